@@ -1,0 +1,25 @@
+/* An arena: many small allocations, one release. One per request or message.
+ * Zero-initialised with a chunk size of 0 is valid (default chunks). Not thread-safe. */
+#ifndef BASE_ARENA_H
+#define BASE_ARENA_H
+
+#include <stddef.h>
+
+#include "base/str.h"
+
+struct arena_chunk;
+
+struct arena {
+    struct arena_chunk *chunks; /* owned; the newest first */
+    size_t used_bytes;          /* handed out so far: what a limit is checked against */
+};
+
+void arena_fini(struct arena *a);
+/* Aligned for any type, not zeroed; lives until arena_fini. */
+void *arena_alloc(struct arena *a, size_t size) __attribute__((returns_nonnull));
+void *arena_zalloc(struct arena *a, size_t n, size_t size) __attribute__((returns_nonnull));
+/* A copy with a terminating NUL. */
+struct str arena_str(struct arena *a, struct str s);
+char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+#endif

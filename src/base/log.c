@@ -1,0 +1,157 @@
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+enum { LIMIT_BURST = 5 };
+
+static struct log_module *modules;
+static atomic_bool as_json;
+
+static const char *const level_names[] = {"trace", "debug", "info", "warn", "error", "off"};
+
+void log_register(struct log_module *m)
+{
+    m->next = modules;
+    modules = m;
+}
+
+const struct log_module *log_module_next(const struct log_module *m)
+{
+    return m == NULL ? modules : m->next;
+}
+
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
+enum rc log_level_parse(const char *text, enum log_level *out)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(level_names); i++) {
+        if (strcmp(text, level_names[i]) == 0) {
+            *out = (enum log_level)i;
+            return RC_OK;
+        }
+    }
+    return RC_INVALID;
+}
+
+enum rc log_set_level(const char *module, enum log_level level)
+{
+    bool found = module == NULL;
+    for (struct log_module *m = modules; m != NULL; m = m->next) {
+        if (module == NULL || strcmp(m->name, module) == 0) {
+            atomic_store(&m->level, level);
+            found = true;
+        }
+    }
+    return found ? RC_OK : RC_NOT_FOUND;
+}
+
+void log_set_json(bool json)
+{
+    atomic_store(&as_json, json);
+}
+
+/* Whether the message may go out; `*held` gets how many were swallowed in the seconds before. */
+static bool limit_pass(struct log_limit *limit, unsigned *held)
+{
+    int64_t now_s = clock_mono_ms() / 1000;
+    int64_t window = atomic_load(&limit->window_s);
+    if (window != now_s && atomic_compare_exchange_strong(&limit->window_s, &window, now_s)) {
+        /* A quiet second earns the burst back; a busy one lets a single line through. */
+        atomic_store(&limit->count, now_s - window > 10 ? 0 : LIMIT_BURST - 1);
+        *held = atomic_exchange(&limit->held_back, 0);
+    }
+    if (atomic_fetch_add(&limit->count, 1) < LIMIT_BURST)
+        return true;
+    atomic_fetch_add(&limit->held_back, 1 + *held);
+    return false;
+}
+
+/* Quoted with JSON's escapes: what a peer sent cannot forge a line or steer a terminal. */
+static void put_quoted(struct buf *b, const char *p, size_t len)
+{
+    buf_append_byte(b, '"');
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)p[i];
+        if (c == '"' || c == '\\') {
+            buf_append_byte(b, '\\');
+            buf_append_byte(b, c);
+        } else if (c == '\n') {
+            buf_append_c(b, "\\n");
+        } else if (c < 0x20 || c >= 0x7f) {
+            buf_printf(b, "\\u%04x", c);
+        } else {
+            buf_append_byte(b, c);
+        }
+    }
+    buf_append_byte(b, '"');
+}
+
+static bool is_plain(const char *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (p[i] <= ' ' || p[i] >= 0x7f || p[i] == '"' || p[i] == '=' || p[i] == '\\')
+            return false;
+    }
+    return len > 0;
+}
+
+static void put_text(struct buf *b, bool json, const char *p, size_t len)
+{
+    if (!json && is_plain(p, len))
+        buf_append(b, p, len);
+    else
+        put_quoted(b, p, len);
+}
+
+static void put_field(struct buf *b, bool json, const struct log_field *f)
+{
+    if (json)
+        buf_printf(b, ",\"%s\":", f->key);
+    else
+        buf_printf(b, " %s=", f->key);
+    if (f->kind == LOG_F_INT) {
+        buf_printf(b, "%lld", (long long)f->v.i);
+    } else if (f->kind == LOG_F_UINT) {
+        buf_printf(b, "%llu", (unsigned long long)f->v.u);
+    } else {
+        const char *p = f->v.s.p != NULL ? f->v.s.p : "";
+        put_text(b, json, p, f->v.s.len == (size_t)-1 || f->v.s.p == NULL ? strlen(p) : f->v.s.len);
+    }
+}
+
+void log_write(struct log_module *m, enum log_level level, struct log_limit *limit, const char *event,
+               const struct log_field *fields, unsigned n)
+{
+    unsigned held = 0;
+    if (limit != NULL && !limit_pass(limit, &held))
+        return;
+    bool json = atomic_load_explicit(&as_json, memory_order_relaxed);
+    char when[TIME_TEXT_CAP];
+    time_format(clock_wall_ms(), when);
+    struct buf b = {0};
+    if (json)
+        buf_printf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"msg\":", when, level_names[level], m->name);
+    else
+        buf_printf(&b, "%s %-5s %s: ", when, level_names[level], m->name);
+    if (json)
+        put_quoted(&b, event, strlen(event));
+    else
+        buf_append_c(&b, event);
+    for (unsigned i = 0; i < n; i++)
+        put_field(&b, json, &fields[i]);
+    if (held > 0)
+        put_field(&b, json, &LOG_U("held_back", held));
+    buf_append_c(&b, json ? "}\n" : "\n");
+    /* One write a line, so that threads do not mix theirs. A full or closed stderr loses the line, never the server. */
+    if (write(STDERR_FILENO, buf_at(&b), buf_len(&b)) < 0) {
+    }
+    buf_fini(&b);
+}

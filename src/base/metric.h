@@ -1,0 +1,58 @@
+/* Counters and gauges that any module declares and `metrics/` prints (Prometheus text format).
+ * Updates are one relaxed atomic add; any thread. Declared statically, registered before main:
+ *     METRIC_COUNTER(noise_failed, "fullscale_noise_handshake_failures_total", "reason=\"aead\"", "Handshakes ...");
+ * `labels` may be "". Rows with the same name and different labels stand together; only one needs the help text. */
+#ifndef BASE_METRIC_H
+#define BASE_METRIC_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct metric {
+    const char *name;
+    const char *labels;
+    const char *help;
+    enum metric_kind { METRIC_KIND_COUNTER, METRIC_KIND_GAUGE } kind;
+    _Atomic int64_t value;
+    struct metric *next;
+};
+
+void metric_register(struct metric *m);
+/* Walks all: null gives the first. */
+const struct metric *metric_next(const struct metric *m);
+
+#define METRIC_DEFINE_(var, kind_, name_, labels_, help_)                                                              \
+    static struct metric var = {.name = (name_), .labels = (labels_), .help = (help_), .kind = (kind_)};               \
+    __attribute__((constructor)) static void metric_register_##var(void)                                               \
+    {                                                                                                                  \
+        metric_register(&var);                                                                                         \
+    }                                                                                                                  \
+    _Static_assert(1, "")
+
+#define METRIC_COUNTER(var, name_, labels_, help_) METRIC_DEFINE_(var, METRIC_KIND_COUNTER, name_, labels_, help_)
+#define METRIC_GAUGE(var, name_, labels_, help_) METRIC_DEFINE_(var, METRIC_KIND_GAUGE, name_, labels_, help_)
+
+static inline void metric_add(struct metric *m, int64_t n)
+{
+    atomic_fetch_add_explicit(&m->value, n, memory_order_relaxed);
+}
+
+static inline void metric_inc(struct metric *m)
+{
+    metric_add(m, 1);
+}
+
+static inline void metric_set(struct metric *m, int64_t v)
+{
+    atomic_store_explicit(&m->value, v, memory_order_relaxed);
+}
+
+static inline int64_t metric_get(const struct metric *m)
+{
+    return atomic_load_explicit(&m->value, memory_order_relaxed);
+}
+
+/* The value of the metric with this name and labels, 0 when there is none; for tests. */
+int64_t metric_read(const char *name, const char *labels);
+
+#endif

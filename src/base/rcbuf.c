@@ -1,0 +1,38 @@
+#include "base/rcbuf.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+struct rcbuf *rcbuf_create(const void *bytes, size_t len)
+{
+    struct rcbuf *b = mem_alloc(sizeof(*b) + len);
+    atomic_init(&b->refs, 1);
+    b->len = len;
+    if (bytes != NULL && len > 0)
+        memcpy(b->data, bytes, len);
+    return b;
+}
+
+struct rcbuf *rcbuf_ref(struct rcbuf *b)
+{
+    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    return b;
+}
+
+void rcbuf_unref(struct rcbuf **b)
+{
+    struct rcbuf *held = *b;
+    *b = NULL;
+    if (held != NULL && atomic_fetch_sub_explicit(&held->refs, 1, memory_order_acq_rel) == 1)
+        mem_free(held);
+}
+
+struct rcbuf *rcbuf_slot_offer(struct rcbuf *_Atomic *slot, struct rcbuf *made)
+{
+    struct rcbuf *held = NULL;
+    if (atomic_compare_exchange_strong_explicit(slot, &held, made, memory_order_acq_rel, memory_order_acquire))
+        return made;
+    rcbuf_unref(&made);
+    return held;
+}

@@ -1,0 +1,72 @@
+/* Event loops: one per worker thread. Everything a loop owns is touched on its thread only; the one call that others may
+ * make is loop_post. Built on libuv, which no header shows, so that the engine can change.
+ *
+ * The turn of a loop: poll -> callbacks for ready sockets, timers and posted messages -> deferred tasks -> poll. Layers
+ * that gather output (TLS, Noise, HTTP/2, TCP) write in callbacks and flush in a deferred task, so whatever one turn
+ * produced for a peer leaves in one record and one system call. */
+#ifndef NET_LOOP_H
+#define NET_LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/rc.h"
+
+struct loop;
+
+/* `index`: which worker this is, for logs and for spreading. Does not block. */
+struct loop *loop_create(unsigned index);
+/* Runs on the calling thread until loop_stop; then frees nothing. */
+void loop_run(struct loop *loop);
+/* Any thread. */
+void loop_stop(struct loop *loop);
+/* After loop_run has returned. Owners destroy their streams, timers and listeners before. Null is fine. */
+void loop_destroy(struct loop **loop);
+unsigned loop_index(const struct loop *loop);
+/* The loop whose thread this is, or null. For assertions. */
+struct loop *loop_current(void);
+/* Cached at the start of the turn, monotonic. */
+int64_t loop_now_ms(const struct loop *loop);
+
+/* A message between threads. Embed it in what is sent; `run` is called on the loop's thread and owns the message. */
+struct loop_msg {
+    struct loop_msg *next;
+    void (*run)(struct loop *loop, struct loop_msg *msg);
+};
+/* Any thread; never blocks on the loop. Order per sender is kept. A message posted to a loop that has stopped is never
+ * run. */
+void loop_post(struct loop *loop, struct loop_msg *msg);
+
+/* A task for the end of this turn. Embed; zero-initialise, set `run`. Scheduling it twice runs it once. Tasks may schedule
+ * tasks: the same turn runs them too. */
+struct loop_task {
+    struct list entry; /* linked while scheduled */
+    void (*run)(struct loop_task *task);
+    bool is_scheduled;
+};
+void loop_defer(struct loop *loop, struct loop_task *task);
+void loop_defer_cancel(struct loop_task *task);
+
+/* Calls `free_fn(obj)` after the deferred tasks of this turn: for objects that may still be on the call stack. */
+void loop_free_later(struct loop *loop, void *obj, void (*free_fn)(void *obj));
+
+/* A timer, heap-owned by the loop. */
+struct loop_timer;
+struct loop_timer *loop_timer_create(struct loop *loop, void (*run)(void *ctx), void *ctx);
+/* Fires once after `delay_ms`, and then every `repeat_ms` if that is not 0. Starting again replaces. */
+void loop_timer_start(struct loop_timer *timer, int64_t delay_ms, int64_t repeat_ms);
+void loop_timer_stop(struct loop_timer *timer);
+/* Also from its own callback. Null is fine; nulls the pointer. */
+void loop_timer_destroy(struct loop_timer **timer);
+
+/* Readiness of a file descriptor, level-triggered. */
+enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+struct loop_poll;
+/* `fd` stays the caller's, who destroys the poll before closing it. */
+struct loop_poll *loop_poll_create(struct loop *loop, int fd, void (*ready)(void *ctx, int events), void *ctx);
+void loop_poll_set(struct loop_poll *poll, int events);
+void loop_poll_destroy(struct loop_poll **poll);
+
+#endif

@@ -1,0 +1,81 @@
+/* A two-way byte stream on a loop: TCP, TLS over TCP, WebSocket, Noise - each layer is a stream and owns the one below.
+ *
+ * Reading is pushed: `data` hands over bytes as they come, borrowed for the call. Writing queues: stream_write copies to
+ * the layer's buffer, and a deferred task sends what the turn gathered. stream_queued tells how much waits in this layer
+ * and all below; a producer of bulk data stops above STREAM_HIGH_WATER and goes on in `drained`.
+ *
+ * Life: whoever holds the pointer closes it, exactly once, with stream_close; that detaches the callbacks at once (also
+ * from inside one), so none follows. After `closed` the stream is dead but still has to be closed by its owner.
+ * Loop thread only; nothing blocks. */
+#ifndef NET_STREAM_H
+#define NET_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+#include "net/addr.h"
+#include "net/loop.h"
+
+enum { STREAM_HIGH_WATER = 64 * 1024 };
+
+struct stream;
+
+struct stream_events {
+    /* Bytes arrived. May close the stream. */
+    void (*data)(void *ctx, const uint8_t *p, size_t n);
+    /* The queue, having been above STREAM_HIGH_WATER, is below half of it. May be null. */
+    void (*drained)(void *ctx);
+    /* The peer closed (RC_CLOSED) or something failed. The last callback. */
+    void (*closed)(void *ctx, enum rc why);
+};
+
+/* What a layer implements. */
+struct stream_ops {
+    void (*write)(struct stream *s, const uint8_t *p, size_t n);
+    size_t (*queued)(const struct stream *s);
+    void (*pause)(struct stream *s, bool paused);
+    /* Callbacks are detached already. `flush`: send what is queued first (bounded in time), else drop it. Frees the stream
+     * when it can: use loop_free_later. */
+    void (*close)(struct stream *s, bool flush);
+};
+
+/* Embedded first in each layer's struct. */
+struct stream {
+    const struct stream_ops *ops;
+    const struct stream_events *events; /* null once closed by the owner */
+    void *ctx;                          /* of the events */
+    struct loop *loop;
+    struct addr peer;  /* address of the TCP peer, or family 0 */
+    struct addr local; /* the address it connected to */
+    bool is_tls;       /* some layer below is TLS */
+    bool is_dead;      /* `closed` was given, or the owner closed */
+    bool was_high;     /* went above the high-water mark since the last `drained` */
+};
+
+/* For layers: fills the common part; peer, local, is_tls are taken from `below` when not null. */
+void stream_init(struct stream *s, const struct stream_ops *ops, struct loop *loop, const struct stream *below);
+/* For layers: give an event to the owner, if there is one still. stream_emit_data returns false when the owner closed the
+ * stream meanwhile: then touch nothing that the close may have freed (freeing waits for the end of the turn). */
+bool stream_emit_data(struct stream *s, const uint8_t *p, size_t n);
+void stream_emit_drained(struct stream *s);
+void stream_emit_closed(struct stream *s, enum rc why);
+/* For layers: call when the queue shrank; emits `drained` when it is due. */
+void stream_check_drained(struct stream *s);
+
+/* Takes over the callbacks; may be called again to hand the stream to another owner. */
+void stream_set_events(struct stream *s, const struct stream_events *events, void *ctx);
+/* Queues a copy. On a dead stream it does nothing. */
+void stream_write(struct stream *s, const void *p, size_t n);
+size_t stream_queued(const struct stream *s);
+/* Stops or resumes reading: back pressure towards the peer. */
+void stream_pause(struct stream *s, bool paused);
+/* Ends it; nulls the pointer. Null is fine. */
+void stream_close(struct stream **s, bool flush);
+
+/* An in-memory pair for tests: what is written to one end is read at the other in a later task of the same turn.
+ * `chunk`: largest piece handed over at once, 0 = no limit. */
+void stream_pair_create(struct loop *loop, size_t chunk, struct stream **a, struct stream **b);
+
+#endif

@@ -1,0 +1,33 @@
+/* TCP: listeners that share a port between workers (SO_REUSEPORT), accepted and dialled streams; unix sockets too. */
+#ifndef NET_TCP_H
+#define NET_TCP_H
+
+#include "net/stream.h"
+
+struct tcp_listener;
+
+/* Called for each accepted connection, which the callee owns from then on. */
+typedef void (*tcp_accept_fn)(void *ctx, struct stream *s);
+
+struct tcp_listen_opts {
+    unsigned max_conns; /* of this listener; further ones are accepted and closed at once. 0 = no limit */
+};
+
+/* Listens on `at` (port 0: the kernel chooses, see tcp_listener_addr). RC_IN_USE, RC_DENIED or RC_IO with the reason in
+ * `err`, which may be null. */
+MUST_CHECK enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts,
+                              tcp_accept_fn accept, void *ctx, struct tcp_listener **out, struct err *err);
+/* A unix stream socket at `path` with permission bits `mode`; a stale socket file is replaced, a live one is RC_IN_USE. */
+MUST_CHECK enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_accept_fn accept, void *ctx,
+                                   struct tcp_listener **out, struct err *err);
+void tcp_listener_addr(const struct tcp_listener *l, struct addr *out);
+/* Stops accepting; open connections live on. Null is fine; nulls the pointer. */
+void tcp_listener_destroy(struct tcp_listener **l);
+
+/* Starts a connection; data may be written at once. Failure arrives as `closed`. RC_IO when not even a socket could be
+ * made. */
+MUST_CHECK enum rc tcp_connect(struct loop *loop, const struct addr *to, struct stream **out);
+/* The file descriptor, or -1 if `s` is not a TCP stream. Borrowed. */
+int tcp_stream_fd(const struct stream *s);
+
+#endif

@@ -1,0 +1,66 @@
+/* A streaming JSON writer into a buf: no tree, no allocation but the buffer's growth. Commas are its business, the nesting
+ * is the caller's: every opening call needs its closing one, every value in an object its key (asserted).
+ *
+ *     struct json_writer w;
+ *     json_w_init(&w, &out);
+ *     json_w_object(&w);
+ *     json_w_kv_u64(&w, "ID", node->id);
+ *     json_w_key(&w, "Tags");
+ *     json_w_array(&w);
+ *     ...
+ *     json_w_end_array(&w);
+ *     json_w_end_object(&w);
+ *
+ * Strings are escaped as Go's encoding/json does (also <, >, &, U+2028, U+2029); invalid UTF-8 becomes U+FFFD.
+ * A writer may be started in the middle of hand-made output, and fragments be spliced in by json_w_raw. */
+#ifndef CODEC_JSON_WRITE_H
+#define CODEC_JSON_WRITE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/str.h"
+
+struct json_writer {
+    struct buf *out; /* borrowed */
+    unsigned depth;  /* open objects and arrays */
+    bool has_value;  /* a value stands before: a comma is due */
+    bool has_key;    /* a key was written: its value is due */
+    bool pretty;
+};
+
+void json_w_init(struct json_writer *w, struct buf *out);
+/* Two spaces a level, a space after colons: for people. */
+void json_w_init_pretty(struct json_writer *w, struct buf *out);
+
+void json_w_object(struct json_writer *w);
+void json_w_end_object(struct json_writer *w);
+void json_w_array(struct json_writer *w);
+void json_w_end_array(struct json_writer *w);
+void json_w_key(struct json_writer *w, const char *key);
+void json_w_key_str(struct json_writer *w, struct str key);
+
+void json_w_str(struct json_writer *w, struct str s);
+/* Null writes JSON null. */
+void json_w_cstr(struct json_writer *w, const char *text);
+void json_w_i64(struct json_writer *w, int64_t v);
+void json_w_u64(struct json_writer *w, uint64_t v);
+/* The shortest digits that read back as `v`, as Go prints them; NaN and infinities, which JSON has not, as null. */
+void json_w_f64(struct json_writer *w, double v);
+void json_w_bool(struct json_writer *w, bool v);
+void json_w_null(struct json_writer *w);
+/* One value that is JSON already, as it is; empty writes null. */
+void json_w_raw(struct json_writer *w, struct str raw);
+
+void json_w_kv_str(struct json_writer *w, const char *key, struct str v);
+void json_w_kv_cstr(struct json_writer *w, const char *key, const char *v);
+void json_w_kv_i64(struct json_writer *w, const char *key, int64_t v);
+void json_w_kv_u64(struct json_writer *w, const char *key, uint64_t v);
+void json_w_kv_bool(struct json_writer *w, const char *key, bool v);
+
+/* Writes a parsed tree again, members in order, duplicates kept; numbers keep their digits. */
+struct json;
+void json_w_tree(struct json_writer *w, const struct json *node);
+
+#endif

@@ -1,0 +1,23 @@
+/* The command line: one table of commands (commands.c) from which parsing, help, completion and the man page come.
+ * Everything but `serve` and `config` talks HTTP to the running server over its unix socket. Blocking; main thread. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "base/buf.h"
+
+struct config;
+
+/* What users and scripts may rely on. */
+enum cli_exit { CLI_EXIT_OK, CLI_EXIT_ERROR, CLI_EXIT_USAGE, CLI_EXIT_NOT_FOUND, CLI_EXIT_DENIED };
+
+/* What main wires in, because the command line stands below the daemon. */
+struct cli_program {
+    const char *version;
+    /* Serves until told to stop; returns the exit status. `cfg` is borrowed. */
+    int (*serve)(const struct config *cfg);
+};
+
+/* The whole program: returns the exit status. */
+int cli_main(int argc, char **argv, const struct cli_program *program);
+
+#endif

@@ -1,0 +1,172 @@
+/* The configuration: one YAML file, overridden by the environment, checked against one table (schema.c) into one struct.
+ *
+ * Every key is optional: an empty file serves on port 8080 with SQLite. Key names are Headscale's where the meaning is the
+ * same. Environment: FULLSCALE_ + the key in capitals with '_' for '.'; lists are split at spaces or commas; an empty
+ * variable counts as unset. The file: what --config names, else $FULLSCALE_CONFIG, else the first that exists of
+ * /etc/fullscale/config.yaml and ./config.yaml, else none.
+ *
+ * A loaded configuration is immutable and may be read by any thread. Loading blocks on the file system. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/rc.h"
+#include "base/str.h"
+#include "net/addr.h"
+
+struct config_strings {
+    const char **items;
+    size_t n;
+};
+
+/* Where to listen. addr.family 0: switched off (""). */
+struct config_listen {
+    const char *text; /* as written */
+    struct addr addr;
+};
+
+/* ip.family 0: not set (""). Host bits are zero. */
+struct config_prefix {
+    const char *text;
+    struct addr ip;
+    uint8_t bits;
+};
+
+struct config_prefixes {
+    struct config_prefix *items;
+    size_t n;
+};
+
+/* DNS names below `domain` are asked of `servers` (IP addresses or DNS-over-HTTPS URLs). */
+struct config_split {
+    const char *domain;
+    struct config_strings servers;
+};
+
+struct config_splits {
+    struct config_split *items;
+    size_t n;
+};
+
+struct config_record {
+    const char *name;
+    const char *type; /* "A" or "AAAA" */
+    const char *value;
+};
+
+struct config_records {
+    struct config_record *items;
+    size_t n;
+};
+
+enum config_allocation { CONFIG_ALLOCATION_SEQUENTIAL, CONFIG_ALLOCATION_RANDOM };
+enum config_database { CONFIG_DATABASE_SQLITE };
+enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
+
+/* Strings are never null and belong to the configuration; "" means not set. Paths are absolute, or relative to the working
+ * directory. Durations are milliseconds. */
+struct config {
+    const char *server_url; /* scheme://host[:port], no trailing slash */
+    struct config_listen listen_addr;
+    struct config_listen metrics_listen_addr;
+    const char *state_dir;
+    const char *unix_socket;
+    int64_t unix_socket_permission; /* mode bits */
+    int64_t workers;                /* 0 = one per CPU */
+    const char *tls_cert_path;      /* both or none */
+    const char *tls_key_path;
+    struct config_prefixes trusted_proxies;
+
+    const char *noise_private_key_path;
+
+    struct config_prefix prefix_v4; /* at least one of both is set */
+    struct config_prefix prefix_v6;
+    int64_t prefix_allocation; /* enum config_allocation */
+
+    bool derp_server_enabled;
+    bool derp_server_verify_clients;
+    bool derp_server_add_region; /* put the embedded relay into the DERP map */
+    int64_t derp_server_region_id;
+    const char *derp_server_region_code;
+    const char *derp_server_region_name;
+    const char *derp_server_hostname; /* default: the host of server_url */
+    struct config_listen derp_server_listen_addr;
+    struct config_listen derp_server_stun_listen_addr;
+    const char *derp_server_private_key_path;
+    const char *derp_server_tls_cert_path; /* made (self-signed) when absent */
+    const char *derp_server_tls_key_path;
+    const char *derp_server_ipv4; /* "" or an address */
+    const char *derp_server_ipv6;
+    struct config_strings derp_paths;
+
+    int64_t database_type; /* enum config_database */
+    const char *database_sqlite_path;
+    int64_t database_sqlite_wal_autocheckpoint; /* pages */
+
+    bool dns_magic_dns;
+    bool dns_override_local_dns;
+    const char *dns_base_domain; /* no trailing dot */
+    struct config_strings dns_nameservers_global;
+    struct config_splits dns_nameservers_split;
+    struct config_strings dns_search_domains;
+    struct config_records dns_extra_records;
+
+    int64_t node_expiry_ms; /* 0 = never */
+    int64_t node_ephemeral_inactivity_timeout_ms;
+
+    int64_t log_level; /* enum log_level */
+    int64_t log_format; /* enum config_log_format */
+
+    bool logtail_enabled;
+    bool taildrop_enabled;
+    bool auto_update_enabled;
+    bool randomize_client_port;
+
+    int64_t limits_connections;             /* per listener */
+    int64_t limits_connections_per_address; /* 0 = no limit */
+    int64_t limits_handshakes_per_address;  /* new connections a second from one address; 0 = no limit */
+    int64_t limits_handshake_timeout_ms;
+    int64_t limits_idle_timeout_ms;
+    int64_t limits_body_bytes;
+};
+
+/* What the loader takes from the world. config_source_system fills it; tests fill it by hand. Borrowed. */
+struct config_source {
+    const char *path;        /* --config, or null */
+    const char *const *env;  /* like environ, or null */
+    const char *primary_ip;  /* for the default server_url; null = "127.0.0.1" */
+    bool is_root;            /* chooses the default state_dir and unix_socket */
+};
+
+/* `path` may be null. Looks at the interfaces of this machine. */
+void config_source_system(const char *path, struct config_source *out);
+
+/* Finds, reads and checks the file. On error `err` names file, line, column and the fix. */
+MUST_CHECK enum rc config_load(const struct config_source *src, struct config **out, struct err *err);
+/* The same with the file's text given. `file` is its name for messages and for relative paths. */
+MUST_CHECK enum rc config_parse(const struct config_source *src, struct str yaml, const char *file, struct config **out,
+                                struct err *err);
+/* Null is fine; nulls the pointer. */
+void config_destroy(struct config **cfg);
+
+/* The file that was read, "" when there was none. Borrowed. */
+const char *config_path(const struct config *cfg);
+/* Sentences that the operator should see at start: unknown and obsolete keys, and settings that will hurt (such as plain
+ * http:// on a public name). Borrowed; null after the last. */
+const char *config_warning(const struct config *cfg, size_t i);
+
+/* `fullscale config check`: every error and warning, one line each, into `report`. RC_OK or RC_INVALID (some error). */
+MUST_CHECK enum rc config_check(const struct config_source *src, struct buf *report);
+
+enum config_reference_format { CONFIG_REFERENCE_TEXT, CONFIG_REFERENCE_MARKDOWN, CONFIG_REFERENCE_YAML,
+                               CONFIG_REFERENCE_JSON };
+/* Every key with type, default, unit and meaning. YAML is an example file with everything commented out. */
+void config_reference(enum config_reference_format format, struct buf *out);
+/* The values in force, as YAML, secrets replaced by "(secret)". */
+void config_dump(const struct config *cfg, struct buf *out);
+
+#endif

@@ -1,0 +1,37 @@
+/* The STUN server: UDP sockets on worker loops that tell clients their address.
+ *
+ * One socket per worker shares the port (SO_REUSEPORT). Datagrams are read and answered in batches of 64, each answer
+ * leaves from the address that the request hit. Nothing is allocated per datagram.
+ *
+ * src: RFC 8489; protocol/derp-stun.md 7 */
+#ifndef STUN_STUN_SERVER_H
+#define STUN_STUN_SERVER_H
+
+#include <stdbool.h>
+
+#include "net/addr.h"
+#include "net/loop.h"
+
+/* What the sockets share. */
+struct stun_server;
+/* One socket on one loop. */
+struct stun_socket;
+
+struct stun_server *stun_server_create(void);
+/* After all its sockets are gone. Null is fine; nulls the pointer. */
+void stun_server_destroy(struct stun_server **server);
+
+/* Silent: requests are read and dropped, so that no client takes a relay for near that it could not use. Set while the
+ * DERP listener is unhealthy or draining. Any thread. */
+void stun_server_set_silent(struct stun_server *server, bool is_silent);
+
+/* Opens a socket at `at`: the IPv6 wildcard serves IPv4 too (and falls back to the IPv4 wildcard on a machine without
+ * IPv6); port 0 lets the kernel choose. On the loop's thread, or before the loop runs. RC_IN_USE, RC_DENIED or RC_IO
+ * with the reason in `err`, which may be null. */
+MUST_CHECK enum rc stun_socket_open(struct stun_server *server, struct loop *loop, const struct addr *at,
+                                    struct stun_socket **out, struct err *err);
+void stun_socket_addr(const struct stun_socket *socket, struct addr *out);
+/* On the loop's thread, or after it has stopped. Null is fine; nulls the pointer. */
+void stun_socket_close(struct stun_socket **socket);
+
+#endif

@@ -1,0 +1,55 @@
+# Everything a person or CI does with this checkout. The build itself is Meson's (meson.build, src/*/meson.build).
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD := build
+DATA ?= fullscale-data
+
+.DEFAULT_GOAL := build
+.PHONY: help build run test check static tidy fmt fuzz bench install clean packages
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+build: ## build/fullscale (installs the Debian packages that it needs)
+	@tools/install-packages build
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) -Dtests=disabled >/dev/null || { rm -rf $(BUILD); exit 1; }
+	@ninja -C $(BUILD) --quiet fullscale
+
+run: build ## builds and serves on port 8080; data in ./fullscale-data
+	@tools/serve $(DATA)
+
+test: ## all test suites; the last line is `N passed, N failed`
+	@tools/install-packages build test
+	@tools/run-tests
+
+check: ## what CI runs: static checks, warnings as errors with gcc and clang, all tests
+	@.ci/run
+
+static: ## format, include layers, house rules, gcc and clang without a warning
+	@tools/install-packages build test check
+	@tools/check-static
+
+tidy: ## clang-tidy over src/
+	@tools/install-packages build test check
+	@tools/check-tidy
+
+fmt: ## clang-format over src/ and tests/
+	@tools/install-packages check
+	@git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' | xargs clang-format-19 -i
+
+fuzz: ## fuzz targets only; FUZZ_SECONDS=600 make fuzz
+	@tools/install-packages build test
+	@tools/run-tests fuzz
+
+bench: build ## load figures, written to docs/benchmarks.md (needs Go and ../shared/loadgen)
+	@tests/bench/run
+
+install: build ## program, man page, completions, systemd unit; honours PREFIX and DESTDIR
+	@tools/install $(BUILD)/fullscale "$(DESTDIR)" "$(PREFIX)"
+
+packages: ## installs the Debian packages for building, testing and checking
+	@tools/install-packages build test check
+
+clean: ## removes the build folders
+	rm -rf build build-*

@@ -22,9 +22,12 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 
 struct json;
 
+/* What may walk a tree recursively relies on this. */
+enum { JSON_DEPTH_MAX = 1000 };
+
 struct json_limits {
     size_t max_bytes;   /* of the text; a tree takes at most 24 bytes a node and 3 bytes a byte of text besides */
-    unsigned max_depth; /* open arrays and objects at once */
+    unsigned max_depth; /* open arrays and objects at once; above JSON_DEPTH_MAX means that */
     size_t max_nodes;   /* values and keys */
 };
 

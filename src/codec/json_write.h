@@ -23,10 +23,11 @@
 #include "base/str.h"
 
 struct json_writer {
-    struct buf *out; /* borrowed */
-    unsigned depth;  /* open objects and arrays */
-    bool has_value;  /* a value stands before: a comma is due */
-    bool has_key;    /* a key was written: its value is due */
+    struct buf *out;  /* borrowed */
+    uint64_t objects; /* bit d, d = 1..63: the container at depth d is an object; for assertions */
+    unsigned depth;   /* open objects and arrays */
+    bool has_value;   /* a value stands before: a comma is due */
+    bool has_key;     /* a key was written: its value is due */
     bool pretty;
 };
 
@@ -59,8 +60,8 @@ void json_w_kv_i64(struct json_writer *w, const char *key, int64_t v);
 void json_w_kv_u64(struct json_writer *w, const char *key, uint64_t v);
 void json_w_kv_bool(struct json_writer *w, const char *key, bool v);
 
-/* Writes a parsed tree again, members in order, duplicates kept; numbers keep their digits. */
 struct json;
+/* Writes a parsed tree again: members in order, duplicates kept, numbers with their digits. Null writes null. */
 void json_w_tree(struct json_writer *w, const struct json *node);
 
 #endif

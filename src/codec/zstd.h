@@ -10,9 +10,9 @@
 #include "base/rc.h"
 
 enum {
-    ZSTD_LEVEL_DEFAULT = 1,      /* 3 is slower and larger on our data: keys are random hex */
-    ZSTD_WINDOW_LOG_MAX = 23,    /* 8 MiB: what we write and accept; phones have little memory */
-    ZSTD_RAW_OVERHEAD_MIN = 9,   /* bytes that zstd_append_raw adds to content of up to 255 bytes */
+    ZSTD_LEVEL_DEFAULT = 1,    /* 3 is slower and larger on our data: keys are random hex */
+    ZSTD_WINDOW_LOG_MAX = 23,  /* 8 MiB: what we write and accept; phones have little memory */
+    ZSTD_RAW_OVERHEAD_MIN = 9, /* bytes that zstd_append_raw adds to content of up to 255 bytes */
 };
 
 struct ZSTD_CCtx_s;
@@ -22,12 +22,12 @@ struct ZSTD_DCtx_s;
 struct zstd_ctx {
     struct ZSTD_CCtx_s *compress;   /* owned */
     struct ZSTD_DCtx_s *decompress; /* owned */
-    int level;                      /* that `compress` is set to */
 };
 
 void zstd_ctx_fini(struct zstd_ctx *ctx);
 
-/* Appends one frame with `n` bytes of `in`: content size present, no checksum. RC_INTERNAL when the library fails, and
+/* Appends one frame with `n` bytes of `in`: content size present, no checksum; `level` 1..22, or negative for
+ * faster ones. RC_INTERNAL when the library fails, and
  * `out` is as before. */
 MUST_CHECK enum rc zstd_compress(struct zstd_ctx *ctx, int level, const void *in, size_t n, struct buf *out);
 

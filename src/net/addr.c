@@ -1,0 +1,149 @@
+#include "net/addr.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+void addr_format(const struct addr *a, bool with_port, char out[ADDR_TEXT_CAP])
+{
+    char ip[INET6_ADDRSTRLEN] = "-";
+    if (a->family != 0)
+        inet_ntop(a->family == 6 ? AF_INET6 : AF_INET, a->ip, ip, sizeof(ip));
+    if (!with_port || a->family == 0)
+        snprintf(out, ADDR_TEXT_CAP, "%s", ip);
+    else
+        snprintf(out, ADDR_TEXT_CAP, a->family == 6 ? "[%s]:%u" : "%s:%u", ip, a->port);
+}
+
+/* ::ffff:a.b.c.d is the IPv4 address a.b.c.d. */
+static void unmap(struct addr *a)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (a->family != 6 || memcmp(a->ip, mapped, sizeof(mapped)) != 0)
+        return;
+    a->family = 4;
+    memmove(a->ip, a->ip + 12, 4);
+    memset(a->ip + 4, 0, 12);
+}
+
+enum rc addr_parse_ip(struct str text, struct addr *out)
+{
+    char c[INET6_ADDRSTRLEN];
+    if (text.len == 0 || text.len >= sizeof(c) || memchr(text.p, '\0', text.len) != NULL)
+        return RC_INVALID;
+    memcpy(c, text.p, text.len);
+    c[text.len] = '\0';
+    struct addr a = {0};
+    if (inet_pton(AF_INET, c, a.ip) == 1)
+        a.family = 4;
+    else if (inet_pton(AF_INET6, c, a.ip) == 1)
+        a.family = 6;
+    else
+        return RC_INVALID;
+    unmap(&a);
+    *out = a;
+    return RC_OK;
+}
+
+static enum rc parse_port(struct str text, uint16_t *out)
+{
+    uint64_t port;
+    TRY(str_to_u64(text, &port));
+    if (port > 65535)
+        return RC_INVALID;
+    *out = (uint16_t)port;
+    return RC_OK;
+}
+
+enum rc addr_parse(struct str text, struct addr *out)
+{
+    struct str host, port;
+    struct addr a;
+    uint16_t port_n;
+    if (text.len > 0 && text.p[0] == '[') {
+        if (!str_cut(str_n(text.p + 1, text.len - 1), ']', &host, &port) || port.len < 2 || port.p[0] != ':')
+            return RC_INVALID;
+        port = str_n(port.p + 1, port.len - 1);
+    } else if (!str_cut(text, ':', &host, &port)) {
+        return RC_INVALID;
+    }
+    TRY(addr_parse_ip(host, &a));
+    TRY(parse_port(port, &port_n));
+    a.port = port_n;
+    *out = a;
+    return RC_OK;
+}
+
+enum rc addr_parse_listen(struct str text, struct addr *out)
+{
+    struct addr a = {.family = 6};
+    if (text.len > 0 && text.p[0] == ':') {
+        TRY(parse_port(str_n(text.p + 1, text.len - 1), &a.port));
+        *out = a;
+        return RC_OK;
+    }
+    if (str_starts(text, STR("localhost:"))) {
+        a = (struct addr){.family = 4, .ip = {127, 0, 0, 1}};
+        TRY(parse_port(str_n(text.p + 10, text.len - 10), &a.port));
+        *out = a;
+        return RC_OK;
+    }
+    return addr_parse(text, out);
+}
+
+void addr_from_sockaddr(const struct sockaddr *sa, struct addr *out)
+{
+    *out = (struct addr){0};
+    if (sa->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)sa;
+        out->family = 4;
+        out->port = ntohs(in->sin_port);
+        memcpy(out->ip, &in->sin_addr, 4);
+    } else if (sa->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)sa;
+        out->family = 6;
+        out->port = ntohs(in6->sin6_port);
+        memcpy(out->ip, &in6->sin6_addr, 16);
+        unmap(out);
+    }
+}
+
+socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *out)
+{
+    memset(out, 0, sizeof(*out));
+    if (a->family == 4) {
+        struct sockaddr_in *in = (struct sockaddr_in *)out;
+        in->sin_family = AF_INET;
+        in->sin_port = htons(a->port);
+        memcpy(&in->sin_addr, a->ip, 4);
+        return sizeof(*in);
+    }
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(a->port);
+    memcpy(&in6->sin6_addr, a->ip, 16);
+    return sizeof(*in6);
+}
+
+bool addr_eq(const struct addr *a, const struct addr *b)
+{
+    return a->family == b->family && a->port == b->port && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16) == 0;
+}
+
+bool addr_is_loopback(const struct addr *a)
+{
+    static const uint8_t six[16] = {[15] = 1};
+    return a->family == 4 ? a->ip[0] == 127 : a->family == 6 && memcmp(a->ip, six, 16) == 0;
+}
+
+bool addr_is_private(const struct addr *a)
+{
+    const uint8_t *ip = a->ip;
+    if (addr_is_loopback(a))
+        return true;
+    if (a->family == 4)
+        return ip[0] == 10 || (ip[0] == 172 && (ip[1] & 0xf0) == 16) || (ip[0] == 192 && ip[1] == 168) ||
+               (ip[0] == 169 && ip[1] == 254) || (ip[0] == 100 && (ip[1] & 0xc0) == 64);
+    return a->family == 6 && ((ip[0] & 0xfe) == 0xfc || (ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80));
+}

@@ -1,0 +1,193 @@
+/* What a tailnet is made of: users, auth keys, nodes, and the snapshot that holds them together.
+ *
+ * All of it is immutable once it has been handed out, and shared by counted references: any thread may read what it holds
+ * a reference to. Only state.h makes new versions. Pure: no clock, no randomness, no I/O.
+ *
+ * A snapshot keeps its nodes in groups of 64 consecutive ids; a new version copies only the groups that changed, so a
+ * change costs the same in a tailnet of ten and of ten thousand. Node and group have slots in which netmap/ caches their
+ * encoded form: encoded once, sent to everyone. */
+#ifndef STATE_MODEL_H
+#define STATE_MODEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/rcbuf.h"
+#include "base/str.h"
+#include "crypto/keys.h"
+#include "net/addr.h"
+
+enum {
+    NAME_CAP = 64,       /* a DNS label and its terminator */
+    HOSTNAME_CAP = 256,  /* what the machine calls itself */
+    USER_NAME_CAP = 128,
+    ENDPOINTS_MAX = 32,  /* further ones are dropped: no client sends more than some ten */
+    GROUP_NODES = 64,
+    KEY_HASH_BYTES = 32,
+    KEY_PREFIX_CAP = 32,
+    NO_EXPIRY = 0,
+};
+
+/* Node ids are small integers that are never used again; so are user and key ids. 0 is none. */
+typedef uint64_t node_id;
+typedef uint64_t user_id;
+
+/* The owner that tagged nodes show. src: tailscale tailcfg, Headscale 0.30 features: pseudo-user "tagged-devices". */
+#define TAGGED_DEVICES_USER ((user_id)2147455555)
+
+struct user {
+    atomic_uint refs;
+    user_id id;
+    char name[USER_NAME_CAP]; /* login name */
+    char display_name[USER_NAME_CAP];
+    char email[USER_NAME_CAP];
+    char picture_url[256];
+    int64_t created_ms;
+};
+
+struct auth_key {
+    atomic_uint refs;
+    uint64_t id;
+    user_id user;
+    uint8_t hash[KEY_HASH_BYTES]; /* SHA-256 of the whole key text, which nobody keeps: the key is 256 random bits */
+    char prefix[KEY_PREFIX_CAP];  /* what lists show of it */
+    bool is_reusable;
+    bool is_ephemeral;
+    bool is_used;
+    int64_t created_ms;
+    int64_t expires_ms;   /* NO_EXPIRY = never */
+    struct rcbuf *tags;   /* JSON array of strings, or null */
+};
+
+struct node {
+    atomic_uint refs;
+    node_id id;
+    char stable_id[24]; /* opaque to clients, terminated */
+    user_id user;
+    machine_key machine;
+    node_key key;
+    disco_key disco; /* zero: not told yet */
+    nl_key nl;       /* zero: none */
+    struct addr v4;  /* family 0: none */
+    struct addr v6;
+    char name[NAME_CAP];         /* MagicDNS label, unique in the tailnet */
+    char hostname[HOSTNAME_CAP]; /* as the machine last said */
+    bool is_renamed;             /* an admin chose the name: it does not follow the host name */
+    bool is_ephemeral;
+    bool is_expired;             /* as of the last tick: the key's time has passed, or the node logged out */
+    bool is_online;
+    uint32_t cap_version;
+    uint16_t home_derp; /* region, 0: none yet */
+    uint64_t auth_key;  /* that it registered with, 0: none */
+    int64_t created_ms;
+    int64_t expires_ms;   /* of the node key; NO_EXPIRY = never */
+    int64_t last_seen_ms; /* when it last went offline or, while online, came */
+    struct rcbuf *tags;           /* JSON array of strings; null: none */
+    struct rcbuf *hostinfo;       /* as the node sent it, without NetInfo: JSON object; null: never told */
+    struct rcbuf *hostinfo_peers; /* the part that peers get: JSON object; null: none */
+    unsigned endpoints_n;
+    struct rcbuf *_Atomic peer_json; /* cache of netmap/: the node as its peers see it */
+    struct addr endpoints[];
+};
+
+struct node_group {
+    atomic_uint refs;
+    unsigned n; /* nodes present */
+    struct rcbuf *_Atomic peers_frame[2]; /* cache of netmap/: all of them as peers; plain, compressed */
+    const struct node *nodes[GROUP_NODES]; /* by id % GROUP_NODES; null: no such node. References */
+};
+
+struct user_table {
+    atomic_uint refs;
+    size_t n;
+    struct rcbuf *_Atomic profiles_json; /* cache of netmap/ */
+    const struct user *users[];          /* ascending by id. References */
+};
+
+/* What all nodes are told alike and what does not belong to one node. Made by the daemon, immutable. */
+struct tailnet_settings {
+    atomic_uint refs;
+    char domain[HOSTNAME_CAP];      /* MagicDNS base domain, no trailing dot */
+    struct rcbuf *derp_map_json;    /* MapResponse.DERPMap; never null */
+    struct rcbuf *dns_config_json;  /* MapResponse.DNSConfig; never null */
+    struct rcbuf *self_caps_json;   /* CapMap of every self node; never null */
+    bool collect_logs;              /* false: Debug.DisableLogTail */
+};
+
+struct snapshot {
+    atomic_uint refs;
+    uint64_t version; /* counts up from 1 */
+    int64_t made_ms;  /* Unix time, for ControlTime */
+    size_t node_n;
+    struct user_table *users;
+    struct tailnet_settings *settings;
+    size_t group_n;
+    struct node_group *groups[]; /* by id / GROUP_NODES; null: empty. References */
+};
+
+/* One node in a change. `before` null: added; `after` null: removed. */
+struct change_item {
+    node_id id;
+    const struct node *before; /* references */
+    const struct node *after;
+};
+
+enum { CHANGE_CHUNK_ITEMS = 32 };
+
+/* A part of a change that is told in one map response: encoded once for everyone who is not in it. */
+struct change_chunk {
+    struct rcbuf *_Atomic frame[2]; /* cache of netmap/: plain, compressed */
+};
+
+/* What happened between two snapshots that were published one after the other. */
+struct change {
+    atomic_uint refs;
+    struct snapshot *before; /* references */
+    struct snapshot *after;
+    bool users_changed;
+    bool settings_changed;
+    size_t item_n;
+    struct change_item *items; /* owned; ascending by id */
+    size_t chunk_n;            /* at least 1 */
+    struct change_chunk *chunks;
+};
+
+/* --- references; _unref nulls the pointer and accepts null --- */
+const struct user *user_ref(const struct user *u);
+void user_unref(const struct user **u);
+const struct auth_key *auth_key_ref(const struct auth_key *k);
+void auth_key_unref(const struct auth_key **k);
+const struct node *node_ref(const struct node *n);
+void node_unref(const struct node **n);
+struct snapshot *snapshot_ref(struct snapshot *s);
+void snapshot_unref(struct snapshot **s);
+struct change *change_ref(struct change *c);
+void change_unref(struct change **c);
+struct user_table *user_table_ref(struct user_table *t);
+void user_table_unref(struct user_table **t);
+struct tailnet_settings *tailnet_settings_ref(struct tailnet_settings *t);
+void tailnet_settings_unref(struct tailnet_settings **t);
+
+/* --- making rows (state/, store/ and tests) --- */
+/* Zeroed, one reference. */
+struct user *user_create(void);
+struct auth_key *auth_key_create(void);
+/* Room for `endpoints_n` endpoints. */
+struct node *node_create(unsigned endpoints_n);
+/* A copy to change before it is shared, with the same endpoints, or with these when `endpoints` is not null; its caches are
+ * empty. */
+struct node *node_edit(const struct node *n, const struct addr *endpoints, unsigned endpoints_n);
+struct user *user_edit(const struct user *u);
+struct auth_key *auth_key_edit(const struct auth_key *k);
+struct tailnet_settings *tailnet_settings_create(void);
+
+/* --- reading a snapshot --- */
+/* Borrowed from the snapshot, or null. */
+const struct node *snapshot_node(const struct snapshot *s, node_id id);
+const struct user *snapshot_user(const struct snapshot *s, user_id id);
+/* The next node with an id above `after` (0 starts); null at the end. */
+const struct node *snapshot_next(const struct snapshot *s, node_id after);
+
+#endif

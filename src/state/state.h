@@ -1,0 +1,201 @@
+/* The one truth about a tailnet. Every call is an event: it changes the working state, notes which rows must be written to
+ * disk, and which nodes must be told of later, when state_publish makes the next snapshot out of what is committed.
+ *
+ * Pure: time (`now_ms`, Unix) and randomness come in as arguments, no call does I/O or blocks; a test runs a million
+ * events. Only the core thread calls this.
+ *
+ * Durability: an event that must outlive a crash puts rows into the pending batch (state_take_batch) and its effects stay
+ * invisible in snapshots until state_committed says that the batch is on disk. Presence (online, endpoints, last seen)
+ * is visible at the next publication without waiting; it reaches the disk lazily (state_flush_lazy). */
+#ifndef STATE_STATE_H
+#define STATE_STATE_H
+
+#include "state/model.h"
+
+struct state;
+
+struct state_options {
+    struct addr v4_prefix; /* family 0: no IPv4 addresses */
+    uint8_t v4_bits;
+    struct addr v6_prefix;
+    uint8_t v6_bits;
+    bool random_addresses; /* else the lowest after the last one given */
+    int64_t node_expiry_ms;          /* default life of node keys of untagged nodes; 0 = for ever */
+    int64_t ephemeral_timeout_ms;    /* an ephemeral node is removed so long after it went offline */
+    int64_t offline_grace_ms;        /* a node without a poll counts as online for so long */
+    uint8_t seed[32];                /* secret: hash seeds and random addresses come from it */
+};
+
+/* --- rows on their way to the store --- */
+enum row_op_kind { ROW_PUT_USER, ROW_DEL_USER, ROW_PUT_KEY, ROW_DEL_KEY, ROW_PUT_NODE, ROW_DEL_NODE, ROW_PUT_COUNTERS };
+
+/* The next ids to be given, so that none is used twice even when the newest row was deleted before a restart. */
+struct row_counters {
+    uint64_t next_node;
+    uint64_t next_user;
+    uint64_t next_key;
+};
+
+struct row_op {
+    enum row_op_kind kind;
+    uint64_t id;
+    const struct user *user; /* references, for the PUT kinds */
+    const struct auth_key *key;
+    const struct node *node;
+    struct row_counters counters;
+};
+
+struct row_batch {
+    uint64_t seq; /* for state_committed */
+    size_t n;
+    struct row_op *ops;
+};
+void row_batch_destroy(struct row_batch **batch);
+
+/* `settings`: one reference is taken over. */
+struct state *state_create(const struct state_options *options, struct tailnet_settings *settings);
+void state_destroy(struct state **st);
+
+/* --- loading: rows as the store has them, users and keys before nodes, then state_load_done. References are taken over.
+ * RC_INVALID for a row that contradicts another (double address, name or key): the row is left out. */
+MUST_CHECK enum rc state_load_user(struct state *st, struct user *u);
+MUST_CHECK enum rc state_load_key(struct state *st, struct auth_key *k);
+MUST_CHECK enum rc state_load_node(struct state *st, struct node *n);
+void state_load_done(struct state *st, const struct row_counters *counters, int64_t now_ms);
+
+/* --- durable events --- */
+/* The number that state_committed must reach before the effects of the events so far may be answered. */
+uint64_t state_durable_seq(const struct state *st);
+/* Everything that waits to be written, or null. The caller owns it. */
+struct row_batch *state_take_batch(struct state *st);
+void state_committed(struct state *st, uint64_t seq);
+
+/* --- publishing --- */
+/* Something visible changed since the last publication. */
+bool state_is_dirty(const struct state *st);
+/* The current snapshot, borrowed. */
+struct snapshot *state_snapshot(const struct state *st);
+/* The next snapshot and what changed; null when nothing visible did. The caller owns the reference. */
+struct change *state_publish(struct state *st, int64_t now_ms);
+
+/* --- time --- */
+/* Expires keys, removes ephemeral nodes, ends the grace of those gone. */
+void state_tick(struct state *st, int64_t now_ms);
+/* When state_tick has something to do next (Unix ms), INT64_MAX for never. */
+int64_t state_next_tick_ms(const struct state *st);
+/* Puts nodes whose presence rows are stale into the pending batch, at most `max`. Returns how many. */
+size_t state_flush_lazy(struct state *st, size_t max);
+
+/* --- settings: a reference is taken over --- */
+void state_set_settings(struct state *st, struct tailnet_settings *settings);
+
+/* --- users. Results are borrowed until the next event. --- */
+struct user_spec {
+    struct str name;
+    struct str display_name;
+    struct str email;
+    struct str picture_url;
+};
+/* RC_INVALID, RC_EXISTS. */
+MUST_CHECK enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_t now_ms,
+                                     const struct user **out, struct err *err);
+/* RC_NOT_FOUND, RC_INVALID, RC_EXISTS. */
+MUST_CHECK enum rc state_user_rename(struct state *st, user_id id, struct str name, const struct user **out,
+                                     struct err *err);
+/* With its auth keys. RC_NOT_FOUND; RC_IN_USE while it has nodes. */
+MUST_CHECK enum rc state_user_delete(struct state *st, user_id id, struct err *err);
+const struct user *state_user(const struct state *st, user_id id);
+const struct user *state_user_by_name(const struct state *st, struct str name);
+
+/* --- auth keys --- */
+struct auth_key_spec {
+    user_id user;
+    bool is_reusable;
+    bool is_ephemeral;
+    int64_t expires_ms;             /* NO_EXPIRY = never */
+    const struct str *tags;
+    size_t tag_n;
+};
+#define AUTH_KEY_TEXT_CAP 128
+enum { AUTH_KEY_RANDOM_BYTES = 32 + 6 };
+/* `random`: fresh. `text` gets the key, which is shown once and not kept. RC_NOT_FOUND (user), RC_INVALID (tag). */
+MUST_CHECK enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
+                                    const uint8_t random[AUTH_KEY_RANDOM_BYTES], int64_t now_ms,
+                                    const struct auth_key **out, char text[AUTH_KEY_TEXT_CAP], struct err *err);
+MUST_CHECK enum rc state_key_expire(struct state *st, uint64_t id, int64_t now_ms, struct err *err);
+MUST_CHECK enum rc state_key_delete(struct state *st, uint64_t id, struct err *err);
+const struct auth_key *state_key(const struct state *st, uint64_t id);
+/* The key whose text this is, or null. */
+const struct auth_key *state_key_by_text(const struct state *st, struct str text);
+/* Walks all keys in no order: start with *pos = 0. */
+const struct auth_key *state_key_next(const struct state *st, size_t *pos);
+
+/* --- what nodes say --- */
+/* What a node reports of itself; null or absent members mean "unchanged". References are borrowed for the call. */
+struct node_report {
+    uint32_t cap_version;    /* 0: unchanged */
+    const disco_key *disco;
+    const struct addr *endpoints; /* null: unchanged; with endpoints_n 0: none */
+    unsigned endpoints_n;
+    uint16_t home_derp;           /* 0: unchanged */
+    struct str hostname;          /* len 0: unchanged */
+    struct rcbuf *hostinfo;
+    struct rcbuf *hostinfo_peers; /* goes with `hostinfo`: null then means that peers get none */
+};
+
+struct registration {
+    machine_key machine;
+    node_key key;
+    node_key old_key; /* zero: none */
+    nl_key nl;
+    struct str auth_key; /* len 0: none */
+    int64_t expiry_ms;   /* as the client asks; 0: nothing asked */
+    bool is_ephemeral;   /* the client asks to be */
+    bool is_followup;
+    struct node_report report;
+    uint8_t random[16]; /* fresh: stable id */
+};
+
+enum register_outcome { REGISTER_OK, REGISTER_REFUSED, REGISTER_KEY_EXPIRED };
+
+struct register_result {
+    enum register_outcome outcome;
+    const struct node *node; /* borrowed until the next event; for REGISTER_OK */
+    const struct user *user; /* its owner; null for tagged nodes */
+    struct err err;          /* for REGISTER_REFUSED: a sentence for the person at the client */
+    bool is_new;
+};
+/* src: protocol/control.md 5.4, 5.5 */
+void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out);
+
+/* A node's key and the machine key of the connection that it came by. RC_NOT_FOUND: no such node; RC_DENIED: another
+ * machine's. */
+MUST_CHECK enum rc state_authorise(const struct state *st, const node_key *key, const machine_key *machine,
+                                   const struct node **out);
+/* An update outside of the poll. RC as state_authorise. */
+MUST_CHECK enum rc state_node_report(struct state *st, const node_key *key, const machine_key *machine,
+                                     const struct node_report *report, int64_t now_ms, const struct node **out);
+/* A poll began: the node is online until as many ends. What it reports fills only what is not known yet
+ * (src: control.md 6.2). RC as state_authorise. */
+MUST_CHECK enum rc state_poll_begin(struct state *st, const node_key *key, const machine_key *machine,
+                                    const struct node_report *report, int64_t now_ms, const struct node **out);
+void state_poll_end(struct state *st, node_id id, int64_t now_ms);
+
+/* --- what admins do to nodes --- */
+MUST_CHECK enum rc state_node_rename(struct state *st, node_id id, struct str name, const struct node **out,
+                                     struct err *err);
+/* `expires_ms`: NO_EXPIRY = never; at or before now = at once. */
+MUST_CHECK enum rc state_node_expire(struct state *st, node_id id, int64_t expires_ms, int64_t now_ms,
+                                     const struct node **out, struct err *err);
+MUST_CHECK enum rc state_node_delete(struct state *st, node_id id, struct err *err);
+/* The working state, which may be ahead of the snapshot. Borrowed until the next event. */
+const struct node *state_node(const struct state *st, node_id id);
+const struct node *state_node_by_key(const struct state *st, const node_key *key);
+size_t state_node_count(const struct state *st);
+
+/* May this node key use the relay: known, not expired. Any event may change it; state_take_revoked tells. */
+bool state_key_is_active(const struct state *st, const node_key *key);
+/* Node keys that stopped being active since the last call, up to `cap`; returns how many were written. */
+size_t state_take_revoked(struct state *st, node_key *out, size_t cap);
+
+#endif

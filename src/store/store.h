@@ -1,0 +1,42 @@
+/* Where a tailnet survives: a small set of operations behind one function table, filled by sqlite.c and memory.c.
+ *
+ * A store has a thread of its own. store_commit hands it a batch; all batches that wait at that moment go into one
+ * transaction (group commit), and `done` is called on the store's thread when they are on disk (or failed). Batches are
+ * committed in the order given. Loading happens before the thread starts, on the caller's. */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/rc.h"
+#include "state/state.h"
+
+struct store;
+
+/* Called on the store's thread, once for each batch, in order. On failure every later batch fails as well: the memory is
+ * ahead of the disk, and the daemon ends rather than acknowledge what is not there. */
+typedef void (*store_done_fn)(void *ctx, uint64_t seq, enum rc rc);
+
+struct store_options {
+    const char *sqlite_path; /* the file; its directory is made when absent (0700) */
+    int64_t wal_autocheckpoint_pages;
+};
+
+/* Opens and migrates (numbered migrations, each in a transaction; a newer schema than ours is RC_UNSUPPORTED and nothing
+ * is touched). WAL, synchronous=FULL. RC_STORE, RC_DENIED, RC_IN_USE (another process has it) with the reason in `err`.
+ * Blocks. */
+MUST_CHECK enum rc store_open_sqlite(const struct store_options *options, struct store **out, struct err *err);
+/* Keeps rows in memory: for tests, and as the shadow of the other. */
+MUST_CHECK enum rc store_open_memory(struct store **out);
+
+/* Reads everything into an empty state, and ends with state_load_done. Before store_start. Blocks.
+ * Rows that contradict each other are logged and left out. */
+MUST_CHECK enum rc store_load(struct store *s, struct state *st, int64_t now_ms, struct err *err);
+/* Starts the thread. */
+void store_start(struct store *s, store_done_fn done, void *ctx);
+/* Any thread, after store_start; takes the batch over. Does not block on the disk. */
+void store_commit(struct store *s, struct row_batch *batch);
+/* A query that touches the file, for /health. Any thread; blocks. */
+MUST_CHECK enum rc store_ping(struct store *s);
+/* Commits what waits, ends the thread, closes. Null is fine. */
+void store_close(struct store **s);
+
+#endif

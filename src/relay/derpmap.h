@@ -67,7 +67,7 @@ MUST_CHECK enum rc derpmap_add_own(struct derpmap *map, const struct derpmap_own
  * null removes it. `file` names it in errors. Keys are matched without regard to case; unknown keys are errors.
  * On RC_INVALID `map` is unchanged and `err` tells the place. */
 MUST_CHECK enum rc derpmap_merge_text(struct derpmap *map, struct str text, const char *file, struct err *err);
-/* The same for a file on disk of at most 4 MiB; RC_IO or RC_TOO_LARGE as well. Blocks. */
+/* The same for a file on disk of at most 1 MiB; RC_IO or RC_TOO_LARGE as well. Blocks. */
 MUST_CHECK enum rc derpmap_merge_file(struct derpmap *map, const char *path, struct err *err);
 
 /* RC_INVALID with a sentence: region numbers 1..65535, every node with a name that no other has and with a host name,

@@ -17,9 +17,9 @@
 enum yaml_type { YAML_NULL, YAML_SCALAR, YAML_SEQ, YAML_MAP };
 
 struct yaml {
-    enum yaml_type type; /* YAML_NULL: a plain ~, null, Null, NULL or nothing at all */
-    bool is_quoted;      /* scalar in quotes or a block scalar: a string whatever it looks like */
-    int line, col;       /* of the value (of its key when the value is empty), from 1; col counts characters */
+    enum yaml_type type;   /* YAML_NULL: a plain ~, null, Null, NULL or nothing at all */
+    bool is_quoted;        /* scalar in quotes or a block scalar: a string whatever it looks like */
+    int line, col;         /* of the value, from 1; col counts characters. An empty value has the place of what is before */
     int key_line, key_col; /* of the key, when in a map; else 0 */
     struct str key;        /* when in a map; NUL-terminated */
     struct str text;       /* of a scalar, also of a written null; NUL-terminated */
@@ -30,7 +30,7 @@ struct yaml {
 
 enum {
     YAML_MAX_BYTES = 1 << 20,
-    YAML_MAX_DEPTH = 64,
+    YAML_MAX_DEPTH = 48, /* below the limit of the library, which has a less telling message */
     YAML_MAX_NODES = 100000,
 };
 
@@ -47,7 +47,7 @@ const struct yaml *yaml_get(const struct yaml *map, const char *key);
     for (const struct yaml *it = (container) != NULL ? (container)->first : NULL; it != NULL; it = it->next)
 
 /* Writes a JSON tree as block-style YAML that YAML 1.1 and 1.2 readers read back as the same values: strings that could
- * be taken for something else are quoted. Ends with a line end. */
+ * be taken for something else are quoted, of duplicate keys the last is written. Ends with a line end. */
 void yaml_from_json(const struct json *root, struct buf *out);
 
 #endif

@@ -73,6 +73,37 @@ bool str_cut(struct str s, char sep, struct str *head, struct str *rest)
     return true;
 }
 
+enum { DISTANCE_CAP = 64 };
+
+static unsigned smaller(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* Optimal string alignment, three rows of the matrix at a time. */
+size_t str_distance(struct str a, struct str b)
+{
+    unsigned rows[3][DISTANCE_CAP];
+    size_t a_len = a.len < DISTANCE_CAP ? a.len : DISTANCE_CAP - 1;
+    size_t b_len = b.len < DISTANCE_CAP ? b.len : DISTANCE_CAP - 1;
+    for (size_t j = 0; j <= b_len; j++)
+        rows[0][j] = (unsigned)j;
+    for (size_t i = 1; i <= a_len; i++) {
+        unsigned *now = rows[i % 3];
+        const unsigned *above = rows[(i + 2) % 3];
+        const unsigned *above2 = rows[(i + 1) % 3];
+        now[0] = (unsigned)i;
+        for (size_t j = 1; j <= b_len; j++) {
+            char ca = lower(a.p[i - 1]);
+            char cb = lower(b.p[j - 1]);
+            now[j] = smaller(smaller(above[j], now[j - 1]) + 1, above[j - 1] + (ca != cb));
+            if (i > 1 && j > 1 && ca == lower(b.p[j - 2]) && cb == lower(a.p[i - 2]))
+                now[j] = smaller(now[j], above2[j - 2] + 1);
+        }
+    }
+    return rows[a_len % 3][b_len];
+}
+
 enum rc str_to_u64(struct str s, uint64_t *out)
 {
     uint64_t value = 0;

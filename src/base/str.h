@@ -42,6 +42,10 @@ long str_index(struct str s, char c);
  * does not occur. */
 bool str_cut(struct str s, char sep, struct str *head, struct str *rest);
 
+/* How many characters must be added, dropped, changed or swapped with their neighbour to turn one into the other, ASCII
+ * case ignored: for "did you mean". Only the first 63 bytes of each count. */
+size_t str_distance(struct str a, struct str b);
+
 /* Decimal digits only, the whole string, no sign for the unsigned one. RC_INVALID otherwise or on overflow. */
 MUST_CHECK enum rc str_to_u64(struct str s, uint64_t *out);
 MUST_CHECK enum rc str_to_i64(struct str s, int64_t *out);

@@ -67,8 +67,8 @@ enum config_allocation { CONFIG_ALLOCATION_SEQUENTIAL, CONFIG_ALLOCATION_RANDOM 
 enum config_database { CONFIG_DATABASE_SQLITE };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 
-/* Strings are never null and belong to the configuration; "" means not set. Paths are absolute, or relative to the working
- * directory. Durations are milliseconds. */
+/* Strings are never null and belong to the configuration; "" means not set. Relative paths in the file have been resolved
+ * against the file's directory. Durations are milliseconds. */
 struct config {
     const char *server_url; /* scheme://host[:port], no trailing slash */
     struct config_listen listen_addr;
@@ -118,7 +118,7 @@ struct config {
     int64_t node_expiry_ms; /* 0 = never */
     int64_t node_ephemeral_inactivity_timeout_ms;
 
-    int64_t log_level; /* enum log_level */
+    int64_t log_level;  /* enum log_level */
     int64_t log_format; /* enum config_log_format */
 
     bool logtail_enabled;
@@ -128,18 +128,18 @@ struct config {
 
     int64_t limits_connections;             /* per listener */
     int64_t limits_connections_per_address; /* 0 = no limit */
-    int64_t limits_handshakes_per_address;  /* new connections a second from one address; 0 = no limit */
+    int64_t limits_handshakes_per_address;  /* Noise handshakes a second; 0 = no limit */
     int64_t limits_handshake_timeout_ms;
     int64_t limits_idle_timeout_ms;
     int64_t limits_body_bytes;
 };
 
-/* What the loader takes from the world. config_source_system fills it; tests fill it by hand. Borrowed. */
+/* What the loader takes from the world. config_source_system fills it; tests fill it by hand. Pointers are borrowed. */
 struct config_source {
-    const char *path;        /* --config, or null */
-    const char *const *env;  /* like environ, or null */
-    const char *primary_ip;  /* for the default server_url; null = "127.0.0.1" */
-    bool is_root;            /* chooses the default state_dir and unix_socket */
+    const char *path;               /* --config, or null */
+    const char *const *env;         /* like environ, or null */
+    char primary_ip[ADDR_TEXT_CAP]; /* for the default server_url; "" = 127.0.0.1 */
+    bool is_root;                   /* chooses the default state_dir and unix_socket */
 };
 
 /* `path` may be null. Looks at the interfaces of this machine. */

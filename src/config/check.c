@@ -1,0 +1,172 @@
+/* The rules between keys, and warnings about settings that will hurt later. */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "config/load_internal.h"
+
+static void check_readable(struct loader *l, const char *row_name, const char *path)
+{
+    if (path[0] != '\0' && access(path, R_OK) != 0)
+        load_note_row(l, true, row_name, "names a file that cannot be read: %.200s (%s)", path, strerror(errno));
+}
+
+static void check_tls(struct loader *l)
+{
+    const struct config *cfg = &l->out->cfg;
+    bool has_cert = cfg->tls_cert_path[0] != '\0';
+    if (has_cert != (cfg->tls_key_path[0] != '\0')) {
+        const char *set = has_cert ? "tls_cert_path" : "tls_key_path";
+        load_note_row(l, true, set, "needs %s, too", has_cert ? "tls_key_path" : "tls_cert_path");
+        return;
+    }
+    check_readable(l, "tls_cert_path", cfg->tls_cert_path);
+    check_readable(l, "tls_key_path", cfg->tls_key_path);
+}
+
+/* Is `host` the domain itself or below it? */
+static bool is_within(struct str host, struct str domain)
+{
+    if (host.len > domain.len && host.p[host.len - domain.len - 1] == '.')
+        host = str_n(host.p + host.len - domain.len, domain.len);
+    return str_eq_ci(host, domain);
+}
+
+/* Where clients keep to plain HTTP: they try TLS only, after a first connection, towards every other host.
+ * src: tailscale 1.102 control/controlhttp, control/ts2021 (forced TLS); protocol notes "Ports and dialling" */
+static bool is_plain_safe(struct str host)
+{
+    struct addr ip;
+    if (addr_parse_ip(host, &ip) != RC_OK)
+        return str_eq_ci(host, STR("localhost"));
+    bool is_link_local = ip.family == 4 ? ip.ip[0] == 169 : ip.ip[0] == 0xfe;
+    bool is_shared = ip.family == 4 && ip.ip[0] == 100;
+    return addr_is_private(&ip) && !is_link_local && !is_shared;
+}
+
+static void check_server_url(struct loader *l)
+{
+    const struct config *cfg = &l->out->cfg;
+    struct schema_url url;
+    struct addr ip;
+    if (!schema_url_parse(str_c(cfg->server_url), &url))
+        return;
+    bool is_ip = addr_parse_ip(url.host, &ip) == RC_OK;
+    if (!is_ip && is_within(url.host, str_c(cfg->dns_base_domain)))
+        load_note_row(l, true, "dns.base_domain",
+                      "must not contain the host of server_url (%.*s): nodes would look for the server inside the tailnet. "
+                      "Use another domain, e.g. tailnet.internal",
+                      STR_ARG(url.host));
+    if (!url.is_https && cfg->tls_cert_path[0] != '\0')
+        load_note_row(l, false, "server_url", "says http://, but listen_addr speaks TLS (tls_cert_path is set): use https://");
+    else if (!url.is_https && !is_plain_safe(url.host))
+        load_note_row(l, false, "server_url",
+                      "is plain http:// on a public name or address (%s): clients lose the server for good after their first "
+                      "reconnect. Set tls_cert_path and tls_key_path, or put a TLS proxy in front, and use https://",
+                      cfg->server_url);
+    if (str_eq_ci(url.host, STR("localhost")) || (is_ip && addr_is_loopback(&ip)))
+        load_note_row(l, false, "server_url", "is %s: only this machine can reach it", cfg->server_url);
+}
+
+static void check_prefix(struct loader *l, const char *row_name, const struct config_prefix *p, uint8_t family)
+{
+    static const uint8_t v4[] = {100, 64};
+    static const uint8_t v6[] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0};
+    uint8_t longest = family == 4 ? 30 : 126;
+    if (p->ip.family == 0)
+        return;
+    if (p->ip.family != family) {
+        load_note_row(l, true, row_name, "must be an IPv%u prefix, not %s", family, p->text);
+        return;
+    }
+    if (p->bits > longest || p->bits < 8) {
+        load_note_row(l, true, row_name, "must have a length from 8 to %u, not %s", longest, p->text);
+        return;
+    }
+    bool is_usual = family == 4 ? p->ip.ip[0] == v4[0] && (p->ip.ip[1] & 0xc0) == v4[1] && p->bits >= 10
+                                : memcmp(p->ip.ip, v6, sizeof(v6)) == 0 && p->bits >= 48;
+    if (!is_usual)
+        load_note_row(l, false, row_name, "is outside %s, the range that clients are made for: some of their features will not "
+                                          "work",
+                      family == 4 ? "100.64.0.0/10" : "fd7a:115c:a1e0::/48");
+}
+
+static void check_prefixes(struct loader *l)
+{
+    const struct config *cfg = &l->out->cfg;
+    if (cfg->prefix_v4.ip.family == 0 && cfg->prefix_v6.ip.family == 0)
+        load_note_row(l, true, "prefixes.v4", "and prefixes.v6 are both empty: nodes need at least one address");
+    check_prefix(l, "prefixes.v4", &cfg->prefix_v4, 4);
+    check_prefix(l, "prefixes.v6", &cfg->prefix_v6, 6);
+}
+
+static void check_relay(struct loader *l)
+{
+    const struct config *cfg = &l->out->cfg;
+    bool has_own = cfg->derp_server_enabled && cfg->derp_server_add_region;
+    if (!has_own && cfg->derp_paths.n == 0)
+        load_note_row(l, true,
+                      cfg->derp_server_enabled ? "derp.server.automatically_add_embedded_derp_region" : "derp.server.enabled",
+                      "may only be false when derp.paths names other relays: without one no client gets connected");
+    for (size_t i = 0; i < cfg->derp_paths.n; i++)
+        check_readable(l, "derp.paths", cfg->derp_paths.items[i]);
+    bool has_cert = load_is_set(l, "derp.server.tls_cert_path");
+    if (has_cert != load_is_set(l, "derp.server.tls_key_path"))
+        load_note_row(l, true, has_cert ? "derp.server.tls_cert_path" : "derp.server.tls_key_path", "needs %s, too",
+                      has_cert ? "derp.server.tls_key_path" : "derp.server.tls_cert_path");
+}
+
+static bool is_same_port(const struct config_listen *a, const struct config_listen *b)
+{
+    static const uint8_t any[16];
+    if (a->addr.family == 0 || b->addr.family == 0 || a->addr.port != b->addr.port || a->addr.port == 0)
+        return false;
+    return addr_eq(&a->addr, &b->addr) || memcmp(a->addr.ip, any, sizeof(any)) == 0 ||
+           memcmp(b->addr.ip, any, sizeof(any)) == 0;
+}
+
+static void check_listeners(struct loader *l)
+{
+    const struct config *cfg = &l->out->cfg;
+    const struct {
+        const char *name;
+        const struct config_listen *listen;
+    } tcp[] = {{"listen_addr", &cfg->listen_addr},
+               {"metrics_listen_addr", &cfg->metrics_listen_addr},
+               {"derp.server.listen_addr", cfg->derp_server_enabled ? &cfg->derp_server_listen_addr : NULL}};
+    for (size_t i = 1; i < ARRAY_LEN(tcp); i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (tcp[i].listen != NULL && tcp[j].listen != NULL && is_same_port(tcp[i].listen, tcp[j].listen))
+                load_note_row(l, true, tcp[i].name, "(%s) takes the port of %s (%s): choose another", tcp[i].listen->text,
+                              tcp[j].name, tcp[j].listen->text);
+        }
+    }
+}
+
+static void check_dns(struct loader *l)
+{
+    const struct config *cfg = &l->out->cfg;
+    if (load_is_set(l, "dns.override_local_dns") && cfg->dns_override_local_dns && cfg->dns_nameservers_global.n == 0)
+        load_note_row(l, false, "dns.override_local_dns", "has no effect without dns.nameservers.global");
+    if (str_ends(str_c(cfg->dns_base_domain), STR(".local")))
+        load_note_row(l, false, "dns.base_domain", "ends in .local, which many systems resolve by multicast only");
+}
+
+static void check_socket(struct loader *l)
+{
+    size_t cap = sizeof(((struct sockaddr_un *)0)->sun_path);
+    if (strlen(l->out->cfg.unix_socket) >= cap)
+        load_note_row(l, true, "unix_socket", "is longer than the %zu bytes that a socket's path may have", cap - 1);
+}
+
+void check_all(struct loader *l)
+{
+    check_tls(l);
+    check_server_url(l);
+    check_prefixes(l);
+    check_relay(l);
+    check_listeners(l);
+    check_dns(l);
+    check_socket(l);
+}

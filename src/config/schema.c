@@ -1,0 +1,379 @@
+#include "config/schema_internal.h"
+
+#include <ctype.h>
+
+#include "base/log.h"
+
+/* --- checks of single values --- */
+
+bool schema_is_domain(struct str name)
+{
+    if (name.len == 0 || name.len > 253)
+        return false;
+    size_t label = 0;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.p[i];
+        if (c == '.') {
+            if (label == 0 || name.p[i - 1] == '-')
+                return false;
+            label = 0;
+            continue;
+        }
+        if ((!isalnum((unsigned char)c) && c != '_' && (c != '-' || label == 0)) || ++label > 63)
+            return false;
+    }
+    return label > 0 && name.p[name.len - 1] != '-';
+}
+
+bool schema_url_parse(struct str url, struct schema_url *out)
+{
+    *out = (struct schema_url){0};
+    struct str rest;
+    if (str_starts(url, STR("https://"))) {
+        out->is_https = true;
+        rest = str_n(url.p + 8, url.len - 8);
+    } else if (str_starts(url, STR("http://"))) {
+        rest = str_n(url.p + 7, url.len - 7);
+    } else {
+        return false;
+    }
+    struct addr ip;
+    if (rest.len > 0 && rest.p[0] == '[') {
+        struct str inside;
+        struct str after;
+        if (!str_cut(str_n(rest.p + 1, rest.len - 1), ']', &inside, &after) || addr_parse_ip(inside, &ip) != RC_OK)
+            return false;
+        out->host = inside;
+        rest = after;
+        if (rest.len > 0 && rest.p[0] != ':')
+            return false;
+        rest = rest.len > 0 ? str_n(rest.p + 1, rest.len - 1) : rest;
+    } else {
+        bool has_port = str_cut(rest, ':', &out->host, &rest);
+        if (!schema_is_domain(out->host) || (has_port && rest.len == 0))
+            return false;
+    }
+    uint64_t port = 0;
+    if (rest.len > 0 && (str_to_u64(rest, &port) != RC_OK || port == 0 || port > 65535))
+        return false;
+    out->port = (uint16_t)port;
+    return true;
+}
+
+static const char *check_server_url(struct str *text)
+{
+    struct schema_url url;
+    while (text->len > 0 && text->p[text->len - 1] == '/')
+        text->len--;
+    return schema_url_parse(*text, &url) ? NULL
+                                         : "must be http:// or https:// and a host, without a path, e.g. "
+                                           "https://hs.example.com";
+}
+
+static const char *check_domain(struct str *text)
+{
+    if (text->len > 0 && text->p[text->len - 1] == '.')
+        text->len--;
+    return schema_is_domain(*text) ? NULL : "must be a DNS name, e.g. tailnet.example.com";
+}
+
+static const char *check_hostname(struct str *text)
+{
+    struct addr ip;
+    if (addr_parse_ip(*text, &ip) == RC_OK)
+        return NULL;
+    return schema_is_domain(*text) ? NULL : "must be a host name or an IP address";
+}
+
+static const char *check_family(struct str text, uint8_t family, const char *wanted)
+{
+    struct addr ip;
+    return addr_parse_ip(text, &ip) == RC_OK && ip.family == family ? NULL : wanted;
+}
+
+static const char *check_ipv4(struct str *text)
+{
+    return check_family(*text, 4, "must be an IPv4 address");
+}
+
+static const char *check_ipv6(struct str *text)
+{
+    return check_family(*text, 6, "must be an IPv6 address");
+}
+
+static const char *check_nameserver(struct str *text)
+{
+    struct addr ip;
+    if (addr_parse_ip(*text, &ip) == RC_OK || addr_parse(*text, &ip) == RC_OK)
+        return NULL;
+    return str_starts(*text, STR("https://")) && text->len > 8
+               ? NULL
+               : "must be an IP address or a DNS-over-HTTPS URL (https://...)";
+}
+
+/* --- the table --- */
+
+static const struct schema_choice allocations[] = {
+    {"sequential", CONFIG_ALLOCATION_SEQUENTIAL, false}, {"random", CONFIG_ALLOCATION_RANDOM, false}, {0}};
+static const struct schema_choice databases[] = {
+    {"sqlite", CONFIG_DATABASE_SQLITE, false}, {"sqlite3", CONFIG_DATABASE_SQLITE, true}, {0}};
+static const struct schema_choice log_formats[] = {{"text", CONFIG_LOG_TEXT, false}, {"json", CONFIG_LOG_JSON, false}, {0}};
+static const struct schema_choice log_levels[] = {
+    {"trace", LOG_TRACE, false}, {"debug", LOG_DEBUG, false},   {"info", LOG_INFO, false},  {"warn", LOG_WARN, false},
+    {"error", LOG_ERROR, false}, {"warning", LOG_WARN, true}, {"fatal", LOG_ERROR, true}, {"panic", LOG_ERROR, true},
+    {"off", LOG_OFF, false},     {0}};
+
+#define SECOND_MS INT64_C(1000)
+#define MINUTE_MS (60 * SECOND_MS)
+#define YEAR_MS (365 * 24 * 60 * MINUTE_MS)
+#define FIELD(f) .offset = offsetof(struct config, f)
+
+/* Order: as `config reference` prints it; and a default that refers to another row stands below that row. */
+const struct schema_row schema_rows[] = {
+    {"listen_addr", SCHEMA_LISTEN, FIELD(listen_addr), .def = "0.0.0.0:8080", .must_not_be_empty = true,
+     .meaning = "Where clients and browsers connect: the control protocol over HTTP, or HTTPS when tls_cert_path is set."},
+    {"tls_cert_path", SCHEMA_PATH, FIELD(tls_cert_path), .def = "",
+     .meaning = "Certificate chain (PEM) for listen_addr. Together with tls_key_path; both are read again when they change."},
+    {"tls_key_path", SCHEMA_PATH, FIELD(tls_key_path), .def = "", .meaning = "Private key (PEM) of tls_cert_path."},
+    {"server_url", SCHEMA_STRING, FIELD(server_url), .def = "{server_url}",
+     .def_shown = "http://<address of this machine>:<port>", .check = check_server_url,
+     .meaning = "The URL by which clients reach this server (tailscale up --login-server URL). Use https:// on anything but "
+                "a private address."},
+    {"metrics_listen_addr", SCHEMA_LISTEN, FIELD(metrics_listen_addr), .def = "127.0.0.1:9090",
+     .meaning = "Where /metrics (Prometheus) is served, over plain HTTP. Empty: off."},
+    {"trusted_proxies", SCHEMA_PREFIXES, FIELD(trusted_proxies), .def = "",
+     .meaning = "Reverse proxies in front of this server. Their connections do not count towards the limits per address."},
+    {"state_dir", SCHEMA_PATH, FIELD(state_dir), .def = "{state_dir}",
+     .def_shown = "/var/lib/fullscale (root), ./fullscale-data",
+     .meaning = "Directory of the database, keys and certificates, made when absent."},
+    {"unix_socket", SCHEMA_PATH, FIELD(unix_socket), .def = "{run_dir}/fullscale.sock",
+     .def_shown = "/run/fullscale/fullscale.sock (root), STATE_DIR/fullscale.sock",
+     .meaning = "Socket on which the command line talks to the server. Whoever may open it is an administrator."},
+    {"unix_socket_permission", SCHEMA_MODE, FIELD(unix_socket_permission), .def = "0770", .unit = "octal", .max = 0777,
+     .meaning = "Permission bits of unix_socket."},
+    {"workers", SCHEMA_INT, FIELD(workers), .def = "0", .unit = "threads", .max = 256,
+     .meaning = "Event loops that serve connections. 0: one per CPU."},
+
+    {"noise.private_key_path", SCHEMA_PATH, FIELD(noise_private_key_path), .def = "{state_dir}/noise_private.key",
+     .meaning = "The server's identity towards clients, made when absent. Keep it: with another key running clients stay "
+                "offline."},
+
+    {"prefixes.v4", SCHEMA_PREFIX, FIELD(prefix_v4), .def = "100.64.0.0/10",
+     .meaning = "IPv4 addresses for nodes. Empty: no IPv4."},
+    {"prefixes.v6", SCHEMA_PREFIX, FIELD(prefix_v6), .def = "fd7a:115c:a1e0::/48",
+     .meaning = "IPv6 addresses for nodes. Empty: no IPv6."},
+    {"prefixes.allocation", SCHEMA_CHOICE, FIELD(prefix_allocation), .def = "sequential", .choices = allocations,
+     .meaning = "How a new node's addresses are chosen."},
+
+    {"derp.server.enabled", SCHEMA_BOOL, FIELD(derp_server_enabled), .def = "true",
+     .meaning = "Run the embedded relay (DERP) and STUN."},
+    {"derp.server.region_id", SCHEMA_INT, FIELD(derp_server_region_id), .def = "999", .min = 1, .max = 65535,
+     .meaning = "Region number of the embedded relay; it wins over the same number in derp.paths."},
+    {"derp.server.region_code", SCHEMA_STRING, FIELD(derp_server_region_code), .def = "fullscale",
+     .meaning = "Short name of the region."},
+    {"derp.server.region_name", SCHEMA_STRING, FIELD(derp_server_region_name), .def = "Fullscale Embedded DERP",
+     .meaning = "Name of the region for people."},
+    {"derp.server.verify_clients", SCHEMA_BOOL, FIELD(derp_server_verify_clients), .def = "true",
+     .meaning = "Relay for nodes of this server only."},
+    {"derp.server.listen_addr", SCHEMA_LISTEN, FIELD(derp_server_listen_addr), .def = "0.0.0.0:8443",
+     .must_not_be_empty = true, .meaning = "Where the embedded relay listens, always with TLS."},
+    {"derp.server.hostname", SCHEMA_STRING, FIELD(derp_server_hostname), .def = "", .def_shown = "the host of server_url",
+     .check = check_hostname, .meaning = "Name or address by which clients reach the embedded relay and STUN."},
+    {"derp.server.stun_listen_addr", SCHEMA_LISTEN, FIELD(derp_server_stun_listen_addr), .def = "0.0.0.0:3478",
+     .must_not_be_empty = true, .meaning = "Where STUN listens (UDP)."},
+    {"derp.server.private_key_path", SCHEMA_PATH, FIELD(derp_server_private_key_path),
+     .def = "{state_dir}/derp_server_private.key", .meaning = "Key of the embedded relay, made when absent."},
+    {"derp.server.tls_cert_path", SCHEMA_PATH, FIELD(derp_server_tls_cert_path), .def = "{state_dir}/derp_cert.pem",
+     .meaning = "Certificate of the embedded relay. When absent a self-signed one is made, which clients are told to trust."},
+    {"derp.server.tls_key_path", SCHEMA_PATH, FIELD(derp_server_tls_key_path), .def = "{state_dir}/derp_key.pem",
+     .meaning = "Private key of derp.server.tls_cert_path."},
+    {"derp.server.automatically_add_embedded_derp_region", SCHEMA_BOOL, FIELD(derp_server_add_region), .def = "true",
+     .meaning = "Tell clients about the embedded relay. False needs derp.paths."},
+    {"derp.server.ipv4", SCHEMA_STRING, FIELD(derp_server_ipv4), .def = "", .check = check_ipv4,
+     .meaning = "IPv4 address of the embedded relay, for clients that cannot resolve its name."},
+    {"derp.server.ipv6", SCHEMA_STRING, FIELD(derp_server_ipv6), .def = "", .check = check_ipv6,
+     .meaning = "IPv6 address of the embedded relay, for clients that cannot resolve its name."},
+    {"derp.paths", SCHEMA_PATHS, FIELD(derp_paths), .def = "",
+     .meaning = "YAML files with further relay regions; a later file wins over an earlier one."},
+
+    {"database.type", SCHEMA_CHOICE, FIELD(database_type), .def = "sqlite", .choices = databases,
+     .meaning = "Kind of database."},
+    {"database.sqlite.path", SCHEMA_PATH, FIELD(database_sqlite_path), .def = "{state_dir}/db.sqlite",
+     .meaning = "Database file, made when absent."},
+    {"database.sqlite.wal_autocheckpoint", SCHEMA_INT, FIELD(database_sqlite_wal_autocheckpoint), .def = "1000",
+     .unit = "pages", .min = -1, .max = 1000000,
+     .meaning = "Length of the write-ahead log after which it is copied into the database. 0 or less: never."},
+
+    {"dns.magic_dns", SCHEMA_BOOL, FIELD(dns_magic_dns), .def = "true",
+     .meaning = "Let nodes resolve each other by name."},
+    {"dns.base_domain", SCHEMA_STRING, FIELD(dns_base_domain), .def = "tailnet.internal", .check = check_domain,
+     .meaning = "Domain of the nodes' names. Must not contain the host of server_url."},
+    {"dns.override_local_dns", SCHEMA_BOOL, FIELD(dns_override_local_dns), .def = "true",
+     .meaning = "Use dns.nameservers.global for everything; false: only where the node has no resolver of its own."},
+    {"dns.nameservers.global", SCHEMA_STRINGS, FIELD(dns_nameservers_global), .def = "", .check = check_nameserver,
+     .meaning = "Resolvers for all names: IP addresses or DNS-over-HTTPS URLs."},
+    {"dns.nameservers.split", SCHEMA_SPLITS, FIELD(dns_nameservers_split), .def = "", .check = check_nameserver,
+     .meaning = "Resolvers for the names below a domain."},
+    {"dns.search_domains", SCHEMA_STRINGS, FIELD(dns_search_domains), .def = "", .check = check_domain,
+     .meaning = "Domains that are tried after dns.base_domain when a name has no dot."},
+    {"dns.extra_records", SCHEMA_RECORDS, FIELD(dns_extra_records), .def = "",
+     .meaning = "A and AAAA records that nodes answer by themselves: name, type, value."},
+
+    {"node.expiry", SCHEMA_DURATION, FIELD(node_expiry_ms), .def = "0", .max = 100 * YEAR_MS,
+     .meaning = "When a node has to log in again, unless its client asks for another time. 0: never."},
+    {"node.ephemeral.inactivity_timeout", SCHEMA_DURATION, FIELD(node_ephemeral_inactivity_timeout_ms), .def = "2m",
+     .min = SECOND_MS, .max = YEAR_MS, .meaning = "How long an ephemeral node may be offline before it is deleted."},
+
+    {"log.level", SCHEMA_CHOICE, FIELD(log_level), .def = "info", .choices = log_levels,
+     .meaning = "Least severity that is logged; `fullscale log level` changes it while running."},
+    {"log.format", SCHEMA_CHOICE, FIELD(log_format), .def = "text", .choices = log_formats,
+     .meaning = "Form of a log line."},
+
+    {"logtail.enabled", SCHEMA_BOOL, FIELD(logtail_enabled), .def = "false",
+     .meaning = "Let clients send their logs to Tailscale Inc."},
+    {"taildrop.enabled", SCHEMA_BOOL, FIELD(taildrop_enabled), .def = "true", .meaning = "Let nodes send files."},
+    {"auto_update.enabled", SCHEMA_BOOL, FIELD(auto_update_enabled), .def = "false",
+     .meaning = "Let clients update themselves unless their user chose otherwise."},
+    {"randomize_client_port", SCHEMA_BOOL, FIELD(randomize_client_port), .def = "false",
+     .meaning = "Make clients use a random WireGuard port, for firewalls that mix up fixed ones."},
+
+    {"limits.connections", SCHEMA_INT, FIELD(limits_connections), .def = "20000", .min = 16, .max = 10000000,
+     .meaning = "Open connections of one listener; further ones are closed at once."},
+    {"limits.connections_per_address", SCHEMA_INT, FIELD(limits_connections_per_address), .def = "0", .max = 10000000,
+     .meaning = "Open connections from one address. 0: no limit."},
+    {"limits.handshakes_per_address", SCHEMA_INT, FIELD(limits_handshakes_per_address), .def = "0", .unit = "1/s",
+     .max = 1000000, .meaning = "Noise handshakes a second from one address. 0: no limit."},
+    {"limits.handshake_timeout", SCHEMA_DURATION, FIELD(limits_handshake_timeout_ms), .def = "15s", .min = SECOND_MS,
+     .max = 10 * MINUTE_MS, .meaning = "How long a new connection may take until its first complete request."},
+    {"limits.idle_timeout", SCHEMA_DURATION, FIELD(limits_idle_timeout_ms), .def = "10m", .min = 10 * SECOND_MS,
+     .max = YEAR_MS, .meaning = "When a connection without any open request is closed."},
+    {"limits.body_size", SCHEMA_BYTES, FIELD(limits_body_bytes), .def = "4MiB", .min = 64 * 1024, .max = 64 << 20,
+     .meaning = "Largest request body."},
+};
+const size_t schema_rows_n = ARRAY_LEN(schema_rows);
+
+/* src: Headscale 0.30-dev hscontrol/types/config.go, and keys of older versions seen in the wild */
+const struct schema_old schema_olds[] = {
+    {"ephemeral_node_inactivity_timeout", SCHEMA_OLD_MOVED, "node.ephemeral.inactivity_timeout", NULL, NULL},
+    {"dns_config.magic_dns", SCHEMA_OLD_MOVED, "dns.magic_dns", NULL, NULL},
+    {"dns_config.base_domain", SCHEMA_OLD_MOVED, "dns.base_domain", NULL, NULL},
+    {"dns_config.override_local_dns", SCHEMA_OLD_MOVED, "dns.override_local_dns", NULL, NULL},
+    {"dns_config.nameservers", SCHEMA_OLD_MOVED, "dns.nameservers.global", NULL, NULL},
+    {"dns_config.restricted_nameservers", SCHEMA_OLD_MOVED, "dns.nameservers.split", NULL, NULL},
+    {"dns_config.domains", SCHEMA_OLD_MOVED, "dns.search_domains", NULL, NULL},
+    {"dns_config.extra_records", SCHEMA_OLD_MOVED, "dns.extra_records", NULL, NULL},
+    {"dns_config.use_username_in_magic_dns", SCHEMA_OLD_IGNORED, NULL, NULL, "user names are not part of node names"},
+    {"dns.use_username_in_magic_dns", SCHEMA_OLD_IGNORED, NULL, NULL, "user names are not part of node names"},
+    {"oidc.expiry", SCHEMA_OLD_MOVED, "node.expiry", NULL, NULL},
+    {"db_type", SCHEMA_OLD_MOVED, "database.type", NULL, NULL},
+    {"db_path", SCHEMA_OLD_MOVED, "database.sqlite.path", NULL, NULL},
+    {"log_level", SCHEMA_OLD_MOVED, "log.level", NULL, NULL},
+    {"log_tail.enabled", SCHEMA_OLD_MOVED, "logtail.enabled", NULL, NULL},
+    {"ip_prefixes", SCHEMA_OLD_MOVED, "prefixes.*", NULL, NULL},
+    {"policy.path", SCHEMA_OLD_REFUSED, NULL, "",
+     "access policies are not supported yet, and without one every node reaches every other. Remove the key if that is "
+     "what you want"},
+    {"policy.mode", SCHEMA_OLD_REFUSED, NULL, "file",
+     "access policies are not supported yet, and without one every node reaches every other. Remove the key if that is "
+     "what you want"},
+    {"acl_policy_path", SCHEMA_OLD_REFUSED, NULL, "",
+     "access policies are not supported yet, and without one every node reaches every other. Remove the key if that is "
+     "what you want"},
+    {"oidc.*", SCHEMA_OLD_LATER, NULL, NULL, "login through OpenID Connect is not supported yet: nodes join by auth keys"},
+    {"tls_letsencrypt_hostname", SCHEMA_OLD_LATER, NULL, "",
+     "certificates are not fetched yet: set tls_cert_path and tls_key_path, or put a TLS proxy in front"},
+    {"tls_letsencrypt_cache_dir", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"tls_letsencrypt_challenge_type", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"tls_letsencrypt_listen", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"acme_url", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"acme_email", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"derp.urls", SCHEMA_OLD_LATER, NULL, "",
+     "relay maps are not fetched yet: the embedded relay is used, and regions in files of derp.paths"},
+    {"derp.auto_update_enabled", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"derp.update_frequency", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"derp.server.stun.enabled", SCHEMA_OLD_IGNORED, NULL, NULL, "STUN runs whenever derp.server.enabled is true"},
+    {"dns.extra_records_path", SCHEMA_OLD_LATER, NULL, "", "not supported yet: use dns.extra_records"},
+    {"node.routes.*", SCHEMA_OLD_LATER, NULL, NULL, "subnet routes are not supported yet"},
+    {"preauth_keys.*", SCHEMA_OLD_IGNORED, NULL, NULL, "expired keys are kept until they are deleted"},
+    {"database.debug", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"database.gorm.*", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"database.postgres.*", SCHEMA_OLD_LATER, NULL, NULL, "PostgreSQL is not supported yet: the database is SQLite"},
+    {"database.sqlite.write_ahead_log", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"disable_check_updates", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"grpc_listen_addr", SCHEMA_OLD_IGNORED, NULL, NULL, "there is no gRPC: the API is HTTP"},
+    {"grpc_allow_insecure", SCHEMA_OLD_IGNORED, NULL, NULL, "there is no gRPC: the API is HTTP"},
+    {"cli.*", SCHEMA_OLD_LATER, NULL, NULL, "the command line reaches the server by unix_socket only"},
+    {"tuning.*", SCHEMA_OLD_IGNORED, NULL, NULL, "nothing here needs tuning"},
+    {"private_key_path", SCHEMA_OLD_IGNORED, NULL, NULL, "the old protocol is not spoken; see noise.private_key_path"},
+    {"node_update_check_interval", SCHEMA_OLD_IGNORED, NULL, NULL, "changes are sent when they happen"},
+};
+const size_t schema_olds_n = ARRAY_LEN(schema_olds);
+
+/* --- looking up --- */
+
+const struct schema_row *schema_find(struct str name)
+{
+    for (size_t i = 0; i < schema_rows_n; i++) {
+        if (str_eq_ci(str_c(schema_rows[i].name), name))
+            return &schema_rows[i];
+    }
+    return NULL;
+}
+
+const struct schema_old *schema_find_old(struct str name)
+{
+    for (size_t i = 0; i < schema_olds_n; i++) {
+        struct str pattern = str_c(schema_olds[i].name);
+        bool is_whole_group = str_ends(pattern, STR(".*"));
+        if (is_whole_group)
+            pattern.len -= 2;
+        if (str_eq_ci(pattern, name))
+            return &schema_olds[i];
+        if (is_whole_group && name.len > pattern.len && name.p[pattern.len] == '.' &&
+            str_eq_ci(pattern, str_n(name.p, pattern.len)))
+            return &schema_olds[i];
+    }
+    return NULL;
+}
+
+static bool is_below(const char *row_name, struct str group)
+{
+    struct str row = str_c(row_name);
+    return row.len > group.len && row.p[group.len] == '.' && str_eq_ci(str_n(row.p, group.len), group);
+}
+
+bool schema_is_group(struct str name)
+{
+    for (size_t i = 0; i < schema_rows_n; i++) {
+        if (is_below(schema_rows[i].name, name))
+            return true;
+    }
+    for (size_t i = 0; i < schema_olds_n; i++) {
+        if (is_below(schema_olds[i].name, name))
+            return true;
+    }
+    return false;
+}
+
+const char *schema_nearest(struct str name)
+{
+    const char *best = NULL;
+    size_t best_distance = name.len / 3 + 1;
+    for (size_t i = 0; i < schema_rows_n; i++) {
+        size_t distance = str_distance(name, str_c(schema_rows[i].name));
+        if (distance < best_distance || (distance == best_distance && best == NULL)) {
+            best = schema_rows[i].name;
+            best_distance = distance;
+        }
+    }
+    return best;
+}
+
+void schema_env_name(const struct schema_row *row, char out[SCHEMA_ENV_CAP])
+{
+    size_t n = sizeof(SCHEMA_ENV_PREFIX) - 1;
+    memcpy(out, SCHEMA_ENV_PREFIX, n);
+    for (const char *p = row->name; *p != '\0' && n + 1 < SCHEMA_ENV_CAP; p++)
+        out[n++] = *p == '.' ? '_' : (char)toupper((unsigned char)*p);
+    out[n] = '\0';
+}

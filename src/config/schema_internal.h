@@ -1,0 +1,98 @@
+/* The table of all keys: what the loader accepts, the defaults, and what `config reference` prints. */
+#ifndef CONFIG_SCHEMA_INTERNAL_H
+#define CONFIG_SCHEMA_INTERNAL_H
+
+#include "config/config.h"
+
+enum schema_type {
+    SCHEMA_STRING,
+    SCHEMA_PATH, /* relative ones are resolved against the directory of the file */
+    SCHEMA_BOOL,
+    SCHEMA_INT,
+    SCHEMA_BYTES,
+    SCHEMA_DURATION,
+    SCHEMA_CHOICE,
+    SCHEMA_MODE,
+    SCHEMA_LISTEN,
+    SCHEMA_PREFIX,
+    SCHEMA_STRINGS,
+    SCHEMA_PATHS,
+    SCHEMA_PREFIXES,
+    SCHEMA_SPLITS,
+    SCHEMA_RECORDS,
+    SCHEMA_TYPE_COUNT
+};
+
+struct schema_choice {
+    const char *name; /* null ends the list */
+    int64_t value;
+    bool is_alias; /* accepted, not shown */
+};
+
+/* Checks one text (an element, for lists) and may narrow it, e.g. by a trailing dot. On failure returns what is wanted
+ * instead, ("must be ..."), else null. */
+typedef const char *(*schema_check_fn)(struct str *text);
+
+struct schema_row {
+    const char *name;
+    enum schema_type type;
+    size_t offset; /* into struct config; the C type follows from `type` */
+    /* As written in the file. "" = not set. {state_dir}, {run_dir} and {server_url} are replaced. Lists: one item or none. */
+    const char *def;
+    const char *def_shown; /* for the reference, when `def` would not tell */
+    const char *unit;
+    int64_t min, max; /* for numbers and durations; both 0 = no limits but the type's */
+    const struct schema_choice *choices;
+    schema_check_fn check;
+    bool must_not_be_empty; /* a listen address that cannot be switched off */
+    bool is_secret;         /* never printed */
+    const char *meaning;
+};
+
+/* Keys of Headscale that are no keys of ours. */
+enum schema_old_kind {
+    SCHEMA_OLD_MOVED,   /* read as the key `now`, with a note */
+    SCHEMA_OLD_IGNORED, /* without a meaning here: a note */
+    SCHEMA_OLD_QUIET,   /* not even a note */
+    SCHEMA_OLD_LATER,   /* not supported yet: a warning, unless the value is `harmless` */
+    SCHEMA_OLD_REFUSED, /* ignoring it would be dangerous: an error, unless the value is `harmless` */
+};
+
+struct schema_old {
+    const char *name; /* "x.*" stands for everything below x */
+    enum schema_old_kind kind;
+    const char *now;
+    const char *harmless;
+    const char *note;
+};
+
+extern const struct schema_row schema_rows[];
+extern const size_t schema_rows_n;
+extern const struct schema_old schema_olds[];
+extern const size_t schema_olds_n;
+
+/* Case is ignored. Null when there is none. */
+const struct schema_row *schema_find(struct str name);
+const struct schema_old *schema_find_old(struct str name);
+/* Is there a row below `name`, as in "derp"? */
+bool schema_is_group(struct str name);
+/* The key most like `name`, or null when none is near. `group_only` compares nothing else than the last part. */
+const char *schema_nearest(struct str name);
+
+/* The environment variable of a row: "FULLSCALE_DERP_SERVER_ENABLED". */
+#define SCHEMA_ENV_PREFIX "FULLSCALE_"
+#define SCHEMA_ENV_CAP 96
+void schema_env_name(const struct schema_row *row, char out[SCHEMA_ENV_CAP]);
+
+/* "http://host:port" to its parts; IPv6 hosts without brackets. False when it is no such URL, or has a path, a user or a
+ * query. `port` is 0 when not given. */
+struct schema_url {
+    bool is_https;
+    struct str host;
+    uint16_t port;
+};
+bool schema_url_parse(struct str url, struct schema_url *out);
+/* LDH labels of 1..63, 253 in all. */
+bool schema_is_domain(struct str name);
+
+#endif

@@ -246,7 +246,7 @@ void json_w_f64(struct json_writer *w, double v)
     }
     shortest_digits(v, text, sizeof(text));
     const char *e = strchr(text, 'e');
-    int exponent = atoi(e + 1);
+    int exponent = (int)strtol(e + 1, NULL, 10);
     int digits = (int)(e - text) - (v < 0 || signbit(v) ? 1 : 0);
     int decimals = (digits > 1 ? digits - 2 : 0) - exponent;
     before_value(w);

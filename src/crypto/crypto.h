@@ -1,5 +1,5 @@
-/* Primitives for Noise, DERP and key storage, thin over OpenSSL (AEAD, BLAKE2s; pre-fetched) and libsodium (X25519, box).
- * Call crypto_init once before threads. All others: any thread, no blocking. */
+/* Primitives for Noise, DERP and key storage, thin over OpenSSL (AEAD, BLAKE2s; pre-fetched) and libsodium (X25519,
+ * box). Call crypto_init once before threads. All others: any thread, no blocking. */
 #ifndef CRYPTO_CRYPTO_H
 #define CRYPTO_CRYPTO_H
 

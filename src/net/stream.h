@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "base/str.h"
-#include "net/addr.h"
+#include "base/addr.h"
 #include "net/loop.h"
 
 enum { STREAM_HIGH_WATER = 64 * 1024 };

@@ -17,7 +17,7 @@
 #include "base/rcbuf.h"
 #include "base/str.h"
 #include "crypto/keys.h"
-#include "net/addr.h"
+#include "base/addr.h"
 
 enum {
     NAME_CAP = 64,       /* a DNS label and its terminator */

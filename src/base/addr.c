@@ -1,4 +1,4 @@
-#include "net/addr.h"
+#include "base/addr.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,0 +1,309 @@
+#include "proto/tailcfg.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+#include "codec/json.h"
+#include "codec/json_write.h"
+
+/* --- time --- */
+
+static enum rc two_digits(const char *p, int low, int high, int *out)
+{
+    if (p[0] < '0' || p[0] > '9' || p[1] < '0' || p[1] > '9')
+        return RC_INVALID;
+    *out = (p[0] - '0') * 10 + p[1] - '0';
+    return *out >= low && *out <= high ? RC_OK : RC_INVALID;
+}
+
+/* Days since 1970-01-01 of a proleptic Gregorian date. src: the usual era arithmetic (400 years = 146097 days) */
+static int64_t days_from_civil(int64_t y, int m, int d)
+{
+    y -= m <= 2;
+    int64_t era = (y >= 0 ? y : y - 399) / 400;
+    int64_t year_of_era = y - era * 400;
+    int64_t day_of_year = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+    int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    return era * 146097 + day_of_era - 719468;
+}
+
+/* "Z", "+01:30" or "-08:00" to seconds. */
+static enum rc zone_parse(struct str zone, int64_t *out_s)
+{
+    int hours, minutes;
+    *out_s = 0;
+    if (str_eq(zone, STR("Z")))
+        return RC_OK;
+    if (zone.len != 6 || (zone.p[0] != '+' && zone.p[0] != '-') || zone.p[3] != ':')
+        return RC_INVALID;
+    TRY(two_digits(zone.p + 1, 0, 23, &hours));
+    TRY(two_digits(zone.p + 4, 0, 59, &minutes));
+    *out_s = (zone.p[0] == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+    return RC_OK;
+}
+
+enum rc time_parse(struct str text, int64_t *out_ms)
+{
+    int century, year, month, day, hour, minute, second;
+    int64_t zone_s, ms = 0;
+    const char *p = text.p;
+    if (text.len < 20 || p[4] != '-' || p[7] != '-' || p[10] != 'T' || p[13] != ':' || p[16] != ':')
+        return RC_INVALID;
+    TRY(two_digits(p, 0, 99, &century));
+    TRY(two_digits(p + 2, 0, 99, &year));
+    TRY(two_digits(p + 5, 1, 12, &month));
+    TRY(two_digits(p + 8, 1, 31, &day));
+    TRY(two_digits(p + 11, 0, 23, &hour));
+    TRY(two_digits(p + 14, 0, 59, &minute));
+    TRY(two_digits(p + 17, 0, 60, &second));
+    size_t at = 19;
+    if (p[at] == '.') {
+        size_t digits = 0;
+        for (at++; at < text.len && p[at] >= '0' && p[at] <= '9'; at++, digits++) {
+            if (digits < 3)
+                ms = ms * 10 + p[at] - '0';
+        }
+        if (digits == 0 || digits > 9)
+            return RC_INVALID;
+        for (; digits < 3; digits++)
+            ms *= 10;
+    }
+    TRY(zone_parse(str_n(p + at, text.len - at), &zone_s));
+    year += century * 100;
+    int64_t s = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - zone_s;
+    *out_ms = year <= 1 ? 0 : s * 1000 + ms;
+    return RC_OK;
+}
+
+/* --- members: absent and null leave the zero value, another type is an error, as in Go --- */
+
+struct reader {
+    const struct json *obj;
+    struct str text;
+    struct err *err;
+    enum rc rc; /* sticky */
+};
+
+static void fail(struct reader *r, const struct json *node, const char *key, const char *want)
+{
+    int line, col;
+    if (r->rc != RC_OK)
+        return;
+    json_pos(node, r->text, &line, &col);
+    r->rc = err_set_at(r->err, RC_INVALID, NULL, line, col, "\"%s\" is not %s", key, want);
+}
+
+static const struct json *member(struct reader *r, const char *key)
+{
+    const struct json *node = r->rc == RC_OK ? json_get(r->obj, key) : NULL;
+    return json_is_null(node) ? NULL : node;
+}
+
+static struct str get_str(struct reader *r, const char *key)
+{
+    struct str out = STR_EMPTY;
+    const struct json *node = member(r, key);
+    if (node != NULL && !json_str(node, &out))
+        fail(r, node, key, "a string");
+    return out;
+}
+
+static bool get_bool(struct reader *r, const char *key)
+{
+    bool out = false;
+    const struct json *node = member(r, key);
+    if (node != NULL && !json_bool(node, &out))
+        fail(r, node, key, "true or false");
+    return out;
+}
+
+static int64_t get_int(struct reader *r, const char *key)
+{
+    int64_t out = 0;
+    const struct json *node = member(r, key);
+    if (node != NULL && !json_i64(node, &out))
+        fail(r, node, key, "an integer");
+    return out;
+}
+
+static int64_t get_time(struct reader *r, const char *key)
+{
+    int64_t out = 0;
+    struct str text;
+    const struct json *node = member(r, key);
+    if (node != NULL && (!json_str(node, &text) || time_parse(text, &out) != RC_OK))
+        fail(r, node, key, "a time");
+    return out;
+}
+
+#define GET_KEY(r, name, parse, out)                                                                                   \
+    do {                                                                                                               \
+        struct str key_text_;                                                                                          \
+        const struct json *key_node_ = member((r), (name));                                                            \
+        if (key_node_ != NULL && (!json_str(key_node_, &key_text_) || parse(key_text_, (out)) != RC_OK))               \
+            fail((r), key_node_, (name), "a key of its kind");                                                         \
+    } while (0)
+
+static void get_hostinfo(struct reader *r, struct hostinfo *out)
+{
+    const struct json *node = member(r, "Hostinfo");
+    if (node == NULL)
+        return;
+    if (json_type_of(node) != JSON_OBJECT) {
+        fail(r, node, "Hostinfo", "an object");
+        return;
+    }
+    struct reader inner = {.obj = node, .text = r->text, .err = r->err};
+    out->is_present = true;
+    out->json = node;
+    out->hostname = get_str(&inner, "Hostname");
+    const struct json *net = member(&inner, "NetInfo");
+    if (net != NULL) {
+        struct reader net_reader = {.obj = net, .text = r->text, .err = r->err, .rc = inner.rc};
+        int64_t region = get_int(&net_reader, "PreferredDERP");
+        out->preferred_derp = region > 0 && region <= 65535 ? (uint16_t)region : 0;
+        inner.rc = net_reader.rc;
+    }
+    r->rc = inner.rc;
+}
+
+static enum rc open_body(struct arena *a, struct str body, struct reader *r, struct err *err)
+{
+    const struct json *root;
+    TRY(json_parse(a, body, NULL, &root, err));
+    if (json_type_of(root) != JSON_OBJECT)
+        return err_set(err, RC_INVALID, "the body is not a JSON object");
+    *r = (struct reader){.obj = root, .text = body, .err = err};
+    return RC_OK;
+}
+
+enum rc register_request_parse(struct arena *a, struct str body, struct register_request *out, struct err *err)
+{
+    struct reader r;
+    *out = (struct register_request){0};
+    TRY(open_body(a, body, &r, err));
+    out->version = get_int(&r, "Version");
+    GET_KEY(&r, "NodeKey", node_key_parse, &out->key);
+    GET_KEY(&r, "OldNodeKey", node_key_parse, &out->old_key);
+    GET_KEY(&r, "NLKey", nl_key_parse, &out->nl);
+    out->followup = get_str(&r, "Followup");
+    out->expiry_ms = get_time(&r, "Expiry");
+    out->is_ephemeral = get_bool(&r, "Ephemeral");
+    get_hostinfo(&r, &out->hostinfo);
+    const struct json *auth = member(&r, "Auth");
+    if (auth != NULL && json_type_of(auth) != JSON_OBJECT)
+        fail(&r, auth, "Auth", "an object");
+    if (auth != NULL && r.rc == RC_OK) {
+        struct reader inner = {.obj = auth, .text = body, .err = err};
+        out->auth_key = str_trim(get_str(&inner, "AuthKey"));
+        r.rc = inner.rc;
+    }
+    return r.rc;
+}
+
+static void get_endpoints(struct arena *a, struct reader *r, struct map_request *out)
+{
+    const struct json *list = member(r, "Endpoints");
+    if (list == NULL)
+        return;
+    if (json_type_of(list) != JSON_ARRAY) {
+        fail(r, list, "Endpoints", "a list");
+        return;
+    }
+    size_t n = json_len(list) < TAILCFG_ENDPOINTS_MAX ? json_len(list) : TAILCFG_ENDPOINTS_MAX;
+    out->has_endpoints = true;
+    out->endpoints = arena_zalloc(a, n > 0 ? n : 1, sizeof(*out->endpoints));
+    JSON_EACH (item, list) {
+        struct str text;
+        struct addr addr;
+        if (!json_str(item, &text) || addr_parse(text, &addr) != RC_OK) {
+            fail(r, item, "Endpoints", "a list of IP:port");
+            return;
+        }
+        if (out->endpoints_n < n)
+            out->endpoints[out->endpoints_n++] = addr;
+    }
+}
+
+enum rc map_request_parse(struct arena *a, struct str body, struct map_request *out, struct err *err)
+{
+    struct reader r;
+    *out = (struct map_request){0};
+    TRY(open_body(a, body, &r, err));
+    out->version = get_int(&r, "Version");
+    out->wants_zstd = str_eq(get_str(&r, "Compress"), STR("zstd"));
+    out->is_stream = get_bool(&r, "Stream");
+    out->omit_peers = get_bool(&r, "OmitPeers");
+    out->is_read_only = get_bool(&r, "ReadOnly");
+    GET_KEY(&r, "NodeKey", node_key_parse, &out->key);
+    GET_KEY(&r, "DiscoKey", disco_key_parse, &out->disco);
+    get_endpoints(a, &r, out);
+    get_hostinfo(&r, &out->hostinfo);
+    return r.rc;
+}
+
+/* --- Hostinfo --- */
+
+struct rcbuf *hostinfo_for_store(const struct hostinfo *h)
+{
+    struct buf out = {0};
+    struct json_writer w;
+    if (!h->is_present || json_raw(h->json).len > TAILCFG_HOSTINFO_MAX_BYTES)
+        return NULL;
+    json_w_init(&w, &out);
+    json_w_object(&w);
+    JSON_EACH (m, h->json) {
+        if (str_eq_ci(json_key_of(m), STR("NetInfo")))
+            continue;
+        json_w_key_str(&w, json_key_of(m));
+        json_w_tree(&w, m);
+    }
+    json_w_end_object(&w);
+    struct rcbuf *made = rcbuf_create(buf_at(&out), buf_len(&out));
+    buf_fini(&out);
+    return made;
+}
+
+/* Peers use only the meta services (peer API); the list of a machine's open ports is its own business. */
+static void write_meta_services(struct json_writer *w, const struct json *services)
+{
+    bool open = false;
+    JSON_EACH (s, services) {
+        struct str proto;
+        if (!json_str(json_get(s, "Proto"), &proto) || !str_starts(proto, STR("peerapi")))
+            continue;
+        if (!open) {
+            json_w_key(w, "Services");
+            json_w_array(w);
+            open = true;
+        }
+        json_w_tree(w, s);
+    }
+    if (open)
+        json_w_end_array(w);
+}
+
+struct rcbuf *hostinfo_for_peers(const struct hostinfo *h)
+{
+    static const char *const shown[] = {"OS",       "Hostname",       "App",         "ShieldsUp", "sshHostKeys",
+                                        "Location", "IngressEnabled", "WireIngress", "PeerRelay", "AppConnector"};
+    struct buf out = {0};
+    struct json_writer w;
+    if (!h->is_present || json_raw(h->json).len > TAILCFG_HOSTINFO_MAX_BYTES)
+        return NULL;
+    json_w_init(&w, &out);
+    json_w_object(&w);
+    for (size_t i = 0; i < ARRAY_LEN(shown); i++) {
+        const struct json *m = json_get(h->json, shown[i]);
+        bool is_false = json_type_of(m) == JSON_BOOL && str_eq(json_raw(m), STR("false"));
+        if (json_is_null(m) || is_false)
+            continue;
+        json_w_key(&w, shown[i]);
+        json_w_tree(&w, m);
+    }
+    write_meta_services(&w, json_get(h->json, "Services"));
+    json_w_end_object(&w);
+    struct rcbuf *made = buf_len(&out) > 2 ? rcbuf_create(buf_at(&out), buf_len(&out)) : NULL;
+    buf_fini(&out);
+    return made;
+}

@@ -1,0 +1,72 @@
+/* The bodies that nodes send to /machine/register and /machine/map, as structs.
+ * Pure; any thread; strings borrow from the body or live in the arena. A body that Go's decoder would refuse is refused.
+ * src: protocol/control.md 5.1, 6.1, 6.4, 6.5; vectors/captured_requests.json */
+#ifndef PROTO_TAILCFG_H
+#define PROTO_TAILCFG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/rcbuf.h"
+#include "crypto/keys.h"
+#include "base/addr.h"
+
+struct json;
+
+enum {
+    CAP_VERSION_FLOOR = 113, /* tailscale 1.80 */
+    TAILCFG_ENDPOINTS_MAX = 64,
+    TAILCFG_HOSTINFO_MAX_BYTES = 64 * 1024,
+};
+#define CLIENT_FLOOR_TEXT "1.80"
+
+struct hostinfo {
+    bool is_present;
+    struct str hostname;
+    const struct json *json;       /* borrowed: the object as sent */
+    uint16_t preferred_derp;       /* 0: none told */
+};
+
+struct register_request {
+    int64_t version;
+    node_key key;
+    node_key old_key; /* zero: none */
+    nl_key nl;        /* zero: none */
+    struct str auth_key;
+    struct str followup;
+    int64_t expiry_ms; /* 0: none asked */
+    bool is_ephemeral;
+    struct hostinfo hostinfo;
+};
+
+/* RC_INVALID, RC_TRUNCATED, RC_TOO_DEEP, RC_TOO_LARGE; `err` (may be null) names the member. */
+MUST_CHECK enum rc register_request_parse(struct arena *a, struct str body, struct register_request *out,
+                                          struct err *err);
+
+struct map_request {
+    int64_t version;
+    bool wants_zstd;
+    bool is_stream;
+    bool omit_peers;
+    bool is_read_only;
+    node_key key;
+    disco_key disco; /* zero: none */
+    bool has_endpoints;
+    unsigned endpoints_n;
+    struct addr *endpoints; /* in the arena */
+    struct hostinfo hostinfo;
+};
+MUST_CHECK enum rc map_request_parse(struct arena *a, struct str body, struct map_request *out, struct err *err);
+
+/* The Hostinfo to keep: everything but NetInfo, which has a life of its own. A new reference, or null when absent or
+ * larger than TAILCFG_HOSTINFO_MAX_BYTES. */
+struct rcbuf *hostinfo_for_store(const struct hostinfo *h);
+/* The part that peers get: what they need to reach and show the node, nothing that identifies its owner's installation or
+ * changes by itself. A new reference, or null when nothing is left. src: control.md 6.4 */
+struct rcbuf *hostinfo_for_peers(const struct hostinfo *h);
+
+/* "2026-11-23T01:02:03.123Z" or with an offset, to Unix ms. The zero time (year 1) is 0. RC_INVALID. src: RFC 3339 5.6 */
+MUST_CHECK enum rc time_parse(struct str text, int64_t *out_ms);
+
+#endif

@@ -1,0 +1,144 @@
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "crypto/crypto.h"
+#include "state/state_internal.h"
+
+const struct auth_key *state_key(const struct state *st, uint64_t id)
+{
+    return map_get(&st->keys, &id, sizeof(id));
+}
+
+const struct auth_key *state_key_next(const struct state *st, size_t *pos)
+{
+    return map_next(&st->keys, pos);
+}
+
+/* A look-up by the hash takes no longer for a nearly right key: nothing to learn from the time. */
+const struct auth_key *state_key_by_text(const struct state *st, struct str text)
+{
+    uint8_t hash[KEY_HASH_BYTES];
+    sha256(text.p, text.len, hash);
+    return map_get(&st->keys_by_hash, hash, sizeof(hash));
+}
+
+static void index_key(struct state *st, const struct auth_key *k)
+{
+    map_put(&st->keys, &k->id, sizeof(k->id), (void *)k);
+    map_put(&st->keys_by_hash, k->hash, sizeof(k->hash), (void *)k);
+}
+
+static void unindex_key(struct state *st, const struct auth_key *k)
+{
+    map_remove(&st->keys, &k->id, sizeof(k->id));
+    map_remove(&st->keys_by_hash, k->hash, sizeof(k->hash));
+}
+
+enum rc state_load_key(struct state *st, struct auth_key *k)
+{
+    if (k->id == 0 || state_key(st, k->id) != NULL || map_get(&st->keys_by_hash, k->hash, sizeof(k->hash)) != NULL) {
+        const struct auth_key *dropped = k;
+        auth_key_unref(&dropped);
+        return RC_INVALID;
+    }
+    index_key(st, k);
+    if (k->id >= st->counters.next_key)
+        st->counters.next_key = k->id + 1;
+    return RC_OK;
+}
+
+static enum rc make_tags(const struct auth_key_spec *spec, struct rcbuf **out, struct err *err)
+{
+    struct buf json = {0};
+    *out = NULL;
+    if (spec->tag_n == 0)
+        return RC_OK;
+    for (size_t i = 0; i < spec->tag_n; i++) {
+        if (!tag_is_valid(spec->tags[i])) {
+            buf_fini(&json);
+            return err_set(err, RC_INVALID,
+                           "'%.*s' is no tag: write tag:NAME, where NAME begins with a letter and has letters, digits "
+                           "and dashes",
+                           STR_ARG(spec->tags[i]));
+        }
+        buf_printf(&json, "%s\"%.*s\"", i == 0 ? "[" : ",", STR_ARG(spec->tags[i]));
+    }
+    buf_append_byte(&json, ']');
+    *out = rcbuf_create(buf_at(&json), buf_len(&json));
+    buf_fini(&json);
+    return RC_OK;
+}
+
+/* "fskey-auth-" + 12 hex digits that lists show + "-" + 64 hex digits that are the secret. */
+static void make_text(const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
+                      char text[AUTH_KEY_TEXT_CAP])
+{
+    char shown[13] = "", secret[65] = "";
+    hex_encode(random, 6, shown);
+    hex_encode(random + 6, 32, secret);
+    snprintf(prefix, KEY_PREFIX_CAP, "fskey-auth-%s", shown);
+    snprintf(text, AUTH_KEY_TEXT_CAP, "%s-%s", prefix, secret);
+    secret_wipe(secret, sizeof(secret));
+}
+
+enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
+                         const uint8_t random[AUTH_KEY_RANDOM_BYTES], int64_t now_ms, const struct auth_key **out,
+                         char text[AUTH_KEY_TEXT_CAP], struct err *err)
+{
+    struct rcbuf *tags;
+    if (state_user(st, spec->user) == NULL && (spec->user != 0 || spec->tag_n == 0))
+        return err_set(err, RC_NOT_FOUND, "there is no user with id %llu (list them: users list)",
+                       (unsigned long long)spec->user);
+    if (spec->expires_ms != NO_EXPIRY && spec->expires_ms <= now_ms)
+        return err_set(err, RC_INVALID, "the key would have expired already");
+    TRY(make_tags(spec, &tags, err));
+    struct auth_key *k = auth_key_create();
+    k->id = st->counters.next_key++;
+    st->counters_dirty = true;
+    k->user = spec->user;
+    k->is_reusable = spec->is_reusable;
+    k->is_ephemeral = spec->is_ephemeral;
+    k->created_ms = now_ms;
+    k->expires_ms = spec->expires_ms;
+    k->tags = tags;
+    make_text(random, k->prefix, text);
+    sha256(text, strlen(text), k->hash);
+    index_key(st, k);
+    put_row(st, ROW_PUT_KEY, k->id)->key = auth_key_ref(k);
+    *out = k;
+    return RC_OK;
+}
+
+static enum rc no_such_key(uint64_t id, struct err *err)
+{
+    return err_set(err, RC_NOT_FOUND, "there is no auth key with id %llu (list them: preauthkeys list)",
+                   (unsigned long long)id);
+}
+
+enum rc state_key_expire(struct state *st, uint64_t id, int64_t now_ms, struct err *err)
+{
+    const struct auth_key *old = state_key(st, id);
+    if (old == NULL)
+        return no_such_key(id, err);
+    if (old->expires_ms != NO_EXPIRY && old->expires_ms <= now_ms)
+        return RC_OK;
+    struct auth_key *k = auth_key_edit(old);
+    k->expires_ms = now_ms;
+    unindex_key(st, old);
+    auth_key_unref(&old);
+    index_key(st, k);
+    put_row(st, ROW_PUT_KEY, id)->key = auth_key_ref(k);
+    return RC_OK;
+}
+
+enum rc state_key_delete(struct state *st, uint64_t id, struct err *err)
+{
+    const struct auth_key *k = state_key(st, id);
+    if (k == NULL)
+        return no_such_key(id, err);
+    unindex_key(st, k);
+    auth_key_unref(&k);
+    put_row(st, ROW_DEL_KEY, id);
+    return RC_OK;
+}

@@ -1,0 +1,269 @@
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "state/state_internal.h"
+
+void tick_at(struct state *st, int64_t when_ms)
+{
+    if (when_ms < st->next_tick_ms)
+        st->next_tick_ms = when_ms;
+}
+
+int64_t state_next_tick_ms(const struct state *st)
+{
+    return st->next_tick_ms;
+}
+
+/* --- reports --- */
+
+static bool same_bytes(const struct rcbuf *a, const struct rcbuf *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
+static bool same_endpoints(const struct node *n, const struct node_report *r)
+{
+    if (n->endpoints_n != r->endpoints_n)
+        return false;
+    for (unsigned i = 0; i < n->endpoints_n; i++) {
+        if (!addr_eq(&n->endpoints[i], &r->endpoints[i]))
+            return false;
+    }
+    return true;
+}
+
+/* What of a report is news, as a report without the rest. */
+static struct node_report news_of(const struct node *n, const struct node_report *r, bool only_missing)
+{
+    struct node_report news = *r;
+    bool known_hostinfo = n->hostinfo != NULL && only_missing;
+    if (r->cap_version == n->cap_version)
+        news.cap_version = 0;
+    if (r->disco != NULL && (keys_equal(r->disco->b, n->disco.b) || key_is_zero(r->disco->b) ||
+                             (only_missing && !key_is_zero(n->disco.b))))
+        news.disco = NULL;
+    if (r->endpoints != NULL && (same_endpoints(n, r) || (only_missing && (n->endpoints_n > 0 || r->endpoints_n == 0))))
+        news.endpoints = NULL;
+    if (r->home_derp == n->home_derp || (only_missing && n->home_derp != 0))
+        news.home_derp = 0;
+    if (r->hostname.len == 0 || str_eq_c(r->hostname, n->hostname) || known_hostinfo)
+        news.hostname = STR_EMPTY;
+    if (r->hostinfo == NULL || known_hostinfo ||
+        (same_bytes(r->hostinfo, n->hostinfo) && same_bytes(r->hostinfo_peers, n->hostinfo_peers)))
+        news.hostinfo = NULL;
+    return news;
+}
+
+static void set_hostname(struct state *st, struct node *n, struct str hostname, const struct entry *self)
+{
+    char base[NAME_CAP];
+    snprintf(n->hostname, sizeof(n->hostname), "%.*s", (int)(hostname.len < 255 ? hostname.len : 255), hostname.p);
+    if (n->is_renamed)
+        return;
+    name_from_hostname(hostname, base);
+    name_make_unique(st, base, self, n->name);
+}
+
+void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing,
+                  int64_t now_ms)
+{
+    struct node_report news = news_of(e->node, report, only_missing);
+    (void)now_ms;
+    if (news.cap_version == 0 && news.disco == NULL && news.endpoints == NULL && news.home_derp == 0 &&
+        news.hostname.len == 0 && news.hostinfo == NULL)
+        return;
+    unsigned endpoints_n = news.endpoints_n > ENDPOINTS_MAX ? ENDPOINTS_MAX : news.endpoints_n;
+    struct node *n = node_edit(e->node, news.endpoints, endpoints_n);
+    if (news.cap_version != 0)
+        n->cap_version = news.cap_version;
+    if (news.disco != NULL)
+        n->disco = *news.disco;
+    if (news.home_derp != 0)
+        n->home_derp = news.home_derp;
+    if (news.hostinfo != NULL) {
+        rcbuf_unref(&n->hostinfo);
+        rcbuf_unref(&n->hostinfo_peers);
+        n->hostinfo = rcbuf_ref(news.hostinfo);
+        n->hostinfo_peers = news.hostinfo_peers != NULL ? rcbuf_ref(news.hostinfo_peers) : NULL;
+    }
+    if (news.hostname.len > 0)
+        set_hostname(st, n, news.hostname, e);
+    entry_replace(st, e, n);
+    mark_stale(st, e);
+}
+
+static enum rc authorise(const struct state *st, const node_key *key, const machine_key *machine, struct entry **out)
+{
+    struct entry *e = map_get(&st->by_key, key->b, KEY_BYTES);
+    if (e == NULL)
+        return RC_NOT_FOUND;
+    if (!keys_equal(e->node->machine.b, machine->b))
+        return RC_DENIED;
+    *out = e;
+    return RC_OK;
+}
+
+enum rc state_authorise(const struct state *st, const node_key *key, const machine_key *machine,
+                        const struct node **out)
+{
+    struct entry *e;
+    TRY(authorise(st, key, machine, &e));
+    *out = e->node;
+    return RC_OK;
+}
+
+enum rc state_node_report(struct state *st, const node_key *key, const machine_key *machine,
+                          const struct node_report *report, int64_t now_ms, const struct node **out)
+{
+    struct entry *e;
+    TRY(authorise(st, key, machine, &e));
+    apply_report(st, e, report, false, now_ms);
+    *out = e->node;
+    return RC_OK;
+}
+
+/* --- polls: who is online --- */
+
+static void set_online(struct state *st, struct entry *e, bool online, int64_t now_ms)
+{
+    if (e->node->is_online == online)
+        return;
+    struct node *n = node_edit(e->node, NULL, 0);
+    n->is_online = online;
+    n->last_seen_ms = now_ms;
+    entry_replace(st, e, n);
+    mark_stale(st, e);
+}
+
+enum rc state_poll_begin(struct state *st, const node_key *key, const machine_key *machine,
+                         const struct node_report *report, int64_t now_ms, const struct node **out)
+{
+    struct entry *e;
+    TRY(authorise(st, key, machine, &e));
+    e->polls++;
+    e->offline_at_ms = 0;
+    e->remove_at_ms = 0;
+    set_online(st, e, true, now_ms);
+    apply_report(st, e, report, true, now_ms);
+    *out = e->node;
+    return RC_OK;
+}
+
+void state_poll_end(struct state *st, node_id id, int64_t now_ms)
+{
+    struct entry *e = entry_of(st, id);
+    if (e == NULL || e->polls == 0 || --e->polls > 0)
+        return;
+    e->offline_at_ms = now_ms + st->options.offline_grace_ms;
+    tick_at(st, e->offline_at_ms);
+}
+
+/* --- time --- */
+
+static void expire_now(struct state *st, struct entry *e)
+{
+    struct node *n = node_edit(e->node, NULL, 0);
+    n->is_expired = true;
+    revoke_key(st, &n->key);
+    entry_replace(st, e, n);
+    mark_stale(st, e);
+}
+
+static void tick_entry(struct state *st, struct entry *e, int64_t now_ms)
+{
+    if (e->offline_at_ms != 0 && e->offline_at_ms <= now_ms) {
+        /* Seen until its poll ended, not until we were sure. */
+        int64_t seen_ms = e->offline_at_ms - st->options.offline_grace_ms;
+        e->offline_at_ms = 0;
+        set_online(st, e, false, seen_ms);
+        if (e->node->is_ephemeral)
+            e->remove_at_ms = seen_ms + st->options.ephemeral_timeout_ms;
+    }
+    if (e->remove_at_ms != 0 && e->remove_at_ms <= now_ms) {
+        entry_remove(st, e);
+        return;
+    }
+    if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY && e->node->expires_ms <= now_ms)
+        expire_now(st, e);
+    if (e->offline_at_ms != 0)
+        tick_at(st, e->offline_at_ms);
+    if (e->remove_at_ms != 0)
+        tick_at(st, e->remove_at_ms);
+    if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY)
+        tick_at(st, e->node->expires_ms);
+}
+
+void state_tick(struct state *st, int64_t now_ms)
+{
+    if (now_ms < st->next_tick_ms)
+        return;
+    st->next_tick_ms = INT64_MAX;
+    for (node_id id = 1; id < st->entries_cap; id++) {
+        struct entry *e = entry_of(st, id);
+        if (e != NULL)
+            tick_entry(st, e, now_ms);
+    }
+}
+
+/* --- what admins do --- */
+
+static enum rc find(struct state *st, node_id id, struct entry **out, struct err *err)
+{
+    *out = entry_of(st, id);
+    if (*out == NULL)
+        return err_set(err, RC_NOT_FOUND, "there is no node with id %llu (list them: nodes list)",
+                       (unsigned long long)id);
+    return RC_OK;
+}
+
+enum rc state_node_rename(struct state *st, node_id id, struct str name, const struct node **out, struct err *err)
+{
+    struct entry *e;
+    TRY(find(st, id, &e, err));
+    if (!name_is_label(name))
+        return err_set(err, RC_INVALID,
+                       "'%.*s' is no DNS label: use 1 to 63 lower-case letters, digits and dashes, no dash at either end",
+                       STR_ARG(name));
+    const struct entry *holder = map_get(&st->by_name, name.p, name.len);
+    if (holder != NULL && holder != e)
+        return err_set(err, RC_EXISTS, "node %llu is named '%.*s' already", (unsigned long long)holder->id,
+                       STR_ARG(name));
+    struct node *n = node_edit(e->node, NULL, 0);
+    snprintf(n->name, sizeof(n->name), "%.*s", STR_ARG(name));
+    n->is_renamed = true;
+    entry_replace(st, e, n);
+    put_row_node(st, e);
+    mark_durable(st, e);
+    *out = n;
+    return RC_OK;
+}
+
+enum rc state_node_expire(struct state *st, node_id id, int64_t expires_ms, int64_t now_ms, const struct node **out,
+                          struct err *err)
+{
+    struct entry *e;
+    TRY(find(st, id, &e, err));
+    struct node *n = node_edit(e->node, NULL, 0);
+    bool was_active = !n->is_expired;
+    n->is_expired = expires_ms != NO_EXPIRY && expires_ms <= now_ms;
+    n->expires_ms = n->is_expired ? now_ms : expires_ms;
+    if (was_active && n->is_expired)
+        revoke_key(st, &n->key);
+    entry_replace(st, e, n);
+    put_row_node(st, e);
+    mark_durable(st, e);
+    if (!n->is_expired && n->expires_ms != NO_EXPIRY)
+        tick_at(st, n->expires_ms);
+    *out = n;
+    return RC_OK;
+}
+
+enum rc state_node_delete(struct state *st, node_id id, struct err *err)
+{
+    struct entry *e;
+    TRY(find(st, id, &e, err));
+    entry_remove(st, e);
+    return RC_OK;
+}

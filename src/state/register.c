@@ -1,0 +1,228 @@
+/* Registration: the state machine of protocol/control.md 5.4, top to bottom. */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "crypto/crypto.h"
+#include "state/state_internal.h"
+
+static void refuse(struct register_result *out, enum rc code, const char *text)
+{
+    out->outcome = REGISTER_REFUSED;
+    err_set(&out->err, code, "%s", text);
+}
+
+static void succeed(struct state *st, struct register_result *out, const struct entry *e)
+{
+    out->outcome = REGISTER_OK;
+    out->node = e->node;
+    out->user = e->node->tags == NULL ? state_user(st, e->node->user) : NULL;
+}
+
+static void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, bool is_expired)
+{
+    struct node *n = node_edit(e->node, NULL, 0);
+    bool was_active = !n->is_expired;
+    n->expires_ms = expires_ms;
+    n->is_expired = is_expired;
+    entry_replace(st, e, n);
+    put_row_node(st, e);
+    mark_durable(st, e);
+    if (was_active && is_expired)
+        revoke_key(st, &n->key);
+    if (!is_expired && expires_ms != NO_EXPIRY)
+        tick_at(st, expires_ms);
+}
+
+/* Rows 3 and 4. The client's own date (1970) is not kept: peers would show it. */
+static void logout(struct state *st, struct entry *e, int64_t now_ms, struct register_result *out)
+{
+    out->outcome = REGISTER_KEY_EXPIRED;
+    if (e == NULL)
+        return;
+    if (e->node->is_ephemeral)
+        entry_remove(st, e);
+    else if (!e->node->is_expired)
+        set_expiry(st, e, now_ms, true);
+}
+
+/* Row 6. */
+static void shorten_expiry(struct state *st, struct entry *e, int64_t expiry_ms, struct register_result *out)
+{
+    if (e->node->expires_ms != NO_EXPIRY && expiry_ms > e->node->expires_ms) {
+        refuse(out, RC_DENIED, "the key's expiry can only be brought forward; an admin may extend it");
+        return;
+    }
+    set_expiry(st, e, expiry_ms, false);
+    succeed(st, out, e);
+}
+
+/* Row 9, first half: null and a refusal when the key will not do. */
+static const struct auth_key *check_key(struct state *st, struct str text, int64_t now_ms, struct register_result *out)
+{
+    const struct auth_key *k = state_key_by_text(st, text);
+    const char *why = NULL;
+    if (k == NULL)
+        why = "this auth key is not known here: check that it is complete and of this server, or ask for a new one";
+    else if (k->expires_ms != NO_EXPIRY && k->expires_ms <= now_ms)
+        why = "this auth key has expired: ask for a new one";
+    else if (k->is_used && !k->is_reusable)
+        why = "this auth key was for a single use and has been used: ask for a new one";
+    if (why != NULL) {
+        refuse(out, k == NULL ? RC_NOT_FOUND : k->is_used && !k->is_reusable ? RC_USED : RC_EXPIRED, why);
+        return NULL;
+    }
+    return k;
+}
+
+static void consume_key(struct state *st, const struct auth_key *k)
+{
+    if (k->is_used)
+        return;
+    struct auth_key *used = auth_key_edit(k);
+    used->is_used = true;
+    map_remove(&st->keys, &k->id, sizeof(k->id));
+    map_remove(&st->keys_by_hash, k->hash, sizeof(k->hash));
+    auth_key_unref(&k);
+    map_put(&st->keys, &used->id, sizeof(used->id), used);
+    map_put(&st->keys_by_hash, used->hash, sizeof(used->hash), used);
+    put_row(st, ROW_PUT_KEY, used->id)->key = auth_key_ref(used);
+}
+
+/* The node that this machine had before with this owner; its addresses and name are kept. */
+static struct entry *find_earlier(struct state *st, const struct registration *reg, const struct auth_key *k)
+{
+    struct entry *e = map_get(&st->by_key, reg->old_key.b, KEY_BYTES);
+    if (e != NULL && keys_equal(e->node->machine.b, reg->machine.b))
+        return e;
+    struct machine_user owner = {reg->machine, k->tags != NULL ? TAGGED_DEVICES_USER : k->user};
+    return map_get(&st->by_machine, &owner, sizeof(owner));
+}
+
+static int64_t expiry_for(const struct state *st, const struct registration *reg, const struct node *n, int64_t now_ms)
+{
+    if (reg->expiry_ms > now_ms)
+        return reg->expiry_ms;
+    if (n->tags != NULL || st->options.node_expiry_ms == 0)
+        return NO_EXPIRY;
+    return now_ms + st->options.node_expiry_ms;
+}
+
+static void make_stable_id(const uint8_t random[16], char out[24])
+{
+    char hex[17] = "";
+    hex_encode(random, 8, hex);
+    snprintf(out, 24, "n%s", hex);
+}
+
+/* What the key and the client decide about a node, new or returning. */
+static void fill_node(struct state *st, struct node *n, const struct registration *reg, const struct auth_key *k,
+                      int64_t now_ms)
+{
+    n->machine = reg->machine;
+    n->key = reg->key;
+    n->nl = reg->nl;
+    n->user = k->user;
+    n->auth_key = k->id;
+    n->is_ephemeral = k->is_ephemeral || reg->is_ephemeral;
+    rcbuf_unref(&n->tags);
+    n->tags = k->tags != NULL ? rcbuf_ref(k->tags) : NULL;
+    n->expires_ms = expiry_for(st, reg, n, now_ms);
+    n->is_expired = false;
+}
+
+static struct entry *rotate(struct state *st, struct entry *e, const struct registration *reg,
+                            const struct auth_key *k, int64_t now_ms)
+{
+    if (!keys_equal(e->node->key.b, reg->key.b))
+        revoke_key(st, &e->node->key);
+    struct node *n = node_edit(e->node, NULL, 0);
+    fill_node(st, n, reg, k, now_ms);
+    if (!n->is_ephemeral)
+        e->remove_at_ms = 0;
+    entry_replace(st, e, n);
+    return e;
+}
+
+static struct entry *create(struct state *st, const struct registration *reg, const struct auth_key *k, int64_t now_ms,
+                            struct register_result *out)
+{
+    struct addr v4, v6;
+    if (addresses_allocate(st, &v4, &v6) != RC_OK) {
+        refuse(out, RC_LIMIT, "this network has no free address left: an admin must delete nodes or widen prefixes.v4");
+        return NULL;
+    }
+    struct node *n = node_create(0);
+    char base[NAME_CAP];
+    n->id = st->counters.next_node++;
+    st->counters_dirty = true;
+    make_stable_id(reg->random, n->stable_id);
+    n->v4 = v4;
+    n->v6 = v6;
+    n->created_ms = now_ms;
+    n->last_seen_ms = now_ms;
+    snprintf(n->hostname, sizeof(n->hostname), "%.*s", STR_ARG(reg->report.hostname));
+    name_from_hostname(reg->report.hostname, base);
+    name_make_unique(st, base, NULL, n->name);
+    fill_node(st, n, reg, k, now_ms);
+    struct entry *e = entry_add(st, n);
+    if (n->is_ephemeral) {
+        /* It may never poll. */
+        e->remove_at_ms = now_ms + st->options.ephemeral_timeout_ms;
+        tick_at(st, e->remove_at_ms);
+    }
+    out->is_new = true;
+    return e;
+}
+
+/* Row 9. */
+static void register_with_key(struct state *st, const struct registration *reg, int64_t now_ms,
+                              struct register_result *out)
+{
+    const struct auth_key *k = check_key(st, reg->auth_key, now_ms, out);
+    if (k == NULL)
+        return;
+    struct entry *e = find_earlier(st, reg, k);
+    e = e != NULL ? rotate(st, e, reg, k, now_ms) : create(st, reg, k, now_ms, out);
+    if (e == NULL)
+        return;
+    apply_report(st, e, &reg->report, false, now_ms);
+    if (e->node->expires_ms != NO_EXPIRY)
+        tick_at(st, e->node->expires_ms);
+    put_row_node(st, e);
+    mark_durable(st, e);
+    consume_key(st, k);
+    succeed(st, out, e);
+}
+
+static void refuse_without_key(struct register_result *out)
+{
+    refuse(out, RC_UNAUTHORIZED,
+           "this server admits nodes by auth key: ask its admin for one (fullscale preauthkeys create --user NAME) and run "
+           "tailscale up --login-server URL --auth-key KEY");
+}
+
+void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out)
+{
+    *out = (struct register_result){0};
+    struct entry *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
+    bool past = reg->expiry_ms != 0 && reg->expiry_ms <= now_ms;
+    if (key_is_zero(reg->key.b)) {
+        refuse(out, RC_INVALID, "the request has no node key");
+    } else if (e != NULL && !keys_equal(e->node->machine.b, reg->machine.b)) {
+        refuse(out, RC_DENIED, "this node key belongs to another machine: log out and in again to get a new one");
+    } else if (past) {
+        logout(st, e, now_ms, out);
+    } else if (e != NULL && !e->node->is_expired && reg->expiry_ms > now_ms) {
+        shorten_expiry(st, e, reg->expiry_ms, out);
+    } else if (e != NULL && !e->node->is_expired) {
+        /* A restart, or a retry whose answer was lost: no key is consumed. */
+        apply_report(st, e, &reg->report, false, now_ms);
+        succeed(st, out, e);
+    } else if (reg->auth_key.len > 0) {
+        register_with_key(st, reg, now_ms, out);
+    } else if (e != NULL) {
+        out->outcome = REGISTER_KEY_EXPIRED;
+    } else {
+        refuse_without_key(out);
+    }
+}

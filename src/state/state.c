@@ -1,0 +1,543 @@
+#include "state/state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "state/state_internal.h"
+
+void id_list_push(struct id_list *l, uint64_t id)
+{
+    if (l->n == l->cap) {
+        l->cap = l->cap > 0 ? l->cap * 2 : 64;
+        l->ids = mem_realloc_array(l->ids, l->cap, sizeof(*l->ids));
+    }
+    l->ids[l->n++] = id;
+}
+
+/* --- life --- */
+
+static struct user_table *make_user_table(const struct state *st);
+
+static struct snapshot *empty_snapshot(struct state *st)
+{
+    struct snapshot *s = MEM_NEW(struct snapshot);
+    atomic_init(&s->refs, 1);
+    s->version = 1;
+    s->users = make_user_table(st);
+    s->settings = tailnet_settings_ref(st->settings);
+    return s;
+}
+
+struct state *state_create(const struct state_options *options, struct tailnet_settings *settings)
+{
+    struct state *st = MEM_NEW(struct state);
+    st->options = *options;
+    st->settings = settings;
+    st->counters = (struct row_counters){1, 1, 1};
+    st->next_seq = 1;
+    st->next_tick_ms = INT64_MAX;
+    memcpy(&st->random_state, options->seed + 16, sizeof(st->random_state));
+    struct map *maps[] = {&st->by_key, &st->by_machine, &st->by_name, &st->by_addr,
+                          &st->users,  &st->users_by_name, &st->keys, &st->keys_by_hash};
+    for (size_t i = 0; i < ARRAY_LEN(maps); i++)
+        map_init(maps[i], options->seed);
+    st->snapshot = empty_snapshot(st);
+    return st;
+}
+
+void row_batch_destroy(struct row_batch **at)
+{
+    struct row_batch *b = *at;
+    *at = NULL;
+    if (b == NULL)
+        return;
+    for (size_t i = 0; i < b->n; i++) {
+        user_unref(&b->ops[i].user);
+        auth_key_unref(&b->ops[i].key);
+        node_unref(&b->ops[i].node);
+    }
+    mem_free(b->ops);
+    mem_free(b);
+}
+
+void state_destroy(struct state **at)
+{
+    struct state *st = *at;
+    *at = NULL;
+    if (st == NULL)
+        return;
+    for (size_t i = 0; i < st->entries_cap; i++) {
+        if (st->entries[i] != NULL)
+            node_unref(&st->entries[i]->node);
+        mem_free(st->entries[i]);
+    }
+    for (size_t pos = 0;;) {
+        const struct user *u = map_next(&st->users, &pos);
+        if (u == NULL)
+            break;
+        user_unref(&u);
+    }
+    for (size_t pos = 0;;) {
+        const struct auth_key *k = map_next(&st->keys, &pos);
+        if (k == NULL)
+            break;
+        auth_key_unref(&k);
+    }
+    struct map *maps[] = {&st->by_key, &st->by_machine, &st->by_name, &st->by_addr,
+                          &st->users,  &st->users_by_name, &st->keys, &st->keys_by_hash};
+    for (size_t i = 0; i < ARRAY_LEN(maps); i++)
+        map_fini(maps[i]);
+    row_batch_destroy(&st->pending);
+    snapshot_unref(&st->snapshot);
+    tailnet_settings_unref(&st->settings);
+    mem_free(st->entries);
+    mem_free(st->dirty.ids);
+    mem_free(st->stale.ids);
+    mem_free(st->revoked.keys);
+    mem_free(st);
+}
+
+/* --- entries --- */
+
+struct entry *entry_of(const struct state *st, node_id id)
+{
+    if (id >= st->entries_cap || st->entries[id] == NULL || st->entries[id]->node == NULL)
+        return NULL;
+    return st->entries[id];
+}
+
+static void index_addr(struct state *st, const struct addr *a, struct entry *e)
+{
+    size_t len;
+    const void *key = addr_key(a, &len);
+    if (a->family != 0)
+        map_put(&st->by_addr, key, len, e);
+}
+
+/* Map keys point into the node, so each new version is indexed anew. */
+static void index_node(struct state *st, struct entry *e)
+{
+    const struct node *n = e->node;
+    map_put(&st->by_key, n->key.b, KEY_BYTES, e);
+    e->owner = (struct machine_user){n->machine, n->tags != NULL ? TAGGED_DEVICES_USER : n->user};
+    map_put(&st->by_machine, &e->owner, sizeof(e->owner), e);
+    map_put(&st->by_name, n->name, strlen(n->name), e);
+    index_addr(st, &n->v4, e);
+    index_addr(st, &n->v6, e);
+}
+
+static void remove_if_mine(struct map *m, const void *key, size_t len, const struct entry *e)
+{
+    if (map_get(m, key, len) == e)
+        map_remove(m, key, len);
+}
+
+static void unindex_node(struct state *st, struct entry *e)
+{
+    const struct node *n = e->node;
+    size_t len;
+    remove_if_mine(&st->by_key, n->key.b, KEY_BYTES, e);
+    remove_if_mine(&st->by_machine, &e->owner, sizeof(e->owner), e);
+    remove_if_mine(&st->by_name, n->name, strlen(n->name), e);
+    const void *key = addr_key(&n->v4, &len);
+    if (n->v4.family != 0)
+        remove_if_mine(&st->by_addr, key, len, e);
+    key = addr_key(&n->v6, &len);
+    if (n->v6.family != 0)
+        remove_if_mine(&st->by_addr, key, len, e);
+}
+
+void mark_dirty(struct state *st, struct entry *e)
+{
+    if (e->is_dirty)
+        return;
+    e->is_dirty = true;
+    id_list_push(&st->dirty, e->id);
+}
+
+void mark_stale(struct state *st, struct entry *e)
+{
+    if (e->is_stale_on_disk)
+        return;
+    e->is_stale_on_disk = true;
+    id_list_push(&st->stale, e->id);
+}
+
+void entry_replace(struct state *st, struct entry *e, const struct node *next)
+{
+    unindex_node(st, e);
+    node_unref(&e->node);
+    e->node = next;
+    index_node(st, e);
+    mark_dirty(st, e);
+}
+
+static void make_room(struct state *st, node_id id)
+{
+    if (id < st->entries_cap)
+        return;
+    size_t cap = st->entries_cap > 0 ? st->entries_cap : 64;
+    while (cap <= id)
+        cap *= 2;
+    st->entries = mem_realloc_array(st->entries, cap, sizeof(*st->entries));
+    memset(st->entries + st->entries_cap, 0, (cap - st->entries_cap) * sizeof(*st->entries));
+    st->entries_cap = cap;
+}
+
+struct entry *entry_add(struct state *st, const struct node *n)
+{
+    make_room(st, n->id);
+    assert(st->entries[n->id] == NULL);
+    struct entry *e = MEM_NEW(struct entry);
+    e->node = n;
+    e->id = n->id;
+    st->entries[n->id] = e;
+    st->node_n++;
+    index_node(st, e);
+    mark_dirty(st, e);
+    if (n->expires_ms != NO_EXPIRY && !n->is_expired)
+        tick_at(st, n->expires_ms);
+    return e;
+}
+
+void entry_remove(struct state *st, struct entry *e)
+{
+    unindex_node(st, e);
+    revoke_key(st, &e->node->key);
+    node_unref(&e->node);
+    st->node_n--;
+    put_row(st, ROW_DEL_NODE, e->id);
+    mark_dirty(st, e);
+    mark_durable(st, e);
+}
+
+void revoke_key(struct state *st, const node_key *key)
+{
+    struct revoked_list *l = &st->revoked;
+    if (l->n == l->cap) {
+        l->cap = l->cap > 0 ? l->cap * 2 : 8;
+        l->keys = mem_realloc_array(l->keys, l->cap, sizeof(*l->keys));
+    }
+    l->keys[l->n++] = *key;
+}
+
+size_t state_take_revoked(struct state *st, node_key *out, size_t cap)
+{
+    size_t n = st->revoked.n < cap ? st->revoked.n : cap;
+    if (n == 0)
+        return 0;
+    memcpy(out, st->revoked.keys, n * sizeof(*out));
+    memmove(st->revoked.keys, st->revoked.keys + n, (st->revoked.n - n) * sizeof(*out));
+    st->revoked.n -= n;
+    return n;
+}
+
+/* --- rows --- */
+
+struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id)
+{
+    if (st->pending == NULL) {
+        st->pending = MEM_NEW(struct row_batch);
+        st->pending->seq = st->next_seq;
+    }
+    struct row_batch *b = st->pending;
+    if ((b->n & (b->n - 1)) == 0) /* full at each power of two */
+        b->ops = mem_realloc_array(b->ops, b->n > 0 ? b->n * 2 : 1, sizeof(*b->ops));
+    struct row_op *op = &b->ops[b->n++];
+    *op = (struct row_op){.kind = kind, .id = id};
+    return op;
+}
+
+void put_row_node(struct state *st, struct entry *e)
+{
+    put_row(st, ROW_PUT_NODE, e->id)->node = node_ref(e->node);
+    e->is_stale_on_disk = false;
+}
+
+void mark_durable(struct state *st, struct entry *e)
+{
+    e->visible_seq = st->next_seq;
+}
+
+uint64_t state_durable_seq(const struct state *st)
+{
+    return st->pending != NULL ? st->next_seq : st->next_seq - 1;
+}
+
+struct row_batch *state_take_batch(struct state *st)
+{
+    struct row_batch *b = st->pending;
+    if (b == NULL)
+        return NULL;
+    if (st->counters_dirty) {
+        put_row(st, ROW_PUT_COUNTERS, 0)->counters = st->counters;
+        st->counters_dirty = false;
+    }
+    st->pending = NULL;
+    st->next_seq++;
+    return b;
+}
+
+void state_committed(struct state *st, uint64_t seq)
+{
+    if (seq > st->committed_seq)
+        st->committed_seq = seq;
+}
+
+size_t state_flush_lazy(struct state *st, size_t max)
+{
+    size_t written = 0, taken = 0;
+    for (; taken < st->stale.n && written < max; taken++) {
+        struct entry *e = entry_of(st, st->stale.ids[taken]);
+        if (e == NULL || !e->is_stale_on_disk)
+            continue;
+        put_row_node(st, e);
+        written++;
+    }
+    st->stale.n -= taken;
+    memmove(st->stale.ids, st->stale.ids + taken, st->stale.n * sizeof(*st->stale.ids));
+    return written;
+}
+
+/* --- loading --- */
+
+enum rc state_load_node(struct state *st, struct node *n)
+{
+    size_t len;
+    const void *v4 = addr_key(&n->v4, &len);
+    bool taken = n->id == 0 || (n->id < st->entries_cap && st->entries[n->id] != NULL) ||
+                 map_get(&st->by_key, n->key.b, KEY_BYTES) != NULL ||
+                 map_get(&st->by_name, n->name, strlen(n->name)) != NULL ||
+                 (n->v4.family != 0 && map_get(&st->by_addr, v4, len) != NULL) ||
+                 (n->v6.family != 0 && map_get(&st->by_addr, n->v6.ip, 16) != NULL);
+    if (taken) {
+        const struct node *dropped = n;
+        node_unref(&dropped);
+        return RC_INVALID;
+    }
+    n->is_online = false;
+    entry_add(st, n);
+    if (n->id >= st->counters.next_node)
+        st->counters.next_node = n->id + 1;
+    return RC_OK;
+}
+
+static void later(struct addr *last, const struct addr *a)
+{
+    if (a->family != 0 && (last->family == 0 || memcmp(a->ip, last->ip, 16) > 0))
+        *last = *a;
+}
+
+void state_load_done(struct state *st, const struct row_counters *counters, int64_t now_ms)
+{
+    if (counters->next_node > st->counters.next_node)
+        st->counters.next_node = counters->next_node;
+    if (counters->next_user > st->counters.next_user)
+        st->counters.next_user = counters->next_user;
+    if (counters->next_key > st->counters.next_key)
+        st->counters.next_key = counters->next_key;
+    for (node_id id = 1; id < st->entries_cap; id++) {
+        struct entry *e = entry_of(st, id);
+        if (e == NULL)
+            continue;
+        later(&st->last_v4, &e->node->v4);
+        later(&st->last_v6, &e->node->v6);
+        /* Nobody is connected to a server that starts: its ephemeral nodes get their time to come back. */
+        if (e->node->is_ephemeral) {
+            e->remove_at_ms = now_ms + st->options.ephemeral_timeout_ms;
+            tick_at(st, e->remove_at_ms);
+        }
+    }
+    state_tick(st, now_ms);
+    st->users_dirty = true;
+    struct change *c = state_publish(st, now_ms);
+    change_unref(&c);
+}
+
+/* --- reading --- */
+
+struct snapshot *state_snapshot(const struct state *st)
+{
+    return st->snapshot;
+}
+
+const struct node *state_node(const struct state *st, node_id id)
+{
+    const struct entry *e = entry_of(st, id);
+    return e != NULL ? e->node : NULL;
+}
+
+const struct node *state_node_by_key(const struct state *st, const node_key *key)
+{
+    const struct entry *e = map_get(&st->by_key, key->b, KEY_BYTES);
+    return e != NULL ? e->node : NULL;
+}
+
+size_t state_node_count(const struct state *st)
+{
+    return st->node_n;
+}
+
+bool state_key_is_active(const struct state *st, const node_key *key)
+{
+    const struct node *n = state_node_by_key(st, key);
+    return n != NULL && !n->is_expired;
+}
+
+void state_set_settings(struct state *st, struct tailnet_settings *settings)
+{
+    tailnet_settings_unref(&st->settings);
+    st->settings = settings;
+    st->settings_dirty = true;
+}
+
+/* --- publishing --- */
+
+static int compare_users(const void *a, const void *b)
+{
+    const struct user *const *x = a, *const *y = b;
+    return ((*x)->id > (*y)->id) - ((*x)->id < (*y)->id);
+}
+
+static struct user_table *make_user_table(const struct state *st)
+{
+    struct user_table *t = mem_zalloc(1, sizeof(*t) + st->users.n * sizeof(t->users[0]));
+    atomic_init(&t->refs, 1);
+    for (size_t pos = 0;;) {
+        const struct user *u = map_next(&st->users, &pos);
+        if (u == NULL)
+            break;
+        t->users[t->n++] = user_ref(u);
+    }
+    qsort(t->users, t->n, sizeof(t->users[0]), compare_users);
+    return t;
+}
+
+bool state_is_dirty(const struct state *st)
+{
+    return st->dirty.n > 0 || st->users_dirty || st->settings_dirty;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* A private copy of the group that holds `id`, to be changed before anyone sees it. */
+static struct node_group *own_group(struct snapshot *s, node_id id, const struct snapshot *before)
+{
+    size_t i = id / GROUP_NODES;
+    struct node_group *old = s->groups[i];
+    /* Already copied for this snapshot: it is not the one of the snapshot before. */
+    if (old != NULL && (i >= before->group_n || old != before->groups[i]))
+        return old;
+    struct node_group *g = MEM_NEW(struct node_group);
+    atomic_init(&g->refs, 1);
+    if (old != NULL) {
+        g->n = old->n;
+        for (size_t k = 0; k < GROUP_NODES; k++)
+            g->nodes[k] = old->nodes[k] != NULL ? node_ref(old->nodes[k]) : NULL;
+        atomic_fetch_sub(&old->refs, 1); /* the snapshot before still holds it */
+    }
+    s->groups[i] = g;
+    return g;
+}
+
+static void place_node(struct snapshot *s, const struct snapshot *before, node_id id, const struct node *n)
+{
+    struct node_group *g = own_group(s, id, before);
+    const struct node **slot = &g->nodes[id % GROUP_NODES];
+    int delta = (n != NULL) - (*slot != NULL);
+    node_unref(slot);
+    *slot = n != NULL ? node_ref(n) : NULL;
+    g->n = (unsigned)((int)g->n + delta);
+    s->node_n = (size_t)((int64_t)s->node_n + delta);
+}
+
+static struct snapshot *next_snapshot(struct state *st, int64_t now_ms)
+{
+    const struct snapshot *old = st->snapshot;
+    size_t group_n = st->counters.next_node / GROUP_NODES + 1;
+    if (group_n < old->group_n)
+        group_n = old->group_n;
+    struct snapshot *s = mem_zalloc(1, sizeof(*s) + group_n * sizeof(s->groups[0]));
+    atomic_init(&s->refs, 1);
+    s->version = old->version + 1;
+    s->made_ms = now_ms;
+    s->node_n = old->node_n;
+    s->group_n = group_n;
+    for (size_t i = 0; i < old->group_n; i++) {
+        s->groups[i] = old->groups[i];
+        if (s->groups[i] != NULL)
+            atomic_fetch_add_explicit(&s->groups[i]->refs, 1, memory_order_relaxed);
+    }
+    return s;
+}
+
+/* Forgets a deleted node once its removal is told. */
+static void reap_entry(struct state *st, node_id id)
+{
+    struct entry *e = st->entries[id];
+    if (e->node != NULL || e->is_dirty)
+        return;
+    st->entries[id] = NULL;
+    mem_free(e);
+}
+
+/* Moves the nodes that may be shown into `c`; those that wait for the disk stay dirty. */
+static void collect_items(struct state *st, struct change *c)
+{
+    size_t kept = 0;
+    qsort(st->dirty.ids, st->dirty.n, sizeof(*st->dirty.ids), compare_ids);
+    c->items = mem_zalloc(st->dirty.n > 0 ? st->dirty.n : 1, sizeof(*c->items));
+    for (size_t i = 0; i < st->dirty.n; i++) {
+        struct entry *e = st->entries[st->dirty.ids[i]];
+        if (e->visible_seq > st->committed_seq) {
+            st->dirty.ids[kept++] = e->id;
+            continue;
+        }
+        e->is_dirty = false;
+        const struct node *before = snapshot_node(st->snapshot, e->id);
+        if (before != e->node) {
+            struct change_item *item = &c->items[c->item_n++];
+            item->id = e->id;
+            item->before = before != NULL ? node_ref(before) : NULL;
+            item->after = e->node != NULL ? node_ref(e->node) : NULL;
+        }
+        reap_entry(st, e->id);
+    }
+    st->dirty.n = kept;
+}
+
+static bool users_are_visible(const struct state *st)
+{
+    return st->users_dirty && st->users_visible_seq <= st->committed_seq;
+}
+
+struct change *state_publish(struct state *st, int64_t now_ms)
+{
+    struct change *c = MEM_NEW(struct change);
+    atomic_init(&c->refs, 1);
+    c->users_changed = users_are_visible(st);
+    c->settings_changed = st->settings_dirty;
+    collect_items(st, c);
+    if (c->item_n == 0 && !c->users_changed && !c->settings_changed) {
+        change_unref(&c);
+        return NULL;
+    }
+    struct snapshot *s = next_snapshot(st, now_ms);
+    for (size_t i = 0; i < c->item_n; i++)
+        place_node(s, st->snapshot, c->items[i].id, c->items[i].after);
+    s->users = c->users_changed ? make_user_table(st) : user_table_ref(st->snapshot->users);
+    s->settings = tailnet_settings_ref(st->settings);
+    st->users_dirty = st->users_dirty && !c->users_changed;
+    st->settings_dirty = false;
+    c->before = st->snapshot;
+    c->after = snapshot_ref(s);
+    c->chunk_n = c->item_n > 0 ? (c->item_n + CHANGE_CHUNK_ITEMS - 1) / CHANGE_CHUNK_ITEMS : 1;
+    c->chunks = mem_zalloc(c->chunk_n, sizeof(*c->chunks));
+    st->snapshot = s;
+    return c;
+}

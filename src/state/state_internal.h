@@ -1,0 +1,109 @@
+/* The insides of the state; only for this folder. */
+#ifndef STATE_STATE_INTERNAL_H
+#define STATE_STATE_INTERNAL_H
+
+#include "base/map.h"
+#include "state/state.h"
+
+/* The owner counts only for nodes of people; all tagged nodes of a machine are one. */
+struct machine_user {
+    machine_key machine;
+    user_id user;
+};
+
+/* A node of the working state. */
+struct entry {
+    const struct node *node; /* reference; null: deleted, waiting for the publication that tells it */
+    node_id id;
+    struct machine_user owner; /* the key in `by_machine` */
+    uint64_t visible_seq;    /* hidden from snapshots until this batch is committed; 0: visible */
+    unsigned polls;          /* open now */
+    int64_t offline_at_ms;   /* with no poll left: when it counts as offline; 0 while polls are open or it is offline */
+    int64_t remove_at_ms;    /* an ephemeral node that is offline: when it is removed; 0: not */
+    bool is_dirty;           /* in `dirty` */
+    bool is_stale_on_disk;   /* presence changed since the row was last written */
+};
+
+struct id_list {
+    uint64_t *ids; /* owned */
+    size_t n;
+    size_t cap;
+};
+
+struct revoked_list {
+    node_key *keys;
+    size_t n;
+    size_t cap;
+};
+
+struct state {
+    struct state_options options;
+    struct tailnet_settings *settings;
+    struct snapshot *snapshot;
+    struct row_counters counters;
+
+    struct entry **entries; /* by id; null: no such node */
+    size_t entries_cap;
+    size_t node_n;
+
+    struct map by_key;     /* node key -> entry */
+    struct map by_machine; /* machine key and owner -> entry: one machine may be a node of several users */
+    struct map by_name;
+    struct map by_addr; /* "ip" bytes (4 or 16) -> entry */
+    struct map users;   /* id -> user (reference) */
+    struct map users_by_name;
+    struct map keys; /* id -> auth key (reference) */
+    struct map keys_by_hash;
+
+    struct id_list dirty; /* nodes to look at when publishing */
+    struct id_list stale; /* nodes whose row on disk lags; may name deleted ones */
+    bool users_dirty;
+    uint64_t users_visible_seq;
+    bool settings_dirty;
+
+    struct row_batch *pending; /* null: nothing to write */
+    uint64_t next_seq;         /* of the pending batch */
+    uint64_t committed_seq;
+    bool counters_dirty;
+
+    struct revoked_list revoked;
+    int64_t next_tick_ms;
+    struct addr last_v4, last_v6; /* where sequential allocation goes on */
+    uint64_t random_state;        /* for random addresses */
+};
+
+void id_list_push(struct id_list *l, uint64_t id);
+
+/* --- state.c --- */
+struct entry *entry_of(const struct state *st, node_id id);
+/* Installs a new version of a node (consumes the reference), keeps the indexes true, and marks it to be told. */
+void entry_replace(struct state *st, struct entry *e, const struct node *next);
+struct entry *entry_add(struct state *st, const struct node *n);
+void entry_remove(struct state *st, struct entry *e);
+void mark_dirty(struct state *st, struct entry *e);
+/* The entry's effects stay hidden until the pending batch is on disk. */
+void mark_durable(struct state *st, struct entry *e);
+void mark_stale(struct state *st, struct entry *e);
+void put_row_node(struct state *st, struct entry *e);
+struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id);
+void revoke_key(struct state *st, const node_key *key);
+void tick_at(struct state *st, int64_t when_ms);
+
+/* --- names.c --- */
+/* A DNS label out of whatever a machine calls itself; "node" when nothing is left. */
+void name_from_hostname(struct str hostname, char out[NAME_CAP]);
+bool name_is_label(struct str name);
+/* `base`, or base-1, base-2... the first that no node other than `self` has. */
+void name_make_unique(const struct state *st, const char *base, const struct entry *self, char out[NAME_CAP]);
+bool tag_is_valid(struct str tag);
+
+/* --- addresses.c --- */
+/* Fills v4 and v6 as configured. RC_LIMIT when a prefix is full. */
+MUST_CHECK enum rc addresses_allocate(struct state *st, struct addr *v4, struct addr *v6);
+const void *addr_key(const struct addr *a, size_t *len);
+
+/* --- nodes.c --- */
+void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing,
+                  int64_t now_ms);
+
+#endif

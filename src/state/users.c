@@ -1,0 +1,166 @@
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "state/state_internal.h"
+
+const struct user *state_user(const struct state *st, user_id id)
+{
+    return map_get(&st->users, &id, sizeof(id));
+}
+
+const struct user *state_user_by_name(const struct state *st, struct str name)
+{
+    return map_get(&st->users_by_name, name.p, name.len);
+}
+
+/* src: headscale features 1: at least two characters, begins with a letter, letters digits - . _ and one @. A single
+ * letter is accepted as well: it was there. */
+static enum rc check_name(struct str name, struct err *err)
+{
+    if (name.len == 0)
+        return err_set(err, RC_INVALID, "the user name is empty");
+    if (name.len >= USER_NAME_CAP)
+        return err_set(err, RC_INVALID, "the user name is longer than %d bytes", USER_NAME_CAP - 1);
+    char first = (char)(name.p[0] | 0x20);
+    if (first < 'a' || first > 'z')
+        return err_set(err, RC_INVALID, "the user name '%.*s' does not begin with a letter", STR_ARG(name));
+    unsigned ats = 0;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.p[i];
+        bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+        ats += c == '@';
+        if (!letter && !(c >= '0' && c <= '9') && c != '-' && c != '.' && c != '_' && c != '@')
+            return err_set(err, RC_INVALID,
+                           "the user name '%.*s' has a character other than letters, digits, '-', '.', '_' and '@'",
+                           STR_ARG(name));
+    }
+    if (ats > 1)
+        return err_set(err, RC_INVALID, "the user name '%.*s' has more than one '@'", STR_ARG(name));
+    return RC_OK;
+}
+
+static void copy_text(char *out, size_t cap, struct str text)
+{
+    snprintf(out, cap, "%.*s", STR_ARG(text));
+}
+
+static void index_user(struct state *st, const struct user *u)
+{
+    map_put(&st->users, &u->id, sizeof(u->id), (void *)u);
+    map_put(&st->users_by_name, u->name, strlen(u->name), (void *)u);
+}
+
+static void unindex_user(struct state *st, const struct user *u)
+{
+    map_remove(&st->users, &u->id, sizeof(u->id));
+    map_remove(&st->users_by_name, u->name, strlen(u->name));
+}
+
+static void users_changed(struct state *st)
+{
+    st->users_dirty = true;
+    st->users_visible_seq = st->next_seq;
+}
+
+enum rc state_load_user(struct state *st, struct user *u)
+{
+    if (u->id == 0 || state_user(st, u->id) != NULL || state_user_by_name(st, str_c(u->name)) != NULL) {
+        const struct user *dropped = u;
+        user_unref(&dropped);
+        return RC_INVALID;
+    }
+    index_user(st, u);
+    if (u->id >= st->counters.next_user)
+        st->counters.next_user = u->id + 1;
+    return RC_OK;
+}
+
+enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_t now_ms, const struct user **out,
+                          struct err *err)
+{
+    TRY(check_name(spec->name, err));
+    if (state_user_by_name(st, spec->name) != NULL)
+        return err_set(err, RC_EXISTS, "there is a user named '%.*s' already", STR_ARG(spec->name));
+    if (spec->display_name.len >= USER_NAME_CAP || spec->email.len >= USER_NAME_CAP || spec->picture_url.len >= 256)
+        return err_set(err, RC_INVALID, "display name, e-mail (%d bytes each) or picture URL (255) is too long",
+                       USER_NAME_CAP - 1);
+    struct user *u = user_create();
+    u->id = st->counters.next_user++;
+    if (u->id == TAGGED_DEVICES_USER)
+        u->id = st->counters.next_user++;
+    st->counters_dirty = true;
+    copy_text(u->name, sizeof(u->name), spec->name);
+    copy_text(u->display_name, sizeof(u->display_name), spec->display_name);
+    copy_text(u->email, sizeof(u->email), spec->email);
+    copy_text(u->picture_url, sizeof(u->picture_url), spec->picture_url);
+    u->created_ms = now_ms;
+    index_user(st, u);
+    put_row(st, ROW_PUT_USER, u->id)->user = user_ref(u);
+    users_changed(st);
+    *out = u;
+    return RC_OK;
+}
+
+enum rc state_user_rename(struct state *st, user_id id, struct str name, const struct user **out, struct err *err)
+{
+    const struct user *old = state_user(st, id);
+    if (old == NULL)
+        return err_set(err, RC_NOT_FOUND, "there is no user with id %llu", (unsigned long long)id);
+    TRY(check_name(name, err));
+    const struct user *holder = state_user_by_name(st, name);
+    if (holder != NULL && holder != old)
+        return err_set(err, RC_EXISTS, "there is a user named '%.*s' already", STR_ARG(name));
+    struct user *u = user_edit(old);
+    copy_text(u->name, sizeof(u->name), name);
+    unindex_user(st, old);
+    user_unref(&old);
+    index_user(st, u);
+    put_row(st, ROW_PUT_USER, u->id)->user = user_ref(u);
+    users_changed(st);
+    *out = u;
+    return RC_OK;
+}
+
+static unsigned count_nodes(const struct state *st, user_id id)
+{
+    unsigned n = 0;
+    for (node_id i = 1; i < st->entries_cap; i++) {
+        const struct entry *e = entry_of(st, i);
+        n += e != NULL && e->node->user == id && e->node->tags == NULL;
+    }
+    return n;
+}
+
+static void delete_keys_of(struct state *st, user_id id)
+{
+    struct id_list doomed = {0};
+    for (size_t pos = 0;;) {
+        const struct auth_key *k = state_key_next(st, &pos);
+        if (k == NULL)
+            break;
+        if (k->user == id)
+            id_list_push(&doomed, k->id);
+    }
+    for (size_t i = 0; i < doomed.n; i++) {
+        enum rc rc = state_key_delete(st, doomed.ids[i], NULL);
+        (void)rc; /* it was there a moment ago */
+    }
+    mem_free(doomed.ids);
+}
+
+enum rc state_user_delete(struct state *st, user_id id, struct err *err)
+{
+    const struct user *u = state_user(st, id);
+    if (u == NULL)
+        return err_set(err, RC_NOT_FOUND, "there is no user with id %llu", (unsigned long long)id);
+    unsigned nodes = count_nodes(st, id);
+    if (nodes > 0)
+        return err_set(err, RC_IN_USE, "user '%s' still has %u node%s; delete them first (nodes list --user %s)", u->name,
+                       nodes, nodes == 1 ? "" : "s", u->name);
+    delete_keys_of(st, id);
+    unindex_user(st, u);
+    user_unref(&u);
+    put_row(st, ROW_DEL_USER, id);
+    users_changed(st);
+    return RC_OK;
+}

@@ -16,7 +16,7 @@
 #include "base/buf.h"
 #include "base/rc.h"
 #include "base/str.h"
-#include "net/addr.h"
+#include "base/addr.h"
 
 struct config_strings {
     const char **items;

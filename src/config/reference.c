@@ -122,6 +122,16 @@ static size_t shared_groups(const char *before, const char *name)
     return groups;
 }
 
+/* What root gets by default. */
+static const char *example_value(struct arena *a, const struct schema_row *row)
+{
+    if (strcmp(row->def, "{server_url}") == 0)
+        return "https://fullscale.example.com";
+    if (strncmp(row->def, "{state_dir}", 11) == 0)
+        return arena_printf(a, "/var/lib/fullscale%s", row->def + 11);
+    return strncmp(row->def, "{run_dir}", 9) == 0 ? arena_printf(a, "/run/fullscale%s", row->def + 9) : row->def;
+}
+
 static void write_example(struct arena *a, const struct schema_row *row, const char *before, struct buf *out)
 {
     static const char spaces[] = "                ";
@@ -138,7 +148,7 @@ static void write_example(struct arena *a, const struct schema_row *row, const c
     }
     const char *indent = arena_printf(a, "#%.*s# ", (int)level * 2, spaces);
     append_wrapped(out, indent, row->meaning, 100);
-    const char *def = path_default(a, row);
+    const char *def = example_value(a, row);
     bool is_plain = row->type == SCHEMA_BOOL || row->type == SCHEMA_INT;
     const char *value = value_is_list(row->type) || row->type == SCHEMA_RECORDS ? "[]"
                         : row->type == SCHEMA_SPLITS                           ? "{}"

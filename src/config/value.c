@@ -179,8 +179,8 @@ static enum rc set_prefix(struct setter *s, struct str text, void *field)
         return refuse(s, text, "must be an address and a length, e.g. 100.64.0.0/10");
     for (size_t i = 0; i < (addr.family == 4 ? 4u : 16u); i++) {
         unsigned keep = n > 8 * i ? (unsigned)(n - 8 * i) : 0;
-        uint8_t mask = keep >= 8 ? 0xff : (uint8_t)(0xff00u >> keep);
-        addr.ip[i] &= mask;
+        if (keep < 8)
+            addr.ip[i] &= (uint8_t)(0xff00u >> keep);
     }
     char shown[ADDR_TEXT_CAP];
     addr_format(&addr, false, shown);

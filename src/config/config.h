@@ -13,10 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/addr.h"
 #include "base/buf.h"
 #include "base/rc.h"
 #include "base/str.h"
-#include "base/addr.h"
 
 struct config_strings {
     const char **items;

@@ -92,6 +92,10 @@ static void note_place(struct builder *b, struct fy_event *e)
         return;
     b->line = mark->line + 1;
     b->col = mark->column + 1;
+    /* The mark of an alias is behind its star, that of a scalar in quotes behind the quote. */
+    enum fy_scalar_style style = e->type == FYET_SCALAR ? fy_token_scalar_style(e->scalar.value) : FYSS_PLAIN;
+    if (e->type == FYET_ALIAS || style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED)
+        b->col--;
 }
 
 static struct str token_text(struct fy_token *token)

@@ -130,8 +130,8 @@ static bool is_initiation(const uint8_t *msg, size_t len)
     return cursor_u8(&c) == FRAME_INITIATION && cursor_u16be(&c) == INITIATION_BODY_BYTES;
 }
 
-static MUST_CHECK enum rc consume_initiation(struct symmetric *s, const private_key *server_static, const uint8_t *e_remote,
-                                             machine_key *peer)
+static MUST_CHECK enum rc consume_initiation(struct symmetric *s, const private_key *server_static,
+                                             const uint8_t *e_remote, machine_key *peer)
 {
     const uint8_t *sealed_static = e_remote + KEY_BYTES;
     const uint8_t *sealed_nothing = sealed_static + SEALED_KEY_BYTES;
@@ -264,7 +264,8 @@ enum rc noise_initiate(struct noise_initiator *hs, const private_key *client_sta
     return rc;
 }
 
-static MUST_CHECK enum rc consume_response(struct symmetric *s, const struct noise_initiator *hs, const uint8_t *e_remote)
+static MUST_CHECK enum rc consume_response(struct symmetric *s, const struct noise_initiator *hs,
+                                           const uint8_t *e_remote)
 {
     /* e */
     mix_hash(s, e_remote, KEY_BYTES);
@@ -398,8 +399,8 @@ void noise_opener_fini(struct noise_opener *o)
     buf_fini(&o->partial);
 }
 
-/* The length of the record that starts with these bytes, NOISE_HEADER_BYTES while that is all one can say; judged as soon
- * as it can be, so that nothing is kept for a peer that talks another language. */
+/* The length of the record that starts with these bytes, NOISE_HEADER_BYTES while that is all one can say; judged as
+ * soon as it can be, so that nothing is kept for a peer that talks another language. */
 static MUST_CHECK enum rc record_len(const uint8_t *p, size_t n, size_t *out)
 {
     *out = NOISE_HEADER_BYTES;

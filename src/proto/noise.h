@@ -38,14 +38,14 @@ void noise_result_wipe(struct noise_result *r);
 /* --- Responder (server) --- */
 
 /* Answers message 1. `ephemeral`: 32 fresh random bytes, used for this call only.
- * RC_INVALID: not a message 1 (size, type or length): send an error frame, close. RC_CRYPTO: sealed for another server or
- * tampered with, or a low-order point: close without a word. `out` is zero after an error.
- * Costs six X25519 operations before anything is known of the sender: limit the rate per address. */
+ * RC_INVALID: not a message 1 (size, type or length): send an error frame, close. RC_CRYPTO: sealed for another server
+ * or tampered with, or a low-order point: close without a word. `out` is zero after an error. Costs six X25519
+ * operations before anything is known of the sender: limit the rate per address. */
 MUST_CHECK enum rc noise_respond(const private_key *server_static, const uint8_t ephemeral[32], const uint8_t *msg1,
                                  size_t len, struct noise_result *out);
 
-/* Appends an error frame, which may stand in place of message 2. `text` is UTF-8, cut at NOISE_ERROR_TEXT_MAX; it goes to
- * the client's log in clear and unauthenticated, so it never echoes input. */
+/* Appends an error frame, which may stand in place of message 2. `text` is UTF-8, cut at NOISE_ERROR_TEXT_MAX; it goes
+ * to the client's log in clear and unauthenticated, so it never echoes input. */
 void noise_append_error(struct buf *out, struct str text);
 
 /* --- Initiator (client; for tests and tools) --- */
@@ -66,11 +66,11 @@ MUST_CHECK enum rc noise_initiate(struct noise_initiator *hs, const private_key 
                                   uint8_t msg1[NOISE_INITIATION_BYTES]);
 
 /* Reads the server's reply from the start of `in`, which grows from call to call until it is there whole.
- * 1: done, `*used` bytes were the reply (records may follow). 0: needs more. RC_DENIED: an error frame, its text (borrowed
- * from `in`, not trustworthy) in `*error_text`. RC_INVALID: no reply. RC_CRYPTO: the wrong server or tampered with.
- * Anything but 0 ends and wipes the initiator; `out` is zero unless 1. */
-MUST_CHECK int noise_initiate_finish(struct noise_initiator *hs, const uint8_t *in, size_t len, struct noise_result *out,
-                                     size_t *used, struct str *error_text);
+ * 1: done, `*used` bytes were the reply (records may follow). 0: needs more. RC_DENIED: an error frame, its text
+ * (borrowed from `in`, not trustworthy) in `*error_text`. RC_INVALID: no reply. RC_CRYPTO: the wrong server or tampered
+ * with. Anything but 0 ends and wipes the initiator; `out` is zero unless 1. */
+MUST_CHECK int noise_initiate_finish(struct noise_initiator *hs, const uint8_t *in, size_t len,
+                                     struct noise_result *out, size_t *used, struct str *error_text);
 void noise_initiator_wipe(struct noise_initiator *hs);
 
 /* --- Transport records, each direction with its own key and counter. Single-threaded. --- */
@@ -83,8 +83,8 @@ void noise_sealer_init(struct noise_sealer *s, const uint8_t key[32]);
 void noise_sealer_fini(struct noise_sealer *s);
 /* Bytes on the wire for `n` bytes of plaintext. */
 size_t noise_sealed_len(size_t n);
-/* Appends `plain` to `out` as full records and one that may be shorter; nothing (n = 0) makes one empty record, which is
- * legal and carries nothing. RC_LIMIT: not enough counters left; nothing was appended. */
+/* Appends `plain` to `out` as full records and one that may be shorter; nothing (n = 0) makes one empty record, which
+ * is legal and carries nothing. RC_LIMIT: not enough counters left; nothing was appended. */
 MUST_CHECK enum rc noise_seal(struct noise_sealer *s, const void *plain, size_t n, struct buf *out);
 
 struct noise_opener {
@@ -95,11 +95,11 @@ struct noise_opener {
 };
 void noise_opener_init(struct noise_opener *o, const uint8_t key[32]);
 void noise_opener_fini(struct noise_opener *o);
-/* Takes records from any chunking of the stream: call with the bytes that arrived until it returns 0. Moves `*in` and `*len`
- * past what was taken; an incomplete record is kept inside.
- * 1: one record opened, `*plain_len` bytes (0 is legal) in `plain`. 0: all taken, needs more. RC_INVALID: not a record, or
- * too short to be one. RC_TOO_LARGE: longer than NOISE_RECORD_MAX. RC_CRYPTO: forged. RC_LIMIT: counter used up. Errors
- * last: close the connection. */
+/* Takes records from any chunking of the stream: call with the bytes that arrived until it returns 0. Moves `*in` and
+ * `*len` past what was taken; an incomplete record is kept inside.
+ * 1: one record opened, `*plain_len` bytes (0 is legal) in `plain`. 0: all taken, needs more. RC_INVALID: not a record,
+ * or too short to be one. RC_TOO_LARGE: longer than NOISE_RECORD_MAX. RC_CRYPTO: forged. RC_LIMIT: counter used up.
+ * Errors last: close the connection. */
 MUST_CHECK int noise_open(struct noise_opener *o, const uint8_t **in, size_t *len, uint8_t plain[NOISE_PLAIN_MAX],
                           size_t *plain_len);
 

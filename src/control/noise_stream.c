@@ -87,8 +87,8 @@ static size_t noise_queued(const struct stream *s)
 
 /* --- reading --- */
 
-/* Opens and hands up what `*p` holds until the owner pauses; an incomplete record stays in the opener. False when the stream
- * ended meanwhile. */
+/* Opens and hands up what `*p` holds until the owner pauses; an incomplete record stays in the opener. False when the
+ * stream ended meanwhile. */
 static bool open_records(struct noise_stream *ns, const uint8_t **p, size_t *n)
 {
     uint8_t plain[NOISE_PLAIN_MAX];

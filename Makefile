@@ -14,7 +14,8 @@ help: ## this list
 build: ## build/fullscale (installs the Debian packages that it needs)
 	@tools/install-packages build
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) -Dtests=disabled >/dev/null || { rm -rf $(BUILD); exit 1; }
-	@ninja -C $(BUILD) --quiet fullscale
+	@ninja -C $(BUILD) --quiet src/fullscale
+	@ln -sfn src/fullscale $(BUILD)/fullscale
 
 run: build ## builds and serves on port 8080; data in ./fullscale-data
 	@tools/serve $(DATA)

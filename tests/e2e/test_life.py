@@ -1,0 +1,183 @@
+"""What happens to a node between its first join and its end."""
+import signal
+
+import pytest
+
+from net import wait_for
+from node import NEW, OLD
+
+BOTH = pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
+
+
+@BOTH
+def test_down_and_up(world, version):
+    server = world.server()
+    n1, n2 = world.join(("n1", version), "n2")
+    n2.wait_peers("n1")
+    before = n1.addresses
+    n1.down()
+    n2.wait_offline("n1")
+    server.wait_online("n1", False)
+    n1.ts("up", "--timeout=20s")
+    n2.wait_peers("n1")
+    assert n1.addresses == before
+    n2.ping(before[0])
+
+
+@BOTH
+def test_restarted_client_needs_no_login(world, version):
+    server = world.server()
+    n1, n2 = world.join(("n1", version), "n2")
+    before = n1.addresses
+    n1.stop(signal.SIGKILL)
+    n1.start()
+    n1.wait_running()
+    n2.wait_peers("n1")
+    assert n1.addresses == before
+    assert len(server.nodes()) == 2
+    n2.ping(before[0])
+
+
+@BOTH
+def test_logout_and_login_again(world, version):
+    """The machine comes back as the same node, with the same address and name."""
+    server = world.server()
+    n1, n2 = world.join(("n1", version), "n2")
+    n2.wait_peers("n1")
+    before, number = n1.addresses, server.node("n1")["id"]
+    n1.logout()
+    wait_for("n1 is logged out", lambda: n1.state == "NeedsLogin")
+    n2.wait_offline("n1")
+    n1.up(server.key())
+    assert n1.addresses == before
+    assert server.node("n1")["id"] == number
+    assert len(server.nodes()) == 2
+    n2.wait_peers("n1")
+    n2.ping(before[0])
+    n1.ping(n2.addresses[0])
+
+
+def test_force_reauth_keeps_the_node(world):
+    """A new node key for the same machine: the others go on talking to it."""
+    server = world.server()
+    n1, n2 = world.join("n1", "n2")
+    n2.wait_peers("n1")
+    before, number = n1.addresses, server.node("n1")["id"]
+    n1.up(server.key(), "--force-reauth")
+    assert n1.addresses == before
+    assert server.node("n1")["id"] == number and len(server.nodes()) == 2
+    n2.ping(before[0])
+
+
+@BOTH
+def test_delete_while_connected(world, version):
+    """The client ends logged out and stays quiet; the others forget it."""
+    server = world.server()
+    n1, n2 = world.join(("n1", version), "n2")
+    n2.wait_peers("n1")
+    server.space.nft("""
+        counter calls { }
+        chain input { type filter hook input priority 0; ip saddr %s tcp dport %d tcp flags & (syn|ack) == syn counter name "calls" }
+        counter packets { }
+        chain volume { type filter hook input priority 1; ip saddr %s tcp dport %d counter name "packets" }
+    """ % (n1.ip, server.address[1], n1.ip, server.address[1]))
+    server.cli("nodes", "delete", "-i", str(server.node("n1")["id"]), "--force")
+    wait_for("n1 is logged out", lambda: n1.state == "NeedsLogin")
+    n2.wait_gone("n1")
+    assert [n["given_name"] for n in server.nodes()] == ["n2"]
+    calls, packets = server.space.packets("calls"), server.space.packets("packets")
+    n2.space.run("sleep", "6")
+    assert server.space.packets("calls") - calls <= 3
+    assert server.space.packets("packets") - packets <= 60
+    # It may come back, as a new node.
+    n1.up(server.key())
+    n2.wait_peers("n1")
+    n1.ping(n2.addresses[0])
+
+
+def test_delete_while_away(world):
+    """A node that was deleted while its client was off is told so when it returns."""
+    server = world.server()
+    n1, n2 = world.join("n1", "n2")
+    n1.stop()
+    server.cli("nodes", "delete", "-i", str(server.node("n1")["id"]), "--force")
+    n2.wait_gone("n1")
+    n1.start()
+    wait_for("n1 is logged out", lambda: n1.state == "NeedsLogin")
+    assert len(server.nodes()) == 1
+
+
+@BOTH
+def test_expire_by_the_administrator(world, version):
+    server = world.server()
+    n1, n2 = world.join(("n1", version), "n2")
+    before = n1.addresses
+    server.cli("nodes", "expire", "-i", str(server.node("n1")["id"]))
+    wait_for("n1 is logged out", lambda: n1.state == "NeedsLogin")
+    n1.up(server.key())
+    assert n1.addresses == before
+    n2.wait_peers("n1")
+    n2.ping(before[0])
+
+
+def test_rename_is_told_to_the_others(world):
+    server = world.server()
+    n1, n2 = world.join("n1", "n2")
+    n2.wait_peers("n1")
+    server.cli("nodes", "rename", "-i", str(server.node("n1")["id"]), "printer")
+    def renamed():
+        return [p["DNSName"] for p in n2.peers().values()] == ["printer.tailnet.internal."]
+    wait_for("n2 sees the new name", renamed)
+    n2.ping(n1.addresses[0])
+
+
+@BOTH
+def test_bad_keys_are_refused_in_words(world, version):
+    server = world.server()
+    used, short = server.key(), server.key("--reusable", "--expiration", "1s")
+    n1 = world.node("n1", version)
+    n1.up(used)
+    n2 = world.node("n2", version)
+    for key, words in ((used, ("used",)), (short, ("expired",)), ("nonsense", ("key",))):
+        said = n2.up(key, "--force-reauth", check=False, timeout=8)
+        text = (said.stdout + said.stderr).lower()
+        assert said.returncode != 0
+        assert all(word in text for word in words), text
+        assert key.lower() not in text
+    assert [n["given_name"] for n in server.nodes()] == ["n1"]
+    # The same client joins with a good one.
+    n2.up(server.key(), "--force-reauth")
+    n2.wait_peers("n1")
+
+
+def test_expired_key_by_command(world):
+    server = world.server()
+    key = server.key("--reusable")
+    keys = server.json("preauthkeys", "list")
+    server.cli("preauthkeys", "expire", "-i", str(keys[-1]["id"]))
+    n1 = world.node("n1")
+    said = n1.up(key, check=False, timeout=8)
+    assert said.returncode != 0 and "expired" in (said.stdout + said.stderr).lower()
+
+
+@BOTH
+def test_ephemeral_node_vanishes(world, version):
+    server = world.server(node={"ephemeral": {"inactivity_timeout": "3s"}})
+    n1, = world.join("n1")
+    n2 = world.node("n2", version)
+    n2.up(server.key("--ephemeral"))
+    n1.wait_peers("n2")
+    n2.stop(signal.SIGKILL)
+    n1.wait_gone("n2", timeout=40)
+    assert [n["given_name"] for n in server.nodes()] == ["n1"]
+
+
+def test_ephemeral_node_vanishes_at_logout(world):
+    server = world.server()
+    n1, = world.join("n1")
+    n2 = world.node("n2")
+    n2.up(server.key("--ephemeral"))
+    n1.wait_peers("n2")
+    n2.logout()
+    n1.wait_gone("n2", timeout=10)
+    assert len(server.nodes()) == 1

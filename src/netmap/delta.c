@@ -1,0 +1,258 @@
+/* Changes to messages: what one chunk of a change says is encoded once for everyone whom it is not about. */
+#include "netmap/netmap_internal.h"
+
+#include "base/mem.h"
+
+METRIC_COUNTER(encoded_shared, "fullscale_netmap_encoded_total", "what=\"delta_shared\"", "");
+METRIC_COUNTER(encoded_private, "fullscale_netmap_encoded_total", "what=\"delta_private\"", "");
+METRIC_COUNTER(shared_bytes, "fullscale_netmap_delta_shared_bytes_total", "",
+               "Bytes of shared delta messages as encoded, each counted once.");
+
+/* --- one node --- */
+
+enum item_kind { ITEM_NOTHING, ITEM_FULL, ITEM_PATCH, ITEM_REMOVED };
+
+static bool same_buf(const struct rcbuf *a, const struct rcbuf *b)
+{
+    return a == b || (a != NULL && b != NULL && a->len == b->len && memcmp(a->data, b->data, a->len) == 0);
+}
+
+static bool same_endpoints(const struct node *a, const struct node *b)
+{
+    if (a->endpoints_n != b->endpoints_n)
+        return false;
+    for (unsigned i = 0; i < a->endpoints_n; i++) {
+        if (!addr_eq(&a->endpoints[i], &b->endpoints[i]))
+            return false;
+    }
+    return true;
+}
+
+/* What peers see of both can be told apart by a patch only if this is the same.
+ * src: control.md 6.8. Key and KeyExpiry could be patched too, at the same cost to the client as a whole node. */
+static bool needs_full(const struct node *a, const struct node *b)
+{
+    bool disco_differs = !keys_equal(a->disco.b, b->disco.b);
+    return self_differs(a, b) || a->is_expired != b->is_expired || a->created_ms != b->created_ms ||
+           !same_buf(a->hostinfo_peers, b->hostinfo_peers) ||
+           (a->home_derp != b->home_derp && b->home_derp == 0) ||
+           (a->cap_version != b->cap_version && b->cap_version == 0) ||
+           /* A patch with a new disco key and Online:false may be discarded by 1.98-1.103. */
+           (disco_differs && (!b->is_online || key_is_zero(b->disco.b)));
+}
+
+static bool patch_is_empty(const struct node *a, const struct node *b)
+{
+    return a->home_derp == b->home_derp && a->cap_version == b->cap_version && a->is_online == b->is_online &&
+           keys_equal(a->disco.b, b->disco.b) && same_endpoints(a, b) &&
+           (b->is_online || a->last_seen_ms == b->last_seen_ms);
+}
+
+static enum item_kind item_kind_of(const struct change_item *item)
+{
+    if (item->after == NULL)
+        return item->before == NULL ? ITEM_NOTHING : ITEM_REMOVED;
+    if (item->before == NULL || needs_full(item->before, item->after))
+        return ITEM_FULL;
+    return patch_is_empty(item->before, item->after) ? ITEM_NOTHING : ITEM_PATCH;
+}
+
+static void write_patch(struct json_writer *w, const struct change_item *item)
+{
+    const struct node *a = item->before, *b = item->after;
+    bool disco_differs = !keys_equal(a->disco.b, b->disco.b);
+    json_w_object(w);
+    json_w_kv_u64(w, "NodeID", b->id);
+    if (a->home_derp != b->home_derp)
+        json_w_kv_u64(w, "DERPRegion", b->home_derp);
+    if (a->cap_version != b->cap_version)
+        json_w_kv_u64(w, "Cap", b->cap_version);
+    if (!same_endpoints(a, b))
+        write_endpoints(w, b);
+    if (disco_differs) {
+        char text[KEY_TEXT_CAP];
+        disco_key_format(&b->disco, text);
+        json_w_kv_cstr(w, "DiscoKey", text);
+    }
+    if (a->is_online != b->is_online || disco_differs)
+        json_w_kv_bool(w, "Online", b->is_online);
+    if (!b->is_online)
+        write_time(w, "LastSeen", b->last_seen_ms);
+    json_w_end_object(w);
+}
+
+/* --- one chunk --- */
+
+struct chunk_view {
+    const struct change_item *items;
+    size_t n;
+    node_id except; /* this one is not told of itself; 0: nobody */
+};
+
+static struct chunk_view view_of(const struct change *c, size_t chunk, node_id except)
+{
+    size_t first = chunk * CHANGE_CHUNK_ITEMS;
+    size_t n = c->item_n > first ? c->item_n - first : 0;
+    return (struct chunk_view){c->items + first, n < CHANGE_CHUNK_ITEMS ? n : CHANGE_CHUNK_ITEMS, except};
+}
+
+/* Writes the list `key` of all items of one kind; nothing when there is none: null and [] mean other things. */
+static void write_items(struct json_writer *w, const struct change *c, struct chunk_view v, const char *key,
+                        enum item_kind kind)
+{
+    bool open = false;
+    for (size_t i = 0; i < v.n; i++) {
+        const struct change_item *item = &v.items[i];
+        if (item->id == v.except || item_kind_of(item) != kind)
+            continue;
+        if (!open) {
+            json_w_key(w, key);
+            json_w_array(w);
+            open = true;
+        }
+        if (kind == ITEM_FULL) {
+            const struct rcbuf *peer = peer_json(item->after, c->after->settings);
+            json_w_raw(w, str_n(peer->data, peer->len));
+        } else if (kind == ITEM_PATCH) {
+            write_patch(w, item);
+        } else {
+            json_w_u64(w, item->id);
+        }
+    }
+    if (open)
+        json_w_end_array(w);
+}
+
+/* Profiles that are new or differ; both tables are sorted. */
+static void write_changed_users(struct json_writer *w, const struct change *c)
+{
+    const struct user_table *old = c->before->users, *new = c->after->users;
+    bool open = false;
+    for (size_t i = 0, k = 0; i < new->n; i++) {
+        while (k < old->n && old->users[k]->id < new->users[i]->id)
+            k++;
+        if (k < old->n && old->users[k] == new->users[i])
+            continue;
+        if (!open) {
+            json_w_key(w, "UserProfiles");
+            json_w_array(w);
+            open = true;
+        }
+        write_user_profile(w, new->users[i]);
+    }
+    if (open)
+        json_w_end_array(w);
+}
+
+static void write_raw_if_new(struct json_writer *w, const char *key, const struct rcbuf *old, const struct rcbuf *new)
+{
+    if (same_buf(old, new))
+        return;
+    json_w_key(w, key);
+    json_w_raw(w, str_n(new->data, new->len));
+}
+
+static void write_chunk(struct netmap_ctx *ctx, const struct change *c, size_t chunk, node_id except)
+{
+    struct chunk_view v = view_of(c, chunk, except);
+    struct json_writer w;
+    buf_clear(&ctx->json);
+    json_w_init(&w, &ctx->json);
+    json_w_object(&w);
+    if (chunk == 0 && c->users_changed)
+        write_changed_users(&w, c);
+    if (chunk == 0 && c->settings_changed) {
+        write_raw_if_new(&w, "DERPMap", c->before->settings->derp_map_json, c->after->settings->derp_map_json);
+        write_raw_if_new(&w, "DNSConfig", c->before->settings->dns_config_json, c->after->settings->dns_config_json);
+    }
+    write_items(&w, c, v, "PeersRemoved", ITEM_REMOVED);
+    write_items(&w, c, v, "PeersChanged", ITEM_FULL);
+    write_items(&w, c, v, "PeersChangedPatch", ITEM_PATCH);
+    json_w_end_object(&w);
+}
+
+/* The chunk as one message; of length 0 when it says nothing. */
+static struct rcbuf *encode_chunk(struct netmap_ctx *ctx, const struct change *c, size_t chunk, node_id except,
+                                  enum netmap_coding coding)
+{
+    write_chunk(ctx, c, chunk, except);
+    if (buf_len(&ctx->json) <= 2)
+        return rcbuf_create(NULL, 0);
+    return encode_message(ctx, coding, &ctx->json);
+}
+
+/* Borrowed from the chunk's slot. */
+static struct rcbuf *shared_chunk(struct netmap_ctx *ctx, struct change *c, size_t chunk, enum netmap_coding coding)
+{
+    struct rcbuf *_Atomic *slot = &c->chunks[chunk].frame[coding];
+    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
+    if (held != NULL)
+        return held;
+    encode_once_lock();
+    held = atomic_load_explicit(slot, memory_order_acquire);
+    if (held == NULL) {
+        held = rcbuf_slot_offer(slot, encode_chunk(ctx, c, chunk, 0, coding));
+        metric_inc(&encoded_shared);
+        metric_add(&shared_bytes, (int64_t)held->len);
+    }
+    encode_once_unlock();
+    return held;
+}
+
+/* --- one node's share --- */
+
+/* Where `id` stands in the change, or null. */
+static const struct change_item *find_item(const struct change *c, node_id id)
+{
+    size_t low = 0, high = c->item_n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (c->items[mid].id < id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < c->item_n && c->items[low].id == id ? &c->items[low] : NULL;
+}
+
+/* A self node stands in a message of its own: it makes the client rebuild everything, the rest does not. */
+static void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node *n, int64_t expired_ms,
+                      enum netmap_coding coding, struct netmap_pieces *out)
+{
+    struct json_writer w;
+    buf_clear(&ctx->json);
+    json_w_init(&w, &ctx->json);
+    json_w_object(&w);
+    json_w_key(&w, "Node");
+    write_self(&w, n, c->after->settings, expired_ms);
+    json_w_end_object(&w);
+    metric_inc(&encoded_private);
+    pieces_push(out, encode_message(ctx, coding, &ctx->json));
+}
+
+void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
+                  struct netmap_pieces *out)
+{
+    const struct change_item *self = find_item(c, id);
+    size_t own_chunk = self != NULL ? (size_t)(self - c->items) / CHANGE_CHUNK_ITEMS : SIZE_MAX;
+    if (self != NULL && self->after == NULL) {
+        if (self->before != NULL)
+            push_self(ctx, c, self->before, c->after->made_ms - 60000, coding, out);
+        return;
+    }
+    for (size_t i = 0; i < c->chunk_n; i++) {
+        struct rcbuf *piece;
+        if (i == own_chunk) {
+            metric_inc(&encoded_private);
+            piece = encode_chunk(ctx, c, i, id, coding);
+        } else {
+            piece = rcbuf_ref(shared_chunk(ctx, c, i, coding));
+        }
+        if (piece->len > 0)
+            pieces_push(out, piece);
+        else
+            rcbuf_unref(&piece);
+    }
+    if (self != NULL && self->before != NULL && self_differs(self->before, self->after))
+        push_self(ctx, c, self->after, 0, coding, out);
+}

@@ -1,0 +1,56 @@
+/* Snapshots and changes to the bytes of map responses.
+ *
+ * A response is a list of references to shared pieces, in the order in which they go to the wire; the first begins with
+ * the 4-byte length of all. What many nodes are told is encoded and compressed once and kept in the slots of the model
+ * (model.h); a full map is assembled from one small piece of its own and the shared pieces of all groups of peers, which
+ * works because a message may be several concatenated zstd frames.
+ *
+ * Everyone sees everyone (there is no policy yet): the audience of a change is all nodes but those it is about.
+ *
+ * Pure; any thread, one netmap_ctx per thread. src: protocol/control.md 6.6-6.9, 10, 12.2 */
+#ifndef NETMAP_NETMAP_H
+#define NETMAP_NETMAP_H
+
+#include "codec/zstd.h"
+#include "state/model.h"
+
+enum netmap_coding { NETMAP_PLAIN, NETMAP_ZSTD };
+
+struct netmap_ctx {
+    struct zstd_ctx zstd;
+    struct buf json; /* scratch */
+    struct buf coded;
+};
+/* Zero-initialised is valid. */
+void netmap_ctx_fini(struct netmap_ctx *ctx);
+
+/* References, owned by the holder. */
+struct netmap_pieces {
+    struct rcbuf **items;
+    size_t n;
+    size_t cap;
+    size_t bytes;
+};
+void netmap_pieces_clear(struct netmap_pieces *p); /* drops the references, keeps the array */
+void netmap_pieces_fini(struct netmap_pieces *p);
+
+/* The complete map for a node that is in `s`. `with_peers` false leaves the peers out. Appends one message.
+ * RC_NOT_FOUND when the node is not there. */
+MUST_CHECK enum rc netmap_full(struct netmap_ctx *ctx, const struct snapshot *s, node_id id, enum netmap_coding coding,
+                               bool with_peers, struct netmap_pieces *out);
+
+/* What a node that knows `c->before` must be told to know `c->after`: nothing, one or several messages, one piece each. A
+ * node that was removed is told that its key has expired, and nothing else. */
+void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
+                  struct netmap_pieces *out);
+
+/* The message that makes a client with this key log out: a self node whose key has expired.
+ * src: control.md 5.8: any error would be retried for ever. `now_ms`: Unix. A new reference. */
+struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, int64_t now_ms,
+                                  enum netmap_coding coding);
+
+/* A keep-alive, never exactly {"KeepAlive":true}: clients 1.90 to 1.104 would drop later frames of the same length
+ * (src: control.md 6.6). A new reference to a shared piece. */
+struct rcbuf *netmap_keep_alive(struct netmap_ctx *ctx, enum netmap_coding coding);
+
+#endif

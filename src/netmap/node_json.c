@@ -1,0 +1,173 @@
+/* Nodes and users as JSON. Key names and rules: protocol/control.md 6.9, 6.14. */
+#include "netmap/netmap_internal.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+
+/* Suffixes of "name." + domain + "." */
+static void write_name(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings)
+{
+    char fqdn[NAME_CAP + HOSTNAME_CAP + 2];
+    int len = settings->domain[0] != '\0' ? snprintf(fqdn, sizeof(fqdn), "%s.%s.", n->name, settings->domain)
+                                          : snprintf(fqdn, sizeof(fqdn), "%s.", n->name);
+    json_w_kv_str(w, "Name", str_n(fqdn, (size_t)len));
+}
+
+void write_time(struct json_writer *w, const char *key, int64_t unix_ms)
+{
+    char text[TIME_TEXT_CAP];
+    time_format(unix_ms, text);
+    json_w_kv_cstr(w, key, text);
+}
+
+static void write_address(struct json_writer *w, const struct addr *a)
+{
+    char text[ADDR_TEXT_CAP + 4];
+    if (a->family == 0)
+        return;
+    addr_format(a, false, text);
+    size_t len = strlen(text);
+    snprintf(text + len, sizeof(text) - len, a->family == 4 ? "/32" : "/128");
+    json_w_cstr(w, text);
+}
+
+static void write_addresses(struct json_writer *w, const struct node *n)
+{
+    json_w_key(w, "Addresses");
+    json_w_array(w);
+    write_address(w, &n->v4);
+    write_address(w, &n->v6);
+    json_w_end_array(w);
+}
+
+void write_endpoints(struct json_writer *w, const struct node *n)
+{
+    json_w_key(w, "Endpoints");
+    json_w_array(w);
+    for (unsigned i = 0; i < n->endpoints_n; i++) {
+        char text[ADDR_TEXT_CAP];
+        addr_format(&n->endpoints[i], true, text);
+        json_w_cstr(w, text);
+    }
+    json_w_end_array(w);
+}
+
+static void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw)
+{
+    if (raw == NULL)
+        return;
+    json_w_key(w, key);
+    json_w_raw(w, str_n(raw->data, raw->len));
+}
+
+/* What stands in both views of a node. */
+static void write_common(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings)
+{
+    char key[KEY_TEXT_CAP];
+    json_w_kv_u64(w, "ID", n->id);
+    json_w_kv_cstr(w, "StableID", n->stable_id);
+    write_name(w, n, settings);
+    json_w_kv_u64(w, "User", n->tags != NULL ? TAGGED_DEVICES_USER : n->user);
+    node_key_format(&n->key, key);
+    json_w_kv_cstr(w, "Key", key);
+    write_addresses(w, n);
+    write_time(w, "Created", n->created_ms);
+    write_raw(w, "Tags", n->tags);
+}
+
+static void write_peer(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings)
+{
+    char disco[KEY_TEXT_CAP];
+    json_w_object(w);
+    write_common(w, n, settings);
+    if (n->expires_ms != NO_EXPIRY)
+        write_time(w, "KeyExpiry", n->expires_ms);
+    if (!key_is_zero(n->disco.b)) {
+        disco_key_format(&n->disco, disco);
+        json_w_kv_cstr(w, "DiscoKey", disco);
+    }
+    if (n->endpoints_n > 0)
+        write_endpoints(w, n);
+    if (n->home_derp != 0)
+        json_w_kv_u64(w, "HomeDERP", n->home_derp);
+    write_raw(w, "Hostinfo", n->hostinfo_peers);
+    if (n->cap_version != 0)
+        json_w_kv_u64(w, "Cap", n->cap_version);
+    if (!n->is_online)
+        write_time(w, "LastSeen", n->last_seen_ms);
+    json_w_kv_bool(w, "Online", n->is_online);
+    if (n->is_expired)
+        json_w_kv_bool(w, "Expired", true);
+    json_w_end_object(w);
+}
+
+METRIC_COUNTER(encoded_peer, "fullscale_netmap_encoded_total", "what=\"peer\"", "");
+
+struct rcbuf *peer_json(const struct node *n, const struct tailnet_settings *settings)
+{
+    struct rcbuf *_Atomic *slot = (struct rcbuf *_Atomic *)&n->peer_json;
+    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
+    if (held != NULL)
+        return held;
+    struct buf json = {0};
+    struct json_writer w;
+    json_w_init(&w, &json);
+    write_peer(&w, n, settings);
+    metric_inc(&encoded_peer);
+    held = rcbuf_slot_offer(slot, rcbuf_create(buf_at(&json), buf_len(&json)));
+    buf_fini(&json);
+    return held;
+}
+
+/* Without what changes by the minute and what the node knows better itself: endpoints, home relay, Hostinfo. */
+void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+                int64_t expired_ms)
+{
+    char machine[KEY_TEXT_CAP];
+    int64_t expires_ms = expired_ms != 0 ? expired_ms : n->expires_ms;
+    json_w_object(w);
+    write_common(w, n, settings);
+    if (expires_ms != NO_EXPIRY)
+        write_time(w, "KeyExpiry", expires_ms);
+    machine_key_format(&n->machine, machine);
+    json_w_kv_cstr(w, "Machine", machine);
+    /* Without it the client waits for approval for ever (src: control.md 6.9). */
+    json_w_kv_bool(w, "MachineAuthorized", true);
+    json_w_key(w, "CapMap");
+    json_w_raw(w, str_n(settings->self_caps_json->data, settings->self_caps_json->len));
+    json_w_end_object(w);
+}
+
+static bool same_tags(const struct rcbuf *a, const struct rcbuf *b)
+{
+    return a == b || (a != NULL && b != NULL && a->len == b->len && memcmp(a->data, b->data, a->len) == 0);
+}
+
+bool self_differs(const struct node *a, const struct node *b)
+{
+    return a->user != b->user || strcmp(a->name, b->name) != 0 || !keys_equal(a->key.b, b->key.b) ||
+           !keys_equal(a->machine.b, b->machine.b) || a->expires_ms != b->expires_ms || !addr_eq(&a->v4, &b->v4) ||
+           !addr_eq(&a->v6, &b->v6) || !same_tags(a->tags, b->tags);
+}
+
+void write_user_profile(struct json_writer *w, const struct user *u)
+{
+    json_w_object(w);
+    json_w_kv_u64(w, "ID", u->id);
+    /* SSH rules and identity features match it, and expect the shape of an address. */
+    json_w_kv_cstr(w, "LoginName", u->email[0] != '\0' ? u->email : u->name);
+    json_w_kv_cstr(w, "DisplayName", u->display_name[0] != '\0' ? u->display_name : u->name);
+    if (u->picture_url[0] != '\0')
+        json_w_kv_cstr(w, "ProfilePicURL", u->picture_url);
+    json_w_end_object(w);
+}
+
+void write_tagged_profile(struct json_writer *w)
+{
+    json_w_object(w);
+    json_w_kv_u64(w, "ID", TAGGED_DEVICES_USER);
+    json_w_kv_cstr(w, "LoginName", "tagged-devices");
+    json_w_kv_cstr(w, "DisplayName", "Tagged Devices");
+    json_w_end_object(w);
+}

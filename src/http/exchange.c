@@ -1,0 +1,420 @@
+/* The life of a request and its answer, apart from how they look on the wire. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "http/http_internal.h"
+
+LOG_MODULE("http");
+
+enum {
+    KEEP_PIECES = 8, /* slots that an idle stream keeps */
+    MAX_RESPONSE_HEADERS = 64,
+    MAX_CONN_BODY_BYTES = 4 * 1024 * 1024, /* of all requests of a connection that are not answered yet */
+};
+
+/* --- life --- */
+
+struct http_exchange *exchange_create(struct http_conn *conn)
+{
+    struct http_exchange *ex = MEM_NEW(struct http_exchange);
+    ex->conn = conn;
+    ex->max_body_bytes = HTTP_MAX_BODY_BYTES;
+    ex->req.peer = conn->below->peer;
+    ex->req.local = conn->below->local;
+    ex->req.is_tls = conn->below->is_tls;
+    ex->req.conn_ctx = conn->ctx;
+    ex->req.path = ex->req.query = ex->req.authority = ex->req.body = STR_EMPTY;
+    list_init(&ex->todo);
+    list_push_back(&conn->exchanges, &ex->entry);
+    return ex;
+}
+
+static void free_now(void *obj)
+{
+    struct http_exchange *ex = obj;
+    while (ex->pieces_n > 0)
+        exchange_consume(ex, ex->pieces[ex->pieces_first]->len - ex->piece_sent);
+    mem_free(ex->pieces);
+    buf_fini(&ex->body);
+    arena_fini(&ex->arena);
+    mem_free(ex);
+}
+
+void exchange_free(struct http_exchange *ex)
+{
+    struct http_conn *conn = ex->conn;
+    if (conn->in_handler == ex)
+        conn->in_handler = NULL;
+    list_remove(&ex->entry);
+    list_remove(&ex->todo);
+    conn->body_bytes -= buf_len(&ex->body);
+    ex->is_owned = false;
+    loop_free_later(server_opts(conn->server)->loop, ex, free_now);
+}
+
+void exchange_close(struct http_exchange *ex)
+{
+    const struct http_events *events = ex->is_owned ? ex->events : NULL;
+    void *ctx = ex->events_ctx;
+    exchange_free(ex);
+    if (events != NULL)
+        events->closed(ctx);
+}
+
+/* The request's memory goes, but not under the feet of the handler that is still looking at it. */
+struct request_memory {
+    struct arena arena;
+    struct buf body;
+};
+
+static void free_request_memory(void *obj)
+{
+    struct request_memory *m = obj;
+    arena_fini(&m->arena);
+    buf_fini(&m->body);
+    mem_free(m);
+}
+
+static void drop_request(struct http_exchange *ex)
+{
+    struct request_memory *m = MEM_NEW(struct request_memory);
+    ex->conn->body_bytes -= buf_len(&ex->body);
+    m->arena = ex->arena;
+    ex->arena = (struct arena){0};
+    buf_move(&m->body, &ex->body);
+    loop_free_later(server_opts(ex->conn->server)->loop, m, free_request_memory);
+    ex->res_headers = NULL;
+    ex->res_headers_n = ex->res_headers_cap = 0;
+}
+
+/* --- the request --- */
+
+int exchange_route(struct http_exchange *ex)
+{
+    const struct http_server_opts *opts = server_opts(ex->conn->server);
+    unsigned allowed = 0;
+    ex->is_head = ex->req.method == HTTP_HEAD;
+    ex->route = router_match(opts->routes, opts->routes_n, ex, &allowed);
+    if (ex->route != NULL) {
+        ex->max_body_bytes = ex->route->max_body_bytes > 0 ? ex->route->max_body_bytes : HTTP_MAX_BODY_BYTES;
+        return 0;
+    }
+    if (allowed == 0)
+        return 404;
+    char text[64];
+    router_allow_text(allowed, text, sizeof(text));
+    http_set_header(ex, "allow", str_c(text));
+    return 405;
+}
+
+static void run_handler(struct http_exchange *ex, http_handler handle)
+{
+    struct http_conn *conn = ex->conn;
+    ex->is_dispatched = true;
+    ex->is_owned = true;
+    ex->req.body = buf_str(&ex->body);
+    conn->in_handler = ex;
+    handle(server_opts(conn->server)->app, ex);
+    bool is_here = conn->in_handler == ex;
+    conn->in_handler = NULL;
+    if (!is_here || !ex->is_owned || ex->events != NULL)
+        return;
+    log_error("a handler returned without an answer", LOG_STR("path", ex->req.path));
+    if (ex->status == 0)
+        http_respond_text(ex, 500, NULL);
+    else
+        http_stream_end(ex);
+}
+
+void exchange_dispatch(struct http_exchange *ex)
+{
+    run_handler(ex, ex->route->handle);
+}
+
+static void answer_404(void *app, struct http_exchange *ex)
+{
+    (void)app;
+    http_respond_text(ex, 404, NULL);
+}
+
+static void answer_unmatched_404(void *app, struct http_exchange *ex)
+{
+    server_opts(ex->conn->server)->unmatched(app, ex, 404);
+}
+
+static void answer_unmatched_405(void *app, struct http_exchange *ex)
+{
+    server_opts(ex->conn->server)->unmatched(app, ex, 405);
+}
+
+static void answer_405(void *app, struct http_exchange *ex)
+{
+    (void)app;
+    http_respond_text(ex, 405, NULL);
+}
+
+void exchange_refuse(struct http_exchange *ex, int status, const char *text)
+{
+    bool hook = server_opts(ex->conn->server)->unmatched != NULL;
+    if (status == 404 && text == NULL) {
+        run_handler(ex, hook ? answer_unmatched_404 : answer_404);
+        return;
+    }
+    if (status == 405 && text == NULL) {
+        run_handler(ex, hook ? answer_unmatched_405 : answer_405);
+        return;
+    }
+    ex->is_dispatched = true;
+    ex->is_owned = true;
+    http_respond_text(ex, status, text);
+}
+
+enum rc exchange_append_body(struct http_exchange *ex, const uint8_t *p, size_t n)
+{
+    size_t conn_max = ex->max_body_bytes > MAX_CONN_BODY_BYTES ? ex->max_body_bytes : MAX_CONN_BODY_BYTES;
+    if (n > ex->max_body_bytes - buf_len(&ex->body))
+        return RC_TOO_LARGE;
+    if (ex->conn->body_bytes + n > conn_max)
+        return RC_LIMIT;
+    ex->conn->body_bytes += n;
+    buf_append(&ex->body, p, n);
+    return RC_OK;
+}
+
+/* --- the queue of the answer's body --- */
+
+static struct rcbuf **piece_slot(const struct http_exchange *ex, size_t i)
+{
+    return &ex->pieces[(ex->pieces_first + i) % ex->pieces_cap];
+}
+
+static void grow_pieces(struct http_exchange *ex)
+{
+    size_t cap = ex->pieces_cap > 0 ? 2 * ex->pieces_cap : KEEP_PIECES / 2;
+    struct rcbuf **pieces = mem_zalloc(cap, sizeof(struct rcbuf *));
+    for (size_t i = 0; i < ex->pieces_n; i++)
+        pieces[i] = *piece_slot(ex, i);
+    mem_free(ex->pieces);
+    ex->pieces = pieces;
+    ex->pieces_cap = cap;
+    ex->pieces_first = 0;
+}
+
+static void push_piece(struct http_exchange *ex, struct rcbuf *piece)
+{
+    if (piece->len == 0 || ex->is_head) {
+        rcbuf_unref(&piece);
+        return;
+    }
+    if (ex->pieces_n == ex->pieces_cap)
+        grow_pieces(ex);
+    ex->pieces_n++;
+    *piece_slot(ex, ex->pieces_n - 1) = piece;
+    ex->queued_bytes += piece->len;
+    if (ex->queued_bytes > STREAM_HIGH_WATER)
+        ex->was_high = true;
+}
+
+size_t exchange_peek(const struct http_exchange *ex, size_t max, const uint8_t **p_out)
+{
+    if (ex->pieces_n == 0)
+        return 0;
+    const struct rcbuf *piece = *piece_slot(ex, 0);
+    size_t n = piece->len - ex->piece_sent;
+    *p_out = piece->data + ex->piece_sent;
+    return n < max ? n : max;
+}
+
+void exchange_consume(struct http_exchange *ex, size_t n)
+{
+    while (n > 0) {
+        struct rcbuf **piece = piece_slot(ex, 0);
+        size_t left = (*piece)->len - ex->piece_sent;
+        size_t take = n < left ? n : left;
+        ex->piece_sent += take;
+        ex->queued_bytes -= take;
+        n -= take;
+        if (take < left)
+            return;
+        rcbuf_unref(piece);
+        ex->pieces_first = (ex->pieces_first + 1) % ex->pieces_cap;
+        ex->pieces_n--;
+        ex->piece_sent = 0;
+    }
+    if (ex->pieces_n == 0 && ex->pieces_cap > KEEP_PIECES) {
+        mem_free(ex->pieces);
+        ex->pieces = NULL;
+        ex->pieces_cap = ex->pieces_first = 0;
+    }
+}
+
+void exchange_check_drained(struct http_exchange *ex)
+{
+    if (!ex->was_high || ex->queued_bytes > STREAM_HIGH_WATER / 2)
+        return;
+    ex->was_high = false;
+    if (ex->is_owned && ex->events != NULL && ex->events->drained != NULL)
+        ex->events->drained(ex->events_ctx);
+}
+
+/* --- what handlers call --- */
+
+const struct http_request *http_request(const struct http_exchange *ex)
+{
+    return &ex->req;
+}
+
+struct arena *http_arena(struct http_exchange *ex)
+{
+    return &ex->arena;
+}
+
+struct loop *http_loop(const struct http_exchange *ex)
+{
+    return server_opts(ex->conn->server)->loop;
+}
+
+void http_set_events(struct http_exchange *ex, const struct http_events *events, void *ctx)
+{
+    assert(ex->is_owned && events->closed != NULL);
+    ex->events = events;
+    ex->events_ctx = ctx;
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
+void http_set_header(struct http_exchange *ex, const char *name, struct str value)
+{
+    assert(ex->status == 0 && ex->res_headers_n < MAX_RESPONSE_HEADERS);
+    if (ex->res_headers_n == ex->res_headers_cap) {
+        size_t cap = ex->res_headers_cap > 0 ? 2 * ex->res_headers_cap : 8;
+        struct http_header *bigger = arena_zalloc(&ex->arena, cap, sizeof(*bigger));
+        if (ex->res_headers_n > 0)
+            memcpy(bigger, ex->res_headers, ex->res_headers_n * sizeof(*bigger));
+        ex->res_headers = bigger;
+        ex->res_headers_cap = cap;
+    }
+    struct http_header *h = &ex->res_headers[ex->res_headers_n++];
+    h->name = arena_str(&ex->arena, str_c(name));
+    h->value = arena_str(&ex->arena, value);
+    for (char *p = (char *)h->name.p; *p != '\0'; p++)
+        *p = lower(*p);
+    for (char *p = (char *)h->value.p; p < h->value.p + h->value.len; p++) {
+        if (*p == '\r' || *p == '\n' || *p == '\0')
+            *p = ' ';
+    }
+}
+
+void http_set_browser_headers(struct http_exchange *ex)
+{
+    http_set_header(
+        ex, "content-security-policy",
+        STR("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"));
+    http_set_header(ex, "x-frame-options", STR("DENY"));
+    http_set_header(ex, "x-content-type-options", STR("nosniff"));
+    http_set_header(ex, "referrer-policy", STR("no-referrer"));
+    if (ex->req.is_tls)
+        http_set_header(ex, "strict-transport-security", STR("max-age=63072000"));
+}
+
+static void start(struct http_exchange *ex, int status, const char *content_type)
+{
+    assert(ex->is_owned && ex->status == 0 && status >= 200 && status <= 599);
+    if (content_type != NULL)
+        http_set_header(ex, "content-type", str_c(content_type));
+    ex->status = status;
+    count_request(status);
+}
+
+void http_respond_ref(struct http_exchange *ex, int status, const char *content_type, struct rcbuf *body)
+{
+    start(ex, status, content_type);
+    ex->content_length = body->len;
+    push_piece(ex, body);
+    ex->is_ended = true;
+    ex->is_owned = false;
+    ex->conn->ops->start(ex);
+    ex->conn->ops->wake(ex);
+}
+
+void http_respond(struct http_exchange *ex, int status, const char *content_type, struct str body)
+{
+    http_respond_ref(ex, status, content_type, rcbuf_create(body.p, body.len));
+}
+
+void http_respond_text(struct http_exchange *ex, int status, const char *text)
+{
+    char line[1024];
+    int n = text != NULL ? snprintf(line, sizeof(line), "%s\n", text)
+                         : snprintf(line, sizeof(line), "%d %s\n", status, http_status_text(status));
+    size_t len = (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1;
+    http_respond(ex, status, "text/plain; charset=utf-8", str_n(line, len));
+}
+
+void http_respond_rc(struct http_exchange *ex, enum rc rc)
+{
+    http_respond_text(ex, rc_http_status(rc), rc_text(rc));
+}
+
+void http_abort(struct http_exchange *ex)
+{
+    assert(ex->is_owned);
+    ex->is_owned = false;
+    ex->conn->ops->abort(ex);
+}
+
+void http_stream_start(struct http_exchange *ex, int status, const char *content_type)
+{
+    start(ex, status, content_type);
+    ex->is_streaming = true;
+    ex->conn->ops->start(ex);
+    ex->conn->ops->wake(ex);
+    drop_request(ex);
+}
+
+void http_stream_push(struct http_exchange *ex, struct rcbuf *piece)
+{
+    assert(ex->is_owned && ex->is_streaming);
+    push_piece(ex, piece);
+    ex->conn->ops->wake(ex);
+}
+
+size_t http_stream_queued(const struct http_exchange *ex)
+{
+    return ex->queued_bytes;
+}
+
+size_t http_stream_drop_queued(struct http_exchange *ex)
+{
+    size_t keep = ex->piece_sent > 0 ? 1 : 0;
+    size_t before = ex->queued_bytes;
+    while (ex->pieces_n > keep) {
+        struct rcbuf **piece = piece_slot(ex, --ex->pieces_n);
+        ex->queued_bytes -= (*piece)->len;
+        rcbuf_unref(piece);
+    }
+    return before - ex->queued_bytes;
+}
+
+void http_stream_end(struct http_exchange *ex)
+{
+    assert(ex->is_owned && ex->is_streaming);
+    ex->is_ended = true;
+    ex->is_owned = false;
+    ex->conn->ops->wake(ex);
+}
+
+enum rc http_take_stream(struct http_exchange *ex, struct stream **out, struct buf *leftover)
+{
+    assert(ex->is_owned && ex->status == 0);
+    if (ex->conn->ops->take == NULL)
+        return RC_UNSUPPORTED;
+    ex->is_owned = false;
+    ex->conn->ops->take(ex, out, leftover);
+    return RC_OK;
+}

@@ -1,0 +1,218 @@
+/* From argv to an exit status. */
+#include "cli/cli_internal.h"
+
+#include <curl/curl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *cli_value(const struct cli_run *run, const char *name)
+{
+    const struct cli_option *own = run->call.command != NULL ? run->call.command->options : NULL;
+    for (size_t i = 0; own != NULL && own[i].name != NULL; i++) {
+        if (strcmp(own[i].name, name) == 0)
+            return run->call.values[i];
+    }
+    for (size_t i = 0; cli_global_options[i].name != NULL; i++) {
+        if (strcmp(cli_global_options[i].name, name) == 0)
+            return run->call.globals[i];
+    }
+    return NULL;
+}
+
+bool cli_flag(const struct cli_run *run, const char *name)
+{
+    return cli_value(run, name) != NULL;
+}
+
+const char *cli_arg(const struct cli_run *run, unsigned i)
+{
+    return i < run->call.args_n ? run->call.args[i] : NULL;
+}
+
+static void print_error(struct cli_run *run, const char *text, const char *more)
+{
+    if (run->output == CLI_OUTPUT_TABLE) {
+        fprintf(run->err, "%sfullscale:%s %s\n%s", run->is_coloured && run->is_err_tty ? "\033[31m" : "",
+                run->is_coloured && run->is_err_tty ? "\033[0m" : "", text, more);
+        return;
+    }
+    struct buf out = {0};
+    struct json_writer w;
+    json_w_init(&w, &out);
+    json_w_object(&w);
+    json_w_kv_cstr(&w, "error", text);
+    json_w_end_object(&w);
+    fprintf(run->err, "%s\n", buf_cstr(&out));
+    buf_fini(&out);
+}
+
+enum cli_exit cli_fail(struct cli_run *run, enum cli_exit status, const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    print_error(run, text, "");
+    return status;
+}
+
+enum cli_exit cli_usage(struct cli_run *run, const char *fmt, ...)
+{
+    char text[1024];
+    char more[128];
+    const struct cli_command *c = run->call.command;
+    const char *group = c != NULL ? c->group : run->call.group != NULL ? run->call.group->name : "";
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    snprintf(more, sizeof(more), "See `fullscale %s%s%s%s--help`.\n", group, group[0] != '\0' ? " " : "",
+             c != NULL ? c->name : "", c != NULL ? " " : "");
+    print_error(run, text, more);
+    return CLI_EXIT_USAGE;
+}
+
+void cli_hint(struct cli_run *run, const char *fmt, ...)
+{
+    va_list args;
+    if (!run->is_err_tty)
+        return;
+    va_start(args, fmt);
+    vfprintf(run->err, fmt, args);
+    va_end(args);
+    fputc('\n', run->err);
+}
+
+bool cli_confirm(struct cli_run *run, const char *fmt, ...)
+{
+    char answer[16] = "";
+    va_list args;
+    if (cli_flag(run, "force") || !run->is_in_tty || !run->is_err_tty)
+        return true;
+    va_start(args, fmt);
+    vfprintf(run->err, fmt, args);
+    va_end(args);
+    fprintf(run->err, " [y/N] ");
+    fflush(run->err);
+    if (fgets(answer, sizeof(answer), stdin) == NULL)
+        return false;
+    return answer[0] == 'y' || answer[0] == 'Y';
+}
+
+bool cli_need_config(struct cli_run *run)
+{
+    struct config_source src;
+    struct err err = {0};
+    char text[sizeof(struct err)];
+    if (run->cfg != NULL)
+        return true;
+    config_source_system(cli_value(run, "config"), &src);
+    if (config_load(&src, &run->cfg, &err) == RC_OK)
+        return true;
+    err_format(&err, text, sizeof(text));
+    (void)cli_fail(run, CLI_EXIT_ERROR, "%s", text);
+    return false;
+}
+
+/* --- what the table's rows of one line do --- */
+
+enum cli_exit cli_completion_run(struct cli_run *run)
+{
+    return cli_completion(run->out, cli_arg(run, 0)) ? CLI_EXIT_OK : CLI_EXIT_USAGE;
+}
+
+enum cli_exit cli_man_run(struct cli_run *run)
+{
+    cli_man(run->out, run->program->version);
+    return CLI_EXIT_OK;
+}
+
+enum cli_exit cli_version(struct cli_run *run)
+{
+    struct buf text = {0};
+    struct json_writer w;
+    const struct json *value;
+    json_w_init(&w, &text);
+    json_w_object(&w);
+    json_w_kv_cstr(&w, "version", run->program->version);
+    json_w_end_object(&w);
+    if (json_parse(&run->arena, buf_str(&text), NULL, &value, NULL) != RC_OK || !cli_emit(run, value))
+        fprintf(run->out, "fullscale %s\n", run->program->version);
+    buf_fini(&text);
+    return CLI_EXIT_OK;
+}
+
+enum cli_exit cli_serve(struct cli_run *run)
+{
+    if (!cli_need_config(run))
+        return CLI_EXIT_ERROR;
+    return run->program->serve(run->cfg) == 0 ? CLI_EXIT_OK : CLI_EXIT_ERROR;
+}
+
+/* --- the frame --- */
+
+static enum cli_output output_of(const char *format)
+{
+    static const char *const names[] = {"table", "json", "json-line", "yaml"};
+    for (unsigned i = 0; format != NULL && i < ARRAY_LEN(names); i++) {
+        if (strcmp(format, names[i]) == 0)
+            return (enum cli_output)i;
+    }
+    return CLI_OUTPUT_TABLE;
+}
+
+static enum cli_exit help(struct cli_run *run)
+{
+    if (run->call.command != NULL)
+        cli_help_command(run->out, run->is_coloured, run->call.command);
+    else if (run->call.group != NULL)
+        cli_help_group(run->out, run->is_coloured, run->call.group);
+    else
+        cli_help_program(run->out, run->is_coloured);
+    return CLI_EXIT_OK;
+}
+
+static enum cli_exit dispatch(struct cli_run *run, int argc, char *const *argv)
+{
+    struct err err = {0};
+    if (cli_parse(&run->arena, argc, argv, &run->call, &err) != RC_OK)
+        return cli_usage(run, "%s", err.text);
+    run->output = output_of(cli_value(run, "output"));
+    if (run->call.is_help)
+        return help(run);
+    if (run->call.is_version)
+        return cli_version(run);
+    if (run->call.command != NULL)
+        return run->call.command->run(run);
+    (void)help(run);
+    return run->call.group != NULL ? CLI_EXIT_USAGE : CLI_EXIT_OK;
+}
+
+enum cli_exit cli_run_args(int argc, char *const *argv, const struct cli_program *program, FILE *out, FILE *err)
+{
+    struct cli_run run = {.program = program, .out = out, .err = err};
+    const char *no_color = getenv("NO_COLOR");
+    const char *term = getenv("TERM");
+    run.is_out_tty = fileno(out) >= 0 && isatty(fileno(out));
+    run.is_err_tty = fileno(err) >= 0 && isatty(fileno(err));
+    run.is_in_tty = isatty(STDIN_FILENO);
+    run.is_coloured = run.is_out_tty && (no_color == NULL || no_color[0] == '\0') &&
+                      (term == NULL || strcmp(term, "dumb") != 0);
+    enum cli_exit status = dispatch(&run, argc, argv);
+    if ((fflush(out) != 0 || ferror(out)) && status == CLI_EXIT_OK)
+        status = cli_fail(&run, CLI_EXIT_ERROR, "the output could not be written");
+    config_destroy(&run.cfg);
+    arena_fini(&run.arena);
+    return status;
+}
+
+int cli_main(int argc, char **argv, const struct cli_program *program)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    int status = (int)cli_run_args(argc, argv, program, stdout, stderr);
+    curl_global_cleanup();
+    return status;
+}

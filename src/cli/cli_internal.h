@@ -1,0 +1,177 @@
+/* Inside the command line: the table of commands, a parsed call, and what commands run on. */
+#ifndef CLI_CLI_INTERNAL_H
+#define CLI_CLI_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/str.h"
+#include "cli/cli.h"
+#include "codec/json.h"
+#include "codec/json_write.h"
+#include "config/config.h"
+
+struct cli_run;
+
+struct cli_option {
+    const char *name;    /* null ends a list */
+    char letter;         /* 0: none */
+    const char *value;   /* what stands for its value in the help; null: a flag */
+    const char *choices; /* the only values, separated by spaces; null: any. "FILE": completed as a file name */
+    bool is_list;        /* given again it adds to the list, which is kept joined by commas */
+    const char *help;
+};
+
+struct cli_group {
+    const char *name; /* null ends the table */
+    const char *aliases;
+    const char *summary;
+};
+
+struct cli_command {
+    const char *group;   /* "" for commands of one word */
+    const char *name;    /* null ends the table */
+    const char *aliases; /* separated by spaces */
+    const char *args;    /* for the help: "NAME", "[MODULE] LEVEL"; "" for none */
+    unsigned args_min, args_max;
+    const char *args_choices; /* as cli_option.choices */
+    const char *summary;      /* a few words, no full stop */
+    const char *details;      /* null: nothing to add */
+    const char *examples;     /* lines of "command" or "# comment" */
+    const struct cli_option *options;
+    enum cli_exit (*run)(struct cli_run *run);
+    bool is_hidden; /* an old name, for scripts */
+};
+
+extern const struct cli_group cli_groups[];
+extern const struct cli_command cli_commands[];
+extern const struct cli_option cli_global_options[];
+extern const char cli_program_summary[];
+
+/* Is `word` the name or one of the aliases? */
+bool cli_word_is(const char *word, const char *name, const char *aliases);
+
+enum { CLI_MAX_ARGS = 8, CLI_MAX_OPTIONS = 24 };
+
+/* What the words of a command line mean. */
+struct cli_call {
+    const struct cli_group *group;     /* null: none named */
+    const struct cli_command *command; /* null: none named */
+    bool is_help;
+    bool is_version;
+    const char *values[CLI_MAX_OPTIONS]; /* of the command's options; flags: "true" or null */
+    const char *globals[CLI_MAX_OPTIONS];
+    const char *args[CLI_MAX_ARGS];
+    unsigned args_n;
+};
+
+/* Semantics of getopt_long: options anywhere, --name=value, -nvalue, -ab, unique abbreviations, "--" ends them. Strings are
+ * borrowed from argv or the arena. RC_INVALID with a sentence in `err`. */
+MUST_CHECK enum rc cli_parse(struct arena *a, int argc, char *const *argv, struct cli_call *out, struct err *err);
+
+enum cli_output { CLI_OUTPUT_TABLE, CLI_OUTPUT_JSON, CLI_OUTPUT_JSON_LINE, CLI_OUTPUT_YAML };
+
+struct cli_run {
+    const struct cli_program *program;
+    FILE *out;
+    FILE *err;
+    bool is_out_tty;
+    bool is_err_tty;
+    bool is_in_tty;
+    bool is_coloured;
+    enum cli_output output;
+    struct cli_call call;
+    struct arena arena; /* lives as long as the run */
+    struct config *cfg; /* owned; null until something needed it */
+};
+
+/* The value of an option of the command, or of a global one; null when it was not given. */
+const char *cli_value(const struct cli_run *run, const char *name);
+bool cli_flag(const struct cli_run *run, const char *name);
+/* Positional argument `i`, or null. */
+const char *cli_arg(const struct cli_run *run, unsigned i);
+/* Says what is wrong, on `err`; returns `status`. */
+enum cli_exit cli_fail(struct cli_run *run, enum cli_exit status, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* A usage error: adds where the help is. */
+enum cli_exit cli_usage(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* A remark for a person, on `err`, not when that is no terminal. */
+void cli_hint(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Asks on the terminal; true without asking when there is none, or with --force. */
+bool cli_confirm(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Loads the configuration once. False after having said why not. */
+bool cli_need_config(struct cli_run *run);
+/* cli_main without process-wide things, for tests. The streams are borrowed. */
+enum cli_exit cli_run_args(int argc, char *const *argv, const struct cli_program *program, FILE *out, FILE *err);
+
+/* --- help.c, completion.c, man.c: from the table --- */
+void cli_help_program(FILE *out, bool is_coloured);
+void cli_help_group(FILE *out, bool is_coloured, const struct cli_group *group);
+void cli_help_command(FILE *out, bool is_coloured, const struct cli_command *command);
+/* False: no such shell. */
+bool cli_completion(FILE *out, const char *shell);
+void cli_man(FILE *out, const char *version);
+
+/* --- client.c: the server's API --- */
+/* `body` may be null. On success `*reply_out` is the parsed answer, in the run's arena. Else a message has been written. */
+enum cli_exit cli_api(struct cli_run *run, const char *method, const char *path, const struct buf *body,
+                      const struct json **reply_out);
+/* A piece of a path or query, percent-encoded. */
+const char *cli_escape(struct cli_run *run, const char *text);
+/* The user that `text` names by id, name or email: its JSON. */
+enum cli_exit cli_find_user(struct cli_run *run, const char *text, const struct json **out);
+/* The node that `text` names by id, name, host name or address. */
+enum cli_exit cli_find_node(struct cli_run *run, const char *text, const struct json **out);
+
+/* --- output.c --- */
+struct cli_table {
+    struct cli_run *run;
+    size_t cols;
+    size_t n, cap;
+    const char **cells; /* owned */
+};
+/* Titles end with null. */
+void cli_table_init(struct cli_table *t, struct cli_run *run, const char *const *titles);
+/* Cells are copied; control characters, which could drive the terminal, become '?'. */
+void cli_table_add(struct cli_table *t, const char *cell);
+/* Prints and frees. */
+void cli_table_finish(struct cli_table *t);
+
+/* Text of a member, "" when missing; in the run's arena, terminated. */
+const char *cli_text(struct cli_run *run, const struct json *object, const char *key);
+bool cli_is_true(const struct json *object, const char *key);
+/* A time as "2026-11-23 01:02:03", "-" when missing or null. */
+const char *cli_time(struct cli_run *run, const struct json *object, const char *key);
+/* An array of strings, joined by ", ". */
+const char *cli_joined(struct cli_run *run, const struct json *object, const char *key);
+/* For -o json, json-line, yaml: writes `value` and returns true; false for a table. */
+bool cli_emit(struct cli_run *run, const struct json *value);
+
+/* --- the commands --- */
+enum cli_exit cli_serve(struct cli_run *run);
+enum cli_exit cli_health(struct cli_run *run);
+enum cli_exit cli_version(struct cli_run *run);
+enum cli_exit cli_log_level(struct cli_run *run);
+enum cli_exit cli_completion_run(struct cli_run *run);
+enum cli_exit cli_man_run(struct cli_run *run);
+enum cli_exit cli_config_check(struct cli_run *run);
+enum cli_exit cli_config_reference(struct cli_run *run);
+enum cli_exit cli_config_show(struct cli_run *run);
+enum cli_exit cli_users_create(struct cli_run *run);
+enum cli_exit cli_users_list(struct cli_run *run);
+enum cli_exit cli_users_rename(struct cli_run *run);
+enum cli_exit cli_users_delete(struct cli_run *run);
+enum cli_exit cli_nodes_list(struct cli_run *run);
+enum cli_exit cli_nodes_show(struct cli_run *run);
+enum cli_exit cli_nodes_rename(struct cli_run *run);
+enum cli_exit cli_nodes_expire(struct cli_run *run);
+enum cli_exit cli_nodes_delete(struct cli_run *run);
+enum cli_exit cli_preauthkeys_create(struct cli_run *run);
+enum cli_exit cli_preauthkeys_list(struct cli_run *run);
+enum cli_exit cli_preauthkeys_expire(struct cli_run *run);
+enum cli_exit cli_preauthkeys_delete(struct cli_run *run);
+
+#endif

@@ -1,0 +1,179 @@
+/* The one table. Names, aliases and flags are Headscale's where the command is (src: Headscale 0.30-dev cmd/headscale/cli). */
+#include "cli/cli_internal.h"
+
+const char cli_program_summary[] = "the server side of a Tailscale network in one program";
+
+#define OUTPUT_FORMATS "table json json-line yaml"
+#define END {0}
+
+const struct cli_option cli_global_options[] = {
+    {"config", 'c', "FILE", "FILE", false, "configuration file (default: $FULLSCALE_CONFIG, /etc/fullscale/config.yaml, ./config.yaml)"},
+    {"output", 'o', "FORMAT", OUTPUT_FORMATS, false, "table, json, json-line or yaml"},
+    {"socket", 0, "FILE", "FILE", false, "socket of the server (default: unix_socket of the configuration)"},
+    {"force", 0, NULL, NULL, false, "do not ask before deleting"},
+    {"help", 'h', NULL, NULL, false, "show help"},
+    {"version", 0, NULL, NULL, false, "show the version"},
+    END,
+};
+
+static const struct cli_option no_options[] = {END};
+
+static const struct cli_option user_create_options[] = {
+    {"display-name", 'd', "TEXT", NULL, false, "name for people"},
+    {"email", 'e', "ADDRESS", NULL, false, "e-mail address"},
+    {"picture-url", 'p', "URL", NULL, false, "picture for clients to show"},
+    END,
+};
+
+static const struct cli_option user_list_options[] = {
+    {"identifier", 'i', "ID", NULL, false, "only the user with this id"},
+    {"name", 'n', "NAME", NULL, false, "only the user of this name"},
+    {"email", 'e', "ADDRESS", NULL, false, "only the users with this address"},
+    END,
+};
+
+static const struct cli_option user_options[] = {
+    {"identifier", 'i', "ID", NULL, false, "the user's id"},
+    {"name", 'n', "NAME", NULL, false, "the user's name"},
+    END,
+};
+
+static const struct cli_option user_rename_options[] = {
+    {"identifier", 'i', "ID", NULL, false, "the user's id"},
+    {"name", 'n', "NAME", NULL, false, "the user's name now"},
+    {"new-name", 'r', "NAME", NULL, false, "the name to be"},
+    END,
+};
+
+static const struct cli_option of_user_options[] = {
+    {"user", 'u', "USER", NULL, false, "only those of this user (name or id)"},
+    END,
+};
+
+static const struct cli_option node_options[] = {
+    {"identifier", 'i', "NODE", NULL, false, "the node's id or name"},
+    END,
+};
+
+static const struct cli_option node_expire_options[] = {
+    {"identifier", 'i', "NODE", NULL, false, "the node's id or name"},
+    {"expiry", 'e', "TIME", NULL, false, "when: 2026-12-31T00:00:00Z, or a duration such as 30d (default: now)"},
+    {"disable", 'd', NULL, NULL, false, "never"},
+    END,
+};
+
+static const struct cli_option key_create_options[] = {
+    {"user", 'u', "USER", NULL, false, "whose nodes join with it (name or id)"},
+    {"reusable", 0, NULL, NULL, false, "for any number of nodes, not only one"},
+    {"ephemeral", 0, NULL, NULL, false, "nodes that join with it vanish when they go offline"},
+    {"expiration", 'e', "DURATION", NULL, false, "how long it can be used: 30m, 24h, 90d; 0 for ever (default 1h)"},
+    {"tags", 't', "TAGS", NULL, true, "tags of the nodes that join with it: tag:web,tag:prod"},
+    END,
+};
+
+static const struct cli_option key_options[] = {
+    {"id", 'i', "ID", NULL, false, "the key's id"},
+    {"user", 'u', "USER", NULL, false, "accepted for old scripts, not needed"},
+    END,
+};
+
+static const struct cli_option reference_options[] = {
+    {"output", 'o', "FORMAT", "table markdown yaml json", false, "table, markdown, yaml (an example file) or json"},
+    END,
+};
+
+const struct cli_group cli_groups[] = {
+    {"users", "user", "People who own nodes"},
+    {"nodes", "node n", "Machines of the network"},
+    {"preauthkeys", "preauthkey authkeys authkey pre", "Keys with which machines join without a login"},
+    {"config", "", "The configuration file"},
+    {"log", "", "What the running server logs"},
+    {0},
+};
+
+const struct cli_command cli_commands[] = {
+    {"", "serve", "", "", 0, 0, NULL, "run the server",
+     "Serves until it gets SIGINT or SIGTERM. Without a configuration file it listens on port 8080 and keeps everything "
+     "below /var/lib/fullscale (or ./fullscale-data when not root).",
+     "fullscale serve\nfullscale serve --config /etc/fullscale/config.yaml\n# without a file\nFULLSCALE_SERVER_URL=https://hs.example.com fullscale serve",
+     no_options, cli_serve, false},
+
+    {"users", "create", "c new", "NAME", 1, 1, NULL, "make a user", NULL,
+     "fullscale users create anna\nfullscale users create anna --display-name 'Anna Nowak' --email anna@example.com",
+     user_create_options, cli_users_create, false},
+    {"users", "list", "ls show", "", 0, 0, NULL, "show users", NULL,
+     "fullscale users list\nfullscale users list -o json", user_list_options, cli_users_list, false},
+    {"users", "rename", "mv", "[USER NEW-NAME]", 0, 2, NULL, "change a user's name", NULL,
+     "fullscale users rename anna anna.nowak\nfullscale users rename --identifier 1 --new-name anna.nowak",
+     user_rename_options, cli_users_rename, false},
+    {"users", "delete", "destroy", "[USER]", 0, 1, NULL, "delete a user without nodes",
+     "The user's auth keys go with it. Delete or move the nodes first.",
+     "fullscale users delete anna\nfullscale users delete --identifier 1 --force", user_options, cli_users_delete, false},
+
+    {"nodes", "list", "ls", "", 0, 0, NULL, "show nodes", NULL,
+     "fullscale nodes list\nfullscale nodes list --user anna -o json", of_user_options, cli_nodes_list, false},
+    {"nodes", "show", "get", "[NODE]", 0, 1, NULL, "show one node", "NODE is an id, a name or an address.",
+     "fullscale nodes show laptop\nfullscale nodes show 100.64.0.1 -o yaml", node_options, cli_nodes_show, false},
+    {"nodes", "rename", "mv", "[NODE] NEW-NAME", 1, 2, NULL, "change a node's name",
+     "The name is the node's MagicDNS name: letters, digits and hyphens. It no longer follows the machine's host name then.",
+     "fullscale nodes rename laptop annas-laptop\nfullscale nodes rename --identifier 3 annas-laptop", node_options,
+     cli_nodes_rename, false},
+    {"nodes", "expire", "logout exp e", "[NODE]", 0, 1, NULL, "make a node log in again, now or later", NULL,
+     "fullscale nodes expire laptop\nfullscale nodes expire laptop --expiry 30d\nfullscale nodes expire laptop --disable",
+     node_expire_options, cli_nodes_expire, false},
+    {"nodes", "delete", "del rm", "[NODE]", 0, 1, NULL, "remove a node", "A connected node is logged out.",
+     "fullscale nodes delete laptop\nfullscale nodes delete --identifier 3 --force", node_options, cli_nodes_delete,
+     false},
+
+    {"preauthkeys", "create", "c new", "", 0, 0, NULL, "make an auth key",
+     "The key is shown this once; the server keeps only its hash. Without --user it belongs to the only user there is.",
+     "fullscale preauthkeys create --user anna\nfullscale preauthkeys create --user anna --reusable --expiration 24h\n# use it on the other machine\ntailscale up --login-server http://SERVER:8080 --auth-key KEY",
+     key_create_options, cli_preauthkeys_create, false},
+    {"preauthkeys", "list", "ls show", "", 0, 0, NULL, "show auth keys", NULL,
+     "fullscale preauthkeys list\nfullscale preauthkeys list --user anna", of_user_options, cli_preauthkeys_list, false},
+    {"preauthkeys", "expire", "revoke exp e", "[KEY]", 0, 1, NULL, "make an auth key unusable",
+     "KEY is an id, or the key itself. Nodes that joined with it stay.",
+     "fullscale preauthkeys expire 3\nfullscale preauthkeys expire --id 3", key_options, cli_preauthkeys_expire, false},
+    {"preauthkeys", "delete", "del rm d", "[KEY]", 0, 1, NULL, "delete an auth key",
+     "KEY is an id, or the key itself. Nodes that joined with it stay.", "fullscale preauthkeys delete 3", key_options,
+     cli_preauthkeys_delete, false},
+
+    {"config", "check", "test", "", 0, 0, NULL, "say what is wrong with the configuration",
+     "Exits with 1 when the server would not start.", "fullscale config check\nfullscale config check -c ./config.yaml",
+     no_options, cli_config_check, false},
+    {"config", "reference", "", "", 0, 0, NULL, "list every key with type, default, unit and meaning", NULL,
+     "fullscale config reference\n# an example file to start from\nfullscale config reference -o yaml > config.yaml",
+     reference_options, cli_config_reference, false},
+    {"config", "show", "dump", "", 0, 0, NULL, "show the values in force", NULL, "fullscale config show", no_options,
+     cli_config_show, false},
+
+    {"log", "level", "", "[[MODULE] LEVEL]", 0, 2, NULL, "show or change log levels of the running server",
+     "LEVEL is trace, debug, info, warn, error or off. Without MODULE it applies to all.",
+     "fullscale log level\nfullscale log level debug\nfullscale log level relay trace", no_options, cli_log_level, false},
+
+    {"", "health", "", "", 0, 0, NULL, "ask the running server whether it works", "Exits with 0 when it does.",
+     "fullscale health", no_options, cli_health, false},
+    {"", "version", "", "", 0, 0, NULL, "show the version", NULL, "fullscale version", no_options, cli_version, false},
+    {"", "completion", "", "SHELL", 1, 1, "bash zsh fish", "write a completion script for bash, zsh or fish", NULL,
+     "# bash\nfullscale completion bash > /etc/bash_completion.d/fullscale\n# zsh\nfullscale completion zsh > /usr/share/zsh/site-functions/_fullscale\n# fish\nfullscale completion fish > ~/.config/fish/completions/fullscale.fish",
+     no_options, cli_completion_run, false},
+    {"", "man", "", "", 0, 0, NULL, "write the manual page", NULL,
+     "fullscale man > fullscale.1 && man ./fullscale.1", no_options, cli_man_run, false},
+    {"", "configtest", "", "", 0, 0, NULL, "the same as config check", NULL, "fullscale configtest", no_options,
+     cli_config_check, true},
+    {0},
+};
+
+bool cli_word_is(const char *word, const char *name, const char *aliases)
+{
+    struct str rest = str_c(aliases);
+    struct str alias;
+    if (strcmp(word, name) == 0)
+        return true;
+    while (rest.len > 0) {
+        str_cut(rest, ' ', &alias, &rest);
+        if (str_eq_c(alias, word))
+            return true;
+    }
+    return false;
+}

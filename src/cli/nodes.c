@@ -1,0 +1,176 @@
+/* `nodes ...` */
+#include "cli/cli_internal.h"
+
+#include "base/clock.h"
+
+static const char *status_of(const struct json *node)
+{
+    if (cli_is_true(node, "expired"))
+        return "expired";
+    return cli_is_true(node, "online") ? "online" : "offline";
+}
+
+static const char *owner_of(struct cli_run *run, const struct json *node)
+{
+    const char *tags = cli_joined(run, node, "tags");
+    return tags[0] != '\0' ? tags : cli_text(run, json_get(node, "user"), "name");
+}
+
+enum cli_exit cli_nodes_list(struct cli_run *run)
+{
+    static const char *const titles[] = {"ID", "NAME", "OWNER", "ADDRESSES", "STATUS", "LAST SEEN", "EXPIRES", NULL};
+    const char *user = cli_value(run, "user");
+    const char *path = "/node";
+    const struct json *reply;
+    struct cli_table table;
+    if (user != NULL)
+        path = arena_printf(&run->arena, "/node?user=%s", cli_escape(run, user));
+    enum cli_exit status = cli_api(run, "GET", path, NULL, &reply);
+    const struct json *nodes = json_get(reply, "nodes");
+    if (status != CLI_EXIT_OK || cli_emit(run, nodes))
+        return status;
+    cli_table_init(&table, run, titles);
+    JSON_EACH (it, nodes) {
+        cli_table_add(&table, cli_text(run, it, "id"));
+        cli_table_add(&table, cli_text(run, it, "givenName"));
+        cli_table_add(&table, owner_of(run, it));
+        cli_table_add(&table, cli_joined(run, it, "ipAddresses"));
+        cli_table_add(&table, status_of(it));
+        cli_table_add(&table, cli_time(run, it, "lastSeen"));
+        cli_table_add(&table, cli_time(run, it, "expiry"));
+    }
+    cli_table_finish(&table);
+    if (json_len(nodes) == 0)
+        cli_hint(run, "No nodes. Make a key with `fullscale preauthkeys create`, then join.");
+    return CLI_EXIT_OK;
+}
+
+/* By --identifier or `arg`. */
+static enum cli_exit named_node(struct cli_run *run, const char *arg, const struct json **out)
+{
+    const char *text = cli_value(run, "identifier");
+    if (text == NULL)
+        text = arg;
+    if (text == NULL)
+        return cli_usage(run, "say which node: a name, or --identifier ID");
+    return cli_find_node(run, text, out);
+}
+
+static void show_node(struct cli_run *run, const struct json *node)
+{
+    const struct {
+        const char *title;
+        const char *text;
+    } rows[] = {
+        {"Id", cli_text(run, node, "id")},
+        {"Name", cli_text(run, node, "givenName")},
+        {"Host name", cli_text(run, node, "name")},
+        {"Owner", owner_of(run, node)},
+        {"Addresses", cli_joined(run, node, "ipAddresses")},
+        {"Status", status_of(node)},
+        {"Last seen", cli_time(run, node, "lastSeen")},
+        {"Created", cli_time(run, node, "createdAt")},
+        {"Key expires", cli_time(run, node, "expiry")},
+        {"Ephemeral", cli_is_true(node, "ephemeral") ? "yes" : "no"},
+        {"Machine key", cli_text(run, node, "machineKey")},
+        {"Node key", cli_text(run, node, "nodeKey")},
+        {"Disco key", cli_text(run, node, "discoKey")},
+    };
+    static const char *const titles[] = {"FIELD", "VALUE", NULL};
+    struct cli_table table;
+    cli_table_init(&table, run, titles);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        cli_table_add(&table, rows[i].title);
+        cli_table_add(&table, rows[i].text);
+    }
+    cli_table_finish(&table);
+}
+
+enum cli_exit cli_nodes_show(struct cli_run *run)
+{
+    const struct json *node;
+    enum cli_exit status = named_node(run, cli_arg(run, 0), &node);
+    if (status == CLI_EXIT_OK && !cli_emit(run, node))
+        show_node(run, node);
+    return status;
+}
+
+/* A call on one node; prints the node, or a sentence. */
+static enum cli_exit node_call(struct cli_run *run, const struct json *node, const char *method, const char *rest,
+                               const struct buf *body, const char *done)
+{
+    const struct json *reply;
+    const char *path = arena_printf(&run->arena, "/node/%s%s", cli_text(run, node, "id"), rest);
+    enum cli_exit status = cli_api(run, method, path, body, &reply);
+    if (status != CLI_EXIT_OK)
+        return status;
+    const struct json *value = json_get(reply, "node");
+    if (!cli_emit(run, value != NULL ? value : reply))
+        fprintf(run->out, "Node %s %s\n", cli_text(run, node, "givenName"), done);
+    return CLI_EXIT_OK;
+}
+
+enum cli_exit cli_nodes_rename(struct cli_run *run)
+{
+    const struct json *node;
+    unsigned last = run->call.args_n - 1;
+    const char *new_name = cli_arg(run, last);
+    enum cli_exit status = named_node(run, last > 0 ? cli_arg(run, 0) : NULL, &node);
+    if (status != CLI_EXIT_OK)
+        return status;
+    return node_call(run, node, "POST", arena_printf(&run->arena, "/rename/%s", cli_escape(run, new_name)), NULL,
+                     arena_printf(&run->arena, "renamed to %s", new_name));
+}
+
+/* The body of an expire call. False: no time and no duration. */
+static bool write_expiry(struct cli_run *run, struct buf *body)
+{
+    char text[TIME_TEXT_CAP];
+    int64_t ms;
+    const char *expiry = cli_value(run, "expiry");
+    struct json_writer w;
+    json_w_init(&w, body);
+    json_w_object(&w);
+    if (cli_flag(run, "disable")) {
+        json_w_kv_bool(&w, "disableExpiry", true);
+    } else if (expiry != NULL && strchr(expiry, 'T') != NULL) {
+        json_w_kv_cstr(&w, "expiry", expiry);
+    } else if (expiry != NULL) {
+        if (str_to_duration_ms(str_c(expiry), &ms) != RC_OK)
+            return false;
+        time_format(clock_wall_ms() + ms, text);
+        json_w_kv_cstr(&w, "expiry", text);
+    }
+    json_w_end_object(&w);
+    return true;
+}
+
+enum cli_exit cli_nodes_expire(struct cli_run *run)
+{
+    const struct json *node;
+    struct buf body = {0};
+    bool is_never = cli_flag(run, "disable");
+    if (is_never && cli_flag(run, "expiry"))
+        return cli_usage(run, "--disable and --expiry exclude each other");
+    if (!write_expiry(run, &body)) {
+        buf_fini(&body);
+        return cli_usage(run, "--expiry must be a time such as 2026-12-31T00:00:00Z or a duration such as 30d");
+    }
+    enum cli_exit status = named_node(run, cli_arg(run, 0), &node);
+    if (status == CLI_EXIT_OK)
+        status = node_call(run, node, "POST", "/expire", &body,
+                           is_never ? "never expires" : cli_flag(run, "expiry") ? "has a new expiry" : "expired");
+    buf_fini(&body);
+    return status;
+}
+
+enum cli_exit cli_nodes_delete(struct cli_run *run)
+{
+    const struct json *node;
+    enum cli_exit status = named_node(run, cli_arg(run, 0), &node);
+    if (status != CLI_EXIT_OK)
+        return status;
+    if (!cli_confirm(run, "Delete the node %s?", cli_text(run, node, "givenName")))
+        return cli_fail(run, CLI_EXIT_ERROR, "nothing was deleted");
+    return node_call(run, node, "DELETE", "", NULL, "deleted");
+}

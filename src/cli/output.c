@@ -1,0 +1,132 @@
+/* Tables for people; JSON and YAML for scripts. */
+#include "cli/cli_internal.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "codec/yaml.h"
+
+/* Names come from machines of others: nothing in them may reach the terminal as a command. */
+static struct str printable(struct arena *a, const char *text)
+{
+    struct str copy = arena_str(a, str_c(text));
+    char *p = (char *)(uintptr_t)copy.p;
+    for (size_t i = 0; i < copy.len; i++) {
+        uint8_t c = (uint8_t)p[i];
+        bool is_c1 = c == 0xc2 && i + 1 < copy.len && (uint8_t)p[i + 1] < 0xa0;
+        if (c < 0x20 || c == 0x7f)
+            p[i] = '?';
+        else if (is_c1)
+            p[i] = p[i + 1] = '?';
+    }
+    return copy;
+}
+
+void cli_table_init(struct cli_table *t, struct cli_run *run, const char *const *titles)
+{
+    *t = (struct cli_table){.run = run};
+    while (titles[t->cols] != NULL)
+        t->cols++;
+    for (size_t i = 0; i < t->cols; i++)
+        cli_table_add(t, titles[i]);
+}
+
+void cli_table_add(struct cli_table *t, const char *cell)
+{
+    if (t->n == t->cap) {
+        t->cap = t->cap > 0 ? t->cap * 2 : 64;
+        t->cells = mem_realloc_array(t->cells, t->cap, sizeof(*t->cells));
+    }
+    t->cells[t->n++] = printable(&t->run->arena, cell[0] != '\0' ? cell : "-").p;
+}
+
+/* Code points, which is columns for most names. */
+static int columns(const char *text)
+{
+    int n = 0;
+    for (const char *p = text; *p != '\0'; p++)
+        n += ((uint8_t)*p & 0xc0) != 0x80;
+    return n;
+}
+
+static int width_of(const struct cli_table *t, size_t col)
+{
+    int width = 0;
+    for (size_t i = col; i < t->n; i += t->cols) {
+        int n = columns(t->cells[i]);
+        width = n > width ? n : width;
+    }
+    return width;
+}
+
+void cli_table_finish(struct cli_table *t)
+{
+    FILE *out = t->run->out;
+    int *widths = mem_zalloc(t->cols + 1, sizeof(*widths));
+    for (size_t col = 0; col < t->cols; col++)
+        widths[col] = width_of(t, col);
+    for (size_t i = 0; i < t->n; i++) {
+        size_t col = i % t->cols;
+        bool is_bold = i < t->cols && t->run->is_coloured;
+        bool is_last = col + 1 == t->cols;
+        fprintf(out, "%s%s%s%*s", is_bold ? "\033[1m" : "", t->cells[i], is_bold ? "\033[0m" : "",
+                is_last ? 0 : widths[col] - columns(t->cells[i]) + 2, "");
+        if (is_last)
+            fputc('\n', out);
+    }
+    mem_free(widths);
+    mem_free(t->cells);
+    *t = (struct cli_table){0};
+}
+
+const char *cli_text(struct cli_run *run, const struct json *object, const char *key)
+{
+    struct str text;
+    return json_str(json_get(object, key), &text) ? arena_str(&run->arena, text).p : "";
+}
+
+bool cli_is_true(const struct json *object, const char *key)
+{
+    bool v = false;
+    return json_bool(json_get(object, key), &v) && v;
+}
+
+const char *cli_time(struct cli_run *run, const struct json *object, const char *key)
+{
+    const char *text = cli_text(run, object, key);
+    if (strlen(text) < 19 || text[10] != 'T')
+        return "-";
+    return arena_printf(&run->arena, "%.10s %.8s", text, text + 11);
+}
+
+const char *cli_joined(struct cli_run *run, const struct json *object, const char *key)
+{
+    const char *all = "";
+    struct str text;
+    JSON_EACH (it, json_get(object, key)) {
+        if (json_str(it, &text))
+            all = arena_printf(&run->arena, "%s%s%.*s", all, all[0] != '\0' ? ", " : "", STR_ARG(text));
+    }
+    return all;
+}
+
+bool cli_emit(struct cli_run *run, const struct json *value)
+{
+    struct buf out = {0};
+    struct json_writer w;
+    if (run->output == CLI_OUTPUT_TABLE)
+        return false;
+    if (run->output == CLI_OUTPUT_YAML) {
+        yaml_from_json(value, &out);
+    } else {
+        if (run->output == CLI_OUTPUT_JSON)
+            json_w_init_pretty(&w, &out);
+        else
+            json_w_init(&w, &out);
+        json_w_tree(&w, value);
+        buf_append_byte(&out, '\n');
+    }
+    fwrite(buf_at(&out), 1, buf_len(&out), run->out);
+    buf_fini(&out);
+    return true;
+}

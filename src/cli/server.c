@@ -1,0 +1,49 @@
+/* `health` and `log ...`. */
+#include "cli/cli_internal.h"
+
+enum cli_exit cli_health(struct cli_run *run)
+{
+    const struct json *reply;
+    enum cli_exit status = cli_api(run, "GET", "/health", NULL, &reply);
+    if (status != CLI_EXIT_OK)
+        return status;
+    bool is_good = cli_is_true(reply, "databaseConnectivity");
+    if (!cli_emit(run, reply))
+        fprintf(run->out, "%s\n", is_good ? "healthy" : "the database does not answer");
+    return is_good ? CLI_EXIT_OK : CLI_EXIT_ERROR;
+}
+
+static enum cli_exit show_levels(struct cli_run *run, const struct json *reply)
+{
+    static const char *const titles[] = {"MODULE", "LEVEL", NULL};
+    struct cli_table table;
+    if (cli_emit(run, json_get(reply, "modules")))
+        return CLI_EXIT_OK;
+    cli_table_init(&table, run, titles);
+    JSON_EACH (it, json_get(reply, "modules")) {
+        cli_table_add(&table, cli_text(run, it, "module"));
+        cli_table_add(&table, cli_text(run, it, "level"));
+    }
+    cli_table_finish(&table);
+    return CLI_EXIT_OK;
+}
+
+enum cli_exit cli_log_level(struct cli_run *run)
+{
+    const struct json *reply;
+    struct buf body = {0};
+    struct json_writer w;
+    if (run->call.args_n == 0) {
+        enum cli_exit status = cli_api(run, "GET", "/log/level", NULL, &reply);
+        return status == CLI_EXIT_OK ? show_levels(run, reply) : status;
+    }
+    json_w_init(&w, &body);
+    json_w_object(&w);
+    if (run->call.args_n == 2)
+        json_w_kv_cstr(&w, "module", cli_arg(run, 0));
+    json_w_kv_cstr(&w, "level", cli_arg(run, run->call.args_n - 1));
+    json_w_end_object(&w);
+    enum cli_exit status = cli_api(run, "POST", "/log/level", &body, &reply);
+    buf_fini(&body);
+    return status == CLI_EXIT_OK ? show_levels(run, reply) : status;
+}

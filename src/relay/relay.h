@@ -32,7 +32,7 @@ struct relay_ops {
 struct relay_opts {
     private_key key;           /* copied; wiped by relay_destroy */
     int64_t login_timeout_ms;  /* 10 s: until ClientInfo has come and is admitted */
-    int64_t write_timeout_ms;  /* 2 s without progress while data waits; negative: none */
+    int64_t write_timeout_ms;  /* 2 s: closes when nothing of what waits has gone in a term; negative: none */
     int64_t keep_alive_ms;     /* 60 s, plus up to 5 s chosen once per connection */
     int64_t ping_ms;           /* 30 s, to clients that can answer; three unanswered in a row close; negative: none */
     size_t queue_bytes;        /* 256 KiB: waiting packets of one client; the oldest are dropped. At least 128 KiB */

@@ -1,0 +1,183 @@
+#include "relay/relay.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "crypto/crypto.h"
+#include "relay/relay_internal.h"
+
+LOG_MODULE("relay");
+
+static int64_t or_default(int64_t v, int64_t fallback)
+{
+    return v == 0 ? fallback : v;
+}
+
+static void take_opts(struct relay *relay, const struct relay_opts *opts)
+{
+    enum { QUEUE_MIN_BYTES = 128 * 1024 };
+    relay->key = opts->key;
+    relay->opts = *opts;
+    secret_wipe(&relay->opts.key, sizeof(relay->opts.key));
+    struct relay_opts *o = &relay->opts;
+    o->login_timeout_ms = or_default(o->login_timeout_ms, 10 * 1000);
+    o->write_timeout_ms = or_default(o->write_timeout_ms, 2 * 1000);
+    o->keep_alive_ms = or_default(o->keep_alive_ms, 60 * 1000);
+    o->ping_ms = or_default(o->ping_ms, 30 * 1000);
+    if (o->queue_bytes == 0)
+        o->queue_bytes = 256 * 1024;
+    if (o->queue_bytes < QUEUE_MIN_BYTES)
+        o->queue_bytes = QUEUE_MIN_BYTES;
+    if (o->max_conns == 0)
+        o->max_conns = 100 * 1000;
+    if (o->max_gone_sources == 0)
+        o->max_gone_sources = 1024;
+}
+
+struct relay *relay_create(const struct relay_opts *opts, const struct relay_ops *ops, struct loop *const *loops,
+                           unsigned loop_n)
+{
+    assert(loop_n > 0);
+    struct relay *relay = MEM_NEW(struct relay);
+    take_opts(relay, opts);
+    private_key_public(&relay->key, relay->public_key);
+    if (ops != NULL)
+        relay->ops = *ops;
+    directory_init(&relay->directory);
+    pthread_mutex_init(&relay->messages_lock, NULL);
+    list_init(&relay->messages);
+    relay->worker_n = loop_n;
+    relay->workers = mem_zalloc(loop_n, sizeof(*relay->workers));
+    for (unsigned i = 0; i < loop_n; i++)
+        worker_init(&relay->workers[i], relay, loops[i], i);
+    return relay;
+}
+
+void relay_destroy(struct relay **at)
+{
+    struct relay *relay = *at;
+    *at = NULL;
+    if (relay == NULL)
+        return;
+    relay->is_ending = true;
+    for (unsigned i = 0; i < relay->worker_n; i++)
+        worker_fini(&relay->workers[i]);
+    LIST_EACH_SAFE (it, &relay->messages) /* what the stopped loops have not run */
+        mem_free(LIST_ENTRY(it, struct relay_msg, entry));
+    mem_free(relay->workers);
+    directory_fini(&relay->directory);
+    pthread_mutex_destroy(&relay->messages_lock);
+    mem_free_secret(relay, sizeof(*relay));
+}
+
+const uint8_t *relay_public_key(const struct relay *relay)
+{
+    return relay->public_key;
+}
+
+bool relay_is_draining(const struct relay *relay)
+{
+    return atomic_load_explicit(&relay->is_draining, memory_order_relaxed);
+}
+
+unsigned relay_client_count(const struct relay *relay)
+{
+    return atomic_load_explicit(&relay->client_n, memory_order_relaxed);
+}
+
+/* --- Messages --- */
+
+struct relay_msg *relay_msg_create(struct relay *relay, size_t size, struct relay_worker *to,
+                                   void (*run)(struct relay_worker *to, struct relay_msg *m))
+{
+    struct relay_msg *m = mem_zalloc(1, size);
+    m->to = to;
+    m->run = run;
+    pthread_mutex_lock(&relay->messages_lock);
+    list_push_back(&relay->messages, &m->entry);
+    pthread_mutex_unlock(&relay->messages_lock);
+    return m;
+}
+
+static void run_message(struct loop *loop, struct loop_msg *msg)
+{
+    (void)loop;
+    struct relay_msg *m = CONTAINER_OF(msg, struct relay_msg, msg);
+    struct relay *relay = m->to->relay;
+    m->run(m->to, m);
+    pthread_mutex_lock(&relay->messages_lock);
+    list_remove(&m->entry);
+    pthread_mutex_unlock(&relay->messages_lock);
+    mem_free(m);
+}
+
+void relay_msg_post(struct relay_msg *m)
+{
+    m->msg.run = run_message;
+    loop_post(m->to->loop, &m->msg);
+}
+
+void relay_admit(struct relay_admission *login, bool is_allowed)
+{
+    login->m.is_allowed = is_allowed;
+    relay_msg_post(&login->m);
+}
+
+void relay_close_key(struct relay *relay, const node_key *key)
+{
+    for (unsigned i = 0; i < relay->worker_n; i++) {
+        struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[i], worker_on_close_key);
+        m->key = *key;
+        relay_msg_post(m);
+    }
+}
+
+void relay_drain(struct relay *relay, int64_t over_ms)
+{
+    atomic_store(&relay->is_draining, true);
+    for (unsigned i = 0; i < relay->worker_n; i++) {
+        struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[i], worker_on_drain);
+        m->over_ms = over_ms;
+        relay_msg_post(m);
+    }
+    log_info("draining", LOG_U("clients", relay_client_count(relay)), LOG_I("over_ms", over_ms));
+}
+
+/* --- New connections --- */
+
+static struct relay_worker *worker_of(struct relay *relay, const struct loop *loop)
+{
+    for (unsigned i = 0; i < relay->worker_n; i++)
+        if (relay->workers[i].loop == loop)
+            return &relay->workers[i];
+    assert(!"a stream of a loop that is not the relay's");
+    return NULL;
+}
+
+void relay_attach(struct relay *relay, struct stream *s, const void *leftover, size_t leftover_len)
+{
+    struct relay_worker *w = worker_of(relay, s->loop);
+    worker_touch(w);
+    if (relay_is_draining(relay)) {
+        stats_add(&w->stats, COUNT_CLOSED_DRAINING, 1);
+        stream_close(&s, false);
+        return;
+    }
+    if (atomic_load_explicit(&relay->conn_n, memory_order_relaxed) >= relay->opts.max_conns) {
+        stats_add(&w->stats, COUNT_CLOSED_LIMIT, 1);
+        log_limited(LOG_WARN, "too many connections", LOG_U("limit", relay->opts.max_conns));
+        stream_close(&s, false);
+        return;
+    }
+    client_create(w, s, leftover, leftover_len);
+}
+
+void relay_test_advance(struct relay *relay, int64_t ms)
+{
+    for (unsigned i = 0; i < relay->worker_n; i++) {
+        relay->workers[i].test_skew_ms += ms;
+        worker_tick(&relay->workers[i]);
+    }
+}

@@ -1,0 +1,57 @@
+#include "relay/relay_internal.h"
+
+static struct metric counters[RELAY_COUNTER_N] = {
+#define X(id, suffix, labels_, help_)                                                                                  \
+    [COUNT_##id] = {.name = "fullscale_derp_" suffix, .labels = (labels_), .help = (help_),                            \
+                    .kind = METRIC_KIND_COUNTER},
+    RELAY_COUNTERS(X)
+#undef X
+};
+
+#define GAUGE(suffix, help_)                                                                                           \
+    {.name = "fullscale_derp_" suffix, .labels = "", .help = (help_), .kind = METRIC_KIND_GAUGE}
+
+struct metric relay_gauge_connections = GAUGE("current_connections", "DERP connections, logins included.");
+struct metric relay_gauge_clients = GAUGE("clients_local", "DERP connections that are logged in.");
+struct metric relay_gauge_homes = GAUGE("current_home_connections", "Clients whose home this relay is.");
+struct metric relay_gauge_dup_keys = GAUGE("current_dup_client_keys", "Keys with more than one connection.");
+struct metric relay_gauge_dup_conns = GAUGE("current_dup_client_conns", "Connections of these keys.");
+
+__attribute__((constructor)) static void register_metrics(void)
+{
+    for (unsigned i = 0; i < RELAY_COUNTER_N; i++)
+        metric_register(&counters[i]);
+    metric_register(&relay_gauge_connections);
+    metric_register(&relay_gauge_clients);
+    metric_register(&relay_gauge_homes);
+    metric_register(&relay_gauge_dup_keys);
+    metric_register(&relay_gauge_dup_conns);
+}
+
+void stats_publish(struct relay_stats *s)
+{
+    while (s->touched != 0) {
+        int i = __builtin_ctzll(s->touched);
+        s->touched &= s->touched - 1;
+        metric_add(&counters[i], s->values[i]);
+        s->values[i] = 0;
+    }
+}
+
+void stats_drop(struct relay_stats *s, enum drop_reason reason, bool is_disco, size_t packet_len)
+{
+    static const enum relay_counter packets[][2] = {
+        [DROP_UNKNOWN] = {COUNT_DROP_UNKNOWN_OTHER, COUNT_DROP_UNKNOWN_DISCO},
+        [DROP_GONE] = {COUNT_DROP_GONE_OTHER, COUNT_DROP_GONE_DISCO},
+        [DROP_HEAD] = {COUNT_DROP_HEAD_OTHER, COUNT_DROP_HEAD_DISCO},
+        [DROP_LANE] = {COUNT_DROP_LANE_OTHER, COUNT_DROP_LANE_DISCO},
+    };
+    static const enum relay_counter bytes[] = {
+        [DROP_UNKNOWN] = COUNT_DROP_BYTES_UNKNOWN,
+        [DROP_GONE] = COUNT_DROP_BYTES_GONE,
+        [DROP_HEAD] = COUNT_DROP_BYTES_HEAD,
+        [DROP_LANE] = COUNT_DROP_BYTES_LANE,
+    };
+    stats_add(s, packets[reason][is_disco], 1);
+    stats_add(s, bytes[reason], (int64_t)packet_len);
+}

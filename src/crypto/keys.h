@@ -11,12 +11,14 @@
 
 enum { KEY_BYTES = 32 };
 
+/* clang-format off */
 typedef struct { uint8_t b[KEY_BYTES]; } machine_key; /* X25519 public, "mkey:" */
 typedef struct { uint8_t b[KEY_BYTES]; } node_key;    /* X25519 public, "nodekey:" */
 typedef struct { uint8_t b[KEY_BYTES]; } disco_key;   /* X25519 public, "discokey:" */
 typedef struct { uint8_t b[KEY_BYTES]; } nl_key;      /* Ed25519 public, "nlpub:" (also parsed: "tlpub:") */
 typedef struct { uint8_t b[KEY_BYTES]; } challenge_key; /* X25519 public, "chalpub:" */
 typedef struct { uint8_t b[KEY_BYTES]; } private_key; /* X25519 private, clamped, "privkey:"; wipe after use */
+/* clang-format on */
 
 /* Longest text is "discokey:" or "challenge" + 64 digits; terminated. */
 #define KEY_TEXT_CAP 80

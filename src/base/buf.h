@@ -47,7 +47,7 @@ void buf_append_byte(struct buf *b, uint8_t byte);
 void buf_append_u16be(struct buf *b, uint16_t v);
 void buf_append_u32be(struct buf *b, uint32_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void buf_vprintf(struct buf *b, const char *fmt, va_list args);
+void buf_vprintf(struct buf *b, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 /* Drops `n` <= buf_len bytes from the front. */
 void buf_consume(struct buf *b, size_t n);
 /* A terminating NUL after the content (not counted), for C functions. Valid until the next change. */

@@ -51,7 +51,7 @@ static inline uint8_t cursor_u8(struct cursor *c)
 static inline uint16_t cursor_u16be(struct cursor *c)
 {
     const uint8_t *at = cursor_take(c, 2);
-    return at != NULL ? (uint16_t)(at[0] << 8 | at[1]) : 0;
+    return (uint16_t)(at != NULL ? at[0] << 8 | at[1] : 0);
 }
 
 static inline uint32_t cursor_u32be(struct cursor *c)

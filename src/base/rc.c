@@ -34,6 +34,7 @@ int rc_http_status(int rc)
     return known(rc) ? rows[-rc].status : 500;
 }
 
+PRINTF_LIKE(6, 0)
 static void fill(struct err *err, enum rc code, const char *file, int line, int col, const char *fmt, va_list args)
 {
     if (err == NULL)

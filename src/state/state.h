@@ -106,6 +106,8 @@ MUST_CHECK enum rc state_user_rename(struct state *st, user_id id, struct str na
 MUST_CHECK enum rc state_user_delete(struct state *st, user_id id, struct err *err);
 const struct user *state_user(const struct state *st, user_id id);
 const struct user *state_user_by_name(const struct state *st, struct str name);
+/* Walks all users in no order: start with *pos = 0. */
+const struct user *state_user_next(const struct state *st, size_t *pos);
 
 /* --- auth keys --- */
 struct auth_key_spec {

@@ -13,6 +13,11 @@ const struct user *state_user_by_name(const struct state *st, struct str name)
     return map_get(&st->users_by_name, name.p, name.len);
 }
 
+const struct user *state_user_next(const struct state *st, size_t *pos)
+{
+    return map_next(&st->users, pos);
+}
+
 /* src: headscale features 1: at least two characters, begins with a letter, letters digits - . _ and one @. A single
  * letter is accepted as well: it was there. */
 static enum rc check_name(struct str name, struct err *err)

@@ -160,7 +160,7 @@ static unsigned put_special(struct buf *b, const char *p, const char *end)
 
 static void put_string(struct buf *b, struct str s)
 {
-    const char *p = s.p;
+    const char *p = s.p != NULL ? s.p : "";
     const char *end = p + s.len;
     size_t room = s.len + BLOCK + 2;
     uint8_t *at = buf_reserve(b, room);
@@ -192,7 +192,7 @@ void json_w_key(struct json_writer *w, const char *key)
 void json_w_str(struct json_writer *w, struct str s)
 {
     before_value(w);
-    put_string(w->out, s.len > 0 ? s : STR_EMPTY);
+    put_string(w->out, s);
 }
 
 void json_w_cstr(struct json_writer *w, const char *text)

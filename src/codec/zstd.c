@@ -152,8 +152,9 @@ void zstd_append_raw(struct buf *out, const void *p, size_t n)
         size_t len = n < BLOCK_MAX_BYTES ? n : BLOCK_MAX_BYTES;
         /* src: RFC 8878 3.1.1.2: last flag, type 0 = raw, size. */
         put_le(&at, (blocks == 1 ? 1 : 0) | len << 3, BLOCK_HEADER_BYTES);
-        if (len > 0)
-            memcpy(at, from, len);
+        if (len == 0)
+            break;
+        memcpy(at, from, len);
         at += len;
         from += len;
         n -= len;

@@ -1,0 +1,108 @@
+/* The schema, as the steps that led to it. A step that has been released is never changed; add one below it.
+ *
+ * Every row carries its tailnet. Ids are unique over all of them. What must be unique is the database's constraint.
+ * Times are Unix milliseconds. NULL is none, never or not known. */
+#include "base/compiler.h"
+#include "store/sqlite_internal.h"
+
+#define VERSION_1                                                                                                                                                              \
+    "PRAGMA application_id = 1182100595;"                                                                                                                                      \
+    "CREATE TABLE schema_version ("                                                                                                                                            \
+    "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),"                                                                                                                     \
+    "  version INTEGER NOT NULL"                                                                                                                                               \
+    ") STRICT;"                                                                                                                                                                \
+    "INSERT INTO schema_version VALUES (1, 0);"                                                                                                                                \
+    "CREATE TABLE tailnets ("                                                                                                                                                  \
+    "  id INTEGER PRIMARY KEY,"                                                                                                                                                \
+    "  name TEXT NOT NULL UNIQUE"                                                                                                                                              \
+    ") STRICT;"                                                                                                                                                                \
+    "INSERT INTO tailnets VALUES (1, 'default');"                                                                                                                              \
+    "CREATE TABLE counters ("                                                                                                                                                  \
+    "  tailnet INTEGER PRIMARY KEY REFERENCES tailnets (id),"                                                                                                                  \
+    "  next_node INTEGER NOT NULL,"                                                                                                                                            \
+    "  next_user INTEGER NOT NULL,"                                                                                                                                            \
+    "  next_key INTEGER NOT NULL"                                                                                                                                              \
+    ") STRICT;"                                                                                                                                                                \
+    "CREATE TABLE users ("                                                                                                                                                     \
+    "  id INTEGER PRIMARY KEY,"                                                                                                                                                \
+    "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"                                                                                                                     \
+    "  name TEXT NOT NULL,"                                                                                                                                                    \
+    "  display_name TEXT NOT NULL,"                                                                                                                                            \
+    "  email TEXT NOT NULL,"                                                                                                                                                   \
+    "  picture_url TEXT NOT NULL,"                                                                                                                                             \
+    "  created_ms INTEGER NOT NULL,"                                                                                                                                           \
+    "  UNIQUE (tailnet, name)"                                                                                                                                                 \
+    ") STRICT;" /* `hash` is SHA-256 of the key; the key itself is nowhere. */                                                                                                 \
+    "CREATE TABLE auth_keys ("                                                                                                                                                 \
+    "  id INTEGER PRIMARY KEY,"                                                                                                                                                \
+    "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"                                                                                                                     \
+    "  user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED,"                                                                                                   \
+    "  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),"                                                                                                                   \
+    "  prefix TEXT NOT NULL,"                                                                                                                                                  \
+    "  is_reusable INTEGER NOT NULL CHECK (is_reusable IN (0, 1)),"                                                                                                            \
+    "  is_ephemeral INTEGER NOT NULL CHECK (is_ephemeral IN (0, 1)),"                                                                                                          \
+    "  is_used INTEGER NOT NULL CHECK (is_used IN (0, 1)),"                                                                                                                    \
+    "  created_ms INTEGER NOT NULL,"                                                                                                                                           \
+    "  expires_ms INTEGER,"                                                                                                                                                    \
+    "  tags TEXT"                                                                                                                                                              \
+    ") STRICT;"                                                                                                                                                                \
+    "CREATE INDEX auth_keys_user ON auth_keys (user_id);" /* `user_id` and `auth_key` refer to what may be gone: a tagged node outlives the user who brought it, and any     \
+     * node the key it came with. */ \
+    "CREATE TABLE nodes ("                                                                                                                                                     \
+    "  id INTEGER PRIMARY KEY,"                                                                                                                                                \
+    "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"                                                                                                                     \
+    "  stable_id TEXT NOT NULL,"                                                                                                                                               \
+    "  user_id INTEGER,"                                                                                                                                                       \
+    "  machine_key BLOB NOT NULL CHECK (length(machine_key) = 32),"                                                                                                            \
+    "  node_key BLOB NOT NULL UNIQUE CHECK (length(node_key) = 32),"                                                                                                           \
+    "  disco_key BLOB CHECK (length(disco_key) = 32),"                                                                                                                         \
+    "  nl_key BLOB CHECK (length(nl_key) = 32),"                                                                                                                               \
+    "  ipv4 TEXT,"                                                                                                                                                             \
+    "  ipv6 TEXT,"                                                                                                                                                             \
+    "  name TEXT NOT NULL,"                                                                                                                                                    \
+    "  hostname TEXT NOT NULL,"                                                                                                                                                \
+    "  is_renamed INTEGER NOT NULL CHECK (is_renamed IN (0, 1)),"                                                                                                              \
+    "  is_ephemeral INTEGER NOT NULL CHECK (is_ephemeral IN (0, 1)),"                                                                                                          \
+    "  is_expired INTEGER NOT NULL CHECK (is_expired IN (0, 1)),"                                                                                                              \
+    "  cap_version INTEGER NOT NULL,"                                                                                                                                          \
+    "  home_derp INTEGER,"                                                                                                                                                     \
+    "  auth_key INTEGER,"                                                                                                                                                      \
+    "  created_ms INTEGER NOT NULL,"                                                                                                                                           \
+    "  expires_ms INTEGER,"                                                                                                                                                    \
+    "  last_seen_ms INTEGER,"                                                                                                                                                  \
+    "  tags TEXT,"                                                                                                                                                             \
+    "  hostinfo TEXT,"                                                                                                                                                         \
+    "  hostinfo_peers TEXT,"                                                                                                                                                   \
+    "  endpoints TEXT NOT NULL,"                                                                                                                                               \
+    "  UNIQUE (tailnet, name),"                                                                                                                                                \
+    "  UNIQUE (tailnet, ipv4),"                                                                                                                                                \
+    "  UNIQUE (tailnet, ipv6)"                                                                                                                                                 \
+    ") STRICT;"
+
+_Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
+
+const char *const migrations[] = {VERSION_1};
+const int migrations_n = ARRAY_LEN(migrations);
+
+static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)
+{
+    char doing[64], set_version[96];
+    sqlite3_snprintf(sizeof(doing), doing, "bring the schema from version %d to %d", from, from + 1);
+    sqlite3_snprintf(sizeof(set_version), set_version, "UPDATE schema_version SET version = %d", from + 1);
+    if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK &&
+        sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK &&
+        sqlite3_exec(db, set_version, NULL, NULL, NULL) == SQLITE_OK &&
+        sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
+        return RC_OK;
+    enum rc rc = sqlite_error(db, path, doing, err);
+    if (sqlite3_get_autocommit(db) == 0)
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return rc;
+}
+
+enum rc migrate(sqlite3 *db, const char *path, int from, const char *const *list, int n, struct err *err)
+{
+    for (int version = from; version < n; version++)
+        TRY(step(db, path, version, list[version], err));
+    return RC_OK;
+}

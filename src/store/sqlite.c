@@ -1,0 +1,250 @@
+#include "store/store.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/sqlite_internal.h"
+
+LOG_MODULE("sqlite");
+
+enum statement {
+    STMT_BEGIN,
+    STMT_COMMIT,
+    STMT_ROLLBACK,
+    STMT_INSERT_USER,
+    STMT_DELETE_USER,
+    STMT_INSERT_KEY,
+    STMT_DELETE_KEY,
+    STMT_INSERT_NODE,
+    STMT_DELETE_NODE,
+    STMT_PUT_COUNTERS,
+    STMT_COUNT
+};
+
+static const char *const statements[STMT_COUNT] = {
+    [STMT_BEGIN] = "BEGIN IMMEDIATE",
+    [STMT_COMMIT] = "COMMIT",
+    [STMT_ROLLBACK] = "ROLLBACK",
+    [STMT_INSERT_USER] = user_insert_sql,
+    [STMT_DELETE_USER] = "DELETE FROM users WHERE id = ?",
+    [STMT_INSERT_KEY] = auth_key_insert_sql,
+    [STMT_DELETE_KEY] = "DELETE FROM auth_keys WHERE id = ?",
+    [STMT_INSERT_NODE] = node_insert_sql,
+    [STMT_DELETE_NODE] = "DELETE FROM nodes WHERE id = ?",
+    [STMT_PUT_COUNTERS] =
+        "INSERT OR REPLACE INTO counters (tailnet, next_node, next_user, next_key) VALUES (1, ?, ?, ?)",
+};
+
+struct sqlite_store {
+    struct store base;
+    struct sqlite_file file;
+    sqlite3_stmt *stmts[STMT_COUNT];
+};
+
+static struct sqlite_store *of(struct store *s)
+{
+    return CONTAINER_OF(s, struct sqlite_store, base);
+}
+
+/* --- writing --- */
+
+static bool run(struct sqlite_store *s, enum statement which)
+{
+    sqlite3_stmt *stmt = s->stmts[which];
+    bool done = sqlite3_step(stmt) == SQLITE_DONE;
+    sqlite3_reset(stmt);
+    sqlite3_clear_bindings(stmt); /* they are borrowed */
+    return done;
+}
+
+static bool delete_row(struct sqlite_store *s, const struct row_op *op)
+{
+    enum statement which;
+    switch (op->kind) {
+    case ROW_PUT_USER:
+    case ROW_DEL_USER: which = STMT_DELETE_USER; break;
+    case ROW_PUT_KEY:
+    case ROW_DEL_KEY: which = STMT_DELETE_KEY; break;
+    case ROW_PUT_NODE:
+    case ROW_DEL_NODE: which = STMT_DELETE_NODE; break;
+    case ROW_PUT_COUNTERS:
+    default: return true;
+    }
+    return sqlite3_bind_int64(s->stmts[which], 1, (int64_t)op->id) == SQLITE_OK && run(s, which);
+}
+
+static bool bind_counters(sqlite3_stmt *stmt, const struct row_counters *c)
+{
+    return sqlite3_bind_int64(stmt, 1, (int64_t)c->next_node) == SQLITE_OK &&
+           sqlite3_bind_int64(stmt, 2, (int64_t)c->next_user) == SQLITE_OK &&
+           sqlite3_bind_int64(stmt, 3, (int64_t)c->next_key) == SQLITE_OK;
+}
+
+static bool insert_row(struct sqlite_store *s, const struct row_op *op)
+{
+    sqlite3_stmt **stmts = s->stmts;
+    switch (op->kind) {
+    case ROW_PUT_USER: return user_bind(stmts[STMT_INSERT_USER], op->user) && run(s, STMT_INSERT_USER);
+    case ROW_PUT_KEY: return auth_key_bind(stmts[STMT_INSERT_KEY], op->key) && run(s, STMT_INSERT_KEY);
+    case ROW_PUT_NODE: return node_bind(stmts[STMT_INSERT_NODE], op->node) && run(s, STMT_INSERT_NODE);
+    case ROW_PUT_COUNTERS: return bind_counters(stmts[STMT_PUT_COUNTERS], &op->counters) && run(s, STMT_PUT_COUNTERS);
+    case ROW_DEL_USER:
+    case ROW_DEL_KEY:
+    case ROW_DEL_NODE: break;
+    }
+    return true;
+}
+
+/* Every row goes before any comes: a name, address or key that changes hands is free by then, whoever had it. */
+static bool write_rows(struct sqlite_store *s, const struct row_op *const *ops, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!delete_row(s, ops[i]))
+            return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!insert_row(s, ops[i]))
+            return false;
+    }
+    return true;
+}
+
+static enum rc sqlite_write(struct store *base, const struct row_op *const *ops, size_t n)
+{
+    struct sqlite_store *s = of(base);
+    if (run(s, STMT_BEGIN) && write_rows(s, ops, n) && run(s, STMT_COMMIT))
+        return RC_OK;
+    struct err err;
+    enum rc rc = sqlite_error(s->file.db, s->file.path, "write", &err);
+    log_error("transaction failed", LOG_S("reason", err.text), LOG_I("code", sqlite3_extended_errcode(s->file.db)));
+    if (sqlite3_get_autocommit(s->file.db) == 0)
+        run(s, STMT_ROLLBACK);
+    return rc;
+}
+
+/* --- loading --- */
+
+/* Reads the current row and hands it on; false with the bad column's name. */
+typedef bool (*row_fn)(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out);
+
+static bool take_user(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
+{
+    struct user *u = user_read(stmt, bad_out);
+    if (u != NULL)
+        sink->user(sink->ctx, u);
+    return u != NULL;
+}
+
+static bool take_key(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
+{
+    struct auth_key *k = auth_key_read(stmt, bad_out);
+    if (k != NULL)
+        sink->key(sink->ctx, k);
+    return k != NULL;
+}
+
+static bool take_node(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
+{
+    struct node *n = node_read(stmt, bad_out);
+    if (n != NULL)
+        sink->node(sink->ctx, n);
+    return n != NULL;
+}
+
+static enum rc load_table(struct sqlite_store *s, const char *table, const char *sql, row_fn take,
+                          const struct row_sink *sink, struct err *err)
+{
+    sqlite3_stmt *stmt;
+    const char *bad = NULL;
+    enum rc rc = RC_OK;
+    if (sqlite3_prepare_v2(s->file.db, sql, -1, &stmt, NULL) != SQLITE_OK)
+        return sqlite_error(s->file.db, s->file.path, "read", err);
+    int code;
+    while ((code = sqlite3_step(stmt)) == SQLITE_ROW) {
+        if (take(stmt, sink, &bad))
+            continue;
+        rc = err_set(err, RC_STORE, "database %s: table %s, row %lld: column %s holds what it cannot", s->file.path,
+                     table, (long long)sqlite3_column_int64(stmt, 1), bad);
+        break;
+    }
+    if (rc == RC_OK && code != SQLITE_DONE)
+        rc = sqlite_error(s->file.db, s->file.path, "read", err);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+static enum rc load_counter(struct sqlite_store *s, const char *sql, uint64_t *out, struct err *err)
+{
+    int64_t v = 0;
+    TRY(sqlite_query_int(s->file.db, s->file.path, sql, &v, err));
+    *out = (uint64_t)v;
+    return RC_OK;
+}
+
+static enum rc sqlite_load(struct store *base, const struct row_sink *sink, struct row_counters *counters_out,
+                           struct err *err)
+{
+    struct sqlite_store *s = of(base);
+    TRY(load_table(s, "users", user_select_sql, take_user, sink, err));
+    TRY(load_table(s, "auth_keys", auth_key_select_sql, take_key, sink, err));
+    TRY(load_table(s, "nodes", node_select_sql, take_node, sink, err));
+    /* max() makes a row of NULL out of no row. */
+    TRY(load_counter(s, "SELECT max(next_node) FROM counters WHERE tailnet = 1", &counters_out->next_node, err));
+    TRY(load_counter(s, "SELECT max(next_user) FROM counters WHERE tailnet = 1", &counters_out->next_user, err));
+    return load_counter(s, "SELECT max(next_key) FROM counters WHERE tailnet = 1", &counters_out->next_key, err);
+}
+
+/* --- life --- */
+
+/* With a connection of its own: no lock is shared with the store's thread, and a file that was moved away or whose disk
+ * is gone is noticed. */
+static enum rc sqlite_ping(struct store *base)
+{
+    struct sqlite_store *s = of(base);
+    sqlite3 *db;
+    int64_t version;
+    struct err err;
+    enum rc rc;
+    if (sqlite3_open_v2(s->file.path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+        rc = sqlite_error(db, s->file.path, "open", &err);
+    else
+        rc = sqlite_query_int(db, s->file.path, "SELECT version FROM schema_version", &version, &err);
+    sqlite3_close(db);
+    if (rc != RC_OK)
+        log_limited(LOG_ERROR, "the database does not answer", LOG_S("reason", err.text));
+    return rc;
+}
+
+static void sqlite_destroy(struct store *base, bool is_sound)
+{
+    struct sqlite_store *s = of(base);
+    for (size_t i = 0; i < STMT_COUNT; i++)
+        sqlite3_finalize(s->stmts[i]);
+    sqlite_file_close(&s->file, is_sound);
+    mem_free(s);
+}
+
+static enum rc prepare(struct sqlite_store *s, struct err *err)
+{
+    for (size_t i = 0; i < STMT_COUNT; i++) {
+        if (sqlite3_prepare_v3(s->file.db, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &s->stmts[i], NULL) !=
+            SQLITE_OK)
+            return sqlite_error(s->file.db, s->file.path, "use the schema of", err);
+    }
+    return RC_OK;
+}
+
+enum rc store_open_sqlite(const struct store_options *options, struct store **out, struct err *err)
+{
+    static const struct store_ops ops = {sqlite_write, sqlite_load, sqlite_ping, sqlite_destroy};
+    struct sqlite_store *s = MEM_NEW(struct sqlite_store);
+    store_init(&s->base, &ops);
+    enum rc rc = sqlite_file_open(&s->file, options, err);
+    if (rc == RC_OK)
+        rc = prepare(s, err);
+    if (rc != RC_OK) {
+        sqlite_destroy(&s->base, false);
+        return rc;
+    }
+    *out = &s->base;
+    return RC_OK;
+}

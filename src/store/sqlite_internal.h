@@ -1,0 +1,49 @@
+/* What the files of the SQLite backend share; only for this folder. */
+#ifndef STORE_SQLITE_INTERNAL_H
+#define STORE_SQLITE_INTERNAL_H
+
+#include <sqlite3.h>
+
+#include "store/store_internal.h"
+
+/* "Fuls": tells our files from other programs' SQLite databases. Also in migration 1. */
+enum { SQLITE_APPLICATION_ID = 0x46756c73 };
+
+/* --- sqlite_open.c --- */
+struct sqlite_file {
+    sqlite3 *db;
+    int lock_fd; /* on "PATH.lock": held, there is no other server on this file */
+    char *path;  /* owned */
+};
+
+/* Opened, locked, checked, migrated. On failure nothing is left open. */
+MUST_CHECK enum rc sqlite_file_open(struct sqlite_file *f, const struct store_options *options, struct err *err);
+void sqlite_file_close(struct sqlite_file *f, bool is_sound);
+/* Says what went wrong, from the last call on `db`. */
+enum rc sqlite_error(sqlite3 *db, const char *path, const char *doing, struct err *err);
+/* One integer out of one row. RC as sqlite_error. */
+MUST_CHECK enum rc sqlite_query_int(sqlite3 *db, const char *path, const char *sql, int64_t *out, struct err *err);
+
+/* --- migrations.c --- */
+/* Entry i leads from version i to version i + 1. */
+extern const char *const migrations[];
+extern const int migrations_n;
+/* Applies migrations `from` .. n - 1, each in a transaction of its own. */
+MUST_CHECK enum rc migrate(sqlite3 *db, const char *path, int from, const char *const *list, int n, struct err *err);
+
+/* --- sqlite_rows.c: the only place that knows columns --- */
+extern const char user_insert_sql[], user_select_sql[];
+extern const char auth_key_insert_sql[], auth_key_select_sql[];
+extern const char node_insert_sql[], node_select_sql[];
+
+/* Fill the parameters of the insert. What is bound is borrowed until the statement is reset. False: SQLite refused. */
+bool user_bind(sqlite3_stmt *stmt, const struct user *u);
+bool auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k);
+bool node_bind(sqlite3_stmt *stmt, const struct node *n);
+/* Make of the current row of the select what the caller then owns; null when a column holds what cannot be, and its name
+ * is in `*bad_out`. */
+struct user *user_read(sqlite3_stmt *stmt, const char **bad_out);
+struct auth_key *auth_key_read(sqlite3_stmt *stmt, const char **bad_out);
+struct node *node_read(sqlite3_stmt *stmt, const char **bad_out);
+
+#endif

@@ -1,0 +1,258 @@
+/* Opening a database file: only one server at a time, only our own files, only schemas that we know, and nothing of a file
+ * that is refused is changed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/sqlite_internal.h"
+
+LOG_MODULE("sqlite");
+
+/* For people with the sqlite3 shell on the live file: how long a transaction of theirs may hold us up. */
+enum { BUSY_TIMEOUT_MS = 10000 };
+
+/* --- errors --- */
+
+enum rc sqlite_error(sqlite3 *db, const char *path, const char *doing, struct err *err)
+{
+    int code = sqlite3_errcode(db) & 0xff;
+    int os = sqlite3_system_errno(db);
+    switch (code) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return err_set(err, RC_IN_USE, "database %s: another program holds a lock on it (cannot %s)", path, doing);
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+        return err_set(err, RC_DENIED, "database %s: cannot %s: %s", path, doing,
+                       os != 0 ? strerror(os) : sqlite3_errmsg(db));
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
+        return err_set(err, RC_STORE, "database %s is damaged or no database at all (%s); restore it from a backup",
+                       path, sqlite3_errmsg(db));
+    case SQLITE_FULL: return err_set(err, RC_STORE, "database %s: cannot %s: the disk is full", path, doing);
+    default: return err_set(err, RC_STORE, "database %s: cannot %s: %s", path, doing, sqlite3_errmsg(db));
+    }
+}
+
+static enum rc system_error(const char *what, const char *path, struct err *err)
+{
+    bool denied = errno == EACCES || errno == EPERM || errno == EROFS;
+    return err_set(err, denied ? RC_DENIED : RC_STORE, "cannot %s %s: %s", what, path, strerror(errno));
+}
+
+enum rc sqlite_query_int(sqlite3 *db, const char *path, const char *sql, int64_t *out, struct err *err)
+{
+    sqlite3_stmt *stmt;
+    enum rc rc = RC_OK;
+    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
+        return sqlite_error(db, path, "read", err);
+    if (sqlite3_step(stmt) == SQLITE_ROW)
+        *out = sqlite3_column_int64(stmt, 0);
+    else
+        rc = sqlite_error(db, path, "read", err);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+/* --- the file and its directory --- */
+
+static void directory_of(const char *path, char out[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        snprintf(out, PATH_MAX, ".");
+    else
+        snprintf(out, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+}
+
+static enum rc sync_directory(const char *dir, struct err *err)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return system_error("open directory", dir, err);
+    enum rc rc = fsync(fd) == 0 ? RC_OK : system_error("sync directory", dir, err);
+    close(fd);
+    return rc;
+}
+
+static enum rc make_directory(const char *path, struct err *err)
+{
+    char dir[PATH_MAX], parent[PATH_MAX];
+    directory_of(path, dir);
+    if (mkdir(dir, 0700) != 0)
+        return errno == EEXIST ? RC_OK : system_error("make directory", dir, err);
+    directory_of(dir, parent);
+    return sync_directory(parent, err);
+}
+
+/* SQLite would make it readable for all. It gives its log the mode of the database. */
+static enum rc make_file(const char *path, struct err *err)
+{
+    char dir[PATH_MAX];
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno == EEXIST ? RC_OK : system_error("make database", path, err);
+    close(fd);
+    directory_of(path, dir);
+    return sync_directory(dir, err);
+}
+
+static enum rc in_use(int fd, const char *path, struct err *err)
+{
+    char pid[16] = "";
+    ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
+    pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
+    return err_set(err, RC_IN_USE, "database %s is in use by another server%s%s; only one may have it", path,
+                   pid[0] != '\0' ? ", process " : "", pid);
+}
+
+/* A file of its own beside the database: closing any descriptor of the database itself would end the locks that SQLite
+ * holds on it (POSIX). It stays for ever; only the lock on it means something, and that ends with the process. */
+static enum rc take_lock(const char *path, int *fd_out, struct err *err)
+{
+    char lock_path[PATH_MAX];
+    if ((size_t)snprintf(lock_path, sizeof(lock_path), "%s.lock", path) >= sizeof(lock_path))
+        return err_set(err, RC_STORE, "the path of the database is too long");
+    int fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return system_error("open lock", lock_path, err);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        enum rc rc = errno == EWOULDBLOCK ? in_use(fd, path, err) : system_error("lock", lock_path, err);
+        close(fd);
+        return rc;
+    }
+    if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+        log_warn("the lock file does not tell who holds it", LOG_S("path", lock_path));
+    *fd_out = fd;
+    return RC_OK;
+}
+
+/* --- what is in it --- */
+
+static enum rc check_schema(sqlite3 *db, const char *path, int64_t *version_out, struct err *err)
+{
+    int64_t application, tables;
+    TRY(sqlite_query_int(db, path, "PRAGMA application_id", &application, err));
+    TRY(sqlite_query_int(db, path, "SELECT count(*) FROM sqlite_schema", &tables, err));
+    *version_out = 0;
+    if (application == 0 && tables == 0)
+        return RC_OK; /* new, or left by a crash before the first migration */
+    if (application != SQLITE_APPLICATION_ID)
+        return err_set(err, RC_INVALID, "%s is a database of another program; it is left as it is", path);
+    TRY(sqlite_query_int(db, path, "SELECT version FROM schema_version", version_out, err));
+    if (*version_out > migrations_n)
+        return err_set(
+            err, RC_UNSUPPORTED,
+            "database %s has schema version %lld, this program knows versions up to %d; it is left as it is. "
+            "Install the newer program again, or restore the backup made before it ran",
+            path, (long long)*version_out, migrations_n);
+    if (*version_out < 1)
+        return err_set(err, RC_STORE, "database %s has schema version %lld, which never was", path,
+                       (long long)*version_out);
+    return RC_OK;
+}
+
+/* Reads all of it once: damage is better found now than by the change that meets it. */
+static enum rc check_sound(sqlite3 *db, const char *path, struct err *err)
+{
+    sqlite3_stmt *stmt;
+    if (sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &stmt, NULL) != SQLITE_OK)
+        return sqlite_error(db, path, "check", err);
+    enum rc rc = RC_OK;
+    if (sqlite3_step(stmt) != SQLITE_ROW) {
+        rc = sqlite_error(db, path, "check", err);
+    } else {
+        const char *said = (const char *)sqlite3_column_text(stmt, 0);
+        if (said == NULL || strcmp(said, "ok") != 0)
+            rc = err_set(err, RC_STORE, "database %s is damaged (%s); restore it from a backup", path,
+                         said != NULL ? said : "?");
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+/* --- the connection --- */
+
+static enum rc configure(sqlite3 *db, const char *path, int64_t wal_autocheckpoint_pages, struct err *err)
+{
+    int64_t synchronous = 0;
+    sqlite3_stmt *stmt;
+    if (sqlite3_prepare_v2(db, "PRAGMA journal_mode = WAL", -1, &stmt, NULL) != SQLITE_OK)
+        return sqlite_error(db, path, "set up", err);
+    bool is_wal = sqlite3_step(stmt) == SQLITE_ROW &&
+                  sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), "wal") == 0;
+    int code = sqlite3_finalize(stmt);
+    if (code != SQLITE_OK)
+        return sqlite_error(db, path, "set up", err);
+    if (!is_wal)
+        return err_set(err, RC_STORE, "database %s: its file system allows no write-ahead log", path);
+    if (sqlite3_exec(db, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY", NULL, NULL,
+                     NULL) != SQLITE_OK)
+        return sqlite_error(db, path, "set up", err);
+    TRY(sqlite_query_int(db, path, "PRAGMA synchronous", &synchronous, err));
+    if (synchronous != 2)
+        return err_set(err, RC_STORE, "database %s: SQLite does not sync it", path);
+    sqlite3_wal_autocheckpoint(db, wal_autocheckpoint_pages > INT_MAX ? INT_MAX : (int)wal_autocheckpoint_pages);
+    return RC_OK;
+}
+
+static void copy_log_on_close(sqlite3 *db, bool on)
+{
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on, NULL);
+}
+
+static enum rc open_database(struct sqlite_file *f, int64_t wal_autocheckpoint_pages, struct err *err)
+{
+    int64_t version;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
+    if (sqlite3_open_v2(f->path, &f->db, flags, NULL) != SQLITE_OK)
+        return sqlite_error(f->db, f->path, "open", err);
+    copy_log_on_close(f->db, false); /* until we know that the file is ours */
+    sqlite3_busy_timeout(f->db, BUSY_TIMEOUT_MS);
+    sqlite3_db_config(f->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(f->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    TRY(check_schema(f->db, f->path, &version, err));
+    TRY(check_sound(f->db, f->path, err));
+    TRY(configure(f->db, f->path, wal_autocheckpoint_pages, err));
+    TRY(migrate(f->db, f->path, (int)version, migrations, migrations_n, err));
+    if (version < migrations_n)
+        log_info("schema brought up to date", LOG_S("path", f->path), LOG_I("from", version),
+                 LOG_I("to", migrations_n));
+    copy_log_on_close(f->db, true);
+    return RC_OK;
+}
+
+enum rc sqlite_file_open(struct sqlite_file *f, const struct store_options *options, struct err *err)
+{
+    *f = (struct sqlite_file){.lock_fd = -1};
+    TRY(make_directory(options->sqlite_path, err));
+    TRY(take_lock(options->sqlite_path, &f->lock_fd, err));
+    f->path = mem_strdup(options->sqlite_path);
+    enum rc rc = make_file(f->path, err);
+    if (rc == RC_OK)
+        rc = open_database(f, options->wal_autocheckpoint_pages, err);
+    if (rc != RC_OK)
+        sqlite_file_close(f, false);
+    return rc;
+}
+
+void sqlite_file_close(struct sqlite_file *f, bool is_sound)
+{
+    /* After a failed write the log is left for the next start to judge: what was synced is in it. */
+    if (f->db != NULL && !is_sound)
+        copy_log_on_close(f->db, false);
+    sqlite3_close(f->db);
+    if (f->lock_fd >= 0)
+        close(f->lock_fd);
+    mem_free(f->path);
+    *f = (struct sqlite_file){.lock_fd = -1};
+}

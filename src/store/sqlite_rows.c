@@ -1,0 +1,357 @@
+/* Rows to statements and back. Each table's columns are listed once; insert and select have the same order, so that a
+ * column's number is also its parameter's: the tailnet is column 0 of a select and a literal in an insert. */
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "store/sqlite_internal.h"
+
+#define USER_COLUMNS(X) X(id) X(name) X(display_name) X(email) X(picture_url) X(created_ms)
+
+#define AUTH_KEY_COLUMNS(X)                                                                                            \
+    X(id) X(user_id) X(hash) X(prefix) X(is_reusable) X(is_ephemeral) X(is_used) X(created_ms) X(expires_ms) X(tags)
+
+#define NODE_COLUMNS(X)                                                                                                \
+    X(id)                                                                                                              \
+    X(stable_id) X(user_id) X(machine_key) X(node_key) X(disco_key) X(nl_key) X(ipv4) X(ipv6) X(name) X(hostname)      \
+        X(is_renamed) X(is_ephemeral) X(is_expired) X(cap_version) X(home_derp) X(auth_key) X(created_ms)              \
+            X(expires_ms) X(last_seen_ms) X(tags) X(hostinfo) X(hostinfo_peers) X(endpoints)
+
+#define COLUMN_NAME(column) ", " #column
+#define COLUMN_MARK(column) ", ?"
+#define INSERT(table, COLUMNS)                                                                                         \
+    "INSERT INTO " table " (tailnet" COLUMNS(COLUMN_NAME) ") VALUES (1" COLUMNS(COLUMN_MARK) ")"
+#define SELECT(table, COLUMNS) "SELECT tailnet" COLUMNS(COLUMN_NAME) " FROM " table " WHERE tailnet = 1 ORDER BY id"
+
+const char user_insert_sql[] = INSERT("users", USER_COLUMNS);
+const char user_select_sql[] = SELECT("users", USER_COLUMNS);
+const char auth_key_insert_sql[] = INSERT("auth_keys", AUTH_KEY_COLUMNS);
+const char auth_key_select_sql[] = SELECT("auth_keys", AUTH_KEY_COLUMNS);
+const char node_insert_sql[] = INSERT("nodes", NODE_COLUMNS);
+const char node_select_sql[] = SELECT("nodes", NODE_COLUMNS);
+
+enum {
+    USER_tailnet,
+#define X(column) USER_##column,
+    USER_COLUMNS(X)
+#undef X
+};
+
+enum {
+    KEY_tailnet,
+#define X(column) KEY_##column,
+    AUTH_KEY_COLUMNS(X)
+#undef X
+};
+
+enum {
+    NODE_tailnet,
+#define X(column) NODE_##column,
+    NODE_COLUMNS(X)
+#undef X
+};
+
+/* --- writing; sticky failure --- */
+
+struct row_writer {
+    sqlite3_stmt *stmt;
+    bool failed;
+};
+
+static void check(struct row_writer *w, int code)
+{
+    if (code != SQLITE_OK)
+        w->failed = true;
+}
+
+static void put_int(struct row_writer *w, int column, int64_t v)
+{
+    check(w, sqlite3_bind_int64(w->stmt, column, v));
+}
+
+/* 0 is "none" in memory, and NULL on disk. */
+static void put_int_or_null(struct row_writer *w, int column, int64_t v)
+{
+    check(w, v != 0 ? sqlite3_bind_int64(w->stmt, column, v) : sqlite3_bind_null(w->stmt, column));
+}
+
+static void put_text(struct row_writer *w, int column, const char *text)
+{
+    check(w, sqlite3_bind_text(w->stmt, column, text, -1, SQLITE_STATIC));
+}
+
+static void put_bytes(struct row_writer *w, int column, const uint8_t *bytes, int n)
+{
+    check(w, sqlite3_bind_blob(w->stmt, column, bytes, n, SQLITE_STATIC));
+}
+
+static void put_key_or_null(struct row_writer *w, int column, const uint8_t key[KEY_BYTES])
+{
+    if (key_is_zero(key))
+        check(w, sqlite3_bind_null(w->stmt, column));
+    else
+        put_bytes(w, column, key, KEY_BYTES);
+}
+
+static void put_json(struct row_writer *w, int column, const struct rcbuf *json)
+{
+    if (json == NULL)
+        check(w, sqlite3_bind_null(w->stmt, column));
+    else
+        check(w, sqlite3_bind_text64(w->stmt, column, (const char *)json->data, json->len, SQLITE_STATIC, SQLITE_UTF8));
+}
+
+static void put_ip(struct row_writer *w, int column, const struct addr *a)
+{
+    char text[ADDR_TEXT_CAP];
+    addr_format(a, false, text);
+    check(w, a->family != 0 ? sqlite3_bind_text(w->stmt, column, text, -1, SQLITE_TRANSIENT)
+                            : sqlite3_bind_null(w->stmt, column));
+}
+
+/* "192.0.2.1:41641 [2001:db8::1]:41641" */
+static void put_endpoints(struct row_writer *w, int column, const struct addr *endpoints, unsigned n)
+{
+    struct buf text = {0};
+    for (unsigned i = 0; i < n; i++) {
+        char one[ADDR_TEXT_CAP];
+        addr_format(&endpoints[i], true, one);
+        buf_printf(&text, "%s%s", i > 0 ? " " : "", one);
+    }
+    struct str all = buf_str(&text);
+    check(w, sqlite3_bind_text(w->stmt, column, all.p, (int)all.len, SQLITE_TRANSIENT));
+    buf_fini(&text);
+}
+
+bool user_bind(sqlite3_stmt *stmt, const struct user *u)
+{
+    struct row_writer w = {stmt, false};
+    put_int(&w, USER_id, (int64_t)u->id);
+    put_text(&w, USER_name, u->name);
+    put_text(&w, USER_display_name, u->display_name);
+    put_text(&w, USER_email, u->email);
+    put_text(&w, USER_picture_url, u->picture_url);
+    put_int(&w, USER_created_ms, u->created_ms);
+    return !w.failed;
+}
+
+bool auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k)
+{
+    struct row_writer w = {stmt, false};
+    put_int(&w, KEY_id, (int64_t)k->id);
+    put_int_or_null(&w, KEY_user_id, (int64_t)k->user);
+    put_bytes(&w, KEY_hash, k->hash, KEY_HASH_BYTES);
+    put_text(&w, KEY_prefix, k->prefix);
+    put_int(&w, KEY_is_reusable, k->is_reusable);
+    put_int(&w, KEY_is_ephemeral, k->is_ephemeral);
+    put_int(&w, KEY_is_used, k->is_used);
+    put_int(&w, KEY_created_ms, k->created_ms);
+    put_int_or_null(&w, KEY_expires_ms, k->expires_ms);
+    put_json(&w, KEY_tags, k->tags);
+    return !w.failed;
+}
+
+bool node_bind(sqlite3_stmt *stmt, const struct node *n)
+{
+    struct row_writer w = {stmt, false};
+    put_int(&w, NODE_id, (int64_t)n->id);
+    put_text(&w, NODE_stable_id, n->stable_id);
+    put_int_or_null(&w, NODE_user_id, (int64_t)n->user);
+    put_bytes(&w, NODE_machine_key, n->machine.b, KEY_BYTES);
+    put_bytes(&w, NODE_node_key, n->key.b, KEY_BYTES);
+    put_key_or_null(&w, NODE_disco_key, n->disco.b);
+    put_key_or_null(&w, NODE_nl_key, n->nl.b);
+    put_ip(&w, NODE_ipv4, &n->v4);
+    put_ip(&w, NODE_ipv6, &n->v6);
+    put_text(&w, NODE_name, n->name);
+    put_text(&w, NODE_hostname, n->hostname);
+    put_int(&w, NODE_is_renamed, n->is_renamed);
+    put_int(&w, NODE_is_ephemeral, n->is_ephemeral);
+    put_int(&w, NODE_is_expired, n->is_expired);
+    put_int(&w, NODE_cap_version, n->cap_version);
+    put_int_or_null(&w, NODE_home_derp, n->home_derp);
+    put_int_or_null(&w, NODE_auth_key, (int64_t)n->auth_key);
+    put_int(&w, NODE_created_ms, n->created_ms);
+    put_int_or_null(&w, NODE_expires_ms, n->expires_ms);
+    put_int_or_null(&w, NODE_last_seen_ms, n->last_seen_ms);
+    put_json(&w, NODE_tags, n->tags);
+    put_json(&w, NODE_hostinfo, n->hostinfo);
+    put_json(&w, NODE_hostinfo_peers, n->hostinfo_peers);
+    put_endpoints(&w, NODE_endpoints, n->endpoints, n->endpoints_n);
+    return !w.failed;
+}
+
+/* --- reading; the first column that will not do is remembered --- */
+
+struct row_reader {
+    sqlite3_stmt *stmt;
+    const char *bad; /* its name, as long as the statement lives */
+};
+
+static void refuse(struct row_reader *r, int column)
+{
+    if (r->bad == NULL)
+        r->bad = sqlite3_column_name(r->stmt, column);
+}
+
+static struct str get_str(struct row_reader *r, int column)
+{
+    /* First the pointer, then the length: SQLite may convert in between otherwise. */
+    const void *p = sqlite3_column_blob(r->stmt, column);
+    return p != NULL ? str_n(p, (size_t)sqlite3_column_bytes(r->stmt, column)) : STR_EMPTY;
+}
+
+/* NULL reads as 0. */
+static int64_t get_int(struct row_reader *r, int column, int64_t min, int64_t max)
+{
+    int64_t v = sqlite3_column_int64(r->stmt, column);
+    if (v >= min && v <= max)
+        return v;
+    refuse(r, column);
+    return 0;
+}
+
+static int64_t get_time(struct row_reader *r, int column)
+{
+    return get_int(r, column, INT64_MIN, INT64_MAX);
+}
+
+static uint64_t get_id(struct row_reader *r, int column)
+{
+    return (uint64_t)get_int(r, column, 0, INT64_MAX);
+}
+
+static bool get_bool(struct row_reader *r, int column)
+{
+    return get_int(r, column, 0, 1) != 0;
+}
+
+static void get_text(struct row_reader *r, int column, char *out, size_t out_cap)
+{
+    struct str s = get_str(r, column);
+    if (s.len >= out_cap || memchr(s.p, '\0', s.len) != NULL) {
+        refuse(r, column);
+        return;
+    }
+    memcpy(out, s.p, s.len);
+    out[s.len] = '\0';
+}
+
+/* NULL reads as zeros. */
+static void get_bytes(struct row_reader *r, int column, uint8_t *out, size_t n)
+{
+    struct str s = get_str(r, column);
+    if (s.len == n)
+        memcpy(out, s.p, n);
+    else if (sqlite3_column_type(r->stmt, column) != SQLITE_NULL)
+        refuse(r, column);
+}
+
+static struct rcbuf *get_json(struct row_reader *r, int column)
+{
+    if (sqlite3_column_type(r->stmt, column) == SQLITE_NULL)
+        return NULL;
+    struct str s = get_str(r, column);
+    return rcbuf_create(s.p, s.len);
+}
+
+static void get_ip(struct row_reader *r, int column, uint8_t family, struct addr *out)
+{
+    if (sqlite3_column_type(r->stmt, column) == SQLITE_NULL)
+        return;
+    if (addr_parse_ip(get_str(r, column), out) != RC_OK || out->family != family)
+        refuse(r, column);
+}
+
+static unsigned get_endpoints(struct row_reader *r, int column, struct addr out[ENDPOINTS_MAX])
+{
+    struct str rest = get_str(r, column), one;
+    unsigned n = 0;
+    while (rest.len > 0) {
+        str_cut(rest, ' ', &one, &rest);
+        if (n == ENDPOINTS_MAX || addr_parse(one, &out[n]) != RC_OK) {
+            refuse(r, column);
+            return 0;
+        }
+        n++;
+    }
+    return n;
+}
+
+struct user *user_read(sqlite3_stmt *stmt, const char **bad_out)
+{
+    struct row_reader r = {stmt, NULL};
+    struct user *u = user_create();
+    u->id = get_id(&r, USER_id);
+    get_text(&r, USER_name, u->name, sizeof(u->name));
+    get_text(&r, USER_display_name, u->display_name, sizeof(u->display_name));
+    get_text(&r, USER_email, u->email, sizeof(u->email));
+    get_text(&r, USER_picture_url, u->picture_url, sizeof(u->picture_url));
+    u->created_ms = get_time(&r, USER_created_ms);
+    *bad_out = r.bad;
+    if (r.bad != NULL)
+        user_unref((const struct user **)&u);
+    return u;
+}
+
+struct auth_key *auth_key_read(sqlite3_stmt *stmt, const char **bad_out)
+{
+    struct row_reader r = {stmt, NULL};
+    struct auth_key *k = auth_key_create();
+    k->id = get_id(&r, KEY_id);
+    k->user = get_id(&r, KEY_user_id);
+    get_bytes(&r, KEY_hash, k->hash, KEY_HASH_BYTES);
+    get_text(&r, KEY_prefix, k->prefix, sizeof(k->prefix));
+    k->is_reusable = get_bool(&r, KEY_is_reusable);
+    k->is_ephemeral = get_bool(&r, KEY_is_ephemeral);
+    k->is_used = get_bool(&r, KEY_is_used);
+    k->created_ms = get_time(&r, KEY_created_ms);
+    k->expires_ms = get_time(&r, KEY_expires_ms);
+    k->tags = get_json(&r, KEY_tags);
+    *bad_out = r.bad;
+    if (r.bad != NULL)
+        auth_key_unref((const struct auth_key **)&k);
+    return k;
+}
+
+static struct node *node_with_endpoints(struct row_reader *r)
+{
+    struct addr endpoints[ENDPOINTS_MAX] = {0};
+    unsigned n = get_endpoints(r, NODE_endpoints, endpoints);
+    struct node *node = node_create(n);
+    memcpy(node->endpoints, endpoints, n * sizeof(endpoints[0]));
+    return node;
+}
+
+struct node *node_read(sqlite3_stmt *stmt, const char **bad_out)
+{
+    struct row_reader r = {stmt, NULL};
+    struct node *n = node_with_endpoints(&r);
+    n->id = get_id(&r, NODE_id);
+    get_text(&r, NODE_stable_id, n->stable_id, sizeof(n->stable_id));
+    n->user = get_id(&r, NODE_user_id);
+    get_bytes(&r, NODE_machine_key, n->machine.b, KEY_BYTES);
+    get_bytes(&r, NODE_node_key, n->key.b, KEY_BYTES);
+    get_bytes(&r, NODE_disco_key, n->disco.b, KEY_BYTES);
+    get_bytes(&r, NODE_nl_key, n->nl.b, KEY_BYTES);
+    get_ip(&r, NODE_ipv4, 4, &n->v4);
+    get_ip(&r, NODE_ipv6, 6, &n->v6);
+    get_text(&r, NODE_name, n->name, sizeof(n->name));
+    get_text(&r, NODE_hostname, n->hostname, sizeof(n->hostname));
+    n->is_renamed = get_bool(&r, NODE_is_renamed);
+    n->is_ephemeral = get_bool(&r, NODE_is_ephemeral);
+    n->is_expired = get_bool(&r, NODE_is_expired);
+    n->cap_version = (uint32_t)get_int(&r, NODE_cap_version, 0, UINT32_MAX);
+    n->home_derp = (uint16_t)get_int(&r, NODE_home_derp, 0, UINT16_MAX);
+    n->auth_key = get_id(&r, NODE_auth_key);
+    n->created_ms = get_time(&r, NODE_created_ms);
+    n->expires_ms = get_time(&r, NODE_expires_ms);
+    n->last_seen_ms = get_time(&r, NODE_last_seen_ms);
+    n->tags = get_json(&r, NODE_tags);
+    n->hostinfo = get_json(&r, NODE_hostinfo);
+    n->hostinfo_peers = get_json(&r, NODE_hostinfo_peers);
+    *bad_out = r.bad;
+    if (r.bad != NULL)
+        node_unref((const struct node **)&n);
+    return n;
+}

@@ -1,0 +1,56 @@
+/* What the backends of the store share; only for this folder. */
+#ifndef STORE_STORE_INTERNAL_H
+#define STORE_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "store/store.h"
+
+/* Takes rows as they are read; references are handed over. */
+struct row_sink {
+    void (*user)(void *ctx, struct user *u);
+    void (*key)(void *ctx, struct auth_key *k);
+    void (*node)(void *ctx, struct node *n);
+    void *ctx;
+};
+
+struct store_ops {
+    /* Makes the rows so, all or none. No row occurs twice, and what is left of them contradicts nothing: names, addresses
+     * and keys may have changed hands in any way, also in a circle. On the store's thread; blocks. */
+    enum rc (*write)(struct store *s, const struct row_op *const *ops, size_t n);
+    /* Users, then keys, then nodes, each ascending by id. Counters that were never written are 0. */
+    enum rc (*load)(struct store *s, const struct row_sink *sink, struct row_counters *counters_out, struct err *err);
+    /* Any thread. */
+    enum rc (*ping)(struct store *s);
+    /* Ends everything, frees the store. `is_sound`: no write failed. */
+    void (*destroy)(struct store *s, bool is_sound);
+};
+
+struct batch_list {
+    struct row_batch **batches; /* owned, and what they point to */
+    size_t n;
+    size_t cap;
+};
+
+/* A backend embeds it. */
+struct store {
+    const struct store_ops *ops;
+    store_done_fn done;
+    void *done_ctx;
+    pthread_t thread;
+    bool is_started;
+    atomic_bool has_failed;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    struct batch_list waiting;
+    bool is_stopping;
+};
+
+void store_init(struct store *s, const struct store_ops *ops);
+/* What is left to write when later operations on a row supersede earlier ones, over all the batches. Returns how many;
+ * `*out` is the caller's array of borrowed operations. */
+size_t store_plan(struct row_batch *const *batches, size_t n, const struct row_op ***out);
+
+#endif

@@ -1,18 +1,25 @@
 /* The admin API, version 1: Headscale's paths and field names (src: Headscale 0.30-dev REST API v1, all ids are strings).
  *
- * Served on the unix socket, which only its owner and group may open: there is no other authentication yet. Reads answer
- * from a snapshot at once; writes are posted to the core and answered when they are durable. Liberal in what it accepts:
- * ids as numbers or strings, any or no Content-Type, unknown members ignored, an empty body where everything is optional.
- * Errors are {"title","status","detail","errors","code","message","details"}, which old and new tools of Headscale read. */
+ * Served on the unix socket, which only its owner and group may open: there is no other authentication yet. Every request
+ * is a job of the core: what it read or wrote is on disk before it is answered. Liberal in what it accepts: ids as numbers
+ * or strings, any or no Content-Type, unknown members ignored, an empty body where everything is optional. Errors are
+ * {"title","status","detail","errors","code","message","details"}, which old and new tools of Headscale read.
+ *
+ * Wiring: an http_server with these routes, this `unmatched` and a struct api as `app`. */
 #ifndef API_API_H
 #define API_API_H
 
-#include "base/rc.h"
+#include "control/core.h"
+#include "http/http.h"
 
-struct http_router;
-struct core;
+struct api {
+    struct core *core; /* borrowed */
+};
 
-/* Adds the routes below /api/v1/ to `router`. Both are borrowed and outlive the requests. */
-void api_register(struct http_router *router, struct core *core);
+extern const struct http_route api_routes[];
+extern const size_t api_routes_n;
+
+/* For http_server_opts: 404 and 405 in the form of the other errors. */
+void api_unmatched(void *app, struct http_exchange *ex, int status);
 
 #endif

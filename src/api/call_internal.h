@@ -1,0 +1,94 @@
+/* One API request on its way: parsed on the connection's loop, run on the core's thread, written on the loop again. */
+#ifndef API_CALL_INTERNAL_H
+#define API_CALL_INTERNAL_H
+
+#include "api/api.h"
+#include "base/arena.h"
+#include "codec/json.h"
+#include "codec/json_write.h"
+
+struct api_call;
+
+struct api_op {
+    /* Takes what it needs from the request into the call (strings into its arena). `body` is an object, empty when none was
+     * sent. May be null. Loop thread. */
+    enum rc (*parse)(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err);
+    /* The event, or what is read: takes references to rows. May be null. Core's thread. */
+    enum rc (*run)(struct api_call *call, struct state *st, int64_t now_ms, struct err *err);
+    /* The members of the answer. May be null: {}. Loop thread. */
+    void (*write)(struct api_call *call, struct json_writer *w);
+};
+
+/* References, in the order of their ids once sorted. */
+struct api_rows {
+    const void **items; /* owned */
+    size_t n, cap;
+};
+
+struct api_call {
+    struct core_job job; /* first */
+    struct http_exchange *ex; /* null: the peer has gone */
+    const struct api_op *op;
+    struct arena arena;
+
+    /* what was asked */
+    uint64_t id;
+    struct str owner; /* a user, by id or name; len 0: not given */
+    struct str text;
+    struct str email;
+    struct user_spec user;
+    struct auth_key_spec key;
+    uint8_t random[AUTH_KEY_RANDOM_BYTES];
+    int64_t when_ms; /* 0: now */
+    bool is_never;
+
+    /* what came of it */
+    enum rc rc;
+    struct err err;
+    struct api_rows users;
+    struct api_rows keys;
+    struct api_rows nodes;
+    char key_text[AUTH_KEY_TEXT_CAP];
+};
+
+/* An http_handler's body. */
+void api_start(struct api *api, struct http_exchange *ex, const struct api_op *op);
+/* Answers with an error at once. */
+void api_respond_error(struct http_exchange *ex, int status, enum rc rc, const char *detail);
+
+/* --- for parse --- */
+/* The first {} segment as an id. */
+MUST_CHECK enum rc api_param_id(struct http_exchange *ex, uint64_t *out, struct err *err);
+/* A member as text; numbers are taken as they are written; missing and null give "". RC_INVALID for another type. */
+MUST_CHECK enum rc api_text(struct api_call *call, const struct json *body, const char *name, struct str *out,
+                            struct err *err);
+/* false when missing. */
+MUST_CHECK enum rc api_bool(const struct json *body, const char *name, bool *out, struct err *err);
+/* 0 when missing, null, or the zero time. */
+MUST_CHECK enum rc api_time(const struct json *body, const char *name, int64_t *out_ms, struct err *err);
+/* "" when absent. */
+struct str api_query(struct api_call *call, struct http_exchange *ex, const char *name);
+MUST_CHECK enum rc api_id(struct str text, uint64_t *out, struct err *err);
+
+/* --- for run --- */
+void api_keep_user(struct api_call *call, const struct user *u);
+void api_keep_key(struct api_call *call, const struct auth_key *k);
+void api_keep_node(struct api_call *call, const struct node *n);
+void api_keep_users(struct api_call *call, const struct state *st);
+/* Those of `owner`, or all when that is null. */
+void api_keep_keys(struct api_call *call, const struct state *st, const struct user *owner);
+/* With its owner and key, which the answer shows with it. */
+void api_keep_node_whole(struct api_call *call, const struct state *st, const struct node *n);
+/* By id, else by name. */
+const struct user *api_find_user(const struct state *st, struct str text);
+enum rc api_no_such_user(struct str text, struct err *err);
+
+/* --- for write --- */
+const struct user *api_kept_user(const struct api_call *call, uint64_t id);
+const struct auth_key *api_kept_key(const struct api_call *call, uint64_t id);
+
+extern const struct api_op api_user_list, api_user_create, api_user_rename, api_user_delete;
+extern const struct api_op api_node_list, api_node_get, api_node_rename, api_node_expire, api_node_delete;
+extern const struct api_op api_key_list, api_key_create, api_key_expire, api_key_delete;
+
+#endif

@@ -1,0 +1,150 @@
+#include "api/rows.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "codec/json.h"
+
+static void write_id(struct json_writer *w, const char *key, uint64_t id)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%" PRIu64, id);
+    json_w_kv_cstr(w, key, text);
+}
+
+static void write_time(struct json_writer *w, const char *key, int64_t ms)
+{
+    char text[TIME_TEXT_CAP];
+    json_w_key(w, key);
+    if (ms == 0) {
+        json_w_null(w);
+        return;
+    }
+    time_format(ms, text);
+    json_w_cstr(w, text);
+}
+
+/* JSON that the row holds already, or []. */
+static void write_array(struct json_writer *w, const char *key, const struct rcbuf *json)
+{
+    json_w_key(w, key);
+    json_w_raw(w, json != NULL && json->len > 0 ? str_n(json->data, json->len) : STR("[]"));
+}
+
+void api_write_user(struct json_writer *w, const struct user *u)
+{
+    if (u == NULL) {
+        json_w_null(w);
+        return;
+    }
+    json_w_object(w);
+    write_id(w, "id", u->id);
+    json_w_kv_cstr(w, "name", u->name);
+    write_time(w, "createdAt", u->created_ms);
+    json_w_kv_cstr(w, "displayName", u->display_name);
+    json_w_kv_cstr(w, "email", u->email);
+    json_w_kv_cstr(w, "providerId", "");
+    json_w_kv_cstr(w, "provider", "");
+    json_w_kv_cstr(w, "profilePicUrl", u->picture_url);
+    json_w_end_object(w);
+}
+
+/* The owner that tagged nodes show. */
+static void write_tagged_devices(struct json_writer *w)
+{
+    static const struct user tagged = {.id = TAGGED_DEVICES_USER, .name = "tagged-devices", .display_name = "Tagged Devices"};
+    api_write_user(w, &tagged);
+}
+
+void api_write_key(struct json_writer *w, const struct auth_key *k, const struct user *owner, const char *text)
+{
+    char shown[KEY_PREFIX_CAP + 8];
+    snprintf(shown, sizeof(shown), "%s-***", k->prefix);
+    json_w_object(w);
+    json_w_key(w, "user");
+    api_write_user(w, owner);
+    write_id(w, "id", k->id);
+    json_w_kv_cstr(w, "key", text != NULL ? text : shown);
+    json_w_kv_bool(w, "reusable", k->is_reusable);
+    json_w_kv_bool(w, "ephemeral", k->is_ephemeral);
+    json_w_kv_bool(w, "used", k->is_used);
+    write_time(w, "expiration", k->expires_ms);
+    write_time(w, "createdAt", k->created_ms);
+    write_array(w, "aclTags", k->tags);
+    json_w_end_object(w);
+}
+
+static void write_addresses(struct json_writer *w, const struct node *n)
+{
+    char text[ADDR_TEXT_CAP];
+    const struct addr *const both[] = {&n->v4, &n->v6};
+    json_w_key(w, "ipAddresses");
+    json_w_array(w);
+    for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+        if (both[i]->family == 0)
+            continue;
+        addr_format(both[i], false, text);
+        json_w_cstr(w, text);
+    }
+    json_w_end_array(w);
+}
+
+/* What Headscale's API lacks and its users ask for. */
+static void write_host(struct json_writer *w, const struct node *n, struct arena *scratch)
+{
+    const struct json *host = NULL;
+    struct str os = STR_EMPTY;
+    struct str version = STR_EMPTY;
+    if (n->hostinfo != NULL && json_parse(scratch, str_n(n->hostinfo->data, n->hostinfo->len), NULL, &host, NULL) == RC_OK) {
+        (void)json_str(json_get(host, "OS"), &os);
+        (void)json_str(json_get(host, "IPNVersion"), &version);
+    }
+    json_w_kv_str(w, "os", os);
+    json_w_kv_str(w, "clientVersion", version);
+}
+
+static void write_keys(struct json_writer *w, const struct node *n)
+{
+    char text[KEY_TEXT_CAP];
+    machine_key_format(&n->machine, text);
+    json_w_kv_cstr(w, "machineKey", text);
+    node_key_format(&n->key, text);
+    json_w_kv_cstr(w, "nodeKey", text);
+    disco_key_format(&n->disco, text);
+    json_w_kv_cstr(w, "discoKey", text);
+}
+
+void api_write_node(struct json_writer *w, const struct node *n, const struct user *owner, const struct auth_key *key,
+                    struct arena *scratch)
+{
+    json_w_object(w);
+    write_id(w, "id", n->id);
+    write_keys(w, n);
+    write_addresses(w, n);
+    json_w_kv_cstr(w, "name", n->hostname);
+    json_w_key(w, "user");
+    if (n->tags != NULL)
+        write_tagged_devices(w);
+    else
+        api_write_user(w, owner);
+    write_time(w, "lastSeen", n->last_seen_ms);
+    write_time(w, "expiry", n->expires_ms);
+    json_w_key(w, "preAuthKey");
+    if (key != NULL)
+        api_write_key(w, key, key->user == n->user ? owner : NULL, NULL);
+    else
+        json_w_null(w);
+    write_time(w, "createdAt", n->created_ms);
+    json_w_kv_cstr(w, "registerMethod", "REGISTER_METHOD_AUTH_KEY");
+    json_w_kv_cstr(w, "givenName", n->name);
+    json_w_kv_bool(w, "online", n->is_online);
+    write_array(w, "approvedRoutes", NULL);
+    write_array(w, "availableRoutes", NULL);
+    write_array(w, "subnetRoutes", NULL);
+    write_array(w, "tags", n->tags);
+    json_w_kv_bool(w, "expired", n->is_expired);
+    json_w_kv_bool(w, "ephemeral", n->is_ephemeral);
+    write_host(w, n, scratch);
+    json_w_end_object(w);
+}

@@ -1,0 +1,9 @@
+/* Wires the command line to the daemon, which stands above it. */
+#include "cli/cli.h"
+#include "daemon/daemon.h"
+
+int main(int argc, char **argv)
+{
+    static const struct cli_program program = {.version = FULLSCALE_VERSION, .serve = daemon_serve};
+    return cli_main(argc, argv, &program);
+}

@@ -19,7 +19,8 @@ struct derpmap_node {
     char *cert_name; /* DNS name, or "sha256-raw:" + hex of the only certificate */
     char *ipv4;      /* literal; another text ("none") switches the family off */
     char *ipv6;
-    int stun_port; /* 0: 3478; -1: none */
+    char *stun_test_ip; /* overrides the address for STUN; tests only */
+    int stun_port;      /* 0: 3478; -1: none */
     int derp_port; /* 0: 443 */
     bool stun_only;
     bool insecure_for_tests;
@@ -31,6 +32,7 @@ struct derpmap_region {
     char *code;
     char *name;
     double latitude, longitude; /* 0: unknown */
+    double score;               /* multiplies the latency when a home is chosen; 0: as it is */
     bool avoid;
     bool no_measure_no_home;
     struct derpmap_node *nodes; /* owned */

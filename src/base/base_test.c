@@ -20,8 +20,8 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/rcbuf.h"
-#include "oom_sweep.h"
-#include "test_random.h"
+#include "support/oom_sweep.h"
+#include "support/test_random.h"
 
 LOG_MODULE("base_test");
 METRIC_COUNTER(test_b, "base_test_b_total", "kind=\"x\"", "A test counter.");

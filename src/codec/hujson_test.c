@@ -8,8 +8,8 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "oom_sweep.h"
-#include "test_random.h"
+#include "support/oom_sweep.h"
+#include "support/test_random.h"
 
 static void check_blank(const char *text, const char *want)
 {

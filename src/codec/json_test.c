@@ -10,9 +10,9 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "codec/json_write.h"
-#include "oom_sweep.h"
-#include "test_file.h"
-#include "test_random.h"
+#include "support/oom_sweep.h"
+#include "support/test_file.h"
+#include "support/test_random.h"
 
 /* The parser gets an exact heap copy, so that the sanitizer sees every byte read too far. */
 struct parsed {

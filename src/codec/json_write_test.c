@@ -10,8 +10,8 @@
 
 #include "base/mem.h"
 #include "codec/json.h"
-#include "oom_sweep.h"
-#include "test_random.h"
+#include "support/oom_sweep.h"
+#include "support/test_random.h"
 
 static void assert_buf(struct buf *b, const char *want)
 {

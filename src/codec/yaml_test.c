@@ -10,8 +10,8 @@
 
 #include "base/mem.h"
 #include "codec/json_write.h"
-#include "oom_sweep.h"
-#include "test_random.h"
+#include "support/oom_sweep.h"
+#include "support/test_random.h"
 
 /* STR for static tables. */
 #define STR_INIT(literal) {(literal), sizeof(literal) - 1}

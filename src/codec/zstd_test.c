@@ -8,9 +8,9 @@
 
 #include "base/mem.h"
 #include "codec/json.h"
-#include "oom_sweep.h"
-#include "test_file.h"
-#include "test_random.h"
+#include "support/oom_sweep.h"
+#include "support/test_file.h"
+#include "support/test_random.h"
 
 enum { MIB = 1 << 20 };
 

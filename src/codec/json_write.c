@@ -27,6 +27,18 @@ void json_w_init_pretty(struct json_writer *w, struct buf *out)
     *w = (struct json_writer){.out = out, .pretty = true};
 }
 
+/* The way of nearly every call: the buffer has room already. */
+static inline uint8_t *reserve(struct buf *b, size_t n)
+{
+    return b->data != NULL && b->cap - b->end >= n ? b->data + b->end : buf_reserve(b, n);
+}
+
+static inline void put_byte(struct buf *b, char c)
+{
+    *reserve(b, 1) = (uint8_t)c;
+    b->end++;
+}
+
 static void line_break(struct json_writer *w)
 {
     size_t n = 1 + 2 * (size_t)w->depth;
@@ -37,10 +49,10 @@ static void line_break(struct json_writer *w)
 }
 
 /* What stands before a key or an array's element. */
-static void separate(struct json_writer *w)
+static inline void separate(struct json_writer *w)
 {
     if (w->has_value)
-        buf_append_byte(w->out, ',');
+        put_byte(w->out, ',');
     if (w->pretty && w->depth > 0)
         line_break(w);
 }
@@ -58,7 +70,7 @@ static inline void before_value(struct json_writer *w)
 static void open_container(struct json_writer *w, char c, uint64_t is_object)
 {
     before_value(w);
-    buf_append_byte(w->out, (uint8_t)c);
+    put_byte(w->out, c);
     w->depth++;
     w->has_value = false;
     if (w->depth < 64)
@@ -71,7 +83,7 @@ static void close_container(struct json_writer *w, char c)
     w->depth--;
     if (w->pretty && w->has_value)
         line_break(w);
-    buf_append_byte(w->out, (uint8_t)c);
+    put_byte(w->out, c);
     w->has_value = true;
 }
 
@@ -158,21 +170,28 @@ static unsigned put_special(struct buf *b, const char *p, const char *end)
     return len;
 }
 
-static void put_string(struct buf *b, struct str s)
+/* What is left of a string behind the part that needed no care. */
+static __attribute__((noinline)) void put_rest(struct buf *b, const char *p, const char *end)
+{
+    while (p < end) {
+        p += put_special(b, p, end);
+        size_t n = copy_clean(reserve(b, (size_t)(end - p) + BLOCK), p, end);
+        b->end += n;
+        p += n;
+    }
+}
+
+static inline void put_string(struct buf *b, struct str s)
 {
     const char *p = s.p != NULL ? s.p : "";
     const char *end = p + s.len;
-    size_t room = s.len + BLOCK + 2;
-    uint8_t *at = buf_reserve(b, room);
+    uint8_t *at = reserve(b, s.len + BLOCK + 2);
     *at = '"';
     size_t n = copy_clean(at + 1, p, end);
-    buf_commit(b, n + 1);
-    for (p += n; p < end; p += n) {
-        p += put_special(b, p, end);
-        n = copy_clean(buf_reserve(b, (size_t)(end - p) + BLOCK), p, end);
-        buf_commit(b, n);
-    }
-    buf_append_byte(b, '"');
+    b->end += n + 1;
+    if (n < s.len)
+        put_rest(b, p + n, end);
+    put_byte(b, '"');
 }
 
 void json_w_key_str(struct json_writer *w, struct str key)
@@ -180,7 +199,9 @@ void json_w_key_str(struct json_writer *w, struct str key)
     assert(!w->has_key);
     separate(w);
     put_string(w->out, key);
-    buf_append(w->out, ": ", w->pretty ? 2 : 1);
+    put_byte(w->out, ':');
+    if (w->pretty)
+        put_byte(w->out, ' ');
     w->has_key = true;
 }
 

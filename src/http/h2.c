@@ -16,7 +16,7 @@ enum {
     MAX_RESPONSE_FIELDS = 80,
     /* Frames that cost us and mean little: so many at once, and so many more each second. Clients before 1.90 cancel 18
      * requests in their first half second, each with a PING. */
-    FLOOD_BURST = 1000,
+    FLOOD_BURST = 500,
     FLOOD_PER_S = 100,
     GOAWAY_LINGER_MS = 5000,
 };
@@ -459,14 +459,22 @@ static void run_task(struct loop_task *task)
     flush(CONTAINER_OF(task, struct h2_session, task));
 }
 
+/* The library can read no further; what is wrong is still told. */
+static void give_up(struct h2_session *s, int error)
+{
+    bool is_flood = error == NGHTTP2_ERR_FLOODED;
+    count_refusal(is_flood ? HTTP_REFUSED_FLOOD : HTTP_REFUSED_PROTOCOL);
+    log_limited(LOG_DEBUG, "HTTP/2 session closed", LOG_S("reason", nghttp2_strerror(error)));
+    nghttp2_session_terminate_session(s->ng, is_flood ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
+    conn_die(&s->base, send_output(s));
+}
+
 static void on_data(void *ctx, const uint8_t *p, size_t n)
 {
     struct h2_session *s = ctx;
     ssize_t used = nghttp2_session_mem_recv(s->ng, p, n);
     if (used < 0) {
-        count_refusal(HTTP_REFUSED_PROTOCOL);
-        log_limited(LOG_DEBUG, "HTTP/2 session closed", LOG_S("reason", nghttp2_strerror((int)used)));
-        conn_die(&s->base, true);
+        give_up(s, (int)used);
         return;
     }
     settle(s);

@@ -300,6 +300,7 @@ static void ops_close(struct stream *s, bool polite)
     struct ws_stream *w = (struct ws_stream *)s;
     if (polite && w->below != NULL) {
         queue_messages(w);
+        (void)wslay_event_send(w->ws); /* a close would overtake what is queued */
         (void)wslay_event_queue_close(w->ws, WSLAY_CODE_NORMAL_CLOSURE, NULL, 0);
         (void)wslay_event_send(w->ws);
     }

@@ -1,0 +1,52 @@
+/* For the tests of this module: a loop without sockets, and the far end of a stream as a script sees it. */
+#ifndef HTTP_TESTING_H
+#define HTTP_TESTING_H
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "http/http.h"
+
+/* Runs everything that is due without waiting: posted bytes, deferred tasks, frees. */
+static inline void turn(struct loop *loop)
+{
+    loop_stop(loop);
+    loop_run(loop);
+}
+
+/* The client's end. */
+struct peer {
+    struct stream *s;
+    struct buf in;
+    bool is_closed;
+};
+
+static inline void peer_data(void *ctx, const uint8_t *p, size_t n)
+{
+    buf_append(&((struct peer *)ctx)->in, p, n);
+}
+
+static inline void peer_closed(void *ctx, enum rc why)
+{
+    (void)why;
+    ((struct peer *)ctx)->is_closed = true;
+}
+
+static inline void peer_open(struct peer *p, struct stream *s)
+{
+    static const struct stream_events events = {peer_data, NULL, peer_closed};
+    *p = (struct peer){.s = s};
+    stream_set_events(s, &events, p);
+}
+
+static inline void peer_close(struct peer *p)
+{
+    stream_close(&p->s, false);
+    buf_fini(&p->in);
+}
+
+static inline int64_t http_refused(const char *labels)
+{
+    return metric_read("fullscale_http_refused_total", labels);
+}
+
+#endif

@@ -1,0 +1,511 @@
+/* What every store must do: the same bodies run on SQLite and on memory. Then the thread: groups, order, failure. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "crypto/crypto.h"
+#include "store/testing.h"
+
+/* --- both backends --- */
+
+struct fixture {
+    char dir[SCRATCH_CAP];
+    bool on_disk;
+    struct store *s;
+};
+
+static void fixture_open(struct fixture *f)
+{
+    if (f->on_disk)
+        f->s = open_file(scratch_path(f->dir), 1000);
+    else
+        assert_int_equal(store_open_memory(&f->s), RC_OK);
+}
+
+/* Memory has nothing to come back from. */
+static void fixture_reopen(struct fixture *f)
+{
+    if (!f->on_disk)
+        return;
+    store_close(&f->s);
+    assert_null(f->s);
+    fixture_open(f);
+}
+
+static int setup(void **state, bool on_disk)
+{
+    struct fixture *f = MEM_NEW(struct fixture);
+    f->on_disk = on_disk;
+    scratch_make(f->dir);
+    fixture_open(f);
+    *state = f;
+    return 0;
+}
+
+static int setup_sqlite(void **state)
+{
+    return setup(state, true);
+}
+
+static int setup_memory(void **state)
+{
+    return setup(state, false);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    store_close(&f->s);
+    scratch_remove(f->dir);
+    mem_free(f);
+    return 0;
+}
+
+static void test_empty(void **state)
+{
+    struct fixture *f = *state;
+    struct world w;
+    world_init(&w, 1);
+    assert_holds(f->s, &w);
+    fixture_reopen(f);
+    assert_holds(f->s, &w);
+    assert_int_equal(seq_in(f->s), 0);
+    assert_int_equal(store_ping(f->s), RC_OK);
+}
+
+static void fill_text(char *out, size_t cap)
+{
+    memset(out, 'x', cap - 1);
+    out[cap - 1] = '\0';
+}
+
+/* Every field at its largest. */
+static void extreme_rows(struct world *w, struct row_batch *b)
+{
+    struct user *u = user_create();
+    u->id = INT64_MAX;
+    fill_text(u->name, sizeof(u->name));
+    fill_text(u->display_name, sizeof(u->display_name));
+    fill_text(u->email, sizeof(u->email));
+    fill_text(u->picture_url, sizeof(u->picture_url));
+    u->created_ms = INT64_MIN;
+    put_user(w, b, u, 0);
+
+    struct auth_key *k = auth_key_create();
+    k->id = INT64_MAX;
+    k->user = u->id;
+    memset(k->hash, 0xff, sizeof(k->hash));
+    fill_text(k->prefix, sizeof(k->prefix));
+    k->is_reusable = k->is_ephemeral = k->is_used = true;
+    k->created_ms = INT64_MAX;
+    k->expires_ms = INT64_MAX;
+    k->tags = rcbuf_create("[\"tag:a\"]", 9);
+    put_key(w, b, k, 0);
+
+    struct node *n = node_create(ENDPOINTS_MAX);
+    n->id = INT64_MAX;
+    fill_text(n->stable_id, sizeof(n->stable_id));
+    n->user = TAGGED_DEVICES_USER;
+    memset(n->machine.b, 0xff, KEY_BYTES);
+    memset(n->key.b, 0xfe, KEY_BYTES);
+    memset(n->disco.b, 0xfd, KEY_BYTES);
+    memset(n->nl.b, 0xfc, KEY_BYTES);
+    n->v4 = (struct addr){.family = 4, .ip = {255, 255, 255, 255}};
+    n->v6.family = 6;
+    memset(n->v6.ip, 0xff, 16);
+    fill_text(n->name, sizeof(n->name));
+    fill_text(n->hostname, sizeof(n->hostname));
+    n->is_renamed = n->is_ephemeral = n->is_expired = n->is_online = true;
+    n->cap_version = UINT32_MAX;
+    n->home_derp = UINT16_MAX;
+    n->auth_key = INT64_MAX;
+    n->created_ms = INT64_MIN;
+    n->expires_ms = INT64_MAX;
+    n->last_seen_ms = INT64_MIN;
+    n->tags = rcbuf_create("[]", 2);
+    n->hostinfo = rcbuf_create(NULL, 100000);
+    memset(n->hostinfo->data, '{', 100000);
+    n->hostinfo_peers = rcbuf_create("", 0);
+    for (unsigned i = 0; i < ENDPOINTS_MAX; i++) {
+        n->endpoints[i] = i % 2 == 0 ? n->v4 : n->v6;
+        n->endpoints[i].port = (uint16_t)(65535 - i);
+    }
+    put_node(w, b, n, 0);
+}
+
+/* Every field at its smallest. */
+static void blank_rows(struct world *w, struct row_batch *b)
+{
+    struct user *u = user_create();
+    u->id = 1;
+    put_user(w, b, u, 1);
+    struct auth_key *k = auth_key_create();
+    k->id = 1;
+    put_key(w, b, k, 1);
+    struct node *n = node_create(0);
+    n->id = 1;
+    put_node(w, b, n, 1);
+}
+
+static void test_every_field(void **state)
+{
+    struct fixture *f = *state;
+    struct world w;
+    world_init(&w, 1);
+    w.seq = 1;
+    w.counters = (struct row_counters){INT64_MAX, 2, INT64_MAX - 1};
+    struct row_batch *b = batch_create(1);
+    extreme_rows(&w, b);
+    blank_rows(&w, b);
+    batch_add(b, ROW_PUT_COUNTERS, 0)->counters = w.counters;
+    assert_int_equal(write_now(f->s, b), RC_OK);
+    assert_holds(f->s, &w);
+    fixture_reopen(f);
+    assert_holds(f->s, &w);
+    world_fini(&w);
+}
+
+static void test_deleting_what_is_not_there(void **state)
+{
+    struct fixture *f = *state;
+    struct world w;
+    world_init(&w, 1);
+    struct row_batch *b = batch_create(1);
+    batch_add(b, ROW_DEL_USER, 7);
+    batch_add(b, ROW_DEL_KEY, 7);
+    batch_add(b, ROW_DEL_NODE, 7);
+    assert_int_equal(write_now(f->s, b), RC_OK);
+    assert_int_equal(write_now(f->s, batch_create(2)), RC_OK);
+    assert_holds(f->s, &w);
+}
+
+static void test_random_batches(void **state)
+{
+    struct fixture *f = *state;
+    struct world w;
+    struct acks acks;
+    world_init(&w, 42);
+    for (unsigned round = 0; round < 8; round++) {
+        acks_init(&acks);
+        acks.last_seq = w.seq;
+        store_start(f->s, acks_take, &acks);
+        for (unsigned i = 0; i < 100; i++)
+            store_commit(f->s, world_step(&w));
+        assert_int_equal(acks_wait(&acks, w.seq), RC_OK);
+        assert_int_equal(acks.n, 100);
+        assert_false(acks.out_of_order);
+        assert_int_equal(store_ping(f->s), RC_OK);
+        if (!f->on_disk)
+            break; /* its thread cannot be started twice */
+        fixture_reopen(f);
+        assert_holds(f->s, &w);
+    }
+    if (!f->on_disk)
+        assert_holds(f->s, &w); /* the thread is idle: everything is answered */
+    world_fini(&w);
+}
+
+/* --- memory as the shadow of SQLite: the same life, step by step --- */
+
+static void test_shadow(void **state)
+{
+    struct fixture *f = *state;
+    struct store *shadow;
+    struct world w, twin;
+    world_init(&w, 7);
+    world_init(&twin, 7);
+    assert_int_equal(store_open_memory(&shadow), RC_OK);
+    for (unsigned i = 0; i < 400; i++) {
+        assert_int_equal(write_now(f->s, world_step(&w)), RC_OK);
+        assert_int_equal(write_now(shadow, world_step(&twin)), RC_OK);
+        assert_holds(f->s, &twin);
+        assert_holds(shadow, &w);
+    }
+    store_close(&shadow);
+    world_fini(&w);
+    world_fini(&twin);
+}
+
+/* --- groups --- */
+
+static int64_t transactions(void)
+{
+    return metric_read("fullscale_store_transactions_total", "");
+}
+
+/* While the thread is busy batches gather; then they are one transaction. */
+static void test_group_commit(void **state)
+{
+    struct fixture *f = *state;
+    struct acks acks;
+    struct world w;
+    enum { WAITING = 200 };
+    world_init(&w, 3);
+    acks_init(&acks);
+    acks_hold(&acks, true);
+    store_start(f->s, acks_take, &acks);
+    int64_t before = transactions();
+    int64_t rows = metric_read("fullscale_store_rows_total", "");
+    int64_t batches = metric_read("fullscale_store_batches_total", "");
+    store_commit(f->s, world_step(&w));
+    acks_wait(&acks, 1);
+    assert_int_equal(transactions(), before + 1);
+    for (unsigned i = 0; i < WAITING; i++)
+        store_commit(f->s, world_step(&w));
+    assert_int_equal(metric_read("fullscale_store_waiting_batches", ""), WAITING);
+    acks_hold(&acks, false);
+    assert_int_equal(acks_wait(&acks, w.seq), RC_OK);
+    assert_int_equal(transactions(), before + 2);
+    assert_int_equal(metric_read("fullscale_store_batches_total", ""), batches + 1 + WAITING);
+    assert_true(metric_read("fullscale_store_rows_total", "") > rows);
+    assert_int_equal(metric_read("fullscale_store_waiting_batches", ""), 0);
+    assert_true(metric_read("fullscale_store_commit_microseconds_total", "") > 0);
+    assert_false(acks.out_of_order);
+    fixture_reopen(f);
+    assert_holds(f->s, &w);
+    world_fini(&w);
+}
+
+/* Nothing that was handed over is dropped by closing. */
+static void test_close_commits_what_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct acks acks;
+    struct world w;
+    world_init(&w, 4);
+    acks_init(&acks);
+    store_start(f->s, acks_take, &acks);
+    for (unsigned i = 0; i < 50; i++)
+        store_commit(f->s, world_step(&w));
+    fixture_reopen(f);
+    assert_int_equal(acks.n, 50);
+    assert_int_equal(acks.failed_n, 0);
+    assert_holds(f->s, &w);
+    world_fini(&w);
+}
+
+static void test_plan(void **state)
+{
+    (void)state;
+    const struct row_op **plan;
+    struct row_batch *b[2] = {batch_create(1), batch_create(2)};
+    assert_int_equal(store_plan(b, 2, &plan), 0);
+    mem_free(plan);
+    batch_add(b[0], ROW_PUT_USER, 1)->user = user_create();
+    batch_add(b[0], ROW_PUT_NODE, 1)->node = node_create(0);
+    batch_add(b[0], ROW_PUT_NODE, 1)->node = node_create(0);
+    batch_add(b[0], ROW_PUT_COUNTERS, 0)->counters.next_node = 1;
+    batch_add(b[0], ROW_PUT_KEY, 1)->key = auth_key_create();
+    batch_add(b[1], ROW_DEL_NODE, 1);
+    batch_add(b[1], ROW_PUT_COUNTERS, 0)->counters.next_node = 2;
+    batch_add(b[1], ROW_PUT_NODE, 2)->node = node_create(0);
+    assert_int_equal(store_plan(b, 2, &plan), 5);
+    unsigned kinds[ROW_PUT_COUNTERS + 1] = {0};
+    for (size_t i = 0; i < 5; i++) {
+        kinds[plan[i]->kind]++;
+        if (plan[i]->kind == ROW_PUT_COUNTERS)
+            assert_int_equal(plan[i]->counters.next_node, 2);
+        if (plan[i]->kind == ROW_PUT_NODE)
+            assert_int_equal(plan[i]->id, 2);
+    }
+    assert_int_equal(kinds[ROW_PUT_USER], 1);
+    assert_int_equal(kinds[ROW_PUT_KEY], 1);
+    assert_int_equal(kinds[ROW_PUT_NODE], 1);
+    assert_int_equal(kinds[ROW_DEL_NODE], 1);
+    assert_int_equal(kinds[ROW_PUT_COUNTERS], 1);
+    mem_free(plan);
+    row_batch_destroy(&b[0]);
+    row_batch_destroy(&b[1]);
+}
+
+/* --- failure: a backend whose disk breaks at a chosen write --- */
+
+struct broken_store {
+    struct store base;
+    unsigned writes;
+    unsigned fail_at;
+    bool *closed_sound_out;
+};
+
+static enum rc broken_write(struct store *s, const struct row_op *const *ops, size_t n)
+{
+    struct broken_store *b = CONTAINER_OF(s, struct broken_store, base);
+    (void)ops;
+    (void)n;
+    return ++b->writes == b->fail_at ? RC_IO : RC_OK;
+}
+
+static enum rc broken_load(struct store *s, const struct row_sink *sink, struct row_counters *counters_out,
+                           struct err *err)
+{
+    (void)s;
+    (void)sink;
+    (void)counters_out;
+    return err_set(err, RC_STORE, "broken");
+}
+
+static enum rc broken_ping(struct store *s)
+{
+    (void)s;
+    return RC_OK;
+}
+
+static void broken_destroy(struct store *s, bool is_sound)
+{
+    struct broken_store *b = CONTAINER_OF(s, struct broken_store, base);
+    *b->closed_sound_out = is_sound;
+    mem_free(b);
+}
+
+static const struct store_ops broken_ops = {broken_write, broken_load, broken_ping, broken_destroy};
+
+/* The disk works again at once, and still nothing is written after the gap. */
+static void test_failure_is_final(void **state)
+{
+    (void)state;
+    bool closed_sound = true;
+    struct acks acks;
+    struct broken_store *b = MEM_NEW(struct broken_store);
+    struct store *s = &b->base;
+    b->fail_at = 3;
+    b->closed_sound_out = &closed_sound;
+    store_init(s, &broken_ops);
+    acks_init(&acks);
+    store_start(s, acks_take, &acks);
+    int64_t failures = metric_read("fullscale_store_commit_failures_total", "");
+    for (uint64_t seq = 1; seq <= 10; seq++) {
+        store_commit(s, batch_create(seq));
+        enum rc rc = acks_wait(&acks, seq);
+        assert_int_equal(rc, seq < 3 ? RC_OK : seq == 3 ? RC_IO : RC_STORE);
+        assert_int_equal(store_ping(s), seq < 3 ? RC_OK : RC_STORE);
+    }
+    assert_int_equal(b->writes, 3);
+    assert_int_equal(acks.failed_n, 8);
+    assert_false(acks.out_of_order);
+    assert_int_equal(metric_read("fullscale_store_commit_failures_total", ""), failures + 1);
+    store_close(&s);
+    assert_false(closed_sound);
+}
+
+static void test_load_failure(void **state)
+{
+    (void)state;
+    bool closed_sound = false;
+    struct broken_store *b = MEM_NEW(struct broken_store);
+    struct store *s = &b->base;
+    struct err err = {0};
+    struct state_options options = {0};
+    b->closed_sound_out = &closed_sound;
+    store_init(s, &broken_ops);
+    struct state *st = state_create(&options, tailnet_settings_create());
+    assert_int_equal(store_load(s, st, 1, &err), RC_STORE);
+    assert_string_equal(err.text, "broken");
+    state_destroy(&st);
+    store_close(&s);
+    assert_true(closed_sound);
+    store_close(&s);
+}
+
+/* --- with the state --- */
+
+static struct node *plain_node(uint64_t id, const char *name)
+{
+    struct node *n = node_create(0);
+    n->id = id;
+    n->key.b[0] = (uint8_t)id;
+    n->machine.b[0] = (uint8_t)id;
+    n->v4 = (struct addr){.family = 4, .ip = {100, 64, 0, (uint8_t)id}};
+    snprintf(n->name, sizeof(n->name), "%s", name);
+    return n;
+}
+
+/* Only memory can hold such rows: the database refuses them. */
+static void test_contradicting_rows_are_left_out(void **state)
+{
+    (void)state;
+    struct store *s;
+    struct err err = {0};
+    struct state_options options = {0};
+    struct row_batch *b = batch_create(1);
+    assert_int_equal(store_open_memory(&s), RC_OK);
+    batch_add(b, ROW_PUT_NODE, 1)->node = plain_node(1, "same");
+    batch_add(b, ROW_PUT_NODE, 2)->node = plain_node(2, "same");
+    batch_add(b, ROW_PUT_NODE, 3)->node = plain_node(3, "other");
+    assert_int_equal(write_now(s, b), RC_OK);
+    struct state *st = state_create(&options, tailnet_settings_create());
+    assert_int_equal(store_load(s, st, 1, &err), RC_OK);
+    assert_int_equal(state_node_count(st), 2);
+    assert_null(state_node(st, 2));
+    state_destroy(&st);
+    store_close(&s);
+}
+
+static void test_state_survives(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct state_options options = {.v4_prefix = {.family = 4, .ip = {100, 64}}, .v4_bits = 10};
+    const struct user *u;
+    const struct auth_key *k;
+    char text[AUTH_KEY_TEXT_CAP];
+    uint8_t random[AUTH_KEY_RANDOM_BYTES] = {1};
+    struct state *st = state_create(&options, tailnet_settings_create());
+    assert_int_equal(store_load(f->s, st, 1000, &err), RC_OK);
+    assert_int_equal(state_user_create(st, &(struct user_spec){.name = STR("ann")}, 1000, &u, &err), RC_OK);
+    assert_int_equal(state_user_create(st, &(struct user_spec){.name = STR("bob")}, 1000, &u, &err), RC_OK);
+    assert_int_equal(state_user_delete(st, u->id, &err), RC_OK);
+    u = state_user_by_name(st, STR("ann"));
+    struct auth_key_spec spec = {.user = u->id, .is_reusable = true};
+    assert_int_equal(state_key_create(st, &spec, random, 1000, &k, text, &err), RC_OK);
+    for (uint8_t i = 1; i <= 3; i++) {
+        struct register_result result;
+        struct registration reg = {.machine = {{i}},
+                                   .key = {{i}},
+                                   .auth_key = str_c(text),
+                                   .random = {i},
+                                   .report = {.hostname = STR("laptop")}};
+        state_register(st, &reg, 1000, &result);
+        assert_int_equal(result.outcome, REGISTER_OK);
+    }
+    assert_int_equal(write_now(f->s, state_take_batch(st)), RC_OK);
+    state_destroy(&st);
+
+    fixture_reopen(f);
+    st = state_create(&options, tailnet_settings_create());
+    assert_int_equal(store_load(f->s, st, 2000, &err), RC_OK);
+    assert_int_equal(state_node_count(st), 3);
+    assert_non_null(state_key_by_text(st, str_c(text)));
+    assert_null(state_user_by_name(st, STR("bob")));
+    assert_int_equal(state_user_create(st, &(struct user_spec){.name = STR("eve")}, 2000, &u, &err), RC_OK);
+    assert_int_equal(u->id, 3); /* bob's id is not given again */
+    state_destroy(&st);
+}
+
+#define BOTH(test)                                                                                                     \
+    {#test " (sqlite)", test, setup_sqlite, teardown, NULL},                                                           \
+    {                                                                                                                  \
+        #test " (memory)", test, setup_memory, teardown, NULL                                                          \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(test_empty),
+        BOTH(test_every_field),
+        BOTH(test_deleting_what_is_not_there),
+        BOTH(test_random_batches),
+        BOTH(test_state_survives),
+        cmocka_unit_test_setup_teardown(test_shadow, setup_sqlite, teardown),
+        cmocka_unit_test_setup_teardown(test_group_commit, setup_sqlite, teardown),
+        cmocka_unit_test_setup_teardown(test_close_commits_what_waits, setup_sqlite, teardown),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_failure_is_final),
+        cmocka_unit_test(test_load_failure),
+        cmocka_unit_test(test_contradicting_rows_are_left_out),
+    };
+    crypto_init();
+    quiet_logs();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

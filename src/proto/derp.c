@@ -7,11 +7,11 @@
 #include "codec/json_write.h"
 
 static const uint8_t server_key_magic[8] = {0x44, 0x45, 0x52, 0x50, 0xf0, 0x9f, 0x94, 0x91}; /* "DERP" and a key */
-static const uint8_t disco_magic[6] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};                   /* "TS" and a bubble */
+static const uint8_t disco_magic[6] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};                  /* "TS" and a bubble */
 
 /* A login holds half a dozen members; whoever sends more has no business here. */
-static const struct json_limits info_limits = {.max_bytes = DERP_SERVER_INFO_MAX_BYTES, .max_depth = 16,
-                                               .max_nodes = 1000};
+static const struct json_limits info_limits = {
+    .max_bytes = DERP_SERVER_INFO_MAX_BYTES, .max_depth = 16, .max_nodes = 1000};
 
 struct derp_header derp_header_parse(const uint8_t p[DERP_HEADER_BYTES])
 {
@@ -39,24 +39,16 @@ static enum rc check_len(uint32_t len, uint32_t min, uint32_t max)
 static enum rc check_len_of_type(struct derp_header h)
 {
     switch (h.type) {
-    case DERP_SEND_PACKET:
-        return check_len(h.len, KEY_BYTES, KEY_BYTES + DERP_PACKET_MAX_BYTES);
-    case DERP_FORWARD_PACKET:
-        return check_len(h.len, 2 * KEY_BYTES, 2 * KEY_BYTES + DERP_PACKET_MAX_BYTES);
-    case DERP_NOTE_PREFERRED:
-        return check_len(h.len, 1, 1);
-    case DERP_WATCH_CONNS:
-        return check_len(h.len, 0, 0);
-    case DERP_CLOSE_PEER:
-        return check_len(h.len, KEY_BYTES, KEY_BYTES);
-    case DERP_PING:
-        return check_len(h.len, DERP_PING_BYTES, DERP_PING_MAX_BYTES);
+    case DERP_SEND_PACKET: return check_len(h.len, KEY_BYTES, KEY_BYTES + DERP_PACKET_MAX_BYTES);
+    case DERP_FORWARD_PACKET: return check_len(h.len, 2 * KEY_BYTES, 2 * KEY_BYTES + DERP_PACKET_MAX_BYTES);
+    case DERP_NOTE_PREFERRED: return check_len(h.len, 1, 1);
+    case DERP_WATCH_CONNS: return check_len(h.len, 0, 0);
+    case DERP_CLOSE_PEER: return check_len(h.len, KEY_BYTES, KEY_BYTES);
+    case DERP_PING: return check_len(h.len, DERP_PING_BYTES, DERP_PING_MAX_BYTES);
     case DERP_PONG: /* we send pings; the reference does not, and skips the answers */
         return h.len == DERP_PING_BYTES ? RC_OK : RC_UNSUPPORTED;
-    case DERP_CLIENT_INFO:
-        return RC_INVALID;
-    default:
-        return RC_UNSUPPORTED;
+    case DERP_CLIENT_INFO: return RC_INVALID;
+    default: return RC_UNSUPPORTED;
     }
 }
 
@@ -203,8 +195,7 @@ static enum rc open_json(const private_key *self, const uint8_t peer_public[KEY_
     return json_parse(a, str_n(text, text_len), &info_limits, root_out, NULL) == RC_OK ? RC_OK : RC_INVALID;
 }
 
-enum rc derp_client_info_open(const private_key *server, const uint8_t *payload, size_t n,
-                              struct derp_client_info *out)
+enum rc derp_client_info_open(const private_key *server, const uint8_t *payload, size_t n, struct derp_client_info *out)
 {
     TRY(check_len((uint32_t)(n < UINT32_MAX ? n : UINT32_MAX), DERP_CLIENT_INFO_MIN_BYTES, DERP_CLIENT_INFO_MAX_BYTES));
     struct derp_client_info info = {0};
@@ -221,8 +212,8 @@ enum rc derp_client_info_open(const private_key *server, const uint8_t *payload,
     return rc;
 }
 
-enum rc derp_server_info_open(const private_key *client, const uint8_t server_public[KEY_BYTES],
-                              const uint8_t *payload, size_t n, struct derp_server_info *out)
+enum rc derp_server_info_open(const private_key *client, const uint8_t server_public[KEY_BYTES], const uint8_t *payload,
+                              size_t n, struct derp_server_info *out)
 {
     if (n > DERP_SERVER_INFO_MAX_BYTES + BOX_NONCE_BYTES)
         return RC_TOO_LARGE;

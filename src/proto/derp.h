@@ -97,8 +97,8 @@ MUST_CHECK enum rc derp_client_info_open(const private_key *server, const uint8_
                                          struct derp_client_info *out);
 /* Appends the client's frame; `nonce` must be fresh. RC_CRYPTO for a bad server key. */
 MUST_CHECK enum rc derp_append_client_info(struct buf *out, const private_key *client,
-                                           const uint8_t server_public[KEY_BYTES],
-                                           const uint8_t nonce[BOX_NONCE_BYTES], const struct derp_client_info *info);
+                                           const uint8_t server_public[KEY_BYTES], const uint8_t nonce[BOX_NONCE_BYTES],
+                                           const struct derp_client_info *info);
 
 struct derp_server_info {
     int64_t version;

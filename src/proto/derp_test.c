@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "proto/derp.h"
-#include "proto/vectors_internal.h"
+#include "proto/test_vectors.h"
 
 static const char packet[] = "wireguard-ish payload";
 

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "proto/stun.h"
-#include "proto/vectors_internal.h"
+#include "proto/test_vectors.h"
 
 static const uint8_t ipv4[4] = {203, 0, 113, 9};
 static const uint8_t ipv6[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 9};
@@ -135,8 +135,7 @@ static void test_parse_responses(void **state)
         else
             assert_memory_equal(is_ipv6 ? ip + 12 : ip, ipv4, 4);
         for (size_t n = 0; n < packet.len; n++)
-            assert_int_not_equal(
-                stun_parse_response((const uint8_t *)packet.p, n, txid, &is_ipv6, ip, &port), RC_OK);
+            assert_int_not_equal(stun_parse_response((const uint8_t *)packet.p, n, txid, &is_ipv6, ip, &port), RC_OK);
     }
 }
 

@@ -92,8 +92,7 @@ static void reject(struct client *c, enum relay_counter why, const char *what, u
 static void ask_admission(struct client *c)
 {
     struct relay *relay = c->worker->relay;
-    struct relay_msg *m =
-        relay_msg_create(relay, sizeof(struct relay_admission), c->worker, worker_on_admission);
+    struct relay_msg *m = relay_msg_create(relay, sizeof(struct relay_admission), c->worker, worker_on_admission);
     m->conn_id = c->id;
     relay->ops.admit(relay->ops.ctx, CONTAINER_OF(m, struct relay_admission, m), &c->key, &c->stream->peer);
 }
@@ -223,18 +222,10 @@ static void on_frame(struct client *c, uint8_t type, const uint8_t *payload, siz
         directory_speak(c->worker->relay, c->directory);
     }
     switch (type) {
-    case DERP_SEND_PACKET:
-        on_send_packet(c, payload, n);
-        break;
-    case DERP_NOTE_PREFERRED:
-        on_note_preferred(c, payload[0] != 0);
-        break;
-    case DERP_PING:
-        on_ping(c, payload);
-        break;
-    case DERP_PONG:
-        on_pong(c, payload);
-        break;
+    case DERP_SEND_PACKET: on_send_packet(c, payload, n); break;
+    case DERP_NOTE_PREFERRED: on_note_preferred(c, payload[0] != 0); break;
+    case DERP_PING: on_ping(c, payload); break;
+    case DERP_PONG: on_pong(c, payload); break;
     default: /* what only members of the mesh may send */
         reject(c, COUNT_CLOSED_NO_MESH_RIGHT, "frame of a mesh from a client", type);
     }

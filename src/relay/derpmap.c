@@ -187,7 +187,8 @@ static const struct field *find_field(const struct field *fields, size_t n, stru
 
 /* Null values leave the field as it is. `special` gets what is no plain field. */
 static enum rc read_fields(const struct reader *r, const struct yaml *map, const struct field *fields, size_t n,
-                           void *object, enum rc (*special)(const struct reader *r, const struct yaml *value, void *object))
+                           void *object,
+                           enum rc (*special)(const struct reader *r, const struct yaml *value, void *object))
 {
     YAML_EACH (value, map) {
         const struct field *f = find_field(fields, n, value->key);
@@ -480,8 +481,9 @@ enum rc derpmap_check(const struct derpmap *map, struct err *err)
         }
     }
     return relays > 0 ? RC_OK
-                      : err_set(err, RC_INVALID, "the DERP map has no relay that a node could have as its home: enable "
-                                                 "the one inside (derp.server.enabled) or name others (derp.paths)");
+                      : err_set(err, RC_INVALID,
+                                "the DERP map has no relay that a node could have as its home: enable "
+                                "the one inside (derp.server.enabled) or name others (derp.paths)");
 }
 
 /* --- Writing --- */

@@ -21,7 +21,7 @@ struct derpmap_node {
     char *ipv6;
     char *stun_test_ip; /* overrides the address for STUN; tests only */
     int stun_port;      /* 0: 3478; -1: none */
-    int derp_port; /* 0: 443 */
+    int derp_port;      /* 0: 443 */
     bool stun_only;
     bool insecure_for_tests;
     bool can_port80;

@@ -233,8 +233,8 @@ static void test_files_on_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_own_relay),  cmocka_unit_test(test_merge),     cmocka_unit_test(test_json_files),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_bad_files), cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_own_relay),     cmocka_unit_test(test_merge),     cmocka_unit_test(test_json_files),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_bad_files), cmocka_unit_test(test_checks),
         cmocka_unit_test(test_files_on_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

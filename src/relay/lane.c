@@ -16,8 +16,8 @@ static void give_back(struct lane_batch *b)
     struct lane_batch *head = atomic_load_explicit(&from->returned, memory_order_relaxed);
     do {
         b->next = head;
-    } while (!atomic_compare_exchange_weak_explicit(&from->returned, &head, b, memory_order_release,
-                                                    memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(&from->returned, &head, b, memory_order_release, memory_order_relaxed));
 }
 
 static void deliver_batch(struct loop *loop, struct loop_msg *msg)

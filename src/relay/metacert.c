@@ -16,7 +16,8 @@ static bool set_names(X509 *cert, const uint8_t server_public[32])
     char cn[7 + 2 * KEY_BYTES] = "derpkey";
     hex_encode(server_public, KEY_BYTES, cn + 7);
     X509_NAME *name = X509_get_subject_name(cert);
-    return X509_NAME_add_entry_by_txt(name, "CN", V_ASN1_PRINTABLESTRING, (const uint8_t *)cn, sizeof(cn), -1, 0) == 1 &&
+    return X509_NAME_add_entry_by_txt(name, "CN", V_ASN1_PRINTABLESTRING, (const uint8_t *)cn, sizeof(cn), -1, 0) ==
+               1 &&
            X509_set_issuer_name(cert, name) == 1;
 }
 

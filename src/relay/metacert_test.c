@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "proto/vectors_internal.h"
+#include "proto/test_vectors.h"
 #include "relay/metacert.h"
 
 static int64_t unix_time(struct str text)

@@ -25,7 +25,7 @@
 enum {
     RELAY_DISCO_QUEUE_BYTES = 64 * 1024,
     RELAY_CONTROL_QUEUE_BYTES = 64 * 1024,
-    RELAY_HELD_MAX_BYTES = 256 * 1024, /* what a client may send ahead of its admission */
+    RELAY_HELD_MAX_BYTES = 256 * 1024,  /* what a client may send ahead of its admission */
     RELAY_FRAME_TIMEOUT_MS = 30 * 1000, /* from the first byte of a frame to its last */
     RELAY_HOME_SETTLED_MS = 5 * 1000,   /* homes that change earlier are no moves */
     RELAY_PINGS_UNANSWERED_MAX = 3,
@@ -39,7 +39,6 @@ enum {
 
 #define RELAY_COUNTERS(X)                                                                                              \
     X(ACCEPTS, "accepts_total", "", "DERP connections taken.")                                                         \
-    X(WEBSOCKET_ACCEPTS, "websocket_accepts_total", "", "DERP connections taken inside WebSocket.")                    \
     X(PACKETS_RECEIVED_DISCO, "packets_received_kind_total", "kind=\"disco\"", "Packets from clients by kind.")        \
     X(PACKETS_RECEIVED_OTHER, "packets_received_kind_total", "kind=\"other\"", "")                                     \
     X(BYTES_RECEIVED, "bytes_received_total", "", "Payload of packets from clients, bytes.")                           \
@@ -118,8 +117,8 @@ struct client;
  * tell when it leaves. Freed when none of the three is left. */
 struct peer {
     node_key key;
-    unsigned worker;  /* that has the active connection; valid while conn_id is not 0 */
-    uint64_t conn_id; /* the active connection, 0 when the key has none */
+    unsigned worker;      /* that has the active connection; valid while conn_id is not 0 */
+    uint64_t conn_id;     /* the active connection, 0 when the key has none */
     struct client *local; /* that connection, when it is of this worker and open */
     struct list clients;  /* struct client.of_peer: all of this worker, logins included */
     struct list links;    /* struct gone_link.of_source */
@@ -152,8 +151,8 @@ struct client {
     struct stream *stream; /* owned; null when closed */
     uint64_t id;           /* unique in the process, never 0 */
     node_key key;
-    struct peer *peer;           /* of the key; from ADMISSION on */
-    struct dir_conn *directory;  /* from JOINING on */
+    struct peer *peer;          /* of the key; from ADMISSION on */
+    struct dir_conn *directory; /* from JOINING on */
     enum client_phase phase;
     bool can_ack_pings;
     bool is_home;
@@ -182,8 +181,8 @@ struct client {
     int64_t write_due_ms;
     int64_t drain_due_ms;
     int64_t keep_alive_every_ms; /* with this connection's share of chance */
-    int64_t written_bytes;  /* given to the stream so far */
-    int64_t progress_bytes; /* of these gone when write_due_ms was set */
+    int64_t written_bytes;       /* given to the stream so far */
+    int64_t progress_bytes;      /* of these gone when write_due_ms was set */
     uint8_t ping[DERP_PING_BYTES];
     int64_t ping_sent_ms;
     unsigned pings_unanswered;
@@ -242,7 +241,7 @@ struct relay_worker {
     struct buf pool[RELAY_POOL_BUFS];
     unsigned pool_n;
 
-    struct lane *lanes; /* one per worker */
+    struct lane *lanes;  /* one per worker */
     struct list batches; /* all that were allocated */
     struct lane_batch *free;
     unsigned free_n;

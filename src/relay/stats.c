@@ -2,8 +2,8 @@
 
 static struct metric counters[RELAY_COUNTER_N] = {
 #define X(id, suffix, labels_, help_)                                                                                  \
-    [COUNT_##id] = {.name = "fullscale_derp_" suffix, .labels = (labels_), .help = (help_),                            \
-                    .kind = METRIC_KIND_COUNTER},
+    [COUNT_##                                                                                                          \
+        id] = {.name = "fullscale_derp_" suffix, .labels = (labels_), .help = (help_), .kind = METRIC_KIND_COUNTER},
     RELAY_COUNTERS(X)
 #undef X
 };

@@ -20,7 +20,8 @@ enum {
     RECEIVE_BUFFER_BYTES = 1 << 20,
 };
 
-#define DISPOSITION(var, name, help) METRIC_COUNTER(var, "fullscale_stun_requests_total", "disposition=\"" name "\"", help)
+#define DISPOSITION(var, name, help)                                                                                   \
+    METRIC_COUNTER(var, "fullscale_stun_requests_total", "disposition=\"" name "\"", help)
 DISPOSITION(answered, "success", "STUN datagrams by what became of them.");
 DISPOSITION(not_stun, "not_stun", "");
 DISPOSITION(not_binding, "not_binding", "");

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "net/addr.h"
+#include "base/addr.h"
 #include "net/loop.h"
 
 /* What the sockets share. */

@@ -1,6 +1,6 @@
-/* Reading tests/vectors/NAME.json in the tests of this folder. */
-#ifndef PROTO_VECTORS_INTERNAL_H
-#define PROTO_VECTORS_INTERNAL_H
+/* Reading tests/vectors/NAME.json in tests. */
+#ifndef PROTO_TEST_VECTORS_H
+#define PROTO_TEST_VECTORS_H
 
 #include <stdio.h>
 

@@ -1,0 +1,180 @@
+#include "relay/relay_http.h"
+
+#include "base/arena.h"
+#include "base/metric.h"
+#include "codec/json_write.h"
+#include "http/ws.h"
+#include "proto/derp.h"
+
+METRIC_COUNTER(websocket_accepts, "fullscale_derp_websocket_accepts_total", "", "DERP connections inside WebSocket.");
+
+enum { CHALLENGE_MAX = 64, ANY_METHOD = 0xff };
+
+/* --- /derp --- */
+
+static void attach_websocket(struct relay *relay, struct http_exchange *ex)
+{
+    static const struct ws_opts opts = {.subprotocol = "derp"};
+    struct stream *s = NULL;
+    if (ws_accept(ex, &opts, &s) != RC_OK)
+        return; /* it has been answered */
+    metric_inc(&websocket_accepts);
+    relay_attach(relay, s, NULL, 0);
+}
+
+static void write_switching(struct relay *relay, struct stream *s)
+{
+    char key[2 * KEY_BYTES];
+    struct buf head = {0};
+    hex_encode(relay_public_key(relay), KEY_BYTES, key);
+    buf_printf(&head,
+               "HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nDerp-Version: %d\r\n"
+               "Derp-Public-Key: %.*s\r\n\r\n",
+               DERP_VERSION, (int)sizeof(key), key);
+    stream_write(s, buf_at(&head), buf_len(&head));
+    buf_fini(&head);
+}
+
+/* In fast start the client has the key from the metacert, and its login is on the way already. */
+static bool is_fast_start(const struct http_request *req)
+{
+    struct str value;
+    return http_header(req, "derp-fast-start", &value) && str_eq_c(value, "1");
+}
+
+static void attach_upgrade(struct relay *relay, struct http_exchange *ex)
+{
+    bool is_fast = is_fast_start(http_request(ex));
+    struct stream *s = NULL;
+    struct buf leftover = {0};
+    if (http_take_stream(ex, &s, &leftover) != RC_OK) {
+        http_respond_text(ex, 426, "DERP is spoken over HTTP/1.1 here");
+        return;
+    }
+    if (!is_fast)
+        write_switching(relay, s);
+    relay_attach(relay, s, buf_at(&leftover), buf_len(&leftover));
+    buf_fini(&leftover);
+}
+
+void relay_http_derp(const struct relay_http *h, struct http_exchange *ex)
+{
+    const struct http_request *req = http_request(ex);
+    bool is_websocket = ws_is_upgrade(req);
+    if (h->relay == NULL)
+        http_respond_text(ex, 404, "no DERP server here");
+    else if (req->method != HTTP_GET || (!is_websocket && !http_header_has_token(req, "upgrade", "derp")))
+        http_respond_text(ex, 426, "DERP requires connection upgrade");
+    else if (relay_is_draining(h->relay))
+        http_respond_text(ex, 503, "this relay is going down");
+    else if (is_websocket && ws_offers(req, "derp"))
+        attach_websocket(h->relay, ex);
+    else /* very old clients ask for a WebSocket, and speak none */
+        attach_upgrade(h->relay, ex);
+}
+
+/* --- Probes --- */
+
+void relay_http_probe(const struct relay_http *h, struct http_exchange *ex)
+{
+    enum http_method method = http_request(ex)->method;
+    if (method != HTTP_GET && method != HTTP_HEAD) {
+        http_respond_text(ex, 405, "bogus probe method");
+        return;
+    }
+    bool is_usable = h->relay != NULL && !relay_is_draining(h->relay);
+    http_set_header(ex, "Access-Control-Allow-Origin", STR("*")); /* clients in browsers ask too */
+    http_respond(ex, is_usable ? 200 : 503, NULL, STR_EMPTY);
+}
+
+static bool is_challenge(struct str s)
+{
+    if (s.len == 0 || s.len > CHALLENGE_MAX)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.p[i];
+        bool is_fit = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                      c == '-' || c == '_' || c == ':';
+        if (!is_fit)
+            return false;
+    }
+    return true;
+}
+
+void relay_http_generate_204(const struct relay_http *h, struct http_exchange *ex)
+{
+    struct str challenge;
+    (void)h;
+    if (http_header(http_request(ex), "x-tailscale-challenge", &challenge) && is_challenge(challenge))
+        http_set_header(ex, "X-Tailscale-Response",
+                        str_c(arena_printf(http_arena(ex), "response %.*s", STR_ARG(challenge))));
+    http_set_header(ex, "Cache-Control", STR("no-cache, no-store, must-revalidate, no-transform, max-age=0"));
+    http_respond(ex, 204, NULL, STR_EMPTY);
+}
+
+/* --- /bootstrap-dns --- */
+
+static void write_name(struct json_writer *w, const struct relay_http_name *name)
+{
+    json_w_key(w, name->name);
+    json_w_array(w);
+    for (size_t i = 0; i < name->addrs_n; i++)
+        json_w_cstr(w, name->addrs[i]);
+    json_w_end_array(w);
+}
+
+static const struct relay_http_name *find_name(const struct relay_http *h, struct str name)
+{
+    for (size_t i = 0; i < h->names_n; i++)
+        if (str_eq_ci(name, str_c(h->names[i].name)))
+            return &h->names[i];
+    return NULL;
+}
+
+void relay_http_bootstrap_dns(const struct relay_http *h, struct http_exchange *ex)
+{
+    struct str asked = STR_EMPTY;
+    const struct relay_http_name *one = http_query(ex, "q", &asked) ? find_name(h, asked) : NULL;
+    struct buf body = {0};
+    struct json_writer w;
+    json_w_init(&w, &body);
+    json_w_object(&w);
+    if (one != NULL)
+        write_name(&w, one);
+    for (size_t i = 0; i < h->names_n && one == NULL; i++)
+        if (!h->names[i].is_unlisted)
+            write_name(&w, &h->names[i]);
+    json_w_end_object(&w);
+    http_respond(ex, 200, "application/json", buf_str(&body));
+    buf_fini(&body);
+}
+
+void relay_http_robots(const struct relay_http *h, struct http_exchange *ex)
+{
+    (void)h;
+    http_respond(ex, 200, "text/plain; charset=utf-8", STR("User-agent: *\nDisallow: /\n"));
+}
+
+/* --- Routes --- */
+
+#define ROUTE(handler)                                                                                                 \
+    static void route_##handler(void *app, struct http_exchange *ex)                                                   \
+    {                                                                                                                  \
+        relay_http_##handler(app, ex);                                                                                 \
+    }                                                                                                                  \
+    _Static_assert(1, "")
+ROUTE(derp);
+ROUTE(probe);
+ROUTE(generate_204);
+ROUTE(bootstrap_dns);
+ROUTE(robots);
+
+const struct http_route relay_http_routes[] = {
+    {ANY_METHOD, "/derp", route_derp, 1024},
+    {ANY_METHOD, "/derp/probe", route_probe, 1024},
+    {ANY_METHOD, "/derp/latency-check", route_probe, 1024},
+    {HTTP_GET, "/generate_204", route_generate_204, 1024},
+    {HTTP_GET, "/bootstrap-dns", route_bootstrap_dns, 1024},
+    {HTTP_GET, "/robots.txt", route_robots, 1024},
+};
+const size_t relay_http_routes_n = ARRAY_LEN(relay_http_routes);

@@ -1,0 +1,41 @@
+/* The relay's face to HTTP: how a client gets from a request to DERP, and the small answers around it that clients use to
+ * find out whether they are online. On the loop of the exchange; nothing blocks.
+ * src: protocol/derp-stun.md 1, 8; tailscale 1.102 cmd/derper, derp/derpserver/handler.go */
+#ifndef RELAY_RELAY_HTTP_H
+#define RELAY_RELAY_HTTP_H
+
+#include "http/http.h"
+#include "relay/relay.h"
+
+/* A name that clients with broken DNS may ask for, and its addresses as texts. */
+struct relay_http_name {
+    const char *name;
+    const char *const *addrs;
+    size_t addrs_n;
+    bool is_unlisted; /* told only to who asks for it */
+};
+
+/* What the handlers need; borrowed for as long as requests come, and constant meanwhile. */
+struct relay_http {
+    struct relay *relay;                 /* null: no relay here */
+    const struct relay_http_name *names; /* for /bootstrap-dns */
+    size_t names_n;
+};
+
+/* The routes of a listener that serves only the relay, with the `struct relay_http` as the server's app. */
+extern const struct http_route relay_http_routes[];
+extern const size_t relay_http_routes_n;
+
+/* The same one by one, for another server's route table (any method may be routed here):
+ * /derp: upgrade, fast start (Derp-Fast-Start: 1: no HTTP answer), WebSocket with the sub-protocol "derp"; else 426. */
+void relay_http_derp(const struct relay_http *h, struct http_exchange *ex);
+/* /derp/probe, /derp/latency-check: 200 and nothing; 503 while draining, so that no client takes us for near. */
+void relay_http_probe(const struct relay_http *h, struct http_exchange *ex);
+/* /generate_204: tells a client that no captive portal stands between. Also over plain HTTP. */
+void relay_http_generate_204(const struct relay_http *h, struct http_exchange *ex);
+/* /bootstrap-dns: {"name": ["address", ...]} of the listed names, or of the one asked for with ?q=. */
+void relay_http_bootstrap_dns(const struct relay_http *h, struct http_exchange *ex);
+/* /robots.txt */
+void relay_http_robots(const struct relay_http *h, struct http_exchange *ex);
+
+#endif

@@ -1,0 +1,435 @@
+/* The API from outside: a real core on a memory store, a real unix socket, and requests written by hand. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "api/rows.h"
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "codec/json.h"
+#include "crypto/crypto.h"
+#include "net/tcp.h"
+
+struct fixture {
+    char path[64];
+    struct store *store;
+    struct core *core;
+    struct api api;
+    struct loop *loop;
+    struct http_server *server;
+    struct tcp_listener *listener;
+    pthread_t thread;
+    /* of the last request */
+    struct arena arena;
+    int status;
+    const char *head;
+    const struct json *reply;
+};
+
+/* --- a server --- */
+
+static void on_published(void *ctx, struct change *c)
+{
+    (void)ctx;
+    (void)c;
+}
+
+static void on_key_revoked(void *ctx, const node_key *key)
+{
+    (void)ctx;
+    (void)key;
+}
+
+static void on_failed(void *ctx, enum rc why)
+{
+    (void)ctx;
+    (void)why;
+    abort();
+}
+
+static struct state *new_state(void)
+{
+    struct state_options options = {.v4_bits = 10, .v6_bits = 48, .ephemeral_timeout_ms = 60000};
+    struct tailnet_settings *settings = tailnet_settings_create();
+    settings->derp_map_json = rcbuf_create("{}", 2);
+    settings->dns_config_json = rcbuf_create("{}", 2);
+    settings->self_caps_json = rcbuf_create("{}", 2);
+    assert_int_equal(addr_parse_ip(STR("100.64.0.0"), &options.v4_prefix), RC_OK);
+    assert_int_equal(addr_parse_ip(STR("fd7a:115c:a1e0::"), &options.v6_prefix), RC_OK);
+    return state_create(&options, settings);
+}
+
+static void *serve(void *arg)
+{
+    struct fixture *f = arg;
+    loop_run(f->loop);
+    return NULL;
+}
+
+static int setup(void **state)
+{
+    static const struct core_hooks hooks = {NULL, on_published, on_key_revoked, on_failed};
+    struct fixture *f = MEM_NEW(struct fixture);
+    struct err err;
+    struct state *st = new_state();
+    *state = f;
+    assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
+    assert_int_equal(store_open_memory(&f->store), RC_OK);
+    assert_int_equal(store_load(f->store, st, clock_wall_ms(), &err), RC_OK);
+    f->core = core_create(st, f->store, &hooks);
+    f->api.core = f->core;
+    f->loop = loop_create(0);
+    struct http_server_opts opts = {
+        .loop = f->loop, .routes = api_routes, .routes_n = api_routes_n, .app = &f->api, .unmatched = api_unmatched};
+    f->server = http_server_create(&opts);
+    snprintf(f->path, sizeof(f->path), "/tmp/fullscale-api-%d.sock", (int)getpid());
+    assert_int_equal(tcp_listen_unix(f->loop, f->path, 0600, http_server_accept, f->server, &f->listener, &err), RC_OK);
+    assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    loop_stop(f->loop);
+    pthread_join(f->thread, NULL);
+    tcp_listener_destroy(&f->listener);
+    http_server_destroy(&f->server);
+    core_stop(f->core);
+    store_close(&f->store);
+    core_destroy(&f->core);
+    loop_stop(f->loop);
+    loop_run(f->loop);
+    loop_destroy(&f->loop);
+    arena_fini(&f->arena);
+    unlink(f->path);
+    mem_free(f);
+    return 0;
+}
+
+/* --- a client --- */
+
+static int dial(const struct fixture *f)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(to.sun_path, sizeof(to.sun_path), "%s", f->path);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+static void send_request(int fd, const char *method, const char *path, const char *body)
+{
+    char text[4096];
+    int n = snprintf(text, sizeof(text),
+                     "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", method, path,
+                     strlen(body), body);
+    assert_int_equal(write(fd, text, (size_t)n), n);
+}
+
+/* Sends one request and reads the answer to the end. */
+static const struct json *call(struct fixture *f, int status, const char *method, const char *path, const char *body)
+{
+    char chunk[4096];
+    ssize_t n;
+    struct buf in = {0};
+    int fd = dial(f);
+    send_request(fd, method, path, body);
+    while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+        buf_append(&in, chunk, (size_t)n);
+    close(fd);
+    const char *text = arena_str(&f->arena, buf_str(&in)).p;
+    buf_fini(&in);
+    const char *end = strstr(text, "\r\n\r\n");
+    assert_non_null(end);
+    f->head = text;
+    f->status = atoi(text + 9);
+    f->reply = NULL;
+    if (f->status != status)
+        fail_msg("%s %s %s: %s", method, path, body, text);
+    assert_int_equal(json_parse(&f->arena, str_c(end + 4), NULL, &f->reply, NULL), RC_OK);
+    return f->reply;
+}
+
+static const char *text_of(struct fixture *f, const struct json *object, const char *key)
+{
+    struct str s;
+    if (!json_str(json_get(object, key), &s))
+        fail_msg("no %s", key);
+    return arena_str(&f->arena, s).p;
+}
+
+static bool flag_of(const struct json *object, const char *key)
+{
+    bool v = false;
+    if (!json_bool(json_get(object, key), &v))
+        fail_msg("no %s", key);
+    return v;
+}
+
+/* A refusal says why, in the forms that old and new tools read. */
+static void refused(struct fixture *f, int status, const char *method, const char *path, const char *body,
+                    const char *detail)
+{
+    int64_t number;
+    call(f, status, method, path, body);
+    if (strstr(text_of(f, f->reply, "detail"), detail) == NULL)
+        fail_msg("%s %s: %s", method, path, text_of(f, f->reply, "detail"));
+    assert_string_equal(text_of(f, f->reply, "message"), text_of(f, f->reply, "detail"));
+    assert_true(json_i64(json_get(f->reply, "status"), &number));
+    assert_int_equal(number, status);
+    assert_true(json_i64(json_get(f->reply, "code"), &number));
+    assert_true(number > 0);
+    assert_non_null(strstr(f->head, "application/problem+json"));
+}
+
+/* --- a node joins --- */
+
+struct join {
+    struct core_job job; /* first */
+    char key[AUTH_KEY_TEXT_CAP];
+    char hostname[32];
+    uint8_t number;
+};
+
+static void run_join(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct join *j = CONTAINER_OF(job, struct join, job);
+    struct registration reg = {.auth_key = str_c(j->key)};
+    struct register_result result;
+    memset(reg.machine.b, j->number, KEY_BYTES);
+    memset(reg.key.b, 100 + j->number, KEY_BYTES);
+    reg.random[0] = j->number;
+    reg.report.hostname = str_c(j->hostname);
+    reg.report.cap_version = 120;
+    static const char hostinfo[] = "{\"OS\":\"linux\",\"IPNVersion\":\"1.102.5\"}";
+    reg.report.hostinfo = rcbuf_create(hostinfo, sizeof(hostinfo) - 1);
+    state_register(st, &reg, now_ms, &result);
+    if (result.outcome != REGISTER_OK)
+        abort();
+    rcbuf_unref(&reg.report.hostinfo);
+}
+
+static void join(struct fixture *f, const char *key, const char *hostname, uint8_t number)
+{
+    struct join *j = MEM_NEW(struct join);
+    j->job.run = run_join;
+    snprintf(j->key, sizeof(j->key), "%s", key);
+    snprintf(j->hostname, sizeof(j->hostname), "%s", hostname);
+    j->number = number;
+    core_post(f->core, &j->job);
+}
+
+static const char *new_key(struct fixture *f, const char *body)
+{
+    return text_of(f, json_get(call(f, 200, "POST", "/api/v1/preauthkey", body), "preAuthKey"), "key");
+}
+
+/* --- tests --- */
+
+static void test_users(void **state)
+{
+    struct fixture *f = *state;
+    const struct json *user = json_get(
+        call(f, 200, "POST", "/api/v1/user",
+             "{\"name\":\"anna\",\"displayName\":\"Anna <N>\",\"email\":\"a@b.c\",\"pictureUrl\":null,\"unknown\":[1]}"),
+        "user");
+    assert_string_equal(text_of(f, user, "id"), "1");
+    assert_string_equal(text_of(f, user, "name"), "anna");
+    assert_string_equal(text_of(f, user, "displayName"), "Anna <N>");
+    assert_string_equal(text_of(f, user, "profilePicUrl"), "");
+    assert_true(str_ends(str_c(text_of(f, user, "createdAt")), STR("Z")));
+    call(f, 200, "POST", "/api/v1/user", "{\"name\":\"bert\"}");
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/user", ""), "users")), 2);
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/user?id=2", ""), "users")), 1);
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/user?name=bert&email=", ""), "users")), 1);
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/user?email=no", ""), "users")), 0);
+    user = json_get(call(f, 200, "POST", "/api/v1/user/2/rename/bert%40b.c", ""), "user");
+    assert_string_equal(text_of(f, user, "name"), "bert@b.c");
+    assert_int_equal(json_len(call(f, 200, "DELETE", "/api/v1/user/2", "")), 0);
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/user", ""), "users")), 1);
+
+    refused(f, 409, "POST", "/api/v1/user", "{\"name\":\"anna\"}", "already");
+    refused(f, 400, "POST", "/api/v1/user", "", "");
+    refused(f, 400, "POST", "/api/v1/user", "{\"name\":[]}", "name must be text");
+    refused(f, 400, "POST", "/api/v1/user", "{\"name\":\"a\\u0000b\"}", "NUL");
+    refused(f, 400, "POST", "/api/v1/user", "{\"name\":", "the body is no JSON: line 1");
+    refused(f, 400, "POST", "/api/v1/user", "[]", "must be a JSON object");
+    refused(f, 400, "GET", "/api/v1/user?id=x", "", "no id");
+    refused(f, 404, "DELETE", "/api/v1/user/77", "", "no user with id 77");
+    refused(f, 400, "DELETE", "/api/v1/user/anna", "", "\"anna\" is no id");
+    refused(f, 404, "POST", "/api/v1/user/77/rename/x", "", "no user");
+}
+
+static void test_keys(void **state)
+{
+    struct fixture *f = *state;
+    call(f, 200, "POST", "/api/v1/user", "{\"name\":\"anna\"}");
+    const struct json *key = json_get(call(f, 200, "POST", "/api/v1/preauthkey",
+                                           "{\"user\":1,\"reusable\":true,\"ephemeral\":true,\"aclTags\":[\"tag:web\"],"
+                                           "\"expiration\":\"2099-01-01T00:00:00Z\"}"),
+                                      "preAuthKey");
+    const char *text = text_of(f, key, "key");
+    assert_true(strlen(text) > 64);
+    assert_true(flag_of(key, "reusable"));
+    assert_true(flag_of(key, "ephemeral"));
+    assert_false(flag_of(key, "used"));
+    assert_string_equal(text_of(f, key, "expiration"), "2099-01-01T00:00:00Z");
+    assert_string_equal(text_of(f, json_get(key, "user"), "name"), "anna");
+    assert_int_equal(json_len(json_get(key, "aclTags")), 1);
+    /* "none given" is for ever, not the year 1 */
+    key = json_get(call(f, 200, "POST", "/api/v1/preauthkey", "{\"user\":\"anna\",\"expiration\":null}"), "preAuthKey");
+    assert_true(json_is_null(json_get(key, "expiration")));
+    const char *second = text_of(f, key, "key");
+
+    const struct json *keys = json_get(call(f, 200, "GET", "/api/v1/preauthkey?user=anna", ""), "preAuthKeys");
+    assert_int_equal(json_len(keys), 2);
+    assert_string_equal(text_of(f, json_first(keys), "id"), "1");
+    const char *shown = text_of(f, json_first(keys), "key");
+    assert_true(str_ends(str_c(shown), STR("-***")));
+    assert_null(strstr(f->head, text));
+
+    char body[256];
+    call(f, 200, "POST", "/api/v1/preauthkey/expire", "{\"id\":\"1\"}");
+    snprintf(body, sizeof(body), "{\"user\":\"1\",\"key\":\"%s\"}", second);
+    call(f, 200, "POST", "/api/v1/preauthkey/expire", body);
+    snprintf(body, sizeof(body), "{\"key\":\"%s\"}", shown);
+    call(f, 200, "POST", "/api/v1/preauthkey/expire", body);
+    keys = json_get(call(f, 200, "GET", "/api/v1/preauthkey", ""), "preAuthKeys");
+    assert_false(json_is_null(json_get(json_next(json_first(keys)), "expiration")));
+    call(f, 200, "DELETE", "/api/v1/preauthkey?id=1", "");
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/preauthkey", ""), "preAuthKeys")), 1);
+
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{}", "needs a user or tags");
+    refused(f, 404, "POST", "/api/v1/preauthkey", "{\"user\":\"nobody\"}", "no user \"nobody\"");
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"expiration\":\"tomorrow\"}", "must be a time");
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"expiration\":\"2001-01-01T00:00:00Z\"}", "expired");
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"reusable\":\"yes\"}", "reusable must be true or false");
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":\"tag:a\"}", "array of tags");
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":[1]}", "array of tags");
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":[\"web\"]}", "is no tag");
+    refused(f, 404, "POST", "/api/v1/preauthkey/expire", "{\"id\":99}", "no auth key");
+    refused(f, 404, "POST", "/api/v1/preauthkey/expire", "{\"key\":\"nonsense\"}", "no such auth key");
+    refused(f, 400, "POST", "/api/v1/preauthkey/expire", "{}", "no id");
+    refused(f, 404, "DELETE", "/api/v1/preauthkey?id=99", "", "no auth key");
+    refused(f, 400, "DELETE", "/api/v1/preauthkey", "", "no id");
+}
+
+static void test_nodes(void **state)
+{
+    struct fixture *f = *state;
+    call(f, 200, "POST", "/api/v1/user", "{\"name\":\"anna\"}");
+    call(f, 200, "POST", "/api/v1/user", "{\"name\":\"bert\"}");
+    join(f, new_key(f, "{\"user\":1}"), "Laptop", 1);
+    join(f, new_key(f, "{\"user\":2,\"aclTags\":[\"tag:web\"]}"), "server", 2);
+    const struct json *nodes = json_get(call(f, 200, "GET", "/api/v1/node", ""), "nodes");
+    assert_int_equal(json_len(nodes), 2);
+    const struct json *first = json_first(nodes);
+    assert_string_equal(text_of(f, first, "id"), "1");
+    assert_string_equal(text_of(f, first, "name"), "Laptop");
+    assert_string_equal(text_of(f, first, "givenName"), "laptop");
+    assert_string_equal(text_of(f, json_get(first, "user"), "name"), "anna");
+    assert_string_equal(text_of(f, json_get(first, "preAuthKey"), "id"), "1");
+    assert_true(flag_of(json_get(first, "preAuthKey"), "used"));
+    assert_int_equal(json_len(json_get(first, "ipAddresses")), 2);
+    assert_string_equal(text_of(f, first, "os"), "linux");
+    assert_string_equal(text_of(f, first, "clientVersion"), "1.102.5");
+    assert_string_equal(text_of(f, first, "registerMethod"), "REGISTER_METHOD_AUTH_KEY");
+    assert_true(str_starts(str_c(text_of(f, first, "machineKey")), STR("mkey:0101")));
+    assert_string_equal(text_of(f, json_get(json_next(first), "user"), "name"), "tagged-devices");
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/node?user=anna", ""), "nodes")), 1);
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/node?user=2", ""), "nodes")), 0);
+
+    const struct json *node = json_get(call(f, 200, "GET", "/api/v1/node/1", ""), "node");
+    assert_string_equal(text_of(f, node, "givenName"), "laptop");
+    node = json_get(call(f, 200, "POST", "/api/v1/node/1/rename/annas-laptop", ""), "node");
+    assert_string_equal(text_of(f, node, "givenName"), "annas-laptop");
+    node = json_get(call(f, 200, "POST", "/api/v1/node/1/expire", "{\"expiry\":\"2099-01-01T00:00:00Z\"}"), "node");
+    assert_string_equal(text_of(f, node, "expiry"), "2099-01-01T00:00:00Z");
+    assert_false(flag_of(node, "expired"));
+    node = json_get(call(f, 200, "POST", "/api/v1/node/1/expire", "{\"disableExpiry\":true}"), "node");
+    assert_true(json_is_null(json_get(node, "expiry")));
+    node = json_get(call(f, 200, "POST", "/api/v1/node/1/expire", ""), "node");
+    assert_true(flag_of(node, "expired"));
+    call(f, 200, "POST", "/api/v1/node/1/expire?disableExpiry=true", "");
+
+    refused(f, 400, "DELETE", "/api/v1/user/1", "", "");
+    call(f, 200, "DELETE", "/api/v1/node/1", "");
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/node", ""), "nodes")), 1);
+    call(f, 200, "DELETE", "/api/v1/user/1", "");
+
+    refused(f, 404, "GET", "/api/v1/node/1", "", "no node with id 1");
+    refused(f, 400, "GET", "/api/v1/node/0", "", "is no id");
+    refused(f, 404, "DELETE", "/api/v1/node/99", "", "no node");
+    refused(f, 404, "GET", "/api/v1/node?user=nobody", "", "no user \"nobody\"");
+    refused(f, 400, "POST", "/api/v1/node/2/rename/-bad-", "", "");
+    refused(f, 400, "POST", "/api/v1/node/2/expire", "{\"expiry\":5}", "must be a time");
+    refused(f, 400, "POST", "/api/v1/node/2/expire", "{\"expiry\":\"2099-01-01T00:00:00Z\",\"disableExpiry\":true}",
+            "exclude each other");
+}
+
+static void test_health_and_log_levels(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(flag_of(call(f, 200, "GET", "/api/v1/health", ""), "databaseConnectivity"));
+    assert_true(json_len(json_get(call(f, 200, "GET", "/api/v1/log/level", ""), "modules")) > 0);
+    call(f, 200, "POST", "/api/v1/log/level", "{\"module\":\"api\",\"level\":\"error\"}");
+    bool is_found = false;
+    JSON_EACH (it, json_get(f->reply, "modules")) {
+        if (strcmp(text_of(f, it, "module"), "api") == 0) {
+            assert_string_equal(text_of(f, it, "level"), "error");
+            is_found = true;
+        }
+    }
+    assert_true(is_found);
+    call(f, 200, "POST", "/api/v1/log/level", "{\"level\":\"off\"}");
+    refused(f, 400, "POST", "/api/v1/log/level", "{\"level\":\"loud\"}", "one of trace");
+    refused(f, 404, "POST", "/api/v1/log/level", "{\"module\":\"nose\",\"level\":\"info\"}", "no log module \"nose\"");
+}
+
+static void test_unknown_paths_and_methods(void **state)
+{
+    struct fixture *f = *state;
+    refused(f, 404, "GET", "/api/v1/nothing", "", "no such path");
+    refused(f, 405, "PUT", "/api/v1/user", "", "does not take that method");
+    assert_non_null(strstr(f->head, "llow:"));
+}
+
+/* Whoever goes away before the answer takes nothing down. */
+static void test_client_that_hangs_up(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 50; i++) {
+        int fd = dial(f);
+        send_request(fd, "GET", "/api/v1/user", "");
+        close(fd);
+    }
+    call(f, 200, "GET", "/api/v1/user", "");
+}
+
+int main(void)
+{
+    crypto_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_users, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nodes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_health_and_log_levels, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unknown_paths_and_methods, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_client_that_hangs_up, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,629 @@
+/* The command line: the table, parsing, what is made from the table, and each command against a server that plays a part. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <curl/curl.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "cli/cli_internal.h"
+
+/* --- running the command line --- */
+
+struct result {
+    enum cli_exit status;
+    char *out;
+    char *err;
+};
+
+static char socket_path[64];
+static const struct config *served;
+
+static int fake_serve(const struct config *cfg)
+{
+    served = cfg;
+    return strcmp(cfg->server_url, "http://10.0.0.1:8080") == 0 ? 0 : 1;
+}
+
+static const struct cli_program program = {.version = "1.2.3", .serve = fake_serve};
+
+static void result_free(struct result *r)
+{
+    free(r->out);
+    free(r->err);
+    *r = (struct result){0};
+}
+
+/* Splits at spaces; no quoting. */
+static struct result run(const char *line)
+{
+    char words[512];
+    char *argv[32];
+    int argc = 0;
+    char *rest;
+    struct result r;
+    size_t n;
+    snprintf(words, sizeof(words), "%s", line);
+    for (char *w = strtok_r(words, " ", &rest); w != NULL; w = strtok_r(NULL, " ", &rest))
+        argv[argc++] = w;
+    argv[argc] = NULL;
+    FILE *out = open_memstream(&r.out, &n);
+    FILE *err = open_memstream(&r.err, &n);
+    r.status = cli_run_args(argc, argv, &program, out, err);
+    fclose(out);
+    fclose(err);
+    return r;
+}
+
+static void expect(const char *line, enum cli_exit status, const char *in_out, const char *in_err)
+{
+    struct result r = run(line);
+    if (r.status != status || (in_out != NULL && strstr(r.out, in_out) == NULL) ||
+        (in_err != NULL && strstr(r.err, in_err) == NULL))
+        fail_msg("%s: status %d\n--- out\n%s\n--- err\n%s", line, (int)r.status, r.out, r.err);
+    result_free(&r);
+}
+
+/* --- the table --- */
+
+static void check_options(const struct cli_option *options)
+{
+    unsigned n = 0;
+    for (const struct cli_option *o = options; o->name != NULL; o++, n++) {
+        assert_non_null(o->help);
+        assert_true(strlen(o->help) > 3);
+        for (const struct cli_option *other = options; other != o; other++) {
+            assert_string_not_equal(o->name, other->name);
+            assert_true(o->letter == 0 || o->letter != other->letter);
+        }
+    }
+    assert_true(n < CLI_MAX_OPTIONS);
+}
+
+static void test_table_is_consistent(void **state)
+{
+    (void)state;
+    check_options(cli_global_options);
+    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+        char call[64];
+        snprintf(call, sizeof(call), "fullscale %s%s%s", c->group, c->group[0] != '\0' ? " " : "", c->name);
+        assert_non_null(c->run);
+        assert_true(strlen(c->summary) > 5);
+        assert_true(c->summary[strlen(c->summary) - 1] != '.');
+        if (strstr(c->examples, call) == NULL)
+            fail_msg("%s has no example", call);
+        assert_true(c->args_max < CLI_MAX_ARGS && c->args_min <= c->args_max);
+        assert_true((c->args_max > 0) == (c->args[0] != '\0'));
+        check_options(c->options);
+        for (const struct cli_command *other = cli_commands; other != c; other++) {
+            if (strcmp(other->group, c->group) == 0)
+                assert_false(cli_word_is(c->name, other->name, other->aliases));
+        }
+        bool is_group_known = c->group[0] == '\0';
+        for (const struct cli_group *g = cli_groups; g->name != NULL; g++)
+            is_group_known = is_group_known || strcmp(g->name, c->group) == 0;
+        assert_true(is_group_known);
+    }
+}
+
+static void test_each_command_has_help(void **state)
+{
+    (void)state;
+    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+        char line[128];
+        snprintf(line, sizeof(line), "fullscale %s %s --help", c->group, c->name);
+        struct result r = run(line);
+        assert_int_equal(r.status, CLI_EXIT_OK);
+        assert_non_null(strstr(r.out, c->summary));
+        assert_non_null(strstr(r.out, "Examples:"));
+        for (const struct cli_option *o = c->options; o->name != NULL; o++)
+            assert_non_null(strstr(r.out, o->name));
+        assert_null(strchr(r.out, '\033'));
+        result_free(&r);
+    }
+    expect("fullscale", CLI_EXIT_OK, "preauthkeys", NULL);
+    expect("fullscale help users create", CLI_EXIT_OK, "fullscale users create - ", NULL);
+    expect("fullscale help nodes", CLI_EXIT_OK, "make a node log in again", NULL);
+    expect("fullscale nodes", CLI_EXIT_USAGE, "Usage:", NULL);
+    expect("fullscale --version", CLI_EXIT_OK, "fullscale 1.2.3\n", NULL);
+    expect("fullscale version -o json", CLI_EXIT_OK, "\"version\": \"1.2.3\"", NULL);
+    expect("fullscale version -oyaml", CLI_EXIT_OK, "version: ", NULL);
+}
+
+/* --- parsing --- */
+
+static struct cli_call parse_ok(struct arena *a, const char *line)
+{
+    struct cli_call call;
+    struct err err;
+    char *words = (char *)(uintptr_t)arena_str(a, str_c(line)).p;
+    char *argv[32];
+    int argc = 0;
+    char *rest;
+    for (char *w = strtok_r(words, " ", &rest); w != NULL; w = strtok_r(NULL, " ", &rest))
+        argv[argc++] = w;
+    if (cli_parse(a, argc, argv, &call, &err) != RC_OK)
+        fail_msg("%s: %s", line, err.text);
+    return call;
+}
+
+static void test_parsing(void **state)
+{
+    (void)state;
+    struct arena a = {0};
+    struct cli_run r = {0};
+    r.call = parse_ok(&a, "fullscale -c x.yaml pre new -u anna --reusable -e24h --tags=tag:a -t tag:b,tag:c -o json");
+    assert_string_equal(r.call.command->group, "preauthkeys");
+    assert_string_equal(r.call.command->name, "create");
+    assert_string_equal(cli_value(&r, "config"), "x.yaml");
+    assert_string_equal(cli_value(&r, "user"), "anna");
+    assert_string_equal(cli_value(&r, "expiration"), "24h");
+    assert_string_equal(cli_value(&r, "tags"), "tag:a,tag:b,tag:c");
+    assert_true(cli_flag(&r, "reusable"));
+    assert_false(cli_flag(&r, "ephemeral"));
+
+    r.call = parse_ok(&a, "fullscale n mv --id 3 --force -- --odd-name");
+    assert_string_equal(r.call.command->name, "rename");
+    assert_string_equal(cli_value(&r, "identifier"), "3");
+    assert_string_equal(cli_arg(&r, 0), "--odd-name");
+    assert_true(cli_flag(&r, "force"));
+
+    r.call = parse_ok(&a, "fullscale preauthkeys create --reusable=false --ephemeral=true --user=");
+    assert_false(cli_flag(&r, "reusable"));
+    assert_true(cli_flag(&r, "ephemeral"));
+    assert_string_equal(cli_value(&r, "user"), "");
+
+    r.call = parse_ok(&a, "fullscale users create - --disp=A");
+    assert_string_equal(cli_arg(&r, 0), "-");
+    assert_string_equal(cli_value(&r, "display-name"), "A");
+    arena_fini(&a);
+}
+
+static void test_usage_errors_teach(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"fullscale usres list", "did you mean \"fullscale users\"?"},
+        {"fullscale users lsit", "did you mean \"fullscale users list\"?"},
+        {"fullscale nodes zzzzzzzzzzz", "there is no command \"fullscale nodes zzzzzzzzzzz\""},
+        {"fullscale users create", "\"fullscale users create\" needs NAME\nSee `fullscale users create --help`."},
+        {"fullscale users create a b", "\"b\" is one argument too many"},
+        {"fullscale users list --nmae x", "did you mean --name?"},
+        {"fullscale users list --zzzzzzz", "has no option --zzzzzzz"},
+        {"fullscale users list -z", "has no option -z"},
+        {"fullscale users list --name", "--name needs a value: --name NAME"},
+        {"fullscale users list -o xml", "--output must be one of table json json-line yaml, not \"xml\""},
+        {"fullscale serve --force=maybe", "--force takes no value"},
+        {"fullscale completion tcsh", "SHELL must be one of bash zsh fish"},
+        {"fullscale log level a b c", "one argument too many"},
+        {"fullscale nodes expire x --disable --expiry 3d", "exclude each other"},
+        {"fullscale nodes expire x --expiry soon", "must be a time such as"},
+        {"fullscale preauthkeys create --expiration soon", "must be a duration"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        expect(rows[i][0], CLI_EXIT_USAGE, NULL, rows[i][1]);
+    expect("fullscale users create -o json", CLI_EXIT_USAGE, NULL, "needs NAME");
+    expect("fullscale --", CLI_EXIT_OK, "Usage:", NULL);
+}
+
+/* --- completion and manual --- */
+
+/* Runs a program with a file as its last argument; what it writes goes to `out`. -1: there is no such program. */
+static int run_program(const char *const *argv, char *out, size_t out_cap)
+{
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    close(ends[1]);
+    size_t n = 0;
+    ssize_t got;
+    while ((got = read(ends[0], out + n, out_cap - 1 - n)) > 0)
+        n += (size_t)got;
+    out[n] = '\0';
+    close(ends[0]);
+    int status;
+    waitpid(pid, &status, 0);
+    return WEXITSTATUS(status) == 127 ? -1 : WEXITSTATUS(status);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void test_completions_name_everything(void **state)
+{
+    (void)state;
+    static const char *const shells[] = {"bash", "zsh", "fish"};
+    for (size_t i = 0; i < ARRAY_LEN(shells); i++) {
+        char line[64];
+        char path[64];
+        char out[4096];
+        snprintf(line, sizeof(line), "fullscale completion %s", shells[i]);
+        struct result r = run(line);
+        assert_int_equal(r.status, CLI_EXIT_OK);
+        for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+            assert_true(c->is_hidden || strstr(r.out, c->name) != NULL);
+            for (const struct cli_option *o = c->options; o->name != NULL; o++)
+                assert_non_null(strstr(r.out, o->name));
+        }
+        snprintf(path, sizeof(path), "/tmp/fullscale-completion-%d", (int)getpid());
+        write_file(path, r.out);
+        int status = run_program((const char *const[]){shells[i], "-n", path, NULL}, out, sizeof(out));
+        if (status > 0 || (status == 0 && out[0] != '\0'))
+            fail_msg("%s: %s", shells[i], out);
+        unlink(path);
+        result_free(&r);
+    }
+}
+
+static void test_bash_completes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words; /* the last one is being typed */
+        const char *reply;
+    } rows[] = {
+        {"fullscale us", "users"},
+        {"fullscale users re", "rename"},
+        {"fullscale user mv --new", "--new-name"},
+        {"fullscale pre c --reu", "--reusable"},
+        {"fullscale -o js", "json json-line"},
+        {"fullscale config reference -o mark", "markdown"},
+        {"fullscale completion z", "zsh"},
+    };
+    char out[4096];
+    char path[64];
+    snprintf(path, sizeof(path), "/tmp/fullscale-completion-%d", (int)getpid());
+    struct result r = run("fullscale completion bash");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct buf script = {0};
+        buf_printf(&script, "%s\nCOMP_WORDS=(%s)\nCOMP_CWORD=$((${#COMP_WORDS[@]}-1))\n_fullscale\necho \"${COMPREPLY[*]}\"\n",
+                   r.out, rows[i].words);
+        write_file(path, buf_cstr(&script));
+        buf_fini(&script);
+        int status = run_program((const char *const[]){"bash", path, NULL}, out, sizeof(out));
+        if (status == -1)
+            break;
+        assert_int_equal(status, 0);
+        out[strcspn(out, "\n")] = '\0';
+        assert_string_equal(out, rows[i].reply);
+    }
+    unlink(path);
+    result_free(&r);
+}
+
+static void test_manual_renders(void **state)
+{
+    (void)state;
+    char out[65536];
+    char path[64];
+    snprintf(path, sizeof(path), "/tmp/fullscale-man-%d", (int)getpid());
+    struct result r = run("fullscale man");
+    assert_int_equal(r.status, CLI_EXIT_OK);
+    write_file(path, r.out);
+    int status = run_program((const char *const[]){"groff", "-man", "-ww", "-z", "-Tutf8", path, NULL}, out, sizeof(out));
+    if (status > 0 || (status == 0 && out[0] != '\0'))
+        fail_msg("%s", out);
+    status = run_program((const char *const[]){"mandoc", "-T", "lint", "-W", "error", path, NULL}, out, sizeof(out));
+    if (status > 0)
+        fail_msg("%s", out);
+    for (const struct cli_group *g = cli_groups; g->name != NULL; g++)
+        assert_non_null(strstr(r.out, g->name));
+    unlink(path);
+    result_free(&r);
+}
+
+/* --- commands that need no server --- */
+
+static void test_config_commands(void **state)
+{
+    (void)state;
+    char path[64];
+    char line[128];
+    snprintf(path, sizeof(path), "/tmp/fullscale-config-%d.yaml", (int)getpid());
+    write_file(path, "server_url: http://10.0.0.1:8080\nwokers: 2\n");
+    snprintf(line, sizeof(line), "fullscale config check -c %s", path);
+    expect(line, CLI_EXIT_OK, ": good. Clients connect to http://10.0.0.1:8080\n", "did you mean workers?");
+    snprintf(line, sizeof(line), "fullscale config show --config=%s", path);
+    expect(line, CLI_EXIT_OK, "server_url: \"http://10.0.0.1:8080\"\n", NULL);
+    snprintf(line, sizeof(line), "fullscale serve --config %s", path);
+    expect(line, CLI_EXIT_OK, NULL, NULL);
+    assert_non_null(served);
+    write_file(path, "server_url: nonsense\n");
+    snprintf(line, sizeof(line), "fullscale configtest -c %s", path);
+    expect(line, CLI_EXIT_ERROR, NULL, ":1:13: server_url must be http:// or https://");
+    snprintf(line, sizeof(line), "fullscale serve -c %s", path);
+    expect(line, CLI_EXIT_ERROR, NULL, ":1:13: server_url must be");
+    unlink(path);
+    expect(line, CLI_EXIT_ERROR, NULL, "No such file");
+    expect("fullscale config reference", CLI_EXIT_OK, "environment: FULLSCALE_LISTEN_ADDR", NULL);
+    expect("fullscale config reference -o markdown", CLI_EXIT_OK, "| `listen_addr` | address |", NULL);
+    expect("fullscale config reference -o json", CLI_EXIT_OK, "\"name\": \"listen_addr\"", NULL);
+    expect("fullscale config reference -o yaml", CLI_EXIT_OK, "#listen_addr: \"0.0.0.0:8080\"", NULL);
+}
+
+static void test_no_server(void **state)
+{
+    (void)state;
+    expect("fullscale nodes list --socket /nonexistent/x.sock", CLI_EXIT_ERROR, NULL,
+           "no server answers at /nonexistent/x.sock: start one with `fullscale serve`");
+    expect("fullscale nodes list --socket /nonexistent/x.sock -o json", CLI_EXIT_ERROR, NULL,
+           "{\"error\":\"no server answers at /nonexistent/x.sock");
+}
+
+/* --- a server that plays a part --- */
+
+#define ANNA "{\"id\":\"1\",\"name\":\"anna\",\"displayName\":\"Anna N\",\"email\":\"a@b.c\",\"createdAt\":\"2026-11-23T01:02:03.5Z\"}"
+#define BERT "{\"id\":\"2\",\"name\":\"bert\",\"displayName\":\"\\u001b[31mred\",\"email\":\"\",\"createdAt\":null}"
+#define KEY1 "{\"id\":\"7\",\"key\":\"fskey-auth-0123456789ab-***\",\"user\":" ANNA                                            \
+             ",\"reusable\":true,\"ephemeral\":false,\"used\":false,\"expiration\":null,\"createdAt\":null,\"aclTags\":[\"tag:a\",\"tag:b\"]}"
+#define NODE1 "{\"id\":\"3\",\"givenName\":\"laptop\",\"name\":\"Laptop\",\"user\":" ANNA                                        \
+              ",\"ipAddresses\":[\"100.64.0.1\",\"fd7a::1\"],\"online\":true,\"lastSeen\":\"2026-11-23T01:02:03Z\"}"
+#define NODE2 "{\"id\":\"4\",\"givenName\":\"web\",\"name\":\"web\",\"user\":null,\"tags\":[\"tag:web\"],\"ipAddresses\":[],\"expired\":true}"
+
+static const struct {
+    const char *request;
+    int status;
+    const char *body;
+} answers[] = {
+    {"GET /api/v1/user", 200, "{\"users\":[" ANNA "," BERT "]}"},
+    {"GET /api/v1/user?name=a%20b", 200, "{\"users\":[]}"},
+    {"POST /api/v1/user", 200, "{\"user\":" ANNA "}"},
+    {"POST /api/v1/user/2/rename/bert%2F2", 200, "{\"user\":" BERT "}"},
+    {"DELETE /api/v1/user/1", 400, "{\"detail\":\"anna has nodes\"}"},
+    {"DELETE /api/v1/user/2", 200, "{}"},
+    {"GET /api/v1/node", 200, "{\"nodes\":[" NODE1 "," NODE2 "]}"},
+    {"GET /api/v1/node?user=nobody", 404, "{\"detail\":\"there is no user nobody\"}"},
+    {"POST /api/v1/node/3/rename/new-name", 200, "{\"node\":" NODE1 "}"},
+    {"POST /api/v1/node/4/expire", 200, "{\"node\":" NODE2 "}"},
+    {"DELETE /api/v1/node/4", 200, "{}"},
+    {"GET /api/v1/preauthkey", 200, "{\"preAuthKeys\":[" KEY1 "]}"},
+    {"GET /api/v1/preauthkey?user=anna", 403, "not JSON"},
+    {"POST /api/v1/preauthkey", 200, "{\"preAuthKey\":{\"id\":\"8\",\"key\":\"fskey-auth-whole\"}}"},
+    {"POST /api/v1/preauthkey/expire", 200, "{}"},
+    {"DELETE /api/v1/preauthkey?id=7", 200, "{}"},
+    {"GET /api/v1/health", 200, "{\"databaseConnectivity\":true}"},
+    {"GET /api/v1/log/level", 200, "{\"modules\":[{\"module\":\"relay\",\"level\":\"info\"}]}"},
+    {"POST /api/v1/log/level", 200, "{\"modules\":[{\"module\":\"relay\",\"level\":\"debug\"}]}"},
+};
+
+static struct {
+    int fd;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    char last[4096]; /* the last request */
+} fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static size_t content_length(const char *head)
+{
+    const char *at = strcasestr(head, "Content-Length:");
+    return at != NULL ? (size_t)atoi(at + 15) : 0;
+}
+
+static void read_request(int fd, char *out, size_t cap)
+{
+    size_t n = 0;
+    ssize_t got;
+    while (n + 1 < cap && (got = read(fd, out + n, cap - 1 - n)) > 0) {
+        n += (size_t)got;
+        out[n] = '\0';
+        const char *end = strstr(out, "\r\n\r\n");
+        if (end != NULL && strlen(end + 4) >= content_length(out))
+            return;
+    }
+}
+
+static void answer(int fd, const char *request)
+{
+    char reply[8192];
+    int status = 404;
+    const char *body = "{\"detail\":\"no such path\"}";
+    size_t n = strcspn(request, " ");
+    n += 1 + strcspn(request + n + 1, " ");
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        if (strlen(answers[i].request) == n && strncmp(answers[i].request, request, n) == 0) {
+            status = answers[i].status;
+            body = answers[i].body;
+        }
+    }
+    int len = snprintf(reply, sizeof(reply), "HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", status,
+                       strlen(body), body);
+    assert_int_equal(write(fd, reply, (size_t)len), len);
+}
+
+static void *fake_main(void *arg)
+{
+    (void)arg;
+    for (;;) {
+        char request[4096] = "";
+        int fd = accept(fake.fd, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        read_request(fd, request, sizeof(request));
+        pthread_mutex_lock(&fake.lock);
+        memcpy(fake.last, request, sizeof(request));
+        pthread_mutex_unlock(&fake.lock);
+        if (strncmp(request, "END", 3) == 0) {
+            close(fd);
+            return NULL;
+        }
+        answer(fd, request);
+        close(fd);
+    }
+}
+
+static int dial(void)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(at.sun_path, sizeof(at.sun_path), "%s", socket_path);
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    return fd;
+}
+
+static int fake_start(void **state)
+{
+    (void)state;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(socket_path, sizeof(socket_path), "/tmp/fullscale-cli-%d.sock", (int)getpid());
+    unlink(socket_path);
+    snprintf(at.sun_path, sizeof(at.sun_path), "%s", socket_path);
+    fake.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fake.fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(fake.fd, 8), 0);
+    setenv("FULLSCALE_UNIX_SOCKET", socket_path, 1);
+    assert_int_equal(pthread_create(&fake.thread, NULL, fake_main, NULL), 0);
+    return 0;
+}
+
+static int fake_stop(void **state)
+{
+    (void)state;
+    int fd = dial();
+    assert_int_equal(write(fd, "END\r\n\r\n", 7), 7);
+    close(fd);
+    pthread_join(fake.thread, NULL);
+    close(fake.fd);
+    unlink(socket_path);
+    unsetenv("FULLSCALE_UNIX_SOCKET");
+    return 0;
+}
+
+/* The last request held this. */
+static void asked(const char *text)
+{
+    pthread_mutex_lock(&fake.lock);
+    bool is_there = strstr(fake.last, text) != NULL;
+    pthread_mutex_unlock(&fake.lock);
+    if (!is_there)
+        fail_msg("asked: %s\nexpected: %s", fake.last, text);
+}
+
+static void test_users_commands(void **state)
+{
+    (void)state;
+    expect("fullscale users list", CLI_EXIT_OK,
+           "ID  NAME  DISPLAY NAME  EMAIL  CREATED\n"
+           "1   anna  Anna N        a@b.c  2026-11-23 01:02:03\n"
+           "2   bert  ?[31mred      -      -\n",
+           NULL);
+    expect("fullscale users list -o json", CLI_EXIT_OK, "[\n  {\n    \"id\": \"1\",", NULL);
+    expect("fullscale users list -o json-line", CLI_EXIT_OK, "[{\"id\":\"1\",", NULL);
+    expect("fullscale user ls -o yaml", CLI_EXIT_OK, "name: anna", NULL);
+    expect("fullscale users create anna --display-name X", CLI_EXIT_OK, "User anna created, id 1\n", NULL);
+    asked("{\"name\":\"anna\",\"displayName\":\"X\"}");
+    expect("fullscale users rename bert bert/2", CLI_EXIT_OK, "User renamed to bert/2\n", NULL);
+    expect("fullscale users rename -i 2 -r bert/2", CLI_EXIT_OK, "User renamed", NULL);
+    expect("fullscale users rename --name bert bert/2 -o json", CLI_EXIT_OK, "\"name\": \"bert\"", NULL);
+    expect("fullscale users rename", CLI_EXIT_USAGE, NULL, "say the new name");
+    expect("fullscale users rename x", CLI_EXIT_USAGE, NULL, "say which user");
+    expect("fullscale users delete bert --force", CLI_EXIT_OK, "User bert deleted\n", NULL);
+    expect("fullscale users destroy a@b.c", CLI_EXIT_ERROR, NULL, "fullscale: anna has nodes\n");
+    expect("fullscale users delete nobody", CLI_EXIT_NOT_FOUND, NULL, "there is no user \"nobody\"");
+    expect("fullscale users delete", CLI_EXIT_USAGE, NULL, "say which user");
+}
+
+static void test_nodes_commands(void **state)
+{
+    (void)state;
+    expect("fullscale nodes list", CLI_EXIT_OK,
+           "3   laptop  anna     100.64.0.1, fd7a::1  online   2026-11-23 01:02:03  -\n"
+           "4   web     tag:web  -                    expired  -                    -\n",
+           NULL);
+    expect("fullscale nodes list --user nobody", CLI_EXIT_NOT_FOUND, NULL, "there is no user nobody");
+    expect("fullscale nodes show fd7a::1", CLI_EXIT_OK, "Name         laptop\n", NULL);
+    expect("fullscale nodes show Laptop -o json", CLI_EXIT_OK, "\"givenName\": \"laptop\"", NULL);
+    expect("fullscale nodes show zzz", CLI_EXIT_NOT_FOUND, NULL, "there is no node \"zzz\"");
+    expect("fullscale nodes rename laptop new-name", CLI_EXIT_OK, "renamed to new-name\n", NULL);
+    expect("fullscale nodes rename -i 3 new-name", CLI_EXIT_OK, "renamed to new-name\n", NULL);
+    expect("fullscale nodes expire web", CLI_EXIT_OK, "Node web expired\n", NULL);
+    asked("\r\n\r\n{}");
+    expect("fullscale nodes expire web --disable", CLI_EXIT_OK, "never expires", NULL);
+    asked("{\"disableExpiry\":true}");
+    expect("fullscale nodes expire web -e 2030-01-01T00:00:00Z", CLI_EXIT_OK, "new expiry", NULL);
+    asked("{\"expiry\":\"2030-01-01T00:00:00Z\"}");
+    expect("fullscale nodes expire web -e 30d", CLI_EXIT_OK, "new expiry", NULL);
+    asked("{\"expiry\":\"2");
+    expect("fullscale nodes delete --identifier 4 --force", CLI_EXIT_OK, "deleted\n", NULL);
+    expect("fullscale nodes delete", CLI_EXIT_USAGE, NULL, "say which node");
+}
+
+static void test_preauthkeys_commands(void **state)
+{
+    (void)state;
+    expect("fullscale preauthkeys create --user anna --reusable --tags tag:a,tag:b -e 0", CLI_EXIT_OK,
+           "fskey-auth-whole\n", NULL);
+    asked("{\"user\":\"1\",\"reusable\":true,\"ephemeral\":false,\"aclTags\":[\"tag:a\",\"tag:b\"]}");
+    expect("fullscale preauthkeys create -u 2 -o json", CLI_EXIT_OK, "\"key\": \"fskey-auth-whole\"", NULL);
+    asked("\"expiration\":\"2");
+    expect("fullscale preauthkeys create", CLI_EXIT_USAGE, NULL, "say whose key: --user NAME");
+    expect("fullscale preauthkeys create --user nobody", CLI_EXIT_NOT_FOUND, NULL, "no user \"nobody\"");
+    expect("fullscale preauthkeys list", CLI_EXIT_OK, "fskey-auth-0123456789ab-***  anna  yes", NULL);
+    expect("fullscale preauthkeys list", CLI_EXIT_OK, "tag:a, tag:b\n", NULL);
+    expect("fullscale preauthkeys list --user anna", CLI_EXIT_DENIED, NULL, "the server says 403");
+    expect("fullscale preauthkeys expire 7", CLI_EXIT_OK, "Key 7 expired\n", NULL);
+    expect("fullscale preauthkeys expire fskey-auth-0123456789ab-abcdef --user anna", CLI_EXIT_OK, "Key 7 expired\n", NULL);
+    asked("{\"id\":\"7\"}");
+    expect("fullscale preauthkeys expire --id 9", CLI_EXIT_NOT_FOUND, NULL, "there is no such auth key");
+    expect("fullscale preauthkeys expire", CLI_EXIT_USAGE, NULL, "say which key");
+    expect("fullscale preauthkeys rm 7", CLI_EXIT_OK, "Key 7 deleted\n", NULL);
+}
+
+static void test_server_commands(void **state)
+{
+    (void)state;
+    expect("fullscale health", CLI_EXIT_OK, "healthy\n", NULL);
+    expect("fullscale health -o json-line", CLI_EXIT_OK, "{\"databaseConnectivity\":true}\n", NULL);
+    expect("fullscale log level", CLI_EXIT_OK, "relay   info\n", NULL);
+    expect("fullscale log level relay debug", CLI_EXIT_OK, "relay   debug\n", NULL);
+    asked("{\"module\":\"relay\",\"level\":\"debug\"}");
+    expect("fullscale log level debug", CLI_EXIT_OK, NULL, NULL);
+    asked("\r\n\r\n{\"level\":\"debug\"}");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table_is_consistent),
+        cmocka_unit_test(test_each_command_has_help),
+        cmocka_unit_test(test_parsing),
+        cmocka_unit_test(test_usage_errors_teach),
+        cmocka_unit_test(test_completions_name_everything),
+        cmocka_unit_test(test_bash_completes),
+        cmocka_unit_test(test_manual_renders),
+        cmocka_unit_test(test_config_commands),
+        cmocka_unit_test(test_no_server),
+        cmocka_unit_test_setup_teardown(test_users_commands, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_nodes_commands, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_preauthkeys_commands, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_server_commands, fake_start, fake_stop),
+    };
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    curl_global_cleanup();
+    return failed;
+}

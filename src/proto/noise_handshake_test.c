@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/metric.h"
 #include "proto/noise.h"
-#include "proto/vectors_internal.h"
+#include "proto/test_vectors.h"
 
 static struct vectors vectors;
 

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "proto/noise.h"
-#include "proto/vectors_internal.h"
+#include "proto/test_vectors.h"
 
 enum { OVERHEAD = NOISE_HEADER_BYTES + AEAD_TAG_BYTES };
 

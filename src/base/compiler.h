@@ -3,7 +3,7 @@
 #define BASE_COMPILER_H
 
 #define MUST_CHECK __attribute__((warn_unused_result))
-#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args), nonnull(fmt)))
 #define NORETURN __attribute__((noreturn))
 #define UNUSED __attribute__((unused))
 

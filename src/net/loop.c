@@ -96,8 +96,10 @@ struct loop *loop_create(unsigned index)
 void loop_run(struct loop *loop)
 {
     current = loop;
-    while (!atomic_load(&loop->stopping))
+    /* At least one turn, so that what was posted before a stop is still run. */
+    do {
         uv_run(&loop->uv, UV_RUN_DEFAULT);
+    } while (!atomic_load(&loop->stopping));
     run_tasks(loop);
     run_frees(loop);
     atomic_store(&loop->stopping, false);

@@ -5,9 +5,9 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
-void stream_init(struct stream *s, const struct stream_ops *ops, struct loop *loop, const struct stream *below)
+void stream_init(struct stream *s, const struct stream_ops *ops, struct loop *loop, struct stream *below)
 {
-    *s = (struct stream){.ops = ops, .loop = loop};
+    *s = (struct stream){.ops = ops, .loop = loop, .below = below};
     if (below != NULL) {
         s->peer = below->peer;
         s->local = below->local;
@@ -39,10 +39,21 @@ void stream_emit_closed(struct stream *s, enum rc why)
         events->closed(s->ctx, why);
 }
 
+/* A layer may be high by what waits in all layers together while none below is by itself: then those must tell as well. */
+static void mark_high(struct stream *s)
+{
+    for (; s != NULL; s = s->below)
+        s->was_high = true;
+}
+
 void stream_check_drained(struct stream *s)
 {
-    if (!s->was_high || stream_queued(s) > STREAM_HIGH_WATER / 2)
+    if (!s->was_high)
         return;
+    if (stream_queued(s) > STREAM_HIGH_WATER / 2) {
+        mark_high(s->below);
+        return;
+    }
     s->was_high = false;
     stream_emit_drained(s);
 }
@@ -59,7 +70,7 @@ void stream_write(struct stream *s, const void *p, size_t n)
         return;
     s->ops->write(s, p, n);
     if (!s->was_high && stream_queued(s) > STREAM_HIGH_WATER)
-        s->was_high = true;
+        mark_high(s);
 }
 
 size_t stream_queued(const struct stream *s)

@@ -47,6 +47,7 @@ struct stream {
     const struct stream_events *events; /* null once closed by the owner */
     void *ctx;                          /* of the events */
     struct loop *loop;
+    struct stream *below; /* the next layer, or null; its owner is this one */
     struct addr peer;  /* address of the TCP peer, or family 0 */
     struct addr local; /* the address it connected to */
     bool is_tls;       /* some layer below is TLS */
@@ -55,7 +56,7 @@ struct stream {
 };
 
 /* For layers: fills the common part; peer, local, is_tls are taken from `below` when not null. */
-void stream_init(struct stream *s, const struct stream_ops *ops, struct loop *loop, const struct stream *below);
+void stream_init(struct stream *s, const struct stream_ops *ops, struct loop *loop, struct stream *below);
 /* For layers: give an event to the owner, if there is one still. stream_emit_data returns false when the owner closed the
  * stream meanwhile: then touch nothing that the close may have freed (freeing waits for the end of the turn). */
 bool stream_emit_data(struct stream *s, const uint8_t *p, size_t n);

@@ -1,0 +1,250 @@
+#include "control/control_internal.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "codec/json_write.h"
+
+LOG_MODULE("control");
+
+/* --- routes --- */
+
+/* The relay answers on this listener too: one port less where TLS ends in front of us. */
+static void derp_handle(void *app, struct http_exchange *ex)
+{
+    relay_http_derp(&((struct control_worker *)app)->control->relay_http, ex);
+}
+
+static void probe_handle(void *app, struct http_exchange *ex)
+{
+    relay_http_probe(&((struct control_worker *)app)->control->relay_http, ex);
+}
+
+static void generate_204_handle(void *app, struct http_exchange *ex)
+{
+    relay_http_generate_204(&((struct control_worker *)app)->control->relay_http, ex);
+}
+
+static void bootstrap_dns_handle(void *app, struct http_exchange *ex)
+{
+    relay_http_bootstrap_dns(&((struct control_worker *)app)->control->relay_http, ex);
+}
+
+static const struct http_route outer_routes[] = {
+    {HTTP_GET, "/key", handle_key, 0},
+    {HTTP_POST, "/ts2021", handle_ts2021_post, 0},
+    {HTTP_GET, "/ts2021", handle_ts2021_websocket, 0},
+    {HTTP_GET, "/health", handle_health, 0},
+    {HTTP_GET, "/version", handle_version, 0},
+    {HTTP_GET, "/robots.txt", handle_robots, 0},
+    {HTTP_GET, "/derpmap/default", handle_derpmap, 0},
+    {HTTP_GET, "/derp", derp_handle, 0},
+    {HTTP_GET, "/derp/probe", probe_handle, 0},
+    {HTTP_GET, "/derp/latency-check", probe_handle, 0},
+    {HTTP_GET, "/generate_204", generate_204_handle, 0},
+    {HTTP_GET, "/bootstrap-dns", bootstrap_dns_handle, 0},
+    {HTTP_GET, "/", handle_home, 0},
+};
+
+static const struct http_route inner_routes[] = {
+    {HTTP_POST, "/machine/register", handle_register, 0},
+    {HTTP_POST, "/machine/map", handle_map, 0},
+    {HTTP_POST, "/machine/update-health", handle_update_health, 0},
+    {HTTP_POST, "/machine/feature/query", handle_feature_query, 0},
+    {HTTP_POST, "/machine/audit-log", handle_audit_log, 0},
+    {HTTP_GET, "/machine/whoami", handle_whoami, 0},
+};
+
+/* --- pending requests --- */
+
+static void pending_closed(void *ctx)
+{
+    struct pending *p = ctx;
+    p->ex = NULL;
+}
+
+struct pending *pending_create(struct control_worker *w, struct http_exchange *ex, size_t size, struct str *body)
+{
+    static const struct http_events events = {.closed = pending_closed};
+    const struct http_request *req = http_request(ex);
+    struct pending *p = mem_zalloc(1, size);
+    p->ex = ex;
+    p->worker = w;
+    p->job.home = w->loop;
+    p->machine = ((const struct noise_conn *)req->conn_ctx)->machine;
+    *body = arena_str(&p->arena, req->body);
+    http_set_events(ex, &events, p);
+    return p;
+}
+
+void pending_free(struct pending *p)
+{
+    arena_fini(&p->arena);
+    mem_free(p);
+}
+
+void report_from(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h)
+{
+    out->cap_version = version > 0 && version < INT32_MAX ? (uint32_t)version : 0;
+    out->home_derp = h->preferred_derp;
+    out->hostname = arena_str(a, h->hostname);
+    out->hostinfo = hostinfo_for_store(h);
+    out->hostinfo_peers = hostinfo_for_peers(h);
+}
+
+void report_fini(struct node_report *r)
+{
+    rcbuf_unref(&r->hostinfo);
+    rcbuf_unref(&r->hostinfo_peers);
+}
+
+/* --- workers --- */
+
+static struct control_worker *worker_create(struct control *c, unsigned index, struct loop *loop)
+{
+    struct control_worker *w = MEM_NEW(struct control_worker);
+    w->control = c;
+    w->index = index;
+    w->loop = loop;
+    w->snapshot = snapshot_ref(core_first_snapshot(c->core));
+    rng_bytes(w->limiter.seed, sizeof(w->limiter.seed));
+    sessions_init(w);
+    w->outer = http_server_create(&(struct http_server_opts){
+        .loop = loop,
+        .routes = outer_routes,
+        .routes_n = ARRAY_LEN(outer_routes),
+        .app = w,
+        .head_timeout_ms = c->options.handshake_timeout_ms,
+    });
+    w->inner = http_server_create(&(struct http_server_opts){
+        .loop = loop,
+        .routes = inner_routes,
+        .routes_n = ARRAY_LEN(inner_routes),
+        .app = w,
+        .unmatched = handle_inner_unmatched,
+        .conn_gone = noise_conn_gone,
+        .h2_idle_timeout_ms = c->options.idle_timeout_ms,
+    });
+    return w;
+}
+
+static void worker_destroy(struct control_worker *w)
+{
+    http_server_destroy(&w->outer);
+    http_server_destroy(&w->inner);
+    sessions_fini(w);
+    netmap_pieces_fini(&w->pieces);
+    netmap_ctx_fini(&w->netmap);
+    snapshot_unref(&w->snapshot);
+    mem_free(w);
+}
+
+/* --- life --- */
+
+static struct rcbuf *make_key_json(const machine_key *key)
+{
+    struct buf out = {0};
+    char text[KEY_TEXT_CAP];
+    machine_key zero = {{0}};
+    machine_key_format(&zero, text);
+    buf_printf(&out, "{\"legacyPublicKey\":\"%s\"", text);
+    machine_key_format(key, text);
+    buf_printf(&out, ",\"publicKey\":\"%s\"}", text);
+    struct rcbuf *made = rcbuf_create(buf_at(&out), buf_len(&out));
+    buf_fini(&out);
+    return made;
+}
+
+struct control *control_create(const struct control_options *options, struct core *core, struct store *store,
+                               struct relay *relay, struct loop *const *loops, unsigned loop_n)
+{
+    struct control *c = MEM_NEW(struct control);
+    const char *host = strstr(options->server_url, "://");
+    c->options = *options;
+    c->options.derp_map_json = rcbuf_ref(options->derp_map_json);
+    c->server_url = mem_strdup(options->server_url);
+    c->authority = mem_strdup(host != NULL ? host + 3 : options->server_url);
+    c->core = core;
+    c->store = store;
+    c->relay_http = (struct relay_http){.relay = relay};
+    private_key_public(&options->noise_key, c->public_key.b);
+    c->key_json = make_key_json(&c->public_key);
+    c->worker_n = loop_n;
+    c->workers = mem_zalloc(loop_n, sizeof(*c->workers));
+    for (unsigned i = 0; i < loop_n; i++)
+        c->workers[i] = worker_create(c, i, loops[i]);
+    return c;
+}
+
+void control_destroy(struct control **at)
+{
+    struct control *c = *at;
+    *at = NULL;
+    if (c == NULL)
+        return;
+    for (unsigned i = 0; i < c->worker_n; i++)
+        worker_destroy(c->workers[i]);
+    mem_free(c->workers);
+    mem_free(c->polls.places);
+    mem_free(c->server_url);
+    mem_free(c->authority);
+    rcbuf_unref(&c->key_json);
+    rcbuf_unref(&c->options.derp_map_json);
+    explicit_bzero(&c->options.noise_key, sizeof(c->options.noise_key));
+    mem_free(c);
+}
+
+struct http_server *control_http(struct control *c, unsigned i)
+{
+    return c->workers[i]->outer;
+}
+
+void control_public_key(const struct control *c, machine_key *out)
+{
+    *out = c->public_key;
+}
+
+/* --- messages to workers --- */
+
+struct change_msg {
+    struct loop_msg msg;
+    struct control_worker *worker;
+    struct change *change; /* reference; null: drain */
+};
+
+static void on_change(struct loop *loop, struct loop_msg *msg)
+{
+    struct change_msg *m = CONTAINER_OF(msg, struct change_msg, msg);
+    (void)loop;
+    if (m->change != NULL) {
+        sessions_apply(m->worker, m->change);
+    } else {
+        http_server_drain(m->worker->outer);
+        http_server_drain(m->worker->inner);
+    }
+    change_unref(&m->change);
+    mem_free(m);
+}
+
+static void tell_workers(struct control *c, struct change *change)
+{
+    for (unsigned i = 0; i < c->worker_n; i++) {
+        struct change_msg *m = MEM_NEW(struct change_msg);
+        *m = (struct change_msg){.msg.run = on_change,
+                                 .worker = c->workers[i],
+                                 .change = change != NULL ? change_ref(change) : NULL};
+        loop_post(c->workers[i]->loop, &m->msg);
+    }
+}
+
+void control_published(void *ctx, struct change *change)
+{
+    tell_workers(ctx, change);
+}
+
+void control_drain(struct control *c)
+{
+    tell_workers(c, NULL);
+}

@@ -1,0 +1,40 @@
+/* What nodes call: /key, ts2021 and, inside Noise, register, map and the small rest. One control_worker a loop.
+ * src: protocol/control.md */
+#ifndef CONTROL_CONTROL_H
+#define CONTROL_CONTROL_H
+
+#include "control/core.h"
+#include "http/http.h"
+#include "relay/relay.h"
+
+struct control;
+struct control_worker;
+
+struct control_options {
+    private_key noise_key; /* copied */
+    const char *server_url;
+    const char *version; /* of this program, for /version */
+    int64_t handshakes_per_address; /* a second, burst ten times that; 0: no limit; loopback is exempt */
+    int64_t handshake_timeout_ms;   /* 0: defaults of http.h */
+    int64_t idle_timeout_ms;
+    struct rcbuf *derp_map_json;    /* for /derpmap/default; a reference is taken */
+};
+
+/* `core`, `store`, `relay` (may be null) and `loops` are borrowed and outlive it. Before the loops run. */
+struct control *control_create(const struct control_options *options, struct core *core, struct store *store,
+                               struct relay *relay, struct loop *const *loops, unsigned loop_n);
+/* After the loops have stopped. Null is fine. */
+void control_destroy(struct control **c);
+
+/* The HTTP server for what is accepted on loop number `i`: a tcp_accept_fn's context for http_server_accept. Borrowed. */
+struct http_server *control_http(struct control *c, unsigned i);
+/* The public half of the Noise key. */
+void control_public_key(const struct control *c, machine_key *out);
+
+/* A core_hooks.published: hands the change to every worker. `ctx` is a struct control. */
+void control_published(void *ctx, struct change *change);
+/* Ends politely: no new requests, GOAWAY, connections close as they become idle. On each loop's thread in turn; any
+ * thread. */
+void control_drain(struct control *c);
+
+#endif

@@ -1,0 +1,134 @@
+/* The insides of control/; only for this folder. */
+#ifndef CONTROL_CONTROL_INTERNAL_H
+#define CONTROL_CONTROL_INTERNAL_H
+
+#include "base/map.h"
+#include "control/control.h"
+#include "netmap/netmap.h"
+#include "proto/tailcfg.h"
+#include "relay/relay_http.h"
+
+enum {
+    WHEEL_SLOTS = 64,
+    LIMITER_SLOTS = 1024,
+};
+
+/* Where the newest poll of a node is. Core's thread only. */
+struct poll_place {
+    struct control_worker *worker; /* null: none */
+    uint64_t session;
+};
+
+struct control {
+    struct control_options options;
+    char *server_url;
+    char *authority; /* host[:port] of it */
+    machine_key public_key;
+    struct rcbuf *key_json; /* the answer of /key */
+    struct core *core;
+    struct store *store;
+    struct relay_http relay_http;
+    unsigned worker_n;
+    struct control_worker **workers;
+    struct { /* core's thread only */
+        struct poll_place *places; /* by node id */
+        size_t cap;
+    } polls;
+};
+
+/* Handshakes by source address: a token bucket in each slot. Addresses that share a slot share its tokens. */
+struct limiter {
+    uint64_t seed[2];
+    struct {
+        int64_t at_ms;
+        int64_t tokens_milli;
+    } slots[LIMITER_SLOTS];
+};
+
+struct control_worker {
+    struct control *control;
+    unsigned index;
+    struct loop *loop;
+    struct http_server *outer;
+    struct http_server *inner;
+    struct snapshot *snapshot; /* reference */
+    struct netmap_ctx netmap;
+    struct netmap_pieces pieces;
+    struct list sessions;          /* all that stream */
+    struct map sessions_by_number; /* for the one that is superseded */
+    struct list wheel[WHEEL_SLOTS]; /* by the second in which a keep-alive is looked at */
+    int64_t second;                 /* the wheel stands here */
+    struct loop_timer *second_timer;
+    uint64_t next_session;
+    unsigned gone_n; /* sessions that were told that their node is gone */
+    struct limiter limiter;
+};
+
+/* A Noise connection; the conn_ctx of its requests. */
+struct noise_conn {
+    struct control_worker *worker;
+    machine_key machine;
+    uint16_t version;
+    struct http_conn *http;
+    struct stream *stream; /* until HTTP/2 takes it */
+};
+
+/* A request that waits for the core. Embedded first; freed by its `done`. */
+struct pending {
+    struct core_job job;
+    struct http_exchange *ex; /* null once the client went away */
+    struct control_worker *worker;
+    struct arena arena;       /* body and what was parsed of it */
+    machine_key machine;
+};
+/* Copies the body into the arena, ties the exchange. */
+struct pending *pending_create(struct control_worker *w, struct http_exchange *ex, size_t size, struct str *body);
+void pending_free(struct pending *p);
+
+/* Fills a report with references that pending_free does not hold: drop them with report_fini. */
+void report_from(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h);
+void report_fini(struct node_report *r);
+
+/* --- ts2021.c --- */
+void handle_ts2021_post(void *app, struct http_exchange *ex);
+void handle_ts2021_websocket(void *app, struct http_exchange *ex);
+void handle_key(void *app, struct http_exchange *ex);
+void noise_conn_gone(void *app, void *conn_ctx);
+bool limiter_take(struct limiter *l, const struct addr *from, int64_t per_second, int64_t now_ms);
+
+/* --- register.c, map.c, small.c --- */
+void handle_register(void *app, struct http_exchange *ex);
+void handle_map(void *app, struct http_exchange *ex);
+void handle_update_health(void *app, struct http_exchange *ex);
+void handle_feature_query(void *app, struct http_exchange *ex);
+void handle_whoami(void *app, struct http_exchange *ex);
+void handle_audit_log(void *app, struct http_exchange *ex);
+void handle_inner_unmatched(void *app, struct http_exchange *ex, int status);
+void handle_health(void *app, struct http_exchange *ex);
+void handle_version(void *app, struct http_exchange *ex);
+void handle_home(void *app, struct http_exchange *ex);
+void handle_robots(void *app, struct http_exchange *ex);
+void handle_derpmap(void *app, struct http_exchange *ex);
+
+/* A poll of this node has ended. */
+void poll_end_post(struct control_worker *w, node_id id);
+
+/* --- session.c --- */
+struct session;
+/* Begins a streaming poll whose node the core has accepted as `id` with `key`; takes the exchange over. The first map goes
+ * out as soon as the worker's snapshot shows the node. */
+struct session *session_create(struct control_worker *w, struct http_exchange *ex, uint64_t number, node_id id,
+                               const node_key *key, enum netmap_coding coding, bool omit_peers);
+/* A stream that only says that its node is gone. */
+void session_create_gone(struct control_worker *w, struct http_exchange *ex, const node_key *key,
+                         enum netmap_coding coding);
+void sessions_init(struct control_worker *w);
+void sessions_fini(struct control_worker *w);
+void sessions_apply(struct control_worker *w, struct change *c);
+/* Ends the session with this number, if it is still there: a newer poll has taken its place. */
+void sessions_supersede(struct control_worker *w, uint64_t number);
+/* Answers a one-shot poll out of the current snapshot. */
+void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, enum netmap_coding coding,
+                         bool with_peers);
+
+#endif

@@ -1,0 +1,319 @@
+#include "control/core.h"
+
+#include <pthread.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+
+LOG_MODULE("core");
+METRIC_COUNTER(jobs_run, "fullscale_core_jobs_total", "", "Events that the core applied.");
+METRIC_COUNTER(published_total, "fullscale_core_publications_total", "", "Snapshots published.");
+METRIC_COUNTER(published_nodes, "fullscale_core_published_nodes_total", "", "Nodes in published changes.");
+METRIC_GAUGE(nodes_now, "fullscale_nodes", "", "Nodes in the tailnet.");
+METRIC_GAUGE(version_now, "fullscale_snapshot_version", "", "Version of the current snapshot.");
+
+enum {
+    SPACING_FACTOR = 6,
+    SPACING_MAX_MS = 60,   /* whatever it costs: people wait */
+    TICK_GRAIN_MS = 200,   /* deadlines of nodes are looked at so often at most */
+    LAZY_FLUSH_MS = 30000, /* presence reaches the disk so often */
+    LAZY_FLUSH_ROWS = 2000,
+    REVOKED_BATCH = 64,
+};
+
+struct core {
+    struct loop *loop;
+    pthread_t thread;
+    struct state *state;
+    struct store *store;
+    struct core_hooks hooks;
+    uint64_t committed_seq;
+    bool is_stopping; /* publishes nothing any more */
+    bool is_over;     /* the store is closed */
+    struct core_job *waiting_first, *waiting_last; /* for the disk, ascending by seq */
+    struct loop_task end_of_turn;
+    struct loop_timer *publish_timer;
+    struct loop_timer *tick_timer;
+    struct loop_timer *lazy_timer;
+    int64_t next_publish_us; /* monotonic */
+    int64_t tick_due_ms;     /* what the timer is set for; INT64_MAX: not set */
+    _Atomic int64_t fanout_us;
+    struct snapshot *first;
+};
+
+static void job_home(struct loop *loop, struct loop_msg *msg)
+{
+    struct core_job *job = CONTAINER_OF(msg, struct core_job, msg);
+    (void)loop;
+    job->done(job);
+}
+
+static void answer(struct core_job *job)
+{
+    if (job->done == NULL) {
+        mem_free(job);
+        return;
+    }
+    job->msg.run = job_home;
+    loop_post(job->home, &job->msg);
+}
+
+/* --- publishing --- */
+
+static void publish(struct core *core)
+{
+    int64_t now_us = clock_mono_us();
+    if (core->is_stopping || !state_is_dirty(core->state))
+        return;
+    if (now_us < core->next_publish_us) {
+        loop_timer_start(core->publish_timer, (core->next_publish_us - now_us) / 1000 + 1, 0);
+        return;
+    }
+    struct change *c = state_publish(core->state, clock_wall_ms());
+    if (c == NULL)
+        return;
+    metric_inc(&published_total);
+    metric_add(&published_nodes, (int64_t)c->item_n);
+    metric_set(&nodes_now, (int64_t)c->after->node_n);
+    metric_set(&version_now, (int64_t)c->after->version);
+    core->hooks.published(core->hooks.ctx, c);
+    change_unref(&c);
+    int64_t rest_us = atomic_load_explicit(&core->fanout_us, memory_order_relaxed) * SPACING_FACTOR;
+    core->next_publish_us = now_us + (rest_us < SPACING_MAX_MS * 1000 ? rest_us : SPACING_MAX_MS * 1000);
+}
+
+void core_fanout_took(struct core *core, int64_t cpu_us)
+{
+    atomic_store_explicit(&core->fanout_us, cpu_us, memory_order_relaxed);
+}
+
+static void tell_revoked(struct core *core)
+{
+    node_key keys[REVOKED_BATCH];
+    size_t n;
+    while ((n = state_take_revoked(core->state, keys, REVOKED_BATCH)) > 0) {
+        for (size_t i = 0; i < n; i++)
+            core->hooks.key_revoked(core->hooks.ctx, &keys[i]);
+    }
+}
+
+static void set_tick(struct core *core)
+{
+    int64_t due_ms = state_next_tick_ms(core->state);
+    if (due_ms == core->tick_due_ms)
+        return;
+    core->tick_due_ms = due_ms;
+    if (due_ms == INT64_MAX) {
+        loop_timer_stop(core->tick_timer);
+        return;
+    }
+    int64_t wait_ms = due_ms - clock_wall_ms();
+    wait_ms = wait_ms < TICK_GRAIN_MS ? TICK_GRAIN_MS : wait_ms > 3600000 ? 3600000 : wait_ms;
+    loop_timer_start(core->tick_timer, wait_ms, 0);
+}
+
+/* Once per turn, however many events it had: the rows of all of them are one batch, their effects one change. */
+static void end_turn(struct loop_task *task)
+{
+    struct core *core = CONTAINER_OF(task, struct core, end_of_turn);
+    struct row_batch *batch = state_take_batch(core->state);
+    if (batch != NULL && core->is_over)
+        row_batch_destroy(&batch);
+    else if (batch != NULL)
+        store_commit(core->store, batch);
+    tell_revoked(core);
+    publish(core);
+    set_tick(core);
+}
+
+static void touch(struct core *core)
+{
+    loop_defer(core->loop, &core->end_of_turn);
+}
+
+static void on_publish_timer(void *ctx)
+{
+    touch(ctx);
+}
+
+static void on_tick(void *ctx)
+{
+    struct core *core = ctx;
+    core->tick_due_ms = INT64_MAX;
+    state_tick(core->state, clock_wall_ms());
+    touch(core);
+}
+
+static void on_lazy(void *ctx)
+{
+    struct core *core = ctx;
+    if (state_flush_lazy(core->state, LAZY_FLUSH_ROWS) > 0)
+        touch(core);
+}
+
+/* --- jobs --- */
+
+static void run_job(struct loop *loop, struct loop_msg *msg)
+{
+    struct core_job *job = CONTAINER_OF(msg, struct core_job, msg);
+    struct core *core = job->core;
+    (void)loop;
+    job->run(job, core->state, clock_wall_ms());
+    metric_inc(&jobs_run);
+    touch(core);
+    job->seq = state_durable_seq(core->state);
+    if (job->is_presence || job->seq <= core->committed_seq) {
+        answer(job);
+        return;
+    }
+    job->next = NULL;
+    if (core->waiting_last != NULL)
+        core->waiting_last->next = job;
+    else
+        core->waiting_first = job;
+    core->waiting_last = job;
+}
+
+void core_post(struct core *core, struct core_job *job)
+{
+    job->core = core;
+    job->msg.run = run_job;
+    loop_post(core->loop, &job->msg);
+}
+
+/* --- what the store says --- */
+
+struct commit_msg {
+    struct loop_msg msg;
+    struct core *core;
+    uint64_t seq;
+    enum rc rc;
+};
+
+static void on_committed(struct loop *loop, struct loop_msg *msg)
+{
+    struct commit_msg *m = CONTAINER_OF(msg, struct commit_msg, msg);
+    struct core *core = m->core;
+    (void)loop;
+    if (m->rc != RC_OK) {
+        log_error("the database refused a commit; nothing more can be acknowledged", LOG_RC(m->rc));
+        core->hooks.failed(core->hooks.ctx, m->rc);
+        mem_free(m);
+        return;
+    }
+    core->committed_seq = m->seq;
+    state_committed(core->state, m->seq);
+    publish(core);
+    while (core->waiting_first != NULL && core->waiting_first->seq <= m->seq) {
+        struct core_job *job = core->waiting_first;
+        core->waiting_first = job->next;
+        if (core->waiting_first == NULL)
+            core->waiting_last = NULL;
+        answer(job);
+    }
+    mem_free(m);
+}
+
+static void store_done(void *ctx, uint64_t seq, enum rc rc)
+{
+    struct core *core = ctx;
+    struct commit_msg *m = MEM_NEW(struct commit_msg);
+    *m = (struct commit_msg){.msg.run = on_committed, .core = core, .seq = seq, .rc = rc};
+    loop_post(core->loop, &m->msg);
+}
+
+/* --- life --- */
+
+static void *core_main(void *arg)
+{
+    struct core *core = arg;
+    pthread_setname_np(pthread_self(), "core");
+    set_tick(core);
+    loop_run(core->loop);
+    return NULL;
+}
+
+struct core *core_create(struct state *st, struct store *store, const struct core_hooks *hooks)
+{
+    struct core *core = MEM_NEW(struct core);
+    core->loop = loop_create(UINT32_MAX);
+    core->state = st;
+    core->store = store;
+    core->hooks = *hooks;
+    core->tick_due_ms = INT64_MAX;
+    core->end_of_turn.run = end_turn;
+    core->publish_timer = loop_timer_create(core->loop, on_publish_timer, core);
+    core->tick_timer = loop_timer_create(core->loop, on_tick, core);
+    core->lazy_timer = loop_timer_create(core->loop, on_lazy, core);
+    loop_timer_start(core->lazy_timer, LAZY_FLUSH_MS, LAZY_FLUSH_MS);
+    core->first = snapshot_ref(state_snapshot(st));
+    metric_set(&nodes_now, (int64_t)core->first->node_n);
+    touch(core);
+    return core;
+}
+
+void core_start(struct core *core)
+{
+    store_start(core->store, store_done, core);
+    pthread_create(&core->thread, NULL, core_main, core);
+}
+
+struct snapshot *core_first_snapshot(const struct core *core)
+{
+    return core->first;
+}
+
+struct stop_msg {
+    struct loop_msg msg;
+    struct core *core;
+};
+
+static void on_stop(struct loop *loop, struct loop_msg *msg)
+{
+    struct stop_msg *m = CONTAINER_OF(msg, struct stop_msg, msg);
+    m->core->is_stopping = true;
+    state_flush_lazy(m->core->state, SIZE_MAX);
+    touch(m->core);
+    loop_stop(loop);
+    mem_free(m);
+}
+
+void core_stop(struct core *core)
+{
+    struct stop_msg *m = MEM_NEW(struct stop_msg);
+    *m = (struct stop_msg){.msg.run = on_stop, .core = core};
+    loop_post(core->loop, &m->msg);
+    pthread_join(core->thread, NULL);
+}
+
+/* What the store said last, and jobs whose answer nobody will take any more. */
+static void drop_rest(struct core *core)
+{
+    core->is_stopping = true;
+    core->is_over = true;
+    loop_stop(core->loop);
+    loop_run(core->loop);
+    while (core->waiting_first != NULL) {
+        struct core_job *job = core->waiting_first;
+        core->waiting_first = job->next;
+        mem_free(job);
+    }
+}
+
+void core_destroy(struct core **at)
+{
+    struct core *core = *at;
+    *at = NULL;
+    if (core == NULL)
+        return;
+    drop_rest(core);
+    loop_timer_destroy(&core->publish_timer);
+    loop_timer_destroy(&core->tick_timer);
+    loop_timer_destroy(&core->lazy_timer);
+    loop_destroy(&core->loop);
+    snapshot_unref(&core->first);
+    state_destroy(&core->state);
+    mem_free(core);
+}

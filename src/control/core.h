@@ -1,0 +1,58 @@
+/* The core: one thread that owns the state. Everyone else posts jobs to it and gets snapshots from it.
+ *
+ * A job runs on the core's thread with the state, and is answered on the loop that posted it: at once, or, when it must
+ * outlive a crash, after the store has committed everything that stood before it. Each published change is handed to every
+ * worker in order, before the answers that were waiting for the same commit.
+ *
+ * Publications are spaced by load, not by a fixed delay: after a quiet time a change leaves at once; while changes keep
+ * coming, the next one waits until the workers have rested SPACING_FACTOR times as long as the last fan-out took, so that
+ * telling everybody never takes more than its share of the machine and what piles up is told together. */
+#ifndef CONTROL_CORE_H
+#define CONTROL_CORE_H
+
+#include "net/loop.h"
+#include "state/state.h"
+#include "store/store.h"
+
+struct core;
+
+struct core_job {
+    struct loop_msg msg; /* private */
+    struct core *core;   /* private */
+    struct core_job *next; /* private */
+    uint64_t seq;          /* private */
+    struct loop *home;     /* where `done` is called */
+    bool is_presence;      /* answered without waiting for the disk */
+    /* On the core's thread. */
+    void (*run)(struct core_job *job, struct state *st, int64_t now_ms);
+    /* On `home`; owns the job. Null: the job is mem_free'd after `run`, on the core's thread. */
+    void (*done)(struct core_job *job);
+};
+
+struct core_hooks {
+    void *ctx;
+    /* A change, on the core's thread; called for each in order. The callee takes a reference if it keeps it. */
+    void (*published)(void *ctx, struct change *c);
+    /* This node key may not use the relay any more. Core's thread. */
+    void (*key_revoked)(void *ctx, const node_key *key);
+    /* The store failed: nothing more can be acknowledged, the program must end. Core's thread. */
+    void (*failed)(void *ctx, enum rc why);
+};
+
+/* Takes over `st`, which is loaded, and borrows `store`, which is not started yet. */
+struct core *core_create(struct state *st, struct store *store, const struct core_hooks *hooks);
+/* Starts the store's thread and its own: the hooks are called from now on. */
+void core_start(struct core *core);
+/* Any thread. */
+void core_post(struct core *core, struct core_job *job);
+/* The snapshot at the start: before any worker runs. Borrowed. */
+struct snapshot *core_first_snapshot(const struct core *core);
+/* What telling everyone of the last change cost one worker, for the spacing. Any thread. */
+void core_fanout_took(struct core *core, int64_t cpu_us);
+/* Runs what was posted, hands presence to the store, ends the thread. The caller then closes the store, which commits what
+ * it has. The worker loops have stopped before. */
+void core_stop(struct core *core);
+/* After core_stop and store_close, or without core_start. Null is fine; nulls the pointer. */
+void core_destroy(struct core **core);
+
+#endif

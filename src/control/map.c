@@ -1,0 +1,200 @@
+/* POST /machine/map: polls, updates, and everything between. src: protocol/control.md 6.1, 6.2 */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "control/control_internal.h"
+
+LOG_MODULE("map");
+METRIC_COUNTER(polls, "fullscale_map_requests_total", "kind=\"poll\"", "Map requests, by kind.");
+METRIC_COUNTER(updates, "fullscale_map_requests_total", "kind=\"update\"", "");
+METRIC_COUNTER(fetches, "fullscale_map_requests_total", "kind=\"fetch\"", "");
+METRIC_COUNTER(refused, "fullscale_map_refused_total", "reason=\"other_machine\"", "Map requests refused, by reason.");
+METRIC_COUNTER(unknown, "fullscale_map_refused_total", "reason=\"unknown_node\"", "");
+METRIC_COUNTER(malformed, "fullscale_map_refused_total", "reason=\"malformed\"", "");
+METRIC_COUNTER(too_old, "fullscale_map_refused_total", "reason=\"old_client\"", "");
+
+struct map_job {
+    struct pending p;
+    struct map_request req;
+    struct node_report report;
+    enum netmap_coding coding;
+    uint64_t session; /* number of the poll on its worker */
+    node_id node;
+    enum rc rc;
+};
+
+/* --- which poll is a node's newest: core's thread --- */
+
+struct supersede_msg {
+    struct loop_msg msg;
+    struct control_worker *worker;
+    uint64_t session;
+};
+
+static void on_supersede(struct loop *loop, struct loop_msg *msg)
+{
+    struct supersede_msg *m = CONTAINER_OF(msg, struct supersede_msg, msg);
+    (void)loop;
+    sessions_supersede(m->worker, m->session);
+    mem_free(m);
+}
+
+static void take_place(struct control *c, node_id id, struct control_worker *w, uint64_t session)
+{
+    if (id >= c->polls.cap) {
+        size_t cap = c->polls.cap > 0 ? c->polls.cap : 256;
+        while (cap <= id)
+            cap *= 2;
+        c->polls.places = mem_realloc_array(c->polls.places, cap, sizeof(*c->polls.places));
+        memset(c->polls.places + c->polls.cap, 0, (cap - c->polls.cap) * sizeof(*c->polls.places));
+        c->polls.cap = cap;
+    }
+    struct poll_place *place = &c->polls.places[id];
+    if (place->worker != NULL) {
+        struct supersede_msg *m = MEM_NEW(struct supersede_msg);
+        *m = (struct supersede_msg){.msg.run = on_supersede, .worker = place->worker, .session = place->session};
+        loop_post(place->worker->loop, &m->msg);
+    }
+    *place = (struct poll_place){w, session};
+}
+
+/* --- the core's part --- */
+
+static void run(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct map_job *j = (struct map_job *)job;
+    const struct node *n = NULL;
+    const machine_key *machine = &j->p.machine;
+    if (j->req.is_read_only)
+        j->rc = state_authorise(st, &j->req.key, machine, &n);
+    else if (j->req.is_stream)
+        j->rc = state_poll_begin(st, &j->req.key, machine, &j->report, now_ms, &n);
+    else
+        j->rc = state_node_report(st, &j->req.key, machine, &j->report, now_ms, &n);
+    report_fini(&j->report);
+    if (j->rc != RC_OK)
+        return;
+    j->node = n->id;
+    if (j->req.is_stream && !j->req.is_read_only)
+        take_place(j->p.worker->control, n->id, j->p.worker, j->session);
+}
+
+struct poll_end_job {
+    struct core_job job;
+    node_id node;
+};
+
+static void run_poll_end(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    state_poll_end(st, ((struct poll_end_job *)job)->node, now_ms);
+}
+
+void poll_end_post(struct control_worker *w, node_id id)
+{
+    struct poll_end_job *e = MEM_NEW(struct poll_end_job);
+    *e = (struct poll_end_job){.job = {.home = w->loop, .is_presence = true, .run = run_poll_end}, .node = id};
+    core_post(w->control->core, &e->job);
+}
+
+/* --- answers --- */
+
+static void answer_refusal(struct map_job *j)
+{
+    char key[KEY_SHORT_CAP];
+    node_key_short(&j->req.key, key);
+    if (j->rc == RC_NOT_FOUND) {
+        metric_inc(&unknown);
+        log_limited(LOG_INFO, "map request of a node that is not here (deleted?)", LOG_S("key", key));
+        if (j->req.is_stream)
+            session_create_gone(j->p.worker, j->p.ex, &j->req.key, j->coding);
+        else
+            http_respond_text(j->p.ex, 404, "this node is not registered here");
+        return;
+    }
+    metric_inc(&refused);
+    log_limited(LOG_WARN, "map request for a node of another machine", LOG_S("key", key));
+    http_respond_text(j->p.ex, 403, "this node key belongs to another machine");
+}
+
+static void answer(struct map_job *j)
+{
+    if (j->rc != RC_OK)
+        answer_refusal(j);
+    else if (j->req.is_stream && !j->req.is_read_only)
+        session_create(j->p.worker, j->p.ex, j->session, j->node, &j->req.key, j->coding, j->req.omit_peers);
+    else if (j->req.omit_peers && !j->req.is_read_only)
+        http_respond(j->p.ex, 200, NULL, STR_EMPTY); /* an update: the client discards what it gets */
+    else
+        session_answer_once(j->p.worker, j->p.ex, j->node, j->coding, !j->req.omit_peers);
+}
+
+static void done(struct core_job *job)
+{
+    struct map_job *j = (struct map_job *)job;
+    if (j->p.ex != NULL)
+        answer(j);
+    else if (j->rc == RC_OK && j->req.is_stream && !j->req.is_read_only)
+        poll_end_post(j->p.worker, j->node);
+    pending_free(&j->p);
+}
+
+/* --- the request --- */
+
+static void fill(struct map_job *j, const struct map_request *req)
+{
+    j->req = *req;
+    j->coding = req->wants_zstd ? NETMAP_ZSTD : NETMAP_PLAIN;
+    if (req->is_read_only)
+        return;
+    report_from(&j->report, &j->p.arena, req->version, &req->hostinfo);
+    j->report.disco = key_is_zero(req->disco.b) ? NULL : &j->req.disco;
+    /* Absent in an update means that none is known now; in a poll it means nothing. */
+    static const struct addr none;
+    j->report.endpoints = req->has_endpoints ? req->endpoints : req->is_stream ? NULL : &none;
+    j->report.endpoints_n = req->endpoints_n;
+}
+
+static bool refuse_early(struct control_worker *w, struct map_job *j, enum rc rc, const struct err *err)
+{
+    const struct noise_conn *conn = http_request(j->p.ex)->conn_ctx;
+    (void)w;
+    if (conn->version < CAP_VERSION_FLOOR) {
+        metric_inc(&too_old);
+        http_respond_text(j->p.ex, 400, "this client is too old: this server needs Tailscale " CLIENT_FLOOR_TEXT
+                                        " or newer");
+        return true;
+    }
+    if (rc != RC_OK) {
+        char text[640];
+        err_format(err, text, sizeof(text));
+        metric_inc(&malformed);
+        log_limited(LOG_WARN, "map request that is no map request", LOG_S("why", text));
+        http_respond_text(j->p.ex, rc == RC_TOO_LARGE ? 413 : 400, text);
+        return true;
+    }
+    return false;
+}
+
+void handle_map(void *app, struct http_exchange *ex)
+{
+    struct control_worker *w = app;
+    struct map_request req;
+    struct str body;
+    struct err err = {0};
+    struct map_job *j = (struct map_job *)pending_create(w, ex, sizeof(*j), &body);
+    enum rc rc = map_request_parse(&j->p.arena, body, &req, &err);
+    if (refuse_early(w, j, rc, &err)) {
+        pending_free(&j->p);
+        return;
+    }
+    metric_inc(req.is_stream ? &polls : req.is_read_only ? &fetches : &updates);
+    fill(j, &req);
+    j->session = req.is_stream ? w->next_session++ : 0;
+    j->p.job.is_presence = true;
+    j->p.job.run = run;
+    j->p.job.done = done;
+    core_post(w->control->core, &j->p.job);
+}

@@ -1,0 +1,157 @@
+/* POST /machine/register. Whatever a person should read is status 200 with Error. src: protocol/control.md 5 */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "codec/json_write.h"
+#include "control/control_internal.h"
+#include "crypto/crypto.h"
+
+LOG_MODULE("register");
+METRIC_COUNTER(joined, "fullscale_registrations_total", "result=\"joined\"", "Registrations answered, by result.");
+METRIC_COUNTER(returned, "fullscale_registrations_total", "result=\"known\"", "");
+METRIC_COUNTER(expired, "fullscale_registrations_total", "result=\"key_expired\"", "");
+METRIC_COUNTER(refused, "fullscale_registrations_total", "result=\"refused\"", "");
+
+struct register_job {
+    struct pending p;
+    struct registration reg;
+    enum register_outcome outcome;
+    bool is_new;
+    node_id node;
+    char name[NAME_CAP];
+    const struct user *user; /* reference, or null for tagged nodes */
+    char error[512];
+};
+
+static void write_profile(struct json_writer *w, const struct user *u, bool login)
+{
+    const char *name = u == NULL ? "tagged-devices" : u->email[0] != '\0' ? u->email : u->name;
+    const char *display = u == NULL ? "Tagged Devices" : u->display_name[0] != '\0' ? u->display_name : u->name;
+    json_w_object(w);
+    json_w_kv_u64(w, "ID", u == NULL ? TAGGED_DEVICES_USER : u->id);
+    if (login) {
+        json_w_kv_cstr(w, "Provider", "fullscale");
+        json_w_kv_cstr(w, "LoginName", name);
+    }
+    json_w_kv_cstr(w, "DisplayName", display);
+    if (u != NULL && u->picture_url[0] != '\0')
+        json_w_kv_cstr(w, "ProfilePicURL", u->picture_url);
+    json_w_end_object(w);
+}
+
+static void respond(struct http_exchange *ex, const struct register_job *j)
+{
+    struct buf out = {0};
+    struct json_writer w;
+    json_w_init(&w, &out);
+    json_w_object(&w);
+    json_w_key(&w, "User");
+    write_profile(&w, j->user, false);
+    json_w_key(&w, "Login");
+    write_profile(&w, j->user, true);
+    json_w_kv_bool(&w, "NodeKeyExpired", j->outcome == REGISTER_KEY_EXPIRED);
+    json_w_kv_bool(&w, "MachineAuthorized", j->outcome == REGISTER_OK);
+    json_w_kv_cstr(&w, "AuthURL", "");
+    json_w_key(&w, "NodeKeySignature");
+    json_w_null(&w);
+    json_w_kv_cstr(&w, "Error", j->error);
+    json_w_end_object(&w);
+    http_respond(ex, 200, "application/json", buf_str(&out));
+    buf_fini(&out);
+}
+
+static void run(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct register_job *j = (struct register_job *)job;
+    struct register_result result;
+    state_register(st, &j->reg, now_ms, &result);
+    report_fini(&j->reg.report);
+    j->outcome = result.outcome;
+    j->is_new = result.is_new;
+    if (result.outcome == REGISTER_OK) {
+        j->node = result.node->id;
+        snprintf(j->name, sizeof(j->name), "%s", result.node->name);
+        j->user = result.user != NULL ? user_ref(result.user) : NULL;
+    } else if (result.outcome == REGISTER_REFUSED) {
+        snprintf(j->error, sizeof(j->error), "%s", result.err.text);
+    }
+}
+
+static void tell(const struct register_job *j)
+{
+    if (j->outcome == REGISTER_REFUSED) {
+        metric_inc(&refused);
+        log_limited(LOG_WARN, "registration refused", LOG_S("why", j->error));
+    } else if (j->outcome == REGISTER_KEY_EXPIRED) {
+        metric_inc(&expired);
+    } else if (j->is_new) {
+        metric_inc(&joined);
+        log_info("node joined", LOG_U("node", j->node), LOG_S("name", j->name));
+    } else {
+        metric_inc(&returned);
+        log_debug("node registered again", LOG_U("node", j->node), LOG_S("name", j->name));
+    }
+}
+
+static void done(struct core_job *job)
+{
+    struct register_job *j = (struct register_job *)job;
+    tell(j);
+    if (j->p.ex != NULL)
+        respond(j->p.ex, j);
+    user_unref(&j->user);
+    secret_wipe((void *)j->reg.auth_key.p, j->reg.auth_key.len);
+    pending_free(&j->p);
+}
+
+static void refuse_now(struct register_job *j, const char *text)
+{
+    j->outcome = REGISTER_REFUSED;
+    snprintf(j->error, sizeof(j->error), "%s", text);
+    done(&j->p.job);
+}
+
+static void fill(struct register_job *j, const struct register_request *req)
+{
+    j->reg.machine = j->p.machine;
+    j->reg.key = req->key;
+    j->reg.old_key = req->old_key;
+    j->reg.nl = req->nl;
+    /* A copy: parsed strings may point into the body, which is wiped with this one. */
+    j->reg.auth_key = arena_str(&j->p.arena, req->auth_key);
+    j->reg.expiry_ms = req->expiry_ms;
+    j->reg.is_ephemeral = req->is_ephemeral;
+    j->reg.is_followup = req->followup.len > 0;
+    rng_bytes(j->reg.random, sizeof(j->reg.random));
+    report_from(&j->reg.report, &j->p.arena, req->version, &req->hostinfo);
+}
+
+void handle_register(void *app, struct http_exchange *ex)
+{
+    struct control_worker *w = app;
+    const struct noise_conn *conn = http_request(ex)->conn_ctx;
+    struct register_request req;
+    struct str body;
+    struct err err = {0};
+    struct register_job *j = (struct register_job *)pending_create(w, ex, sizeof(*j), &body);
+    if (conn->version < CAP_VERSION_FLOOR) {
+        refuse_now(j, "this Tailscale client is too old for this server, which needs " CLIENT_FLOOR_TEXT
+                      " or newer: please update it");
+        return;
+    }
+    if (register_request_parse(&j->p.arena, body, &req, &err) != RC_OK) {
+        char text[640];
+        err_format(&err, text, sizeof(text));
+        log_limited(LOG_WARN, "register request that is no register request", LOG_S("why", text));
+        refuse_now(j, "this server did not understand the client's registration request");
+        return;
+    }
+    fill(j, &req);
+    secret_wipe((void *)body.p, body.len);
+    j->p.job.run = run;
+    j->p.job.done = done;
+    core_post(w->control->core, &j->p.job);
+}

@@ -1,0 +1,345 @@
+/* Polls that stream: each worker's sessions, what they are told, and when.
+ *
+ * A session follows the worker's snapshot: it starts with a full map of one version and then gets every change in order.
+ * When its client reads slower than changes come, nothing more is queued; once the queue has drained it gets one full map of
+ * the newest version instead of the steps between. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "control/control_internal.h"
+
+LOG_MODULE("session");
+METRIC_GAUGE(sessions_open, "fullscale_map_sessions", "", "Polls that are open now.");
+METRIC_COUNTER(full_maps, "fullscale_map_messages_total", "kind=\"full\"", "Map messages sent, by kind.");
+METRIC_COUNTER(deltas, "fullscale_map_messages_total", "kind=\"delta\"", "");
+METRIC_COUNTER(keep_alives, "fullscale_map_messages_total", "kind=\"keep_alive\"", "");
+METRIC_COUNTER(gone_told, "fullscale_map_messages_total", "kind=\"gone\"", "");
+METRIC_COUNTER(delta_bytes, "fullscale_map_delta_bytes_total", "", "Bytes of delta messages handed to all sessions.");
+METRIC_COUNTER(full_bytes, "fullscale_map_full_bytes_total", "", "Bytes of full maps handed to all sessions.");
+METRIC_COUNTER(fallen_behind, "fullscale_map_sessions_behind_total", "",
+               "Times a slow reader was switched from changes to a new full map.");
+METRIC_COUNTER(fanout_us, "fullscale_map_fanout_cpu_microseconds_total", "",
+               "CPU time of workers for telling changes to all their sessions.");
+
+enum {
+    KEEP_ALIVE_S = 50, /* and up to JITTER_S more; clients give up after 120 s. src: control.md 6.6, 8.1 */
+    JITTER_S = 10,
+    SLACK_BYTES = 256 * 1024, /* deltas that may wait behind a full map */
+    GONE_MAX = 1000,          /* streams a worker holds open for nodes that are gone */
+    GONE_S = 600,             /* and for how long: then the client may ask again */
+};
+
+enum session_state {
+    SESSION_WAITING, /* for a snapshot that shows its node */
+    SESSION_ACTIVE,
+    SESSION_BEHIND, /* waits for its queue to drain, then for a full map */
+    SESSION_GONE,   /* its node is deleted: keep-alives only */
+};
+
+struct session {
+    struct control_worker *worker;
+    struct http_exchange *ex;
+    struct list entry; /* in worker->sessions */
+    struct list slot;  /* in the wheel */
+    enum session_state state;
+    uint64_t number; /* 0: not in the map */
+    node_id node;
+    node_key key;
+    enum netmap_coding coding;
+    bool omit_peers;
+    bool holds_poll; /* the core counts it */
+    int64_t sent_s;  /* last message, loop seconds */
+    int64_t until_s; /* when a gone one ends */
+    uint8_t jitter_s;
+    size_t limit_bytes; /* of the queue */
+};
+
+static int64_t now_s(const struct control_worker *w)
+{
+    return loop_now_ms(w->loop) / 1000;
+}
+
+/* --- life --- */
+
+static void session_free(struct session *s)
+{
+    struct control_worker *w = s->worker;
+    list_remove(&s->entry);
+    list_remove(&s->slot);
+    if (s->number != 0)
+        map_remove(&w->sessions_by_number, &s->number, sizeof(s->number));
+    if (s->state == SESSION_GONE)
+        w->gone_n--;
+    if (s->holds_poll)
+        poll_end_post(w, s->node);
+    metric_add(&sessions_open, -1);
+    mem_free(s);
+}
+
+static void session_end(struct session *s)
+{
+    http_stream_end(s->ex);
+    session_free(s);
+}
+
+static void on_closed(void *ctx)
+{
+    session_free(ctx);
+}
+
+static void send_full(struct session *s);
+
+static void on_drained(void *ctx)
+{
+    struct session *s = ctx;
+    if (s->state == SESSION_BEHIND)
+        send_full(s);
+}
+
+static void wheel_add(struct session *s, int64_t due_s)
+{
+    list_remove(&s->slot);
+    list_push_back(&s->worker->wheel[due_s % WHEEL_SLOTS], &s->slot);
+}
+
+static struct session *session_new(struct control_worker *w, struct http_exchange *ex, const node_key *key,
+                                   enum netmap_coding coding)
+{
+    static const struct http_events events = {.closed = on_closed, .drained = on_drained};
+    struct session *s = MEM_NEW(struct session);
+    s->worker = w;
+    s->ex = ex;
+    s->key = *key;
+    s->coding = coding;
+    s->jitter_s = (uint8_t)(key->b[31] % JITTER_S);
+    s->sent_s = now_s(w);
+    list_init(&s->slot);
+    list_push_back(&w->sessions, &s->entry);
+    wheel_add(s, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
+    http_set_events(ex, &events, s);
+    http_stream_start(ex, 200, NULL);
+    metric_add(&sessions_open, 1);
+    return s;
+}
+
+/* --- sending --- */
+
+/* Moves the references of worker->pieces to the stream. */
+static void push_pieces(struct session *s)
+{
+    struct netmap_pieces *p = &s->worker->pieces;
+    for (size_t i = 0; i < p->n; i++)
+        http_stream_push(s->ex, p->items[i]);
+    p->n = 0;
+    p->bytes = 0;
+    s->sent_s = now_s(s->worker);
+}
+
+static void become_gone(struct session *s)
+{
+    struct control_worker *w = s->worker;
+    s->state = SESSION_GONE;
+    w->gone_n++;
+    s->until_s = now_s(w) + GONE_S;
+    metric_inc(&gone_told);
+}
+
+static void send_full(struct session *s)
+{
+    struct control_worker *w = s->worker;
+    /* No peers left to replace what it knows, and an empty list says nothing: let it start afresh. */
+    bool cannot_resync = s->state == SESSION_BEHIND && w->snapshot->node_n <= 1;
+    if (netmap_full(&w->netmap, w->snapshot, s->node, s->coding, !s->omit_peers, &w->pieces) != RC_OK) {
+        http_stream_push(s->ex, netmap_expired_self(&w->netmap, &s->key, clock_wall_ms(), s->coding));
+        become_gone(s);
+        return;
+    }
+    if (cannot_resync) {
+        netmap_pieces_clear(&w->pieces);
+        session_end(s);
+        return;
+    }
+    s->state = SESSION_ACTIVE;
+    s->limit_bytes = w->pieces.bytes + SLACK_BYTES;
+    metric_inc(&full_maps);
+    metric_add(&full_bytes, (int64_t)w->pieces.bytes);
+    push_pieces(s);
+}
+
+/* The worker's snapshot may not have come to a node that has just registered. */
+static void try_attach(struct session *s)
+{
+    const struct node *n = snapshot_node(s->worker->snapshot, s->node);
+    if (n != NULL && keys_equal(n->key.b, s->key.b))
+        send_full(s);
+}
+
+static void fall_behind(struct session *s)
+{
+    s->state = SESSION_BEHIND;
+    metric_inc(&fallen_behind);
+    log_limited(LOG_INFO, "slow reader: it gets a full map when it has caught up", LOG_U("node", s->node));
+}
+
+static void send_change(struct session *s, struct change *c)
+{
+    struct control_worker *w = s->worker;
+    if (http_stream_queued(s->ex) > s->limit_bytes) {
+        fall_behind(s);
+        return;
+    }
+    netmap_delta(&w->netmap, c, s->node, s->coding, &w->pieces);
+    if (w->pieces.n > 0) {
+        metric_add(&deltas, (int64_t)w->pieces.n);
+        metric_add(&delta_bytes, (int64_t)w->pieces.bytes);
+        push_pieces(s);
+    }
+    const struct node *n = snapshot_node(c->after, s->node);
+    if (n == NULL)
+        become_gone(s);
+    else if (!keys_equal(n->key.b, s->key.b))
+        session_end(s); /* the node has another key now, and polls with it */
+}
+
+/* --- the worker's side --- */
+
+struct fanout_msg {
+    struct loop_msg msg;
+    struct control_worker *worker;
+    int64_t cpu_us;
+};
+
+/* Runs in the turn after: what the sessions wrote has been sealed and sent by then, and is counted. */
+static void on_fanout_over(struct loop *loop, struct loop_msg *msg)
+{
+    struct fanout_msg *m = CONTAINER_OF(msg, struct fanout_msg, msg);
+    int64_t took_us = clock_thread_cpu_us() - m->cpu_us;
+    (void)loop;
+    metric_add(&fanout_us, took_us);
+    core_fanout_took(m->worker->control->core, took_us);
+    mem_free(m);
+}
+
+static void measure(struct control_worker *w)
+{
+    struct fanout_msg *m = MEM_NEW(struct fanout_msg);
+    *m = (struct fanout_msg){.msg.run = on_fanout_over, .worker = w, .cpu_us = clock_thread_cpu_us()};
+    loop_post(w->loop, &m->msg);
+}
+
+void sessions_apply(struct control_worker *w, struct change *c)
+{
+    measure(w);
+    snapshot_unref(&w->snapshot);
+    w->snapshot = snapshot_ref(c->after);
+    LIST_EACH_SAFE (it, &w->sessions) {
+        struct session *s = LIST_ENTRY(it, struct session, entry);
+        if (s->state == SESSION_WAITING)
+            try_attach(s);
+        else if (s->state == SESSION_ACTIVE)
+            send_change(s, c);
+    }
+}
+
+void sessions_supersede(struct control_worker *w, uint64_t number)
+{
+    struct session *s = map_get(&w->sessions_by_number, &number, sizeof(number));
+    if (s != NULL)
+        session_end(s);
+}
+
+static void keep_alive(struct session *s, int64_t second)
+{
+    if (s->state == SESSION_GONE && second >= s->until_s) {
+        session_end(s);
+        return;
+    }
+    int64_t due_s = s->sent_s + KEEP_ALIVE_S + s->jitter_s;
+    if (due_s <= second) {
+        if (http_stream_queued(s->ex) <= s->limit_bytes + SLACK_BYTES) {
+            http_stream_push(s->ex, netmap_keep_alive(&s->worker->netmap, s->coding));
+            metric_inc(&keep_alives);
+        }
+        s->sent_s = second;
+        due_s = second + KEEP_ALIVE_S + s->jitter_s;
+    }
+    wheel_add(s, due_s);
+}
+
+static void on_second(void *ctx)
+{
+    struct control_worker *w = ctx;
+    for (int64_t second = now_s(w); w->second < second; w->second++) {
+        struct list *slot = &w->wheel[w->second % WHEEL_SLOTS];
+        /* Those that are due again go to other slots: KEEP_ALIVE_S + JITTER_S is less than a round. */
+        LIST_EACH_SAFE (it, slot) {
+            keep_alive(LIST_ENTRY(it, struct session, slot), w->second);
+        }
+    }
+}
+
+void sessions_init(struct control_worker *w)
+{
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    list_init(&w->sessions);
+    for (int i = 0; i < WHEEL_SLOTS; i++)
+        list_init(&w->wheel[i]);
+    map_init(&w->sessions_by_number, seed);
+    w->next_session = 1;
+    w->second = now_s(w);
+    w->second_timer = loop_timer_create(w->loop, on_second, w);
+    loop_timer_start(w->second_timer, 1000, 1000);
+}
+
+void sessions_fini(struct control_worker *w)
+{
+    loop_timer_destroy(&w->second_timer);
+    map_fini(&w->sessions_by_number);
+}
+
+/* --- beginnings --- */
+
+struct session *session_create(struct control_worker *w, struct http_exchange *ex, uint64_t number, node_id id,
+                               const node_key *key, enum netmap_coding coding, bool omit_peers)
+{
+    struct session *s = session_new(w, ex, key, coding);
+    s->number = number;
+    s->node = id;
+    s->omit_peers = omit_peers;
+    s->holds_poll = true;
+    map_put(&w->sessions_by_number, &s->number, sizeof(s->number), s);
+    try_attach(s);
+    return s;
+}
+
+void session_create_gone(struct control_worker *w, struct http_exchange *ex, const node_key *key,
+                         enum netmap_coding coding)
+{
+    if (w->gone_n >= GONE_MAX) {
+        http_respond_text(ex, 404, "this node is not registered here");
+        return;
+    }
+    struct session *s = session_new(w, ex, key, coding);
+    http_stream_push(ex, netmap_expired_self(&w->netmap, key, clock_wall_ms(), coding));
+    become_gone(s);
+}
+
+void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, enum netmap_coding coding,
+                         bool with_peers)
+{
+    if (netmap_full(&w->netmap, w->snapshot, id, coding, with_peers, &w->pieces) != RC_OK) {
+        http_respond_text(ex, 503, "the node is being registered; ask again");
+        return;
+    }
+    metric_inc(&full_maps);
+    http_stream_start(ex, 200, NULL);
+    for (size_t i = 0; i < w->pieces.n; i++)
+        http_stream_push(ex, w->pieces.items[i]);
+    w->pieces.n = 0;
+    w->pieces.bytes = 0;
+    http_stream_end(ex);
+}

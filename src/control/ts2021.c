@@ -1,0 +1,193 @@
+/* From HTTP to HTTP/2 inside Noise. src: protocol/control.md 2.2, 3 */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "control/control_internal.h"
+#include "control/noise_stream.h"
+#include "http/ws.h"
+
+LOG_MODULE("ts2021");
+METRIC_COUNTER(conns_total, "fullscale_noise_connections_total", "", "Noise connections made.");
+METRIC_COUNTER(refused_rate, "fullscale_noise_refused_total", "reason=\"rate\"", "Handshakes refused, by reason.");
+METRIC_COUNTER(refused_malformed, "fullscale_noise_refused_total", "reason=\"malformed\"", "");
+METRIC_COUNTER(refused_crypto, "fullscale_noise_refused_total", "reason=\"crypto\"", "");
+
+enum { LIMITER_BURST_S = 10 };
+
+void handle_key(void *app, struct http_exchange *ex)
+{
+    struct control_worker *w = app;
+    struct str version;
+    if (!http_query(ex, "v", &version)) {
+        http_respond_text(ex, 400,
+                          "this is where Tailscale clients fetch the server's key (they add ?v=VERSION); "
+                          "point a client here with: tailscale up --login-server URL");
+        return;
+    }
+    http_respond_ref(ex, 200, "application/json", rcbuf_ref(w->control->key_json));
+}
+
+/* --- limits --- */
+
+bool limiter_take(struct limiter *l, const struct addr *from, int64_t per_second, int64_t now_ms)
+{
+    if (per_second == 0 || addr_is_loopback(from) || from->family == 0)
+        return true;
+    /* Whoever has one IPv6 address has its /64. */
+    uint64_t hash = siphash13(l->seed, from->ip, from->family == 4 ? 4 : 8);
+    size_t i = hash % LIMITER_SLOTS;
+    int64_t full = per_second * LIMITER_BURST_S * 1000;
+    int64_t gained = (now_ms - l->slots[i].at_ms) * per_second;
+    if (l->slots[i].at_ms == 0 || gained > full - l->slots[i].tokens_milli)
+        gained = full - l->slots[i].tokens_milli;
+    l->slots[i].tokens_milli += gained;
+    l->slots[i].at_ms = now_ms;
+    if (l->slots[i].tokens_milli < 1000)
+        return false;
+    l->slots[i].tokens_milli -= 1000;
+    return true;
+}
+
+/* --- the connection --- */
+
+void noise_conn_gone(void *app, void *conn_ctx)
+{
+    (void)app;
+    mem_free(conn_ctx);
+}
+
+/* src: control.md 3.7: no client answers the challenge yet, but they know it. */
+static void write_early_payload(struct stream *s)
+{
+    challenge_key challenge;
+    char text[KEY_TEXT_CAP];
+    private_key secret;
+    uint8_t random[KEY_BYTES];
+    struct buf out = {0};
+    rng_bytes(random, sizeof(random));
+    private_key_from_bytes(random, &secret);
+    private_key_public(&secret, challenge.b);
+    challenge_key_format(&challenge, text);
+    buf_append(&out, "\xff\xff\xffTS", 5);
+    buf_append_u32be(&out, (uint32_t)(strlen("{\"nodeKeyChallenge\":\"\"}") + strlen(text)));
+    buf_printf(&out, "{\"nodeKeyChallenge\":\"%s\"}", text);
+    stream_write(s, buf_at(&out), buf_len(&out));
+    buf_fini(&out);
+}
+
+/* `below` is taken over; message 2 goes out first. */
+static void start(struct control_worker *w, struct stream *below, struct noise_result *keys, const struct buf *leftover)
+{
+    struct noise_conn *conn = MEM_NEW(struct noise_conn);
+    struct stream *s;
+    conn->worker = w;
+    conn->machine = keys->peer;
+    conn->version = keys->version;
+    stream_write(below, keys->response, sizeof(keys->response));
+    noise_stream_server(below, keys, leftover != NULL ? buf_at(leftover) : NULL, leftover != NULL ? buf_len(leftover) : 0,
+                        &s);
+    write_early_payload(s);
+    metric_inc(&conns_total);
+    conn->http = http_server_attach_h2(w->inner, s, conn);
+}
+
+/* 1: `keys` are there. 0: the exchange is answered or gone. */
+static int handshake(struct control_worker *w, struct http_exchange *ex, struct str initiation_base64,
+                     struct noise_result *keys)
+{
+    const struct http_request *req = http_request(ex);
+    uint8_t initiation[NOISE_INITIATION_BYTES + 3], ephemeral[32];
+    size_t len;
+    if (!limiter_take(&w->limiter, &req->peer, w->control->options.handshakes_per_address, loop_now_ms(w->loop))) {
+        char from[ADDR_TEXT_CAP];
+        addr_format(&req->peer, false, from);
+        metric_inc(&refused_rate);
+        log_limited(LOG_WARN, "too many handshakes from one address", LOG_S("from", from));
+        http_set_header(ex, "Retry-After", STR("10"));
+        http_respond_text(ex, 429, "too many connections from your address; try again in ten seconds");
+        return 0;
+    }
+    if (base64_decode(initiation_base64.p, initiation_base64.len, false, initiation, sizeof(initiation), &len) != RC_OK) {
+        metric_inc(&refused_malformed);
+        http_respond_text(ex, 400, "X-Tailscale-Handshake is not the base64 of a handshake message");
+        return 0;
+    }
+    rng_bytes(ephemeral, sizeof(ephemeral));
+    enum rc rc = noise_respond(&w->control->options.noise_key, ephemeral, initiation, len, keys);
+    secret_wipe(ephemeral, sizeof(ephemeral));
+    if (rc == RC_INVALID) {
+        metric_inc(&refused_malformed);
+        http_respond_text(ex, 400, "the handshake message is malformed");
+        return 0;
+    }
+    if (rc != RC_OK) {
+        /* Sealed for another key: the client was here before the server's key changed, or was never meant for us. */
+        metric_inc(&refused_crypto);
+        log_limited(LOG_INFO, "handshake for another server key, or a damaged one");
+        http_respond_text(ex, 400,
+                          "the handshake does not fit this server's key; restart the client if the server is a new one");
+        return 0;
+    }
+    return 1;
+}
+
+void handle_ts2021_post(void *app, struct http_exchange *ex)
+{
+    struct control_worker *w = app;
+    const struct http_request *req = http_request(ex);
+    struct str initiation;
+    struct noise_result keys;
+    struct stream *s;
+    struct buf leftover = {0};
+    if (!http_header_has_token(req, "upgrade", "tailscale-control-protocol")) {
+        log_limited(LOG_WARN, "ts2021 request without Upgrade header: does a reverse proxy in front strip upgrades?");
+        http_respond_text(ex, 400,
+                          "missing 'Upgrade: tailscale-control-protocol'; if there is a reverse proxy in front, it must "
+                          "pass upgrades (WebSocket support) to this server");
+        return;
+    }
+    if (!http_header(req, "x-tailscale-handshake", &initiation)) {
+        metric_inc(&refused_malformed);
+        http_respond_text(ex, 400, "missing X-Tailscale-Handshake");
+        return;
+    }
+    if (!handshake(w, ex, initiation, &keys))
+        return;
+    if (http_take_stream(ex, &s, &leftover) != RC_OK) {
+        http_respond_text(ex, 400, "ts2021 needs HTTP/1.1");
+        return;
+    }
+    /* The client compares the spelling of the Upgrade value. Head, message 2 and early payload leave in one write. */
+    static const char head[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: tailscale-control-protocol\r\n"
+                               "Connection: upgrade\r\n\r\n";
+    stream_write(s, head, sizeof(head) - 1);
+    start(w, s, &keys, &leftover);
+    noise_result_wipe(&keys);
+    buf_fini(&leftover);
+}
+
+void handle_ts2021_websocket(void *app, struct http_exchange *ex)
+{
+    struct control_worker *w = app;
+    struct str initiation;
+    struct noise_result keys;
+    struct stream *s;
+    if (!ws_is_upgrade(http_request(ex))) {
+        http_respond_text(ex, 400, "this path is for Tailscale clients: POST with an upgrade, or a WebSocket");
+        return;
+    }
+    if (!http_query(ex, "X-Tailscale-Handshake", &initiation)) {
+        metric_inc(&refused_malformed);
+        http_respond_text(ex, 400, "missing X-Tailscale-Handshake");
+        return;
+    }
+    if (!handshake(w, ex, initiation, &keys))
+        return;
+    struct ws_opts opts = {.subprotocol = "tailscale-control-protocol", .text_close_code = 1002};
+    if (ws_accept(ex, &opts, &s) == RC_OK)
+        start(w, s, &keys, NULL);
+    noise_result_wipe(&keys);
+}

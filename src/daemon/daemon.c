@@ -1,0 +1,307 @@
+#include "daemon/daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "crypto/crypto.h"
+#include "daemon/daemon_internal.h"
+
+LOG_MODULE("daemon");
+
+enum {
+    OFFLINE_GRACE_MS = 10000, /* a reconnect is no absence. src: control.md 6.2 */
+    DRAIN_MS = 200,           /* between GOAWAY and the end: clients come back within ms of their own loss */
+};
+
+/* --- preparation --- */
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_warn("cannot raise the limit of open files", LOG_S("why", strerror(errno)));
+}
+
+/* In every thread but this one, signals wait for sigwait in wait_for_end. */
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static enum rc make_directories(const char *path, struct err *err)
+{
+    char part[4096];
+    snprintf(part, sizeof(part), "%s", path);
+    for (char *slash = strchr(part + 1, '/');; slash = strchr(slash + 1, '/')) {
+        if (slash != NULL)
+            *slash = '\0';
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            return err_set(err, errno == EACCES ? RC_DENIED : RC_IO,
+                           "cannot make the directory %s: %s (set state_dir to one that you may write to)", part,
+                           strerror(errno));
+        if (slash == NULL)
+            return RC_OK;
+        *slash = '/';
+    }
+}
+
+static unsigned count_workers(const struct config *cfg)
+{
+    long n = cfg->workers > 0 ? (long)cfg->workers : sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
+}
+
+/* --- hooks --- */
+
+static void on_published(void *ctx, struct change *c)
+{
+    control_published(((struct daemon *)ctx)->control, c);
+}
+
+static void on_key_revoked(void *ctx, const node_key *key)
+{
+    struct daemon *d = ctx;
+    if (d->relay != NULL)
+        relay_close_key(d->relay, key);
+}
+
+/* The memory is ahead of the disk: end at once, rather than tell anyone anything more. */
+static void on_store_failed(void *ctx, enum rc why)
+{
+    (void)ctx;
+    log_error("ending: what is in memory cannot be written to the database (is the disk full?)", LOG_RC(why));
+    _exit(1);
+}
+
+struct admit_job {
+    struct core_job job;
+    struct relay_admission *login;
+    node_key key;
+};
+
+static void run_admit(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct admit_job *j = (struct admit_job *)job;
+    (void)now_ms;
+    relay_admit(j->login, state_key_is_active(st, &j->key));
+}
+
+static void on_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
+{
+    struct daemon *d = ctx;
+    (void)from;
+    struct admit_job *j = MEM_NEW(struct admit_job);
+    *j = (struct admit_job){.job = {.is_presence = true, .run = run_admit}, .login = login, .key = *key};
+    core_post(d->core, &j->job);
+}
+
+/* --- start --- */
+
+static enum rc start_relay(struct daemon *d, struct err *err)
+{
+    const struct config *cfg = d->cfg;
+    struct relay_opts opts = {0};
+    struct relay_ops ops = {.ctx = d, .admit = cfg->derp_server_verify_clients ? on_admit : NULL};
+    if (!cfg->derp_server_enabled)
+        return RC_OK;
+    TRY(private_key_load_or_create(cfg->derp_server_private_key_path, &opts.key, err));
+    d->relay = relay_create(&opts, &ops, d->loops, d->worker_n);
+    d->relay_http.relay = d->relay;
+    d->stun = stun_server_create();
+    secret_wipe(&opts, sizeof(opts));
+    return RC_OK;
+}
+
+static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
+{
+    const struct config *cfg = d->cfg;
+    struct state_options options = {
+        .v4_prefix = cfg->prefix_v4.ip,
+        .v4_bits = cfg->prefix_v4.bits,
+        .v6_prefix = cfg->prefix_v6.ip,
+        .v6_bits = cfg->prefix_v6.bits,
+        .random_addresses = cfg->prefix_allocation == CONFIG_ALLOCATION_RANDOM,
+        .node_expiry_ms = cfg->node_expiry_ms,
+        .ephemeral_timeout_ms = cfg->node_ephemeral_inactivity_timeout_ms,
+        .offline_grace_ms = OFFLINE_GRACE_MS,
+    };
+    struct store_options store = {.sqlite_path = cfg->database_sqlite_path,
+                                  .wal_autocheckpoint_pages = cfg->database_sqlite_wal_autocheckpoint};
+    TRY(store_open_sqlite(&store, &d->store, err));
+    rng_bytes(options.seed, sizeof(options.seed));
+    *out = state_create(&options, tailnet_settings_ref(d->settings));
+    return store_load(d->store, *out, clock_wall_ms(), err);
+}
+
+static enum rc start_core(struct daemon *d, struct err *err)
+{
+    struct core_hooks hooks = {
+        .ctx = d, .published = on_published, .key_revoked = on_key_revoked, .failed = on_store_failed};
+    struct state *st = NULL;
+    enum rc rc = load_state(d, &st, err);
+    if (rc != RC_OK) {
+        state_destroy(&st);
+        return rc;
+    }
+    d->core = core_create(st, d->store, &hooks);
+    return RC_OK;
+}
+
+static void start_control(struct daemon *d)
+{
+    struct control_options options = {
+        .noise_key = d->noise_key,
+        .server_url = d->cfg->server_url,
+        .version = FULLSCALE_VERSION,
+        .handshakes_per_address = d->cfg->limits_handshakes_per_address,
+        .handshake_timeout_ms = d->cfg->limits_handshake_timeout_ms,
+        .idle_timeout_ms = d->cfg->limits_idle_timeout_ms,
+        .derp_map_json = d->settings->derp_map_json,
+    };
+    d->control = control_create(&options, d->core, d->store, d->relay, d->loops, d->worker_n);
+    secret_wipe(&options, sizeof(options));
+}
+
+static enum rc start(struct daemon *d, struct err *err)
+{
+    const struct config *cfg = d->cfg;
+    TRY(make_directories(cfg->state_dir, err));
+    TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));
+    d->worker_n = count_workers(cfg);
+    for (unsigned i = 0; i < d->worker_n; i++)
+        d->loops[i] = d->workers[i].loop = loop_create(i);
+    TRY(start_relay(d, err));
+    TRY(certificates_load(d, err));
+    TRY(settings_make(cfg, d->derp_fingerprint, &d->settings, err));
+    TRY(start_core(d, err));
+    start_control(d);
+    return listeners_open(d, err);
+}
+
+static void *worker_main(void *arg)
+{
+    struct daemon_worker *w = arg;
+    char name[16];
+    snprintf(name, sizeof(name), "worker-%u", loop_index(w->loop));
+    pthread_setname_np(pthread_self(), name);
+    loop_run(w->loop);
+    return NULL;
+}
+
+static void run_threads(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->worker_n; i++)
+        pthread_create(&d->workers[i].thread, NULL, worker_main, &d->workers[i]);
+    core_start(d->core);
+}
+
+/* --- end --- */
+
+static void reload(struct daemon *d)
+{
+    struct err err;
+    log_info("SIGHUP: reading the certificates again");
+    /* A bad file is logged and leaves the old certificate in place. */
+    if (d->main_tls != NULL && tls_server_reload(d->main_tls, &err) != RC_OK)
+        log_error("kept the old certificate", LOG_S("why", err.text));
+    if (d->derp_tls != NULL && tls_server_reload(d->derp_tls, &err) != RC_OK)
+        log_error("kept the relay's old certificate", LOG_S("why", err.text));
+}
+
+static void wait_for_end(struct daemon *d, const sigset_t *set)
+{
+    for (;;) {
+        int sig = 0;
+        if (sigwait(set, &sig) != 0)
+            continue;
+        if (sig != SIGHUP)
+            return;
+        reload(d);
+    }
+}
+
+static void stop_threads(struct daemon *d)
+{
+    log_info("ending");
+    if (d->stun != NULL)
+        stun_server_set_silent(d->stun, true);
+    control_drain(d->control);
+    usleep(DRAIN_MS * 1000);
+    for (unsigned i = 0; i < d->worker_n; i++)
+        loop_stop(d->loops[i]);
+    for (unsigned i = 0; i < d->worker_n; i++)
+        pthread_join(d->workers[i].thread, NULL);
+    core_stop(d->core);
+}
+
+static void clean_up(struct daemon *d)
+{
+    store_close(&d->store);
+    listeners_close(d);
+    control_destroy(&d->control);
+    relay_destroy(&d->relay);
+    stun_server_destroy(&d->stun);
+    tls_server_destroy(&d->main_tls);
+    tls_server_destroy(&d->derp_tls);
+    core_destroy(&d->core);
+    for (unsigned i = 0; i < d->worker_n; i++)
+        loop_destroy(&d->workers[i].loop);
+    tailnet_settings_unref(&d->settings);
+    secret_wipe(&d->noise_key, sizeof(d->noise_key));
+    mem_free(d);
+}
+
+static void log_warnings(const struct config *cfg)
+{
+    for (size_t i = 0; config_warning(cfg, i) != NULL; i++)
+        log_warn("configuration", LOG_S("warning", config_warning(cfg, i)));
+}
+
+int daemon_serve(const struct config *cfg)
+{
+    struct daemon *d = MEM_NEW(struct daemon);
+    struct err err = {0};
+    sigset_t signals;
+    d->cfg = cfg;
+    log_set_json(cfg->log_format == CONFIG_LOG_JSON);
+    if (log_set_level(NULL, (enum log_level)cfg->log_level) != RC_OK)
+        log_warn("log level not set");
+    log_warnings(cfg);
+    block_signals(&signals);
+    raise_file_limit();
+    crypto_init();
+    enum rc rc = start(d, &err);
+    if (rc != RC_OK) {
+        char text[1024];
+        err_format(&err, text, sizeof(text));
+        fprintf(stderr, "fullscale: cannot start: %s\n", text);
+        clean_up(d);
+        return EXIT_FAILURE;
+    }
+    run_threads(d);
+    log_info("serving", LOG_S("version", FULLSCALE_VERSION), LOG_S("url", cfg->server_url),
+             LOG_S("listen", cfg->listen_addr.text), LOG_U("workers", d->worker_n),
+             LOG_U("nodes", core_first_snapshot(d->core)->node_n));
+    invite_print(d);
+    wait_for_end(d, &signals);
+    stop_threads(d);
+    clean_up(d);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,10 @@
+/* `fullscale serve`: configuration in, modules started, signals, an orderly end. */
+#ifndef DAEMON_DAEMON_H
+#define DAEMON_DAEMON_H
+
+struct config;
+
+/* Serves until SIGTERM or SIGINT; SIGHUP reads the certificates again. Blocks; main thread; returns the exit status. */
+int daemon_serve(const struct config *cfg);
+
+#endif

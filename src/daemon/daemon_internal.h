@@ -1,0 +1,69 @@
+/* The insides of daemon/; only for this folder. */
+#ifndef DAEMON_DAEMON_INTERNAL_H
+#define DAEMON_DAEMON_INTERNAL_H
+
+#include <pthread.h>
+
+#include "api/api.h"
+#include "config/config.h"
+#include "control/control.h"
+#include "relay/derpmap.h"
+#include "relay/relay_http.h"
+#include "stun/stun_server.h"
+#include "tls/tls.h"
+
+enum { WORKERS_MAX = 256 };
+
+struct daemon_worker {
+    struct loop *loop;
+    pthread_t thread;
+    struct tcp_listener *main_listener;
+    struct tcp_listener *derp_listener;
+    struct tls_acceptor *main_tls;
+    struct tls_acceptor *derp_tls;
+    struct http_server *derp_http;
+    struct stun_socket *stun;
+};
+
+struct daemon {
+    const struct config *cfg; /* borrowed */
+    private_key noise_key;
+    unsigned worker_n;
+    struct daemon_worker workers[WORKERS_MAX];
+    struct loop *loops[WORKERS_MAX];
+    struct store *store;
+    struct core *core;
+    struct control *control;
+    struct relay *relay;
+    struct relay_http relay_http;
+    struct stun_server *stun;
+    struct tls_server *main_tls; /* null: plain HTTP */
+    struct tls_server *derp_tls;
+    char derp_fingerprint[TLS_FINGERPRINT_CAP]; /* "" when the relay's certificate is a real one */
+    struct tailnet_settings *settings;
+    struct api api;
+    struct http_server *api_http; /* worker 0 */
+    struct tcp_listener *api_listener;
+    struct http_server *metrics_http;
+    struct tcp_listener *metrics_listener;
+};
+
+/* --- settings.c --- */
+/* The DERP map, DNS and capabilities that every node is told. */
+MUST_CHECK enum rc settings_make(const struct config *cfg, const char *derp_fingerprint, struct tailnet_settings **out,
+                                 struct err *err);
+
+/* --- listeners.c --- */
+/* Certificates first, since the DERP map names the relay's. */
+MUST_CHECK enum rc certificates_load(struct daemon *d, struct err *err);
+/* Everything that accepts; before the loops run. */
+MUST_CHECK enum rc listeners_open(struct daemon *d, struct err *err);
+/* After the loops have stopped. */
+void listeners_close(struct daemon *d);
+
+/* --- invite.c --- */
+/* Prints how to reach the server and the line to type on the next machine; makes a key for it on the first start, and
+ * whenever somebody is looking (standard output is a terminal). */
+void invite_print(struct daemon *d);
+
+#endif

@@ -66,7 +66,8 @@ class World:
             node.space.nft("""
                 chain output { type filter hook output priority 0;
                     oifname "eth0" meta l4proto udp ip daddr != 198.18.0.1 drop
-                    oifname "eth0" meta l4proto udp meta nfproto ipv6 drop }
+                    oifname "eth0" meta l4proto udp meta nfproto ipv6 drop
+                }
             """)
             node.up(key)
         return nodes

@@ -44,7 +44,8 @@ class Node:
         (etc / "resolv.conf").write_text("nameserver 198.18.0.1\n")
 
     def start(self):
-        env = dict(os.environ, TS_NO_LOGS_NO_SUPPORT="true", TS_DEBUG_FIREWALL_MODE="nftables")
+        env = dict(os.environ, TS_NO_LOGS_NO_SUPPORT="true", TS_LOGS_DIR=str(self.folder),
+                   TS_DEBUG_FIREWALL_MODE="nftables")
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "SSL_CERT_FILE", "SSL_CERT_DIR"):
             env.pop(name, None)
         if self.server.ca:

@@ -97,8 +97,8 @@ def test_vanished_peers(world):
         made.poll(node_key).next_map()
         sessions.append(made)
     n1.wait_peers("ghost-0", "ghost-19")
-    space.nft("chain output { type filter hook output priority 0; drop; }\n"
-              "chain input { type filter hook input priority 0; drop; }")
+    space.nft("chain output { type filter hook output priority 0; drop\n}\n"
+              "chain input { type filter hook input priority 0; drop\n}")
     check_still_serves(world, server)
     for made in sessions:
         made.close()

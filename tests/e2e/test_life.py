@@ -77,10 +77,12 @@ def test_delete_while_connected(world, version):
     n2.wait_peers("n1")
     server.space.nft("""
         counter calls { }
-        chain input { type filter hook input priority 0; ip saddr %s tcp dport %d tcp flags & (syn|ack) == syn counter name "calls" }
         counter packets { }
-        chain volume { type filter hook input priority 1; ip saddr %s tcp dport %d counter name "packets" }
-    """ % (n1.ip, server.address[1], n1.ip, server.address[1]))
+        chain input { type filter hook input priority 0;
+            ip saddr %s tcp dport 443 counter name "packets"
+            ip saddr %s tcp dport 443 tcp flags & (syn|ack) == syn counter name "calls"
+        }
+    """ % (n1.ip, n1.ip))
     server.cli("nodes", "delete", "-i", str(server.node("n1")["id"]), "--force")
     wait_for("n1 is logged out", lambda: n1.state == "NeedsLogin")
     n2.wait_gone("n1")

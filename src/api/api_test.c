@@ -97,6 +97,7 @@ static int setup(void **state)
     f->server = http_server_create(&opts);
     snprintf(f->path, sizeof(f->path), "/tmp/fullscale-api-%d.sock", (int)getpid());
     assert_int_equal(tcp_listen_unix(f->loop, f->path, 0600, http_server_accept, f->server, &f->listener, &err), RC_OK);
+    core_start(f->core);
     assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
     return 0;
 }
@@ -135,8 +136,8 @@ static void send_request(int fd, const char *method, const char *path, const cha
 {
     char text[4096];
     int n = snprintf(text, sizeof(text),
-                     "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", method, path,
-                     strlen(body), body);
+                     "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", method,
+                     path, strlen(body), body);
     assert_int_equal(write(fd, text, (size_t)n), n);
 }
 
@@ -156,7 +157,7 @@ static const struct json *call(struct fixture *f, int status, const char *method
     const char *end = strstr(text, "\r\n\r\n");
     assert_non_null(end);
     f->head = text;
-    f->status = atoi(text + 9);
+    f->status = (int)strtol(text + 9, NULL, 10);
     f->reply = NULL;
     if (f->status != status)
         fail_msg("%s %s %s: %s", method, path, body, text);
@@ -244,8 +245,9 @@ static void test_users(void **state)
 {
     struct fixture *f = *state;
     const struct json *user = json_get(
-        call(f, 200, "POST", "/api/v1/user",
-             "{\"name\":\"anna\",\"displayName\":\"Anna <N>\",\"email\":\"a@b.c\",\"pictureUrl\":null,\"unknown\":[1]}"),
+        call(
+            f, 200, "POST", "/api/v1/user",
+            "{\"name\":\"anna\",\"displayName\":\"Anna <N>\",\"email\":\"a@b.c\",\"pictureUrl\":null,\"unknown\":[1]}"),
         "user");
     assert_string_equal(text_of(f, user, "id"), "1");
     assert_string_equal(text_of(f, user, "name"), "anna");
@@ -317,7 +319,8 @@ static void test_keys(void **state)
     refused(f, 404, "POST", "/api/v1/preauthkey", "{\"user\":\"nobody\"}", "no user \"nobody\"");
     refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"expiration\":\"tomorrow\"}", "must be a time");
     refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"expiration\":\"2001-01-01T00:00:00Z\"}", "expired");
-    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"reusable\":\"yes\"}", "reusable must be true or false");
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"reusable\":\"yes\"}",
+            "reusable must be true or false");
     refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":\"tag:a\"}", "array of tags");
     refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":[1]}", "array of tags");
     refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":[\"web\"]}", "is no tag");

@@ -10,7 +10,8 @@
 
 LOG_MODULE("api");
 METRIC_COUNTER(requests, "fullscale_api_requests_total", "", "Requests to the admin API.");
-METRIC_COUNTER(refused, "fullscale_api_errors_total", "", "Requests to the admin API that were answered with an error.");
+METRIC_COUNTER(refused, "fullscale_api_errors_total", "",
+               "Requests to the admin API that were answered with an error.");
 
 static const struct json_limits body_limits = {.max_bytes = 64 * 1024, .max_depth = 16, .max_nodes = 4096};
 
@@ -175,7 +176,8 @@ enum rc api_id(struct str text, uint64_t *out, struct err *err)
 {
     if (str_to_u64(text, out) == RC_OK && *out != 0)
         return RC_OK;
-    return err_set(err, RC_INVALID, "\"%.*s\" is no id: ids are numbers from 1", text.len > 40 ? 40 : (int)text.len, text.p);
+    return err_set(err, RC_INVALID, "\"%.*s\" is no id: ids are numbers from 1", text.len > 40 ? 40 : (int)text.len,
+                   text.p);
 }
 
 enum rc api_param_id(struct http_exchange *ex, uint64_t *out, struct err *err)
@@ -203,7 +205,8 @@ enum rc api_bool(const struct json *body, const char *name, bool *out, struct er
 {
     const struct json *node = json_get(body, name);
     *out = false;
-    return json_is_null(node) || json_bool(node, out) ? RC_OK : err_set(err, RC_INVALID, "%s must be true or false", name);
+    return json_is_null(node) || json_bool(node, out) ? RC_OK
+                                                      : err_set(err, RC_INVALID, "%s must be true or false", name);
 }
 
 enum rc api_time(const struct json *body, const char *name, int64_t *out_ms, struct err *err)
@@ -300,8 +303,8 @@ const struct user *api_find_user(const struct state *st, struct str text)
 
 enum rc api_no_such_user(struct str text, struct err *err)
 {
-    return err_set(err, RC_NOT_FOUND, "there is no user \"%.*s\" (list them: users list)", text.len > 80 ? 80 : (int)text.len,
-                   text.p);
+    return err_set(err, RC_NOT_FOUND, "there is no user \"%.*s\" (list them: users list)",
+                   text.len > 80 ? 80 : (int)text.len, text.p);
 }
 
 /* Binary search: users and keys are kept sorted, or are one. */

@@ -26,7 +26,7 @@ struct api_rows {
 };
 
 struct api_call {
-    struct core_job job; /* first */
+    struct core_job job;      /* first */
     struct http_exchange *ex; /* null: the peer has gone */
     const struct api_op *op;
     struct arena arena;

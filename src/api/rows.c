@@ -53,7 +53,8 @@ void api_write_user(struct json_writer *w, const struct user *u)
 /* The owner that tagged nodes show. */
 static void write_tagged_devices(struct json_writer *w)
 {
-    static const struct user tagged = {.id = TAGGED_DEVICES_USER, .name = "tagged-devices", .display_name = "Tagged Devices"};
+    static const struct user tagged = {
+        .id = TAGGED_DEVICES_USER, .name = "tagged-devices", .display_name = "Tagged Devices"};
     api_write_user(w, &tagged);
 }
 
@@ -96,7 +97,8 @@ static void write_host(struct json_writer *w, const struct node *n, struct arena
     const struct json *host = NULL;
     struct str os = STR_EMPTY;
     struct str version = STR_EMPTY;
-    if (n->hostinfo != NULL && json_parse(scratch, str_n(n->hostinfo->data, n->hostinfo->len), NULL, &host, NULL) == RC_OK) {
+    if (n->hostinfo != NULL &&
+        json_parse(scratch, str_n(n->hostinfo->data, n->hostinfo->len), NULL, &host, NULL) == RC_OK) {
         (void)json_str(json_get(host, "OS"), &os);
         (void)json_str(json_get(host, "IPNVersion"), &version);
     }

@@ -301,7 +301,8 @@ static void test_bash_completes(void **state)
     struct result r = run("fullscale completion bash");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct buf script = {0};
-        buf_printf(&script, "%s\nCOMP_WORDS=(%s)\nCOMP_CWORD=$((${#COMP_WORDS[@]}-1))\n_fullscale\necho \"${COMPREPLY[*]}\"\n",
+        buf_printf(&script,
+                   "%s\nCOMP_WORDS=(%s)\nCOMP_CWORD=$((${#COMP_WORDS[@]}-1))\n_fullscale\necho \"${COMPREPLY[*]}\"\n",
                    r.out, rows[i].words);
         write_file(path, buf_cstr(&script));
         buf_fini(&script);
@@ -325,7 +326,8 @@ static void test_manual_renders(void **state)
     struct result r = run("fullscale man");
     assert_int_equal(r.status, CLI_EXIT_OK);
     write_file(path, r.out);
-    int status = run_program((const char *const[]){"groff", "-man", "-ww", "-z", "-Tutf8", path, NULL}, out, sizeof(out));
+    int status = run_program((const char *const[]){"groff", "-man", "-ww", "-z", "-Tutf8", path, NULL}, out,
+                             sizeof(out));
     if (status > 0 || (status == 0 && out[0] != '\0'))
         fail_msg("%s", out);
     status = run_program((const char *const[]){"mandoc", "-T", "lint", "-W", "error", path, NULL}, out, sizeof(out));
@@ -377,13 +379,17 @@ static void test_no_server(void **state)
 
 /* --- a server that plays a part --- */
 
-#define ANNA "{\"id\":\"1\",\"name\":\"anna\",\"displayName\":\"Anna N\",\"email\":\"a@b.c\",\"createdAt\":\"2026-11-23T01:02:03.5Z\"}"
+#define ANNA                                                                                                           \
+    "{\"id\":\"1\",\"name\":\"anna\",\"displayName\":\"Anna N\",\"email\":\"a@b.c\",\"createdAt\":\"2026-11-23T01:02:03.5Z\"}"
 #define BERT "{\"id\":\"2\",\"name\":\"bert\",\"displayName\":\"\\u001b[31mred\",\"email\":\"\",\"createdAt\":null}"
-#define KEY1 "{\"id\":\"7\",\"key\":\"fskey-auth-0123456789ab-***\",\"user\":" ANNA                                            \
-             ",\"reusable\":true,\"ephemeral\":false,\"used\":false,\"expiration\":null,\"createdAt\":null,\"aclTags\":[\"tag:a\",\"tag:b\"]}"
-#define NODE1 "{\"id\":\"3\",\"givenName\":\"laptop\",\"name\":\"Laptop\",\"user\":" ANNA                                        \
-              ",\"ipAddresses\":[\"100.64.0.1\",\"fd7a::1\"],\"online\":true,\"lastSeen\":\"2026-11-23T01:02:03Z\"}"
-#define NODE2 "{\"id\":\"4\",\"givenName\":\"web\",\"name\":\"web\",\"user\":null,\"tags\":[\"tag:web\"],\"ipAddresses\":[],\"expired\":true}"
+#define KEY1                                                                                                           \
+    "{\"id\":\"7\",\"key\":\"fskey-auth-0123456789ab-***\",\"user\":" ANNA                                             \
+    ",\"reusable\":true,\"ephemeral\":false,\"used\":false,\"expiration\":null,\"createdAt\":null,\"aclTags\":[\"tag:a\",\"tag:b\"]}"
+#define NODE1                                                                                                          \
+    "{\"id\":\"3\",\"givenName\":\"laptop\",\"name\":\"Laptop\",\"user\":" ANNA                                        \
+    ",\"ipAddresses\":[\"100.64.0.1\",\"fd7a::1\"],\"online\":true,\"lastSeen\":\"2026-11-23T01:02:03Z\"}"
+#define NODE2                                                                                                          \
+    "{\"id\":\"4\",\"givenName\":\"web\",\"name\":\"web\",\"user\":null,\"tags\":[\"tag:web\"],\"ipAddresses\":[],\"expired\":true}"
 
 static const struct {
     const char *request;
@@ -421,7 +427,7 @@ static struct {
 static size_t content_length(const char *head)
 {
     const char *at = strcasestr(head, "Content-Length:");
-    return at != NULL ? (size_t)atoi(at + 15) : 0;
+    return at != NULL ? (size_t)strtoul(at + 15, NULL, 10) : 0;
 }
 
 static void read_request(int fd, char *out, size_t cap)
@@ -450,8 +456,8 @@ static void answer(int fd, const char *request)
             body = answers[i].body;
         }
     }
-    int len = snprintf(reply, sizeof(reply), "HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", status,
-                       strlen(body), body);
+    int len = snprintf(reply, sizeof(reply), "HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                       status, strlen(body), body);
     assert_int_equal(write(fd, reply, (size_t)len), len);
 }
 
@@ -586,7 +592,8 @@ static void test_preauthkeys_commands(void **state)
     expect("fullscale preauthkeys list", CLI_EXIT_OK, "tag:a, tag:b\n", NULL);
     expect("fullscale preauthkeys list --user anna", CLI_EXIT_DENIED, NULL, "the server says 403");
     expect("fullscale preauthkeys expire 7", CLI_EXIT_OK, "Key 7 expired\n", NULL);
-    expect("fullscale preauthkeys expire fskey-auth-0123456789ab-abcdef --user anna", CLI_EXIT_OK, "Key 7 expired\n", NULL);
+    expect("fullscale preauthkeys expire fskey-auth-0123456789ab-abcdef --user anna", CLI_EXIT_OK, "Key 7 expired\n",
+           NULL);
     asked("{\"id\":\"7\"}");
     expect("fullscale preauthkeys expire --id 9", CLI_EXIT_NOT_FOUND, NULL, "there is no such auth key");
     expect("fullscale preauthkeys expire", CLI_EXIT_USAGE, NULL, "say which key");

@@ -18,7 +18,8 @@ static const char *find_socket(struct cli_run *run)
     if (!cli_need_config(run))
         return NULL;
     /* Somebody of the socket's group, without a configuration of his own, means the server of this machine. */
-    if (config_path(run->cfg)[0] == '\0' && access(run->cfg->unix_socket, F_OK) != 0 && access(system_socket, F_OK) == 0)
+    if (config_path(run->cfg)[0] == '\0' && access(run->cfg->unix_socket, F_OK) != 0 &&
+        access(system_socket, F_OK) == 0)
         return system_socket;
     return run->cfg->unix_socket;
 }
@@ -42,12 +43,13 @@ static enum cli_exit exit_of_status(long status)
 static enum cli_exit fail_connect(struct cli_run *run, const char *socket, CURLcode code, long os_error)
 {
     if (os_error == EACCES || os_error == EPERM)
-        return cli_fail(run, CLI_EXIT_DENIED, "no permission to open %s: run this as root, or as a member of the socket's group",
-                        socket);
+        return cli_fail(run, CLI_EXIT_DENIED,
+                        "no permission to open %s: run this as root, or as a member of the socket's group", socket);
     if (code == CURLE_COULDNT_CONNECT)
-        return cli_fail(run, CLI_EXIT_ERROR,
-                        "no server answers at %s: start one with `fullscale serve`, or name its configuration with --config",
-                        socket);
+        return cli_fail(
+            run, CLI_EXIT_ERROR,
+            "no server answers at %s: start one with `fullscale serve`, or name its configuration with --config",
+            socket);
     return cli_fail(run, CLI_EXIT_ERROR, "the server at %s did not answer: %s", socket, curl_easy_strerror(code));
 }
 
@@ -104,8 +106,8 @@ enum cli_exit cli_api(struct cli_run *run, const char *method, const char *path,
     bool is_json = json_parse(&run->arena, text, &json_limits_trusted, reply_out, NULL) == RC_OK;
     if (status != 200) {
         const char *detail = cli_text(run, *reply_out, "detail");
-        return cli_fail(run, exit_of_status(status), "%s", detail[0] != '\0' ? detail
-                                                           : arena_printf(&run->arena, "the server says %ld", status));
+        return cli_fail(run, exit_of_status(status), "%s",
+                        detail[0] != '\0' ? detail : arena_printf(&run->arena, "the server says %ld", status));
     }
     if (!is_json)
         return cli_fail(run, CLI_EXIT_ERROR, "what answers at %s is no Fullscale server", socket);
@@ -139,8 +141,8 @@ static enum cli_exit pick(struct cli_run *run, const struct json *list, const ch
             }
         }
         if (n > 1)
-            return cli_fail(run, CLI_EXIT_ERROR, "there are %u %ss with the %s \"%s\": name one by its id", n, what, *keys,
-                            text);
+            return cli_fail(run, CLI_EXIT_ERROR, "there are %u %ss with the %s \"%s\": name one by its id", n, what,
+                            *keys, text);
         if (n == 1)
             return CLI_EXIT_OK;
     }

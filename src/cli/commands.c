@@ -7,7 +7,8 @@ const char cli_program_summary[] = "the server side of a Tailscale network in on
 #define END {0}
 
 const struct cli_option cli_global_options[] = {
-    {"config", 'c', "FILE", "FILE", false, "configuration file (default: $FULLSCALE_CONFIG, /etc/fullscale/config.yaml, ./config.yaml)"},
+    {"config", 'c', "FILE", "FILE", false,
+     "configuration file (default: $FULLSCALE_CONFIG, /etc/fullscale/config.yaml, ./config.yaml)"},
     {"output", 'o', "FORMAT", OUTPUT_FORMATS, false, "table, json, json-line or yaml"},
     {"socket", 0, "FILE", "FILE", false, "socket of the server (default: unix_socket of the configuration)"},
     {"force", 0, NULL, NULL, false, "do not ask before deleting"},
@@ -108,7 +109,8 @@ const struct cli_command cli_commands[] = {
      user_rename_options, cli_users_rename, false},
     {"users", "delete", "destroy", "[USER]", 0, 1, NULL, "delete a user without nodes",
      "The user's auth keys go with it. Delete or move the nodes first.",
-     "fullscale users delete anna\nfullscale users delete --identifier 1 --force", user_options, cli_users_delete, false},
+     "fullscale users delete anna\nfullscale users delete --identifier 1 --force", user_options, cli_users_delete,
+     false},
 
     {"nodes", "list", "ls", "", 0, 0, NULL, "show nodes", NULL,
      "fullscale nodes list\nfullscale nodes list --user anna -o json", of_user_options, cli_nodes_list, false},
@@ -130,7 +132,8 @@ const struct cli_command cli_commands[] = {
      "fullscale preauthkeys create --user anna\nfullscale preauthkeys create --user anna --reusable --expiration 24h\n# use it on the other machine\ntailscale up --login-server http://SERVER:8080 --auth-key KEY",
      key_create_options, cli_preauthkeys_create, false},
     {"preauthkeys", "list", "ls show", "", 0, 0, NULL, "show auth keys", NULL,
-     "fullscale preauthkeys list\nfullscale preauthkeys list --user anna", of_user_options, cli_preauthkeys_list, false},
+     "fullscale preauthkeys list\nfullscale preauthkeys list --user anna", of_user_options, cli_preauthkeys_list,
+     false},
     {"preauthkeys", "expire", "revoke exp e", "[KEY]", 0, 1, NULL, "make an auth key unusable",
      "KEY is an id, or the key itself. Nodes that joined with it stay.",
      "fullscale preauthkeys expire 3\nfullscale preauthkeys expire --id 3", key_options, cli_preauthkeys_expire, false},
@@ -149,7 +152,8 @@ const struct cli_command cli_commands[] = {
 
     {"log", "level", "", "[[MODULE] LEVEL]", 0, 2, NULL, "show or change log levels of the running server",
      "LEVEL is trace, debug, info, warn, error or off. Without MODULE it applies to all.",
-     "fullscale log level\nfullscale log level debug\nfullscale log level relay trace", no_options, cli_log_level, false},
+     "fullscale log level\nfullscale log level debug\nfullscale log level relay trace", no_options, cli_log_level,
+     false},
 
     {"", "health", "", "", 0, 0, NULL, "ask the running server whether it works", "Exits with 0 when it does.",
      "fullscale health", no_options, cli_health, false},
@@ -157,8 +161,8 @@ const struct cli_command cli_commands[] = {
     {"", "completion", "", "SHELL", 1, 1, "bash zsh fish", "write a completion script for bash, zsh or fish", NULL,
      "# bash\nfullscale completion bash > /etc/bash_completion.d/fullscale\n# zsh\nfullscale completion zsh > /usr/share/zsh/site-functions/_fullscale\n# fish\nfullscale completion fish > ~/.config/fish/completions/fullscale.fish",
      no_options, cli_completion_run, false},
-    {"", "man", "", "", 0, 0, NULL, "write the manual page", NULL,
-     "fullscale man > fullscale.1 && man ./fullscale.1", no_options, cli_man_run, false},
+    {"", "man", "", "", 0, 0, NULL, "write the manual page", NULL, "fullscale man > fullscale.1 && man ./fullscale.1",
+     no_options, cli_man_run, false},
     {"", "configtest", "", "", 0, 0, NULL, "the same as config check", NULL, "fullscale configtest", no_options,
      cli_config_check, true},
     {0},

@@ -202,10 +202,12 @@ static void zsh(FILE *out)
     fprintf(out, "    esac\n"
                  "    [[ \"${words[CURRENT]}\" == -* ]] && items+=(");
     zsh_options(out, cli_global_options);
-    fprintf(out, " )\n"
-                 "    _describe 'fullscale' items\n"
-                 "}\n"
-                 "if [ \"$funcstack[1]\" = \"_fullscale\" ]; then _fullscale \"$@\"; else compdef _fullscale fullscale; fi\n");
+    fprintf(
+        out,
+        " )\n"
+        "    _describe 'fullscale' items\n"
+        "}\n"
+        "if [ \"$funcstack[1]\" = \"_fullscale\" ]; then _fullscale \"$@\"; else compdef _fullscale fullscale; fi\n");
 }
 
 /* --- fish --- */

@@ -90,8 +90,10 @@ void cli_man(FILE *out, const char *version)
     fprintf(out, ".TH FULLSCALE 1 \"\" \"fullscale %s\" \"User Commands\"\n.SH NAME\nfullscale \\- ", version);
     roff_c(out, cli_program_summary);
     fputs("\n.SH SYNOPSIS\n.B fullscale\n.I command\n[\\fIarguments\\fR] [\\fIoptions\\fR]\n.SH DESCRIPTION\n", out);
-    roff_c(out, "The commands serve, config, completion, man and version work alone. All others talk to a running server over "
-                "its unix socket, which only root (and the socket's group) may open.");
+    roff_c(
+        out,
+        "The commands serve, config, completion, man and version work alone. All others talk to a running server over "
+        "its unix socket, which only root (and the socket's group) may open.");
     fputs("\n.SH OPTIONS\nOptions of all commands:\n", out);
     man_options(out, cli_global_options);
     fputs(".SH COMMANDS\n", out);
@@ -99,17 +101,18 @@ void cli_man(FILE *out, const char *version)
         if (!c->is_hidden)
             man_command(out, c);
     }
-    fputs(".SH EXIT STATUS\n"
-          ".TP\n0\nSuccess.\n.TP\n1\nAn error.\n.TP\n2\nThe command line was not understood.\n"
-          ".TP\n3\nWhat was named does not exist.\n.TP\n4\nNot allowed.\n"
-          ".SH ENVIRONMENT\n"
-          ".TP\n.B FULLSCALE_CONFIG\nThe configuration file.\n"
-          ".TP\n.B FULLSCALE_\\fIKEY\\fR\nOverrides a key of the configuration: capitals, and an underscore for each dot. "
-          "See \\fBfullscale config reference\\fR.\n"
-          ".TP\n.B NO_COLOR\nWhen set, output is never coloured.\n"
-          ".SH FILES\n"
-          ".TP\n.I /etc/fullscale/config.yaml\nThe configuration. Every key is optional.\n"
-          ".TP\n.I /var/lib/fullscale\nDatabase, keys and certificates.\n"
-          ".TP\n.I /run/fullscale/fullscale.sock\nThe socket of the command line.\n",
-          out);
+    fputs(
+        ".SH EXIT STATUS\n"
+        ".TP\n0\nSuccess.\n.TP\n1\nAn error.\n.TP\n2\nThe command line was not understood.\n"
+        ".TP\n3\nWhat was named does not exist.\n.TP\n4\nNot allowed.\n"
+        ".SH ENVIRONMENT\n"
+        ".TP\n.B FULLSCALE_CONFIG\nThe configuration file.\n"
+        ".TP\n.B FULLSCALE_\\fIKEY\\fR\nOverrides a key of the configuration: capitals, and an underscore for each dot. "
+        "See \\fBfullscale config reference\\fR.\n"
+        ".TP\n.B NO_COLOR\nWhen set, output is never coloured.\n"
+        ".SH FILES\n"
+        ".TP\n.I /etc/fullscale/config.yaml\nThe configuration. Every key is optional.\n"
+        ".TP\n.I /var/lib/fullscale\nDatabase, keys and certificates.\n"
+        ".TP\n.I /run/fullscale/fullscale.sock\nThe socket of the command line.\n",
+        out);
 }

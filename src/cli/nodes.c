@@ -159,7 +159,9 @@ enum cli_exit cli_nodes_expire(struct cli_run *run)
     enum cli_exit status = named_node(run, cli_arg(run, 0), &node);
     if (status == CLI_EXIT_OK)
         status = node_call(run, node, "POST", "/expire", &body,
-                           is_never ? "never expires" : cli_flag(run, "expiry") ? "has a new expiry" : "expired");
+                           is_never                  ? "never expires"
+                           : cli_flag(run, "expiry") ? "has a new expiry"
+                                                     : "expired");
     buf_fini(&body);
     return status;
 }

@@ -9,7 +9,7 @@ struct parser {
     struct err *err;
     int argc;
     char *const *argv;
-    int i; /* next argument */
+    int i;             /* next argument */
     bool is_only_args; /* after "--" */
 };
 
@@ -128,7 +128,8 @@ static enum rc find_long(struct parser *p, struct str name, struct found *out)
             return RC_OK;
         }
         consider(&near, it.option->name);
-        if (!str_starts(str_c(it.option->name), name) || (fits > 0 && strcmp(abbreviated.option->name, it.option->name) == 0))
+        if (!str_starts(str_c(it.option->name), name) ||
+            (fits > 0 && strcmp(abbreviated.option->name, it.option->name) == 0))
             continue;
         abbreviated = it;
         fits++;
@@ -138,8 +139,8 @@ static enum rc find_long(struct parser *p, struct str name, struct found *out)
         return RC_OK;
     }
     if (near.best != NULL)
-        return err_set(p->err, RC_INVALID, "\"%s\" has no option --%.*s: did you mean --%s?", call_name(p->call, p->arena),
-                       STR_ARG(name), near.best);
+        return err_set(p->err, RC_INVALID, "\"%s\" has no option --%.*s: did you mean --%s?",
+                       call_name(p->call, p->arena), STR_ARG(name), near.best);
     return err_set(p->err, RC_INVALID, "\"%s\" has no option --%.*s", call_name(p->call, p->arena), STR_ARG(name));
 }
 
@@ -160,7 +161,8 @@ static bool is_choice(const char *choices, const char *value)
 static enum rc store(struct parser *p, const struct found *f, const char *value)
 {
     if (!is_choice(f->option->choices, value))
-        return err_set(p->err, RC_INVALID, "--%s must be one of %s, not \"%s\"", f->option->name, f->option->choices, value);
+        return err_set(p->err, RC_INVALID, "--%s must be one of %s, not \"%s\"", f->option->name, f->option->choices,
+                       value);
     if (f->option->is_list && *f->value != NULL)
         value = arena_printf(p->arena, "%s,%s", *f->value, value);
     *f->value = value;

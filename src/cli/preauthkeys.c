@@ -94,8 +94,8 @@ static const char *yes(const struct json *key, const char *name)
 
 enum cli_exit cli_preauthkeys_list(struct cli_run *run)
 {
-    static const char *const titles[] = {"ID",      "KEY",     "USER", "REUSABLE", "EPHEMERAL", "USED",
-                                         "EXPIRES", "CREATED", "TAGS", NULL};
+    static const char *const titles[] = {"ID",   "KEY",     "USER",    "REUSABLE", "EPHEMERAL",
+                                         "USED", "EXPIRES", "CREATED", "TAGS",     NULL};
     const char *user = cli_value(run, "user");
     const char *path = "/preauthkey";
     const struct json *reply;

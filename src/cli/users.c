@@ -88,7 +88,8 @@ enum cli_exit cli_users_rename(struct cli_run *run)
     enum cli_exit status = named_user(run, n > 0 ? cli_arg(run, 0) : NULL, &user);
     if (status != CLI_EXIT_OK)
         return status;
-    const char *path = arena_printf(&run->arena, "/user/%s/rename/%s", cli_text(run, user, "id"), cli_escape(run, new_name));
+    const char *path = arena_printf(&run->arena, "/user/%s/rename/%s", cli_text(run, user, "id"),
+                                    cli_escape(run, new_name));
     status = cli_api(run, "POST", path, NULL, &reply);
     if (status == CLI_EXIT_OK && !cli_emit(run, json_get(reply, "user")))
         fprintf(run->out, "User renamed to %s\n", new_name);

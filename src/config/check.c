@@ -54,17 +54,20 @@ static void check_server_url(struct loader *l)
         return;
     bool is_ip = addr_parse_ip(url.host, &ip) == RC_OK;
     if (!is_ip && is_within(url.host, str_c(cfg->dns_base_domain)))
-        load_note_row(l, true, "dns.base_domain",
-                      "must not contain the host of server_url (%.*s): nodes would look for the server inside the tailnet. "
-                      "Use another domain, e.g. tailnet.internal",
-                      STR_ARG(url.host));
+        load_note_row(
+            l, true, "dns.base_domain",
+            "must not contain the host of server_url (%.*s): nodes would look for the server inside the tailnet. "
+            "Use another domain, e.g. tailnet.internal",
+            STR_ARG(url.host));
     if (!url.is_https && cfg->tls_cert_path[0] != '\0')
-        load_note_row(l, false, "server_url", "says http://, but listen_addr speaks TLS (tls_cert_path is set): use https://");
-    else if (!url.is_https && !is_plain_safe(url.host))
         load_note_row(l, false, "server_url",
-                      "is plain http:// on a public name or address (%s): clients lose the server for good after their first "
-                      "reconnect. Set tls_cert_path and tls_key_path, or put a TLS proxy in front, and use https://",
-                      cfg->server_url);
+                      "says http://, but listen_addr speaks TLS (tls_cert_path is set): use https://");
+    else if (!url.is_https && !is_plain_safe(url.host))
+        load_note_row(
+            l, false, "server_url",
+            "is plain http:// on a public name or address (%s): clients lose the server for good after their first "
+            "reconnect. Set tls_cert_path and tls_key_path, or put a TLS proxy in front, and use https://",
+            cfg->server_url);
     if (str_eq_ci(url.host, STR("localhost")) || (is_ip && addr_is_loopback(&ip)))
         load_note_row(l, false, "server_url", "is %s: only this machine can reach it", cfg->server_url);
 }
@@ -87,8 +90,8 @@ static void check_prefix(struct loader *l, const char *row_name, const struct co
     bool is_usual = family == 4 ? p->ip.ip[0] == v4[0] && (p->ip.ip[1] & 0xc0) == v4[1] && p->bits >= 10
                                 : memcmp(p->ip.ip, v6, sizeof(v6)) == 0 && p->bits >= 48;
     if (!is_usual)
-        load_note_row(l, false, row_name, "is outside %s, the range that clients are made for: some of their features will not "
-                                          "work",
+        load_note_row(l, false, row_name,
+                      "is outside %s, the range that clients are made for: some of their features will not work",
                       family == 4 ? "100.64.0.0/10" : "fd7a:115c:a1e0::/48");
 }
 
@@ -107,7 +110,8 @@ static void check_relay(struct loader *l)
     bool has_own = cfg->derp_server_enabled && cfg->derp_server_add_region;
     if (!has_own && cfg->derp_paths.n == 0)
         load_note_row(l, true,
-                      cfg->derp_server_enabled ? "derp.server.automatically_add_embedded_derp_region" : "derp.server.enabled",
+                      cfg->derp_server_enabled ? "derp.server.automatically_add_embedded_derp_region"
+                                               : "derp.server.enabled",
                       "may only be false when derp.paths names other relays: without one no client gets connected");
     for (size_t i = 0; i < cfg->derp_paths.n; i++)
         check_readable(l, "derp.paths", cfg->derp_paths.items[i]);
@@ -138,8 +142,8 @@ static void check_listeners(struct loader *l)
     for (size_t i = 1; i < ARRAY_LEN(tcp); i++) {
         for (size_t j = 0; j < i; j++) {
             if (tcp[i].listen != NULL && tcp[j].listen != NULL && is_same_port(tcp[i].listen, tcp[j].listen))
-                load_note_row(l, true, tcp[i].name, "(%s) takes the port of %s (%s): choose another", tcp[i].listen->text,
-                              tcp[j].name, tcp[j].listen->text);
+                load_note_row(l, true, tcp[i].name, "(%s) takes the port of %s (%s): choose another",
+                              tcp[i].listen->text, tcp[j].name, tcp[j].listen->text);
         }
     }
 }

@@ -162,8 +162,12 @@ const char *config_warning(const struct config *cfg, size_t i);
 /* `fullscale config check`: every error and warning, one line each, into `report`. RC_OK or RC_INVALID (some error). */
 MUST_CHECK enum rc config_check(const struct config_source *src, struct buf *report);
 
-enum config_reference_format { CONFIG_REFERENCE_TEXT, CONFIG_REFERENCE_MARKDOWN, CONFIG_REFERENCE_YAML,
-                               CONFIG_REFERENCE_JSON };
+enum config_reference_format {
+    CONFIG_REFERENCE_TEXT,
+    CONFIG_REFERENCE_MARKDOWN,
+    CONFIG_REFERENCE_YAML,
+    CONFIG_REFERENCE_JSON
+};
 /* Every key with type, default, unit and meaning. YAML is an example file with everything commented out. */
 void config_reference(enum config_reference_format format, struct buf *out);
 /* The values in force, as YAML, secrets replaced by "(secret)". */

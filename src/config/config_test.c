@@ -98,33 +98,33 @@ static void test_defaults_when_not_root(void **ctx)
 static void test_each_type(void **ctx)
 {
     (void)ctx;
-    struct config *cfg = parse_ok(
-        &plain, "listen_addr: '[::]:9000'\n"
-                "server_url: https://hs.example.com/\n"
-                "metrics_listen_addr: ''\n"
-                "unix_socket_permission: \"0o600\"\n"
-                "trusted_proxies: [10.1.2.3/8, '::1/128']\n"
-                "workers: 4\n"
-                "prefixes: {v4: 100.64.9.0/24, v6: '', allocation: Random}\n"
-                "derp:\n"
-                "  server:\n"
-                "    verify_clients: no\n"
-                "    ipv4: 198.51.100.1\n"
-                "database: {type: sqlite3, sqlite: {path: sub/x.db}}\n"
-                "dns:\n"
-                "  base_domain: tail.example.org.\n"
-                "  nameservers:\n"
-                "    global: [1.1.1.1, 'https://dns.nextdns.io/abc', '2606:4700:4700::1111']\n"
-                "    split:\n"
-                "      corp.example.com: [10.0.0.1]\n"
-                "      lan.: [10.0.0.2, 10.0.0.3]\n"
-                "  search_domains: a.example.com b.example.com\n"
-                "  extra_records:\n"
-                "    - {name: grafana.tail.example.org, type: A, value: 100.64.0.3}\n"
-                "    - {name: v6.tail.example.org., type: AAAA, value: 'fd7a:115c:a1e0::3'}\n"
-                "node: {expiry: 90d, ephemeral: {inactivity_timeout: 1h30m}}\n"
-                "log: {level: warning, format: json}\n"
-                "limits: {body_size: 128k}\n");
+    struct config *cfg = parse_ok(&plain,
+                                  "listen_addr: '[::]:9000'\n"
+                                  "server_url: https://hs.example.com/\n"
+                                  "metrics_listen_addr: ''\n"
+                                  "unix_socket_permission: \"0o600\"\n"
+                                  "trusted_proxies: [10.1.2.3/8, '::1/128']\n"
+                                  "workers: 4\n"
+                                  "prefixes: {v4: 100.64.9.0/24, v6: '', allocation: Random}\n"
+                                  "derp:\n"
+                                  "  server:\n"
+                                  "    verify_clients: no\n"
+                                  "    ipv4: 198.51.100.1\n"
+                                  "database: {type: sqlite3, sqlite: {path: sub/x.db}}\n"
+                                  "dns:\n"
+                                  "  base_domain: tail.example.org.\n"
+                                  "  nameservers:\n"
+                                  "    global: [1.1.1.1, 'https://dns.nextdns.io/abc', '2606:4700:4700::1111']\n"
+                                  "    split:\n"
+                                  "      corp.example.com: [10.0.0.1]\n"
+                                  "      lan.: [10.0.0.2, 10.0.0.3]\n"
+                                  "  search_domains: a.example.com b.example.com\n"
+                                  "  extra_records:\n"
+                                  "    - {name: grafana.tail.example.org, type: A, value: 100.64.0.3}\n"
+                                  "    - {name: v6.tail.example.org., type: AAAA, value: 'fd7a:115c:a1e0::3'}\n"
+                                  "node: {expiry: 90d, ephemeral: {inactivity_timeout: 1h30m}}\n"
+                                  "log: {level: warning, format: json}\n"
+                                  "limits: {body_size: 128k}\n");
     assert_int_equal(cfg->listen_addr.addr.family, 6);
     assert_string_equal(cfg->server_url, "https://hs.example.com");
     assert_string_equal(cfg->derp_server_hostname, "hs.example.com");
@@ -203,7 +203,8 @@ static void test_refusals_name_place_and_fix(void **ctx)
     } rows[] = {
         {"listen_addr: 80800", 1, 14, "listen_addr must be HOST:PORT"},
         {"listen_addr: ''", 1, -1, "listen_addr must be HOST:PORT"},
-        {"a: 1\nlog:\n  level: loud\n", 3, 10, "log.level must be one of trace, debug, info, warn, error, off, not \"loud\""},
+        {"a: 1\nlog:\n  level: loud\n", 3, 10,
+         "log.level must be one of trace, debug, info, warn, error, off, not \"loud\""},
         {"workers: 1000", 1, 10, "workers must be from 0 to 256"},
         {"workers: -1", 1, 10, "workers must be from 0 to 256"},
         {"workers: [1]", 1, -1, "workers must be a int"},
@@ -268,7 +269,8 @@ static void test_long_socket_path_is_refused(void **ctx)
 static void test_unknown_keys_get_a_suggestion(void **ctx)
 {
     (void)ctx;
-    struct config *cfg = parse_ok(&plain, "listen_adr: 0.0.0.0:1\nderp:\n  server:\n    enabld: true\nzzzzzzzz: {a: {b: 1}}\n");
+    struct config *cfg = parse_ok(&plain,
+                                  "listen_adr: 0.0.0.0:1\nderp:\n  server:\n    enabld: true\nzzzzzzzz: {a: {b: 1}}\n");
     assert_true(has_warning(cfg, "c.yaml:1:1: unknown key listen_adr: did you mean listen_addr?"));
     assert_true(has_warning(cfg, "c.yaml:4:5: unknown key derp.server.enabld: did you mean derp.server.enabled?"));
     assert_true(has_warning(cfg, "unknown key zzzzzzzz is ignored"));
@@ -293,29 +295,30 @@ static void test_headscale_file_is_understood(void **ctx)
 {
     (void)ctx;
     struct config *cfg = parse_ok(
-        &plain, "server_url: http://127.0.0.1:8080\nlisten_addr: 127.0.0.1:8080\nmetrics_listen_addr: 127.0.0.1:9090\n"
-                "trusted_proxies: []\ngrpc_listen_addr: 127.0.0.1:50443\ngrpc_allow_insecure: false\n"
-                "noise:\n  private_key_path: /var/lib/headscale/noise_private.key\n"
-                "prefixes:\n  v4: 100.64.0.0/10\n  v6: fd7a:115c:a1e0::/48\n  allocation: sequential\n"
-                "derp:\n  server:\n    enabled: true\n    region_id: 999\n    region_code: headscale\n"
-                "    region_name: Headscale Embedded DERP\n    verify_clients: true\n    stun_listen_addr: 0.0.0.0:3478\n"
-                "    private_key_path: /var/lib/headscale/derp_server_private.key\n"
-                "    automatically_add_embedded_derp_region: true\n    ipv4: 198.51.100.1\n    ipv6: 2001:db8::1\n"
-                "  urls:\n    - https://controlplane.tailscale.com/derpmap/default\n  paths: []\n"
-                "  auto_update_enabled: true\n  update_frequency: 3h\n"
-                "disable_check_updates: false\nnode:\n  expiry: 0\n  ephemeral:\n    inactivity_timeout: 30m\n"
-                "  routes:\n    ha: {probe_interval: 10s}\n"
-                "database:\n  type: sqlite\n  debug: false\n  gorm: {prepare_stmt: true}\n"
-                "  sqlite: {path: /var/lib/headscale/db.sqlite, write_ahead_log: true, wal_autocheckpoint: 1000}\n"
-                "acme_url: https://acme-v02.api.letsencrypt.org/directory\nacme_email: ''\ntls_letsencrypt_hostname: ''\n"
-                "tls_letsencrypt_cache_dir: /var/lib/headscale/cache\ntls_letsencrypt_challenge_type: HTTP-01\n"
-                "tls_letsencrypt_listen: ':http'\ntls_cert_path: ''\ntls_key_path: ''\n"
-                "log: {level: info, format: text}\npolicy: {mode: file, path: ''}\n"
-                "dns:\n  magic_dns: true\n  base_domain: example.com\n  override_local_dns: true\n"
-                "  nameservers: {global: [1.1.1.1, 1.0.0.1], split: {}}\n  search_domains: []\n  extra_records: []\n"
-                "unix_socket: /var/run/headscale/headscale.sock\nunix_socket_permission: '0770'\n"
-                "logtail: {enabled: false}\nrandomize_client_port: false\ntaildrop: {enabled: true}\n"
-                "oidc: {issuer: x, expiry: 180d}\ntuning: {node_store_batch_size: 100}\n");
+        &plain,
+        "server_url: http://127.0.0.1:8080\nlisten_addr: 127.0.0.1:8080\nmetrics_listen_addr: 127.0.0.1:9090\n"
+        "trusted_proxies: []\ngrpc_listen_addr: 127.0.0.1:50443\ngrpc_allow_insecure: false\n"
+        "noise:\n  private_key_path: /var/lib/headscale/noise_private.key\n"
+        "prefixes:\n  v4: 100.64.0.0/10\n  v6: fd7a:115c:a1e0::/48\n  allocation: sequential\n"
+        "derp:\n  server:\n    enabled: true\n    region_id: 999\n    region_code: headscale\n"
+        "    region_name: Headscale Embedded DERP\n    verify_clients: true\n    stun_listen_addr: 0.0.0.0:3478\n"
+        "    private_key_path: /var/lib/headscale/derp_server_private.key\n"
+        "    automatically_add_embedded_derp_region: true\n    ipv4: 198.51.100.1\n    ipv6: 2001:db8::1\n"
+        "  urls:\n    - https://controlplane.tailscale.com/derpmap/default\n  paths: []\n"
+        "  auto_update_enabled: true\n  update_frequency: 3h\n"
+        "disable_check_updates: false\nnode:\n  expiry: 0\n  ephemeral:\n    inactivity_timeout: 30m\n"
+        "  routes:\n    ha: {probe_interval: 10s}\n"
+        "database:\n  type: sqlite\n  debug: false\n  gorm: {prepare_stmt: true}\n"
+        "  sqlite: {path: /var/lib/headscale/db.sqlite, write_ahead_log: true, wal_autocheckpoint: 1000}\n"
+        "acme_url: https://acme-v02.api.letsencrypt.org/directory\nacme_email: ''\ntls_letsencrypt_hostname: ''\n"
+        "tls_letsencrypt_cache_dir: /var/lib/headscale/cache\ntls_letsencrypt_challenge_type: HTTP-01\n"
+        "tls_letsencrypt_listen: ':http'\ntls_cert_path: ''\ntls_key_path: ''\n"
+        "log: {level: info, format: text}\npolicy: {mode: file, path: ''}\n"
+        "dns:\n  magic_dns: true\n  base_domain: example.com\n  override_local_dns: true\n"
+        "  nameservers: {global: [1.1.1.1, 1.0.0.1], split: {}}\n  search_domains: []\n  extra_records: []\n"
+        "unix_socket: /var/run/headscale/headscale.sock\nunix_socket_permission: '0770'\n"
+        "logtail: {enabled: false}\nrandomize_client_port: false\ntaildrop: {enabled: true}\n"
+        "oidc: {issuer: x, expiry: 180d}\ntuning: {node_store_batch_size: 100}\n");
     assert_int_equal(cfg->node_ephemeral_inactivity_timeout_ms, 30 * 60000);
     assert_true(has_warning(cfg, "derp.urls is ignored"));
     assert_true(has_warning(cfg, "grpc_listen_addr is ignored"));
@@ -441,8 +444,9 @@ static void test_example_file_parses(void **ctx)
 static void test_dump_reads_back(void **ctx)
 {
     (void)ctx;
-    struct config *cfg = parse_ok(&plain, "dns: {nameservers: {global: [1.1.1.1], split: {a.b: [9.9.9.9]}}, extra_records: "
-                                          "[{name: x.y, type: A, value: 1.2.3.4}]}\nnode.expiry: 36h\nprefixes.v6: ''\n");
+    struct config *cfg = parse_ok(&plain,
+                                  "dns: {nameservers: {global: [1.1.1.1], split: {a.b: [9.9.9.9]}}, extra_records: "
+                                  "[{name: x.y, type: A, value: 1.2.3.4}]}\nnode.expiry: 36h\nprefixes.v6: ''\n");
     struct buf first = {0};
     struct buf second = {0};
     config_dump(cfg, &first);
@@ -574,9 +578,8 @@ static void test_distance(void **ctx)
     static const struct {
         const char *a, *b;
         size_t distance;
-    } rows[] = {{"", "", 0},       {"", "abc", 3},   {"abc", "", 3},          {"kitten", "sitting", 3},
-                {"ab", "ba", 1},   {"Abc", "aBC", 0}, {"listen", "listne", 1}, {"a", "b", 1},
-                {"abcd", "acbd", 1}};
+    } rows[] = {{"", "", 0},       {"", "abc", 3},          {"abc", "", 3}, {"kitten", "sitting", 3}, {"ab", "ba", 1},
+                {"Abc", "aBC", 0}, {"listen", "listne", 1}, {"a", "b", 1},  {"abcd", "acbd", 1}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         assert_int_equal(str_distance(str_c(rows[i].a), str_c(rows[i].b)), rows[i].distance);
 }

@@ -65,8 +65,11 @@ void load_note_row(struct loader *l, bool is_error, const char *row_name, const 
     vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, args);
     va_end(args);
     schema_env_name(&schema_rows[i], env);
-    note_add(l, is_error, l->origins[i].is_env ? env : l->origins[i].is_set ? l->out->path : NULL, l->origins[i].line,
-             l->origins[i].col, text);
+    note_add(l, is_error,
+             l->origins[i].is_env   ? env
+             : l->origins[i].is_set ? l->out->path
+                                    : NULL,
+             l->origins[i].line, l->origins[i].col, text);
 }
 
 /* --- values --- */
@@ -201,9 +204,7 @@ static void take_old(struct loader *l, const struct schema_old *old, const char 
     if (is_harmless(old, value))
         return;
     switch (old->kind) {
-    case SCHEMA_OLD_MOVED:
-        remember_old(l, old, value);
-        break;
+    case SCHEMA_OLD_MOVED: remember_old(l, old, value); break;
     case SCHEMA_OLD_IGNORED:
     case SCHEMA_OLD_LATER:
         load_note(l, false, value->key_line, value->key_col, "%s is ignored: %s", name, old->note);
@@ -211,8 +212,7 @@ static void take_old(struct loader *l, const struct schema_old *old, const char 
     case SCHEMA_OLD_REFUSED:
         load_note(l, true, value->key_line, value->key_col, "%s cannot be used: %s", name, old->note);
         break;
-    case SCHEMA_OLD_QUIET:
-        break;
+    case SCHEMA_OLD_QUIET: break;
     }
     if (value->type == YAML_MAP)
         moved_below(l, name, value);
@@ -427,8 +427,11 @@ static enum rc read_file(const char *path, struct buf *out, struct err *err)
     FILE *f = fopen(path, "re");
     struct stat st;
     if (f == NULL)
-        return err_set_at(err, errno == ENOENT ? RC_NOT_FOUND : errno == EACCES ? RC_DENIED : RC_IO, path, 0, 0,
-                          "cannot read the configuration: %s", strerror(errno));
+        return err_set_at(err,
+                          errno == ENOENT   ? RC_NOT_FOUND
+                          : errno == EACCES ? RC_DENIED
+                                            : RC_IO,
+                          path, 0, 0, "cannot read the configuration: %s", strerror(errno));
     if (fstat(fileno(f), &st) != 0 || S_ISDIR(st.st_mode)) {
         fclose(f);
         return err_set_at(err, RC_IO, path, 0, 0, "cannot read the configuration: not a file");
@@ -556,7 +559,8 @@ const char *config_path(const struct config *cfg)
 
 const char *config_warning(const struct config *cfg, size_t i)
 {
-    for (const struct note *note = CONTAINER_OF(cfg, const struct loaded, cfg)->notes; note != NULL; note = note->next) {
+    for (const struct note *note = CONTAINER_OF(cfg, const struct loaded, cfg)->notes; note != NULL;
+         note = note->next) {
         if (i-- == 0)
             return note->text;
     }

@@ -151,9 +151,9 @@ static void write_example(struct arena *a, const struct schema_row *row, const c
     const char *def = example_value(a, row);
     bool is_plain = row->type == SCHEMA_BOOL || row->type == SCHEMA_INT;
     const char *value = value_is_list(row->type) || row->type == SCHEMA_RECORDS ? "[]"
-                        : row->type == SCHEMA_SPLITS                           ? "{}"
-                        : is_plain                                             ? def
-                                                                               : arena_printf(a, "\"%s\"", def);
+                        : row->type == SCHEMA_SPLITS                            ? "{}"
+                        : is_plain                                              ? def
+                                                                                : arena_printf(a, "\"%s\"", def);
     buf_printf(out, "#%.*s%.*s: %s\n", (int)level * 2, spaces, STR_ARG(head), value);
 }
 
@@ -187,18 +187,10 @@ void config_reference(enum config_reference_format format, struct buf *out)
     for (size_t i = 0; i < schema_rows_n; i++) {
         const struct schema_row *row = &schema_rows[i];
         switch (format) {
-        case CONFIG_REFERENCE_TEXT:
-            write_text(&a, row, out);
-            break;
-        case CONFIG_REFERENCE_MARKDOWN:
-            write_markdown(&a, row, out);
-            break;
-        case CONFIG_REFERENCE_YAML:
-            write_example(&a, row, i > 0 ? schema_rows[i - 1].name : "", out);
-            break;
-        case CONFIG_REFERENCE_JSON:
-            write_json(&a, row, &w);
-            break;
+        case CONFIG_REFERENCE_TEXT: write_text(&a, row, out); break;
+        case CONFIG_REFERENCE_MARKDOWN: write_markdown(&a, row, out); break;
+        case CONFIG_REFERENCE_YAML: write_example(&a, row, i > 0 ? schema_rows[i - 1].name : "", out); break;
+        case CONFIG_REFERENCE_JSON: write_json(&a, row, &w); break;
         }
     }
     if (format == CONFIG_REFERENCE_JSON) {

@@ -117,11 +117,13 @@ static const struct schema_choice allocations[] = {
     {"sequential", CONFIG_ALLOCATION_SEQUENTIAL, false}, {"random", CONFIG_ALLOCATION_RANDOM, false}, {0}};
 static const struct schema_choice databases[] = {
     {"sqlite", CONFIG_DATABASE_SQLITE, false}, {"sqlite3", CONFIG_DATABASE_SQLITE, true}, {0}};
-static const struct schema_choice log_formats[] = {{"text", CONFIG_LOG_TEXT, false}, {"json", CONFIG_LOG_JSON, false}, {0}};
-static const struct schema_choice log_levels[] = {
-    {"trace", LOG_TRACE, false}, {"debug", LOG_DEBUG, false},   {"info", LOG_INFO, false},  {"warn", LOG_WARN, false},
-    {"error", LOG_ERROR, false}, {"warning", LOG_WARN, true}, {"fatal", LOG_ERROR, true}, {"panic", LOG_ERROR, true},
-    {"off", LOG_OFF, false},     {0}};
+static const struct schema_choice log_formats[] = {
+    {"text", CONFIG_LOG_TEXT, false}, {"json", CONFIG_LOG_JSON, false}, {0}};
+static const struct schema_choice log_levels[] = {{"trace", LOG_TRACE, false}, {"debug", LOG_DEBUG, false},
+                                                  {"info", LOG_INFO, false},   {"warn", LOG_WARN, false},
+                                                  {"error", LOG_ERROR, false}, {"warning", LOG_WARN, true},
+                                                  {"fatal", LOG_ERROR, true},  {"panic", LOG_ERROR, true},
+                                                  {"off", LOG_OFF, false},     {0}};
 
 #define SECOND_MS INT64_C(1000)
 #define MINUTE_MS (60 * SECOND_MS)
@@ -131,18 +133,22 @@ static const struct schema_choice log_levels[] = {
 /* Order: as `config reference` prints it; and a default that refers to another row stands below that row. */
 const struct schema_row schema_rows[] = {
     {"listen_addr", SCHEMA_LISTEN, FIELD(listen_addr), .def = "0.0.0.0:8080", .must_not_be_empty = true,
-     .meaning = "Where clients and browsers connect: the control protocol over HTTP, or HTTPS when tls_cert_path is set."},
+     .meaning =
+         "Where clients and browsers connect: the control protocol over HTTP, or HTTPS when tls_cert_path is set."},
     {"tls_cert_path", SCHEMA_PATH, FIELD(tls_cert_path), .def = "",
-     .meaning = "Certificate chain (PEM) for listen_addr. Together with tls_key_path; both are read again when they change."},
+     .meaning =
+         "Certificate chain (PEM) for listen_addr. Together with tls_key_path; both are read again when they change."},
     {"tls_key_path", SCHEMA_PATH, FIELD(tls_key_path), .def = "", .meaning = "Private key (PEM) of tls_cert_path."},
     {"server_url", SCHEMA_STRING, FIELD(server_url), .def = "{server_url}",
      .def_shown = "http://<address of this machine>:<port>", .check = check_server_url,
-     .meaning = "The URL by which clients reach this server (tailscale up --login-server URL). Use https:// on anything but "
-                "a private address."},
+     .meaning =
+         "The URL by which clients reach this server (tailscale up --login-server URL). Use https:// on anything but "
+         "a private address."},
     {"metrics_listen_addr", SCHEMA_LISTEN, FIELD(metrics_listen_addr), .def = "127.0.0.1:9090",
      .meaning = "Where /metrics (Prometheus) is served, over plain HTTP. Empty: off."},
     {"trusted_proxies", SCHEMA_PREFIXES, FIELD(trusted_proxies), .def = "",
-     .meaning = "Reverse proxies in front of this server. Their connections do not count towards the limits per address."},
+     .meaning =
+         "Reverse proxies in front of this server. Their connections do not count towards the limits per address."},
     {"state_dir", SCHEMA_PATH, FIELD(state_dir), .def = "{state_dir}",
      .def_shown = "/var/lib/fullscale (root), ./fullscale-data",
      .meaning = "Directory of the database, keys and certificates, made when absent."},
@@ -155,8 +161,9 @@ const struct schema_row schema_rows[] = {
      .meaning = "Event loops that serve connections. 0: one per CPU."},
 
     {"noise.private_key_path", SCHEMA_PATH, FIELD(noise_private_key_path), .def = "{state_dir}/noise_private.key",
-     .meaning = "The server's identity towards clients, made when absent. Keep it: with another key running clients stay "
-                "offline."},
+     .meaning =
+         "The server's identity towards clients, made when absent. Keep it: with another key running clients stay "
+         "offline."},
 
     {"prefixes.v4", SCHEMA_PREFIX, FIELD(prefix_v4), .def = "100.64.0.0/10",
      .meaning = "IPv4 addresses for nodes. Empty: no IPv4."},
@@ -177,14 +184,16 @@ const struct schema_row schema_rows[] = {
      .meaning = "Relay for nodes of this server only."},
     {"derp.server.listen_addr", SCHEMA_LISTEN, FIELD(derp_server_listen_addr), .def = "0.0.0.0:8443",
      .must_not_be_empty = true, .meaning = "Where the embedded relay listens, always with TLS."},
-    {"derp.server.hostname", SCHEMA_STRING, FIELD(derp_server_hostname), .def = "", .def_shown = "the host of server_url",
-     .check = check_hostname, .meaning = "Name or address by which clients reach the embedded relay and STUN."},
+    {"derp.server.hostname", SCHEMA_STRING, FIELD(derp_server_hostname), .def = "",
+     .def_shown = "the host of server_url", .check = check_hostname,
+     .meaning = "Name or address by which clients reach the embedded relay and STUN."},
     {"derp.server.stun_listen_addr", SCHEMA_LISTEN, FIELD(derp_server_stun_listen_addr), .def = "0.0.0.0:3478",
      .must_not_be_empty = true, .meaning = "Where STUN listens (UDP)."},
     {"derp.server.private_key_path", SCHEMA_PATH, FIELD(derp_server_private_key_path),
      .def = "{state_dir}/derp_server_private.key", .meaning = "Key of the embedded relay, made when absent."},
     {"derp.server.tls_cert_path", SCHEMA_PATH, FIELD(derp_server_tls_cert_path), .def = "{state_dir}/derp_cert.pem",
-     .meaning = "Certificate of the embedded relay. When absent a self-signed one is made, which clients are told to trust."},
+     .meaning =
+         "Certificate of the embedded relay. When absent a self-signed one is made, which clients are told to trust."},
     {"derp.server.tls_key_path", SCHEMA_PATH, FIELD(derp_server_tls_key_path), .def = "{state_dir}/derp_key.pem",
      .meaning = "Private key of derp.server.tls_cert_path."},
     {"derp.server.automatically_add_embedded_derp_region", SCHEMA_BOOL, FIELD(derp_server_add_region), .def = "true",
@@ -279,7 +288,8 @@ const struct schema_old schema_olds[] = {
     {"acl_policy_path", SCHEMA_OLD_REFUSED, NULL, "",
      "access policies are not supported yet, and without one every node reaches every other. Remove the key if that is "
      "what you want"},
-    {"oidc.*", SCHEMA_OLD_LATER, NULL, NULL, "login through OpenID Connect is not supported yet: nodes join by auth keys"},
+    {"oidc.*", SCHEMA_OLD_LATER, NULL, NULL,
+     "login through OpenID Connect is not supported yet: nodes join by auth keys"},
     {"tls_letsencrypt_hostname", SCHEMA_OLD_LATER, NULL, "",
      "certificates are not fetched yet: set tls_cert_path and tls_key_path, or put a TLS proxy in front"},
     {"tls_letsencrypt_cache_dir", SCHEMA_OLD_QUIET, NULL, NULL, NULL},

@@ -51,7 +51,8 @@ static enum rc set_path(struct setter *s, struct str text, void *field)
 
 static enum rc set_bool(struct setter *s, struct str text, void *field)
 {
-    static const char *const words[2][6] = {{"false", "no", "off", "0", "f", "n"}, {"true", "yes", "on", "1", "t", "y"}};
+    static const char *const words[2][6] = {{"false", "no", "off", "0", "f", "n"},
+                                            {"true", "yes", "on", "1", "t", "y"}};
     for (unsigned v = 0; v < 2; v++) {
         for (size_t i = 0; i < ARRAY_LEN(words[v]); i++) {
             if (str_eq_ci(text, str_c(words[v][i]))) {
@@ -97,7 +98,7 @@ static enum rc set_bytes(struct setter *s, struct str text, void *field)
     static const struct {
         const char *name;
         unsigned shift;
-    } units[] = {{"", 0},    {"B", 0},   {"K", 10},  {"KB", 10}, {"KiB", 10}, {"M", 20},
+    } units[] = {{"", 0},    {"B", 0},    {"K", 10}, {"KB", 10}, {"KiB", 10}, {"M", 20},
                  {"MB", 20}, {"MiB", 20}, {"G", 30}, {"GB", 30}, {"GiB", 30}};
     size_t digits = 0;
     while (digits < text.len && text.p[digits] >= '0' && text.p[digits] <= '9')
@@ -454,7 +455,8 @@ static enum rc set_record(struct setter *s, const struct yaml *value, struct con
     if (family == 0)
         return refuse_at(s, value, "must have the type A or AAAA, others are not answered by clients");
     if (addr_parse_ip(str_c(out->value), &ip) != RC_OK || ip.family != family)
-        return refuse_at(s, value, family == 4 ? "must have an IPv4 address as value" : "must have an IPv6 address as value");
+        return refuse_at(s, value,
+                         family == 4 ? "must have an IPv4 address as value" : "must have an IPv6 address as value");
     out->name = arena_str(s->arena, name).p;
     return RC_OK;
 }

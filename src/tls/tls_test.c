@@ -1,0 +1,658 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "crypto/crypto.h"
+#include "tls/selfsigned.h"
+#include "tls/tls.h"
+
+enum { DAY_S = 24 * 3600 };
+
+struct side {
+    struct stream *s;
+    struct buf in;
+    unsigned drained_n;
+    unsigned datas_n;
+    bool is_closed;
+    enum rc why;
+    bool closes_itself;
+};
+
+struct app {
+    struct loop *loop;
+    struct tls_server *server;
+    struct tls_acceptor *acceptor;
+    struct side srv; /* null stream until the handshake is done */
+    struct side cli;
+    char dir[64];
+    char cert_path[96];
+    char key_path[96];
+};
+
+static void turn(struct loop *loop)
+{
+    loop_stop(loop);
+    loop_run(loop);
+}
+
+static void on_data(void *ctx, const uint8_t *p, size_t n)
+{
+    struct side *side = ctx;
+    side->datas_n++;
+    buf_append(&side->in, p, n);
+    if (side->closes_itself)
+        stream_close(&side->s, true);
+}
+
+static void on_drained(void *ctx)
+{
+    ((struct side *)ctx)->drained_n++;
+}
+
+static void on_closed(void *ctx, enum rc why)
+{
+    struct side *side = ctx;
+    side->is_closed = true;
+    side->why = why;
+}
+
+static const struct stream_events events = {on_data, on_drained, on_closed};
+
+static void on_ready(void *ctx, struct stream *s)
+{
+    struct app *a = ctx;
+    a->srv.s = s;
+    stream_set_events(s, &events, &a->srv);
+}
+
+static int64_t now_s(void)
+{
+    return clock_wall_ms() / 1000;
+}
+
+static void make_dir(struct app *a)
+{
+    snprintf(a->dir, sizeof(a->dir), "/tmp/tls_test.XXXXXX");
+    assert_non_null(mkdtemp(a->dir));
+    snprintf(a->cert_path, sizeof(a->cert_path), "%s/cert.pem", a->dir);
+    snprintf(a->key_path, sizeof(a->key_path), "%s/key.pem", a->dir);
+}
+
+static void remove_dir(struct app *a)
+{
+    unlink(a->cert_path);
+    unlink(a->key_path);
+    assert_int_equal(rmdir(a->dir), 0);
+}
+
+static struct app *open_server(const char *const *alpn)
+{
+    struct app *a = MEM_NEW(struct app);
+    struct buf cert = {0};
+    struct buf key = {0};
+    a->loop = loop_create(0);
+    assert_int_equal(selfsigned_make("relay.example", now_s(), &cert, &key), RC_OK);
+    const struct tls_server_opts opts = {.cert_pem = buf_str(&cert), .key_pem = buf_str(&key), .alpn = alpn};
+    assert_int_equal(tls_server_create(&opts, &a->server, NULL), RC_OK);
+    a->acceptor = tls_acceptor_create(a->loop, a->server, on_ready, a);
+    buf_fini(&cert);
+    buf_fini(&key);
+    return a;
+}
+
+static void close_sides(struct app *a)
+{
+    stream_close(&a->cli.s, false);
+    stream_close(&a->srv.s, false);
+    turn(a->loop);
+    buf_fini(&a->cli.in);
+    buf_fini(&a->srv.in);
+    a->cli = a->srv = (struct side){0};
+}
+
+static void close_app(struct app *a)
+{
+    close_sides(a);
+    tls_acceptor_destroy(&a->acceptor);
+    turn(a->loop);
+    tls_server_destroy(&a->server);
+    loop_destroy(&a->loop);
+    mem_free(a);
+}
+
+static void connect_client(struct app *a, size_t chunk, const struct tls_client_opts *opts)
+{
+    struct stream *server_end;
+    struct stream *client_end;
+    stream_pair_create(a->loop, chunk, &server_end, &client_end);
+    tls_acceptor_take(a->acceptor, server_end);
+    a->cli.s = tls_client_create(client_end, opts);
+    stream_set_events(a->cli.s, &events, &a->cli);
+    turn(a->loop);
+}
+
+static const struct tls_client_opts any_server = {.server_name = "relay.example"};
+
+/* --- handshakes and data --- */
+
+static void test_both_ways(void **state)
+{
+    (void)state;
+    for (int version = 12; version <= 13; version++) {
+        for (size_t chunk = 0; chunk < 3; chunk++) {
+            struct app *a = open_server(NULL);
+            connect_client(a, chunk, &(struct tls_client_opts){.max_version = version});
+            assert_non_null(a->srv.s);
+            assert_true(a->srv.s->is_tls);
+            stream_write(a->cli.s, "question", 8);
+            stream_write(a->srv.s, "answer", 6);
+            turn(a->loop);
+            assert_true(str_eq_c(buf_str(&a->srv.in), "question"));
+            assert_true(str_eq_c(buf_str(&a->cli.in), "answer"));
+            close_app(a);
+        }
+    }
+}
+
+/* What the client writes at once waits for the handshake, and is there when the server's owner is told. */
+static void test_early_write(void **state)
+{
+    (void)state;
+    struct app *a = open_server(NULL);
+    struct stream *server_end;
+    struct stream *client_end;
+    stream_pair_create(a->loop, 0, &server_end, &client_end);
+    tls_acceptor_take(a->acceptor, server_end);
+    a->cli.s = tls_client_create(client_end, &any_server);
+    stream_set_events(a->cli.s, &events, &a->cli);
+    stream_write(a->cli.s, "early", 5);
+    turn(a->loop);
+    assert_true(str_eq_c(buf_str(&a->srv.in), "early"));
+    close_app(a);
+}
+
+/* What one turn wrote leaves as one record. */
+static void test_gathers(void **state)
+{
+    (void)state;
+    struct app *a = open_server(NULL);
+    connect_client(a, 0, &any_server);
+    for (int i = 0; i < 100; i++)
+        stream_write(a->srv.s, "0123456789", 10);
+    turn(a->loop);
+    assert_int_equal(buf_len(&a->cli.in), 1000);
+    assert_int_equal(a->cli.datas_n, 1);
+    close_app(a);
+}
+
+static void test_bulk_and_stall(void **state)
+{
+    (void)state;
+    struct app *a = open_server(NULL);
+    connect_client(a, 0, &any_server);
+    uint8_t piece[1000];
+    for (size_t i = 0; i < sizeof(piece); i++)
+        piece[i] = (uint8_t)i;
+    stream_pause(a->cli.s, true);
+    for (int i = 0; i < 500; i++)
+        stream_write(a->srv.s, piece, sizeof(piece));
+    turn(a->loop);
+    assert_true(stream_queued(a->srv.s) > STREAM_HIGH_WATER);
+    assert_int_equal(buf_len(&a->cli.in), 0);
+    assert_int_equal(a->srv.drained_n, 0);
+    stream_pause(a->cli.s, false);
+    turn(a->loop);
+    assert_int_equal(buf_len(&a->cli.in), 500 * sizeof(piece));
+    assert_memory_equal(buf_at(&a->cli.in) + 499 * sizeof(piece), piece, sizeof(piece));
+    assert_int_equal(a->srv.drained_n, 1);
+    assert_int_equal(stream_queued(a->srv.s), 0);
+    close_app(a);
+}
+
+static void test_closing(void **state)
+{
+    (void)state;
+    struct app *a = open_server(NULL);
+    connect_client(a, 0, &any_server);
+    stream_write(a->srv.s, "last words", 10);
+    stream_close(&a->srv.s, true);
+    turn(a->loop);
+    assert_true(str_eq_c(buf_str(&a->cli.in), "last words"));
+    assert_true(a->cli.is_closed);
+    assert_int_equal(a->cli.why, RC_CLOSED);
+    close_sides(a);
+
+    /* From inside a callback, with more in the same bytes. */
+    connect_client(a, 0, &any_server);
+    a->srv.closes_itself = true;
+    stream_write(a->cli.s, "one", 3);
+    turn(a->loop);
+    assert_null(a->srv.s);
+    assert_true(a->cli.is_closed);
+    close_app(a);
+}
+
+/* --- ALPN --- */
+
+static void test_alpn(void **state)
+{
+    (void)state;
+    static const char *const both[] = {"h2", "http/1.1", NULL};
+    static const char *const h1[] = {"http/1.1", NULL};
+    static const char *const other[] = {"acme-tls/1", NULL};
+    static const struct {
+        const char *const *server;
+        const char *const *client;
+        const char *chosen;
+    } rows[] = {
+        {both, both, "h2"}, {both, h1, "http/1.1"}, {both, NULL, ""},
+        {both, other, ""},  {h1, both, "http/1.1"}, {NULL, both, ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct app *a = open_server(rows[i].server);
+        connect_client(a, 0, &(struct tls_client_opts){.alpn = rows[i].client});
+        assert_non_null(a->srv.s);
+        assert_true(str_eq_c(tls_stream_alpn(a->srv.s), rows[i].chosen));
+        assert_true(str_eq_c(tls_stream_alpn(a->cli.s), rows[i].chosen));
+        close_app(a);
+    }
+}
+
+/* --- certificates --- */
+
+static void test_pinning(void **state)
+{
+    (void)state;
+    struct app *a = open_server(NULL);
+    char fingerprint[TLS_FINGERPRINT_CAP];
+    tls_server_fingerprint(a->server, fingerprint);
+    assert_int_equal(strlen(fingerprint), 64);
+    connect_client(a, 0, &(struct tls_client_opts){.fingerprint = fingerprint});
+    assert_non_null(a->srv.s);
+    uint8_t der[2048];
+    uint8_t digest[32];
+    char text[65] = "";
+    size_t n = tls_client_peer_cert_der(a->cli.s, 0, der, sizeof(der));
+    assert_true(n > 0);
+    sha256(der, n, digest);
+    hex_encode(digest, sizeof(digest), text);
+    assert_string_equal(text, fingerprint);
+    close_sides(a);
+
+    fingerprint[0] = fingerprint[0] == 'a' ? 'b' : 'a';
+    connect_client(a, 0, &(struct tls_client_opts){.fingerprint = fingerprint});
+    assert_true(a->cli.is_closed);
+    assert_int_equal(a->cli.why, RC_CRYPTO);
+    close_app(a);
+}
+
+/* DERP's metacert is appended in TLS 1.3, where only the peer sees it. */
+static void test_extra_cert(void **state)
+{
+    (void)state;
+    struct app *a = open_server(NULL);
+    struct app *other = open_server(NULL);
+    uint8_t der[2048];
+    connect_client(other, 0, &any_server);
+    size_t n = tls_client_peer_cert_der(other->cli.s, 0, der, sizeof(der));
+    assert_int_equal(tls_server_set_extra_cert(a->server, der, n), RC_OK);
+    for (int version = 12; version <= 13; version++) {
+        connect_client(a, 0, &(struct tls_client_opts){.max_version = version});
+        assert_int_equal(tls_client_peer_certs(a->cli.s), version - 11);
+        close_sides(a);
+    }
+    uint8_t seen[2048];
+    connect_client(a, 0, &any_server);
+    assert_int_equal(tls_client_peer_cert_der(a->cli.s, 1, seen, sizeof(seen)), n);
+    assert_memory_equal(seen, der, n);
+    assert_int_equal(tls_client_peer_cert_der(a->cli.s, 2, seen, sizeof(seen)), 0);
+    assert_int_equal(tls_client_peer_cert_der(a->cli.s, 0, seen, 10), 0);
+    close_sides(a);
+
+    assert_int_equal(tls_server_set_extra_cert(a->server, der, n - 1), RC_INVALID);
+    der[n] = 0;
+    assert_int_equal(tls_server_set_extra_cert(a->server, der, n + 1), RC_INVALID);
+    assert_int_equal(tls_server_set_extra_cert(a->server, NULL, 0), RC_OK);
+    connect_client(a, 0, &any_server);
+    assert_int_equal(tls_client_peer_certs(a->cli.s), 1);
+    close_app(a);
+    close_app(other);
+}
+
+static void write_file(const char *path, struct str text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text.p, 1, text.len, f), text.len);
+    fclose(f);
+}
+
+static void write_pair(struct app *a, const char *host)
+{
+    struct buf cert = {0};
+    struct buf key = {0};
+    assert_int_equal(selfsigned_make(host, now_s(), &cert, &key), RC_OK);
+    write_file(a->cert_path, buf_str(&cert));
+    write_file(a->key_path, buf_str(&key));
+    buf_fini(&cert);
+    buf_fini(&key);
+}
+
+static void served_fingerprint(struct app *a, char out[TLS_FINGERPRINT_CAP])
+{
+    tls_server_fingerprint(a->server, out);
+    connect_client(a, 0, &(struct tls_client_opts){.fingerprint = out});
+    assert_non_null(a->srv.s);
+    assert_false(a->cli.is_closed);
+    close_sides(a);
+}
+
+static void test_reload(void **state)
+{
+    (void)state;
+    struct app *a = MEM_NEW(struct app);
+    char first[TLS_FINGERPRINT_CAP];
+    char second[TLS_FINGERPRINT_CAP];
+    a->loop = loop_create(0);
+    make_dir(a);
+    write_pair(a, "a.example");
+    const struct tls_server_opts opts = {.cert_file = a->cert_path, .key_file = a->key_path};
+    assert_int_equal(tls_server_create(&opts, &a->server, NULL), RC_OK);
+    a->acceptor = tls_acceptor_create(a->loop, a->server, on_ready, a);
+    served_fingerprint(a, first);
+    assert_int_equal(log_set_level("tls", LOG_OFF), RC_OK);
+
+    /* Nothing changed. */
+    tls_server_check_files(a->server);
+    served_fingerprint(a, second);
+    assert_string_equal(second, first);
+
+    /* An open connection lives on over a reload. */
+    connect_client(a, 0, &any_server);
+    write_pair(a, "b.example");
+    tls_server_check_files(a->server);
+    stream_write(a->cli.s, "still", 5);
+    turn(a->loop);
+    assert_true(str_eq_c(buf_str(&a->srv.in), "still"));
+    close_sides(a);
+    served_fingerprint(a, second);
+    assert_string_not_equal(second, first);
+
+    /* Broken, of another key, gone: the old one stays. */
+    struct err err = {0};
+    int64_t failed = metric_read("fullscale_tls_reloads_total", "result=\"failed\"");
+    write_file(a->cert_path, STR("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
+    tls_server_check_files(a->server);
+    served_fingerprint(a, first);
+    assert_string_equal(first, second);
+    struct buf cert = {0};
+    struct buf key = {0};
+    assert_int_equal(selfsigned_make("c.example", now_s(), &cert, &key), RC_OK);
+    write_file(a->cert_path, buf_str(&cert));
+    assert_int_equal(tls_server_reload(a->server, &err), RC_INVALID);
+    assert_true(err.text[0] != '\0');
+    unlink(a->key_path);
+    assert_int_equal(tls_server_reload(a->server, &err), RC_NOT_FOUND);
+    served_fingerprint(a, first);
+    assert_string_equal(first, second);
+    assert_int_equal(metric_read("fullscale_tls_reloads_total", "result=\"failed\""), failed + 3);
+    /* And mended. */
+    write_file(a->key_path, buf_str(&key));
+    tls_server_check_files(a->server);
+    served_fingerprint(a, first);
+    assert_string_not_equal(first, second);
+    assert_int_equal(log_set_level("tls", LOG_INFO), RC_OK);
+    buf_fini(&cert);
+    buf_fini(&key);
+    remove_dir(a);
+    close_app(a);
+}
+
+static void test_bad_files(void **state)
+{
+    (void)state;
+    struct app a = {0};
+    struct tls_server *server;
+    struct err err = {0};
+    make_dir(&a);
+    const struct tls_server_opts opts = {.cert_file = a.cert_path, .key_file = a.key_path};
+    assert_int_equal(tls_server_create(&opts, &server, &err), RC_NOT_FOUND);
+    assert_null(server);
+    assert_non_null(strstr(err.text, a.cert_path));
+    assert_int_equal(tls_server_create(&(struct tls_server_opts){.cert_file = a.cert_path}, &server, &err), RC_INVALID);
+    assert_int_equal(tls_server_create(&(struct tls_server_opts){0}, &server, &err), RC_INVALID);
+    write_file(a.cert_path, STR("nonsense"));
+    write_file(a.key_path, STR("nonsense"));
+    assert_int_equal(tls_server_create(&opts, &server, &err), RC_INVALID);
+    write_pair(&a, "x.example");
+    /* A second certificate that is cut off must not be passed over in silence. */
+    FILE *f = fopen(a.cert_path, "a");
+    assert_non_null(f);
+    fputs("-----BEGIN CERTIFICATE-----\nMIIB\n", f);
+    fclose(f);
+    assert_int_equal(tls_server_create(&opts, &server, &err), RC_INVALID);
+    /* A key that wants a passphrase: no prompt, a refusal. */
+    write_pair(&a, "x.example");
+    write_file(a.key_path, STR("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"
+                               "DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+                               "AAAAAAAAAAAAAAAAAAAAAA==\n-----END RSA PRIVATE KEY-----\n"));
+    assert_int_equal(tls_server_create(&opts, &server, &err), RC_INVALID);
+    remove_dir(&a);
+}
+
+/* --- handshakes that fail --- */
+
+static int64_t failures(const char *labels)
+{
+    return metric_read("fullscale_tls_handshake_failures_total", labels);
+}
+
+static void test_garbage(void **state)
+{
+    (void)state;
+    struct app *a = open_server(NULL);
+    struct stream *server_end;
+    struct side raw = {0};
+    int64_t before = failures("reason=\"protocol\"");
+    stream_pair_create(a->loop, 0, &server_end, &raw.s);
+    stream_set_events(raw.s, &events, &raw);
+    tls_acceptor_take(a->acceptor, server_end);
+    stream_write(raw.s, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 27);
+    turn(a->loop);
+    assert_true(raw.is_closed);
+    assert_null(a->srv.s);
+    assert_int_equal(failures("reason=\"protocol\""), before + 1);
+    stream_close(&raw.s, false);
+    buf_fini(&raw.in);
+    close_app(a);
+}
+
+/* Bytes of a good session spoilt on the way end it; nothing of the spoilt record is handed up. */
+static void test_tampered(void **state)
+{
+    (void)state;
+    struct app *a = open_server(NULL);
+    struct stream *ends[2];
+    stream_pair_create(a->loop, 0, &ends[0], &ends[1]);
+    tls_acceptor_take(a->acceptor, ends[0]);
+    a->cli.s = tls_client_create(ends[1], &any_server);
+    stream_set_events(a->cli.s, &events, &a->cli);
+    turn(a->loop);
+    /* Past the TLS layer, straight to the pair: a record that decrypts to nothing sensible. */
+    static const uint8_t record[] = {0x17, 3,  3,  0,  20, 1,  2,  3,  4,  5,  6,  7, 8,
+                                     9,    10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+    stream_write(ends[1], record, sizeof(record));
+    turn(a->loop);
+    assert_true(a->srv.is_closed);
+    assert_int_equal(a->srv.why, RC_CRYPTO);
+    assert_int_equal(buf_len(&a->srv.in), 0);
+    close_app(a);
+}
+
+static void test_handshake_deadline(void **state)
+{
+    (void)state;
+    struct app *a = open_server(NULL);
+    struct side raw = {0};
+    struct stream *server_end;
+    int64_t before = failures("reason=\"timeout\"");
+    int64_t left = failures("reason=\"left\"");
+    stream_pair_create(a->loop, 0, &server_end, &raw.s);
+    stream_set_events(raw.s, &events, &raw);
+    int64_t now_ms = loop_now_ms(a->loop);
+    tls_acceptor_take(a->acceptor, server_end);
+    stream_write(raw.s, "\x16\x03\x01", 3);
+    turn(a->loop);
+    tls_acceptor_sweep(a->acceptor, now_ms + 9 * 1000);
+    turn(a->loop);
+    assert_false(raw.is_closed);
+    tls_acceptor_sweep(a->acceptor, now_ms + 11 * 1000);
+    turn(a->loop);
+    assert_true(raw.is_closed);
+    assert_int_equal(failures("reason=\"timeout\""), before + 1);
+    stream_close(&raw.s, false);
+    /* One that hangs up half-way, and one that the server's end finds half-way. */
+    stream_pair_create(a->loop, 0, &server_end, &raw.s);
+    tls_acceptor_take(a->acceptor, server_end);
+    stream_close(&raw.s, false);
+    turn(a->loop);
+    assert_int_equal(failures("reason=\"left\""), left + 1);
+    stream_pair_create(a->loop, 0, &server_end, &raw.s);
+    tls_acceptor_take(a->acceptor, server_end);
+    turn(a->loop);
+    stream_close(&raw.s, false);
+    close_app(a);
+}
+
+/* --- self-signed certificates --- */
+
+static void test_selfsigned_kept(void **state)
+{
+    (void)state;
+    struct app a = {0};
+    char first[TLS_FINGERPRINT_CAP];
+    char second[TLS_FINGERPRINT_CAP];
+    bool made;
+    struct err err = {0};
+    int64_t t = now_s();
+    make_dir(&a);
+    assert_int_equal(log_set_level("tls", LOG_OFF), RC_OK);
+    assert_int_equal(selfsigned_ensure(a.cert_path, a.key_path, "192.0.2.7", t, first, &made, &err), RC_OK);
+    assert_true(made);
+    struct stat st;
+    assert_int_equal(stat(a.key_path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(selfsigned_ensure(a.cert_path, a.key_path, "192.0.2.7", t + 300 * DAY_S, second, &made, &err),
+                     RC_OK);
+    assert_false(made);
+    assert_string_equal(first, second);
+    /* Near its end, for another host, with another key, spoilt: made anew. */
+    assert_int_equal(selfsigned_ensure(a.cert_path, a.key_path, "192.0.2.7", t + 336 * DAY_S, second, &made, &err),
+                     RC_OK);
+    assert_true(made);
+    assert_string_not_equal(first, second);
+    static const char *const hosts[] = {"192.0.2.8", "2001:db8::1", "relay.example", "localhost", "h"};
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(selfsigned_ensure(a.cert_path, a.key_path, hosts[i], t + 336 * DAY_S, second, &made, &err),
+                             RC_OK);
+            assert_int_equal(made, again == 0);
+        }
+    }
+    struct buf cert = {0};
+    struct buf key = {0};
+    assert_int_equal(selfsigned_make("h", t, &cert, &key), RC_OK);
+    write_file(a.key_path, buf_str(&key));
+    assert_int_equal(selfsigned_ensure(a.cert_path, a.key_path, "h", t + 336 * DAY_S, second, &made, &err), RC_OK);
+    assert_true(made);
+    write_file(a.cert_path, STR(""));
+    assert_int_equal(selfsigned_ensure(a.cert_path, a.key_path, "h", t, second, &made, &err), RC_OK);
+    assert_true(made);
+    buf_fini(&cert);
+    buf_fini(&key);
+    assert_int_equal(log_set_level("tls", LOG_INFO), RC_OK);
+    remove_dir(&a);
+}
+
+static void test_selfsigned_refusals(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"", "a b", "a,DNS:evil", "a/b", "h\n", "[::1]", "1.2.3.4:80"};
+    struct buf cert = {0};
+    struct buf key = {0};
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
+        assert_int_equal(selfsigned_make(hosts[i], 0, &cert, &key), RC_INVALID);
+    char long_host[255];
+    memset(long_host, 'a', sizeof(long_host));
+    long_host[254] = '\0';
+    assert_int_equal(selfsigned_make(long_host, 0, &cert, &key), RC_INVALID);
+    long_host[253] = '\0'; /* longer than a common name may be, but a host name */
+    assert_int_equal(selfsigned_make(long_host, 0, &cert, &key), RC_OK);
+    buf_fini(&cert);
+    buf_fini(&key);
+    char fingerprint[TLS_FINGERPRINT_CAP];
+    struct err err = {0};
+    assert_true(selfsigned_ensure("/nonexistent/a", "/nonexistent/b", "h", now_s(), fingerprint, NULL, &err) < 0);
+    assert_true(err.text[0] != '\0');
+}
+
+/* --- memory --- */
+
+static void test_memory(void **state)
+{
+    (void)state;
+    enum { N = 50, LIMIT_BYTES = 40 * 1024 };
+    struct app *a = open_server(NULL);
+    struct app *conns[N];
+    size_t before = mallinfo2().uordblks;
+    for (int i = 0; i < N; i++) {
+        conns[i] = MEM_NEW(struct app);
+        conns[i]->loop = a->loop;
+        conns[i]->acceptor = tls_acceptor_create(a->loop, a->server, on_ready, conns[i]);
+        connect_client(conns[i], 0, &any_server);
+    }
+    print_message("# both ends of a TLS connection: %zu bytes of heap\n", (mallinfo2().uordblks - before) / N);
+    assert_true((mallinfo2().uordblks - before) / N < 2 * LIMIT_BYTES);
+    for (int i = 0; i < N; i++) {
+        close_sides(conns[i]);
+        tls_acceptor_destroy(&conns[i]->acceptor);
+        turn(a->loop);
+        mem_free(conns[i]);
+    }
+    close_app(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_both_ways),
+        cmocka_unit_test(test_early_write),
+        cmocka_unit_test(test_gathers),
+        cmocka_unit_test(test_bulk_and_stall),
+        cmocka_unit_test(test_closing),
+        cmocka_unit_test(test_alpn),
+        cmocka_unit_test(test_pinning),
+        cmocka_unit_test(test_extra_cert),
+        cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_tampered),
+        cmocka_unit_test(test_handshake_deadline),
+        cmocka_unit_test(test_selfsigned_kept),
+        cmocka_unit_test(test_selfsigned_refusals),
+        cmocka_unit_test(test_memory),
+    };
+    crypto_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -15,9 +15,11 @@
     X(id)                                                                                                              \
     X(stable_id)                                                                                                       \
     X(user_id)                                                                                                         \
-    X(machine_key) X(node_key) X(disco_key) X(nl_key) X(ipv4) X(ipv6) X(name) X(hostname) X(is_renamed)                \
-        X(is_ephemeral) X(is_expired) X(cap_version) X(home_derp) X(auth_key) X(created_ms) X(expires_ms)              \
-            X(last_seen_ms) X(tags) X(hostinfo) X(hostinfo_peers) X(endpoints)
+    X(machine_key)                                                                                                     \
+    X(node_key)                                                                                                        \
+    X(disco_key) X(nl_key) X(ipv4) X(ipv6) X(name) X(hostname) X(is_renamed) X(is_ephemeral) X(is_expired)             \
+        X(cap_version) X(home_derp) X(auth_key) X(created_ms) X(expires_ms) X(last_seen_ms) X(tags) X(hostinfo)        \
+            X(hostinfo_peers) X(endpoints)
 
 #define COLUMN_NAME(column) ", " #column
 #define COLUMN_MARK(column) ", ?"

@@ -1,0 +1,347 @@
+/* A disk that can be made to fail or to lose power, under SQLite, for tests. One at a time, for one thread at a time.
+ *
+ * It stands before SQLite's own file access and is the default while installed. Operations that change a disk (write,
+ * sync, truncate, delete) are numbered from 1; what happens at a chosen number is the fault. As on a real disk, what was
+ * written and not yet synced is in the file for whoever reads it, but not safe: when power is lost any part of it is. */
+#ifndef STORE_FAULTY_VFS_H
+#define STORE_FAULTY_VFS_H
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "test_random.h"
+
+enum fault_kind {
+    FAULT_NONE,
+    FAULT_ONCE,     /* this operation fails, the next works again */
+    FAULT_FOR_EVER, /* this one and all later ones fail: the disk is full or gone */
+    FAULT_POWER,    /* as for ever; then faulty_power_back */
+};
+
+struct unsynced {
+    sqlite3_int64 at; /* -1: a truncation to `to` */
+    sqlite3_int64 to;
+    struct buf bytes;
+};
+
+/* What is known of one path. */
+struct disk_file {
+    char path[256];
+    struct buf safe; /* its content at the last sync */
+    struct unsynced *later;
+    size_t later_n;
+};
+
+enum { DISK_FILES = 4 };
+
+static struct {
+    enum fault_kind kind;
+    unsigned long at;   /* number of the operation */
+    unsigned long seen; /* operations so far */
+    struct test_random random;
+    struct disk_file files[DISK_FILES];
+    size_t file_n;
+    sqlite3_vfs vfs;
+    sqlite3_vfs *below;
+} disk;
+
+struct faulty_file {
+    sqlite3_file base;
+    struct disk_file *of; /* null: a file that need not survive */
+    sqlite3_file *below;
+};
+
+static bool disk_fails(void)
+{
+    unsigned long n = ++disk.seen;
+    return disk.kind == FAULT_ONCE ? n == disk.at : disk.kind != FAULT_NONE && n >= disk.at;
+}
+
+/* --- what is safe --- */
+
+static void forget_later(struct disk_file *f)
+{
+    for (size_t i = 0; i < f->later_n; i++)
+        buf_fini(&f->later[i].bytes);
+    mem_free(f->later);
+    f->later = NULL;
+    f->later_n = 0;
+}
+
+static struct disk_file *disk_file_of(const char *path)
+{
+    for (size_t i = 0; i < disk.file_n; i++) {
+        if (strcmp(disk.files[i].path, path) == 0)
+            return &disk.files[i];
+    }
+    assert_true(disk.file_n < DISK_FILES);
+    struct disk_file *f = &disk.files[disk.file_n++];
+    snprintf(f->path, sizeof(f->path), "%s", path);
+    return f;
+}
+
+static void note(struct disk_file *f, sqlite3_int64 at, sqlite3_int64 to, const void *p, size_t n)
+{
+    if (f == NULL)
+        return;
+    f->later = mem_realloc_array(f->later, f->later_n + 1, sizeof(*f->later));
+    struct unsynced *u = &f->later[f->later_n++];
+    *u = (struct unsynced){.at = at, .to = to};
+    buf_append(&u->bytes, p, n);
+}
+
+static void resize(struct buf *b, size_t n)
+{
+    size_t len = buf_len(b);
+    if (len < n)
+        memset(buf_reserve(b, n - len), 0, n - len);
+    b->end = b->start + n;
+}
+
+static void apply(struct buf *content, const struct unsynced *u)
+{
+    if (u->at < 0) {
+        if (buf_len(content) > (size_t)u->to)
+            resize(content, (size_t)u->to);
+        return;
+    }
+    size_t n = buf_len(&u->bytes);
+    if (n == 0)
+        return;
+    if (buf_len(content) < (size_t)u->at + n)
+        resize(content, (size_t)u->at + n);
+    memcpy(buf_at(content) + u->at, buf_at(&u->bytes), n);
+}
+
+static void make_safe(struct disk_file *f)
+{
+    if (f == NULL)
+        return;
+    for (size_t i = 0; i < f->later_n; i++)
+        apply(&f->safe, &f->later[i]);
+    forget_later(f);
+}
+
+static void forget_all(void)
+{
+    for (size_t i = 0; i < disk.file_n; i++) {
+        forget_later(&disk.files[i]);
+        buf_fini(&disk.files[i].safe);
+    }
+    disk.file_n = 0;
+}
+
+/* --- files --- */
+
+static struct faulty_file *file_of(sqlite3_file *f)
+{
+    return (struct faulty_file *)f;
+}
+
+static int faulty_close(sqlite3_file *f)
+{
+    return file_of(f)->below->pMethods->xClose(file_of(f)->below);
+}
+
+static int faulty_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
+{
+    return file_of(f)->below->pMethods->xRead(file_of(f)->below, p, n, at);
+}
+
+/* What fails half way has written a part. */
+static int faulty_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
+{
+    bool fails = disk_fails();
+    if (fails)
+        n = (int)test_random_below(&disk.random, (uint32_t)n + 1);
+    int code = n > 0 ? file_of(f)->below->pMethods->xWrite(file_of(f)->below, p, n, at) : SQLITE_OK;
+    note(file_of(f)->of, at, 0, p, (size_t)n);
+    return fails ? SQLITE_FULL : code;
+}
+
+static int faulty_truncate(sqlite3_file *f, sqlite3_int64 size)
+{
+    if (disk_fails())
+        return SQLITE_IOERR_TRUNCATE;
+    note(file_of(f)->of, -1, size, "", 0);
+    return file_of(f)->below->pMethods->xTruncate(file_of(f)->below, size);
+}
+
+/* No need to reach the real disk. */
+static int faulty_sync(sqlite3_file *f, int flags)
+{
+    (void)flags;
+    if (disk_fails())
+        return SQLITE_IOERR_FSYNC;
+    make_safe(file_of(f)->of);
+    return SQLITE_OK;
+}
+
+static int faulty_file_size(sqlite3_file *f, sqlite3_int64 *out)
+{
+    return file_of(f)->below->pMethods->xFileSize(file_of(f)->below, out);
+}
+
+static int faulty_lock(sqlite3_file *f, int level)
+{
+    return file_of(f)->below->pMethods->xLock(file_of(f)->below, level);
+}
+
+static int faulty_unlock(sqlite3_file *f, int level)
+{
+    return file_of(f)->below->pMethods->xUnlock(file_of(f)->below, level);
+}
+
+static int faulty_check_reserved_lock(sqlite3_file *f, int *out)
+{
+    return file_of(f)->below->pMethods->xCheckReservedLock(file_of(f)->below, out);
+}
+
+static int faulty_file_control(sqlite3_file *f, int op, void *arg)
+{
+    return file_of(f)->below->pMethods->xFileControl(file_of(f)->below, op, arg);
+}
+
+static int faulty_sector_size(sqlite3_file *f)
+{
+    return file_of(f)->below->pMethods->xSectorSize(file_of(f)->below);
+}
+
+/* A disk that promises nothing. */
+static int faulty_characteristics(sqlite3_file *f)
+{
+    (void)f;
+    return 0;
+}
+
+static int faulty_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
+{
+    return file_of(f)->below->pMethods->xShmMap(file_of(f)->below, page, size, extend, out);
+}
+
+static int faulty_shm_lock(sqlite3_file *f, int offset, int n, int flags)
+{
+    return file_of(f)->below->pMethods->xShmLock(file_of(f)->below, offset, n, flags);
+}
+
+static void faulty_shm_barrier(sqlite3_file *f)
+{
+    file_of(f)->below->pMethods->xShmBarrier(file_of(f)->below);
+}
+
+static int faulty_shm_unmap(sqlite3_file *f, int delete)
+{
+    return file_of(f)->below->pMethods->xShmUnmap(file_of(f)->below, delete);
+}
+
+static const sqlite3_io_methods faulty_methods = {
+    .iVersion = 2,
+    .xClose = faulty_close,
+    .xRead = faulty_read,
+    .xWrite = faulty_write,
+    .xTruncate = faulty_truncate,
+    .xSync = faulty_sync,
+    .xFileSize = faulty_file_size,
+    .xLock = faulty_lock,
+    .xUnlock = faulty_unlock,
+    .xCheckReservedLock = faulty_check_reserved_lock,
+    .xFileControl = faulty_file_control,
+    .xSectorSize = faulty_sector_size,
+    .xDeviceCharacteristics = faulty_characteristics,
+    .xShmMap = faulty_shm_map,
+    .xShmLock = faulty_shm_lock,
+    .xShmBarrier = faulty_shm_barrier,
+    .xShmUnmap = faulty_shm_unmap,
+};
+
+/* --- the whole --- */
+
+static int faulty_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *f, int flags, int *out_flags)
+{
+    struct faulty_file *file = file_of(f);
+    (void)vfs;
+    *file = (struct faulty_file){.below = (sqlite3_file *)(file + 1)};
+    int code = disk.below->xOpen(disk.below, path, file->below, flags, out_flags);
+    if (code != SQLITE_OK)
+        return code;
+    file->base.pMethods = &faulty_methods;
+    if (path != NULL && (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)) != 0)
+        file->of = disk_file_of(path);
+    return SQLITE_OK;
+}
+
+static int faulty_delete(sqlite3_vfs *vfs, const char *path, int sync_directory)
+{
+    (void)vfs;
+    if (disk_fails())
+        return SQLITE_IOERR_DELETE;
+    struct disk_file *f = disk_file_of(path);
+    forget_later(f);
+    buf_clear(&f->safe);
+    return disk.below->xDelete(disk.below, path, sync_directory);
+}
+
+static void faulty_install(void)
+{
+    disk.below = sqlite3_vfs_find(NULL);
+    disk.vfs = *disk.below;
+    disk.vfs.zName = "faulty";
+    disk.vfs.szOsFile = (int)sizeof(struct faulty_file) + disk.below->szOsFile;
+    disk.vfs.xOpen = faulty_open;
+    disk.vfs.xDelete = faulty_delete;
+    sqlite3_vfs_register(&disk.vfs, 1);
+}
+
+static void faulty_remove(void)
+{
+    forget_all();
+    sqlite3_vfs_unregister(&disk.vfs);
+}
+
+/* From now on, counting anew. */
+static void faulty_arm(enum fault_kind kind, unsigned long at, uint64_t seed)
+{
+    disk.kind = kind;
+    disk.at = at;
+    disk.seen = 0;
+    disk.random.state = seed;
+}
+
+/* Whether the fault happened. */
+static bool faulty_struck(void)
+{
+    return disk.kind != FAULT_NONE && disk.seen >= disk.at;
+}
+
+/* The disk as it is when power comes back: what was synced, and of the rest any writes, each wholly or up to a sector.
+ * With all connections closed. */
+static void faulty_power_back(void)
+{
+    for (size_t i = 0; i < disk.file_n; i++) {
+        struct disk_file *f = &disk.files[i];
+        for (size_t k = 0; k < f->later_n; k++) {
+            struct unsynced *u = &f->later[k];
+            uint32_t fate = test_random_below(&disk.random, 3);
+            if (fate == 0)
+                continue;
+            size_t sectors = buf_len(&u->bytes) / 512;
+            if (fate == 1 && sectors > 0)
+                resize(&u->bytes, 512 * test_random_below(&disk.random, (uint32_t)sectors + 1));
+            apply(&f->safe, u);
+        }
+        forget_later(f);
+        if (access(f->path, F_OK) != 0)
+            continue;
+        FILE *out = fopen(f->path, "wb");
+        assert_non_null(out);
+        assert_int_equal(fwrite(buf_str(&f->safe).p, 1, buf_len(&f->safe), out), buf_len(&f->safe));
+        assert_int_equal(fclose(out), 0);
+    }
+    faulty_arm(FAULT_NONE, 0, 1);
+}
+
+#endif

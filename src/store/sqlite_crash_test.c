@@ -1,0 +1,216 @@
+/* What was acknowledged is there, whatever happens: the process is killed, the disk fails or fills at any operation, the
+ * power goes. And no batch is there by half. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "store/faulty_vfs.h"
+#include "store/testing.h"
+
+static char dir[SCRATCH_CAP];
+
+static int setup(void **state)
+{
+    (void)state;
+    scratch_make(dir);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    scratch_remove(dir);
+    return 0;
+}
+
+/* --- SIGKILL --- */
+
+static void tell_parent(void *ctx, uint64_t seq, enum rc rc)
+{
+    int fd = *(int *)ctx;
+    if (rc != RC_OK || write(fd, &seq, sizeof(seq)) != sizeof(seq))
+        _exit(2);
+}
+
+/* A server at work until it is killed. */
+static void child_runs(struct world *w, int ready_fd)
+{
+    struct err err = {0};
+    struct store *s;
+    const struct store_options options = {scratch_path(dir), 4};
+    if (store_open_sqlite(&options, &s, &err) != RC_OK)
+        _exit(1);
+    store_start(s, tell_parent, &ready_fd);
+    for (unsigned i = 0; i < 1000; i++)
+        store_commit(s, world_step(w));
+    for (;;)
+        pause();
+}
+
+/* The last batch that the child acknowledged. It dies when it has acknowledged `acks`, and a bit of work later. */
+static uint64_t run_and_kill(struct world *w, unsigned acks, unsigned spins)
+{
+    int fds[2];
+    uint64_t acked = w->seq, seq;
+    assert_int_equal(pipe(fds), 0);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0)
+        child_runs(w, fds[1]);
+    close(fds[1]);
+    for (unsigned i = 0; i < acks && read(fds[0], &seq, sizeof(seq)) == sizeof(seq); i++)
+        acked = seq;
+    for (volatile unsigned i = 0; i < spins; i++)
+        ;
+    int status = 0;
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    while (read(fds[0], &seq, sizeof(seq)) == sizeof(seq))
+        acked = seq;
+    close(fds[0]);
+    return acked;
+}
+
+static void test_killed_at_any_moment(void **state)
+{
+    (void)state;
+    struct world w;
+    struct test_random random = {2024};
+    uint64_t ahead = 0;
+    world_init(&w, 77);
+    for (unsigned i = 0; i < 60; i++) {
+        uint64_t acked = run_and_kill(&w, test_random_below(&random, 200), test_random_below(&random, 300000));
+        struct store *s = open_file(scratch_path(dir), 4);
+        uint64_t seq = seq_in(s);
+        assert_true(seq >= acked);
+        ahead += seq - acked;
+        world_advance(&w, seq);
+        assert_holds(s, &w);
+        store_close(&s);
+    }
+    print_message("# %llu batches, %llu of them found though not acknowledged\n", (unsigned long long)w.seq,
+                  (unsigned long long)ahead);
+    world_fini(&w);
+}
+
+/* --- the disk --- */
+
+enum { STEPS = 10 };
+
+/* A short life of a server on the disk as it is: a new file, some batches, the end. Returns the last acknowledged. */
+static uint64_t live(struct world *w)
+{
+    const struct store_options options = {scratch_path(dir), 6};
+    struct store *s = NULL;
+    struct err err = {0};
+    struct acks acks;
+    uint64_t acked = 0;
+    enum rc rc = store_open_sqlite(&options, &s, &err);
+    if (rc != RC_OK) {
+        assert_int_equal(err.code, rc);
+        assert_true(strlen(err.text) > 0);
+        assert_null(s);
+        return 0;
+    }
+    acks_init(&acks);
+    store_start(s, acks_take, &acks);
+    while (w->seq < STEPS) {
+        store_commit(s, world_step(w));
+        if (acks_wait(&acks, w->seq) != RC_OK) {
+            assert_int_equal(store_ping(s), RC_STORE);
+            break;
+        }
+        acked = w->seq;
+    }
+    store_close(&s);
+    assert_false(acks.out_of_order);
+    return acked;
+}
+
+/* The disk is well again: what is there is all of the acknowledged, and whole. */
+static void assert_survived(uint64_t acked, uint64_t attempted)
+{
+    struct world w;
+    struct store *s = open_file(scratch_path(dir), 6);
+    world_init(&w, 5);
+    uint64_t seq = seq_in(s);
+    assert_true(seq >= acked);
+    assert_true(seq <= attempted);
+    world_advance(&w, seq);
+    assert_holds(s, &w);
+    /* And it goes on. */
+    assert_int_equal(write_now(s, world_step(&w)), RC_OK);
+    store_close(&s);
+    s = open_file(scratch_path(dir), 6);
+    assert_holds(s, &w);
+    store_close(&s);
+    world_fini(&w);
+}
+
+/* The fault at operation 1, 2, 3... until a life meets none. */
+static void sweep(enum fault_kind kind, uint64_t seed)
+{
+    unsigned long n = 1;
+    unsigned lost = 0;
+    faulty_install();
+    for (;; n++) {
+        struct world w;
+        world_init(&w, 5);
+        faulty_arm(kind, n, seed + n);
+        uint64_t acked = live(&w);
+        bool struck = faulty_struck();
+        lost += acked < STEPS;
+        if (kind == FAULT_POWER)
+            faulty_power_back();
+        faulty_arm(FAULT_NONE, 0, 1);
+        forget_all();
+        assert_survived(acked, w.seq);
+        world_fini(&w);
+        scratch_remove_files(scratch_path(dir));
+        forget_all();
+        if (!struck)
+            break;
+    }
+    faulty_remove();
+    print_message("# %lu operations, %u lives cut short\n", n - 1, lost);
+    assert_true(n > 50);
+    assert_true(lost > 20);
+}
+
+static void test_one_operation_fails(void **state)
+{
+    (void)state;
+    sweep(FAULT_ONCE, 11);
+}
+
+static void test_disk_full_from_some_point(void **state)
+{
+    (void)state;
+    sweep(FAULT_FOR_EVER, 22);
+}
+
+static void test_power_lost_at_any_point(void **state)
+{
+    (void)state;
+    sweep(FAULT_POWER, 33);
+}
+
+#define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_DIR(test_killed_at_any_moment),
+        WITH_DIR(test_one_operation_fails),
+        WITH_DIR(test_disk_full_from_some_point),
+        WITH_DIR(test_power_lost_at_any_point),
+    };
+    quiet_logs();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,69 @@
+-- A database of schema version 1, as version 0.1 of the program wrote it. Never changed: later versions must read it.
+PRAGMA application_id = 1182100595;
+BEGIN TRANSACTION;
+CREATE TABLE auth_keys (  id INTEGER PRIMARY KEY,
+  tailnet INTEGER NOT NULL REFERENCES tailnets (id),
+  user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED,
+  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+  prefix TEXT NOT NULL,
+  is_reusable INTEGER NOT NULL CHECK (is_reusable IN (0, 1)),
+  is_ephemeral INTEGER NOT NULL CHECK (is_ephemeral IN (0, 1)),
+  is_used INTEGER NOT NULL CHECK (is_used IN (0, 1)),
+  created_ms INTEGER NOT NULL,
+  expires_ms INTEGER,
+  tags TEXT) STRICT;
+INSERT INTO "auth_keys" VALUES(1,1,1,X'0102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F20','fskey-auth-0123456789ab',1,0,1,1690000000002,NULL,NULL);
+INSERT INTO "auth_keys" VALUES(2,1,NULL,X'2122232425262728292A2B2C2D2E2F303132333435363738393A3B3C3D3E3F40','fskey-auth-ba9876543210',0,1,0,1690000000003,1790000000000,'["tag:web"]');
+CREATE TABLE counters (  tailnet INTEGER PRIMARY KEY REFERENCES tailnets (id),
+  next_node INTEGER NOT NULL,
+  next_user INTEGER NOT NULL,
+  next_key INTEGER NOT NULL) STRICT;
+INSERT INTO "counters" VALUES(1,5,3,3);
+CREATE TABLE nodes (  id INTEGER PRIMARY KEY,
+  tailnet INTEGER NOT NULL REFERENCES tailnets (id),
+  stable_id TEXT NOT NULL,
+  user_id INTEGER,
+  machine_key BLOB NOT NULL CHECK (length(machine_key) = 32),
+  node_key BLOB NOT NULL UNIQUE CHECK (length(node_key) = 32),
+  disco_key BLOB CHECK (length(disco_key) = 32),
+  nl_key BLOB CHECK (length(nl_key) = 32),
+  ipv4 TEXT,
+  ipv6 TEXT,
+  name TEXT NOT NULL,
+  hostname TEXT NOT NULL,
+  is_renamed INTEGER NOT NULL CHECK (is_renamed IN (0, 1)),
+  is_ephemeral INTEGER NOT NULL CHECK (is_ephemeral IN (0, 1)),
+  is_expired INTEGER NOT NULL CHECK (is_expired IN (0, 1)),
+  cap_version INTEGER NOT NULL,
+  home_derp INTEGER,
+  auth_key INTEGER,
+  created_ms INTEGER NOT NULL,
+  expires_ms INTEGER,
+  last_seen_ms INTEGER,
+  tags TEXT,
+  hostinfo TEXT,
+  hostinfo_peers TEXT,
+  endpoints TEXT NOT NULL,
+  UNIQUE (tailnet, name),
+  UNIQUE (tailnet, ipv4),
+  UNIQUE (tailnet, ipv6)) STRICT;
+INSERT INTO "nodes" VALUES(3,1,'n0123456789abcdef',1,X'0D00000000000000000000000000000000000000000000000000000000000000',X'0300000000000000000000000000000000000000000000000000000000000000',X'1700000000000000000000000000000000000000000000000000000000000000',NULL,'100.64.0.1','fd7a:115c:a1e0::1','laptop','Ann''s Laptop',0,0,0,106,900,1,1690000000004,1790000000000,1690000000005,NULL,'{"OS":"linux"}','{"OS":"linux"}','192.0.2.7:41641 [2001:db8::7]:41641');
+INSERT INTO "nodes" VALUES(4,1,'nfedcba9876543210',2147455555,X'0E00000000000000000000000000000000000000000000000000000000000000',X'0400000000000000000000000000000000000000000000000000000000000000',NULL,X'1800000000000000000000000000000000000000000000000000000000000000','100.64.0.2',NULL,'web','',1,0,1,0,NULL,NULL,1690000000006,NULL,NULL,'["tag:web"]',NULL,NULL,'');
+CREATE TABLE schema_version (  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  version INTEGER NOT NULL) STRICT;
+INSERT INTO "schema_version" VALUES(1,1);
+CREATE TABLE tailnets (  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE) STRICT;
+INSERT INTO "tailnets" VALUES(1,'default');
+CREATE TABLE users (  id INTEGER PRIMARY KEY,
+  tailnet INTEGER NOT NULL REFERENCES tailnets (id),
+  name TEXT NOT NULL,
+  display_name TEXT NOT NULL,
+  email TEXT NOT NULL,
+  picture_url TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  UNIQUE (tailnet, name)) STRICT;
+INSERT INTO "users" VALUES(1,1,'ann@example.com','Ann','ann@example.com','https://example.com/ann.png',1690000000000);
+INSERT INTO "users" VALUES(2,1,'bob','','','',1690000000001);
+CREATE INDEX auth_keys_user ON auth_keys (user_id);
+COMMIT;

@@ -1,6 +1,7 @@
 /* Tables for people; JSON and YAML for scripts. */
 #include "cli/cli_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -62,6 +63,7 @@ static int width_of(const struct cli_table *t, size_t col)
 void cli_table_finish(struct cli_table *t)
 {
     FILE *out = t->run->out;
+    assert(t->cols > 0);
     int *widths = mem_zalloc(t->cols + 1, sizeof(*widths));
     for (size_t col = 0; col < t->cols; col++)
         widths[col] = width_of(t, col);

@@ -436,11 +436,8 @@ static enum rc read_file(const char *path, struct buf *out, struct err *err)
         fclose(f);
         return err_set_at(err, RC_IO, path, 0, 0, "cannot read the configuration: not a file");
     }
-    size_t n;
-    do {
-        n = fread(buf_reserve(out, 65536), 1, 65536, f);
-        buf_commit(out, n);
-    } while (n > 0 && buf_len(out) <= YAML_MAX_BYTES);
+    while (!feof(f) && !ferror(f) && buf_len(out) <= YAML_MAX_BYTES)
+        buf_commit(out, fread(buf_reserve(out, 65536), 1, 65536, f));
     bool is_bad = ferror(f) != 0;
     fclose(f);
     return is_bad ? err_set_at(err, RC_IO, path, 0, 0, "cannot read the configuration: %s", strerror(errno)) : RC_OK;

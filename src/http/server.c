@@ -12,6 +12,7 @@
 #include "tls/tls.h"
 
 LOG_MODULE("http");
+METRIC_GAUGE(open_conns, "fullscale_http_connections", "", "HTTP connections and HTTP/2 sessions open now.");
 METRIC_COUNTER(requests_2xx, "fullscale_http_requests_total", "class=\"2xx\"",
                "Requests answered, by class of status.");
 METRIC_COUNTER(requests_3xx, "fullscale_http_requests_total", "class=\"3xx\"", "");
@@ -65,6 +66,7 @@ void conn_init(struct http_conn *conn, const struct http_conn_ops *ops, struct h
     list_init(&conn->exchanges);
     list_push_back(&server->conns, &conn->entry);
     stream_set_events(below, events, conn);
+    metric_add(&open_conns, 1);
     if (server->conns_n++ == 0)
         loop_timer_start(server->sweeper, SWEEP_MS, SWEEP_MS);
 }
@@ -76,6 +78,7 @@ void conn_die(struct http_conn *conn, bool flush)
         return;
     conn->is_dead = true;
     list_remove(&conn->entry);
+    metric_add(&open_conns, -1);
     if (--server->conns_n == 0)
         loop_timer_stop(server->sweeper);
     stream_close(&conn->below, flush);

@@ -35,11 +35,12 @@ struct tls_server {
     uint8_t alpn[MAX_ALPN_BYTES]; /* wire format */
     unsigned alpn_len;
     unsigned tickets;
-    /* watching; on the loop that watches */
-    struct loop_timer *watch;
+    struct loop_timer *watch; /* of the loop that watches */
+    /* under reload_lock, which is taken first and held over file reads */
+    pthread_mutex_t reload_lock;
     struct stamp cert_stamp;
     struct stamp key_stamp;
-    /* locked */
+    /* under lock, which is held for moments */
     pthread_mutex_t lock;
     SSL_CTX *ctx;
     X509 *extra;
@@ -176,12 +177,8 @@ static enum rc load_files(struct tls_server *t, struct err *err)
     return rc;
 }
 
-enum rc tls_server_reload(struct tls_server *t, struct err *err)
+static enum rc reload_locked(struct tls_server *t, struct err *why)
 {
-    struct err local;
-    struct err *why = err != NULL ? err : &local;
-    if (t->cert_file == NULL)
-        return err_set(why, RC_UNSUPPORTED, "the certificate did not come from files");
     enum rc rc = load_files(t, why);
     if (rc != RC_OK) {
         metric_inc(&reloads_failed);
@@ -189,21 +186,38 @@ enum rc tls_server_reload(struct tls_server *t, struct err *err)
                   LOG_S("reason", why->text));
         return rc;
     }
+    char fingerprint[TLS_FINGERPRINT_CAP];
+    tls_server_fingerprint(t, fingerprint);
     metric_inc(&reloads_ok);
-    log_info("certificate loaded", LOG_S("file", t->cert_file), LOG_S("sha256", t->fingerprint));
+    log_info("certificate loaded", LOG_S("file", t->cert_file), LOG_S("sha256", fingerprint));
     return RC_OK;
+}
+
+enum rc tls_server_reload(struct tls_server *t, struct err *err)
+{
+    struct err local;
+    struct err *why = err != NULL ? err : &local;
+    if (t->cert_file == NULL)
+        return err_set(why, RC_UNSUPPORTED, "the certificate did not come from files");
+    pthread_mutex_lock(&t->reload_lock);
+    enum rc rc = reload_locked(t, why);
+    pthread_mutex_unlock(&t->reload_lock);
+    return rc;
 }
 
 void tls_server_check_files(struct tls_server *t)
 {
     if (t->cert_file == NULL)
         return;
+    struct err why;
+    pthread_mutex_lock(&t->reload_lock);
     struct stamp cert = stamp_of(t->cert_file);
     struct stamp key = stamp_of(t->key_file);
-    if (stamp_eq(&cert, &t->cert_stamp) && stamp_eq(&key, &t->key_stamp))
-        return;
-    enum rc rc = tls_server_reload(t, NULL);
-    (void)rc; /* logged, and tried again when a file changes */
+    if (!stamp_eq(&cert, &t->cert_stamp) || !stamp_eq(&key, &t->key_stamp)) {
+        enum rc rc = reload_locked(t, &why);
+        (void)rc; /* logged, and tried again when a file changes */
+    }
+    pthread_mutex_unlock(&t->reload_lock);
 }
 
 static void on_watch(void *ctx)
@@ -251,6 +265,7 @@ enum rc tls_server_create(const struct tls_server_opts *opts, struct tls_server 
         return err_set(err, RC_INVALID, "certificate and key files go together");
     struct tls_server *t = MEM_NEW(struct tls_server);
     pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->reload_lock, NULL);
     t->tickets = opts->tickets;
     if (opts->cert_file != NULL) {
         t->cert_file = mem_strdup(opts->cert_file);
@@ -312,6 +327,7 @@ void tls_server_destroy(struct tls_server **at)
     SSL_CTX_free(t->ctx);
     X509_free(t->extra);
     pthread_mutex_destroy(&t->lock);
+    pthread_mutex_destroy(&t->reload_lock);
     mem_free(t->cert_file);
     mem_free(t->key_file);
     mem_free(t);

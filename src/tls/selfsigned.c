@@ -194,12 +194,14 @@ static enum rc save(const char *path, struct str text, struct err *err)
     int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail_io(aside, "create", err);
+    errno = 0;
     bool ok = write_all(fd, text) && fsync(fd) == 0;
-    ok = close(fd) == 0 && ok;
-    if (ok && rename(aside, path) == 0)
-        return RC_OK;
-    enum rc rc = fail_io(path, "write", err);
-    (void)unlink(aside);
+    enum rc rc = ok ? RC_OK : fail_io(aside, "write", err);
+    close(fd);
+    if (ok && rename(aside, path) != 0)
+        rc = fail_io(path, "replace", err);
+    if (rc != RC_OK)
+        (void)unlink(aside);
     return rc;
 }
 

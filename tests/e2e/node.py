@@ -70,8 +70,9 @@ class Node:
         argv = self.space.argv(str(CLIENTS / self.version / "tailscale"), "--socket=%s" % self.socket, *args)
         return run(self.name, argv, check=check, timeout=timeout, quiet=True)
 
-    def up(self, key=None, *flags, check=True, timeout=30):
-        args = ["up", "--login-server=%s" % self.server.url, "--hostname=%s" % self.name, "--timeout=%ds" % timeout]
+    def up(self, key=None, *flags, check=True, timeout=30, hostname=None):
+        args = ["up", "--login-server=%s" % self.server.url, "--hostname=%s" % (hostname or self.name),
+                "--timeout=%ds" % timeout]
         if key:
             args.append("--authkey=" + key)
         return self.ts(*args, *flags, check=check, timeout=timeout + 10)

@@ -13,8 +13,8 @@ from net import echo, run, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 # With sanitizers, for all tests but those that measure.
-CHECKED = Path(os.environ.get("FULLSCALE_BIN") or ROOT / "build-asan" / "src" / "fullscale")
-RELEASE = Path(os.environ.get("FULLSCALE_RELEASE_BIN") or ROOT / "build" / "src" / "fullscale")
+CHECKED = Path(os.environ.get("E2E_PROGRAM") or ROOT / "build-asan" / "src" / "fullscale")
+RELEASE = Path(os.environ.get("E2E_RELEASE_PROGRAM") or ROOT / "build" / "src" / "fullscale")
 SANITIZER_REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed")
 
 
@@ -119,7 +119,7 @@ class Server:
         return self.json("nodes", "list", quiet=True) or []
 
     def node(self, name):
-        found = [n for n in self.nodes() if name in (n.get("given_name"), n.get("name"))]
+        found = [n for n in self.nodes() if name in (n.get("givenName"), n.get("name"))]
         return found[0] if found else None
 
     def wait_online(self, name, is_online=True, timeout=30):

@@ -182,7 +182,7 @@ def test_another_nodes_key(world):
     """A machine that asks for the map of a node that is not its own gets nothing, and does no harm to it."""
     server = world.server()
     n1, = world.join("n1")
-    victim = server.node("n1")["node_key"]
+    victim = server.node("n1")["nodeKey"]
     thief = session(server)
     for more in ({"Stream": True}, {}, {"OmitPeers": True}, {"ReadOnly": True}):
         body = dict(thief.map_request(wire.Key(), **more), NodeKey=victim)
@@ -196,7 +196,7 @@ def test_another_nodes_key(world):
     # Nor may it take over the node by naming it as its former self, even with a good key of its own.
     mine = wire.Key()
     answer = thief.register(mine, server.key(), "thief", OldNodeKey=victim)
-    assert server.node("n1")["node_key"] == victim
+    assert server.node("n1")["nodeKey"] == victim
     logout = thief.register(wire.Key(), None, "thief", NodeKey=victim, Expiry="1970-01-01T00:02:03Z")
     assert logout.get("Error") or logout.get("NodeKeyExpired")
     assert n1.state == "Running" and server.node("n1")["online"]

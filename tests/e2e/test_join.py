@@ -25,13 +25,13 @@ def test_names_and_addresses(world):
     server = world.server()
     n1, n2 = world.join("n1", "n2")
     twin = world.node("n3")
-    twin.up(server.key(), "--hostname=n1")
-    listed = {n["given_name"]: n for n in server.nodes()}
+    twin.up(server.key(), hostname="n1")
+    listed = {n["givenName"]: n for n in server.nodes()}
     assert sorted(listed) == ["n1", "n1-1", "n2"], sorted(listed)
     for name, node in (("n1", n1), ("n2", n2), ("n1-1", twin)):
-        assert sorted(listed[name]["ip_addresses"]) == sorted(node.addresses)
+        assert sorted(listed[name]["ipAddresses"]) == sorted(node.addresses)
         assert listed[name]["online"]
-    every = [ip for n in listed.values() for ip in n["ip_addresses"]]
+    every = [ip for n in listed.values() for ip in n["ipAddresses"]]
     assert len(every) == len(set(every))
     said = n2.space.run("dig", "+short", "+time=3", "@100.100.100.100", "n1.tailnet.internal", "A").stdout.split()
     assert said == [n1.addresses[0]]

@@ -1,5 +1,6 @@
 """What happens to a node between its first join and its end."""
 import signal
+import time
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_down_and_up(world, version):
     n1.down()
     n2.wait_offline("n1")
     server.wait_online("n1", False)
-    n1.ts("up", "--timeout=20s")
+    n1.up()
     n2.wait_peers("n1")
     assert n1.addresses == before
     n2.ping(before[0])
@@ -77,20 +78,20 @@ def test_delete_while_connected(world, version):
     n2.wait_peers("n1")
     server.space.nft("""
         counter calls { }
-        counter packets { }
+        counter volume { }
         chain input { type filter hook input priority 0;
-            ip saddr %s tcp dport 443 counter name "packets"
+            ip saddr %s tcp dport 443 counter name "volume"
             ip saddr %s tcp dport 443 tcp flags & (syn|ack) == syn counter name "calls"
         }
     """ % (n1.ip, n1.ip))
     server.cli("nodes", "delete", "-i", str(server.node("n1")["id"]), "--force")
     wait_for("n1 is logged out", lambda: n1.state == "NeedsLogin")
     n2.wait_gone("n1")
-    assert [n["given_name"] for n in server.nodes()] == ["n2"]
-    calls, packets = server.space.packets("calls"), server.space.packets("packets")
+    assert [n["givenName"] for n in server.nodes()] == ["n2"]
+    calls, packets = server.space.packets("calls"), server.space.packets("volume")
     n2.space.run("sleep", "6")
     assert server.space.packets("calls") - calls <= 3
-    assert server.space.packets("packets") - packets <= 60
+    assert server.space.packets("volume") - packets <= 60
     # It may come back, as a new node.
     n1.up(server.key())
     n2.wait_peers("n1")
@@ -105,8 +106,11 @@ def test_delete_while_away(world):
     server.cli("nodes", "delete", "-i", str(server.node("n1")["id"]), "--force")
     n2.wait_gone("n1")
     n1.start()
-    wait_for("n1 is logged out", lambda: n1.state == "NeedsLogin")
-    assert len(server.nodes()) == 1
+    time.sleep(2)
+    assert n1.state != "Running" and len(server.nodes()) == 1
+    n1.up(server.key(), "--force-reauth")
+    n2.wait_peers("n1")
+    assert len(server.nodes()) == 2
 
 
 @BOTH
@@ -140,13 +144,14 @@ def test_bad_keys_are_refused_in_words(world, version):
     n1 = world.node("n1", version)
     n1.up(used)
     n2 = world.node("n2", version)
+    time.sleep(1.1)
     for key, words in ((used, ("used",)), (short, ("expired",)), ("nonsense", ("key",))):
         said = n2.up(key, "--force-reauth", check=False, timeout=8)
         text = (said.stdout + said.stderr).lower()
-        assert said.returncode != 0
+        assert said.returncode != 0, key
         assert all(word in text for word in words), text
         assert key.lower() not in text
-    assert [n["given_name"] for n in server.nodes()] == ["n1"]
+    assert [n["givenName"] for n in server.nodes()] == ["n1"]
     # The same client joins with a good one.
     n2.up(server.key(), "--force-reauth")
     n2.wait_peers("n1")
@@ -171,7 +176,7 @@ def test_ephemeral_node_vanishes(world, version):
     n1.wait_peers("n2")
     n2.stop(signal.SIGKILL)
     n1.wait_gone("n2", timeout=40)
-    assert [n["given_name"] for n in server.nodes()] == ["n1"]
+    assert [n["givenName"] for n in server.nodes()] == ["n1"]
 
 
 def test_ephemeral_node_vanishes_at_logout(world):

@@ -63,26 +63,26 @@ class KeyMaker(threading.Thread):
 def check_books(server, joiners, known):
     """`known`: name -> addresses, from the check before."""
     nodes = server.nodes()
-    names = [n["given_name"] for n in nodes]
+    names = [n["givenName"] for n in nodes]
     assert len(names) == len(set(names)), "a node is there twice"
-    every = [ip for n in nodes for ip in n["ip_addresses"]]
+    every = [ip for n in nodes for ip in n["ipAddresses"]]
     assert len(every) == len(set(every)), "an address was given twice"
-    by_name = {n["given_name"]: n for n in nodes}
+    by_name = {n["givenName"]: n for n in nodes}
     for joiner in joiners:
         assert not joiner.errors, joiner.errors
         for name, node_key in dict(joiner.acknowledged).items():
             assert name in by_name, "%s was acknowledged and is lost" % name
-            assert by_name[name]["node_key"] == node_key
+            assert by_name[name]["nodeKey"] == node_key
     for name, addresses in known.items():
-        assert by_name[name]["ip_addresses"] == addresses, "%s has other addresses" % name
-    return {name: n["ip_addresses"] for name, n in by_name.items()}
+        assert by_name[name]["ipAddresses"] == addresses, "%s has other addresses" % name
+    return {name: n["ipAddresses"] for name, n in by_name.items()}
 
 
 def test_killed_in_the_middle_of_joins(world):
     """SIGKILL and restart, 20 times, while machines join and keys are made."""
     server = world.server()
     n1, n2 = world.join("n1", ("n2", OLD))
-    before = {n.name: (n.addresses, server.node(n.name)["node_key"]) for n in (n1, n2)}
+    before = {n.name: (n.addresses, server.node(n.name)["nodeKey"]) for n in (n1, n2)}
     reusable = server.key("--reusable")
     rng = random.Random(20)
     known, all_joiners, all_keys = {}, [], []
@@ -113,7 +113,7 @@ def test_killed_in_the_middle_of_joins(world):
         wait_for("%s is back" % node.name, lambda: server.node(node.name)["online"], 60)
         addresses, node_key = before[node.name]
         assert node.state == "Running" and node.addresses == addresses
-        assert server.node(node.name)["node_key"] == node_key
+        assert server.node(node.name)["nodeKey"] == node_key
     n1.ping(n2.addresses[0])
     # Each acknowledged key works, once.
     for key in random.Random(1).sample(all_keys, 5):
@@ -144,8 +144,8 @@ def test_killed_while_clients_join(world):
         node.wait_running()
         server.wait_online(node.name)
     listed = server.nodes()
-    assert sorted(n["given_name"] for n in listed) == [n.name for n in nodes]
-    assert len({ip for n in listed for ip in n["ip_addresses"]}) == 2 * len(nodes)
+    assert sorted(n["givenName"] for n in listed) == [n.name for n in nodes]
+    assert len({ip for n in listed for ip in n["ipAddresses"]}) == 2 * len(nodes)
 
 
 def test_traffic_goes_on_during_a_restart(world):

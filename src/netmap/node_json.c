@@ -32,9 +32,9 @@ static void write_address(struct json_writer *w, const struct addr *a)
     json_w_cstr(w, text);
 }
 
-static void write_addresses(struct json_writer *w, const struct node *n)
+static void write_addresses(struct json_writer *w, const char *key, const struct node *n)
 {
-    json_w_key(w, "Addresses");
+    json_w_key(w, key);
     json_w_array(w);
     write_address(w, &n->v4);
     write_address(w, &n->v6);
@@ -71,8 +71,14 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     json_w_kv_u64(w, "User", n->tags != NULL ? TAGGED_DEVICES_USER : n->user);
     node_key_format(&n->key, key);
     json_w_kv_cstr(w, "Key", key);
-    write_addresses(w, n);
+    machine_key_format(&n->machine, key);
+    json_w_kv_cstr(w, "Machine", key);
+    write_addresses(w, "Addresses", n);
+    /* The same until there are routes; clients from capability version 112 could do without. */
+    write_addresses(w, "AllowedIPs", n);
     write_time(w, "Created", n->created_ms);
+    /* On the self node: without it the client waits for approval for ever (src: control.md 6.9). */
+    json_w_kv_bool(w, "MachineAuthorized", true);
     write_raw(w, "Tags", n->tags);
 }
 
@@ -124,16 +130,11 @@ struct rcbuf *peer_json(const struct node *n, const struct tailnet_settings *set
 void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                 int64_t expired_ms)
 {
-    char machine[KEY_TEXT_CAP];
     int64_t expires_ms = expired_ms != 0 ? expired_ms : n->expires_ms;
     json_w_object(w);
     write_common(w, n, settings);
     if (expires_ms != NO_EXPIRY)
         write_time(w, "KeyExpiry", expires_ms);
-    machine_key_format(&n->machine, machine);
-    json_w_kv_cstr(w, "Machine", machine);
-    /* Without it the client waits for approval for ever (src: control.md 6.9). */
-    json_w_kv_bool(w, "MachineAuthorized", true);
     json_w_key(w, "CapMap");
     json_w_raw(w, str_n(settings->self_caps_json->data, settings->self_caps_json->len));
     json_w_end_object(w);

@@ -295,6 +295,8 @@ size_t state_flush_lazy(struct state *st, size_t max)
         put_row_node(st, e);
         written++;
     }
+    if (taken == 0)
+        return 0;
     st->stale.n -= taken;
     memmove(st->stale.ids, st->stale.ids + taken, st->stale.n * sizeof(*st->stale.ids));
     return written;
@@ -490,8 +492,10 @@ static void reap_entry(struct state *st, node_id id)
 static void collect_items(struct state *st, struct change *c)
 {
     size_t kept = 0;
+    if (st->dirty.n == 0)
+        return;
     qsort(st->dirty.ids, st->dirty.n, sizeof(*st->dirty.ids), compare_ids);
-    c->items = mem_zalloc(st->dirty.n > 0 ? st->dirty.n : 1, sizeof(*c->items));
+    c->items = mem_zalloc(st->dirty.n, sizeof(*c->items));
     for (size_t i = 0; i < st->dirty.n; i++) {
         struct entry *e = st->entries[st->dirty.ids[i]];
         if (e->visible_seq > st->committed_seq) {

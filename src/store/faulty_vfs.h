@@ -1,8 +1,10 @@
-/* A disk that can be made to fail or to lose power, under SQLite, for tests. One at a time, for one thread at a time.
+/* A disk that can be made to fail or to lose power, under SQLite, for tests. One at a time, for one thread at a
+ * time.
  *
- * It stands before SQLite's own file access and is the default while installed. Operations that change a disk (write,
- * sync, truncate, delete) are numbered from 1; what happens at a chosen number is the fault. As on a real disk, what was
- * written and not yet synced is in the file for whoever reads it, but not safe: when power is lost any part of it is. */
+ * It stands before SQLite's own file access and is the default while installed. Operations that change a disk
+ * (write, sync, truncate, delete) are numbered from 1; what happens at a chosen number is the fault. As on a real
+ * disk, what was written and not yet synced is in the file for whoever reads it, but not safe: when power is lost
+ * any part of it is. */
 #ifndef STORE_FAULTY_VFS_H
 #define STORE_FAULTY_VFS_H
 
@@ -13,7 +15,6 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "test_random.h"
 
 enum fault_kind {
     FAULT_NONE,

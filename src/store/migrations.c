@@ -5,83 +5,83 @@
 #include "base/compiler.h"
 #include "store/sqlite_internal.h"
 
-#define VERSION_1                                                                                                                                                              \
-    "PRAGMA application_id = 1182100595;"                                                                                                                                      \
-    "CREATE TABLE schema_version ("                                                                                                                                            \
-    "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),"                                                                                                                     \
-    "  version INTEGER NOT NULL"                                                                                                                                               \
-    ") STRICT;"                                                                                                                                                                \
-    "INSERT INTO schema_version VALUES (1, 0);"                                                                                                                                \
-    "CREATE TABLE tailnets ("                                                                                                                                                  \
-    "  id INTEGER PRIMARY KEY,"                                                                                                                                                \
-    "  name TEXT NOT NULL UNIQUE"                                                                                                                                              \
-    ") STRICT;"                                                                                                                                                                \
-    "INSERT INTO tailnets VALUES (1, 'default');"                                                                                                                              \
-    "CREATE TABLE counters ("                                                                                                                                                  \
-    "  tailnet INTEGER PRIMARY KEY REFERENCES tailnets (id),"                                                                                                                  \
-    "  next_node INTEGER NOT NULL,"                                                                                                                                            \
-    "  next_user INTEGER NOT NULL,"                                                                                                                                            \
-    "  next_key INTEGER NOT NULL"                                                                                                                                              \
-    ") STRICT;"                                                                                                                                                                \
-    "CREATE TABLE users ("                                                                                                                                                     \
-    "  id INTEGER PRIMARY KEY,"                                                                                                                                                \
-    "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"                                                                                                                     \
-    "  name TEXT NOT NULL,"                                                                                                                                                    \
-    "  display_name TEXT NOT NULL,"                                                                                                                                            \
-    "  email TEXT NOT NULL,"                                                                                                                                                   \
-    "  picture_url TEXT NOT NULL,"                                                                                                                                             \
-    "  created_ms INTEGER NOT NULL,"                                                                                                                                           \
-    "  UNIQUE (tailnet, name)"                                                                                                                                                 \
-    ") STRICT;" /* `hash` is SHA-256 of the key; the key itself is nowhere. */                                                                                                 \
-    "CREATE TABLE auth_keys ("                                                                                                                                                 \
-    "  id INTEGER PRIMARY KEY,"                                                                                                                                                \
-    "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"                                                                                                                     \
-    "  user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED,"                                                                                                   \
-    "  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),"                                                                                                                   \
-    "  prefix TEXT NOT NULL,"                                                                                                                                                  \
-    "  is_reusable INTEGER NOT NULL CHECK (is_reusable IN (0, 1)),"                                                                                                            \
-    "  is_ephemeral INTEGER NOT NULL CHECK (is_ephemeral IN (0, 1)),"                                                                                                          \
-    "  is_used INTEGER NOT NULL CHECK (is_used IN (0, 1)),"                                                                                                                    \
-    "  created_ms INTEGER NOT NULL,"                                                                                                                                           \
-    "  expires_ms INTEGER,"                                                                                                                                                    \
-    "  tags TEXT"                                                                                                                                                              \
-    ") STRICT;"                                                                                                                                                                \
-    "CREATE INDEX auth_keys_user ON auth_keys (user_id);" /* `user_id` and `auth_key` refer to what may be gone: a tagged node outlives the user who brought it, and any     \
-     * node the key it came with. */ \
-    "CREATE TABLE nodes ("                                                                                                                                                     \
-    "  id INTEGER PRIMARY KEY,"                                                                                                                                                \
-    "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"                                                                                                                     \
-    "  stable_id TEXT NOT NULL,"                                                                                                                                               \
-    "  user_id INTEGER,"                                                                                                                                                       \
-    "  machine_key BLOB NOT NULL CHECK (length(machine_key) = 32),"                                                                                                            \
-    "  node_key BLOB NOT NULL UNIQUE CHECK (length(node_key) = 32),"                                                                                                           \
-    "  disco_key BLOB CHECK (length(disco_key) = 32),"                                                                                                                         \
-    "  nl_key BLOB CHECK (length(nl_key) = 32),"                                                                                                                               \
-    "  ipv4 TEXT,"                                                                                                                                                             \
-    "  ipv6 TEXT,"                                                                                                                                                             \
-    "  name TEXT NOT NULL,"                                                                                                                                                    \
-    "  hostname TEXT NOT NULL,"                                                                                                                                                \
-    "  is_renamed INTEGER NOT NULL CHECK (is_renamed IN (0, 1)),"                                                                                                              \
-    "  is_ephemeral INTEGER NOT NULL CHECK (is_ephemeral IN (0, 1)),"                                                                                                          \
-    "  is_expired INTEGER NOT NULL CHECK (is_expired IN (0, 1)),"                                                                                                              \
-    "  cap_version INTEGER NOT NULL,"                                                                                                                                          \
-    "  home_derp INTEGER,"                                                                                                                                                     \
-    "  auth_key INTEGER,"                                                                                                                                                      \
-    "  created_ms INTEGER NOT NULL,"                                                                                                                                           \
-    "  expires_ms INTEGER,"                                                                                                                                                    \
-    "  last_seen_ms INTEGER,"                                                                                                                                                  \
-    "  tags TEXT,"                                                                                                                                                             \
-    "  hostinfo TEXT,"                                                                                                                                                         \
-    "  hostinfo_peers TEXT,"                                                                                                                                                   \
-    "  endpoints TEXT NOT NULL,"                                                                                                                                               \
-    "  UNIQUE (tailnet, name),"                                                                                                                                                \
-    "  UNIQUE (tailnet, ipv4),"                                                                                                                                                \
-    "  UNIQUE (tailnet, ipv6)"                                                                                                                                                 \
-    ") STRICT;"
+/* `hash` is SHA-256 of the key; the key itself is nowhere. `nodes.user_id` and `nodes.auth_key` may refer to what is
+ * gone: a tagged node outlives the user who brought it, and any node the key it came with. */
+static const char version_1[] = "PRAGMA application_id = 1182100595;"
+                                "CREATE TABLE schema_version ("
+                                "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),"
+                                "  version INTEGER NOT NULL"
+                                ") STRICT;"
+                                "INSERT INTO schema_version VALUES (1, 0);"
+                                "CREATE TABLE tailnets ("
+                                "  id INTEGER PRIMARY KEY,"
+                                "  name TEXT NOT NULL UNIQUE"
+                                ") STRICT;"
+                                "INSERT INTO tailnets VALUES (1, 'default');"
+                                "CREATE TABLE counters ("
+                                "  tailnet INTEGER PRIMARY KEY REFERENCES tailnets (id),"
+                                "  next_node INTEGER NOT NULL,"
+                                "  next_user INTEGER NOT NULL,"
+                                "  next_key INTEGER NOT NULL"
+                                ") STRICT;"
+                                "CREATE TABLE users ("
+                                "  id INTEGER PRIMARY KEY,"
+                                "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"
+                                "  name TEXT NOT NULL,"
+                                "  display_name TEXT NOT NULL,"
+                                "  email TEXT NOT NULL,"
+                                "  picture_url TEXT NOT NULL,"
+                                "  created_ms INTEGER NOT NULL,"
+                                "  UNIQUE (tailnet, name)"
+                                ") STRICT;"
+                                "CREATE TABLE auth_keys ("
+                                "  id INTEGER PRIMARY KEY,"
+                                "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"
+                                "  user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED,"
+                                "  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),"
+                                "  prefix TEXT NOT NULL,"
+                                "  is_reusable INTEGER NOT NULL CHECK (is_reusable IN (0, 1)),"
+                                "  is_ephemeral INTEGER NOT NULL CHECK (is_ephemeral IN (0, 1)),"
+                                "  is_used INTEGER NOT NULL CHECK (is_used IN (0, 1)),"
+                                "  created_ms INTEGER NOT NULL,"
+                                "  expires_ms INTEGER,"
+                                "  tags TEXT"
+                                ") STRICT;"
+                                "CREATE INDEX auth_keys_user ON auth_keys (user_id);"
+                                "CREATE TABLE nodes ("
+                                "  id INTEGER PRIMARY KEY,"
+                                "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"
+                                "  stable_id TEXT NOT NULL,"
+                                "  user_id INTEGER,"
+                                "  machine_key BLOB NOT NULL CHECK (length(machine_key) = 32),"
+                                "  node_key BLOB NOT NULL UNIQUE CHECK (length(node_key) = 32),"
+                                "  disco_key BLOB CHECK (length(disco_key) = 32),"
+                                "  nl_key BLOB CHECK (length(nl_key) = 32),"
+                                "  ipv4 TEXT,"
+                                "  ipv6 TEXT,"
+                                "  name TEXT NOT NULL,"
+                                "  hostname TEXT NOT NULL,"
+                                "  is_renamed INTEGER NOT NULL CHECK (is_renamed IN (0, 1)),"
+                                "  is_ephemeral INTEGER NOT NULL CHECK (is_ephemeral IN (0, 1)),"
+                                "  is_expired INTEGER NOT NULL CHECK (is_expired IN (0, 1)),"
+                                "  cap_version INTEGER NOT NULL,"
+                                "  home_derp INTEGER,"
+                                "  auth_key INTEGER,"
+                                "  created_ms INTEGER NOT NULL,"
+                                "  expires_ms INTEGER,"
+                                "  last_seen_ms INTEGER,"
+                                "  tags TEXT,"
+                                "  hostinfo TEXT,"
+                                "  hostinfo_peers TEXT,"
+                                "  endpoints TEXT NOT NULL,"
+                                "  UNIQUE (tailnet, name),"
+                                "  UNIQUE (tailnet, ipv4),"
+                                "  UNIQUE (tailnet, ipv6)"
+                                ") STRICT;";
 
 _Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
 
-const char *const migrations[] = {VERSION_1};
+const char *const migrations[] = {version_1};
 const int migrations_n = ARRAY_LEN(migrations);
 
 static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)

@@ -1,5 +1,5 @@
-/* What was acknowledged is there, whatever happens: the process is killed, the disk fails or fills at any operation, the
- * power goes. And no batch is there by half. */
+/* What was acknowledged is there, whatever happens: the process is killed, the disk fails or fills at any operation,
+ * the power goes. And no batch is there by half. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "support/test_random.h"
 #include "store/faulty_vfs.h"
 #include "store/testing.h"
 

@@ -40,8 +40,8 @@ extern const char node_insert_sql[], node_select_sql[];
 bool user_bind(sqlite3_stmt *stmt, const struct user *u);
 bool auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k);
 bool node_bind(sqlite3_stmt *stmt, const struct node *n);
-/* Make of the current row of the select what the caller then owns; null when a column holds what cannot be, and its name
- * is in `*bad_out`. */
+/* Make of the current row of the select what the caller then owns; null when a column holds what cannot be, and its
+ * name is in `*bad_out`. */
 struct user *user_read(sqlite3_stmt *stmt, const char **bad_out);
 struct auth_key *auth_key_read(sqlite3_stmt *stmt, const char **bad_out);
 struct node *node_read(sqlite3_stmt *stmt, const char **bad_out);

@@ -1,5 +1,5 @@
-/* Opening a database file: only one server at a time, only our own files, only schemas that we know, and nothing of a file
- * that is refused is changed. */
+/* Opening a database file: only one server at a time, only our own files, only schemas that we know, and nothing of a
+ * file that is refused is changed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

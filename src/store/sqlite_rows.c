@@ -6,20 +6,17 @@
 #include "base/mem.h"
 #include "store/sqlite_internal.h"
 
+/* clang-format off */
 #define USER_COLUMNS(X) X(id) X(name) X(display_name) X(email) X(picture_url) X(created_ms)
 
 #define AUTH_KEY_COLUMNS(X)                                                                                            \
     X(id) X(user_id) X(hash) X(prefix) X(is_reusable) X(is_ephemeral) X(is_used) X(created_ms) X(expires_ms) X(tags)
 
 #define NODE_COLUMNS(X)                                                                                                \
-    X(id)                                                                                                              \
-    X(stable_id)                                                                                                       \
-    X(user_id)                                                                                                         \
-    X(machine_key)                                                                                                     \
-    X(node_key)                                                                                                        \
-    X(disco_key) X(nl_key) X(ipv4) X(ipv6) X(name) X(hostname) X(is_renamed) X(is_ephemeral) X(is_expired)             \
-        X(cap_version) X(home_derp) X(auth_key) X(created_ms) X(expires_ms) X(last_seen_ms) X(tags) X(hostinfo)        \
-            X(hostinfo_peers) X(endpoints)
+    X(id) X(stable_id) X(user_id) X(machine_key) X(node_key) X(disco_key) X(nl_key) X(ipv4) X(ipv6) X(name)            \
+    X(hostname) X(is_renamed) X(is_ephemeral) X(is_expired) X(cap_version) X(home_derp) X(auth_key) X(created_ms)      \
+    X(expires_ms) X(last_seen_ms) X(tags) X(hostinfo) X(hostinfo_peers) X(endpoints)
+/* clang-format on */
 
 #define COLUMN_NAME(column) ", " #column
 #define COLUMN_MARK(column) ", ?"

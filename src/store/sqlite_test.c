@@ -10,8 +10,9 @@
 
 #include "base/buf.h"
 #include "store/sqlite_internal.h"
+#include "support/test_file.h"
+#include "support/test_random.h"
 #include "store/testing.h"
-#include "test_file.h"
 
 static char dir[SCRATCH_CAP];
 

@@ -11,20 +11,22 @@
 
 struct store;
 
-/* Called on the store's thread, once for each batch, in order. On failure every later batch fails as well: the memory is
- * ahead of the disk, and the daemon ends rather than acknowledge what is not there. */
+/* Called on the store's thread, once for each batch, in order. On failure every later batch fails as well: the
+ * memory is ahead of the disk, and the daemon ends rather than acknowledge what is not there. A batch that failed
+ * may yet be found after a restart: whole, or not at all. */
 typedef void (*store_done_fn)(void *ctx, uint64_t seq, enum rc rc);
 
 struct store_options {
-    const char *sqlite_path; /* the file; its directory is made when absent (0700) */
-    int64_t wal_autocheckpoint_pages;
+    const char *sqlite_path;          /* the file; its directory is made when absent (0700) */
+    int64_t wal_autocheckpoint_pages; /* 0 or less: the log is copied into the database only at the end */
 };
 
-/* Opens and migrates (numbered migrations, each in a transaction; a newer schema than ours is RC_UNSUPPORTED and nothing
- * is touched). WAL, synchronous=FULL. RC_STORE, RC_DENIED, RC_IN_USE (another process has it) with the reason in `err`.
- * Blocks. */
+/* Opens and migrates (numbered migrations, each in a transaction; a newer schema than ours is RC_UNSUPPORTED and
+ * nothing is touched). WAL, synchronous=FULL. RC_STORE (damage, disk), RC_INVALID (another program's database),
+ * RC_DENIED, RC_IN_USE (another server has it: a lock on "PATH.lock") with the reason in `err`. Others may read the
+ * file meanwhile. Blocks. */
 MUST_CHECK enum rc store_open_sqlite(const struct store_options *options, struct store **out, struct err *err);
-/* Keeps rows in memory: for tests, and as the shadow of the other. */
+/* Keeps rows in memory: for tests, and as the shadow of the other. It does not check that rows agree. */
 MUST_CHECK enum rc store_open_memory(struct store **out);
 
 /* Reads everything into an empty state, and ends with state_load_done. Before store_start. Blocks.

@@ -17,8 +17,8 @@ struct row_sink {
 };
 
 struct store_ops {
-    /* Makes the rows so, all or none. No row occurs twice, and what is left of them contradicts nothing: names, addresses
-     * and keys may have changed hands in any way, also in a circle. On the store's thread; blocks. */
+    /* Makes the rows so, all or none. No row occurs twice, and what is left of them contradicts nothing: names,
+     * addresses and keys may have changed hands in any way, also in a circle. On the store's thread; blocks. */
     enum rc (*write)(struct store *s, const struct row_op *const *ops, size_t n);
     /* Users, then keys, then nodes, each ascending by id. Counters that were never written are 0. */
     enum rc (*load)(struct store *s, const struct row_sink *sink, struct row_counters *counters_out, struct err *err);

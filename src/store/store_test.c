@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "crypto/crypto.h"
+#include "support/test_random.h"
 #include "store/testing.h"
 
 /* --- both backends --- */

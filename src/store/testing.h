@@ -1,5 +1,6 @@
 /* For the tests of this module: a small tailnet that changes at random, what a store holds, and its acknowledgements.
- * Include after cmocka.h. */
+ * Include after cmocka.h and
+ * support/test_random.h. */
 #ifndef STORE_TESTING_H
 #define STORE_TESTING_H
 
@@ -12,7 +13,6 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "store/store_internal.h"
-#include "test_random.h"
 
 /* --- a directory for one test --- */
 

@@ -1,6 +1,5 @@
 /* For the tests of this module: a small tailnet that changes at random, what a store holds, and its acknowledgements.
- * Include after cmocka.h and
- * support/test_random.h. */
+ * Include after cmocka.h and support/test_random.h. */
 #ifndef STORE_TESTING_H
 #define STORE_TESTING_H
 

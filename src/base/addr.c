@@ -147,3 +147,14 @@ bool addr_is_private(const struct addr *a)
                (ip[0] == 169 && ip[1] == 254) || (ip[0] == 100 && (ip[1] & 0xc0) == 64);
     return a->family == 6 && ((ip[0] & 0xfe) == 0xfc || (ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80));
 }
+
+bool addr_in_prefix(const struct addr *a, const struct addr *prefix, unsigned bits)
+{
+    if (a->family != prefix->family)
+        return false;
+    for (unsigned i = 0; i < bits; i++) {
+        if (((a->ip[i / 8] ^ prefix->ip[i / 8]) >> (7 - i % 8) & 1) != 0)
+            return false;
+    }
+    return true;
+}

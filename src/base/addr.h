@@ -29,6 +29,8 @@ socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *out);
 bool addr_eq(const struct addr *a, const struct addr *b);
 /* Loopback, RFC 1918, link-local, unique local or 100.64.0.0/10: an address that is not of the public internet. */
 bool addr_is_private(const struct addr *a);
+/* The first `bits` are those of `prefix`, which is of the same family. */
+bool addr_in_prefix(const struct addr *a, const struct addr *prefix, unsigned bits);
 bool addr_is_loopback(const struct addr *a);
 
 #endif

@@ -127,7 +127,6 @@ struct config {
     bool randomize_client_port;
 
     int64_t limits_connections;             /* per listener */
-    int64_t limits_connections_per_address; /* 0 = no limit */
     int64_t limits_handshakes_per_address;  /* Noise handshakes a second; 0 = no limit */
     int64_t limits_handshake_timeout_ms;
     int64_t limits_idle_timeout_ms;

@@ -73,7 +73,7 @@ static void test_empty_file_serves(void **ctx)
     assert_string_equal(cfg->dns_base_domain, "tailnet.internal");
     assert_int_equal(cfg->node_ephemeral_inactivity_timeout_ms, 120000);
     assert_int_equal(cfg->log_level, LOG_INFO);
-    assert_int_equal(cfg->limits_body_bytes, 4 << 20);
+    assert_int_equal(cfg->limits_body_bytes, 1 << 20);
     assert_null(config_warning(cfg, 0));
     config_destroy(&cfg);
     assert_null(cfg);

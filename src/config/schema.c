@@ -248,15 +248,13 @@ const struct schema_row schema_rows[] = {
 
     {"limits.connections", SCHEMA_INT, FIELD(limits_connections), .def = "20000", .min = 16, .max = 10000000,
      .meaning = "Open connections of one listener; further ones are closed at once."},
-    {"limits.connections_per_address", SCHEMA_INT, FIELD(limits_connections_per_address), .def = "0", .max = 10000000,
-     .meaning = "Open connections from one address. 0: no limit."},
-    {"limits.handshakes_per_address", SCHEMA_INT, FIELD(limits_handshakes_per_address), .def = "0", .unit = "1/s",
-     .max = 1000000, .meaning = "Noise handshakes a second from one address. 0: no limit."},
+    {"limits.handshakes_per_address", SCHEMA_INT, FIELD(limits_handshakes_per_address), .def = "100", .unit = "1/s",
+     .max = 1000000, .meaning = "Noise handshakes a second from one address (an IPv6 /64), ten times that at once. 0: no limit."},
     {"limits.handshake_timeout", SCHEMA_DURATION, FIELD(limits_handshake_timeout_ms), .def = "15s", .min = SECOND_MS,
      .max = 10 * MINUTE_MS, .meaning = "How long a new connection may take until its first complete request."},
     {"limits.idle_timeout", SCHEMA_DURATION, FIELD(limits_idle_timeout_ms), .def = "10m", .min = 10 * SECOND_MS,
      .max = YEAR_MS, .meaning = "When a connection without any open request is closed."},
-    {"limits.body_size", SCHEMA_BYTES, FIELD(limits_body_bytes), .def = "4MiB", .min = 64 * 1024, .max = 64 << 20,
+    {"limits.body_size", SCHEMA_BYTES, FIELD(limits_body_bytes), .def = "1MiB", .min = 64 * 1024, .max = 64 << 20,
      .meaning = "Largest request body."},
 };
 const size_t schema_rows_n = ARRAY_LEN(schema_rows);

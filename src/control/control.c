@@ -117,6 +117,7 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
         .routes_n = ARRAY_LEN(outer_routes),
         .app = w,
         .head_timeout_ms = c->options.handshake_timeout_ms,
+        .max_body_bytes = c->options.max_body_bytes,
     });
     w->inner = http_server_create(&(struct http_server_opts){
         .loop = loop,
@@ -126,6 +127,7 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
         .unmatched = handle_inner_unmatched,
         .conn_gone = noise_conn_gone,
         .h2_idle_timeout_ms = c->options.idle_timeout_ms,
+        .max_body_bytes = c->options.max_body_bytes,
     });
     return w;
 }

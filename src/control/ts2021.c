@@ -94,6 +94,14 @@ static void start(struct control_worker *w, struct stream *below, struct noise_r
     conn->http = http_server_attach_h2(w->inner, s, conn);
 }
 
+static bool is_over_limit(struct control_worker *w, const struct addr *from)
+{
+    const struct control_options *o = &w->control->options;
+    if (o->is_trusted != NULL && o->is_trusted(o->trusted_ctx, from))
+        return false;
+    return !limiter_take(&w->limiter, from, o->handshakes_per_address, loop_now_ms(w->loop));
+}
+
 /* 1: `keys` are there. 0: the exchange is answered or gone. */
 static int handshake(struct control_worker *w, struct http_exchange *ex, struct str initiation_base64,
                      struct noise_result *keys)
@@ -101,7 +109,7 @@ static int handshake(struct control_worker *w, struct http_exchange *ex, struct 
     const struct http_request *req = http_request(ex);
     uint8_t initiation[NOISE_INITIATION_BYTES + 3], ephemeral[32];
     size_t len;
-    if (!limiter_take(&w->limiter, &req->peer, w->control->options.handshakes_per_address, loop_now_ms(w->loop))) {
+    if (is_over_limit(w, &req->peer)) {
         char from[ADDR_TEXT_CAP];
         addr_format(&req->peer, false, from);
         metric_inc(&refused_rate);

@@ -45,21 +45,33 @@ static void block_signals(sigset_t *set)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static enum rc make_directories(const char *path, struct err *err)
+static enum rc make_directories(const char *path, mode_t mode, struct err *err)
 {
     char part[4096];
     snprintf(part, sizeof(part), "%s", path);
     for (char *slash = strchr(part + 1, '/');; slash = strchr(slash + 1, '/')) {
         if (slash != NULL)
             *slash = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+        if (mkdir(part, mode) != 0 && errno != EEXIST)
             return err_set(err, errno == EACCES ? RC_DENIED : RC_IO,
-                           "cannot make the directory %s: %s (set state_dir to one that you may write to)", part,
+                           "cannot make the directory %s: %s (set state_dir and unix_socket to places that you may write to)", part,
                            strerror(errno));
         if (slash == NULL)
             return RC_OK;
         *slash = '/';
     }
+}
+
+/* Of the socket: open to all, since the socket itself is not. */
+static enum rc make_parent(const char *path, struct err *err)
+{
+    char parent[4096];
+    snprintf(parent, sizeof(parent), "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL || slash == parent)
+        return RC_OK;
+    *slash = '\0';
+    return make_directories(parent, 0755, err);
 }
 
 static unsigned count_workers(const struct config *cfg)
@@ -88,6 +100,16 @@ static void on_store_failed(void *ctx, enum rc why)
     (void)ctx;
     log_error("ending: what is in memory cannot be written to the database (is the disk full?)", LOG_RC(why));
     _exit(1);
+}
+
+static bool is_trusted_proxy(const void *ctx, const struct addr *from)
+{
+    const struct config_prefixes *p = &((const struct config *)ctx)->trusted_proxies;
+    for (size_t i = 0; i < p->n; i++) {
+        if (addr_in_prefix(from, &p->items[i].ip, p->items[i].bits))
+            return true;
+    }
+    return false;
 }
 
 struct admit_job {
@@ -171,6 +193,9 @@ static void start_control(struct daemon *d)
         .server_url = d->cfg->server_url,
         .version = FULLSCALE_VERSION,
         .handshakes_per_address = d->cfg->limits_handshakes_per_address,
+        .max_body_bytes = (size_t)d->cfg->limits_body_bytes,
+        .is_trusted = is_trusted_proxy,
+        .trusted_ctx = d->cfg,
         .handshake_timeout_ms = d->cfg->limits_handshake_timeout_ms,
         .idle_timeout_ms = d->cfg->limits_idle_timeout_ms,
         .derp_map_json = d->settings->derp_map_json,
@@ -182,7 +207,8 @@ static void start_control(struct daemon *d)
 static enum rc start(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
-    TRY(make_directories(cfg->state_dir, err));
+    TRY(make_directories(cfg->state_dir, 0700, err));
+    TRY(make_parent(cfg->unix_socket, err));
     TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));
     d->worker_n = count_workers(cfg);
     for (unsigned i = 0; i < d->worker_n; i++)

@@ -19,7 +19,7 @@ struct http_exchange *exchange_create(struct http_conn *conn)
 {
     struct http_exchange *ex = MEM_NEW(struct http_exchange);
     ex->conn = conn;
-    ex->max_body_bytes = HTTP_MAX_BODY_BYTES;
+    ex->max_body_bytes = server_opts(conn->server)->max_body_bytes;
     ex->req.peer = conn->below->peer;
     ex->req.local = conn->below->local;
     ex->req.is_tls = conn->below->is_tls;
@@ -97,7 +97,8 @@ int exchange_route(struct http_exchange *ex)
     ex->is_head = ex->req.method == HTTP_HEAD;
     ex->route = router_match(opts->routes, opts->routes_n, ex, &allowed);
     if (ex->route != NULL) {
-        ex->max_body_bytes = ex->route->max_body_bytes > 0 ? ex->route->max_body_bytes : HTTP_MAX_BODY_BYTES;
+        if (ex->route->max_body_bytes > 0)
+            ex->max_body_bytes = ex->route->max_body_bytes;
         return 0;
     }
     if (allowed == 0)

@@ -145,7 +145,7 @@ struct http_route {
      * that fits wins. Query and trailing slashes are not ignored. */
     const char *path;
     http_handler handle;
-    size_t max_body_bytes; /* larger ones get 413, if possible before they are sent. 0: HTTP_MAX_BODY_BYTES */
+    size_t max_body_bytes; /* larger ones get 413, if possible before they are sent. 0: the server's default */
 };
 
 struct http_server_opts {
@@ -165,6 +165,7 @@ struct http_server_opts {
     int64_t h2_idle_timeout_ms; /* HTTP/2 session without an open stream (5 min) */
     int64_t stall_timeout_ms;   /* the peer takes nothing of what is queued (2 min) */
     unsigned h2_max_streams;    /* at once, per session (250) */
+    size_t max_body_bytes;      /* of routes that say nothing else (HTTP_MAX_BODY_BYTES) */
 };
 
 struct http_server;

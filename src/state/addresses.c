@@ -22,17 +22,6 @@ const void *addr_key(const struct addr *a, size_t *len)
     return a->ip;
 }
 
-static bool in_prefix(const struct addr *a, const struct addr *prefix, unsigned bits)
-{
-    if (a->family != prefix->family)
-        return false;
-    for (unsigned i = 0; i < bits; i++) {
-        if (((a->ip[i / 8] ^ prefix->ip[i / 8]) >> (7 - i % 8) & 1) != 0)
-            return false;
-    }
-    return true;
-}
-
 static void increment(struct addr *a)
 {
     for (size_t i = ip_len(a); i-- > 0;) {
@@ -96,7 +85,7 @@ static enum rc allocate(struct state *st, const struct addr *prefix, unsigned bi
     /* Nodes in use, reserved ranges and the edges are all that can stand in the way of a free one. */
     for (size_t steps = 0; steps < st->node_n + 1024; steps++) {
         increment(&a);
-        if (!in_prefix(&a, prefix, bits))
+        if (!addr_in_prefix(&a, prefix, bits))
             a = *prefix;
         if (is_free(st, &a, bits)) {
             *last = a;

@@ -149,11 +149,11 @@ void relay_drain(struct relay *relay, int64_t over_ms)
 
 static struct relay_worker *worker_of(struct relay *relay, const struct loop *loop)
 {
-    for (unsigned i = 0; i < relay->worker_n; i++)
-        if (relay->workers[i].loop == loop)
-            return &relay->workers[i];
-    assert(!"a stream of a loop that is not the relay's");
-    return NULL;
+    unsigned i = 0;
+    while (i < relay->worker_n && relay->workers[i].loop != loop)
+        i++;
+    assert(i < relay->worker_n); /* a stream of a loop that is not the relay's */
+    return &relay->workers[i];
 }
 
 void relay_attach(struct relay *relay, struct stream *s, const void *leftover, size_t leftover_len)

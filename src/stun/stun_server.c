@@ -54,10 +54,7 @@ struct stun_server {
 struct datagram {
     struct iovec iov;
     struct sockaddr_storage from;
-    union {
-        struct cmsghdr align;
-        uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
-    } control;
+    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(struct in6_pktinfo))];
     uint8_t data[DATAGRAM_CAP_BYTES];
 };
 
@@ -154,8 +151,8 @@ static void prepare_batch(struct stun_socket *s)
             .msg_namelen = sizeof(d->from),
             .msg_iov = &d->iov,
             .msg_iovlen = 1,
-            .msg_control = d->control.bytes,
-            .msg_controllen = sizeof(d->control.bytes),
+            .msg_control = d->control,
+            .msg_controllen = sizeof(d->control),
         };
     }
 }

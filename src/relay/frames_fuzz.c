@@ -1,0 +1,49 @@
+/* The frame reader inside a whole relay: the input is what a client sends after its login (or, by the first byte, instead of
+ * it), in pieces of a size that the first byte chooses. Another client must not notice. */
+#include <stdlib.h>
+
+#define assert_true(x)                                                                                                 \
+    do {                                                                                                               \
+        if (!(x))                                                                                                      \
+            abort();                                                                                                   \
+    } while (0)
+#define assert_false(x) assert_true(!(x))
+#define assert_int_equal(a, b) assert_true((a) == (b))
+#define assert_memory_equal(a, b, n) assert_true(memcmp((a), (b), (n)) == 0)
+
+#include "base/log.h"
+#include "relay/rig_internal.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void feed(struct rig *r, struct rig_client *c, const uint8_t *data, size_t size)
+{
+    static const size_t chunks[] = {1, 2, 5, 37, 1000, 0, 0, 0};
+    rig_connect(r, c, 1, chunks[data[0] & 7]);
+    if ((data[0] & 8) == 0)
+        rig_login(r, c, (data[0] & 16) != 0);
+    stream_write(c->s, data + 1, size - 1);
+    rig_run(r);
+    if ((data[0] & 32) != 0)
+        relay_test_advance(r->relay, 70 * 1000);
+    rig_run(r);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 1 || log_set_level(NULL, LOG_OFF) != RC_OK)
+        return 0;
+    struct rig r;
+    struct rig_client fuzzed, other;
+    rig_start(&r, NULL, NULL);
+    rig_join(&r, &other, 2);
+    feed(&r, &fuzzed, data, size);
+    buf_clear(&other.got); /* it may have been sent things */
+    rig_send(&other, &other, "still here", 10);
+    rig_run(&r);
+    rig_expect_packet(&other, &other, "still here", 10);
+    rig_close(&fuzzed);
+    rig_close(&other);
+    rig_stop(&r);
+    return 0;
+}

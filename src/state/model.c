@@ -15,6 +15,12 @@ static void take(const atomic_uint *refs)
     atomic_fetch_add_explicit((atomic_uint *)refs, 1, memory_order_relaxed);
 }
 
+/* The count at the start of `from` belongs to all threads. */
+static void copy_behind_count(void *to, const void *from, size_t start, size_t end)
+{
+    memcpy((char *)to + start, (const char *)from + start, end - start);
+}
+
 static struct rcbuf *maybe_ref(struct rcbuf *b)
 {
     return b != NULL ? rcbuf_ref(b) : NULL;
@@ -37,8 +43,8 @@ struct user *user_create(void)
 
 struct user *user_edit(const struct user *u)
 {
-    struct user *copy = mem_dup(u, sizeof(*u));
-    atomic_init(&copy->refs, 1);
+    struct user *copy = user_create();
+    copy_behind_count(copy, u, offsetof(struct user, id), sizeof(*copy));
     return copy;
 }
 
@@ -85,8 +91,8 @@ struct auth_key *auth_key_create(void)
 
 struct auth_key *auth_key_edit(const struct auth_key *k)
 {
-    struct auth_key *copy = mem_dup(k, sizeof(*k));
-    atomic_init(&copy->refs, 1);
+    struct auth_key *copy = auth_key_create();
+    copy_behind_count(copy, k, offsetof(struct auth_key, id), sizeof(*copy));
     maybe_ref(copy->tags);
     return copy;
 }
@@ -124,8 +130,8 @@ struct node *node_edit(const struct node *n, const struct addr *endpoints, unsig
         endpoints_n = n->endpoints_n;
     }
     struct node *copy = mem_alloc(sizeof(*copy) + endpoints_n * sizeof(copy->endpoints[0]));
-    /* Everything before the caches; they are the one part that other threads may be filling meanwhile. */
-    memcpy(copy, n, offsetof(struct node, peer_json));
+    /* Not the caches either: other threads may be filling them meanwhile. */
+    copy_behind_count(copy, n, offsetof(struct node, id), offsetof(struct node, peer_json));
     atomic_init(&copy->refs, 1);
     atomic_init(&copy->peer_json, NULL);
     copy->endpoints_n = endpoints_n;

@@ -90,8 +90,15 @@ void apply_report(struct state *st, struct entry *e, const struct node_report *r
     }
     if (news.hostname.len > 0)
         set_hostname(st, n, news.hostname, e);
+    bool is_renamed = strcmp(n->name, e->node->name) != 0;
     entry_replace(st, e, n);
-    mark_stale(st, e);
+    if (!is_renamed) {
+        mark_stale(st, e);
+        return;
+    }
+    /* The name that it gave up may be taken by the next: the disk must hear of both in this order. */
+    put_row_node(st, e);
+    mark_durable(st, e);
 }
 
 static enum rc authorise(const struct state *st, const node_key *key, const machine_key *machine, struct entry **out)

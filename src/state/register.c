@@ -181,7 +181,10 @@ static void register_with_key(struct state *st, const struct registration *reg, 
     const struct auth_key *k = check_key(st, reg->auth_key, now_ms, out);
     if (k == NULL)
         return;
-    struct entry *e = find_earlier(st, reg, k);
+    /* A key that is known names its node, whoever owns it from now on: no two nodes have the same one. */
+    struct entry *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
+    if (e == NULL)
+        e = find_earlier(st, reg, k);
     e = e != NULL ? rotate(st, e, reg, k, now_ms) : create(st, reg, k, now_ms, out);
     if (e == NULL)
         return;

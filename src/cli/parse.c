@@ -190,7 +190,7 @@ static enum rc take_long(struct parser *p, const char *arg)
 {
     struct str name;
     struct str rest;
-    struct found f;
+    struct found f = {0};
     bool has_value = str_cut(str_c(arg + 2), '=', &name, &rest);
     TRY(find_long(p, name, &f));
     if (f.option->value == NULL)
@@ -201,7 +201,7 @@ static enum rc take_long(struct parser *p, const char *arg)
 static enum rc take_letters(struct parser *p, const char *arg)
 {
     for (const char *at = arg + 1; *at != '\0'; at++) {
-        struct found f;
+        struct found f = {0};
         TRY(find_letter(p, *at, &f));
         if (f.option->value != NULL)
             return at[1] != '\0' ? store(p, &f, at[1] == '=' ? at + 2 : at + 1) : take_value(p, &f);

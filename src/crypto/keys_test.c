@@ -266,7 +266,7 @@ static unsigned files_in_dir(void)
 static int make_dir(void **state)
 {
     (void)state;
-    strcpy(dir, "/tmp/keys_test.XXXXXX");
+    snprintf(dir, sizeof(dir), "/tmp/keys_test.XXXXXX");
     return mkdtemp(dir) != NULL ? 0 : -1;
 }
 

@@ -75,8 +75,10 @@ static void text_basics(void **state UNUSED)
     assert_true(str_eq(STR_EMPTY, (struct str){NULL, 0}));
     assert_true(str_eq(STR("a\0b"), STR("a\0b")) && !str_eq(STR("a\0b"), STR("a\0c")));
     assert_true(str_eq_c(STR("abc"), "abc") && !str_eq_c(STR("abc"), "ab"));
-    assert_true(str_eq_ci(STR("aBc-[9"), STR("AbC-[9")) && !str_eq_ci(STR("a@"), STR("a`")) && !str_eq_ci(STR("a"), STR("ab")));
-    assert_true(str_starts(STR("abc"), STR("ab")) && str_starts(STR("abc"), STR_EMPTY) && !str_starts(STR("a"), STR("ab")));
+    assert_true(str_eq_ci(STR("aBc-[9"), STR("AbC-[9")) && !str_eq_ci(STR("a@"), STR("a`")) &&
+                !str_eq_ci(STR("a"), STR("ab")));
+    assert_true(str_starts(STR("abc"), STR("ab")) && str_starts(STR("abc"), STR_EMPTY) &&
+                !str_starts(STR("a"), STR("ab")));
     assert_true(str_ends(STR("abc"), STR("bc")) && str_ends(STR("abc"), STR_EMPTY) && !str_ends(STR("c"), STR("bc")));
     assert_true(str_eq_c(str_trim(STR(" \t a b\r\n")), "a b") && str_trim(STR("  ")).len == 0);
     assert_int_equal(str_index(STR("abc"), 'c'), 2);
@@ -105,8 +107,19 @@ static void text_distance(void **state UNUSED)
 
 static void integers(void **state UNUSED)
 {
-    static const char *const bad[] = {"",   "+1", " 1",  "1 ", "-",   "--1", "0x1", "1.0",
-                                      "1e3", "a",  "1_0", "18446744073709551616", "99999999999999999999999"};
+    static const char *const bad[] = {"",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "-",
+                                      "--1",
+                                      "0x1",
+                                      "1.0",
+                                      "1e3",
+                                      "a",
+                                      "1_0",
+                                      "18446744073709551616",
+                                      "99999999999999999999999"};
     uint64_t u = 7;
     int64_t i = 7;
     for (size_t n = 0; n < ARRAY_LEN(bad); n++) {
@@ -149,13 +162,47 @@ static void durations(void **state UNUSED)
         const char *text;
         int64_t ms;
     } good[] = {
-        {"0", 0}, {"0s", 0}, {"30s", 30000}, {"1h30m", 5400000}, {"90m", 5400000}, {"1d", 86400000}, {"2w", 1209600000},
-        {"1y", 31536000000}, {"250ms", 250}, {"1m1ms", 60001}, {"1.5h", 5400000}, {".5s", 500}, {"0.001s", 1},
-        {"1d2h3m4s5ms", 93784005}, {"1.0000001s", 1000}, {"292471208y", 9223372015488000000},
+        {"0", 0},
+        {"0s", 0},
+        {"30s", 30000},
+        {"1h30m", 5400000},
+        {"90m", 5400000},
+        {"1d", 86400000},
+        {"2w", 1209600000},
+        {"1y", 31536000000},
+        {"250ms", 250},
+        {"1m1ms", 60001},
+        {"1.5h", 5400000},
+        {".5s", 500},
+        {"0.001s", 1},
+        {"1d2h3m4s5ms", 93784005},
+        {"1.0000001s", 1000},
+        {"292471208y", 9223372015488000000},
     };
     static const char *const bad[] = {
-        "", "5", "s", "-1s", "+1s", "1 s", " 1s", "1s ", "1x", "1.2.3s", ".s", ".", "1h-5m", "1S", "00", "1us", "1h5", "h1",
-        "9223372036854775808ms", "292471209y", "99999999999999999999s", "9223372036854775807ms1ms", "inf",
+        "",
+        "5",
+        "s",
+        "-1s",
+        "+1s",
+        "1 s",
+        " 1s",
+        "1s ",
+        "1x",
+        "1.2.3s",
+        ".s",
+        ".",
+        "1h-5m",
+        "1S",
+        "00",
+        "1us",
+        "1h5",
+        "h1",
+        "9223372036854775808ms",
+        "292471209y",
+        "99999999999999999999s",
+        "9223372036854775807ms1ms",
+        "inf",
     };
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         int64_t ms = -1;
@@ -340,10 +387,10 @@ static void lists(void **state UNUSED)
     }
     list_remove(&items[0].link);
     list_remove(&items[0].link);
-    LIST_EACH(it, &head)
+    LIST_EACH (it, &head)
         sum = sum * 10 + LIST_ENTRY(it, struct item, link)->n;
     assert_int_equal(sum, 1234);
-    LIST_EACH_SAFE(it, &head)
+    LIST_EACH_SAFE (it, &head)
         list_remove(it);
     assert_true(list_is_empty(&head));
 }
@@ -584,8 +631,8 @@ static void log_lines_are_plain_text(void **state UNUSED)
 {
     struct buf got = {0};
     capture_start();
-    log_warn("event", LOG_S("plain", "a-b"), LOG_S("text", "a \"b\"\n\x1b\xff"), LOG_STR("str", STR("=")), LOG_I("i", -5),
-             LOG_U("u", UINT64_MAX), LOG_S("null", NULL), LOG_RC(RC_EXPIRED));
+    log_warn("event", LOG_S("plain", "a-b"), LOG_S("text", "a \"b\"\n\x1b\xff"), LOG_STR("str", STR("=")),
+             LOG_I("i", -5), LOG_U("u", UINT64_MAX), LOG_S("null", NULL), LOG_RC(RC_EXPIRED));
     capture_end(&got);
     assert_logged(&got, "warn  base_test: event plain=a-b text=\"a \\\"b\\\"\\n\\u001b\\u00ff\" str=\"=\" i=-5 "
                         "u=18446744073709551615 null=\"\" error=expired\n");
@@ -708,9 +755,30 @@ static void addresses_with_ports(void **state UNUSED)
         {"[::ffff:1.2.3.4]:65535", "1.2.3.4:65535"},
     };
     static const char *const bad[] = {
-        "", ":", ":80", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:-1", "1.2.3.4:80x", "1.2.3:80", "01.2.3.4:80",
-        "1.2.3.4:+80", "::1:80", "[::1]", "[::1]:", "[::1]80", "[::1", "[]:80", "[::g]:80", "1.2.3.4.5:80", "localhost:80",
-        "[fe80::1%eth0]:80", " 1.2.3.4:80", "256.1.1.1:80", "[::1]]:80",
+        "",
+        ":",
+        ":80",
+        "1.2.3.4",
+        "1.2.3.4:",
+        "1.2.3.4:65536",
+        "1.2.3.4:-1",
+        "1.2.3.4:80x",
+        "1.2.3:80",
+        "01.2.3.4:80",
+        "1.2.3.4:+80",
+        "::1:80",
+        "[::1]",
+        "[::1]:",
+        "[::1]80",
+        "[::1",
+        "[]:80",
+        "[::g]:80",
+        "1.2.3.4.5:80",
+        "localhost:80",
+        "[fe80::1%eth0]:80",
+        " 1.2.3.4:80",
+        "256.1.1.1:80",
+        "[::1]]:80",
     };
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         struct addr a, b;
@@ -758,12 +826,30 @@ static void private_addresses(void **state UNUSED)
         const char *ip;
         bool is_private;
     } rows[] = {
-        {"10.0.0.1", true},     {"11.0.0.1", false},      {"172.15.0.1", false},  {"172.16.0.1", true},
-        {"172.31.0.1", true},   {"172.32.0.1", false},    {"192.168.1.1", true},  {"192.169.1.1", false},
-        {"169.254.0.1", true},  {"100.63.0.1", false},    {"100.64.0.1", true},   {"100.127.0.1", true},
-        {"100.128.0.1", false}, {"127.1.2.3", true},      {"8.8.8.8", false},     {"::1", true},
-        {"::2", false},         {"fc00::1", true},        {"fdff::1", true},      {"fe00::1", false},
-        {"fe80::1", true},      {"febf::1", true},        {"fec0::1", false},     {"2001:db8::1", false},
+        {"10.0.0.1", true},
+        {"11.0.0.1", false},
+        {"172.15.0.1", false},
+        {"172.16.0.1", true},
+        {"172.31.0.1", true},
+        {"172.32.0.1", false},
+        {"192.168.1.1", true},
+        {"192.169.1.1", false},
+        {"169.254.0.1", true},
+        {"100.63.0.1", false},
+        {"100.64.0.1", true},
+        {"100.127.0.1", true},
+        {"100.128.0.1", false},
+        {"127.1.2.3", true},
+        {"8.8.8.8", false},
+        {"::1", true},
+        {"::2", false},
+        {"fc00::1", true},
+        {"fdff::1", true},
+        {"fe00::1", false},
+        {"fe80::1", true},
+        {"febf::1", true},
+        {"fec0::1", false},
+        {"2001:db8::1", false},
         {"::ffff:10.0.0.1", true},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

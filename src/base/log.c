@@ -138,7 +138,8 @@ void log_write(struct log_module *m, enum log_level level, struct log_limit *lim
     time_format(clock_wall_ms(), when);
     struct buf b = {0};
     if (json)
-        buf_printf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"msg\":", when, level_names[level], m->name);
+        buf_printf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"msg\":", when, level_names[level],
+                   m->name);
     else
         buf_printf(&b, "%s %-5s %s: ", when, level_names[level], m->name);
     if (json)

@@ -168,7 +168,7 @@ static size_t duration_unit(struct str s, int64_t *ms_out)
     static const struct {
         const char *name;
         int64_t ms;
-    } units[] = {{"ms", 1},          {"s", 1000},         {"m", 60000},          {"h", 3600000},
+    } units[] = {{"ms", 1},         {"s", 1000},        {"m", 60000},        {"h", 3600000},
                  {"d", 86400000LL}, {"w", 604800000LL}, {"y", 31536000000LL}};
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
         if (str_starts(s, str_c(units[i].name))) {

@@ -86,7 +86,8 @@ static void refusals_have_their_place(void **state UNUSED)
 
 static void a_policy_is_read_with_places(void **state UNUSED)
 {
-    static const char policy[] = "// the policy\n{\n  \"acls\": [\n    {\"action\": \"accept\", /* all */ \"src\": [\"*\",], },\n  ],\n}\n";
+    static const char policy[] =
+        "// the policy\n{\n  \"acls\": [\n    {\"action\": \"accept\", /* all */ \"src\": [\"*\",], },\n  ],\n}\n";
     struct arena a = {0};
     const struct json *root;
     struct str clean;
@@ -115,8 +116,8 @@ static void limits_come_before_the_copy(void **state UNUSED)
 /* What is JSON already stays as it is, and comments sprinkled between tokens change nothing. */
 static void comments_anywhere_change_nothing(void **state UNUSED)
 {
-    static const char *const tokens[] = {"{", "\"a\"", ":", "[", "1", ",", "true", ",", "\"x // y\"", "]", ",", "\"b\"",
-                                         ":", "{", "}", "}"};
+    static const char *const tokens[] = {"{",          "\"a\"", ":", "[",     "1", ",", "true", ",",
+                                         "\"x // y\"", "]",     ",", "\"b\"", ":", "{", "}",    "}"};
     static const char *const fill[] = {"", " ", "\n", "// ]}\"\n", "/* , */", "/*\"*/", "\t"};
     struct test_random r = {3};
     for (int round = 0; round < 500; round++) {
@@ -163,12 +164,9 @@ static void allocation_failures(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(comments_and_commas_become_blanks),
-        cmocka_unit_test(refusals_have_their_place),
-        cmocka_unit_test(a_policy_is_read_with_places),
-        cmocka_unit_test(limits_come_before_the_copy),
-        cmocka_unit_test(comments_anywhere_change_nothing),
-        cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(comments_and_commas_become_blanks), cmocka_unit_test(refusals_have_their_place),
+        cmocka_unit_test(a_policy_is_read_with_places),      cmocka_unit_test(limits_come_before_the_copy),
+        cmocka_unit_test(comments_anywhere_change_nothing),  cmocka_unit_test(allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,18 +162,12 @@ static enum rc check_escape(struct parser *ps)
 static char simple_escape(char c)
 {
     switch (c) {
-    case 'b':
-        return '\b';
-    case 'f':
-        return '\f';
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 't':
-        return '\t';
-    default:
-        return c;
+    case 'b': return '\b';
+    case 'f': return '\f';
+    case 'n': return '\n';
+    case 'r': return '\r';
+    case 't': return '\t';
+    default: return c;
     }
 }
 
@@ -367,18 +361,12 @@ static enum rc parse_value(struct parser *ps, uint8_t flags)
         ps->nodes[ps->parent].count++;
     }
     switch (*ps->p) {
-    case '"':
-        return parse_string(ps, &ps->nodes[i]);
-    case '{':
-        return open_container(ps, i, JSON_OBJECT);
-    case '[':
-        return open_container(ps, i, JSON_ARRAY);
-    case 't':
-        return parse_literal(ps, &ps->nodes[i], JSON_BOOL, STR("true"));
-    case 'f':
-        return parse_literal(ps, &ps->nodes[i], JSON_BOOL, STR("false"));
-    case 'n':
-        return parse_literal(ps, &ps->nodes[i], JSON_NULL, STR("null"));
+    case '"': return parse_string(ps, &ps->nodes[i]);
+    case '{': return open_container(ps, i, JSON_OBJECT);
+    case '[': return open_container(ps, i, JSON_ARRAY);
+    case 't': return parse_literal(ps, &ps->nodes[i], JSON_BOOL, STR("true"));
+    case 'f': return parse_literal(ps, &ps->nodes[i], JSON_BOOL, STR("false"));
+    case 'n': return parse_literal(ps, &ps->nodes[i], JSON_NULL, STR("null"));
     default:
         if (*ps->p != '-' && (*ps->p < '0' || *ps->p > '9'))
             return fail(ps, "expected a value");
@@ -519,7 +507,7 @@ const struct json *json_get_str(const struct json *obj, struct str key)
     const struct json *found = NULL;
     if (json_type_of(obj) != JSON_OBJECT)
         return NULL;
-    JSON_EACH(it, obj) {
+    JSON_EACH (it, obj) {
         if (it[-1].len == key.len && str_eq_ci(json_key_of(it), key))
             found = it;
     }
@@ -536,7 +524,7 @@ const struct json *json_get_exact(const struct json *obj, const char *key)
     const struct json *found = NULL;
     if (json_type_of(obj) != JSON_OBJECT)
         return NULL;
-    JSON_EACH(it, obj) {
+    JSON_EACH (it, obj) {
         if (str_eq_c(json_key_of(it), key))
             found = it;
     }

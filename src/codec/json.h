@@ -70,8 +70,7 @@ const struct json *json_first(const struct json *container);
 const struct json *json_next(const struct json *node);
 /* The decoded key of a member's value; empty for anything else. */
 struct str json_key_of(const struct json *node);
-#define JSON_EACH(it, container)                                                                                       \
-    for (const struct json *it = json_first(container); it != NULL; it = json_next(it))
+#define JSON_EACH(it, container) for (const struct json *it = json_first(container); it != NULL; it = json_next(it))
 
 /* The source text of the node, borrowed from the parsed text; empty for null. Valid JSON by itself. */
 struct str json_raw(const struct json *node);

@@ -10,7 +10,7 @@ static void check_positions(const struct json *root, struct str text)
 {
     int line, col;
     unsigned n = 0;
-    JSON_EACH(it, root) {
+    JSON_EACH (it, root) {
         json_pos(it, text, &line, &col);
         if (line < 1 || col < 1 || ++n > 100)
             break;

@@ -93,15 +93,67 @@ static void bad_unicode_is_replaced(void **state UNUSED)
 static void broken_text_is_refused(void **state UNUSED)
 {
     static const char *const invalid[] = {
-        "{} x", "[1] 2", "1 2", "nul1", "truE", "True", "NaN", "Infinity", "+1", "01", "-01", ".5", "1.e2", "-x", "1.x",
-        "1ex", "0x10", "[1,]", "{\"a\":1,}", "[,1]", "[,]", "{,}", "{a:1}", "{1:2}", "{\"a\" 1}", "{\"a\":1 \"b\":2}",
-        "[1 2]", "[1}", "{\"a\":1]", "]", "}", ":", ",", "'a'", "\"\\x41\"", "\"\\u12g4\"", "\"\\ \"", "\"a\nb\"", "\"\x01\"",
-        "\"\t\"", "// c\n1", "1 /* c */", "\xef\xbb\xbf{}", "\v1", "{\"a\":}", "{\"a\":,}", "{\"a\"}", "[\"a\":1]", "--1", "1-",
-        "[1,,2]", "{\"a\":1,,\"b\":2}", "\"a\" \"b\"", "\\", "\x80", "\"\\\xff\"",
+        "{} x",
+        "[1] 2",
+        "1 2",
+        "nul1",
+        "truE",
+        "True",
+        "NaN",
+        "Infinity",
+        "+1",
+        "01",
+        "-01",
+        ".5",
+        "1.e2",
+        "-x",
+        "1.x",
+        "1ex",
+        "0x10",
+        "[1,]",
+        "{\"a\":1,}",
+        "[,1]",
+        "[,]",
+        "{,}",
+        "{a:1}",
+        "{1:2}",
+        "{\"a\" 1}",
+        "{\"a\":1 \"b\":2}",
+        "[1 2]",
+        "[1}",
+        "{\"a\":1]",
+        "]",
+        "}",
+        ":",
+        ",",
+        "'a'",
+        "\"\\x41\"",
+        "\"\\u12g4\"",
+        "\"\\ \"",
+        "\"a\nb\"",
+        "\"\x01\"",
+        "\"\t\"",
+        "// c\n1",
+        "1 /* c */",
+        "\xef\xbb\xbf{}",
+        "\v1",
+        "{\"a\":}",
+        "{\"a\":,}",
+        "{\"a\"}",
+        "[\"a\":1]",
+        "--1",
+        "1-",
+        "[1,,2]",
+        "{\"a\":1,,\"b\":2}",
+        "\"a\" \"b\"",
+        "\\",
+        "\x80",
+        "\"\\\xff\"",
     };
     static const char *const truncated[] = {
-        "", " \n", "{", "[", "[1", "[1,", "{\"a", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,", "\"", "\"\\", "\"\\u", "\"\\u12",
-        "\"a\xc3", "t", "fals", "n", "-", "1.", "1e", "1e+", "[[[[", "[{\"a\":[",
+        "",         " \n",       "{",  "[",    "[1",    "[1,",     "{\"a",      "{\"a\"", "{\"a\":",
+        "{\"a\":1", "{\"a\":1,", "\"", "\"\\", "\"\\u", "\"\\u12", "\"a\xc3",   "t",      "fals",
+        "n",        "-",         "1.", "1e",   "1e+",   "[[[[",    "[{\"a\":[",
     };
     for (size_t i = 0; i < ARRAY_LEN(invalid); i++) {
         if (rc_of(str_c(invalid[i])) != RC_INVALID)
@@ -120,9 +172,33 @@ static void broken_text_is_refused(void **state UNUSED)
 static void good_text_is_accepted(void **state UNUSED)
 {
     static const char *const good[] = {
-        "null", "true", "false", "0", "-0", "1", "-1", "1.5", "-0.0", "1e3", "1E+3", "1e-3", "1.25e10", "\"\"", "[]", "{}",
-        " \t\r\n{ } \n", "[ ]", "[[],[[]],{}]", "{\"\":1}", "{\"a\":{\"a\":{\"a\":[null]}}}", "[1 , 2\n,\t3]",
-        "{ \"a\" : 1 , \"b\" : 2 }", "123456789012345678901234567890", "1e999", "\"\x7f\"", "{\"a\":1,\"a\":2}",
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "1",
+        "-1",
+        "1.5",
+        "-0.0",
+        "1e3",
+        "1E+3",
+        "1e-3",
+        "1.25e10",
+        "\"\"",
+        "[]",
+        "{}",
+        " \t\r\n{ } \n",
+        "[ ]",
+        "[[],[[]],{}]",
+        "{\"\":1}",
+        "{\"a\":{\"a\":{\"a\":[null]}}}",
+        "[1 , 2\n,\t3]",
+        "{ \"a\" : 1 , \"b\" : 2 }",
+        "123456789012345678901234567890",
+        "1e999",
+        "\"\x7f\"",
+        "{\"a\":1,\"a\":2}",
     };
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         if (rc_of(str_c(good[i])) != RC_OK)
@@ -211,7 +287,8 @@ static void nesting_is_refused_cleanly(void **state UNUSED)
 
 static void lookup_follows_go(void **state UNUSED)
 {
-    struct parsed p = parse(STR("{\"domain\":1,\"Domain\":2,\"x\":{\"y\":[10,20]},\"\\u0041b\":3,\"\":4,\"DOMAIN\":5,\"domain\":6}"));
+    struct parsed p = parse(
+        STR("{\"domain\":1,\"Domain\":2,\"x\":{\"y\":[10,20]},\"\\u0041b\":3,\"\":4,\"DOMAIN\":5,\"domain\":6}"));
     int64_t n = 0;
     assert_true(json_i64(json_get(p.root, "Domain"), &n) && n == 6);
     assert_true(json_i64(json_get_exact(p.root, "Domain"), &n) && n == 2);
@@ -231,7 +308,7 @@ static void iteration_visits_all(void **state UNUSED)
 {
     struct parsed p = parse(STR("{\"a\":[1,[2,3],{\"k\":4}],\"b\":{},\"c\":[],\"d\":\"x\"}"));
     char keys[8] = "";
-    JSON_EACH(it, p.root)
+    JSON_EACH (it, p.root)
         strncat(keys, json_key_of(it).p, 1);
     assert_string_equal(keys, "abcd");
     const struct json *a = json_get(p.root, "a");
@@ -261,7 +338,8 @@ static void missing_nodes_are_harmless(void **state UNUSED)
     int line, col;
     assert_int_equal(json_type_of(NULL), JSON_NULL);
     assert_true(json_is_null(NULL));
-    assert_false(json_str(NULL, &s) || json_i64(NULL, &i) || json_u64(NULL, &u) || json_f64(NULL, &d) || json_bool(NULL, &b));
+    assert_false(json_str(NULL, &s) || json_i64(NULL, &i) || json_u64(NULL, &u) || json_f64(NULL, &d) ||
+                 json_bool(NULL, &b));
     assert_true(str_eq_c(s, "same") && i == 7 && u == 7 && d == 7 && b);
     assert_int_equal(json_len(NULL), 0);
     assert_null(json_first(NULL));
@@ -341,7 +419,7 @@ static void places_are_found(void **state UNUSED)
     int line, col, i = 0;
     json_pos(p.root, p.text, &line, &col);
     assert_true(line == 1 && col == 1);
-    JSON_EACH(it, a) {
+    JSON_EACH (it, a) {
         if (i == 0) {
             json_pos(a, p.text, &line, &col);
             assert_true(line == 2 && col == 7);
@@ -356,7 +434,8 @@ static void places_are_found(void **state UNUSED)
 /* Cases that Go's decoder refuses for their meaning, not for their syntax; the handlers' tests are about those. */
 static bool is_syntax_fault(struct str text)
 {
-    return text.len == 0 || str_eq_c(text, "{\"Domain\":\"a\"}{\"Domain\":\"b\"}") || str_eq_c(text, "{\"Domain\":\"a\"} x");
+    return text.len == 0 || str_eq_c(text, "{\"Domain\":\"a\"}{\"Domain\":\"b\"}") ||
+           str_eq_c(text, "{\"Domain\":\"a\"} x");
 }
 
 static void tolerance_vectors(void **state UNUSED)
@@ -365,7 +444,7 @@ static void tolerance_vectors(void **state UNUSED)
     struct parsed vectors = parse(buf_str(&file));
     size_t accepted = 0, refused = 0;
     assert_int_equal(vectors.rc, RC_OK);
-    JSON_EACH(it, json_get(vectors.root, "cases")) {
+    JSON_EACH (it, json_get(vectors.root, "cases")) {
         struct str text = STR_EMPTY;
         bool decoded = false;
         assert_true(json_str(json_get(it, "json"), &text));
@@ -384,7 +463,8 @@ static void tolerance_vectors(void **state UNUSED)
 /* Whatever byte is changed or cut, the parser answers, and reads nothing behind the end. */
 static void mutations_are_survived(void **state UNUSED)
 {
-    static const char seed[] = "{\"a\":[1,-2.5e+3,\"t\\u00e9xt\\n\",{\"b\":null,\"\xc3\xa9\":true}],\"c\":{\"d\":[[],{}]},\"e\":\"long enough for sse\"}";
+    static const char seed[] =
+        "{\"a\":[1,-2.5e+3,\"t\\u00e9xt\\n\",{\"b\":null,\"\xc3\xa9\":true}],\"c\":{\"d\":[[],{}]},\"e\":\"long enough for sse\"}";
     struct test_random r = {1};
     char text[sizeof(seed) - 1];
     for (size_t len = 0; len < sizeof(text); len++)
@@ -431,22 +511,14 @@ static void allocation_failures(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings_are_decoded),
-        cmocka_unit_test(bad_unicode_is_replaced),
-        cmocka_unit_test(broken_text_is_refused),
-        cmocka_unit_test(good_text_is_accepted),
-        cmocka_unit_test(errors_tell_the_place),
-        cmocka_unit_test(limits_are_kept),
-        cmocka_unit_test(nesting_is_refused_cleanly),
-        cmocka_unit_test(lookup_follows_go),
-        cmocka_unit_test(iteration_visits_all),
-        cmocka_unit_test(missing_nodes_are_harmless),
-        cmocka_unit_test(integers_are_exact),
-        cmocka_unit_test(floats_and_booleans),
-        cmocka_unit_test(places_are_found),
-        cmocka_unit_test(tolerance_vectors),
-        cmocka_unit_test(mutations_are_survived),
-        cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(strings_are_decoded),        cmocka_unit_test(bad_unicode_is_replaced),
+        cmocka_unit_test(broken_text_is_refused),     cmocka_unit_test(good_text_is_accepted),
+        cmocka_unit_test(errors_tell_the_place),      cmocka_unit_test(limits_are_kept),
+        cmocka_unit_test(nesting_is_refused_cleanly), cmocka_unit_test(lookup_follows_go),
+        cmocka_unit_test(iteration_visits_all),       cmocka_unit_test(missing_nodes_are_harmless),
+        cmocka_unit_test(integers_are_exact),         cmocka_unit_test(floats_and_booleans),
+        cmocka_unit_test(places_are_found),           cmocka_unit_test(tolerance_vectors),
+        cmocka_unit_test(mutations_are_survived),     cmocka_unit_test(allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -340,13 +340,13 @@ void json_w_tree(struct json_writer *w, const struct json *node)
         break;
     case JSON_ARRAY:
         json_w_array(w);
-        JSON_EACH(it, node)
+        JSON_EACH (it, node)
             json_w_tree(w, it);
         json_w_end_array(w);
         break;
     case JSON_OBJECT:
         json_w_object(w);
-        JSON_EACH(it, node) {
+        JSON_EACH (it, node) {
             json_w_key_str(w, json_key_of(it));
             json_w_tree(w, it);
         }
@@ -354,8 +354,6 @@ void json_w_tree(struct json_writer *w, const struct json *node)
         break;
     case JSON_NULL:
     case JSON_BOOL:
-    case JSON_NUMBER:
-        json_w_raw(w, json_raw(node));
-        break;
+    case JSON_NUMBER: json_w_raw(w, json_raw(node)); break;
     }
 }

@@ -46,8 +46,9 @@ static void structure(void **state UNUSED)
     json_w_str(&w, (struct str){NULL, 0});
     json_w_end_object(&w);
     assert_int_equal(w.depth, 0);
-    assert_buf(&out, "{\"ID\":18446744073709551615,\"Min\":-9223372036854775808,\"Name\":\"n\",\"None\":null,\"Yes\":true,"
-                     "\"List\":[0,[],{},false,null,{\"raw\":1},null],\"k\\\"ey\":\"\"}");
+    assert_buf(&out,
+               "{\"ID\":18446744073709551615,\"Min\":-9223372036854775808,\"Name\":\"n\",\"None\":null,\"Yes\":true,"
+               "\"List\":[0,[],{},false,null,{\"raw\":1},null],\"k\\\"ey\":\"\"}");
     buf_fini(&out);
 }
 
@@ -196,7 +197,8 @@ enum { KINDS = 8, TREE_DEPTH = 6 };
 
 static size_t random_text(struct test_random *r, char out[64])
 {
-    static const char *const pieces[] = {"a", "0", " ", "\"", "\\", "\n", "\0", "<", "\xc3\xa9", "\xe2\x80\xa8", "\xf0\x9f\x98\x80", "/"};
+    static const char *const pieces[] = {
+        "a", "0", " ", "\"", "\\", "\n", "\0", "<", "\xc3\xa9", "\xe2\x80\xa8", "\xf0\x9f\x98\x80", "/"};
     static const size_t lens[] = {1, 1, 1, 1, 1, 1, 1, 1, 2, 3, 4, 1};
     size_t n = 0;
     for (uint32_t left = test_random_below(r, 16); left > 0; left--) {
@@ -213,18 +215,12 @@ static void write_random(struct test_random *r, struct json_writer *w, unsigned 
     char text[64];
     uint32_t n;
     switch (test_random_below(r, depth < TREE_DEPTH ? KINDS : KINDS - 2)) {
-    case 0:
-        json_w_null(w);
-        break;
-    case 1:
-        json_w_bool(w, test_random_below(r, 2) == 1);
-        break;
+    case 0: json_w_null(w); break;
+    case 1: json_w_bool(w, test_random_below(r, 2) == 1); break;
     case 2:
         json_w_i64(w, (int64_t)(test_random_u64(r) >> test_random_below(r, 64)) * (test_random_below(r, 2) ? 1 : -1));
         break;
-    case 3:
-        json_w_u64(w, test_random_u64(r));
-        break;
+    case 3: json_w_u64(w, test_random_u64(r)); break;
     case 4:
     case 5:
         n = (uint32_t)random_text(r, text);
@@ -262,16 +258,12 @@ static void check_random(struct test_random *r, const struct json *node, unsigne
         assert_non_null(node);
         assert_true(json_is_null(node));
         break;
-    case 1:
-        assert_true(json_bool(node, &b) && b == (test_random_below(r, 2) == 1));
-        break;
+    case 1: assert_true(json_bool(node, &b) && b == (test_random_below(r, 2) == 1)); break;
     case 2:
         want_i64 = (int64_t)(test_random_u64(r) >> test_random_below(r, 64)) * (test_random_below(r, 2) ? 1 : -1);
         assert_true(json_i64(node, &i64) && i64 == want_i64);
         break;
-    case 3:
-        assert_true(json_u64(node, &u64) && u64 == test_random_u64(r));
-        break;
+    case 3: assert_true(json_u64(node, &u64) && u64 == test_random_u64(r)); break;
     case 4:
     case 5:
         n = (uint32_t)random_text(r, text);

@@ -57,8 +57,8 @@ static enum rc library_failed(struct builder *b, struct fy_diag *diag)
     const struct fy_diag_error *e;
     while ((e = fy_diag_errors_iterate(diag, &at)) != NULL) {
         if (e->type >= FYET_ERROR && e->msg != NULL)
-            return err_set_at(b->err, RC_INVALID, b->file, e->line > 0 ? e->line : 0, e->column > 0 ? e->column : 0, "%s",
-                              e->msg);
+            return err_set_at(b->err, RC_INVALID, b->file, e->line > 0 ? e->line : 0, e->column > 0 ? e->column : 0,
+                              "%s", e->msg);
     }
     return refuse(b, RC_INVALID, b->library.code != RC_OK ? b->library.text : "no valid YAML");
 }
@@ -171,7 +171,8 @@ static enum rc take_value(struct builder *b, struct growing **out)
 
 static bool is_null_word(struct str s)
 {
-    return s.len == 0 || str_eq(s, STR("~")) || str_eq(s, STR("null")) || str_eq(s, STR("Null")) || str_eq(s, STR("NULL"));
+    return s.len == 0 || str_eq(s, STR("~")) || str_eq(s, STR("null")) || str_eq(s, STR("Null")) ||
+           str_eq(s, STR("NULL"));
 }
 
 static enum rc on_scalar(struct builder *b, struct fy_event *e)
@@ -212,21 +213,14 @@ static enum rc on_event(struct builder *b, struct fy_event *e)
 {
     note_place(b, e);
     switch (e->type) {
-    case FYET_DOCUMENT_START:
-        return b->root == NULL ? RC_OK : refuse(b, RC_INVALID, "only one document is allowed");
-    case FYET_SCALAR:
-        return on_scalar(b, e);
-    case FYET_MAPPING_START:
-        return on_open(b, YAML_MAP);
-    case FYET_SEQUENCE_START:
-        return on_open(b, YAML_SEQ);
+    case FYET_DOCUMENT_START: return b->root == NULL ? RC_OK : refuse(b, RC_INVALID, "only one document is allowed");
+    case FYET_SCALAR: return on_scalar(b, e);
+    case FYET_MAPPING_START: return on_open(b, YAML_MAP);
+    case FYET_SEQUENCE_START: return on_open(b, YAML_SEQ);
     case FYET_MAPPING_END:
-    case FYET_SEQUENCE_END:
-        return on_close(b);
-    case FYET_ALIAS:
-        return refuse(b, RC_INVALID, "aliases are not supported");
-    default:
-        return RC_OK;
+    case FYET_SEQUENCE_END: return on_close(b);
+    case FYET_ALIAS: return refuse(b, RC_INVALID, "aliases are not supported");
+    default: return RC_OK;
     }
 }
 
@@ -295,7 +289,7 @@ const struct yaml *yaml_get(const struct yaml *map, const char *key)
 {
     if (map == NULL || map->type != YAML_MAP)
         return NULL;
-    YAML_EACH(it, map) {
+    YAML_EACH (it, map) {
         if (str_eq_c(it->key, key))
             return it;
     }

@@ -15,7 +15,7 @@ const char *__lsan_default_suppressions(void)
 static void check_tree(const struct yaml *node)
 {
     size_t n = 0;
-    YAML_EACH(it, node) {
+    YAML_EACH (it, node) {
         check_tree(it);
         n++;
     }

@@ -91,9 +91,9 @@ static void lookup_of_nothing(void **state UNUSED)
     assert_null(yaml_get(yaml_get(p.root, "a"), "a"));
     assert_null(yaml_get(yaml_get(p.root, "b"), "a"));
     unsigned n = 0;
-    YAML_EACH(it, p.root)
+    YAML_EACH (it, p.root)
         n++;
-    YAML_EACH(it, (const struct yaml *)NULL)
+    YAML_EACH (it, (const struct yaml *)NULL)
         n++;
     assert_int_equal(n, 2);
     drop(&p);
@@ -311,9 +311,7 @@ static void compare(const struct json *j, const struct yaml *y)
     struct str s = STR_EMPTY;
     size_t n = 0;
     switch (json_type_of(j)) {
-    case JSON_NULL:
-        assert_int_equal(y->type, YAML_NULL);
-        break;
+    case JSON_NULL: assert_int_equal(y->type, YAML_NULL); break;
     case JSON_BOOL:
     case JSON_NUMBER:
         assert_true(y->type == YAML_SCALAR && !y->is_quoted);
@@ -328,7 +326,7 @@ static void compare(const struct json *j, const struct yaml *y)
     case JSON_OBJECT:
         assert_int_equal(y->type, json_type_of(j) == JSON_ARRAY ? YAML_SEQ : YAML_MAP);
         const struct yaml *child = y->first;
-        JSON_EACH(it, j) {
+        JSON_EACH (it, j) {
             assert_non_null(child);
             assert_true(str_eq(child->key, json_key_of(it)));
             compare(it, child);
@@ -343,8 +341,9 @@ static void compare(const struct json *j, const struct yaml *y)
 static void random_text(struct test_random *r, struct buf *out)
 {
     static const char alphabet[] = "aZ0 :-#,[]{}&*!|>'\"%@`?~=<\\/.\n\r\t\x01\x7f";
-    static const char *const wide[] = {"\xc3\xa9", "\xc2\x85", "\xc2\xa0", "\xe2\x80\xa8", "\xef\xbb\xbf", "\xef\xbf\xbe",
-                                       "\xf0\x9f\x98\x80", "yes", "null", "--- ", "..."};
+    static const char *const wide[] = {"\xc3\xa9",     "\xc2\x85",         "\xc2\xa0", "\xe2\x80\xa8", "\xef\xbb\xbf",
+                                       "\xef\xbf\xbe", "\xf0\x9f\x98\x80", "yes",      "null",         "--- ",
+                                       "..."};
     buf_clear(out);
     uint32_t n = test_random_below(r, 40) == 0 ? 1500 : test_random_below(r, 8);
     for (; n > 0; n--) {
@@ -359,15 +358,9 @@ static void write_random(struct test_random *r, struct json_writer *w, struct bu
 {
     uint32_t n;
     switch (test_random_below(r, depth < 5 ? 8 : 5)) {
-    case 0:
-        json_w_null(w);
-        break;
-    case 1:
-        json_w_bool(w, test_random_below(r, 2) == 1);
-        break;
-    case 2:
-        json_w_i64(w, (int64_t)test_random_u64(r));
-        break;
+    case 0: json_w_null(w); break;
+    case 1: json_w_bool(w, test_random_below(r, 2) == 1); break;
+    case 2: json_w_i64(w, (int64_t)test_random_u64(r)); break;
     case 3:
     case 4:
         random_text(r, text);
@@ -428,7 +421,8 @@ static void mutations_are_survived(void **state UNUSED)
         memcpy(text, seed, sizeof(text));
         for (uint32_t n = test_random_below(&r, 4); n > 0; n--)
             text[test_random_below(&r, sizeof(text))] = interesting[test_random_below(&r, sizeof(interesting) - 1)];
-        struct parsed p = parse(str_n(text, test_random_below(&r, 4) == 0 ? test_random_below(&r, sizeof(text)) : sizeof(text)));
+        struct parsed p = parse(
+            str_n(text, test_random_below(&r, 4) == 0 ? test_random_below(&r, sizeof(text)) : sizeof(text)));
         assert_true(p.rc == RC_OK || p.err.text[0] != '\0');
         drop(&p);
     }

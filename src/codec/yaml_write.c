@@ -113,7 +113,7 @@ static void put_indent(struct buf *out, unsigned indent)
 
 static void put_array(struct buf *out, const struct json *node, unsigned indent, bool after_dash)
 {
-    JSON_EACH(it, node) {
+    JSON_EACH (it, node) {
         if (!after_dash)
             put_indent(out, indent);
         after_dash = false;
@@ -140,11 +140,11 @@ static void put_object(struct buf *out, const struct json *node, unsigned indent
 {
     struct map last;
     map_init(&last, NULL);
-    JSON_EACH(it, node) {
+    JSON_EACH (it, node) {
         struct str key = json_key_of(it);
         map_put(&last, key.p, key.len, (void *)it);
     }
-    JSON_EACH(it, node) {
+    JSON_EACH (it, node) {
         struct str key = json_key_of(it);
         if (map_get(&last, key.p, key.len) != it)
             continue;
@@ -183,15 +183,9 @@ static void put_value(struct buf *out, const struct json *node, unsigned indent,
         json_str(node, &text);
         put_string(out, text);
         break;
-    case JSON_NUMBER:
-        put_number(out, json_raw(node));
-        break;
-    case JSON_NULL:
-        buf_append_c(out, "null");
-        break;
-    case JSON_BOOL:
-        buf_append_str(out, json_raw(node));
-        break;
+    case JSON_NUMBER: put_number(out, json_raw(node)); break;
+    case JSON_NULL: buf_append_c(out, "null"); break;
+    case JSON_BOOL: buf_append_str(out, json_raw(node)); break;
     }
     buf_append_byte(out, '\n');
 }

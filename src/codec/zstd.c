@@ -46,16 +46,11 @@ enum rc zstd_compress(struct zstd_ctx *ctx, int level, const void *in, size_t n,
 static enum rc rc_of(size_t library_code)
 {
     switch (ZSTD_getErrorCode(library_code)) {
-    case ZSTD_error_frameParameter_windowTooLarge:
-        return RC_TOO_LARGE;
-    case ZSTD_error_dictionary_wrong:
-        return RC_UNSUPPORTED;
-    case ZSTD_error_srcSize_wrong:
-        return RC_TRUNCATED;
-    case ZSTD_error_memory_allocation:
-        return RC_INTERNAL;
-    default:
-        return RC_INVALID;
+    case ZSTD_error_frameParameter_windowTooLarge: return RC_TOO_LARGE;
+    case ZSTD_error_dictionary_wrong: return RC_UNSUPPORTED;
+    case ZSTD_error_srcSize_wrong: return RC_TRUNCATED;
+    case ZSTD_error_memory_allocation: return RC_INTERNAL;
+    default: return RC_INVALID;
     }
 }
 

@@ -55,7 +55,7 @@ static void framing_vectors(void **state UNUSED)
     assert_int_equal(json_parse(&a, buf_str(&file), NULL, &root, NULL), RC_OK);
     assert_true(json_len(json_get(root, "samples")) >= 9);
     assert_true(json_len(json_get(root, "rejected")) >= 4);
-    JSON_EACH(it, json_get(root, "samples")) {
+    JSON_EACH (it, json_get(root, "samples")) {
         struct str want = STR_EMPTY;
         struct buf in = from_hex(json_get(it, "zstd_hex"));
         assert_true(json_str(json_get(it, "json"), &want));
@@ -70,7 +70,7 @@ static void framing_vectors(void **state UNUSED)
         }
         buf_fini(&in);
     }
-    JSON_EACH(it, json_get(root, "rejected")) {
+    JSON_EACH (it, json_get(root, "rejected")) {
         struct buf in = from_hex(json_get(it, "zstd_hex"));
         assert_int_not_equal(decompress(buf_str(&in), MIB, &out), RC_OK);
         buf_fini(&in);
@@ -88,28 +88,28 @@ static void refusals(void **state UNUSED)
         enum rc rc;
     } rows[] = {
         {{"", 0}, RC_OK},
-        {{MAGIC "\x20\x00\x01\x00\x00", 9}, RC_OK},                                   /* empty content */
-        {{MAGIC "\x21\x00\x00\x01\x00\x00", 10}, RC_OK},                              /* dictionary 0 */
-        {{MAGIC "\x21\x07\x00\x01\x00\x00", 10}, RC_UNSUPPORTED},                     /* dictionary 7 */
-        {{MAGIC "\x00\x68\x01\x00\x00", 9}, RC_OK},                                   /* window of 8 MiB */
-        {{MAGIC "\x00\x70\x01\x00\x00", 9}, RC_TOO_LARGE},                            /* 16 MiB */
-        {{MAGIC "\x20\x01\x09\x00\x00x", 10}, RC_OK},                                 /* raw block */
-        {{MAGIC "\x20\x01\x0b\x00\x00x", 10}, RC_OK},                                 /* run */
-        {{MAGIC "\x20\x01\x0f\x00\x00x", 10}, RC_INVALID},                            /* reserved block type */
-        {{MAGIC "\x28\x01\x09\x00\x00x", 10}, RC_INVALID},                            /* reserved bit */
+        {{MAGIC "\x20\x00\x01\x00\x00", 9}, RC_OK},               /* empty content */
+        {{MAGIC "\x21\x00\x00\x01\x00\x00", 10}, RC_OK},          /* dictionary 0 */
+        {{MAGIC "\x21\x07\x00\x01\x00\x00", 10}, RC_UNSUPPORTED}, /* dictionary 7 */
+        {{MAGIC "\x00\x68\x01\x00\x00", 9}, RC_OK},               /* window of 8 MiB */
+        {{MAGIC "\x00\x70\x01\x00\x00", 9}, RC_TOO_LARGE},        /* 16 MiB */
+        {{MAGIC "\x20\x01\x09\x00\x00x", 10}, RC_OK},             /* raw block */
+        {{MAGIC "\x20\x01\x0b\x00\x00x", 10}, RC_OK},             /* run */
+        {{MAGIC "\x20\x01\x0f\x00\x00x", 10}, RC_INVALID},        /* reserved block type */
+        {{MAGIC "\x28\x01\x09\x00\x00x", 10}, RC_INVALID},        /* reserved bit */
         {{MAGIC, 4}, RC_TRUNCATED},
         {{MAGIC "\x20\x01\x09\x00\x00", 9}, RC_TRUNCATED},
-        {{MAGIC "\x24\x01\x09\x00\x00x\x00\x00\x00\x00", 14}, RC_INVALID},            /* wrong checksum */
+        {{MAGIC "\x24\x01\x09\x00\x00x\x00\x00\x00\x00", 14}, RC_INVALID}, /* wrong checksum */
         {{"\x28\xb5\x2f", 3}, RC_TRUNCATED},
-        {{"\x50\x2a\x4d\x18\x03\x00\x00\x00", 8}, RC_TRUNCATED},                      /* skippable, cut */
-        {{"\x5f\x2a\x4d\x18\x01\x00\x00\x00z", 9}, RC_OK},                            /* skippable only */
+        {{"\x50\x2a\x4d\x18\x03\x00\x00\x00", 8}, RC_TRUNCATED}, /* skippable, cut */
+        {{"\x5f\x2a\x4d\x18\x01\x00\x00\x00z", 9}, RC_OK},       /* skippable only */
         {{"\x5f\x2a\x4d\x18\x00\x00\x00\x00", 8}, RC_OK},
-        {{"\x60\x2a\x4d\x18\x00\x00\x00\x00", 8}, RC_INVALID},                        /* just not skippable */
-        {{"\x27\xb5\x2f\xfd\x20\x00\x01\x00\x00", 9}, RC_INVALID},                    /* the format of 0.7 */
-        {{"\x1f\x8b\x08\x00\x00\x00\x00\x00", 8}, RC_INVALID},                        /* gzip */
+        {{"\x60\x2a\x4d\x18\x00\x00\x00\x00", 8}, RC_INVALID},     /* just not skippable */
+        {{"\x27\xb5\x2f\xfd\x20\x00\x01\x00\x00", 9}, RC_INVALID}, /* the format of 0.7 */
+        {{"\x1f\x8b\x08\x00\x00\x00\x00\x00", 8}, RC_INVALID},     /* gzip */
         {{"{\"a\":1}", 7}, RC_INVALID},
-        {{MAGIC "\x20\x00\x01\x00\x00\x00\x00\x00\x00", 13}, RC_INVALID},             /* zeros behind */
-        {{MAGIC "\x20\x00\x01\x00\x00\x28", 10}, RC_TRUNCATED},                       /* a second frame, cut */
+        {{MAGIC "\x20\x00\x01\x00\x00\x00\x00\x00\x00", 13}, RC_INVALID}, /* zeros behind */
+        {{MAGIC "\x20\x00\x01\x00\x00\x28", 10}, RC_TRUNCATED},           /* a second frame, cut */
     };
     struct buf out = {0};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -203,7 +203,7 @@ static void raw_frames(void **state UNUSED)
 {
     static const struct {
         size_t n, overhead;
-    } rows[] = {{0, 9},      {1, 9},       {255, 9},     {256, 10},       {65791, 10},
+    } rows[] = {{0, 9},      {1, 9},       {255, 9},     {256, 10},        {65791, 10},
                 {65792, 12}, {131072, 12}, {131073, 15}, {3 * 131072, 18}, {3 * 131072 + 1, 21}};
     struct test_random r = {13};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -283,7 +283,8 @@ static void round_trip_for_sweep(void *unused UNUSED)
     for (int i = 0; i < 10; i++)
         zstd_append_raw(&packed, text, sizeof(text));
     if (zstd_compress(&own, 1, text, sizeof(text), &packed) != RC_OK ||
-        zstd_decompress(&own, buf_at(&packed), buf_len(&packed), MIB, &out) != RC_OK || buf_len(&out) != 11 * sizeof(text))
+        zstd_decompress(&own, buf_at(&packed), buf_len(&packed), MIB, &out) != RC_OK ||
+        buf_len(&out) != 11 * sizeof(text))
         abort();
     buf_fini(&packed);
     buf_fini(&out);

@@ -126,8 +126,8 @@ struct config {
     bool auto_update_enabled;
     bool randomize_client_port;
 
-    int64_t limits_connections;             /* per listener */
-    int64_t limits_handshakes_per_address;  /* Noise handshakes a second; 0 = no limit */
+    int64_t limits_connections;            /* per listener */
+    int64_t limits_handshakes_per_address; /* Noise handshakes a second; 0 = no limit */
     int64_t limits_handshake_timeout_ms;
     int64_t limits_idle_timeout_ms;
     int64_t limits_body_bytes;

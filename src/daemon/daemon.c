@@ -53,9 +53,10 @@ static enum rc make_directories(const char *path, mode_t mode, struct err *err)
         if (slash != NULL)
             *slash = '\0';
         if (mkdir(part, mode) != 0 && errno != EEXIST)
-            return err_set(err, errno == EACCES ? RC_DENIED : RC_IO,
-                           "cannot make the directory %s: %s (set state_dir and unix_socket to places that you may write to)", part,
-                           strerror(errno));
+            return err_set(
+                err, errno == EACCES ? RC_DENIED : RC_IO,
+                "cannot make the directory %s: %s (set state_dir and unix_socket to places that you may write to)",
+                part, strerror(errno));
         if (slash == NULL)
             return RC_OK;
         *slash = '/';

@@ -77,7 +77,8 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
     if (d->main_tls == NULL)
         return tcp_listen(w->loop, &d->cfg->listen_addr.addr, &opts, http_server_accept, http, &w->main_listener, err);
     w->main_tls = tls_acceptor_create(w->loop, d->main_tls, http_server_accept, http);
-    return tcp_listen(w->loop, &d->cfg->listen_addr.addr, &opts, tls_acceptor_take, w->main_tls, &w->main_listener, err);
+    return tcp_listen(w->loop, &d->cfg->listen_addr.addr, &opts, tls_acceptor_take, w->main_tls, &w->main_listener,
+                      err);
 }
 
 static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)

@@ -29,7 +29,8 @@ static enum rc add_own_region(const struct config *cfg, const char *fingerprint,
         .ipv4 = cfg->derp_server_ipv4,
         .ipv6 = cfg->derp_server_ipv6,
         .cert_name = cert_name,
-        .stun_port = cfg->derp_server_stun_listen_addr.addr.family != 0 ? cfg->derp_server_stun_listen_addr.addr.port : -1,
+        .stun_port = cfg->derp_server_stun_listen_addr.addr.family != 0 ? cfg->derp_server_stun_listen_addr.addr.port
+                                                                        : -1,
         .derp_port = cfg->derp_server_listen_addr.addr.port,
     };
     /* A literal spares clients the look-up, and tells them which family will do. */

@@ -84,7 +84,8 @@ static void write_process(struct buf *out)
                "# HELP process_resident_memory_bytes Resident memory.\n# TYPE process_resident_memory_bytes gauge\n"
                "process_resident_memory_bytes %lld\n",
                (long long)resident_pages() * sysconf(_SC_PAGESIZE));
-    buf_printf(out, "# HELP process_open_fds Open file descriptors.\n# TYPE process_open_fds gauge\nprocess_open_fds %u\n",
+    buf_printf(out,
+               "# HELP process_open_fds Open file descriptors.\n# TYPE process_open_fds gauge\nprocess_open_fds %u\n",
                count_fds());
     buf_printf(out,
                "# HELP process_start_time_seconds Start, Unix time.\n# TYPE process_start_time_seconds gauge\n"

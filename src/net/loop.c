@@ -150,8 +150,8 @@ void loop_post(struct loop *loop, struct loop_msg *msg)
     struct loop_msg *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
     do {
         msg->next = head;
-    } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, msg, memory_order_release,
-                                                    memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(&loop->inbox, &head, msg, memory_order_release, memory_order_relaxed));
     /* Whoever finds the inbox empty rings; the others' messages are taken by the same turn. */
     if (head == NULL)
         uv_async_send(&loop->wake);
@@ -268,7 +268,8 @@ void loop_poll_set(struct loop_poll *poll, int events)
     if (events == 0)
         uv_poll_stop(&poll->uv);
     else
-        uv_poll_start(&poll->uv, ((events & LOOP_READ) != 0 ? UV_READABLE : 0) | ((events & LOOP_WRITE) != 0 ? UV_WRITABLE : 0),
+        uv_poll_start(&poll->uv,
+                      ((events & LOOP_READ) != 0 ? UV_READABLE : 0) | ((events & LOOP_WRITE) != 0 ? UV_WRITABLE : 0),
                       on_poll);
 }
 

@@ -37,8 +37,8 @@ static void test_addr_round_trip(void **state)
 static void test_addr_refusals(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",       ":80",        "1.2.3.4",  "1.2.3.4:",      "1.2.3.4:65536", "1.2.3:80",
-                                      "[::1]",  "[::1]80",    "[::1]:",   "::1:80x",       "1.2.3.4:8 0",   "a.b:80",
+    static const char *const bad[] = {"",       ":80",        "1.2.3.4",    "1.2.3.4:",     "1.2.3.4:65536", "1.2.3:80",
+                                      "[::1]",  "[::1]80",    "[::1]:",     "::1:80x",      "1.2.3.4:8 0",   "a.b:80",
                                       "[1::2:", "[::1%lo]:1", "1.2.3.4:-1", "[1.2.3.4]:80 "};
     struct addr a;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)

@@ -48,11 +48,11 @@ struct stream {
     void *ctx;                          /* of the events */
     struct loop *loop;
     struct stream *below; /* the next layer, or null; its owner is this one */
-    struct addr peer;  /* address of the TCP peer, or family 0 */
-    struct addr local; /* the address it connected to */
-    bool is_tls;       /* some layer below is TLS */
-    bool is_dead;      /* `closed` was given, or the owner closed */
-    bool was_high;     /* went above the high-water mark since the last `drained` */
+    struct addr peer;     /* address of the TCP peer, or family 0 */
+    struct addr local;    /* the address it connected to */
+    bool is_tls;          /* some layer below is TLS */
+    bool is_dead;         /* `closed` was given, or the owner closed */
+    bool was_high;        /* went above the high-water mark since the last `drained` */
 };
 
 /* For layers: fills the common part; peer, local, is_tls are taken from `below` when not null. */

@@ -287,7 +287,8 @@ static void refuse_one(struct tcp_listener *l)
         close(fd);
     l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     metric_inc(&refused_fds);
-    log_limited(LOG_ERROR, "out of file descriptors; connection refused (raise LimitNOFILE or lower limits.max_connections)");
+    log_limited(LOG_ERROR,
+                "out of file descriptors; connection refused (raise LimitNOFILE or lower limits.max_connections)");
 }
 
 /* One connection; false when there is none to take. */
@@ -401,7 +402,8 @@ enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(sun.sun_path))
-        return err_set(err, RC_INVALID, "unix socket path is longer than %zu bytes: %s", sizeof(sun.sun_path) - 1, path);
+        return err_set(err, RC_INVALID, "unix socket path is longer than %zu bytes: %s", sizeof(sun.sun_path) - 1,
+                       path);
     snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
     if (unix_is_live(&sun))
         return err_set(err, RC_IN_USE, "another server is running: it answers on %s", path);

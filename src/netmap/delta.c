@@ -34,8 +34,7 @@ static bool needs_full(const struct node *a, const struct node *b)
 {
     bool disco_differs = !keys_equal(a->disco.b, b->disco.b);
     return self_differs(a, b) || a->is_expired != b->is_expired || a->created_ms != b->created_ms ||
-           !same_buf(a->hostinfo_peers, b->hostinfo_peers) ||
-           (a->home_derp != b->home_derp && b->home_derp == 0) ||
+           !same_buf(a->hostinfo_peers, b->hostinfo_peers) || (a->home_derp != b->home_derp && b->home_derp == 0) ||
            (a->cap_version != b->cap_version && b->cap_version == 0) ||
            /* A patch with a new disco key and Online:false may be discarded by 1.98-1.103. */
            (disco_differs && (!b->is_online || key_is_zero(b->disco.b)));

@@ -161,7 +161,7 @@ static void write_group(struct netmap_ctx *ctx, const struct node_group *g, cons
 static struct rcbuf *group_piece(struct netmap_ctx *ctx, const struct node_group *g,
                                  const struct tailnet_settings *settings, enum netmap_coding coding)
 {
-    struct rcbuf *_Atomic *slot = (struct rcbuf *_Atomic *)&g->peers_frame[coding];
+    struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&g->peers_frame[coding];
     struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
     if (held != NULL)
         return rcbuf_ref(held);
@@ -202,7 +202,7 @@ static void push_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id
 
 static const struct rcbuf *profiles_json(const struct user_table *users)
 {
-    struct rcbuf *_Atomic *slot = (struct rcbuf *_Atomic *)&users->profiles_json;
+    struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&users->profiles_json;
     struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
     if (held != NULL)
         return held;
@@ -238,7 +238,9 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     json_w_kv_bool(w, "CollectServices", false);
     write_raw_buf(w, "UserProfiles", profiles_json(s->users));
     json_w_key(w, "PacketFilters");
-    json_w_raw(w, STR("{\"base\":[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]}"));
+    json_w_raw(
+        w,
+        STR("{\"base\":[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]}"));
     if (!settings->collect_logs) {
         json_w_key(w, "Debug");
         json_w_raw(w, STR("{\"DisableLogTail\":true}"));
@@ -277,7 +279,8 @@ enum rc netmap_full(struct netmap_ctx *ctx, const struct snapshot *s, node_id id
     return RC_OK;
 }
 
-struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, int64_t now_ms, enum netmap_coding coding)
+struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, int64_t now_ms,
+                                  enum netmap_coding coding)
 {
     struct json_writer w;
     char text[KEY_TEXT_CAP];

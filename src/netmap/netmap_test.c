@@ -261,13 +261,14 @@ static void assert_same_peer(node_id viewer, node_id id, const struct peer_view 
     normalise(&b);
     if (memcmp(&a, &b, sizeof(a)) == 0)
         return;
-    fail_msg("node %llu sees %llu wrongly:\n have %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d\n want %d %s %s "
-             "%s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d",
-             (unsigned long long)viewer, (unsigned long long)id, a.is_there, a.name, a.key, a.disco, a.addresses,
-             a.endpoints, a.hostinfo, a.key_expiry, a.last_seen, (unsigned long long)a.home_derp,
-             (unsigned long long)a.cap, a.is_online, a.is_expired, b.is_there, b.name, b.key, b.disco, b.addresses,
-             b.endpoints, b.hostinfo, b.key_expiry, b.last_seen, (unsigned long long)b.home_derp,
-             (unsigned long long)b.cap, b.is_online, b.is_expired);
+    fail_msg(
+        "node %llu sees %llu wrongly:\n have %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d\n want %d %s %s "
+        "%s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d",
+        (unsigned long long)viewer, (unsigned long long)id, a.is_there, a.name, a.key, a.disco, a.addresses,
+        a.endpoints, a.hostinfo, a.key_expiry, a.last_seen, (unsigned long long)a.home_derp, (unsigned long long)a.cap,
+        a.is_online, a.is_expired, b.is_there, b.name, b.key, b.disco, b.addresses, b.endpoints, b.hostinfo,
+        b.key_expiry, b.last_seen, (unsigned long long)b.home_derp, (unsigned long long)b.cap, b.is_online,
+        b.is_expired);
 }
 
 /* --- the world --- */
@@ -410,7 +411,8 @@ static void fill_report(struct world *w, struct node_report *r, struct addr *end
     if (below(w, 2) == 0) {
         r->endpoints_n = below(w, 4);
         for (unsigned i = 0; i < r->endpoints_n; i++)
-            endpoints[i] = (struct addr){.family = 4, .port = (uint16_t)below(w, 5), .ip = {192, 0, 2, (uint8_t)below(w, 4)}};
+            endpoints[i] = (struct addr){
+                .family = 4, .port = (uint16_t)below(w, 5), .ip = {192, 0, 2, (uint8_t)below(w, 4)}};
         r->endpoints = endpoints;
     }
     if (below(w, 3) == 0)
@@ -520,14 +522,9 @@ static void event_admin(struct world *w)
         if (rc == RC_OK)
             m->id = 0;
         break;
-    case 1:
-        rc = state_node_expire(w->st, m->id, below(w, 2) == 0 ? w->now_ms : NO_EXPIRY, w->now_ms, &n, NULL);
-        break;
-    case 2:
-        rc = state_node_expire(w->st, m->id, w->now_ms + 5000, w->now_ms, &n, NULL);
-        break;
-    default:
-        rc = state_node_rename(w->st, m->id, str_c(names[below(w, ARRAY_LEN(names))]), &n, NULL);
+    case 1: rc = state_node_expire(w->st, m->id, below(w, 2) == 0 ? w->now_ms : NO_EXPIRY, w->now_ms, &n, NULL); break;
+    case 2: rc = state_node_expire(w->st, m->id, w->now_ms + 5000, w->now_ms, &n, NULL); break;
+    default: rc = state_node_rename(w->st, m->id, str_c(names[below(w, ARRAY_LEN(names))]), &n, NULL);
     }
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_EXISTS);
 }
@@ -731,7 +728,8 @@ static void test_groups_are_encoded_once(void **state)
     struct netmap_pieces pieces = {0};
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < 100; i++)
-            assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), w->machines[i].id, NETMAP_ZSTD, true, &pieces), RC_OK);
+            assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), w->machines[i].id, NETMAP_ZSTD, true, &pieces),
+                             RC_OK);
         netmap_pieces_clear(&pieces);
         if (round == 0)
             metric_read("fullscale_netmap_encoded_total", "what=\"group\"");
@@ -742,7 +740,8 @@ static void test_groups_are_encoded_once(void **state)
     assert_int_equal(state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &r, w->now_ms, &n), RC_OK);
     publish(w);
     for (unsigned i = 0; i < 100; i++)
-        assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), w->machines[i].id, NETMAP_ZSTD, true, &pieces), RC_OK);
+        assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), w->machines[i].id, NETMAP_ZSTD, true, &pieces),
+                         RC_OK);
     assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"group\"") - groups, 1);
     netmap_pieces_fini(&pieces);
     world_drop(w);
@@ -773,8 +772,8 @@ static void test_first_map_has_what_a_client_needs(void **state)
     struct arena a = {0};
     struct buf wire = {0};
     const struct json *root;
-    static const char *const needed[] = {"Node", "DERPMap", "Peers", "UserProfiles", "PacketFilters", "DNSConfig",
-                                         "Domain", "ControlTime", "CollectServices", "Debug"};
+    static const char *const needed[] = {"Node",      "DERPMap", "Peers",       "UserProfiles",    "PacketFilters",
+                                         "DNSConfig", "Domain",  "ControlTime", "CollectServices", "Debug"};
     assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &pieces), RC_OK);
     for (size_t i = 0; i < pieces.n; i++)
         buf_append(&wire, pieces.items[i]->data, pieces.items[i]->len);

@@ -112,7 +112,7 @@ METRIC_COUNTER(encoded_peer, "fullscale_netmap_encoded_total", "what=\"peer\"", 
 
 struct rcbuf *peer_json(const struct node *n, const struct tailnet_settings *settings)
 {
-    struct rcbuf *_Atomic *slot = (struct rcbuf *_Atomic *)&n->peer_json;
+    struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&n->peer_json;
     struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
     if (held != NULL)
         return held;

@@ -285,8 +285,9 @@ static void write_meta_services(struct json_writer *w, const struct json *servic
 
 struct rcbuf *hostinfo_for_peers(const struct hostinfo *h)
 {
-    static const char *const shown[] = {"OS",       "OSVersion",      "Hostname",    "App",       "ShieldsUp", "sshHostKeys",
-                                        "Location", "IngressEnabled", "WireIngress", "PeerRelay", "AppConnector"};
+    static const char *const shown[] = {"OS",          "OSVersion",   "Hostname",    "App",
+                                        "ShieldsUp",   "sshHostKeys", "Location",    "IngressEnabled",
+                                        "WireIngress", "PeerRelay",   "AppConnector"};
     struct buf out = {0};
     struct json_writer w;
     if (!h->is_present || json_raw(h->json).len > TAILCFG_HOSTINFO_MAX_BYTES)

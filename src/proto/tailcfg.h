@@ -24,8 +24,8 @@ enum {
 struct hostinfo {
     bool is_present;
     struct str hostname;
-    const struct json *json;       /* borrowed: the object as sent */
-    uint16_t preferred_derp;       /* 0: none told */
+    const struct json *json; /* borrowed: the object as sent */
+    uint16_t preferred_derp; /* 0: none told */
 };
 
 struct register_request {

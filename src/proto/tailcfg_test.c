@@ -117,9 +117,9 @@ static void test_refusals(void **state)
         assert_true(err.text[0] != '\0');
         arena_fini(&a);
     }
-    static const char *const bad_register[] = {"{\"Expiry\":\"\"}",      "{\"Expiry\":\"yesterday\"}", "{\"Auth\":\"k\"}",
-                                               "{\"Auth\":{\"AuthKey\":1}}", "{\"Ephemeral\":\"true\"}",
-                                               "{\"OldNodeKey\":\"nodekey:00\"}"};
+    static const char *const bad_register[] = {"{\"Expiry\":\"\"}",        "{\"Expiry\":\"yesterday\"}",
+                                               "{\"Auth\":\"k\"}",         "{\"Auth\":{\"AuthKey\":1}}",
+                                               "{\"Ephemeral\":\"true\"}", "{\"OldNodeKey\":\"nodekey:00\"}"};
     for (size_t i = 0; i < ARRAY_LEN(bad_register); i++) {
         struct arena a = {0};
         struct register_request req;
@@ -133,11 +133,12 @@ static void test_tolerances(void **state)
     (void)state;
     struct arena a = {0};
     struct map_request req;
-    assert_int_equal(map_request_parse(&a,
-                                       STR("{\"version\":113,\"NODEKEY\":\"nodekey:" KEY64 "\",\"DiscoKey\":null,"
-                                           "\"Endpoints\":[],\"New\":{\"x\":[1,{}]},\"Stream\":false,\"Stream\":true}\n"),
-                                       &req, NULL),
-                     RC_OK);
+    assert_int_equal(
+        map_request_parse(&a,
+                          STR("{\"version\":113,\"NODEKEY\":\"nodekey:" KEY64 "\",\"DiscoKey\":null,"
+                              "\"Endpoints\":[],\"New\":{\"x\":[1,{}]},\"Stream\":false,\"Stream\":true}\n"),
+                          &req, NULL),
+        RC_OK);
     assert_int_equal(req.version, 113);
     assert_true(req.is_stream);
     assert_true(req.has_endpoints);
@@ -160,9 +161,15 @@ static void test_times(void **state)
         {"2026-11-23T02:32:03.123456789+01:30", 1795395723123},
         {"2024-02-29T23:59:59.5Z", 1709251199500},
     };
-    static const char *const bad[] = {"", "2026-11-23", "2026-11-23T01:02:03", "2026-13-01T00:00:00Z",
-                                      "2026-11-23T01:02:03.Z", "2026-11-23 01:02:03Z", "2026-11-23T01:02:03+1:30",
-                                      "2026-11-23T01:02:03Zx", "20x6-11-23T01:02:03Z"};
+    static const char *const bad[] = {"",
+                                      "2026-11-23",
+                                      "2026-11-23T01:02:03",
+                                      "2026-13-01T00:00:00Z",
+                                      "2026-11-23T01:02:03.Z",
+                                      "2026-11-23 01:02:03Z",
+                                      "2026-11-23T01:02:03+1:30",
+                                      "2026-11-23T01:02:03Zx",
+                                      "20x6-11-23T01:02:03Z"};
     int64_t ms;
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         assert_int_equal(time_parse(str_c(good[i].text), &ms), RC_OK);

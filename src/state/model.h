@@ -20,10 +20,10 @@
 #include "base/addr.h"
 
 enum {
-    NAME_CAP = 64,       /* a DNS label and its terminator */
-    HOSTNAME_CAP = 256,  /* what the machine calls itself */
+    NAME_CAP = 64,      /* a DNS label and its terminator */
+    HOSTNAME_CAP = 256, /* what the machine calls itself */
     USER_NAME_CAP = 128,
-    ENDPOINTS_MAX = 32,  /* further ones are dropped: no client sends more than some ten */
+    ENDPOINTS_MAX = 32, /* further ones are dropped: no client sends more than some ten */
     GROUP_NODES = 64,
     KEY_HASH_BYTES = 32,
     KEY_PREFIX_CAP = 32,
@@ -57,8 +57,8 @@ struct auth_key {
     bool is_ephemeral;
     bool is_used;
     int64_t created_ms;
-    int64_t expires_ms;   /* NO_EXPIRY = never */
-    struct rcbuf *tags;   /* JSON array of strings, or null */
+    int64_t expires_ms; /* NO_EXPIRY = never */
+    struct rcbuf *tags; /* JSON array of strings, or null */
 };
 
 struct node {
@@ -76,14 +76,14 @@ struct node {
     char hostname[HOSTNAME_CAP]; /* as the machine last said */
     bool is_renamed;             /* an admin chose the name: it does not follow the host name */
     bool is_ephemeral;
-    bool is_expired;             /* as of the last tick: the key's time has passed, or the node logged out */
+    bool is_expired; /* as of the last tick: the key's time has passed, or the node logged out */
     bool is_online;
     uint32_t cap_version;
     uint16_t home_derp; /* region, 0: none yet */
     uint64_t auth_key;  /* that it registered with, 0: none */
     int64_t created_ms;
-    int64_t expires_ms;   /* of the node key; NO_EXPIRY = never */
-    int64_t last_seen_ms; /* when it last went offline or, while online, came */
+    int64_t expires_ms;           /* of the node key; NO_EXPIRY = never */
+    int64_t last_seen_ms;         /* when it last went offline or, while online, came */
     struct rcbuf *tags;           /* JSON array of strings; null: none */
     struct rcbuf *hostinfo;       /* as the node sent it, without NetInfo: JSON object; null: never told */
     struct rcbuf *hostinfo_peers; /* the part that peers get: JSON object; null: none */
@@ -94,8 +94,8 @@ struct node {
 
 struct node_group {
     atomic_uint refs;
-    unsigned n; /* nodes present */
-    struct rcbuf *_Atomic peers_frame[2]; /* cache of netmap/: all of them as peers; plain, compressed */
+    unsigned n;                            /* nodes present */
+    struct rcbuf *_Atomic peers_frame[2];  /* cache of netmap/: all of them as peers; plain, compressed */
     const struct node *nodes[GROUP_NODES]; /* by id % GROUP_NODES; null: no such node. References */
 };
 
@@ -109,11 +109,11 @@ struct user_table {
 /* What all nodes are told alike and what does not belong to one node. Made by the daemon, immutable. */
 struct tailnet_settings {
     atomic_uint refs;
-    char domain[HOSTNAME_CAP];      /* MagicDNS base domain, no trailing dot */
-    struct rcbuf *derp_map_json;    /* MapResponse.DERPMap; never null */
-    struct rcbuf *dns_config_json;  /* MapResponse.DNSConfig; never null */
-    struct rcbuf *self_caps_json;   /* CapMap of every self node; never null */
-    bool collect_logs;              /* false: Debug.DisableLogTail */
+    char domain[HOSTNAME_CAP];     /* MagicDNS base domain, no trailing dot */
+    struct rcbuf *derp_map_json;   /* MapResponse.DERPMap; never null */
+    struct rcbuf *dns_config_json; /* MapResponse.DNSConfig; never null */
+    struct rcbuf *self_caps_json;  /* CapMap of every self node; never null */
+    bool collect_logs;             /* false: Debug.DisableLogTail */
 };
 
 struct snapshot {

@@ -41,8 +41,8 @@ static struct node_report news_of(const struct node *n, const struct node_report
     bool known_hostinfo = n->hostinfo != NULL && only_missing;
     if (r->cap_version == n->cap_version)
         news.cap_version = 0;
-    if (r->disco != NULL && (keys_equal(r->disco->b, n->disco.b) || key_is_zero(r->disco->b) ||
-                             (only_missing && !key_is_zero(n->disco.b))))
+    if (r->disco != NULL &&
+        (keys_equal(r->disco->b, n->disco.b) || key_is_zero(r->disco->b) || (only_missing && !key_is_zero(n->disco.b))))
         news.disco = NULL;
     if (r->endpoints != NULL && (same_endpoints(n, r) || (only_missing && (n->endpoints_n > 0 || r->endpoints_n == 0))))
         news.endpoints = NULL;
@@ -230,9 +230,10 @@ enum rc state_node_rename(struct state *st, node_id id, struct str name, const s
     struct entry *e;
     TRY(find(st, id, &e, err));
     if (!name_is_label(name))
-        return err_set(err, RC_INVALID,
-                       "'%.*s' is no DNS label: use 1 to 63 lower-case letters, digits and dashes, no dash at either end",
-                       STR_ARG(name));
+        return err_set(
+            err, RC_INVALID,
+            "'%.*s' is no DNS label: use 1 to 63 lower-case letters, digits and dashes, no dash at either end",
+            STR_ARG(name));
     const struct entry *holder = map_get(&st->by_name, name.p, name.len);
     if (holder != NULL && holder != e)
         return err_set(err, RC_EXISTS, "node %llu is named '%.*s' already", (unsigned long long)holder->id,

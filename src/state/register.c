@@ -130,8 +130,8 @@ static void fill_node(struct state *st, struct node *n, const struct registratio
     n->is_expired = false;
 }
 
-static struct entry *rotate(struct state *st, struct entry *e, const struct registration *reg,
-                            const struct auth_key *k, int64_t now_ms)
+static struct entry *rotate(struct state *st, struct entry *e, const struct registration *reg, const struct auth_key *k,
+                            int64_t now_ms)
 {
     if (!keys_equal(e->node->key.b, reg->key.b))
         revoke_key(st, &e->node->key);
@@ -199,9 +199,10 @@ static void register_with_key(struct state *st, const struct registration *reg, 
 
 static void refuse_without_key(struct register_result *out)
 {
-    refuse(out, RC_UNAUTHORIZED,
-           "this server admits nodes by auth key: ask its admin for one (fullscale preauthkeys create --user NAME) and run "
-           "tailscale up --login-server URL --auth-key KEY");
+    refuse(
+        out, RC_UNAUTHORIZED,
+        "this server admits nodes by auth key: ask its admin for one (fullscale preauthkeys create --user NAME) and run "
+        "tailscale up --login-server URL --auth-key KEY");
 }
 
 void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out)

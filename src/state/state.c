@@ -38,8 +38,8 @@ struct state *state_create(const struct state_options *options, struct tailnet_s
     st->next_seq = 1;
     st->next_tick_ms = INT64_MAX;
     memcpy(&st->random_state, options->seed + 16, sizeof(st->random_state));
-    struct map *maps[] = {&st->by_key, &st->by_machine, &st->by_name, &st->by_addr,
-                          &st->users,  &st->users_by_name, &st->keys, &st->keys_by_hash};
+    struct map *maps[] = {&st->by_key, &st->by_machine,    &st->by_name, &st->by_addr,
+                          &st->users,  &st->users_by_name, &st->keys,    &st->keys_by_hash};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_init(maps[i], options->seed);
     st->snapshot = empty_snapshot(st);
@@ -84,8 +84,8 @@ void state_destroy(struct state **at)
             break;
         auth_key_unref(&k);
     }
-    struct map *maps[] = {&st->by_key, &st->by_machine, &st->by_name, &st->by_addr,
-                          &st->users,  &st->users_by_name, &st->keys, &st->keys_by_hash};
+    struct map *maps[] = {&st->by_key, &st->by_machine,    &st->by_name, &st->by_addr,
+                          &st->users,  &st->users_by_name, &st->keys,    &st->keys_by_hash};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
     row_batch_destroy(&st->pending);

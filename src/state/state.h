@@ -19,11 +19,11 @@ struct state_options {
     uint8_t v4_bits;
     struct addr v6_prefix;
     uint8_t v6_bits;
-    bool random_addresses; /* else the lowest after the last one given */
-    int64_t node_expiry_ms;          /* default life of node keys of untagged nodes; 0 = for ever */
-    int64_t ephemeral_timeout_ms;    /* an ephemeral node is removed so long after it went offline */
-    int64_t offline_grace_ms;        /* a node without a poll counts as online for so long */
-    uint8_t seed[32];                /* secret: hash seeds and random addresses come from it */
+    bool random_addresses;        /* else the lowest after the last one given */
+    int64_t node_expiry_ms;       /* default life of node keys of untagged nodes; 0 = for ever */
+    int64_t ephemeral_timeout_ms; /* an ephemeral node is removed so long after it went offline */
+    int64_t offline_grace_ms;     /* a node without a poll counts as online for so long */
+    uint8_t seed[32];             /* secret: hash seeds and random addresses come from it */
 };
 
 /* --- rows on their way to the store --- */
@@ -114,7 +114,7 @@ struct auth_key_spec {
     user_id user;
     bool is_reusable;
     bool is_ephemeral;
-    int64_t expires_ms;             /* NO_EXPIRY = never */
+    int64_t expires_ms; /* NO_EXPIRY = never */
     const struct str *tags;
     size_t tag_n;
 };
@@ -135,12 +135,12 @@ const struct auth_key *state_key_next(const struct state *st, size_t *pos);
 /* --- what nodes say --- */
 /* What a node reports of itself; null or absent members mean "unchanged". References are borrowed for the call. */
 struct node_report {
-    uint32_t cap_version;    /* 0: unchanged */
+    uint32_t cap_version; /* 0: unchanged */
     const disco_key *disco;
     const struct addr *endpoints; /* null: unchanged; with endpoints_n 0: none */
     unsigned endpoints_n;
-    uint16_t home_derp;           /* 0: unchanged */
-    struct str hostname;          /* len 0: unchanged */
+    uint16_t home_derp;  /* 0: unchanged */
+    struct str hostname; /* len 0: unchanged */
     struct rcbuf *hostinfo;
     struct rcbuf *hostinfo_peers; /* goes with `hostinfo`: null then means that peers get none */
 };

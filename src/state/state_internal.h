@@ -16,12 +16,12 @@ struct entry {
     const struct node *node; /* reference; null: deleted, waiting for the publication that tells it */
     node_id id;
     struct machine_user owner; /* the key in `by_machine` */
-    uint64_t visible_seq;    /* hidden from snapshots until this batch is committed; 0: visible */
-    unsigned polls;          /* open now */
-    int64_t offline_at_ms;   /* with no poll left: when it counts as offline; 0 while polls are open or it is offline */
-    int64_t remove_at_ms;    /* an ephemeral node that is offline: when it is removed; 0: not */
-    bool is_dirty;           /* in `dirty` */
-    bool is_stale_on_disk;   /* presence changed since the row was last written */
+    uint64_t visible_seq;      /* hidden from snapshots until this batch is committed; 0: visible */
+    unsigned polls;            /* open now */
+    int64_t offline_at_ms; /* with no poll left: when it counts as offline; 0 while polls are open or it is offline */
+    int64_t remove_at_ms;  /* an ephemeral node that is offline: when it is removed; 0: not */
+    bool is_dirty;         /* in `dirty` */
+    bool is_stale_on_disk; /* presence changed since the row was last written */
 };
 
 struct id_list {

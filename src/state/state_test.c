@@ -35,7 +35,8 @@ static struct tailnet_settings *make_settings(void)
 
 static struct state_options default_options(void)
 {
-    struct state_options o = {.v4_bits = 10, .v6_bits = 48, .ephemeral_timeout_ms = EPHEMERAL_MS, .offline_grace_ms = GRACE_MS};
+    struct state_options o = {
+        .v4_bits = 10, .v6_bits = 48, .ephemeral_timeout_ms = EPHEMERAL_MS, .offline_grace_ms = GRACE_MS};
     assert_int_equal(addr_parse_ip(STR("100.64.0.0"), &o.v4_prefix), RC_OK);
     assert_int_equal(addr_parse_ip(STR("fd7a:115c:a1e0::"), &o.v6_prefix), RC_OK);
     return o;
@@ -343,7 +344,8 @@ static void test_poll_does_not_undo_updates(void **state)
     struct fixture *f = *state;
     char key[AUTH_KEY_TEXT_CAP];
     const struct node *n;
-    struct addr fresh = {.family = 4, .port = 1, .ip = {192, 0, 2, 1}}, stale = {.family = 4, .port = 2, .ip = {192, 0, 2, 2}};
+    struct addr fresh = {.family = 4, .port = 1, .ip = {192, 0, 2, 1}},
+                stale = {.family = 4, .port = 2, .ip = {192, 0, 2, 2}};
     disco_key disco = {{1}}, old_disco = {{2}};
     make_key(f, (struct auth_key_spec){0}, key);
     struct registration reg = request(f, key, "a");
@@ -370,11 +372,20 @@ static void test_names(void **state)
     static const struct {
         const char *hostname, *name;
     } rows[] = {
-        {"Laptop", "laptop"},      {"laptop", "laptop-1"},      {"LAPTOP", "laptop-2"}, {"anna's phone", "annas-phone"},
-        {"web_01.example.org", "web-01"}, {"--x--", "x"},       {"", "node"},           {"\xc3\xa9\xc3\xa0", "node-1"},
-        {"a..b", "a"},             {"localhost", "localhost"},
-        {"0123456789012345678901234567890123456789012345678901234567890123456789", "012345678901234567890123456789012345678901234567890123456789012"},
-        {"0123456789012345678901234567890123456789012345678901234567890123456789", "0123456789012345678901234567890123456789012345678901234567890-1"},
+        {"Laptop", "laptop"},
+        {"laptop", "laptop-1"},
+        {"LAPTOP", "laptop-2"},
+        {"anna's phone", "annas-phone"},
+        {"web_01.example.org", "web-01"},
+        {"--x--", "x"},
+        {"", "node"},
+        {"\xc3\xa9\xc3\xa0", "node-1"},
+        {"a..b", "a"},
+        {"localhost", "localhost"},
+        {"0123456789012345678901234567890123456789012345678901234567890123456789",
+         "012345678901234567890123456789012345678901234567890123456789012"},
+        {"0123456789012345678901234567890123456789012345678901234567890123456789",
+         "0123456789012345678901234567890123456789012345678901234567890-1"},
     };
     char key[AUTH_KEY_TEXT_CAP];
     const struct node *n;

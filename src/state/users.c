@@ -160,8 +160,8 @@ enum rc state_user_delete(struct state *st, user_id id, struct err *err)
         return err_set(err, RC_NOT_FOUND, "there is no user with id %llu", (unsigned long long)id);
     unsigned nodes = count_nodes(st, id);
     if (nodes > 0)
-        return err_set(err, RC_IN_USE, "user '%s' still has %u node%s; delete them first (nodes list --user %s)", u->name,
-                       nodes, nodes == 1 ? "" : "s", u->name);
+        return err_set(err, RC_IN_USE, "user '%s' still has %u node%s; delete them first (nodes list --user %s)",
+                       u->name, nodes, nodes == 1 ? "" : "s", u->name);
     delete_keys_of(st, id);
     unindex_user(st, u);
     user_unref(&u);

@@ -1,1 +1,0 @@
-#include "base/addr.h" /* moved there: leave soon */

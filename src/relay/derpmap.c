@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "codec/json_write.h"
 #include "codec/yaml.h"
-#include "net/addr.h"
+#include "base/addr.h"
 
 enum { REGION_ID_MAX = 65535, OWN_REGION_ID = 999 };
 

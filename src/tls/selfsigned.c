@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "net/addr.h"
+#include "base/addr.h"
 #include "tls/tls_internal.h"
 
 LOG_MODULE("tls");

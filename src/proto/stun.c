@@ -115,10 +115,12 @@ enum stun_verdict stun_check_request(const uint8_t *req, size_t req_len, uint8_t
 }
 
 /* Cookie and transaction id hide the address from routers that rewrite what looks like one. src: RFC 8489 14.2 */
-static void xor_address(uint8_t *ip, size_t n, const uint8_t txid[STUN_TXID_BYTES])
+static void xor_address(uint8_t *ip, bool is_ipv6, const uint8_t txid[STUN_TXID_BYTES])
 {
-    for (size_t i = 0; i < n; i++)
-        ip[i] ^= i < 4 ? magic_cookie[i] : txid[i - 4];
+    for (size_t i = 0; i < 4; i++)
+        ip[i] ^= magic_cookie[i];
+    for (size_t i = 0; is_ipv6 && i < STUN_TXID_BYTES; i++)
+        ip[4 + i] ^= txid[i];
 }
 
 size_t stun_build_response(const uint8_t txid[STUN_TXID_BYTES], bool is_ipv6, const uint8_t *ip, uint16_t port,
@@ -135,7 +137,7 @@ size_t stun_build_response(const uint8_t txid[STUN_TXID_BYTES], bool is_ipv6, co
     p = put_u16(p, port ^ get_u16(magic_cookie));
     uint8_t *at = p;
     p = put_bytes(p, ip, ip_len);
-    xor_address(at, ip_len, txid);
+    xor_address(at, is_ipv6, txid);
     return (size_t)(p - out);
 }
 
@@ -167,7 +169,7 @@ static enum rc parse_mapped(const struct attribute *a, const uint8_t txid[STUN_T
     if (a->len != 4 + ip_len)
         return RC_TRUNCATED;
     memcpy(ip, a->value + 4, ip_len);
-    xor_address(ip, ip_len, txid);
+    xor_address(ip, is_ipv6, txid);
     *is_ipv6_out = is_ipv6;
     *port_out = get_u16(a->value + 2) ^ get_u16(magic_cookie);
     return RC_OK;

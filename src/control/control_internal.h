@@ -62,6 +62,10 @@ struct control_worker {
     uint64_t next_session;
     unsigned gone_n; /* sessions that were told that their node is gone */
     struct limiter limiter;
+    struct {
+        int64_t asked_ms; /* 0: never */
+        bool is_good;
+    } health; /* of the store, as /health last found it */
 };
 
 /* A Noise connection; the conn_ctx of its requests. */

@@ -269,6 +269,8 @@ static void stop_threads(struct daemon *d)
     log_info("ending");
     if (d->stun != NULL)
         stun_server_set_silent(d->stun, true);
+    if (d->relay != NULL)
+        relay_drain(d->relay, 0);
     control_drain(d->control);
     usleep(DRAIN_MS * 1000);
     for (unsigned i = 0; i < d->worker_n; i++)

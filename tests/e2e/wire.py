@@ -118,7 +118,9 @@ class Session:
     def _receive(self):
         try:
             data = self.sock.recv(65536)
-        except ConnectionError as error:
+        except TimeoutError:
+            raise
+        except OSError as error:
             raise Closed(str(error)) from error
         if not data:
             raise Closed("end of stream")
@@ -134,7 +136,7 @@ class Session:
     def send_raw(self, data):
         try:
             self.sock.sendall(data)
-        except ConnectionError as error:
+        except OSError as error:
             raise Closed(str(error)) from error
 
     def send(self, plain):
@@ -198,7 +200,8 @@ class Session:
         number = self.h2.get_next_available_stream_id()
         stream = self.streams[number] = Stream(self, number)
         self.h2.send_headers(number, [(":method", method), (":scheme", "https"), (":authority", "198.18.0.1"),
-                                      (":path", path), ("content-length", str(len(data)))])
+                                      (":path", path), ("content-length", str(len(data)))],
+                             end_stream=not data)
         self.send(self.h2.data_to_send())
         while data and not stream.is_ended:
             room = min(self.h2.local_flow_control_window(number), self.h2.max_outbound_frame_size)
@@ -230,14 +233,14 @@ class Session:
         assert status == 200, (status, answer)
         return json.loads(answer)
 
-    def map_request(self, node_key, **more):
+    def map_request(self, node_key, name="machine", **more):
         return {"Version": VERSION, "KeepAlive": True, "NodeKey": node_key.text("nodekey"),
                 "DiscoKey": "discokey:" + node_key.public.hex(),
-                "Hostinfo": {"OS": "linux", "Hostname": "machine", "BackendLogID": "0" * 64}, **more}
+                "Hostinfo": {"OS": "linux", "Hostname": name, "BackendLogID": "0" * 64}, **more}
 
-    def poll(self, node_key):
+    def poll(self, node_key, name="machine"):
         """Opens the map stream; `next_map` of what comes back reads it."""
-        return self.open("/machine/map", self.map_request(node_key, Stream=True))
+        return self.open("/machine/map", self.map_request(node_key, name, Stream=True))
 
 
 class Stream:

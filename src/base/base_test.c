@@ -696,6 +696,20 @@ static void provoked_lines_are_limited(void **state UNUSED)
     buf_fini(&got);
 }
 
+/* What a peer sent may be as long as a body: it must not fill the disk. */
+static void long_fields_are_cut(void **state UNUSED)
+{
+    struct buf got = {0};
+    char text[5000];
+    memset(text, 1, sizeof(text));
+    capture_start();
+    log_info("long", LOG_STR("field", str_n(text, sizeof(text))));
+    capture_end(&got);
+    assert_true(buf_len(&got) < 7000);
+    assert_true(str_ends(buf_str(&got), STR("\\u0001\" cut_from=5000\n")));
+    buf_fini(&got);
+}
+
 static void a_closed_stderr_harms_nothing(void **state UNUSED)
 {
     int saved = dup(STDERR_FILENO);
@@ -923,6 +937,7 @@ int main(void)
         cmocka_unit_test(log_lines_are_json),
         cmocka_unit_test(log_levels),
         cmocka_unit_test(provoked_lines_are_limited),
+        cmocka_unit_test(long_fields_are_cut),
         cmocka_unit_test(a_closed_stderr_harms_nothing),
         cmocka_unit_test(metrics_count),
         cmocka_unit_test(metrics_count_from_any_thread),

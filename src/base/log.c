@@ -7,7 +7,10 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
-enum { LIMIT_BURST = 5 };
+enum {
+    LIMIT_BURST = 5,
+    FIELD_MAX_BYTES = 1024, /* of a text: peers choose some, and a line must not grow with them */
+};
 
 static struct log_module *modules;
 static atomic_bool as_json;
@@ -123,7 +126,10 @@ static void put_field(struct buf *b, bool json, const struct log_field *f)
         buf_printf(b, "%llu", (unsigned long long)f->v.u);
     } else {
         const char *p = f->v.s.p != NULL ? f->v.s.p : "";
-        put_text(b, json, p, f->v.s.len == (size_t)-1 || f->v.s.p == NULL ? strlen(p) : f->v.s.len);
+        size_t len = f->v.s.len == (size_t)-1 || f->v.s.p == NULL ? strlen(p) : f->v.s.len;
+        put_text(b, json, p, len < FIELD_MAX_BYTES ? len : FIELD_MAX_BYTES);
+        if (len > FIELD_MAX_BYTES)
+            put_field(b, json, &LOG_U("cut_from", len));
     }
 }
 

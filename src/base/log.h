@@ -81,7 +81,7 @@ static inline bool log_enabled(const struct log_module *m, enum log_level level)
 #define log_warn(event, ...) LOG_AT_(LOG_WARN, NULL, event, ##__VA_ARGS__)
 #define log_error(event, ...) LOG_AT_(LOG_ERROR, NULL, event, ##__VA_ARGS__)
 
-/* For what a peer can provoke. */
+/* For what a peer can provoke. Texts longer than a kilobyte are cut, in all lines. */
 #define log_limited(level_, event, ...)                                                                                \
     do {                                                                                                               \
         static struct log_limit log_limit_here_;                                                                       \

@@ -70,12 +70,8 @@ def test_force_reauth_keeps_the_node(world):
     n2.ping(before[0])
 
 
-@BOTH
-def test_delete_while_connected(world, version):
-    """The client ends logged out and stays quiet; the others forget it."""
-    server = world.server()
-    n1, n2 = world.join(("n1", version), "n2")
-    n2.wait_peers("n1")
+def watch_calls(server, node):
+    """From now on the server counts what this node sends to its control port."""
     server.space.nft("""
         counter calls { }
         counter volume { }
@@ -83,15 +79,30 @@ def test_delete_while_connected(world, version):
             ip saddr %s tcp dport 443 counter name "volume"
             ip saddr %s tcp dport 443 tcp flags & (syn|ack) == syn counter name "calls"
         }
-    """ % (n1.ip, n1.ip))
+    """ % (node.ip, node.ip))
+
+
+def check_quiet(server, node, most_calls, seconds=6):
+    """No loop of errors: hardly a new connection and few packets for some seconds."""
+    calls, volume = server.space.packets("calls"), server.space.packets("volume")
+    time.sleep(seconds)
+    calls, volume = server.space.packets("calls") - calls, server.space.packets("volume") - volume
+    assert calls <= most_calls and volume <= 100, "%s: %d calls, %d packets" % (node.name, calls, volume)
+    print("%s: %d calls, %d packets in %d s" % (node.name, calls, volume, seconds))
+
+
+@BOTH
+def test_delete_while_connected(world, version):
+    """The client ends logged out and stays quiet; the others forget it."""
+    server = world.server()
+    n1, n2 = world.join(("n1", version), "n2")
+    n2.wait_peers("n1")
+    watch_calls(server, n1)
     server.cli("nodes", "delete", "-i", str(server.node("n1")["id"]), "--force")
     wait_for("n1 is logged out", lambda: n1.state == "NeedsLogin")
     n2.wait_gone("n1")
     assert [n["givenName"] for n in server.nodes()] == ["n2"]
-    calls, packets = server.space.packets("calls"), server.space.packets("volume")
-    n2.space.run("sleep", "6")
-    assert server.space.packets("calls") - calls <= 3
-    assert server.space.packets("volume") - packets <= 60
+    check_quiet(server, n1, most_calls=1)
     # It may come back, as a new node.
     n1.up(server.key())
     n2.wait_peers("n1")
@@ -99,17 +110,22 @@ def test_delete_while_connected(world, version):
 
 
 def test_delete_while_away(world):
-    """A node that was deleted while its client was off is told so when it returns."""
+    """A node that was deleted while its client was off gets nowhere when it returns: not a node again, no traffic, no storm of
+    requests. (Clients from 1.102 show their stored map meanwhile, so that their state says little.) With a key it is a node."""
     server = world.server()
     n1, n2 = world.join("n1", "n2")
     n1.stop()
     server.cli("nodes", "delete", "-i", str(server.node("n1")["id"]), "--force")
     n2.wait_gone("n1")
+    watch_calls(server, n1)
     n1.start()
     time.sleep(2)
-    assert n1.state != "Running" and len(server.nodes()) == 1
+    assert len(server.nodes()) == 1
+    assert n1.space.run("ping", "-c", "1", "-W", "1", n2.addresses[0], check=False).returncode != 0
+    check_quiet(server, n1, most_calls=8)
     n1.up(server.key(), "--force-reauth")
     n2.wait_peers("n1")
+    n1.ping(n2.addresses[0])
     assert len(server.nodes()) == 2
 
 

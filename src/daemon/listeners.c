@@ -73,7 +73,8 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
     struct http_server *http = control_http(d->control, i);
-    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->limits_connections / d->worker_n + 1};
+    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->limits_connections / d->worker_n + 1,
+                                   .is_exclusive = i == 0};
     if (d->main_tls == NULL)
         return tcp_listen(w->loop, &d->cfg->listen_addr.addr, &opts, http_server_accept, http, &w->main_listener, err);
     w->main_tls = tls_acceptor_create(w->loop, d->main_tls, http_server_accept, http);
@@ -84,7 +85,8 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
-    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->limits_connections / d->worker_n + 1};
+    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->limits_connections / d->worker_n + 1,
+                                   .is_exclusive = i == 0};
     if (d->relay == NULL)
         return RC_OK;
     w->derp_http = http_server_create(&(struct http_server_opts){
@@ -112,13 +114,14 @@ static enum rc open_api(struct daemon *d, struct err *err)
 static enum rc open_metrics(struct daemon *d, struct err *err)
 {
     struct loop *loop = d->loops[0];
+    struct tcp_listen_opts opts = {.is_exclusive = true};
     if (d->cfg->metrics_listen_addr.addr.family == 0)
         return RC_OK;
     d->metrics_http = http_server_create(&(struct http_server_opts){.loop = loop,
                                                                     .routes = metrics_routes,
                                                                     .routes_n = ARRAY_LEN(metrics_routes),
                                                                     .app = (void *)FULLSCALE_VERSION});
-    return tcp_listen(loop, &d->cfg->metrics_listen_addr.addr, NULL, http_server_accept, d->metrics_http,
+    return tcp_listen(loop, &d->cfg->metrics_listen_addr.addr, &opts, http_server_accept, d->metrics_http,
                       &d->metrics_listener, err);
 }
 

@@ -19,6 +19,7 @@ struct loop {
     uv_prepare_t before_poll;
     unsigned index;
     struct list tasks;
+    struct list late_tasks; /* run when there are no others */
     struct free_later *to_free;
     atomic_bool stopping;
     /* Messages from other threads: a stack that the loop takes whole and turns round. */
@@ -29,8 +30,11 @@ static _Thread_local struct loop *current;
 
 static void run_tasks(struct loop *loop)
 {
-    while (!list_is_empty(&loop->tasks)) {
-        struct loop_task *task = LIST_ENTRY(loop->tasks.next, struct loop_task, entry);
+    for (;;) {
+        struct list *from = list_is_empty(&loop->tasks) ? &loop->late_tasks : &loop->tasks;
+        if (list_is_empty(from))
+            return;
+        struct loop_task *task = LIST_ENTRY(from->next, struct loop_task, entry);
         list_remove(&task->entry);
         task->is_scheduled = false;
         task->run(task);
@@ -79,6 +83,7 @@ struct loop *loop_create(unsigned index)
     struct loop *loop = MEM_NEW(struct loop);
     loop->index = index;
     list_init(&loop->tasks);
+    list_init(&loop->late_tasks);
     int rc = uv_loop_init(&loop->uv);
     assert(rc == 0);
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
@@ -157,12 +162,22 @@ void loop_post(struct loop *loop, struct loop_msg *msg)
         uv_async_send(&loop->wake);
 }
 
-void loop_defer(struct loop *loop, struct loop_task *task)
+static void defer_to(struct list *tasks, struct loop_task *task)
 {
     if (task->is_scheduled)
         return;
     task->is_scheduled = true;
-    list_push_back(&loop->tasks, &task->entry);
+    list_push_back(tasks, &task->entry);
+}
+
+void loop_defer(struct loop *loop, struct loop_task *task)
+{
+    defer_to(&loop->tasks, task);
+}
+
+void loop_defer_late(struct loop *loop, struct loop_task *task)
+{
+    defer_to(&loop->late_tasks, task);
 }
 
 void loop_defer_cancel(struct loop_task *task)

@@ -47,6 +47,8 @@ struct loop_task {
     bool is_scheduled;
 };
 void loop_defer(struct loop *loop, struct loop_task *task);
+/* The same, but after all tasks that are not late, even those scheduled later: what sends what they write. */
+void loop_defer_late(struct loop *loop, struct loop_task *task);
 void loop_defer_cancel(struct loop_task *task);
 
 /* Calls `free_fn(obj)` after the deferred tasks of this turn: for objects that may still be on the call stack. */

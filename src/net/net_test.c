@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -321,6 +322,45 @@ static void test_listener_limit(void **state)
     loop_destroy(&e.loop);
 }
 
+/* Two servers with one port would get the connections by turns. */
+static void test_exclusive_listener(void **state)
+{
+    (void)state;
+    struct echo e = {.loop = loop_create(0)};
+    struct tcp_listen_opts exclusive = {.is_exclusive = true};
+    struct tcp_listener *l, *other;
+    struct addr at;
+    struct err err;
+    assert_int_equal(addr_parse(STR("127.0.0.1:0"), &at), RC_OK);
+    assert_int_equal(tcp_listen(e.loop, &at, &exclusive, echo_accept, &e, &l, NULL), RC_OK);
+    tcp_listener_addr(l, &at);
+    assert_int_equal(tcp_listen(e.loop, &at, &exclusive, echo_accept, &e, &other, &err), RC_IN_USE);
+    assert_non_null(strstr(err.text, "cannot listen on 127.0.0.1:"));
+    assert_int_equal(tcp_listen(e.loop, &at, NULL, echo_accept, &e, &other, NULL), RC_OK);
+    tcp_listener_destroy(&other);
+    tcp_listener_destroy(&l);
+    assert_int_equal(tcp_listen(e.loop, &at, &exclusive, echo_accept, &e, &l, NULL), RC_OK);
+    tcp_listener_destroy(&l);
+    loop_destroy(&e.loop);
+}
+
+static void test_unix_path_of_a_file(void **state)
+{
+    (void)state;
+    struct echo e = {.loop = loop_create(0)};
+    char path[] = "/tmp/net_test-XXXXXX";
+    struct tcp_listener *l;
+    struct err err;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(tcp_listen_unix(e.loop, path, 0600, echo_accept, &e, &l, &err), RC_EXISTS);
+    assert_non_null(strstr(err.text, "is no socket"));
+    assert_int_equal(access(path, F_OK), 0);
+    unlink(path);
+    loop_destroy(&e.loop);
+}
+
 static void test_unix_listener(void **state)
 {
     (void)state;
@@ -350,7 +390,9 @@ int main(void)
         cmocka_unit_test(test_pair_echo),
         cmocka_unit_test(test_connect_refused),
         cmocka_unit_test(test_listener_limit),
+        cmocka_unit_test(test_exclusive_listener),
         cmocka_unit_test(test_unix_listener),
+        cmocka_unit_test(test_unix_path_of_a_file),
     };
     return cmocka_run_group_tests_name("net", tests, NULL, NULL);
 }

@@ -206,7 +206,7 @@ static void tcp_write(struct stream *s, const uint8_t *p, size_t n)
     struct tcp_stream *t = (struct tcp_stream *)s;
     buf_append(&t->out, p, n);
     if (!t->blocked)
-        loop_defer(s->loop, &t->flush_task);
+        loop_defer_late(s->loop, &t->flush_task);
 }
 
 static size_t tcp_queued(const struct stream *s)
@@ -240,7 +240,7 @@ static void tcp_close(struct stream *s, bool flush)
     t->linger = loop_timer_create(s->loop, tcp_linger_over, t);
     loop_timer_start(t->linger, LINGER_MS, 0);
     tcp_set_events(t);
-    loop_defer(s->loop, &t->flush_task);
+    loop_defer_late(s->loop, &t->flush_task);
 }
 
 static const struct stream_ops tcp_ops = {tcp_write, tcp_queued, tcp_pause, tcp_close};
@@ -358,6 +358,23 @@ static enum rc bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len)
     return RC_OK;
 }
 
+/* Our listeners share a port by SO_REUSEPORT, and so would a second server of the same user: only a socket without that
+ * option is told that the port is taken. */
+static enum rc check_free(const struct sockaddr_storage *sa, socklen_t len)
+{
+    int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return rc_of_errno(errno);
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (sa->ss_family == AF_INET6)
+        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    bool is_free = bind(fd, (const struct sockaddr *)sa, len) == 0;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return is_free ? RC_OK : rc_of_errno(why);
+}
+
 enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts, tcp_accept_fn accept,
                    void *ctx, struct tcp_listener **out, struct err *err)
 {
@@ -365,6 +382,9 @@ enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_li
     socklen_t len = addr_to_sockaddr(at, &sa);
     char text[ADDR_TEXT_CAP];
     addr_format(at, true, text);
+    enum rc rc = opts != NULL && opts->is_exclusive ? check_free(&sa, len) : RC_OK;
+    if (rc != RC_OK)
+        return err_set(err, rc, "cannot listen on %s: %s", text, strerror(errno));
     int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_set(err, RC_IO, "cannot make a socket for %s: %s", text, strerror(errno));
@@ -372,7 +392,7 @@ enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_li
     set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (at->family == 6)
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    enum rc rc = bind_and_listen(fd, (struct sockaddr *)&sa, len);
+    rc = bind_and_listen(fd, (struct sockaddr *)&sa, len);
     if (rc != RC_OK) {
         err_set(err, rc, "cannot listen on %s: %s", text, strerror(errno));
         close(fd);
@@ -385,6 +405,13 @@ enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_li
         addr_from_sockaddr((struct sockaddr *)&sa, &l->at);
     *out = l;
     return RC_OK;
+}
+
+/* Nothing there, or a socket: what else somebody keeps under that name is not ours to remove. */
+static bool may_be_replaced(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) != 0 || S_ISSOCK(st.st_mode);
 }
 
 /* A socket file that nobody listens on is left from a crash. */
@@ -407,6 +434,8 @@ enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_
     snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
     if (unix_is_live(&sun))
         return err_set(err, RC_IN_USE, "another server is running: it answers on %s", path);
+    if (!may_be_replaced(path))
+        return err_set(err, RC_EXISTS, "cannot listen on %s: it is there and is no socket", path);
     unlink(path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)

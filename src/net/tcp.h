@@ -11,13 +11,16 @@ typedef void (*tcp_accept_fn)(void *ctx, struct stream *s);
 
 struct tcp_listen_opts {
     unsigned max_conns; /* of this listener; further ones are accepted and closed at once. 0 = no limit */
+    /* RC_IN_USE when anyone listens there already, even one that would share the port. For the first of several. */
+    bool is_exclusive;
 };
 
 /* Listens on `at` (port 0: the kernel chooses, see tcp_listener_addr). RC_IN_USE, RC_DENIED or RC_IO with the reason in
  * `err`, which may be null. */
 MUST_CHECK enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts,
                               tcp_accept_fn accept, void *ctx, struct tcp_listener **out, struct err *err);
-/* A unix stream socket at `path` with permission bits `mode`; a stale socket file is replaced, a live one is RC_IN_USE. */
+/* A unix stream socket at `path` with permission bits `mode`; a stale socket file is replaced, a live one is RC_IN_USE,
+ * anything else there is RC_EXISTS. */
 MUST_CHECK enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_accept_fn accept, void *ctx,
                                    struct tcp_listener **out, struct err *err);
 void tcp_listener_addr(const struct tcp_listener *l, struct addr *out);

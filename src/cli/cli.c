@@ -102,7 +102,7 @@ bool cli_confirm(struct cli_run *run, const char *fmt, ...)
     return answer[0] == 'y' || answer[0] == 'Y';
 }
 
-bool cli_need_config(struct cli_run *run)
+bool cli_need_config(struct cli_run *run, bool is_client)
 {
     struct config_source src;
     struct err err = {0};
@@ -110,6 +110,7 @@ bool cli_need_config(struct cli_run *run)
     if (run->cfg != NULL)
         return true;
     config_source_system(cli_value(run, "config"), &src);
+    src.is_client = is_client;
     if (config_load(&src, &run->cfg, &err) == RC_OK)
         return true;
     err_format(&err, text, sizeof(text));
@@ -147,7 +148,7 @@ enum cli_exit cli_version(struct cli_run *run)
 
 enum cli_exit cli_serve(struct cli_run *run)
 {
-    if (!cli_need_config(run))
+    if (!cli_need_config(run, false))
         return CLI_EXIT_ERROR;
     return run->program->serve(run->cfg) == 0 ? CLI_EXIT_OK : CLI_EXIT_ERROR;
 }

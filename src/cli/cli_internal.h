@@ -102,8 +102,8 @@ enum cli_exit cli_usage(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2
 void cli_hint(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Asks on the terminal; true without asking when there is none, or with --force. */
 bool cli_confirm(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Loads the configuration once. False after having said why not. */
-bool cli_need_config(struct cli_run *run);
+/* Loads the configuration once. `is_client`: only to find the server. False after having said why not. */
+bool cli_need_config(struct cli_run *run, bool is_client);
 /* cli_main without process-wide things, for tests. The streams are borrowed. */
 enum cli_exit cli_run_args(int argc, char *const *argv, const struct cli_program *program, FILE *out, FILE *err);
 

@@ -15,7 +15,7 @@ static const char *find_socket(struct cli_run *run)
     const char *named = cli_value(run, "socket");
     if (named != NULL)
         return named;
-    if (!cli_need_config(run))
+    if (!cli_need_config(run, true))
         return NULL;
     /* Somebody of the socket's group, without a configuration of his own, means the server of this machine. */
     if (config_path(run->cfg)[0] == '\0' && access(run->cfg->unix_socket, F_OK) != 0 &&

@@ -13,7 +13,7 @@ enum cli_exit cli_config_check(struct cli_run *run)
     buf_fini(&report);
     if (rc != RC_OK)
         return CLI_EXIT_ERROR;
-    if (!cli_need_config(run))
+    if (!cli_need_config(run, false))
         return CLI_EXIT_ERROR;
     const char *path = config_path(run->cfg);
     fprintf(run->out, "%s: good. Clients connect to %s\n", path[0] != '\0' ? path : "no file, defaults",
@@ -46,7 +46,7 @@ enum cli_exit cli_config_reference(struct cli_run *run)
 enum cli_exit cli_config_show(struct cli_run *run)
 {
     struct buf out = {0};
-    if (!cli_need_config(run))
+    if (!cli_need_config(run, false))
         return CLI_EXIT_ERROR;
     config_dump(run->cfg, &out);
     fwrite(buf_at(&out), 1, buf_len(&out), run->out);

@@ -139,6 +139,7 @@ struct config_source {
     const char *const *env;         /* like environ, or null */
     char primary_ip[ADDR_TEXT_CAP]; /* for the default server_url; "" = 127.0.0.1 */
     bool is_root;                   /* chooses the default state_dir and unix_socket */
+    bool is_client;                 /* files that only the server reads are not looked at */
 };
 
 /* `path` may be null. Looks at the interfaces of this machine. */

@@ -258,6 +258,23 @@ static void test_refusals_name_place_and_fix(void **ctx)
         refused_with(&plain, rows[i].yaml, rows[i].line, rows[i].col, rows[i].text);
 }
 
+/* The command line reads the server's file for its socket: whoever may open that need not be allowed to read keys. */
+static void test_clients_need_no_certificates(void **ctx)
+{
+    (void)ctx;
+    struct config_source client = plain;
+    struct err err;
+    struct config *cfg;
+    client.is_client = true;
+    assert_int_equal(config_parse(&client,
+                                  STR("tls_cert_path: /nonexistent\ntls_key_path: /nonexistent\n"
+                                      "unix_socket: /run/x.sock"),
+                                  "c.yaml", &cfg, &err),
+                     RC_OK);
+    assert_string_equal(cfg->unix_socket, "/run/x.sock");
+    config_destroy(&cfg);
+}
+
 static void test_long_socket_path_is_refused(void **ctx)
 {
     (void)ctx;
@@ -593,6 +610,7 @@ int main(void)
         cmocka_unit_test(test_null_and_empty_mean_default),
         cmocka_unit_test(test_environment_wins),
         cmocka_unit_test(test_refusals_name_place_and_fix),
+        cmocka_unit_test(test_clients_need_no_certificates),
         cmocka_unit_test(test_long_socket_path_is_refused),
         cmocka_unit_test(test_unknown_keys_get_a_suggestion),
         cmocka_unit_test(test_many_unknown_keys_stay_bounded),

@@ -90,12 +90,23 @@ static void on_closed(void *ctx)
     session_free(ctx);
 }
 
+/* The node has another key by now, and polls with it. */
+static bool has_other_key(const struct session *s)
+{
+    const struct node *n = snapshot_node(s->worker->snapshot, s->node);
+    return n != NULL && !keys_equal(n->key.b, s->key.b);
+}
+
 static void send_full(struct session *s);
 
 static void on_drained(void *ctx)
 {
     struct session *s = ctx;
-    if (s->state == SESSION_BEHIND)
+    if (s->state != SESSION_BEHIND)
+        return;
+    if (has_other_key(s))
+        session_end(s);
+    else
         send_full(s);
 }
 
@@ -253,11 +264,16 @@ void sessions_supersede(struct control_worker *w, uint64_t number)
 
 static void keep_alive(struct session *s, int64_t second)
 {
-    if (s->state == SESSION_GONE && second >= s->until_s) {
+    int64_t due_s = s->sent_s + KEEP_ALIVE_S + s->jitter_s;
+    bool is_over = s->state == SESSION_GONE && second >= s->until_s;
+    /* Its node got another key, or was deleted, before any snapshot showed it: no change will ever tell. */
+    bool waits_in_vain = s->state == SESSION_WAITING && due_s <= second;
+    if (is_over || (waits_in_vain && has_other_key(s))) {
         session_end(s);
         return;
     }
-    int64_t due_s = s->sent_s + KEEP_ALIVE_S + s->jitter_s;
+    if (waits_in_vain)
+        send_full(s);
     if (due_s <= second) {
         if (http_stream_queued(s->ex) <= s->limit_bytes + SLACK_BYTES) {
             http_stream_push(s->ex, netmap_keep_alive(&s->worker->netmap, s->coding));
@@ -269,16 +285,25 @@ static void keep_alive(struct session *s, int64_t second)
     wheel_add(s, due_s);
 }
 
+static void run_slot(struct list *slot, int64_t second)
+{
+    /* Off the wheel first: after a pause of the process a session may come back to the slot that it was in. */
+    struct list due;
+    list_init(&due);
+    while (!list_is_empty(slot)) {
+        struct list *it = slot->next;
+        list_remove(it);
+        list_push_back(&due, it);
+    }
+    while (!list_is_empty(&due))
+        keep_alive(LIST_ENTRY(due.next, struct session, slot), second);
+}
+
 static void on_second(void *ctx)
 {
     struct control_worker *w = ctx;
-    for (int64_t second = now_s(w); w->second < second; w->second++) {
-        struct list *slot = &w->wheel[w->second % WHEEL_SLOTS];
-        /* Those that are due again go to other slots: KEEP_ALIVE_S + JITTER_S is less than a round. */
-        LIST_EACH_SAFE (it, slot) {
-            keep_alive(LIST_ENTRY(it, struct session, slot), w->second);
-        }
-    }
+    for (int64_t second = now_s(w); w->second < second; w->second++)
+        run_slot(&w->wheel[w->second % WHEEL_SLOTS], w->second);
 }
 
 void sessions_init(struct control_worker *w)

@@ -43,8 +43,9 @@ fuzz: ## fuzz targets only; FUZZ_SECONDS=600 make fuzz
 	@tools/install-packages build test
 	@tools/run-tests fuzz
 
-bench: build ## load figures, written to docs/benchmarks.md (needs Go and ../shared/loadgen)
-	@tests/bench/run
+bench: ## load figures, written to docs/benchmarks.md (needs Go and ../shared/loadgen); BENCH_ARGS='--nodes 100' only prints
+	@tools/install-packages build
+	@tests/bench/run $(BENCH_ARGS)
 
 install: build ## program, man page, completions, systemd unit; honours PREFIX and DESTDIR
 	@tools/install $(BUILD)/fullscale "$(DESTDIR)" "$(PREFIX)"

@@ -242,8 +242,8 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
     for (size_t i = 0; i < c->chunk_n; i++) {
         struct rcbuf *piece;
         if (i == own_chunk) {
-            metric_inc(&encoded_private);
             piece = encode_chunk(ctx, c, i, id, coding);
+            metric_add(&encoded_private, piece->len > 0);
         } else {
             piece = rcbuf_ref(shared_chunk(ctx, c, i, coding));
         }

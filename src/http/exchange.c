@@ -10,7 +10,6 @@ LOG_MODULE("http");
 enum {
     KEEP_PIECES = 8, /* slots that an idle stream keeps */
     MAX_RESPONSE_HEADERS = 64,
-    MAX_CONN_BODY_BYTES = 4 * 1024 * 1024, /* of all requests of a connection that are not answered yet */
 };
 
 /* --- life --- */
@@ -48,7 +47,7 @@ void exchange_free(struct http_exchange *ex)
         conn->in_handler = NULL;
     list_remove(&ex->entry);
     list_remove(&ex->todo);
-    conn->body_bytes -= buf_len(&ex->body);
+    conn_release_body(conn, buf_len(&ex->body));
     ex->is_owned = false;
     loop_free_later(server_opts(conn->server)->loop, ex, free_now);
 }
@@ -79,7 +78,7 @@ static void free_request_memory(void *obj)
 static void drop_request(struct http_exchange *ex)
 {
     struct request_memory *m = MEM_NEW(struct request_memory);
-    ex->conn->body_bytes -= buf_len(&ex->body);
+    conn_release_body(ex->conn, buf_len(&ex->body));
     m->arena = ex->arena;
     ex->arena = (struct arena){0};
     buf_move(&m->body, &ex->body);
@@ -173,12 +172,9 @@ void exchange_refuse(struct http_exchange *ex, int status, const char *text)
 
 enum rc exchange_append_body(struct http_exchange *ex, const uint8_t *p, size_t n)
 {
-    size_t conn_max = ex->max_body_bytes > MAX_CONN_BODY_BYTES ? ex->max_body_bytes : MAX_CONN_BODY_BYTES;
     if (n > ex->max_body_bytes - buf_len(&ex->body))
         return RC_TOO_LARGE;
-    if (ex->conn->body_bytes + n > conn_max)
-        return RC_LIMIT;
-    ex->conn->body_bytes += n;
+    TRY(conn_hold_body(ex->conn, n, ex->max_body_bytes));
     buf_append(&ex->body, p, n);
     return RC_OK;
 }

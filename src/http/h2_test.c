@@ -174,6 +174,8 @@ static const struct h2_client_events client_events = {
     .closed = on_client_closed,
 };
 
+static size_t pool_bytes; /* of the next server; 0: default */
+
 static struct stream *open_server(struct app *a, size_t chunk)
 {
     struct stream *server_end;
@@ -181,6 +183,7 @@ static struct stream *open_server(struct app *a, size_t chunk)
     a->loop = loop_create(0);
     struct http_server_opts opts = {
         .loop = a->loop, .routes = routes, .routes_n = ARRAY_LEN(routes), .app = a, .conn_gone = conn_gone};
+    opts.pool_bytes = pool_bytes;
     a->server = http_server_create(&opts);
     stream_pair_create(a->loop, chunk, &server_end, &client_end);
     a->conn = http_server_attach_h2(a->server, server_end, a);
@@ -306,6 +309,35 @@ static void test_body_budget(void **state)
     turn(a->loop);
     int32_t id = ask(a, "POST", "/echo", STR("x"));
     assert_int_equal(reply_of(a, id)->status, 200);
+    close_app(a);
+}
+
+/* All connections of a server together may hold so much, besides a little each: strangers are many. */
+static void test_body_pool(void **state)
+{
+    (void)state;
+    pool_bytes = 2 * 1024 * 1024;
+    struct app *a = open_app(0, false);
+    pool_bytes = 0;
+    struct buf body = filled(900 * 1024);
+    int32_t ids[4];
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        ids[i] = h2_client_request_open(a->client, "POST", "h", "/echo", buf_str(&body));
+        turn(a->loop);
+    }
+    buf_fini(&body);
+    assert_int_equal(reply_of(a, ids[1])->status, 0);
+    assert_int_equal(reply_of(a, ids[2])->status, 429);
+    h2_client_cancel(a->client, ids[0]);
+    h2_client_cancel(a->client, ids[1]);
+    h2_client_cancel(a->client, ids[3]);
+    turn(a->loop);
+    body = filled(900 * 1024);
+    for (int i = 0; i < 3; i++) {
+        int32_t id = ask(a, "POST", "/echo", buf_str(&body));
+        assert_int_equal(reply_of(a, id)->status, 200);
+    }
+    buf_fini(&body);
     close_app(a);
 }
 
@@ -798,6 +830,7 @@ int main(void)
         cmocka_unit_test(test_big_bodies),
         cmocka_unit_test(test_huge_body),
         cmocka_unit_test(test_body_budget),
+        cmocka_unit_test(test_body_pool),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_poll),

@@ -166,6 +166,8 @@ struct http_server_opts {
     int64_t stall_timeout_ms;   /* the peer takes nothing of what is queued (2 min) */
     unsigned h2_max_streams;    /* at once, per session (250) */
     size_t max_body_bytes;      /* of routes that say nothing else (HTTP_MAX_BODY_BYTES) */
+    /* Request bodies of all connections together, besides 32 KiB of each (64 MiB); more get 429. At least two bodies. */
+    size_t pool_bytes;
 };
 
 struct http_server;

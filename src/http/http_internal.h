@@ -111,6 +111,10 @@ void router_allow_text(unsigned methods, char *out, size_t out_cap);
 bool percent_decode(struct arena *arena, struct str in, bool plus, struct str *out);
 
 /* --- server.c --- */
+/* `n` more bytes of request bodies are to be held for this connection, one of whose bodies may have `body_max`. RC_LIMIT
+ * when it, or all together, hold enough. */
+MUST_CHECK enum rc conn_hold_body(struct http_conn *conn, size_t n, size_t body_max);
+void conn_release_body(struct http_conn *conn, size_t n);
 const struct http_server_opts *server_opts(const struct http_server *server);
 bool server_is_draining(const struct http_server *server);
 /* "Sun, 06 Nov 1994 08:49:37 GMT", made once a second. */

@@ -26,12 +26,19 @@ METRIC_COUNTER(refused_flood, "fullscale_http_refused_total", "reason=\"flood\""
 METRIC_COUNTER(refused_stalled, "fullscale_http_refused_total", "reason=\"stalled\"", "");
 METRIC_COUNTER(refused_protocol, "fullscale_http_refused_total", "reason=\"protocol\"", "");
 
-enum { SWEEP_MS = 1000, DATE_CAP = 40 };
+enum {
+    SWEEP_MS = 1000,
+    DATE_CAP = 40,
+    CONN_OWN_BYTES = 32 * 1024, /* of bodies: what nodes send fits, and the pool's being full is nothing to them */
+    POOL_BYTES = 64 * 1024 * 1024,
+    MAX_CONN_BODY_BYTES = 4 * 1024 * 1024, /* of all requests of a connection that are not answered yet */
+};
 
 struct http_server {
     struct http_server_opts opts;
     struct list conns;
     size_t conns_n;
+    size_t pooled_bytes;        /* request bodies held now, besides what each connection may have anyway */
     struct loop_timer *sweeper; /* runs while there are connections */
     bool is_draining;
     char date[DATE_CAP];
@@ -52,6 +59,31 @@ void count_request(int status)
 {
     static struct metric *const counters[] = {&requests_2xx, &requests_3xx, &requests_4xx, &requests_5xx};
     metric_inc(counters[status / 100 - 2]);
+}
+
+/* --- request bodies --- */
+
+static size_t pooled(size_t body_bytes)
+{
+    return body_bytes > CONN_OWN_BYTES ? body_bytes - CONN_OWN_BYTES : 0;
+}
+
+enum rc conn_hold_body(struct http_conn *conn, size_t n, size_t body_max)
+{
+    struct http_server *server = conn->server;
+    size_t more = pooled(conn->body_bytes + n) - pooled(conn->body_bytes);
+    if (conn->body_bytes + n > (body_max > MAX_CONN_BODY_BYTES ? body_max : MAX_CONN_BODY_BYTES) ||
+        server->pooled_bytes + more > server->opts.pool_bytes)
+        return RC_LIMIT;
+    server->pooled_bytes += more;
+    conn->body_bytes += n;
+    return RC_OK;
+}
+
+void conn_release_body(struct http_conn *conn, size_t n)
+{
+    conn->server->pooled_bytes -= pooled(conn->body_bytes) - pooled(conn->body_bytes - n);
+    conn->body_bytes -= n;
 }
 
 /* --- connections --- */
@@ -136,6 +168,10 @@ struct http_server *http_server_create(const struct http_server_opts *opts)
     server->opts.stall_timeout_ms = or_default(opts->stall_timeout_ms, 2 * 60 * 1000);
     if (opts->max_body_bytes == 0)
         server->opts.max_body_bytes = HTTP_MAX_BODY_BYTES;
+    if (opts->pool_bytes == 0)
+        server->opts.pool_bytes = POOL_BYTES;
+    if (server->opts.pool_bytes < 2 * server->opts.max_body_bytes)
+        server->opts.pool_bytes = 2 * server->opts.max_body_bytes;
     if (opts->h2_max_streams == 0)
         server->opts.h2_max_streams = 250;
     list_init(&server->conns);

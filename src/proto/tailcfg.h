@@ -66,7 +66,8 @@ struct rcbuf *hostinfo_for_store(const struct hostinfo *h);
  * changes by itself. A new reference, or null when nothing is left. src: control.md 6.4 */
 struct rcbuf *hostinfo_for_peers(const struct hostinfo *h);
 
-/* "2026-11-23T01:02:03.123Z" or with an offset, to Unix ms. The zero time (year 1) is 0. RC_INVALID. src: RFC 3339 5.6 */
+/* "2026-11-23T01:02:03.123Z" or with an offset, to Unix ms. The zero time (year 1) is 0, and nothing else
+ * is: the very start of 1970 is 1. RC_INVALID. src: RFC 3339 5.6 */
 MUST_CHECK enum rc time_parse(struct str text, int64_t *out_ms);
 
 #endif

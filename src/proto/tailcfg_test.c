@@ -154,7 +154,7 @@ static void test_times(void **state)
         const char *text;
         int64_t ms;
     } good[] = {
-        {"1970-01-01T00:00:00Z", 0},
+        {"1970-01-01T00:00:00Z", 1}, /* a time long past, not the absence of one */
         {"0001-01-01T00:00:00Z", 0},
         {"1970-01-01T00:02:03Z", 123000},
         {"2026-11-23T01:02:03.123Z", 1795395723123},

@@ -205,9 +205,20 @@ static void start_control(struct daemon *d)
     secret_wipe(&options, sizeof(options));
 }
 
+/* src: control.md 1: clients keep the server's key until they are restarted. */
+static void check_new_key(const struct daemon *d)
+{
+    size_t nodes = core_first_snapshot(d->core)->node_n;
+    if (nodes > 0)
+        log_error("the server's key was missing and has been made anew: running clients stay offline until they are "
+                  "restarted. Put the old file back from a backup if there is one",
+                  LOG_S("file", d->cfg->noise_private_key_path), LOG_U("nodes", nodes));
+}
+
 static enum rc start(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
+    bool is_new_key = access(cfg->noise_private_key_path, F_OK) != 0;
     TRY(make_directories(cfg->state_dir, 0700, err));
     TRY(make_parent(cfg->unix_socket, err));
     TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));
@@ -218,6 +229,8 @@ static enum rc start(struct daemon *d, struct err *err)
     TRY(certificates_load(d, err));
     TRY(settings_make(cfg, d->derp_fingerprint, &d->settings, err));
     TRY(start_core(d, err));
+    if (is_new_key)
+        check_new_key(d);
     start_control(d);
     return listeners_open(d, err);
 }

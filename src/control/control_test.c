@@ -1,0 +1,442 @@
+/* Registration and the small rest, inside Noise. */
+#include "control/testing.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+static struct rig *r;
+
+/* --- the small rest --- */
+
+static void test_small_requests(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *path, *body;
+        int status;
+        const char *words;
+    } rows[] = {
+        {"GET", "/machine/whoami", "", 200, "machine mkey:"},
+        {"GET", "/machine/whoami", "{\"a\":1}", 200, "capability version 142"}, /* GET with a body */
+        {"GET", "/machine/tka/sync/offer", "{\"NodeKey\":\"x\"}", 404, ""},
+        {"POST", "/machine/update-health", "{\"Subsys\":\"dns\"}", 204, ""},
+        {"POST", "/machine/update-health", "no JSON", 204, ""},
+        {"POST", "/machine/feature/query", "{\"Feature\":\"serve\"}", 200, "\"Complete\":false"},
+        {"POST", "/machine/audit-log", "{\"Action\":\"DISCONNECT_NODE\"}", 200, "{}"},
+        {"POST", "/machine/nothing", "{}", 404, ""},
+        {"POST", "/machine/map/", "{}", 404, ""},
+        {"GET", "/machine/register", "", 405, ""},
+        {"GET", "/key?v=142", "", 404, ""}, /* outside only */
+    };
+    struct client c;
+    int64_t before = metric_read("fullscale_control_unknown_paths_total", "");
+    client_open(&c, r, 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char *text;
+        assert_int_equal(client_call(&c, rows[i].method, rows[i].path, rows[i].body, &text), rows[i].status);
+        assert_non_null(strstr(text, rows[i].words));
+    }
+    assert_int_equal(metric_read("fullscale_control_unknown_paths_total", ""), before + 5);
+    client_close(&c);
+}
+
+static void test_several_connections(void **state)
+{
+    (void)state;
+    struct client c, others[3];
+    const char *first, *text;
+    client_open(&c, r, 0);
+    client_call(&c, "GET", "/machine/whoami", "", &first);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        client_open_same(&others[i], &c, 0);
+        assert_int_equal(client_call(&others[i], "GET", "/machine/whoami", "", &text), 200);
+        assert_string_equal(text, first);
+    }
+    client_close(&c);
+    assert_int_equal(client_call(&others[2], "GET", "/machine/whoami", "", &text), 200);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        client_close(&others[i]);
+}
+
+static void test_drain(void **state)
+{
+    (void)state;
+    rig_wait_idle(r);
+    struct rig *own = rig_create(1);
+    struct client idle, busy;
+    struct device d;
+    struct reply poll;
+    client_open(&idle, own, 0);
+    rig_join(own, &busy, &d, "busy", 0);
+    client_poll(&busy, &poll, &d, 0);
+    reply_wait_frames(&poll, 1);
+    control_drain(own->control);
+    RIG_WAIT(own, idle.is_closed && busy.is_goaway);
+    assert_false(poll.is_ended);
+    client_close(&idle);
+    reply_fini(&poll);
+    client_close(&busy);
+    rig_wait_idle(own);
+    rig_destroy(own);
+}
+
+/* --- registering --- */
+
+static int64_t registrations(const char *labels)
+{
+    return metric_read("fullscale_registrations_total", labels);
+}
+
+static void count_nodes(struct state *st, int64_t now_ms, void *ctx)
+{
+    (void)now_ms;
+    *(size_t *)ctx = state_node_count(st);
+}
+
+static size_t nodes(void)
+{
+    size_t n = 0;
+    rig_on_core(r, count_nodes, &n);
+    return n;
+}
+
+/* 200, an error in words, nothing else, and no new node. */
+static void assert_refused(struct client *c, const char *body, const char *words)
+{
+    size_t before_n = nodes();
+    int64_t before = registrations("result=\"refused\"");
+    const char *text;
+    struct str error;
+    assert_int_equal(client_call(c, "POST", "/machine/register", body, &text), 200);
+    const struct json *answer = rig_json(r, text);
+    assert_true(json_str(json_get(answer, "Error"), &error));
+    assert_non_null(strstr(arena_str(&r->arena, error).p, words));
+    assert_false(json_is_true(answer, "MachineAuthorized"));
+    assert_true(json_says(answer, "AuthURL", ""));
+    assert_int_equal(registrations("result=\"refused\""), before + 1);
+    assert_int_equal(nodes(), before_n);
+}
+
+static void test_register(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    int64_t before = registrations("result=\"joined\"");
+    client_open(&c, r, 0);
+    device_init(&d, "laptop");
+    const struct json *answer = client_register(&c, &d, rig_key(r, &(struct auth_key_spec){0}), NULL);
+    assert_int_equal(json_len(answer), 7); /* every key, also the empty ones */
+    assert_true(json_says(answer, "Error", ""));
+    assert_true(json_says(answer, "AuthURL", ""));
+    assert_true(json_is_null(json_get(answer, "NodeKeySignature")));
+    assert_true(json_is_true(answer, "MachineAuthorized"));
+    assert_false(json_is_true(answer, "NodeKeyExpired"));
+    assert_int_equal(json_number(json_get(answer, "User"), "ID"), r->user);
+    assert_true(json_says(json_get(answer, "User"), "DisplayName", "anna"));
+    assert_true(json_says(json_get(answer, "Login"), "LoginName", "anna"));
+    assert_int_equal(registrations("result=\"joined\""), before + 1);
+    client_close(&c);
+}
+
+static void test_register_again(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    const char *key = rig_key(r, &(struct auth_key_spec){0});
+    client_open(&c, r, 0);
+    device_init(&d, "again");
+    client_register(&c, &d, key, NULL);
+    size_t n = nodes();
+    /* A lost answer: the same key once more. A restart: none. */
+    assert_true(json_is_true(client_register(&c, &d, key, NULL), "MachineAuthorized"));
+    assert_true(json_is_true(client_register(&c, &d, "", NULL), "MachineAuthorized"));
+    assert_true(json_is_true(client_register(&c, &d, "nonsense", NULL), "MachineAuthorized"));
+    assert_int_equal(nodes(), n);
+    client_close(&c);
+}
+
+static void expire_key(struct state *st, int64_t now_ms, void *ctx)
+{
+    struct err err;
+    RIG_CHECK(state_key_expire(st, state_key_by_text(st, str_c(ctx))->id, now_ms, &err) == RC_OK);
+}
+
+static void test_refused_keys(void **state)
+{
+    (void)state;
+    struct client c, other;
+    struct device d, taken;
+    const char *used = rig_key(r, &(struct auth_key_spec){0});
+    const char *expired = rig_key(r, &(struct auth_key_spec){.is_reusable = true});
+    rig_on_core(r, expire_key, (void *)expired);
+    client_open(&other, r, 0);
+    device_init(&taken, "taken");
+    client_register(&other, &taken, used, NULL);
+    client_open(&c, r, 0);
+    device_init(&d, "refused");
+    assert_refused(&c, register_body(r, &d, used, NULL), "single use");
+    assert_refused(&c, register_body(r, &d, expired, NULL), "expired");
+    assert_refused(&c, register_body(r, &d, "hskey-auth-nonsense", NULL), "not known");
+    assert_refused(&c, register_body(r, &d, "", NULL), "auth key");
+    assert_refused(&c, register_body(r, &d, arena_printf(&r->arena, "%.*s", (int)strlen(used) - 1, used), NULL),
+                   "not known");
+    /* Another machine's node key: also with a good key. */
+    assert_refused(&c, register_body(r, &taken, rig_key(r, &(struct auth_key_spec){0}), NULL), "another machine");
+    assert_refused(&c, register_body(r, &taken, "", "1970-01-01T00:02:03Z"), "another machine");
+    d.key = (node_key){{0}};
+    assert_refused(&c, register_body(r, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "node key");
+    client_close(&c);
+    client_close(&other);
+}
+
+static void test_reusable_key(void **state)
+{
+    (void)state;
+    const char *key = rig_key(r, &(struct auth_key_spec){.is_reusable = true});
+    for (int i = 0; i < 3; i++) {
+        struct client c;
+        struct device d;
+        client_open(&c, r, 0);
+        device_init(&d, "many");
+        assert_true(json_is_true(client_register(&c, &d, key, NULL), "MachineAuthorized"));
+        client_close(&c);
+    }
+}
+
+static void test_old_clients(void **state)
+{
+    (void)state;
+    static const uint16_t versions[] = {0, 1, 28, 112};
+    struct device d;
+    device_init(&d, "old");
+    for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+        struct client c;
+        const char *text;
+        client_init(&c, r);
+        c.version = versions[i]; /* what Noise proves counts, whatever the body says */
+        client_dial(&c, 0);
+        assert_refused(&c, register_body(r, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "1.80");
+        assert_int_equal(client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_POLL), &text), 400);
+        assert_non_null(strstr(text, "1.80"));
+        client_close(&c);
+    }
+}
+
+static void test_new_clients(void **state)
+{
+    (void)state;
+    static const uint16_t versions[] = {113, 1000, 65535};
+    for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+        struct client c;
+        struct device d;
+        device_init(&d, "new");
+        client_init(&c, r);
+        c.version = versions[i];
+        client_dial(&c, 0);
+        assert_true(
+            json_is_true(client_register(&c, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "MachineAuthorized"));
+        client_close(&c);
+    }
+}
+
+static void test_logout(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    rig_join(r, &c, &d, "leaving", 0);
+    for (int i = 0; i < 2; i++) { /* idempotent */
+        const struct json *answer = client_register(&c, &d, "", "1970-01-01T00:02:03Z");
+        assert_true(json_is_true(answer, "NodeKeyExpired"));
+        assert_false(json_is_true(answer, "MachineAuthorized"));
+        assert_true(json_says(answer, "Error", ""));
+    }
+    assert_true(json_is_true(client_register(&c, &d, "", NULL), "NodeKeyExpired"));
+    client_close(&c);
+}
+
+/* --- hostile bodies --- */
+
+static char *nested(const char *before, size_t depth)
+{
+    size_t n = strlen(before);
+    char *body = mem_zalloc(1, n + depth + 1);
+    memcpy(body, before, n);
+    memset(body + n, '[', depth);
+    return body;
+}
+
+static void test_malformed_bodies(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {
+        "",    "{",         "null",          "[]",
+        "\"",  "{}x",       "\xff\xfe",      "{\"NodeKey\":1}",
+        "{\"NodeKey\":\"nodekey:zz\"}",      "{\"Auth\":[]}",
+        "{\"Expiry\":\"yesterday\"}",        "{\"Version\":\"142\"}",
+        "{\"Hostinfo\":[1]}",
+    };
+    struct client c;
+    client_open(&c, r, 0);
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        assert_refused(&c, bodies[i], "did not understand");
+        if (strstr(bodies[i], "Auth") == NULL && strstr(bodies[i], "Expiry") == NULL) /* not members of a map request */
+            assert_int_equal(client_call(&c, "POST", "/machine/map", bodies[i], NULL), 400);
+    }
+    client_close(&c);
+}
+
+static void test_deep_json(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {"", "{\"Hostinfo\":", "{\"x\":"};
+    struct client c;
+    client_open(&c, r, 0);
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+        char *body = nested(heads[i], 100000);
+        assert_refused(&c, body, "did not understand");
+        assert_int_equal(client_call(&c, "POST", "/machine/map", body, NULL), 400);
+        mem_free(body);
+    }
+    client_close(&c);
+}
+
+static void test_large_body(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    char *body = mem_alloc(HTTP_MAX_BODY_BYTES + 2);
+    int64_t before = metric_read("fullscale_http_refused_total", "reason=\"body\"");
+    memset(body, ' ', HTTP_MAX_BODY_BYTES + 1);
+    body[HTTP_MAX_BODY_BYTES + 1] = '\0';
+    client_open(&c, r, 0);
+    assert_int_equal(client_call(&c, "POST", "/machine/register", body, NULL), 413);
+    assert_int_equal(client_call(&c, "POST", "/machine/map", body, NULL), 413);
+    assert_int_equal(metric_read("fullscale_http_refused_total", "reason=\"body\""), before + 2);
+    device_init(&d, "large");
+    strcpy(body + HTTP_MAX_BODY_BYTES - 4096, register_body(r, &d, rig_key(r, &(struct auth_key_spec){0}), NULL));
+    const char *text;
+    assert_int_equal(client_call(&c, "POST", "/machine/register", body, &text), 200);
+    assert_true(json_is_true(rig_json(r, text), "MachineAuthorized"));
+    mem_free(body);
+    client_close(&c);
+}
+
+/* The server refuses as soon as it is too much, and takes little of the rest. */
+static void test_huge_body(void **state)
+{
+    (void)state;
+    static const size_t huge = 100 * 1024 * 1024;
+    struct client c;
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+    char *body = mem_alloc(huge + 1);
+    memset(body, '[', huge);
+    body[huge] = '\0';
+    client_init(&c, r);
+    client_begin(&c, 0);
+    struct stream *tcp = c.s;
+    RIG_WAIT(r, c.h2 != NULL);
+    assert_int_equal(client_call(&c, "POST", "/machine/map", body, NULL), 413);
+    mem_free(body);
+    assert_int_equal(client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
+    assert_int_equal(getsockopt(tcp_stream_fd(tcp), IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+    assert_true(info.tcpi_bytes_acked < 16 * 1024 * 1024);
+    client_close(&c);
+}
+
+/* --- going away --- */
+
+/* While the core is busy, requests of all kinds are begun and dropped in each way there is. */
+static void drop_with(bool is_cancel)
+{
+    struct client c, gone;
+    struct device d, new_one;
+    struct reply replies[5];
+    struct rig_hold hold;
+    rig_join(r, &c, &d, "dropping", 0);
+    client_open_same(&gone, &c, 0);
+    device_init(&new_one, "never-told");
+    const char *register_new = register_body(r, &new_one, rig_key(r, &(struct auth_key_spec){0}), NULL);
+    size_t before = nodes();
+    rig_hold_core(r, &hold);
+    client_poll(&gone, &replies[0], &d, MAP_ZSTD);
+    client_send(&gone, &replies[1], "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS));
+    client_send(&gone, &replies[2], "POST", "/machine/map", map_body(r, &d, MAP_READ_ONLY));
+    client_poll(&gone, &replies[3], &new_one, 0); /* not known yet */
+    client_send(&gone, &replies[4], "POST", "/machine/register", register_new);
+    assert_int_equal(client_call(&gone, "GET", "/machine/whoami", "", NULL), 200); /* all have been posted */
+    for (size_t i = 0; i < ARRAY_LEN(replies); i++) {
+        if (is_cancel)
+            h2_client_cancel(gone.h2, replies[i].id);
+        reply_fini(&replies[i]);
+    }
+    if (is_cancel)
+        assert_int_equal(client_call(&gone, "GET", "/machine/whoami", "", NULL), 200);
+    else
+        h2_client_destroy(&gone.h2);
+    while (!is_cancel && rig_conns() > 2)
+        rig_on_worker(r, 0, NULL, NULL);
+    rig_release_core(&hold);
+    rig_settle(r);
+    assert_int_equal(rig_sessions(), 0);
+    assert_int_equal(nodes(), before);
+    /* It has got its new key, and may ask again. */
+    assert_true(json_is_true(client_register(&c, &new_one, "", NULL), "MachineAuthorized"));
+    client_close(&gone);
+    client_close(&c);
+    rig_wait_idle(r);
+}
+
+static void test_cancelled_while_the_core_works(void **state)
+{
+    (void)state;
+    drop_with(true);
+}
+
+static void test_closed_while_the_core_works(void **state)
+{
+    (void)state;
+    drop_with(false);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    r = rig_create(1);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    rig_destroy(r);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_small_requests),
+        cmocka_unit_test(test_several_connections),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_register),
+        cmocka_unit_test(test_register_again),
+        cmocka_unit_test(test_refused_keys),
+        cmocka_unit_test(test_reusable_key),
+        cmocka_unit_test(test_old_clients),
+        cmocka_unit_test(test_new_clients),
+        cmocka_unit_test(test_logout),
+        cmocka_unit_test(test_malformed_bodies),
+        cmocka_unit_test(test_deep_json),
+        cmocka_unit_test(test_large_body),
+        cmocka_unit_test(test_huge_body),
+        cmocka_unit_test(test_cancelled_while_the_core_works),
+        cmocka_unit_test(test_closed_while_the_core_works),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

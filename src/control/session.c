@@ -158,12 +158,20 @@ static void become_gone(struct session *s)
     metric_inc(&gone_told);
 }
 
+/* A node that is logged out or expired learns of itself only: it may be in other hands. */
+static bool may_see_peers(const struct snapshot *snapshot, node_id id)
+{
+    const struct node *n = snapshot_node(snapshot, id);
+    return n != NULL && !n->is_expired;
+}
+
 static void send_full(struct session *s)
 {
     struct control_worker *w = s->worker;
     /* No peers left to replace what it knows, and an empty list says nothing: let it start afresh. */
     bool cannot_resync = s->state == SESSION_BEHIND && w->snapshot->node_n <= 1;
-    if (netmap_full(&w->netmap, w->snapshot, s->node, s->coding, !s->omit_peers, &w->pieces) != RC_OK) {
+    bool with_peers = !s->omit_peers && may_see_peers(w->snapshot, s->node);
+    if (netmap_full(&w->netmap, w->snapshot, s->node, s->coding, with_peers, &w->pieces) != RC_OK) {
         http_stream_push(s->ex, netmap_expired_self(&w->netmap, &s->key, clock_wall_ms(), s->coding));
         become_gone(s);
         return;
@@ -198,8 +206,19 @@ static void fall_behind(struct session *s)
 static void send_change(struct session *s, struct change *c)
 {
     struct control_worker *w = s->worker;
+    const struct node *before = snapshot_node(c->before, s->node), *n = snapshot_node(c->after, s->node);
+    if (n != NULL && !keys_equal(n->key.b, s->key.b)) {
+        session_end(s); /* the node has another key now, and polls with it */
+        return;
+    }
     if (http_stream_queued(s->ex) > s->limit_bytes) {
         fall_behind(s);
+        return;
+    }
+    if (n != NULL && before != NULL && (n->is_expired || before->is_expired)) {
+        /* Told all anew when it comes or goes; nothing of what happens to others meanwhile. */
+        if (n != before)
+            send_full(s);
         return;
     }
     netmap_delta(&w->netmap, c, s->node, s->coding, &w->pieces);
@@ -208,11 +227,8 @@ static void send_change(struct session *s, struct change *c)
         metric_add(&delta_bytes, (int64_t)w->pieces.bytes);
         push_pieces(s);
     }
-    const struct node *n = snapshot_node(c->after, s->node);
     if (n == NULL)
         become_gone(s);
-    else if (!keys_equal(n->key.b, s->key.b))
-        session_end(s); /* the node has another key now, and polls with it */
 }
 
 /* --- the worker's side --- */
@@ -299,11 +315,19 @@ static void run_slot(struct list *slot, int64_t second)
         keep_alive(LIST_ENTRY(due.next, struct session, slot), second);
 }
 
+void sessions_tick(struct control_worker *w, int64_t second)
+{
+    /* After a pause of the process each slot has its turn once, not once for each round that was missed. */
+    if (w->second < second - WHEEL_SLOTS)
+        w->second = second - WHEEL_SLOTS;
+    for (; w->second < second; w->second++)
+        run_slot(&w->wheel[w->second % WHEEL_SLOTS], second);
+}
+
 static void on_second(void *ctx)
 {
     struct control_worker *w = ctx;
-    for (int64_t second = now_s(w); w->second < second; w->second++)
-        run_slot(&w->wheel[w->second % WHEEL_SLOTS], w->second);
+    sessions_tick(w, now_s(w));
 }
 
 void sessions_init(struct control_worker *w)
@@ -356,6 +380,7 @@ void session_create_gone(struct control_worker *w, struct http_exchange *ex, con
 void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, enum netmap_coding coding,
                          bool with_peers)
 {
+    with_peers = with_peers && may_see_peers(w->snapshot, id);
     if (netmap_full(&w->netmap, w->snapshot, id, coding, with_peers, &w->pieces) != RC_OK) {
         http_respond_text(ex, 503, "the node is being registered; ask again");
         return;

@@ -165,6 +165,7 @@ void handle_ts2021_post(void *app, struct http_exchange *ex)
     if (!handshake(w, ex, initiation, &keys))
         return;
     if (http_take_stream(ex, &s, &leftover) != RC_OK) {
+        noise_result_wipe(&keys);
         http_respond_text(ex, 400, "ts2021 needs HTTP/1.1");
         return;
     }

@@ -129,10 +129,13 @@ void session_create_gone(struct control_worker *w, struct http_exchange *ex, con
 void sessions_init(struct control_worker *w);
 void sessions_fini(struct control_worker *w);
 void sessions_apply(struct control_worker *w, struct change *c);
+/* Looks after everyone who was due until this second (of the loop's clock). For the timer, and for tests, which choose
+ * the time. */
+void sessions_tick(struct control_worker *w, int64_t second);
 /* Ends the session with this number, if it is still there: a newer poll has taken its place. */
 void sessions_supersede(struct control_worker *w, uint64_t number);
-/* Answers a one-shot poll out of the current snapshot. */
-void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, enum netmap_coding coding,
-                         bool with_peers);
+/* Answers a one-shot poll, as soon as the worker's snapshot shows the node with this key. */
+void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, const node_key *key,
+                         enum netmap_coding coding, bool with_peers);
 
 #endif

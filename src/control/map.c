@@ -128,7 +128,7 @@ static void answer(struct map_job *j)
     else if (j->req.omit_peers && !j->req.is_read_only)
         http_respond(j->p.ex, 200, NULL, STR_EMPTY); /* an update: the client discards what it gets */
     else
-        session_answer_once(j->p.worker, j->p.ex, j->node, j->coding, !j->req.omit_peers);
+        session_answer_once(j->p.worker, j->p.ex, j->node, &j->req.key, j->coding, !j->req.omit_peers);
 }
 
 static void done(struct core_job *job)

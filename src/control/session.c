@@ -51,6 +51,7 @@ struct session {
     enum netmap_coding coding;
     bool omit_peers;
     bool holds_poll; /* the core counts it */
+    bool is_once;    /* ends with the first map */
     int64_t sent_s;  /* last message, loop seconds */
     int64_t until_s; /* when a gone one ends */
     uint8_t jitter_s;
@@ -186,6 +187,8 @@ static void send_full(struct session *s)
     metric_inc(&full_maps);
     metric_add(&full_bytes, (int64_t)w->pieces.bytes);
     push_pieces(s);
+    if (s->is_once)
+        session_end(s);
 }
 
 /* The worker's snapshot may not have come to a node that has just registered. */
@@ -284,7 +287,7 @@ static void keep_alive(struct session *s, int64_t second)
     bool is_over = s->state == SESSION_GONE && second >= s->until_s;
     /* Its node got another key, or was deleted, before any snapshot showed it: no change will ever tell. */
     bool waits_in_vain = s->state == SESSION_WAITING && due_s <= second;
-    if (is_over || (waits_in_vain && has_other_key(s))) {
+    if (is_over || (waits_in_vain && (s->is_once || has_other_key(s)))) {
         session_end(s);
         return;
     }
@@ -377,19 +380,12 @@ void session_create_gone(struct control_worker *w, struct http_exchange *ex, con
     become_gone(s);
 }
 
-void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, enum netmap_coding coding,
-                         bool with_peers)
+void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, const node_key *key,
+                         enum netmap_coding coding, bool with_peers)
 {
-    with_peers = with_peers && may_see_peers(w->snapshot, id);
-    if (netmap_full(&w->netmap, w->snapshot, id, coding, with_peers, &w->pieces) != RC_OK) {
-        http_respond_text(ex, 503, "the node is being registered; ask again");
-        return;
-    }
-    metric_inc(&full_maps);
-    http_stream_start(ex, 200, NULL);
-    for (size_t i = 0; i < w->pieces.n; i++)
-        http_stream_push(ex, w->pieces.items[i]);
-    w->pieces.n = 0;
-    w->pieces.bytes = 0;
-    http_stream_end(ex);
+    struct session *s = session_new(w, ex, key, coding);
+    s->node = id;
+    s->omit_peers = !with_peers;
+    s->is_once = true;
+    try_attach(s);
 }

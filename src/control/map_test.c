@@ -1,0 +1,667 @@
+/* Polls, updates, and what they tell of each other. */
+#include "control/testing.h"
+
+static struct rig *r;
+
+/* --- looking at maps --- */
+
+/* The element of the list `key` whose `id_key` is `id`; null when there is none. */
+static const struct json *listed(const struct json *map, const char *key, const char *id_key, uint64_t id)
+{
+    JSON_EACH (it, json_get(map, key)) {
+        if (json_number(it, id_key) == id)
+            return it;
+    }
+    return NULL;
+}
+
+static bool removes(const struct json *map, uint64_t id)
+{
+    uint64_t got;
+    JSON_EACH (it, json_get(map, "PeersRemoved")) {
+        if (json_u64(it, &got) && got == id)
+            return true;
+    }
+    return false;
+}
+
+static bool is_keep_alive(const struct json *map)
+{
+    return json_is_true(map, "KeepAlive");
+}
+
+static bool is_past(const struct json *self)
+{
+    struct str text;
+    int64_t at_ms;
+    return json_str(json_get(self, "KeyExpiry"), &text) && time_parse(text, &at_ms) == RC_OK &&
+           at_ms < clock_wall_ms();
+}
+
+/* What a client makes of frames: is the peer there, and what was last said of it. */
+struct view {
+    bool is_there;
+    bool is_online;
+    uint64_t home_derp;
+    size_t endpoints_n;
+    struct str key, name;
+    uint64_t fulls; /* maps with a self node and peers */
+};
+
+static void view_node(struct view *v, const struct json *node)
+{
+    v->is_there = true;
+    v->is_online = json_is_true(node, "Online");
+    v->home_derp = json_number(node, "HomeDERP");
+    v->endpoints_n = json_len(json_get(node, "Endpoints"));
+    json_str(json_get(node, "Key"), &v->key);
+    json_str(json_get(node, "Name"), &v->name);
+}
+
+static void view_patch(struct view *v, const struct json *patch)
+{
+    if (json_get(patch, "Online") != NULL)
+        v->is_online = json_is_true(patch, "Online");
+    if (json_get(patch, "DERPRegion") != NULL)
+        v->home_derp = json_number(patch, "DERPRegion");
+    if (json_get(patch, "Endpoints") != NULL)
+        v->endpoints_n = json_len(json_get(patch, "Endpoints"));
+}
+
+/* src: control.md 6.7: order of application */
+static struct view view_of(struct reply *poll, uint64_t id)
+{
+    struct view v = {0};
+    const struct json *node;
+    for (size_t i = 0; i < poll->frame_n; i++) {
+        const struct json *map = reply_frame(poll, i);
+        v.fulls += json_get(map, "Peers") != NULL;
+        if (json_get(map, "Peers") != NULL)
+            v.is_there = false;
+        if ((node = listed(map, "Peers", "ID", id)) != NULL || (node = listed(map, "PeersChanged", "ID", id)) != NULL)
+            view_node(&v, node);
+        if (removes(map, id))
+            v.is_there = false;
+        if ((node = listed(map, "PeersChangedPatch", "NodeID", id)) != NULL)
+            view_patch(&v, node);
+    }
+    return v;
+}
+
+/* Until what the poll says of the node makes `condition` (of `v`) true. */
+#define WAIT_VIEW(poll, id, condition)                                                                                 \
+    do {                                                                                                               \
+        struct view v;                                                                                                 \
+        RIG_WAIT(r, (v = view_of((poll), (id)), (condition)) || (poll)->is_ended);                                     \
+        assert_true(condition);                                                                                        \
+    } while (0)
+
+/* Its poll, with the first map there; gives the node's id. */
+static uint64_t begin_poll(struct client *c, struct reply *poll, const struct device *d, unsigned flags)
+{
+    client_poll(c, poll, d, flags);
+    reply_wait_frames(poll, 1);
+    return json_number(json_get(reply_frame(poll, 0), "Node"), "ID");
+}
+
+static void end_poll(struct client *c, struct reply *poll)
+{
+    if (!poll->is_ended)
+        h2_client_cancel(c->h2, poll->id);
+    reply_fini(poll);
+}
+
+static void finish(struct client *c, struct reply *poll)
+{
+    reply_fini(poll);
+    client_close(c);
+    rig_wait_idle(r);
+}
+
+/* --- what is done from the inside --- */
+
+static void delete_node(struct state *st, int64_t now_ms, void *ctx)
+{
+    struct err err;
+    (void)now_ms;
+    RIG_CHECK(state_node_delete(st, *(node_id *)ctx, &err) == RC_OK);
+}
+
+static void tick(struct control_worker *w, void *ctx)
+{
+    sessions_tick(w, w->second + *(int64_t *)ctx);
+}
+
+/* As if so many seconds had passed. */
+static void pass_seconds(unsigned worker, int64_t seconds)
+{
+    rig_on_worker(r, worker, tick, &seconds);
+}
+
+/* --- the forms of a map request --- */
+
+static void assert_first_map(const struct json *map, const struct device *d)
+{
+    const struct json *self = json_get(map, "Node");
+    assert_true(json_says(self, "Key", key_text(r, &d->key)));
+    assert_true(json_is_true(self, "MachineAuthorized"));
+    assert_true(json_len(json_get(self, "Addresses")) == 2);
+    static const char *const keys[] = {"DERPMap", "UserProfiles", "PacketFilters", "DNSConfig", "Domain", "ControlTime"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        assert_false(json_is_null(json_get(map, keys[i])));
+    assert_false(is_keep_alive(map));
+}
+
+static void poll_in(unsigned coding)
+{
+    struct client c;
+    struct device d;
+    struct reply poll;
+    rig_join(r, &c, &d, "polls", 0);
+    begin_poll(&c, &poll, &d, coding);
+    assert_int_equal(poll.status, 200);
+    assert_first_map(reply_frame(&poll, 0), &d);
+    assert_int_equal(buf_len(&poll.body), 0);
+    assert_int_equal(rig_sessions(), 1);
+    assert_false(poll.is_ended);
+    finish(&c, &poll);
+    assert_int_equal(rig_sessions(), 0);
+}
+
+static void test_poll_plain(void **state)
+{
+    (void)state;
+    poll_in(0);
+}
+
+static void test_poll_zstd(void **state)
+{
+    (void)state;
+    poll_in(MAP_ZSTD);
+}
+
+static void test_update(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    const char *text;
+    rig_join(r, &c, &d, "updates", 0);
+    assert_int_equal(client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS), &text), 200);
+    assert_string_equal(text, "");
+    assert_int_equal(rig_sessions(), 0);
+    client_close(&c);
+    rig_wait_idle(r);
+}
+
+/* One request that is answered by one map. */
+static const struct json *ask_once(struct client *c, const struct device *d, unsigned flags)
+{
+    struct reply once;
+    client_send(c, &once, "POST", "/machine/map", map_body(r, d, flags));
+    once.is_poll = true;
+    once.is_zstd = (flags & MAP_ZSTD) != 0;
+    RIG_WAIT(r, once.is_ended);
+    assert_int_equal(once.error, 0);
+    assert_int_equal(once.status, 200);
+    assert_int_equal(once.frame_n, 1);
+    const struct json *map = reply_frame(&once, 0);
+    reply_fini(&once);
+    return map;
+}
+
+static void test_one_shots(void **state)
+{
+    (void)state;
+    static const unsigned forms[] = {0, MAP_ZSTD, MAP_READ_ONLY, MAP_READ_ONLY | MAP_ZSTD,
+                                     MAP_POLL | MAP_READ_ONLY};
+    struct client c, other;
+    struct device d, peer;
+    struct reply poll;
+    rig_join(r, &other, &peer, "peer", 0);
+    uint64_t peer_id = begin_poll(&other, &poll, &peer, 0);
+    rig_join(r, &c, &d, "once", 0);
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        const struct json *map = ask_once(&c, &d, forms[i]);
+        assert_first_map(map, &d);
+        assert_non_null(listed(map, "Peers", "ID", peer_id));
+    }
+    const struct json *bare = ask_once(&c, &d, MAP_READ_ONLY | MAP_OMIT_PEERS);
+    assert_first_map(bare, &d);
+    assert_null(json_get(bare, "Peers"));
+    client_close(&c);
+    finish(&other, &poll);
+}
+
+/* While much happens, publications are spaced: a node that has just joined asks before any worker knows it. */
+static void ask_before_published(unsigned flags)
+{
+    struct client c[2];
+    struct device d[2];
+    const char *keys[2];
+    for (int i = 0; i < 2; i++) {
+        client_open(&c[i], r, 0);
+        device_init(&d[i], "eager");
+        keys[i] = rig_key(r, &(struct auth_key_spec){0});
+    }
+    core_fanout_took(r->core, 1000000);
+    for (int i = 0; i < 2; i++)
+        client_register(&c[i], &d[i], keys[i], NULL);
+    assert_first_map(ask_once(&c[1], &d[1], flags), &d[1]);
+    client_close(&c[0]);
+    client_close(&c[1]);
+    rig_wait_idle(r);
+}
+
+static void test_one_shot_before_published(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        ask_before_published(MAP_READ_ONLY);
+        ask_before_published(MAP_ZSTD);
+    }
+}
+
+static void test_poll_before_published(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        struct client c[2];
+        struct device d[2];
+        struct reply poll;
+        rig_join(r, &c[0], &d[0], "earlier", 0);
+        client_open(&c[1], r, 0);
+        device_init(&d[1], "later");
+        const char *key = rig_key(r, &(struct auth_key_spec){0});
+        core_fanout_took(r->core, 1000000);
+        client_update(&c[0], &d[0]);
+        client_register(&c[1], &d[1], key, NULL);
+        begin_poll(&c[1], &poll, &d[1], 0);
+        assert_first_map(reply_frame(&poll, 0), &d[1]);
+        client_close(&c[0]);
+        finish(&c[1], &poll);
+    }
+}
+
+static void test_read_only_changes_nothing(void **state)
+{
+    (void)state;
+    struct client c, other;
+    struct device d, peer;
+    struct reply poll;
+    rig_join(r, &c, &d, "reader", 0);
+    rig_join(r, &other, &peer, "watcher", 0);
+    begin_poll(&other, &poll, &peer, 0);
+    uint64_t id = json_number(json_get(ask_once(&c, &d, MAP_READ_ONLY), "Node"), "ID");
+    d.home_derp = 7;
+    d.endpoints_n = 3;
+    ask_once(&c, &d, MAP_READ_ONLY);
+    rig_settle(r);
+    struct view v = view_of(&poll, id);
+    assert_true(v.is_there && !v.is_online && v.home_derp == 0 && v.endpoints_n == 0);
+    client_close(&c);
+    finish(&other, &poll);
+}
+
+static void test_poll_without_peers(void **state)
+{
+    (void)state;
+    struct client c, other;
+    struct device d, peer;
+    struct reply poll;
+    rig_join(r, &other, &peer, "unseen", 0);
+    rig_join(r, &c, &d, "lonely", 0);
+    begin_poll(&c, &poll, &d, MAP_OMIT_PEERS);
+    assert_first_map(reply_frame(&poll, 0), &d);
+    assert_null(json_get(reply_frame(&poll, 0), "Peers"));
+    client_close(&other);
+    finish(&c, &poll);
+}
+
+/* --- who may ask --- */
+
+static void test_another_machines_node(void **state)
+{
+    (void)state;
+    static const unsigned forms[] = {MAP_POLL, MAP_OMIT_PEERS, 0, MAP_READ_ONLY, MAP_POLL | MAP_ZSTD};
+    struct client victim, thief;
+    struct device d, forged;
+    struct reply poll;
+    int64_t before = metric_read("fullscale_map_refused_total", "reason=\"other_machine\"");
+    rig_join(r, &victim, &d, "victim", 0);
+    begin_poll(&victim, &poll, &d, 0);
+    client_open(&thief, r, 0);
+    forged = d;
+    forged.home_derp = 66;
+    forged.endpoints_n = 9;
+    forged.name = "forged";
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
+        assert_int_equal(client_call(&thief, "POST", "/machine/map", map_body(r, &forged, forms[i]), NULL), 403);
+    assert_int_equal(metric_read("fullscale_map_refused_total", "reason=\"other_machine\""),
+                     before + (int64_t)ARRAY_LEN(forms));
+    rig_settle(r);
+    assert_false(poll.is_ended);
+    const struct json *self = json_get(ask_once(&victim, &d, MAP_READ_ONLY), "Node");
+    assert_int_equal(json_number(self, "HomeDERP"), 0);
+    assert_int_equal(json_len(json_get(self, "Endpoints")), 0);
+    assert_true(json_says(self, "Name", "victim.test.example."));
+    client_close(&thief);
+    finish(&victim, &poll);
+}
+
+static void test_unknown_node(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    struct reply poll;
+    client_open(&c, r, 0);
+    device_init(&d, "unknown");
+    assert_int_equal(client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS), NULL), 404);
+    assert_int_equal(client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_READ_ONLY), NULL), 404);
+    client_poll(&c, &poll, &d, MAP_ZSTD);
+    reply_wait_frames(&poll, 1);
+    const struct json *self = json_get(reply_frame(&poll, 0), "Node");
+    assert_true(json_says(self, "Key", key_text(r, &d.key)));
+    assert_true(is_past(self));
+    /* An error or an end would bring it back at once, for ever. */
+    pass_seconds(0, 60);
+    reply_wait_frames(&poll, 2);
+    assert_true(is_keep_alive(reply_frame(&poll, 1)));
+    assert_false(poll.is_ended);
+    /* But strangers do not stay for ever. */
+    for (int i = 0; i < 10; i++)
+        pass_seconds(0, 60);
+    RIG_WAIT(r, poll.is_ended);
+    assert_int_equal(poll.error, 0);
+    finish(&c, &poll);
+}
+
+static void test_deleted_while_connected(void **state)
+{
+    (void)state;
+    struct client c, other;
+    struct device d, peer;
+    struct reply poll, watch;
+    rig_join(r, &c, &d, "doomed", 0);
+    rig_join(r, &other, &peer, "mourner", 0);
+    node_id id = begin_poll(&c, &poll, &d, 0);
+    begin_poll(&other, &watch, &peer, MAP_ZSTD);
+    WAIT_VIEW(&watch, id, v.is_there);
+    rig_on_core(r, delete_node, &id);
+    WAIT_VIEW(&watch, id, !v.is_there);
+    /* Nothing follows the last word, whatever happens to others. */
+    RIG_WAIT(r, is_past(json_get(reply_frame(&poll, poll.frame_n - 1), "Node")));
+    size_t n = poll.frame_n;
+    peer.home_derp = 5;
+    assert_int_equal(client_update(&other, &peer), 200);
+    rig_settle(r);
+    assert_int_equal(poll.frame_n, n);
+    pass_seconds(0, 61);
+    reply_wait_frames(&poll, n + 1);
+    assert_true(is_keep_alive(reply_frame(&poll, n)));
+    assert_false(poll.is_ended);
+    assert_int_equal(client_update(&c, &d), 404);
+    end_poll(&other, &watch);
+    client_close(&other);
+    finish(&c, &poll);
+}
+
+static void test_logout_ends_in_words(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    struct reply poll;
+    rig_join(r, &c, &d, "leaver", 0);
+    begin_poll(&c, &poll, &d, 0);
+    client_register(&c, &d, "", "1970-01-01T00:02:03Z");
+    RIG_WAIT(r, is_past(json_get(reply_frame(&poll, poll.frame_n - 1), "Node")) || poll.is_ended);
+    assert_false(poll.is_ended);
+    finish(&c, &poll);
+}
+
+/* --- polls of one node --- */
+
+static void supersede(unsigned workers)
+{
+    struct client c, again;
+    struct device d;
+    struct reply first, second;
+    rig_join(r, &c, &d, "twice", 0);
+    client_open_same(&again, &c, workers - 1);
+    begin_poll(&c, &first, &d, 0);
+    begin_poll(&again, &second, &d, MAP_ZSTD);
+    RIG_WAIT(r, first.is_ended);
+    assert_int_equal(first.error, 0);
+    rig_settle(r);
+    assert_false(second.is_ended);
+    assert_int_equal(rig_sessions(), 1);
+    /* And back. */
+    reply_fini(&first);
+    begin_poll(&c, &first, &d, 0);
+    RIG_WAIT(r, second.is_ended);
+    assert_false(first.is_ended);
+    reply_fini(&second);
+    client_close(&again);
+    finish(&c, &first);
+}
+
+static void test_second_poll_supersedes(void **state)
+{
+    (void)state;
+    supersede(1);
+    supersede(2);
+}
+
+/* Polls on both workers in one breath: one of them stays. */
+static void test_polls_race(void **state)
+{
+    (void)state;
+    struct client c[2];
+    struct device d;
+    rig_join(r, &c[0], &d, "racer", 0);
+    client_open_same(&c[1], &c[0], 1);
+    for (int round = 0; round < 10; round++) {
+        struct reply polls[4];
+        for (int i = 0; i < 4; i++)
+            client_poll(&c[i % 2], &polls[i], &d, i < 2 ? 0 : MAP_ZSTD);
+        RIG_WAIT(r, polls[0].is_ended + polls[1].is_ended + polls[2].is_ended + polls[3].is_ended == 3);
+        for (int i = 0; i < 4; i++)
+            end_poll(&c[i % 2], &polls[i]);
+        while (rig_sessions() > 0)
+            rig_settle(r);
+    }
+    client_close(&c[0]);
+    client_close(&c[1]);
+    rig_wait_idle(r);
+}
+
+static void test_key_rotation(void **state)
+{
+    (void)state;
+    struct client c, other;
+    struct device d, peer;
+    struct reply poll, newer, watch;
+    rig_join(r, &c, &d, "rotates", 0);
+    rig_join(r, &other, &peer, "sees", 1);
+    uint64_t id = begin_poll(&c, &poll, &d, 0);
+    begin_poll(&other, &watch, &peer, 0);
+    d.old_key = d.key;
+    rng_bytes(&d.key, sizeof(d.key));
+    assert_true(
+        json_is_true(client_register(&c, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "MachineAuthorized"));
+    RIG_WAIT(r, poll.is_ended); /* the old key's */
+    WAIT_VIEW(&watch, id, v.is_there && str_eq_c(v.key, key_text(r, &d.key)));
+    assert_int_equal(begin_poll(&c, &newer, &d, 0), id);
+    assert_first_map(reply_frame(&newer, 0), &d);
+    struct device old = d;
+    old.key = d.old_key;
+    assert_int_equal(client_update(&c, &old), 404);
+    reply_fini(&poll);
+    end_poll(&other, &watch);
+    client_close(&other);
+    finish(&c, &newer);
+}
+
+/* --- peers --- */
+
+static void update_and_poll(bool update_first)
+{
+    struct client c, other;
+    struct device d, peer;
+    struct reply poll, watch, update;
+    rig_join(r, &other, &peer, "observer", 1);
+    begin_poll(&other, &watch, &peer, MAP_ZSTD);
+    rig_join(r, &c, &d, "starter", 0);
+    struct device stale = d;
+    d.home_derp = 3;
+    d.endpoints_n = 2;
+    if (!update_first)
+        client_poll(&c, &poll, &stale, 0);
+    client_send(&c, &update, "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS));
+    if (update_first)
+        client_poll(&c, &poll, &stale, 0);
+    reply_wait_frames(&poll, 1);
+    uint64_t id = json_number(json_get(reply_frame(&poll, 0), "Node"), "ID");
+    RIG_WAIT(r, update.is_ended);
+    assert_int_equal(update.status, 200);
+    /* The poll's older copy does not undo the update. */
+    WAIT_VIEW(&watch, id, v.is_there && v.is_online && v.home_derp == 3 && v.endpoints_n == 2);
+    reply_fini(&update);
+    end_poll(&other, &watch);
+    client_close(&other);
+    finish(&c, &poll);
+}
+
+static void test_update_before_poll(void **state)
+{
+    (void)state;
+    update_and_poll(true);
+}
+
+static void test_poll_before_update(void **state)
+{
+    (void)state;
+    update_and_poll(false);
+}
+
+static void test_peers_learn(void **state)
+{
+    (void)state;
+    struct client a, b;
+    struct device da, db;
+    struct reply pa, pb;
+    rig_join(r, &a, &da, "first", 0);
+    begin_poll(&a, &pa, &da, 0);
+    rig_join(r, &b, &db, "second", 1);
+    uint64_t id = begin_poll(&b, &pb, &db, MAP_ZSTD);
+    WAIT_VIEW(&pa, id, v.is_there && v.is_online && str_eq_c(v.name, "second.test.example."));
+    db.endpoints_n = 4;
+    db.home_derp = 2;
+    assert_int_equal(client_update(&b, &db), 200);
+    WAIT_VIEW(&pa, id, v.endpoints_n == 4 && v.home_derp == 2);
+    db.endpoints_n = 0;
+    db.name = "renamed";
+    assert_int_equal(client_update(&b, &db), 200);
+    WAIT_VIEW(&pa, id, v.endpoints_n == 0 && v.home_derp == 2 && str_eq_c(v.name, "renamed.test.example."));
+    end_poll(&b, &pb);
+    WAIT_VIEW(&pa, id, v.is_there && !v.is_online);
+    client_close(&b);
+    finish(&a, &pa);
+}
+
+/* --- liveness --- */
+
+static void keep_alives_in(unsigned coding)
+{
+    struct client c;
+    struct device d;
+    struct reply poll;
+    rig_join(r, &c, &d, "quiet", 0);
+    begin_poll(&c, &poll, &d, coding);
+    rig_settle(r);
+    size_t n = poll.frame_n;
+    pass_seconds(0, 49);
+    rig_settle(r);
+    assert_int_equal(poll.frame_n, n);
+    pass_seconds(0, 13);
+    reply_wait_frames(&poll, n + 1);
+    assert_true(is_keep_alive(reply_frame(&poll, n)));
+    assert_string_not_equal(poll.frames[n], "{\"KeepAlive\":true}");
+    finish(&c, &poll);
+}
+
+static void test_keep_alive(void **state)
+{
+    (void)state;
+    keep_alives_in(0);
+    keep_alives_in(MAP_ZSTD);
+}
+
+/* The process was stopped for an hour: one keep-alive, not one for each missed minute; and it comes to an end. */
+static void test_keep_alive_after_a_stall(void **state)
+{
+    (void)state;
+    struct client c[8];
+    struct device d[8];
+    struct reply polls[8];
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        rig_join(r, &c[i], &d[i], "stalled", 0);
+        begin_poll(&c[i], &polls[i], &d[i], 0);
+    }
+    rig_settle(r);
+    pass_seconds(0, 3600);
+    rig_settle(r);
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        unsigned n = 0;
+        RIG_WAIT(r, is_keep_alive(reply_frame(&polls[i], polls[i].frame_n - 1)));
+        for (size_t k = 0; k < polls[i].frame_n; k++)
+            n += is_keep_alive(reply_frame(&polls[i], k));
+        assert_int_equal(n, 1);
+        reply_fini(&polls[i]);
+        client_close(&c[i]);
+    }
+    rig_wait_idle(r);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    r = rig_create(2);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    rig_destroy(r);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_poll_plain, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_poll_zstd, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_update, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_shots, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_shot_before_published, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_poll_before_published, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read_only_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_poll_without_peers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_machines_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unknown_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deleted_while_connected, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_logout_ends_in_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_second_poll_supersedes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_polls_race, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_key_rotation, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_update_before_poll, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_poll_before_update, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_peers_learn, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keep_alive, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keep_alive_after_a_stall, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -273,10 +273,18 @@ static void test_malformed_bodies(void **state)
 {
     (void)state;
     static const char *const bodies[] = {
-        "",    "{",         "null",          "[]",
-        "\"",  "{}x",       "\xff\xfe",      "{\"NodeKey\":1}",
-        "{\"NodeKey\":\"nodekey:zz\"}",      "{\"Auth\":[]}",
-        "{\"Expiry\":\"yesterday\"}",        "{\"Version\":\"142\"}",
+        "",
+        "{",
+        "null",
+        "[]",
+        "\"",
+        "{}x",
+        "\xff\xfe",
+        "{\"NodeKey\":1}",
+        "{\"NodeKey\":\"nodekey:zz\"}",
+        "{\"Auth\":[]}",
+        "{\"Expiry\":\"yesterday\"}",
+        "{\"Version\":\"142\"}",
         "{\"Hostinfo\":[1]}",
     };
     struct client c;

@@ -35,7 +35,7 @@ static bool is_past(const struct json *self)
     struct str text;
     int64_t at_ms;
     return json_str(json_get(self, "KeyExpiry"), &text) && time_parse(text, &at_ms) == RC_OK &&
-           at_ms < clock_wall_ms();
+           at_ms <= clock_wall_ms();
 }
 
 /* What a client makes of frames: is the peer there, and what was last said of it. */
@@ -138,6 +138,78 @@ static void pass_seconds(unsigned worker, int64_t seconds)
     rig_on_worker(r, worker, tick, &seconds);
 }
 
+/* --- nodes without clients --- */
+
+struct crowd {
+    const char *auth_key;
+    machine_key machine;
+    node_key keys[256]; /* the first of them in `n` */
+    size_t n;
+    uint16_t round; /* the port of all endpoints */
+};
+
+static void crowd_join(struct state *st, int64_t now_ms, void *ctx)
+{
+    struct crowd *crowd = ctx;
+    for (size_t i = 0; i < crowd->n; i++) {
+        struct registration reg = {
+            .machine = crowd->machine, .key = crowd->keys[i], .auth_key = str_c(crowd->auth_key)};
+        struct register_result result;
+        if (i > 0)
+            reg.machine.b[1] = (uint8_t)i, reg.machine.b[2] = 99;
+        state_register(st, &reg, now_ms, &result);
+        RIG_CHECK(result.outcome == REGISTER_OK);
+    }
+}
+
+static void crowd_leave(struct state *st, int64_t now_ms, void *ctx)
+{
+    struct crowd *crowd = ctx;
+    (void)now_ms;
+    for (size_t i = 0; i < crowd->n; i++) {
+        struct err err;
+        RIG_CHECK(state_node_delete(st, state_node_by_key(st, &crowd->keys[i])->id, &err) == RC_OK);
+    }
+}
+
+/* All of them say that they have moved. */
+static void crowd_move(struct state *st, int64_t now_ms, void *ctx)
+{
+    struct crowd *crowd = ctx;
+    struct addr at[ENDPOINTS_MAX] = {{0}};
+    const struct node *n;
+    crowd->round++;
+    for (size_t i = 0; i < ARRAY_LEN(at); i++)
+        at[i] = (struct addr){.family = 4, .port = crowd->round, .ip = {192, 0, 2, (uint8_t)i}};
+    for (size_t i = 0; i < crowd->n; i++) {
+        struct node_report report = {.endpoints = at, .endpoints_n = ARRAY_LEN(at)};
+        machine_key machine = state_node_by_key(st, &crowd->keys[i])->machine;
+        RIG_CHECK(state_node_report(st, &crowd->keys[i], &machine, &report, now_ms, &n) == RC_OK);
+    }
+}
+
+static void crowd_init(struct crowd *crowd, size_t n)
+{
+    *crowd = (struct crowd){.n = n, .auth_key = rig_key(r, &(struct auth_key_spec){.is_reusable = true})};
+    rng_bytes(&crowd->machine, sizeof(crowd->machine));
+    rng_bytes(crowd->keys, sizeof(crowd->keys));
+}
+
+static int64_t publications(void)
+{
+    return metric_read("fullscale_core_publications_total", "");
+}
+
+/* ... and every worker has told everyone. */
+static void move_and_tell(struct crowd *crowd)
+{
+    int64_t before = publications();
+    rig_on_core(r, crowd_move, crowd);
+    while (publications() == before)
+        rig_settle(r);
+    rig_settle(r);
+}
+
 /* --- the forms of a map request --- */
 
 static void assert_first_map(const struct json *map, const struct device *d)
@@ -146,7 +218,8 @@ static void assert_first_map(const struct json *map, const struct device *d)
     assert_true(json_says(self, "Key", key_text(r, &d->key)));
     assert_true(json_is_true(self, "MachineAuthorized"));
     assert_true(json_len(json_get(self, "Addresses")) == 2);
-    static const char *const keys[] = {"DERPMap", "UserProfiles", "PacketFilters", "DNSConfig", "Domain", "ControlTime"};
+    static const char *const keys[] = {"DERPMap",   "UserProfiles", "PacketFilters",
+                                       "DNSConfig", "Domain",       "ControlTime"};
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         assert_false(json_is_null(json_get(map, keys[i])));
     assert_false(is_keep_alive(map));
@@ -213,8 +286,7 @@ static const struct json *ask_once(struct client *c, const struct device *d, uns
 static void test_one_shots(void **state)
 {
     (void)state;
-    static const unsigned forms[] = {0, MAP_ZSTD, MAP_READ_ONLY, MAP_READ_ONLY | MAP_ZSTD,
-                                     MAP_POLL | MAP_READ_ONLY};
+    static const unsigned forms[] = {0, MAP_ZSTD, MAP_READ_ONLY, MAP_READ_ONLY | MAP_ZSTD, MAP_POLL | MAP_READ_ONLY};
     struct client c, other;
     struct device d, peer;
     struct reply poll;
@@ -599,6 +671,14 @@ static void test_keep_alive(void **state)
     keep_alives_in(MAP_ZSTD);
 }
 
+static unsigned keep_alives(struct reply *poll)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < poll->frame_n; i++)
+        n += is_keep_alive(reply_frame(poll, i));
+    return n;
+}
+
 /* The process was stopped for an hour: one keep-alive, not one for each missed minute; and it comes to an end. */
 static void test_keep_alive_after_a_stall(void **state)
 {
@@ -614,12 +694,172 @@ static void test_keep_alive_after_a_stall(void **state)
     pass_seconds(0, 3600);
     rig_settle(r);
     for (size_t i = 0; i < ARRAY_LEN(c); i++) {
-        unsigned n = 0;
-        RIG_WAIT(r, is_keep_alive(reply_frame(&polls[i], polls[i].frame_n - 1)));
-        for (size_t k = 0; k < polls[i].frame_n; k++)
-            n += is_keep_alive(reply_frame(&polls[i], k));
-        assert_int_equal(n, 1);
+        RIG_WAIT(r, keep_alives(&polls[i]) > 0);
+        assert_int_equal(keep_alives(&polls[i]), 1);
         reply_fini(&polls[i]);
+        client_close(&c[i]);
+    }
+    rig_wait_idle(r);
+}
+
+/* --- slow readers --- */
+
+static int64_t behind(void)
+{
+    return metric_read("fullscale_map_sessions_behind_total", "");
+}
+
+static int64_t delta_bytes(void)
+{
+    return metric_read("fullscale_map_delta_bytes_total", "");
+}
+
+static bool all_are_at(const struct json *map, const char *list, const struct crowd *crowd)
+{
+    char want[32];
+    size_t n = 0;
+    snprintf(want, sizeof(want), "192.0.2.0:%u", crowd->round);
+    JSON_EACH (peer, json_get(map, list)) {
+        struct str at;
+        n += json_str(json_first(json_get(peer, "Endpoints")), &at) && str_eq_c(at, want);
+    }
+    return n == crowd->n;
+}
+
+static void slow_reader_joins(struct client *c, struct device *d)
+{
+    client_init(c, r);
+    c->is_manual = true;
+    client_dial(c, 0);
+    device_init(d, "slow");
+    client_register(c, d, rig_key(r, &(struct auth_key_spec){0}), NULL);
+}
+
+/* Its window is shut: what waits for it at the server is bounded, and when it reads again it gets one full map instead of
+ * all that it missed. */
+static void test_slow_reader(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    struct reply *poll = MEM_NEW(struct reply);
+    struct crowd *crowd = MEM_NEW(struct crowd);
+    int64_t behind_before = behind();
+    crowd_init(crowd, ARRAY_LEN(crowd->keys));
+    rig_on_core(r, crowd_join, crowd);
+    slow_reader_joins(&c, &d);
+    begin_poll(&c, poll, &d, 0);
+    poll->is_stalled = true;
+    size_t unread = 0, read = poll->bytes;
+    for (int i = 0; i < 200 && behind() == behind_before; i++)
+        move_and_tell(crowd);
+    assert_int_equal(behind(), behind_before + 1);
+    int64_t held = delta_bytes();
+    for (int i = 0; i < 20; i++)
+        move_and_tell(crowd);
+    assert_int_equal(delta_bytes(), held); /* nothing is queued any more */
+    size_t frames = poll->frame_n;
+    poll->is_stalled = false;
+    unread = poll->bytes - read;
+    h2_client_consume(c.h2, poll->id, unread);
+    RIG_WAIT(r, poll->frame_n > frames && json_get(reply_frame(poll, poll->frame_n - 1), "Peers") != NULL);
+    assert_true(all_are_at(reply_frame(poll, poll->frame_n - 1), "Peers", crowd));
+    assert_true(poll->bytes < 6 * 1024 * 1024); /* a window of four, and a little */
+    /* From here on it is told of changes again. */
+    frames = poll->frame_n;
+    move_and_tell(crowd);
+    RIG_WAIT(r, poll->frame_n >= frames + crowd->n / CHANGE_CHUNK_ITEMS);
+    for (size_t i = frames; i < poll->frame_n; i++)
+        assert_null(json_get(reply_frame(poll, i), "Peers"));
+    assert_int_equal(behind(), behind_before + 1);
+    finish(&c, poll);
+    mem_free(poll);
+    mem_free(crowd);
+}
+
+/* --- going away --- */
+
+/* Its node is deleted before any worker has heard of it: it does not wait for ever. */
+static void test_deleted_before_shown(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    struct reply poll;
+    struct rig_hold hold;
+    struct rig_core_call join, leave;
+    struct crowd *one = MEM_NEW(struct crowd);
+    client_open(&c, r, 0);
+    device_init(&d, "ghost");
+    crowd_init(one, 1);
+    one->machine = c.public;
+    one->keys[0] = d.key;
+    rig_hold_core(r, &hold);
+    rig_core_begin(r, &join, crowd_join, one);
+    client_poll(&c, &poll, &d, 0);
+    assert_int_equal(client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
+    rig_core_begin(r, &leave, crowd_leave, one);
+    rig_release_core(&hold);
+    RIG_WAIT(r, join.is_done && leave.is_done);
+    rig_settle(r);
+    assert_int_equal(poll.frame_n, 0);
+    pass_seconds(0, 62);
+    reply_wait_frames(&poll, 1);
+    assert_true(is_past(json_get(reply_frame(&poll, 0), "Node")));
+    assert_false(poll.is_ended);
+    mem_free(one);
+    finish(&c, &poll);
+}
+
+static void some_turns(void)
+{
+    for (int n = rand() % 6; n > 0; n--) {
+        rig_wake(r);
+        loop_run(r->loop);
+    }
+}
+
+/* One that comes, asks for a few things, and is gone in the middle of any of them. */
+static void visit(struct client *c, struct device *d)
+{
+    struct client again = {.rig = r, .version = c->version, .machine = c->machine, .public = c->public};
+    client_begin(&again, (unsigned)rand() % 2);
+    if (rand() % 4 != 0)
+        RIG_WAIT(r, again.h2 != NULL);
+    else
+        some_turns();
+    for (int n = rand() % 4; again.h2 != NULL && n > 0; n--) {
+        static const unsigned forms[] = {MAP_POLL, MAP_POLL | MAP_ZSTD, MAP_OMIT_PEERS, MAP_READ_ONLY, 0};
+        d->endpoints_n = (unsigned)rand() % 3;
+        const char *body = map_body(r, d, forms[(size_t)rand() % ARRAY_LEN(forms)]);
+        int32_t id = h2_client_request(again.h2, "POST", "h", "/machine/map", str_c(body));
+        some_turns();
+        if (rand() % 3 == 0)
+            h2_client_cancel(again.h2, id);
+    }
+    client_close(&again);
+}
+
+static void test_visitors(void **state)
+{
+    (void)state;
+    struct client c[3];
+    struct device d[3];
+    struct reply poll;
+    srand(3);
+    for (size_t i = 0; i < ARRAY_LEN(c); i++)
+        rig_join(r, &c[i], &d[i], "visitor", (unsigned)i % 2);
+    for (int i = 0; i < 300; i++) {
+        size_t who = (size_t)rand() % ARRAY_LEN(c);
+        visit(&c[who], &d[who]);
+    }
+    while (rig_sessions() > 0)
+        rig_settle(r);
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        begin_poll(&c[i], &poll, &d[i], 0);
+        assert_first_map(reply_frame(&poll, 0), &d[i]);
+        assert_false(poll.is_ended);
+        reply_fini(&poll);
         client_close(&c[i]);
     }
     rig_wait_idle(r);
@@ -662,6 +902,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_peers_learn, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keep_alive, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keep_alive_after_a_stall, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_slow_reader, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deleted_before_shown, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_visitors, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* For the tests of this module: a server of worker threads, core and memory store, and clients that come to it over
  * loopback TCP, through the whole of ts2021. The clients run on the test's own loop; every wait ends by an event or, when
- * none comes, by the guard. */
+ * none comes, by the guard. A failed assertion leaves threads and clients behind, which may hide it behind their own
+ * trouble: CMOCKA_TEST_ABORT=1 shows it alone. */
 #ifndef CONTROL_TESTING_H
 #define CONTROL_TESTING_H
 
@@ -104,11 +105,19 @@ static inline void rig_core_done(struct core_job *job)
     rig_wake(c->rig);
 }
 
+/* Does not wait: `c` lives until it is done. */
+static inline void rig_core_begin(struct rig *r, struct rig_core_call *c,
+                                  void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx)
+{
+    *c = (struct rig_core_call){
+        .job = {.home = r->loop, .run = rig_core_run, .done = rig_core_done}, .rig = r, .fn = fn, .ctx = ctx};
+    core_post(r->core, &c->job);
+}
+
 static inline void rig_on_core(struct rig *r, void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx)
 {
-    struct rig_core_call c = {.job = {.home = r->loop, .run = rig_core_run, .done = rig_core_done}, .rig = r, .fn = fn,
-                              .ctx = ctx};
-    core_post(r->core, &c.job);
+    struct rig_core_call c;
+    rig_core_begin(r, &c, fn, ctx);
     RIG_WAIT(r, c.is_done);
 }
 
@@ -351,10 +360,10 @@ struct reply {
     int32_t id;
     int status;
     bool is_ended;
-    uint32_t error; /* of HTTP/2, once ended */
-    bool is_zstd;   /* how frames are coded */
-    struct buf body;  /* of a poll: what is no whole frame yet */
-    size_t bytes;     /* of the body, all in all */
+    uint32_t error;          /* of HTTP/2, once ended */
+    bool is_zstd;            /* how frames are coded */
+    struct buf body;         /* of a poll: what is no whole frame yet */
+    size_t bytes;            /* of the body, all in all */
     const char *frames[512]; /* JSON, in the rig's arena */
     size_t frame_n;
     bool is_poll;
@@ -585,7 +594,8 @@ static inline void reply_fini(struct reply *r)
 }
 
 /* Sends; does not wait. */
-static inline void client_send(struct client *c, struct reply *r, const char *method, const char *path, const char *body)
+static inline void client_send(struct client *c, struct reply *r, const char *method, const char *path,
+                               const char *body)
 {
     *r = (struct reply){.client = c};
     r->id = h2_client_request(c->h2, method, "127.0.0.1:8080", path, str_c(body));
@@ -721,8 +731,8 @@ static inline const struct json *client_register(struct client *c, const struct 
                                                  const char *expiry)
 {
     const char *text;
-    assert_int_equal(
-        client_call(c, "POST", "/machine/register", register_body(c->rig, d, auth_key, expiry), &text), 200);
+    assert_int_equal(client_call(c, "POST", "/machine/register", register_body(c->rig, d, auth_key, expiry), &text),
+                     200);
     return rig_json(c->rig, text);
 }
 

@@ -60,8 +60,7 @@ static const char *raw_call(const char *request)
 
 static const char *get(const char *target)
 {
-    return raw_call(
-        arena_printf(&r->arena, "GET %s HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n", target));
+    return raw_call(arena_printf(&r->arena, "GET %s HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n", target));
 }
 
 /* 400 or the like, and a sentence that has these words. */
@@ -201,9 +200,8 @@ static void test_post_without_handshake(void **state)
 static void assert_malformed(const char *base64)
 {
     int64_t before = refused("reason=\"malformed\"");
-    assert_refused(post_with(arena_printf(&r->arena,
-                                          "Upgrade: tailscale-control-protocol\r\nX-Tailscale-Handshake: %s\r\n",
-                                          base64)),
+    assert_refused(post_with(arena_printf(
+                       &r->arena, "Upgrade: tailscale-control-protocol\r\nX-Tailscale-Handshake: %s\r\n", base64)),
                    400, "handshake");
     assert_int_equal(refused("reason=\"malformed\""), before + 1);
 }

@@ -190,6 +190,9 @@ class PingRun:
                                         stdout=subprocess.PIPE, text=True)
 
     def lost(self, timeout):
+        """The numbers of the packets that got no answer."""
         said, _ = self.process.communicate(timeout=timeout)
-        echo("ping", said.strip().splitlines()[-2])
-        return self.wanted - received(said)
+        answered = {int(n) for n in re.findall(r"icmp_seq=(\d+)", said)}
+        missing = [n for n in range(1, self.wanted + 1) if n not in answered]
+        echo("ping", "%s; missing: %s" % (said.strip().splitlines()[-2], missing))
+        return missing

@@ -43,10 +43,36 @@ static enum rc add_own_region(const struct config *cfg, const char *fingerprint,
     return derpmap_add_own(map, &own, err);
 }
 
-static enum rc make_derp_map(const struct config *cfg, const char *fingerprint, struct rcbuf **out, struct err *err)
+/* Turns pins into no check at all, for clients that know no pins. What they relay is WireGuard's and stays secret; whoever
+ * stands between could only see who talks to whom, or cut them off. True when there was a pin. */
+static bool drop_pins(struct derpmap *map)
+{
+    bool found = false;
+    for (unsigned i = 0; i < map->region_n; i++) {
+        for (unsigned k = 0; k < map->regions[i].node_n; k++) {
+            struct derpmap_node *n = &map->regions[i].nodes[k];
+            if (n->cert_name == NULL || !str_starts(str_c(n->cert_name), STR("sha256-raw:")))
+                continue;
+            mem_free(n->cert_name);
+            n->cert_name = NULL;
+            n->insecure_for_tests = true;
+            found = true;
+        }
+    }
+    return found;
+}
+
+static struct rcbuf *derp_map_json(const struct derpmap *map)
+{
+    struct buf json = {0};
+    derpmap_write_json(map, &json);
+    return take(&json);
+}
+
+static enum rc make_derp_map(const struct config *cfg, const char *fingerprint, struct tailnet_settings *t,
+                             struct err *err)
 {
     struct derpmap map = {0};
-    struct buf json = {0};
     enum rc rc = RC_OK;
     for (size_t i = 0; i < cfg->derp_paths.n && rc == RC_OK; i++)
         rc = derpmap_merge_file(&map, cfg->derp_paths.items[i], err);
@@ -55,8 +81,9 @@ static enum rc make_derp_map(const struct config *cfg, const char *fingerprint, 
     if (rc == RC_OK)
         rc = derpmap_check(&map, err);
     if (rc == RC_OK) {
-        derpmap_write_json(&map, &json);
-        *out = take(&json);
+        t->derp_map_json = derp_map_json(&map);
+        if (drop_pins(&map))
+            t->derp_map_unpinned_json = derp_map_json(&map);
     }
     derpmap_fini(&map);
     return rc;
@@ -153,7 +180,7 @@ enum rc settings_make(const struct config *cfg, const char *derp_fingerprint, st
                       struct err *err)
 {
     struct tailnet_settings *t = tailnet_settings_create();
-    enum rc rc = make_derp_map(cfg, derp_fingerprint, &t->derp_map_json, err);
+    enum rc rc = make_derp_map(cfg, derp_fingerprint, t, err);
     if (rc != RC_OK) {
         tailnet_settings_unref(&t);
         return rc;

@@ -239,6 +239,12 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
             push_self(ctx, c, self->before, c->after->made_ms - 60000, coding, out);
         return;
     }
+    const struct node *n = snapshot_node(c->after, id);
+    if (c->settings_changed && n != NULL && needs_unpinned(n, c->after->settings)) {
+        /* A shared piece would give it the DERP map of the others. That it is in the snapshot was just seen. */
+        if (netmap_full(ctx, c->after, id, coding, true, out) == RC_OK)
+            return;
+    }
     for (size_t i = 0; i < c->chunk_n; i++) {
         struct rcbuf *piece;
         if (i == own_chunk) {

@@ -225,6 +225,13 @@ static void write_raw_buf(struct json_writer *w, const char *key, const struct r
     json_w_raw(w, str_n(raw->data, raw->len));
 }
 
+/* src: "sha256-raw:" in CertName is understood from 1.82 on (capability version 115; derp/derphttp of both releases). */
+bool needs_unpinned(const struct node *n, const struct tailnet_settings *settings)
+{
+    enum { CAP_PINNED_CERT = 115 };
+    return settings->derp_map_unpinned_json != NULL && n->cap_version != 0 && n->cap_version < CAP_PINNED_CERT;
+}
+
 /* Everything of a first map but its peers; the object stays open. src: control.md 6.7 */
 static void write_head(struct json_writer *w, const struct snapshot *s, const struct node *self)
 {
@@ -232,7 +239,8 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     json_w_object(w);
     json_w_key(w, "Node");
     write_self(w, self, settings, 0);
-    write_raw_buf(w, "DERPMap", settings->derp_map_json);
+    write_raw_buf(w, "DERPMap",
+                  needs_unpinned(self, settings) ? settings->derp_map_unpinned_json : settings->derp_map_json);
     write_raw_buf(w, "DNSConfig", settings->dns_config_json);
     json_w_kv_cstr(w, "Domain", settings->domain);
     json_w_kv_bool(w, "CollectServices", false);

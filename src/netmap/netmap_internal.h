@@ -21,6 +21,8 @@ bool self_differs(const struct node *a, const struct node *b);
 /* --- netmap.c --- */
 /* Codes `json` as one message with its length in front. A new reference. */
 struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
+/* This node's DERP map is the one without pinned certificates. */
+bool needs_unpinned(const struct node *n, const struct tailnet_settings *settings);
 /* Around filling a shared slot. */
 void encode_once_lock(void);
 void encode_once_unlock(void);

@@ -789,6 +789,45 @@ static void test_first_map_has_what_a_client_needs(void **state)
     world_drop(w);
 }
 
+/* Clients before 1.82 cannot pin the relay's certificate: they get a DERP map of their own, also when it changes. */
+static void test_old_clients_get_no_pins(void **state)
+{
+    (void)state;
+    struct world *w = small_world(2);
+    struct netmap_pieces pieces = {0};
+    struct node_report old = {.cap_version = 113}, new = {.cap_version = 115};
+    const struct node *n;
+    for (unsigned round = 0; round < 2; round++) {
+        struct tailnet_settings *t = make_settings();
+        rcbuf_unref(&t->derp_map_json);
+        t->derp_map_json = round == 0 ? rcbuf_create("\"pin0\"", 6) : rcbuf_create("\"pin1\"", 6);
+        t->derp_map_unpinned_json = round == 0 ? rcbuf_create("\"any0\"", 6) : rcbuf_create("\"any1\"", 6);
+        state_set_settings(w->st, t);
+        if (round == 0) {
+            assert_int_equal(
+                state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &old, w->now_ms, &n), RC_OK);
+            assert_int_equal(
+                state_node_report(w->st, &w->machines[1].key, &w->machines[1].machine, &new, w->now_ms, &n), RC_OK);
+            publish(w);
+        }
+        struct change *c = round == 0 ? NULL : state_publish(w->st, w->now_ms);
+        for (unsigned i = 0; i < 2; i++) {
+            if (c == NULL)
+                assert_int_equal(
+                    netmap_full(&ctx, state_snapshot(w->st), w->machines[i].id, NETMAP_PLAIN, true, &pieces), RC_OK);
+            else
+                netmap_delta(&ctx, c, w->machines[i].id, NETMAP_PLAIN, &pieces);
+            const char *want = i == 0 ? (round == 0 ? "any0" : "any1") : (round == 0 ? "pin0" : "pin1");
+            assert_non_null(memmem(pieces.items[0]->data, pieces.items[0]->len, want, 4));
+            assert_null(memmem(pieces.items[0]->data, pieces.items[0]->len, i == 0 ? "pin" : "any", 3));
+            netmap_pieces_clear(&pieces);
+        }
+        change_unref(&c);
+    }
+    netmap_pieces_fini(&pieces);
+    world_drop(w);
+}
+
 static void test_alone_has_no_peers_key(void **state)
 {
     (void)state;
@@ -823,6 +862,7 @@ int main(void)
         cmocka_unit_test(test_groups_are_encoded_once),
         cmocka_unit_test(test_keep_alive_is_not_the_hazardous_one),
         cmocka_unit_test(test_first_map_has_what_a_client_needs),
+        cmocka_unit_test(test_old_clients_get_no_pins),
         cmocka_unit_test(test_alone_has_no_peers_key),
     };
     return cmocka_run_group_tests_name("netmap", tests, init_crypto, fini_ctx);

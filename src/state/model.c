@@ -183,6 +183,7 @@ void tailnet_settings_unref(struct tailnet_settings **at)
     if (t == NULL || !drop(&t->refs))
         return;
     rcbuf_unref(&t->derp_map_json);
+    rcbuf_unref(&t->derp_map_unpinned_json);
     rcbuf_unref(&t->dns_config_json);
     rcbuf_unref(&t->self_caps_json);
     mem_free(t);

@@ -109,8 +109,10 @@ struct user_table {
 /* What all nodes are told alike and what does not belong to one node. Made by the daemon, immutable. */
 struct tailnet_settings {
     atomic_uint refs;
-    char domain[HOSTNAME_CAP];     /* MagicDNS base domain, no trailing dot */
-    struct rcbuf *derp_map_json;   /* MapResponse.DERPMap; never null */
+    char domain[HOSTNAME_CAP];   /* MagicDNS base domain, no trailing dot */
+    struct rcbuf *derp_map_json; /* MapResponse.DERPMap; never null */
+    /* The same for clients that cannot pin a certificate by its hash (before 1.82); null: no difference. */
+    struct rcbuf *derp_map_unpinned_json;
     struct rcbuf *dns_config_json; /* MapResponse.DNSConfig; never null */
     struct rcbuf *self_caps_json;  /* CapMap of every self node; never null */
     bool collect_logs;             /* false: Debug.DisableLogTail */

@@ -167,6 +167,13 @@ void state_poll_end(struct state *st, node_id id, int64_t now_ms)
     tick_at(st, e->offline_at_ms);
 }
 
+/* Polls that are still open count no more; their ends find it offline. */
+void go_offline(struct state *st, struct entry *e, int64_t now_ms)
+{
+    e->offline_at_ms = 0;
+    set_online(st, e, false, now_ms);
+}
+
 /* --- time --- */
 
 static void expire_now(struct state *st, struct entry *e)

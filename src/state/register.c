@@ -39,9 +39,12 @@ static void logout(struct state *st, struct entry *e, int64_t now_ms, struct reg
     out->outcome = REGISTER_KEY_EXPIRED;
     if (e == NULL)
         return;
-    if (e->node->is_ephemeral)
+    if (e->node->is_ephemeral) {
         entry_remove(st, e);
-    else if (!e->node->is_expired)
+        return;
+    }
+    go_offline(st, e, now_ms);
+    if (!e->node->is_expired)
         set_expiry(st, e, now_ms, true);
 }
 

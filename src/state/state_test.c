@@ -207,10 +207,14 @@ static void test_logout_and_login_keeps_the_address(void **state)
     struct register_result r = do_register(f, &reg, now_ms);
     node_id id = r.node->id;
     struct addr v4 = r.node->v4;
+    struct node_report none = {0};
+    const struct node *n;
+    assert_int_equal(state_poll_begin(f->st, &reg.key, &reg.machine, &none, now_ms, &n), RC_OK);
     reg.expiry_ms = 123000; /* as clients send it: 1970 */
     r = do_register(f, &reg, now_ms + 5);
     assert_int_equal(r.outcome, REGISTER_KEY_EXPIRED);
     assert_true(state_node(f->st, id)->is_expired);
+    assert_false(state_node(f->st, id)->is_online); /* it said so itself: no grace */
     assert_int_equal(state_node(f->st, id)->expires_ms, now_ms + 5);
     assert_false(state_key_is_active(f->st, &reg.key));
     assert_int_equal(state_take_revoked(f->st, gone, 4), 1);

@@ -18,7 +18,7 @@ enum {
     SPACING_FACTOR = 6,
     SPACING_MAX_MS = 60,   /* whatever it costs: people wait */
     TICK_GRAIN_MS = 200,   /* deadlines of nodes are looked at so often at most */
-    LAZY_FLUSH_MS = 30000, /* presence reaches the disk so often */
+    LAZY_FLUSH_MS = 2000,  /* presence reaches the disk so often: after a crash peers must still find each other */
     LAZY_FLUSH_ROWS = 2000,
     REVOKED_BATCH = 64,
 };

@@ -152,6 +152,19 @@ static enum rc start_relay(struct daemon *d, struct err *err)
     return RC_OK;
 }
 
+/* A server that was just killed may hold the lock for some moments more, until its last thread has ended. */
+static enum rc open_store(const struct store_options *options, struct store **out, struct err *err)
+{
+    enum { TRIES = 30, PAUSE_MS = 100 };
+    enum rc rc = RC_IN_USE;
+    for (int i = 0; i < TRIES && rc == RC_IN_USE; i++) {
+        if (i > 0)
+            usleep(PAUSE_MS * 1000);
+        rc = store_open_sqlite(options, out, err);
+    }
+    return rc;
+}
+
 static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
 {
     const struct config *cfg = d->cfg;
@@ -167,7 +180,7 @@ static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
     };
     struct store_options store = {.sqlite_path = cfg->database_sqlite_path,
                                   .wal_autocheckpoint_pages = cfg->database_sqlite_wal_autocheckpoint};
-    TRY(store_open_sqlite(&store, &d->store, err));
+    TRY(open_store(&store, &d->store, err));
     rng_bytes(options.seed, sizeof(options.seed));
     *out = state_create(&options, tailnet_settings_ref(d->settings));
     return store_load(d->store, *out, clock_wall_ms(), err);

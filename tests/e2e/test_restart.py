@@ -3,6 +3,8 @@ import random
 import threading
 import time
 
+import pytest
+
 import wire
 from net import wait_for
 from node import NEW, OLD
@@ -148,10 +150,12 @@ def test_killed_while_clients_join(world):
     assert len({ip for n in listed for ip in n["ipAddresses"]}) == 2 * len(nodes)
 
 
-def test_traffic_goes_on_during_a_restart(world):
-    """Direct traffic needs no server: not one packet is lost while it restarts, twice, and is away for three seconds."""
+@pytest.mark.parametrize("other, may_lose", [(NEW, 0), (OLD, 3)], ids=["new", "old"])
+def test_traffic_goes_on_during_a_restart(world, other, may_lose):
+    """Direct traffic needs no server: not one packet is lost while it restarts, twice, and is away for three seconds.
+    (1.80 sets its tunnel up anew for the first map after a reconnect, and may lose what is in flight just then.)"""
     server = world.server()
-    n1, n2 = world.join("n1", "n2")
+    n1, n2 = world.join("n1", ("n2", other))
     n1.wait_peers("n2")
     n1.ts_ping(n2.addresses[0], "--until-direct")
     n1.ping(n2.addresses[0])
@@ -162,7 +166,7 @@ def test_traffic_goes_on_during_a_restart(world):
     server.kill()
     time.sleep(3)
     server.start()
-    assert run.lost(timeout=40) == []
+    assert len(run.lost(timeout=40)) <= may_lose
     for node in (n1, n2):
         server.wait_online(node.name, timeout=60)
         assert node.state == "Running"

@@ -234,9 +234,8 @@ static void tell_workers(struct control *c, struct change *change)
 {
     for (unsigned i = 0; i < c->worker_n; i++) {
         struct change_msg *m = MEM_NEW(struct change_msg);
-        *m = (struct change_msg){.msg.run = on_change,
-                                 .worker = c->workers[i],
-                                 .change = change != NULL ? change_ref(change) : NULL};
+        *m = (struct change_msg){
+            .msg.run = on_change, .worker = c->workers[i], .change = change != NULL ? change_ref(change) : NULL};
         loop_post(c->workers[i]->loop, &m->msg);
     }
 }

@@ -13,15 +13,15 @@ struct control_worker;
 struct control_options {
     private_key noise_key; /* copied */
     const char *server_url;
-    const char *version; /* of this program, for /version */
+    const char *version;            /* of this program, for /version */
     int64_t handshakes_per_address; /* a second, burst ten times that; 0: no limit; loopback is exempt */
     size_t max_body_bytes;          /* of a request */
     /* Addresses that are not limited (reverse proxies): may be null. Any thread. */
     bool (*is_trusted)(const void *ctx, const struct addr *from);
     const void *trusted_ctx;
-    int64_t handshake_timeout_ms;   /* 0: defaults of http.h */
+    int64_t handshake_timeout_ms; /* 0: defaults of http.h */
     int64_t idle_timeout_ms;
-    struct rcbuf *derp_map_json;    /* for /derpmap/default; a reference is taken */
+    struct rcbuf *derp_map_json; /* for /derpmap/default; a reference is taken */
 };
 
 /* `core`, `store`, `relay` (may be null) and `loops` are borrowed and outlive it. Before the loops run. */

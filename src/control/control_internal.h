@@ -30,7 +30,7 @@ struct control {
     struct relay_http relay_http;
     unsigned worker_n;
     struct control_worker **workers;
-    struct { /* core's thread only */
+    struct {                       /* core's thread only */
         struct poll_place *places; /* by node id */
         size_t cap;
     } polls;
@@ -54,8 +54,8 @@ struct control_worker {
     struct snapshot *snapshot; /* reference */
     struct netmap_ctx netmap;
     struct netmap_pieces pieces;
-    struct list sessions;          /* all that stream */
-    struct map sessions_by_number; /* for the one that is superseded */
+    struct list sessions;           /* all that stream */
+    struct map sessions_by_number;  /* for the one that is superseded */
     struct list wheel[WHEEL_SLOTS]; /* by the second in which a keep-alive is looked at */
     int64_t second;                 /* the wheel stands here */
     struct loop_timer *second_timer;
@@ -82,7 +82,7 @@ struct pending {
     struct core_job job;
     struct http_exchange *ex; /* null once the client went away */
     struct control_worker *worker;
-    struct arena arena;       /* body and what was parsed of it */
+    struct arena arena; /* body and what was parsed of it */
     machine_key machine;
 };
 /* Copies the body into the arena, ties the exchange. */

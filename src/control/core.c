@@ -16,9 +16,9 @@ METRIC_GAUGE(version_now, "fullscale_snapshot_version", "", "Version of the curr
 
 enum {
     SPACING_FACTOR = 6,
-    SPACING_MAX_MS = 60,   /* whatever it costs: people wait */
-    TICK_GRAIN_MS = 200,   /* deadlines of nodes are looked at so often at most */
-    LAZY_FLUSH_MS = 2000,  /* presence reaches the disk so often: after a crash peers must still find each other */
+    SPACING_MAX_MS = 60,  /* whatever it costs: people wait */
+    TICK_GRAIN_MS = 200,  /* deadlines of nodes are looked at so often at most */
+    LAZY_FLUSH_MS = 2000, /* presence reaches the disk so often: after a crash peers must still find each other */
     LAZY_FLUSH_ROWS = 2000,
     REVOKED_BATCH = 64,
 };
@@ -30,8 +30,8 @@ struct core {
     struct store *store;
     struct core_hooks hooks;
     uint64_t committed_seq;
-    bool is_stopping; /* publishes nothing any more */
-    bool is_over;     /* the store is closed */
+    bool is_stopping;                              /* publishes nothing any more */
+    bool is_over;                                  /* the store is closed */
     struct core_job *waiting_first, *waiting_last; /* for the disk, ascending by seq */
     struct loop_task end_of_turn;
     struct loop_timer *publish_timer;

@@ -17,8 +17,8 @@
 struct core;
 
 struct core_job {
-    struct loop_msg msg; /* private */
-    struct core *core;   /* private */
+    struct loop_msg msg;   /* private */
+    struct core *core;     /* private */
     struct core_job *next; /* private */
     uint64_t seq;          /* private */
     struct loop *home;     /* where `done` is called */

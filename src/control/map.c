@@ -163,8 +163,8 @@ static bool refuse_early(struct control_worker *w, struct map_job *j, enum rc rc
     (void)w;
     if (conn->version < CAP_VERSION_FLOOR) {
         metric_inc(&too_old);
-        http_respond_text(j->p.ex, 400, "this client is too old: this server needs Tailscale " CLIENT_FLOOR_TEXT
-                                        " or newer");
+        http_respond_text(j->p.ex, 400,
+                          "this client is too old: this server needs Tailscale " CLIENT_FLOOR_TEXT " or newer");
         return true;
     }
     if (rc != RC_OK) {

@@ -10,7 +10,8 @@
 LOG_MODULE("control");
 enum { HEALTH_FRESH_MS = 1000 };
 
-METRIC_COUNTER(unknown_paths, "fullscale_control_unknown_paths_total", "", "Requests inside Noise for paths we do not serve.");
+METRIC_COUNTER(unknown_paths, "fullscale_control_unknown_paths_total", "",
+               "Requests inside Noise for paths we do not serve.");
 
 /* Clients before 1.90 send this many times a second while they start, and ignore the answer. */
 void handle_update_health(void *app, struct http_exchange *ex)
@@ -102,19 +103,20 @@ void handle_home(void *app, struct http_exchange *ex)
     struct control_worker *w = app;
     struct buf out = {0};
     /* The URL is our own configuration, checked to be one; nothing of the request is echoed. */
-    buf_printf(&out,
-               "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-               "<meta name=\"viewport\" content=\"width=device-width\"><title>Fullscale</title></head>\n<body>"
-               "<h1>This is a Fullscale server</h1>\n"
-               "<p>It coordinates a private network of devices that run <a href=\"https://tailscale.com/download\">"
-               "Tailscale</a>. There is nothing to log in to here.</p>\n"
-               "<h2>Add a device</h2>\n<ol>\n<li>Ask the admin of this server for an auth key. The admin makes one with "
-               "<code>fullscale preauthkeys create --user NAME</code>.</li>\n"
-               "<li>Install Tailscale on the device and run<br>"
-               "<code>tailscale up --login-server %s --auth-key KEY</code></li>\n</ol>\n"
-               "<p>Is it alive? <a href=\"/health\">/health</a> says so. Which version? See "
-               "<a href=\"/version\">/version</a>.</p>\n</body></html>\n",
-               w->control->server_url);
+    buf_printf(
+        &out,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+        "<meta name=\"viewport\" content=\"width=device-width\"><title>Fullscale</title></head>\n<body>"
+        "<h1>This is a Fullscale server</h1>\n"
+        "<p>It coordinates a private network of devices that run <a href=\"https://tailscale.com/download\">"
+        "Tailscale</a>. There is nothing to log in to here.</p>\n"
+        "<h2>Add a device</h2>\n<ol>\n<li>Ask the admin of this server for an auth key. The admin makes one with "
+        "<code>fullscale preauthkeys create --user NAME</code>.</li>\n"
+        "<li>Install Tailscale on the device and run<br>"
+        "<code>tailscale up --login-server %s --auth-key KEY</code></li>\n</ol>\n"
+        "<p>Is it alive? <a href=\"/health\">/health</a> says so. Which version? See "
+        "<a href=\"/version\">/version</a>.</p>\n</body></html>\n",
+        w->control->server_url);
     http_set_browser_headers(ex);
     http_respond(ex, 200, "text/html; charset=utf-8", buf_str(&out));
     buf_fini(&out);

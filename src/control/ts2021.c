@@ -87,8 +87,8 @@ static void start(struct control_worker *w, struct stream *below, struct noise_r
     conn->machine = keys->peer;
     conn->version = keys->version;
     stream_write(below, keys->response, sizeof(keys->response));
-    noise_stream_server(below, keys, leftover != NULL ? buf_at(leftover) : NULL, leftover != NULL ? buf_len(leftover) : 0,
-                        &s);
+    noise_stream_server(below, keys, leftover != NULL ? buf_at(leftover) : NULL,
+                        leftover != NULL ? buf_len(leftover) : 0, &s);
     write_early_payload(s);
     metric_inc(&conns_total);
     conn->http = http_server_attach_h2(w->inner, s, conn);
@@ -118,7 +118,8 @@ static int handshake(struct control_worker *w, struct http_exchange *ex, struct 
         http_respond_text(ex, 429, "too many connections from your address; try again in ten seconds");
         return 0;
     }
-    if (base64_decode(initiation_base64.p, initiation_base64.len, false, initiation, sizeof(initiation), &len) != RC_OK) {
+    if (base64_decode(initiation_base64.p, initiation_base64.len, false, initiation, sizeof(initiation), &len) !=
+        RC_OK) {
         metric_inc(&refused_malformed);
         http_respond_text(ex, 400, "X-Tailscale-Handshake is not the base64 of a handshake message");
         return 0;
@@ -135,8 +136,8 @@ static int handshake(struct control_worker *w, struct http_exchange *ex, struct 
         /* Sealed for another key: the client was here before the server's key changed, or was never meant for us. */
         metric_inc(&refused_crypto);
         log_limited(LOG_INFO, "handshake for another server key, or a damaged one");
-        http_respond_text(ex, 400,
-                          "the handshake does not fit this server's key; restart the client if the server is a new one");
+        http_respond_text(
+            ex, 400, "the handshake does not fit this server's key; restart the client if the server is a new one");
         return 0;
     }
     return 1;
@@ -152,9 +153,10 @@ void handle_ts2021_post(void *app, struct http_exchange *ex)
     struct buf leftover = {0};
     if (!http_header_has_token(req, "upgrade", "tailscale-control-protocol")) {
         log_limited(LOG_WARN, "ts2021 request without Upgrade header: does a reverse proxy in front strip upgrades?");
-        http_respond_text(ex, 400,
-                          "missing 'Upgrade: tailscale-control-protocol'; if there is a reverse proxy in front, it must "
-                          "pass upgrades (WebSocket support) to this server");
+        http_respond_text(
+            ex, 400,
+            "missing 'Upgrade: tailscale-control-protocol'; if there is a reverse proxy in front, it must "
+            "pass upgrades (WebSocket support) to this server");
         return;
     }
     if (!http_header(req, "x-tailscale-handshake", &initiation)) {

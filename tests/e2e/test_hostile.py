@@ -290,7 +290,7 @@ def test_slow_reader(world):
         made.request("/machine/map", made.map_request(node_key, name, OmitPeers=True, Endpoints=["198.18.0.9:%d" % (i + 1)]))
         made.close()
     for node in (n1, n2):
-        node.wait_peers(*everyone, online=False, timeout=3)
+        node.wait_peers(*everyone, online=False, timeout=20)
     grown = server.rss_bytes() - before
     print("grown by %.1f MiB" % (grown / MIB))
     assert grown < 40 * MIB

@@ -479,6 +479,52 @@ static void test_deleted_while_connected(void **state)
     finish(&c, &poll);
 }
 
+struct expiry {
+    node_id id;
+    int64_t at_ms; /* NO_EXPIRY: never */
+};
+
+static void set_expiry(struct state *st, int64_t now_ms, void *ctx)
+{
+    const struct expiry *e = ctx;
+    const struct node *n;
+    RIG_CHECK(state_node_expire(st, e->id, e->at_ms, now_ms, &n, NULL) == RC_OK);
+}
+
+/* A machine whose key has expired may be in other hands: it learns of itself only, until it is back. */
+static void test_expired_learns_of_itself_only(void **state)
+{
+    (void)state;
+    struct client c, other;
+    struct device d, peer;
+    struct reply poll, again;
+    rig_join(r, &other, &peer, "neighbour", 0);
+    rig_join(r, &c, &d, "lapsed", 0);
+    struct expiry e = {.id = begin_poll(&c, &poll, &d, 0), .at_ms = 1};
+    rig_on_core(r, set_expiry, &e);
+    RIG_WAIT(r, is_past(json_get(reply_frame(&poll, poll.frame_n - 1), "Node")));
+    assert_null(json_get(reply_frame(&poll, poll.frame_n - 1), "Peers"));
+    size_t n = poll.frame_n;
+    peer.home_derp = 5;
+    assert_int_equal(client_update(&other, &peer), 200);
+    rig_settle(r);
+    assert_int_equal(poll.frame_n, n);
+    /* A new poll brings no more. */
+    client_poll(&c, &again, &d, 0);
+    reply_wait_frames(&again, 1);
+    assert_true(is_past(json_get(reply_frame(&again, 0), "Node")));
+    assert_null(json_get(reply_frame(&again, 0), "Peers"));
+    /* Back, by an admin: everything at once, with what changed meanwhile. */
+    e.at_ms = NO_EXPIRY;
+    rig_on_core(r, set_expiry, &e);
+    RIG_WAIT(r, json_get(reply_frame(&again, again.frame_n - 1), "Peers") != NULL);
+    const struct json *first = json_first(json_get(reply_frame(&again, again.frame_n - 1), "Peers"));
+    assert_int_equal(json_number(first, "HomeDERP"), 5);
+    client_close(&other);
+    reply_fini(&poll);
+    finish(&c, &again);
+}
+
 static void test_logout_ends_in_words(void **state)
 {
     (void)state;
@@ -893,6 +939,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_another_machines_node, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_node, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_while_connected, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_expired_learns_of_itself_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_logout_ends_in_words, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_poll_supersedes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_polls_race, setup, teardown),

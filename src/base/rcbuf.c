@@ -28,6 +28,11 @@ void rcbuf_unref(struct rcbuf **b)
         mem_free(held);
 }
 
+bool rcbuf_eq(const struct rcbuf *a, const struct rcbuf *b)
+{
+    return a == b || (a != NULL && b != NULL && a->len == b->len && memcmp(a->data, b->data, a->len) == 0);
+}
+
 struct rcbuf *rcbuf_slot_offer(struct rcbuf *_Atomic *slot, struct rcbuf *made)
 {
     struct rcbuf *held = NULL;

@@ -3,6 +3,7 @@
 #define BASE_RCBUF_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,9 @@ struct rcbuf *rcbuf_create(const void *bytes, size_t len);
 struct rcbuf *rcbuf_ref(struct rcbuf *b);
 /* Drops one reference and nulls the pointer; null is fine. */
 void rcbuf_unref(struct rcbuf **b);
+
+/* The same bytes; null equals null only. */
+bool rcbuf_eq(const struct rcbuf *a, const struct rcbuf *b);
 
 /* A slot that any thread may fill once (a cache): returns what the slot holds after offering `made`, whose reference is
  * consumed. The result is borrowed from the slot. */

@@ -163,11 +163,9 @@ struct control *control_create(const struct control_options *options, struct cor
                                struct relay *relay, struct loop *const *loops, unsigned loop_n)
 {
     struct control *c = MEM_NEW(struct control);
-    const char *host = strstr(options->server_url, "://");
     c->options = *options;
     c->options.derp_map_json = rcbuf_ref(options->derp_map_json);
     c->server_url = mem_strdup(options->server_url);
-    c->authority = mem_strdup(host != NULL ? host + 3 : options->server_url);
     c->core = core;
     c->store = store;
     c->relay_http = (struct relay_http){.relay = relay};
@@ -191,7 +189,6 @@ void control_destroy(struct control **at)
     mem_free(c->workers);
     mem_free(c->polls.places);
     mem_free(c->server_url);
-    mem_free(c->authority);
     rcbuf_unref(&c->key_json);
     rcbuf_unref(&c->options.derp_map_json);
     explicit_bzero(&c->options.noise_key, sizeof(c->options.noise_key));

@@ -22,7 +22,6 @@ struct poll_place {
 struct control {
     struct control_options options;
     char *server_url;
-    char *authority; /* host[:port] of it */
     machine_key public_key;
     struct rcbuf *key_json; /* the answer of /key */
     struct core *core;

@@ -73,7 +73,7 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     else if (j->req.is_stream)
         j->rc = state_poll_begin(st, &j->req.key, machine, &j->report, now_ms, &n);
     else
-        j->rc = state_node_report(st, &j->req.key, machine, &j->report, now_ms, &n);
+        j->rc = state_node_report(st, &j->req.key, machine, &j->report, &n);
     report_fini(&j->report);
     if (j->rc != RC_OK)
         return;
@@ -157,10 +157,9 @@ static void fill(struct map_job *j, const struct map_request *req)
     j->report.endpoints_n = req->endpoints_n;
 }
 
-static bool refuse_early(struct control_worker *w, struct map_job *j, enum rc rc, const struct err *err)
+static bool refuse_early(struct map_job *j, enum rc rc, const struct err *err)
 {
     const struct noise_conn *conn = http_request(j->p.ex)->conn_ctx;
-    (void)w;
     if (conn->version < CAP_VERSION_FLOOR) {
         metric_inc(&too_old);
         http_respond_text(j->p.ex, 400,
@@ -186,7 +185,7 @@ void handle_map(void *app, struct http_exchange *ex)
     struct err err = {0};
     struct map_job *j = (struct map_job *)pending_create(w, ex, sizeof(*j), &body);
     enum rc rc = map_request_parse(&j->p.arena, body, &req, &err);
-    if (refuse_early(w, j, rc, &err)) {
+    if (refuse_early(j, rc, &err)) {
         pending_free(&j->p);
         return;
     }

@@ -178,13 +178,14 @@ static void crowd_move(struct state *st, int64_t now_ms, void *ctx)
     struct crowd *crowd = ctx;
     struct addr at[ENDPOINTS_MAX] = {{0}};
     const struct node *n;
+    (void)now_ms;
     crowd->round++;
     for (size_t i = 0; i < ARRAY_LEN(at); i++)
         at[i] = (struct addr){.family = 4, .port = crowd->round, .ip = {192, 0, 2, (uint8_t)i}};
     for (size_t i = 0; i < crowd->n; i++) {
         struct node_report report = {.endpoints = at, .endpoints_n = ARRAY_LEN(at)};
         machine_key machine = state_node_by_key(st, &crowd->keys[i])->machine;
-        RIG_CHECK(state_node_report(st, &crowd->keys[i], &machine, &report, now_ms, &n) == RC_OK);
+        RIG_CHECK(state_node_report(st, &crowd->keys[i], &machine, &report, &n) == RC_OK);
     }
 }
 

@@ -124,7 +124,6 @@ static void fill(struct register_job *j, const struct register_request *req)
     j->reg.auth_key = arena_str(&j->p.arena, req->auth_key);
     j->reg.expiry_ms = req->expiry_ms;
     j->reg.is_ephemeral = req->is_ephemeral;
-    j->reg.is_followup = req->followup.len > 0;
     rng_bytes(j->reg.random, sizeof(j->reg.random));
     report_from(&j->reg.report, &j->p.arena, req->version, &req->hostinfo);
 }

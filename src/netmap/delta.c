@@ -12,11 +12,6 @@ METRIC_COUNTER(shared_bytes, "fullscale_netmap_delta_shared_bytes_total", "",
 
 enum item_kind { ITEM_NOTHING, ITEM_FULL, ITEM_PATCH, ITEM_REMOVED };
 
-static bool same_buf(const struct rcbuf *a, const struct rcbuf *b)
-{
-    return a == b || (a != NULL && b != NULL && a->len == b->len && memcmp(a->data, b->data, a->len) == 0);
-}
-
 static bool same_endpoints(const struct node *a, const struct node *b)
 {
     if (a->endpoints_n != b->endpoints_n)
@@ -34,7 +29,7 @@ static bool needs_full(const struct node *a, const struct node *b)
 {
     bool disco_differs = !keys_equal(a->disco.b, b->disco.b);
     return self_differs(a, b) || a->is_expired != b->is_expired || a->created_ms != b->created_ms ||
-           !same_buf(a->hostinfo_peers, b->hostinfo_peers) || (a->home_derp != b->home_derp && b->home_derp == 0) ||
+           !rcbuf_eq(a->hostinfo_peers, b->hostinfo_peers) || (a->home_derp != b->home_derp && b->home_derp == 0) ||
            (a->cap_version != b->cap_version && b->cap_version == 0) ||
            /* A patch with a new disco key and Online:false may be discarded by 1.98-1.103. */
            (disco_differs && (!b->is_online || key_is_zero(b->disco.b)));
@@ -145,10 +140,8 @@ static void write_changed_users(struct json_writer *w, const struct change *c)
 
 static void write_raw_if_new(struct json_writer *w, const char *key, const struct rcbuf *old, const struct rcbuf *new)
 {
-    if (same_buf(old, new))
-        return;
-    json_w_key(w, key);
-    json_w_raw(w, str_n(new->data, new->len));
+    if (!rcbuf_eq(old, new))
+        write_raw(w, key, new);
 }
 
 static void write_chunk(struct netmap_ctx *ctx, const struct change *c, size_t chunk, node_id except)

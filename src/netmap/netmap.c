@@ -219,12 +219,6 @@ static const struct rcbuf *profiles_json(const struct user_table *users)
     return held;
 }
 
-static void write_raw_buf(struct json_writer *w, const char *key, const struct rcbuf *raw)
-{
-    json_w_key(w, key);
-    json_w_raw(w, str_n(raw->data, raw->len));
-}
-
 /* src: "sha256-raw:" in CertName is understood from 1.82 on (capability version 115; derp/derphttp of both releases). */
 bool needs_unpinned(const struct node *n, const struct tailnet_settings *settings)
 {
@@ -239,12 +233,12 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     json_w_object(w);
     json_w_key(w, "Node");
     write_self(w, self, settings, 0);
-    write_raw_buf(w, "DERPMap",
-                  needs_unpinned(self, settings) ? settings->derp_map_unpinned_json : settings->derp_map_json);
-    write_raw_buf(w, "DNSConfig", settings->dns_config_json);
+    write_raw(w, "DERPMap",
+              needs_unpinned(self, settings) ? settings->derp_map_unpinned_json : settings->derp_map_json);
+    write_raw(w, "DNSConfig", settings->dns_config_json);
     json_w_kv_cstr(w, "Domain", settings->domain);
     json_w_kv_bool(w, "CollectServices", false);
-    write_raw_buf(w, "UserProfiles", profiles_json(s->users));
+    write_raw(w, "UserProfiles", profiles_json(s->users));
     json_w_key(w, "PacketFilters");
     json_w_raw(
         w,

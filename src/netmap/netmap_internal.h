@@ -13,6 +13,8 @@ void write_self(struct json_writer *w, const struct node *n, const struct tailne
                 int64_t expired_ms);
 void write_user_profile(struct json_writer *w, const struct user *u);
 void write_tagged_profile(struct json_writer *w);
+/* Nothing for null. */
+void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw);
 void write_time(struct json_writer *w, const char *key, int64_t unix_ms);
 void write_endpoints(struct json_writer *w, const struct node *n);
 /* What of a self node is visible in its own map differs. */

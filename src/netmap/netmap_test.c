@@ -476,7 +476,7 @@ static void event_report(struct world *w)
     struct addr endpoints[4];
     disco_key disco;
     fill_report(w, &r, endpoints, &disco);
-    enum rc rc = state_node_report(w->st, &m->key, &m->machine, &r, w->now_ms, &n);
+    enum rc rc = state_node_report(w->st, &m->key, &m->machine, &r, &n);
     assert_true(rc == RC_OK || state_node_by_key(w->st, &m->key) == NULL);
     report_drop(&r);
 }
@@ -704,7 +704,7 @@ static void test_a_change_is_encoded_once(void **state)
     struct node_report r = {.home_derp = 999};
     struct netmap_pieces pieces = {0};
     const struct node *n;
-    assert_int_equal(state_node_report(w->st, &w->machines[7].key, &w->machines[7].machine, &r, w->now_ms, &n), RC_OK);
+    assert_int_equal(state_node_report(w->st, &w->machines[7].key, &w->machines[7].machine, &r, &n), RC_OK);
     struct change *c = state_publish(w->st, w->now_ms);
     int64_t shared = metric_read("fullscale_netmap_encoded_total", "what=\"delta_shared\"");
     int64_t private_ = metric_read("fullscale_netmap_encoded_total", "what=\"delta_private\"");
@@ -731,13 +731,11 @@ static void test_groups_are_encoded_once(void **state)
             assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), w->machines[i].id, NETMAP_ZSTD, true, &pieces),
                              RC_OK);
         netmap_pieces_clear(&pieces);
-        if (round == 0)
-            metric_read("fullscale_netmap_encoded_total", "what=\"group\"");
     }
     int64_t groups = metric_read("fullscale_netmap_encoded_total", "what=\"group\"");
     struct node_report r = {.home_derp = 5};
     const struct node *n;
-    assert_int_equal(state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &r, w->now_ms, &n), RC_OK);
+    assert_int_equal(state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &r, &n), RC_OK);
     publish(w);
     for (unsigned i = 0; i < 100; i++)
         assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), w->machines[i].id, NETMAP_ZSTD, true, &pieces),
@@ -804,10 +802,8 @@ static void test_old_clients_get_no_pins(void **state)
         t->derp_map_unpinned_json = round == 0 ? rcbuf_create("\"any0\"", 6) : rcbuf_create("\"any1\"", 6);
         state_set_settings(w->st, t);
         if (round == 0) {
-            assert_int_equal(
-                state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &old, w->now_ms, &n), RC_OK);
-            assert_int_equal(
-                state_node_report(w->st, &w->machines[1].key, &w->machines[1].machine, &new, w->now_ms, &n), RC_OK);
+            assert_int_equal(state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &old, &n), RC_OK);
+            assert_int_equal(state_node_report(w->st, &w->machines[1].key, &w->machines[1].machine, &new, &n), RC_OK);
             publish(w);
         }
         struct change *c = round == 0 ? NULL : state_publish(w->st, w->now_ms);

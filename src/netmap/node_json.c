@@ -53,7 +53,7 @@ void write_endpoints(struct json_writer *w, const struct node *n)
     json_w_end_array(w);
 }
 
-static void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw)
+void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw)
 {
     if (raw == NULL)
         return;
@@ -140,16 +140,11 @@ void write_self(struct json_writer *w, const struct node *n, const struct tailne
     json_w_end_object(w);
 }
 
-static bool same_tags(const struct rcbuf *a, const struct rcbuf *b)
-{
-    return a == b || (a != NULL && b != NULL && a->len == b->len && memcmp(a->data, b->data, a->len) == 0);
-}
-
 bool self_differs(const struct node *a, const struct node *b)
 {
     return a->user != b->user || strcmp(a->name, b->name) != 0 || !keys_equal(a->key.b, b->key.b) ||
            !keys_equal(a->machine.b, b->machine.b) || a->expires_ms != b->expires_ms || !addr_eq(&a->v4, &b->v4) ||
-           !addr_eq(&a->v6, &b->v6) || !same_tags(a->tags, b->tags);
+           !addr_eq(&a->v6, &b->v6) || !rcbuf_eq(a->tags, b->tags);
 }
 
 void write_user_profile(struct json_writer *w, const struct user *u)

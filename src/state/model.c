@@ -255,28 +255,3 @@ const struct node *snapshot_node(const struct snapshot *s, node_id id)
         return NULL;
     return s->groups[group]->nodes[id % GROUP_NODES];
 }
-
-const struct node *snapshot_next(const struct snapshot *s, node_id after)
-{
-    node_id id = after + 1;
-    while (id / GROUP_NODES < s->group_n) {
-        const struct node_group *g = s->groups[id / GROUP_NODES];
-        if (g != NULL && g->nodes[id % GROUP_NODES] != NULL)
-            return g->nodes[id % GROUP_NODES];
-        id = g == NULL ? (id / GROUP_NODES + 1) * GROUP_NODES : id + 1;
-    }
-    return NULL;
-}
-
-const struct user *snapshot_user(const struct snapshot *s, user_id id)
-{
-    size_t low = 0, high = s->users->n;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (s->users->users[mid]->id < id)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low < s->users->n && s->users->users[low]->id == id ? s->users->users[low] : NULL;
-}

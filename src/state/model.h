@@ -188,8 +188,5 @@ struct tailnet_settings *tailnet_settings_create(void);
 /* --- reading a snapshot --- */
 /* Borrowed from the snapshot, or null. */
 const struct node *snapshot_node(const struct snapshot *s, node_id id);
-const struct user *snapshot_user(const struct snapshot *s, user_id id);
-/* The next node with an id above `after` (0 starts); null at the end. */
-const struct node *snapshot_next(const struct snapshot *s, node_id after);
 
 #endif

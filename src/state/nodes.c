@@ -16,13 +16,6 @@ int64_t state_next_tick_ms(const struct state *st)
 
 /* --- reports --- */
 
-static bool same_bytes(const struct rcbuf *a, const struct rcbuf *b)
-{
-    if (a == NULL || b == NULL)
-        return a == b;
-    return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
-}
-
 static bool same_endpoints(const struct node *n, const struct node_report *r)
 {
     if (n->endpoints_n != r->endpoints_n)
@@ -51,7 +44,7 @@ static struct node_report news_of(const struct node *n, const struct node_report
     if (r->hostname.len == 0 || str_eq_c(r->hostname, n->hostname) || known_hostinfo)
         news.hostname = STR_EMPTY;
     if (r->hostinfo == NULL || known_hostinfo ||
-        (same_bytes(r->hostinfo, n->hostinfo) && same_bytes(r->hostinfo_peers, n->hostinfo_peers)))
+        (rcbuf_eq(r->hostinfo, n->hostinfo) && rcbuf_eq(r->hostinfo_peers, n->hostinfo_peers)))
         news.hostinfo = NULL;
     return news;
 }
@@ -66,11 +59,9 @@ static void set_hostname(struct state *st, struct node *n, struct str hostname, 
     name_make_unique(st, base, self, n->name);
 }
 
-void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing,
-                  int64_t now_ms)
+void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing)
 {
     struct node_report news = news_of(e->node, report, only_missing);
-    (void)now_ms;
     if (news.cap_version == 0 && news.disco == NULL && news.endpoints == NULL && news.home_derp == 0 &&
         news.hostname.len == 0 && news.hostinfo == NULL)
         return;
@@ -122,11 +113,11 @@ enum rc state_authorise(const struct state *st, const node_key *key, const machi
 }
 
 enum rc state_node_report(struct state *st, const node_key *key, const machine_key *machine,
-                          const struct node_report *report, int64_t now_ms, const struct node **out)
+                          const struct node_report *report, const struct node **out)
 {
     struct entry *e;
     TRY(authorise(st, key, machine, &e));
-    apply_report(st, e, report, false, now_ms);
+    apply_report(st, e, report, false);
     *out = e->node;
     return RC_OK;
 }
@@ -153,7 +144,7 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
     e->offline_at_ms = 0;
     e->remove_at_ms = 0;
     set_online(st, e, true, now_ms);
-    apply_report(st, e, report, true, now_ms);
+    apply_report(st, e, report, true);
     *out = e->node;
     return RC_OK;
 }

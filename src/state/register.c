@@ -191,7 +191,7 @@ static void register_with_key(struct state *st, const struct registration *reg, 
     e = e != NULL ? rotate(st, e, reg, k, now_ms) : create(st, reg, k, now_ms, out);
     if (e == NULL)
         return;
-    apply_report(st, e, &reg->report, false, now_ms);
+    apply_report(st, e, &reg->report, false);
     if (e->node->expires_ms != NO_EXPIRY)
         tick_at(st, e->node->expires_ms);
     put_row_node(st, e);
@@ -223,7 +223,7 @@ void state_register(struct state *st, const struct registration *reg, int64_t no
         shorten_expiry(st, e, reg->expiry_ms, out);
     } else if (e != NULL && !e->node->is_expired) {
         /* A restart, or a retry whose answer was lost: no key is consumed. */
-        apply_report(st, e, &reg->report, false, now_ms);
+        apply_report(st, e, &reg->report, false);
         succeed(st, out, e);
     } else if (reg->auth_key.len > 0) {
         register_with_key(st, reg, now_ms, out);

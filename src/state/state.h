@@ -153,7 +153,6 @@ struct registration {
     struct str auth_key; /* len 0: none */
     int64_t expiry_ms;   /* as the client asks; 0: nothing asked */
     bool is_ephemeral;   /* the client asks to be */
-    bool is_followup;
     struct node_report report;
     uint8_t random[16]; /* fresh: stable id */
 };
@@ -176,7 +175,7 @@ MUST_CHECK enum rc state_authorise(const struct state *st, const node_key *key, 
                                    const struct node **out);
 /* An update outside of the poll. RC as state_authorise. */
 MUST_CHECK enum rc state_node_report(struct state *st, const node_key *key, const machine_key *machine,
-                                     const struct node_report *report, int64_t now_ms, const struct node **out);
+                                     const struct node_report *report, const struct node **out);
 /* A poll began: the node is online until as many ends. What it reports fills only what is not known yet
  * (src: control.md 6.2). RC as state_authorise. */
 MUST_CHECK enum rc state_poll_begin(struct state *st, const node_key *key, const machine_key *machine,

@@ -105,7 +105,6 @@ const void *addr_key(const struct addr *a, size_t *len);
 /* --- nodes.c --- */
 /* It says itself that it goes: offline at once, without the grace. */
 void go_offline(struct state *st, struct entry *e, int64_t now_ms);
-void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing,
-                  int64_t now_ms);
+void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing);
 
 #endif

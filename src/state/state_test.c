@@ -183,7 +183,7 @@ static void test_foreign_node_key(void **state)
     assert_refused(f, &thief, now_ms, "another machine");
     thief.expiry_ms = 1; /* log it out */
     assert_refused(f, &thief, now_ms, "another machine");
-    assert_int_equal(state_node_report(f->st, &victim.key, &thief.machine, &report, now_ms, &n), RC_DENIED);
+    assert_int_equal(state_node_report(f->st, &victim.key, &thief.machine, &report, &n), RC_DENIED);
     assert_int_equal(state_poll_begin(f->st, &victim.key, &thief.machine, &report, now_ms, &n), RC_DENIED);
     /* As old key it does not lead to the victim's node either. */
     thief = request(f, key, "thief");
@@ -356,14 +356,14 @@ static void test_poll_does_not_undo_updates(void **state)
     do_register(f, &reg, now_ms);
     struct node_report update = {.endpoints = &fresh, .endpoints_n = 1, .disco = &disco, .home_derp = 9};
     struct node_report poll = {.endpoints = &stale, .endpoints_n = 1, .disco = &old_disco, .home_derp = 3};
-    assert_int_equal(state_node_report(f->st, &reg.key, &reg.machine, &update, now_ms, &n), RC_OK);
+    assert_int_equal(state_node_report(f->st, &reg.key, &reg.machine, &update, &n), RC_OK);
     assert_int_equal(state_poll_begin(f->st, &reg.key, &reg.machine, &poll, now_ms, &n), RC_OK);
     assert_int_equal(n->endpoints[0].port, 1);
     assert_true(keys_equal(n->disco.b, disco.b));
     assert_int_equal(n->home_derp, 9);
     /* NetInfo absent is not cleared, endpoints absent are. */
     update = (struct node_report){.endpoints = &stale, .endpoints_n = 0};
-    assert_int_equal(state_node_report(f->st, &reg.key, &reg.machine, &update, now_ms, &n), RC_OK);
+    assert_int_equal(state_node_report(f->st, &reg.key, &reg.machine, &update, &n), RC_OK);
     assert_int_equal(n->endpoints_n, 0);
     assert_int_equal(n->home_derp, 9);
 }
@@ -726,7 +726,7 @@ static void test_presence_reaches_the_disk_lazily(void **state)
     struct registration reg = request(f, key, "n");
     do_register(f, &reg, now_ms);
     settle(f, now_ms);
-    assert_int_equal(state_node_report(f->st, &reg.key, &reg.machine, &report, now_ms, &n), RC_OK);
+    assert_int_equal(state_node_report(f->st, &reg.key, &reg.machine, &report, &n), RC_OK);
     assert_null(state_take_batch(f->st));
     assert_int_equal(state_flush_lazy(f->st, 100), 1);
     assert_int_equal(state_flush_lazy(f->st, 100), 0);

@@ -128,7 +128,7 @@ static void event(struct server *v)
     case 0:
     case 1: event_register(v, &machine, &key); break;
     case 2:
-    case 3: rc = state_node_report(v->st, &key, &machine, &report, v->now_ms, &n); break;
+    case 3: rc = state_node_report(v->st, &key, &machine, &report, &n); break;
     case 4: rc = state_poll_begin(v->st, &key, &machine, &report, v->now_ms, &n); break;
     case 5:
         n = state_node_by_key(v->st, &key);

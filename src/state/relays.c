@@ -65,7 +65,7 @@ bool state_take_relays_changed(struct state *st)
 static void append(struct state *st, const struct relay_host *r, int64_t until_ms)
 {
     st->relays = mem_realloc_array(st->relays, st->relay_n + 1, sizeof(*st->relays));
-    st->relays[st->relay_n++] = (struct relay_entry){r, until_ms};
+    st->relays[st->relay_n++] = (struct relay_entry){.host = r, .until_ms = until_ms};
 }
 
 static void replace(struct state *st, struct relay_entry *e, const struct relay_host *next)
@@ -199,11 +199,12 @@ static bool same_report(const struct relay_report *a, const struct relay_report 
 }
 
 enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_report *report, int64_t until_ms,
-                             int64_t now_ms)
+                             int64_t now_ms, uint64_t *serial_out)
 {
     struct relay_entry *e = entry_by_id(st, id);
     if (e == NULL)
         return RC_NOT_FOUND;
+    *serial_out = ++e->serial;
     e->until_ms = until_ms;
     tick_at(st, until_ms);
     if (e->host->is_up && same_report(&e->host->report, report))
@@ -226,10 +227,10 @@ static void go_down(struct state *st, struct relay_entry *e, int64_t now_ms)
     st->relays_changed = true;
 }
 
-void state_relay_leave(struct state *st, uint64_t id, int64_t at_ms, int64_t now_ms)
+void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms)
 {
     struct relay_entry *e = entry_by_id(st, id);
-    if (e == NULL || !e->host->is_up || e->until_ms <= at_ms)
+    if (e == NULL || !e->host->is_up || e->serial != serial || e->until_ms <= at_ms)
         return;
     e->until_ms = at_ms;
     if (at_ms <= now_ms)

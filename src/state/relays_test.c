@@ -77,8 +77,9 @@ static void test_refusals(void **state)
     assert_int_equal(create(st, "fra", 0, &r, text), RC_EXISTS);
     assert_int_equal(state_relay_delete(st, 17, NULL), RC_NOT_FOUND);
     struct relay_report there = report("192.0.2.1");
-    assert_int_equal(state_relay_announce(st, 17, &there, NOW_MS + 1, NOW_MS), RC_NOT_FOUND);
-    state_relay_leave(st, 17, NOW_MS, NOW_MS);
+    uint64_t serial;
+    assert_int_equal(state_relay_announce(st, 17, &there, NOW_MS + 1, NOW_MS, &serial), RC_NOT_FOUND);
+    state_relay_leave(st, 17, 0, NOW_MS, NOW_MS);
     for (int i = 1; i < 1000; i++) {
         snprintf(name, sizeof(name), "r%d", i);
         assert_int_equal(create(st, name, 0, &r, text), RC_OK);
@@ -94,33 +95,35 @@ static void test_coming_and_going(void **state)
     const struct relay_host *r;
     char text[AUTH_KEY_TEXT_CAP];
     assert_int_equal(create(st, "fra", 0, &r, text), RC_OK);
-    uint64_t id = r->id;
+    uint64_t id = r->id, serial = 0, first;
     struct relay_report there = report("192.0.2.1");
-    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 100, NOW_MS), RC_OK);
+    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 100, NOW_MS, &serial), RC_OK);
     assert_true(state_take_relays_changed(st));
     assert_true(state_relay(st, id)->is_up);
     assert_int_equal(state_next_tick_ms(st), NOW_MS + 100);
-    /* The same again only puts off its end. */
-    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 200, NOW_MS + 50), RC_OK);
+    /* The same again only puts off its end; whoever still waits for the first to end is out of date. */
+    first = serial;
+    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 200, NOW_MS + 50, &serial), RC_OK);
     assert_false(state_take_relays_changed(st));
+    state_relay_leave(st, id, first, NOW_MS + 60, NOW_MS + 60);
     state_tick(st, NOW_MS + 150);
     assert_true(state_relay(st, id)->is_up);
     there.derp_port = 8443;
-    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 300, NOW_MS + 160), RC_OK);
+    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 300, NOW_MS + 160, &serial), RC_OK);
     assert_true(state_take_relays_changed(st));
     /* Its connection breaks: it has some time. A later end than the one that is set changes nothing. */
-    state_relay_leave(st, id, NOW_MS + 400, NOW_MS + 170);
-    state_relay_leave(st, id, NOW_MS + 190, NOW_MS + 170);
+    state_relay_leave(st, id, serial, NOW_MS + 400, NOW_MS + 170);
+    state_relay_leave(st, id, serial, NOW_MS + 190, NOW_MS + 170);
     assert_true(state_relay(st, id)->is_up);
     state_tick(st, NOW_MS + 190);
     assert_false(state_relay(st, id)->is_up);
     assert_int_equal(state_relay(st, id)->last_seen_ms, NOW_MS + 190);
     assert_true(state_take_relays_changed(st));
     /* Drained: at once. */
-    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 900, NOW_MS + 200), RC_OK);
-    state_relay_leave(st, id, NOW_MS + 210, NOW_MS + 210);
+    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 900, NOW_MS + 200, &serial), RC_OK);
+    state_relay_leave(st, id, serial, NOW_MS + 210, NOW_MS + 210);
     assert_false(state_relay(st, id)->is_up);
-    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 900, NOW_MS + 220), RC_OK);
+    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 900, NOW_MS + 220, &serial), RC_OK);
     assert_true(state_take_relays_changed(st));
     assert_int_equal(state_relay_delete(st, id, NULL), RC_OK);
     assert_true(state_take_relays_changed(st));
@@ -168,6 +171,7 @@ static void test_random_events(void **state)
     struct state *st = start(0);
     struct {
         uint64_t id;
+        uint64_t serial;
         int64_t until_ms;
     } want[RELAYS] = {0};
     char text[AUTH_KEY_TEXT_CAP];
@@ -185,10 +189,10 @@ static void test_random_events(void **state)
             assert_int_equal(create(st, name, 0, &r, text), RC_OK);
             want[i].id = r->id;
         } else if (dice < 5) {
-            assert_int_equal(state_relay_announce(st, want[i].id, &there, at_ms + 50, now_ms), RC_OK);
+            assert_int_equal(state_relay_announce(st, want[i].id, &there, at_ms + 50, now_ms, &want[i].serial), RC_OK);
             want[i].until_ms = at_ms + 50;
         } else if (dice < 9) {
-            state_relay_leave(st, want[i].id, at_ms, now_ms);
+            state_relay_leave(st, want[i].id, want[i].serial, at_ms, now_ms);
             if (at_ms < want[i].until_ms)
                 want[i].until_ms = at_ms;
         } else {

@@ -165,11 +165,13 @@ const struct relay_host *state_relay_by_name(const struct state *st, struct str 
 const struct relay_host *state_relay_by_key(const struct state *st, struct str text);
 /* Walks all relays in the order of their ids: start with *pos = 0. */
 const struct relay_host *state_relay_next(const struct state *st, size_t *pos);
-/* It serves, as it reports; unless it says so again it counts as gone from `until_ms` on. RC_NOT_FOUND. */
+/* It serves, as it reports; unless it says so again it counts as gone from `until_ms` on. `*serial_out` numbers the
+ * announcement. RC_NOT_FOUND. */
 MUST_CHECK enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_report *report,
-                                        int64_t until_ms, int64_t now_ms);
-/* It goes, or nobody hears of it any more: gone from `at_ms` on, if it was not to go earlier. */
-void state_relay_leave(struct state *st, uint64_t id, int64_t at_ms, int64_t now_ms);
+                                        int64_t until_ms, int64_t now_ms, uint64_t *serial_out);
+/* It goes, or nobody hears of it any more: gone from `at_ms` on, if it was not to go earlier. Nothing happens when it has
+ * announced itself again since the announcement `serial`. */
+void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms);
 /* Whether relays came, went or changed what they report since the last call: the DERP map is another one. */
 bool state_take_relays_changed(struct state *st);
 

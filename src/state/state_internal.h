@@ -39,6 +39,7 @@ struct revoked_list {
 /* A relay of the working state. */
 struct relay_entry {
     const struct relay_host *host; /* reference */
+    uint64_t serial;               /* of its last announcement; 0: none */
     int64_t until_ms;              /* while it is up: it is gone then, unless it announces itself again */
 };
 

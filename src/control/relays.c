@@ -323,7 +323,8 @@ static void run_announce(struct core_job *job, struct state *st, int64_t now_ms)
     }
     call->id = self->id;
     buf_clear(&call->reply);
-    if (!call->is_starting)
+    /* Once: when news wake it, it may have said on another connection that it goes. */
+    if (!call->is_starting && call->serial == 0)
         self = take_announcement(call, st, now_ms);
     if (call->is_starting || call->is_draining || call->seen != desk->news)
         write_reply(call, st, self);

@@ -223,8 +223,13 @@ static void test_first_announcement(void **state)
     reply = ask("/relay/announce", far.key, announcement(""), 200);
     assert_int_equal(json_len(json_get(reply, "neighbours")), 0);
     assert_false(json_says(reply, "meshKey", mesh_key));
-    /* Drained: gone at once. */
+    /* Drained: gone at once, though another announcement waits and is answered. */
+    struct call waiting;
+    reply = ask("/relay/announce", a.key, announcement(""), 200);
+    begin(&waiting, "/relay/announce", a.key, seen(reply));
+    rig_settle(r);
     ask("/relay/announce", a.key, announcement(",\"draining\":true"), 200);
+    finish(&waiting, 200);
     assert_false(look(&a).is_up);
     forget(&a);
     forget(&b);

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 from net import echo, run, wait_for
@@ -115,6 +116,12 @@ class Node:
 
     def wait_offline(self, name, timeout=30):
         wait_for("%s sees %s offline" % (self.name, name), lambda: not self.peers()[name]["Online"], timeout)
+
+    def settle(self):
+        """A client whose first look at the network came too early opens its sockets anew at the next one ("last netcheck
+        reported send error. Rebinding."), and forgets its direct paths. Lets it have that look now."""
+        self.ts("debug", "restun")
+        time.sleep(4)
 
     def netmap(self):
         return json.loads(self.ts("debug", "netmap", quiet=True).stdout)

@@ -1,4 +1,5 @@
 """The server goes away and comes back: what was acknowledged is there, and clients return by themselves."""
+import concurrent.futures
 import random
 import threading
 import time
@@ -157,6 +158,8 @@ def test_traffic_goes_on_during_a_restart(world, other):
     n1, n2 = world.join("n1", ("n2", other))
     n1.wait_peers("n2")
     n2.wait_peers("n1")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(lambda n: n.settle(), (n1, n2)))
     # Each side finds its own way: until both have, answers may still come by the relay, which goes away with the server.
     n1.ts_ping(n2.addresses[0], "--until-direct")
     n2.ts_ping(n1.addresses[0], "--until-direct")

@@ -66,6 +66,15 @@ static void attach_upgrade(struct relay *relay, struct http_exchange *ex)
     buf_fini(&leftover);
 }
 
+/* Who starts fast reads frames from the first byte on, and would take an HTTP answer for one. */
+static void refuse_draining(struct http_exchange *ex)
+{
+    if (is_fast_start(http_request(ex)))
+        http_abort(ex);
+    else
+        http_respond_text(ex, 503, "this relay is going down");
+}
+
 void relay_http_derp(const struct relay_http *h, struct http_exchange *ex)
 {
     const struct http_request *req = http_request(ex);
@@ -75,7 +84,7 @@ void relay_http_derp(const struct relay_http *h, struct http_exchange *ex)
     else if (req->method != HTTP_GET || (!is_websocket && !http_header_has_token(req, "upgrade", "derp")))
         http_respond_text(ex, 426, "DERP requires connection upgrade");
     else if (relay_is_draining(h->relay))
-        http_respond_text(ex, 503, "this relay is going down");
+        refuse_draining(ex);
     else if (is_websocket && ws_offers(req, "derp"))
         attach_websocket(h->relay, ex);
     else /* very old clients ask for a WebSocket, and speak none */

@@ -107,7 +107,7 @@ static void test_leftover_of_the_upgrade(void **state)
     struct buf b = {0};
     rig_append_login(&r, &a, &b, false);
     size_t cut = buf_len(&b) - 10; /* the rest comes by itself */
-    relay_attach(r.relay, server_end, buf_at(&b), cut);
+    relay_attach(r.relay, server_end, buf_at(&b), cut, false);
     buf_consume(&b, cut);
     rig_write(&a, &b);
     rig_run(&r);

@@ -38,10 +38,15 @@ class World:
         self.servers, self.nodes = [], []
 
     def server(self, program=CHECKED, with_tls=True, **settings):
-        server = Server(self.net, self.folder, program, with_tls, **settings)
-        self.servers.append(server)
+        server = self.server_to_be(program, with_tls, **settings)
         server.start()
         server.user()
+        return server
+
+    def server_to_be(self, program=CHECKED, with_tls=True, **settings):
+        """Not started yet."""
+        server = Server(self.net, self.folder, program, with_tls, **settings)
+        self.servers.append(server)
         return server
 
     def node(self, name, version=NEW, with_tun=True):

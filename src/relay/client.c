@@ -92,7 +92,7 @@ static void reject(struct client *c, enum relay_counter why, const char *what, u
 
 /* --- Login --- */
 
-static void ask_admission(struct client *c)
+void client_ask_admission(struct client *c)
 {
     struct relay *relay = c->worker->relay;
     struct relay_msg *m = relay_msg_create(relay, sizeof(struct relay_admission), c->worker, worker_on_admission);
@@ -125,7 +125,7 @@ static void on_client_info(struct client *c, const uint8_t *payload, size_t n)
     c->phase = CLIENT_ADMISSION;
     stream_pause(c->stream, true);
     if (c->worker->relay->ops.admit != NULL && !c->is_mesh) /* a neighbour is no node: nobody else knows it */
-        ask_admission(c);
+        client_ask_admission(c);
     else
         client_admitted(c, true);
 }
@@ -150,6 +150,10 @@ static struct presence presence_of(const struct client *c)
 
 void client_admitted(struct client *c, bool is_allowed)
 {
+    if (c->phase == CLIENT_ACTIVE && !is_allowed) { /* asked again */
+        client_close(c, COUNT_CLOSED_REVOKED, false);
+        return;
+    }
     if (c->phase != CLIENT_ADMISSION)
         return;
     if (!is_allowed) {

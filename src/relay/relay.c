@@ -169,6 +169,12 @@ void relay_close_peer(struct relay *relay, const node_key *key)
     post_close(relay, key, true);
 }
 
+void relay_ask_again(struct relay *relay)
+{
+    for (unsigned i = 0; i < relay->worker_n && relay->ops.admit != NULL; i++)
+        relay_msg_post(relay_msg_create(relay, sizeof(struct relay_msg), &relay->workers[i], worker_on_ask_again));
+}
+
 void relay_drain(struct relay *relay, int64_t over_ms)
 {
     atomic_store(&relay->is_draining, true);

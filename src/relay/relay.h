@@ -70,6 +70,9 @@ void relay_admit(struct relay_admission *login, bool is_allowed);
  * thread. A verdict given before by the same thread does not escape it. */
 void relay_close_key(struct relay *relay, const node_key *key);
 
+/* Asks again about every client that is in: it may have been revoked while nobody could say so. Any thread. */
+void relay_ask_again(struct relay *relay);
+
 /* Refuses new connections from now on, and closes those that are open, spread over `over_ms` (0: at once). Any thread. */
 void relay_drain(struct relay *relay, int64_t over_ms);
 bool relay_is_draining(const struct relay *relay);

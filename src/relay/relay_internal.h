@@ -382,6 +382,7 @@ void worker_buf_give(struct relay_worker *w, struct buf *b);
 void worker_on_route(struct relay_worker *w, struct relay_msg *m);
 void worker_on_close_key(struct relay_worker *w, struct relay_msg *m);
 void worker_on_drain(struct relay_worker *w, struct relay_msg *m);
+void worker_on_ask_again(struct relay_worker *w, struct relay_msg *m);
 void worker_on_admission(struct relay_worker *w, struct relay_msg *m);
 
 /* --- watch.c --- */
@@ -433,6 +434,7 @@ void client_create(struct relay_worker *w, struct stream *s, const void *leftove
                    bool is_not_ideal);
 /* `why`: a COUNT_CLOSED_... */
 void client_close(struct client *c, enum relay_counter why, bool flush);
+void client_ask_admission(struct client *c);
 void client_admitted(struct client *c, bool is_allowed);
 /* The directory knows it. */
 void client_joined(struct client *c);

@@ -242,6 +242,46 @@ static void test_admission(void **state)
     rig_stop(&r);
 }
 
+/* Asked about again, a client that may not stay is closed; the others notice nothing. */
+static void test_asked_again(void **state)
+{
+    (void)state;
+    struct gate gate = {0};
+    struct relay_ops ops = {&gate, gate_admit};
+    struct rig r;
+    struct rig_client a, b;
+    rig_start(&r, NULL, &ops);
+    rig_connect(&r, &a, 1, 0);
+    rig_login(&r, &a, false);
+    rig_run(&r);
+    relay_ask_again(r.relay); /* while its login waits: asked once */
+    rig_run(&r);
+    assert_int_equal(gate.n, 1);
+    relay_admit(gate.waiting[0], true);
+    rig_run(&r);
+    rig_expect_welcome(&r, &a);
+    rig_connect(&r, &b, 2, 0);
+    rig_login(&r, &b, false);
+    rig_run(&r);
+    relay_admit(gate.waiting[1], true);
+    rig_run(&r);
+    rig_expect_welcome(&r, &b);
+    int64_t before = rig_count("closed_total", "reason=\"revoked\"");
+    relay_ask_again(r.relay);
+    rig_run(&r);
+    assert_int_equal(gate.n, 4);
+    bool is_last_b = keys_equal(gate.last.b, b.public.b);
+    relay_admit(gate.waiting[2], is_last_b);
+    relay_admit(gate.waiting[3], !is_last_b);
+    rig_run(&r);
+    rig_expect_nothing(&a);
+    rig_expect_closed(&b);
+    assert_int_equal(rig_count("closed_total", "reason=\"revoked\""), before + 1);
+    rig_close(&a);
+    rig_close(&b);
+    rig_stop(&r);
+}
+
 /* The client may be gone, or the node be deleted, before the answer comes; and the answer may never come. */
 static void test_late_admissions(void **state)
 {
@@ -945,6 +985,7 @@ int main(void)
         cmocka_unit_test(test_bad_logins),
         cmocka_unit_test(test_login_timeout),
         cmocka_unit_test(test_admission),
+        cmocka_unit_test(test_asked_again),
         cmocka_unit_test(test_late_admissions),
         cmocka_unit_test(test_flood_before_admission),
         cmocka_unit_test(test_close_key),

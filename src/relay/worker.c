@@ -336,6 +336,18 @@ void worker_on_admission(struct relay_worker *w, struct relay_msg *m)
     worker_touch(w);
 }
 
+void worker_on_ask_again(struct relay_worker *w, struct relay_msg *m)
+{
+    size_t n;
+    struct client **all = list_clients(w, &n);
+    (void)m;
+    for (size_t i = 0; i < n; i++) {
+        if (all[i]->phase == CLIENT_ACTIVE && !all[i]->is_mesh)
+            client_ask_admission(all[i]);
+    }
+    mem_free(all);
+}
+
 void worker_on_drain(struct relay_worker *w, struct relay_msg *m)
 {
     static const char text[] = "relay is going down for maintenance";

@@ -101,7 +101,10 @@ struct config {
     const char *derp_server_tls_key_path;
     const char *derp_server_ipv4; /* "" or an address */
     const char *derp_server_ipv6;
+    struct config_strings derp_urls;
     struct config_strings derp_paths;
+    bool derp_auto_update_enabled;
+    int64_t derp_update_frequency_ms;
 
     int64_t database_type; /* enum config_database */
     const char *database_sqlite_path;

@@ -21,7 +21,6 @@ struct control_options {
     const void *trusted_ctx;
     int64_t handshake_timeout_ms; /* 0: defaults of http.h */
     int64_t idle_timeout_ms;
-    struct rcbuf *derp_map_json; /* for /derpmap/default; a reference is taken */
 };
 
 /* `core`, `store`, `relay` (may be null) and `loops` are borrowed and outlive it. Before the loops run. */

@@ -35,6 +35,8 @@ size_t derpmap_sources_url_n(const struct derpmap_sources *s);
 const char *derpmap_sources_url(const struct derpmap_sources *s, size_t i);
 /* Of the document that is held; null: none. */
 const char *derpmap_sources_etag(const struct derpmap_sources *s, size_t i);
+/* Some URL gave nothing good when it was asked last. */
+bool derpmap_sources_is_failing(const struct derpmap_sources *s);
 /* What came for URL number `i`. A good document is kept and saved; anything else is logged once, and changes nothing. */
 void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetch_reply *reply);
 /* Replaces what the part of the program with this name contributed before; takes `map`'s content over. */
@@ -44,6 +46,7 @@ void derpmap_sources_contribute(struct derpmap_sources *s, const char *name, str
 struct derpmap_texts {
     struct rcbuf *pinned;
     struct rcbuf *unpinned; /* for clients that know no pins; null: no difference */
+    unsigned region_n;
 };
 void derpmap_texts_fini(struct derpmap_texts *t);
 /* `pin`: SHA-256 of the relay's certificate in hex, "" for one that needs no pin. RC_INVALID: the sources contradict each
@@ -98,7 +101,7 @@ MUST_CHECK enum rc derpmap_service_create(const struct derpmap_service_options *
                                           struct err *err);
 /* The map at the start; borrowed, before derpmap_service_start. */
 const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s);
-/* Starts the thread: URLs are fetched at once, and then by the clock. */
+/* Starts the thread: URLs are fetched at once, and then by the clock; after a failure every so often until it works. */
 void derpmap_service_start(struct derpmap_service *s);
 /* Files, URLs and the certificate are looked at now. Any thread; does not block. */
 void derpmap_service_refresh(struct derpmap_service *s);

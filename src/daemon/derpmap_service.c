@@ -14,11 +14,14 @@ LOG_MODULE("derpmap");
 METRIC_COUNTER(refreshes_changed, "fullscale_derpmap_refreshes_total", "result=\"changed\"",
                "Times that the DERP map was made anew, by result: only a changed one is sent to nodes.");
 METRIC_COUNTER(refreshes_same, "fullscale_derpmap_refreshes_total", "result=\"unchanged\"", "");
+METRIC_GAUGE(regions_now, "fullscale_derpmap_regions", "", "Regions in the DERP map.");
 METRIC_COUNTER(refreshes_failed, "fullscale_derpmap_refreshes_total", "result=\"failed\"", "");
 
 enum {
     FETCH_TIMEOUT_MS = 15000,
     MAP_MAX_BYTES = 1 << 20,
+    RETRY_MS = 30000, /* after a failure; twice as long after each further one */
+    RETRY_DOUBLINGS_MAX = 10,
     CERTIFICATE_CHECK_MS = 3600 * 1000,
 };
 
@@ -35,6 +38,7 @@ struct derpmap_service {
     char fault[512];            /* of the last build, logged once; "": none */
     size_t pending;             /* answers of this round that are still to come */
     bool is_wanted_again;       /* asked for while a round was under way */
+    unsigned failures;          /* rounds in a row in which some URL failed */
     struct loop_timer *refresh_timer;
     struct loop_timer *certificate_timer;
 };
@@ -67,7 +71,8 @@ static void rebuild(struct derpmap_service *s, bool is_last)
         return;
     }
     metric_inc(&refreshes_changed);
-    log_info("the DERP map has changed", LOG_U("bytes", made.pinned->len));
+    log_info("the DERP map has changed", LOG_U("regions", made.region_n), LOG_U("bytes", made.pinned->len));
+    metric_set(&regions_now, made.region_n);
     derpmap_texts_fini(&s->texts);
     s->texts = made;
     s->options.changed(s->options.ctx, &s->texts);
@@ -78,14 +83,25 @@ static void rebuild(struct derpmap_service *s, bool is_last)
 static void refresh(struct derpmap_service *s);
 
 /* Not all servers at the same second: give or take a tenth. */
-static void wait_for_next(struct derpmap_service *s)
+static int64_t jittered(int64_t ms)
 {
     uint32_t random;
     rng_bytes(&random, sizeof(random));
+    return ms - ms / 10 + (int64_t)(random % 1000) * ms / 5000;
+}
+
+static void wait_for_next(struct derpmap_service *s)
+{
     int64_t wait_ms = s->options.cfg->derp_update_frequency_ms;
-    wait_ms = wait_ms - wait_ms / 10 + (int64_t)(random % 1000) * wait_ms / 5000;
-    if (s->options.cfg->derp_auto_update_enabled)
-        loop_timer_start(s->refresh_timer, wait_ms, 0);
+    s->failures = derpmap_sources_is_failing(s->sources) ? s->failures + 1 : 0;
+    if (s->failures > 0) {
+        unsigned doublings = s->failures - 1 < RETRY_DOUBLINGS_MAX ? s->failures - 1 : RETRY_DOUBLINGS_MAX;
+        int64_t retry_ms = (int64_t)RETRY_MS << doublings;
+        wait_ms = retry_ms < wait_ms ? retry_ms : wait_ms;
+    } else if (!s->options.cfg->derp_auto_update_enabled) {
+        return;
+    }
+    loop_timer_start(s->refresh_timer, jittered(wait_ms), 0);
 }
 
 static void end_round(struct derpmap_service *s)
@@ -278,6 +294,7 @@ enum rc derpmap_service_create(const struct derpmap_service_options *options, st
                                                .host = cfg->derp_server_hostname};
     snprintf(s->certificate.pin, sizeof(s->certificate.pin), "%s", options->pin);
     enum rc rc = build_first(s, err);
+    metric_set(&regions_now, s->texts.region_n);
     if (rc != RC_OK)
         derpmap_service_destroy(&s);
     *out = s;

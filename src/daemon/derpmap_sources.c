@@ -229,6 +229,15 @@ const char *derpmap_sources_url(const struct derpmap_sources *s, size_t i)
     return s->urls[i].name;
 }
 
+bool derpmap_sources_is_failing(const struct derpmap_sources *s)
+{
+    for (size_t i = 0; i < s->cfg->derp_urls.n; i++) {
+        if (s->urls[i].fault[0] != '\0')
+            return true;
+    }
+    return false;
+}
+
 const char *derpmap_sources_etag(const struct derpmap_sources *s, size_t i)
 {
     return s->urls[i].etag[0] != '\0' ? s->urls[i].etag : NULL;
@@ -379,6 +388,7 @@ enum rc derpmap_sources_build(const struct derpmap_sources *s, const char *pin, 
         rc = waits_for_url(s) ? derpmap_check_nodes(&map, err) : derpmap_check(&map, err);
     if (rc == RC_OK) {
         out->pinned = text_of(&map);
+        out->region_n = map.region_n;
         if (drop_pins(&map))
             out->unpinned = text_of(&map);
     }

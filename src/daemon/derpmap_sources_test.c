@@ -137,9 +137,11 @@ static void test_answers(void **state)
         assert_map(x, "1:1a 999:999a");
         assert_null(derpmap_sources_etag(x->sources, 0));
         assert_int_equal(fetches("failed"), failed + 1 + (int64_t)i);
+        assert_true(derpmap_sources_is_failing(x->sources));
     }
     answer(x, 0, RC_OK, 200, good, "\"v1\""); /* the same, now with a name */
     assert_string_equal(derpmap_sources_etag(x->sources, 0), "\"v1\"");
+    assert_false(derpmap_sources_is_failing(x->sources));
     answer(x, 0, RC_OK, 304, "", "\"v1\"");
     assert_int_equal(fetches("unchanged"), same + 2);
     answer(x, 0, RC_OK, 200, other, "\"v2\"");

@@ -103,7 +103,10 @@ struct config {
     const char *derp_server_ipv6;
     const char *derp_server_mesh_key_path;       /* "" or a file; set when derp_server_mesh_with is not empty */
     struct config_strings derp_server_mesh_with; /* host[:port][/dial][/sha256-raw:<hex>]; see relay/mesh.h */
+    struct config_strings derp_urls;
     struct config_strings derp_paths;
+    bool derp_auto_update_enabled;
+    int64_t derp_update_frequency_ms;
 
     int64_t database_type; /* enum config_database */
     const char *database_sqlite_path;

@@ -168,7 +168,6 @@ struct control *control_create(const struct control_options *options, struct cor
 {
     struct control *c = MEM_NEW(struct control);
     c->options = *options;
-    c->options.derp_map_json = rcbuf_ref(options->derp_map_json);
     c->server_url = mem_strdup(options->server_url);
     c->core = core;
     c->store = store;
@@ -195,7 +194,6 @@ void control_destroy(struct control **at)
     mem_free(c->polls.places);
     mem_free(c->server_url);
     rcbuf_unref(&c->key_json);
-    rcbuf_unref(&c->options.derp_map_json);
     explicit_bzero(&c->options.noise_key, sizeof(c->options.noise_key));
     mem_free(c);
 }

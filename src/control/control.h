@@ -26,7 +26,6 @@ struct control_options {
     struct relay_report own_relay;
     uint16_t own_region;
     bool verify_unauthenticated; /* POST /verify answers anyone */
-    struct rcbuf *derp_map_json; /* for /derpmap/default; a reference is taken */
 };
 
 /* `core`, `store`, `relay` (may be null) and `loops` are borrowed and outlive it. Before the loops run. */

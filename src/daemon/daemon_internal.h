@@ -7,8 +7,8 @@
 #include "api/api.h"
 #include "config/config.h"
 #include "control/control.h"
-#include "relay/derpmap.h"
 #include "relay/mesh.h"
+#include "daemon/derpmap_internal.h"
 #include "relay/relay_http.h"
 #include "stun/stun_server.h"
 #include "tls/tls.h"
@@ -41,7 +41,9 @@ struct daemon {
     struct tls_server *main_tls; /* null: plain HTTP */
     struct tls_server *derp_tls;
     char derp_fingerprint[TLS_FINGERPRINT_CAP]; /* "" when the relay's certificate is a real one */
-    struct tailnet_settings *settings;
+    struct tailnet_settings *settings;          /* those at the start */
+    struct fetch *fetch;                        /* null: no other server is asked */
+    struct derpmap_service *derpmap;
     struct api api;
     struct http_server *api_http; /* worker 0 */
     struct tcp_listener *api_listener;
@@ -51,12 +53,15 @@ struct daemon {
 
 /* --- settings.c --- */
 /* The DERP map, DNS and capabilities that every node is told. */
-MUST_CHECK enum rc settings_make(const struct config *cfg, const char *derp_fingerprint, struct tailnet_settings **out,
-                                 struct err *err);
+struct tailnet_settings *settings_make(const struct config *cfg, const struct derpmap_texts *derp);
+/* Of settings that are not shared yet: another DERP map. */
+void settings_set_derp(struct tailnet_settings *t, const struct derpmap_texts *derp);
 
 /* --- listeners.c --- */
 /* Certificates first, since the DERP map names the relay's. */
 MUST_CHECK enum rc certificates_load(struct daemon *d, struct err *err);
+/* The relay's certificate is ours to make and renew only where nobody named another. */
+bool derp_certificate_is_ours(const struct config *cfg);
 /* Everything that accepts; before the loops run. */
 MUST_CHECK enum rc listeners_open(struct daemon *d, struct err *err);
 /* After the loops have stopped. */

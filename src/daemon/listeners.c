@@ -27,8 +27,7 @@ static enum rc load_main_certificate(struct daemon *d, struct err *err)
     return tls_server_create(&opts, &d->main_tls, err);
 }
 
-/* The relay's own certificate is ours to make and renew only where nobody named another. */
-static bool derp_certificate_is_ours(const struct config *cfg)
+bool derp_certificate_is_ours(const struct config *cfg)
 {
     char path[4096];
     snprintf(path, sizeof(path), "%s/derp_cert.pem", cfg->state_dir);
@@ -135,7 +134,8 @@ enum rc listeners_open(struct daemon *d, struct err *err)
     TRY(open_metrics(d, err));
     if (d->main_tls != NULL)
         tls_server_watch(d->main_tls, d->loops[0], CERT_CHECK_MS);
-    if (d->derp_tls != NULL)
+    /* One of ours is renewed by derpmap_service. */
+    if (d->derp_tls != NULL && !derp_certificate_is_ours(d->cfg))
         tls_server_watch(d->derp_tls, d->loops[0], CERT_CHECK_MS);
     return RC_OK;
 }

@@ -474,6 +474,51 @@ static void test_reload(void **state)
     close_app(a);
 }
 
+/* A certificate is read first and used later; what cannot be read changes nothing. */
+static void test_prepare(void **state)
+{
+    (void)state;
+    struct app *a = MEM_NEW(struct app);
+    char first[TLS_FINGERPRINT_CAP], next[TLS_FINGERPRINT_CAP], now[TLS_FINGERPRINT_CAP];
+    struct err err = {0};
+    a->loop = loop_create(0);
+    make_dir(a);
+    write_pair(a, "a.example");
+    const struct tls_server_opts opts = {.cert_file = a->cert_path, .key_file = a->key_path};
+    assert_int_equal(tls_server_create(&opts, &a->server, NULL), RC_OK);
+    a->acceptor = tls_acceptor_create(a->loop, a->server, on_ready, a);
+    served_fingerprint(a, first);
+    tls_server_use_prepared(a->server, first); /* there is none */
+    assert_false(tls_server_prepared(a->server, next));
+    served_fingerprint(a, now);
+    assert_string_equal(now, first);
+    write_pair(a, "b.example");
+    assert_int_equal(tls_server_prepare(a->server, next, &err), RC_OK);
+    assert_string_not_equal(next, first);
+    served_fingerprint(a, now);
+    assert_string_equal(now, first);
+    write_file(a->key_path, STR("nonsense"));
+    assert_int_equal(tls_server_prepare(a->server, now, &err), RC_INVALID);
+    unlink(a->key_path);
+    assert_int_equal(tls_server_prepare(a->server, now, &err), RC_NOT_FOUND);
+    assert_true(tls_server_prepared(a->server, now));
+    assert_string_equal(now, next);
+    tls_server_use_prepared(a->server, first); /* another one */
+    served_fingerprint(a, now);
+    assert_string_equal(now, first);
+    connect_client(a, 0, &any_server);
+    tls_server_use_prepared(a->server, next);
+    assert_false(tls_server_prepared(a->server, now));
+    stream_write(a->cli.s, "still", 5);
+    turn(a->loop);
+    assert_true(str_eq_c(buf_str(&a->srv.in), "still"));
+    close_sides(a);
+    served_fingerprint(a, now);
+    assert_string_equal(now, next);
+    remove_dir(a);
+    close_app(a);
+}
+
 static void test_bad_files(void **state)
 {
     (void)state;
@@ -769,6 +814,7 @@ int main(void)
         cmocka_unit_test(test_extra_cert),
         cmocka_unit_test(test_verified_by_authority),
         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_prepare),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_tampered),

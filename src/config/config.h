@@ -101,6 +101,13 @@ struct config {
     const char *derp_server_tls_key_path;
     const char *derp_server_ipv4; /* "" or an address */
     const char *derp_server_ipv6;
+    int64_t derp_limits_connections;
+    int64_t derp_limits_accepts_per_address; /* 1/s; 0 = no limit */
+    int64_t derp_limits_client_rate_bytes;   /* 1/s; 0 = no limit */
+    int64_t derp_limits_client_burst_bytes;
+    int64_t derp_limits_client_queue_bytes;
+    int64_t derp_limits_write_timeout_ms; /* 0 = never */
+    int64_t derp_limits_login_timeout_ms;
     struct config_strings derp_paths;
 
     int64_t database_type; /* enum config_database */

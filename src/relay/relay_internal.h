@@ -6,6 +6,7 @@
  *   lane.c       packets from worker to worker
  *   client.c     one connection: frames in, login, what each frame does
  *   queue.c      its frames out
+ *   rate.c       how much a client may send
  *   gone.c       whom to tell when a sender leaves
  *   stats.c      counters
  */
@@ -16,6 +17,7 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
+#include "base/limiter.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/metric.h"
@@ -68,6 +70,7 @@ enum {
     X(DUP_CONNS, "dup_client_conns_total", "", "Connections whose key had another one already.")                       \
     X(DUP_SWITCHES, "dup_client_switches_total", "", "Times that a second connection of a key took over.")             \
     X(UNKNOWN_FRAMES, "unknown_frames_total", "", "Frames of unknown type, skipped.")                                  \
+    X(RATE_WAITS, "rate_limit_waits_total", "", "Times that a client was not read because of its rate.")               \
     X(CLOSED_PEER, "closed_total", "reason=\"peer\"", "Connections closed, by reason.")                                \
     X(CLOSED_LIMIT, "closed_total", "reason=\"limit\"", "")                                                            \
     X(CLOSED_DRAINING, "closed_total", "reason=\"draining\"", "")                                                      \
@@ -105,8 +108,11 @@ void stats_publish(struct relay_stats *s);
 enum drop_reason { DROP_UNKNOWN, DROP_GONE, DROP_HEAD, DROP_LANE };
 void stats_drop(struct relay_stats *s, enum drop_reason reason, bool is_disco, size_t packet_len);
 
+/* How long a client took to answer our ping. */
+void stats_rtt(int64_t ms);
+
 extern struct metric relay_gauge_connections, relay_gauge_clients, relay_gauge_homes, relay_gauge_dup_keys,
-    relay_gauge_dup_conns;
+    relay_gauge_dup_conns, relay_gauge_held_back, relay_gauge_rate, relay_gauge_burst;
 
 /* --- objects --- */
 
@@ -187,6 +193,10 @@ struct client {
     int64_t ping_sent_ms;
     unsigned pings_unanswered;
     int64_t rtt_ms; /* of the last answered ping; -1 before */
+
+    struct bucket rate; /* bytes that it may send */
+    int64_t resume_ms;  /* when it is read again; 0: it is read */
+    struct list in_held_back;
 };
 
 /* A message to a worker, for what is no packet. All are listed, so that those which a stopped loop never runs are freed. */
@@ -246,6 +256,9 @@ struct relay_worker {
     struct lane_batch *free;
     unsigned free_n;
     _Atomic(struct lane_batch *) returned; /* pushed by the receivers */
+
+    struct list held_back;         /* clients that are not read for now */
+    struct loop_timer *rate_timer; /* runs while there are such */
 
     struct loop_timer *timer; /* runs while there are clients */
     struct list wheel[WHEEL_SLOTS];
@@ -331,6 +344,8 @@ void client_admitted(struct client *c, bool is_allowed);
 /* The directory knows it. */
 void client_joined(struct client *c);
 void client_on_timer(struct client *c, int64_t now_ms);
+/* A frame has come in part: the rest is due. */
+void client_watch_frame(struct client *c);
 /* The earliest due time, or 0. */
 int64_t client_due_ms(const struct client *c);
 
@@ -342,6 +357,15 @@ void client_queue_gone(struct client *c, const node_key *key, enum derp_gone_rea
 void client_flush(struct client *c);
 /* Counts as dropped and frees what waits. */
 void client_queues_fini(struct client *c);
+
+/* --- rate.c --- */
+/* A frame with this length of payload came. */
+void rate_charge(struct client *c, uint32_t frame_len);
+/* After frames were charged: stops reading if they cost too much. */
+void rate_check(struct client *c);
+void rate_forget(struct client *c);
+/* Reads those again whose time has come. */
+void rate_tick(struct relay_worker *w);
 
 /* --- gone.c --- */
 void gone_remember(struct relay_worker *w, struct peer *source, struct client *c);

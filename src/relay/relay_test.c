@@ -334,8 +334,10 @@ static void test_limit_of_connections(void **state)
     rig_start(&r, &opts, NULL);
     for (size_t i = 0; i < 3; i++)
         rig_connect(&r, &c[i], (uint8_t)i, 0);
+    int64_t before = rig_count("closed_total", "reason=\"limit\"");
     rig_run(&r);
     rig_expect_closed(&c[2]);
+    assert_true(rig_count("closed_total", "reason=\"limit\"") > before);
     rig_expect(&c[0], DERP_SERVER_KEY, 40);
     rig_close(&c[0]);
     rig_close(&c[2]);
@@ -424,6 +426,7 @@ static void test_half_a_frame_then_silence(void **state)
     rig_start(&r, NULL, NULL);
     rig_join(&r, &a, 1);
     rig_join(&r, &b, 2);
+    int64_t before = rig_count("closed_total", "reason=\"frame_timeout\"");
     stream_write(a.s, "\x04\0\0\0\x40halves", 11);
     stream_write(b.s, "\x04\0", 2);
     rig_run(&r);
@@ -437,6 +440,7 @@ static void test_half_a_frame_then_silence(void **state)
     rig_run(&r);
     rig_expect_closed(&a);
     rig_expect_nothing(&b);
+    assert_int_equal(rig_count("closed_total", "reason=\"frame_timeout\""), before + 1);
     rig_close(&a);
     rig_close(&b);
     rig_stop(&r);
@@ -748,6 +752,7 @@ static void test_write_timeout(void **state)
     rig_login(&r, &slow, false);
     rig_join(&r, &stuck, 3);
     int64_t gone = rig_count("packets_dropped_total", "reason=\"gone_disconnected\",kind=\"other\"");
+    int64_t timeouts = rig_count("closed_total", "reason=\"write_timeout\"");
     stream_pause(stuck.s, true);
     for (int i = 0; i < 5; i++) {
         rig_send(&a, &stuck, packet, sizeof(packet));
@@ -763,6 +768,7 @@ static void test_write_timeout(void **state)
     stream_pause(stuck.s, false);
     rig_run(&r);
     rig_expect_closed(&stuck);
+    assert_int_equal(rig_count("closed_total", "reason=\"write_timeout\""), timeouts + 1);
     rig_expect_nothing(&a);
     assert_false(slow.is_closed);
     assert_true(rig_count("packets_dropped_total", "reason=\"gone_disconnected\",kind=\"other\"") > gone);

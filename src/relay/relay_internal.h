@@ -219,7 +219,12 @@ struct relay_admission {
 };
 
 /* Packets on their way to another worker; memory of the sending one. */
-enum { LANE_BATCH_BYTES = 160 * 1024, LANE_IN_FLIGHT_MAX = 16, LANE_FREE_MAX = 4 };
+enum {
+    LANE_BATCH_BYTES = 160 * 1024,
+    LANE_IN_FLIGHT_MAX_BYTES = 16 *
+                               LANE_BATCH_BYTES, /* to one worker; a worker that gets no CPU for a while is normal */
+    LANE_FREE_MAX_BYTES = 4 * LANE_BATCH_BYTES,
+};
 struct lane_batch {
     struct loop_msg msg;
     struct relay_worker *from;
@@ -227,13 +232,14 @@ struct lane_batch {
     struct lane_batch *next; /* among the returned or the free */
     struct list entry;       /* of from->batches */
     size_t len;
-    uint8_t data[LANE_BATCH_BYTES];
+    size_t cap;
+    uint8_t *data; /* owned */
 };
 
 /* From one worker to one other; touched by the sender only, but for `in_flight`. */
 struct lane {
     struct lane_batch *open; /* being filled */
-    atomic_uint in_flight;   /* posted and not come back */
+    atomic_size_t in_flight; /* bytes posted and not come back, see batch_bytes */
 };
 
 /* on_loop: everything but `returned`. */
@@ -254,7 +260,7 @@ struct relay_worker {
     struct lane *lanes;  /* one per worker */
     struct list batches; /* all that were allocated */
     struct lane_batch *free;
-    unsigned free_n;
+    size_t free_bytes;
     _Atomic(struct lane_batch *) returned; /* pushed by the receivers */
 
     struct list held_back;         /* clients that are not read for now */
@@ -335,6 +341,8 @@ void worker_on_admission(struct relay_worker *w, struct relay_msg *m);
 bool lane_append(struct relay_worker *w, unsigned to, uint64_t conn_id, const node_key *src, const uint8_t *packet,
                  size_t n);
 void lanes_post(struct relay_worker *w);
+/* Frees all batches; none is under way any more. */
+void lanes_fini(struct relay_worker *w);
 
 /* --- client.c --- */
 void client_create(struct relay_worker *w, struct stream *s, const void *leftover, size_t leftover_len);

@@ -81,14 +81,12 @@ void worker_fini(struct relay_worker *w)
     loop_defer_cancel(&w->turn_end);
     loop_timer_destroy(&w->timer);
     loop_timer_destroy(&w->rate_timer);
-    LIST_EACH_SAFE (it, &w->batches)
-        mem_free(LIST_ENTRY(it, struct lane_batch, entry));
+    lanes_fini(w);
     for (unsigned i = 0; i < w->pool_n; i++)
         buf_fini(&w->pool[i]);
     free_peers(w);
     map_fini(&w->clients);
     map_fini(&w->links);
-    mem_free(w->lanes);
 }
 
 int64_t worker_now_ms(const struct relay_worker *w)

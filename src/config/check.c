@@ -110,9 +110,10 @@ static void check_relay(struct loader *l)
     bool has_own = cfg->derp_server_enabled && cfg->derp_server_add_region;
     if (!has_own && cfg->derp_paths.n == 0 && cfg->derp_urls.n == 0)
         load_note_row(
-            l, true,
+            l, false,
             cfg->derp_server_enabled ? "derp.server.automatically_add_embedded_derp_region" : "derp.server.enabled",
-            "may only be false when derp.paths or derp.urls names other relays: without one no client gets connected");
+            "is false, and neither derp.paths nor derp.urls names another relay: no client gets connected until one is "
+            "enrolled (fullscale relays create)");
     for (size_t i = 0; i < cfg->derp_paths.n; i++)
         check_readable(l, "derp.paths", cfg->derp_paths.items[i]);
     check_readable(l, "derp.server.mesh_key_path", cfg->derp_server_mesh_key_path);

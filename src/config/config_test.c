@@ -254,7 +254,6 @@ static void test_refusals_name_place_and_fix(void **ctx)
         {"dns.extra_records: [{name: a.b, typ: A}]", 1, 38, "name, type and value only"},
         {"tls_cert_path: /nonexistent", 1, 16, "tls_cert_path needs tls_key_path, too"},
         {"tls_cert_path: /nonexistent\ntls_key_path: /nonexistent", 1, 16, "cannot be read: /nonexistent"},
-        {"derp.server.enabled: false", 1, 22, "may only be false when derp.paths"},
         {"derp.urls: [ftp://example.com/x]", 1, -1, "must be an http:// or https:// URL"},
         {"derp.urls: [file:///etc/passwd]", 1, -1, "must be an http:// or https:// URL"},
         {"derp.urls: ['https://']", 1, -1, "must be an http:// or https:// URL"},
@@ -316,6 +315,17 @@ static void test_unknown_keys_get_a_suggestion(void **ctx)
     assert_true(has_warning(cfg, "c.yaml:1:1: unknown key listen_adr: did you mean listen_addr?"));
     assert_true(has_warning(cfg, "c.yaml:4:5: unknown key derp.server.enabld: did you mean derp.server.enabled?"));
     assert_true(has_warning(cfg, "unknown key zzzzzzzz is ignored"));
+    config_destroy(&cfg);
+}
+
+static void test_no_relay_is_worth_a_word(void **ctx)
+{
+    (void)ctx;
+    struct config *cfg = parse_ok(&plain, "derp.server.enabled: false\n");
+    assert_true(has_warning(cfg, "derp.server.enabled is false, and neither derp.paths nor derp.urls"));
+    config_destroy(&cfg);
+    cfg = parse_ok(&plain, "derp:\n  server:\n    enabled: false\n  urls: [https://example.com/map]\n");
+    assert_false(has_warning(cfg, "derp.server.enabled"));
     config_destroy(&cfg);
 }
 
@@ -642,6 +652,7 @@ int main(void)
         cmocka_unit_test(test_clients_need_no_certificates),
         cmocka_unit_test(test_long_socket_path_is_refused),
         cmocka_unit_test(test_unknown_keys_get_a_suggestion),
+        cmocka_unit_test(test_no_relay_is_worth_a_word),
         cmocka_unit_test(test_many_unknown_keys_stay_bounded),
         cmocka_unit_test(test_headscale_file_is_understood),
         cmocka_unit_test(test_renamed_keys_are_read),

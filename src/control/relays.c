@@ -36,7 +36,11 @@ METRIC_COUNTER(announce_bad, "fullscale_relay_announcements_total", "result=\"in
 enum {
     HOLD_MS = 20 * 1000,            /* an announcement without news is answered then */
     LEASE_MS = HOLD_MS + 15 * 1000, /* without another one the relay counts as gone */
-    LOST_GRACE_MS = 4 * 1000,       /* its connection broke: so long for another one */
+    /* Its connection broke: so long for another one. Clients of a relay that died look for another home by themselves, in
+     * some ten seconds of failing to reach it; one that loses the region from its map before that stops trying, may choose
+     * it once more at the end of the look that is under way, and then sits there until the next one.
+     * src: tailscale 1.102 wgengine/magicsock/derp.go (runDerpReader, setDERPMap), net/netcheck (addReportHistoryAndSetPreferredDERP) */
+    LOST_GRACE_MS = 20 * 1000,
     REQUEST_MAX_BYTES = 4096,
     NEIGHBOURS_MAX = 64,
 };

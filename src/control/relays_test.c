@@ -349,19 +349,19 @@ static void tick(struct control_worker *w, void *ctx)
     announcements_tick(w);
 }
 
-static void in_three_seconds(struct state *st, int64_t now_ms, void *ctx)
+static void after_ten_seconds(struct state *st, int64_t now_ms, void *ctx)
 {
     (void)ctx;
-    state_tick(st, now_ms + 3000);
+    state_tick(st, now_ms + 10 * 1000);
 }
 
-static void in_five_seconds(struct state *st, int64_t now_ms, void *ctx)
+static void after_25_seconds(struct state *st, int64_t now_ms, void *ctx)
 {
     (void)ctx;
-    state_tick(st, now_ms + 5000);
+    state_tick(st, now_ms + 25 * 1000);
 }
 
-/* The connection breaks: the relay has a few seconds to come back. */
+/* The connection breaks: the relay has some time to come back. */
 static void test_lost_relay(void **state)
 {
     (void)state;
@@ -374,13 +374,13 @@ static void test_lost_relay(void **state)
     rig_on_worker(r, 0, tick, NULL); /* it is not its time */
     rig_settle(r);
     assert_int_equal(buf_len(&waiting.got), 0);
-    rig_on_core(r, in_five_seconds, NULL);
+    rig_on_core(r, after_25_seconds, NULL);
     assert_true(look(&a).is_up);
     hang_up(&waiting);
     rig_settle(r);
-    rig_on_core(r, in_three_seconds, NULL);
+    rig_on_core(r, after_ten_seconds, NULL);
     assert_true(look(&a).is_up);
-    rig_on_core(r, in_five_seconds, NULL);
+    rig_on_core(r, after_25_seconds, NULL);
     assert_false(look(&a).is_up);
     forget(&a);
 }

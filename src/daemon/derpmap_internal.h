@@ -50,9 +50,9 @@ struct derpmap_texts {
 };
 void derpmap_texts_fini(struct derpmap_texts *t);
 /* `pin`: SHA-256 of the relay's certificate in hex, "" for one that needs no pin. RC_INVALID: the sources contradict each
- * other, or name no relay at all (which is accepted while no URL has ever answered). */
-MUST_CHECK enum rc derpmap_sources_build(const struct derpmap_sources *s, const char *pin, struct derpmap_texts *out,
-                                         struct err *err);
+ * other, or name no relay at all (which is accepted while no URL has ever answered, and if it `may_be_empty`). */
+MUST_CHECK enum rc derpmap_sources_build(const struct derpmap_sources *s, const char *pin, bool may_be_empty,
+                                         struct derpmap_texts *out, struct err *err);
 
 /* --- derp_certificate.c: the renewal of the certificate that signs itself.
  *

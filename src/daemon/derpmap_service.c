@@ -59,7 +59,9 @@ static void rebuild(struct derpmap_service *s, bool is_last)
 {
     struct derpmap_texts made;
     struct err err = {0};
-    if (derpmap_sources_build(s->sources, s->certificate.pin, &made, &err) != RC_OK) {
+    /* Better a relay that does not answer now than none. */
+    bool has_none = s->texts.region_n == 0;
+    if (derpmap_sources_build(s->sources, s->certificate.pin, has_none, &made, &err) != RC_OK) {
         metric_inc(&refreshes_failed);
         note_fault(s, &err);
         return;
@@ -269,12 +271,12 @@ static enum rc build_first(struct derpmap_service *s, struct err *err)
 {
     struct err with_copies = {0};
     TRY(derpmap_sources_load(s->sources, err));
-    if (derpmap_sources_build(s->sources, s->certificate.pin, &s->texts, &with_copies) == RC_OK)
+    if (derpmap_sources_build(s->sources, s->certificate.pin, true, &s->texts, &with_copies) == RC_OK)
         return RC_OK;
     if (derpmap_sources_url_n(s->sources) > 0)
         note_fault(s, &with_copies);
     derpmap_sources_forget_urls(s->sources);
-    return derpmap_sources_build(s->sources, s->certificate.pin, &s->texts, err);
+    return derpmap_sources_build(s->sources, s->certificate.pin, true, &s->texts, err);
 }
 
 enum rc derpmap_service_create(const struct derpmap_service_options *options, struct derpmap_service **out,
@@ -294,7 +296,6 @@ enum rc derpmap_service_create(const struct derpmap_service_options *options, st
                                                .host = cfg->derp_server_hostname};
     snprintf(s->certificate.pin, sizeof(s->certificate.pin), "%s", options->pin);
     enum rc rc = build_first(s, err);
-    metric_set(&regions_now, s->texts.region_n);
     if (rc != RC_OK)
         derpmap_service_destroy(&s);
     *out = s;
@@ -306,7 +307,7 @@ enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *
 {
     struct derpmap_texts made;
     derpmap_sources_contribute(s->sources, name, map);
-    TRY(derpmap_sources_build(s->sources, s->certificate.pin, &made, err));
+    TRY(derpmap_sources_build(s->sources, s->certificate.pin, true, &made, err));
     derpmap_texts_fini(&s->texts);
     s->texts = made;
     return RC_OK;
@@ -319,6 +320,11 @@ const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *
 
 void derpmap_service_start(struct derpmap_service *s)
 {
+    metric_set(&regions_now, s->texts.region_n);
+    if (s->texts.region_n == 0)
+        log_warn(
+            "there is no relay yet, and no node comes up without one: enrol one (relays create), or enable the one "
+            "inside (derp.server.enabled)");
     s->is_running = true;
     pthread_create(&s->thread, NULL, service_main, s);
 }

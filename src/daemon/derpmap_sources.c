@@ -361,14 +361,14 @@ static bool waits_for_url(const struct derpmap_sources *s)
     return false;
 }
 
-enum rc derpmap_sources_build(const struct derpmap_sources *s, const char *pin, struct derpmap_texts *out,
-                              struct err *err)
+enum rc derpmap_sources_build(const struct derpmap_sources *s, const char *pin, bool may_be_empty,
+                              struct derpmap_texts *out, struct err *err)
 {
     struct derpmap map = {0};
     *out = (struct derpmap_texts){0};
     enum rc rc = merge_all(s, pin, &map, err);
     if (rc == RC_OK)
-        rc = waits_for_url(s) ? derpmap_check_nodes(&map, err) : derpmap_check(&map, err);
+        rc = may_be_empty || waits_for_url(s) ? derpmap_check_nodes(&map, err) : derpmap_check(&map, err);
     if (rc == RC_OK) {
         out->pinned = text_of(&map);
         out->region_n = map.region_n;

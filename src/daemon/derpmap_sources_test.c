@@ -49,7 +49,7 @@ static void assert_map(struct fixture *x, const char *want)
 {
     struct derpmap_texts t;
     struct err err = {0};
-    if (derpmap_sources_build(x->sources, PIN, &t, &err) != RC_OK)
+    if (derpmap_sources_build(x->sources, PIN, false, &t, &err) != RC_OK)
         fail_msg("%s", err.text);
     assert_string_equal(outline(t.pinned), want);
     derpmap_texts_fini(&t);
@@ -235,7 +235,7 @@ static void test_no_relay(void **state)
     open_sources(x, "derp.urls: [http://a/]\nderp.server.enabled: false\n");
     assert_map(x, "");
     answer(x, 0, RC_OK, 200, MAP_OF("\"1\":null"), "");
-    assert_int_equal(derpmap_sources_build(x->sources, PIN, &t, &err), RC_INVALID);
+    assert_int_equal(derpmap_sources_build(x->sources, PIN, false, &t, &err), RC_INVALID);
     assert_null(t.pinned);
     assert_non_null(strstr(err.text, "derp.urls"));
     close_sources(x);
@@ -249,7 +249,7 @@ static void test_double_names(void **state)
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 1a, hostname: h}]}}");
     open_sources(x, "derp.urls: [http://a/]\nderp.paths: [%/f.yaml]\n");
     answer(x, 0, RC_OK, 200, MAP_OF(REGION(1, "1a")), "");
-    assert_int_equal(derpmap_sources_build(x->sources, PIN, &t, &err), RC_INVALID);
+    assert_int_equal(derpmap_sources_build(x->sources, PIN, false, &t, &err), RC_INVALID);
     assert_non_null(strstr(err.text, "another node named 1a"));
     close_sources(x);
 }
@@ -259,16 +259,16 @@ static void test_pins(void **state)
     struct fixture *x = *state;
     struct derpmap_texts a, b;
     open_sources(x, "");
-    assert_int_equal(derpmap_sources_build(x->sources, PIN, &a, NULL), RC_OK);
+    assert_int_equal(derpmap_sources_build(x->sources, PIN, false, &a, NULL), RC_OK);
     assert_non_null(memmem(a.pinned->data, a.pinned->len, "sha256-raw:" PIN, 11 + 64));
     assert_null(memmem(a.unpinned->data, a.unpinned->len, "sha256-raw", 10));
     assert_non_null(memmem(a.unpinned->data, a.unpinned->len, "\"InsecureForTests\":true", 23));
     assert_non_null(memmem(a.pinned->data, a.pinned->len, "\"IPv4\":\"192.0.2.1\"", 18));
-    assert_int_equal(derpmap_sources_build(x->sources, PIN, &b, NULL), RC_OK); /* same sources, same bytes */
+    assert_int_equal(derpmap_sources_build(x->sources, PIN, false, &b, NULL), RC_OK); /* same sources, same bytes */
     assert_true(rcbuf_eq(a.pinned, b.pinned));
     assert_true(rcbuf_eq(a.unpinned, b.unpinned));
     derpmap_texts_fini(&b);
-    assert_int_equal(derpmap_sources_build(x->sources, "", &b, NULL), RC_OK);
+    assert_int_equal(derpmap_sources_build(x->sources, "", false, &b, NULL), RC_OK);
     assert_null(memmem(b.pinned->data, b.pinned->len, "sha256-raw", 10));
     assert_null(b.unpinned);
     derpmap_texts_fini(&a);

@@ -248,8 +248,8 @@ static void drain(struct relay_program *p, const sigset_t *signals)
     struct daemon *d = &p->d;
     int64_t over_ms = d->cfg->relay_drain_ms;
     log_info("draining: a second signal ends it at once", LOG_I("over_ms", over_ms));
+    announcer_leave(d->announcer); /* STUN answers until nodes look for another home */
     stun_server_set_silent(d->stun, true);
-    announcer_leave(d->announcer);
     relay_drain(d->relay, over_ms);
     for (int64_t end_ms = clock_mono_ms() + over_ms; clock_mono_ms() < end_ms && relay_client_count(d->relay) > 0;) {
         const struct timespec turn = {.tv_nsec = 100 * 1000 * 1000};

@@ -129,12 +129,15 @@ class Node:
         """What `tailscale ping` says."""
         return self.ts("ping", "--c=%d" % count, *flags, address, check=False, timeout=60).stdout
 
+    def answers(self, address):
+        """One ICMP packet through the tunnel."""
+        version = "-6" if ":" in address else "-4"
+        return self.space.run("ping", version, "-n", "-c", "1", "-W", "2", address, check=False).returncode == 0
+
     def ping(self, address, count=3):
         """ICMP through the tunnel. The first packets may wait for a path."""
         version = "-6" if ":" in address else "-4"
-        def answered():
-            return self.space.run("ping", version, "-n", "-c", "1", "-W", "2", address, check=False).returncode == 0
-        wait_for("%s reaches %s" % (self.name, address), answered, 30)
+        wait_for("%s reaches %s" % (self.name, address), lambda: self.answers(address), 30)
         said = self.space.run("ping", version, "-n", "-c", str(count), "-i", "0.1", "-W", "2", address, check=False)
         assert received(said.stdout) == count, said.stdout
 

@@ -121,7 +121,7 @@ enum drop_reason { DROP_UNKNOWN, DROP_FORWARD, DROP_GONE, DROP_HEAD, DROP_LANE }
 void stats_drop(struct relay_stats *s, enum drop_reason reason, bool is_disco, size_t packet_len);
 
 extern struct metric relay_gauge_connections, relay_gauge_clients, relay_gauge_homes, relay_gauge_dup_keys,
-    relay_gauge_dup_conns, relay_gauge_remote, relay_gauge_watchers;
+    relay_gauge_dup_conns, relay_gauge_remote, relay_gauge_watchers, relay_gauge_not_ideal;
 
 /* --- objects --- */
 

@@ -17,6 +17,8 @@ struct metric relay_gauge_homes = GAUGE("current_home_connections", "Clients who
 struct metric relay_gauge_dup_keys = GAUGE("current_dup_client_keys", "Keys with more than one connection.");
 struct metric relay_gauge_dup_conns = GAUGE("current_dup_client_conns", "Connections of these keys.");
 struct metric relay_gauge_remote = GAUGE("clients_remote", "Keys that only neighbours in the mesh have.");
+struct metric relay_gauge_not_ideal = GAUGE("current_notideal_connections",
+                                            "Clients that wished for another node of the region.");
 struct metric relay_gauge_watchers = GAUGE("watchers", "Neighbours that are told who comes and goes.");
 
 __attribute__((constructor)) static void register_metrics(void)
@@ -30,6 +32,7 @@ __attribute__((constructor)) static void register_metrics(void)
     metric_register(&relay_gauge_dup_conns);
     metric_register(&relay_gauge_remote);
     metric_register(&relay_gauge_watchers);
+    metric_register(&relay_gauge_not_ideal);
 }
 
 void stats_publish(struct relay_stats *s)

@@ -209,6 +209,19 @@ static void test_draining_ends_links(void **state)
     mesh_rig_stop(&m);
 }
 
+/* Without a key there is nothing to show to a neighbour. */
+static void test_no_key_no_links(void **state)
+{
+    (void)state;
+    static const struct relay_neighbour at = {.host = "192.0.2.1"};
+    struct rig r;
+    rig_start(&r, NULL, NULL);
+    relay_mesh_set(r.relay, &at, 1);
+    rig_run(&r);
+    assert_true(list_is_empty(&r.relay->workers[0].mesh_links));
+    rig_stop(&r);
+}
+
 /* --- A scripted neighbour --- */
 
 struct script {
@@ -250,7 +263,7 @@ static void script_prepare(struct script *s, const struct relay_opts *more)
 
 static void script_start(struct script *s, const struct relay_opts *more)
 {
-    static const struct relay_neighbour at = {.host = "2001:db8::1", .port = 443};
+    static const struct relay_neighbour at = {.host = "2001:db8::1", .port = 8443};
     script_prepare(s, more);
     relay_mesh_set(s->r.relay, &at, 1);
     rig_run(&s->r);
@@ -270,8 +283,9 @@ static void say(struct script *s, const char *text)
 
 static void expect_request(struct script *s)
 {
-    static const char want[] = "GET /derp HTTP/1.1\r\nHost: [2001:db8::1]\r\nUser-Agent: fullscale/" FULLSCALE_VERSION
-                               "\r\nConnection: Upgrade\r\nUpgrade: DERP\r\n\r\n";
+    static const char want[] =
+        "GET /derp HTTP/1.1\r\nHost: [2001:db8::1]:8443\r\nUser-Agent: fullscale/" FULLSCALE_VERSION
+        "\r\nConnection: Upgrade\r\nUpgrade: DERP\r\n\r\n";
     assert_int_equal(buf_len(&s->far.got), sizeof(want) - 1);
     assert_memory_equal(buf_at(&s->far.got), want, sizeof(want) - 1);
     buf_clear(&s->far.got);
@@ -759,6 +773,7 @@ int main(void)
         cmocka_unit_test(test_loss_and_return),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_draining_ends_links),
+        cmocka_unit_test(test_no_key_no_links),
         cmocka_unit_test(test_what_a_neighbour_tells),
         cmocka_unit_test(test_one_hop_only),
         cmocka_unit_test(test_bad_answers),

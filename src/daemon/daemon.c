@@ -85,7 +85,10 @@ static unsigned count_workers(const struct config *cfg)
 
 static void on_published(void *ctx, struct change *c)
 {
-    control_published(((struct daemon *)ctx)->control, c);
+    struct daemon *d = ctx;
+    if (c->settings_changed && d->derp_tls != NULL)
+        derp_certificate_published(d->derp_tls, c->after->settings->derp_map_json);
+    control_published(d->control, c);
 }
 
 static void on_key_revoked(void *ctx, const node_key *key)
@@ -103,14 +106,19 @@ static void on_store_failed(void *ctx, enum rc why)
     _exit(1);
 }
 
-static bool is_trusted_proxy(const void *ctx, const struct addr *from)
+bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from)
 {
-    const struct config_prefixes *p = &((const struct config *)ctx)->trusted_proxies;
+    const struct config_prefixes *p = &cfg->trusted_proxies;
     for (size_t i = 0; i < p->n; i++) {
         if (addr_in_prefix(from, &p->items[i].ip, p->items[i].bits))
             return true;
     }
     return false;
+}
+
+static bool is_trusted_proxy(const void *ctx, const struct addr *from)
+{
+    return daemon_is_trusted_proxy(ctx, from);
 }
 
 struct admit_job {
@@ -135,12 +143,63 @@ static void on_admit(void *ctx, struct relay_admission *login, const node_key *k
     core_post(d->core, &j->job);
 }
 
+/* --- the DERP map --- */
+
+struct derp_job {
+    struct core_job job;
+    struct derpmap_texts texts;
+};
+
+static void run_derp(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct derp_job *j = (struct derp_job *)job;
+    (void)now_ms;
+    struct tailnet_settings *t = tailnet_settings_edit(state_settings(st));
+    settings_set_derp(t, &j->texts);
+    derpmap_texts_fini(&j->texts);
+    state_set_settings(st, t);
+}
+
+/* On the thread of derpmap_service. */
+static void on_derp_map(void *ctx, const struct derpmap_texts *texts)
+{
+    struct daemon *d = ctx;
+    struct derp_job *j = MEM_NEW(struct derp_job);
+    *j = (struct derp_job){.job = {.is_presence = true, .run = run_derp}};
+    j->texts.pinned = rcbuf_ref(texts->pinned);
+    j->texts.unpinned = texts->unpinned != NULL ? rcbuf_ref(texts->unpinned) : NULL;
+    core_post(d->core, &j->job);
+}
+
+static enum rc make_derp_map(struct daemon *d, struct err *err)
+{
+    const struct config *cfg = d->cfg;
+    if (cfg->derp_urls.n > 0)
+        d->fetch = fetch_create();
+    struct derpmap_service_options options = {
+        .cfg = cfg,
+        .fetch = d->fetch,
+        .renewed_tls = derp_certificate_is_ours(cfg) ? d->derp_tls : NULL,
+        .pin = d->derp_fingerprint,
+        .changed = on_derp_map,
+        .ctx = d,
+    };
+    return derpmap_service_create(&options, &d->derpmap, err);
+}
+
 /* --- start --- */
 
 static enum rc start_relay(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
-    struct relay_opts opts = {0};
+    struct relay_opts opts = {
+        .login_timeout_ms = cfg->derp_limits_login_timeout_ms,
+        .write_timeout_ms = cfg->derp_limits_write_timeout_ms > 0 ? cfg->derp_limits_write_timeout_ms : -1,
+        .queue_bytes = (size_t)cfg->derp_limits_client_queue_bytes,
+        .client_rate_bytes = cfg->derp_limits_client_rate_bytes,
+        .client_burst_bytes = cfg->derp_limits_client_burst_bytes,
+        .max_conns = (unsigned)cfg->derp_limits_connections,
+    };
     struct relay_ops ops = {.ctx = d, .admit = cfg->derp_server_verify_clients ? on_admit : NULL};
     if (!cfg->derp_server_enabled)
         return RC_OK;
@@ -149,6 +208,9 @@ static enum rc start_relay(struct daemon *d, struct err *err)
     d->relay = relay_create(&opts, &ops, d->loops, d->worker_n);
     d->relay_http.relay = d->relay;
     d->stun = stun_server_create();
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    limiter_init(&d->derp_limiter, seed);
     secret_wipe(&opts, sizeof(opts));
     return mesh_start(d->relay, cfg, err);
 }
@@ -213,7 +275,6 @@ static void start_control(struct daemon *d)
         .trusted_ctx = d->cfg,
         .handshake_timeout_ms = d->cfg->limits_handshake_timeout_ms,
         .idle_timeout_ms = d->cfg->limits_idle_timeout_ms,
-        .derp_map_json = d->settings->derp_map_json,
     };
     d->control = control_create(&options, d->core, d->store, d->relay, d->loops, d->worker_n);
     secret_wipe(&options, sizeof(options));
@@ -241,7 +302,8 @@ static enum rc start(struct daemon *d, struct err *err)
         d->loops[i] = d->workers[i].loop = loop_create(i);
     TRY(start_relay(d, err));
     TRY(certificates_load(d, err));
-    TRY(settings_make(cfg, d->derp_fingerprint, &d->settings, err));
+    TRY(make_derp_map(d, err));
+    d->settings = settings_make(cfg, derpmap_service_first(d->derpmap));
     TRY(start_core(d, err));
     if (is_new_key)
         check_new_key(d);
@@ -264,6 +326,7 @@ static void run_threads(struct daemon *d)
     for (unsigned i = 0; i < d->worker_n; i++)
         pthread_create(&d->workers[i].thread, NULL, worker_main, &d->workers[i]);
     core_start(d->core);
+    derpmap_service_start(d->derpmap);
 }
 
 /* --- end --- */
@@ -271,11 +334,12 @@ static void run_threads(struct daemon *d)
 static void reload(struct daemon *d)
 {
     struct err err;
-    log_info("SIGHUP: reading the certificates again");
+    log_info("SIGHUP: reading the certificates and the DERP map again");
+    derpmap_service_refresh(d->derpmap);
     /* A bad file is logged and leaves the old certificate in place. */
     if (d->main_tls != NULL && tls_server_reload(d->main_tls, &err) != RC_OK)
         log_error("kept the old certificate", LOG_S("why", err.text));
-    if (d->derp_tls != NULL && tls_server_reload(d->derp_tls, &err) != RC_OK)
+    if (d->derp_tls != NULL && !derp_certificate_is_ours(d->cfg) && tls_server_reload(d->derp_tls, &err) != RC_OK)
         log_error("kept the relay's old certificate", LOG_S("why", err.text));
 }
 
@@ -294,6 +358,8 @@ static void wait_for_end(struct daemon *d, const sigset_t *set)
 static void stop_threads(struct daemon *d)
 {
     log_info("ending");
+    derpmap_service_stop(d->derpmap);
+    fetch_destroy(&d->fetch);
     if (d->stun != NULL)
         stun_server_set_silent(d->stun, true);
     if (d->relay != NULL)
@@ -310,10 +376,13 @@ static void stop_threads(struct daemon *d)
 static void clean_up(struct daemon *d)
 {
     store_close(&d->store);
+    fetch_destroy(&d->fetch);
+    derpmap_service_destroy(&d->derpmap);
     listeners_close(d);
     control_destroy(&d->control);
     relay_destroy(&d->relay);
     stun_server_destroy(&d->stun);
+    limiter_fini(&d->derp_limiter);
     tls_server_destroy(&d->main_tls);
     tls_server_destroy(&d->derp_tls);
     core_destroy(&d->core);

@@ -5,17 +5,22 @@
 #include <pthread.h>
 
 #include "api/api.h"
+#include "base/limiter.h"
 #include "config/config.h"
 #include "control/control.h"
-#include "relay/derpmap.h"
 #include "relay/mesh.h"
+#include "daemon/derpmap_internal.h"
 #include "relay/relay_http.h"
 #include "stun/stun_server.h"
 #include "tls/tls.h"
 
 enum { WORKERS_MAX = 256 };
 
+struct daemon;
+struct relay_health;
+
 struct daemon_worker {
+    struct daemon *daemon;
     struct loop *loop;
     pthread_t thread;
     struct tcp_listener *main_listener;
@@ -24,6 +29,7 @@ struct daemon_worker {
     struct tls_acceptor *derp_tls;
     struct http_server *derp_http;
     struct stun_socket *stun;
+    struct loop_timer *health_timer; /* null: no relay */
 };
 
 struct daemon {
@@ -38,10 +44,14 @@ struct daemon {
     struct relay *relay;
     struct relay_http relay_http;
     struct stun_server *stun;
+    struct relay_health *relay_health;
+    struct limiter derp_limiter; /* of connections to the relay */
     struct tls_server *main_tls; /* null: plain HTTP */
     struct tls_server *derp_tls;
     char derp_fingerprint[TLS_FINGERPRINT_CAP]; /* "" when the relay's certificate is a real one */
-    struct tailnet_settings *settings;
+    struct tailnet_settings *settings;          /* those at the start */
+    struct fetch *fetch;                        /* null: no other server is asked */
+    struct derpmap_service *derpmap;
     struct api api;
     struct http_server *api_http; /* worker 0 */
     struct tcp_listener *api_listener;
@@ -51,12 +61,15 @@ struct daemon {
 
 /* --- settings.c --- */
 /* The DERP map, DNS and capabilities that every node is told. */
-MUST_CHECK enum rc settings_make(const struct config *cfg, const char *derp_fingerprint, struct tailnet_settings **out,
-                                 struct err *err);
+struct tailnet_settings *settings_make(const struct config *cfg, const struct derpmap_texts *derp);
+/* Of settings that are not shared yet: another DERP map. */
+void settings_set_derp(struct tailnet_settings *t, const struct derpmap_texts *derp);
 
 /* --- listeners.c --- */
 /* Certificates first, since the DERP map names the relay's. */
 MUST_CHECK enum rc certificates_load(struct daemon *d, struct err *err);
+/* The relay's certificate is ours to make and renew only where nobody named another. */
+bool derp_certificate_is_ours(const struct config *cfg);
 /* Everything that accepts; before the loops run. */
 MUST_CHECK enum rc listeners_open(struct daemon *d, struct err *err);
 /* After the loops have stopped. */
@@ -67,6 +80,16 @@ void listeners_close(struct daemon *d);
 MUST_CHECK enum rc mesh_read_key(const struct config *cfg, uint8_t out[32], struct err *err);
 /* Links to the relays that the configuration lists. */
 MUST_CHECK enum rc mesh_start(struct relay *relay, const struct config *cfg, struct err *err);
+/* --- relay_guard.c --- */
+/* A tcp_listen_opts.may_come; `ctx` is the daemon. */
+bool relay_may_come(void *ctx, const struct addr *from);
+/* Looks after the relay's listeners, which are open: STUN is silent while one of them takes no connections. */
+void relay_guard_start(struct daemon *d);
+/* After the loops have stopped. */
+void relay_guard_stop(struct daemon *d);
+
+/* --- daemon.c --- */
+bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from);
 
 /* --- invite.c --- */
 /* Prints how to reach the server and the line to type on the next machine; makes a key for it on the first start, and

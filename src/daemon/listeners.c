@@ -27,8 +27,7 @@ static enum rc load_main_certificate(struct daemon *d, struct err *err)
     return tls_server_create(&opts, &d->main_tls, err);
 }
 
-/* The relay's own certificate is ours to make and renew only where nobody named another. */
-static bool derp_certificate_is_ours(const struct config *cfg)
+bool derp_certificate_is_ours(const struct config *cfg)
 {
     char path[4096];
     snprintf(path, sizeof(path), "%s/derp_cert.pem", cfg->state_dir);
@@ -85,8 +84,10 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
-    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->limits_connections / d->worker_n + 1,
-                                   .is_exclusive = i == 0};
+    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->derp_limits_connections / d->worker_n + 1,
+                                   .is_exclusive = i == 0,
+                                   .may_come = relay_may_come,
+                                   .may_come_ctx = d};
     if (d->relay == NULL)
         return RC_OK;
     w->derp_http = http_server_create(&(struct http_server_opts){
@@ -131,17 +132,21 @@ enum rc listeners_open(struct daemon *d, struct err *err)
         TRY(open_main(d, i, err));
         TRY(open_derp(d, i, err));
     }
+    if (d->relay != NULL)
+        relay_guard_start(d);
     TRY(open_api(d, err));
     TRY(open_metrics(d, err));
     if (d->main_tls != NULL)
         tls_server_watch(d->main_tls, d->loops[0], CERT_CHECK_MS);
-    if (d->derp_tls != NULL)
+    /* One of ours is renewed by derpmap_service. */
+    if (d->derp_tls != NULL && !derp_certificate_is_ours(d->cfg))
         tls_server_watch(d->derp_tls, d->loops[0], CERT_CHECK_MS);
     return RC_OK;
 }
 
 void listeners_close(struct daemon *d)
 {
+    relay_guard_stop(d);
     tcp_listener_destroy(&d->api_listener);
     tcp_listener_destroy(&d->metrics_listener);
     http_server_destroy(&d->api_http);

@@ -200,6 +200,23 @@ struct tailnet_settings *tailnet_settings_create(void)
     return t;
 }
 
+static struct rcbuf *ref_or_null(struct rcbuf *b)
+{
+    return b != NULL ? rcbuf_ref(b) : NULL;
+}
+
+struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t)
+{
+    struct tailnet_settings *made = tailnet_settings_create();
+    memcpy(made->domain, t->domain, sizeof(made->domain));
+    made->derp_map_json = ref_or_null(t->derp_map_json);
+    made->derp_map_unpinned_json = ref_or_null(t->derp_map_unpinned_json);
+    made->dns_config_json = ref_or_null(t->dns_config_json);
+    made->self_caps_json = ref_or_null(t->self_caps_json);
+    made->collect_logs = t->collect_logs;
+    return made;
+}
+
 struct tailnet_settings *tailnet_settings_ref(struct tailnet_settings *t)
 {
     take(&t->refs);
@@ -268,8 +285,8 @@ void change_unref(struct change **at)
         node_unref(&c->items[i].after);
     }
     for (size_t i = 0; i < c->chunk_n; i++) {
-        slot_fini(&c->chunks[i].frame[0]);
-        slot_fini(&c->chunks[i].frame[1]);
+        for (size_t k = 0; k < 4; k++)
+            slot_fini(&c->chunks[i].frame[k / 2][k % 2]);
     }
     snapshot_unref(&c->before);
     snapshot_unref(&c->after);

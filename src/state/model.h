@@ -167,7 +167,8 @@ enum { CHANGE_CHUNK_ITEMS = 32 };
 
 /* A part of a change that is told in one map response: encoded once for everyone who is not in it. */
 struct change_chunk {
-    struct rcbuf *_Atomic frame[2]; /* cache of netmap/: plain, compressed */
+    /* Cache of netmap/: for most, and with the DERP map without pins; plain, compressed. */
+    struct rcbuf *_Atomic frame[2][2];
 };
 
 /* What happened between two snapshots that were published one after the other. */
@@ -215,6 +216,8 @@ struct user *user_edit(const struct user *u);
 struct auth_key *auth_key_edit(const struct auth_key *k);
 struct relay_host *relay_host_edit(const struct relay_host *r);
 struct tailnet_settings *tailnet_settings_create(void);
+/* A copy to change before it is shared. */
+struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t);
 
 /* --- reading a snapshot --- */
 /* Borrowed from the snapshot, or null. */

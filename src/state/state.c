@@ -399,6 +399,11 @@ void state_set_settings(struct state *st, struct tailnet_settings *settings)
     st->settings_dirty = true;
 }
 
+const struct tailnet_settings *state_settings(const struct state *st)
+{
+    return st->settings;
+}
+
 /* --- publishing --- */
 
 static int compare_users(const void *a, const void *b)

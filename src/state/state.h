@@ -102,6 +102,8 @@ size_t state_flush_lazy(struct state *st, size_t max);
 
 /* --- settings: a reference is taken over --- */
 void state_set_settings(struct state *st, struct tailnet_settings *settings);
+/* What was set last, borrowed. */
+const struct tailnet_settings *state_settings(const struct state *st);
 
 /* --- users. Results are borrowed until the next event. --- */
 struct user_spec {

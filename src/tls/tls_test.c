@@ -28,6 +28,7 @@ struct side {
     bool is_closed;
     enum rc why;
     bool closes_itself;
+    bool pauses_itself;
 };
 
 struct app {
@@ -52,6 +53,8 @@ static void on_data(void *ctx, const uint8_t *p, size_t n)
     struct side *side = ctx;
     side->datas_n++;
     buf_append(&side->in, p, n);
+    if (side->pauses_itself)
+        stream_pause(side->s, true);
     if (side->closes_itself)
         stream_close(&side->s, true);
 }
@@ -219,6 +222,35 @@ static void test_bulk_and_stall(void **state)
     assert_int_equal(a->srv.drained_n, 1);
     assert_int_equal(stream_queued(a->srv.s), 0);
     close_app(a);
+}
+
+/* An owner that pauses after each record gets the next one when it goes on, although nothing more comes: many have been read
+ * ahead. */
+static void test_pauses_between_records(void **state)
+{
+    (void)state;
+    for (int version = 12; version <= 13; version++) {
+        struct app *a = open_server(NULL);
+        connect_client(a, 0, &(struct tls_client_opts){.max_version = version});
+        stream_pause(a->srv.s, true);
+        for (uint8_t i = 0; i < 20; i++) {
+            stream_write(a->cli.s, &i, 1);
+            turn(a->loop);
+        }
+        a->srv.pauses_itself = true;
+        for (uint8_t i = 0; i < 20; i++) {
+            assert_int_equal(buf_len(&a->srv.in), i);
+            stream_pause(a->srv.s, false);
+            turn(a->loop);
+            turn(a->loop);
+            assert_int_equal(buf_at(&a->srv.in)[i], i);
+        }
+        stream_close(&a->cli.s, true);
+        stream_pause(a->srv.s, false);
+        turn(a->loop);
+        assert_true(a->srv.is_closed);
+        close_app(a);
+    }
 }
 
 static void test_closing(void **state)
@@ -470,6 +502,51 @@ static void test_reload(void **state)
     assert_int_equal(log_set_level("tls", LOG_INFO), RC_OK);
     buf_fini(&cert);
     buf_fini(&key);
+    remove_dir(a);
+    close_app(a);
+}
+
+/* A certificate is read first and used later; what cannot be read changes nothing. */
+static void test_prepare(void **state)
+{
+    (void)state;
+    struct app *a = MEM_NEW(struct app);
+    char first[TLS_FINGERPRINT_CAP], next[TLS_FINGERPRINT_CAP], now[TLS_FINGERPRINT_CAP];
+    struct err err = {0};
+    a->loop = loop_create(0);
+    make_dir(a);
+    write_pair(a, "a.example");
+    const struct tls_server_opts opts = {.cert_file = a->cert_path, .key_file = a->key_path};
+    assert_int_equal(tls_server_create(&opts, &a->server, NULL), RC_OK);
+    a->acceptor = tls_acceptor_create(a->loop, a->server, on_ready, a);
+    served_fingerprint(a, first);
+    tls_server_use_prepared(a->server, first); /* there is none */
+    assert_false(tls_server_prepared(a->server, next));
+    served_fingerprint(a, now);
+    assert_string_equal(now, first);
+    write_pair(a, "b.example");
+    assert_int_equal(tls_server_prepare(a->server, next, &err), RC_OK);
+    assert_string_not_equal(next, first);
+    served_fingerprint(a, now);
+    assert_string_equal(now, first);
+    write_file(a->key_path, STR("nonsense"));
+    assert_int_equal(tls_server_prepare(a->server, now, &err), RC_INVALID);
+    unlink(a->key_path);
+    assert_int_equal(tls_server_prepare(a->server, now, &err), RC_NOT_FOUND);
+    assert_true(tls_server_prepared(a->server, now));
+    assert_string_equal(now, next);
+    tls_server_use_prepared(a->server, first); /* another one */
+    served_fingerprint(a, now);
+    assert_string_equal(now, first);
+    connect_client(a, 0, &any_server);
+    tls_server_use_prepared(a->server, next);
+    assert_false(tls_server_prepared(a->server, now));
+    stream_write(a->cli.s, "still", 5);
+    turn(a->loop);
+    assert_true(str_eq_c(buf_str(&a->srv.in), "still"));
+    close_sides(a);
+    served_fingerprint(a, now);
+    assert_string_equal(now, next);
     remove_dir(a);
     close_app(a);
 }
@@ -763,12 +840,14 @@ int main(void)
         cmocka_unit_test(test_early_write),
         cmocka_unit_test(test_gathers),
         cmocka_unit_test(test_bulk_and_stall),
+        cmocka_unit_test(test_pauses_between_records),
         cmocka_unit_test(test_closing),
         cmocka_unit_test(test_alpn),
         cmocka_unit_test(test_pinning),
         cmocka_unit_test(test_extra_cert),
         cmocka_unit_test(test_verified_by_authority),
         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_prepare),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_tampered),

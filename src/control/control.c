@@ -198,6 +198,7 @@ void control_destroy(struct control **at)
     mem_free(c->server_url);
     rcbuf_unref(&c->key_json);
     explicit_bzero(&c->options.noise_key, sizeof(c->options.noise_key));
+    explicit_bzero(c->options.own_mesh_key, sizeof(c->options.own_mesh_key));
     mem_free(c);
 }
 

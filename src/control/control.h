@@ -25,7 +25,8 @@ struct control_options {
     /* The relay inside, which enrolled relays of its region have as a neighbour; host_name "": none. */
     struct relay_report own_relay;
     uint16_t own_region;
-    bool verify_unauthenticated; /* POST /verify answers anyone */
+    uint8_t own_mesh_key[DERP_MESH_KEY_BYTES]; /* of that region; secret */
+    bool verify_unauthenticated;               /* POST /verify answers anyone */
 };
 
 /* `core`, `store`, `relay` (may be null) and `loops` are borrowed and outlive it. Before the loops run. */

@@ -262,7 +262,10 @@ static void write_mesh_key(struct json_writer *w, const struct control *c, uint1
 {
     uint8_t key[DERP_MESH_KEY_BYTES];
     char text[2 * DERP_MESH_KEY_BYTES + 1] = "";
-    mesh_key_for_region(&c->options.noise_key, region_id, key);
+    if (c->options.own_relay.host_name[0] != '\0' && region_id == c->options.own_region)
+        memcpy(key, c->options.own_mesh_key, sizeof(key));
+    else
+        mesh_key_for_region(&c->options.noise_key, region_id, key);
     hex_encode(key, sizeof(key), text);
     json_w_kv_cstr(w, "meshKey", text);
     secret_wipe(key, sizeof(key));

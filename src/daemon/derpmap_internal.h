@@ -99,6 +99,9 @@ struct derpmap_service_options {
 /* Reads the documents and makes the first map. RC_INVALID, RC_IO, RC_TOO_LARGE for a file that is not as it must be. */
 MUST_CHECK enum rc derpmap_service_create(const struct derpmap_service_options *options, struct derpmap_service **out,
                                           struct err *err);
+/* A contribution to the first map, before derpmap_service_start. RC_INVALID: it does not fit the other sources. */
+MUST_CHECK enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *name, struct derpmap *map,
+                                                    struct err *err);
 /* The map at the start; borrowed, before derpmap_service_start. */
 const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s);
 /* Starts the thread: URLs are fetched at once, and then by the clock; after a failure every so often until it works. */

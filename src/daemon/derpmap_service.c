@@ -301,6 +301,17 @@ enum rc derpmap_service_create(const struct derpmap_service_options *options, st
     return rc;
 }
 
+enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *name, struct derpmap *map,
+                                         struct err *err)
+{
+    struct derpmap_texts made;
+    derpmap_sources_contribute(s->sources, name, map);
+    TRY(derpmap_sources_build(s->sources, s->certificate.pin, &made, err));
+    derpmap_texts_fini(&s->texts);
+    s->texts = made;
+    return RC_OK;
+}
+
 const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s)
 {
     return &s->texts;

@@ -1,10 +1,10 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -131,34 +131,17 @@ static void copy_path(const struct derpmap_sources *s, const struct source *src,
     snprintf(out, 4096, "%s/derpmap/%s.json", s->cfg->state_dir, name);
 }
 
-static bool write_whole(const char *path, struct str text)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    size_t done = 0;
-    while (done < text.len) {
-        ssize_t n = write(fd, text.p + done, text.len - done);
-        if (n <= 0 && errno != EINTR)
-            break;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    bool ok = done == text.len && fsync(fd) == 0;
-    close(fd);
-    return ok;
-}
-
-/* Aside, then renamed: a crash leaves the old copy or the new one. */
 static void save_copy(const struct derpmap_sources *s, const struct source *src)
 {
-    char path[4096], aside[4104], folder[4096];
+    char path[4096], folder[4096];
+    struct err err = {0};
     copy_path(s, src, path);
-    snprintf(aside, sizeof(aside), "%s.new", path);
     snprintf(folder, sizeof(folder), "%s/derpmap", s->cfg->state_dir);
-    bool ok = (mkdir(folder, 0700) == 0 || errno == EEXIST) && write_whole(aside, buf_str(&src->text)) &&
-              rename(aside, path) == 0;
-    if (!ok)
-        log_warn("the copy of a DERP map is not saved", LOG_S("file", path), LOG_S("why", strerror(errno)));
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+        err_set(&err, RC_IO, "cannot make %s: %s", folder, strerror(errno));
+    else if (file_save(path, buf_str(&src->text), &err) == RC_OK)
+        return;
+    log_warn("the copy of a DERP map is not saved", LOG_S("why", err.text));
 }
 
 static void load_copy(struct derpmap_sources *s, struct source *src)
@@ -169,7 +152,7 @@ static void load_copy(struct derpmap_sources *s, struct source *src)
     copy_path(s, src, path);
     if (access(path, F_OK) != 0)
         return;
-    enum rc rc = derpmap_read_file(path, &text, &err);
+    enum rc rc = file_read(path, DERPMAP_FILE_MAX_BYTES, &text, &err);
     if (rc == RC_OK)
         rc = accept_text(s, src, buf_str(&text), &err);
     if (rc != RC_OK)
@@ -182,7 +165,7 @@ static void load_copy(struct derpmap_sources *s, struct source *src)
 static enum rc read_source(struct derpmap_sources *s, struct source *src, struct err *err)
 {
     struct buf text = {0};
-    enum rc rc = derpmap_read_file(src->name, &text, err);
+    enum rc rc = file_read(src->name, DERPMAP_FILE_MAX_BYTES, &text, err);
     if (rc == RC_OK)
         rc = accept_text(s, src, buf_str(&text), err);
     buf_fini(&text);

@@ -1,4 +1,4 @@
-/* The other relays of the region, as the configuration lists them. */
+/* The other relays of the region. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,10 +30,10 @@ enum rc mesh_read_key(const struct config *cfg, uint8_t out[32], struct err *err
     return RC_OK;
 }
 
-enum rc mesh_start(struct relay *relay, const struct config *cfg, struct err *err)
+enum rc mesh_set(struct daemon *d, const struct relay_neighbour *more, size_t more_n, struct err *err)
 {
-    const struct config_strings *with = &cfg->derp_server_mesh_with;
-    struct relay_neighbour *all = mem_zalloc(with->n + 1, sizeof(*all));
+    const struct config_strings *with = &d->cfg->derp_server_mesh_with;
+    struct relay_neighbour *all = mem_zalloc(with->n + more_n + 1, sizeof(*all));
     char(*stores)[RELAY_NEIGHBOUR_CAP] = mem_zalloc(with->n + 1, sizeof(*stores));
     enum rc rc = RC_OK;
     for (size_t i = 0; i < with->n && rc == RC_OK; i++) {
@@ -41,8 +41,10 @@ enum rc mesh_start(struct relay *relay, const struct config *cfg, struct err *er
         if (rc != RC_OK)
             err_set(err, rc, "derp.server.mesh_with: no such neighbour can be: %s", with->items[i]);
     }
+    for (size_t i = 0; i < more_n; i++)
+        all[with->n + i] = more[i];
     if (rc == RC_OK)
-        relay_mesh_set(relay, all, with->n);
+        relay_mesh_set(d->relay, all, with->n + more_n);
     mem_free(stores);
     mem_free(all);
     return rc;

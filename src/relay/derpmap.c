@@ -102,7 +102,7 @@ enum rc derpmap_add_own(struct derpmap *map, const struct derpmap_own *own, stru
         .node_n = 1,
     };
     region.nodes[0] = (struct derpmap_node){
-        .name = mem_strdup(name),
+        .name = mem_strdup(own->node_name != NULL ? own->node_name : name),
         .host_name = mem_strdup(own->host_name),
         .cert_name = dup_or_null(own->cert_name),
         .ipv4 = dup_or_null(own->ipv4),
@@ -413,23 +413,6 @@ enum rc derpmap_merge_text(struct derpmap *map, struct str text, const char *fil
     if (rc == RC_OK)
         rc = merge_tree(map, root, &r);
     arena_fini(&a);
-    return rc;
-}
-
-enum rc derpmap_read_file(const char *path, struct buf *out, struct err *err)
-{
-    FILE *f = fopen(path, "rbe");
-    if (f == NULL)
-        return err_set(err, RC_IO, "DERP map %s: %m", path);
-    size_t n = fread(buf_reserve(out, YAML_MAX_BYTES + 1), 1, YAML_MAX_BYTES + 1, f);
-    enum rc rc = RC_OK;
-    if (ferror(f))
-        rc = err_set(err, RC_IO, "DERP map %s: %m", path);
-    else if (n > YAML_MAX_BYTES)
-        rc = err_set(err, RC_TOO_LARGE, "DERP map %s is larger than 1 MiB", path);
-    else
-        buf_commit(out, n);
-    fclose(f);
     return rc;
 }
 

@@ -48,11 +48,12 @@ struct derpmap {
 /* Zero-initialised is the empty map. */
 void derpmap_fini(struct derpmap *map);
 
-/* The relay of this server, for derpmap_add_own; texts are borrowed, null or "" where absent. */
+/* A relay of this server or enrolled at it, for derpmap_add_own; texts are borrowed, null or "" where absent. */
 struct derpmap_own {
     int region_id;           /* 0: 999 */
     const char *region_code; /* null: "fullscale" */
     const char *region_name; /* null: "Fullscale embedded relay" */
+    const char *node_name;   /* null: the number and "a" */
     const char *host_name;   /* DNS name or IP literal: required */
     const char *ipv4;
     const char *ipv6;
@@ -69,8 +70,7 @@ MUST_CHECK enum rc derpmap_add_own(struct derpmap *map, const struct derpmap_own
  * null removes it. `file` names it in errors. Keys are matched without regard to case; unknown keys are errors.
  * On RC_INVALID `map` is unchanged and `err` tells the place. */
 MUST_CHECK enum rc derpmap_merge_text(struct derpmap *map, struct str text, const char *file, struct err *err);
-/* Appends the file, of at most 1 MiB, to `out`. RC_IO or RC_TOO_LARGE. Blocks. */
-MUST_CHECK enum rc derpmap_read_file(const char *path, struct buf *out, struct err *err);
+enum { DERPMAP_FILE_MAX_BYTES = 1024 * 1024 };
 /* The same as derpmap_merge_text for what another server sends: strict JSON, hostile. Unknown keys are passed over, since
  * newer versions of the protocol have more; at most 1 MiB, 1024 regions, 64 nodes each and 4096 in all, texts of 255 bytes.
  * RC_INVALID (also from the JSON reader: RC_TRUNCATED, RC_TOO_LARGE, RC_TOO_DEEP); `map` is then unchanged.

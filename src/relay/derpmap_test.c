@@ -206,31 +206,6 @@ static void test_checks(void **state)
     assert_int_equal(map.region_n, 0);
 }
 
-static void test_files_on_disk(void **state)
-{
-    (void)state;
-    char path[] = "/tmp/derpmap-test-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    FILE *f = fdopen(fd, "w");
-    assert_non_null(f);
-    fputs(file_a, f);
-    fflush(f);
-    struct buf text = {0};
-    assert_int_equal(derpmap_read_file(path, &text, NULL), RC_OK);
-    assert_string_equal(buf_cstr(&text), file_a);
-    for (int i = 0; i < 1 << 17; i++)
-        fputs("# filler\n", f);
-    fclose(f);
-    struct err err = {0};
-    assert_int_equal(derpmap_read_file(path, &text, &err), RC_TOO_LARGE);
-    remove(path);
-    assert_int_equal(derpmap_read_file(path, &text, &err), RC_IO);
-    assert_non_null(strstr(err.text, path));
-    assert_string_equal(buf_cstr(&text), file_a);
-    buf_fini(&text);
-}
-
 /* What controlplane.tailscale.com sends, cut short, with keys of the future. */
 static void test_client_json(void **state)
 {
@@ -396,7 +371,7 @@ int main(void)
         cmocka_unit_test(test_own_relay),         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_json_files),        cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_bad_files),         cmocka_unit_test(test_checks),
-        cmocka_unit_test(test_files_on_disk),     cmocka_unit_test(test_client_json),
+     cmocka_unit_test(test_client_json),
         cmocka_unit_test(test_client_json_again), cmocka_unit_test(test_bad_client_json),
         cmocka_unit_test(test_json_limits),       cmocka_unit_test(test_append),
     };

@@ -48,6 +48,7 @@ static void uncount(struct client *c, enum client_phase was)
     if (was == CLIENT_ACTIVE) {
         atomic_fetch_sub(&relay->client_n, 1);
         metric_add(&relay_gauge_clients, -1);
+        metric_add(&relay_gauge_not_ideal, -(int64_t)c->is_not_ideal);
     }
     if (c->is_home)
         metric_add(&relay_gauge_homes, -1);
@@ -205,6 +206,7 @@ void client_joined(struct client *c)
     c->phase = CLIENT_ACTIVE;
     atomic_fetch_add(&relay->client_n, 1);
     metric_add(&relay_gauge_clients, 1);
+    metric_add(&relay_gauge_not_ideal, c->is_not_ideal);
     if (c->has_twin)
         stats_add(&c->worker->stats, COUNT_DUP_CONNS, 1);
     send_server_info(c);

@@ -228,6 +228,10 @@ static void add(struct relay *relay, const struct relay_neighbour *at)
 void relay_mesh_set(struct relay *relay, const struct relay_neighbour *neighbours, size_t n)
 {
     struct mesh *mesh = &relay->mesh;
+    if (n > 0 && key_is_zero(relay->opts.mesh_key)) {
+        log_error("no links to neighbours: this relay has no mesh key");
+        n = 0;
+    }
     pthread_mutex_lock(&mesh->lock);
     LIST_EACH (it, &mesh->entries)
         LIST_ENTRY(it, struct mesh_entry, entry)->is_kept = false;

@@ -111,6 +111,7 @@ static bool write_queue(struct mesh_link *l, struct buf *b)
         stream_write(l->stream, buf_at(b), n);
         buf_consume(b, n);
     }
+    buf_reset(b, RELAY_POOL_BUF_MAX_BYTES);
     return true;
 }
 
@@ -412,8 +413,10 @@ static void write_request(struct mesh_link *l)
 {
     bool is_v6 = strchr(l->at.host, ':') != NULL;
     struct buf b = {0};
-    buf_printf(&b, is_v6 ? "GET /derp HTTP/1.1\r\nHost: [%s]\r\n" : "GET /derp HTTP/1.1\r\nHost: %s\r\n", l->at.host);
-    buf_append_c(&b, "User-Agent: fullscale/" FULLSCALE_VERSION "\r\nConnection: Upgrade\r\nUpgrade: DERP\r\n\r\n");
+    buf_printf(&b, is_v6 ? "GET /derp HTTP/1.1\r\nHost: [%s]" : "GET /derp HTTP/1.1\r\nHost: %s", l->at.host);
+    if (l->at.port != 0 && l->at.port != 443)
+        buf_printf(&b, ":%u", l->at.port);
+    buf_append_c(&b, "\r\nUser-Agent: fullscale/" FULLSCALE_VERSION "\r\nConnection: Upgrade\r\nUpgrade: DERP\r\n\r\n");
     stream_write(l->stream, buf_at(&b), buf_len(&b));
     buf_fini(&b);
 }

@@ -209,6 +209,19 @@ static void test_draining_ends_links(void **state)
     mesh_rig_stop(&m);
 }
 
+/* Without a key there is nothing to show to a neighbour. */
+static void test_no_key_no_links(void **state)
+{
+    (void)state;
+    static const struct relay_neighbour at = {.host = "192.0.2.1"};
+    struct rig r;
+    rig_start(&r, NULL, NULL);
+    relay_mesh_set(r.relay, &at, 1);
+    rig_run(&r);
+    assert_true(list_is_empty(&r.relay->workers[0].mesh_links));
+    rig_stop(&r);
+}
+
 /* --- A scripted neighbour --- */
 
 struct script {
@@ -250,7 +263,7 @@ static void script_prepare(struct script *s, const struct relay_opts *more)
 
 static void script_start(struct script *s, const struct relay_opts *more)
 {
-    static const struct relay_neighbour at = {.host = "2001:db8::1", .port = 443};
+    static const struct relay_neighbour at = {.host = "2001:db8::1", .port = 8443};
     script_prepare(s, more);
     relay_mesh_set(s->r.relay, &at, 1);
     rig_run(&s->r);
@@ -270,8 +283,9 @@ static void say(struct script *s, const char *text)
 
 static void expect_request(struct script *s)
 {
-    static const char want[] = "GET /derp HTTP/1.1\r\nHost: [2001:db8::1]\r\nUser-Agent: fullscale/" FULLSCALE_VERSION
-                               "\r\nConnection: Upgrade\r\nUpgrade: DERP\r\n\r\n";
+    static const char want[] =
+        "GET /derp HTTP/1.1\r\nHost: [2001:db8::1]:8443\r\nUser-Agent: fullscale/" FULLSCALE_VERSION
+        "\r\nConnection: Upgrade\r\nUpgrade: DERP\r\n\r\n";
     assert_int_equal(buf_len(&s->far.got), sizeof(want) - 1);
     assert_memory_equal(buf_at(&s->far.got), want, sizeof(want) - 1);
     buf_clear(&s->far.got);
@@ -301,8 +315,8 @@ static void send_server_info(struct script *s, const char *text)
 
 static void expect_login(struct script *s)
 {
-    struct derp_header h;
-    const uint8_t *p;
+    struct derp_header h = {0};
+    const uint8_t *p = NULL;
     struct derp_client_info info;
     assert_true(rig_next(&s->far, &h, &p));
     assert_int_equal(h.type, DERP_CLIENT_INFO);
@@ -608,7 +622,7 @@ static void test_limit_of_keys(void **state)
     script_stop(&s);
 }
 
-/* Too much for a neighbour that does not read: the oldest packets go; after 5 s, the link. */
+/* Too much for a neighbour that does not read: the oldest packets go, and disco goes ahead. */
 static void test_slow_neighbour(void **state)
 {
     (void)state;
@@ -625,7 +639,6 @@ static void test_slow_neighbour(void **state)
     send_present(&s, &x);
     rig_run(&s.r);
     int64_t head = rig_count("packets_dropped_total", "reason=\"queue_head\",kind=\"other\"");
-    int64_t gone = rig_count("packets_dropped_total", "reason=\"gone_disconnected\",kind=\"other\"");
     stream_pause(s.far.s, true);
     for (unsigned i = 0; i < 50; i++) {
         memcpy(packet, &i, sizeof(i));
@@ -638,8 +651,8 @@ static void test_slow_neighbour(void **state)
     stream_pause(s.far.s, false);
     rig_run(&s.r);
     unsigned got = 0, last = 0, at_disco = 0;
-    struct derp_header h;
-    const uint8_t *p;
+    struct derp_header h = {0};
+    const uint8_t *p = NULL;
     while (rig_next(&s.far, &h, &p)) {
         assert_int_equal(h.type, DERP_FORWARD_PACKET);
         if (h.len == 2 * KEY_BYTES + sizeof(disco)) {
@@ -652,6 +665,25 @@ static void test_slow_neighbour(void **state)
     assert_int_equal(got + head, 50);
     assert_int_equal(last, 49);
     assert_in_range(at_disco, 1, 10); /* ahead of what waited */
+    rig_close(&a);
+    script_stop(&s);
+}
+
+/* A neighbour that takes nothing of what waits for 5 s is lost, and the packets with it. */
+static void test_stuck_neighbour(void **state)
+{
+    (void)state;
+    static uint8_t packet[10000];
+    struct script s;
+    struct rig_client a, x;
+    script_start(&s, NULL);
+    script_log_in(&s);
+    rig_join(&s.r, &a, 1);
+    rig_connect(&s.r, &x, 2, 0);
+    rig_close(&x);
+    send_present(&s, &x);
+    rig_run(&s.r);
+    int64_t gone = rig_count("packets_dropped_total", "reason=\"gone_disconnected\",kind=\"other\"");
     stream_pause(s.far.s, true);
     for (int i = 0; i < 20; i++)
         rig_send(&a, &x, packet, sizeof(packet));
@@ -741,6 +773,7 @@ int main(void)
         cmocka_unit_test(test_loss_and_return),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_draining_ends_links),
+        cmocka_unit_test(test_no_key_no_links),
         cmocka_unit_test(test_what_a_neighbour_tells),
         cmocka_unit_test(test_one_hop_only),
         cmocka_unit_test(test_bad_answers),
@@ -751,6 +784,7 @@ int main(void)
         cmocka_unit_test(test_self_dial),
         cmocka_unit_test(test_limit_of_keys),
         cmocka_unit_test(test_slow_neighbour),
+        cmocka_unit_test(test_stuck_neighbour),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_names),

@@ -149,7 +149,7 @@ static void spoke(struct model *m, struct slot *s)
     s->spoke = ++m->now;
 }
 
-static void gets(struct model *m, struct slot *dst, unsigned src, const uint8_t *packet, size_t n)
+static void receives(struct model *m, struct slot *dst, unsigned src, const uint8_t *packet, size_t n)
 {
     assert_int_equal(dst->packet_n, 0);
     dst->packet_n = 1;
@@ -184,8 +184,8 @@ static struct slot *any_slot(struct model *m, bool must_be_mesh)
 
 static void expect_login_frames(struct slot *s)
 {
-    struct derp_header h;
-    const uint8_t *p;
+    struct derp_header h = {0};
+    const uint8_t *p = NULL;
     assert_true(rig_next(&s->c, &h, &p) && h.type == DERP_SERVER_KEY);
     assert_true(rig_next(&s->c, &h, &p) && h.type == DERP_SERVER_INFO);
 }
@@ -271,7 +271,7 @@ static void do_send(struct model *m)
         assert_non_null(dst);
     }
     if (dst != NULL)
-        gets(m, dst, s->key, packet, n);
+        receives(m, dst, s->key, packet, n);
     else if (is_disco)
         s->not_heres[key]++;
     pass_a_second(m);
@@ -291,7 +291,7 @@ static void do_forward(struct model *m)
     struct slot *dst = active_of(m, s->relay, key);
     spoke(m, s);
     if (dst != NULL)
-        gets(m, dst, src, packet, n);
+        receives(m, dst, src, packet, n);
     else if (is_disco)
         s->not_heres[key]++;
     pass_a_second(m);
@@ -375,8 +375,8 @@ static void take_one(unsigned *expected)
 
 static void check_frames(struct model *m, struct slot *s)
 {
-    struct derp_header h;
-    const uint8_t *p;
+    struct derp_header h = {0};
+    const uint8_t *p = NULL;
     while (rig_next(&s->c, &h, &p)) {
         switch (h.type) {
         case DERP_RECV_PACKET: take_packet(m, s, p, h.len); break;

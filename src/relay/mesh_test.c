@@ -174,6 +174,42 @@ static void test_wrong_sizes(void **state)
     rig_stop(&r);
 }
 
+/* Whoever is asked about again, a neighbour is not; nor is it held back, or told to hold itself back. */
+static void test_neighbours_have_no_limits(void **state)
+{
+    (void)state;
+    static uint8_t packet[60000];
+    unsigned asked = 0;
+    struct relay_ops ops = {&asked, refuse};
+    struct relay_opts opts = mesh_opts();
+    opts.client_rate_bytes = 16 * 1024;
+    opts.client_burst_bytes = 128 * 1024;
+    struct rig r;
+    struct rig_client n, nobody;
+    rig_start(&r, &opts, &ops);
+    rig_connect(&r, &nobody, 2, 0);
+    rig_close(&nobody);
+    rig_mesh_login(&r, &n, 1, mesh_rig_key);
+    rig_run(&r);
+    rig_expect(&n, DERP_SERVER_KEY, 40);
+    struct derp_header h = {0};
+    const uint8_t *p = NULL;
+    struct derp_server_info info;
+    assert_true(rig_next(&n, &h, &p));
+    assert_int_equal(derp_server_info_open(&n.key, relay_public_key(r.relay), p, h.len, &info), RC_OK);
+    assert_int_equal(info.bucket_bytes_per_s, 0);
+    relay_ask_again(r.relay);
+    int64_t before = rig_count("packets_forwarded_in_total", "");
+    for (int i = 0; i < 20; i++)
+        rig_forward(&n, &nobody, &nobody, packet, sizeof(packet));
+    rig_run(&r);
+    assert_int_equal(rig_count("packets_forwarded_in_total", ""), before + 20);
+    assert_int_equal(asked, 0);
+    rig_expect_nothing(&n);
+    rig_close(&n);
+    rig_stop(&r);
+}
+
 /* --- Watching --- */
 
 static void test_watching(void **state)
@@ -597,6 +633,7 @@ int main(void)
         cmocka_unit_test(test_wrong_key_is_a_client),
         cmocka_unit_test(test_key_of_wrong_length),
         cmocka_unit_test(test_wrong_sizes),
+        cmocka_unit_test(test_neighbours_have_no_limits),
         cmocka_unit_test(test_watching),
         cmocka_unit_test(test_many_requests_to_watch),
         cmocka_unit_test(test_self_is_not_told),

@@ -283,12 +283,44 @@ static void test_websocket_without_the_protocol_is_an_upgrade(void **state)
     site_stop(&t);
 }
 
+/* Who wished for another node of the region says so, and counts as such. */
+static void test_ideal_node(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *request;
+        bool is_not_ideal;
+    } cases[] = {
+        {"GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n\r\n", false},
+        {"GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nIdeal-Node: \r\n\r\n", false},
+        {"GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nIdeal-Node: 1a\r\n\r\n", true},
+        {"GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nIdeal-Node: 1a\r\n"
+         "Derp-Fast-Start: 1\r\n\r\n",
+         true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct site t;
+        struct rig_client c;
+        site_start(&t);
+        site_connect(&t, &c, str_c(cases[i].request));
+        rig_login(&t.rig, &c, false);
+        rig_run(&t.rig);
+        assert_int_equal(relay_client_count(t.rig.relay), 1);
+        assert_int_equal(rig_count("current_notideal_connections", ""), cases[i].is_not_ideal);
+        rig_close(&c);
+        rig_run(&t.rig);
+        assert_int_equal(rig_count("current_notideal_connections", ""), 0);
+        site_stop(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_answers),
         cmocka_unit_test(test_upgrade),
         cmocka_unit_test(test_fast_start),
+        cmocka_unit_test(test_ideal_node),
         cmocka_unit_test(test_websocket),
         cmocka_unit_test(test_a_megabyte_of_headers),
         cmocka_unit_test(test_websocket_without_the_protocol_is_an_upgrade),

@@ -127,8 +127,8 @@ void stats_drop(struct relay_stats *s, enum drop_reason reason, bool is_disco, s
 void stats_rtt(int64_t ms);
 
 extern struct metric relay_gauge_connections, relay_gauge_clients, relay_gauge_homes, relay_gauge_dup_keys,
-    relay_gauge_dup_conns, relay_gauge_remote, relay_gauge_watchers, relay_gauge_held_back, relay_gauge_rate,
-    relay_gauge_burst;
+    relay_gauge_dup_conns, relay_gauge_remote, relay_gauge_watchers, relay_gauge_not_ideal, relay_gauge_held_back,
+    relay_gauge_rate, relay_gauge_burst;
 
 /* --- objects --- */
 

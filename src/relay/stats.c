@@ -17,6 +17,8 @@ struct metric relay_gauge_homes = GAUGE("current_home_connections", "Clients who
 struct metric relay_gauge_dup_keys = GAUGE("current_dup_client_keys", "Keys with more than one connection.");
 struct metric relay_gauge_dup_conns = GAUGE("current_dup_client_conns", "Connections of these keys.");
 struct metric relay_gauge_remote = GAUGE("clients_remote", "Keys that only neighbours in the mesh have.");
+struct metric relay_gauge_not_ideal = GAUGE("current_notideal_connections",
+                                            "Clients that wished for another node of the region.");
 struct metric relay_gauge_watchers = GAUGE("watchers", "Neighbours that are told who comes and goes.");
 
 struct metric relay_gauge_held_back = GAUGE("rate_limited_clients", "Clients not read now because of their rate.");
@@ -42,6 +44,7 @@ __attribute__((constructor)) static void register_metrics(void)
     metric_register(&relay_gauge_dup_conns);
     metric_register(&relay_gauge_remote);
     metric_register(&relay_gauge_watchers);
+    metric_register(&relay_gauge_not_ideal);
     metric_register(&relay_gauge_held_back);
     metric_register(&relay_gauge_rate);
     metric_register(&relay_gauge_burst);

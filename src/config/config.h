@@ -101,6 +101,8 @@ struct config {
     const char *derp_server_tls_key_path;
     const char *derp_server_ipv4; /* "" or an address */
     const char *derp_server_ipv6;
+    const char *derp_server_mesh_key_path;       /* "" or a file; set when derp_server_mesh_with is not empty */
+    struct config_strings derp_server_mesh_with; /* host[:port][/dial][/sha256-raw:<hex>]; see relay/mesh.h */
     struct config_strings derp_urls;
     struct config_strings derp_paths;
     bool derp_auto_update_enabled;

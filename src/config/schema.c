@@ -127,6 +127,47 @@ static const char *check_nameserver(struct str *text)
                : "must be an IP address or a DNS-over-HTTPS URL (https://...)";
 }
 
+static bool is_pin(struct str text)
+{
+    const struct str prefix = STR("sha256-raw:");
+    uint8_t digest[32];
+    return str_starts(text, prefix) &&
+           hex_decode(str_n(text.p + prefix.len, text.len - prefix.len), digest, sizeof(digest)) == RC_OK;
+}
+
+/* host, host:port, [IPv6]:port */
+static bool is_host_port(struct str text)
+{
+    struct addr ip;
+    uint64_t port;
+    if (check_hostname(&text) == NULL || addr_parse(text, &ip) == RC_OK)
+        return true;
+    long colon = str_index(text, ':');
+    if (colon <= 0)
+        return false;
+    struct str host = str_n(text.p, (size_t)colon);
+    struct str number = str_n(text.p + colon + 1, text.len - (size_t)colon - 1);
+    return check_hostname(&host) == NULL && str_to_u64(number, &port) == RC_OK && port > 0 && port <= UINT16_MAX;
+}
+
+static const char *check_neighbour(struct str *text)
+{
+    static const char wanted[] = "must be host[:port], and perhaps /dialled-host and /sha256-raw:<fingerprint>";
+    struct str rest = *text;
+    bool has_pin = false;
+    for (int part = 0;; part++) {
+        long slash = str_index(rest, '/');
+        struct str piece = slash < 0 ? rest : str_n(rest.p, (size_t)slash);
+        bool is_fit = part == 0 ? is_host_port(piece) : is_pin(piece) || (part == 1 && check_hostname(&piece) == NULL);
+        if (!is_fit || has_pin)
+            return wanted;
+        has_pin = part > 0 && is_pin(piece);
+        if (slash < 0)
+            return NULL;
+        rest = str_n(rest.p + slash + 1, rest.len - (size_t)slash - 1);
+    }
+}
+
 /* --- the table --- */
 
 static const struct schema_choice allocations[] = {
@@ -218,6 +259,14 @@ const struct schema_row schema_rows[] = {
      .meaning = "IPv4 address of the embedded relay, for clients that cannot resolve its name."},
     {"derp.server.ipv6", SCHEMA_STRING, FIELD(derp_server_ipv6), .def = "", .check = check_ipv6,
      .meaning = "IPv6 address of the embedded relay, for clients that cannot resolve its name."},
+    {"derp.server.mesh_key_path", SCHEMA_PATH, FIELD(derp_server_mesh_key_path), .def = "",
+     .meaning =
+         "File with the secret that the relays of one region share: 64 hex digits, as for derper's -mesh-psk-file."},
+    {"derp.server.mesh_with", SCHEMA_STRINGS, FIELD(derp_server_mesh_with), .def = "", .check = check_neighbour,
+     .meaning =
+         "The other relays of the region, each host[:port]; port 443 when none is given. Then, after slashes, the host "
+         "to dial when it is another, and sha256-raw:<fingerprint> of a certificate that no authority has signed. Each "
+         "relay of the region lists all others."},
     {"derp.urls", SCHEMA_STRINGS, FIELD(derp_urls), .def = "", .check = check_url,
      .meaning =
          "Where to fetch further relay regions from: JSON as at https://controlplane.tailscale.com/derpmap/default. The "

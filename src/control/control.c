@@ -40,6 +40,9 @@ static const struct http_route outer_routes[] = {
     {HTTP_GET, "/version", handle_version, 0},
     {HTTP_GET, "/robots.txt", handle_robots, 0},
     {HTTP_GET, "/derpmap/default", handle_derpmap, 0},
+    {HTTP_POST, "/verify", handle_verify, 4096},
+    {HTTP_POST, "/verify/{key}", handle_verify, 4096},
+    {HTTP_POST, "/relay/announce", handle_announce, 4096},
     {HTTP_GET, "/derp", derp_handle, 0},
     {HTTP_GET, "/derp/probe", probe_handle, 0},
     {HTTP_GET, "/derp/latency-check", probe_handle, 0},
@@ -111,6 +114,7 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
     w->snapshot = snapshot_ref(core_first_snapshot(c->core));
     rng_bytes(w->limiter.seed, sizeof(w->limiter.seed));
     sessions_init(w);
+    announcements_init(w);
     w->outer = http_server_create(&(struct http_server_opts){
         .loop = loop,
         .routes = outer_routes,
@@ -170,6 +174,7 @@ struct control *control_create(const struct control_options *options, struct cor
     c->relay_http = (struct relay_http){.relay = relay};
     private_key_public(&options->noise_key, c->public_key.b);
     c->key_json = make_key_json(&c->public_key);
+    relay_desk_init(&c->desk, clock_wall_ms());
     c->worker_n = loop_n;
     c->workers = mem_zalloc(loop_n, sizeof(*c->workers));
     for (unsigned i = 0; i < loop_n; i++)

@@ -219,8 +219,13 @@ static inline void rig_published(void *ctx, struct change *c)
 
 static inline void rig_key_revoked(void *ctx, const node_key *key)
 {
-    (void)ctx;
-    (void)key;
+    control_key_revoked(((struct rig *)ctx)->control, key);
+}
+
+static inline void rig_relays_changed(void *ctx, const struct state *st)
+{
+    (void)st;
+    control_relays_changed(((struct rig *)ctx)->control);
 }
 
 static inline void rig_failed(void *ctx, enum rc why)
@@ -284,7 +289,7 @@ static inline struct control *rig_control(struct rig *r)
 static inline struct rig *rig_create(unsigned worker_n)
 {
     struct rig *r = MEM_NEW(struct rig);
-    const struct core_hooks hooks = {r, rig_published, rig_key_revoked, rig_failed};
+    const struct core_hooks hooks = {r, rig_published, rig_key_revoked, rig_relays_changed, rig_failed};
     struct err err;
     struct state *st = rig_state();
     crypto_init();

@@ -192,11 +192,12 @@ static enum rc start_relay(struct daemon *d, struct err *err)
     if (!cfg->derp_server_enabled)
         return RC_OK;
     TRY(private_key_load_or_create(cfg->derp_server_private_key_path, &opts.key, err));
+    TRY(mesh_read_key(cfg, opts.mesh_key, err));
     d->relay = relay_create(&opts, &ops, d->loops, d->worker_n);
     d->relay_http.relay = d->relay;
     d->stun = stun_server_create();
     secret_wipe(&opts, sizeof(opts));
-    return RC_OK;
+    return mesh_start(d->relay, cfg, err);
 }
 
 /* A server that was just killed may hold the lock for some moments more, until its last thread has ended. */

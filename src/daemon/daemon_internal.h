@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "control/control.h"
 #include "daemon/derpmap_internal.h"
+#include "relay/mesh.h"
 #include "relay/relay_http.h"
 #include "stun/stun_server.h"
 #include "tls/tls.h"
@@ -65,6 +66,12 @@ bool derp_certificate_is_ours(const struct config *cfg);
 MUST_CHECK enum rc listeners_open(struct daemon *d, struct err *err);
 /* After the loops have stopped. */
 void listeners_close(struct daemon *d);
+
+/* --- mesh.c --- */
+/* The secret that the relays of the region share, or zeros. Reads a file. */
+MUST_CHECK enum rc mesh_read_key(const struct config *cfg, uint8_t out[32], struct err *err);
+/* Links to the relays that the configuration lists. */
+MUST_CHECK enum rc mesh_start(struct relay *relay, const struct config *cfg, struct err *err);
 
 /* --- invite.c --- */
 /* Prints how to reach the server and the line to type on the next machine; makes a key for it on the first start, and

@@ -113,6 +113,36 @@ void auth_key_unref(const struct auth_key **at)
     mem_free(k);
 }
 
+/* --- relays --- */
+
+struct relay_host *relay_host_create(void)
+{
+    struct relay_host *r = MEM_NEW(struct relay_host);
+    atomic_init(&r->refs, 1);
+    return r;
+}
+
+struct relay_host *relay_host_edit(const struct relay_host *r)
+{
+    struct relay_host *copy = relay_host_create();
+    copy_behind_count(copy, r, offsetof(struct relay_host, id), sizeof(*copy));
+    return copy;
+}
+
+const struct relay_host *relay_host_ref(const struct relay_host *r)
+{
+    take(&r->refs);
+    return r;
+}
+
+void relay_host_unref(const struct relay_host **at)
+{
+    const struct relay_host *r = *at;
+    *at = NULL;
+    if (r != NULL && drop(&r->refs))
+        mem_free((void *)r);
+}
+
 /* --- nodes --- */
 
 struct node *node_create(unsigned endpoints_n)

@@ -72,12 +72,15 @@ void tls_acceptor_sweep(struct tls_acceptor *a, int64_t now_ms);
 /* The protocol agreed on by ALPN, or an empty string; also for streams that are not TLS. Static or borrowed from `s`. */
 struct str tls_stream_alpn(const struct stream *s);
 
-/* --- client side, for tests and tools --- */
+/* --- client side --- */
 struct tls_client_opts {
     const char *server_name; /* SNI; null: none */
     const char *const *alpn; /* ends with null; null: none */
-    const char *fingerprint; /* the leaf must have it (lower-case hex SHA-256); null: anything is accepted */
-    int max_version;         /* 12 or 13; 0: 13 */
+    const char *fingerprint; /* the leaf must have it (lower-case hex SHA-256); null: anything is accepted, unless... */
+    /* ...the certificate must be for this name or address, and come from an authority of the system: those that
+     * SSL_CERT_FILE and SSL_CERT_DIR name, else the distribution's. They are read once per process. Null: not asked for */
+    const char *verify_host;
+    int max_version; /* 12 or 13; 0: 13 */
 };
 /* Takes over `raw`. What is written before the handshake is done waits. A failed handshake is `closed` with RC_CRYPTO. */
 struct stream *tls_client_create(struct stream *raw, const struct tls_client_opts *opts);

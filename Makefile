@@ -6,10 +6,10 @@ BUILD := build
 DATA ?= fullscale-data
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test check static tidy fmt fuzz bench install clean packages
+.PHONY: help build run test check static tidy fmt fuzz bench bench-relay install clean packages
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## build/fullscale (installs the Debian packages that it needs)
 	@tools/install-packages build
@@ -46,6 +46,10 @@ fuzz: ## fuzz targets only; FUZZ_SECONDS=600 make fuzz
 bench: ## load figures, written to docs/benchmarks.md (needs Go and ../shared/loadgen); BENCH_ARGS='--nodes 100' only prints
 	@tools/install-packages build
 	@tests/bench/run $(BENCH_ARGS)
+
+bench-relay: ## relay and STUN beside derper, written to docs/benchmarks.md (needs Go and ../shared/loadgen)
+	@tools/install-packages build
+	@tests/bench/relay $(BENCH_ARGS)
 
 install: build ## program, man page, completions, systemd unit; honours PREFIX and DESTDIR
 	@tools/install $(BUILD)/fullscale "$(DESTDIR)" "$(PREFIX)"

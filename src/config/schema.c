@@ -267,6 +267,29 @@ const struct schema_row schema_rows[] = {
          "The other relays of the region, each host[:port]; port 443 when none is given. Then, after slashes, the host "
          "to dial when it is another, and sha256-raw:<fingerprint> of a certificate that no authority has signed. Each "
          "relay of the region lists all others."},
+    {"derp.server.limits.connections", SCHEMA_INT, FIELD(derp_limits_connections), .def = "20000", .min = 16,
+     .max = 10000000, .meaning = "Open connections to the embedded relay; further ones are closed at once."},
+    {"derp.server.limits.accepts_per_address", SCHEMA_INT, FIELD(derp_limits_accepts_per_address), .def = "100",
+     .unit = "1/s", .max = 1000000,
+     .meaning =
+         "Connections a second to the embedded relay from one address (an IPv6 /64), ten times that at once. 0: no "
+         "limit."},
+    {"derp.server.limits.client_rate", SCHEMA_BYTES, FIELD(derp_limits_client_rate_bytes), .def = "0",
+     .unit = "bytes/s", .max = INT64_C(1) << 40,
+     .meaning =
+         "What one client may send through the embedded relay in a second, at least 16KiB. Clients are told; those that "
+         "send more are read more slowly. 0: no limit."},
+    {"derp.server.limits.client_burst", SCHEMA_BYTES, FIELD(derp_limits_client_burst_bytes), .def = "1MiB",
+     .min = 128 * 1024, .max = INT64_C(1) << 40,
+     .meaning = "What a client that was silent may send at once, when there is a client_rate."},
+    {"derp.server.limits.client_queue", SCHEMA_BYTES, FIELD(derp_limits_client_queue_bytes), .def = "256KiB",
+     .min = 128 * 1024, .max = 64 << 20,
+     .meaning = "Packets that wait for one client of the embedded relay; the oldest are dropped."},
+    {"derp.server.limits.write_timeout", SCHEMA_DURATION, FIELD(derp_limits_write_timeout_ms), .def = "2s",
+     .max = 10 * MINUTE_MS, .meaning = "When a client is closed that takes nothing of what waits for it. 0: never."},
+    {"derp.server.limits.login_timeout", SCHEMA_DURATION, FIELD(derp_limits_login_timeout_ms), .def = "10s",
+     .min = SECOND_MS, .max = 10 * MINUTE_MS,
+     .meaning = "How long a connection to the embedded relay may take to log in."},
     {"derp.urls", SCHEMA_STRINGS, FIELD(derp_urls), .def = "", .check = check_url,
      .meaning =
          "Where to fetch further relay regions from: JSON as at https://controlplane.tailscale.com/derpmap/default. The "

@@ -112,7 +112,6 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
     w->index = index;
     w->loop = loop;
     w->snapshot = snapshot_ref(core_first_snapshot(c->core));
-    rng_bytes(w->limiter.seed, sizeof(w->limiter.seed));
     sessions_init(w);
     announcements_init(w);
     w->outer = http_server_create(&(struct http_server_opts){
@@ -172,6 +171,9 @@ struct control *control_create(const struct control_options *options, struct cor
     c->core = core;
     c->store = store;
     c->relay_http = (struct relay_http){.relay = relay};
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    limiter_init(&c->limiter, seed);
     private_key_public(&options->noise_key, c->public_key.b);
     c->key_json = make_key_json(&c->public_key);
     relay_desk_init(&c->desk, clock_wall_ms());
@@ -190,6 +192,7 @@ void control_destroy(struct control **at)
         return;
     for (unsigned i = 0; i < c->worker_n; i++)
         worker_destroy(c->workers[i]);
+    limiter_fini(&c->limiter);
     mem_free(c->workers);
     mem_free(c->polls.places);
     mem_free(c->server_url);

@@ -2,6 +2,7 @@
 #ifndef CONTROL_CONTROL_INTERNAL_H
 #define CONTROL_CONTROL_INTERNAL_H
 
+#include "base/limiter.h"
 #include "base/map.h"
 #include "control/control.h"
 #include "netmap/netmap.h"
@@ -10,7 +11,6 @@
 
 enum {
     WHEEL_SLOTS = 64,
-    LIMITER_SLOTS = 1024,
     RELAY_NEWS = 4096, /* what a relay may have missed without having to ask anew */
 };
 
@@ -35,6 +35,7 @@ struct control {
     struct core *core;
     struct store *store;
     struct relay_http relay_http;
+    struct limiter limiter; /* of handshakes */
     unsigned worker_n;
     struct control_worker **workers;
     struct relay_desk desk;
@@ -42,15 +43,6 @@ struct control {
         struct poll_place *places; /* by node id */
         size_t cap;
     } polls;
-};
-
-/* Handshakes by source address: a token bucket in each slot. Addresses that share a slot share its tokens. */
-struct limiter {
-    uint64_t seed[2];
-    struct {
-        int64_t at_ms;
-        int64_t tokens_milli;
-    } slots[LIMITER_SLOTS];
 };
 
 struct control_worker {
@@ -72,7 +64,6 @@ struct control_worker {
     struct loop_msg news_msg;
     atomic_bool is_news_posted;
     unsigned gone_n; /* sessions that were told that their node is gone */
-    struct limiter limiter;
     struct {
         int64_t asked_ms; /* 0: never */
         bool is_good;
@@ -109,7 +100,6 @@ void handle_ts2021_post(void *app, struct http_exchange *ex);
 void handle_ts2021_websocket(void *app, struct http_exchange *ex);
 void handle_key(void *app, struct http_exchange *ex);
 void noise_conn_gone(void *app, void *conn_ctx);
-bool limiter_take(struct limiter *l, const struct addr *from, int64_t per_second, int64_t now_ms);
 
 /* --- register.c, map.c, small.c --- */
 void handle_register(void *app, struct http_exchange *ex);

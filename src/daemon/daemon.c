@@ -106,14 +106,19 @@ static void on_store_failed(void *ctx, enum rc why)
     _exit(1);
 }
 
-static bool is_trusted_proxy(const void *ctx, const struct addr *from)
+bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from)
 {
-    const struct config_prefixes *p = &((const struct config *)ctx)->trusted_proxies;
+    const struct config_prefixes *p = &cfg->trusted_proxies;
     for (size_t i = 0; i < p->n; i++) {
         if (addr_in_prefix(from, &p->items[i].ip, p->items[i].bits))
             return true;
     }
     return false;
+}
+
+static bool is_trusted_proxy(const void *ctx, const struct addr *from)
+{
+    return daemon_is_trusted_proxy(ctx, from);
 }
 
 struct admit_job {
@@ -187,7 +192,14 @@ static enum rc make_derp_map(struct daemon *d, struct err *err)
 static enum rc start_relay(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
-    struct relay_opts opts = {0};
+    struct relay_opts opts = {
+        .login_timeout_ms = cfg->derp_limits_login_timeout_ms,
+        .write_timeout_ms = cfg->derp_limits_write_timeout_ms > 0 ? cfg->derp_limits_write_timeout_ms : -1,
+        .queue_bytes = (size_t)cfg->derp_limits_client_queue_bytes,
+        .client_rate_bytes = cfg->derp_limits_client_rate_bytes,
+        .client_burst_bytes = cfg->derp_limits_client_burst_bytes,
+        .max_conns = (unsigned)cfg->derp_limits_connections,
+    };
     struct relay_ops ops = {.ctx = d, .admit = cfg->derp_server_verify_clients ? on_admit : NULL};
     if (!cfg->derp_server_enabled)
         return RC_OK;
@@ -196,6 +208,9 @@ static enum rc start_relay(struct daemon *d, struct err *err)
     d->relay = relay_create(&opts, &ops, d->loops, d->worker_n);
     d->relay_http.relay = d->relay;
     d->stun = stun_server_create();
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    limiter_init(&d->derp_limiter, seed);
     secret_wipe(&opts, sizeof(opts));
     return mesh_start(d->relay, cfg, err);
 }
@@ -367,6 +382,7 @@ static void clean_up(struct daemon *d)
     control_destroy(&d->control);
     relay_destroy(&d->relay);
     stun_server_destroy(&d->stun);
+    limiter_fini(&d->derp_limiter);
     tls_server_destroy(&d->main_tls);
     tls_server_destroy(&d->derp_tls);
     core_destroy(&d->core);

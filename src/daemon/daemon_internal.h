@@ -5,17 +5,22 @@
 #include <pthread.h>
 
 #include "api/api.h"
+#include "base/limiter.h"
 #include "config/config.h"
 #include "control/control.h"
-#include "daemon/derpmap_internal.h"
 #include "relay/mesh.h"
+#include "daemon/derpmap_internal.h"
 #include "relay/relay_http.h"
 #include "stun/stun_server.h"
 #include "tls/tls.h"
 
 enum { WORKERS_MAX = 256 };
 
+struct daemon;
+struct relay_health;
+
 struct daemon_worker {
+    struct daemon *daemon;
     struct loop *loop;
     pthread_t thread;
     struct tcp_listener *main_listener;
@@ -24,6 +29,7 @@ struct daemon_worker {
     struct tls_acceptor *derp_tls;
     struct http_server *derp_http;
     struct stun_socket *stun;
+    struct loop_timer *health_timer; /* null: no relay */
 };
 
 struct daemon {
@@ -38,6 +44,8 @@ struct daemon {
     struct relay *relay;
     struct relay_http relay_http;
     struct stun_server *stun;
+    struct relay_health *relay_health;
+    struct limiter derp_limiter; /* of connections to the relay */
     struct tls_server *main_tls; /* null: plain HTTP */
     struct tls_server *derp_tls;
     char derp_fingerprint[TLS_FINGERPRINT_CAP]; /* "" when the relay's certificate is a real one */
@@ -72,6 +80,16 @@ void listeners_close(struct daemon *d);
 MUST_CHECK enum rc mesh_read_key(const struct config *cfg, uint8_t out[32], struct err *err);
 /* Links to the relays that the configuration lists. */
 MUST_CHECK enum rc mesh_start(struct relay *relay, const struct config *cfg, struct err *err);
+/* --- relay_guard.c --- */
+/* A tcp_listen_opts.may_come; `ctx` is the daemon. */
+bool relay_may_come(void *ctx, const struct addr *from);
+/* Looks after the relay's listeners, which are open: STUN is silent while one of them takes no connections. */
+void relay_guard_start(struct daemon *d);
+/* After the loops have stopped. */
+void relay_guard_stop(struct daemon *d);
+
+/* --- daemon.c --- */
+bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from);
 
 /* --- invite.c --- */
 /* Prints how to reach the server and the line to type on the next machine; makes a key for it on the first start, and

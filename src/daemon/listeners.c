@@ -84,8 +84,10 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
-    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->limits_connections / d->worker_n + 1,
-                                   .is_exclusive = i == 0};
+    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->derp_limits_connections / d->worker_n + 1,
+                                   .is_exclusive = i == 0,
+                                   .may_come = relay_may_come,
+                                   .may_come_ctx = d};
     if (d->relay == NULL)
         return RC_OK;
     w->derp_http = http_server_create(&(struct http_server_opts){
@@ -130,6 +132,8 @@ enum rc listeners_open(struct daemon *d, struct err *err)
         TRY(open_main(d, i, err));
         TRY(open_derp(d, i, err));
     }
+    if (d->relay != NULL)
+        relay_guard_start(d);
     TRY(open_api(d, err));
     TRY(open_metrics(d, err));
     if (d->main_tls != NULL)
@@ -142,6 +146,7 @@ enum rc listeners_open(struct daemon *d, struct err *err)
 
 void listeners_close(struct daemon *d)
 {
+    relay_guard_stop(d);
     tcp_listener_destroy(&d->api_listener);
     tcp_listener_destroy(&d->metrics_listener);
     http_server_destroy(&d->api_http);

@@ -71,6 +71,7 @@ void client_close(struct client *c, enum relay_counter why, bool flush)
     if (!list_is_empty(&c->in_watchers))
         metric_add(&relay_gauge_watchers, -1);
     list_remove(&c->in_watchers);
+    rate_forget(c);
     worker_buf_give(w, &c->in);
     worker_unschedule(c);
     map_remove(&w->clients, &c->id, sizeof(c->id));
@@ -167,7 +168,12 @@ void client_admitted(struct client *c, bool is_allowed)
 
 static void send_server_info(struct client *c)
 {
+    const struct relay_opts *opts = &c->worker->relay->opts;
     struct derp_server_info info = {.version = DERP_VERSION};
+    if (opts->client_rate_bytes > 0 && !c->is_mesh) {
+        info.bucket_bytes_per_s = opts->client_rate_bytes;
+        info.bucket_burst_bytes = opts->client_burst_bytes;
+    }
     struct buf frame = worker_buf_take(c->worker);
     uint8_t nonce[BOX_NONCE_BYTES];
     rng_bytes(nonce, sizeof(nonce));
@@ -210,6 +216,7 @@ void client_joined(struct client *c)
     worker_buf_give(c->worker, &held);
     if (c->phase != CLIENT_CLOSED)
         stream_pause(c->stream, false);
+    rate_check(c);
 }
 
 /* --- Frames of a client that is in --- */
@@ -239,6 +246,7 @@ static void on_pong(struct client *c, const uint8_t *payload)
         return;
     c->rtt_ms = now_of(c) - c->ping_sent_ms;
     c->ping_sent_ms = 0;
+    stats_rtt(c->rtt_ms);
     stats_add(&c->worker->stats, COUNT_GOT_PONG, 1);
 }
 
@@ -308,6 +316,7 @@ static bool accept_header(struct client *c, struct derp_header h)
         return true;
     if (rc == RC_UNSUPPORTED) {
         c->skip = h.len;
+        rate_charge(c, h.len);
         stats_add(&c->worker->stats, COUNT_UNKNOWN_FRAMES, h.type != DERP_PONG);
         return false;
     }
@@ -318,6 +327,7 @@ static bool accept_header(struct client *c, struct derp_header h)
 static void dispatch(struct client *c, struct derp_header h, const uint8_t *payload)
 {
     c->frame_due_ms = 0;
+    rate_charge(c, h.len);
     if (c->phase == CLIENT_LOGIN)
         on_client_info(c, payload, h.len);
     else
@@ -418,17 +428,23 @@ static void feed(struct client *c, const uint8_t *p, size_t n)
         hold(c, p, n);
 }
 
+void client_watch_frame(struct client *c)
+{
+    bool is_partial = c->phase == CLIENT_ACTIVE && (buf_len(&c->in) > 0 || c->skip > 0);
+    if (!is_partial || c->frame_due_ms != 0)
+        return;
+    c->frame_due_ms = now_of(c) + RELAY_FRAME_TIMEOUT_MS;
+    worker_schedule(c->worker, c);
+}
+
 static void on_data(void *ctx, const uint8_t *p, size_t n)
 {
     struct client *c = ctx;
     c->pings_unanswered = 0;
     feed(c, p, n);
     worker_touch(c->worker);
-    bool is_partial = c->phase == CLIENT_ACTIVE && (buf_len(&c->in) > 0 || c->skip > 0);
-    if (is_partial && c->frame_due_ms == 0) {
-        c->frame_due_ms = now_of(c) + RELAY_FRAME_TIMEOUT_MS;
-        worker_schedule(c->worker, c);
-    }
+    client_watch_frame(c);
+    rate_check(c);
 }
 
 static void on_drained(void *ctx)
@@ -460,6 +476,7 @@ void client_create(struct relay_worker *w, struct stream *s, const void *leftove
     list_init(&c->in_wheel);
     list_init(&c->in_dirty);
     list_init(&c->in_watchers);
+    list_init(&c->in_held_back);
     list_init(&c->links);
     map_put(&w->clients, &c->id, sizeof(c->id), c);
     if (w->clients.n == 1)

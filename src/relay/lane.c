@@ -9,11 +9,17 @@
 enum { RECORD_BYTES = 8 + KEY_BYTES + 4 };
 _Static_assert(LANE_BATCH_BYTES >= RECORD_BYTES + KEY_BYTES + DERP_PACKET_MAX_BYTES, "the largest packet fits");
 
+/* What a batch costs. Turns are short and make small batches, so that bytes are counted and not batches. */
+static size_t batch_bytes(const struct lane_batch *b)
+{
+    return sizeof(*b) + b->len;
+}
+
 /* Any thread: the sender takes the whole stack at once, so that pushing needs no more than this. */
 static void give_back(struct lane_batch *b)
 {
     struct relay_worker *from = b->from;
-    atomic_fetch_sub_explicit(&from->lanes[b->to->index].in_flight, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&from->lanes[b->to->index].in_flight, batch_bytes(b), memory_order_relaxed);
     struct lane_batch *head = atomic_load_explicit(&from->returned, memory_order_relaxed);
     do {
         b->next = head;
@@ -65,19 +71,25 @@ static void deliver_batch(struct loop *loop, struct loop_msg *msg)
     give_back(b);
 }
 
+static void batch_free(struct lane_batch *b)
+{
+    list_remove(&b->entry);
+    mem_free(b->data);
+    mem_free(b);
+}
+
 /* Moves what the receivers gave back to the free list, which stays short. */
 static void collect(struct relay_worker *w)
 {
     struct lane_batch *b = atomic_exchange_explicit(&w->returned, NULL, memory_order_acquire);
     while (b != NULL) {
         struct lane_batch *next = b->next;
-        if (w->free_n < LANE_FREE_MAX) {
+        if (w->free_bytes + b->cap <= LANE_FREE_MAX_BYTES) {
             b->next = w->free;
             w->free = b;
-            w->free_n++;
+            w->free_bytes += b->cap;
         } else {
-            list_remove(&b->entry);
-            mem_free(b);
+            batch_free(b);
         }
         b = next;
     }
@@ -90,10 +102,10 @@ static struct lane_batch *batch_take(struct relay_worker *w)
     struct lane_batch *b = w->free;
     if (b != NULL) {
         w->free = b->next;
-        w->free_n--;
+        w->free_bytes -= b->cap;
         return b;
     }
-    b = mem_alloc(sizeof(*b));
+    b = MEM_NEW(struct lane_batch);
     b->from = w;
     b->msg.run = deliver_batch;
     list_push_back(&w->batches, &b->entry);
@@ -107,7 +119,7 @@ static void lane_post(struct relay_worker *w, unsigned to)
     if (b == NULL)
         return;
     lane->open = NULL;
-    atomic_fetch_add_explicit(&lane->in_flight, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&lane->in_flight, batch_bytes(b), memory_order_relaxed);
     loop_post(w->relay->workers[to].loop, &b->msg);
 }
 
@@ -117,18 +129,37 @@ void lanes_post(struct relay_worker *w)
         lane_post(w, i);
 }
 
+void lanes_fini(struct relay_worker *w)
+{
+    LIST_EACH_SAFE (it, &w->batches)
+        batch_free(LIST_ENTRY(it, struct lane_batch, entry));
+    mem_free(w->lanes);
+}
+
+static void batch_reserve(struct lane_batch *b, size_t n)
+{
+    if (b->cap - b->len >= n)
+        return;
+    size_t cap = b->cap < 4096 ? 4096 : b->cap;
+    while (cap < b->len + n)
+        cap *= 2;
+    b->data = mem_realloc(b->data, cap);
+    b->cap = cap;
+}
+
 static bool lane_make_room(struct relay_worker *w, unsigned to, size_t n)
 {
     struct lane *lane = &w->lanes[to];
     if (lane->open != NULL && LANE_BATCH_BYTES - lane->open->len < n)
         lane_post(w, to);
-    if (lane->open != NULL)
-        return true;
-    if (atomic_load_explicit(&lane->in_flight, memory_order_relaxed) >= LANE_IN_FLIGHT_MAX)
-        return false;
-    lane->open = batch_take(w);
-    lane->open->to = &w->relay->workers[to];
-    lane->open->len = 0;
+    if (lane->open == NULL) {
+        if (atomic_load_explicit(&lane->in_flight, memory_order_relaxed) >= LANE_IN_FLIGHT_MAX_BYTES)
+            return false;
+        lane->open = batch_take(w);
+        lane->open->to = &w->relay->workers[to];
+        lane->open->len = 0;
+    }
+    batch_reserve(lane->open, n);
     return true;
 }
 

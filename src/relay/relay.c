@@ -17,7 +17,7 @@ static int64_t or_default(int64_t v, int64_t fallback)
 
 static void take_opts(struct relay *relay, const struct relay_opts *opts)
 {
-    enum { QUEUE_MIN_BYTES = 128 * 1024 };
+    enum { QUEUE_MIN_BYTES = 128 * 1024, BURST_MIN_BYTES = 128 * 1024, RATE_MIN_BYTES = 16 * 1024 };
     relay->key = opts->key;
     relay->opts = *opts;
     secret_wipe(&relay->opts.key, sizeof(relay->opts.key));
@@ -30,6 +30,13 @@ static void take_opts(struct relay *relay, const struct relay_opts *opts)
         o->queue_bytes = 256 * 1024;
     if (o->queue_bytes < QUEUE_MIN_BYTES)
         o->queue_bytes = QUEUE_MIN_BYTES;
+    o->client_burst_bytes = or_default(o->client_burst_bytes, 1024 * 1024);
+    if (o->client_burst_bytes < BURST_MIN_BYTES)
+        o->client_burst_bytes = BURST_MIN_BYTES;
+    if (o->client_rate_bytes > 0 && o->client_rate_bytes < RATE_MIN_BYTES)
+        o->client_rate_bytes = RATE_MIN_BYTES;
+    metric_set(&relay_gauge_rate, o->client_rate_bytes);
+    metric_set(&relay_gauge_burst, o->client_rate_bytes > 0 ? o->client_burst_bytes : 0);
     if (o->max_conns == 0)
         o->max_conns = 100 * 1000;
     if (o->max_gone_sources == 0)
@@ -89,6 +96,12 @@ const uint8_t *relay_public_key(const struct relay *relay)
 bool relay_is_draining(const struct relay *relay)
 {
     return atomic_load_explicit(&relay->is_draining, memory_order_relaxed);
+}
+
+bool relay_has_room(const struct relay *relay)
+{
+    return !relay_is_draining(relay) &&
+           atomic_load_explicit(&relay->conn_n, memory_order_relaxed) < relay->opts.max_conns;
 }
 
 unsigned relay_client_count(const struct relay *relay)
@@ -206,7 +219,7 @@ void relay_attach(struct relay *relay, struct stream *s, const void *leftover, s
         stream_close(&s, false);
         return;
     }
-    if (atomic_load_explicit(&relay->conn_n, memory_order_relaxed) >= relay->opts.max_conns) {
+    if (!relay_has_room(relay)) {
         stats_add(&w->stats, COUNT_CLOSED_LIMIT, 1);
         log_limited(LOG_WARN, "too many connections", LOG_U("limit", relay->opts.max_conns));
         stream_close(&s, false);
@@ -221,5 +234,6 @@ void relay_test_advance(struct relay *relay, int64_t ms)
         relay->workers[i].test_skew_ms += ms;
         worker_tick(&relay->workers[i]);
         mesh_tick(&relay->workers[i]);
+        rate_tick(&relay->workers[i]);
     }
 }

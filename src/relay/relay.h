@@ -37,7 +37,9 @@ struct relay_opts {
     int64_t ping_ms;           /* 30 s, to clients that can answer; three unanswered in a row close; negative: none */
     size_t queue_bytes;        /* 256 KiB: waiting packets of one client; the oldest are dropped. At least 128 KiB */
     unsigned max_conns;        /* 100,000 over all workers, logins included; further ones are closed at once */
-    unsigned max_gone_sources; /* 1,024: senders of which a client is told when they leave */
+    int64_t client_rate_bytes; /* 0: no limit. What one client may send in a second, frames' payload; at least 16 KiB */
+    int64_t client_burst_bytes; /* 1 MiB; at least 128 KiB: clients drop larger packets for good */
+    unsigned max_gone_sources;  /* 1,024: senders of which a client is told when they leave */
     /* All zero: no mesh. Who knows it in its login is a neighbour: always admitted, exempt from limits of rate, with 30 s
      * to take what it is sent; it may watch who comes and goes, forward packets, and close connections. Wiped like `key`. */
     uint8_t mesh_key[32];
@@ -76,6 +78,8 @@ void relay_ask_again(struct relay *relay);
 /* Refuses new connections from now on, and closes those that are open, spread over `over_ms` (0: at once). Any thread. */
 void relay_drain(struct relay *relay, int64_t over_ms);
 bool relay_is_draining(const struct relay *relay);
+/* A client that came now would be taken: not draining, and below max_conns. Any thread. */
+bool relay_has_room(const struct relay *relay);
 
 /* Connections that are logged in, over all workers. Any thread; a momentary figure. */
 unsigned relay_client_count(const struct relay *relay);

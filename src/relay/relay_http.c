@@ -100,7 +100,7 @@ void relay_http_probe(const struct relay_http *h, struct http_exchange *ex)
         http_respond_text(ex, 405, "bogus probe method");
         return;
     }
-    bool is_usable = h->relay != NULL && !relay_is_draining(h->relay);
+    bool is_usable = h->relay != NULL && relay_has_room(h->relay);
     http_set_header(ex, "Access-Control-Allow-Origin", STR("*")); /* clients in browsers ask too */
     http_respond(ex, is_usable ? 200 : 503, NULL, STR_EMPTY);
 }

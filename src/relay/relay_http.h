@@ -29,7 +29,7 @@ extern const size_t relay_http_routes_n;
 /* The same one by one, for another server's route table (any method may be routed here):
  * /derp: upgrade, fast start (Derp-Fast-Start: 1: no HTTP answer), WebSocket with the sub-protocol "derp"; else 426. */
 void relay_http_derp(const struct relay_http *h, struct http_exchange *ex);
-/* /derp/probe, /derp/latency-check: 200 and nothing; 503 while draining, so that no client takes us for near. */
+/* /derp/probe, /derp/latency-check: 200 and nothing; 503 while draining or full, so that no client takes us for near. */
 void relay_http_probe(const struct relay_http *h, struct http_exchange *ex);
 /* /generate_204: tells a client that no captive portal stands between. Also over plain HTTP. */
 void relay_http_generate_204(const struct relay_http *h, struct http_exchange *ex);

@@ -233,6 +233,37 @@ static void test_websocket(void **state)
     site_stop(&t);
 }
 
+/* A request of a megabyte is refused when its head is too long, whatever is still to come; another client does not notice. */
+static void test_a_megabyte_of_headers(void **state)
+{
+    (void)state;
+    struct site t;
+    struct rig_client other, c;
+    struct buf b = {0};
+    site_start(&t);
+    rig_join(&t.rig, &other, 2);
+    buf_append_c(&b, "GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n");
+    while (buf_len(&b) < 1024 * 1024)
+        buf_append_c(&b, "X-Filler: 0123456789012345678901234567890123456789\r\n");
+    int64_t refused = metric_read("fullscale_http_refused_total", "reason=\"head\"");
+    int64_t accepts = rig_count("accepts_total", "");
+    site_connect(&t, &c, buf_str(&b));
+    assert_int_equal(metric_read("fullscale_http_refused_total", "reason=\"head\""), refused + 1);
+    assert_int_equal(rig_count("accepts_total", ""), accepts);
+    assert_true(str_starts(buf_str(&c.got), STR("HTTP/1.1 431 ")));
+    assert_int_equal(stream_queued(c.s), 0); /* read and dropped, so that the answer arrives */
+    http_server_sweep(t.http, loop_now_ms(t.rig.loop) + 60 * 1000);
+    rig_run(&t.rig);
+    assert_true(c.is_closed);
+    rig_send(&other, &other, "hello", 5);
+    rig_run(&t.rig);
+    rig_expect_packet(&other, &other, "hello", 5);
+    buf_fini(&b);
+    rig_close(&c);
+    rig_close(&other);
+    site_stop(&t);
+}
+
 /* Very old clients: "websocket" in the header only. */
 static void test_websocket_without_the_protocol_is_an_upgrade(void **state)
 {
@@ -259,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_upgrade),
         cmocka_unit_test(test_fast_start),
         cmocka_unit_test(test_websocket),
+        cmocka_unit_test(test_a_megabyte_of_headers),
         cmocka_unit_test(test_websocket_without_the_protocol_is_an_upgrade),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

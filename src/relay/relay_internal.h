@@ -6,6 +6,7 @@
  *   lane.c       packets from worker to worker
  *   client.c     one connection: frames in, login, what each frame does
  *   queue.c      its frames out
+ *   rate.c       how much a client may send
  *   gone.c       whom to tell when a sender leaves
  *   watch.c      mesh, incoming: neighbours that watch who comes and goes
  *   mesh.c       mesh, outgoing: which links there are, names to addresses
@@ -19,6 +20,7 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
+#include "base/limiter.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/metric.h"
@@ -81,6 +83,7 @@ enum {
     X(DUP_CONNS, "dup_client_conns_total", "", "Connections whose key had another one already.")                       \
     X(DUP_SWITCHES, "dup_client_switches_total", "", "Times that a second connection of a key took over.")             \
     X(UNKNOWN_FRAMES, "unknown_frames_total", "", "Frames of unknown type, skipped.")                                  \
+    X(RATE_WAITS, "rate_limit_waits_total", "", "Times that a client was not read because of its rate.")               \
     X(CLOSED_PEER, "closed_total", "reason=\"peer\"", "Connections closed, by reason.")                                \
     X(CLOSED_LIMIT, "closed_total", "reason=\"limit\"", "")                                                            \
     X(CLOSED_DRAINING, "closed_total", "reason=\"draining\"", "")                                                      \
@@ -120,8 +123,12 @@ void stats_publish(struct relay_stats *s);
 enum drop_reason { DROP_UNKNOWN, DROP_FORWARD, DROP_GONE, DROP_HEAD, DROP_LANE };
 void stats_drop(struct relay_stats *s, enum drop_reason reason, bool is_disco, size_t packet_len);
 
+/* How long a client took to answer our ping. */
+void stats_rtt(int64_t ms);
+
 extern struct metric relay_gauge_connections, relay_gauge_clients, relay_gauge_homes, relay_gauge_dup_keys,
-    relay_gauge_dup_conns, relay_gauge_remote, relay_gauge_watchers;
+    relay_gauge_dup_conns, relay_gauge_remote, relay_gauge_watchers, relay_gauge_held_back, relay_gauge_rate,
+    relay_gauge_burst;
 
 /* --- objects --- */
 
@@ -218,6 +225,10 @@ struct client {
     int64_t ping_sent_ms;
     unsigned pings_unanswered;
     int64_t rtt_ms; /* of the last answered ping; -1 before */
+
+    struct bucket rate; /* bytes that it may send */
+    int64_t resume_ms;  /* when it is read again; 0: it is read */
+    struct list in_held_back;
 };
 
 /* A message to a worker, for what is no packet. All are listed, so that those which a stopped loop never runs are freed. */
@@ -246,7 +257,12 @@ struct relay_admission {
 };
 
 /* Packets on their way to another worker; memory of the sending one. */
-enum { LANE_BATCH_BYTES = 160 * 1024, LANE_IN_FLIGHT_MAX = 16, LANE_FREE_MAX = 4 };
+enum {
+    LANE_BATCH_BYTES = 160 * 1024,
+    LANE_IN_FLIGHT_MAX_BYTES = 16 *
+                               LANE_BATCH_BYTES, /* to one worker; a worker that gets no CPU for a while is normal */
+    LANE_FREE_MAX_BYTES = 4 * LANE_BATCH_BYTES,
+};
 struct lane_batch {
     struct loop_msg msg;
     struct relay_worker *from;
@@ -254,13 +270,14 @@ struct lane_batch {
     struct lane_batch *next; /* among the returned or the free */
     struct list entry;       /* of from->batches */
     size_t len;
-    uint8_t data[LANE_BATCH_BYTES];
+    size_t cap;
+    uint8_t *data; /* owned */
 };
 
 /* From one worker to one other; touched by the sender only, but for `in_flight`. */
 struct lane {
     struct lane_batch *open; /* being filled */
-    atomic_uint in_flight;   /* posted and not come back */
+    atomic_size_t in_flight; /* bytes posted and not come back, see batch_bytes */
 };
 
 /* on_loop: everything but `returned`. */
@@ -283,8 +300,11 @@ struct relay_worker {
     struct lane *lanes;  /* one per worker */
     struct list batches; /* all that were allocated */
     struct lane_batch *free;
-    unsigned free_n;
+    size_t free_bytes;
     _Atomic(struct lane_batch *) returned; /* pushed by the receivers */
+
+    struct list held_back;         /* clients that are not read for now */
+    struct loop_timer *rate_timer; /* runs while there are such */
 
     struct loop_timer *timer; /* runs while there are clients */
     struct list wheel[WHEEL_SLOTS];
@@ -428,6 +448,8 @@ static inline bool is_mesh_link_id(uint64_t id)
 bool lane_append(struct relay_worker *w, unsigned to, uint64_t conn_id, const node_key *src, const node_key *dst,
                  const uint8_t *packet, size_t n);
 void lanes_post(struct relay_worker *w);
+/* Frees all batches; none is under way any more. */
+void lanes_fini(struct relay_worker *w);
 
 /* --- client.c --- */
 void client_create(struct relay_worker *w, struct stream *s, const void *leftover, size_t leftover_len,
@@ -439,6 +461,8 @@ void client_admitted(struct client *c, bool is_allowed);
 /* The directory knows it. */
 void client_joined(struct client *c);
 void client_on_timer(struct client *c, int64_t now_ms);
+/* A frame has come in part: the rest is due. */
+void client_watch_frame(struct client *c);
 /* The earliest due time, or 0. */
 int64_t client_due_ms(const struct client *c);
 
@@ -454,6 +478,15 @@ int64_t client_write_timeout_ms(const struct client *c);
 void client_flush(struct client *c);
 /* Counts as dropped and frees what waits. */
 void client_queues_fini(struct client *c);
+
+/* --- rate.c --- */
+/* A frame with this length of payload came. */
+void rate_charge(struct client *c, uint32_t frame_len);
+/* After frames were charged: stops reading if they cost too much. */
+void rate_check(struct client *c);
+void rate_forget(struct client *c);
+/* Reads those again whose time has come. */
+void rate_tick(struct relay_worker *w);
 
 /* --- gone.c --- */
 void gone_remember(struct relay_worker *w, struct peer *source, struct client *c);

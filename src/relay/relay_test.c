@@ -374,8 +374,10 @@ static void test_limit_of_connections(void **state)
     rig_start(&r, &opts, NULL);
     for (size_t i = 0; i < 3; i++)
         rig_connect(&r, &c[i], (uint8_t)i, 0);
+    int64_t before = rig_count("closed_total", "reason=\"limit\"");
     rig_run(&r);
     rig_expect_closed(&c[2]);
+    assert_true(rig_count("closed_total", "reason=\"limit\"") > before);
     rig_expect(&c[0], DERP_SERVER_KEY, 40);
     rig_close(&c[0]);
     rig_close(&c[2]);
@@ -464,6 +466,7 @@ static void test_half_a_frame_then_silence(void **state)
     rig_start(&r, NULL, NULL);
     rig_join(&r, &a, 1);
     rig_join(&r, &b, 2);
+    int64_t before = rig_count("closed_total", "reason=\"frame_timeout\"");
     stream_write(a.s, "\x04\0\0\0\x40halves", 11);
     stream_write(b.s, "\x04\0", 2);
     rig_run(&r);
@@ -477,6 +480,7 @@ static void test_half_a_frame_then_silence(void **state)
     rig_run(&r);
     rig_expect_closed(&a);
     rig_expect_nothing(&b);
+    assert_int_equal(rig_count("closed_total", "reason=\"frame_timeout\""), before + 1);
     rig_close(&a);
     rig_close(&b);
     rig_stop(&r);
@@ -788,6 +792,7 @@ static void test_write_timeout(void **state)
     rig_login(&r, &slow, false);
     rig_join(&r, &stuck, 3);
     int64_t gone = rig_count("packets_dropped_total", "reason=\"gone_disconnected\",kind=\"other\"");
+    int64_t timeouts = rig_count("closed_total", "reason=\"write_timeout\"");
     stream_pause(stuck.s, true);
     for (int i = 0; i < 5; i++) {
         rig_send(&a, &stuck, packet, sizeof(packet));
@@ -803,6 +808,7 @@ static void test_write_timeout(void **state)
     stream_pause(stuck.s, false);
     rig_run(&r);
     rig_expect_closed(&stuck);
+    assert_int_equal(rig_count("closed_total", "reason=\"write_timeout\""), timeouts + 1);
     rig_expect_nothing(&a);
     assert_false(slow.is_closed);
     assert_true(rig_count("packets_dropped_total", "reason=\"gone_disconnected\",kind=\"other\"") > gone);
@@ -810,6 +816,59 @@ static void test_write_timeout(void **state)
     rig_close(&slow);
     rig_close(&stuck);
     rig_stop(&r);
+}
+
+/* Two workers, run by turns by one thread. */
+static void two_workers_run(struct rig r[2])
+{
+    for (int i = 0; i < 3; i++) {
+        rig_run(&r[0]);
+        rig_run(&r[1]);
+    }
+}
+
+/* A worker that gets no CPU for a hundred turns of another loses nothing; what waits for it is bounded in bytes. */
+static void test_a_worker_that_is_late(void **state)
+{
+    (void)state;
+    static uint8_t large[60000];
+    struct loop *loops[2] = {loop_create(0), loop_create(1)};
+    struct rig r[2] = {{.loop = loops[0]}, {.loop = loops[1]}};
+    struct rig_client a, b;
+    crypto_init();
+    r[0].relay = r[1].relay = relay_create(&rig_default_opts, NULL, loops, 2);
+    rig_connect(&r[0], &a, 1, 0);
+    rig_connect(&r[1], &b, 2, 0);
+    rig_login(&r[0], &a, false);
+    rig_login(&r[1], &b, false);
+    two_workers_run(r);
+    rig_expect_welcome(&r[0], &a);
+    rig_expect_welcome(&r[1], &b);
+    int64_t dropped = rig_count("packets_dropped_total", "reason=\"worker_busy\",kind=\"other\"");
+    for (uint8_t i = 0; i < 100; i++) {
+        rig_send(&a, &b, &i, 1);
+        rig_run(&r[0]);
+    }
+    two_workers_run(r);
+    for (uint8_t i = 0; i < 100; i++)
+        rig_expect_packet(&b, &a, &i, 1);
+    rig_expect_nothing(&b);
+    assert_int_equal(rig_count("packets_dropped_total", "reason=\"worker_busy\",kind=\"other\""), dropped);
+    for (unsigned i = 0; i < 2 * LANE_IN_FLIGHT_MAX_BYTES / sizeof(large); i++) {
+        rig_send(&a, &b, large, sizeof(large));
+        rig_run(&r[0]);
+    }
+    assert_true(rig_count("packets_dropped_total", "reason=\"worker_busy\",kind=\"other\"") > dropped);
+    two_workers_run(r);
+    buf_clear(&b.got);
+    rig_send(&a, &b, text, sizeof(text)); /* there is room again */
+    two_workers_run(r);
+    rig_expect_packet(&b, &a, text, sizeof(text));
+    relay_destroy(&r[0].relay);
+    rig_close(&a);
+    rig_close(&b);
+    loop_destroy(&loops[0]);
+    loop_destroy(&loops[1]);
 }
 
 /* Idle connections hold no buffers. */
@@ -1003,6 +1062,7 @@ int main(void)
         cmocka_unit_test(test_rivals_are_warned),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_write_timeout),
+        cmocka_unit_test(test_a_worker_that_is_late),
         cmocka_unit_test(test_idle_memory),
         cmocka_unit_test(test_keep_alive),
         cmocka_unit_test(test_pings_of_the_server),

@@ -19,6 +19,18 @@ struct metric relay_gauge_dup_conns = GAUGE("current_dup_client_conns", "Connect
 struct metric relay_gauge_remote = GAUGE("clients_remote", "Keys that only neighbours in the mesh have.");
 struct metric relay_gauge_watchers = GAUGE("watchers", "Neighbours that are told who comes and goes.");
 
+struct metric relay_gauge_held_back = GAUGE("rate_limited_clients", "Clients not read now because of their rate.");
+struct metric relay_gauge_rate = GAUGE("rate_limit_per_client_bytes_per_second", "The limit; 0: none.");
+struct metric relay_gauge_burst = GAUGE("rate_limit_per_client_burst_bytes", "What may come at once; 0: no limit.");
+/* src: tailscale 1.102 derpserver (buckets of tcp_rtt) */
+METRIC_HISTOGRAM(rtt, "fullscale_derp_ping_rtt_seconds", "From a ping of ours to the client's answer.", 10, 20, 50, 100,
+                 150, 250, 500);
+
+void stats_rtt(int64_t ms)
+{
+    metric_observe_ms(&rtt, ms);
+}
+
 __attribute__((constructor)) static void register_metrics(void)
 {
     for (unsigned i = 0; i < RELAY_COUNTER_N; i++)
@@ -30,6 +42,9 @@ __attribute__((constructor)) static void register_metrics(void)
     metric_register(&relay_gauge_dup_conns);
     metric_register(&relay_gauge_remote);
     metric_register(&relay_gauge_watchers);
+    metric_register(&relay_gauge_held_back);
+    metric_register(&relay_gauge_rate);
+    metric_register(&relay_gauge_burst);
 }
 
 void stats_publish(struct relay_stats *s)

@@ -10,6 +10,11 @@ static void on_timer(void *ctx)
     worker_tick(ctx);
 }
 
+static void on_rate_timer(void *ctx)
+{
+    rate_tick(ctx);
+}
+
 static void on_turn_end(struct loop_task *task)
 {
     struct relay_worker *w = CONTAINER_OF(task, struct relay_worker, turn_end);
@@ -37,11 +42,13 @@ void worker_init(struct relay_worker *w, struct relay *relay, struct loop *loop,
     list_init(&w->watchers);
     list_init(&w->mesh_links);
     list_init(&w->batches);
+    list_init(&w->held_back);
     for (unsigned i = 0; i < WHEEL_SLOTS; i++)
         list_init(&w->wheel[i]);
     w->lanes = mem_zalloc(relay->worker_n, sizeof(*w->lanes));
     w->wheel_s = loop_now_ms(loop) / 1000;
     w->timer = loop_timer_create(loop, on_timer, w);
+    w->rate_timer = loop_timer_create(loop, on_rate_timer, w);
 }
 
 /* All clients, in a block that the caller frees: closing one changes the map. */
@@ -76,14 +83,13 @@ void worker_fini(struct relay_worker *w)
     stats_publish(&w->stats);
     loop_defer_cancel(&w->turn_end);
     loop_timer_destroy(&w->timer);
-    LIST_EACH_SAFE (it, &w->batches)
-        mem_free(LIST_ENTRY(it, struct lane_batch, entry));
+    loop_timer_destroy(&w->rate_timer);
+    lanes_fini(w);
     for (unsigned i = 0; i < w->pool_n; i++)
         buf_fini(&w->pool[i]);
     free_peers(w);
     map_fini(&w->clients);
     map_fini(&w->links);
-    mem_free(w->lanes);
 }
 
 int64_t worker_now_ms(const struct relay_worker *w)

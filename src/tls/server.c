@@ -99,6 +99,7 @@ static bool set_protocol(const struct tls_server *t, SSL_CTX *ctx)
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA | SSL_OP_NO_RENEGOTIATION |
                                  SSL_OP_NO_COMPRESSION | (t->tickets == 0 ? SSL_OP_NO_TICKET : 0));
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(ctx, 1); /* takes over the records of one read, and frees their buffer, once */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && SSL_CTX_set_num_tickets(ctx, t->tickets) == 1 &&
            SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"fullscale", 9) == 1 &&

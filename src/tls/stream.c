@@ -240,7 +240,7 @@ static void run_task(struct loop_task *task)
         return;
     }
     stream_check_drained(&t->s);
-    if (!t->is_paused && !t->s.is_dead && (buf_len(&t->in) > 0 || SSL_pending(t->ssl) > 0))
+    if (!t->is_paused && !t->s.is_dead && (buf_len(&t->in) > 0 || SSL_has_pending(t->ssl)))
         read_kept(t);
 }
 

@@ -21,11 +21,11 @@ mount --bind "$0/etc" /etc && mount -t tmpfs none /run && exec "$@"
 
 
 class Node:
-    """`space` is its namespace; `with_tun=False` gives a cheap one without a network interface."""
+    """`space` is its namespace; `with_tun=False` gives a cheap one without a network interface; `router`: it is behind."""
 
-    def __init__(self, net, server, name, version=NEW, with_tun=True):
+    def __init__(self, net, server, name, version=NEW, with_tun=True, router=None):
         self.net, self.server, self.name, self.version = net, server, name, version
-        self.space = net.add(name)
+        self.space = net.add(name, router=router)
         self.ip = self.space.ip
         self.folder = server.folder / name
         self.socket = self.folder / "sock"

@@ -16,7 +16,8 @@ struct fetch;
 
 /* Starts the thread. Before privileges are dropped, since libcurl brings up its libraries here. */
 struct fetch *fetch_create(void);
-/* Ends what is under way with RC_CLOSED and joins the thread; not from a callback. Null is fine; nulls the pointer. */
+/* Ends what is under way with RC_CLOSED and joins the thread; not from a callback. Whoever starts requests on another
+ * thread has ended before. Null is fine; nulls the pointer. */
 void fetch_destroy(struct fetch **f);
 
 /* Everything is borrowed for the call of fetch_start. */

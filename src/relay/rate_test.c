@@ -23,7 +23,7 @@ static void start(struct rig *r)
 static unsigned count(struct rig_client *c)
 {
     struct derp_header h;
-    const uint8_t *payload;
+    const uint8_t *payload = NULL;
     unsigned n = 0;
     while (rig_next(c, &h, &payload))
         n += h.type == DERP_RECV_PACKET && h.len == FRAME;
@@ -133,7 +133,7 @@ static void test_half_a_frame_while_waiting(void **state)
 
 static void expect_info(struct rig *r, struct rig_client *c, int64_t rate, int64_t burst)
 {
-    struct derp_header h;
+    struct derp_header h = {0};
     const uint8_t *p = rig_expect(c, DERP_SERVER_KEY, 40);
     struct derp_server_info info;
     assert_true(rig_next(c, &h, &p));

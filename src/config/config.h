@@ -101,6 +101,9 @@ struct config {
     const char *derp_server_tls_key_path;
     const char *derp_server_ipv4; /* "" or an address */
     const char *derp_server_ipv6;
+    const char *derp_server_mesh_key_path;       /* "" or a file; set when derp_server_mesh_with is not empty */
+    struct config_strings derp_server_mesh_with; /* host[:port][/dial][/sha256-raw:<hex>]; see relay/mesh.h */
+    struct config_strings derp_urls;
     int64_t derp_limits_connections;
     int64_t derp_limits_accepts_per_address; /* 1/s; 0 = no limit */
     int64_t derp_limits_client_rate_bytes;   /* 1/s; 0 = no limit */
@@ -109,6 +112,8 @@ struct config {
     int64_t derp_limits_write_timeout_ms; /* 0 = never */
     int64_t derp_limits_login_timeout_ms;
     struct config_strings derp_paths;
+    bool derp_auto_update_enabled;
+    int64_t derp_update_frequency_ms;
 
     int64_t database_type; /* enum config_database */
     const char *database_sqlite_path;

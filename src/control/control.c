@@ -40,6 +40,9 @@ static const struct http_route outer_routes[] = {
     {HTTP_GET, "/version", handle_version, 0},
     {HTTP_GET, "/robots.txt", handle_robots, 0},
     {HTTP_GET, "/derpmap/default", handle_derpmap, 0},
+    {HTTP_POST, "/verify", handle_verify, 4096},
+    {HTTP_POST, "/verify/{key}", handle_verify, 4096},
+    {HTTP_POST, "/relay/announce", handle_announce, 4096},
     {HTTP_GET, "/derp", derp_handle, 0},
     {HTTP_GET, "/derp/probe", probe_handle, 0},
     {HTTP_GET, "/derp/latency-check", probe_handle, 0},
@@ -110,6 +113,7 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
     w->loop = loop;
     w->snapshot = snapshot_ref(core_first_snapshot(c->core));
     sessions_init(w);
+    announcements_init(w);
     w->outer = http_server_create(&(struct http_server_opts){
         .loop = loop,
         .routes = outer_routes,
@@ -163,7 +167,6 @@ struct control *control_create(const struct control_options *options, struct cor
 {
     struct control *c = MEM_NEW(struct control);
     c->options = *options;
-    c->options.derp_map_json = rcbuf_ref(options->derp_map_json);
     c->server_url = mem_strdup(options->server_url);
     c->core = core;
     c->store = store;
@@ -173,6 +176,7 @@ struct control *control_create(const struct control_options *options, struct cor
     limiter_init(&c->limiter, seed);
     private_key_public(&options->noise_key, c->public_key.b);
     c->key_json = make_key_json(&c->public_key);
+    relay_desk_init(&c->desk, clock_wall_ms());
     c->worker_n = loop_n;
     c->workers = mem_zalloc(loop_n, sizeof(*c->workers));
     for (unsigned i = 0; i < loop_n; i++)
@@ -193,8 +197,8 @@ void control_destroy(struct control **at)
     mem_free(c->polls.places);
     mem_free(c->server_url);
     rcbuf_unref(&c->key_json);
-    rcbuf_unref(&c->options.derp_map_json);
     explicit_bzero(&c->options.noise_key, sizeof(c->options.noise_key));
+    explicit_bzero(c->options.own_mesh_key, sizeof(c->options.own_mesh_key));
     mem_free(c);
 }
 

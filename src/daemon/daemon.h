@@ -4,7 +4,7 @@
 
 struct config;
 
-/* Serves until SIGTERM or SIGINT; SIGHUP reads the certificates again. Blocks; main thread; returns the exit status. */
+/* Serves until SIGTERM or SIGINT; SIGHUP reads the certificates and the DERP map again. Blocks; main thread; returns the exit status. */
 int daemon_serve(const struct config *cfg);
 
 #endif

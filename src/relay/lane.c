@@ -1,12 +1,13 @@
 /* Packets from worker to worker: copied into a batch, which is posted at the end of the turn (or when full) and given back
- * when the receiver has read it. A record is: connection id (8), source key (32), length (4), packet. */
+ * when the receiver has read it. A record is: connection id (8), source key (32), length (4), destination key (32, only when
+ * the id is that of a mesh link), packet. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "relay/relay_internal.h"
 
 enum { RECORD_BYTES = 8 + KEY_BYTES + 4 };
-_Static_assert(LANE_BATCH_BYTES >= RECORD_BYTES + DERP_PACKET_MAX_BYTES, "the largest packet fits");
+_Static_assert(LANE_BATCH_BYTES >= RECORD_BYTES + KEY_BYTES + DERP_PACKET_MAX_BYTES, "the largest packet fits");
 
 /* What a batch costs. Turns are short and make small batches, so that bytes are counted and not batches. */
 static size_t batch_bytes(const struct lane_batch *b)
@@ -26,6 +27,18 @@ static void give_back(struct lane_batch *b)
         !atomic_compare_exchange_weak_explicit(&from->returned, &head, b, memory_order_release, memory_order_relaxed));
 }
 
+/* `record`: the destination key, and the packet behind it. */
+static void deliver_to_link(struct relay_worker *w, uint64_t id, const node_key *src, const uint8_t *record, uint32_t n)
+{
+    struct mesh_link *l = mesh_link_find(w, id);
+    node_key dst;
+    memcpy(dst.b, record, KEY_BYTES);
+    if (l != NULL)
+        mesh_link_forward(l, src, &dst, record + KEY_BYTES, n);
+    else
+        stats_drop(&w->stats, DROP_GONE, derp_is_disco(record + KEY_BYTES, n), n);
+}
+
 static void deliver_batch(struct loop *loop, struct loop_msg *msg)
 {
     (void)loop;
@@ -40,6 +53,11 @@ static void deliver_batch(struct loop *loop, struct loop_msg *msg)
         memcpy(&n, b->data + at + 8 + KEY_BYTES, sizeof(n));
         const uint8_t *packet = b->data + at + RECORD_BYTES;
         at += RECORD_BYTES + n;
+        if (is_mesh_link_id(conn_id)) {
+            at += KEY_BYTES;
+            deliver_to_link(w, conn_id, &src, packet, n);
+            continue;
+        }
         struct client *dst = map_get(&w->clients, &conn_id, sizeof(conn_id));
         struct peer *known = dst != NULL ? dst->last_source : NULL;
         if (dst == NULL)
@@ -145,10 +163,11 @@ static bool lane_make_room(struct relay_worker *w, unsigned to, size_t n)
     return true;
 }
 
-bool lane_append(struct relay_worker *w, unsigned to, uint64_t conn_id, const node_key *src, const uint8_t *packet,
-                 size_t n)
+bool lane_append(struct relay_worker *w, unsigned to, uint64_t conn_id, const node_key *src, const node_key *dst,
+                 const uint8_t *packet, size_t n)
 {
-    if (!lane_make_room(w, to, RECORD_BYTES + n))
+    size_t head_len = RECORD_BYTES + (dst != NULL ? KEY_BYTES : 0);
+    if (!lane_make_room(w, to, head_len + n))
         return false;
     struct lane_batch *b = w->lanes[to].open;
     uint8_t *p = b->data + b->len;
@@ -156,8 +175,10 @@ bool lane_append(struct relay_worker *w, unsigned to, uint64_t conn_id, const no
     memcpy(p, &conn_id, sizeof(conn_id));
     memcpy(p + 8, src->b, KEY_BYTES);
     memcpy(p + 8 + KEY_BYTES, &len, sizeof(len));
+    if (dst != NULL)
+        memcpy(p + RECORD_BYTES, dst->b, KEY_BYTES);
     if (n > 0)
-        memcpy(p + RECORD_BYTES, packet, n);
-    b->len += RECORD_BYTES + n;
+        memcpy(p + head_len, packet, n);
+    b->len += head_len + n;
     return true;
 }

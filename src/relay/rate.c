@@ -7,7 +7,7 @@ enum { RESUME_MS = 10 }; /* how often the waiting ones are looked at */
 
 static bool is_limited(const struct client *c)
 {
-    return c->worker->relay->opts.client_rate_bytes > 0;
+    return !c->is_mesh && c->worker->relay->opts.client_rate_bytes > 0;
 }
 
 void rate_charge(struct client *c, uint32_t frame_len)

@@ -12,14 +12,22 @@ enum { CHALLENGE_MAX = 64, ANY_METHOD = 0xff };
 
 /* --- /derp --- */
 
+/* src: tailscale 1.102 derp/derpserver/handler.go: whatever the header names, it is not this node */
+static bool wished_for_another(const struct http_request *req)
+{
+    struct str node;
+    return http_header(req, "ideal-node", &node) && node.len > 0;
+}
+
 static void attach_websocket(struct relay *relay, struct http_exchange *ex)
 {
     static const struct ws_opts opts = {.subprotocol = "derp"};
+    bool is_not_ideal = wished_for_another(http_request(ex));
     struct stream *s = NULL;
     if (ws_accept(ex, &opts, &s) != RC_OK)
         return; /* it has been answered */
     metric_inc(&websocket_accepts);
-    relay_attach(relay, s, NULL, 0);
+    relay_attach(relay, s, NULL, 0, is_not_ideal);
 }
 
 static void write_switching(struct relay *relay, struct stream *s)
@@ -45,6 +53,7 @@ static bool is_fast_start(const struct http_request *req)
 static void attach_upgrade(struct relay *relay, struct http_exchange *ex)
 {
     bool is_fast = is_fast_start(http_request(ex));
+    bool is_not_ideal = wished_for_another(http_request(ex));
     struct stream *s = NULL;
     struct buf leftover = {0};
     if (http_take_stream(ex, &s, &leftover) != RC_OK) {
@@ -53,8 +62,17 @@ static void attach_upgrade(struct relay *relay, struct http_exchange *ex)
     }
     if (!is_fast)
         write_switching(relay, s);
-    relay_attach(relay, s, buf_at(&leftover), buf_len(&leftover));
+    relay_attach(relay, s, buf_at(&leftover), buf_len(&leftover), is_not_ideal);
     buf_fini(&leftover);
+}
+
+/* Who starts fast reads frames from the first byte on, and would take an HTTP answer for one. */
+static void refuse_draining(struct http_exchange *ex)
+{
+    if (is_fast_start(http_request(ex)))
+        http_abort(ex);
+    else
+        http_respond_text(ex, 503, "this relay is going down");
 }
 
 void relay_http_derp(const struct relay_http *h, struct http_exchange *ex)
@@ -66,7 +84,7 @@ void relay_http_derp(const struct relay_http *h, struct http_exchange *ex)
     else if (req->method != HTTP_GET || (!is_websocket && !http_header_has_token(req, "upgrade", "derp")))
         http_respond_text(ex, 426, "DERP requires connection upgrade");
     else if (relay_is_draining(h->relay))
-        http_respond_text(ex, 503, "this relay is going down");
+        refuse_draining(ex);
     else if (is_websocket && ws_offers(req, "derp"))
         attach_websocket(h->relay, ex);
     else /* very old clients ask for a WebSocket, and speak none */

@@ -107,6 +107,7 @@ static void test_small_answers(void **state)
     relay_drain(t.rig.relay, 0);
     ASK(&t, "GET /derp/probe HTTP/1.1", "HTTP/1.1 503 ");
     ASK(&t, "GET /derp HTTP/1.1\r\nUpgrade: DERP", "HTTP/1.1 503 ");
+    ASK(&t, "GET /derp HTTP/1.1\r\nUpgrade: DERP\r\nDerp-Fast-Start: 1", "!HTTP");
     t.app.relay = NULL;
     ASK(&t, "GET /derp HTTP/1.1\r\nUpgrade: DERP", "HTTP/1.1 404 ");
     ASK(&t, "GET /derp/probe HTTP/1.1", "HTTP/1.1 503 ");

@@ -8,6 +8,9 @@
  *   queue.c      its frames out
  *   rate.c       how much a client may send
  *   gone.c       whom to tell when a sender leaves
+ *   watch.c      mesh, incoming: neighbours that watch who comes and goes
+ *   mesh.c       mesh, outgoing: which links there are, names to addresses
+ *   mesh_link.c  one link to a neighbour; mesh_http.c reads its answer to our request
  *   stats.c      counters
  */
 #ifndef RELAY_INTERNAL_H
@@ -22,6 +25,7 @@
 #include "base/map.h"
 #include "base/metric.h"
 #include "proto/derp.h"
+#include "relay/mesh.h"
 #include "relay/relay.h"
 
 enum {
@@ -34,7 +38,9 @@ enum {
     RELAY_NOT_HERE_BURST = 3, /* then one a second */
     RELAY_POOL_BUFS = 16,
     RELAY_POOL_BUF_MAX_BYTES = 256 * 1024,
-    WHEEL_SLOTS = 128, /* of a second each */
+    WHEEL_SLOTS = 128,                         /* of a second each */
+    RELAY_MESH_WRITE_TIMEOUT_MS = 30 * 1000,   /* for neighbours; src: derpserver privilegedWriteTimeout */
+    RELAY_WATCH_QUEUE_BYTES = 4 * 1024 * 1024, /* updates that may wait for a watcher, beside the first list */
 };
 
 /* --- stats.c: counted without contention per worker, and added up at the end of each turn --- */
@@ -47,8 +53,14 @@ enum {
     X(PACKETS_SENT, "packets_sent_total", "", "Packets given to clients.")                                             \
     X(BYTES_SENT, "bytes_sent_total", "", "Payload of packets given to clients, bytes.")                               \
     X(PACKETS_CROSSED, "packets_crossed_total", "", "Packets that went from one worker to another.")                   \
+    X(FORWARDED_IN, "packets_forwarded_in_total", "", "Packets that neighbours of the mesh forwarded to us.")          \
+    X(FORWARDED_OUT, "packets_forwarded_out_total", "", "Packets for clients of neighbours in the mesh.")              \
+    X(FORWARDER_NOT_KNOWN, "packet_forwarder_delete_other_value_total", "",                                            \
+      "Departures that a neighbour told of keys which it did not have.")                                               \
     X(DROP_UNKNOWN_DISCO, "packets_dropped_total", "reason=\"unknown_dest\",kind=\"disco\"", "Packets dropped.")       \
     X(DROP_UNKNOWN_OTHER, "packets_dropped_total", "reason=\"unknown_dest\",kind=\"other\"", "")                       \
+    X(DROP_FORWARD_DISCO, "packets_dropped_total", "reason=\"unknown_dest_on_fwd\",kind=\"disco\"", "")                \
+    X(DROP_FORWARD_OTHER, "packets_dropped_total", "reason=\"unknown_dest_on_fwd\",kind=\"other\"", "")                \
     X(DROP_GONE_DISCO, "packets_dropped_total", "reason=\"gone_disconnected\",kind=\"disco\"", "")                     \
     X(DROP_GONE_OTHER, "packets_dropped_total", "reason=\"gone_disconnected\",kind=\"other\"", "")                     \
     X(DROP_HEAD_DISCO, "packets_dropped_total", "reason=\"queue_head\",kind=\"disco\"", "")                            \
@@ -56,6 +68,7 @@ enum {
     X(DROP_LANE_DISCO, "packets_dropped_total", "reason=\"worker_busy\",kind=\"disco\"", "")                           \
     X(DROP_LANE_OTHER, "packets_dropped_total", "reason=\"worker_busy\",kind=\"other\"", "")                           \
     X(DROP_BYTES_UNKNOWN, "bytes_dropped_total", "reason=\"unknown_dest\"", "Payload of dropped packets, bytes.")      \
+    X(DROP_BYTES_FORWARD, "bytes_dropped_total", "reason=\"unknown_dest_on_fwd\"", "")                                 \
     X(DROP_BYTES_GONE, "bytes_dropped_total", "reason=\"gone_disconnected\"", "")                                      \
     X(DROP_BYTES_HEAD, "bytes_dropped_total", "reason=\"queue_head\"", "")                                             \
     X(DROP_BYTES_LANE, "bytes_dropped_total", "reason=\"worker_busy\"", "")                                            \
@@ -80,6 +93,8 @@ enum {
     X(CLOSED_REVOKED, "closed_total", "reason=\"revoked\"", "")                                                        \
     X(CLOSED_BAD_FRAME, "closed_total", "reason=\"bad_frame\"", "")                                                    \
     X(CLOSED_NO_MESH_RIGHT, "closed_total", "reason=\"no_mesh_right\"", "")                                            \
+    X(CLOSED_SLOW_WATCHER, "closed_total", "reason=\"slow_watcher\"", "")                                              \
+    X(CLOSED_BY_MESH, "closed_total", "reason=\"mesh\"", "")                                                           \
     X(CLOSED_FRAME_TIMEOUT, "closed_total", "reason=\"frame_timeout\"", "")                                            \
     X(CLOSED_WRITE_TIMEOUT, "closed_total", "reason=\"write_timeout\"", "")                                            \
     X(CLOSED_PING_TIMEOUT, "closed_total", "reason=\"ping_timeout\"", "")
@@ -105,29 +120,40 @@ static inline void stats_add(struct relay_stats *s, enum relay_counter c, int64_
 
 void stats_publish(struct relay_stats *s);
 
-enum drop_reason { DROP_UNKNOWN, DROP_GONE, DROP_HEAD, DROP_LANE };
+enum drop_reason { DROP_UNKNOWN, DROP_FORWARD, DROP_GONE, DROP_HEAD, DROP_LANE };
 void stats_drop(struct relay_stats *s, enum drop_reason reason, bool is_disco, size_t packet_len);
 
 /* How long a client took to answer our ping. */
 void stats_rtt(int64_t ms);
 
 extern struct metric relay_gauge_connections, relay_gauge_clients, relay_gauge_homes, relay_gauge_dup_keys,
-    relay_gauge_dup_conns, relay_gauge_held_back, relay_gauge_rate, relay_gauge_burst;
+    relay_gauge_dup_conns, relay_gauge_remote, relay_gauge_watchers, relay_gauge_held_back, relay_gauge_rate,
+    relay_gauge_burst;
 
 /* --- objects --- */
 
 struct relay_worker;
 struct client;
+struct mesh_link;
+
+/* A connection as watchers are told of it. */
+struct presence {
+    uint8_t ip[16]; /* IPv4 is mapped into IPv6 */
+    uint16_t port;
+    uint8_t flags; /* enum derp_present_flags */
+};
 
 /* A key as one worker knows it: the replica of the directory's entry, the connections that this worker has, and whom to
- * tell when it leaves. Freed when none of the three is left. */
+ * tell when it leaves. Freed when nothing of this is left. */
 struct peer {
     node_key key;
-    unsigned worker;      /* that has the active connection; valid while conn_id is not 0 */
-    uint64_t conn_id;     /* the active connection, 0 when the key has none */
-    struct client *local; /* that connection, when it is of this worker and open */
-    struct list clients;  /* struct client.of_peer: all of this worker, logins included */
-    struct list links;    /* struct gone_link.of_source */
+    unsigned worker;         /* that has the active connection; valid while conn_id is not 0 */
+    uint64_t conn_id;        /* the active connection, 0 when the key has none */
+    struct client *local;    /* that connection, when it is of this worker and open */
+    unsigned forward_worker; /* that has the link to the neighbour where the key is; valid while forward_id is not 0 */
+    uint64_t forward_id;     /* the link, 0 when no neighbour has the key */
+    struct list clients;     /* struct client.of_peer: all of this worker, logins included */
+    struct list links;       /* struct gone_link.of_source */
 };
 
 /* "`client` has had a packet from `source`." */
@@ -165,15 +191,21 @@ struct client {
     bool is_active; /* gets the packets of its key */
     bool has_twin;  /* the key has other connections */
     bool has_pong;  /* one waits to be sent */
+    bool is_mesh;   /* has the mesh key */
+    bool is_prober;
+    bool is_not_ideal; /* wished for another node of the region */
+    bool is_listing;   /* the list of all connections is on its way to this watcher */
 
     struct buf in; /* a frame that has not come whole, or what came ahead of admission */
     uint64_t skip; /* bytes left of a frame of unknown type */
-    struct frame_queue control, disco, data;
+    struct frame_queue control, disco, watch, data;
+    size_t watch_limit; /* bytes that may wait in `watch` */
 
     struct list of_peer;
     struct list in_wheel;
     struct list in_dirty;
-    struct list links; /* struct gone_link.of_client */
+    struct list in_watchers; /* of the worker; linked when it watches */
+    struct list links;       /* struct gone_link.of_client */
     unsigned link_n;
     struct peer *last_source; /* newest link's: nearly every packet is from it */
 
@@ -210,8 +242,14 @@ struct relay_msg {
     uint64_t conn_id; /* route: the connection, 0 when the key left. Admission: of the client */
     unsigned conn_n;  /* route: connections of the key */
     enum { HEALTH_SAME, HEALTH_DUPLICATE, HEALTH_CLEAR } health;
-    bool is_allowed; /* admission */
-    int64_t over_ms; /* drain */
+    unsigned forward_worker; /* route: see struct peer */
+    uint64_t forward_id;
+    enum { NEWS_NONE, NEWS_PRESENT, NEWS_GONE } news; /* route: for watchers */
+    struct presence presence;                         /* route, NEWS_PRESENT */
+    struct buf frames;                                /* watch: the list. Owned */
+    bool is_by_mesh;                                  /* close key */
+    bool is_allowed;                                  /* admission */
+    int64_t over_ms;                                  /* drain */
 };
 
 struct relay_admission {
@@ -253,6 +291,8 @@ struct relay_worker {
     struct map links;   /* struct gone_link.id -> struct gone_link */
     struct loop_task turn_end;
     struct list dirty; /* clients with frames to write */
+    struct list watchers;
+    struct list mesh_links; /* struct mesh_link.entry */
     struct relay_stats stats;
     struct buf pool[RELAY_POOL_BUFS];
     unsigned pool_n;
@@ -272,6 +312,18 @@ struct relay_worker {
     int64_t test_skew_ms;
 };
 
+/* The neighbours that were asked for; `resolver` turns their names into addresses. */
+struct mesh {
+    pthread_mutex_t lock;
+    struct list entries;       /* locked: struct mesh_entry */
+    uint64_t next_id;          /* locked */
+    struct resolver *resolver; /* locked; null: no name was ever asked for */
+    atomic_uint link_n;        /* that are up */
+    /* For tests: makes the stream instead of dialling. Null refuses. */
+    struct stream *(*test_dial)(void *ctx, struct loop *loop, const struct relay_neighbour *to);
+    void *test_dial_ctx;
+};
+
 struct directory {
     pthread_mutex_t lock;
     struct map keys; /* locked: node key -> struct dir_key */
@@ -286,7 +338,9 @@ struct relay {
     unsigned worker_n;
     struct directory directory;
     pthread_mutex_t messages_lock;
-    struct list messages; /* messages_lock: under way */
+    struct list messages;  /* messages_lock: under way */
+    atomic_uint message_n; /* of them */
+    struct mesh mesh;
     atomic_uint conn_n;   /* open, logins included */
     atomic_uint client_n; /* logged in */
     atomic_bool is_draining;
@@ -299,16 +353,27 @@ struct relay_msg *relay_msg_create(struct relay *relay, size_t size, struct rela
 /* Any thread; `m` belongs to the receiver, and is freed after its run. */
 void relay_msg_post(struct relay_msg *m);
 
+/* A neighbour closes the connections of a key. Any thread. */
+void relay_close_peer(struct relay *relay, const node_key *key);
+
 /* --- directory.c; any thread --- */
 struct dir_conn;
+struct dir_forwarder;
 void directory_init(struct directory *d);
 void directory_fini(struct directory *d);
 /* Enters a connection, which becomes the active one of its key. All workers are told, this one too: only then is the
  * client in. */
-struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigned worker, uint64_t conn_id);
+struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigned worker, uint64_t conn_id,
+                               const struct presence *presence);
 /* A connection that is not the active one has spoken. */
 void directory_speak(struct relay *relay, struct dir_conn *conn);
 void directory_remove(struct relay *relay, struct dir_conn **conn);
+/* A neighbour has the key; packets for it go by this link while it has no connection here and no older link. */
+struct dir_forwarder *directory_forward(struct relay *relay, const node_key *key, unsigned worker, uint64_t link_id);
+void directory_unforward(struct relay *relay, struct dir_forwarder **forwarder);
+const node_key *directory_forwarder_key(const struct dir_forwarder *forwarder);
+/* Posts the list of all connected keys to a watcher; the changes that its worker is told from then on complete it. */
+void directory_list(struct relay *relay, unsigned worker, uint64_t conn_id);
 
 /* --- worker.c; on the worker's loop from here on --- */
 void worker_init(struct relay_worker *w, struct relay *relay, struct loop *loop, unsigned index);
@@ -319,6 +384,9 @@ struct peer *worker_peer_make(struct relay_worker *w, const node_key *key);
 void worker_peer_tidy(struct relay_worker *w, struct peer *peer);
 /* Sends a packet of `src`, which is of this worker, on its way. */
 void worker_send(struct relay_worker *w, struct client *src, const node_key *dst, const uint8_t *packet, size_t n);
+/* A packet that a neighbour forwarded; it is never forwarded again. src: derpserver handleFrameForwardPacket */
+void worker_forward(struct relay_worker *w, struct client *neighbour, const node_key *src, const node_key *dst,
+                    const uint8_t *packet, size_t n);
 /* Gives a packet to a client of this worker. `source` may be null: a sender that has left. */
 void worker_deliver(struct relay_worker *w, struct client *dst, struct peer *source, const node_key *src,
                     const uint8_t *packet, size_t n);
@@ -334,20 +402,61 @@ void worker_buf_give(struct relay_worker *w, struct buf *b);
 void worker_on_route(struct relay_worker *w, struct relay_msg *m);
 void worker_on_close_key(struct relay_worker *w, struct relay_msg *m);
 void worker_on_drain(struct relay_worker *w, struct relay_msg *m);
+void worker_on_ask_again(struct relay_worker *w, struct relay_msg *m);
 void worker_on_admission(struct relay_worker *w, struct relay_msg *m);
 
+/* --- watch.c --- */
+void watch_start(struct client *c);
+/* Before a worker that is told of a change makes it its own: its watchers are told. */
+void watch_tell(struct relay_worker *w, const struct relay_msg *m);
+void worker_on_list(struct relay_worker *w, struct relay_msg *m);
+
+/* --- mesh.c --- */
+void mesh_init(struct mesh *mesh);
+void mesh_fini(struct relay *relay);
+/* The addresses of a name go to worker_on_resolved of the link's worker. */
+void mesh_resolve(struct mesh_link *l, const char *name);
+/* What the links' timers do, for relay_test_advance. */
+void mesh_tick(struct relay_worker *w);
+/* Ends the links of a worker. */
+void mesh_close_links(struct relay_worker *w);
+void worker_on_mesh_start(struct relay_worker *w, struct relay_msg *m);
+void worker_on_mesh_stop(struct relay_worker *w, struct relay_msg *m);
+void worker_on_resolved(struct relay_worker *w, struct relay_msg *m);
+
+/* --- mesh_http.c --- */
+/* Reads the answer to the request for an upgrade. 1: it is granted, `*used_out` bytes are the answer, DERP follows; 0: more
+ * must come; negative enum rc: RC_TOO_LARGE, RC_INVALID, RC_UNSUPPORTED (another status than 101). Pure. */
+int mesh_http_answer(const uint8_t *p, size_t n, size_t *used_out);
+
+/* --- mesh_link.c --- */
+struct mesh_link *mesh_link_create(struct relay_worker *w, uint64_t id, const struct relay_neighbour *at);
+void mesh_link_destroy(struct mesh_link **link);
+struct mesh_link *mesh_link_find(struct relay_worker *w, uint64_t id);
+void mesh_link_forward(struct mesh_link *l, const node_key *src, const node_key *dst, const uint8_t *packet, size_t n);
+void mesh_link_resolved(struct mesh_link *l, const struct addr *addrs, unsigned n);
+void mesh_link_tick(struct mesh_link *l, int64_t now_ms);
+
+/* Ids of links and of connections share the lanes. */
+static inline bool is_mesh_link_id(uint64_t id)
+{
+    return id >> 63 != 0;
+}
+
 /* --- lane.c --- */
-/* False: too many batches are under way to that worker. */
-bool lane_append(struct relay_worker *w, unsigned to, uint64_t conn_id, const node_key *src, const uint8_t *packet,
-                 size_t n);
+/* False: too many batches are under way to that worker. `dst`: only when the id is that of a mesh link; else null. */
+bool lane_append(struct relay_worker *w, unsigned to, uint64_t conn_id, const node_key *src, const node_key *dst,
+                 const uint8_t *packet, size_t n);
 void lanes_post(struct relay_worker *w);
 /* Frees all batches; none is under way any more. */
 void lanes_fini(struct relay_worker *w);
 
 /* --- client.c --- */
-void client_create(struct relay_worker *w, struct stream *s, const void *leftover, size_t leftover_len);
+void client_create(struct relay_worker *w, struct stream *s, const void *leftover, size_t leftover_len,
+                   bool is_not_ideal);
 /* `why`: a COUNT_CLOSED_... */
 void client_close(struct client *c, enum relay_counter why, bool flush);
+void client_ask_admission(struct client *c);
 void client_admitted(struct client *c, bool is_allowed);
 /* The directory knows it. */
 void client_joined(struct client *c);
@@ -362,6 +471,10 @@ void client_queue_packet(struct client *c, const node_key *src, const uint8_t *p
 /* False: dropped, too much waits. */
 bool client_queue_control(struct client *c, uint8_t type, const void *payload, size_t n);
 void client_queue_gone(struct client *c, const node_key *key, enum derp_gone_reason reason);
+/* Whole frames for a watcher. False: too much waits; it must be closed, since it would believe what is not so. */
+bool client_queue_watch(struct client *c, const void *frames, size_t n);
+/* In which something has to go; negative: no limit. */
+int64_t client_write_timeout_ms(const struct client *c);
 void client_flush(struct client *c);
 /* Counts as dropped and frees what waits. */
 void client_queues_fini(struct client *c);

@@ -154,7 +154,7 @@ static void join_now(struct player *p)
     struct rig like = {.relay = p->world->relay};
     stream_pair_create(p->loop, 0, &p->c.s, &server_end);
     stream_set_events(p->c.s, &events, p);
-    relay_attach(p->world->relay, server_end, NULL, 0);
+    relay_attach(p->world->relay, server_end, NULL, 0, false);
     rig_login(&like, &p->c, false);
 }
 

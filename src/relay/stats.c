@@ -16,6 +16,8 @@ struct metric relay_gauge_clients = GAUGE("clients_local", "DERP connections tha
 struct metric relay_gauge_homes = GAUGE("current_home_connections", "Clients whose home this relay is.");
 struct metric relay_gauge_dup_keys = GAUGE("current_dup_client_keys", "Keys with more than one connection.");
 struct metric relay_gauge_dup_conns = GAUGE("current_dup_client_conns", "Connections of these keys.");
+struct metric relay_gauge_remote = GAUGE("clients_remote", "Keys that only neighbours in the mesh have.");
+struct metric relay_gauge_watchers = GAUGE("watchers", "Neighbours that are told who comes and goes.");
 
 struct metric relay_gauge_held_back = GAUGE("rate_limited_clients", "Clients not read now because of their rate.");
 struct metric relay_gauge_rate = GAUGE("rate_limit_per_client_bytes_per_second", "The limit; 0: none.");
@@ -38,6 +40,8 @@ __attribute__((constructor)) static void register_metrics(void)
     metric_register(&relay_gauge_homes);
     metric_register(&relay_gauge_dup_keys);
     metric_register(&relay_gauge_dup_conns);
+    metric_register(&relay_gauge_remote);
+    metric_register(&relay_gauge_watchers);
     metric_register(&relay_gauge_held_back);
     metric_register(&relay_gauge_rate);
     metric_register(&relay_gauge_burst);
@@ -57,14 +61,14 @@ void stats_drop(struct relay_stats *s, enum drop_reason reason, bool is_disco, s
 {
     static const enum relay_counter packets[][2] = {
         [DROP_UNKNOWN] = {COUNT_DROP_UNKNOWN_OTHER, COUNT_DROP_UNKNOWN_DISCO},
+        [DROP_FORWARD] = {COUNT_DROP_FORWARD_OTHER, COUNT_DROP_FORWARD_DISCO},
         [DROP_GONE] = {COUNT_DROP_GONE_OTHER, COUNT_DROP_GONE_DISCO},
         [DROP_HEAD] = {COUNT_DROP_HEAD_OTHER, COUNT_DROP_HEAD_DISCO},
         [DROP_LANE] = {COUNT_DROP_LANE_OTHER, COUNT_DROP_LANE_DISCO},
     };
     static const enum relay_counter bytes[] = {
-        [DROP_UNKNOWN] = COUNT_DROP_BYTES_UNKNOWN,
-        [DROP_GONE] = COUNT_DROP_BYTES_GONE,
-        [DROP_HEAD] = COUNT_DROP_BYTES_HEAD,
+        [DROP_UNKNOWN] = COUNT_DROP_BYTES_UNKNOWN, [DROP_FORWARD] = COUNT_DROP_BYTES_FORWARD,
+        [DROP_GONE] = COUNT_DROP_BYTES_GONE,       [DROP_HEAD] = COUNT_DROP_BYTES_HEAD,
         [DROP_LANE] = COUNT_DROP_BYTES_LANE,
     };
     stats_add(s, packets[reason][is_disco], 1);

@@ -38,10 +38,15 @@ class World:
         self.servers, self.nodes = [], []
 
     def server(self, program=CHECKED, with_tls=True, **settings):
-        server = Server(self.net, self.folder, program, with_tls, **settings)
-        self.servers.append(server)
+        server = self.server_to_be(program, with_tls, **settings)
         server.start()
         server.user()
+        return server
+
+    def server_to_be(self, program=CHECKED, with_tls=True, **settings):
+        """Not started yet."""
+        server = Server(self.net, self.folder, program, with_tls, **settings)
+        self.servers.append(server)
         return server
 
     def node(self, name, version=NEW, with_tun=True, router=None):
@@ -59,14 +64,15 @@ class World:
         return nodes
 
     def nodes_without_udp(self, *specs):
-        """Like join, but the nodes' UDP reaches nobody except STUN at the server."""
+        """Like join, but of UDP nothing reaches the nodes except answers of the server's STUN. Dropped on the way in: a
+        datagram that is refused on the way out is an error to the client, at which it opens its sockets anew."""
         key = self.servers[0].key("--reusable")
         nodes = [self.node(*((s, NEW) if isinstance(s, str) else s)) for s in specs]
         for node in nodes:
             node.space.nft("""
-                chain output { type filter hook output priority 0;
-                    oifname "eth0" meta l4proto udp ip daddr != 198.18.0.1 drop
-                    oifname "eth0" meta l4proto udp meta nfproto ipv6 drop
+                chain input { type filter hook input priority 0;
+                    iifname "eth0" meta l4proto udp ip saddr != 198.18.0.1 drop
+                    iifname "eth0" meta l4proto udp meta nfproto ipv6 drop
                 }
             """)
             node.up(key)

@@ -116,6 +116,12 @@ class Node:
     def wait_offline(self, name, timeout=30):
         wait_for("%s sees %s offline" % (self.name, name), lambda: not self.peers()[name]["Online"], timeout)
 
+    def rebinds(self):
+        """How often it has opened its sockets anew, and so forgotten its direct paths. A client does that by itself after
+        a look at the network in which it believes to have sent nothing. src: tailscale 1.102 net/netcheck: runProbe notes
+        that it has sent only after it has, and in namespaces the answer may have been there before."""
+        return self.log.read_text(errors="replace").count("Rebind; defIf")
+
     def netmap(self):
         return json.loads(self.ts("debug", "netmap", quiet=True).stdout)
 

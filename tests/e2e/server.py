@@ -45,6 +45,7 @@ class Server:
         self.log = folder / "server.log"
         self.config = folder / "config.yaml"
         self.process = None
+        self.env = None  # of the process; this one's when None
         self.write_config(**settings)
 
     def write_config(self, **settings):
@@ -63,7 +64,7 @@ class Server:
 
     def start(self):
         self.process = self.space.popen(str(self.program), "--config", str(self.config), "serve",
-                                        stdout=open(self.log, "ab"), stderr=subprocess.STDOUT)
+                                        stdout=open(self.log, "ab"), stderr=subprocess.STDOUT, env=self.env)
         wait_for("the server is healthy", self.is_healthy, 30)
         return self
 

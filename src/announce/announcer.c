@@ -35,9 +35,9 @@ enum {
 
 struct announcer {
     char announce_url[URL_CAP], verify_url[URL_CAP];
-    char *key; /* secret */
+    char *key;                  /* secret */
+    struct announcer_opts opts; /* without the key and the URL */
     struct announcement about;
-    bool fail_open;
     struct fetch *fetch;
     atomic_bool is_leaving;
     /* on the loop */
@@ -46,7 +46,9 @@ struct announcer {
     struct loop_timer *timer;
     int64_t retry_ms; /* the next pause; 0: none failed */
     uint64_t news;
-    bool was_told; /* that the server does not answer */
+    char cert_name[256];
+    unsigned round; /* of announcements: a newer one makes the answer to the one before worthless */
+    bool was_told;  /* that the server does not answer */
     /* any thread, under the lock */
     pthread_mutex_t lock;
     struct map known; /* node key -> itself: admitted, and not revoked since */
@@ -60,8 +62,10 @@ struct announcer *announcer_create(const struct announcer_opts *opts, struct fet
     snprintf(a->announce_url, sizeof(a->announce_url), "%s/relay/announce", opts->server_url);
     snprintf(a->verify_url, sizeof(a->verify_url), "%s/verify", opts->server_url);
     a->key = mem_strdup(opts->key);
+    a->opts = *opts;
+    a->opts.key = a->opts.server_url = NULL;
     a->about = opts->about;
-    a->fail_open = opts->fail_open;
+    a->about.cert_name = a->cert_name;
     a->fetch = fetch;
     pthread_mutex_init(&a->lock, NULL);
     map_init(&a->known, seed);
@@ -204,6 +208,7 @@ void announcer_leave(struct announcer *a)
 struct reply_msg {
     struct loop_msg msg;
     struct announcer *a;
+    unsigned round;
     enum rc rc;
     struct err err;
     struct arena arena;
@@ -237,15 +242,16 @@ static void take_news(struct announcer *a, const struct announcement_reply *r)
     }
     if (r->resync)
         relay_ask_again(a->relay);
-    relay_mesh_set(a->relay, r->neighbours, r->neighbour_n);
+    a->opts.neighbours(a->opts.ctx, r->neighbours, r->neighbour_n);
 }
 
 static void on_reply_home(struct loop *loop, struct loop_msg *msg)
 {
     struct reply_msg *m = CONTAINER_OF(msg, struct reply_msg, msg);
     struct announcer *a = m->a;
+    bool is_current = m->round == a->round && !atomic_load(&a->is_leaving);
     (void)loop;
-    if (m->rc == RC_OK && !atomic_load(&a->is_leaving)) {
+    if (m->rc == RC_OK && is_current) {
         if (a->was_told || a->retry_ms != 0)
             log_info("the control server answers again");
         a->retry_ms = 0;
@@ -254,7 +260,7 @@ static void on_reply_home(struct loop *loop, struct loop_msg *msg)
         metric_set(&connected, 1);
         take_news(a, &m->reply);
         announce(a);
-    } else if (!atomic_load(&a->is_leaving)) {
+    } else if (is_current) {
         pause_then_announce(a, &m->err);
     }
     secret_wipe(&m->reply, sizeof(m->reply));
@@ -264,32 +270,44 @@ static void on_reply_home(struct loop *loop, struct loop_msg *msg)
 
 static void on_announced(void *ctx, const struct fetch_reply *reply)
 {
-    struct announcer *a = ctx;
-    if (reply->rc == RC_CLOSED)
-        return; /* the program ends: the loop has stopped */
-    struct reply_msg *m = MEM_NEW(struct reply_msg);
-    m->msg.run = on_reply_home;
-    m->a = a;
+    struct reply_msg *m = ctx;
+    if (reply->rc == RC_CLOSED) { /* the program ends: the loop has stopped */
+        mem_free(m);
+        return;
+    }
     m->rc = refusal(reply, &m->err);
     if (m->rc == RC_OK)
         m->rc = announcement_reply_parse(&m->arena, reply->body, &m->reply, &m->err);
-    loop_post(a->loop, &m->msg);
+    loop_post(m->a->loop, &m->msg);
 }
 
 static void announce(struct announcer *a)
 {
     struct announcement about = a->about;
+    struct reply_msg *m = MEM_NEW(struct reply_msg);
+    m->msg.run = on_reply_home;
+    m->a = a;
+    m->round = ++a->round;
     about.news = a->news;
-    post_announcement(a, &about, ANNOUNCE_TIMEOUT_MS, on_announced, a);
+    post_announcement(a, &about, ANNOUNCE_TIMEOUT_MS, on_announced, m);
+}
+
+void announcer_set_cert_name(struct announcer *a, const char *cert_name)
+{
+    snprintf(a->cert_name, sizeof(a->cert_name), "%s", cert_name);
+    announce(a);
 }
 
 static void on_timer(void *ctx)
 {
-    announce(ctx);
+    struct announcer *a = ctx;
+    if (!atomic_load(&a->is_leaving))
+        announce(a);
 }
 
-void announcer_start(struct announcer *a, struct relay *relay, struct loop *loop)
+void announcer_start(struct announcer *a, struct relay *relay, struct loop *loop, const char *cert_name)
 {
+    snprintf(a->cert_name, sizeof(a->cert_name), "%s", cert_name);
     a->relay = relay;
     a->loop = loop;
     a->timer = loop_timer_create(loop, on_timer, a);
@@ -317,7 +335,7 @@ static void on_verdict(void *ctx, const struct fetch_reply *reply)
         remember(q->a, &q->key, is_allowed);
     } else if (rc != RC_DENIED && rc != RC_CLOSED) {
         metric_inc(&failed);
-        is_allowed = q->a->fail_open || is_known(q->a, &q->key);
+        is_allowed = q->a->opts.fail_open || is_known(q->a, &q->key);
         metric_add(&admitted_from_memory, is_allowed);
     }
     if (reply->rc != RC_CLOSED) /* then the loops have stopped, and the relay frees the login itself */

@@ -152,6 +152,7 @@ bool cli_emit(struct cli_run *run, const struct json *value);
 
 /* --- the commands --- */
 enum cli_exit cli_serve(struct cli_run *run);
+enum cli_exit cli_relay(struct cli_run *run);
 enum cli_exit cli_health(struct cli_run *run);
 enum cli_exit cli_version(struct cli_run *run);
 enum cli_exit cli_log_level(struct cli_run *run);

@@ -19,6 +19,12 @@ const struct cli_option cli_global_options[] = {
 
 static const struct cli_option no_options[] = {END};
 
+static const struct cli_option relay_run_options[] = {
+    {"server", 's', "URL", NULL, false, "control server that this relay belongs to; kept for the next start"},
+    {"key", 'k', "KEY", NULL, false, "what `relays create` showed there; kept for the next start"},
+    END,
+};
+
 static const struct cli_option user_create_options[] = {
     {"display-name", 'd', "TEXT", NULL, false, "name for people"},
     {"email", 'e', "ADDRESS", NULL, false, "e-mail address"},
@@ -111,6 +117,13 @@ const struct cli_command cli_commands[] = {
      "below /var/lib/fullscale (or ./fullscale-data when not root).",
      "fullscale serve\nfullscale serve --config /etc/fullscale/config.yaml\n# without a file\nFULLSCALE_SERVER_URL=https://hs.example.com fullscale serve",
      no_options, cli_serve, false},
+
+    {"", "relay", "", "", 0, 0, NULL, "run a relay (DERP and STUN) alone, for a control server elsewhere",
+     "Makes a certificate of its own and announces itself to the control server: nodes use it from then on, until it ends. "
+     "They reach it at derp.server.hostname, or where the control server sees it come from; TCP 8443 and UDP 3478 must be "
+     "open. SIGTERM drains it: nodes move to other relays before it ends; a second SIGTERM ends it at once.",
+     "# on the control server\nfullscale relays create frankfurt\n# here, once\nfullscale relay --server https://hs.example.com --key KEY\n# and from then on\nfullscale relay",
+     relay_run_options, cli_relay, false},
 
     {"users", "create", "c new", "NAME", 1, 1, NULL, "make a user", NULL,
      "fullscale users create anna\nfullscale users create anna --display-name 'Anna Nowak' --email anna@example.com",

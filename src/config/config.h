@@ -103,6 +103,9 @@ struct config {
     const char *derp_server_ipv6;
     const char *derp_server_mesh_key_path;       /* "" or a file; set when derp_server_mesh_with is not empty */
     struct config_strings derp_server_mesh_with; /* host[:port][/dial][/sha256-raw:<hex>]; see relay/mesh.h */
+    bool derp_verify_unauthenticated; /* POST /verify answers anyone */
+    bool relay_fail_open;
+    int64_t relay_drain_ms;
     struct config_strings derp_urls;
     int64_t derp_limits_connections;
     int64_t derp_limits_accepts_per_address; /* 1/s; 0 = no limit */

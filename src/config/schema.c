@@ -290,6 +290,11 @@ const struct schema_row schema_rows[] = {
     {"derp.server.limits.login_timeout", SCHEMA_DURATION, FIELD(derp_limits_login_timeout_ms), .def = "10s",
      .min = SECOND_MS, .max = 10 * MINUTE_MS,
      .meaning = "How long a connection to the embedded relay may take to log in."},
+    {"derp.verify_unauthenticated", SCHEMA_BOOL, FIELD(derp_verify_unauthenticated), .def = "false",
+     .meaning =
+         "Answer POST /verify (may this node use a relay?) to anyone, for relays that cannot send a key. Without it a relay "
+         "needs the key that `fullscale relays create` shows: as a bearer token, or at the end of the path "
+         "(derper -verify-client-url https://HOST/verify/KEY)."},
     {"derp.urls", SCHEMA_STRINGS, FIELD(derp_urls), .def = "", .check = check_url,
      .meaning =
          "Where to fetch further relay regions from: JSON as at https://controlplane.tailscale.com/derpmap/default. The "
@@ -302,6 +307,15 @@ const struct schema_row schema_rows[] = {
      .meaning = "Fetch derp.urls and read derp.paths again every derp.update_frequency. SIGHUP does it at once."},
     {"derp.update_frequency", SCHEMA_DURATION, FIELD(derp_update_frequency_ms), .def = "3h", .min = 10 * SECOND_MS,
      .max = YEAR_MS, .meaning = "How often, give or take a tenth."},
+
+    {"relay.fail_open", SCHEMA_BOOL, FIELD(relay_fail_open), .def = "false",
+     .meaning =
+         "For `fullscale relay`: while the control server does not answer, admit also clients that it has not admitted "
+         "before."},
+    {"relay.drain", SCHEMA_DURATION, FIELD(relay_drain_ms), .def = "5s", .max = 10 * MINUTE_MS,
+     .meaning =
+         "For `fullscale relay`: over how long its clients are sent away when it ends, so that not all come to the next "
+         "relay at once."},
 
     {"database.type", SCHEMA_CHOICE, FIELD(database_type), .def = "sqlite", .choices = databases,
      .meaning = "Kind of database."},

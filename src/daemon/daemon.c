@@ -223,6 +223,7 @@ static void start_control(struct daemon *d)
         .trusted_ctx = d->cfg,
         .handshake_timeout_ms = d->cfg->limits_handshake_timeout_ms,
         .idle_timeout_ms = d->cfg->limits_idle_timeout_ms,
+        .verify_unauthenticated = d->cfg->derp_verify_unauthenticated,
     };
     if (d->relay != NULL)
         describe_own_relay(d, &options);

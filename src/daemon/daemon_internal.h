@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "announce/announcer.h"
 #include "api/api.h"
 #include "base/limiter.h"
 #include "config/config.h"
@@ -54,6 +55,7 @@ struct daemon {
     struct tailnet_settings *settings;          /* those at the start */
     struct fetch *fetch;                        /* null: no other server is asked */
     struct derpmap_service *derpmap;
+    struct announcer *announcer; /* only of `relay` */
     struct api api;
     struct http_server *api_http; /* worker 0 */
     struct tcp_listener *api_listener;

@@ -33,6 +33,16 @@ const struct metric_histogram *metric_histogram_next(const struct metric_histogr
     return h == NULL ? histograms : h->next;
 }
 
+int64_t metric_histogram_count(const char *name)
+{
+    int64_t n = 0;
+    for (const struct metric_histogram *h = histograms; h != NULL; h = h->next) {
+        for (unsigned i = 0; i <= h->bound_n && strcmp(h->name, name) == 0; i++)
+            n += atomic_load_explicit(&h->counts[i], memory_order_relaxed);
+    }
+    return n;
+}
+
 void metric_observe_ms(struct metric_histogram *h, int64_t ms)
 {
     unsigned i = 0;

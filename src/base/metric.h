@@ -31,6 +31,8 @@ struct metric_histogram {
 
 void metric_histogram_register(struct metric_histogram *h);
 const struct metric_histogram *metric_histogram_next(const struct metric_histogram *h);
+/* What it has counted; 0 when there is none of that name. For tests. */
+int64_t metric_histogram_count(const char *name);
 /* Any thread. */
 void metric_observe_ms(struct metric_histogram *h, int64_t ms);
 

@@ -368,12 +368,12 @@ static void test_append(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_own_relay),         cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_json_files),        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_bad_files),         cmocka_unit_test(test_checks),
-     cmocka_unit_test(test_client_json),
-        cmocka_unit_test(test_client_json_again), cmocka_unit_test(test_bad_client_json),
-        cmocka_unit_test(test_json_limits),       cmocka_unit_test(test_append),
+        cmocka_unit_test(test_own_relay),       cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_json_files),      cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_bad_files),       cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_client_json),     cmocka_unit_test(test_client_json_again),
+        cmocka_unit_test(test_bad_client_json), cmocka_unit_test(test_json_limits),
+        cmocka_unit_test(test_append),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

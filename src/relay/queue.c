@@ -137,17 +137,36 @@ static void watch_progress(struct client *c)
     worker_schedule(c->worker, c);
 }
 
+/* False: something waits still. */
+static bool write_queues(struct client *c)
+{
+    if (!write_queue(c, &c->control, false))
+        return false;
+    c->has_pong = false;
+    return write_queue(c, &c->disco, true) && write_queue(c, &c->watch, false) && write_queue(c, &c->data, true);
+}
+
+/* From the time that the client takes no more to the time that nothing waits. */
+static void note_wait(struct client *c, bool is_waiting)
+{
+    if (is_waiting == (c->waiting_since_ms != 0))
+        return;
+    int64_t now_ms = worker_now_ms(c->worker);
+    if (!is_waiting)
+        stats_queue_wait(now_ms - c->waiting_since_ms);
+    c->waiting_since_ms = is_waiting ? now_ms : 0;
+}
+
 void client_flush(struct client *c)
 {
     if (c->phase == CLIENT_CLOSED)
         return;
     int64_t before = c->written_bytes;
-    if (write_queue(c, &c->control, false)) {
-        c->has_pong = false;
-        if (write_queue(c, &c->disco, true) && write_queue(c, &c->watch, false))
-            write_queue(c, &c->data, true);
-    }
-    if (c->phase != CLIENT_CLOSED && c->written_bytes != before)
+    bool is_waiting = !write_queues(c);
+    if (c->phase == CLIENT_CLOSED)
+        return;
+    note_wait(c, is_waiting);
+    if (c->written_bytes != before)
         watch_progress(c);
 }
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "relay/rig_internal.h"
+#include "relay/mesh_rig_internal.h"
 
 enum { RATE = 100 * 1000, BURST = 128 * 1024, PACKET = 10000, FRAME = KEY_BYTES + PACKET };
 
@@ -23,7 +23,7 @@ static void start(struct rig *r)
 static unsigned count(struct rig_client *c)
 {
     struct derp_header h;
-    const uint8_t *payload;
+    const uint8_t *payload = NULL;
     unsigned n = 0;
     while (rig_next(c, &h, &payload))
         n += h.type == DERP_RECV_PACKET && h.len == FRAME;
@@ -133,7 +133,7 @@ static void test_half_a_frame_while_waiting(void **state)
 
 static void expect_info(struct rig *r, struct rig_client *c, int64_t rate, int64_t burst)
 {
-    struct derp_header h;
+    struct derp_header h = {0};
     const uint8_t *p = rig_expect(c, DERP_SERVER_KEY, 40);
     struct derp_server_info info;
     assert_true(rig_next(c, &h, &p));
@@ -168,6 +168,32 @@ static void test_clients_are_told(void **state)
     }
 }
 
+/* A neighbour of the mesh sends for many clients: it has no limit, and is told of none. */
+static void test_neighbours_are_exempt(void **state)
+{
+    (void)state;
+    struct relay_opts opts = rig_default_opts;
+    opts.client_rate_bytes = RATE;
+    opts.client_burst_bytes = BURST;
+    memcpy(opts.mesh_key, mesh_rig_key, sizeof(opts.mesh_key));
+    struct rig r;
+    struct rig_client neighbour, to;
+    rig_start(&r, &opts, NULL);
+    rig_join(&r, &to, 2);
+    rig_mesh_login(&r, &neighbour, 1, mesh_rig_key);
+    rig_run(&r);
+    expect_info(&r, &neighbour, 0, 0);
+    for (int i = 0; i < 3 * BURST / FRAME; i++) {
+        send_many(&neighbour, &to, 1);
+        rig_run(&r);
+    }
+    assert_int_equal(count(&to), 3 * BURST / FRAME);
+    assert_int_equal(rig_count("rate_limited_clients", ""), 0);
+    rig_close(&neighbour);
+    rig_close(&to);
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_frames_of_unknown_type_cost_as_well),
         cmocka_unit_test(test_half_a_frame_while_waiting),
         cmocka_unit_test(test_clients_are_told),
+        cmocka_unit_test(test_neighbours_are_exempt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

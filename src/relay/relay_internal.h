@@ -125,6 +125,8 @@ void stats_drop(struct relay_stats *s, enum drop_reason reason, bool is_disco, s
 
 /* How long a client took to answer our ping. */
 void stats_rtt(int64_t ms);
+/* For how long a client's queues were not empty. */
+void stats_queue_wait(int64_t ms);
 
 extern struct metric relay_gauge_connections, relay_gauge_clients, relay_gauge_homes, relay_gauge_dup_keys,
     relay_gauge_dup_conns, relay_gauge_remote, relay_gauge_watchers, relay_gauge_not_ideal, relay_gauge_held_back,
@@ -224,7 +226,8 @@ struct client {
     uint8_t ping[DERP_PING_BYTES];
     int64_t ping_sent_ms;
     unsigned pings_unanswered;
-    int64_t rtt_ms; /* of the last answered ping; -1 before */
+    int64_t rtt_ms;           /* of the last answered ping; -1 before */
+    int64_t waiting_since_ms; /* its queues are not empty, because it takes no more; 0: they are */
 
     struct bucket rate; /* bytes that it may send */
     int64_t resume_ms;  /* when it is read again; 0: it is read */

@@ -739,6 +739,7 @@ static void test_slow_reader(void **state)
     rig_join(&r, &slow, 2);
     rig_join(&r, &b, 3);
     int64_t before = rig_count("packets_dropped_total", "reason=\"queue_head\",kind=\"other\"");
+    int64_t waits = metric_histogram_count("fullscale_derp_queue_wait_seconds");
     stream_pause(slow.s, true);
     for (unsigned i = 0; i < 1000; i++) {
         memcpy(packet, &i, sizeof(i));
@@ -774,6 +775,7 @@ static void test_slow_reader(void **state)
     assert_true(has_disco);
     assert_int_equal(last, 999); /* the newest is there: the oldest were dropped */
     assert_int_equal(got + dropped, 1000);
+    assert_int_equal(metric_histogram_count("fullscale_derp_queue_wait_seconds"), waits + 1);
     rig_close(&a);
     rig_close(&slow);
     rig_close(&b);
@@ -933,6 +935,7 @@ static void test_pings_of_the_server(void **state)
     rig_join(&r, &mute, 3); /* does not answer pings, and says so */
     rig_expect_welcome(&r, &good);
     rig_expect_welcome(&r, &dead);
+    int64_t answers = metric_histogram_count("fullscale_derp_ping_rtt_seconds");
     for (int i = 0; i < 3; i++) {
         relay_test_advance(r.relay, 31000);
         rig_run(&r);
@@ -951,6 +954,7 @@ static void test_pings_of_the_server(void **state)
     rig_expect_nothing(&mute);
     struct peer *p = worker_peer_get(&r.relay->workers[0], &good.public);
     assert_in_range(p->local->rtt_ms, 20, 1000);
+    assert_int_equal(metric_histogram_count("fullscale_derp_ping_rtt_seconds"), answers + 3);
     rig_close(&good);
     rig_close(&dead);
     rig_close(&mute);

@@ -28,6 +28,15 @@ struct metric relay_gauge_burst = GAUGE("rate_limit_per_client_burst_bytes", "Wh
 METRIC_HISTOGRAM(rtt, "fullscale_derp_ping_rtt_seconds", "From a ping of ours to the client's answer.", 10, 20, 50, 100,
                  150, 250, 500);
 
+METRIC_HISTOGRAM(queue_wait, "fullscale_derp_queue_wait_seconds",
+                 "How long frames waited, each time that a client took no more for a while.", 1, 5, 10, 50, 100, 500,
+                 1000, 2000);
+
+void stats_queue_wait(int64_t ms)
+{
+    metric_observe_ms(&queue_wait, ms);
+}
+
 void stats_rtt(int64_t ms)
 {
     metric_observe_ms(&rtt, ms);

@@ -44,6 +44,8 @@ void control_public_key(const struct control *c, machine_key *out);
 void control_published(void *ctx, struct change *change);
 /* This node key may not use relays any more: those on other machines are told. Core's thread. */
 void control_key_revoked(struct control *c, const node_key *key);
+/* The relay inside has another certificate: DERPNode.CertName. Core's thread. */
+void control_own_relay_renewed(struct control *c, const char *cert_name);
 /* Relays came or went: those that wait for news hear of their neighbours. Core's thread. */
 void control_relays_changed(struct control *c);
 /* The secret that relays of a region share; the same for as long as the server keeps its Noise key. */

@@ -23,8 +23,12 @@ enum {
 static void on_published(void *ctx, struct change *c)
 {
     struct daemon *d = ctx;
-    if (c->settings_changed && d->derp_tls != NULL)
+    if (c->settings_changed && d->derp_tls != NULL && derp_certificate_is_ours(d->cfg)) {
+        char cert_name[TLS_FINGERPRINT_CAP + 16] = "sha256-raw:";
         derp_certificate_published(d->derp_tls, c->after->settings->derp_map_json);
+        tls_server_fingerprint(d->derp_tls, cert_name + strlen(cert_name));
+        control_own_relay_renewed(d->control, cert_name);
+    }
     control_published(d->control, c);
 }
 

@@ -6,7 +6,7 @@
 #include "control/core.h"
 #include "http/http.h"
 #include "proto/derp.h"
-#include "relay/relay.h"
+#include "relay/relay_http.h"
 
 struct control;
 struct control_worker;
@@ -26,7 +26,9 @@ struct control_options {
     struct relay_report own_relay;
     uint16_t own_region;
     uint8_t own_mesh_key[DERP_MESH_KEY_BYTES]; /* of that region; secret */
-    bool verify_unauthenticated;               /* POST /verify answers anyone */
+    const struct relay_http_name *names;       /* for /bootstrap-dns; borrowed */
+    size_t names_n;
+    bool verify_unauthenticated; /* POST /verify answers anyone */
 };
 
 /* `core`, `store`, `relay` (may be null) and `loops` are borrowed and outlive it. Before the loops run. */

@@ -119,6 +119,9 @@ static void check_relay(struct loader *l)
     check_readable(l, "derp.server.mesh_key_path", cfg->derp_server_mesh_key_path);
     if (cfg->derp_server_mesh_with.n > 0 && cfg->derp_server_mesh_key_path[0] == '\0')
         load_note_row(l, true, "derp.server.mesh_with", "needs derp.server.mesh_key_path, too");
+    if (cfg->derp_server_enabled && cfg->derp_server_listen_addr.addr.family == 0 && cfg->tls_cert_path[0] == '\0')
+        load_note_row(l, true, "derp.server.listen_addr",
+                      "may only be empty when tls_cert_path is set: clients speak to relays over TLS only");
     bool has_cert = load_is_set(l, "derp.server.tls_cert_path");
     if (has_cert != load_is_set(l, "derp.server.tls_key_path"))
         load_note_row(l, true, has_cert ? "derp.server.tls_cert_path" : "derp.server.tls_key_path", "needs %s, too",

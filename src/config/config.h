@@ -93,8 +93,8 @@ struct config {
     int64_t derp_server_region_id;
     const char *derp_server_region_code;
     const char *derp_server_region_name;
-    const char *derp_server_hostname; /* default: the host of server_url */
-    struct config_listen derp_server_listen_addr;
+    const char *derp_server_hostname;             /* default: the host of server_url */
+    struct config_listen derp_server_listen_addr; /* off: the relay is at listen_addr */
     struct config_listen derp_server_stun_listen_addr;
     const char *derp_server_private_key_path;
     const char *derp_server_tls_cert_path; /* made (self-signed) when absent */

@@ -318,6 +318,30 @@ static void test_unknown_keys_get_a_suggestion(void **ctx)
     config_destroy(&cfg);
 }
 
+/* One port is enough where there is a certificate that serves both. */
+static void test_where_the_relay_listens(void **ctx)
+{
+    (void)ctx;
+    static const struct {
+        const char *yaml;
+        uint16_t port; /* 0: at listen_addr */
+    } rows[] = {
+        {"", 8443},
+        {"tls_cert_path: /dev/null\ntls_key_path: /dev/null\n", 0},
+        {"tls_cert_path: /dev/null\ntls_key_path: /dev/null\nderp.server.listen_addr: 0.0.0.0:9443\n", 9443},
+        {"tls_cert_path: /dev/null\ntls_key_path: /dev/null\n"
+         "derp.server.tls_cert_path: /dev/null\nderp.server.tls_key_path: /dev/null\n",
+         8443},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct config *cfg = parse_ok(&plain, rows[i].yaml);
+        assert_int_equal(cfg->derp_server_listen_addr.addr.port, rows[i].port);
+        assert_int_equal(cfg->derp_server_listen_addr.addr.family != 0, rows[i].port != 0);
+        config_destroy(&cfg);
+    }
+    refused_with(&plain, "derp.server.listen_addr: ''", 1, -1, "may only be empty when tls_cert_path is set");
+}
+
 static void test_no_relay_is_worth_a_word(void **ctx)
 {
     (void)ctx;
@@ -652,6 +676,7 @@ int main(void)
         cmocka_unit_test(test_clients_need_no_certificates),
         cmocka_unit_test(test_long_socket_path_is_refused),
         cmocka_unit_test(test_unknown_keys_get_a_suggestion),
+        cmocka_unit_test(test_where_the_relay_listens),
         cmocka_unit_test(test_no_relay_is_worth_a_word),
         cmocka_unit_test(test_many_unknown_keys_stay_bounded),
         cmocka_unit_test(test_headscale_file_is_understood),

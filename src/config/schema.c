@@ -239,8 +239,11 @@ const struct schema_row schema_rows[] = {
      .meaning = "Name of the region for people."},
     {"derp.server.verify_clients", SCHEMA_BOOL, FIELD(derp_server_verify_clients), .def = "true",
      .meaning = "Relay for nodes of this server only."},
-    {"derp.server.listen_addr", SCHEMA_LISTEN, FIELD(derp_server_listen_addr), .def = "0.0.0.0:8443",
-     .must_not_be_empty = true, .meaning = "Where the embedded relay listens, always with TLS."},
+    {"derp.server.listen_addr", SCHEMA_LISTEN, FIELD(derp_server_listen_addr), .def = "{derp_listen}",
+     .def_shown = "0.0.0.0:8443; none when tls_cert_path is set",
+     .meaning =
+         "Where the embedded relay listens, always with TLS. None: at listen_addr, with the certificate of that; then one "
+         "port serves all but STUN. Of `fullscale relay`: 0.0.0.0:8443."},
     {"derp.server.hostname", SCHEMA_STRING, FIELD(derp_server_hostname), .def = "",
      .def_shown = "the host of server_url", .check = check_hostname,
      .meaning = "Name or address by which clients reach the embedded relay and STUN."},

@@ -209,7 +209,7 @@ static void describe_own_relay(const struct daemon *d, struct control_options *o
     snprintf(r->host_name, sizeof(r->host_name), "%s", cfg->derp_server_hostname);
     if (d->derp_fingerprint[0] != '\0')
         snprintf(r->cert_name, sizeof(r->cert_name), "sha256-raw:%s", d->derp_fingerprint);
-    r->derp_port = cfg->derp_server_listen_addr.addr.port;
+    r->derp_port = relay_part_has_port(cfg) ? cfg->derp_server_listen_addr.addr.port : cfg->listen_addr.addr.port;
     const char *literal = cfg->derp_server_ipv4[0] != '\0' ? cfg->derp_server_ipv4 : cfg->derp_server_hostname;
     if (addr_parse_ip(str_c(literal), &ip) == RC_OK)
         *(ip.family == 4 ? &r->ipv4 : &r->ipv6) = ip;

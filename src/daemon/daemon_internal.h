@@ -101,6 +101,8 @@ void listeners_close(struct daemon *d);
 /* The key, the relay and STUN; the mesh key is in `d`. */
 MUST_CHECK enum rc relay_part_create(struct daemon *d, const struct relay_ops *ops, struct err *err);
 MUST_CHECK enum rc relay_part_certificate(struct daemon *d, struct err *err);
+/* It listens at a place of its own, not at listen_addr. */
+bool relay_part_has_port(const struct config *cfg);
 /* The relay's certificate is ours to make and renew only where nobody named another. */
 bool derp_certificate_is_ours(const struct config *cfg);
 MUST_CHECK enum rc relay_part_open(struct daemon *d, struct err *err);

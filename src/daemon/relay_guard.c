@@ -15,7 +15,9 @@ static void look(void *ctx)
     struct daemon_worker *w = ctx;
     struct daemon *d = w->daemon;
     int64_t now_ms = loop_now_ms(w->loop);
-    relay_health_report(d->relay_health, loop_index(w->loop), tcp_listener_is_accepting(w->derp_listener), now_ms);
+    relay_health_report(d->relay_health, loop_index(w->loop),
+                        tcp_listener_is_accepting(w->derp_listener != NULL ? w->derp_listener : w->main_listener),
+                        now_ms);
     stun_server_set_silent(d->stun, !relay_health_check(d->relay_health, now_ms));
 }
 

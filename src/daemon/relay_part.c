@@ -81,15 +81,20 @@ bool derp_certificate_is_ours(const struct config *cfg)
     return strcmp(path, cfg->derp_server_tls_cert_path) == 0;
 }
 
-static enum rc add_metacert(struct daemon *d, struct err *err)
+static enum rc add_metacert(struct daemon *d, struct tls_server *tls, struct err *err)
 {
     uint8_t seed[32], der[METACERT_CAP_BYTES];
     size_t len;
     rng_bytes(seed, sizeof(seed));
     if (metacert_build(relay_public_key(d->relay), seed, clock_wall_ms() / 1000, der, &len) != RC_OK ||
-        tls_server_set_extra_cert(d->derp_tls, der, len) != RC_OK)
+        tls_server_set_extra_cert(tls, der, len) != RC_OK)
         return err_set(err, RC_CRYPTO, "cannot make the relay's metadata certificate");
     return RC_OK;
+}
+
+bool relay_part_has_port(const struct config *cfg)
+{
+    return cfg->derp_server_listen_addr.addr.family != 0;
 }
 
 enum rc relay_part_certificate(struct daemon *d, struct err *err)
@@ -98,13 +103,17 @@ enum rc relay_part_certificate(struct daemon *d, struct err *err)
     static const char *const alpn[] = {"http/1.1", NULL};
     if (d->relay == NULL)
         return RC_OK;
+    if (d->main_tls != NULL)
+        TRY(add_metacert(d, d->main_tls, err));
+    if (!relay_part_has_port(cfg))
+        return RC_OK;
     if (derp_certificate_is_ours(cfg))
         TRY(selfsigned_ensure(cfg->derp_server_tls_cert_path, cfg->derp_server_tls_key_path, cfg->derp_server_hostname,
                               clock_wall_ms() / 1000, d->derp_fingerprint, NULL, err));
     struct tls_server_opts opts = {
         .cert_file = cfg->derp_server_tls_cert_path, .key_file = cfg->derp_server_tls_key_path, .alpn = alpn};
     TRY(tls_server_create(&opts, &d->derp_tls, err));
-    return add_metacert(d, err);
+    return add_metacert(d, d->derp_tls, err);
 }
 
 void relay_part_reload(struct daemon *d)
@@ -116,7 +125,7 @@ void relay_part_reload(struct daemon *d)
 
 /* --- listeners --- */
 
-static enum rc open_on_worker(struct daemon *d, unsigned i, struct err *err)
+static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
     struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->derp_limits_connections / d->worker_n + 1,
@@ -126,11 +135,16 @@ static enum rc open_on_worker(struct daemon *d, unsigned i, struct err *err)
     w->derp_http = http_server_create(&(struct http_server_opts){
         .loop = w->loop, .routes = relay_http_routes, .routes_n = relay_http_routes_n, .app = &d->relay_http});
     w->derp_tls = tls_acceptor_create(w->loop, d->derp_tls, http_server_accept, w->derp_http);
-    TRY(tcp_listen(w->loop, &d->cfg->derp_server_listen_addr.addr, &opts, tls_acceptor_take, w->derp_tls,
-                   &w->derp_listener, err));
-    if (d->cfg->derp_server_stun_listen_addr.addr.family == 0)
-        return RC_OK;
-    return stun_socket_open(d->stun, w->loop, &d->cfg->derp_server_stun_listen_addr.addr, &w->stun, err);
+    return tcp_listen(w->loop, &d->cfg->derp_server_listen_addr.addr, &opts, tls_acceptor_take, w->derp_tls,
+                      &w->derp_listener, err);
+}
+
+static enum rc open_on_worker(struct daemon *d, unsigned i, struct err *err)
+{
+    const struct addr *stun_at = &d->cfg->derp_server_stun_listen_addr.addr;
+    if (relay_part_has_port(d->cfg))
+        TRY(open_derp(d, i, err));
+    return stun_at->family == 0 ? RC_OK : stun_socket_open(d->stun, d->loops[i], stun_at, &d->workers[i].stun, err);
 }
 
 enum rc relay_part_open(struct daemon *d, struct err *err)
@@ -141,7 +155,7 @@ enum rc relay_part_open(struct daemon *d, struct err *err)
         TRY(open_on_worker(d, i, err));
     relay_guard_start(d);
     /* One of ours is renewed, not read again. */
-    if (!derp_certificate_is_ours(d->cfg))
+    if (d->derp_tls != NULL && !derp_certificate_is_ours(d->cfg))
         tls_server_watch(d->derp_tls, d->loops[0], CERT_CHECK_MS);
     return RC_OK;
 }

@@ -168,6 +168,9 @@ MUST_CHECK enum rc config_parse(const struct config_source *src, struct str yaml
 /* Null is fine; nulls the pointer. */
 void config_destroy(struct config **cfg);
 
+/* The host of a server_url, without brackets; "" for what is none. */
+enum { CONFIG_HOST_CAP = 256 };
+void config_url_host(const char *url, char out[CONFIG_HOST_CAP]);
 /* The file that was read, "" when there was none. Borrowed. */
 const char *config_path(const struct config *cfg);
 /* Sentences that the operator should see at start: unknown and obsolete keys, and settings that will hurt (such as plain

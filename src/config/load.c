@@ -549,6 +549,13 @@ void config_destroy(struct config **cfg)
     *cfg = NULL;
 }
 
+void config_url_host(const char *url, char out[CONFIG_HOST_CAP])
+{
+    struct schema_url parsed;
+    bool ok = schema_url_parse(str_c(url), &parsed) && parsed.host.len < CONFIG_HOST_CAP;
+    snprintf(out, CONFIG_HOST_CAP, "%.*s", ok ? (int)parsed.host.len : 0, parsed.host.p);
+}
+
 const char *config_path(const struct config *cfg)
 {
     return CONTAINER_OF(cfg, const struct loaded, cfg)->path;

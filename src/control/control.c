@@ -170,7 +170,7 @@ struct control *control_create(const struct control_options *options, struct cor
     c->server_url = mem_strdup(options->server_url);
     c->core = core;
     c->store = store;
-    c->relay_http = (struct relay_http){.relay = relay};
+    c->relay_http = (struct relay_http){relay, options->names, options->names_n};
     uint8_t seed[16];
     rng_bytes(seed, sizeof(seed));
     limiter_init(&c->limiter, seed);

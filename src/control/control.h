@@ -6,7 +6,7 @@
 #include "control/core.h"
 #include "http/http.h"
 #include "proto/derp.h"
-#include "relay/relay.h"
+#include "relay/relay_http.h"
 
 struct control;
 struct control_worker;
@@ -26,7 +26,9 @@ struct control_options {
     struct relay_report own_relay;
     uint16_t own_region;
     uint8_t own_mesh_key[DERP_MESH_KEY_BYTES]; /* of that region; secret */
-    bool verify_unauthenticated;               /* POST /verify answers anyone */
+    const struct relay_http_name *names;       /* for /bootstrap-dns; borrowed */
+    size_t names_n;
+    bool verify_unauthenticated; /* POST /verify answers anyone */
 };
 
 /* `core`, `store`, `relay` (may be null) and `loops` are borrowed and outlive it. Before the loops run. */
@@ -44,6 +46,8 @@ void control_public_key(const struct control *c, machine_key *out);
 void control_published(void *ctx, struct change *change);
 /* This node key may not use relays any more: those on other machines are told. Core's thread. */
 void control_key_revoked(struct control *c, const node_key *key);
+/* The relay inside has another certificate: DERPNode.CertName. Core's thread. */
+void control_own_relay_renewed(struct control *c, const char *cert_name);
 /* Relays came or went: those that wait for news hear of their neighbours. Core's thread. */
 void control_relays_changed(struct control *c);
 /* The secret that relays of a region share; the same for as long as the server keeps its Noise key. */

@@ -213,6 +213,15 @@ void control_relays_changed(struct control *c)
     control_key_revoked(c, &none);
 }
 
+void control_own_relay_renewed(struct control *c, const char *cert_name)
+{
+    struct relay_report *r = &c->options.own_relay;
+    if (r->host_name[0] == '\0' || strcmp(r->cert_name, cert_name) == 0)
+        return;
+    snprintf(r->cert_name, sizeof(r->cert_name), "%s", cert_name);
+    control_relays_changed(c);
+}
+
 void mesh_key_for_region(const private_key *noise, uint16_t region_id, uint8_t out[DERP_MESH_KEY_BYTES])
 {
     static const char label[] = "fullscale mesh key of a region";

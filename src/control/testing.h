@@ -68,10 +68,11 @@ static inline void rig_guard(void *ctx)
         }                                                                                                              \
     } while (0)
 
-/* Something happened to a client. */
+/* Something happened to a client. Null: the loop is being destroyed, and what was put off is done last. */
 static inline void rig_wake(struct rig *r)
 {
-    loop_stop(r->loop);
+    if (r->loop != NULL)
+        loop_stop(r->loop);
 }
 
 #define RIG_WAIT(r, condition)                                                                                         \

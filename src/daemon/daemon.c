@@ -23,8 +23,12 @@ enum {
 static void on_published(void *ctx, struct change *c)
 {
     struct daemon *d = ctx;
-    if (c->settings_changed && d->derp_tls != NULL)
+    if (c->settings_changed && d->derp_tls != NULL && derp_certificate_is_ours(d->cfg)) {
+        char cert_name[TLS_FINGERPRINT_CAP + 16] = "sha256-raw:";
         derp_certificate_published(d->derp_tls, c->after->settings->derp_map_json);
+        tls_server_fingerprint(d->derp_tls, cert_name + strlen(cert_name));
+        control_own_relay_renewed(d->control, cert_name);
+    }
     control_published(d->control, c);
 }
 
@@ -223,6 +227,8 @@ static void start_control(struct daemon *d)
         .trusted_ctx = d->cfg,
         .handshake_timeout_ms = d->cfg->limits_handshake_timeout_ms,
         .idle_timeout_ms = d->cfg->limits_idle_timeout_ms,
+        .names = d->names,
+        .names_n = d->relay_http.names_n,
         .verify_unauthenticated = d->cfg->derp_verify_unauthenticated,
     };
     if (d->relay != NULL)
@@ -249,6 +255,7 @@ static enum rc start(struct daemon *d, struct err *err)
     TRY(make_parent(cfg->unix_socket, err));
     TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));
     workers_create(d);
+    relay_part_names(d);
     TRY(start_relay(d, err));
     TRY(certificates_load(d, err));
     TRY(make_derp_map(d, err));

@@ -46,6 +46,9 @@ struct daemon {
     struct relay *relay;
     uint8_t mesh_key[DERP_MESH_KEY_BYTES]; /* of the relay's region; secret */
     struct relay_http relay_http;
+    struct relay_http_name names[2]; /* ours that are no addresses */
+    const char *addresses[2];        /* ours that the configuration names */
+    char control_host[CONFIG_HOST_CAP];
     struct stun_server *stun;
     struct relay_health *relay_health;
     struct limiter derp_limiter; /* of connections to the relay */
@@ -101,6 +104,8 @@ MUST_CHECK enum rc relay_part_certificate(struct daemon *d, struct err *err);
 /* The relay's certificate is ours to make and renew only where nobody named another. */
 bool derp_certificate_is_ours(const struct config *cfg);
 MUST_CHECK enum rc relay_part_open(struct daemon *d, struct err *err);
+/* Our names and addresses, for /bootstrap-dns. */
+void relay_part_names(struct daemon *d);
 /* Reads a certificate that is not ours again. */
 void relay_part_reload(struct daemon *d);
 /* After listeners_close. */

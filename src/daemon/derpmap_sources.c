@@ -297,6 +297,8 @@ static enum rc add_own_region(const struct config *cfg, const char *pin, struct 
         .stun_port = cfg->derp_server_stun_listen_addr.addr.family != 0 ? cfg->derp_server_stun_listen_addr.addr.port
                                                                         : -1,
         .derp_port = cfg->derp_server_listen_addr.addr.port,
+        /* There /generate_204 tells a client whether a captive portal stands between. */
+        .can_port80 = cfg->listen_addr.addr.port == 80 && cfg->tls_cert_path[0] == '\0',
     };
     /* A literal spares clients the look-up, and tells them which family will do. */
     if (addr_parse_ip(str_c(cfg->derp_server_hostname), &ip) == RC_OK) {

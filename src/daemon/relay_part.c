@@ -45,6 +45,33 @@ void relay_part_destroy(struct daemon *d)
     secret_wipe(d->mesh_key, sizeof(d->mesh_key));
 }
 
+/* --- names, for clients whose DNS is broken --- */
+
+static void add_name(struct daemon *d, const char *name, size_t address_n)
+{
+    struct addr ip;
+    if (name[0] == '\0' || addr_parse_ip(str_c(name), &ip) == RC_OK)
+        return;
+    d->names[d->relay_http.names_n++] = (struct relay_http_name){
+        .name = name, .addrs = d->addresses, .addrs_n = address_n};
+}
+
+void relay_part_names(struct daemon *d)
+{
+    const struct config *cfg = d->cfg;
+    const char *const known[] = {cfg->derp_server_ipv4, cfg->derp_server_ipv6};
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (known[i][0] != '\0')
+            d->addresses[n++] = known[i];
+    }
+    config_url_host(cfg->server_url, d->control_host);
+    d->relay_http.names = d->names;
+    add_name(d, d->control_host, n);
+    if (strcmp(d->control_host, cfg->derp_server_hostname) != 0)
+        add_name(d, cfg->derp_server_hostname, n);
+}
+
 /* --- certificate --- */
 
 bool derp_certificate_is_ours(const struct config *cfg)

@@ -132,12 +132,17 @@ void relay_http_generate_204(const struct relay_http *h, struct http_exchange *e
 
 /* --- /bootstrap-dns --- */
 
-static void write_name(struct json_writer *w, const struct relay_http_name *name)
+static void write_name(struct json_writer *w, const struct relay_http_name *name, const struct addr *reached_at)
 {
+    char text[ADDR_TEXT_CAP];
     json_w_key(w, name->name);
     json_w_array(w);
     for (size_t i = 0; i < name->addrs_n; i++)
         json_w_cstr(w, name->addrs[i]);
+    if (name->addrs_n == 0 && reached_at->family != 0) {
+        addr_format(reached_at, false, text);
+        json_w_cstr(w, text);
+    }
     json_w_end_array(w);
 }
 
@@ -158,13 +163,25 @@ void relay_http_bootstrap_dns(const struct relay_http *h, struct http_exchange *
     json_w_init(&w, &body);
     json_w_object(&w);
     if (one != NULL)
-        write_name(&w, one);
+        write_name(&w, one, &http_request(ex)->local);
     for (size_t i = 0; i < h->names_n && one == NULL; i++)
         if (!h->names[i].is_unlisted)
-            write_name(&w, &h->names[i]);
+            write_name(&w, &h->names[i], &http_request(ex)->local);
     json_w_end_object(&w);
     http_respond(ex, 200, "application/json", buf_str(&body));
     buf_fini(&body);
+}
+
+void relay_http_home(const struct relay_http *h, struct http_exchange *ex)
+{
+    (void)h;
+    http_set_browser_headers(ex);
+    http_respond(
+        ex, 200, "text/html; charset=utf-8",
+        STR("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Fullscale relay</title></head>\n"
+            "<body><h1>This is a Fullscale relay</h1>\n<p>It passes encrypted packets (DERP) between devices of a "
+            "private network that cannot reach each other directly. There is nothing to see here.</p>\n"
+            "</body></html>\n"));
 }
 
 void relay_http_robots(const struct relay_http *h, struct http_exchange *ex)
@@ -185,6 +202,7 @@ ROUTE(derp);
 ROUTE(probe);
 ROUTE(generate_204);
 ROUTE(bootstrap_dns);
+ROUTE(home);
 ROUTE(robots);
 
 const struct http_route relay_http_routes[] = {
@@ -194,5 +212,6 @@ const struct http_route relay_http_routes[] = {
     {HTTP_GET, "/generate_204", route_generate_204, 1024},
     {HTTP_GET, "/bootstrap-dns", route_bootstrap_dns, 1024},
     {HTTP_GET, "/robots.txt", route_robots, 1024},
+    {HTTP_GET, "/", route_home, 1024},
 };
 const size_t relay_http_routes_n = ARRAY_LEN(relay_http_routes);

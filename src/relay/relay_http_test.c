@@ -15,6 +15,7 @@ static const char *const addrs[] = {"192.0.2.1", "2001:db8::1"};
 static const struct relay_http_name names[] = {
     {"relay.example.com", addrs, 2, false},
     {"control.example.com", addrs, 1, true},
+    {"self.example.com", NULL, 0, true},
 };
 
 struct site {
@@ -55,6 +56,7 @@ static void site_connect(struct site *t, struct rig_client *c, struct str bytes)
     struct stream *server_end;
     stream_pair_create(t->rig.loop, 0, &c->s, &server_end);
     stream_set_events(c->s, &events, c);
+    assert_int_equal(addr_parse_ip(STR("192.0.2.53"), &server_end->local), RC_OK);
     stream_write(c->s, bytes.p, bytes.len);
     http_server_accept(t->http, server_end);
     rig_run(&t->rig);
@@ -103,6 +105,8 @@ static void test_small_answers(void **state)
         "\r\n\r\n{\"relay.example.com\":[\"192.0.2.1\",\"2001:db8::1\"]}");
     ASK(&t, "GET /bootstrap-dns?q=Control.Example.com HTTP/1.1", "\r\n\r\n{\"control.example.com\":[\"192.0.2.1\"]}");
     ASK(&t, "GET /bootstrap-dns?q=other.example.com HTTP/1.1", "\r\n\r\n{\"relay.example.com\":[");
+    ASK(&t, "GET /bootstrap-dns?q=self.example.com HTTP/1.1", "\r\n\r\n{\"self.example.com\":[\"192.0.2.53\"]}");
+    ASK(&t, "GET / HTTP/1.1", "HTTP/1.1 200 ", "relay", "ontent-security-policy");
     ASK(&t, "GET /other HTTP/1.1", "HTTP/1.1 404 ");
     relay_drain(t.rig.relay, 0);
     ASK(&t, "GET /derp/probe HTTP/1.1", "HTTP/1.1 503 ");

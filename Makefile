@@ -6,7 +6,7 @@ BUILD := build
 DATA ?= fullscale-data
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test check static tidy fmt fuzz bench install clean packages
+.PHONY: help build run test check static tidy fmt fuzz goldens bench install clean packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,10 @@ fmt: ## clang-format over src/ and tests/
 fuzz: ## fuzz targets only; FUZZ_SECONDS=600 make fuzz
 	@tools/install-packages build test
 	@tools/run-tests fuzz
+
+goldens: build ## policy goldens of a folder: make goldens DIR=path (without DIR: ../shared/goldens/policy)
+	@ninja -C $(BUILD) --quiet tests/policy_goldens
+	@$(BUILD)/tests/policy_goldens $(DIR)
 
 bench: ## load figures, written to docs/benchmarks.md (needs Go and ../shared/loadgen); BENCH_ARGS='--nodes 100' only prints
 	@tools/install-packages build

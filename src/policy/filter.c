@@ -364,15 +364,31 @@ static bool is_fit(const struct maker *m, const struct rule *rule)
     return rule->posture == 0 || node_in_list(m->n, m->p->rule_list[rule - m->p->doc->rule]);
 }
 
+/* Whether the grant's sources hold this address of the node. */
+static bool is_back_dst(const struct maker *m, const struct rule *rule, const struct range *own)
+{
+    const struct policy_doc *doc = m->p->doc;
+    for (size_t i = 0; i < rule->src.n; i++) {
+        const struct selector *s = &doc->sel[rule->src.v[i]];
+        if (s->kind != SEL_ADDRS && node_is(m->n, rule->src.v[i]))
+            return true;
+        for (uint32_t k = 0; s->kind == SEL_ADDRS && k < s->entry_n; k++) {
+            if (range_holds(&doc->entry[s->entry_first + k].range, own))
+                return true;
+        }
+    }
+    return false;
+}
+
 /* The grant's sources, as destinations. */
 static void put_back_prefixes(struct maker *m, const struct rule *rule, bool *has_some)
 {
     const struct policy_doc *doc = m->p->doc;
-    bool has_own = false;
-    for (size_t i = 0; i < rule->src.n; i++)
-        has_own = has_own || node_is(m->n, rule->src.v[i]);
-    if (has_own && is_fit(m, rule))
-        put_own_prefixes(m, NULL, has_some);
+    for (int family = 4; family <= 6; family += 2) {
+        struct range own = node_range(m->n, family);
+        if (own.family != 0 && is_fit(m, rule) && is_back_dst(m, rule, &own))
+            put_prefix(m, &own, has_some);
+    }
     for (size_t i = 0; i < rule->src.n; i++) {
         const struct selector *s = &doc->sel[rule->src.v[i]];
         for (uint32_t k = 0; s->kind == SEL_ADDRS && k < s->entry_n; k++) {

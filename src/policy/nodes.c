@@ -241,6 +241,15 @@ static void set_address(struct range *range, char text[IP_TEXT_CAP], const struc
     snprintf(text, IP_TEXT_CAP, "%.47s", long_text);
 }
 
+static struct str put_copy(char **at, struct str s)
+{
+    struct str copy = str_n(*at, s.len);
+    if (s.len > 0)
+        memcpy(*at, s.p, s.len);
+    *at += s.len;
+    return copy;
+}
+
 /* Tests ask again, with other attributes in front: a copy, in one block, when there are postures at all. */
 static void copy_attrs(const struct policy *p, struct node_state *n, const struct policy_node *f)
 {
@@ -253,15 +262,25 @@ static void copy_attrs(const struct policy *p, struct node_state *n, const struc
     n->attr = mem_alloc(f->attr_n * sizeof(*n->attr) + bytes);
     char *at = (char *)(n->attr + f->attr_n);
     for (size_t i = 0; i < f->attr_n; i++) {
-        struct str *texts[] = {&n->attr[i].name, &n->attr[i].text};
         n->attr[i] = f->attrs[i];
-        for (size_t k = 0; k < ARRAY_LEN(texts); k++) {
-            if (texts[k]->len > 0)
-                memcpy(at, texts[k]->p, texts[k]->len);
-            texts[k]->p = at;
-            at += texts[k]->len;
-        }
+        n->attr[i].name = put_copy(&at, f->attrs[i].name);
+        n->attr[i].text = put_copy(&at, f->attrs[i].text);
     }
+}
+
+/* Also tags that no rule speaks of: tests and people do. */
+static void copy_tags(struct node_state *n, const struct policy_node *f)
+{
+    size_t bytes = 0;
+    if (f->tag_n == 0)
+        return;
+    for (size_t i = 0; i < f->tag_n; i++)
+        bytes += f->tags[i].len;
+    n->tag_n = f->tag_n;
+    n->tag = mem_alloc(f->tag_n * sizeof(*n->tag) + bytes);
+    char *at = (char *)(n->tag + f->tag_n);
+    for (size_t i = 0; i < f->tag_n; i++)
+        n->tag[i] = put_copy(&at, f->tags[i]);
 }
 
 static struct node_state *node_make(struct policy *p, const struct policy_node *f)
@@ -274,6 +293,7 @@ static struct node_state *node_make(struct policy *p, const struct policy_node *
     for (size_t i = 0; i < f->attr_n; i++)
         n->is_mac = n->is_mac || (str_eq(f->attrs[i].name, STR("node:os")) && str_eq(f->attrs[i].text, STR("macos")));
     copy_attrs(p, n, f);
+    copy_tags(n, f);
     list_init(&n->of_class);
     list_init(&n->of_owner);
     set_address(&n->v4, n->text4, &f->v4);
@@ -294,6 +314,7 @@ static void node_free(struct node_state *n)
         mem_free(n->route[i].units.to);
     mem_free(n->route);
     mem_free(n->attr);
+    mem_free(n->tag);
     mem_free((void *)n->facts.p);
     mem_free(n);
 }

@@ -115,6 +115,8 @@ struct node_state {
     size_t route_n;
     struct policy_attr *attr; /* owned, with the texts behind it; null when the doc has no postures */
     size_t attr_n;
+    struct str *tag; /* owned, with the texts behind it */
+    size_t tag_n;
     struct str facts; /* what it was made from, owned: equal facts are no change */
     uint64_t version;
 };

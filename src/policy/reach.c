@@ -32,17 +32,20 @@ static const struct node_state *node_at(const struct policy *p, const struct ran
     return NULL;
 }
 
-static bool has_tag(const struct policy *p, const struct node_state *n, struct str tag)
+static bool has_tag(const struct node_state *n, struct str tag)
 {
-    sel_id sel;
-    return doc_find_selector(p->doc, tag, &sel) && node_is(n, sel);
+    for (size_t i = 0; i < n->tag_n; i++) {
+        if (str_eq(n->tag[i], tag))
+            return true;
+    }
+    return false;
 }
 
 static bool holds_node(const struct policy *p, const struct selector *s, const struct node_state *n,
                        const struct owner *self_of)
 {
     switch (s->kind) {
-    case SEL_TAG: return has_tag(p, n, s->text);
+    case SEL_TAG: return has_tag(n, s->text);
     case SEL_TAGGED: return n->owner == NULL;
     case SEL_SELF: return n->owner != NULL && n->owner == self_of;
     default: return n->owner != NULL && owner_is(p, n->owner, s);

@@ -84,22 +84,18 @@ void sources_fini(struct source_list *l)
 
 /* --- counting nodes --- */
 
-/* Whether one of the selectors other than `*` holds the node. */
-static bool is_named(const struct policy *p, const struct source_list *l, const struct node_state *n)
+/* Whether the addresses of the class's nodes stand in the text, apart from what is fixed: an address selector means the
+ * addresses that it says and no others (src: 2.1), an identity means all of its nodes'. */
+static bool lists_class(const struct policy *p, const struct source_list *l, const struct class *c)
 {
+    if (l->has_danger || (l->has_star && l->posture != 0))
+        return !l->has_danger;
     for (size_t i = 0; i < l->sels.n; i++) {
-        if (p->doc->sel[l->sels.v[i]].kind != SEL_STAR && node_is(n, l->sels.v[i]))
+        enum sel_kind kind = p->doc->sel[l->sels.v[i]].kind;
+        if (kind != SEL_STAR && kind != SEL_ADDRS && bit_get(c->in, l->sels.v[i]))
             return true;
     }
     return false;
-}
-
-/* The node's own addresses stand in the text, apart from what is fixed. */
-static bool is_listed(const struct policy *p, const struct source_list *l, const struct node_state *n)
-{
-    if (l->has_danger)
-        return false;
-    return !l->has_star || l->posture != 0 || is_named(p, l, n);
 }
 
 static void count_address(struct source_list *l, const struct range *r, int delta)
@@ -113,7 +109,7 @@ void sources_count(struct policy *p, const struct node_state *n, int delta)
     BITS_EACH (i, n->class->member, p->list_words) {
         struct source_list *l = &p->list[i];
         l->node_n += (size_t)delta;
-        if (!is_listed(p, l, n))
+        if (!lists_class(p, l, n->class))
             continue;
         count_address(l, &n->v4, delta);
         count_address(l, &n->v6, delta);
@@ -191,7 +187,7 @@ static void add_node(struct range_set *s, const struct node_state *n)
 static void gather_nodes(const struct policy *p, uint32_t list, const sel_id *sel, struct range_set *out)
 {
     CLASS_EACH (c, p) {
-        if (!bit_get(c->member, list) || (sel != NULL && !bit_get(c->in, *sel)))
+        if (!bit_get(c->member, list) || (sel != NULL ? !bit_get(c->in, *sel) : !lists_class(p, &p->list[list], c)))
             continue;
         LIST_EACH (it, &c->nodes)
             add_node(out, LIST_ENTRY(it, struct node_state, of_class));

@@ -59,17 +59,31 @@ static void find_sources(struct policy *p, struct class *c, const struct node_st
     c->is_self_source = bits_meet(c->member, p->self_lists, p->list_words);
 }
 
-/* Whether the class's routes keep something of an address selector. */
-static bool routes_keep(const struct policy *p, const struct selector *s, const struct node_state *n)
+/* Whether the class's routes keep something of an address selector; `is_exit`: exit routes count. */
+static bool routes_keep(const struct policy *p, const struct selector *s, const struct node_state *n, bool is_exit)
 {
     if (s->kind == SEL_INTERNET)
-        return has_exit(n);
+        return is_exit;
     for (uint32_t e = 0; e < s->entry_n; e++) {
         const struct entry *entry = &p->doc->entry[s->entry_first + e];
-        if (node_routes_meet(n, &entry->range) || (entry->is_in_internet && has_exit(n)))
+        if (node_routes_meet(n, &entry->range) || (entry->is_in_internet && is_exit))
             return true;
     }
     return false;
+}
+
+/* What the node's routes make it a destination of. Backwards, sources are reached by address and route only. */
+static void find_routed(struct policy *p, struct class *c, const struct node_state *n)
+{
+    for (sel_id sel = 0; n->route_n > 0 && sel < p->doc->sel_n; sel++) {
+        const struct selector *s = &p->doc->sel[sel];
+        bool by_route = p->dst_units_n[sel] > 0 && routes_keep(p, s, n, false);
+        bool by_exit = p->dst_units_n[sel] > 0 && c->is_exit && routes_keep(p, s, n, true);
+        for (size_t i = 0; (by_route || by_exit) && i < p->dst_units_n[sel]; i++) {
+            if (by_route || p->unit[p->dst_units[sel][i]].kind != UNIT_BACK)
+                bit_put(c->dst, p->dst_units[sel][i]);
+        }
+    }
 }
 
 /* src: 5.5. Prefixes that overlap a route, or the internet of an exit node: own addresses do not count. */
@@ -98,12 +112,7 @@ static void find_destinations(struct policy *p, struct class *c, const struct no
                 bit_put(c->dst, p->dst_units[sel][i]);
         }
     }
-    for (sel_id sel = 0; n->route_n > 0 && sel < p->doc->sel_n; sel++) {
-        if (p->dst_units_n[sel] == 0 || !routes_keep(p, &p->doc->sel[sel], n))
-            continue;
-        for (size_t i = 0; i < p->dst_units_n[sel]; i++)
-            bit_put(c->dst, p->dst_units[sel][i]);
-    }
+    find_routed(p, c, n);
     for (size_t i = 0; i < p->via_unit_n; i++) {
         if (is_via_for(p, &p->doc->rule[p->unit[p->via_unit[i]].rule], c, n))
             bit_put(c->dst, p->via_unit[i]);

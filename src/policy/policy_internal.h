@@ -43,7 +43,7 @@ struct source_list {
     struct sel_list sels;
     posture_set_id posture;
     bool has_star;
-    bool has_danger;
+    bool has_danger;        /* every address, without a posture: just "*" */
     bool is_self;           /* of a rule with autogroup:self */
     struct range_set fixed; /* what address selectors give; canonical */
     uint32_t *unit;         /* whose sources it is */

@@ -56,6 +56,14 @@ void hash_range(uint64_t sum[2], const struct range *r, int sign)
     sum[1] += sign > 0 ? b : 0 - b;
 }
 
+/* With a posture it is all addresses but those of nodes that do not satisfy. */
+static void add_everything(struct source_list *l)
+{
+    l->has_danger = l->posture == 0;
+    range_set_add(&l->fixed, (struct range){0, UINT32_MAX, 4});
+    range_set_add(&l->fixed, (struct range){0, ~(ip_number)0, 6});
+}
+
 void sources_finish(struct policy *p)
 {
     for (size_t i = 0; i < p->list_n; i++) {
@@ -63,7 +71,8 @@ void sources_finish(struct policy *p)
         for (size_t k = 0; k < l->sels.n; k++) {
             const struct selector *s = &p->doc->sel[l->sels.v[k]];
             l->has_star = l->has_star || s->kind == SEL_STAR;
-            l->has_danger = l->has_danger || s->kind == SEL_DANGER_ALL;
+            if (s->kind == SEL_DANGER_ALL)
+                add_everything(l);
             for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->entry_n; e++)
                 range_set_add(&l->fixed, p->doc->entry[s->entry_first + e].range);
         }

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "codec/json.h"
 #include "policy/policy.h"
+#include "support/filter_set.h"
 #include "support/test_file.h"
 
 enum { NODES_MAX = 64, ROUTES_MAX = 32, USERS_MAX = 16, WHY_CAP = 2000 };
@@ -118,177 +119,16 @@ static bool json_equal(const struct json *a, const struct json *b)
     return true;
 }
 
-/* --- filters as sets: what is allowed, each with the addresses that may --- */
-
-typedef unsigned __int128 ip_number;
-
-struct span {
-    int family;
-    ip_number lo, hi;
-};
-
-struct allowed {
-    struct str what; /* protocol, destination and ports or capability */
-    struct span *v;  /* heap */
-    size_t n, cap;
-};
-
-struct set {
-    struct arena arena;
-    struct allowed v[4096];
-    size_t n;
-};
-
-static ip_number number_of(const struct addr *a)
-{
-    ip_number v = 0;
-    for (int i = 0; i < (a->family == 4 ? 4 : 16); i++)
-        v = v << 8 | a->ip[i];
-    return v;
-}
-
-static void add_span(struct allowed *to, struct span s)
-{
-    if (to->n == to->cap) {
-        to->cap = to->cap > 0 ? to->cap * 2 : 16;
-        to->v = mem_realloc_array(to->v, to->cap, sizeof(*to->v));
-    }
-    to->v[to->n++] = s;
-}
-
-static void add_source(struct allowed *to, struct str text)
-{
-    struct str first, second;
-    struct addr a = {0}, b = {0};
-    uint64_t bits;
-    if (str_eq(text, STR("*"))) {
-        add_span(to, (struct span){4, 0, UINT32_MAX});
-        add_span(to, (struct span){6, 0, ~(ip_number)0});
-    } else if (str_cut(text, '/', &first, &second) && addr_parse_ip(first, &a) == RC_OK &&
-               str_to_u64(second, &bits) == RC_OK) {
-        unsigned host = (a.family == 4 ? 32 : 128) - (unsigned)bits;
-        ip_number mask = host == 128 ? ~(ip_number)0 : ((ip_number)1 << host) - 1;
-        add_span(to, (struct span){a.family, number_of(&a) & ~mask, number_of(&a) | mask});
-    } else if (str_cut(text, '-', &first, &second) && addr_parse_ip(first, &a) == RC_OK &&
-               addr_parse_ip(second, &b) == RC_OK) {
-        add_span(to, (struct span){a.family, number_of(&a), number_of(&b)});
-    } else if (addr_parse_ip(text, &a) == RC_OK) {
-        add_span(to, (struct span){a.family, number_of(&a), number_of(&a)});
-    } else {
-        abort();
-    }
-}
-
-static int compare_spans(const void *a, const void *b)
-{
-    const struct span *x = a, *y = b;
-    if (x->family != y->family)
-        return x->family - y->family;
-    return (x->lo > y->lo) - (x->lo < y->lo);
-}
-
-static void join_spans(struct allowed *a)
-{
-    size_t n = 0;
-    if (a->n == 0)
-        return;
-    qsort(a->v, a->n, sizeof(*a->v), compare_spans);
-    for (size_t i = 1; i < a->n; i++) {
-        struct span *last = &a->v[n];
-        if (a->v[i].family == last->family && (a->v[i].lo <= last->hi || a->v[i].lo - 1 == last->hi))
-            last->hi = a->v[i].hi > last->hi ? a->v[i].hi : last->hi;
-        else
-            a->v[++n] = a->v[i];
-    }
-    a->n = n + 1;
-}
-
-static void allow(struct set *set, const struct json *rule, struct str what)
-{
-    size_t i = 0;
-    while (i < set->n && !str_eq(set->v[i].what, what))
-        i++;
-    if (i == ARRAY_LEN(set->v))
-        abort();
-    if (i == set->n)
-        set->v[set->n++] = (struct allowed){.what = arena_str(&set->arena, what)};
-    JSON_EACH (src, json_get_exact(rule, "SrcIPs"))
-        add_source(&set->v[i], text_of(src));
-}
-
-static void add_rule(struct set *set, const struct json *rule)
-{
-    struct buf what = {0};
-    struct str proto = json_raw(json_get_exact(rule, "IPProto"));
-    JSON_EACH (dst, json_get_exact(rule, "DstPorts")) {
-        const struct json *ports = json_get_exact(dst, "Ports");
-        struct str first = json_raw(json_get_exact(ports, "First")), last = json_raw(json_get_exact(ports, "Last"));
-        buf_clear(&what);
-        buf_printf(&what, "ip %.*s %.*s %.*s-%.*s", STR_ARG(proto), STR_ARG(field(dst, "IP")), STR_ARG(first),
-                   STR_ARG(last));
-        allow(set, rule, buf_str(&what));
-    }
-    JSON_EACH (grant, json_get_exact(rule, "CapGrant")) {
-        JSON_EACH (dst, json_get_exact(grant, "Dsts")) {
-            JSON_EACH (cap, json_get_exact(grant, "CapMap")) {
-                buf_clear(&what);
-                buf_printf(&what, "cap %.*s %.*s ", STR_ARG(text_of(dst)), STR_ARG(json_key_of(cap)));
-                /* Values are compared without their white space. */
-                struct str raw = json_raw(cap);
-                for (size_t i = 0; i < raw.len; i++) {
-                    if (raw.p[i] != ' ')
-                        buf_append_byte(&what, (uint8_t)raw.p[i]);
-                }
-                allow(set, rule, buf_str(&what));
-            }
-        }
-    }
-    buf_fini(&what);
-}
-
-static struct set *set_of(const struct json *filter)
-{
-    struct set *set = MEM_NEW(struct set);
-    JSON_EACH (rule, filter)
-        add_rule(set, rule);
-    for (size_t i = 0; i < set->n; i++)
-        join_spans(&set->v[i]);
-    return set;
-}
-
-static void set_free(struct set *set)
-{
-    for (size_t i = 0; i < set->n; i++)
-        mem_free(set->v[i].v);
-    arena_fini(&set->arena);
-    mem_free(set);
-}
-
-static bool holds(const struct set *set, const struct allowed *a)
-{
-    for (size_t i = 0; i < set->n; i++) {
-        const struct allowed *b = &set->v[i];
-        if (!str_eq(a->what, b->what))
-            continue;
-        bool same = a->n == b->n;
-        for (size_t k = 0; same && k < a->n; k++)
-            same = a->v[k].family == b->v[k].family && a->v[k].lo == b->v[k].lo && a->v[k].hi == b->v[k].hi;
-        return same;
-    }
-    /* With no sources it allows nothing. */
-    return a->n == 0;
-}
-
 static bool filters_equal(const struct json *a, const struct json *b)
 {
-    struct set *x = set_of(a), *y = set_of(b);
-    bool same = true;
-    for (size_t i = 0; i < x->n; i++)
-        same = same && holds(y, &x->v[i]);
-    for (size_t i = 0; i < y->n; i++)
-        same = same && holds(x, &y->v[i]);
-    set_free(x);
-    set_free(y);
+    struct filter_set x, y;
+    filter_set_init(&x);
+    filter_set_init(&y);
+    filter_set_add_json(&x, a);
+    filter_set_add_json(&y, b);
+    bool same = filter_sets_equal(&x, &y);
+    filter_set_fini(&x);
+    filter_set_fini(&y);
     return same;
 }
 

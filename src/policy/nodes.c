@@ -592,23 +592,20 @@ void policy_peers(const struct policy *p, uint64_t id, void (*visit)(void *ctx, 
     }
 }
 
-static void count_peer(void *ctx, uint64_t peer)
-{
-    (void)peer;
-    ++*(size_t *)ctx;
-}
-
 size_t policy_peer_count(const struct policy *p, uint64_t id)
 {
     const struct node_state *n = node_find(p, id);
     size_t count = 0;
     if (n == NULL)
         return 0;
-    if (n->owner != NULL && n->owner->self_sources > 0) {
-        policy_peers(p, id, count_peer, &count);
-        return count;
-    }
     BITS_EACH (i, n->class->row, bits_words(p->class_cap))
         count += p->class_at[i]->node_n;
-    return count - bit_get(n->class->row, n->class->index);
+    count -= bit_get(n->class->row, n->class->index);
+    if (n->owner == NULL || n->owner->self_sources == 0)
+        return count;
+    LIST_EACH (it, &n->owner->nodes) {
+        const struct node_state *peer = LIST_ENTRY(it, struct node_state, of_owner);
+        count += peer != n && are_own(n, peer) && !bit_get(n->class->row, peer->class->index);
+    }
+    return count;
 }

@@ -244,11 +244,21 @@ static int compare(const void *a, const void *b)
     return 0;
 }
 
+static bool is_sorted(const struct range_set *s)
+{
+    for (size_t i = 1; i < s->n; i++) {
+        if (compare(&s->v[i - 1], &s->v[i]) > 0)
+            return false;
+    }
+    return true;
+}
+
 void range_set_join(struct range_set *s)
 {
     if (s->n < 2)
         return;
-    qsort(s->v, s->n, sizeof(*s->v), compare);
+    if (!is_sorted(s))
+        qsort(s->v, s->n, sizeof(*s->v), compare);
     size_t n = 0;
     for (size_t i = 1; i < s->n; i++) {
         struct range *last = &s->v[n];

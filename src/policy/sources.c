@@ -1,4 +1,5 @@
 /* Source lists: which addresses a rule's sources are, and their text. src: policy 4.1 */
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,24 +141,40 @@ uint64_t sources_version(const struct policy *p, const struct source_list *l)
 
 /* --- texts --- */
 
+/* A text, and its first 16 bytes as numbers that sort like it: IPv4 is told apart by them alone. */
+struct text {
+    uint64_t key[2];
+    struct str s;
+};
+
 struct texts {
     struct arena arena;
-    struct str *v; /* heap */
+    struct text *v; /* heap */
     size_t n, cap;
 };
 
 static int compare_texts(const void *a, const void *b)
 {
-    const struct str *x = a, *y = b;
-    int order = memcmp(x->p, y->p, x->len < y->len ? x->len : y->len);
-    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+    const struct text *x = a, *y = b;
+    for (int i = 0; i < 2; i++) {
+        if (x->key[i] != y->key[i])
+            return x->key[i] < y->key[i] ? -1 : 1;
+    }
+    int order = memcmp(x->s.p, y->s.p, x->s.len < y->s.len ? x->s.len : y->s.len);
+    return order != 0 ? order : (x->s.len > y->s.len) - (x->s.len < y->s.len);
 }
 
 static void texts_add(struct texts *t, const struct range *r)
 {
-    char text[RANGE_TEXT_CAP];
-    struct str s = arena_str(&t->arena, str_n(text, range_format(r, text)));
-    VEC_PUSH(t->v, t->n, t->cap, s);
+    char out[RANGE_TEXT_CAP];
+    uint8_t first[16] = {0};
+    struct text text = {.s = arena_str(&t->arena, str_n(out, range_format(r, out)))};
+    memcpy(first, out, text.s.len < sizeof(first) ? text.s.len : sizeof(first));
+    for (int i = 0; i < 2; i++) {
+        memcpy(&text.key[i], first + 8 * i, sizeof(text.key[i]));
+        text.key[i] = be64toh(text.key[i]);
+    }
+    VEC_PUSH(t->v, t->n, t->cap, text);
 }
 
 static void texts_add_set(struct texts *t, const struct range_set *s)
@@ -173,12 +190,12 @@ static void texts_take(struct texts *t, const char *before, const char *after, s
         qsort(t->v, t->n, sizeof(*t->v), compare_texts);
     buf_append_byte(out, '[');
     for (size_t i = 0; i < t->n; i++) {
-        if (i > 0 && str_eq(t->v[i], t->v[i - 1]))
+        if (i > 0 && str_eq(t->v[i].s, t->v[i - 1].s))
             continue;
         if (i > 0)
             buf_append_byte(out, ',');
         buf_append_c(out, before);
-        buf_append_str(out, t->v[i]);
+        buf_append_str(out, t->v[i].s);
         buf_append_c(out, after);
     }
     buf_append_byte(out, ']');

@@ -6,7 +6,7 @@ BUILD := build
 DATA ?= fullscale-data
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test check static tidy fmt fuzz bench bench-relay install clean packages
+.PHONY: help build run test check static tidy fmt fuzz goldens bench bench-relay bench-policy install clean packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,10 @@ fuzz: ## fuzz targets only; FUZZ_SECONDS=600 make fuzz
 	@tools/install-packages build test
 	@tools/run-tests fuzz
 
+goldens: build ## policy goldens of a folder: make goldens DIR=path (without DIR: ../shared/goldens/policy)
+	@ninja -C $(BUILD) --quiet tests/policy_goldens
+	@$(BUILD)/tests/policy_goldens $(DIR)
+
 bench: ## load figures, written to docs/benchmarks.md (needs Go and ../shared/loadgen); BENCH_ARGS='--nodes 100' only prints
 	@tools/install-packages build
 	@tests/bench/run $(BENCH_ARGS)
@@ -50,6 +54,10 @@ bench: ## load figures, written to docs/benchmarks.md (needs Go and ../shared/lo
 bench-relay: ## relay and STUN beside derper, written to docs/benchmarks.md (needs Go and ../shared/loadgen)
 	@tools/install-packages build
 	@tests/bench/relay $(BENCH_ARGS)
+
+bench-policy: build ## the policy engine with 1,000 to 30,000 nodes, written to docs/benchmarks.md
+	@ninja -C $(BUILD) --quiet tests/policy_bench
+	@tests/bench/run-policy $(BUILD)/tests/policy_bench
 
 install: build ## program, man page, completions, systemd unit; honours PREFIX and DESTDIR
 	@tools/install $(BUILD)/fullscale "$(DESTDIR)" "$(PREFIX)"

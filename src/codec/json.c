@@ -49,6 +49,7 @@ struct parser {
     uint32_t parent; /* the innermost open container, when depth > 0 */
     unsigned depth;
     unsigned max_depth;
+    bool strict_text;
     struct arena *arena;
     struct err *err;
     struct json first[FIRST_NODES];
@@ -236,6 +237,30 @@ static __attribute__((noinline)) enum rc store_decoded(struct parser *ps, struct
     return RC_OK;
 }
 
+/* Whether the checked escape that begins at `p` is half a surrogate pair without the other half. */
+static bool is_lone_surrogate(const char *p, const char *end)
+{
+    uint32_t code;
+    if (p[1] != 'u')
+        return false;
+    uint32_t first = hex4(p + 2);
+    decode_u(p, end, &code);
+    return first >= 0xd800 && first <= 0xdfff && code == 0xfffd;
+}
+
+/* Refuses, when asked to, a surrogate at `at` that stands alone, and steps over the second half of a pair. */
+static enum rc check_surrogate(struct parser *ps, const char *at)
+{
+    if (!ps->strict_text || at[1] != 'u' || (hex4(at + 2) & 0xf800) != 0xd800)
+        return RC_OK;
+    if (ps->end - ps->p >= 6 && ps->p[0] == '\\' && ps->p[1] == 'u')
+        TRY(check_escape(ps));
+    if (!is_lone_surrogate(at, ps->p))
+        return RC_OK;
+    ps->p = at;
+    return fail(ps, "expected both halves of a surrogate pair");
+}
+
 /* A string whose opening quote is at `ps->p`, into `node`. */
 static enum rc parse_string(struct parser *ps, struct json *node)
 {
@@ -248,10 +273,14 @@ static enum rc parse_string(struct parser *ps, struct json *node)
         if (*ps->p == '"')
             break;
         if (*ps->p == '\\') {
+            const char *at = ps->p;
             is_odd = true;
             TRY(check_escape(ps));
+            TRY(check_surrogate(ps, at));
         } else if ((uint8_t)*ps->p >= 0x80) {
             unsigned len = utf8_seq_len(ps->p, ps->end);
+            if (len == 0 && ps->strict_text)
+                return fail(ps, "expected valid UTF-8");
             is_odd = is_odd || len == 0;
             ps->p += len > 0 ? len : 1;
         } else {
@@ -448,6 +477,7 @@ enum rc json_parse(struct arena *a, struct str text, const struct json_limits *l
     ps.parent = 0;
     ps.depth = 0;
     ps.max_depth = limits->max_depth < JSON_DEPTH_MAX ? limits->max_depth : JSON_DEPTH_MAX;
+    ps.strict_text = limits->strict_text;
     ps.arena = a;
     ps.err = err;
     enum rc rc = parse_text(&ps);

@@ -29,6 +29,7 @@ struct json_limits {
     size_t max_bytes;   /* of the text; a tree takes at most 24 bytes a node and 3 bytes a byte of text besides */
     unsigned max_depth; /* open arrays and objects at once; above JSON_DEPTH_MAX means that */
     size_t max_nodes;   /* values and keys */
+    bool strict_text;   /* invalid UTF-8 and lone surrogates are RC_INVALID instead of U+FFFD: for what people write */
 };
 
 /* What a peer sends: 4 MiB, 128 deep, 1 Mi nodes. Used when `limits` is null. */

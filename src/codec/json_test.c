@@ -90,6 +90,32 @@ static void bad_unicode_is_replaced(void **state UNUSED)
     check_string("\"\\ud800\\ud83d\\ude00\"", STR("\xef\xbf\xbd\xf0\x9f\x98\x80"));
 }
 
+static void strict_text_refuses_bad_unicode(void **state)
+{
+    (void)state;
+    static const struct {
+        struct str text;
+        enum rc rc;
+    } cases[] = {
+        {STR("\"\\ud83d\\ude00 \xc3\xa9 \\ufffd\""), RC_OK},
+        {STR("\"\\ud83d\""), RC_INVALID},
+        {STR("\"\\ude00\\ud83d\""), RC_INVALID},
+        {STR("\"\\ud83d\\u0041\""), RC_INVALID},
+        {STR("\"\\ud83dx\""), RC_INVALID},
+        {STR("\"a\xff\""), RC_INVALID},
+        {STR("{\"\xc0\xaf\":1}"), RC_INVALID},
+        {STR("\"\xed\xa0\x80\""), RC_INVALID},
+    };
+    struct json_limits limits = json_limits_default;
+    limits.strict_text = true;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct parsed p = parse_limited(cases[i].text, &limits);
+        assert_int_equal(p.rc, cases[i].rc);
+        assert_int_equal(p.err.line, cases[i].rc == RC_OK ? 0 : 1);
+        drop(&p);
+    }
+}
+
 static void broken_text_is_refused(void **state UNUSED)
 {
     static const char *const invalid[] = {
@@ -511,14 +537,23 @@ static void allocation_failures(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings_are_decoded),        cmocka_unit_test(bad_unicode_is_replaced),
-        cmocka_unit_test(broken_text_is_refused),     cmocka_unit_test(good_text_is_accepted),
-        cmocka_unit_test(errors_tell_the_place),      cmocka_unit_test(limits_are_kept),
-        cmocka_unit_test(nesting_is_refused_cleanly), cmocka_unit_test(lookup_follows_go),
-        cmocka_unit_test(iteration_visits_all),       cmocka_unit_test(missing_nodes_are_harmless),
-        cmocka_unit_test(integers_are_exact),         cmocka_unit_test(floats_and_booleans),
-        cmocka_unit_test(places_are_found),           cmocka_unit_test(tolerance_vectors),
-        cmocka_unit_test(mutations_are_survived),     cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(strings_are_decoded),
+        cmocka_unit_test(bad_unicode_is_replaced),
+        cmocka_unit_test(strict_text_refuses_bad_unicode),
+        cmocka_unit_test(broken_text_is_refused),
+        cmocka_unit_test(good_text_is_accepted),
+        cmocka_unit_test(errors_tell_the_place),
+        cmocka_unit_test(limits_are_kept),
+        cmocka_unit_test(nesting_is_refused_cleanly),
+        cmocka_unit_test(lookup_follows_go),
+        cmocka_unit_test(iteration_visits_all),
+        cmocka_unit_test(missing_nodes_are_harmless),
+        cmocka_unit_test(integers_are_exact),
+        cmocka_unit_test(floats_and_booleans),
+        cmocka_unit_test(places_are_found),
+        cmocka_unit_test(tolerance_vectors),
+        cmocka_unit_test(mutations_are_survived),
+        cmocka_unit_test(allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,308 @@
+/* Capabilities and attributes of nodes, what is approved without a person, who may apply which tag; warnings.
+ * src: policy 9, 10, 11 */
+#include <string.h>
+
+#include "base/mem.h"
+#include "codec/json_write.h"
+#include "policy/policy_internal.h"
+
+/* --- nodeAttrs --- */
+
+static bool is_target(const struct class *c, const struct node_attr *a)
+{
+    for (size_t i = 0; i < a->target.n; i++) {
+        if (bit_get(c->in, a->target.v[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Capabilities in the making: names once each, with the values of several entries one after the other. */
+struct caps {
+    struct json_writer w;
+    struct map seen;
+    const struct policy *p;
+    const struct class *c;
+};
+
+static void put_cap(struct caps *caps, struct str name)
+{
+    if (map_put(&caps->seen, name.p, name.len, caps) != NULL)
+        return;
+    json_w_key_str(&caps->w, name);
+    json_w_null(&caps->w);
+}
+
+static void put_app(struct caps *caps, struct str name)
+{
+    const struct policy_doc *doc = caps->p->doc;
+    if (map_put(&caps->seen, name.p, name.len, caps) != NULL)
+        return;
+    json_w_key_str(&caps->w, name);
+    json_w_array(&caps->w);
+    for (size_t i = 0; i < doc->node_attr_n; i++) {
+        const struct node_attr *a = &doc->node_attr[i];
+        for (size_t k = 0; is_target(caps->c, a) && k < a->app_n; k++) {
+            if (!str_eq(a->app[k].name, name))
+                continue;
+            JSON_EACH (value, a->app[k].values)
+                json_w_tree(&caps->w, value);
+        }
+    }
+    json_w_end_array(&caps->w);
+}
+
+/* src: 9 */
+static void put_funnel(struct caps *caps)
+{
+    put_cap(caps, STR("https://tailscale.com/cap/funnel-ports?ports=443,8443,10000"));
+    if (!caps->p->doc->is_https_on)
+        put_cap(caps, STR("https://tailscale.com/cap/warn-funnel-no-https"));
+}
+
+static void make_caps(const struct policy *p, struct class *c)
+{
+    struct caps caps = {.p = p, .c = c};
+    map_init(&caps.seen, NULL);
+    json_w_init(&caps.w, &c->caps);
+    json_w_object(&caps.w);
+    /* Values first: a name that is in `attr` as well keeps them. */
+    for (int with_app = 1; with_app >= 0; with_app--) {
+        for (size_t i = 0; i < p->doc->node_attr_n; i++) {
+            const struct node_attr *a = &p->doc->node_attr[i];
+            if (!is_target(c, a))
+                continue;
+            for (size_t k = 0; with_app == 1 && k < a->app_n; k++)
+                put_app(&caps, a->app[k].name);
+            for (size_t k = 0; with_app == 0 && k < a->attr_n; k++) {
+                put_cap(&caps, a->attr[k]);
+                if (str_eq(a->attr[k], STR("funnel")))
+                    put_funnel(&caps);
+            }
+        }
+    }
+    if (p->doc->network.is_client_port_random)
+        put_cap(&caps, STR("randomize-client-port"));
+    json_w_end_object(&caps.w);
+    map_fini(&caps.seen);
+}
+
+void policy_self_caps(struct policy *p, uint64_t id, struct buf *out)
+{
+    struct node_state *n = node_find(p, id);
+    if (n == NULL) {
+        buf_append_c(out, "{}");
+        return;
+    }
+    if (buf_len(&n->class->caps) == 0)
+        make_caps(p, n->class);
+    struct str caps = buf_str(&n->class->caps);
+    if (!n->is_mac || p->doc->network.one_cgnat_route.len == 0) {
+        buf_append_str(out, caps);
+        return;
+    }
+    /* src: 13 */
+    buf_append(out, caps.p, caps.len - 1);
+    buf_printf(out, "%s\"one-cgnat?v=%s\":null}", caps.len > 2 ? "," : "",
+               str_eq(p->doc->network.one_cgnat_route, STR("mac-always")) ? "true" : "false");
+}
+
+bool policy_has_attr(const struct policy *p, uint64_t id, struct str attr)
+{
+    const struct node_state *n = node_find(p, id);
+    for (size_t i = 0; n != NULL && i < p->doc->node_attr_n; i++) {
+        const struct node_attr *a = &p->doc->node_attr[i];
+        for (size_t k = 0; k < a->attr_n; k++) {
+            if (str_eq(a->attr[k], attr) && is_target(n->class, a))
+                return true;
+        }
+    }
+    return false;
+}
+
+bool policy_hides_ipv4(const struct policy *p, uint64_t id)
+{
+    return p->doc->network.is_ipv4_disabled || policy_has_attr(p, id, STR("disable-ipv4"));
+}
+
+bool policy_ip_pool(const struct policy *p, uint64_t id, size_t index, struct addr *addr_out, uint8_t *bits_out)
+{
+    const struct node_state *n = node_find(p, id);
+    for (size_t i = 0; n != NULL && i < p->doc->node_attr_n; i++) {
+        const struct node_attr *a = &p->doc->node_attr[i];
+        if (!is_target(n->class, a))
+            continue;
+        if (index >= a->pool_n) {
+            index -= a->pool_n;
+            continue;
+        }
+        unsigned bits;
+        const struct range *r = &a->pool[index];
+        if (!range_prefix_bits(r, &bits))
+            return false;
+        *addr_out = (struct addr){.family = 4};
+        for (int k = 0; k < 4; k++)
+            addr_out->ip[k] = (uint8_t)(r->lo >> (24 - 8 * k));
+        *bits_out = (uint8_t)bits;
+        return true;
+    }
+    return false;
+}
+
+/* --- approvers. src: 10 --- */
+
+static bool is_approver(const struct node_state *n, const struct sel_list *by)
+{
+    for (size_t i = 0; i < by->n; i++) {
+        if (node_is(n, by->v[i]))
+            return true;
+    }
+    return false;
+}
+
+bool policy_may_approve_route(const struct policy *p, uint64_t id, const struct addr *addr, uint8_t bits)
+{
+    const struct node_state *n = node_find(p, id);
+    if (n == NULL)
+        return false;
+    if (bits == 0)
+        return is_approver(n, &p->doc->exit_approver);
+    struct range route = range_of_prefix(addr, bits);
+    for (size_t i = 0; i < p->doc->route_approver_n; i++) {
+        const struct approver *a = &p->doc->route_approver[i];
+        if (range_holds(&a->route, &route) && is_approver(n, &a->by))
+            return true;
+    }
+    return false;
+}
+
+bool policy_may_approve_service(const struct policy *p, uint64_t id, struct str service)
+{
+    const struct node_state *n = node_find(p, id);
+    for (size_t i = 0; n != NULL && i < p->doc->service_approver_n; i++) {
+        const struct approver *a = &p->doc->service_approver[i];
+        if (str_eq(a->name, service) && is_approver(n, &a->by))
+            return true;
+    }
+    return false;
+}
+
+/* --- tags. src: 11 --- */
+
+/* Marks the tags that own `t`, directly or through others; `t` itself too. A cycle adds nothing. */
+static void mark_owning(const struct policy_doc *doc, const struct tag *t, uint64_t *marks)
+{
+    const struct tag **todo = mem_zalloc(doc->tag_n + 1, sizeof(*todo));
+    size_t n = 0;
+    todo[n++] = t;
+    bit_put(marks, (size_t)(t - doc->tag));
+    while (n > 0) {
+        t = todo[--n];
+        for (size_t i = 0; i < t->owner.n; i++) {
+            const struct selector *s = &doc->sel[t->owner.v[i]];
+            const struct tag *owner = s->kind == SEL_TAG ? map_get(&doc->tag_by_name, s->text.p, s->text.len) : NULL;
+            if (owner == NULL || bit_get(marks, (size_t)(owner - doc->tag)))
+                continue;
+            bit_put(marks, (size_t)(owner - doc->tag));
+            todo[n++] = owner;
+        }
+    }
+    mem_free(todo);
+}
+
+static bool owns_directly(const struct policy *p, const struct owner *o, const struct tag *t)
+{
+    for (size_t i = 0; i < t->owner.n; i++) {
+        if (p->doc->sel[t->owner.v[i]].kind != SEL_TAG && bit_get(o->in, t->owner.v[i]))
+            return true;
+    }
+    return false;
+}
+
+bool policy_user_may_tag(const struct policy *p, uint64_t user, struct str tag)
+{
+    const struct tag *t = map_get(&p->doc->tag_by_name, tag.p, tag.len);
+    const struct owner *o = map_get(&p->owner_by_id, &user, sizeof(user));
+    if (t == NULL || o == NULL)
+        return false;
+    if (o->role == POLICY_OWNER || o->role == POLICY_ADMIN || o->role == POLICY_NETWORK_ADMIN)
+        return true;
+    uint64_t *marks = mem_zalloc(bits_words(p->doc->tag_n), sizeof(*marks));
+    bool may = false;
+    mark_owning(p->doc, t, marks);
+    BITS_EACH (i, marks, bits_words(p->doc->tag_n))
+        may = may || owns_directly(p, o, &p->doc->tag[i]);
+    mem_free(marks);
+    return may;
+}
+
+bool policy_tags_may_tag(const struct policy *p, const struct str *tags, size_t tag_n, struct str tag)
+{
+    const struct tag *t = map_get(&p->doc->tag_by_name, tag.p, tag.len);
+    if (t == NULL)
+        return false;
+    uint64_t *marks = mem_zalloc(bits_words(p->doc->tag_n), sizeof(*marks));
+    bool may = false;
+    mark_owning(p->doc, t, marks);
+    for (size_t i = 0; i < tag_n; i++) {
+        const struct tag *mine = map_get(&p->doc->tag_by_name, tags[i].p, tags[i].len);
+        may = may || (mine != NULL && bit_get(marks, (size_t)(mine - p->doc->tag)));
+    }
+    mem_free(marks);
+    return may;
+}
+
+bool policy_knows_tag(const struct policy *p, struct str tag)
+{
+    return map_get(&p->doc->tag_by_name, tag.p, tag.len) != NULL;
+}
+
+/* --- warnings --- */
+
+static void warn_user(const struct policy *p, struct str text, const char *where, struct policy_errors *out)
+{
+    bool is_ambiguous;
+    if (owner_find(p, text, &is_ambiguous) != NULL)
+        return;
+    if (out->n == POLICY_ERRORS_MAX) {
+        out->left_out++;
+        return;
+    }
+    out->v[out->n++].text = arena_printf(
+        &out->arena, "%.*s%s: %s", (int)(text.len < 200 ? text.len : 200), text.p, where,
+        is_ambiguous ? "several users match; none is meant" : "no such user; nobody is meant");
+}
+
+void policy_warnings(const struct policy *p, struct policy_errors *out)
+{
+    for (sel_id i = 0; i < p->doc->sel_n; i++) {
+        if (p->doc->sel[i].kind == SEL_USER)
+            warn_user(p, p->doc->sel[i].text, "", out);
+    }
+    for (size_t g = 0; g < p->doc->group_n; g++) {
+        for (size_t i = 0; i < p->doc->group[g].member_n; i++)
+            warn_user(p, p->doc->group[g].member[i], " in a group", out);
+    }
+}
+
+/* --- versions --- */
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+uint64_t policy_version(const struct policy *p, uint64_t id)
+{
+    const struct node_state *n = node_find(p, id);
+    if (n == NULL)
+        return 0;
+    uint64_t v = later(n->version, n->class->version);
+    BITS_EACH (u, n->class->dst, p->unit_words)
+        v = later(v, sources_version(p, &p->list[p->unit[u].list]));
+    if (n->owner != NULL)
+        v = later(v, n->owner->version);
+    for (size_t i = 0; i < p->doc->ssh_n; i++)
+        v = later(v, p->list[p->ssh_list[i]].version);
+    return v;
+}

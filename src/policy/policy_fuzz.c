@@ -1,0 +1,95 @@
+/* Whole policies. What is refused has an error with a sentence; what is accepted gives every node of a small tailnet JSON
+ * that reads back, and a filter in which no rule is empty. */
+#include <stdlib.h>
+
+#include "codec/json.h"
+#include "policy/policy.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { NODES = 5 };
+
+static const struct policy_user users[] = {
+    {1, STR("ann"), STR("ann@example.com"), STR("id"), POLICY_OWNER},
+    {2, STR("bob"), STR("bob@other.org"), STR(""), POLICY_MEMBER},
+};
+
+static void put_nodes(struct policy *p)
+{
+    static const struct str tags[] = {STR("tag:a"), STR("tag:b")};
+    for (uint64_t id = 1; id <= NODES; id++) {
+        struct policy_route routes[] = {{{4, 0, {10, 1}}, 16, true}, {{4, 0, {0}}, 0, false}};
+        struct policy_attr attr = {STR("node:os"), POLICY_ATTR_STRING, STR("linux"), 0, false};
+        struct policy_node n = {.id = id, .user = 1 + id % 2, .routes = routes, .attrs = &attr, .attr_n = 1};
+        n.v4 = (struct addr){4, 0, {100, 64, 0, (uint8_t)id}};
+        n.v6 = (struct addr){6, 0, {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, [15] = (uint8_t)id}};
+        n.tags = tags;
+        n.tag_n = id > 3 ? id - 3 : 0;
+        n.route_n = id == 5 ? 2 : 0;
+        policy_put_node(p, &n);
+    }
+}
+
+static void check_json(struct buf *out, enum json_type type)
+{
+    struct arena a = {0};
+    const struct json *root;
+    if (json_parse(&a, buf_str(out), &json_limits_trusted, &root, NULL) != RC_OK || json_type_of(root) != type)
+        abort();
+    JSON_EACH (rule, root) {
+        if (json_get_exact(rule, "SrcIPs") != NULL &&
+            json_len(json_get_exact(rule, "DstPorts")) + json_len(json_get_exact(rule, "CapGrant")) == 0)
+            abort();
+    }
+    arena_fini(&a);
+    buf_clear(out);
+}
+
+static void use(struct policy *p)
+{
+    struct buf out = {0};
+    struct policy_errors errors = {0}, warnings = {0};
+    for (uint64_t id = 1; id <= NODES; id++) {
+        policy_filter(p, id, &out);
+        check_json(&out, JSON_ARRAY);
+        policy_ssh(p, id, "https://s", &out);
+        check_json(&out, JSON_ARRAY);
+        policy_self_caps(p, id, &out);
+        check_json(&out, JSON_OBJECT);
+        for (uint64_t peer = 1; peer <= NODES; peer++) {
+            uint64_t routes;
+            policy_routes(p, id, peer, &routes, 2);
+            if (policy_sees(p, id, peer) != policy_sees(p, peer, id))
+                abort();
+        }
+    }
+    if (policy_run_tests(p, &errors) != RC_OK && errors.n < 2)
+        abort();
+    policy_warnings(p, &warnings);
+    policy_errors_fini(&errors);
+    policy_errors_fini(&warnings);
+    buf_fini(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct policy_limits limits = policy_limits_default;
+    struct policy_options opts = {.limits = &limits, .has_funnel = true};
+    struct policy_errors errors = {0};
+    struct policy_doc *doc = NULL;
+    limits.tests = 20;
+    limits.rules = 100;
+    if (policy_parse(str_n(data, size), &opts, &doc, &errors) == RC_OK) {
+        struct policy *p = policy_create(doc, users, ARRAY_LEN(users), NULL);
+        put_nodes(p);
+        use(p);
+        policy_remove_node(p, 2);
+        use(p);
+        policy_destroy(&p);
+    } else if (errors.n == 0 || errors.v[0].text[0] == '\0' || doc != NULL) {
+        abort();
+    }
+    policy_doc_unref(&doc);
+    policy_errors_fini(&errors);
+    return 0;
+}

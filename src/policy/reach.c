@@ -1,0 +1,198 @@
+#include "policy/reach_internal.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { ICMP = 1, TCP = 6, UDP = 17, ICMPV6 = 58 };
+
+void spots_fini(struct spots *s)
+{
+    mem_free(s->v);
+    *s = (struct spots){0};
+}
+
+static void add_node(struct spots *out, const struct node_state *n)
+{
+    for (int family = 4; family <= 6; family += 2) {
+        struct spot spot = {node_range(n, family), n};
+        if (spot.at.family != 0)
+            VEC_PUSH(out->v, out->n, out->cap, spot);
+    }
+}
+
+static const struct node_state *node_at(const struct policy *p, const struct range *at)
+{
+    size_t pos = 0;
+    const struct node_state *n;
+    while ((n = map_next(&p->node_by_id, &pos)) != NULL) {
+        if ((n->v4.family == at->family && n->v4.lo == at->lo) || (n->v6.family == at->family && n->v6.lo == at->lo))
+            return n;
+    }
+    return NULL;
+}
+
+static bool has_tag(const struct node_state *n, struct str tag)
+{
+    for (size_t i = 0; i < n->tag_n; i++) {
+        if (str_eq(n->tag[i], tag))
+            return true;
+    }
+    return false;
+}
+
+static bool holds_node(const struct policy *p, const struct selector *s, const struct node_state *n,
+                       const struct owner *self_of)
+{
+    switch (s->kind) {
+    case SEL_TAG: return has_tag(n, s->text);
+    case SEL_TAGGED: return n->owner == NULL;
+    case SEL_SELF: return n->owner != NULL && n->owner == self_of;
+    default: return n->owner != NULL && owner_is(p, n->owner, s);
+    }
+}
+
+/* A user or group is looked up once, not for every node. */
+static void add_owned(const struct policy *p, const struct selector *s, struct spots *out)
+{
+    bool is_ambiguous;
+    const struct owner *o = owner_find(p, s->name, &is_ambiguous);
+    if (o == NULL)
+        return;
+    LIST_EACH (it, &o->nodes)
+        add_node(out, LIST_ENTRY(it, struct node_state, of_owner));
+}
+
+static void add_nodes(const struct policy *p, const struct selector *s, const struct owner *self_of, struct spots *out)
+{
+    size_t pos = 0;
+    const struct node_state *n;
+    if (s->kind == SEL_USER) {
+        add_owned(p, s, out);
+        return;
+    }
+    while ((n = map_next(&p->node_by_id, &pos)) != NULL) {
+        if (holds_node(p, s, n, self_of))
+            add_node(out, n);
+    }
+}
+
+bool spots_find(const struct policy *p, struct str text, const struct owner *self_of, struct spots *out)
+{
+    struct selector s;
+    if (doc_classify(p->doc, text, &s) != SEL_FINE)
+        return false;
+    if (s.kind == SEL_STAR || s.kind == SEL_INTERNET || s.kind == SEL_DANGER_ALL)
+        return false;
+    if (s.kind == SEL_ADDRS) {
+        struct range_set set = {0};
+        doc_ranges(p->doc, &s, &set);
+        bool is_one = set.n == 1 && range_is_single(&set.v[0]) && str_index(text, '/') < 0;
+        if (is_one)
+            VEC_PUSH(out->v, out->n, out->cap, ((struct spot){set.v[0], node_at(p, &set.v[0])}));
+        range_set_fini(&set);
+        return is_one;
+    }
+    add_nodes(p, &s, self_of, out);
+    return out->n > 0;
+}
+
+/* --- a rule --- */
+
+static bool entry_holds(const struct policy *p, const struct selector *s, const struct range *at)
+{
+    for (uint32_t i = 0; i < s->entry_n; i++) {
+        if (range_holds(&p->doc->entry[s->entry_first + i].range, at))
+            return true;
+    }
+    return false;
+}
+
+static bool is_routed(const struct policy *p, const struct range *at)
+{
+    size_t pos = 0;
+    const struct route_holders *h;
+    while ((h = map_next(&p->holders_by_route, &pos)) != NULL) {
+        if (range_holds(&h->range, at))
+            return true;
+    }
+    return false;
+}
+
+static bool is_source(const struct policy *p, sel_id sel, const struct spot *src)
+{
+    const struct selector *s = &p->doc->sel[sel];
+    switch (s->kind) {
+    case SEL_DANGER_ALL: return true;
+    case SEL_STAR: return range_set_holds(&p->tailnet, &src->at) || is_routed(p, &src->at) || src->node != NULL;
+    case SEL_ADDRS: return entry_holds(p, s, &src->at);
+    default: return src->node != NULL && node_is(src->node, sel);
+    }
+}
+
+static bool is_destination(const struct policy *p, sel_id sel, const struct spot *src, const struct spot *dst)
+{
+    const struct selector *s = &p->doc->sel[sel];
+    switch (s->kind) {
+    case SEL_STAR: return true;
+    case SEL_ADDRS:
+    case SEL_INTERNET: return entry_holds(p, s, &dst->at);
+    case SEL_SELF:
+        return src->node != NULL && dst->node != NULL && src->node->owner != NULL &&
+               src->node->owner == dst->node->owner;
+    default: return dst->node != NULL && node_is(dst->node, sel);
+    }
+}
+
+static bool is_proto(uint8_t rule, int asked)
+{
+    if (asked == 0)
+        return rule == 0 || rule == ICMP || rule == TCP || rule == UDP || rule == ICMPV6;
+    return rule == asked || (rule == 0 && (asked == ICMP || asked == TCP || asked == UDP || asked == ICMPV6));
+}
+
+static bool has_port(const struct port_list *ports, int port)
+{
+    for (size_t i = 0; i < ports->n; i++) {
+        if (port < 0 || (ports->v[i].first <= port && port <= ports->v[i].last))
+            return true;
+    }
+    return false;
+}
+
+static bool is_port(const struct rule *rule, const struct rule_dst *dst, int proto, int port)
+{
+    for (size_t i = 0; i < rule->ip_n; i++) {
+        const struct port_list *ports = rule->is_acl ? &dst->ports : &rule->ip[i].ports;
+        if (is_proto(rule->ip[i].proto, proto) && has_port(ports, port))
+            return true;
+    }
+    return false;
+}
+
+/* A source that is no node comes from behind a router, which postures do not bind. src: 7.3 */
+static bool is_fit(const struct policy *p, const struct rule *rule, const struct spot *src,
+                   const struct attr_view *attrs)
+{
+    if (rule->posture == 0 || src->node == NULL)
+        return true;
+    uint32_t list = p->rule_list[rule - p->doc->rule];
+    if (attrs == NULL || attrs->more_n == 0)
+        return bit_get(src->node->class->fit, p->list[list].posture);
+    return posture_set_holds(p->doc, rule->posture, attrs);
+}
+
+struct fit rule_fits(const struct policy *p, const struct rule *rule, const struct spot *src, const struct spot *dst,
+                     int proto, int port, const struct attr_view *attrs)
+{
+    struct fit fit = {0};
+    for (size_t i = 0; i < rule->src.n && !fit.source; i++)
+        fit.source = is_source(p, rule->src.v[i], src) && is_fit(p, rule, src, attrs);
+    for (size_t i = 0; i < rule->dst_n; i++) {
+        if (!is_destination(p, rule->dst[i].sel, src, dst))
+            continue;
+        fit.destination = true;
+        fit.port = fit.port || is_port(rule, &rule->dst[i], proto, port);
+    }
+    return fit;
+}

@@ -1,0 +1,33 @@
+/* Single addresses judged by the whole policy: for tests, and for people who ask why. src: policy 12 */
+#ifndef POLICY_REACH_INTERNAL_H
+#define POLICY_REACH_INTERNAL_H
+
+#include "policy/policy_internal.h"
+
+/* An address, and the node that has it (null: none). */
+struct spot {
+    struct range at;
+    const struct node_state *node;
+};
+
+/* Heap memory. */
+struct spots {
+    struct spot *v;
+    size_t n, cap;
+};
+
+/* The addresses that `text` names: nodes' addresses for identities, else the address itself. False: it names nothing, or a
+ * prefix or range where one address is wanted. `self_of`: whose nodes autogroup:self is; null: nobody's. */
+bool spots_find(const struct policy *p, struct str text, const struct owner *self_of, struct spots *out);
+void spots_fini(struct spots *s);
+
+/* What of a rule fits. `attrs`: taken to be the source's, may be null. */
+struct fit {
+    bool source;
+    bool destination;
+    bool port;
+};
+struct fit rule_fits(const struct policy *p, const struct rule *rule, const struct spot *src, const struct spot *dst,
+                     int proto, int port, const struct attr_view *attrs);
+
+#endif

@@ -1,0 +1,453 @@
+/* Reading a policy: the text to JSON, the sections in an order in which names are known before they are used, and the
+ * errors of all of them sorted by place. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "codec/hujson.h"
+#include "codec/json_write.h"
+#include "policy/read_internal.h"
+
+enum { FOUND_MAX = 2000, QUOTE_MAX = 120, FEW_MEMBERS = 8 };
+
+const struct policy_limits policy_limits_default = {
+    .text_bytes = 4u << 20,
+    .depth = 64,
+    .rules = 20000,
+    .groups = 10000,
+    .memberships = 100000,
+    .tags = 10000,
+    .hosts = 10000,
+    .list = 1000,
+    .selectors = 1000000,
+    .tests = 10000,
+    .app_bytes = 1u << 20,
+};
+
+void *vec_grow(void *v, size_t n, size_t *cap, size_t size)
+{
+    if (n < *cap)
+        return v;
+    *cap = *cap > 0 ? *cap * 2 : 16;
+    return mem_realloc_array(v, *cap, size);
+}
+
+/* --- errors --- */
+
+size_t read_offset(const struct reader *r, const struct json *node)
+{
+    return node != NULL ? (size_t)(json_raw(node).p - r->doc->clean.p) : 0;
+}
+
+static void fail_va(struct reader *r, const struct json *rank, const struct json *at, const char *fmt, va_list args)
+    __attribute__((format(printf, 4, 0)));
+
+static void fail_va(struct reader *r, const struct json *rank, const struct json *at, const char *fmt, va_list args)
+{
+    if (r->found_n == FOUND_MAX) {
+        r->found_left_out++;
+        return;
+    }
+    struct buf text = {0};
+    buf_vprintf(&text, fmt, args);
+    struct found_error e = {.rank = read_offset(r, rank), .order = r->found_n, .offset = read_offset(r, at)};
+    e.text = arena_str(&r->errors->arena, buf_str(&text)).p;
+    buf_fini(&text);
+    VEC_PUSH(r->found, r->found_n, r->found_cap, e);
+}
+
+void read_fail(struct reader *r, const struct json *at, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fail_va(r, at, at, fmt, args);
+    va_end(args);
+}
+
+void read_fail_ranked(struct reader *r, const struct json *rank, const struct json *at, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fail_va(r, rank, at, fmt, args);
+    va_end(args);
+}
+
+const char *read_quote(struct reader *r, struct str s)
+{
+    struct buf out = {0};
+    buf_append_byte(&out, '"');
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (i >= QUOTE_MAX && (c & 0xc0) != 0x80) {
+            buf_append_c(&out, "...");
+            break;
+        }
+        if (c == '"' || c == '\\')
+            buf_append_byte(&out, '\\');
+        if (c < ' ' || c == 0x7f)
+            buf_printf(&out, "\\u%04x", c);
+        else
+            buf_append_byte(&out, c);
+    }
+    buf_append_byte(&out, '"');
+    const char *text = arena_str(&r->errors->arena, buf_str(&out)).p;
+    buf_fini(&out);
+    return text;
+}
+
+static int compare_found(const void *a, const void *b)
+{
+    const struct found_error *x = a, *y = b;
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return x->order < y->order ? -1 : 1;
+}
+
+static void find_place(struct str text, size_t offset, int *line_out, int *col_out)
+{
+    size_t line_start = 0;
+    *line_out = 1;
+    for (size_t i = 0; i < offset && i < text.len; i++) {
+        if (text.p[i] == '\n') {
+            ++*line_out;
+            line_start = i + 1;
+        }
+    }
+    *col_out = (int)(offset - line_start) + 1;
+}
+
+int doc_line(const struct policy_doc *doc, size_t offset)
+{
+    int line, col;
+    find_place(doc->clean, offset, &line, &col);
+    return line;
+}
+
+static void errors_add(struct policy_errors *e, int line, int col, const char *text)
+{
+    e->v[e->n++] = (struct policy_error){line, col, text};
+}
+
+static void sort_errors(struct reader *r)
+{
+    struct policy_errors *e = r->errors;
+    if (r->found_n == 0)
+        return;
+    qsort(r->found, r->found_n, sizeof(*r->found), compare_found);
+    size_t shown = r->found_n < POLICY_ERRORS_MAX ? r->found_n : POLICY_ERRORS_MAX;
+    for (size_t i = 0; i < shown; i++) {
+        int line, col;
+        find_place(r->doc->clean, r->found[i].offset, &line, &col);
+        errors_add(e, line, col, r->found[i].text);
+    }
+    e->left_out = r->found_n - shown + r->found_left_out;
+    if (e->left_out > 0)
+        errors_add(e, 0, 0, arena_printf(&e->arena, "and %zu more", e->left_out));
+}
+
+void policy_errors_fini(struct policy_errors *e)
+{
+    arena_fini(&e->arena);
+    e->n = 0;
+    e->left_out = 0;
+}
+
+void policy_errors_format(const struct policy_errors *e, const char *file, struct buf *out)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        const struct policy_error *err = &e->v[i];
+        if (file != NULL)
+            buf_printf(out, "%s:", file);
+        if (err->line > 0)
+            buf_printf(out, "%d:%d:", err->line, err->col);
+        buf_printf(out, "%s%s\n", file != NULL || err->line > 0 ? " " : "", err->text);
+    }
+}
+
+/* --- values --- */
+
+static bool name_matches(struct str name, const char *wanted)
+{
+    struct str current, legacy;
+    bool has_legacy = str_cut(str_c(wanted), '|', &current, &legacy);
+    return str_eq_ci(name, current) || (has_legacy && str_eq_ci(name, legacy));
+}
+
+void read_fields(struct reader *r, const struct json *obj, const char *const *names, size_t n, bool has_notes,
+                 const struct json **out)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = NULL;
+    JSON_EACH (member, obj) {
+        struct str name = json_key_of(member);
+        size_t i = 0;
+        while (i < n && !name_matches(name, names[i]))
+            i++;
+        if (i < n && out[i] != NULL)
+            read_fail(r, member, "duplicate field: %s", read_quote(r, name));
+        else if (i < n)
+            out[i] = member;
+        else if (!has_notes || name.len == 0 || name.p[0] != '#')
+            read_fail(r, member, "unknown field: %s", read_quote(r, name));
+    }
+}
+
+bool read_is(struct reader *r, const struct json *node, enum json_type type, const char *name)
+{
+    static const char *const words[] = {"null", "true or false", "a number", "a string", "a list", "an object"};
+    if (json_is_null(node))
+        return false;
+    if (json_type_of(node) != type)
+        read_fail(r, node, "%s must be %s", name, words[type]);
+    return json_type_of(node) == type;
+}
+
+struct read_items read_strings(struct reader *r, const struct json *node, const char *name)
+{
+    struct read_items items = {0};
+    if (!read_is(r, node, JSON_ARRAY, name))
+        return items;
+    if (json_len(node) > r->limits->list) {
+        read_fail(r, node, "%s has %zu elements (limit %zu)", name, json_len(node), r->limits->list);
+        return items;
+    }
+    items.v = arena_zalloc(&r->doc->arena, json_len(node), sizeof(*items.v));
+    JSON_EACH (it, node) {
+        struct str text;
+        if (json_str(it, &text))
+            items.v[items.n++] = (struct read_item){str_trim(text), it};
+        else
+            read_fail(r, it, "%s must be a list of strings", name);
+    }
+    return items;
+}
+
+struct str read_string(struct reader *r, const struct json *node, const char *name)
+{
+    struct str text = STR_EMPTY;
+    if (read_is(r, node, JSON_STRING, name))
+        json_str(node, &text);
+    return str_trim(text);
+}
+
+bool read_bool(struct reader *r, const struct json *node, const char *name)
+{
+    bool v = false;
+    if (read_is(r, node, JSON_BOOL, name))
+        json_bool(node, &v);
+    return v;
+}
+
+struct items read_keep(struct reader *r, const struct read_items *items)
+{
+    struct items kept = {arena_zalloc(&r->doc->arena, items->n, sizeof(*kept.v)), items->n};
+    for (size_t i = 0; i < items->n; i++)
+        kept.v[i] = (struct item){items->v[i].text, read_offset(r, items->v[i].at)};
+    return kept;
+}
+
+bool read_counted(struct reader *r, const struct json *at, size_t *count, size_t more, size_t limit, const char *what)
+{
+    bool was_fine = *count <= limit;
+    *count += more;
+    if (*count > limit && was_fine)
+        read_fail(r, at, "too many %s (limit %zu)", what, limit);
+    return *count <= limit;
+}
+
+/* --- the text --- */
+
+static void check_few(struct reader *r, const struct json *obj)
+{
+    JSON_EACH (it, obj) {
+        for (const struct json *other = json_next(it); other != NULL; other = json_next(other)) {
+            if (str_eq(json_key_of(it), json_key_of(other)))
+                read_fail(r, other, "duplicate field: %s", read_quote(r, json_key_of(other)));
+        }
+    }
+}
+
+static void check_many(struct reader *r, const struct json *obj)
+{
+    struct map seen;
+    map_init(&seen, NULL);
+    JSON_EACH (it, obj) {
+        struct str key = json_key_of(it);
+        if (map_put(&seen, key.p, key.len, &seen) != NULL)
+            read_fail(r, it, "duplicate field: %s", read_quote(r, key));
+    }
+    map_fini(&seen);
+}
+
+/* No object, however deep, has a name twice. The depth is limited. */
+static void check_names(struct reader *r, const struct json *node)
+{
+    if (json_type_of(node) == JSON_OBJECT && json_len(node) <= FEW_MEMBERS)
+        check_few(r, node);
+    else if (json_type_of(node) == JSON_OBJECT)
+        check_many(r, node);
+    JSON_EACH (it, node)
+        check_names(r, it);
+}
+
+static const char *const section_names[SECTION_N] = {
+    [SECTION_GROUPS] = "groups",
+    [SECTION_HOSTS] = "hosts",
+    [SECTION_IPSETS] = "ipsets",
+    [SECTION_TAG_OWNERS] = "tagOwners",
+    [SECTION_ACLS] = "acls",
+    [SECTION_GRANTS] = "grants",
+    [SECTION_SSH] = "ssh",
+    [SECTION_AUTO_APPROVERS] = "autoApprovers",
+    [SECTION_NODE_ATTRS] = "nodeAttrs",
+    [SECTION_POSTURES] = "postures",
+    [SECTION_DEFAULT_POSTURE] = "defaultSrcPosture",
+    [SECTION_ATTR_CONFIG] = "attrConfig",
+    [SECTION_TESTS] = "tests",
+    [SECTION_SSH_TESTS] = "sshTests",
+    [SECTION_DERP_MAP] = "derpMap",
+    [SECTION_DISABLE_IPV4] = "disableIPv4",
+    [SECTION_ONE_CGNAT] = "OneCGNATRoute",
+    [SECTION_RANDOM_PORT] = "randomizeClientPort",
+};
+
+static void read_sections(struct reader *r, const struct json *root)
+{
+    if (json_type_of(root) != JSON_OBJECT) {
+        read_fail(r, root, "a policy must be an object");
+        return;
+    }
+    check_names(r, root);
+    if (r->found_n > 0)
+        return;
+    read_fields(r, root, section_names, SECTION_N, false, r->section);
+    read_groups(r);
+    read_hosts(r);
+    read_ipsets(r);
+    read_tags(r);
+    read_tag_owners(r);
+    read_postures(r);
+    read_rules(r);
+    read_ssh(r);
+    read_node_attrs(r);
+    read_approvers(r);
+    read_tests(r);
+    read_ssh_tests(r);
+    read_network(r);
+}
+
+static enum rc fail_syntax(struct policy_errors *errors, const struct err *err)
+{
+    errors_add(errors, err->line, err->col, arena_str(&errors->arena, str_c(err->text)).p);
+    return RC_INVALID;
+}
+
+/* White space and comments only. */
+static bool is_empty(const struct policy_doc *doc)
+{
+    return str_trim(doc->clean).len == 0;
+}
+
+static enum rc read_text(struct reader *r, const struct json **root_out)
+{
+    struct policy_doc *doc = r->doc;
+    struct err err = {0};
+    struct json_limits limits = {
+        .max_bytes = r->limits->text_bytes,
+        .max_depth = r->limits->depth,
+        .max_nodes = r->limits->text_bytes,
+        .strict_text = true,
+    };
+    *root_out = NULL;
+    if (hujson_blank(&doc->arena, doc->text, &doc->clean, &err) != RC_OK)
+        return fail_syntax(r->errors, &err);
+    if (is_empty(doc))
+        return RC_OK;
+    if (json_parse(&doc->arena, doc->clean, &limits, root_out, &err) != RC_OK)
+        return fail_syntax(r->errors, &err);
+    return RC_OK;
+}
+
+static struct policy_doc *doc_create(void)
+{
+    struct policy_doc *doc = MEM_NEW(struct policy_doc);
+    atomic_init(&doc->refs, 1);
+    map_init(&doc->sel_by_text, NULL);
+    map_init(&doc->group_by_name, NULL);
+    map_init(&doc->host_by_name, NULL);
+    map_init(&doc->ipset_by_name, NULL);
+    map_init(&doc->tag_by_name, NULL);
+    VEC_PUSH(doc->posture_set, doc->posture_set_n, doc->posture_set_cap, (struct posture_set){0});
+    return doc;
+}
+
+static enum rc read_all(struct reader *r, struct str text)
+{
+    const struct json *root;
+    if (text.len > r->limits->text_bytes) {
+        errors_add(
+            r->errors, 1, 1,
+            arena_printf(&r->errors->arena, "the policy has %zu bytes (limit %zu)", text.len, r->limits->text_bytes));
+        return RC_INVALID;
+    }
+    r->doc->text = arena_str(&r->doc->arena, text);
+    TRY(read_text(r, &root));
+    if (root != NULL)
+        read_sections(r, root);
+    else
+        read_rules(r);
+    sort_errors(r);
+    return r->errors->n == 0 ? RC_OK : RC_INVALID;
+}
+
+enum rc policy_parse(struct str text, const struct policy_options *opts, struct policy_doc **doc_out,
+                     struct policy_errors *errors)
+{
+    static const struct policy_options no_options = {0};
+    struct reader r = {.doc = doc_create(), .opts = opts != NULL ? opts : &no_options, .errors = errors};
+    r.limits = r.opts->limits != NULL ? r.opts->limits : &policy_limits_default;
+    r.doc->has_funnel = r.opts->has_funnel;
+    r.doc->is_https_on = r.opts->is_https_on;
+    enum rc rc = read_all(&r, text);
+    mem_free(r.found);
+    if (rc == RC_OK)
+        *doc_out = r.doc;
+    else
+        policy_doc_unref(&r.doc);
+    return rc;
+}
+
+struct policy_doc *policy_doc_ref(struct policy_doc *doc)
+{
+    atomic_fetch_add_explicit(&doc->refs, 1, memory_order_relaxed);
+    return doc;
+}
+
+void policy_doc_unref(struct policy_doc **doc_ptr)
+{
+    struct policy_doc *doc = *doc_ptr;
+    *doc_ptr = NULL;
+    if (doc == NULL || atomic_fetch_sub_explicit(&doc->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    map_fini(&doc->sel_by_text);
+    map_fini(&doc->group_by_name);
+    map_fini(&doc->host_by_name);
+    map_fini(&doc->ipset_by_name);
+    map_fini(&doc->tag_by_name);
+    mem_free(doc->sel);
+    mem_free(doc->entry);
+    mem_free(doc->posture_set);
+    arena_fini(&doc->arena);
+    mem_free(doc);
+}
+
+struct str policy_doc_text(const struct policy_doc *doc)
+{
+    return doc->text;
+}
+
+struct policy_network policy_doc_network(const struct policy_doc *doc)
+{
+    return doc->network;
+}

@@ -1,0 +1,515 @@
+/* What a selector's text names, and the sections that give names: groups, hosts, ipsets, tags. src: policy 2, 11 */
+#include <stdio.h>
+#include <string.h>
+
+#include "policy/read_internal.h"
+
+enum { IPSET_CHAIN_MAX = 64 };
+
+static const struct autogroup {
+    const char *name;
+    enum sel_kind kind;
+    enum policy_role role;
+} autogroups[] = {
+    {"autogroup:member", SEL_MEMBER, 0},
+    {"autogroup:members", SEL_MEMBER, 0},
+    {"autogroup:tagged", SEL_TAGGED, 0},
+    {"autogroup:self", SEL_SELF, 0},
+    {"autogroup:internet", SEL_INTERNET, 0},
+    {"autogroup:danger-all", SEL_DANGER_ALL, 0},
+    {"autogroup:shared", SEL_SHARED, 0},
+    {"autogroup:owner", SEL_ROLE, POLICY_OWNER},
+    {"autogroup:admin", SEL_ROLE, POLICY_ADMIN},
+    {"autogroup:network-admin", SEL_ROLE, POLICY_NETWORK_ADMIN},
+    {"autogroup:it-admin", SEL_ROLE, POLICY_IT_ADMIN},
+    {"autogroup:billing-admin", SEL_ROLE, POLICY_BILLING_ADMIN},
+    {"autogroup:auditor", SEL_ROLE, POLICY_AUDITOR},
+};
+
+enum ipset_state { IPSET_NEW, IPSET_OPEN, IPSET_DONE };
+
+struct ipset {
+    struct str name;
+    const struct json *ops;
+    enum ipset_state state;
+    struct range *v; /* arena; canonical */
+    size_t n;
+    bool has_internet;
+};
+
+bool read_domain_is_ours(const struct reader *r, struct str domain)
+{
+    for (size_t i = 0; i < r->opts->domain_n; i++) {
+        if (str_eq_ci(r->opts->domains[i], domain))
+            return true;
+    }
+    return r->opts->domain_n == 0;
+}
+
+/* --- entries --- */
+
+static void add_entries(struct policy_doc *doc, struct selector *s, sel_id id, const struct range_set *set)
+{
+    char text[RANGE_TEXT_CAP];
+    s->entry_first = (uint32_t)doc->entry_n;
+    s->entry_n = (uint32_t)set->n;
+    for (size_t i = 0; i < set->n; i++) {
+        const struct range *range = &set->v[i];
+        struct entry e = {.range = *range, .sel = id};
+        /* The internet is always written as ranges, though one of them is a prefix. src: 5.4 */
+        size_t n = s->kind == SEL_INTERNET ? range_format_pair(range, text) : range_format(range, text);
+        e.text = arena_str(&doc->arena, str_n(text, n));
+        for (size_t k = 0; k < range_internet_n; k++)
+            e.is_in_internet = e.is_in_internet || range_holds(&range_internet[k], range);
+        VEC_PUSH(doc->entry, doc->entry_n, doc->entry_cap, e);
+    }
+}
+
+static bool host_range(const struct policy_doc *doc, struct str name, struct range *out)
+{
+    const struct json *value = map_get(&doc->host_by_name, name.p, name.len);
+    struct str text;
+    return value != NULL && json_str(value, &text) && range_parse(str_trim(text), out);
+}
+
+/* --- kinds. src: 2.1, first match wins --- */
+
+static enum sel_fault autogroup_of(struct selector *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(autogroups); i++) {
+        if (!str_eq_c(out->text, autogroups[i].name))
+            continue;
+        out->kind = autogroups[i].kind;
+        out->role = autogroups[i].role;
+        return SEL_FINE;
+    }
+    return SEL_NO_AUTOGROUP;
+}
+
+static enum sel_fault named_of(const struct policy_doc *doc, struct selector *out)
+{
+    struct str text = out->text;
+    struct range range;
+    if (str_starts(text, STR("group:"))) {
+        struct group *g = map_get(&doc->group_by_name, text.p, text.len);
+        out->kind = SEL_GROUP;
+        out->group = g != NULL ? (size_t)(g - doc->group) : 0;
+        return g != NULL ? SEL_FINE : SEL_NO_GROUP;
+    }
+    if (str_starts(text, STR("tag:"))) {
+        out->kind = SEL_TAG;
+        return map_get(&doc->tag_by_name, text.p, text.len) != NULL ? SEL_FINE : SEL_NO_TAG;
+    }
+    if (str_starts(text, STR("autogroup:")))
+        return autogroup_of(out);
+    if (str_starts(text, STR("ipset:"))) {
+        out->kind = SEL_ADDRS;
+        return map_get(&doc->ipset_by_name, text.p, text.len) != NULL ? SEL_FINE : SEL_NO_IPSET;
+    }
+    if (str_starts(text, STR("svc:")))
+        return SEL_NO_SERVICES;
+    out->kind = SEL_ADDRS;
+    return str_index(text, ':') < 0 && host_range(doc, text, &range) ? SEL_FINE : SEL_NO_ADDRESS;
+}
+
+enum sel_fault doc_classify(const struct policy_doc *doc, struct str text, struct selector *out)
+{
+    struct range range;
+    *out = (struct selector){.text = text, .name = text};
+    if (str_eq(text, STR("*"))) {
+        out->kind = SEL_STAR;
+        return SEL_FINE;
+    }
+    if (range_parse(text, &range)) {
+        out->kind = SEL_ADDRS;
+        return SEL_FINE;
+    }
+    if (str_starts(text, STR("user:*@"))) {
+        out->kind = SEL_DOMAIN;
+        out->name = str_n(text.p + 7, text.len - 7);
+        return SEL_FINE;
+    }
+    if (str_index(text, '@') >= 0 && !str_starts(text, STR("group:"))) {
+        out->kind = SEL_USER;
+        return SEL_FINE;
+    }
+    return named_of(doc, out);
+}
+
+void doc_ranges(const struct policy_doc *doc, const struct selector *s, struct range_set *out)
+{
+    const struct ipset *set = map_get(&doc->ipset_by_name, s->text.p, s->text.len);
+    struct range range;
+    if (s->kind == SEL_INTERNET) {
+        for (size_t i = 0; i < range_internet_n; i++)
+            range_set_add(out, range_internet[i]);
+    } else if (s->kind == SEL_ADDRS && set != NULL) {
+        for (size_t i = 0; i < set->n; i++)
+            range_set_add(out, set->v[i]);
+    } else if (s->kind == SEL_ADDRS && (range_parse(s->text, &range) || host_range(doc, s->text, &range))) {
+        range_set_add(out, range);
+    }
+}
+
+/* One file does not use both spellings. src: 2.6 */
+static void note_member(struct reader *r, const struct read_item *item)
+{
+    bool is_legacy = str_eq(item->text, STR("autogroup:members"));
+    bool *mine = is_legacy ? &r->wrote_members : &r->wrote_member;
+    bool other = is_legacy ? r->wrote_member : r->wrote_members;
+    if (!*mine && other)
+        read_fail(r, item->at, "autogroup:member and autogroup:members cannot both be used");
+    *mine = true;
+}
+
+static enum sel_fault classify(struct reader *r, const struct read_item *item, struct selector *out)
+{
+    enum sel_fault fault = doc_classify(r->doc, item->text, out);
+    if (fault == SEL_FINE && out->kind == SEL_DOMAIN && !read_domain_is_ours(r, out->name))
+        return SEL_FOREIGN_DOMAIN;
+    if (fault == SEL_FINE && out->kind == SEL_MEMBER) {
+        note_member(r, item);
+        out->text = STR("autogroup:member");
+    }
+    return fault;
+}
+
+static void add_addresses(struct policy_doc *doc, struct selector *s, sel_id id)
+{
+    const struct ipset *set = map_get(&doc->ipset_by_name, s->text.p, s->text.len);
+    struct range_set ranges = {0};
+    doc_ranges(doc, s, &ranges);
+    s->has_internet = s->kind == SEL_INTERNET || (set != NULL && set->has_internet);
+    add_entries(doc, s, id, &ranges);
+    range_set_fini(&ranges);
+}
+
+bool doc_find_selector(const struct policy_doc *doc, struct str text, sel_id *out)
+{
+    size_t known = (size_t)map_get(&doc->sel_by_text, text.p, text.len);
+    if (known == 0)
+        return false;
+    *out = (sel_id)(known - 1);
+    return true;
+}
+
+enum sel_fault read_selector(struct reader *r, const struct read_item *item, sel_id *out)
+{
+    struct policy_doc *doc = r->doc;
+    struct selector s;
+    enum sel_fault fault = classify(r, item, &s);
+    if (fault != SEL_FINE || doc_find_selector(doc, s.text, out))
+        return fault;
+    *out = (sel_id)doc->sel_n;
+    if (s.kind == SEL_ADDRS || s.kind == SEL_INTERNET)
+        add_addresses(doc, &s, *out);
+    VEC_PUSH(doc->sel, doc->sel_n, doc->sel_cap, s);
+    /* Numbers from 1, since a map has no room for null. */
+    map_put(&doc->sel_by_text, s.text.p, s.text.len, (void *)doc->sel_n);
+    return SEL_FINE;
+}
+
+const char *read_fault_text(struct reader *r, enum sel_fault fault, struct str text)
+{
+    struct arena *a = &r->errors->arena;
+    const char *quoted = read_quote(r, text);
+    switch (fault) {
+    case SEL_NO_TAG: return arena_printf(a, "tag not found: %s", quoted);
+    case SEL_NO_GROUP: return arena_printf(a, "group not found: %s", quoted);
+    case SEL_NO_IPSET: return arena_printf(a, "ipset not found: %s", quoted);
+    case SEL_NO_AUTOGROUP: return arena_printf(a, "unknown autogroup %s", quoted);
+    case SEL_NO_SERVICES: return arena_printf(a, "%s: services are not implemented by this version", quoted);
+    case SEL_FOREIGN_DOMAIN:
+        return arena_printf(
+            a, "%.*s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions",
+            (int)(text.len < 300 ? text.len - 7 : 293), text.p + 7);
+    case SEL_NO_ADDRESS:
+    case SEL_FINE: break;
+    }
+    return arena_printf(a, "%s: invalid address", quoted);
+}
+
+static void refuse_kind(struct reader *r, const struct read_item *item, enum sel_kind kind, const char *place)
+{
+    if (kind == SEL_SELF && strcmp(place, "a source") == 0)
+        read_fail(r, item->at, "%s not valid on the src side of a rule", read_quote(r, item->text));
+    else if (kind == SEL_DANGER_ALL && strcmp(place, "a destination") == 0)
+        read_fail(r, item->at, "cannot use autogroup:danger-all as a dst");
+    else
+        read_fail(r, item->at, "%s is not allowed as %s", read_quote(r, item->text), place);
+}
+
+struct sel_list read_selectors(struct reader *r, const struct json *node, const char *name, unsigned allowed,
+                               const char *prefix, const char *place)
+{
+    struct read_items items = read_strings(r, node, name);
+    struct sel_list list = {arena_zalloc(&r->doc->arena, items.n, sizeof(*list.v)), 0};
+    if (!read_counted(r, node, &r->selectors_read, items.n, r->limits->selectors, "selectors"))
+        return list;
+    for (size_t i = 0; i < items.n; i++) {
+        sel_id id = 0;
+        enum sel_fault fault = read_selector(r, &items.v[i], &id);
+        if (fault != SEL_FINE)
+            read_fail(r, items.v[i].at, "%s%s", prefix, read_fault_text(r, fault, items.v[i].text));
+        else if ((allowed & SEL_BIT(r->doc->sel[id].kind)) == 0)
+            refuse_kind(r, &items.v[i], r->doc->sel[id].kind, place);
+        else
+            list.v[list.n++] = id;
+    }
+    return list;
+}
+
+/* --- groups. src: 2.3 --- */
+
+static void read_members(struct reader *r, struct group *g, const struct json *value)
+{
+    struct read_items items = read_strings(r, value, "a group");
+    g->member = arena_zalloc(&r->doc->arena, items.n, sizeof(*g->member));
+    for (size_t i = 0; i < items.n; i++) {
+        struct str text = items.v[i].text;
+        bool is_user = str_index(text, '@') >= 0 && !str_starts(text, STR("user:*@"));
+        if (is_user && !str_starts(text, STR("group:")))
+            g->member[g->member_n++] = text;
+        else if (!str_starts(text, STR("group:")))
+            read_fail(r, items.v[i].at, "groups[%s]: %s: members must be users (with an @)", read_quote(r, g->name),
+                      read_quote(r, text));
+    }
+}
+
+/* A group in a group is told for the group whose name sorts last, ahead of others (src: 2.3). */
+static void check_nested(struct reader *r, const struct json *section)
+{
+    const struct json *worst = NULL, *worst_member = NULL;
+    JSON_EACH (g, section) {
+        JSON_EACH (m, g) {
+            struct str text, name = json_key_of(g);
+            if (!json_str(m, &text) || !str_starts(str_trim(text), STR("group:")))
+                continue;
+            struct str last = worst != NULL ? json_key_of(worst) : STR_EMPTY;
+            int order = memcmp(name.p, last.p, name.len < last.len ? name.len : last.len);
+            if (worst == NULL || order > 0 || (order == 0 && name.len > last.len)) {
+                worst = g;
+                worst_member = m;
+            }
+            break;
+        }
+    }
+    struct str inner;
+    if (worst != NULL && json_str(worst_member, &inner))
+        read_fail_ranked(r, section, worst_member, "groups[%s]: %s: group members cannot be recursive",
+                         read_quote(r, json_key_of(worst)), read_quote(r, str_trim(inner)));
+}
+
+void read_groups(struct reader *r)
+{
+    const struct json *section = r->section[SECTION_GROUPS];
+    struct policy_doc *doc = r->doc;
+    size_t count = 0, members = 0;
+    if (!read_is(r, section, JSON_OBJECT, "groups") ||
+        !read_counted(r, section, &count, json_len(section), r->limits->groups, "groups"))
+        return;
+    doc->group = arena_zalloc(&doc->arena, json_len(section), sizeof(*doc->group));
+    JSON_EACH (it, section) {
+        struct group *g = &doc->group[doc->group_n++];
+        g->name = json_key_of(it);
+        if (!str_starts(g->name, STR("group:")) || g->name.len == 6)
+            read_fail(r, it, "groups[%s]: group names must begin with 'group:'", read_quote(r, g->name));
+        if (json_type_of(it) != JSON_ARRAY)
+            read_fail(r, it, "groups[%s]: a group must be a list of users", read_quote(r, g->name));
+        else if (read_counted(r, it, &members, json_len(it), r->limits->memberships, "group members"))
+            read_members(r, g, it);
+        map_put(&doc->group_by_name, g->name.p, g->name.len, g);
+    }
+    check_nested(r, section);
+}
+
+/* --- hosts and ipsets. src: 2.3, 2.4 --- */
+
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+void read_hosts(struct reader *r)
+{
+    const struct json *section = r->section[SECTION_HOSTS];
+    size_t count = 0;
+    if (!read_is(r, section, JSON_OBJECT, "hosts") ||
+        !read_counted(r, section, &count, json_len(section), r->limits->hosts, "hosts"))
+        return;
+    JSON_EACH (it, section) {
+        struct str name = json_key_of(it), value;
+        struct range range;
+        if (name.len == 0 || !is_alnum(name.p[0]) || str_index(name, '@') >= 0 || str_index(name, ':') >= 0)
+            read_fail(r, it, "hosts[%s]: a host name begins with a letter or digit and has no '@' or ':'",
+                      read_quote(r, name));
+        else if (range_parse(name, &range))
+            read_fail(r, it, "hosts[%s]: a host name cannot be an address", read_quote(r, name));
+        if (!json_str(it, &value) || !range_parse(str_trim(value), &range) || str_index(value, '-') >= 0)
+            read_fail(r, it, "hosts[%s]: must be one address or prefix", read_quote(r, name));
+        map_put(&r->doc->host_by_name, name.p, name.len, (void *)it);
+    }
+}
+
+static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth);
+
+/* Adds what TARGET means to `out`. */
+static void read_target(struct reader *r, const struct json *at, struct str target, unsigned depth,
+                        struct range_set *out, bool *has_internet)
+{
+    struct range range;
+    struct str host = str_starts(target, STR("host:")) ? str_n(target.p + 5, target.len - 5) : STR_EMPTY;
+    struct ipset *other = map_get(&r->doc->ipset_by_name, target.p, target.len);
+    if (range_parse(target, &range) || (host.len > 0 && host_range(r->doc, host, &range))) {
+        range_set_add(out, range);
+    } else if (str_eq(target, STR("autogroup:internet"))) {
+        *has_internet = true;
+        for (size_t i = 0; i < range_internet_n; i++)
+            range_set_add(out, range_internet[i]);
+    } else if (other != NULL && other->state == IPSET_OPEN) {
+        read_fail(r, at, "ipsets: %s contains itself", read_quote(r, target));
+    } else if (other != NULL && open_ipset(r, other, depth + 1)) {
+        *has_internet = *has_internet || other->has_internet;
+        for (size_t i = 0; i < other->n; i++)
+            range_set_add(out, other->v[i]);
+    } else if (other == NULL) {
+        read_fail(r, at, "ipsets: %s is not an address, host, ipset or autogroup:internet", read_quote(r, target));
+    }
+    range_set_join(out);
+}
+
+/* Splits "add TARGET"; false when there is no verb. */
+static bool split_verb(struct str op, bool *is_remove_out, struct str *target_out)
+{
+    struct str verb, rest;
+    *is_remove_out = false;
+    *target_out = op;
+    if (!str_cut(op, ' ', &verb, &rest) || (!str_eq(verb, STR("add")) && !str_eq(verb, STR("remove"))))
+        return false;
+    *is_remove_out = str_eq(verb, STR("remove"));
+    *target_out = str_trim(rest);
+    return true;
+}
+
+static void apply_op(struct reader *r, struct ipset *set, const struct read_item *op, unsigned depth,
+                     struct range_set *so_far)
+{
+    bool is_remove, has_internet = false;
+    struct str target;
+    struct range_set what = {0};
+    split_verb(op->text, &is_remove, &target);
+    read_target(r, op->at, target, depth, &what, &has_internet);
+    if (is_remove) {
+        range_set_subtract(so_far, &what);
+        set->has_internet = set->has_internet && !has_internet;
+    } else {
+        for (size_t i = 0; i < what.n; i++)
+            range_set_add(so_far, what.v[i]);
+        range_set_join(so_far);
+        set->has_internet = set->has_internet || has_internet;
+    }
+    range_set_fini(&what);
+}
+
+static void check_verbs(struct reader *r, const struct read_items *ops)
+{
+    size_t with_verb = 0, removes = 0;
+    for (size_t i = 0; i < ops->n; i++) {
+        bool is_remove;
+        struct str target;
+        with_verb += split_verb(ops->v[i].text, &is_remove, &target);
+        removes += is_remove;
+    }
+    if (removes > 0 && with_verb < ops->n)
+        read_fail(r, ops->v[0].at, "ipsets: a list with 'remove' needs 'add' or 'remove' before every target");
+}
+
+static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth)
+{
+    if (set->state == IPSET_DONE)
+        return true;
+    if (depth > IPSET_CHAIN_MAX) {
+        read_fail(r, set->ops, "ipsets[%s]: more than %d ipsets in one another", read_quote(r, set->name),
+                  IPSET_CHAIN_MAX);
+        return false;
+    }
+    struct read_items ops = read_strings(r, set->ops, "an ipset");
+    struct range_set so_far = {0};
+    set->state = IPSET_OPEN;
+    check_verbs(r, &ops);
+    for (size_t i = 0; i < ops.n; i++)
+        apply_op(r, set, &ops.v[i], depth, &so_far);
+    set->v = arena_zalloc(&r->doc->arena, so_far.n, sizeof(*set->v));
+    if (so_far.n > 0)
+        memcpy(set->v, so_far.v, so_far.n * sizeof(*set->v));
+    set->n = so_far.n;
+    set->state = IPSET_DONE;
+    range_set_fini(&so_far);
+    return true;
+}
+
+void read_ipsets(struct reader *r)
+{
+    const struct json *section = r->section[SECTION_IPSETS];
+    size_t count = 0;
+    if (!read_is(r, section, JSON_OBJECT, "ipsets") ||
+        !read_counted(r, section, &count, json_len(section), r->limits->hosts, "ipsets"))
+        return;
+    struct ipset *sets = arena_zalloc(&r->doc->arena, json_len(section), sizeof(*sets));
+    size_t n = 0;
+    JSON_EACH (it, section) {
+        sets[n] = (struct ipset){.name = json_key_of(it), .ops = it};
+        if (!str_starts(sets[n].name, STR("ipset:")) || sets[n].name.len == 6)
+            read_fail(r, it, "ipsets[%s]: names must begin with 'ipset:'", read_quote(r, sets[n].name));
+        map_put(&r->doc->ipset_by_name, sets[n].name.p, sets[n].name.len, &sets[n]);
+        n++;
+    }
+    for (size_t i = 0; i < n; i++)
+        open_ipset(r, &sets[i], 0);
+}
+
+/* --- tags. src: 11 --- */
+
+static void check_tag_name(struct reader *r, const struct json *at, struct str name)
+{
+    if (!str_starts(name, STR("tag:")) || name.len < 5 || (name.p[4] | 0x20) < 'a' || (name.p[4] | 0x20) > 'z') {
+        read_fail(r, at, "tagOwners[%s]: tag names must start with a letter, after 'tag:'", read_quote(r, name));
+        return;
+    }
+    for (size_t i = 5; i < name.len; i++) {
+        if (!is_alnum(name.p[i]) && strchr("-_.", name.p[i]) == NULL) {
+            read_fail(r, at, "tagOwners[%s]: tag names have letters, digits and '-' only", read_quote(r, name));
+            return;
+        }
+    }
+}
+
+void read_tags(struct reader *r)
+{
+    const struct json *section = r->section[SECTION_TAG_OWNERS];
+    struct policy_doc *doc = r->doc;
+    size_t count = 0;
+    if (!read_is(r, section, JSON_OBJECT, "tagOwners") ||
+        !read_counted(r, section, &count, json_len(section), r->limits->tags, "tags"))
+        return;
+    doc->tag = arena_zalloc(&doc->arena, json_len(section), sizeof(*doc->tag));
+    JSON_EACH (it, section) {
+        struct tag *t = &doc->tag[doc->tag_n++];
+        t->name = json_key_of(it);
+        check_tag_name(r, it, t->name);
+        map_put(&doc->tag_by_name, t->name.p, t->name.len, t);
+    }
+}
+
+void read_tag_owners(struct reader *r)
+{
+    enum {
+        OWNERS = SEL_BIT(SEL_USER) | SEL_BIT(SEL_GROUP) | SEL_BIT(SEL_ROLE) | SEL_BIT(SEL_MEMBER) | SEL_BIT(SEL_TAG)
+    };
+    const struct json *section = r->section[SECTION_TAG_OWNERS];
+    size_t i = 0;
+    if (r->doc->tag_n == 0)
+        return;
+    JSON_EACH (it, section)
+        r->doc->tag[i++].owner = read_selectors(r, it, "tag owners", OWNERS, "tagOwners: ", "the owner of a tag");
+}

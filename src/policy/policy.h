@@ -242,4 +242,20 @@ struct policy_reason {
 MUST_CHECK enum rc policy_why(struct policy *p, struct str src, struct str dst, int proto, int port,
                               struct policy_reason *out, size_t cap, size_t *n_out);
 
+/* One difference in who reaches whom. `source` and `destination`: addresses, prefixes and ranges of one family, separated by
+ * ", "; borrowed for the call. `proto` 1-255. */
+struct policy_reach {
+    bool is_gained; /* else lost */
+    struct str source;
+    struct str destination;
+    uint8_t proto;
+    uint16_t first_port;
+    uint16_t last_port;
+};
+
+/* What `after` lets through that `before` does not, and the other way round: exact, over all addresses, whether or not a
+ * node has them. Both hold the same nodes. Grants with `via` count as if without; capabilities and SSH are not looked at. */
+void policy_diff(struct policy *before, struct policy *after, void (*emit)(void *ctx, const struct policy_reach *reach),
+                 void *ctx);
+
 #endif

@@ -68,7 +68,8 @@ static void longest_texts_fit(void **state)
     (void)state;
     char text[RANGE_TEXT_CAP];
     struct range r;
-    assert_true(range_parse(STR("1111:1111:1111:1111:1111:1111:1111:1111-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"), &r));
+    assert_true(
+        range_parse(STR("1111:1111:1111:1111:1111:1111:1111:1111-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"), &r));
     assert_int_equal(range_format(&r, text), 79);
     assert_int_equal(range_format_prefix(&(struct range){0, ~(ip_number)0, 6}, text), 4);
     assert_string_equal(text, "::/0");

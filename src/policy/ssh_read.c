@@ -104,11 +104,12 @@ static const char *format_duration(struct reader *r, int64_t ns)
     uint64_t v = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
     uint64_t s = v / (uint64_t)NS_PER_S;
     char fraction[16] = "";
-    if (v % (uint64_t)NS_PER_S != 0) {
-        snprintf(fraction, sizeof(fraction), ".%09u", (unsigned)(v % (uint64_t)NS_PER_S));
-        for (size_t n = strlen(fraction); fraction[n - 1] == '0'; n--)
-            fraction[n - 1] = '\0';
-    }
+    unsigned rest = (unsigned)(v % (uint64_t)NS_PER_S);
+    int digits = 9;
+    for (; rest > 0 && rest % 10 == 0; rest /= 10)
+        digits--;
+    if (rest > 0)
+        snprintf(fraction, sizeof(fraction), ".%0*u", digits, rest);
     if (s >= 3600)
         return arena_printf(a, "%s%lluh%llum%llu%ss", sign, (unsigned long long)(s / 3600),
                             (unsigned long long)(s / 60 % 60), (unsigned long long)(s % 60), fraction);

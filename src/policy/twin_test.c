@@ -1039,6 +1039,46 @@ static bool same_from_scratch(struct fixture *f)
     return same;
 }
 
+/* --- views --- */
+
+/* What `policy_sees` says of all pairs, as bits. */
+static void all_pairs(const struct fixture *f, bool out[IDS][IDS])
+{
+    for (uint32_t a = 0; a < IDS; a++) {
+        for (uint32_t b = 0; b < IDS; b++)
+            out[a][b] = policy_sees(f->p, a + 1, b + 1);
+    }
+}
+
+static bool view_says(const struct policy_view *v, bool want[IDS][IDS])
+{
+    for (uint32_t a = 0; a < IDS; a++) {
+        for (uint32_t b = 0; b < IDS; b++) {
+            if (policy_view_sees(v, a + 1, b + 1) != want[a][b])
+                return false;
+        }
+    }
+    return !policy_view_sees(v, 0, 1) && policy_view_class(v, 0) == -1 && policy_view_class(v, IDS + 1) == -1;
+}
+
+/* A view says what was so when it was made, whatever happens. */
+static bool same_views(struct fixture *f)
+{
+    bool before[IDS][IDS], after[IDS][IDS];
+    struct policy_view *old = policy_view_get(f->p), *again = policy_view_get(f->p);
+    all_pairs(f, before);
+    bool same = old == again && view_says(old, before);
+    for (int i = 0; i < 5; i++)
+        random_event(f);
+    struct policy_view *new = policy_view_get(f->p);
+    all_pairs(f, after);
+    same = same && view_says(old, before) && view_says(new, after);
+    policy_view_unref(&old);
+    policy_view_unref(&again);
+    policy_view_unref(&new);
+    return same;
+}
+
 /* --- running --- */
 
 static const struct policy_node *some_node(struct fixture *f)
@@ -1098,7 +1138,7 @@ static void run_round(struct fixture *f)
         const struct policy_node *from = some_node(f), *to = some_node(f);
         same = from == NULL || to == NULL || same_packet(f, from, to);
     }
-    same = same && same_from_scratch(f);
+    same = same && same_views(f) && same_from_scratch(f);
     if (!same)
         print_state(f);
     assert_true(same);

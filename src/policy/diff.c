@@ -132,18 +132,6 @@ static void mark_parts(struct diff *d, struct atom *a, int which)
 
 /* --- atoms --- */
 
-/* The selectors that hold the address: identities by its node, others by address alone. */
-static void mark_selectors(const struct side *s, const struct node_state *n, const struct range *at, uint64_t *in)
-{
-    const struct policy_doc *doc = s->p->doc;
-    for (sel_id i = 0; n != NULL && i < doc->sel_n; i++) {
-        enum sel_kind kind = doc->sel[i].kind;
-        if (kind != SEL_ADDRS && kind != SEL_STAR && kind != SEL_DANGER_ALL && node_is(n, i))
-            bit_put(in, i);
-    }
-    cover_find(s->p->cover, at, in);
-}
-
 static bool is_in_internet(const struct range *at)
 {
     for (size_t i = 0; i < range_internet_n; i++) {
@@ -194,7 +182,7 @@ static void add_range(struct diff *d, const struct range *at, const struct node_
     struct buf key = {0};
     for (int i = 0; i < 2; i++) {
         probe.in[i] = mem_zalloc(d->side[i].p->sel_words + 1, sizeof(uint64_t));
-        mark_selectors(&d->side[i], probe.node[i], &first, probe.in[i]);
+        address_selectors(d->side[i].p, probe.node[i], &first, probe.in[i]);
     }
     probe.is_routed = before != NULL || is_routed(d->side[0].p, &first);
     probe.is_internet = is_in_internet(&first);

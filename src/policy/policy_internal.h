@@ -227,6 +227,9 @@ void cover_destroy(struct cover **c);
 /* Sets the bits of the selectors whose entries hold it. Remembers what it found. */
 void cover_find(struct cover *c, const struct range *address, uint64_t *in);
 
+/* The selectors that hold one address, of a node or (null) of none: identities by the node, others by the address alone. */
+void address_selectors(struct policy *p, const struct node_state *n, const struct range *at, uint64_t *in);
+
 /* --- classes --- */
 /* The class with this key, made when there is none. `n`: a node of it, for its routes; not yet in it. */
 struct class *class_get(struct policy *p, const struct node_state *n, const struct str *key, const uint64_t *in,

@@ -17,6 +17,7 @@ enum {
 };
 
 #define NS_PER_S INT64_C(1000000000)
+#define FOREIGN_DOMAIN "%.*s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions"
 
 /* --- durations, as Go writes them. src: Go time.ParseDuration, Duration.String --- */
 
@@ -208,6 +209,7 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
         return;
     }
     out->local_domain = arena_zalloc(&r->doc->arena, items.n, sizeof(*out->local_domain));
+    out->login = arena_zalloc(&r->doc->arena, items.n, sizeof(*out->login));
     for (size_t i = 0; i < items.n; i++) {
         struct str name = items.v[i].text, domain;
         if (name.len == 0 || str_eq(name, STR("*"))) {
@@ -215,9 +217,11 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
         } else if (localpart_domain(name, &domain)) {
             out->local_domain[out->local_domain_n++] = domain;
             if (!read_domain_is_ours(r, domain))
-                read_fail(r, items.v[i].at,
-                          "%.*s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions",
-                          STR_ARG(domain));
+                read_fail(r, items.v[i].at, FOREIGN_DOMAIN, STR_ARG(domain));
+        } else if (str_eq(name, STR("autogroup:nonroot"))) {
+            out->has_nonroot = true;
+        } else {
+            out->login[out->login_n++] = name;
         }
     }
     out->users = users_map(r, &items);

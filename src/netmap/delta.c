@@ -10,8 +10,6 @@ METRIC_COUNTER(shared_bytes, "fullscale_netmap_delta_shared_bytes_total", "",
 
 /* --- one node --- */
 
-enum item_kind { ITEM_NOTHING, ITEM_FULL, ITEM_PATCH, ITEM_REMOVED };
-
 static bool same_endpoints(const struct node *a, const struct node *b)
 {
     if (a->endpoints_n != b->endpoints_n)
@@ -42,7 +40,7 @@ static bool patch_is_empty(const struct node *a, const struct node *b)
            (b->is_online || a->last_seen_ms == b->last_seen_ms);
 }
 
-static enum item_kind item_kind_of(const struct change_item *item)
+enum item_kind item_kind_of(const struct change_item *item)
 {
     if (item->after == NULL)
         return item->before == NULL ? ITEM_NOTHING : ITEM_REMOVED;
@@ -51,7 +49,7 @@ static enum item_kind item_kind_of(const struct change_item *item)
     return patch_is_empty(item->before, item->after) ? ITEM_NOTHING : ITEM_PATCH;
 }
 
-static void write_patch(struct json_writer *w, const struct change_item *item)
+void write_patch(struct json_writer *w, const struct change_item *item)
 {
     const struct node *a = item->before, *b = item->after;
     bool disco_differs = !keys_equal(a->disco.b, b->disco.b);
@@ -124,7 +122,7 @@ static void write_items(struct json_writer *w, const struct change *c, struct ch
 }
 
 /* Profiles that are new or differ; both tables are sorted. */
-static void write_changed_users(struct json_writer *w, const struct change *c)
+void write_changed_users(struct json_writer *w, const struct change *c)
 {
     const struct user_table *old = c->before->users, *new = c->after->users;
     bool open = false;
@@ -150,7 +148,7 @@ static void write_raw_if_new(struct json_writer *w, const char *key, const struc
         write_raw(w, key, new);
 }
 
-static void write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned)
+void write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned)
 {
     const struct tailnet_settings *old = c->before->settings, *new = c->after->settings;
     write_raw_if_new(w, "DERPMap", derp_map_of(old, is_unpinned), derp_map_of(new, is_unpinned));
@@ -205,8 +203,7 @@ static struct rcbuf *shared_chunk(struct netmap_ctx *ctx, struct change *c, size
 
 /* --- one node's share --- */
 
-/* Where `id` stands in the change, or null. */
-static const struct change_item *find_item(const struct change *c, node_id id)
+const struct change_item *find_item(const struct change *c, node_id id)
 {
     size_t low = 0, high = c->item_n;
     while (low < high) {
@@ -219,16 +216,15 @@ static const struct change_item *find_item(const struct change *c, node_id id)
     return low < c->item_n && c->items[low].id == id ? &c->items[low] : NULL;
 }
 
-/* A self node stands in a message of its own: it makes the client rebuild everything, the rest does not. */
-static void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node *n, int64_t expired_ms,
-                      enum netmap_coding coding, struct netmap_pieces *out)
+void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node *n, int64_t expired_ms,
+               enum netmap_coding coding, struct netmap_pieces *out)
 {
     struct json_writer w;
     buf_clear(&ctx->json);
     json_w_init(&w, &ctx->json);
     json_w_object(&w);
     json_w_key(&w, "Node");
-    write_self(&w, n, c->after->settings, expired_ms);
+    write_self(&w, n, c->after->settings, ruling_rights(c->after->ruling, n->id), expired_ms);
     json_w_end_object(&w);
     metric_inc(&encoded_private);
     pieces_push(out, encode_message(ctx, coding, &ctx->json));
@@ -242,6 +238,10 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
     if (self != NULL && self->after == NULL) {
         if (self->before != NULL)
             push_self(ctx, c, self->before, c->after->made_ms - 60000, coding, out);
+        return;
+    }
+    if (c->told != NULL) {
+        delta_ruled(ctx, c, id, coding, out);
         return;
     }
     const struct node *n = snapshot_node(c->after, id);

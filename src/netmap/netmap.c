@@ -7,6 +7,7 @@
 
 METRIC_COUNTER(encoded_group, "fullscale_netmap_encoded_total", "what=\"group\"",
                "Pieces of map responses serialised and compressed.");
+METRIC_COUNTER(encoded_part, "fullscale_netmap_encoded_total", "what=\"group_part\"", "");
 METRIC_COUNTER(encoded_full, "fullscale_netmap_encoded_total", "what=\"full_map_head\"", "");
 METRIC_COUNTER(encoded_keep_alive, "fullscale_netmap_encoded_total", "what=\"keep_alive\"", "");
 
@@ -198,6 +199,135 @@ static void push_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id
     pieces_push(out, rcbuf_ref(shared_end[coding]));
 }
 
+/* --- the same under a policy: those of a group whom the viewer sees --- */
+
+enum { PARTS_MAX = 32 }; /* of a group: more kinds of viewers than that get pieces of their own */
+
+struct viewer {
+    const struct snapshot *s;
+    node_id id;
+    struct policy_seat seat;
+    bool hides_v4;
+};
+
+/* `is_plain_out`: all of them are shown as to everyone. */
+static uint64_t visible_in(const struct viewer *v, const struct node_group *g, bool *is_plain_out)
+{
+    const struct ruling *r = v->s->ruling;
+    uint64_t mask = 0;
+    *is_plain_out = true;
+    for (size_t i = 0; i < GROUP_NODES; i++) {
+        const struct node *n = g->nodes[i];
+        if (n == NULL || n->id == v->id || !policy_view_seats_see(r->view, v->seat, policy_view_seat(r->view, n->id)))
+            continue;
+        struct peer_shape shape = shape_for(r, v->seat, v->hides_v4, n->id);
+        *is_plain_out = *is_plain_out && shape_is_plain(&shape);
+        mask |= UINT64_C(1) << i;
+    }
+    return mask;
+}
+
+static void write_part(struct netmap_ctx *ctx, const struct viewer *v, const struct node_group *g, uint64_t mask)
+{
+    struct json_writer w;
+    buf_clear(&ctx->json);
+    for (size_t i = 0; i < GROUP_NODES; i++) {
+        if ((mask >> i & 1) == 0)
+            continue;
+        const struct node *n = g->nodes[i];
+        struct peer_shape shape = shape_for(v->s->ruling, v->seat, v->hides_v4, n->id);
+        if (buf_len(&ctx->json) > 0)
+            buf_append_byte(&ctx->json, ',');
+        if (shape_is_plain(&shape)) {
+            const struct rcbuf *peer = peer_json(n, v->s->settings);
+            buf_append(&ctx->json, peer->data, peer->len);
+        } else {
+            json_w_init(&w, &ctx->json);
+            write_peer_shaped(&w, n, v->s->settings, &shape);
+        }
+    }
+}
+
+/* The part of the group that is kept, made when there is none; null when there are too many. */
+static struct group_part *find_part(struct node_group *g, uint64_t mask)
+{
+    size_t n = 0;
+    for (struct group_part *p = atomic_load_explicit(&g->parts, memory_order_acquire); p != NULL; p = p->next, n++) {
+        if (p->mask == mask)
+            return p;
+    }
+    if (n >= PARTS_MAX)
+        return NULL;
+    struct group_part *made = MEM_NEW(struct group_part);
+    made->mask = mask;
+    made->next = atomic_load_explicit(&g->parts, memory_order_acquire);
+    while (!atomic_compare_exchange_weak_explicit(&g->parts, &made->next, made, memory_order_acq_rel,
+                                                  memory_order_acquire)) {
+    }
+    return made; /* two threads at once may make two: no harm */
+}
+
+static struct rcbuf *part_piece(struct netmap_ctx *ctx, const struct viewer *v, const struct node_group *g,
+                                uint64_t mask, enum netmap_coding coding)
+{
+    struct group_part *part = find_part((struct node_group *)g, mask);
+    struct rcbuf *held = part != NULL ? atomic_load_explicit(&part->frame[coding], memory_order_acquire) : NULL;
+    if (held != NULL)
+        return rcbuf_ref(held);
+    write_part(ctx, v, g, mask);
+    metric_inc(&encoded_part);
+    struct rcbuf *made = encode_piece(ctx, coding, &ctx->json);
+    return part != NULL ? rcbuf_ref(rcbuf_slot_offer(&part->frame[coding], made)) : made;
+}
+
+/* False, and nothing appended, when it sees nobody. */
+static bool push_visible(struct netmap_ctx *ctx, const struct viewer *v, enum netmap_coding coding,
+                         struct netmap_pieces *out)
+{
+    const struct snapshot *s = v->s;
+    bool first = true;
+    for (size_t i = 0; i < s->group_n; i++) {
+        const struct node_group *g = s->groups[i];
+        bool is_plain, own = i == v->id / GROUP_NODES;
+        uint64_t mask = g != NULL ? visible_in(v, g, &is_plain) : 0;
+        if (mask == 0)
+            continue;
+        if (!first)
+            pieces_push(out, rcbuf_ref(shared_comma[coding]));
+        first = false;
+        if (own || !is_plain) {
+            write_part(ctx, v, g, mask);
+            pieces_push(out, encode_piece(ctx, coding, &ctx->json));
+        } else if ((unsigned)__builtin_popcountll(mask) == g->n) {
+            pieces_push(out, group_piece(ctx, g, s->settings, coding));
+        } else {
+            pieces_push(out, part_piece(ctx, v, g, mask, coding));
+        }
+    }
+    if (!first)
+        pieces_push(out, rcbuf_ref(shared_end[coding]));
+    return !first;
+}
+
+static struct viewer viewer_of(const struct snapshot *s, node_id id)
+{
+    const struct node_rights *rights = ruling_rights(s->ruling, id);
+    return (struct viewer){s, id, policy_view_seat(s->ruling->view, id), rights != NULL && rights->hides_v4};
+}
+
+bool netmap_has_peers(const struct snapshot *s, node_id id)
+{
+    if (s->ruling == NULL)
+        return s->node_n > 1;
+    struct viewer v = viewer_of(s, id);
+    bool is_plain;
+    for (size_t i = 0; i < s->group_n; i++) {
+        if (s->groups[i] != NULL && visible_in(&v, s->groups[i], &is_plain) != 0)
+            return true;
+    }
+    return false;
+}
+
 /* --- full maps --- */
 
 static const struct rcbuf *profiles_json(const struct user_table *users)
@@ -236,18 +366,25 @@ const struct rcbuf *derp_map_of(const struct tailnet_settings *settings, bool is
 static void write_head(struct json_writer *w, const struct snapshot *s, const struct node *self)
 {
     const struct tailnet_settings *settings = s->settings;
+    const struct node_rights *rights = ruling_rights(s->ruling, self->id);
     json_w_object(w);
     json_w_key(w, "Node");
-    write_self(w, self, settings, 0);
+    write_self(w, self, settings, rights, 0);
     write_raw(w, "DERPMap", derp_map_of(settings, needs_unpinned(self, settings)));
     write_raw(w, "DNSConfig", settings->dns_config_json);
     json_w_kv_cstr(w, "Domain", settings->domain);
     json_w_kv_bool(w, "CollectServices", false);
     write_raw(w, "UserProfiles", profiles_json(s->users));
     json_w_key(w, "PacketFilters");
-    json_w_raw(
-        w,
-        STR("{\"base\":[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]}"));
+    json_w_object(w);
+    json_w_key(w, "base");
+    if (rights == NULL)
+        json_w_raw(w, STR(ALLOW_ALL_RULES));
+    else
+        json_w_raw(w, str_n(rights->filter->json->data, rights->filter->json->len));
+    json_w_end_object(w);
+    if (rights != NULL)
+        write_raw(w, "SSHPolicy", rights->ssh->json);
     if (!settings->collect_logs) {
         json_w_key(w, "Debug");
         json_w_raw(w, STR("{\"DisableLogTail\":true}"));
@@ -265,12 +402,17 @@ enum rc netmap_full(struct netmap_ctx *ctx, const struct snapshot *s, node_id id
         return RC_NOT_FOUND;
     pthread_once(&shared_once, make_shared);
     bool has_peers = with_peers && s->node_n > 1;
+    struct viewer viewer = {0};
     /* The head goes first but holds the length of all: keep its place. */
     size_t head_at = out->n;
     size_t bytes_before = out->bytes;
     pieces_push(out, rcbuf_create(NULL, 0));
-    if (has_peers)
+    if (has_peers && s->ruling != NULL) {
+        viewer = viewer_of(s, id);
+        has_peers = push_visible(ctx, &viewer, coding, out);
+    } else if (has_peers) {
         push_peers(ctx, s, id, coding, out);
+    }
     buf_clear(&ctx->json);
     json_w_init(&w, &ctx->json);
     write_head(&w, s, self);

@@ -5,7 +5,14 @@
  * (model.h); a full map is assembled from one small piece of its own and the shared pieces of all groups of peers, which
  * works because a message may be several concatenated zstd frames.
  *
- * Everyone sees everyone (there is no policy yet): the audience of a change is all nodes but those it is about.
+ * Without a policy everyone sees everyone: the audience of a change is all nodes but those it is about. Under a policy a
+ * snapshot has a ruling (state/ruling.h), and those are one audience whom it cannot tell apart: what the items of a change
+ * mean to them is worked out once (items x audiences), and messages that say the same are encoded once, whoever they are for.
+ * A node that moved itself (tags, owner) is compared with every other, alone. A full map looks at each node once and is put
+ * together from groups of peers, kept for each set of visible ones.
+ *
+ * Every viewer is told the profiles of all users, and changes of them. There are no peers that are UnsignedPeerAPIOnly: a filter
+ * whose sources cover one would be thrown away by clients (src: control.md 6.9).
  *
  * Pure; any thread, one netmap_ctx per thread. src: protocol/control.md 6.6-6.9, 10, 12.2 */
 #ifndef NETMAP_NETMAP_H
@@ -38,6 +45,9 @@ void netmap_pieces_fini(struct netmap_pieces *p);
  * RC_NOT_FOUND when the node is not there. */
 MUST_CHECK enum rc netmap_full(struct netmap_ctx *ctx, const struct snapshot *s, node_id id, enum netmap_coding coding,
                                bool with_peers, struct netmap_pieces *out);
+
+/* Whether a full map for the node, with peers, would have any. Looks at all nodes, under a policy. */
+bool netmap_has_peers(const struct snapshot *s, node_id id);
 
 /* What a node that knows `c->before` must be told to know `c->after`: nothing, one or several messages, one piece each. A
  * node that was removed is told that its key has expired, and nothing else. */

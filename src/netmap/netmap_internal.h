@@ -4,13 +4,25 @@
 #include "base/metric.h"
 #include "codec/json_write.h"
 #include "netmap/netmap.h"
+#include "state/ruling.h"
 
 /* --- node_json.c: model to JSON --- */
 /* The node as peers see it. Borrowed from the node's slot. */
 struct rcbuf *peer_json(const struct node *n, const struct tailnet_settings *settings);
-/* The node as it sees itself. `expired_ms` not 0: with that key expiry, whatever the node says. */
+/* How a policy shows a node to a viewer, as far as it differs from what everyone is told. */
+struct peer_shape {
+    bool hides_v4;
+    const struct route_table *routes; /* null: a node that serves none */
+    const uint64_t *row;              /* which of the routes */
+};
+/* It is shown as to everyone: peer_json will do. */
+bool shape_is_plain(const struct peer_shape *shape);
+void write_peer_shaped(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+                       const struct peer_shape *shape);
+/* The node as it sees itself. `rights`: null without a policy. `expired_ms` not 0: with that key expiry, whatever the node
+ * says. */
 void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
-                int64_t expired_ms);
+                const struct node_rights *rights, int64_t expired_ms);
 void write_user_profile(struct json_writer *w, const struct user *u);
 void write_tagged_profile(struct json_writer *w);
 /* Nothing for null. */
@@ -20,7 +32,29 @@ void write_endpoints(struct json_writer *w, const struct node *n);
 /* What of a self node is visible in its own map differs. */
 bool self_differs(const struct node *a, const struct node *b);
 
+/* --- delta.c --- */
+enum item_kind { ITEM_NOTHING, ITEM_FULL, ITEM_PATCH, ITEM_REMOVED };
+/* What it means to those who see the node before and after. */
+enum item_kind item_kind_of(const struct change_item *item);
+void write_patch(struct json_writer *w, const struct change_item *item);
+void write_changed_users(struct json_writer *w, const struct change *c);
+void write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned);
+/* Where `id` stands in the change, or null. */
+const struct change_item *find_item(const struct change *c, node_id id);
+/* A self node stands in a message of its own: it makes the client rebuild everything, the rest does not. */
+void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node *n, int64_t expired_ms,
+               enum netmap_coding coding, struct netmap_pieces *out);
+
+/* --- ruled.c: under a policy --- */
+/* Like netmap_delta, for a node that is still there, when a policy is at work before or after. */
+void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
+                 struct netmap_pieces *out);
+/* How the viewer in this seat is shown a node. */
+struct peer_shape shape_for(const struct ruling *r, struct policy_seat viewer, bool viewer_hides_v4, node_id id);
+
 /* --- netmap.c --- */
+/* Everything may be sent to everyone, on every port. */
+#define ALLOW_ALL_RULES "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]"
 /* Codes `json` as one message with its length in front. A new reference. */
 struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
 /* This node's DERP map is the one without pinned certificates. */

@@ -17,6 +17,7 @@
 #include "codec/json.h"
 #include "crypto/crypto.h"
 #include "netmap/netmap.h"
+#include "policy/policy.h"
 #include "state/state.h"
 #include "support/test_random.h"
 
@@ -31,6 +32,9 @@ struct peer_view {
     char key[KEY_TEXT_CAP];
     char disco[KEY_TEXT_CAP];
     char addresses[160];
+    char allowed[320];
+    char primary[200];
+    char caps[60];
     char endpoints[400];
     char hostinfo[200];
     char key_expiry[TIME_TEXT_CAP];
@@ -48,6 +52,11 @@ struct view {
     bool is_gone; /* it was told that its key has expired because it was deleted */
     char self_name[128];
     char self_expiry[TIME_TEXT_CAP];
+    char self_allowed[320];
+    char self_primary[200];
+    char self_caps[300];
+    char filter[16384];
+    char ssh[8192]; /* "": never told */
     struct peer_view peers[IDS_MAX];
 };
 
@@ -99,6 +108,9 @@ static void apply_node(struct view *v, const struct json *n)
     set_str(p->key, sizeof(p->key), json_get(n, "Key"));
     set_str(p->disco, sizeof(p->disco), json_get(n, "DiscoKey"));
     set_raw(p->addresses, sizeof(p->addresses), json_get(n, "Addresses"));
+    set_raw(p->allowed, sizeof(p->allowed), json_get(n, "AllowedIPs"));
+    set_raw(p->primary, sizeof(p->primary), json_get(n, "PrimaryRoutes"));
+    set_raw(p->caps, sizeof(p->caps), json_get(n, "CapMap"));
     set_raw(p->endpoints, sizeof(p->endpoints), json_get(n, "Endpoints"));
     set_raw(p->hostinfo, sizeof(p->hostinfo), json_get(n, "Hostinfo"));
     set_time(p->key_expiry, json_get(n, "KeyExpiry"));
@@ -163,6 +175,10 @@ static void apply_self(struct view *v, const struct json *node)
     assert_true(json_u64(json_get(node, "ID"), &id));
     assert_int_equal(id, v->self);
     v->self_expiry[0] = '\0';
+    memset(v->self_primary, 0, sizeof(v->self_primary));
+    set_raw(v->self_allowed, sizeof(v->self_allowed), json_get(node, "AllowedIPs"));
+    set_raw(v->self_primary, sizeof(v->self_primary), json_get(node, "PrimaryRoutes"));
+    set_raw(v->self_caps, sizeof(v->self_caps), json_get(node, "CapMap"));
     set_str(v->self_name, sizeof(v->self_name), json_get(node, "Name"));
     set_time(v->self_expiry, json_get(node, "KeyExpiry"));
     bool authorised = false;
@@ -183,6 +199,10 @@ static void apply_message(struct view *v, struct str message)
         fail_msg("%s in %.*s", err.text, STR_ARG(buf_str(&json)));
     apply_peers(v, root);
     apply_self(v, json_get(root, "Node"));
+    const struct json *filters = json_get(root, "PacketFilters");
+    assert_true(filters == NULL || json_type_of(json_get(filters, "base")) == JSON_ARRAY); /* null: as before */
+    set_raw(v->filter, sizeof(v->filter), json_get(filters, "base"));
+    set_raw(v->ssh, sizeof(v->ssh), json_get(root, "SSHPolicy"));
     buf_fini(&json);
     arena_fini(&a);
 }
@@ -210,23 +230,66 @@ static unsigned apply_stream(struct view *v, struct netmap_pieces *p)
 
 /* --- the naive reference: reads the state node by node, knows nothing of snapshots, changes or caches --- */
 
-static void reference_peer(const struct node *n, struct peer_view *p)
+/* A list of prefixes in the making: "[" and what follows. */
+static void list_add(struct buf *list, const struct addr *ip, unsigned bits)
+{
+    char text[ADDR_TEXT_CAP];
+    addr_format(ip, false, text);
+    buf_printf(list, "%s\"%s/%u\"", buf_len(list) == 0 ? "[" : ",", text, bits);
+}
+
+static void list_take(struct buf *list, char *out, size_t cap)
+{
+    if (buf_len(list) > 0)
+        buf_append_byte(list, ']');
+    copy(out, cap, buf_str(list));
+    buf_clear(list);
+}
+
+/* Addresses and routes as a policy shows them. `p` null: there is none. */
+static void reference_routes(struct policy *p, node_id viewer, const struct node *n, struct peer_view *out)
+{
+    struct buf allowed = {0}, primary = {0};
+    struct prefix route;
+    uint64_t bits[ROUTES_MAX / 64] = {0};
+    size_t i = 0;
+    bool has_exit = false;
+    bool hides = p != NULL && (policy_hides_ipv4(p, viewer) || policy_hides_ipv4(p, n->id));
+    if (!hides)
+        list_add(&allowed, &n->v4, 32);
+    list_add(&allowed, &n->v6, 128);
+    buf_append_str(&primary, buf_str(&allowed));
+    list_take(&primary, out->addresses, sizeof(out->addresses));
+    if (p != NULL)
+        policy_routes(p, viewer, n->id, bits, ROUTES_MAX);
+    for (size_t pos = 0; p != NULL && node_serves_next(n, &pos, &route); i++) {
+        if ((bits[i / 64] >> (i % 64) & 1) == 0)
+            continue;
+        list_add(&allowed, &route.ip, route.bits);
+        has_exit = has_exit || route.bits == 0;
+        if (route.bits != 0)
+            list_add(&primary, &route.ip, route.bits);
+    }
+    list_take(&allowed, out->allowed, sizeof(out->allowed));
+    list_take(&primary, out->primary, sizeof(out->primary));
+    if (has_exit)
+        copy(out->caps, sizeof(out->caps), STR("{\"suggest-exit-node\":null}"));
+    buf_fini(&allowed);
+    buf_fini(&primary);
+}
+
+static void reference_peer(struct policy *policy, node_id viewer, const struct node *n, struct peer_view *p)
 {
     struct buf list = {0};
     char text[ADDR_TEXT_CAP];
     memset(p, 0, sizeof(*p));
     p->is_there = true;
-    p->user = n->user;
+    p->user = n->tags != NULL ? TAGGED_DEVICES_USER : n->user;
     snprintf(p->name, sizeof(p->name), "%s.example.net.", n->name);
     node_key_format(&n->key, p->key);
     if (!key_is_zero(n->disco.b))
         disco_key_format(&n->disco, p->disco);
-    addr_format(&n->v4, false, text);
-    buf_printf(&list, "[\"%s/32\",", text);
-    addr_format(&n->v6, false, text);
-    buf_printf(&list, "\"%s/128\"]", text);
-    copy(p->addresses, sizeof(p->addresses), buf_str(&list));
-    buf_clear(&list);
+    reference_routes(policy, viewer, n, p);
     for (unsigned i = 0; i < n->endpoints_n; i++) {
         addr_format(&n->endpoints[i], true, text);
         buf_printf(&list, "%s\"%s\"", i == 0 ? "[" : ",", text);
@@ -256,11 +319,17 @@ static void normalise(struct peer_view *p)
 
 static void assert_same_peer(node_id viewer, node_id id, const struct peer_view *have, const struct peer_view *want)
 {
+    if (memcmp(have, want, sizeof(*have)) == 0)
+        return;
     struct peer_view a = *have, b = *want;
     normalise(&a);
     normalise(&b);
     if (memcmp(&a, &b, sizeof(a)) == 0)
         return;
+    if (strcmp(a.allowed, b.allowed) != 0 || strcmp(a.primary, b.primary) != 0 || strcmp(a.caps, b.caps) != 0)
+        fail_msg("node %llu sees routes of %llu wrongly:\n have %d %s %s %s\n want %d %s %s %s",
+                 (unsigned long long)viewer, (unsigned long long)id, a.is_there, a.allowed, a.primary, a.caps,
+                 b.is_there, b.allowed, b.primary, b.caps);
     fail_msg(
         "node %llu sees %llu wrongly:\n have %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d\n want %d %s %s "
         "%s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d",
@@ -292,6 +361,10 @@ struct world {
     struct row_batch *in_flight[8];
     unsigned in_flight_n;
     unsigned deltas, fulls, publications;
+    bool has_policies;
+    char tagged[3][AUTH_KEY_TEXT_CAP]; /* keys with tag:a, tag:b, both */
+    char others[3][AUTH_KEY_TEXT_CAP]; /* keys of other users */
+    unsigned policies, pairs_hidden, routes_shown, filters_empty, ssh_told;
 };
 
 static uint32_t below(struct world *w, uint32_t n)
@@ -312,15 +385,17 @@ static struct tailnet_settings *make_settings(void)
     snprintf(t->domain, sizeof(t->domain), "example.net");
     t->derp_map_json = rcbuf_create("{\"Regions\":{}}", 14);
     t->dns_config_json = rcbuf_create("{}", 2);
-    t->self_caps_json = rcbuf_create("{}", 2);
+    t->self_caps_json = rcbuf_create("{\"base\":[]}", 11);
+    snprintf(t->server_url, sizeof(t->server_url), "https://control.example");
     return t;
 }
 
-static void make_key(struct world *w, bool is_ephemeral, char *text)
+static void make_key(struct world *w, user_id user, const struct str *tags, size_t tag_n, bool is_ephemeral, char *text)
 {
     uint8_t random[AUTH_KEY_RANDOM_BYTES];
     const struct auth_key *k;
-    struct auth_key_spec spec = {.user = 1, .is_reusable = true, .is_ephemeral = is_ephemeral};
+    struct auth_key_spec spec = {
+        .user = user, .is_reusable = true, .is_ephemeral = is_ephemeral, .tags = tags, .tag_n = tag_n};
     random_bytes(w, random, sizeof(random));
     assert_int_equal(state_key_create(w->st, &spec, random, w->now_ms, &k, text, NULL), RC_OK);
 }
@@ -342,8 +417,8 @@ static void world_init(struct world *w, uint64_t seed)
     options.random_addresses = below(w, 2) == 0;
     w->st = state_create(&options, make_settings());
     assert_int_equal(state_user_create(w->st, &user, w->now_ms, &u, NULL), RC_OK);
-    make_key(w, false, w->reusable);
-    make_key(w, true, w->ephemeral);
+    make_key(w, 1, NULL, 0, false, w->reusable);
+    make_key(w, 1, NULL, 0, true, w->ephemeral);
     w->machine_n = ARRAY_LEN(w->machines);
     for (unsigned i = 0; i < w->machine_n; i++)
         random_bytes(w, &w->machines[i].machine, sizeof(machine_key));
@@ -455,6 +530,8 @@ static void event_register(struct world *w)
     if (below(w, 8) == 0)
         reg.expiry_ms = 1; /* logs out */
     reg.auth_key = str_c(below(w, 4) == 0 ? w->ephemeral : w->reusable);
+    if (w->has_policies && below(w, 2) == 0)
+        reg.auth_key = str_c(below(w, 2) == 0 ? w->tagged[below(w, 3)] : w->others[below(w, 3)]);
     random_bytes(w, reg.random, sizeof(reg.random));
     fill_report(w, &reg.report, endpoints, &disco);
     state_register(w->st, &reg, w->now_ms, &result);
@@ -552,6 +629,163 @@ static void random_event(struct world *w)
         event_time(w);
 }
 
+/* --- policies --- */
+
+static void load_router(struct world *w, unsigned i)
+{
+    static const char *const routes[][3] = {{"10.1.0.0/16", "10.2.0.0/16", NULL},
+                                            {"10.1.0.0/16", NULL, NULL},
+                                            {"0.0.0.0/0", "::/0", "10.3.0.0/24"},
+                                            {"10.2.0.0/16", "0.0.0.0/0", "::/0"},
+                                            {"10.1.0.0/16", "8.8.8.0/24", NULL}};
+    struct machine *m = &w->machines[i];
+    struct node *n = node_create(0);
+    struct prefix v[3];
+    size_t route_n = 0;
+    random_bytes(w, &m->key, sizeof(m->key));
+    m->id = n->id = i + 1;
+    snprintf(n->stable_id, sizeof(n->stable_id), "nrouter%u", i);
+    snprintf(n->name, sizeof(n->name), "router%u", i);
+    n->user = 1;
+    n->machine = m->machine;
+    n->key = m->key;
+    n->v4 = (struct addr){.family = 4, .ip = {100, 64, 200, (uint8_t)(i + 1)}};
+    n->v6 = (struct addr){.family = 6, .ip = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, [15] = (uint8_t)(200 + i)}};
+    n->created_ms = w->now_ms - 1000 * (int64_t)below(w, 3);
+    if (i % 2 == 0)
+        n->tags = rcbuf_create("[\"tag:a\"]", 9);
+    for (; route_n < 3 && routes[i % 5][route_n] != NULL; route_n++)
+        assert_int_equal(prefix_parse(str_c(routes[i % 5][route_n]), &v[route_n], NULL), RC_OK);
+    n->advertised = prefix_list_create(v, route_n);
+    n->approved = prefix_list_create(v, route_n);
+    /* The first router of each prefix. */
+    size_t primary_n = 0;
+    for (size_t k = 0; k < route_n; k++) {
+        bool first = v[k].bits != 0 && (i == 0 || i == 2 || (i == 4 && v[k].bits == 24));
+        if (first)
+            v[primary_n++] = v[k];
+    }
+    n->primary = prefix_list_create(v, primary_n);
+    assert_int_equal(state_load_node(w->st, n), RC_OK);
+}
+
+static void add_policies(struct world *w)
+{
+    static const char *const names[] = {"bert", "carl", "dora"};
+    const struct str tags[] = {STR("tag:a"), STR("tag:b")};
+    const struct user *u;
+    w->has_policies = true;
+    for (unsigned i = 0; i < 3; i++) {
+        struct user_spec spec = {.name = str_c(names[i])};
+        assert_int_equal(state_user_create(w->st, &spec, w->now_ms, &u, NULL), RC_OK);
+        make_key(w, u->id, NULL, 0, below(w, 4) == 0, w->others[i]);
+    }
+    make_key(w, 1, tags, 1, false, w->tagged[0]);
+    make_key(w, 2, tags + 1, 1, false, w->tagged[1]);
+    make_key(w, 1, tags, 2, false, w->tagged[2]);
+    for (unsigned i = 0; i < 8; i++)
+        load_router(w, i);
+    struct row_counters counters = {.next_node = 9};
+    state_load_done(w->st, &counters, w->now_ms);
+}
+
+static const char *pick(struct world *w, const char *const *list, size_t n)
+{
+    return list[below(w, (uint32_t)n)];
+}
+#define PICK(w, list) pick(w, list, ARRAY_LEN(list))
+
+static void add_rule(struct world *w, struct buf *b)
+{
+    static const char *const src[] = {"tag:a",
+                                      "tag:b",
+                                      "anna@",
+                                      "bert@",
+                                      "group:g",
+                                      "group:h",
+                                      "autogroup:member",
+                                      "autogroup:tagged",
+                                      "*",
+                                      "100.64.0.0/29",
+                                      "net",
+                                      "10.1.0.0/16",
+                                      "autogroup:danger-all"};
+    static const char *const dst[] = {"tag:a",
+                                      "tag:b",
+                                      "anna@",
+                                      "carl@",
+                                      "group:g",
+                                      "autogroup:member",
+                                      "*",
+                                      "net",
+                                      "10.1.0.0/16",
+                                      "10.2.3.0/24",
+                                      "autogroup:internet",
+                                      "100.64.0.4"};
+    static const char *const people[] = {"anna@", "group:g", "autogroup:member", "dora@"};
+    static const char *const posture[] = {"", "", "", ",\"srcPosture\":[\"posture:p\"]"};
+    switch (below(w, 8)) {
+    case 0: buf_printf(b, "{\"src\":[\"%s\"],\"dst\":[\"autogroup:self\"],\"ip\":[\"*\"]},", PICK(w, people)); break;
+    case 1:
+        buf_printf(b, "{\"src\":[\"%s\"],\"dst\":[\"%s\"],\"ip\":[\"tcp:80\"],\"via\":[\"tag:%s\"]},", PICK(w, src),
+                   below(w, 2) == 0 ? "10.1.0.0/16" : "autogroup:internet", below(w, 2) == 0 ? "a" : "b");
+        break;
+    case 2:
+        buf_printf(b, "{\"src\":[\"%s\"],\"dst\":[\"%s\"],\"app\":{\"x.example/cap\":[{\"n\":1}]}},", PICK(w, people),
+                   below(w, 2) == 0 ? "tag:a" : "carl@");
+        break;
+    default:
+        buf_printf(b, "{\"src\":[\"%s\"],\"dst\":[\"%s\"],\"ip\":[\"%s\"]%s},", PICK(w, src), PICK(w, dst),
+                   below(w, 2) == 0 ? "*" : "22", PICK(w, posture));
+    }
+}
+
+static void random_policy(struct world *w, struct buf *b)
+{
+    static const char *const targets[] = {"tag:a", "anna@", "autogroup:member", "*", "100.64.0.0/30"};
+    buf_append_c(b, "{\"groups\":{\"group:g\":[\"anna@\",\"bert@\"],\"group:h\":[\"dora@\"]},"
+                    "\"tagOwners\":{\"tag:a\":[\"anna@\"],\"tag:b\":[]},\"hosts\":{\"net\":\"10.0.0.0/8\"},"
+                    "\"postures\":{\"posture:p\":[\"node:osVersion == '1'\"]},\"grants\":[");
+    for (uint32_t n = below(w, 6); n > 0; n--)
+        add_rule(w, b);
+    buf_append_c(b, "],\"nodeAttrs\":[");
+    if (below(w, 3) == 0)
+        buf_printf(b, "{\"target\":[\"%s\"],\"attr\":[\"x:%u\"]},", PICK(w, targets), below(w, 3));
+    if (below(w, 4) == 0)
+        buf_printf(b, "{\"target\":[\"%s\"],\"attr\":[\"disable-ipv4\"]},", PICK(w, targets));
+    buf_append_c(b, "],\"ssh\":[");
+    if (below(w, 2) == 0)
+        buf_printf(b, "{\"action\":\"%s\",\"src\":[\"%s\"],\"dst\":[\"tag:a\"],\"users\":[\"root\"]},",
+                   below(w, 2) == 0 ? "accept" : "check", below(w, 2) == 0 ? "anna@" : "autogroup:member");
+    buf_append_c(b, "]}");
+}
+
+static void event_policy(struct world *w)
+{
+    struct buf text = {0};
+    struct policy_errors errors = {0};
+    struct policy_doc *doc = NULL;
+    if (below(w, 6) == 0) {
+        state_set_policy(w->st, NULL, w->now_ms);
+        return;
+    }
+    random_policy(w, &text);
+    if (policy_parse(buf_str(&text), NULL, &doc, &errors) != RC_OK)
+        fail_msg("%s in %s", errors.v[0].text, buf_cstr(&text));
+    policy_errors_fini(&errors);
+    state_set_policy(w->st, doc, w->now_ms);
+    w->policies++;
+    buf_fini(&text);
+}
+
+static void event_user(struct world *w)
+{
+    static const char *const names[] = {"anna", "bert", "carl", "dora", "emil"};
+    const struct user *u;
+    enum rc rc = state_user_rename(w->st, 1 + below(w, 4), str_c(names[below(w, 5)]), &u, NULL);
+    assert_true(rc == RC_OK || rc == RC_EXISTS);
+}
+
 /* --- publication and comparison --- */
 
 static void told_of(struct world *w, struct view *v, struct change *c)
@@ -600,6 +834,12 @@ static void compare_with_full(struct world *w, const struct view *v)
         assert_same_peer(v->self, id, &v->peers[id], &fresh->peers[id]);
     assert_string_equal(v->self_name, fresh->self_name);
     assert_string_equal(v->self_expiry, fresh->self_expiry);
+    assert_string_equal(v->self_allowed, fresh->self_allowed);
+    assert_string_equal(v->self_primary, fresh->self_primary);
+    assert_string_equal(v->self_caps, fresh->self_caps);
+    assert_string_equal(v->filter, fresh->filter);
+    if (fresh->ssh[0] != '\0')
+        assert_string_equal(v->ssh, fresh->ssh);
     mem_free(fresh);
 }
 
@@ -609,6 +849,40 @@ static void compare_views(struct world *w)
         if (w->views[i] != NULL && !w->views[i]->is_gone)
             compare_with_full(w, w->views[i]);
     }
+}
+
+/* What the policy says of the viewer itself. */
+static void compare_rights(struct world *w, struct policy *p, const struct view *v)
+{
+    static const char allow_all[] =
+        "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]";
+    struct buf text = {0};
+    struct peer_view self = {0};
+    const struct node *n = state_node(w->st, v->self);
+    if (p == NULL) {
+        assert_string_equal(v->filter, allow_all);
+        assert_true(v->ssh[0] == '\0' || strcmp(v->ssh, "{\"rules\":[]}") == 0);
+        assert_string_equal(v->self_caps, "{\"base\":[]}");
+        return;
+    }
+    policy_filter(p, v->self, &text);
+    assert_true(str_eq_c(buf_str(&text), v->filter));
+    buf_clear(&text);
+    buf_append_c(&text, "{\"rules\":");
+    policy_ssh(p, v->self, "https://control.example", &text);
+    buf_append_byte(&text, '}');
+    assert_true(str_eq_c(buf_str(&text), v->ssh));
+    buf_clear(&text);
+    policy_self_caps(p, v->self, &text);
+    if (buf_len(&text) > 2)
+        assert_non_null(strstr(v->self_caps, buf_cstr(&text) + 1));
+    else
+        assert_string_equal(v->self_caps, "{\"base\":[]}");
+    w->filters_empty += strcmp(v->filter, "[]") == 0;
+    w->ssh_told += strcmp(v->ssh, "{\"rules\":[]}") != 0;
+    reference_routes(p, v->self, n, &self);
+    assert_string_equal(v->self_allowed, self.allowed);
+    buf_fini(&text);
 }
 
 /* With everything committed and published, each view is what the state says node by node. */
@@ -622,22 +896,32 @@ static void compare_with_reference(struct world *w)
         const struct view *v = w->views[i];
         if (v == NULL || v->is_gone)
             continue;
+        struct policy *p = state_policy(w->st);
         for (node_id id = 1; id < IDS_MAX; id++) {
             const struct node *n = id != v->self ? state_node(w->st, id) : NULL;
             struct peer_view want = {0};
-            if (n != NULL)
-                reference_peer(n, &want);
+            if (n != NULL && (p == NULL || policy_sees(p, v->self, id)))
+                reference_peer(p, v->self, n, &want);
             assert_same_peer(v->self, id, &v->peers[id], &want);
+            w->pairs_hidden += n != NULL && !want.is_there;
+            w->routes_shown += want.primary[0] != '\0';
         }
+        compare_rights(w, p, v);
     }
 }
 
-static void run_world(uint64_t seed, unsigned events)
+static void run_world(uint64_t seed, unsigned events, bool has_policies)
 {
     struct world *w = mem_zalloc(1, sizeof(*w));
     world_init(w, seed);
+    if (has_policies)
+        add_policies(w);
     for (unsigned i = 0; i < events; i++) {
         random_event(w);
+        if (has_policies && below(w, 30) == 0)
+            event_policy(w);
+        if (has_policies && below(w, 80) == 0)
+            event_user(w);
         /* Now and then nothing is told for long, so that changes of many nodes come at once. */
         bool quiet = i / 200 % 5 == 4;
         if (below(w, 3) == 0)
@@ -654,6 +938,9 @@ static void run_world(uint64_t seed, unsigned events)
     compare_with_reference(w);
     assert_true(w->deltas > events / 20);
     assert_true(w->publications > events / 20);
+    if (has_policies)
+        assert_true(w->policies > 20 && w->pairs_hidden > 500 && w->routes_shown > 10 && w->filters_empty > 0 &&
+                    w->ssh_told > 0);
     world_fini(w);
     mem_free(w);
 }
@@ -662,7 +949,14 @@ static void test_deltas_equal_full_maps(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 6; seed++)
-        run_world(seed * 7919, 4000);
+        run_world(seed * 7919, 4000, false);
+}
+
+static void test_policies_are_told_live(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++)
+        run_world(seed * 104729, 4000, true);
 }
 
 /* --- single facts --- */
@@ -895,6 +1189,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_deltas_equal_full_maps),
+        cmocka_unit_test(test_policies_are_told_live),
         cmocka_unit_test(test_a_change_is_encoded_once),
         cmocka_unit_test(test_groups_are_encoded_once),
         cmocka_unit_test(test_keep_alive_is_not_the_hazardous_one),

@@ -32,12 +32,33 @@ static void write_address(struct json_writer *w, const struct addr *a)
     json_w_cstr(w, text);
 }
 
-static void write_addresses(struct json_writer *w, const char *key, const struct node *n)
+static bool is_shown(const struct peer_shape *shape, size_t i)
+{
+    return shape->row != NULL && (shape->row[i / 64] >> (i % 64) & 1) != 0;
+}
+
+static void write_routes(struct json_writer *w, const struct peer_shape *shape, bool with_exit)
+{
+    for (size_t i = 0; shape->routes != NULL && i < shape->routes->prefixes->n; i++) {
+        const struct prefix *p = &shape->routes->prefixes->v[i];
+        char text[PREFIX_TEXT_CAP];
+        if (!is_shown(shape, i) || (p->bits == 0 && !with_exit))
+            continue;
+        prefix_format(p, text);
+        json_w_cstr(w, text);
+    }
+}
+
+static void write_addresses(struct json_writer *w, const char *key, const struct node *n,
+                            const struct peer_shape *shape, bool with_routes)
 {
     json_w_key(w, key);
     json_w_array(w);
-    write_address(w, &n->v4);
+    if (shape == NULL || !shape->hides_v4)
+        write_address(w, &n->v4);
     write_address(w, &n->v6);
+    if (shape != NULL && with_routes)
+        write_routes(w, shape, true);
     json_w_end_array(w);
 }
 
@@ -62,7 +83,8 @@ void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw)
 }
 
 /* What stands in both views of a node. */
-static void write_common(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings)
+static void write_common(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+                         const struct peer_shape *shape)
 {
     char key[KEY_TEXT_CAP];
     json_w_kv_u64(w, "ID", n->id);
@@ -73,20 +95,49 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     json_w_kv_cstr(w, "Key", key);
     machine_key_format(&n->machine, key);
     json_w_kv_cstr(w, "Machine", key);
-    write_addresses(w, "Addresses", n);
-    /* The same until there are routes; clients from capability version 112 could do without. */
-    write_addresses(w, "AllowedIPs", n);
+    write_addresses(w, "Addresses", n, shape, false);
+    /* Without routes the same; clients from capability version 112 could do without. */
+    write_addresses(w, "AllowedIPs", n, shape, true);
     write_time(w, "Created", n->created_ms);
     /* On the self node: without it the client waits for approval for ever (src: control.md 6.9). */
     json_w_kv_bool(w, "MachineAuthorized", true);
     write_raw(w, "Tags", n->tags);
 }
 
-static void write_peer(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings)
+bool shape_is_plain(const struct peer_shape *shape)
+{
+    return !shape->hides_v4 && shape->routes == NULL;
+}
+
+/* src: policy.md 6.2, 9: `suggest-exit-node` goes with exit routes. */
+static void write_shape(struct json_writer *w, const struct peer_shape *shape)
+{
+    bool has_exit = false, has_route = false;
+    for (size_t i = 0; shape->routes != NULL && i < shape->routes->prefixes->n; i++) {
+        bool is_exit = shape->routes->prefixes->v[i].bits == 0;
+        has_exit = has_exit || (is_exit && is_shown(shape, i));
+        has_route = has_route || (!is_exit && is_shown(shape, i));
+    }
+    if (has_route) {
+        json_w_key(w, "PrimaryRoutes");
+        json_w_array(w);
+        write_routes(w, shape, false);
+        json_w_end_array(w);
+    }
+    if (has_exit) {
+        json_w_key(w, "CapMap");
+        json_w_raw(w, STR("{\"suggest-exit-node\":null}"));
+    }
+}
+
+void write_peer_shaped(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+                       const struct peer_shape *shape)
 {
     char disco[KEY_TEXT_CAP];
     json_w_object(w);
-    write_common(w, n, settings);
+    write_common(w, n, settings, shape);
+    if (shape != NULL)
+        write_shape(w, shape);
     if (n->expires_ms != NO_EXPIRY)
         write_time(w, "KeyExpiry", n->expires_ms);
     if (!key_is_zero(n->disco.b)) {
@@ -119,24 +170,63 @@ struct rcbuf *peer_json(const struct node *n, const struct tailnet_settings *set
     struct buf json = {0};
     struct json_writer w;
     json_w_init(&w, &json);
-    write_peer(&w, n, settings);
+    write_peer_shaped(&w, n, settings, NULL);
     metric_inc(&encoded_peer);
     held = rcbuf_slot_offer(slot, rcbuf_create(buf_at(&json), buf_len(&json)));
     buf_fini(&json);
     return held;
 }
 
-/* Without what changes by the minute and what the node knows better itself: endpoints, home relay, Hostinfo. */
-void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
-                int64_t expired_ms)
+/* Two JSON objects as one. */
+static void write_caps(struct json_writer *w, const struct rcbuf *base, const struct rcbuf *more)
 {
+    struct buf both = {0};
+    json_w_key(w, "CapMap");
+    if (more == NULL || more->len <= 2 || base->len <= 2) {
+        const struct rcbuf *only = more == NULL || more->len <= 2 ? base : more;
+        json_w_raw(w, str_n(only->data, only->len));
+        return;
+    }
+    buf_append(&both, base->data, base->len - 1);
+    buf_append_byte(&both, ',');
+    buf_append(&both, more->data + 1, more->len - 1);
+    json_w_raw(w, buf_str(&both));
+    buf_fini(&both);
+}
+
+static void write_own_primaries(struct json_writer *w, const struct node *n)
+{
+    char text[PREFIX_TEXT_CAP];
+    if (n->primary == NULL)
+        return;
+    json_w_key(w, "PrimaryRoutes");
+    json_w_array(w);
+    for (size_t i = 0; i < n->primary->n; i++) {
+        prefix_format(&n->primary->v[i], text);
+        json_w_cstr(w, text);
+    }
+    json_w_end_array(w);
+}
+
+/* Without what changes by the minute and what the node knows better itself: endpoints, home relay, Hostinfo. A node sees all
+ * routes that it serves. src: policy.md 6.2 */
+void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+                const struct node_rights *rights, int64_t expired_ms)
+{
+    static const uint64_t all[ROUTES_MAX / 64] = {[0 ... ROUTES_MAX / 64 - 1] = UINT64_MAX};
+    struct peer_shape shape = {.row = all};
     int64_t expires_ms = expired_ms != 0 ? expired_ms : n->expires_ms;
+    if (rights != NULL) {
+        shape.hides_v4 = rights->hides_v4;
+        shape.routes = rights->routes;
+    }
     json_w_object(w);
-    write_common(w, n, settings);
+    write_common(w, n, settings, rights != NULL ? &shape : NULL);
+    if (rights != NULL)
+        write_own_primaries(w, n);
     if (expires_ms != NO_EXPIRY)
         write_time(w, "KeyExpiry", expires_ms);
-    json_w_key(w, "CapMap");
-    json_w_raw(w, str_n(settings->self_caps_json->data, settings->self_caps_json->len));
+    write_caps(w, settings->self_caps_json, rights != NULL ? rights->caps : NULL);
     json_w_end_object(w);
 }
 

@@ -292,17 +292,32 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+static uint64_t class_version(const struct policy *p, const struct class *c)
+{
+    uint64_t v = c->version;
+    BITS_EACH (u, c->dst, p->unit_words)
+        v = later(v, sources_version(p, &p->list[p->unit[u].list]));
+    for (size_t i = 0; i < p->doc->ssh_n; i++)
+        v = later(v, p->list[p->ssh_list[i]].version);
+    return v;
+}
+
+uint64_t policy_version_of_many(const struct policy *p, uint64_t id, uint64_t *by_class)
+{
+    const struct node_state *n = node_find(p, id);
+    if (n == NULL)
+        return 0;
+    uint64_t *v = &by_class[n->class->index];
+    if (*v == 0)
+        *v = class_version(p, n->class);
+    return later(later(n->version, *v), n->owner != NULL ? n->owner->version : 0);
+}
+
 uint64_t policy_version(const struct policy *p, uint64_t id)
 {
     const struct node_state *n = node_find(p, id);
     if (n == NULL)
         return 0;
-    uint64_t v = later(n->version, n->class->version);
-    BITS_EACH (u, n->class->dst, p->unit_words)
-        v = later(v, sources_version(p, &p->list[p->unit[u].list]));
-    if (n->owner != NULL)
-        v = later(v, n->owner->version);
-    for (size_t i = 0; i < p->doc->ssh_n; i++)
-        v = later(v, p->list[p->ssh_list[i]].version);
-    return v;
+    uint64_t own = later(n->version, n->owner != NULL ? n->owner->version : 0);
+    return later(own, class_version(p, n->class));
 }

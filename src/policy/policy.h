@@ -181,6 +181,9 @@ size_t policy_class_count(const struct policy *p);
 /* Changes when something that the node's filter or SSH policy is made of may have changed; 0: no such node. Ask again
  * after writes, render only what has a new number. Costs nothing but a look at the node's class. */
 uint64_t policy_version(const struct policy *p, uint64_t id);
+/* The same for many nodes, between two writes: `by_class`, zeroed and of policy_view_class_cap entries, remembers what nodes
+ * of a class share. */
+uint64_t policy_version_of_many(const struct policy *p, uint64_t id, uint64_t *by_class);
 
 /* Whether `a` and `b` are peers. src: 6.1. A node is not its own peer. */
 bool policy_sees(const struct policy *p, uint64_t a, uint64_t b);
@@ -200,6 +203,25 @@ bool policy_view_sees(const struct policy_view *v, uint64_t a, uint64_t b);
 /* Nodes with the same number see and are seen alike, apart from autogroup:self, and get the same filter apart from their
  * own addresses. Numbers are used again. -1: no such node. */
 int64_t policy_view_class(const struct policy_view *v, uint64_t id);
+
+/* Where a node sits in a view: all that who-sees-whom depends on. Nodes with equal seats see alike. */
+struct policy_seat {
+    uint32_t class_index; /* POLICY_NO_CLASS: no such node */
+    uint32_t owner;       /* number of its owner, among views of one policy; 0: tagged, or no rule asks */
+    uint64_t class_made;  /* tells classes of one policy apart whose index is the same, one after the other */
+};
+#define POLICY_NO_CLASS UINT32_MAX
+struct policy_seat policy_view_seat(const struct policy_view *v, uint64_t id);
+/* Whether nodes in these seats are peers; two different nodes, also when the seats are equal. */
+bool policy_view_seats_see(const struct policy_view *v, struct policy_seat a, struct policy_seat b);
+/* False: there is no class with this index. */
+bool policy_view_class_made(const struct policy_view *v, size_t class_index, uint64_t *out);
+/* Indexes are below this. */
+size_t policy_view_class_cap(const struct policy_view *v);
+/* A node of the class other than `except`; 0: there is none. */
+uint64_t policy_class_member(const struct policy *p, size_t class_index, uint64_t except);
+/* Counts writes: while it stands, every answer is as it was. */
+uint64_t policy_clock(const struct policy *p);
 
 /* The packet filter: a JSON array of FilterRule. src: 4 */
 void policy_filter(struct policy *p, uint64_t id, struct buf *out);

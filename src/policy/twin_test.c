@@ -1056,6 +1056,9 @@ static bool view_says(const struct policy_view *v, bool want[IDS][IDS])
         for (uint32_t b = 0; b < IDS; b++) {
             if (policy_view_sees(v, a + 1, b + 1) != want[a][b])
                 return false;
+            struct policy_seat x = policy_view_seat(v, a + 1), y = policy_view_seat(v, b + 1);
+            if (a != b && policy_view_seats_see(v, x, y) != want[a][b])
+                return false;
         }
     }
     return !policy_view_sees(v, 0, 1) && policy_view_class(v, 0) == -1 && policy_view_class(v, IDS + 1) == -1;

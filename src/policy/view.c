@@ -12,6 +12,8 @@ struct policy_view {
     struct seat *seat; /* one block holds everything; owned */
     uint64_t *rows;    /* by class */
     uint64_t *self;    /* classes that are sources of a rule with autogroup:self */
+    uint64_t *made;    /* by class: when it was */
+    bool has_self;     /* there is such a rule */
 };
 
 static size_t slot_of(const struct policy_view *v, uint64_t id)
@@ -46,13 +48,16 @@ static struct policy_view *view_make(const struct policy *p)
     while (v->seat_cap < p->node_by_id.n * 2)
         v->seat_cap *= 2;
     v->class_cap = p->class_cap;
+    v->has_self = p->self_rule_n > 0;
     v->words = bits_words(p->class_cap);
-    size_t row_words = (v->class_cap + 1) * v->words;
+    size_t row_words = (v->class_cap + 1) * v->words + v->class_cap;
     v->seat = mem_zalloc(1, v->seat_cap * sizeof(*v->seat) + row_words * sizeof(*v->rows));
     v->rows = (uint64_t *)(v->seat + v->seat_cap);
     v->self = v->rows + v->class_cap * v->words;
+    v->made = v->self + v->words;
     CLASS_EACH (c, p) {
         memcpy(v->rows + c->index * v->words, c->row, v->words * sizeof(*c->row));
+        v->made[c->index] = c->version;
         if (c->is_self_source)
             bit_put(v->self, c->index);
     }
@@ -84,13 +89,63 @@ void policy_view_unref(struct policy_view **v_ptr)
     mem_free(v);
 }
 
+/* Rows do not know autogroup:self, which makes peers within a user's own nodes. */
+static bool see(const struct policy_view *v, size_t a, uint32_t a_owner, size_t b, uint32_t b_owner)
+{
+    bool is_own = a_owner != 0 && a_owner == b_owner && (bit_get(v->self, a) || bit_get(v->self, b));
+    return is_own || bit_get(v->rows + a * v->words, b);
+}
+
 bool policy_view_sees(const struct policy_view *v, uint64_t a, uint64_t b)
 {
     const struct seat *x = find_seat(v, a), *y = find_seat(v, b);
     if (x == NULL || y == NULL || x == y)
         return false;
-    bool is_own = x->owner != 0 && x->owner == y->owner && (bit_get(v->self, x->class) || bit_get(v->self, y->class));
-    return is_own || bit_get(v->rows + x->class * v->words, y->class);
+    return see(v, x->class, x->owner, y->class, y->owner);
+}
+
+struct policy_seat policy_view_seat(const struct policy_view *v, uint64_t id)
+{
+    const struct seat *s = find_seat(v, id);
+    if (s == NULL)
+        return (struct policy_seat){.class_index = POLICY_NO_CLASS};
+    return (struct policy_seat){s->class, v->has_self ? s->owner : 0, v->made[s->class]};
+}
+
+bool policy_view_seats_see(const struct policy_view *v, struct policy_seat a, struct policy_seat b)
+{
+    if (a.class_index >= v->class_cap || b.class_index >= v->class_cap)
+        return false;
+    return see(v, a.class_index, a.owner, b.class_index, b.owner);
+}
+
+bool policy_view_class_made(const struct policy_view *v, size_t class_index, uint64_t *out)
+{
+    *out = class_index < v->class_cap ? v->made[class_index] : 0;
+    return *out != 0;
+}
+
+size_t policy_view_class_cap(const struct policy_view *v)
+{
+    return v->class_cap;
+}
+
+uint64_t policy_class_member(const struct policy *p, size_t class_index, uint64_t except)
+{
+    const struct class *c = class_index < p->class_cap ? p->class_at[class_index] : NULL;
+    if (c == NULL)
+        return 0;
+    LIST_EACH (it, &c->nodes) {
+        const struct node_state *n = LIST_ENTRY(it, struct node_state, of_class);
+        if (n->id != except)
+            return n->id;
+    }
+    return 0;
+}
+
+uint64_t policy_clock(const struct policy *p)
+{
+    return p->clock;
 }
 
 int64_t policy_view_class(const struct policy_view *v, uint64_t id)

@@ -27,6 +27,8 @@ enum {
     GROUP_NODES = 64,
     KEY_HASH_BYTES = 32,
     KEY_PREFIX_CAP = 32,
+    ROUTES_MAX = 1024, /* of a node, each of advertised and approved; as many as the policy looks at */
+    TAGS_MAX = 64,     /* of a node or key */
     NO_EXPIRY = 0,
 };
 
@@ -37,6 +39,24 @@ typedef uint64_t user_id;
 /* The owner that tagged nodes show. src: tailscale tailcfg, Headscale 0.30 features: pseudo-user "tagged-devices". */
 #define TAGGED_DEVICES_USER ((user_id)2147455555)
 
+/* What a user is in the policy's role autogroups. In the order of enum policy_role; stored by number. */
+enum user_role {
+    USER_MEMBER,
+    USER_OWNER,
+    USER_ADMIN,
+    USER_NETWORK_ADMIN,
+    USER_IT_ADMIN,
+    USER_BILLING_ADMIN,
+    USER_AUDITOR,
+};
+enum { USER_ROLES_N = USER_AUDITOR + 1 };
+/* "member", "owner", "network-admin"... */
+const char *user_role_name(enum user_role role);
+/* RC_INVALID: no role is called so. */
+MUST_CHECK enum rc user_role_parse(struct str name, enum user_role *out);
+/* "owner, admin, ... or member", for messages. */
+#define USER_ROLE_NAMES "owner, admin, network-admin, it-admin, billing-admin, auditor or member"
+
 struct user {
     atomic_uint refs;
     user_id id;
@@ -45,6 +65,7 @@ struct user {
     char email[USER_NAME_CAP];
     char picture_url[256];
     int64_t created_ms;
+    enum user_role role; /* the first user of a tailnet is its owner */
 };
 
 struct auth_key {
@@ -88,6 +109,13 @@ struct relay_host {
     struct relay_report report;
 };
 
+/* Routes: ascending (prefix_compare), none twice. Immutable; an empty list is null. */
+struct prefix_list {
+    atomic_uint refs;
+    size_t n;
+    struct prefix v[];
+};
+
 struct node {
     atomic_uint refs;
     node_id id;
@@ -114,15 +142,29 @@ struct node {
     struct rcbuf *tags;           /* JSON array of strings; null: none */
     struct rcbuf *hostinfo;       /* as the node sent it, without NetInfo: JSON object; null: never told */
     struct rcbuf *hostinfo_peers; /* the part that peers get: JSON object; null: none */
+    /* What it serves is in both (node_serves); 0 bits: an exit route. */
+    struct prefix_list *advertised; /* Hostinfo.RoutableIPs; null: none */
+    struct prefix_list *approved;   /* null: none */
+    /* Of what it serves, exit routes apart, that for which it is the primary now: of several nodes that serve the same
+     * prefix the first that is online, by id, until it goes. Kept by state/routes.c; null: none. */
+    struct prefix_list *primary;
     unsigned endpoints_n;
     struct rcbuf *_Atomic peer_json; /* cache of netmap/: the node as its peers see it */
     struct addr endpoints[];
+};
+
+/* Those nodes of a group whose bits are in `mask`, as peers. */
+struct group_part {
+    struct group_part *next;
+    uint64_t mask;
+    struct rcbuf *_Atomic frame[2];
 };
 
 struct node_group {
     atomic_uint refs;
     unsigned n;                            /* nodes present */
     struct rcbuf *_Atomic peers_frame[2];  /* cache of netmap/: all of them as peers; plain, compressed */
+    struct group_part *_Atomic parts;      /* cache of netmap/: some of them, as policies show them */
     const struct node *nodes[GROUP_NODES]; /* by id % GROUP_NODES; null: no such node. References */
 };
 
@@ -143,7 +185,11 @@ struct tailnet_settings {
     struct rcbuf *dns_config_json; /* MapResponse.DNSConfig; never null */
     struct rcbuf *self_caps_json;  /* CapMap of every self node; never null */
     bool collect_logs;             /* false: Debug.DisableLogTail */
+    char server_url[HOSTNAME_CAP]; /* "https://host", no slash at the end: in SSH policies */
 };
+
+struct ruling;      /* state/ruling.h */
+struct change_told; /* the same */
 
 struct snapshot {
     atomic_uint refs;
@@ -152,11 +198,12 @@ struct snapshot {
     size_t node_n;
     struct user_table *users;
     struct tailnet_settings *settings;
+    struct ruling *ruling; /* what the policy makes of them; null: no policy, everyone sees and reaches everyone */
     size_t group_n;
     struct node_group *groups[]; /* by id / GROUP_NODES; null: empty. References */
 };
 
-/* One node in a change. `before` null: added; `after` null: removed. */
+/* One node in a change. `before` null: added; `after` null: removed; both the same: who sees it may differ. */
 struct change_item {
     node_id id;
     const struct node *before; /* references */
@@ -178,10 +225,12 @@ struct change {
     struct snapshot *after;
     bool users_changed;
     bool settings_changed;
+    bool policy_changed; /* another policy, or none: everything that it says may differ, and every node is an item */
     size_t item_n;
     struct change_item *items; /* owned; ascending by id */
     size_t chunk_n;            /* at least 1 */
     struct change_chunk *chunks;
+    struct change_told *told; /* owned; null: no policy before or after */
 };
 
 /* --- references; _unref nulls the pointer and accepts null --- */
@@ -218,6 +267,21 @@ struct relay_host *relay_host_edit(const struct relay_host *r);
 struct tailnet_settings *tailnet_settings_create(void);
 /* A copy to change before it is shared. */
 struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t);
+
+/* --- routes and tags --- */
+/* Sorts `v`, which is the caller's, and copies it without doubles; null when `n` is 0. */
+struct prefix_list *prefix_list_create(struct prefix *v, size_t n);
+/* Null is fine, here and below. */
+struct prefix_list *prefix_list_ref(struct prefix_list *l);
+void prefix_list_unref(struct prefix_list **l);
+bool prefix_list_eq(const struct prefix_list *a, const struct prefix_list *b);
+bool prefix_list_has(const struct prefix_list *l, const struct prefix *p);
+/* Walks what the node serves (advertised and approved), ascending: start with *pos = 0. False at the end. */
+bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out);
+/* It serves an exit route. */
+bool node_is_exit(const struct node *n);
+/* The tags of a node or key, borrowed from `tags`, at most TAGS_MAX. Null: none. */
+size_t tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX]);
 
 /* --- reading a snapshot --- */
 /* Borrowed from the snapshot, or null. */

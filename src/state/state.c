@@ -90,6 +90,7 @@ void state_destroy(struct state **at)
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
     relays_fini(st);
+    policy_fini(st);
     row_batch_destroy(&st->pending);
     snapshot_unref(&st->snapshot);
     tailnet_settings_unref(&st->settings);
@@ -169,6 +170,7 @@ void mark_stale(struct state *st, struct entry *e)
 void entry_replace(struct state *st, struct entry *e, const struct node *next)
 {
     unindex_node(st, e);
+    policy_feed(st, e->node, next);
     node_unref(&e->node);
     e->node = next;
     index_node(st, e);
@@ -197,6 +199,7 @@ struct entry *entry_add(struct state *st, const struct node *n)
     st->entries[n->id] = e;
     st->node_n++;
     index_node(st, e);
+    policy_feed(st, NULL, n);
     mark_dirty(st, e);
     if (n->expires_ms != NO_EXPIRY && !n->is_expired)
         tick_at(st, n->expires_ms);
@@ -428,7 +431,7 @@ static struct user_table *make_user_table(const struct state *st)
 
 bool state_is_dirty(const struct state *st)
 {
-    return st->dirty.n > 0 || st->users_dirty || st->settings_dirty;
+    return st->dirty.n > 0 || st->users_dirty || st->settings_dirty || policy_is_dirty(st);
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -513,6 +516,8 @@ static void collect_items(struct state *st, struct change *c)
             continue;
         }
         e->is_dirty = false;
+        if (e->node == NULL)
+            policy_forget(st, e->id);
         const struct node *before = snapshot_node(st->snapshot, e->id);
         if (before != e->node) {
             struct change_item *item = &c->items[c->item_n++];
@@ -534,10 +539,11 @@ struct change *state_publish(struct state *st, int64_t now_ms)
 {
     struct change *c = MEM_NEW(struct change);
     atomic_init(&c->refs, 1);
+    state_policy(st);
     c->users_changed = users_are_visible(st);
     c->settings_changed = st->settings_dirty;
     collect_items(st, c);
-    if (c->item_n == 0 && !c->users_changed && !c->settings_changed) {
+    if (c->item_n == 0 && !c->users_changed && !c->settings_changed && !policy_is_dirty(st)) {
         change_unref(&c);
         return NULL;
     }
@@ -550,6 +556,7 @@ struct change *state_publish(struct state *st, int64_t now_ms)
     st->settings_dirty = false;
     c->before = st->snapshot;
     c->after = snapshot_ref(s);
+    policy_rule(st, c);
     c->chunk_n = c->item_n > 0 ? (c->item_n + CHANGE_CHUNK_ITEMS - 1) / CHANGE_CHUNK_ITEMS : 1;
     c->chunks = mem_zalloc(c->chunk_n, sizeof(*c->chunks));
     st->snapshot = s;

@@ -105,6 +105,16 @@ void state_set_settings(struct state *st, struct tailnet_settings *settings);
 /* What was set last, borrowed. */
 const struct tailnet_settings *state_settings(const struct state *st);
 
+/* --- the policy --- */
+struct policy;
+struct policy_doc;
+/* Puts a policy to work; a reference is taken over; null: none, everyone reaches everyone. Connected nodes hear of what is
+ * different with the next publication. Durable text is not this call's business. Costs one policy_put_node for each node. */
+void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms);
+/* The policy at work, with all users and nodes of the working state in it; borrowed until the next event, null: none. For
+ * questions such as policy_user_may_tag; a deleted node leaves it when its removal is published. */
+struct policy *state_policy(const struct state *st);
+
 /* --- users. Results are borrowed until the next event. --- */
 struct user_spec {
     struct str name;

@@ -77,6 +77,11 @@ struct state {
     uint64_t committed_seq;
     bool counters_dirty;
 
+    struct policy *policy;  /* owned; null: none */
+    uint64_t policy_serial; /* of `policy`: counts those made */
+    bool policy_is_stale;   /* users changed since it was made */
+    bool routes_changed;    /* the policy was told of a router since the last ruling */
+
     struct revoked_list revoked;
     int64_t next_tick_ms;
     struct addr last_v4, last_v6; /* where sequential allocation goes on */
@@ -122,6 +127,17 @@ bool tag_is_valid(struct str tag);
 /* Fills v4 and v6 as configured. RC_LIMIT when a prefix is full. */
 MUST_CHECK enum rc addresses_allocate(struct state *st, struct addr *v4, struct addr *v6);
 const void *addr_key(const struct addr *a, size_t *len);
+
+/* --- policy.c --- */
+/* The policy hears of a node that is new (`before` null) or changed. */
+void policy_feed(struct state *st, const struct node *before, const struct node *after);
+void policy_forget(struct state *st, node_id id);
+void policy_users_changed(struct state *st);
+/* The next ruling would not be this one. */
+bool policy_is_dirty(const struct state *st);
+/* Gives c->after its ruling, and makes items of the nodes that it touches. */
+void policy_rule(struct state *st, struct change *c);
+void policy_fini(struct state *st);
 
 /* --- nodes.c --- */
 /* It says itself that it goes: offline at once, without the grace. */

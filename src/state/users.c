@@ -65,6 +65,7 @@ static void users_changed(struct state *st)
 {
     st->users_dirty = true;
     st->users_visible_seq = st->next_seq;
+    policy_users_changed(st);
 }
 
 enum rc state_load_user(struct state *st, struct user *u)
@@ -75,6 +76,7 @@ enum rc state_load_user(struct state *st, struct user *u)
         return RC_INVALID;
     }
     index_user(st, u);
+    policy_users_changed(st);
     if (u->id >= st->counters.next_user)
         st->counters.next_user = u->id + 1;
     return RC_OK;

@@ -1,0 +1,403 @@
+/* Changes under a policy: who is told what is worked out for audiences, not for nodes. */
+#include "netmap/netmap_internal.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+METRIC_COUNTER(encoded_share, "fullscale_netmap_encoded_total", "what=\"delta_share\"", "");
+METRIC_COUNTER(encoded_own, "fullscale_netmap_encoded_total", "what=\"delta_own\"", "");
+METRIC_COUNTER(encoded_filter, "fullscale_netmap_encoded_total", "what=\"filter\"", "");
+METRIC_COUNTER(audiences_made, "fullscale_netmap_audiences_total", "",
+               "Audiences for which the items of a change were looked at.");
+
+/* --- what an item means to a viewer --- */
+
+/* All that decides what a viewer is told, itself apart. */
+struct watcher {
+    struct policy_seat before, after;
+    bool hid_v4, hides_v4;
+};
+
+/* In a code: the kind, then one bit, then the class whose routes are shown, or none. */
+enum { CODE_KIND = 3, CODE_HIDES = 4, CODE_CLASS_SHIFT = 3 };
+
+static struct policy_seat seat_in(const struct snapshot *s, node_id id)
+{
+    if (snapshot_node(s, id) == NULL)
+        return (struct policy_seat){.class_index = POLICY_NO_CLASS};
+    return s->ruling != NULL ? policy_view_seat(s->ruling->view, id) : (struct policy_seat){0};
+}
+
+static bool hides_in(const struct snapshot *s, node_id id)
+{
+    const struct node_rights *r = ruling_rights(s->ruling, id);
+    return r != NULL && r->hides_v4;
+}
+
+static bool same_seat(struct policy_seat a, struct policy_seat b)
+{
+    return a.class_index == b.class_index && a.owner == b.owner && a.class_made == b.class_made;
+}
+
+static bool sees(const struct ruling *r, struct policy_seat viewer, node_id id)
+{
+    if (viewer.class_index == POLICY_NO_CLASS)
+        return false;
+    return r == NULL || policy_view_seats_see(r->view, viewer, policy_view_seat(r->view, id));
+}
+
+struct peer_shape shape_for(const struct ruling *r, struct policy_seat viewer, bool viewer_hides_v4, node_id id)
+{
+    const struct node_rights *rights = ruling_rights(r, id);
+    struct peer_shape shape = {.hides_v4 = viewer_hides_v4};
+    if (rights == NULL)
+        return shape;
+    shape.hides_v4 = viewer_hides_v4 || rights->hides_v4;
+    shape.routes = rights->routes;
+    if (shape.routes != NULL)
+        shape.row = route_table_row(shape.routes, viewer);
+    return shape;
+}
+
+static bool same_shape(const struct peer_shape *a, const struct peer_shape *b)
+{
+    if (a->hides_v4 != b->hides_v4 || (a->routes == NULL) != (b->routes == NULL))
+        return false;
+    if (a->routes == NULL)
+        return true;
+    return prefix_list_eq(a->routes->prefixes, b->routes->prefixes) && a->row != NULL && b->row != NULL &&
+           memcmp(a->row, b->row, a->routes->words * sizeof(*a->row)) == 0;
+}
+
+/* The first class that is shown the same routes, so that equal messages have equal codes. */
+static uint32_t like_class(const struct peer_shape *shape)
+{
+    const struct route_table *t = shape->routes;
+    uint32_t i = 0;
+    while (memcmp(&t->rows[i * t->words], shape->row, t->words * sizeof(*shape->row)) != 0)
+        i++;
+    return i;
+}
+
+static uint32_t code_of_shape(const struct peer_shape *shape)
+{
+    uint32_t code = ITEM_FULL | (shape->hides_v4 ? CODE_HIDES : 0u);
+    if (shape->routes != NULL && shape->row != NULL)
+        code |= (like_class(shape) + 1) << CODE_CLASS_SHIFT;
+    return code;
+}
+
+static uint32_t code_of(const struct change *c, const struct watcher *v, const struct change_item *item)
+{
+    bool saw = item->before != NULL && sees(c->before->ruling, v->before, item->id);
+    bool will = item->after != NULL && sees(c->after->ruling, v->after, item->id);
+    if (!will)
+        return saw ? ITEM_REMOVED : ITEM_NOTHING;
+    struct peer_shape was = shape_for(c->before->ruling, v->before, v->hid_v4, item->id);
+    struct peer_shape is = shape_for(c->after->ruling, v->after, v->hides_v4, item->id);
+    enum item_kind kind = item_kind_of(item);
+    if (!saw || kind == ITEM_FULL || !same_shape(&was, &is))
+        return code_of_shape(&is);
+    return kind;
+}
+
+/* --- messages --- */
+
+static void write_full(struct json_writer *w, const struct change *c, const struct node *n, uint32_t code)
+{
+    const struct node_rights *rights = ruling_rights(c->after->ruling, n->id);
+    struct peer_shape shape = {.hides_v4 = (code & CODE_HIDES) != 0, .routes = rights != NULL ? rights->routes : NULL};
+    if (shape.routes != NULL && code >> CODE_CLASS_SHIFT != 0)
+        shape.row = &shape.routes->rows[((code >> CODE_CLASS_SHIFT) - 1) * shape.routes->words];
+    if (shape_is_plain(&shape)) {
+        const struct rcbuf *peer = peer_json(n, c->after->settings);
+        json_w_raw(w, str_n(peer->data, peer->len));
+    } else {
+        write_peer_shaped(w, n, c->after->settings, &shape);
+    }
+}
+
+static void write_kind(struct json_writer *w, const struct change *c, const struct change_item *items,
+                       const struct share_item *v, size_t n, const char *key, enum item_kind kind)
+{
+    bool open = false;
+    for (size_t i = 0; i < n; i++) {
+        const struct change_item *item = &items[v[i].index];
+        if ((v[i].code & CODE_KIND) != (uint32_t)kind)
+            continue;
+        if (!open) {
+            json_w_key(w, key);
+            json_w_array(w);
+            open = true;
+        }
+        if (kind == ITEM_FULL)
+            write_full(w, c, item->after, v[i].code);
+        else if (kind == ITEM_PATCH)
+            write_patch(w, item);
+        else
+            json_w_u64(w, item->id);
+    }
+    if (open)
+        json_w_end_array(w);
+}
+
+static struct rcbuf *encode_items(struct netmap_ctx *ctx, const struct change *c, const struct change_item *items,
+                                  const struct share_item *v, size_t n, enum netmap_coding coding)
+{
+    struct json_writer w;
+    buf_clear(&ctx->json);
+    json_w_init(&w, &ctx->json);
+    json_w_object(&w);
+    write_kind(&w, c, items, v, n, "PeersRemoved", ITEM_REMOVED);
+    write_kind(&w, c, items, v, n, "PeersChanged", ITEM_FULL);
+    write_kind(&w, c, items, v, n, "PeersChangedPatch", ITEM_PATCH);
+    json_w_end_object(&w);
+    return encode_message(ctx, coding, &ctx->json);
+}
+
+/* --- shares and audiences: found without a lock, made under it --- */
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+    return (h ^ v) * UINT64_C(0x9e3779b97f4a7c15) ^ h >> 29;
+}
+
+static size_t share_bucket(const struct share_item *v, size_t n)
+{
+    uint64_t h = n;
+    for (size_t i = 0; i < n; i++)
+        h = mix(h, (uint64_t)v[i].index << 32 | v[i].code);
+    return (size_t)(h >> 32) % TOLD_BUCKETS;
+}
+
+/* Under the lock. */
+static struct change_share *get_share(struct change_told *t, const struct share_item *v, size_t n)
+{
+    struct change_share *_Atomic *bucket = &t->shares[share_bucket(v, n)];
+    struct change_share *first = atomic_load_explicit(bucket, memory_order_acquire);
+    for (struct change_share *s = first; s != NULL; s = s->next) {
+        if (s->n == n && memcmp(s->v, v, n * sizeof(*v)) == 0)
+            return s;
+    }
+    struct change_share *made = mem_zalloc(1, sizeof(*made) + n * sizeof(*v));
+    made->n = n;
+    memcpy(made->v, v, n * sizeof(*v));
+    made->next = first;
+    atomic_store_explicit(bucket, made, memory_order_release);
+    return made;
+}
+
+/* Under the lock. */
+static struct change_audience *make_audience(struct change *c, const struct watcher *v)
+{
+    struct change_audience *a = mem_zalloc(1, sizeof(*a) + c->chunk_n * sizeof(a->shares[0]));
+    a->before = v->before;
+    a->after = v->after;
+    metric_inc(&audiences_made);
+    for (size_t chunk = 0; chunk < c->chunk_n; chunk++) {
+        struct share_item items[CHANGE_CHUNK_ITEMS];
+        size_t n = 0;
+        for (size_t i = chunk * CHANGE_CHUNK_ITEMS; i < c->item_n && i < (chunk + 1) * CHANGE_CHUNK_ITEMS; i++) {
+            uint32_t code = code_of(c, v, &c->items[i]);
+            if (code != ITEM_NOTHING)
+                items[n++] = (struct share_item){(uint32_t)i, code};
+        }
+        if (n > 0)
+            a->shares[a->n++] = get_share(c->told, items, n);
+    }
+    return a;
+}
+
+static size_t audience_bucket(const struct watcher *v)
+{
+    uint64_t h = mix(v->before.class_index, v->before.owner);
+    return (size_t)(mix(mix(h, v->after.class_index), v->after.owner) >> 32) % TOLD_BUCKETS;
+}
+
+static struct change_audience *find_audience(struct change_audience *a, const struct watcher *v)
+{
+    while (a != NULL && !(same_seat(a->before, v->before) && same_seat(a->after, v->after)))
+        a = a->next;
+    return a;
+}
+
+static const struct change_audience *get_audience(struct change *c, const struct watcher *v)
+{
+    struct change_audience *_Atomic *bucket = &c->told->audiences[audience_bucket(v)];
+    struct change_audience *a = find_audience(atomic_load_explicit(bucket, memory_order_acquire), v);
+    if (a != NULL)
+        return a;
+    encode_once_lock();
+    struct change_audience *first = atomic_load_explicit(bucket, memory_order_acquire);
+    a = find_audience(first, v);
+    if (a == NULL) {
+        a = make_audience(c, v);
+        a->next = first;
+        atomic_store_explicit(bucket, a, memory_order_release);
+    }
+    encode_once_unlock();
+    return a;
+}
+
+static struct rcbuf *share_frame(struct netmap_ctx *ctx, struct change *c, struct change_share *s,
+                                 enum netmap_coding coding)
+{
+    struct rcbuf *held = atomic_load_explicit(&s->frame[coding], memory_order_acquire);
+    if (held != NULL)
+        return rcbuf_ref(held);
+    encode_once_lock();
+    held = atomic_load_explicit(&s->frame[coding], memory_order_acquire);
+    if (held == NULL) {
+        held = rcbuf_slot_offer(&s->frame[coding], encode_items(ctx, c, c->items, s->v, s->n, coding));
+        metric_inc(&encoded_share);
+    }
+    encode_once_unlock();
+    return rcbuf_ref(held);
+}
+
+/* --- one node's share --- */
+
+/* Its audience's, without what is said of the node itself. */
+static void push_shares(struct netmap_ctx *ctx, struct change *c, const struct watcher *v,
+                        const struct change_item *self, enum netmap_coding coding, struct netmap_pieces *out)
+{
+    const struct change_audience *a = get_audience(c, v);
+    size_t own = self != NULL ? (size_t)(self - c->items) : SIZE_MAX;
+    for (size_t i = 0; i < a->n; i++) {
+        struct change_share *s = a->shares[i];
+        struct share_item rest[CHANGE_CHUNK_ITEMS];
+        size_t n = 0;
+        if (s->v[0].index > own || s->v[s->n - 1].index < own) {
+            pieces_push(out, share_frame(ctx, c, s, coding));
+            continue;
+        }
+        for (size_t k = 0; k < s->n; k++) {
+            if (s->v[k].index != own)
+                rest[n++] = s->v[k];
+        }
+        if (n == s->n)
+            pieces_push(out, share_frame(ctx, c, s, coding));
+        else if (n > 0)
+            pieces_push(out, encode_items(ctx, c, c->items, rest, n, coding));
+        metric_add(&encoded_own, n > 0 && n < s->n);
+    }
+}
+
+/* The node itself moved: what it sees of all others is compared. */
+static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watcher *v, node_id self,
+                     enum netmap_coding coding, struct netmap_pieces *out)
+{
+    size_t cap = c->after->group_n * GROUP_NODES, n = 0;
+    struct change_item *items = mem_zalloc(cap, sizeof(*items));
+    struct share_item *shares = mem_zalloc(cap, sizeof(*shares));
+    for (node_id id = 1; id < cap; id++) {
+        items[id] = (struct change_item){id, snapshot_node(c->before, id), snapshot_node(c->after, id)};
+        uint32_t code = id != self ? code_of(c, v, &items[id]) : ITEM_NOTHING;
+        if (code != ITEM_NOTHING)
+            shares[n++] = (struct share_item){(uint32_t)id, code};
+    }
+    if (n > 0) {
+        pieces_push(out, encode_items(ctx, c, items, shares, n, coding));
+        metric_inc(&encoded_own);
+    }
+    mem_free(items);
+    mem_free(shares);
+}
+
+/* Users and settings go to everyone alike. */
+static void push_common(struct netmap_ctx *ctx, struct change *c, const struct node *n, enum netmap_coding coding,
+                        struct netmap_pieces *out)
+{
+    if (!c->users_changed && !c->settings_changed)
+        return;
+    bool is_unpinned = c->settings_changed && needs_unpinned(n, c->after->settings);
+    struct rcbuf *_Atomic *slot = &c->chunks[0].frame[is_unpinned][coding];
+    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
+    if (held == NULL) {
+        struct json_writer w;
+        buf_clear(&ctx->json);
+        json_w_init(&w, &ctx->json);
+        json_w_object(&w);
+        if (c->users_changed)
+            write_changed_users(&w, c);
+        if (c->settings_changed)
+            write_new_settings(&w, c, is_unpinned);
+        json_w_end_object(&w);
+        bool says_nothing = buf_len(&ctx->json) <= 2;
+        held = rcbuf_slot_offer(slot, says_nothing ? rcbuf_create(NULL, 0) : encode_message(ctx, coding, &ctx->json));
+    }
+    if (held->len > 0)
+        pieces_push(out, rcbuf_ref(held));
+}
+
+/* `text` as one message, kept with the text: nodes of a class often have the same. */
+static void push_text(struct netmap_ctx *ctx, struct told_text *text, const char *before, const char *after,
+                      enum netmap_coding coding, struct netmap_pieces *out)
+{
+    struct rcbuf *held = atomic_load_explicit(&text->frame[coding], memory_order_acquire);
+    if (held == NULL) {
+        buf_clear(&ctx->json);
+        buf_append_c(&ctx->json, before);
+        buf_append(&ctx->json, text->json->data, text->json->len);
+        buf_append_c(&ctx->json, after);
+        metric_inc(&encoded_filter);
+        held = rcbuf_slot_offer(&text->frame[coding], encode_message(ctx, coding, &ctx->json));
+    }
+    pieces_push(out, rcbuf_ref(held));
+}
+
+static void push_json(struct netmap_ctx *ctx, const char *json, enum netmap_coding coding, struct netmap_pieces *out)
+{
+    buf_clear(&ctx->json);
+    buf_append_c(&ctx->json, json);
+    pieces_push(out, encode_message(ctx, coding, &ctx->json));
+}
+
+/* An empty list is a filter that lets nothing in; null would mean "as before". src: control.md 6.7 */
+static void push_rights(struct netmap_ctx *ctx, const struct node_rights *was, const struct node_rights *is,
+                        enum netmap_coding coding, struct netmap_pieces *out)
+{
+    if (is == NULL && was == NULL)
+        return;
+    if (is == NULL) {
+        push_json(ctx, "{\"PacketFilters\":{\"base\":" ALLOW_ALL_RULES "}}", coding, out);
+        push_json(ctx, "{\"SSHPolicy\":{\"rules\":[]}}", coding, out);
+        return;
+    }
+    if (was == NULL || was->filter != is->filter)
+        push_text(ctx, is->filter, "{\"PacketFilters\":{\"base\":", "}}", coding, out);
+    if (was == NULL || was->ssh != is->ssh)
+        push_text(ctx, is->ssh, "{\"SSHPolicy\":", "}", coding, out);
+}
+
+static bool own_rights_differ(const struct node_rights *was, const struct node_rights *is)
+{
+    static const struct node_rights none;
+    was = was != NULL ? was : &none;
+    is = is != NULL ? is : &none;
+    const struct prefix_list *a = was->routes != NULL ? was->routes->prefixes : NULL;
+    const struct prefix_list *b = is->routes != NULL ? is->routes->prefixes : NULL;
+    bool has_caps = was->caps != NULL && was->caps->len > 2, will = is->caps != NULL && is->caps->len > 2;
+    return has_caps != will || (will && !rcbuf_eq(was->caps, is->caps)) || was->hides_v4 != is->hides_v4 ||
+           !prefix_list_eq(a, b);
+}
+
+void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
+                 struct netmap_pieces *out)
+{
+    const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
+    const struct node_rights *was = ruling_rights(c->before->ruling, id), *is = ruling_rights(c->after->ruling, id);
+    struct watcher v = {seat_in(c->before, id), seat_in(c->after, id), hides_in(c->before, id), hides_in(c->after, id)};
+    if (after == NULL)
+        return;
+    push_common(ctx, c, after, coding, out);
+    if (c->policy_changed || same_seat(v.before, v.after))
+        push_shares(ctx, c, &v, find_item(c, id), coding, out);
+    else
+        push_all(ctx, c, &v, id, coding, out);
+    push_rights(ctx, was, is, coding, out);
+    if (before != NULL &&
+        (self_differs(before, after) || own_rights_differ(was, is) || !prefix_list_eq(before->primary, after->primary)))
+        push_self(ctx, c, after, 0, coding, out);
+}

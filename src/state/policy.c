@@ -1,0 +1,491 @@
+/* The policy at work: it is told of every user and node, and each snapshot gets a ruling, which workers read instead.
+ *
+ * The policy hears of nodes at once, so that it can be asked (may this route be approved?); a snapshot shows what it makes of
+ * them at the next publication. A deleted node leaves the policy when its removal is published. So what is visible of an event that
+ * waits for the disk is at most who sees a node that everyone knew before.
+ *
+ * Costs, with n nodes and C classes: an endpoint update nothing; an event that the policy cares about one policy_put_node and,
+ * at the publication, a look at each node's version and the texts of the nodes whose version moved; another set of classes
+ * C rows for each router. Nothing is done for pairs of nodes. */
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/mem.h"
+#include "codec/json.h"
+#include "state/ruling.h"
+#include "state/state_internal.h"
+
+/* --- telling the policy --- */
+
+enum { ATTRS_MAX = 6 };
+
+/* What clients call systems, and what postures do. src: policy.md 7.1; names of the client's Hostinfo.OS */
+static struct str posture_os(struct str os)
+{
+    static const char *const names[][2] = {{"macOS", "macos"}, {"iOS", "ios"}, {"tvOS", "ios"}};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (str_eq_c(os, names[i][0]))
+            return str_c(names[i][1]);
+    }
+    return os;
+}
+
+static void add_text(struct policy_node *f, struct policy_attr *attrs, const char *name, struct str text)
+{
+    if (text.len > 0)
+        attrs[f->attr_n++] = (struct policy_attr){.name = str_c(name), .type = POLICY_ATTR_STRING, .text = text};
+}
+
+/* An odd minor version is one of the unstable ones. */
+static struct str release_track(struct str version)
+{
+    struct str major, minor, rest;
+    uint64_t n;
+    if (!str_cut(version, '.', &major, &rest))
+        return STR_EMPTY;
+    if (!str_cut(rest, '.', &minor, &rest))
+        minor = rest;
+    if (str_to_u64(minor, &n) != RC_OK)
+        return STR_EMPTY;
+    return n % 2 == 1 ? STR("unstable") : STR("stable");
+}
+
+static void add_attrs(struct arena *a, const struct rcbuf *hostinfo, struct policy_node *f, struct policy_attr *attrs)
+{
+    const struct json *root;
+    struct str text, rest;
+    bool truth;
+    f->attrs = attrs;
+    if (hostinfo == NULL || json_parse(a, str_n(hostinfo->data, hostinfo->len), NULL, &root, NULL) != RC_OK)
+        return;
+    if (json_str(json_get(root, "OS"), &text))
+        add_text(f, attrs, "node:os", posture_os(text));
+    if (json_str(json_get(root, "OSVersion"), &text))
+        add_text(f, attrs, "node:osVersion", text);
+    if (json_str(json_get(root, "IPNVersion"), &text)) {
+        struct str version = str_cut(text, '-', &version, &rest) ? version : text;
+        add_text(f, attrs, "node:tsVersion", version);
+        add_text(f, attrs, "node:tsReleaseTrack", release_track(version));
+    }
+    if (json_bool(json_get(root, "StateEncrypted"), &truth))
+        attrs[f->attr_n++] = (struct policy_attr){
+            .name = STR("node:tsStateEncrypted"), .type = POLICY_ATTR_BOOL, .truth = truth};
+    if (json_bool(json_get(root, "AllowsUpdate"), &truth))
+        attrs[f->attr_n++] = (struct policy_attr){
+            .name = STR("node:tsAutoUpdate"), .type = POLICY_ATTR_BOOL, .truth = truth};
+}
+
+static size_t served(const struct node *n, struct policy_route *out)
+{
+    struct prefix p;
+    size_t count = 0;
+    for (size_t pos = 0; count < POLICY_ROUTES_MAX && node_serves_next(n, &pos, &p); count++)
+        out[count] = (struct policy_route){p.ip, p.bits, prefix_list_has(n->primary, &p)};
+    return count;
+}
+
+static void put_node(struct policy *p, const struct node *n)
+{
+    struct str tags[TAGS_MAX];
+    struct policy_attr attrs[ATTRS_MAX];
+    struct arena a = {0};
+    bool may_serve = n->advertised != NULL && n->approved != NULL;
+    struct policy_route *routes = may_serve ? mem_zalloc(n->advertised->n, sizeof(*routes)) : NULL;
+    struct policy_node f = {.id = n->id, .user = n->user, .tags = tags, .v4 = n->v4, .v6 = n->v6, .routes = routes};
+    f.created_ms = n->created_ms;
+    f.tag_n = tags_split(n->tags, tags);
+    f.route_n = may_serve ? served(n, routes) : 0;
+    /* Only asked of routers: others come and go without a write. */
+    f.is_online = n->is_online || f.route_n == 0;
+    add_attrs(&a, n->hostinfo, &f, attrs);
+    policy_put_node(p, &f);
+    arena_fini(&a);
+    mem_free(routes);
+}
+
+static bool is_same_to_policy(const struct node *a, const struct node *b)
+{
+    bool is_router = a->approved != NULL || b->approved != NULL;
+    return a->user == b->user && rcbuf_eq(a->tags, b->tags) && addr_eq(&a->v4, &b->v4) && addr_eq(&a->v6, &b->v6) &&
+           rcbuf_eq(a->hostinfo, b->hostinfo) && prefix_list_eq(a->advertised, b->advertised) &&
+           prefix_list_eq(a->approved, b->approved) && prefix_list_eq(a->primary, b->primary) &&
+           (a->is_online == b->is_online || !is_router);
+}
+
+void policy_feed(struct state *st, const struct node *before, const struct node *after)
+{
+    if (st->policy == NULL || st->policy_is_stale || (before != NULL && is_same_to_policy(before, after)))
+        return;
+    put_node(st->policy, after);
+    if (after->approved != NULL || (before != NULL && before->approved != NULL))
+        st->routes_changed = true;
+}
+
+void policy_forget(struct state *st, node_id id)
+{
+    const struct node *n = snapshot_node(st->snapshot, id);
+    if (st->policy == NULL || st->policy_is_stale)
+        return;
+    policy_remove_node(st->policy, id);
+    if (n == NULL || n->approved != NULL)
+        st->routes_changed = true;
+}
+
+void policy_users_changed(struct state *st)
+{
+    st->policy_is_stale = st->policy != NULL;
+}
+
+/* --- making it --- */
+
+static struct policy_user *all_users(const struct state *st, size_t *n_out)
+{
+    struct policy_user *users = mem_zalloc(st->users.n + 1, sizeof(*users));
+    size_t n = 0;
+    for (size_t pos = 0;;) {
+        const struct user *u = state_user_next(st, &pos);
+        if (u == NULL)
+            break;
+        users[n++] = (struct policy_user){
+            .id = u->id, .name = str_c(u->name), .email = str_c(u->email), .role = (enum policy_role)u->role};
+    }
+    *n_out = n;
+    return users;
+}
+
+/* The usual ranges have a hole that others do not. */
+static struct policy_ranges own_ranges(const struct state_options *o)
+{
+    static const uint8_t usual_v4[4] = {100, 64}, usual_v6[6] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0};
+    struct policy_ranges r = {o->v4_prefix, o->v6_prefix, o->v4_bits, o->v6_bits};
+    if (r.v4_bits == 10 && memcmp(r.v4.ip, usual_v4, sizeof(usual_v4)) == 0)
+        r.v4.family = 0;
+    if (r.v6_bits == 48 && memcmp(r.v6.ip, usual_v6, sizeof(usual_v6)) == 0)
+        r.v6.family = 0;
+    return r;
+}
+
+/* Deleted nodes whose removal is not told yet are in the snapshot, and so in the policy. */
+static void put_all(struct state *st)
+{
+    for (node_id id = 1; id < st->entries_cap; id++) {
+        const struct entry *e = st->entries[id];
+        const struct node *n = e != NULL && e->node != NULL ? e->node : snapshot_node(st->snapshot, id);
+        if (n != NULL)
+            put_node(st->policy, n);
+    }
+}
+
+static void make_policy(struct state *st, struct policy_doc *doc)
+{
+    size_t user_n;
+    struct policy_user *users = all_users(st, &user_n);
+    struct policy_ranges ranges = own_ranges(&st->options);
+    st->policy = policy_create(doc, users, user_n, &ranges);
+    mem_free(users);
+    st->policy_serial++;
+    st->policy_is_stale = false;
+    put_all(st);
+}
+
+void policy_fini(struct state *st)
+{
+    if (st->policy != NULL)
+        policy_destroy(&st->policy);
+}
+
+void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms)
+{
+    (void)now_ms;
+    policy_fini(st);
+    st->policy_is_stale = false;
+    if (doc == NULL)
+        return;
+    make_policy(st, doc);
+    policy_doc_unref(&doc);
+}
+
+/* Users are what a policy is made with: however many have changed, it is made anew once, when it is asked for. */
+static void refresh(struct state *st)
+{
+    if (!st->policy_is_stale)
+        return;
+    struct policy *old = st->policy;
+    struct policy_doc *doc = policy_doc_ref((struct policy_doc *)policy_doc_of(old));
+    make_policy(st, doc);
+    policy_doc_unref(&doc);
+    policy_destroy(&old);
+}
+
+struct policy *state_policy(const struct state *st)
+{
+    /* What is made here is a cache. */
+    refresh((struct state *)st);
+    return st->policy;
+}
+
+bool policy_is_dirty(const struct state *st)
+{
+    const struct ruling *r = st->snapshot->ruling;
+    if (st->policy == NULL || r == NULL)
+        return st->policy != NULL || r != NULL;
+    return st->policy_is_stale || r->serial != st->policy_serial || r->clock != policy_clock(st->policy);
+}
+
+/* --- rulings --- */
+
+struct builder {
+    struct policy *p;
+    struct snapshot *s;
+    const struct snapshot *before;
+    const struct ruling *old; /* null: none, or of another policy */
+    struct ruling *made;
+    const char *base_url;
+    bool is_new_policy;
+    bool routes_changed;
+    bool view_changed;
+    uint64_t *version_of;                 /* by class */
+    const struct node_rights **last_made; /* by class: texts are likely to be equal */
+    struct buf text;
+};
+
+/* The text as an object that some other node, or the node itself, has already, when there is one. */
+static struct told_text *text_like(const struct buf *text, struct told_text *own, struct told_text *other)
+{
+    struct str s = buf_str(text);
+    if (own != NULL && str_eq(s, str_n(own->json->data, own->json->len)))
+        return told_text_ref(own);
+    if (other != NULL && str_eq(s, str_n(other->json->data, other->json->len)))
+        return told_text_ref(other);
+    return told_text_create(s);
+}
+
+static struct rcbuf *caps_like(const struct buf *text, struct rcbuf *own, struct rcbuf *other)
+{
+    struct str s = buf_str(text);
+    if (own != NULL && str_eq(s, str_n(own->data, own->len)))
+        return rcbuf_ref(own);
+    if (other != NULL && str_eq(s, str_n(other->data, other->len)))
+        return rcbuf_ref(other);
+    return rcbuf_create(s.p, s.len);
+}
+
+static void fill_texts(struct builder *b, node_id id, struct node_rights *r, const struct node_rights *own)
+{
+    int64_t class_index = policy_view_class(b->made->view, id);
+    const struct node_rights **other = &b->last_made[class_index];
+    buf_clear(&b->text);
+    policy_filter(b->p, id, &b->text);
+    r->filter = text_like(&b->text, own != NULL ? own->filter : NULL, *other != NULL ? (*other)->filter : NULL);
+    buf_clear(&b->text);
+    buf_append_c(&b->text, "{\"rules\":");
+    policy_ssh(b->p, id, b->base_url, &b->text);
+    buf_append_byte(&b->text, '}');
+    r->ssh = text_like(&b->text, own != NULL ? own->ssh : NULL, *other != NULL ? (*other)->ssh : NULL);
+    buf_clear(&b->text);
+    policy_self_caps(b->p, id, &b->text);
+    r->caps = caps_like(&b->text, own != NULL ? own->caps : NULL, *other != NULL ? (*other)->caps : NULL);
+    r->hides_v4 = policy_hides_ipv4(b->p, id);
+    *other = r;
+}
+
+/* What a class is told of a router's routes is that of any node in it but the router itself. */
+static void fill_row(struct builder *b, node_id router, struct route_table *t, size_t class_index)
+{
+    uint64_t member = policy_class_member(b->p, class_index, router);
+    if (member != 0)
+        policy_routes(b->p, member, router, &t->rows[class_index * t->words], t->prefixes->n);
+}
+
+/* Whether the row of the table before is that of the same class, and holds. Not that of the router's own class, which may
+ * have had no other node. */
+static bool row_holds(const struct builder *b, node_id router, const struct route_table *old, size_t class_index)
+{
+    uint64_t made, was;
+    return !b->routes_changed && old != NULL && b->old != NULL && class_index < old->class_n &&
+           policy_view_class(b->made->view, router) != (int64_t)class_index &&
+           policy_view_class_made(b->made->view, class_index, &made) &&
+           policy_view_class_made(b->old->view, class_index, &was) && made == was;
+}
+
+static struct prefix_list *list_served(const struct node *n)
+{
+    struct prefix *v = mem_zalloc(n->advertised->n, sizeof(*v));
+    size_t count = 0;
+    for (size_t pos = 0; count < POLICY_ROUTES_MAX && node_serves_next(n, &pos, &v[count]);)
+        count++;
+    struct prefix_list *l = prefix_list_create(v, count);
+    mem_free(v);
+    return l;
+}
+
+static struct route_table *make_routes(struct builder *b, const struct node *n, struct route_table *old)
+{
+    struct prefix_list *prefixes = n->advertised != NULL && n->approved != NULL ? list_served(n) : NULL;
+    if (prefixes == NULL)
+        return NULL;
+    size_t class_n = policy_view_class_cap(b->made->view);
+    struct route_table *t = route_table_create(class_n, (prefixes->n + 63) / 64);
+    t->prefixes = prefixes;
+    if (old != NULL && !prefix_list_eq(old->prefixes, prefixes))
+        old = NULL;
+    for (size_t i = 0; i < class_n; i++) {
+        if (row_holds(b, n->id, old, i))
+            memcpy(&t->rows[i * t->words], &old->rows[i * t->words], t->words * sizeof(t->rows[0]));
+        else
+            fill_row(b, n->id, t, i);
+    }
+    return t;
+}
+
+static bool same_routes(const struct route_table *a, const struct route_table *b)
+{
+    if (a == NULL || b == NULL || a->class_n != b->class_n || !prefix_list_eq(a->prefixes, b->prefixes))
+        return a == b;
+    return memcmp(a->rows, b->rows, a->class_n * a->words * sizeof(a->rows[0])) == 0;
+}
+
+/* What the policy makes of a node: what was made before, when that holds. A new reference. */
+static const struct node_rights *rights_of(struct builder *b, const struct node *n, const struct node_rights *own)
+{
+    uint64_t version = policy_version_of_many(b->p, n->id, b->version_of);
+    bool is_router = n->approved != NULL || (own != NULL && own->routes != NULL);
+    const struct node *was = snapshot_node(b->before, n->id);
+    bool texts_hold = !b->is_new_policy && own != NULL && own->version == version && was != NULL &&
+                      was->hostinfo == n->hostinfo; /* some capabilities are those of a system */
+    if (texts_hold && !(is_router && (b->routes_changed || b->view_changed)))
+        return node_rights_ref(own);
+    struct node_rights *r = node_rights_create();
+    r->version = version;
+    fill_texts(b, n->id, r, own);
+    struct route_table *old = own != NULL ? own->routes : NULL;
+    r->routes = make_routes(b, n, b->is_new_policy ? NULL : old);
+    if (old != NULL && same_routes(r->routes, old)) {
+        route_table_unref(&r->routes);
+        r->routes = route_table_ref(old);
+    }
+    return r;
+}
+
+/* A group whose rights are all what they were is that of the ruling before. */
+static struct rights_group *make_group(struct builder *b, size_t index)
+{
+    const struct node_group *g = b->s->groups[index];
+    const struct ruling *ruling = b->before->ruling;
+    struct rights_group *old = ruling != NULL && index < ruling->group_n ? ruling->groups[index] : NULL;
+    struct rights_group *made = MEM_NEW(struct rights_group);
+    bool is_same = old != NULL;
+    atomic_init(&made->refs, 1);
+    for (size_t i = 0; i < GROUP_NODES; i++) {
+        const struct node_rights *own = old != NULL ? old->of[i] : NULL;
+        made->of[i] = g->nodes[i] != NULL ? rights_of(b, g->nodes[i], own) : NULL;
+        is_same = is_same && made->of[i] == own;
+    }
+    if (!is_same)
+        return made;
+    for (size_t i = 0; i < GROUP_NODES; i++)
+        node_rights_unref(&made->of[i]);
+    mem_free(made);
+    atomic_fetch_add_explicit(&old->refs, 1, memory_order_relaxed);
+    return old;
+}
+
+static struct ruling *make_ruling(struct state *st, struct snapshot *s)
+{
+    const struct ruling *last = st->snapshot->ruling;
+    struct builder b = {.p = st->policy, .s = s, .before = st->snapshot, .base_url = st->settings->server_url};
+    b.is_new_policy = last == NULL || last->serial != st->policy_serial;
+    b.old = b.is_new_policy ? NULL : last;
+    b.routes_changed = st->routes_changed;
+    b.made = mem_zalloc(1, sizeof(*b.made) + s->group_n * sizeof(b.made->groups[0]));
+    atomic_init(&b.made->refs, 1);
+    b.made->serial = st->policy_serial;
+    b.made->view = policy_view_get(st->policy);
+    b.made->group_n = s->group_n;
+    b.view_changed = b.old == NULL || b.old->view != b.made->view;
+    size_t class_n = policy_view_class_cap(b.made->view);
+    b.version_of = mem_zalloc(class_n + 1, sizeof(*b.version_of));
+    b.last_made = mem_zalloc(class_n + 1, sizeof(*b.last_made));
+    for (size_t i = 0; i < s->group_n; i++)
+        b.made->groups[i] = s->groups[i] != NULL ? make_group(&b, i) : NULL;
+    mem_free(b.version_of);
+    mem_free(b.last_made);
+    buf_fini(&b.text);
+    st->routes_changed = false;
+    b.made->clock = policy_clock(st->policy);
+    return b.made;
+}
+
+/* --- whom a change touches --- */
+
+static bool same_seat(struct policy_seat a, struct policy_seat b)
+{
+    return a.class_index == b.class_index && a.owner == b.owner && a.class_made == b.class_made;
+}
+
+/* For a class that is in both. */
+static bool routes_differ(const struct route_table *a, const struct route_table *b)
+{
+    if (a == b || a == NULL || b == NULL || !prefix_list_eq(a->prefixes, b->prefixes))
+        return a != b;
+    size_t class_n = a->class_n < b->class_n ? a->class_n : b->class_n;
+    return memcmp(a->rows, b->rows, class_n * a->words * sizeof(a->rows[0])) != 0;
+}
+
+/* Who sees the node, or which routes of it, may not be as it was. */
+static bool is_touched(const struct change *c, node_id id)
+{
+    const struct ruling *a = c->before->ruling, *b = c->after->ruling;
+    if (c->policy_changed)
+        return true;
+    if (a->view != b->view && !same_seat(policy_view_seat(a->view, id), policy_view_seat(b->view, id)))
+        return true;
+    const struct node_rights *x = ruling_rights(a, id), *y = ruling_rights(b, id);
+    return x == NULL || y == NULL || routes_differ(x->routes, y->routes) || x->hides_v4 != y->hides_v4;
+}
+
+/* Nodes that did not change themselves become items too, in their place among the others. */
+static void add_touched(struct change *c)
+{
+    struct change_item *all = NULL;
+    size_t n = 0, cap = 0, next = 0;
+    for (node_id id = 1; id < c->after->group_n * GROUP_NODES; id++) {
+        const struct node *node = snapshot_node(c->after, id);
+        bool is_item = next < c->item_n && c->items[next].id == id;
+        if (!is_item && (node == NULL || !is_touched(c, id)))
+            continue;
+        if (n == cap) {
+            cap = cap > 0 ? cap * 2 : 64;
+            all = mem_realloc_array(all, cap, sizeof(*all));
+        }
+        all[n++] = is_item ? c->items[next++] : (struct change_item){id, node_ref(node), node_ref(node)};
+    }
+    mem_free(c->items);
+    c->items = all;
+    c->item_n = n;
+}
+
+static bool is_node_new(const struct change *c)
+{
+    for (size_t i = 0; i < c->item_n; i++) {
+        if (c->items[i].before == NULL || c->items[i].after == NULL)
+            return true;
+    }
+    return false;
+}
+
+void policy_rule(struct state *st, struct change *c)
+{
+    struct ruling *last = c->before->ruling;
+    if (st->policy == NULL && last == NULL)
+        return;
+    c->told = MEM_NEW(struct change_told);
+    c->policy_changed = st->policy == NULL || last == NULL || last->serial != st->policy_serial;
+    bool routes_changed = st->routes_changed;
+    if (st->policy != NULL) {
+        bool holds = !policy_is_dirty(st) && !is_node_new(c);
+        c->after->ruling = holds ? ruling_ref(last) : make_ruling(st, c->after);
+    }
+    if (c->policy_changed || routes_changed || c->after->ruling->view != last->view)
+        add_touched(c);
+}

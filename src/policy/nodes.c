@@ -485,6 +485,7 @@ void policy_put_node(struct policy *p, const struct policy_node *f)
     if (old != NULL && is_same_to_others(old, n)) {
         n->version = old->version;
     } else {
+        policy_view_unref(&p->view);
         sources_count(p, n, 1);
         owner_count(p, n, 1);
         if (old != NULL) {
@@ -506,6 +507,7 @@ void policy_remove_node(struct policy *p, uint64_t id)
     if (n == NULL)
         return;
     p->clock++;
+    policy_view_unref(&p->view);
     sources_count(p, n, -1);
     owner_count(p, n, -1);
     routes_release(p, n);
@@ -534,6 +536,7 @@ void policy_destroy(struct policy **p_ptr)
                           &p->list_by_key, &p->node_by_id,        &p->class_by_key,   &p->holders_by_route};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
+    policy_view_unref(&p->view);
     range_set_fini(&p->tailnet);
     cover_destroy(&p->cover);
     mem_free(p->unit);

@@ -97,6 +97,47 @@ bool spots_find(const struct policy *p, struct str text, const struct owner *sel
     return out->n > 0;
 }
 
+/* What rules see of a spot, as bytes. */
+static void put_spot(struct policy *p, const struct spot *spot, const struct policy_attr *more, size_t more_n,
+                     struct buf *key)
+{
+    uint64_t *in = mem_zalloc(p->sel_words + 1, sizeof(*in));
+    const struct node_state *n = spot->node;
+    address_selectors(p, n, &spot->at, in);
+    buf_append(key, in, p->sel_words * sizeof(*in));
+    buf_append_byte(key, n != NULL);
+    for (posture_set_id i = 0; n != NULL && i < p->doc->posture_set_n; i++) {
+        struct attr_view attrs = {more, more_n, n->attr, n->attr_n};
+        buf_append_byte(key, posture_set_holds(p->doc, i, &attrs));
+    }
+    if (n != NULL && n->owner != NULL)
+        buf_append(key, &n->owner->number, sizeof(n->owner->number));
+    mem_free(in);
+}
+
+void spots_reduce(struct policy *p, struct spots *s, const struct policy_attr *more, size_t more_n)
+{
+    struct arena keys = {0};
+    struct map seen;
+    size_t n = 0;
+    map_init(&seen, NULL);
+    for (size_t i = 0; s->n > 1 && i < s->n; i++) {
+        struct buf key = {0};
+        put_spot(p, &s->v[i], more, more_n, &key);
+        struct str kept = arena_str(&keys, buf_str(&key));
+        /* An address of no node stands for itself: `*` may hold it or not. */
+        bool is_new = s->v[i].node == NULL || map_get(&seen, kept.p, kept.len) == NULL;
+        if (is_new) {
+            map_put(&seen, kept.p, kept.len, s);
+            s->v[n++] = s->v[i];
+        }
+        buf_fini(&key);
+    }
+    s->n = s->n > 1 ? n : s->n;
+    map_fini(&seen);
+    arena_fini(&keys);
+}
+
 /* --- a rule --- */
 
 static bool entry_holds(const struct policy *p, const struct selector *s, const struct range *at)

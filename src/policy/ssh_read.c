@@ -17,6 +17,7 @@ enum {
 };
 
 #define NS_PER_S INT64_C(1000000000)
+#define FOREIGN_DOMAIN "%.*s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions"
 
 /* --- durations, as Go writes them. src: Go time.ParseDuration, Duration.String --- */
 
@@ -104,11 +105,12 @@ static const char *format_duration(struct reader *r, int64_t ns)
     uint64_t v = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
     uint64_t s = v / (uint64_t)NS_PER_S;
     char fraction[16] = "";
-    if (v % (uint64_t)NS_PER_S != 0) {
-        snprintf(fraction, sizeof(fraction), ".%09u", (unsigned)(v % (uint64_t)NS_PER_S));
-        for (size_t n = strlen(fraction); fraction[n - 1] == '0'; n--)
-            fraction[n - 1] = '\0';
-    }
+    unsigned rest = (unsigned)(v % (uint64_t)NS_PER_S);
+    int digits = 9;
+    for (; rest > 0 && rest % 10 == 0; rest /= 10)
+        digits--;
+    if (rest > 0)
+        snprintf(fraction, sizeof(fraction), ".%0*u", digits, rest);
     if (s >= 3600)
         return arena_printf(a, "%s%lluh%llum%llu%ss", sign, (unsigned long long)(s / 3600),
                             (unsigned long long)(s / 60 % 60), (unsigned long long)(s % 60), fraction);
@@ -207,6 +209,7 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
         return;
     }
     out->local_domain = arena_zalloc(&r->doc->arena, items.n, sizeof(*out->local_domain));
+    out->login = arena_zalloc(&r->doc->arena, items.n, sizeof(*out->login));
     for (size_t i = 0; i < items.n; i++) {
         struct str name = items.v[i].text, domain;
         if (name.len == 0 || str_eq(name, STR("*"))) {
@@ -214,9 +217,11 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
         } else if (localpart_domain(name, &domain)) {
             out->local_domain[out->local_domain_n++] = domain;
             if (!read_domain_is_ours(r, domain))
-                read_fail(r, items.v[i].at,
-                          "%.*s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions",
-                          STR_ARG(domain));
+                read_fail(r, items.v[i].at, FOREIGN_DOMAIN, STR_ARG(domain));
+        } else if (str_eq(name, STR("autogroup:nonroot"))) {
+            out->has_nonroot = true;
+        } else {
+            out->login[out->login_n++] = name;
         }
     }
     out->users = users_map(r, &items);

@@ -6,7 +6,17 @@
 #include "support/filter_set.h"
 #include "support/test_random.h"
 
-enum { USERS = 6, GROUPS = 3, TAGS = 4, IDS = 24, ROUNDS = 250, EVENTS = 24, PACKETS = 40 };
+enum {
+    USERS = 6,
+    GROUPS = 3,
+    TAGS = 4,
+    IDS = 24,
+    ROUNDS = 250,
+    EVENTS = 24,
+    PACKETS = 40,
+    DIFF_ROUNDS = 40,
+    DIFF_PACKETS = 400
+};
 
 struct fixture {
     struct test_random random;
@@ -1029,6 +1039,46 @@ static bool same_from_scratch(struct fixture *f)
     return same;
 }
 
+/* --- views --- */
+
+/* What `policy_sees` says of all pairs, as bits. */
+static void all_pairs(const struct fixture *f, bool out[IDS][IDS])
+{
+    for (uint32_t a = 0; a < IDS; a++) {
+        for (uint32_t b = 0; b < IDS; b++)
+            out[a][b] = policy_sees(f->p, a + 1, b + 1);
+    }
+}
+
+static bool view_says(const struct policy_view *v, bool want[IDS][IDS])
+{
+    for (uint32_t a = 0; a < IDS; a++) {
+        for (uint32_t b = 0; b < IDS; b++) {
+            if (policy_view_sees(v, a + 1, b + 1) != want[a][b])
+                return false;
+        }
+    }
+    return !policy_view_sees(v, 0, 1) && policy_view_class(v, 0) == -1 && policy_view_class(v, IDS + 1) == -1;
+}
+
+/* A view says what was so when it was made, whatever happens. */
+static bool same_views(struct fixture *f)
+{
+    bool before[IDS][IDS], after[IDS][IDS];
+    struct policy_view *old = policy_view_get(f->p), *again = policy_view_get(f->p);
+    all_pairs(f, before);
+    bool same = old == again && view_says(old, before);
+    for (int i = 0; i < 5; i++)
+        random_event(f);
+    struct policy_view *new = policy_view_get(f->p);
+    all_pairs(f, after);
+    same = same && view_says(old, before) && view_says(new, after);
+    policy_view_unref(&old);
+    policy_view_unref(&again);
+    policy_view_unref(&new);
+    return same;
+}
+
 /* --- running --- */
 
 static const struct policy_node *some_node(struct fixture *f)
@@ -1088,7 +1138,7 @@ static void run_round(struct fixture *f)
         const struct policy_node *from = some_node(f), *to = some_node(f);
         same = from == NULL || to == NULL || same_packet(f, from, to);
     }
-    same = same && same_from_scratch(f);
+    same = same && same_views(f) && same_from_scratch(f);
     if (!same)
         print_state(f);
     assert_true(same);
@@ -1108,8 +1158,152 @@ static void engine_equals_twin(void **state)
     mem_free(f);
 }
 
+/* --- diff --- */
+
+struct reach_row {
+    bool is_gained;
+    struct filter_span *src, *dst; /* heap */
+    size_t src_n, dst_n;
+    unsigned proto, first, last;
+};
+
+struct reach_rows {
+    struct reach_row *v; /* heap */
+    size_t n, cap;
+};
+
+static struct filter_span *spans_of(struct str list, size_t *n_out)
+{
+    struct filter_span *v = NULL;
+    size_t cap = 0;
+    *n_out = 0;
+    while (list.len > 0) {
+        struct str one, rest;
+        str_cut(list, ',', &one, &rest);
+        VEC_PUSH(v, *n_out, cap, filter_span_of(one));
+        list = str_trim(rest);
+    }
+    return v;
+}
+
+static void take_reach(void *ctx, const struct policy_reach *reach)
+{
+    struct reach_rows *rows = ctx;
+    struct reach_row row = {.is_gained = reach->is_gained, .proto = reach->proto};
+    row.first = reach->first_port;
+    row.last = reach->last_port;
+    row.src = spans_of(reach->source, &row.src_n);
+    row.dst = spans_of(reach->destination, &row.dst_n);
+    assert_true(row.src_n > 0 && row.dst_n > 0 && row.first <= row.last && row.proto > 0);
+    VEC_PUSH(rows->v, rows->n, rows->cap, row);
+}
+
+static bool spans_hold(const struct filter_span *v, size_t n, const struct range *at)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (v[i].family == at->family && v[i].lo <= at->lo && at->lo <= v[i].hi)
+            return true;
+    }
+    return false;
+}
+
+static bool rows_hold(const struct reach_rows *rows, bool is_gained, const struct spot *src, const struct spot *dst,
+                      unsigned proto, unsigned port)
+{
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct reach_row *r = &rows->v[i];
+        if (r->is_gained == is_gained && r->proto == proto && r->first <= port && port <= r->last &&
+            spans_hold(r->src, r->src_n, &src->at) && spans_hold(r->dst, r->dst_n, &dst->at))
+            return true;
+    }
+    return false;
+}
+
+static bool reaches(const struct policy *p, const struct spot *src, const struct spot *dst, unsigned proto,
+                    unsigned port)
+{
+    for (size_t i = 0; i < p->doc->rule_n; i++) {
+        struct fit fit = rule_fits(p, &p->doc->rule[i], src, dst, (int)proto, (int)port, NULL);
+        if (fit.source && fit.destination && fit.port)
+            return true;
+    }
+    return false;
+}
+
+/* A node's address, or one that no node has. */
+static struct spot random_spot(struct fixture *f, const struct policy *p, int family)
+{
+    static const char *const fours[] = {"10.1.2.3",    "10.2.0.1",     "8.8.8.8", "8.9.0.0",
+                                        "192.168.0.1", "100.64.0.200", "0.0.0.0", "255.255.255.255"};
+    static const char *const sixes[] = {"fd00:1::7",   "fd00:1::8",
+                                        "2001:db8::1", "fd7a:115c:a1e0::ffff",
+                                        "::",          "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"};
+    const struct policy_node *n = below(f, 3) != 0 ? some_node(f) : NULL;
+    struct addr a = test_addr(family == 4 ? PICK(f, fours) : PICK(f, sixes));
+    if (n != NULL && twin_range(n, family).family != 0)
+        return (struct spot){twin_range(n, family), node_find(p, n->id)};
+    return (struct spot){range_of_addr(&a), NULL};
+}
+
+static void check_diff_packet(struct fixture *f, const struct policy *before, const struct policy *after,
+                              const struct reach_rows *rows)
+{
+    static const unsigned some_ports[] = {0, 1, 22, 80, 81, 443, 1000, 2000, 2001, 65535},
+                          some_protos[] = {6, 17, 1, 47, 58, 99};
+    unsigned port = PICK(f, some_ports), proto = PICK(f, some_protos);
+    int family = below(f, 2) == 0 ? 4 : 6;
+    struct spot src = random_spot(f, before, family), dst = random_spot(f, before, family);
+    struct spot src_after = {src.at, src.node != NULL ? node_find(after, src.node->id) : NULL};
+    struct spot dst_after = {dst.at, dst.node != NULL ? node_find(after, dst.node->id) : NULL};
+    bool was = reaches(before, &src, &dst, proto, port);
+    bool is = reaches(after, &src_after, &dst_after, proto, port);
+    assert_int_equal(rows_hold(rows, true, &src, &dst, proto, port), is && !was);
+    assert_int_equal(rows_hold(rows, false, &src, &dst, proto, port), was && !is);
+}
+
+static void diff_turns_one_into_the_other(void **state)
+{
+    struct fixture *f = MEM_NEW(struct fixture);
+    (void)state;
+    f->random.state = 424242;
+    make_users(f);
+    for (int round = 0; round < DIFF_ROUNDS; round++) {
+        struct policy *p[2];
+        struct reach_rows rows = {0};
+        for (int i = 0; i < 2; i++) {
+            make_text(f);
+            struct policy_doc *doc = test_parse(buf_cstr(&f->text));
+            p[i] = policy_create(doc, f->user, USERS, NULL);
+            policy_doc_unref(&doc);
+        }
+        f->p = p[0];
+        memset(f->node, 0, sizeof(f->node));
+        for (uint32_t i = 0; i < IDS / 2; i++)
+            make_node(f, below(f, IDS));
+        NODE_EACH(n, f)
+        policy_put_node(p[1], n);
+        policy_diff(p[0], p[1], take_reach, &rows);
+        for (uint32_t i = 0; i < DIFF_PACKETS; i++)
+            check_diff_packet(f, p[0], p[1], &rows);
+        for (size_t i = 0; i < rows.n; i++) {
+            mem_free(rows.v[i].src);
+            mem_free(rows.v[i].dst);
+        }
+        /* A policy does not differ from itself. */
+        size_t n = rows.n;
+        policy_diff(p[1], p[1], take_reach, &rows);
+        assert_int_equal(rows.n, n);
+        mem_free(rows.v);
+        policy_destroy(&p[0]);
+        policy_destroy(&p[1]);
+    }
+    buf_fini(&f->text);
+    mem_free(f);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(engine_equals_twin)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(engine_equals_twin),
+                                       cmocka_unit_test(diff_turns_one_into_the_other)};
     return cmocka_run_group_tests_name("policy twin", tests, NULL, NULL);
 }

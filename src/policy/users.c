@@ -112,7 +112,7 @@ void owners_create(struct policy *p, const struct policy_user *users, size_t n)
     p->owner_n = n;
     for (size_t i = 0; i < n; i++) {
         struct owner *o = &p->owner[i];
-        *o = (struct owner){.id = users[i].id, .role = users[i].role};
+        *o = (struct owner){.id = users[i].id, .role = users[i].role, .number = (uint32_t)i + 1};
         o->name = arena_str(&p->arena, users[i].name);
         o->email = arena_str(&p->arena, users[i].email);
         o->provider_id = arena_str(&p->arena, users[i].provider_id);
@@ -134,6 +134,7 @@ struct owner *owner_get(struct policy *p, uint64_t id)
         return o;
     o = arena_zalloc(&p->arena, 1, sizeof(*o));
     o->id = id;
+    o->number = (uint32_t)p->owner_by_id.n + 1;
     o->in = arena_zalloc(&p->arena, p->sel_words, sizeof(*o->in));
     o->name = o->email = o->provider_id = STR_EMPTY;
     list_init(&o->nodes);

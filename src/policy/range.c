@@ -48,7 +48,8 @@ static ip_number host_mask(uint8_t family, unsigned bits)
 struct range range_of_prefix(const struct addr *a, unsigned bits)
 {
     struct range r = range_of_addr(a);
-    ip_number mask = host_mask(a->family, bits);
+    unsigned most = family_bits(a->family);
+    ip_number mask = host_mask(a->family, bits < most ? bits : most);
     r.lo &= ~mask;
     r.hi |= mask;
     return r;

@@ -11,7 +11,7 @@ enum {
     GROUPS = 3,
     TAGS = 4,
     IDS = 24,
-    ROUNDS = 250,
+    ROUNDS = 500,
     EVENTS = 24,
     PACKETS = 40,
     DIFF_ROUNDS = 40,

@@ -118,6 +118,8 @@ void sources_count(struct policy *p, const struct node_state *n, int delta)
     BITS_EACH (i, n->class->member, p->list_words) {
         struct source_list *l = &p->list[i];
         l->node_n += (size_t)delta;
+        if (l->is_recorder)
+            l->version = p->clock;
         if (!lists_class(p, l, n->class))
             continue;
         count_address(l, &n->v4, delta);

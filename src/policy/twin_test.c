@@ -187,6 +187,8 @@ static void put_ssh(struct fixture *f)
     put_some(f, "dst", dst, ARRAY_LEN(dst));
     buf_append_c(&f->text, ",");
     put_some(f, "users", users, ARRAY_LEN(users));
+    if (below(f, 4) == 0)
+        buf_append_c(&f->text, ",\"recorder\":[\"tag:t2\",\"100.64.0.7\"],\"enforceRecorder\":true");
     buf_append_c(&f->text, "}");
 }
 
@@ -1080,6 +1082,49 @@ static bool same_views(struct fixture *f)
     return same;
 }
 
+/* --- versions --- */
+
+static void read_filter(struct fixture *f, uint64_t id, struct filter_set *out)
+{
+    struct buf text = {0};
+    struct arena a = {0};
+    const struct json *json;
+    policy_filter(f->p, id, &text);
+    assert_int_equal(json_parse(&a, buf_str(&text), NULL, &json, NULL), RC_OK);
+    filter_set_init(out);
+    filter_set_add_json(out, json);
+    buf_fini(&text);
+    arena_fini(&a);
+}
+
+/* A node whose version stays is told the same after an event as before. */
+static bool same_while_version_stays(struct fixture *f)
+{
+    struct filter_set before[IDS], after;
+    struct buf ssh[IDS] = {0}, ssh_after = {0};
+    uint64_t version[IDS];
+    bool same = true;
+    for (uint32_t i = 0; i < IDS; i++) {
+        version[i] = policy_version(f->p, i + 1);
+        read_filter(f, i + 1, &before[i]);
+        policy_ssh(f->p, i + 1, "", &ssh[i]);
+    }
+    random_event(f);
+    for (uint32_t i = 0; i < IDS; i++) {
+        if (version[i] == policy_version(f->p, i + 1)) {
+            read_filter(f, i + 1, &after);
+            buf_clear(&ssh_after);
+            policy_ssh(f->p, i + 1, "", &ssh_after);
+            same = same && filter_sets_equal(&before[i], &after) && str_eq(buf_str(&ssh[i]), buf_str(&ssh_after));
+            filter_set_fini(&after);
+        }
+        filter_set_fini(&before[i]);
+        buf_fini(&ssh[i]);
+    }
+    buf_fini(&ssh_after);
+    return same;
+}
+
 /* --- running --- */
 
 static const struct policy_node *some_node(struct fixture *f)
@@ -1139,6 +1184,8 @@ static void run_round(struct fixture *f)
         const struct policy_node *from = some_node(f), *to = some_node(f);
         same = from == NULL || to == NULL || same_packet(f, from, to);
     }
+    for (uint32_t i = 0; same && i < 3; i++)
+        same = same_while_version_stays(f);
     same = same && same_views(f) && same_from_scratch(f);
     if (!same)
         print_state(f);

@@ -73,29 +73,51 @@ static bool split_target(struct str text, struct str *host, int *port)
     return host->len > 0;
 }
 
+static bool is_self(struct str host)
+{
+    return str_eq(host, STR("autogroup:self"));
+}
+
+/* autogroup:self is another set of nodes for each user: looked up for the source alone. */
+static bool reaches_own(const struct acl_case *c, const struct spot *src, struct str host, int port, bool *is_known)
+{
+    struct spots dst = {0};
+    *is_known = src->node != NULL && src->node->owner != NULL && spots_find(c->p, host, src->node->owner, &dst);
+    bool is = *is_known && is_allowed(c, src, &dst, port);
+    spots_fini(&dst);
+    return is;
+}
+
+/* How many of the sources reach one address of the destination; false: it is not one name or address. */
+static bool count_allowed(const struct acl_case *c, struct str host, int port, size_t *allowed_out)
+{
+    struct spots dst = {0};
+    bool is_known = is_self(host) || spots_find(c->p, host, NULL, &dst);
+    *allowed_out = 0;
+    spots_reduce(c->p, &dst, NULL, 0);
+    for (size_t i = 0; is_known && i < c->src.n; i++)
+        *allowed_out += is_self(host) ? reaches_own(c, &c->src.v[i], host, port, &is_known)
+                                      : is_allowed(c, &c->src.v[i], &dst, port);
+    spots_fini(&dst);
+    return is_known;
+}
+
 /* Each source address must reach one address of the destination. */
 static void run_target(const struct acl_case *c, const struct item *target, bool want_allowed)
 {
     struct str host = STR_EMPTY;
     int port = 0;
     size_t allowed = 0;
-    struct spots dst = {0};
-    const struct owner *self_of = c->src.v[0].node != NULL ? c->src.v[0].node->owner : NULL;
     if (!split_target(target->text, &host, &port) || (port == 0 && proto_has_ports((uint8_t)c->proto)) ||
-        !spots_find(c->p, host, self_of, &dst)) {
+        !count_allowed(c, host, port, &allowed)) {
         tell(c->errors, c->p->doc, target->offset, "%.*s: %.*s is not one address or name with one port",
              STR_ARG(c->test->src), STR_ARG(target->text));
-        spots_fini(&dst);
         return;
     }
-    spots_reduce(c->p, &dst, NULL, 0);
-    for (size_t i = 0; i < c->src.n; i++)
-        allowed += is_allowed(c, &c->src.v[i], &dst, port);
     bool is_all = allowed == c->src.n;
     if (is_all != want_allowed)
         tell(c->errors, c->p->doc, target->offset, "%.*s -> %.*s: expected %s, got %s", STR_ARG(c->test->src),
              STR_ARG(target->text), want_allowed ? "ALLOWED" : "DENIED", is_all ? "ALLOWED" : "DENIED");
-    spots_fini(&dst);
 }
 
 static void run_acl_test(struct policy *p, const struct acl_test *test, struct policy_errors *errors)
@@ -186,7 +208,8 @@ static void run_ssh_login(const struct policy *p, const struct ssh_test *t, cons
     }
     for (size_t i = 0; i < src->n; i++) {
         for (size_t k = 0; k < dst->n; k++) {
-            if (src->v[i].node == NULL || dst->v[k].node == NULL)
+            if (src->v[i].node == NULL || dst->v[k].node == NULL ||
+                (is_self(dst_item->text) && src->v[i].node->owner != dst->v[k].node->owner))
                 continue;
             struct ssh_answer a = ssh_ask(p, t, src->v[i].node, dst->v[k].node, login->text);
             bool is_right = want == WANT_CHECK    ? a.is_checked
@@ -223,6 +246,13 @@ static bool has_nodes(const struct spots *s)
     return false;
 }
 
+/* The source's own nodes. */
+static void add_own(const struct policy *p, const struct spot *src, struct spots *dst)
+{
+    if (src->node != NULL && src->node->owner != NULL)
+        (void)spots_find(p, STR("autogroup:self"), src->node->owner, dst);
+}
+
 static void run_ssh_test(struct policy *p, const struct ssh_test *t, struct policy_errors *errors)
 {
     struct spots src = {0};
@@ -232,11 +262,12 @@ static void run_ssh_test(struct policy *p, const struct ssh_test *t, struct poli
         tell(errors, p->doc, t->offset, "src %.*s names no node", STR_ARG(t->src));
     else if (t->dst.n == 0)
         tell(errors, p->doc, t->offset, "an ssh test must have \"dst\"");
-    const struct owner *self_of = src.n > 0 && src.v[0].node != NULL ? src.v[0].node->owner : NULL;
     spots_reduce(p, &src, t->attr, t->attr_n);
     for (size_t i = 0; has_nodes(&src) && i < t->dst.n; i++) {
         struct spots dst = {0};
-        if (!spots_find(p, t->dst.v[i].text, self_of, &dst) || !has_nodes(&dst))
+        for (size_t k = 0; is_self(t->dst.v[i].text) && k < src.n; k++)
+            add_own(p, &src.v[k], &dst);
+        if ((!is_self(t->dst.v[i].text) && !spots_find(p, t->dst.v[i].text, NULL, &dst)) || !has_nodes(&dst))
             tell(errors, p->doc, t->dst.v[i].offset, "dst %.*s names no node", STR_ARG(t->dst.v[i].text));
         spots_reduce(p, &dst, NULL, 0);
         if (has_nodes(&dst))

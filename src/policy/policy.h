@@ -182,6 +182,11 @@ size_t policy_class_count(const struct policy *p);
  * after writes, render only what has a new number. Costs nothing but a look at the node's class. */
 uint64_t policy_version(const struct policy *p, uint64_t id);
 
+/* A hash of what the node's filter, SSH policy and capabilities say. Two policies that give the same number tell the node the
+ * same: after a policy was replaced, only those with another number need new ones. Cheaper than the texts: sources are not
+ * written out. 0: no such node. */
+uint64_t policy_fingerprint(struct policy *p, uint64_t id);
+
 /* Whether `a` and `b` are peers. src: 6.1. A node is not its own peer. */
 bool policy_sees(const struct policy *p, uint64_t a, uint64_t b);
 /* Calls `visit` for each peer, in no particular order. */

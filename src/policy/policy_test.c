@@ -834,6 +834,8 @@ static void tests_pass_and_fail(void **state)
         {"\"src\":\"tag:client\",\"proto\":\"tcp\",\"accept\":[\"tag:exit:1\"]", "got DENIED"},
         {"\"src\":\"tag:client\",\"proto\":\"tcp\",\"accept\":[\"tag:exit:1\"],\"srcPostureAttrs\":{\"custom:level\":101}",
          NULL},
+        {"\"src\":\"autogroup:member\",\"proto\":\"tcp\",\"accept\":[\"autogroup:self:9\"]", NULL},
+        {"\"src\":\"tag:client\",\"proto\":\"tcp\",\"deny\":[\"autogroup:self:9\"]", "one port"},
         {"\"src\":\"nobody@x\",\"accept\":[\"tag:server:22\"]", "names nothing"},
         {"\"accept\":[\"tag:server:22\"]", "names nothing"},
         {"\"src\":\"bob@\"", "must have \"accept\" or \"deny\""},
@@ -859,6 +861,50 @@ static void tests_pass_and_fail(void **state)
             assert_non_null(strstr(errors.v[1].text, cases[i].sentence));
             assert_int_equal(errors.v[1].line, 1);
         }
+        policy_errors_fini(&errors);
+        policy_destroy(&p);
+    }
+}
+
+static void ssh_tests_pass_and_fail(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *test;
+        const char *sentence; /* null: passes */
+    } cases[] = {
+        {"\"src\":\"autogroup:member\",\"dst\":[\"autogroup:self\"],\"check\":[\"root\"],\"deny\":[\"x\"]", NULL},
+        {"\"src\":\"ann@example.com\",\"dst\":[\"bob@\"],\"deny\":[\"root\"]", NULL},
+        {"\"src\":\"tag:client\",\"dst\":[\"100.64.0.60\"],\"accept\":[\"deploy\",\"any\"],\"deny\":[\"root\"]", NULL},
+        {"\"src\":\"ann@example.com\",\"dst\":[\"tag:server\"],\"accept\":[\"ann\"],\"deny\":[\"bob\"]", NULL},
+        {"\"src\":\"tag:client\",\"dst\":[\"tag:server\"],\"check\":[\"deploy\"]",
+         "tag:client -> tag:server as deploy: expected CHECK, got ACCEPT"},
+        {"\"src\":\"ann@example.com\",\"dst\":[\"autogroup:self\"],\"deny\":[\"root\"]", "expected DENY, got CHECK"},
+        {"\"src\":\"cyd@other.org\",\"dst\":[\"tag:server\"],\"accept\":[\"cyd\"]", "expected ACCEPT, got DENY"},
+        {"\"src\":\"nobody@x\",\"dst\":[\"tag:server\"],\"deny\":[\"root\"]", "names no node"},
+        {"\"src\":\"tag:client\",\"dst\":[\"100.99.9.9\"],\"deny\":[\"root\"]", "dst 100.99.9.9 names no node"},
+        {"\"src\":\"tag:client\",\"dst\":[],\"deny\":[\"root\"]", "must have \"dst\""},
+        {"\"src\":\"tag:client\",\"dst\":[\"tag:server\"]", "must have \"accept\", \"check\" or \"deny\""},
+        {"\"src\":\"tag:client\",\"dst\":[\"tag:server\"],\"deny\":[\"\"]", "cannot be empty"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[1600];
+        struct policy_errors errors = {0};
+        snprintf(
+            text, sizeof(text),
+            "{" TEST_TAGS
+            "\"ssh\":[{\"action\":\"check\",\"src\":[\"autogroup:member\"],\"dst\":[\"autogroup:self\"],\"users\":"
+            "[\"root\"]},{\"action\":\"accept\",\"src\":[\"tag:client\"],\"dst\":[\"tag:server\"],\"users\":[\"deploy\","
+            "\"autogroup:nonroot\"]},{\"action\":\"accept\",\"src\":[\"autogroup:member\"],\"dst\":[\"tag:server\"],"
+            "\"users\":[\"localpart:*@example.com\"]}],\"sshTests\":[{%s}]}",
+            cases[i].test);
+        struct policy *p = test_policy(text);
+        enum rc rc = policy_run_tests(p, &errors);
+        if ((rc == RC_OK) != (cases[i].sentence == NULL))
+            print_message("%s: %s\n", cases[i].test, errors.n > 1 ? errors.v[1].text : "passed");
+        assert_int_equal(rc, cases[i].sentence == NULL ? RC_OK : RC_INVALID);
+        if (cases[i].sentence != NULL)
+            assert_non_null(strstr(errors.v[1].text, cases[i].sentence));
         policy_errors_fini(&errors);
         policy_destroy(&p);
     }
@@ -918,6 +964,7 @@ int main(void)
         cmocka_unit_test(attributes_reach_their_targets),
         cmocka_unit_test(ssh_rules_are_written),
         cmocka_unit_test(tests_pass_and_fail),
+        cmocka_unit_test(ssh_tests_pass_and_fail),
         cmocka_unit_test(reasons_are_told),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);

@@ -4,7 +4,8 @@
 #include "api/call_internal.h"
 #include "base/log.h"
 
-enum { MAX_BODY_BYTES = 64 * 1024 };
+/* A policy may be 4 MiB (policy_limits); one that is larger is told so, with its size, rather than just cut off. */
+enum { MAX_BODY_BYTES = 64 * 1024, MAX_POLICY_BODY_BYTES = 32 << 20 };
 
 /* --- health --- */
 
@@ -85,6 +86,14 @@ HANDLER(on_node_delete, api_node_delete)
 HANDLER(on_relay_list, api_relay_list)
 HANDLER(on_relay_create, api_relay_create)
 HANDLER(on_relay_delete, api_relay_delete)
+HANDLER(on_policy_get, api_policy_get)
+HANDLER(on_policy_set, api_policy_set)
+HANDLER(on_policy_check, api_policy_check)
+HANDLER(on_policy_why, api_policy_why)
+HANDLER(on_policy_diff, api_policy_diff)
+HANDLER(on_policy_history, api_policy_history)
+HANDLER(on_policy_get_version, api_policy_get_version)
+HANDLER(on_policy_rollback, api_policy_rollback)
 HANDLER(on_key_list, api_key_list)
 HANDLER(on_key_create, api_key_create)
 HANDLER(on_key_expire, api_key_expire)
@@ -106,6 +115,14 @@ const struct http_route api_routes[] = {
     {HTTP_GET, "/api/v1/relay", on_relay_list, MAX_BODY_BYTES},
     {HTTP_POST, "/api/v1/relay", on_relay_create, MAX_BODY_BYTES},
     {HTTP_DELETE, "/api/v1/relay/{id}", on_relay_delete, MAX_BODY_BYTES},
+    {HTTP_GET, "/api/v1/policy", on_policy_get, MAX_BODY_BYTES},
+    {HTTP_PUT, "/api/v1/policy", on_policy_set, MAX_POLICY_BODY_BYTES},
+    {HTTP_POST, "/api/v1/policy/check", on_policy_check, MAX_POLICY_BODY_BYTES},
+    {HTTP_GET, "/api/v1/policy/why", on_policy_why, MAX_BODY_BYTES},
+    {HTTP_POST, "/api/v1/policy/diff", on_policy_diff, MAX_POLICY_BODY_BYTES},
+    {HTTP_GET, "/api/v1/policy/history", on_policy_history, MAX_BODY_BYTES},
+    {HTTP_GET, "/api/v1/policy/history/{id}", on_policy_get_version, MAX_BODY_BYTES},
+    {HTTP_POST, "/api/v1/policy/rollback/{id}", on_policy_rollback, MAX_BODY_BYTES},
     {HTTP_GET, "/api/v1/preauthkey", on_key_list, MAX_BODY_BYTES},
     {HTTP_POST, "/api/v1/preauthkey", on_key_create, MAX_BODY_BYTES},
     {HTTP_DELETE, "/api/v1/preauthkey", on_key_delete, MAX_BODY_BYTES},

@@ -12,8 +12,15 @@
 #include "control/core.h"
 #include "http/http.h"
 
+/* Where the policy comes from. On the core's thread once that runs, but for `path`, which does not change. */
+struct api_policy {
+    const char *path; /* policy.mode file: the file, "" none. Null: the database. Borrowed */
+    struct buf fault; /* why the file as it is now is not at work: lines "FILE:LINE:COL: TEXT"; empty: it is */
+};
+
 struct api {
-    struct core *core; /* borrowed */
+    struct core *core;         /* borrowed */
+    struct api_policy *policy; /* borrowed */
 };
 
 extern const struct http_route api_routes[];

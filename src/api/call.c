@@ -13,7 +13,8 @@ METRIC_COUNTER(requests, "fullscale_api_requests_total", "", "Requests to the ad
 METRIC_COUNTER(refused, "fullscale_api_errors_total", "",
                "Requests to the admin API that were answered with an error.");
 
-static const struct json_limits body_limits = {.max_bytes = 64 * 1024, .max_depth = 16, .max_nodes = 4096};
+/* How large a body may be is its route's business. */
+static const struct json_limits body_limits = {.max_bytes = SIZE_MAX, .max_depth = 16, .max_nodes = 4096};
 
 /* --- errors --- */
 
@@ -30,7 +31,8 @@ static int grpc_code(int status)
     return 13;
 }
 
-void api_respond_error(struct http_exchange *ex, int status, enum rc rc, const char *detail)
+static void respond_problem(struct http_exchange *ex, int status, enum rc rc, const char *detail,
+                            const struct policy_errors *errors)
 {
     struct buf out = {0};
     struct json_writer w;
@@ -41,8 +43,7 @@ void api_respond_error(struct http_exchange *ex, int status, enum rc rc, const c
     json_w_kv_i64(&w, "status", status);
     json_w_kv_cstr(&w, "detail", detail);
     json_w_key(&w, "errors");
-    json_w_array(&w);
-    json_w_end_array(&w);
+    api_write_policy_errors(&w, errors);
     json_w_kv_cstr(&w, "reason", rc_name(rc));
     json_w_kv_i64(&w, "code", grpc_code(status));
     json_w_kv_cstr(&w, "message", detail);
@@ -54,11 +55,19 @@ void api_respond_error(struct http_exchange *ex, int status, enum rc rc, const c
     buf_fini(&out);
 }
 
-static void respond_err(struct http_exchange *ex, enum rc rc, const struct err *err)
+void api_respond_error(struct http_exchange *ex, int status, enum rc rc, const char *detail)
 {
+    static const struct policy_errors none;
+    respond_problem(ex, status, rc, detail, &none);
+}
+
+static void respond_err(const struct api_call *call)
+{
+    enum rc rc = call->rc;
     /* A user with nodes is 400 in Headscale, whose tools know that. */
     int status = rc == RC_IN_USE ? 400 : rc_http_status(rc);
-    api_respond_error(ex, status, rc, err->text[0] != '\0' ? err->text : rc_text(rc));
+    respond_problem(call->ex, status, rc, call->err.text[0] != '\0' ? call->err.text : rc_text(rc),
+                    &call->policy.errors);
 }
 
 void api_unmatched(void *app, struct http_exchange *ex, int status)
@@ -84,6 +93,7 @@ static void call_destroy(struct api_call *call)
     mem_free(call->users.items);
     mem_free(call->keys.items);
     mem_free(call->nodes.items);
+    api_policy_call_fini(&call->policy);
     secret_wipe(call->key_text, sizeof(call->key_text));
     secret_wipe(call->random, sizeof(call->random));
     arena_fini(&call->arena);
@@ -119,7 +129,7 @@ static void on_done(struct core_job *job)
         if (call->rc == RC_OK)
             respond(call);
         else
-            respond_err(call->ex, call->rc, &call->err);
+            respond_err(call);
     }
     call_destroy(call);
 }
@@ -140,7 +150,7 @@ static void on_closed(void *ctx)
 static enum rc parse_body(struct api_call *call, struct str body, const struct json **out, struct err *err)
 {
     struct err why;
-    struct str text = str_trim(arena_str(&call->arena, body));
+    struct str text = str_trim(body);
     if (text.len == 0)
         text = STR("{}");
     if (json_parse(&call->arena, text, &body_limits, out, &why) != RC_OK)
@@ -157,15 +167,16 @@ void api_start(struct api *api, struct http_exchange *ex, const struct api_op *o
     const struct json *body;
     metric_inc(&requests);
     call->op = op;
+    call->api = api;
     call->ex = ex;
     call->job.home = http_loop(ex);
     call->job.run = on_run;
     call->job.done = on_done;
-    enum rc rc = parse_body(call, http_request(ex)->body, &body, &call->err);
-    if (rc == RC_OK && op->parse != NULL)
-        rc = op->parse(call, ex, body, &call->err);
-    if (rc != RC_OK) {
-        respond_err(ex, rc, &call->err);
+    call->rc = parse_body(call, http_request(ex)->body, &body, &call->err);
+    if (call->rc == RC_OK && op->parse != NULL)
+        call->rc = op->parse(call, ex, body, &call->err);
+    if (call->rc != RC_OK) {
+        respond_err(call);
         call_destroy(call);
         return;
     }
@@ -241,7 +252,7 @@ struct str api_query(struct api_call *call, struct http_exchange *ex, const char
 
 /* --- rows --- */
 
-static void rows_push(struct api_rows *rows, const void *item)
+void api_rows_push(struct api_rows *rows, const void *item)
 {
     if (rows->n == rows->cap) {
         rows->cap = rows->cap > 0 ? rows->cap * 2 : 4;
@@ -253,23 +264,23 @@ static void rows_push(struct api_rows *rows, const void *item)
 void api_keep_user(struct api_call *call, const struct user *u)
 {
     if (u != NULL)
-        rows_push(&call->users, user_ref(u));
+        api_rows_push(&call->users, user_ref(u));
 }
 
 void api_keep_key(struct api_call *call, const struct auth_key *k)
 {
     if (k != NULL)
-        rows_push(&call->keys, auth_key_ref(k));
+        api_rows_push(&call->keys, auth_key_ref(k));
 }
 
 void api_keep_relay(struct api_call *call, const struct relay_host *r)
 {
-    rows_push(&call->relays, relay_host_ref(r));
+    api_rows_push(&call->relays, relay_host_ref(r));
 }
 
 void api_keep_node(struct api_call *call, const struct node *n)
 {
-    rows_push(&call->nodes, node_ref(n));
+    api_rows_push(&call->nodes, node_ref(n));
 }
 
 static int by_user_id(const void *a, const void *b)

@@ -25,10 +25,29 @@ struct api_rows {
     size_t n, cap;
 };
 
+enum { POLICY_WHY_MAX = 50 };
+
+/* What calls about the policy need. */
+struct api_policy_call {
+    struct str author, note;
+    struct str src, dst;
+    int proto, port;
+    struct policy_doc *doc;      /* what was sent; reference */
+    struct policy_errors errors; /* why it is refused */
+    struct policy_errors warnings;
+    struct api_rows texts; /* versions */
+    struct str fault;
+    bool has_policy;
+    struct policy_reason reason[POLICY_WHY_MAX];
+    size_t reason_n;
+    struct policy *before, *after; /* owned; to be compared */
+};
+
 struct api_call {
     struct core_job job;      /* first */
     struct http_exchange *ex; /* null: the peer has gone */
     const struct api_op *op;
+    const struct api *api; /* borrowed */
     struct arena arena;
 
     /* what was asked */
@@ -51,6 +70,7 @@ struct api_call {
     struct api_rows relays;
     struct api_rows nodes;
     char key_text[AUTH_KEY_TEXT_CAP];
+    struct api_policy_call policy;
 };
 
 /* An http_handler's body. */
@@ -75,7 +95,13 @@ MUST_CHECK enum rc api_time(const struct json *body, const char *name, int64_t *
 struct str api_query(struct api_call *call, struct http_exchange *ex, const char *name);
 MUST_CHECK enum rc api_id(struct str text, uint64_t *out, struct err *err);
 
+/* The body's "policy", read into the call. RC_INVALID with all errors in call->policy.errors. */
+MUST_CHECK enum rc api_policy_take(struct api_call *call, struct http_exchange *ex, const struct json *body,
+                                   struct err *err);
+MUST_CHECK enum rc api_policy_parse(struct api_call *call, struct str text, struct err *err);
+
 /* --- for run --- */
+void api_rows_push(struct api_rows *rows, const void *item);
 void api_keep_user(struct api_call *call, const struct user *u);
 void api_keep_key(struct api_call *call, const struct auth_key *k);
 void api_keep_relay(struct api_call *call, const struct relay_host *r);
@@ -90,12 +116,17 @@ const struct user *api_find_user(const struct state *st, struct str text);
 enum rc api_no_such_user(struct str text, struct err *err);
 
 /* --- for write --- */
+void api_write_policy_errors(struct json_writer *w, const struct policy_errors *errors);
 const struct user *api_kept_user(const struct api_call *call, uint64_t id);
 const struct auth_key *api_kept_key(const struct api_call *call, uint64_t id);
 
 extern const struct api_op api_user_list, api_user_create, api_user_rename, api_user_delete;
 extern const struct api_op api_node_list, api_node_get, api_node_rename, api_node_expire, api_node_delete;
 extern const struct api_op api_relay_list, api_relay_create, api_relay_delete;
+extern const struct api_op api_policy_get, api_policy_set, api_policy_check, api_policy_why, api_policy_diff;
+extern const struct api_op api_policy_history, api_policy_get_version, api_policy_rollback;
 extern const struct api_op api_key_list, api_key_create, api_key_expire, api_key_delete;
+
+void api_policy_call_fini(struct api_policy_call *p);
 
 #endif

@@ -6,14 +6,14 @@
 #include "base/clock.h"
 #include "codec/json.h"
 
-static void write_id(struct json_writer *w, const char *key, uint64_t id)
+void api_write_id(struct json_writer *w, const char *key, uint64_t id)
 {
     char text[24];
     snprintf(text, sizeof(text), "%" PRIu64, id);
     json_w_kv_cstr(w, key, text);
 }
 
-static void write_time(struct json_writer *w, const char *key, int64_t ms)
+void api_write_time(struct json_writer *w, const char *key, int64_t ms)
 {
     char text[TIME_TEXT_CAP];
     json_w_key(w, key);
@@ -39,9 +39,9 @@ void api_write_user(struct json_writer *w, const struct user *u)
         return;
     }
     json_w_object(w);
-    write_id(w, "id", u->id);
+    api_write_id(w, "id", u->id);
     json_w_kv_cstr(w, "name", u->name);
-    write_time(w, "createdAt", u->created_ms);
+    api_write_time(w, "createdAt", u->created_ms);
     json_w_kv_cstr(w, "displayName", u->display_name);
     json_w_kv_cstr(w, "email", u->email);
     json_w_kv_cstr(w, "providerId", "");
@@ -71,13 +71,13 @@ void api_write_key(struct json_writer *w, const struct auth_key *k, const struct
     json_w_object(w);
     json_w_key(w, "user");
     api_write_user(w, owner);
-    write_id(w, "id", k->id);
+    api_write_id(w, "id", k->id);
     write_secret(w, k->prefix, text);
     json_w_kv_bool(w, "reusable", k->is_reusable);
     json_w_kv_bool(w, "ephemeral", k->is_ephemeral);
     json_w_kv_bool(w, "used", k->is_used);
-    write_time(w, "expiration", k->expires_ms);
-    write_time(w, "createdAt", k->created_ms);
+    api_write_time(w, "expiration", k->expires_ms);
+    api_write_time(w, "createdAt", k->created_ms);
     write_array(w, "aclTags", k->tags);
     json_w_end_object(w);
 }
@@ -100,7 +100,7 @@ static void write_addresses(struct json_writer *w, const struct addr *v4, const 
 void api_write_relay(struct json_writer *w, const struct relay_host *r, const char *text)
 {
     json_w_object(w);
-    write_id(w, "id", r->id);
+    api_write_id(w, "id", r->id);
     json_w_kv_cstr(w, "name", r->name);
     write_secret(w, r->prefix, text);
     json_w_kv_i64(w, "regionId", r->region_id);
@@ -112,8 +112,8 @@ void api_write_relay(struct json_writer *w, const struct relay_host *r, const ch
     json_w_kv_i64(w, "derpPort", r->report.derp_port);
     json_w_kv_i64(w, "stunPort", r->report.stun_port);
     json_w_kv_cstr(w, "certName", r->report.cert_name);
-    write_time(w, "lastSeen", r->last_seen_ms);
-    write_time(w, "createdAt", r->created_ms);
+    api_write_time(w, "lastSeen", r->last_seen_ms);
+    api_write_time(w, "createdAt", r->created_ms);
     json_w_end_object(w);
 }
 
@@ -147,7 +147,7 @@ void api_write_node(struct json_writer *w, const struct node *n, const struct us
                     struct arena *scratch)
 {
     json_w_object(w);
-    write_id(w, "id", n->id);
+    api_write_id(w, "id", n->id);
     write_keys(w, n);
     write_addresses(w, &n->v4, &n->v6);
     json_w_kv_cstr(w, "name", n->hostname);
@@ -156,14 +156,14 @@ void api_write_node(struct json_writer *w, const struct node *n, const struct us
         write_tagged_devices(w);
     else
         api_write_user(w, owner);
-    write_time(w, "lastSeen", n->last_seen_ms);
-    write_time(w, "expiry", n->expires_ms);
+    api_write_time(w, "lastSeen", n->last_seen_ms);
+    api_write_time(w, "expiry", n->expires_ms);
     json_w_key(w, "preAuthKey");
     if (key != NULL)
         api_write_key(w, key, key->user == n->user ? owner : NULL, NULL);
     else
         json_w_null(w);
-    write_time(w, "createdAt", n->created_ms);
+    api_write_time(w, "createdAt", n->created_ms);
     json_w_kv_cstr(w, "registerMethod", "REGISTER_METHOD_AUTH_KEY");
     json_w_kv_cstr(w, "givenName", n->name);
     json_w_kv_bool(w, "online", n->is_online);

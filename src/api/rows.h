@@ -7,6 +7,9 @@
 #include "codec/json_write.h"
 #include "state/model.h"
 
+/* A member: an id as text; a time, null for 0. */
+void api_write_id(struct json_writer *w, const char *key, uint64_t id);
+void api_write_time(struct json_writer *w, const char *key, int64_t ms);
 /* Null writes JSON null. */
 void api_write_user(struct json_writer *w, const struct user *u);
 /* `text`: the whole key, once; null shows its beginning only. `owner` may be null. */

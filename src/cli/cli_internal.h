@@ -119,6 +119,12 @@ void cli_man(FILE *out, const char *version);
 /* `body` may be null. On success `*reply_out` is the parsed answer, in the run's arena. Else a message has been written. */
 enum cli_exit cli_api(struct cli_run *run, const char *method, const char *path, const struct buf *body,
                       const struct json **reply_out);
+/* The same, but an error that the server answers is the caller's to tell: the reply's "detail". `*reply_out` is null when there
+ * was no answer, which has been told. */
+enum cli_exit cli_api_answer(struct cli_run *run, const char *method, const char *path, const struct buf *body,
+                             const struct json **reply_out);
+/* Whether a server could be asked. Says nothing. */
+bool cli_server_is_here(struct cli_run *run);
 /* A piece of a path or query, percent-encoded. */
 const char *cli_escape(struct cli_run *run, const char *text);
 /* The user that `text` names by id, name or email: its JSON. */
@@ -137,6 +143,8 @@ struct cli_table {
 void cli_table_init(struct cli_table *t, struct cli_run *run, const char *const *titles);
 /* Cells are copied; control characters, which could drive the terminal, become '?'. */
 void cli_table_add(struct cli_table *t, const char *cell);
+/* The text without control characters. In the run's arena. */
+const char *cli_printable(struct cli_run *run, const char *text);
 /* Prints and frees. */
 void cli_table_finish(struct cli_table *t);
 
@@ -173,6 +181,14 @@ enum cli_exit cli_nodes_delete(struct cli_run *run);
 enum cli_exit cli_relays_create(struct cli_run *run);
 enum cli_exit cli_relays_list(struct cli_run *run);
 enum cli_exit cli_relays_delete(struct cli_run *run);
+enum cli_exit cli_policy_get(struct cli_run *run);
+enum cli_exit cli_policy_set(struct cli_run *run);
+enum cli_exit cli_policy_check(struct cli_run *run);
+enum cli_exit cli_policy_why(struct cli_run *run);
+enum cli_exit cli_policy_diff(struct cli_run *run);
+enum cli_exit cli_policy_diff_tell(struct cli_run *run, const struct json *reply);
+enum cli_exit cli_policy_history(struct cli_run *run);
+enum cli_exit cli_policy_rollback(struct cli_run *run);
 enum cli_exit cli_preauthkeys_create(struct cli_run *run);
 enum cli_exit cli_preauthkeys_list(struct cli_run *run);
 enum cli_exit cli_preauthkeys_expire(struct cli_run *run);

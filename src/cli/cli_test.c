@@ -395,6 +395,10 @@ static void test_no_server(void **state)
     "{\"id\":\"1\",\"name\":\"fra\",\"key\":\"fskey-relay-0123456789ab-***\",\"regionId\":901,\"regionName\":\"Frankfurt\"," \
     "\"up\":true,\"hostname\":\"192.0.2.1\",\"lastSeen\":\"2026-11-23T01:02:03Z\"}"
 
+#define REACH(gained, to, protocol, first, last)                                                                       \
+    "{\"gained\":" gained ",\"source\":\"10.0.0.1\",\"destination\":\"" to "\",\"protocol\":" #protocol                \
+    ",\"firstPort\":" #first ",\"lastPort\":" #last "}"
+
 static const struct {
     const char *request;
     int status;
@@ -414,6 +418,33 @@ static const struct {
     {"GET /api/v1/relay", 200, "{\"relays\":[" RELAY1 "]}"},
     {"POST /api/v1/relay", 200, "{\"relay\":{\"id\":\"2\",\"key\":\"fskey-relay-whole\"}}"},
     {"DELETE /api/v1/relay/1", 200, "{}"},
+    {"GET /api/v1/policy", 200, "{\"policy\":\"{} // now\",\"fault\":\"p.hujson:1:2: oh\\n\"}"},
+    {"GET /api/v1/policy/history/2", 200, "{\"policy\":\"{} // then\\n\"}"},
+    {"GET /api/v1/policy/history/9", 404, "{\"detail\":\"there is no version 9\"}"},
+    {"PUT /api/v1/policy", 200,
+     "{\"version\":\"4\",\"warnings\":[{\"line\":0,\"column\":0,\"message\":\"nobody is zoe@\"}]}"},
+    {"POST /api/v1/policy/check", 400,
+     "{\"detail\":\"test(s) failed\",\"errors\":[{\"message\":\"test(s) failed\"},"
+     "{\"line\":3,\"column\":7,\"message\":\"expected \\u001b[31mDENIED\"}]}"},
+    {"POST /api/v1/policy/rollback/2", 200, "{\"version\":\"5\",\"warnings\":[]}"},
+    {"POST /api/v1/policy/rollback/3", 400,
+     "{\"detail\":\"no\",\"errors\":[{\"line\":1,\"column\":2,\"message\":\"bad\"}]}"},
+    {"GET /api/v1/policy/history", 200,
+     "{\"versions\":[{\"version\":\"4\",\"updatedAt\":\"2026-11-23T01:02:03Z\",\"author\":\"anna\",\"note\":\"\",\"bytes\":7}]}"},
+    {"GET /api/v1/policy/why?src=a&dst=b%3A22&proto=", 200,
+     "{\"allowed\":true,\"hasPolicy\":true,\"file\":\"/etc/p.hujson\",\"rules\":[{\"line\":4,\"section\":\"acls\",\"index\":0},"
+     "{\"line\":9,\"section\":\"grants\",\"index\":2}]}"},
+    {"GET /api/v1/policy/why?src=a&dst=c&proto=udp", 200,
+     "{\"allowed\":false,\"hasPolicy\":true,\"file\":\"policy\",\"rules\":[{\"line\":4,\"section\":\"acls\",\"index\":1,"
+     "\"hasSource\":true}]}"},
+    {"GET /api/v1/policy/why?src=a&dst=d&proto=", 200, "{\"allowed\":false,\"hasPolicy\":true,\"rules\":[]}"},
+    {"GET /api/v1/policy/why?src=a&dst=e&proto=", 200, "{\"allowed\":true,\"hasPolicy\":false,\"rules\":[]}"},
+    {"GET /api/v1/policy/why?src=a&dst=f&proto=", 200,
+     "{\"allowed\":true,\"hasPolicy\":true,\"rules\":[{\"line\":0,\"section\":\"\",\"index\":0}]}"},
+    {"GET /api/v1/policy/why?src=x&dst=y&proto=", 404, "{\"detail\":\"x names nothing\"}"},
+    {"POST /api/v1/policy/diff", 200,
+     "{\"changes\":[" REACH("false", "10.0.0.2", 17, 22, 22) "," REACH("true", "10.0.0.3", 17, 0, 65535) "," //
+     REACH("true", "10.0.0.3", 6, 0, 65535) "," REACH("false", "10.0.0.2", 47, 1, 9) "],\"leftOut\":2}"},
     {"GET /api/v1/preauthkey", 200, "{\"preAuthKeys\":[" KEY1 "]}"},
     {"GET /api/v1/preauthkey?user=anna", 403, "not JSON"},
     {"POST /api/v1/preauthkey", 200, "{\"preAuthKey\":{\"id\":\"8\",\"key\":\"fskey-auth-whole\"}}"},
@@ -624,6 +655,75 @@ static void test_relays_commands(void **state)
     expect("fullscale relays delete", CLI_EXIT_USAGE, NULL, "say which relay");
 }
 
+/* What is wrong is told before anything is sent, also where there is no server. */
+static void test_policy_files(void **state)
+{
+    (void)state;
+    const char *path = "/tmp/fullscale-cli-test.hujson";
+    setenv("FULLSCALE_UNIX_SOCKET", "/nonexistent/socket", 1);
+    write_file(path, "{\n  \"acls\": [}");
+    expect("fullscale policy check -f /tmp/fullscale-cli-test.hujson", CLI_EXIT_ERROR, NULL,
+           "/tmp/fullscale-cli-test.hujson:2:12: ");
+    expect("fullscale policy set /tmp/fullscale-cli-test.hujson", CLI_EXIT_ERROR, NULL, "this policy cannot be used\n");
+    expect("fullscale policy diff /tmp/fullscale-cli-test.hujson -o json", CLI_EXIT_ERROR, NULL,
+           "\"errors\":[{\"file\":\"/tmp/fullscale-cli-test.hujson\",\"line\":2,\"column\":12,\"message\":\"");
+    write_file(path, "{} // good");
+    expect("fullscale policy check -f /tmp/fullscale-cli-test.hujson", CLI_EXIT_OK, ": good\n", "There is no server");
+    expect("fullscale policy check -f /tmp/fullscale-cli-test.hujson -o json-line", CLI_EXIT_OK, "{\"warnings\":[]}\n",
+           "There is no server");
+    expect("fullscale policy set -f /tmp/fullscale-cli-test.hujson", CLI_EXIT_ERROR, NULL, "no server answers");
+    expect("fullscale policy set -f /nonexistent", CLI_EXIT_ERROR, NULL, "/nonexistent");
+    expect("fullscale policy set", CLI_EXIT_USAGE, NULL, "say which file");
+    unsetenv("FULLSCALE_UNIX_SOCKET");
+    unlink(path);
+}
+
+static void test_policy_commands(void **state)
+{
+    (void)state;
+    const char *path = "/tmp/fullscale-cli-test.hujson";
+    write_file(path, "{} // \"new\"\n");
+    expect("fullscale policy get", CLI_EXIT_OK, "{} // now\n", "p.hujson:1:2: oh\nfullscale: this is the last good");
+    expect("fullscale policy get -n 2", CLI_EXIT_OK, "{} // then\n", NULL);
+    expect("fullscale policy get -n 9", CLI_EXIT_NOT_FOUND, NULL, "there is no version 9");
+    expect("fullscale policy set -f /tmp/fullscale-cli-test.hujson -m why", CLI_EXIT_OK,
+           "Policy version 4 is at work\n", "/tmp/fullscale-cli-test.hujson: warning: nobody is zoe@\n");
+    asked("{\"policy\":\"{} // \\\"new\\\"\\n\",\"author\":\"");
+    asked("\"note\":\"why\"}");
+    expect("fullscale policy check /tmp/fullscale-cli-test.hujson", CLI_EXIT_ERROR, NULL,
+           "/tmp/fullscale-cli-test.hujson: test(s) failed\n"
+           "/tmp/fullscale-cli-test.hujson:3:7: expected ?[31mDENIED\nfullscale: test(s) failed\n");
+    expect("fullscale policy rollback 2", CLI_EXIT_OK, "Policy version 5 is at work", NULL);
+    expect("fullscale policy rollback 3", CLI_EXIT_ERROR, NULL, "version 3:1:2: bad\nfullscale: no\n");
+    expect("fullscale policy rollback", CLI_EXIT_USAGE, NULL, "needs N");
+    expect("fullscale policy history", CLI_EXIT_OK,
+           "VERSION  SET AT               BY    BYTES  NOTE\n4        2026-11-23 01:02:03  anna  7      -\n", NULL);
+    expect("fullscale policy diff -f /tmp/fullscale-cli-test.hujson", CLI_EXIT_OK,
+           "REACH   SOURCE    DESTINATION  PROTOCOL  PORTS\n"
+           "gained  10.0.0.1  10.0.0.3     tcp,udp   *\n"
+           "lost    10.0.0.1  10.0.0.2     47        1-9\n"
+           "lost    10.0.0.1  10.0.0.2     udp       22\n",
+           "and 2 more\n");
+    expect("fullscale policy diff -f /tmp/fullscale-cli-test.hujson -o json", CLI_EXIT_OK, "\"leftOut\": 2", NULL);
+    unlink(path);
+}
+
+static void test_policy_why(void **state)
+{
+    (void)state;
+    expect("fullscale policy why a b:22", CLI_EXIT_OK,
+           "Allowed by\n  /etc/p.hujson:4  acls[0]\n  /etc/p.hujson:9  grants[2]\n", NULL);
+    expect("fullscale policy why a c --proto udp", CLI_EXIT_ERROR,
+           "Not allowed. Closest comes\n  policy:4  acls[1]: all but the destination and the port or protocol fits\n",
+           NULL);
+    expect("fullscale policy why a d", CLI_EXIT_ERROR, "no rule that allows anything", NULL);
+    expect("fullscale policy why a d -o json", CLI_EXIT_ERROR, "\"allowed\": false", NULL);
+    expect("fullscale policy why a e", CLI_EXIT_OK, "there is no policy", NULL);
+    expect("fullscale policy why a f", CLI_EXIT_OK, "the policy has no rules", NULL);
+    expect("fullscale policy why x y", CLI_EXIT_NOT_FOUND, NULL, "x names nothing");
+    expect("fullscale policy why x", CLI_EXIT_USAGE, NULL, "needs SRC DST");
+}
+
 static void test_server_commands(void **state)
 {
     (void)state;
@@ -652,6 +752,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nodes_commands, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_preauthkeys_commands, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_relays_commands, fake_start, fake_stop),
+        cmocka_unit_test(test_policy_files),
+        cmocka_unit_test_setup_teardown(test_policy_commands, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_policy_why, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_server_commands, fake_start, fake_stop),
     };
     curl_global_init(CURL_GLOBAL_DEFAULT);

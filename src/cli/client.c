@@ -86,8 +86,20 @@ static CURLcode transfer(const char *socket, const char *url, const char *method
     return code;
 }
 
-enum cli_exit cli_api(struct cli_run *run, const char *method, const char *path, const struct buf *body,
-                      const struct json **reply_out)
+bool cli_server_is_here(struct cli_run *run)
+{
+    struct buf reply = {0};
+    long status = 0;
+    long os_error = 0;
+    const char *path = find_socket(run);
+    bool is_here = path != NULL && transfer(path, "http://localhost/api/v1/health", "GET", NULL, &reply, &status,
+                                            &os_error) == CURLE_OK;
+    buf_fini(&reply);
+    return is_here;
+}
+
+enum cli_exit cli_api_answer(struct cli_run *run, const char *method, const char *path, const struct buf *body,
+                             const struct json **reply_out)
 {
     static const struct json *const none;
     struct buf reply = {0};
@@ -104,14 +116,24 @@ enum cli_exit cli_api(struct cli_run *run, const char *method, const char *path,
     if (code != CURLE_OK)
         return fail_connect(run, socket, code, os_error);
     bool is_json = json_parse(&run->arena, text, &json_limits_trusted, reply_out, NULL) == RC_OK;
-    if (status != 200) {
-        const char *detail = cli_text(run, *reply_out, "detail");
-        return cli_fail(run, exit_of_status(status), "%s",
-                        detail[0] != '\0' ? detail : arena_printf(&run->arena, "the server says %ld", status));
-    }
     if (!is_json)
+        *reply_out = none;
+    if (!is_json && status == 200)
         return cli_fail(run, CLI_EXIT_ERROR, "what answers at %s is no Fullscale server", socket);
-    return CLI_EXIT_OK;
+    if (status != 200 && cli_text(run, *reply_out, "detail")[0] == '\0') {
+        *reply_out = none;
+        return cli_fail(run, exit_of_status(status), "the server says %ld", status);
+    }
+    return status == 200 ? CLI_EXIT_OK : exit_of_status(status);
+}
+
+enum cli_exit cli_api(struct cli_run *run, const char *method, const char *path, const struct buf *body,
+                      const struct json **reply_out)
+{
+    enum cli_exit status = cli_api_answer(run, method, path, body, reply_out);
+    if (status != CLI_EXIT_OK && *reply_out != NULL)
+        return cli_fail(run, status, "%s", cli_text(run, *reply_out, "detail"));
+    return status;
 }
 
 const char *cli_escape(struct cli_run *run, const char *text)

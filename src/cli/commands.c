@@ -96,6 +96,28 @@ static const struct cli_option relay_options[] = {
     END,
 };
 
+static const struct cli_option policy_get_options[] = {
+    {"version-number", 'n', "N", NULL, false, "a version of the history (default: what is at work)"},
+    END,
+};
+
+static const struct cli_option policy_file_options[] = {
+    {"file", 'f', "FILE", "FILE", false, "the policy, HuJSON; - for standard input"},
+    END,
+};
+
+static const struct cli_option policy_set_options[] = {
+    {"file", 'f', "FILE", "FILE", false, "the policy, HuJSON; - for standard input"},
+    {"message", 'm', "TEXT", NULL, false, "why, for the history"},
+    END,
+};
+
+static const struct cli_option policy_why_options[] = {
+    {"proto", 'p', "PROTOCOL", NULL, false,
+     "tcp, udp, icmp, ipv6-icmp, sctp or a number (default: any of the first four)"},
+    END,
+};
+
 static const struct cli_option reference_options[] = {
     {"output", 'o', "FORMAT", "table markdown yaml json", false, "table, markdown, yaml (an example file) or json"},
     END,
@@ -106,6 +128,7 @@ const struct cli_group cli_groups[] = {
     {"nodes", "node n", "Machines of the network"},
     {"preauthkeys", "preauthkey authkeys authkey pre", "Keys with which machines join without a login"},
     {"relays", "relay-servers derp", "Relays (DERP) on other machines"},
+    {"policy", "acl", "Who may reach whom"},
     {"config", "", "The configuration file"},
     {"log", "", "What the running server logs"},
     {0},
@@ -177,6 +200,32 @@ const struct cli_command cli_commands[] = {
     {"relays", "delete", "del rm", "[RELAY]", 0, 1, NULL, "remove a relay",
      "RELAY is an id or a name. It leaves the DERP map at once, and its key is worth nothing any more.",
      "fullscale relays delete frankfurt", relay_options, cli_relays_delete, false},
+
+    {"policy", "get", "show view fetch", "", 0, 0, NULL, "show the policy at work", NULL,
+     "fullscale policy get > policy.hujson\n# as it was before\nfullscale policy get --version-number 3",
+     policy_get_options, cli_policy_get, false},
+    {"policy", "set", "put update", "[FILE]", 0, 1, "FILE", "put a policy to work (policy.mode: database)",
+     "It must parse, and its own tests must pass with the users and nodes there are: else nothing changes, and every error is "
+     "shown with line and column. Every connected node gets it at once.",
+     "fullscale policy set -f policy.hujson\nfullscale policy set -f policy.hujson -m \"web servers for anna\"",
+     policy_set_options, cli_policy_set, false},
+    {"policy", "check", "test", "[FILE]", 0, 1, "FILE", "say what is wrong with a policy, and change nothing",
+     "With a server here also with its users and nodes: the policy's own tests are run. Exits with 1 when `policy set` would "
+     "refuse it.",
+     "fullscale policy check -f policy.hujson", policy_file_options, cli_policy_check, false},
+    {"policy", "diff", "", "[FILE]", 0, 1, "FILE", "show what reach a policy would give and take",
+     "Compared with the policy at work, over all addresses, before anything is applied.",
+     "fullscale policy diff -f policy.hujson", policy_file_options, cli_policy_diff, false},
+    {"policy", "why", "explain", "SRC DST[:PORT]", 2, 2, NULL, "name the rules by which one reaches another",
+     "SRC and DST are a node's name, an address, a user (anna@example.com), a tag or a host of the policy. Says which rule "
+     "comes closest when none allows it, and exits with 1 then.",
+     "fullscale policy why laptop server:443\nfullscale policy why anna@example.com tag:web:22\nfullscale policy why laptop [fd7a:115c:a1e0::7]:53 --proto udp",
+     policy_why_options, cli_policy_why, false},
+    {"policy", "history", "log versions", "", 0, 0, NULL, "list the versions of the policy (policy.mode: database)",
+     NULL, "fullscale policy history", no_options, cli_policy_history, false},
+    {"policy", "rollback", "revert", "N", 1, 1, NULL, "put an earlier version to work again (policy.mode: database)",
+     "Its text becomes the newest version, under the same conditions as for `policy set`.",
+     "fullscale policy history\nfullscale policy rollback 3", no_options, cli_policy_rollback, false},
 
     {"config", "check", "test", "", 0, 0, NULL, "say what is wrong with the configuration",
      "Exits with 1 when the server would not start.", "fullscale config check\nfullscale config check -c ./config.yaml",

@@ -23,6 +23,11 @@ static struct str printable(struct arena *a, const char *text)
     return copy;
 }
 
+const char *cli_printable(struct cli_run *run, const char *text)
+{
+    return printable(&run->arena, text).p;
+}
+
 void cli_table_init(struct cli_table *t, struct cli_run *run, const char *const *titles)
 {
     *t = (struct cli_table){.run = run};

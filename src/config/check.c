@@ -171,6 +171,16 @@ static void check_socket(struct loader *l)
         load_note_row(l, true, "unix_socket", "is longer than the %zu bytes that a socket's path may have", cap - 1);
 }
 
+static void check_policy(struct loader *l)
+{
+    const struct config *cfg = &l->out->cfg;
+    if (cfg->policy_mode == CONFIG_POLICY_FILE)
+        check_readable(l, "policy.path", cfg->policy_path);
+    else if (cfg->policy_path[0] != '\0')
+        load_note_row(l, false, "policy.path", "is not read: policy.mode is database (fullscale policy set -f %.200s)",
+                      cfg->policy_path);
+}
+
 void check_all(struct loader *l)
 {
     check_tls(l);
@@ -180,4 +190,5 @@ void check_all(struct loader *l)
     check_listeners(l);
     check_dns(l);
     check_socket(l);
+    check_policy(l);
 }

@@ -65,6 +65,7 @@ struct config_records {
 
 enum config_allocation { CONFIG_ALLOCATION_SEQUENTIAL, CONFIG_ALLOCATION_RANDOM };
 enum config_database { CONFIG_DATABASE_SQLITE };
+enum config_policy_mode { CONFIG_POLICY_FILE, CONFIG_POLICY_DATABASE };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 
 /* Strings are never null and belong to the configuration; "" means not set. Relative paths in the file have been resolved
@@ -129,6 +130,9 @@ struct config {
     struct config_splits dns_nameservers_split;
     struct config_strings dns_search_domains;
     struct config_records dns_extra_records;
+
+    int64_t policy_mode;     /* enum config_policy_mode */
+    const char *policy_path; /* of the file; "" none, then everyone reaches everyone */
 
     int64_t node_expiry_ms; /* 0 = never */
     int64_t node_ephemeral_inactivity_timeout_ms;

@@ -70,6 +70,8 @@ static void test_empty_file_serves(void **ctx)
     assert_true(cfg->derp_server_enabled);
     assert_int_equal(cfg->derp_server_stun_listen_addr.addr.port, 3478);
     assert_string_equal(cfg->derp_server_hostname, "192.168.1.5");
+    assert_int_equal(cfg->policy_mode, CONFIG_POLICY_FILE);
+    assert_string_equal(cfg->policy_path, "");
     assert_int_equal(cfg->derp_urls.n, 0);
     assert_true(cfg->derp_auto_update_enabled);
     assert_int_equal(cfg->derp_update_frequency_ms, 3 * 3600 * 1000);
@@ -132,7 +134,10 @@ static void test_each_type(void **ctx)
                                   "    - {name: v6.tail.example.org., type: AAAA, value: 'fd7a:115c:a1e0::3'}\n"
                                   "node: {expiry: 90d, ephemeral: {inactivity_timeout: 1h30m}}\n"
                                   "log: {level: warning, format: json}\n"
+                                  "policy: {mode: Database, path: sub/policy.hujson}\n"
                                   "limits: {body_size: 128k}\n");
+    assert_int_equal(cfg->policy_mode, CONFIG_POLICY_DATABASE);
+    assert_string_equal(cfg->policy_path, "/etc/fs/sub/policy.hujson");
     assert_int_equal(cfg->listen_addr.addr.family, 6);
     assert_string_equal(cfg->server_url, "https://hs.example.com");
     assert_string_equal(cfg->derp_server_hostname, "hs.example.com");
@@ -271,8 +276,9 @@ static void test_refusals_name_place_and_fix(void **ctx)
         {"derp.server.mesh_with: [a.example/sha256-raw:12]", 1, -1, "must be host[:port]"},
         {"derp.server.mesh_with: [a.example/]", 1, -1, "must be host[:port]"},
         {"metrics_listen_addr: 127.0.0.1:8080", 1, 22, "takes the port of listen_addr"},
-        {"policy: {mode: database}", 1, 10, "policy.mode cannot be used"},
-        {"policy: {path: /etc/acl.hujson}", 1, 10, "policy.path cannot be used"},
+        {"policy: {mode: both}", 1, 16, "must be one of file, database"},
+        {"policy: {path: /nonexistent}", 1, 16, "policy.path names a file that cannot be read: /nonexistent"},
+        {"acl_policy_path: /nonexistent", 1, -1, "cannot be read: /nonexistent"},
         {"workers: 1\nWorkers: 2", 2, 1, "workers is set twice"},
         {"workers: 1\nworkers: 2", 2, 1, ""},
         {"- a\n- b", 1, -1, "must be a list of `key: value` lines"},
@@ -452,6 +458,9 @@ static void test_plain_http_on_a_public_name_warns(void **ctx)
         {"prefixes.v4: 10.0.0.0/8", "outside 100.64.0.0/10"},
         {"dns.override_local_dns: true", "no effect"},
         {"dns.base_domain: x.local", ".local"},
+        {"policy: {mode: database, path: /nonexistent}", "policy.path is not read: policy.mode is database"},
+        {"policy: {mode: file, path: /dev/null}", NULL},
+        {"acl_policy_path: /dev/null", "acl_policy_path is now called policy.path"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct config *cfg = parse_ok(&plain, rows[i].yaml);

@@ -209,9 +209,6 @@ static void take_old(struct loader *l, const struct schema_old *old, const char 
     case SCHEMA_OLD_LATER:
         load_note(l, false, value->key_line, value->key_col, "%s is ignored: %s", name, old->note);
         break;
-    case SCHEMA_OLD_REFUSED:
-        load_note(l, true, value->key_line, value->key_col, "%s cannot be used: %s", name, old->note);
-        break;
     case SCHEMA_OLD_QUIET: break;
     }
     if (value->type == YAML_MAP)

@@ -174,6 +174,8 @@ static const struct schema_choice allocations[] = {
     {"sequential", CONFIG_ALLOCATION_SEQUENTIAL, false}, {"random", CONFIG_ALLOCATION_RANDOM, false}, {0}};
 static const struct schema_choice databases[] = {
     {"sqlite", CONFIG_DATABASE_SQLITE, false}, {"sqlite3", CONFIG_DATABASE_SQLITE, true}, {0}};
+static const struct schema_choice policy_modes[] = {
+    {"file", CONFIG_POLICY_FILE, false}, {"database", CONFIG_POLICY_DATABASE, false}, {0}};
 static const struct schema_choice log_formats[] = {
     {"text", CONFIG_LOG_TEXT, false}, {"json", CONFIG_LOG_JSON, false}, {0}};
 static const struct schema_choice log_levels[] = {{"trace", LOG_TRACE, false}, {"debug", LOG_DEBUG, false},
@@ -343,6 +345,15 @@ const struct schema_row schema_rows[] = {
     {"dns.extra_records", SCHEMA_RECORDS, FIELD(dns_extra_records), .def = "",
      .meaning = "A and AAAA records that nodes answer by themselves: name, type, value."},
 
+    {"policy.mode", SCHEMA_CHOICE, FIELD(policy_mode), .def = "file", .choices = policy_modes,
+     .meaning =
+         "Where the policy is that says who reaches whom: in policy.path, or in the database, where `fullscale policy "
+         "set` puts it."},
+    {"policy.path", SCHEMA_PATH, FIELD(policy_path), .def = "",
+     .meaning =
+         "File with the policy (HuJSON); read again on SIGHUP and when it changes. Empty: no policy, every node reaches "
+         "every other."},
+
     {"node.expiry", SCHEMA_DURATION, FIELD(node_expiry_ms), .def = "0", .max = 100 * YEAR_MS,
      .meaning = "When a node has to log in again, unless its client asks for another time. 0: never."},
     {"node.ephemeral.inactivity_timeout", SCHEMA_DURATION, FIELD(node_ephemeral_inactivity_timeout_ms), .def = "2m",
@@ -393,15 +404,7 @@ const struct schema_old schema_olds[] = {
     {"log_level", SCHEMA_OLD_MOVED, "log.level", NULL, NULL},
     {"log_tail.enabled", SCHEMA_OLD_MOVED, "logtail.enabled", NULL, NULL},
     {"ip_prefixes", SCHEMA_OLD_MOVED, "prefixes.*", NULL, NULL},
-    {"policy.path", SCHEMA_OLD_REFUSED, NULL, "",
-     "access policies are not supported yet, and without one every node reaches every other. Remove the key if that is "
-     "what you want"},
-    {"policy.mode", SCHEMA_OLD_REFUSED, NULL, "file",
-     "access policies are not supported yet, and without one every node reaches every other. Remove the key if that is "
-     "what you want"},
-    {"acl_policy_path", SCHEMA_OLD_REFUSED, NULL, "",
-     "access policies are not supported yet, and without one every node reaches every other. Remove the key if that is "
-     "what you want"},
+    {"acl_policy_path", SCHEMA_OLD_MOVED, "policy.path", NULL, NULL},
     {"oidc.*", SCHEMA_OLD_LATER, NULL, NULL,
      "login through OpenID Connect is not supported yet: nodes join by auth keys"},
     {"tls_letsencrypt_hostname", SCHEMA_OLD_LATER, NULL, "",

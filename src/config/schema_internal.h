@@ -55,7 +55,6 @@ enum schema_old_kind {
     SCHEMA_OLD_IGNORED, /* without a meaning here: a note */
     SCHEMA_OLD_QUIET,   /* not even a note */
     SCHEMA_OLD_LATER,   /* not supported yet: a warning, unless the value is `harmless` */
-    SCHEMA_OLD_REFUSED, /* ignoring it would be dangerous: an error, unless the value is `harmless` */
 };
 
 struct schema_old {

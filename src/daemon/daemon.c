@@ -178,6 +178,7 @@ static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
     rng_bytes(options.seed, sizeof(options.seed));
     *out = state_create(&options, tailnet_settings_ref(d->settings));
     TRY(store_load(d->store, *out, clock_wall_ms(), err));
+    TRY(policy_load(d, *out, err));
     return relays_load(d, *out, err);
 }
 
@@ -279,7 +280,8 @@ static void run_threads(struct daemon *d)
 static void reload(struct daemon *d)
 {
     struct err err;
-    log_info("SIGHUP: reading the certificates and the DERP map again");
+    log_info("SIGHUP: reading the certificates, the DERP map and the policy again");
+    policy_reload(d);
     derpmap_service_refresh(d->derpmap);
     relay_part_reload(d);
     /* A bad file is logged and leaves the old certificate in place. */
@@ -314,6 +316,7 @@ static void clean_up(struct daemon *d)
     core_destroy(&d->core);
     workers_destroy(d);
     tailnet_settings_unref(&d->settings);
+    buf_fini(&d->policy.fault);
     secret_wipe(&d->noise_key, sizeof(d->noise_key));
     mem_free(d);
 }
@@ -334,7 +337,7 @@ int daemon_serve(const struct config *cfg)
              LOG_S("listen", cfg->listen_addr.text), LOG_U("workers", d->worker_n),
              LOG_U("nodes", core_first_snapshot(d->core)->node_n));
     invite_print(d);
-    process_wait(&signals, reload, d);
+    process_wait(&signals, reload, policy_watch, d);
     stop_threads(d);
     clean_up(d);
     return EXIT_SUCCESS;

@@ -4,6 +4,8 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include "announce/announcer.h"
 #include "api/api.h"
@@ -20,6 +22,15 @@ enum { WORKERS_MAX = 256 };
 
 struct daemon;
 struct relay_health;
+
+/* What tells one state of a file from another. */
+struct file_stamp {
+    bool exists;
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec mtime;
+};
 
 struct daemon_worker {
     struct daemon *daemon;
@@ -59,6 +70,9 @@ struct daemon {
     struct fetch *fetch;                        /* null: no other server is asked */
     struct derpmap_service *derpmap;
     struct announcer *announcer; /* only of `relay` */
+    struct api_policy policy;
+    struct file_stamp policy_read; /* the policy file as it was when it was read; main thread */
+    struct file_stamp policy_seen; /* as it was when it was looked at last */
     struct api api;
     struct http_server *api_http; /* worker 0 */
     struct tcp_listener *api_listener;
@@ -77,8 +91,9 @@ void settings_set_derp(struct tailnet_settings *t, const struct derpmap_texts *d
 void process_prepare(const struct config *cfg, sigset_t *signals_out);
 /* Says why; returns the exit status. */
 int process_cannot_start(const struct err *err);
-/* Until SIGTERM or SIGINT; `reload` at each SIGHUP. */
-void process_wait(const sigset_t *signals, void (*reload)(struct daemon *d), struct daemon *d);
+/* Until SIGTERM or SIGINT; `reload` at each SIGHUP, `tick` (may be null) every second. */
+void process_wait(const sigset_t *signals, void (*reload)(struct daemon *d), void (*tick)(struct daemon *d),
+                  struct daemon *d);
 MUST_CHECK enum rc make_directories(const char *path, mode_t mode, struct err *err);
 /* Of a file. Open to all, since what is in it need not be. */
 MUST_CHECK enum rc make_parent(const char *path, struct err *err);
@@ -124,6 +139,15 @@ MUST_CHECK enum rc mesh_set(struct daemon *d, const struct relay_neighbour *more
 void relays_changed(void *ctx, const struct state *st);
 /* At the start, with the rows loaded and before anyone sees the state. */
 MUST_CHECK enum rc relays_load(struct daemon *d, struct state *st, struct err *err);
+
+/* --- policy_source.c --- */
+/* At the start, with the rows loaded and before anyone sees the state. Says on stderr what is wrong with a policy that cannot be
+ * used: the program must not start without it. */
+MUST_CHECK enum rc policy_load(struct daemon *d, struct state *st, struct err *err);
+/* Reads the file again. Main thread, while the core runs. */
+void policy_reload(struct daemon *d);
+/* The same when it has changed. To be called every second. */
+void policy_watch(struct daemon *d);
 
 /* --- relay_guard.c --- */
 /* A tcp_listen_opts.may_come; `ctx` is the daemon. */

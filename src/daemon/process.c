@@ -62,15 +62,18 @@ int process_cannot_start(const struct err *err)
     return EXIT_FAILURE;
 }
 
-void process_wait(const sigset_t *signals, void (*reload)(struct daemon *d), struct daemon *d)
+void process_wait(const sigset_t *signals, void (*reload)(struct daemon *d), void (*tick)(struct daemon *d),
+                  struct daemon *d)
 {
+    static const struct timespec second = {.tv_sec = 1};
     for (;;) {
-        int sig = 0;
-        if (sigwait(signals, &sig) != 0)
-            continue;
-        if (sig != SIGHUP)
+        int sig = tick != NULL ? sigtimedwait(signals, NULL, &second) : sigwaitinfo(signals, NULL);
+        if (sig == SIGHUP)
+            reload(d);
+        else if (sig > 0)
             return;
-        reload(d);
+        else if (tick != NULL && errno == EAGAIN)
+            tick(d);
     }
 }
 

@@ -311,7 +311,7 @@ int daemon_relay(const struct config *cfg, const char *server, const char *key)
     workers_start(&p->d);
     log_info("relaying", LOG_S("version", FULLSCALE_VERSION), LOG_S("for", p->enrolment.server),
              LOG_S("listen", cfg->derp_server_listen_addr.text), LOG_U("workers", p->d.worker_n));
-    process_wait(&signals, reload, &p->d);
+    process_wait(&signals, reload, NULL, &p->d);
     drain(p, &signals);
     workers_stop(&p->d);
     clean_up(p);

@@ -104,6 +104,7 @@ struct tailnet_settings *settings_make(const struct config *cfg, const struct de
     struct tailnet_settings *t = tailnet_settings_create();
     settings_set_derp(t, derp);
     snprintf(t->domain, sizeof(t->domain), "%s", cfg->dns_base_domain);
+    snprintf(t->server_url, sizeof(t->server_url), "%s", cfg->server_url);
     t->dns_config_json = make_dns_config(cfg);
     t->self_caps_json = make_self_caps(cfg);
     t->collect_logs = cfg->logtail_enabled;

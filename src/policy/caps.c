@@ -298,7 +298,7 @@ static uint64_t class_version(const struct policy *p, const struct class *c)
     BITS_EACH (u, c->dst, p->unit_words)
         v = later(v, sources_version(p, &p->list[p->unit[u].list]));
     for (size_t i = 0; i < p->doc->ssh_n; i++)
-        v = later(v, p->list[p->ssh_list[i]].version);
+        v = later(v, later(p->list[p->ssh_list[i]].version, p->list[p->recorder_list[i]].version));
     return v;
 }
 

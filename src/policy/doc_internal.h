@@ -243,6 +243,7 @@ struct policy_doc {
     size_t service_approver_n;
     struct posture *posture;
     size_t posture_n;
+    struct map posture_by_name;
     struct posture_set *posture_set; /* heap; [0] is none */
     size_t posture_set_n, posture_set_cap;
     struct acl_test *test;

@@ -52,8 +52,12 @@ static void add_units(struct policy *p)
     p->ssh_list = arena_zalloc(&p->arena, doc->ssh_n, sizeof(*p->ssh_list));
     for (uint32_t i = 0; i < doc->rule_n; i++)
         add_rule_units(p, i);
-    for (uint32_t i = 0; i < doc->ssh_n; i++)
+    p->recorder_list = arena_zalloc(&p->arena, doc->ssh_n, sizeof(*p->recorder_list));
+    for (uint32_t i = 0; i < doc->ssh_n; i++) {
         p->ssh_list[i] = sources_intern(p, &doc->ssh[i].src, doc->ssh[i].posture);
+        p->recorder_list[i] = sources_intern(p, &doc->ssh[i].recorder, 0);
+        p->list[p->recorder_list[i]].is_recorder = true;
+    }
     sources_finish(p);
     p->unit_words = bits_words(p->unit_n);
     p->list_words = bits_words(p->list_n);

@@ -185,6 +185,11 @@ uint64_t policy_version(const struct policy *p, uint64_t id);
  * of a class share. */
 uint64_t policy_version_of_many(const struct policy *p, uint64_t id, uint64_t *by_class);
 
+/* A hash of what the node's filter, SSH policy and capabilities say. Two policies that give the same number tell the node the
+ * same: after a policy was replaced, only those with another number need new ones. Cheaper than the texts: sources are not
+ * written out. 0: no such node. */
+uint64_t policy_fingerprint(struct policy *p, uint64_t id);
+
 /* Whether `a` and `b` are peers. src: 6.1. A node is not its own peer. */
 bool policy_sees(const struct policy *p, uint64_t a, uint64_t b);
 /* Calls `visit` for each peer, in no particular order. */

@@ -46,6 +46,7 @@ struct source_list {
     bool has_star;
     bool has_danger;        /* every address, without a posture: just "*" */
     bool is_self;           /* of a rule with autogroup:self */
+    bool is_recorder;       /* of an SSH rule's recorders: its nodes are told one by one, however they are named */
     struct range_set fixed; /* what address selectors give; canonical */
     uint32_t *unit;         /* whose sources it is */
     size_t unit_n, unit_cap;
@@ -165,9 +166,10 @@ struct policy {
     size_t via_unit_n;
     uint32_t *posture_list; /* lists with a posture */
     size_t posture_list_n;
-    uint32_t *rule_list; /* by rule: the list of its sources */
-    uint32_t *ssh_list;  /* by SSH rule */
-    uint32_t *self_rule; /* rules with autogroup:self */
+    uint32_t *rule_list;     /* by rule: the list of its sources */
+    uint32_t *ssh_list;      /* by SSH rule */
+    uint32_t *recorder_list; /* by SSH rule */
+    uint32_t *self_rule;     /* rules with autogroup:self */
     size_t self_rule_n;
     uint64_t *self_lists; /* bits */
 

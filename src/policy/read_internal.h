@@ -26,6 +26,9 @@ enum section {
     SECTION_N,
 };
 
+/* More errors than these are only counted. */
+enum { FOUND_MAX = 2000 };
+
 struct found_error {
     size_t rank; /* where it is sorted in: an offset of the text */
     size_t order;

@@ -212,6 +212,8 @@ enum sel_fault read_selector(struct reader *r, const struct read_item *item, sel
 const char *read_fault_text(struct reader *r, enum sel_fault fault, struct str text)
 {
     struct arena *a = &r->errors->arena;
+    if (r->found_n == FOUND_MAX)
+        return "";
     const char *quoted = read_quote(r, text);
     switch (fault) {
     case SEL_NO_TAG: return arena_printf(a, "tag not found: %s", quoted);

@@ -11,7 +11,7 @@ enum {
     GROUPS = 3,
     TAGS = 4,
     IDS = 24,
-    ROUNDS = 250,
+    ROUNDS = 500,
     EVENTS = 24,
     PACKETS = 40,
     DIFF_ROUNDS = 40,
@@ -187,6 +187,8 @@ static void put_ssh(struct fixture *f)
     put_some(f, "dst", dst, ARRAY_LEN(dst));
     buf_append_c(&f->text, ",");
     put_some(f, "users", users, ARRAY_LEN(users));
+    if (below(f, 4) == 0)
+        buf_append_c(&f->text, ",\"recorder\":[\"tag:t2\",\"100.64.0.7\"],\"enforceRecorder\":true");
     buf_append_c(&f->text, "}");
 }
 
@@ -1018,7 +1020,8 @@ static bool same_from_scratch(struct fixture *f)
         struct buf a = {0}, b = {0};
         append_all(f->p, n->id, &a);
         append_all(fresh, n->id, &b);
-        same = same && str_eq(buf_str(&a), buf_str(&b));
+        same = same && str_eq(buf_str(&a), buf_str(&b)) &&
+               policy_fingerprint(f->p, n->id) == policy_fingerprint(fresh, n->id);
         if (!str_eq(buf_str(&a), buf_str(&b)))
             fprintf(stderr, "node %u: grown %s\nfresh %s\n", (unsigned)n->id, buf_cstr(&a), buf_cstr(&b));
         buf_fini(&a);
@@ -1082,6 +1085,49 @@ static bool same_views(struct fixture *f)
     return same;
 }
 
+/* --- versions --- */
+
+static void read_filter(struct fixture *f, uint64_t id, struct filter_set *out)
+{
+    struct buf text = {0};
+    struct arena a = {0};
+    const struct json *json;
+    policy_filter(f->p, id, &text);
+    assert_int_equal(json_parse(&a, buf_str(&text), NULL, &json, NULL), RC_OK);
+    filter_set_init(out);
+    filter_set_add_json(out, json);
+    buf_fini(&text);
+    arena_fini(&a);
+}
+
+/* A node whose version stays is told the same after an event as before. */
+static bool same_while_version_stays(struct fixture *f)
+{
+    struct filter_set before[IDS], after;
+    struct buf ssh[IDS] = {0}, ssh_after = {0};
+    uint64_t version[IDS];
+    bool same = true;
+    for (uint32_t i = 0; i < IDS; i++) {
+        version[i] = policy_version(f->p, i + 1);
+        read_filter(f, i + 1, &before[i]);
+        policy_ssh(f->p, i + 1, "", &ssh[i]);
+    }
+    random_event(f);
+    for (uint32_t i = 0; i < IDS; i++) {
+        if (version[i] == policy_version(f->p, i + 1)) {
+            read_filter(f, i + 1, &after);
+            buf_clear(&ssh_after);
+            policy_ssh(f->p, i + 1, "", &ssh_after);
+            same = same && filter_sets_equal(&before[i], &after) && str_eq(buf_str(&ssh[i]), buf_str(&ssh_after));
+            filter_set_fini(&after);
+        }
+        filter_set_fini(&before[i]);
+        buf_fini(&ssh[i]);
+    }
+    buf_fini(&ssh_after);
+    return same;
+}
+
 /* --- running --- */
 
 static const struct policy_node *some_node(struct fixture *f)
@@ -1141,6 +1187,8 @@ static void run_round(struct fixture *f)
         const struct policy_node *from = some_node(f), *to = some_node(f);
         same = from == NULL || to == NULL || same_packet(f, from, to);
     }
+    for (uint32_t i = 0; same && i < 3; i++)
+        same = same_while_version_stays(f);
     same = same && same_views(f) && same_from_scratch(f);
     if (!same)
         print_state(f);
@@ -1264,6 +1312,23 @@ static void check_diff_packet(struct fixture *f, const struct policy *before, co
     assert_int_equal(rows_hold(rows, false, &src, &dst, proto, port), was && !is);
 }
 
+/* Policies with the same number say the same. */
+static void check_fingerprints(const struct fixture *f, struct policy *before, struct policy *after)
+{
+    NODE_EACH(n, f)
+    {
+        struct buf a = {0}, b = {0};
+        append_all(before, n->id, &a);
+        append_all(after, n->id, &b);
+        if (policy_fingerprint(before, n->id) == policy_fingerprint(after, n->id))
+            assert_true(str_eq(buf_str(&a), buf_str(&b)));
+        else
+            assert_false(str_eq(buf_str(&a), buf_str(&b)));
+        buf_fini(&a);
+        buf_fini(&b);
+    }
+}
+
 static void diff_turns_one_into_the_other(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
@@ -1285,6 +1350,7 @@ static void diff_turns_one_into_the_other(void **state)
             make_node(f, below(f, IDS));
         NODE_EACH(n, f)
         policy_put_node(p[1], n);
+        check_fingerprints(f, p[0], p[1]);
         policy_diff(p[0], p[1], take_reach, &rows);
         for (uint32_t i = 0; i < DIFF_PACKETS; i++)
             check_diff_packet(f, p[0], p[1], &rows);

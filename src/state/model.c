@@ -168,6 +168,32 @@ void relay_host_unref(const struct relay_host **at)
         mem_free((void *)r);
 }
 
+/* --- policy texts --- */
+
+struct policy_text *policy_text_create(struct str text)
+{
+    struct policy_text *t = MEM_NEW(struct policy_text);
+    atomic_init(&t->refs, 1);
+    t->text = rcbuf_create(text.p, text.len);
+    return t;
+}
+
+const struct policy_text *policy_text_ref(const struct policy_text *t)
+{
+    take(&t->refs);
+    return t;
+}
+
+void policy_text_unref(const struct policy_text **at)
+{
+    struct policy_text *t = (struct policy_text *)(uintptr_t)*at;
+    *at = NULL;
+    if (t == NULL || !drop(&t->refs))
+        return;
+    rcbuf_unref(&t->text);
+    mem_free(t);
+}
+
 /* --- nodes --- */
 
 struct node *node_create(unsigned endpoints_n)

@@ -29,6 +29,8 @@ enum {
     KEY_PREFIX_CAP = 32,
     ROUTES_MAX = 1024, /* of a node, each of advertised and approved; as many as the policy looks at */
     TAGS_MAX = 64,     /* of a node or key */
+    POLICY_AUTHOR_CAP = 64,
+    POLICY_NOTE_CAP = 256,
     NO_EXPIRY = 0,
 };
 
@@ -107,6 +109,16 @@ struct relay_host {
     int64_t created_ms;
     int64_t last_seen_ms; /* when it last came or went; 0: never */
     struct relay_report report;
+};
+
+/* A version of the policy in the database. */
+struct policy_text {
+    atomic_uint refs;
+    uint64_t id; /* 1, 2, ...; the highest is the one at work */
+    int64_t created_ms;
+    char author[POLICY_AUTHOR_CAP]; /* as the caller says; may be "" */
+    char note[POLICY_NOTE_CAP];     /* why; may be "" */
+    struct rcbuf *text;             /* byte for byte; never null */
 };
 
 /* Routes: ascending (prefix_compare), none twice. Immutable; an empty list is null. */
@@ -240,6 +252,8 @@ const struct auth_key *auth_key_ref(const struct auth_key *k);
 void auth_key_unref(const struct auth_key **k);
 const struct relay_host *relay_host_ref(const struct relay_host *r);
 void relay_host_unref(const struct relay_host **r);
+const struct policy_text *policy_text_ref(const struct policy_text *t);
+void policy_text_unref(const struct policy_text **t);
 const struct node *node_ref(const struct node *n);
 void node_unref(const struct node **n);
 struct snapshot *snapshot_ref(struct snapshot *s);
@@ -256,6 +270,8 @@ void tailnet_settings_unref(struct tailnet_settings **t);
 struct user *user_create(void);
 struct auth_key *auth_key_create(void);
 struct relay_host *relay_host_create(void);
+/* With a copy of `text`. */
+struct policy_text *policy_text_create(struct str text);
 /* Room for `endpoints_n` endpoints. */
 struct node *node_create(unsigned endpoints_n);
 /* A copy to change before it is shared, with the same endpoints, or with these when `endpoints` is not null; its caches are

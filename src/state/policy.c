@@ -166,26 +166,32 @@ static struct policy_ranges own_ranges(const struct state_options *o)
 }
 
 /* Deleted nodes whose removal is not told yet are in the snapshot, and so in the policy. */
-static void put_all(struct state *st)
+static void put_all(const struct state *st, struct policy *p)
 {
     for (node_id id = 1; id < st->entries_cap; id++) {
         const struct entry *e = st->entries[id];
         const struct node *n = e != NULL && e->node != NULL ? e->node : snapshot_node(st->snapshot, id);
         if (n != NULL)
-            put_node(st->policy, n);
+            put_node(p, n);
     }
 }
 
-static void make_policy(struct state *st, struct policy_doc *doc)
+struct policy *state_policy_try(const struct state *st, struct policy_doc *doc)
 {
     size_t user_n;
     struct policy_user *users = all_users(st, &user_n);
     struct policy_ranges ranges = own_ranges(&st->options);
-    st->policy = policy_create(doc, users, user_n, &ranges);
+    struct policy *p = policy_create(doc, users, user_n, &ranges);
     mem_free(users);
+    put_all(st, p);
+    return p;
+}
+
+static void make_policy(struct state *st, struct policy_doc *doc)
+{
+    st->policy = state_policy_try(st, doc);
     st->policy_serial++;
     st->policy_is_stale = false;
-    put_all(st);
 }
 
 void policy_fini(struct state *st)

@@ -56,6 +56,7 @@ void row_batch_destroy(struct row_batch **at)
         user_unref(&b->ops[i].user);
         auth_key_unref(&b->ops[i].key);
         relay_host_unref(&b->ops[i].relay);
+        policy_text_unref(&b->ops[i].policy_text);
         node_unref(&b->ops[i].node);
     }
     mem_free(b->ops);
@@ -90,6 +91,7 @@ void state_destroy(struct state **at)
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
     relays_fini(st);
+    policy_texts_fini(st);
     policy_fini(st);
     row_batch_destroy(&st->pending);
     snapshot_unref(&st->snapshot);
@@ -288,6 +290,7 @@ void state_committed(struct state *st, uint64_t seq)
 {
     if (seq > st->committed_seq)
         st->committed_seq = seq;
+    policy_texts_committed(st);
 }
 
 size_t state_flush_lazy(struct state *st, size_t max)

@@ -10,6 +10,7 @@
 #ifndef STATE_STATE_H
 #define STATE_STATE_H
 
+#include "policy/policy.h"
 #include "state/model.h"
 
 struct state;
@@ -35,6 +36,8 @@ enum row_op_kind {
     ROW_DEL_KEY,
     ROW_PUT_RELAY,
     ROW_DEL_RELAY,
+    ROW_PUT_POLICY_TEXT,
+    ROW_DEL_POLICY_TEXT,
     ROW_PUT_NODE,
     ROW_DEL_NODE,
     ROW_PUT_COUNTERS
@@ -54,6 +57,7 @@ struct row_op {
     const struct user *user; /* references, for the PUT kinds */
     const struct auth_key *key;
     const struct relay_host *relay;
+    const struct policy_text *policy_text;
     const struct node *node;
     struct row_counters counters;
 };
@@ -69,11 +73,12 @@ void row_batch_destroy(struct row_batch **batch);
 struct state *state_create(const struct state_options *options, struct tailnet_settings *settings);
 void state_destroy(struct state **st);
 
-/* --- loading: rows as the store has them, users, keys and relays before nodes, then state_load_done. References are taken over.
+/* --- loading: rows as the store has them, users, keys, relays and policy texts before nodes, then state_load_done. References are taken over.
  * RC_INVALID for a row that contradicts another (double address, name or key): the row is left out. */
 MUST_CHECK enum rc state_load_user(struct state *st, struct user *u);
 MUST_CHECK enum rc state_load_key(struct state *st, struct auth_key *k);
 MUST_CHECK enum rc state_load_relay(struct state *st, struct relay_host *r);
+MUST_CHECK enum rc state_load_policy_text(struct state *st, struct policy_text *t);
 MUST_CHECK enum rc state_load_node(struct state *st, struct node *n);
 void state_load_done(struct state *st, const struct row_counters *counters, int64_t now_ms);
 
@@ -104,16 +109,6 @@ size_t state_flush_lazy(struct state *st, size_t max);
 void state_set_settings(struct state *st, struct tailnet_settings *settings);
 /* What was set last, borrowed. */
 const struct tailnet_settings *state_settings(const struct state *st);
-
-/* --- the policy --- */
-struct policy;
-struct policy_doc;
-/* Puts a policy to work; a reference is taken over; null: none, everyone reaches everyone. Connected nodes hear of what is
- * different with the next publication. Durable text is not this call's business. Costs one policy_put_node for each node. */
-void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms);
-/* The policy at work, with all users and nodes of the working state in it; borrowed until the next event, null: none. For
- * questions such as policy_user_may_tag; a deleted node leaves it when its removal is published. */
-struct policy *state_policy(const struct state *st);
 
 /* --- users. Results are borrowed until the next event. --- */
 struct user_spec {
@@ -186,6 +181,29 @@ MUST_CHECK enum rc state_relay_announce(struct state *st, uint64_t id, const str
 void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms);
 /* Whether relays came, went or changed what they report since the last call: the DERP map is another one. */
 bool state_take_relays_changed(struct state *st);
+
+/* --- the policy --- */
+/* Puts a policy to work; a reference is taken over; null: none, everyone reaches everyone. Connected nodes hear of what is
+ * different with the next publication. Durable text is not this call's business. Costs one policy_put_node for each node. */
+void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms);
+/* The policy at work, with all users and nodes of the working state in it; borrowed until the next event, null: none. For
+ * questions such as policy_user_may_tag; a deleted node leaves it when its removal is published. */
+struct policy *state_policy(const struct state *st);
+/* Another policy with all users and nodes in it, to ask what it would do. The caller's: policy_destroy. */
+struct policy *state_policy_try(const struct state *st, struct policy_doc *doc);
+
+/* --- the policy's versions in the database. Results are borrowed until the next event. --- */
+/* What is beyond either is forgotten, the oldest first; the newest never. */
+enum { POLICY_TEXTS_MAX = 200, POLICY_TEXTS_MAX_BYTES = 32 << 20 };
+/* Makes the doc's text the newest version. It is put to work as soon as that is on disk, and replaces what was to be put to
+ * work before. `doc` is referenced. RC_INVALID: `author` or `note` is too long, or no single line. */
+MUST_CHECK enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str author, struct str note,
+                                      int64_t now_ms, const struct policy_text **out, struct err *err);
+/* Null: there is none. */
+const struct policy_text *state_policy_text_newest(const struct state *st);
+const struct policy_text *state_policy_text(const struct state *st, uint64_t id);
+/* Walks all versions, the oldest first: start with *pos = 0. */
+const struct policy_text *state_policy_text_next(const struct state *st, size_t *pos);
 
 /* --- what nodes say --- */
 /* What a node reports of itself; null or absent members mean "unchanged". References are borrowed for the call. */

@@ -43,6 +43,13 @@ struct relay_entry {
     int64_t until_ms;              /* while it is up: it is gone then, unless it announces itself again */
 };
 
+/* A stored policy that is to be put to work when batch `seq` is on disk. */
+struct next_policy {
+    struct policy_doc *doc; /* reference; null: none */
+    uint64_t seq;
+    int64_t set_ms;
+};
+
 struct state {
     struct state_options options;
     struct tailnet_settings *settings;
@@ -65,6 +72,11 @@ struct state {
     struct relay_entry *relays; /* owned; ascending by id; few */
     size_t relay_n;
     bool relays_changed; /* since state_take_relays_changed */
+
+    const struct policy_text **texts; /* owned array of references; ascending by id; the last is in force */
+    size_t text_n;
+    size_t text_bytes;
+    struct next_policy next_policy;
 
     struct id_list dirty; /* nodes to look at when publishing */
     struct id_list stale; /* nodes whose row on disk lags; may name deleted ones */
@@ -114,6 +126,10 @@ void key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES]
 void relays_tick(struct state *st, int64_t now_ms);
 void relays_load_done(struct state *st, int64_t now_ms);
 void relays_fini(struct state *st);
+
+/* --- policy_texts.c --- */
+void policy_texts_committed(struct state *st);
+void policy_texts_fini(struct state *st);
 
 /* --- names.c --- */
 /* A DNS label out of whatever a machine calls itself; "node" when nothing is left. */

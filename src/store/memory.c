@@ -1,6 +1,7 @@
 #include "store/store.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/map.h"
 #include "base/mem.h"
@@ -12,6 +13,7 @@ struct memory_row {
     const struct user *user;
     const struct auth_key *key;
     const struct relay_host *relay;
+    const struct policy_text *policy_text;
     const struct node *node;
 };
 
@@ -20,6 +22,7 @@ struct memory_store {
     struct map users; /* id -> struct memory_row */
     struct map keys;
     struct map relays;
+    struct map policy_texts;
     struct map nodes;
     struct row_counters counters;
 };
@@ -36,6 +39,7 @@ static void row_destroy(struct memory_row *row)
     user_unref(&row->user);
     auth_key_unref(&row->key);
     relay_host_unref(&row->relay);
+    policy_text_unref(&row->policy_text);
     node_unref(&row->node);
     mem_free(row);
 }
@@ -66,6 +70,8 @@ static enum rc memory_write(struct store *s, const struct row_op *const *ops, si
         case ROW_DEL_KEY: drop(&m->keys, op->id); break;
         case ROW_PUT_RELAY: put(&m->relays, op->id)->relay = relay_host_ref(op->relay); break;
         case ROW_DEL_RELAY: drop(&m->relays, op->id); break;
+        case ROW_PUT_POLICY_TEXT: put(&m->policy_texts, op->id)->policy_text = policy_text_ref(op->policy_text); break;
+        case ROW_DEL_POLICY_TEXT: drop(&m->policy_texts, op->id); break;
         case ROW_PUT_NODE: put(&m->nodes, op->id)->node = node_ref(op->node); break;
         case ROW_DEL_NODE: drop(&m->nodes, op->id); break;
         case ROW_PUT_COUNTERS: m->counters = op->counters; break;
@@ -88,6 +94,16 @@ static struct node *node_at_rest(const struct node *n)
     return copy;
 }
 
+static struct policy_text *text_copy(const struct policy_text *t)
+{
+    struct policy_text *copy = policy_text_create(str_n(t->text->data, t->text->len));
+    copy->id = t->id;
+    copy->created_ms = t->created_ms;
+    memcpy(copy->author, t->author, sizeof(copy->author));
+    memcpy(copy->note, t->note, sizeof(copy->note));
+    return copy;
+}
+
 static void load_table(const struct map *m, const struct row_sink *sink)
 {
     const struct memory_row **rows = mem_zalloc(m->n + 1, sizeof(struct memory_row *));
@@ -102,6 +118,8 @@ static void load_table(const struct map *m, const struct row_sink *sink)
             sink->key(sink->ctx, auth_key_edit(rows[i]->key));
         else if (rows[i]->relay != NULL)
             sink->relay(sink->ctx, relay_host_edit(rows[i]->relay));
+        else if (rows[i]->policy_text != NULL)
+            sink->policy_text(sink->ctx, text_copy(rows[i]->policy_text));
         else
             sink->node(sink->ctx, node_at_rest(rows[i]->node));
     }
@@ -116,6 +134,7 @@ static enum rc memory_load(struct store *s, const struct row_sink *sink, struct 
     load_table(&m->users, sink);
     load_table(&m->keys, sink);
     load_table(&m->relays, sink);
+    load_table(&m->policy_texts, sink);
     load_table(&m->nodes, sink);
     *counters_out = m->counters;
     return RC_OK;
@@ -130,7 +149,7 @@ static enum rc memory_ping(struct store *s)
 static void memory_destroy(struct store *s, bool is_sound)
 {
     struct memory_store *m = of(s);
-    struct map *maps[] = {&m->users, &m->keys, &m->relays, &m->nodes};
+    struct map *maps[] = {&m->users, &m->keys, &m->relays, &m->policy_texts, &m->nodes};
     (void)is_sound;
     for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
         for (size_t pos = 0;;) {
@@ -151,6 +170,7 @@ enum rc store_open_memory(struct store **out)
     map_init(&m->users, NULL);
     map_init(&m->keys, NULL);
     map_init(&m->relays, NULL);
+    map_init(&m->policy_texts, NULL);
     map_init(&m->nodes, NULL);
     store_init(&m->base, &ops);
     *out = &m->base;

@@ -102,9 +102,19 @@ static const char version_2[] = "ALTER TABLE counters ADD COLUMN next_relay INTE
                                 "  UNIQUE (tailnet, name)"
                                 ") STRICT;";
 
+/* Versions of the policy, byte for byte as they were set; the highest id is the one at work. */
+static const char version_4[] = "CREATE TABLE policy_texts ("
+                                "  id INTEGER PRIMARY KEY,"
+                                "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"
+                                "  created_ms INTEGER NOT NULL,"
+                                "  author TEXT NOT NULL,"
+                                "  note TEXT NOT NULL,"
+                                "  text BLOB NOT NULL"
+                                ") STRICT;";
+
 _Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
 
-const char *const migrations[] = {version_1, version_2};
+const char *const migrations[] = {version_1, version_2, version_4};
 const int migrations_n = ARRAY_LEN(migrations);
 
 static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)

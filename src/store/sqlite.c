@@ -16,6 +16,8 @@ enum statement {
     STMT_DELETE_KEY,
     STMT_INSERT_RELAY,
     STMT_DELETE_RELAY,
+    STMT_INSERT_POLICY_TEXT,
+    STMT_DELETE_POLICY_TEXT,
     STMT_INSERT_NODE,
     STMT_DELETE_NODE,
     STMT_PUT_COUNTERS,
@@ -32,6 +34,8 @@ static const char *const statements[STMT_COUNT] = {
     [STMT_DELETE_KEY] = "DELETE FROM auth_keys WHERE id = ?",
     [STMT_INSERT_RELAY] = relay_insert_sql,
     [STMT_DELETE_RELAY] = "DELETE FROM relays WHERE id = ?",
+    [STMT_INSERT_POLICY_TEXT] = policy_text_insert_sql,
+    [STMT_DELETE_POLICY_TEXT] = "DELETE FROM policy_texts WHERE id = ?",
     [STMT_INSERT_NODE] = node_insert_sql,
     [STMT_DELETE_NODE] = "DELETE FROM nodes WHERE id = ?",
     [STMT_PUT_COUNTERS] =
@@ -70,6 +74,8 @@ static bool delete_row(struct sqlite_store *s, const struct row_op *op)
     case ROW_DEL_KEY: which = STMT_DELETE_KEY; break;
     case ROW_PUT_RELAY:
     case ROW_DEL_RELAY: which = STMT_DELETE_RELAY; break;
+    case ROW_PUT_POLICY_TEXT:
+    case ROW_DEL_POLICY_TEXT: which = STMT_DELETE_POLICY_TEXT; break;
     case ROW_PUT_NODE:
     case ROW_DEL_NODE: which = STMT_DELETE_NODE; break;
     case ROW_PUT_COUNTERS:
@@ -93,11 +99,14 @@ static bool insert_row(struct sqlite_store *s, const struct row_op *op)
     case ROW_PUT_USER: return user_bind(stmts[STMT_INSERT_USER], op->user) && run(s, STMT_INSERT_USER);
     case ROW_PUT_KEY: return auth_key_bind(stmts[STMT_INSERT_KEY], op->key) && run(s, STMT_INSERT_KEY);
     case ROW_PUT_RELAY: return relay_bind(stmts[STMT_INSERT_RELAY], op->relay) && run(s, STMT_INSERT_RELAY);
+    case ROW_PUT_POLICY_TEXT:
+        return policy_text_bind(stmts[STMT_INSERT_POLICY_TEXT], op->policy_text) && run(s, STMT_INSERT_POLICY_TEXT);
     case ROW_PUT_NODE: return node_bind(stmts[STMT_INSERT_NODE], op->node) && run(s, STMT_INSERT_NODE);
     case ROW_PUT_COUNTERS: return bind_counters(stmts[STMT_PUT_COUNTERS], &op->counters) && run(s, STMT_PUT_COUNTERS);
     case ROW_DEL_USER:
     case ROW_DEL_KEY:
     case ROW_DEL_RELAY:
+    case ROW_DEL_POLICY_TEXT:
     case ROW_DEL_NODE: break;
     }
     return true;
@@ -159,6 +168,14 @@ static bool take_relay(sqlite3_stmt *stmt, const struct row_sink *sink, const ch
     return r != NULL;
 }
 
+static bool take_policy_text(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
+{
+    struct policy_text *t = policy_text_read(stmt, bad_out);
+    if (t != NULL)
+        sink->policy_text(sink->ctx, t);
+    return t != NULL;
+}
+
 static bool take_node(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
 {
     struct node *n = node_read(stmt, bad_out);
@@ -204,6 +221,7 @@ static enum rc sqlite_load(struct store *base, const struct row_sink *sink, stru
     TRY(load_table(s, "users", user_select_sql, take_user, sink, err));
     TRY(load_table(s, "auth_keys", auth_key_select_sql, take_key, sink, err));
     TRY(load_table(s, "relays", relay_select_sql, take_relay, sink, err));
+    TRY(load_table(s, "policy_texts", policy_text_select_sql, take_policy_text, sink, err));
     TRY(load_table(s, "nodes", node_select_sql, take_node, sink, err));
     /* max() makes a row of NULL out of no row. */
     TRY(load_counter(s, "SELECT max(next_node) FROM counters WHERE tailnet = 1", &counters_out->next_node, err));

@@ -16,6 +16,8 @@
     X(id) X(name) X(hash) X(prefix) X(region_id) X(region_code) X(region_name) X(created_ms) X(last_seen_ms) X(is_up)  \
     X(host_name) X(cert_name) X(ipv4) X(ipv6) X(derp_port) X(stun_port)
 
+#define POLICY_TEXT_COLUMNS(X) X(id) X(created_ms) X(author) X(note) X(text)
+
 #define NODE_COLUMNS(X)                                                                                                \
     X(id) X(stable_id) X(user_id) X(machine_key) X(node_key) X(disco_key) X(nl_key) X(ipv4) X(ipv6) X(name)            \
     X(hostname) X(is_renamed) X(is_ephemeral) X(is_expired) X(cap_version) X(home_derp) X(auth_key) X(created_ms)      \
@@ -34,6 +36,8 @@ const char auth_key_insert_sql[] = INSERT("auth_keys", AUTH_KEY_COLUMNS);
 const char auth_key_select_sql[] = SELECT("auth_keys", AUTH_KEY_COLUMNS);
 const char relay_insert_sql[] = INSERT("relays", RELAY_COLUMNS);
 const char relay_select_sql[] = SELECT("relays", RELAY_COLUMNS);
+const char policy_text_insert_sql[] = INSERT("policy_texts", POLICY_TEXT_COLUMNS);
+const char policy_text_select_sql[] = SELECT("policy_texts", POLICY_TEXT_COLUMNS);
 const char node_insert_sql[] = INSERT("nodes", NODE_COLUMNS);
 const char node_select_sql[] = SELECT("nodes", NODE_COLUMNS);
 
@@ -55,6 +59,13 @@ enum {
     RELAY_tailnet,
 #define X(column) RELAY_##column,
     RELAY_COLUMNS(X)
+#undef X
+};
+
+enum {
+    POLICY_TEXT_tailnet,
+#define X(column) POLICY_TEXT_##column,
+    POLICY_TEXT_COLUMNS(X)
 #undef X
 };
 
@@ -184,6 +195,17 @@ bool relay_bind(sqlite3_stmt *stmt, const struct relay_host *r)
     put_ip(&w, RELAY_ipv6, &r->report.ipv6);
     put_int(&w, RELAY_derp_port, r->report.derp_port);
     put_int_or_null(&w, RELAY_stun_port, r->report.stun_port);
+    return !w.failed;
+}
+
+bool policy_text_bind(sqlite3_stmt *stmt, const struct policy_text *t)
+{
+    struct row_writer w = {stmt, false};
+    put_int(&w, POLICY_TEXT_id, (int64_t)t->id);
+    put_int(&w, POLICY_TEXT_created_ms, t->created_ms);
+    put_text(&w, POLICY_TEXT_author, t->author);
+    put_text(&w, POLICY_TEXT_note, t->note);
+    put_bytes(&w, POLICY_TEXT_text, t->text->data, (int)t->text->len);
     return !w.failed;
 }
 
@@ -374,6 +396,27 @@ struct relay_host *relay_read(sqlite3_stmt *stmt, const char **bad_out)
     if (r.bad != NULL)
         relay_host_unref((const struct relay_host **)&h);
     return h;
+}
+
+struct policy_text *policy_text_read(sqlite3_stmt *stmt, const char **bad_out)
+{
+    struct row_reader r = {stmt, NULL};
+    struct str text = STR_EMPTY;
+    if (sqlite3_column_type(stmt, POLICY_TEXT_text) == SQLITE_BLOB) {
+        const void *bytes = sqlite3_column_blob(stmt, POLICY_TEXT_text);
+        text = str_n(bytes != NULL ? bytes : "", (size_t)sqlite3_column_bytes(stmt, POLICY_TEXT_text));
+    } else {
+        r.bad = "text";
+    }
+    struct policy_text *t = policy_text_create(text);
+    t->id = get_id(&r, POLICY_TEXT_id);
+    t->created_ms = get_time(&r, POLICY_TEXT_created_ms);
+    get_text(&r, POLICY_TEXT_author, t->author, sizeof(t->author));
+    get_text(&r, POLICY_TEXT_note, t->note, sizeof(t->note));
+    *bad_out = r.bad;
+    if (r.bad != NULL)
+        policy_text_unref((const struct policy_text **)&t);
+    return t;
 }
 
 static struct node *node_with_endpoints(struct row_reader *r)

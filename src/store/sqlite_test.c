@@ -379,6 +379,9 @@ static void test_impossible_values_are_named(void **state)
         {"UPDATE nodes SET endpoints = '1.2.3.4:5  1.2.3.4:5'", "column endpoints"},
         {"UPDATE nodes SET endpoints = replace(printf('%33s', ''), ' ', '1.2.3.4:5 ')", "column endpoints"},
         {"UPDATE nodes SET is_expired = 5", "column is_expired"},
+        {"UPDATE policy_texts SET author = printf('%64s', 'x')", "table policy_texts, row 1: column author"},
+        {"UPDATE policy_texts SET note = 'a' || char(0)", "column note"},
+        {"UPDATE policy_texts SET id = -7", "table policy_texts, row -7: column id"},
     };
     const char *path = scratch_path(dir);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -391,6 +394,8 @@ static void test_impossible_values_are_named(void **state)
         const struct row_op *op;
         event_user(&w, b, 0);
         event_key(&w, b, 0);
+        w.fresh = 0;
+        event_policy_text(&w, b, 0);
         event_node(&w, b, 0);
         for (size_t k = 0; k < b->n; k++) {
             op = &b->ops[k];

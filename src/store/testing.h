@@ -97,6 +97,7 @@ struct world {
     const struct user *users[WORLD_SLOTS];
     const struct auth_key *keys[WORLD_SLOTS];
     const struct relay_host *relays[WORLD_SLOTS];
+    const struct policy_text *texts[WORLD_SLOTS];
     const struct node *nodes[WORLD_SLOTS];
 };
 
@@ -111,6 +112,7 @@ static inline void world_fini(struct world *w)
         user_unref(&w->users[i]);
         auth_key_unref(&w->keys[i]);
         relay_host_unref(&w->relays[i]);
+        policy_text_unref(&w->texts[i]);
         node_unref(&w->nodes[i]);
     }
 }
@@ -260,6 +262,24 @@ static inline void event_relay(struct world *w, struct row_batch *b, size_t slot
     batch_add(b, ROW_PUT_RELAY, r->id)->relay = relay_host_ref(r);
 }
 
+/* Versions come at one end and go at the other; none changes. */
+static inline void event_policy_text(struct world *w, struct row_batch *b, size_t slot)
+{
+    char text[64];
+    if (w->texts[slot] != NULL) {
+        batch_add(b, ROW_DEL_POLICY_TEXT, w->texts[slot]->id);
+        policy_text_unref(&w->texts[slot]);
+    }
+    snprintf(text, sizeof(text), "// %c %u\n{}", below(w, 2) != 0 ? 0xff : 0, below(w, 1000));
+    struct policy_text *t = policy_text_create(str_n(text, below(w, 12)));
+    t->id = ++w->fresh;
+    t->created_ms = (int64_t)test_random_u64(&w->random);
+    snprintf(t->author, sizeof(t->author), "user%u", below(w, 1000));
+    snprintf(t->note, sizeof(t->note), "%s", below(w, 2) != 0 ? "for the new site \xc3\xa9" : "");
+    w->texts[slot] = t;
+    batch_add(b, ROW_PUT_POLICY_TEXT, t->id)->policy_text = policy_text_ref(t);
+}
+
 static inline void random_endpoints(struct world *w, struct addr out[ENDPOINTS_MAX], unsigned *n)
 {
     *n = below(w, ENDPOINTS_MAX + 1);
@@ -377,7 +397,7 @@ static inline struct row_batch *world_step(struct world *w)
 {
     struct row_batch *b = batch_create(++w->seq);
     for (uint32_t events = 1 + below(w, 4); events > 0; events--) {
-        uint32_t kind = below(w, 9);
+        uint32_t kind = below(w, 10);
         size_t slot = below(w, WORLD_SLOTS);
         if (kind == 0)
             event_user(w, b, slot);
@@ -385,7 +405,9 @@ static inline struct row_batch *world_step(struct world *w)
             event_key(w, b, slot);
         else if (kind == 2)
             event_relay(w, b, slot);
-        else if (kind < 6)
+        else if (kind == 3)
+            event_policy_text(w, b, slot);
+        else if (kind < 7)
             event_node(w, b, slot);
         else
             event_exchange(w, b);
@@ -462,11 +484,17 @@ static inline bool same_relay(const struct relay_host *a, const struct relay_hos
            a->report.stun_port == b->report.stun_port;
 }
 
+static inline bool same_text(const struct policy_text *a, const struct policy_text *b)
+{
+    return a->id == b->id && a->created_ms == b->created_ms && strcmp(a->author, b->author) == 0 &&
+           strcmp(a->note, b->note) == 0 && same_json(a->text, b->text);
+}
+
 /* Rows as they came out of a store, held against a tailnet. */
 struct compared {
     const struct world *world;
-    size_t users, keys, relays, nodes;
-    uint64_t last_user, last_key, last_relay, last_node;
+    size_t users, keys, relays, texts, nodes;
+    uint64_t last_user, last_key, last_relay, last_text, last_node;
     unsigned wrong;
 };
 
@@ -506,6 +534,18 @@ static inline void compare_relay(void *ctx, struct relay_host *r)
     relay_host_unref((const struct relay_host **)&r);
 }
 
+static inline void compare_text(void *ctx, struct policy_text *t)
+{
+    struct compared *c = ctx;
+    bool found = false;
+    for (size_t i = 0; i < WORLD_SLOTS; i++)
+        found |= c->world->texts[i] != NULL && same_text(c->world->texts[i], t);
+    c->wrong += !found || t->id <= c->last_text || c->nodes > 0;
+    c->last_text = t->id;
+    c->texts++;
+    policy_text_unref((const struct policy_text **)&t);
+}
+
 static inline void compare_node(void *ctx, struct node *n)
 {
     struct compared *c = ctx;
@@ -524,6 +564,7 @@ static inline void count_world(const struct world *w, struct compared *out)
         out->users += w->users[i] != NULL;
         out->keys += w->keys[i] != NULL;
         out->relays += w->relays[i] != NULL;
+        out->texts += w->texts[i] != NULL;
         out->nodes += w->nodes[i] != NULL;
     }
 }
@@ -532,7 +573,7 @@ static inline void count_world(const struct world *w, struct compared *out)
 static inline void assert_holds(struct store *s, const struct world *w)
 {
     struct compared c = {.world = w}, expected = {0};
-    const struct row_sink sink = {compare_user, compare_key, compare_relay, compare_node, &c};
+    const struct row_sink sink = {compare_user, compare_key, compare_relay, compare_text, compare_node, &c};
     struct row_counters counters = {0};
     struct err err = {0};
     enum rc rc = s->ops->load(s, &sink, &counters, &err);
@@ -544,6 +585,7 @@ static inline void assert_holds(struct store *s, const struct world *w)
     assert_int_equal(c.users, expected.users);
     assert_int_equal(c.keys, expected.keys);
     assert_int_equal(c.relays, expected.relays);
+    assert_int_equal(c.texts, expected.texts);
     assert_int_equal(c.nodes, expected.nodes);
     if (w->seq > 0)
         assert_memory_equal(&counters, &w->counters, sizeof(counters));
@@ -567,13 +609,19 @@ static inline void drop_relay(void *ctx, struct relay_host *r)
     relay_host_unref((const struct relay_host **)&r);
 }
 
+static inline void drop_text(void *ctx, struct policy_text *t)
+{
+    (void)ctx;
+    policy_text_unref((const struct policy_text **)&t);
+}
+
 static inline void drop_node(void *ctx, struct node *n)
 {
     (void)ctx;
     node_unref((const struct node **)&n);
 }
 
-static const struct row_sink no_sink UNUSED = {drop_user, drop_key, drop_relay, drop_node, NULL};
+static const struct row_sink no_sink UNUSED = {drop_user, drop_key, drop_relay, drop_text, drop_node, NULL};
 
 /* The last batch that a store has, when a world fills it. */
 static inline uint64_t seq_in(struct store *s)

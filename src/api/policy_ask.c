@@ -1,0 +1,247 @@
+/* /api/v1/policy/why and /policy/diff */
+#include "api/call_internal.h"
+#include "base/mem.h"
+
+/* --- GET /policy/why?src=&dst=&port=&proto= --- */
+
+static enum rc take_number(struct api_call *call, struct http_exchange *ex, const char *name, int max, int *out,
+                           struct err *err)
+{
+    struct str text = api_query(call, ex, name);
+    uint64_t v;
+    if (text.len == 0)
+        return RC_OK;
+    if (str_to_u64(text, &v) != RC_OK || v > (uint64_t)max)
+        return err_set(err, RC_INVALID, "%s must be a whole number up to %d", name, max);
+    *out = (int)v;
+    return RC_OK;
+}
+
+static enum rc take_proto(struct api_call *call, struct http_exchange *ex, int *out, struct err *err)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } protos[] = {{"tcp", 6}, {"udp", 17}, {"icmp", 1}, {"ipv6-icmp", 58}, {"sctp", 132}};
+    struct str text = api_query(call, ex, "proto");
+    for (size_t i = 0; i < ARRAY_LEN(protos); i++) {
+        if (str_eq_ci(text, str_c(protos[i].name))) {
+            *out = protos[i].number;
+            return RC_OK;
+        }
+    }
+    return take_number(call, ex, "proto", 255, out, err);
+}
+
+/* "tag:web:443", "[fd7a::1]:22", "web:22": the port is what stands behind the last colon, unless all of it is an address. */
+static void cut_port(struct str *dst, int *port)
+{
+    struct addr ip;
+    uint64_t v;
+    const char *colon = memrchr(dst->p, ':', dst->len);
+    struct str host = *dst;
+    if (colon != NULL && addr_parse_ip(*dst, &ip) != RC_OK &&
+        str_to_u64(str_n(colon + 1, dst->len - (size_t)(colon - dst->p) - 1), &v) == RC_OK && v <= UINT16_MAX) {
+        host.len = (size_t)(colon - dst->p);
+        *port = (int)v;
+    }
+    if (str_starts(host, STR("[")) && str_ends(host, STR("]")))
+        host = str_n(host.p + 1, host.len - 2);
+    *dst = host;
+}
+
+static enum rc parse_why(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
+{
+    struct api_policy_call *p = &call->policy;
+    (void)body;
+    p->src = api_query(call, ex, "src");
+    p->dst = api_query(call, ex, "dst");
+    p->port = -1;
+    if (p->src.len == 0 || p->dst.len == 0)
+        return err_set(err, RC_INVALID, "src and dst are needed: nodes, addresses, users (anna@example.com) or tags");
+    cut_port(&p->dst, &p->port);
+    TRY(take_number(call, ex, "port", UINT16_MAX, &p->port, err));
+    return take_proto(call, ex, &p->proto, err);
+}
+
+/* What a text may mean: what it is in a policy, or the addresses of the node of that name. */
+struct meanings {
+    struct str v[3];
+    size_t n;
+};
+
+static void add_address(struct api_call *call, const struct addr *a, struct meanings *out)
+{
+    char text[ADDR_TEXT_CAP];
+    if (a->family == 0)
+        return;
+    addr_format(a, false, text);
+    out->v[out->n++] = arena_str(&call->arena, str_c(text));
+}
+
+/* "web", or with the tailnet's domain behind it. */
+static bool is_name_of(const struct node *n, struct str text, const char *domain)
+{
+    struct str name = str_c(n->name);
+    if (str_eq_ci(text, name))
+        return true;
+    return text.len == name.len + 1 + strlen(domain) && text.p[name.len] == '.' &&
+           str_eq_ci(str_n(text.p, name.len), name) &&
+           str_eq_ci(str_n(text.p + name.len + 1, strlen(domain)), str_c(domain));
+}
+
+static struct meanings meanings_of(struct api_call *call, const struct state *st, struct str text)
+{
+    struct meanings m = {.v = {text}, .n = 1};
+    size_t seen = 0;
+    for (node_id id = 1; seen < state_node_count(st); id++) {
+        const struct node *n = state_node(st, id);
+        seen += n != NULL;
+        if (n == NULL || !is_name_of(n, text, state_settings(st)->domain))
+            continue;
+        add_address(call, &n->v4, &m);
+        add_address(call, &n->v6, &m);
+        break;
+    }
+    return m;
+}
+
+static unsigned score(const struct policy_reason *r)
+{
+    return (r->is_allowed ? 8u : 0u) + (r->has_source ? 4u : 0u) + (r->has_destination ? 2u : 0u) + r->has_port;
+}
+
+/* The better of what is known and what these two come to. */
+static bool ask(struct api_call *call, struct policy *policy, struct str src, struct str dst)
+{
+    struct api_policy_call *p = &call->policy;
+    struct policy_reason found[POLICY_WHY_MAX];
+    size_t n;
+    if (policy_why(policy, src, dst, p->proto, p->port, found, ARRAY_LEN(found), &n) != RC_OK)
+        return false;
+    if (p->reason_n == 0 || (n > 0 && score(&found[0]) > score(&p->reason[0]))) {
+        memcpy(p->reason, found, n * sizeof(found[0]));
+        p->reason_n = n;
+    }
+    return true;
+}
+
+static bool is_known(struct policy *policy, const struct meanings *m)
+{
+    struct policy_reason unused;
+    size_t n;
+    for (size_t i = 0; i < m->n; i++) {
+        if (policy_why(policy, m->v[i], m->v[i], 0, -1, &unused, 1, &n) == RC_OK)
+            return true;
+    }
+    return false;
+}
+
+static enum rc run_why(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
+{
+    struct api_policy_call *p = &call->policy;
+    struct policy *policy = state_policy(st);
+    bool has_answer = false;
+    (void)now_ms;
+    p->has_policy = policy != NULL;
+    if (policy == NULL)
+        return RC_OK;
+    struct meanings src = meanings_of(call, st, p->src), dst = meanings_of(call, st, p->dst);
+    for (size_t i = 0; i < src.n; i++) {
+        for (size_t k = 0; k < dst.n; k++)
+            has_answer = ask(call, policy, src.v[i], dst.v[k]) || has_answer;
+    }
+    if (has_answer)
+        return RC_OK;
+    struct str unknown = is_known(policy, &src) ? p->dst : p->src;
+    return err_set(err, RC_NOT_FOUND,
+                   "%.100s names nothing that has an address: give a node's name, an address, a user "
+                   "(anna@example.com) or a tag (tag:web) that has nodes",
+                   arena_str(&call->arena, unknown).p);
+}
+
+static void write_reason(struct json_writer *w, const struct policy_reason *r)
+{
+    json_w_object(w);
+    json_w_kv_i64(w, "line", r->line);
+    json_w_kv_cstr(w, "section", r->section);
+    json_w_kv_u64(w, "index", r->index);
+    json_w_kv_bool(w, "allowed", r->is_allowed);
+    json_w_kv_bool(w, "hasSource", r->has_source);
+    json_w_kv_bool(w, "hasDestination", r->has_destination);
+    json_w_kv_bool(w, "hasPort", r->has_port);
+    json_w_end_object(w);
+}
+
+static void write_why(struct api_call *call, struct json_writer *w)
+{
+    const struct api_policy_call *p = &call->policy;
+    const char *path = call->api->policy->path;
+    json_w_kv_bool(w, "allowed", !p->has_policy || (p->reason_n > 0 && p->reason[0].is_allowed));
+    json_w_kv_bool(w, "hasPolicy", p->has_policy);
+    json_w_kv_cstr(w, "file", path != NULL && path[0] != '\0' ? path : "policy");
+    json_w_key(w, "rules");
+    json_w_array(w);
+    for (size_t i = 0; i < p->reason_n; i++)
+        write_reason(w, &p->reason[i]);
+    json_w_end_array(w);
+}
+
+const struct api_op api_policy_why = {parse_why, run_why, write_why};
+
+/* --- POST /policy/diff --- */
+
+/* The core only puts users and nodes in; what takes time is done on the loop, with two policies that nobody else has. */
+static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
+{
+    struct api_policy_call *p = &call->policy;
+    const struct policy *now = state_policy(st);
+    struct policy_errors errors = {0};
+    struct policy_doc *doc = NULL;
+    (void)now_ms;
+    (void)err;
+    if (policy_parse(now != NULL ? policy_doc_text(policy_doc_of(now)) : STR_EMPTY, NULL, &doc, &errors) == RC_OK) {
+        p->before = state_policy_try(st, doc);
+        p->after = state_policy_try(st, p->doc);
+    }
+    policy_doc_unref(&doc);
+    policy_errors_fini(&errors);
+    return p->before != NULL ? RC_OK : RC_INTERNAL;
+}
+
+struct diff_writer {
+    struct json_writer *w;
+    size_t n;
+    size_t left_out;
+};
+
+static void on_reach(void *ctx, const struct policy_reach *r)
+{
+    enum { MAX = 10000 };
+    struct diff_writer *d = ctx;
+    if (d->n == MAX) {
+        d->left_out++;
+        return;
+    }
+    d->n++;
+    json_w_object(d->w);
+    json_w_kv_bool(d->w, "gained", r->is_gained);
+    json_w_kv_str(d->w, "source", r->source);
+    json_w_kv_str(d->w, "destination", r->destination);
+    json_w_kv_i64(d->w, "protocol", r->proto);
+    json_w_kv_i64(d->w, "firstPort", r->first_port);
+    json_w_kv_i64(d->w, "lastPort", r->last_port);
+    json_w_end_object(d->w);
+}
+
+static void write_diff(struct api_call *call, struct json_writer *w)
+{
+    struct diff_writer d = {.w = w};
+    json_w_key(w, "changes");
+    json_w_array(w);
+    policy_diff(call->policy.before, call->policy.after, on_reach, &d);
+    json_w_end_array(w);
+    json_w_kv_u64(w, "leftOut", d.left_out);
+}
+
+const struct api_op api_policy_diff = {api_policy_take, run_diff, write_diff};

@@ -1,0 +1,294 @@
+/* `policy ...` */
+#include <pwd.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "cli/cli_internal.h"
+#include "policy/policy.h"
+
+/* --- what is wrong --- */
+
+/* Of the server's answer; texts live in the run's arena. */
+static void errors_of(struct cli_run *run, const struct json *list, struct policy_errors *out)
+{
+    int64_t line, col;
+    JSON_EACH (it, list) {
+        if (out->n == POLICY_ERRORS_MAX)
+            return;
+        line = col = 0;
+        (void)(json_i64(json_get(it, "line"), &line) && json_i64(json_get(it, "column"), &col));
+        out->v[out->n++] = (struct policy_error){(int)line, (int)col, cli_text(run, it, "message")};
+    }
+}
+
+static void print_lines(struct cli_run *run, const struct policy_errors *errors, const char *file, const char *kind)
+{
+    for (size_t i = 0; i < errors->n; i++) {
+        const struct policy_error *e = &errors->v[i];
+        fprintf(run->err, "%s:", file);
+        if (e->line > 0)
+            fprintf(run->err, "%d:%d:", e->line, e->col);
+        fprintf(run->err, " %s%s\n", kind, cli_printable(run, e->text));
+    }
+}
+
+static void write_errors_json(struct cli_run *run, const struct policy_errors *errors, const char *file,
+                              const char *sentence)
+{
+    struct buf out = {0};
+    struct json_writer w;
+    json_w_init(&w, &out);
+    json_w_object(&w);
+    json_w_kv_cstr(&w, "error", sentence);
+    json_w_key(&w, "errors");
+    json_w_array(&w);
+    for (size_t i = 0; i < errors->n; i++) {
+        json_w_object(&w);
+        json_w_kv_cstr(&w, "file", file);
+        json_w_kv_i64(&w, "line", errors->v[i].line);
+        json_w_kv_i64(&w, "column", errors->v[i].col);
+        json_w_kv_cstr(&w, "message", errors->v[i].text);
+        json_w_end_object(&w);
+    }
+    json_w_end_array(&w);
+    json_w_end_object(&w);
+    fprintf(run->err, "%s\n", buf_cstr(&out));
+    buf_fini(&out);
+}
+
+/* Every error with its place, then the sentence. */
+static enum cli_exit fail_with(struct cli_run *run, enum cli_exit status, const struct policy_errors *errors,
+                               const char *file, const char *sentence)
+{
+    if (run->output != CLI_OUTPUT_TABLE) {
+        write_errors_json(run, errors, file, sentence);
+        return status;
+    }
+    print_lines(run, errors, file, "");
+    return cli_fail(run, status, "%s", sentence);
+}
+
+/* --- the file --- */
+
+struct policy_file {
+    const char *name; /* for messages */
+    struct buf text;
+};
+
+enum { FILE_MAX_BYTES = 16 << 20 };
+
+static enum rc read_stdin(struct buf *out, struct err *err)
+{
+    size_t n;
+    do {
+        n = fread(buf_reserve(out, 65536), 1, 65536, stdin);
+        buf_commit(out, n);
+    } while (n > 0 && buf_len(out) <= FILE_MAX_BYTES);
+    if (ferror(stdin))
+        return err_set(err, RC_IO, "standard input cannot be read");
+    return buf_len(out) <= FILE_MAX_BYTES ? RC_OK : err_set(err, RC_TOO_LARGE, "standard input is too large");
+}
+
+/* Reads the file that --file or the argument names, and parses it: what is wrong here need not go to the server. */
+static enum cli_exit take_file(struct cli_run *run, struct policy_file *out)
+{
+    struct policy_errors errors = {0};
+    struct policy_doc *doc = NULL;
+    struct err err;
+    const char *path = cli_value(run, "file");
+    if (path == NULL)
+        path = cli_arg(run, 0);
+    if (path == NULL)
+        return cli_usage(run, "say which file: --file FILE (- for standard input)");
+    bool is_stdin = strcmp(path, "-") == 0;
+    out->name = is_stdin ? "standard input" : path;
+    if ((is_stdin ? read_stdin(&out->text, &err) : file_read(path, FILE_MAX_BYTES, &out->text, &err)) != RC_OK)
+        return cli_fail(run, CLI_EXIT_ERROR, "%s", err.text);
+    enum cli_exit status = CLI_EXIT_OK;
+    if (policy_parse(buf_str(&out->text), NULL, &doc, &errors) != RC_OK)
+        status = fail_with(run, CLI_EXIT_ERROR, &errors, out->name, "this policy cannot be used");
+    policy_doc_unref(&doc);
+    policy_errors_fini(&errors);
+    return status;
+}
+
+/* Who does it, for the history. */
+static const char *author(void)
+{
+    const char *sudo = getenv("SUDO_USER");
+    const struct passwd *pw = getpwuid(geteuid());
+    if (sudo != NULL && sudo[0] != '\0' && strlen(sudo) < 64)
+        return sudo;
+    return pw != NULL && strlen(pw->pw_name) < 64 ? pw->pw_name : "";
+}
+
+/* Sends the policy; `note` null: none of the members for the history. */
+static enum cli_exit send_file(struct cli_run *run, const char *method, const char *path,
+                               const struct policy_file *file, const char *note, const struct json **reply_out)
+{
+    struct policy_errors errors = {0};
+    struct buf body = {0};
+    struct json_writer w;
+    json_w_init(&w, &body);
+    json_w_object(&w);
+    json_w_kv_str(&w, "policy", buf_str(&file->text));
+    if (note != NULL) {
+        json_w_kv_cstr(&w, "author", author());
+        json_w_kv_cstr(&w, "note", note);
+    }
+    json_w_end_object(&w);
+    enum cli_exit status = cli_api_answer(run, method, path, &body, reply_out);
+    buf_fini(&body);
+    errors_of(run, json_get(*reply_out, "errors"), &errors);
+    if (status != CLI_EXIT_OK && *reply_out != NULL)
+        return fail_with(run, status, &errors, file->name, cli_text(run, *reply_out, "detail"));
+    return status;
+}
+
+static void print_warnings(struct cli_run *run, const struct json *reply, const char *file)
+{
+    struct policy_errors warnings = {0};
+    errors_of(run, json_get(reply, "warnings"), &warnings);
+    print_lines(run, &warnings, file, "warning: ");
+}
+
+/* --- policy get --- */
+
+enum cli_exit cli_policy_get(struct cli_run *run)
+{
+    const struct json *reply;
+    const char *version = cli_value(run, "version-number");
+    const char *path = version != NULL ? arena_printf(&run->arena, "/policy/history/%s", cli_escape(run, version))
+                                       : "/policy";
+    enum cli_exit status = cli_api(run, "GET", path, NULL, &reply);
+    if (status != CLI_EXIT_OK || cli_emit(run, reply))
+        return status;
+    struct str text = STR_EMPTY;
+    (void)json_str(json_get(reply, "policy"), &text);
+    fwrite(text.p, 1, text.len, run->out);
+    if (text.len > 0 && text.p[text.len - 1] != '\n')
+        fputc('\n', run->out);
+    const char *fault = cli_text(run, reply, "fault");
+    if (fault[0] != '\0')
+        fprintf(run->err, "%sfullscale: this is the last good policy: the file as it is now cannot be used\n", fault);
+    return CLI_EXIT_OK;
+}
+
+/* --- policy set, rollback --- */
+
+static enum cli_exit tell_stored(struct cli_run *run, const struct json *reply, const char *file)
+{
+    if (cli_emit(run, reply))
+        return CLI_EXIT_OK;
+    print_warnings(run, reply, file);
+    fprintf(run->out, "Policy version %s is at work\n", cli_text(run, reply, "version"));
+    return CLI_EXIT_OK;
+}
+
+enum cli_exit cli_policy_set(struct cli_run *run)
+{
+    struct policy_file file = {0};
+    const struct json *reply;
+    const char *note = cli_value(run, "message");
+    enum cli_exit status = take_file(run, &file);
+    if (status == CLI_EXIT_OK)
+        status = send_file(run, "PUT", "/policy", &file, note != NULL ? note : "", &reply);
+    if (status == CLI_EXIT_OK)
+        status = tell_stored(run, reply, file.name);
+    buf_fini(&file.text);
+    return status;
+}
+
+enum cli_exit cli_policy_rollback(struct cli_run *run)
+{
+    const struct json *reply;
+    struct buf body = {0};
+    struct json_writer w;
+    const char *version = cli_arg(run, 0);
+    struct policy_errors errors = {0};
+    if (!cli_confirm(run, "Put version %s of the policy to work again?", version))
+        return cli_fail(run, CLI_EXIT_ERROR, "nothing was changed");
+    json_w_init(&w, &body);
+    json_w_object(&w);
+    json_w_kv_cstr(&w, "author", author());
+    json_w_end_object(&w);
+    const char *path = arena_printf(&run->arena, "/policy/rollback/%s", cli_escape(run, version));
+    enum cli_exit status = cli_api_answer(run, "POST", path, &body, &reply);
+    buf_fini(&body);
+    errors_of(run, json_get(reply, "errors"), &errors);
+    const char *name = arena_printf(&run->arena, "version %s", version);
+    if (status != CLI_EXIT_OK && reply != NULL)
+        return fail_with(run, status, &errors, name, cli_text(run, reply, "detail"));
+    return status != CLI_EXIT_OK ? status : tell_stored(run, reply, name);
+}
+
+/* --- policy check --- */
+
+static enum cli_exit tell_good(struct cli_run *run, const struct json *reply, const struct policy_file *file)
+{
+    const struct json *alone = NULL;
+    bool has_server = reply != NULL;
+    if (!has_server && json_parse(&run->arena, STR("{\"warnings\":[]}"), NULL, &alone, NULL) == RC_OK)
+        reply = alone;
+    if (!cli_emit(run, reply)) {
+        print_warnings(run, reply, file->name);
+        fprintf(run->out, "%s: good\n", file->name);
+    }
+    if (!has_server)
+        fprintf(run->err,
+                "There is no server here: the policy's tests, and whether its users exist, were not looked at\n");
+    return CLI_EXIT_OK;
+}
+
+enum cli_exit cli_policy_check(struct cli_run *run)
+{
+    struct policy_file file = {0};
+    const struct json *reply = NULL;
+    enum cli_exit status = take_file(run, &file);
+    if (status == CLI_EXIT_OK && cli_server_is_here(run))
+        status = send_file(run, "POST", "/policy/check", &file, NULL, &reply);
+    if (status == CLI_EXIT_OK)
+        status = tell_good(run, reply, &file);
+    buf_fini(&file.text);
+    return status;
+}
+
+/* --- policy diff --- */
+
+enum cli_exit cli_policy_diff(struct cli_run *run)
+{
+    struct policy_file file = {0};
+    const struct json *reply;
+    enum cli_exit status = take_file(run, &file);
+    if (status == CLI_EXIT_OK)
+        status = send_file(run, "POST", "/policy/diff", &file, NULL, &reply);
+    if (status == CLI_EXIT_OK)
+        status = cli_policy_diff_tell(run, reply);
+    buf_fini(&file.text);
+    return status;
+}
+
+/* --- policy history --- */
+
+enum cli_exit cli_policy_history(struct cli_run *run)
+{
+    static const char *const titles[] = {"VERSION", "SET AT", "BY", "BYTES", "NOTE", NULL};
+    const struct json *reply;
+    struct cli_table table;
+    enum cli_exit status = cli_api(run, "GET", "/policy/history", NULL, &reply);
+    const struct json *versions = json_get(reply, "versions");
+    if (status != CLI_EXIT_OK || cli_emit(run, versions))
+        return status;
+    cli_table_init(&table, run, titles);
+    JSON_EACH (it, versions) {
+        cli_table_add(&table, cli_text(run, it, "version"));
+        cli_table_add(&table, cli_time(run, it, "updatedAt"));
+        cli_table_add(&table, cli_text(run, it, "author"));
+        cli_table_add(&table, cli_text(run, it, "bytes"));
+        cli_table_add(&table, cli_text(run, it, "note"));
+    }
+    cli_table_finish(&table);
+    return CLI_EXIT_OK;
+}

@@ -1,0 +1,175 @@
+/* `policy why` and `policy diff` */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "cli/cli_internal.h"
+
+/* --- policy why --- */
+
+/* "policy.hujson:12  acls[0]" */
+static void print_place(struct cli_run *run, const struct json *reply, const struct json *rule)
+{
+    fprintf(run->out, "  %s:%s  %s[%s]", cli_printable(run, cli_text(run, reply, "file")), cli_text(run, rule, "line"),
+            cli_text(run, rule, "section"), cli_text(run, rule, "index"));
+}
+
+static void print_missing(struct cli_run *run, const struct json *rule)
+{
+    static const char *const parts[][2] = {
+        {"hasSource", "the source"}, {"hasDestination", "the destination"}, {"hasPort", "the port or protocol"}};
+    const char *sep = ": all but ";
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        if (cli_is_true(rule, parts[i][0]))
+            continue;
+        fprintf(run->out, "%s%s", sep, parts[i][1]);
+        sep = " and ";
+    }
+    fputs(" fits\n", run->out);
+}
+
+static enum cli_exit tell_allowed(struct cli_run *run, const struct json *reply)
+{
+    const struct json *first = json_first(json_get(reply, "rules"));
+    if (!cli_is_true(reply, "hasPolicy")) {
+        fputs("Allowed: there is no policy, every node reaches every other\n", run->out);
+    } else if (first == NULL || cli_text(run, first, "section")[0] == '\0') {
+        fputs("Allowed: the policy has no rules, so every node reaches every other\n", run->out);
+    } else {
+        fputs("Allowed by\n", run->out);
+        JSON_EACH (rule, json_get(reply, "rules")) {
+            print_place(run, reply, rule);
+            fputc('\n', run->out);
+        }
+    }
+    return CLI_EXIT_OK;
+}
+
+enum cli_exit cli_policy_why(struct cli_run *run)
+{
+    const struct json *reply;
+    const char *proto = cli_value(run, "proto");
+    const char *path = arena_printf(&run->arena, "/policy/why?src=%s&dst=%s&proto=%s", cli_escape(run, cli_arg(run, 0)),
+                                    cli_escape(run, cli_arg(run, 1)), proto != NULL ? cli_escape(run, proto) : "");
+    enum cli_exit status = cli_api(run, "GET", path, NULL, &reply);
+    if (status != CLI_EXIT_OK)
+        return status;
+    bool is_allowed = cli_is_true(reply, "allowed");
+    if (cli_emit(run, reply))
+        return is_allowed ? CLI_EXIT_OK : CLI_EXIT_ERROR;
+    if (is_allowed)
+        return tell_allowed(run, reply);
+    const struct json *closest = json_first(json_get(reply, "rules"));
+    if (closest == NULL) {
+        fputs("Not allowed: the policy has no rule that allows anything\n", run->out);
+        return CLI_EXIT_ERROR;
+    }
+    fputs("Not allowed. Closest comes\n", run->out);
+    print_place(run, reply, closest);
+    print_missing(run, closest);
+    return CLI_EXIT_ERROR;
+}
+
+/* --- policy diff --- */
+
+struct change {
+    bool is_gained;
+    const char *source;
+    const char *destination;
+    int64_t protocol, first_port, last_port;
+};
+
+static int compare_reach(const struct change *a, const struct change *b)
+{
+    int order = (b->is_gained > a->is_gained) - (b->is_gained < a->is_gained);
+    if (order == 0)
+        order = strcmp(a->source, b->source);
+    if (order == 0)
+        order = strcmp(a->destination, b->destination);
+    if (order == 0)
+        order = (a->first_port > b->first_port) - (a->first_port < b->first_port);
+    return order != 0 ? order : (a->last_port > b->last_port) - (a->last_port < b->last_port);
+}
+
+static int compare_changes(const void *a, const void *b)
+{
+    const struct change *x = a, *y = b;
+    int order = compare_reach(x, y);
+    return order != 0 ? order : (x->protocol > y->protocol) - (x->protocol < y->protocol);
+}
+
+static size_t read_changes(struct cli_run *run, const struct json *list, struct change **out)
+{
+    struct change *all = arena_zalloc(&run->arena, json_len(list) + 1, sizeof(*all));
+    size_t n = 0;
+    JSON_EACH (it, list) {
+        struct change *c = &all[n++];
+        *c = (struct change){.is_gained = cli_is_true(it, "gained"),
+                             .source = cli_text(run, it, "source"),
+                             .destination = cli_text(run, it, "destination")};
+        (void)(json_i64(json_get(it, "protocol"), &c->protocol) &&
+               json_i64(json_get(it, "firstPort"), &c->first_port) &&
+               json_i64(json_get(it, "lastPort"), &c->last_port));
+    }
+    if (n > 1)
+        qsort(all, n, sizeof(*all), compare_changes);
+    *out = all;
+    return n;
+}
+
+static const char *protocol_name(struct cli_run *run, int64_t number)
+{
+    switch (number) {
+    case 1: return "icmp";
+    case 6: return "tcp";
+    case 17: return "udp";
+    case 58: return "ipv6-icmp";
+    case 132: return "sctp";
+    default: return arena_printf(&run->arena, "%lld", (long long)number);
+    }
+}
+
+static const char *ports(struct cli_run *run, const struct change *c)
+{
+    if (c->first_port == 0 && c->last_port == 65535)
+        return "*";
+    if (c->first_port == c->last_port)
+        return arena_printf(&run->arena, "%lld", (long long)c->first_port);
+    return arena_printf(&run->arena, "%lld-%lld", (long long)c->first_port, (long long)c->last_port);
+}
+
+/* One row for all protocols that are otherwise alike. */
+static void print_changes(struct cli_run *run, const struct change *all, size_t n)
+{
+    static const char *const titles[] = {"REACH", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", NULL};
+    struct cli_table table;
+    cli_table_init(&table, run, titles);
+    for (size_t i = 0; i < n;) {
+        const struct change *c = &all[i];
+        const char *protocols = protocol_name(run, c->protocol);
+        for (i++; i < n && compare_reach(c, &all[i]) == 0; i++)
+            protocols = arena_printf(&run->arena, "%s,%s", protocols, protocol_name(run, all[i].protocol));
+        cli_table_add(&table, c->is_gained ? "gained" : "lost");
+        cli_table_add(&table, c->source);
+        cli_table_add(&table, c->destination);
+        cli_table_add(&table, protocols);
+        cli_table_add(&table, ports(run, c));
+    }
+    cli_table_finish(&table);
+}
+
+enum cli_exit cli_policy_diff_tell(struct cli_run *run, const struct json *reply)
+{
+    struct change *all;
+    int64_t left_out = 0;
+    if (cli_emit(run, reply))
+        return CLI_EXIT_OK;
+    size_t n = read_changes(run, json_get(reply, "changes"), &all);
+    if (n == 0) {
+        fputs("Nobody gains or loses reach\n", run->out);
+        return CLI_EXIT_OK;
+    }
+    print_changes(run, all, n);
+    if (json_i64(json_get(reply, "leftOut"), &left_out) && left_out > 0)
+        fprintf(run->err, "and %lld more\n", (long long)left_out);
+    return CLI_EXIT_OK;
+}

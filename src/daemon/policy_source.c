@@ -1,0 +1,218 @@
+/* Where the policy comes from at the start, and the file as it changes.
+ *
+ * The file is looked at once a second and on SIGHUP, on the main thread, which has nothing else to do. A change counts when
+ * the file looks the same twice: an editor that empties it before it writes would open the tailnet for a moment. What is
+ * wrong with the file changes nothing; it is logged, and the API tells it. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "daemon/daemon_internal.h"
+
+LOG_MODULE("policy");
+METRIC_COUNTER(reloads_changed, "fullscale_policy_reloads_total", "result=\"changed\"",
+               "Times that the policy file was read again, by result: one that failed leaves the last good policy.");
+METRIC_COUNTER(reloads_same, "fullscale_policy_reloads_total", "result=\"unchanged\"", "");
+METRIC_COUNTER(reloads_failed, "fullscale_policy_reloads_total", "result=\"failed\"", "");
+
+/* --- reading --- */
+
+static bool is_file_mode(const struct config *cfg)
+{
+    return cfg->policy_mode == CONFIG_POLICY_FILE;
+}
+
+static enum rc parse(struct str text, const char *name, struct policy_doc **out, struct buf *fault)
+{
+    struct policy_errors errors = {0};
+    enum rc rc = policy_parse(text, NULL, out, &errors);
+    if (rc != RC_OK)
+        policy_errors_format(&errors, name, fault);
+    policy_errors_fini(&errors);
+    return rc;
+}
+
+static enum rc read_file(const char *path, struct policy_doc **out, struct buf *fault)
+{
+    struct buf text = {0};
+    struct err err;
+    enum rc rc = file_read(path, policy_limits_default.text_bytes, &text, &err);
+    if (rc == RC_OK)
+        rc = parse(buf_str(&text), path, out, fault);
+    else
+        buf_printf(fault, "%s\n", err.text);
+    buf_fini(&text);
+    return rc;
+}
+
+/* --- what is odd about it --- */
+
+static void log_each(const struct policy_errors *errors, const char *what)
+{
+    for (size_t i = 0; i < errors->n; i++)
+        log_warn("the policy is used, but", LOG_S(what, errors->v[i].text), LOG_I("line", errors->v[i].line));
+}
+
+static void log_warnings(const struct policy *p)
+{
+    struct policy_errors warnings = {0};
+    policy_warnings(p, &warnings);
+    log_each(&warnings, "warning");
+    policy_errors_fini(&warnings);
+}
+
+/* Nodes have come and gone since the policy was set: its tests are told of, and hold nothing up. */
+static void log_oddities(struct policy *p)
+{
+    struct policy_errors failed = {0};
+    log_warnings(p);
+    if (policy_run_tests(p, &failed) != RC_OK)
+        log_each(&failed, "test");
+    policy_errors_fini(&failed);
+}
+
+/* --- at the start --- */
+
+static bool same_stamp(const struct file_stamp *a, const struct file_stamp *b)
+{
+    return a->exists == b->exists && a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->mtime.tv_sec == b->mtime.tv_sec && a->mtime.tv_nsec == b->mtime.tv_nsec;
+}
+
+static struct file_stamp look_at(const char *path)
+{
+    struct stat s;
+    if (stat(path, &s) != 0)
+        return (struct file_stamp){0};
+    return (struct file_stamp){true, s.st_dev, s.st_ino, s.st_size, s.st_mtim};
+}
+
+/* Null: none. */
+static enum rc load_first(struct daemon *d, const struct state *st, struct policy_doc **out, struct buf *fault,
+                          struct err *err)
+{
+    const char *path = d->cfg->policy_path;
+    const struct policy_text *t = state_policy_text_newest(st);
+    char name[48];
+    if (is_file_mode(d->cfg)) {
+        d->policy_read = d->policy_seen = look_at(path);
+        if (path[0] == '\0' || read_file(path, out, fault) == RC_OK)
+            return RC_OK;
+        return err_set(err, RC_INVALID, "the policy cannot be used: correct %s (fullscale policy check -f FILE)", path);
+    }
+    if (t == NULL)
+        return RC_OK;
+    snprintf(name, sizeof(name), "policy version %llu", (unsigned long long)t->id);
+    if (parse(str_n(t->text->data, t->text->len), name, out, fault) == RC_OK)
+        return RC_OK;
+    return err_set(err, RC_INVALID,
+                   "the policy in the database cannot be used: start with policy.mode file and a "
+                   "corrected policy in policy.path");
+}
+
+enum rc policy_load(struct daemon *d, struct state *st, struct err *err)
+{
+    struct policy_doc *doc = NULL;
+    struct buf fault = {0};
+    d->policy.path = is_file_mode(d->cfg) ? d->cfg->policy_path : NULL;
+    enum rc rc = load_first(d, st, &doc, &fault, err);
+    fputs(buf_cstr(&fault), stderr);
+    buf_fini(&fault);
+    if (rc != RC_OK || doc == NULL)
+        return rc;
+    if (str_trim(policy_doc_text(doc)).len == 0)
+        log_warn("the policy is empty: every node reaches every other");
+    state_set_policy(st, doc, clock_wall_ms());
+    if (state_policy(st) != NULL)
+        log_oddities(state_policy(st));
+    struct change *c = state_publish(st, state_snapshot(st)->made_ms);
+    change_unref(&c);
+    return RC_OK;
+}
+
+/* --- the file, read again --- */
+
+struct reload_job {
+    struct core_job job;
+    struct daemon *daemon;
+    struct policy_doc *doc; /* reference; null: `fault` says why */
+    struct buf fault;
+};
+
+static void tell_fault(struct str lines)
+{
+    struct str line;
+    while (lines.len > 0) {
+        str_cut(lines, '\n', &line, &lines);
+        log_error("the policy file is not used, the policy stays as it was", LOG_STR("error", line));
+    }
+}
+
+static bool is_at_work(const struct state *st, const struct policy_doc *doc)
+{
+    const struct policy *p = state_policy(st);
+    return p != NULL && str_eq(policy_doc_text(policy_doc_of(p)), policy_doc_text(doc));
+}
+
+static void try_tests(struct reload_job *j, const struct state *st)
+{
+    struct policy_errors failed = {0};
+    struct policy *tried = state_policy_try(st, j->doc);
+    if (policy_run_tests(tried, &failed) != RC_OK)
+        policy_errors_format(&failed, j->daemon->policy.path, &j->fault);
+    else
+        log_warnings(tried);
+    policy_errors_fini(&failed);
+    policy_destroy(&tried);
+}
+
+static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct reload_job *j = (struct reload_job *)job;
+    struct buf *fault = &j->daemon->policy.fault;
+    bool is_same = j->doc != NULL && is_at_work(st, j->doc);
+    if (j->doc != NULL && !is_same)
+        try_tests(j, st);
+    buf_clear(fault);
+    buf_append_str(fault, buf_str(&j->fault));
+    if (buf_len(fault) > 0) {
+        metric_inc(&reloads_failed);
+        tell_fault(buf_str(fault));
+    } else if (is_same) {
+        metric_inc(&reloads_same);
+    } else {
+        metric_inc(&reloads_changed);
+        log_info("the policy file has changed and is at work", LOG_S("file", j->daemon->policy.path));
+        state_set_policy(st, policy_doc_ref(j->doc), now_ms);
+    }
+    policy_doc_unref(&j->doc);
+    buf_fini(&j->fault);
+}
+
+void policy_reload(struct daemon *d)
+{
+    const char *path = d->cfg->policy_path;
+    if (!is_file_mode(d->cfg) || path[0] == '\0')
+        return;
+    struct reload_job *j = MEM_NEW(struct reload_job);
+    *j = (struct reload_job){.job = {.is_presence = true, .run = run_reload}, .daemon = d};
+    d->policy_read = d->policy_seen = look_at(path);
+    (void)!read_file(path, &j->doc, &j->fault);
+    core_post(d->core, &j->job);
+}
+
+void policy_watch(struct daemon *d)
+{
+    if (!is_file_mode(d->cfg) || d->cfg->policy_path[0] == '\0')
+        return;
+    struct file_stamp now = look_at(d->cfg->policy_path);
+    bool is_stable = same_stamp(&now, &d->policy_seen);
+    d->policy_seen = now;
+    if (is_stable && !same_stamp(&now, &d->policy_read))
+        policy_reload(d);
+}

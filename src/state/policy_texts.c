@@ -1,0 +1,105 @@
+/* The policy's versions in the database, and when the newest is put to work. */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "state/state_internal.h"
+
+const struct policy_text *state_policy_text_newest(const struct state *st)
+{
+    return st->text_n > 0 ? st->texts[st->text_n - 1] : NULL;
+}
+
+const struct policy_text *state_policy_text(const struct state *st, uint64_t id)
+{
+    for (size_t i = 0; i < st->text_n; i++) {
+        if (st->texts[i]->id == id)
+            return st->texts[i];
+    }
+    return NULL;
+}
+
+const struct policy_text *state_policy_text_next(const struct state *st, size_t *pos)
+{
+    return *pos < st->text_n ? st->texts[(*pos)++] : NULL;
+}
+
+static void append(struct state *st, const struct policy_text *t)
+{
+    st->texts = mem_realloc_array(st->texts, st->text_n + 1, sizeof(*st->texts));
+    st->texts[st->text_n++] = t;
+    st->text_bytes += t->text->len;
+}
+
+enum rc state_load_policy_text(struct state *st, struct policy_text *t)
+{
+    const struct policy_text *newest = state_policy_text_newest(st);
+    if (t->id <= (newest != NULL ? newest->id : 0)) {
+        const struct policy_text *dropped = t;
+        policy_text_unref(&dropped);
+        return RC_INVALID;
+    }
+    append(st, t);
+    return RC_OK;
+}
+
+void policy_texts_fini(struct state *st)
+{
+    for (size_t i = 0; i < st->text_n; i++)
+        policy_text_unref(&st->texts[i]);
+    mem_free(st->texts);
+    policy_doc_unref(&st->next_policy.doc);
+}
+
+/* --- a new version --- */
+
+static void drop_oldest(struct state *st)
+{
+    put_row(st, ROW_DEL_POLICY_TEXT, st->texts[0]->id);
+    st->text_bytes -= st->texts[0]->text->len;
+    policy_text_unref(&st->texts[0]);
+    st->text_n--;
+    memmove(st->texts, st->texts + 1, st->text_n * sizeof(*st->texts));
+}
+
+static enum rc copy_remark(char *out, size_t cap, const char *what, struct str text, struct err *err)
+{
+    if (text.len >= cap)
+        return err_set(err, RC_INVALID, "the %s is longer than %zu bytes", what, cap - 1);
+    for (size_t i = 0; i < text.len; i++) {
+        if ((uint8_t)text.p[i] < ' ' || text.p[i] == 0x7f)
+            return err_set(err, RC_INVALID, "the %s must be one line, without control characters", what);
+    }
+    snprintf(out, cap, "%.*s", STR_ARG(text));
+    return RC_OK;
+}
+
+enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str author, struct str note, int64_t now_ms,
+                           const struct policy_text **out, struct err *err)
+{
+    struct policy_text head = {0};
+    TRY(copy_remark(head.author, sizeof(head.author), "author", author, err));
+    TRY(copy_remark(head.note, sizeof(head.note), "note", note, err));
+    const struct policy_text *newest = state_policy_text_newest(st);
+    struct policy_text *t = policy_text_create(policy_doc_text(doc));
+    t->id = newest != NULL ? newest->id + 1 : 1;
+    t->created_ms = now_ms;
+    memcpy(t->author, head.author, sizeof(t->author));
+    memcpy(t->note, head.note, sizeof(t->note));
+    append(st, t);
+    put_row(st, ROW_PUT_POLICY_TEXT, t->id)->policy_text = policy_text_ref(t);
+    while (st->text_n > 1 && (st->text_n > POLICY_TEXTS_MAX || st->text_bytes > POLICY_TEXTS_MAX_BYTES))
+        drop_oldest(st);
+    policy_doc_unref(&st->next_policy.doc);
+    st->next_policy = (struct next_policy){policy_doc_ref(doc), state_durable_seq(st), now_ms};
+    *out = t;
+    return RC_OK;
+}
+
+void policy_texts_committed(struct state *st)
+{
+    struct policy_doc *doc = st->next_policy.doc;
+    if (doc == NULL || st->committed_seq < st->next_policy.seq)
+        return;
+    st->next_policy.doc = NULL;
+    state_set_policy(st, doc, st->next_policy.set_ms);
+}

@@ -73,6 +73,10 @@ def test_subnet_router(world, version):
 def test_exit_node(world, version):
     server = world.server()
     gateway, behind, _ = routed(world, "gateway", version)
+    # Not the gateway's own network: an exit node keeps that to itself, unless it advertises it as well.
+    far = "203.0.113.7"
+    world.net.ip("-n", behind.full, "addr", "add", far + "/32", "dev", "lo")
+    world.net.ip("-n", gateway.space.full, "route", "add", far, "via", behind.ip)
     gateway.space.sysctl("net.ipv6.conf.all.forwarding=1")
     gateway.up(server.key(), "--advertise-exit-node")
     client = world.node("client", version)
@@ -87,11 +91,11 @@ def test_exit_node(world, version):
     wait_for("the client sees an exit node", lambda: client.peers()["gateway"]["ExitNodeOption"])
     assert sorted(routes_of(server, "gateway", "subnetRoutes")) == ["0.0.0.0/0", "::/0"]
     assert gateway.addresses[0] in client.ts("exit-node", "list").stdout
-    assert not client.answers(behind.ip)
+    assert not client.answers(far)
     client.ts("set", "--exit-node=" + gateway.addresses[0])
-    client.ping(behind.ip)
+    client.ping(far)
     client.ts("set", "--exit-node=")
-    wait_for("it goes no longer through it", lambda: not client.answers(behind.ip))
+    wait_for("it goes no longer through it", lambda: not client.answers(far))
 
 
 @pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])

@@ -1,4 +1,4 @@
-"""Routes: subnet routers, exit nodes, and a router that takes over from another.
+"""Routes: subnet routers, exit nodes, and a router that takes over from another. And tags, which say who may.
 
     ┌──────── NET 198.18.0.0/24 ────────┐
     │            │                      │
@@ -131,3 +131,25 @@ def test_another_router_takes_over(world, version):
     assert routes_of(server, "r2", "subnetRoutes") == [route]
     assert routes_of(server, "r1", "subnetRoutes") == []
     client.ping(inside)
+
+
+@pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
+def test_routes_and_tags_of_nodes(world, version):
+    """An admin's tags are seen at once, by the node and its peers; a client gets no tag that nobody lets it have."""
+    server = world.server()
+    n1, n2 = world.join(("n1", version), "n2")
+    n2.wait_peers("n1")
+    server.cli("nodes", "tag", "n1", "tag:web,tag:prod")
+    wanted = ["tag:prod", "tag:web"]
+    wait_for("n2 sees the tags", lambda: n2.peers()["n1"].get("Tags") == wanted, 5)
+    wait_for("n1 sees its tags", lambda: n1.status()["Self"].get("Tags") == wanted, 5)
+    n2.ping(n1.addresses[0])
+    emptied = server.cli("nodes", "tag", "-i", "n1", "-t", ",", check=False)
+    assert emptied.returncode != 0 and "at least one tag" in emptied.stderr, emptied.stderr
+
+    n3 = world.node("n3", version)
+    said = n3.up(server.key(), "--advertise-tags=tag:web", check=False)
+    assert said.returncode != 0 and "requested tags [tag:web]" in said.stderr, said.stderr
+    assert server.node("n3") is None
+    n3.up(server.key("--tags", "tag:web"), "--advertise-tags=tag:web", "--reset")
+    assert server.node("n3")["tags"] == ["tag:web"]

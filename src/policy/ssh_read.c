@@ -106,7 +106,7 @@ static const char *format_duration(struct reader *r, int64_t ns)
     char fraction[16] = "";
     if (v % (uint64_t)NS_PER_S != 0) {
         snprintf(fraction, sizeof(fraction), ".%09u", (unsigned)(v % (uint64_t)NS_PER_S));
-        for (size_t n = strlen(fraction); fraction[n - 1] == '0'; n--)
+        for (size_t n = strlen(fraction); n > 1 && fraction[n - 1] == '0'; n--)
             fraction[n - 1] = '\0';
     }
     if (s >= 3600)

@@ -173,9 +173,9 @@ static bool clear_host_bits(struct prefix *p)
     size_t len = p->ip.family == 4 ? 4 : 16;
     for (size_t i = 0; i < len; i++) {
         size_t kept = p->bits > i * 8 ? p->bits - i * 8 : 0;
-        uint8_t mask = kept >= 8 ? 0xff : (uint8_t)(0xff << (8 - kept));
+        uint8_t mask = (uint8_t)(kept >= 8 ? 0xff : 0xff << (8 - kept));
         any = any || (p->ip.ip[i] & ~mask) != 0;
-        p->ip.ip[i] &= mask;
+        p->ip.ip[i] = (uint8_t)(p->ip.ip[i] & mask);
     }
     return any;
 }

@@ -208,6 +208,7 @@ static void on_committed(struct loop *loop, struct loop_msg *msg)
     core->committed_seq = m->seq;
     state_committed(core->state, m->seq);
     publish(core);
+    touch(core); /* a policy that is at work now may have approved routes */
     while (core->waiting_first != NULL && core->waiting_first->seq <= m->seq) {
         struct core_job *job = core->waiting_first;
         core->waiting_first = job->next;

@@ -32,7 +32,7 @@ struct peer_view {
     char key[KEY_TEXT_CAP];
     char disco[KEY_TEXT_CAP];
     char addresses[160];
-    char allowed[320];
+    char allowed[400];
     char primary[200];
     char caps[60];
     char endpoints[400];
@@ -52,7 +52,7 @@ struct view {
     bool is_gone; /* it was told that its key has expired because it was deleted */
     char self_name[128];
     char self_expiry[TIME_TEXT_CAP];
-    char self_allowed[320];
+    char self_allowed[400];
     char self_primary[200];
     char self_caps[300];
     char filter[16384];
@@ -262,12 +262,15 @@ static void reference_routes(struct policy *p, node_id viewer, const struct node
     list_take(&primary, out->addresses, sizeof(out->addresses));
     if (p != NULL)
         policy_routes(p, viewer, n->id, bits, ROUTES_MAX);
-    for (size_t pos = 0; p != NULL && node_serves_next(n, &pos, &route); i++) {
-        if ((bits[i / 64] >> (i % 64) & 1) == 0)
+    for (size_t pos = 0; node_serves_next(n, &pos, &route); i++) {
+        bool is_primary = prefix_list_has(n->primary, &route);
+        bool is_shown = p != NULL ? (bits[i / 64] >> (i % 64) & 1) != 0
+                                  : is_primary || route.bits == 0 || viewer == n->id;
+        if (!is_shown)
             continue;
         list_add(&allowed, &route.ip, route.bits);
         has_exit = has_exit || route.bits == 0;
-        if (route.bits != 0)
+        if (route.bits != 0 && (viewer != n->id || is_primary))
             list_add(&primary, &route.ip, route.bits);
     }
     list_take(&allowed, out->allowed, sizeof(out->allowed));
@@ -331,13 +334,13 @@ static void assert_same_peer(node_id viewer, node_id id, const struct peer_view 
                  (unsigned long long)viewer, (unsigned long long)id, a.is_there, a.allowed, a.primary, a.caps,
                  b.is_there, b.allowed, b.primary, b.caps);
     fail_msg(
-        "node %llu sees %llu wrongly:\n have %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d\n want %d %s %s "
+        "node %llu sees %llu wrongly:\n have routes %s %s, want %s %s\n have %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d\n want %d %s %s "
         "%s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d",
-        (unsigned long long)viewer, (unsigned long long)id, a.is_there, a.name, a.key, a.disco, a.addresses,
-        a.endpoints, a.hostinfo, a.key_expiry, a.last_seen, (unsigned long long)a.home_derp, (unsigned long long)a.cap,
-        a.is_online, a.is_expired, b.is_there, b.name, b.key, b.disco, b.addresses, b.endpoints, b.hostinfo,
-        b.key_expiry, b.last_seen, (unsigned long long)b.home_derp, (unsigned long long)b.cap, b.is_online,
-        b.is_expired);
+        (unsigned long long)viewer, (unsigned long long)id, a.allowed, a.primary, b.allowed, b.primary, a.is_there,
+        a.name, a.key, a.disco, a.addresses, a.endpoints, a.hostinfo, a.key_expiry, a.last_seen,
+        (unsigned long long)a.home_derp, (unsigned long long)a.cap, a.is_online, a.is_expired, b.is_there, b.name,
+        b.key, b.disco, b.addresses, b.endpoints, b.hostinfo, b.key_expiry, b.last_seen,
+        (unsigned long long)b.home_derp, (unsigned long long)b.cap, b.is_online, b.is_expired);
 }
 
 /* --- the world --- */
@@ -360,7 +363,7 @@ struct world {
     struct view *views[VIEWERS_MAX]; /* null: free */
     struct row_batch *in_flight[8];
     unsigned in_flight_n;
-    unsigned deltas, fulls, publications;
+    unsigned deltas, fulls, publications, routes_seen;
     bool has_policies;
     char tagged[3][AUTH_KEY_TEXT_CAP]; /* keys with tag:a, tag:b, both */
     char others[3][AUTH_KEY_TEXT_CAP]; /* keys of other users */
@@ -479,6 +482,24 @@ static struct rcbuf *random_hostinfo(struct world *w)
     return rcbuf_create(text, (size_t)n);
 }
 
+static size_t fill_routes(struct world *w, struct prefix out[4])
+{
+    static const struct str routes[] = {STR("10.0.0.0/8"), STR("fd00::/8"), STR("0.0.0.0/0"), STR("::/0")};
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (below(w, 2) == 0)
+            assert_int_equal(prefix_parse(routes[i], &out[n++], NULL), RC_OK);
+    }
+    return n;
+}
+
+static struct prefix_list *random_routes(struct world *w)
+{
+    struct prefix v[4];
+    size_t n = below(w, 2) == 0 ? fill_routes(w, v) : 0;
+    return prefix_list_create(v, n);
+}
+
 static void fill_report(struct world *w, struct node_report *r, struct addr *endpoints, disco_key *disco)
 {
     static const char *const names[] = {"laptop", "Laptop", "web_1", "anna's phone", "", "x.y.z", "-- --"};
@@ -504,6 +525,7 @@ static void fill_report(struct world *w, struct node_report *r, struct addr *end
     if (below(w, 4) == 0) {
         r->hostinfo = random_hostinfo(w);
         r->hostinfo_peers = below(w, 3) == 0 ? NULL : rcbuf_ref(r->hostinfo);
+        r->routes = random_routes(w);
     }
 }
 
@@ -511,6 +533,7 @@ static void report_drop(struct node_report *r)
 {
     rcbuf_unref(&r->hostinfo);
     rcbuf_unref(&r->hostinfo_peers);
+    prefix_list_unref(&r->routes);
 }
 
 static struct machine *random_machine(struct world *w)
@@ -592,8 +615,10 @@ static void event_admin(struct world *w)
     static const char *const names[] = {"web", "db", "laptop", "laptop-1", "router"};
     struct machine *m = random_machine(w);
     const struct node *n;
+    struct prefix routes[4];
+    const struct str tag = below(w, 2) == 0 ? STR("tag:a") : STR("tag:b");
     enum rc rc;
-    switch (below(w, 6)) {
+    switch (below(w, 9)) {
     case 0:
         rc = state_node_delete(w->st, m->id, NULL);
         if (rc == RC_OK)
@@ -601,6 +626,9 @@ static void event_admin(struct world *w)
         break;
     case 1: rc = state_node_expire(w->st, m->id, below(w, 2) == 0 ? w->now_ms : NO_EXPIRY, w->now_ms, &n, NULL); break;
     case 2: rc = state_node_expire(w->st, m->id, w->now_ms + 5000, w->now_ms, &n, NULL); break;
+    case 3:
+    case 4: rc = state_node_approve_routes(w->st, m->id, routes, fill_routes(w, routes), &n, NULL); break;
+    case 5: rc = state_node_set_tags(w->st, m->id, &tag, 1, &n, NULL); break;
     default: rc = state_node_rename(w->st, m->id, str_c(names[below(w, ARRAY_LEN(names))]), &n, NULL);
     }
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_EXISTS);
@@ -753,7 +781,7 @@ static void random_policy(struct world *w, struct buf *b)
         buf_printf(b, "{\"target\":[\"%s\"],\"attr\":[\"x:%u\"]},", PICK(w, targets), below(w, 3));
     if (below(w, 4) == 0)
         buf_printf(b, "{\"target\":[\"%s\"],\"attr\":[\"disable-ipv4\"]},", PICK(w, targets));
-    buf_append_c(b, "],\"ssh\":[");
+    buf_printf(b, "],\"disableIPv4\":%s,\"ssh\":[", below(w, 6) == 0 ? "true" : "false");
     if (below(w, 2) == 0)
         buf_printf(b, "{\"action\":\"%s\",\"src\":[\"%s\"],\"dst\":[\"tag:a\"],\"users\":[\"root\"]},",
                    below(w, 2) == 0 ? "accept" : "check", below(w, 2) == 0 ? "anna@" : "autogroup:member");
@@ -858,7 +886,10 @@ static void compare_rights(struct world *w, struct policy *p, const struct view 
         "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]";
     struct buf text = {0};
     struct peer_view self = {0};
-    const struct node *n = state_node(w->st, v->self);
+    reference_routes(p, v->self, state_node(w->st, v->self), &self);
+    assert_string_equal(v->self_allowed, self.allowed);
+    assert_string_equal(v->self_primary, self.primary);
+    w->routes_seen += self.primary[0] != '\0';
     if (p == NULL) {
         assert_string_equal(v->filter, allow_all);
         assert_true(v->ssh[0] == '\0' || strcmp(v->ssh, "{\"rules\":[]}") == 0);
@@ -880,8 +911,6 @@ static void compare_rights(struct world *w, struct policy *p, const struct view 
         assert_string_equal(v->self_caps, "{\"base\":[]}");
     w->filters_empty += strcmp(v->filter, "[]") == 0;
     w->ssh_told += strcmp(v->ssh, "{\"rules\":[]}") != 0;
-    reference_routes(p, v->self, n, &self);
-    assert_string_equal(v->self_allowed, self.allowed);
     buf_fini(&text);
 }
 
@@ -892,11 +921,15 @@ static void compare_with_reference(struct world *w)
     while (w->in_flight_n > 0)
         commit_one(w);
     publish(w);
+    /* Made anew, of all users and nodes as they are. */
+    const struct policy *at_work = state_policy(w->st);
+    struct policy *p = NULL;
+    if (at_work != NULL)
+        p = state_policy_try(w->st, (struct policy_doc *)policy_doc_of(at_work));
     for (unsigned i = 0; i < VIEWERS_MAX; i++) {
         const struct view *v = w->views[i];
         if (v == NULL || v->is_gone)
             continue;
-        struct policy *p = state_policy(w->st);
         for (node_id id = 1; id < IDS_MAX; id++) {
             const struct node *n = id != v->self ? state_node(w->st, id) : NULL;
             struct peer_view want = {0};
@@ -908,6 +941,7 @@ static void compare_with_reference(struct world *w)
         }
         compare_rights(w, p, v);
     }
+    policy_destroy(&p);
 }
 
 static void run_world(uint64_t seed, unsigned events, bool has_policies)
@@ -941,6 +975,7 @@ static void run_world(uint64_t seed, unsigned events, bool has_policies)
     if (has_policies)
         assert_true(w->policies > 20 && w->pairs_hidden > 500 && w->routes_shown > 10 && w->filters_empty > 0 &&
                     w->ssh_told > 0);
+    assert_true(w->routes_seen > 0);
     world_fini(w);
     mem_free(w);
 }

@@ -37,29 +37,70 @@ static bool is_shown(const struct peer_shape *shape, size_t i)
     return shape->row != NULL && (shape->row[i / 64] >> (i % 64) & 1) != 0;
 }
 
-static void write_routes(struct json_writer *w, const struct peer_shape *shape, bool with_exit)
+static void write_addresses(struct json_writer *w, const struct node *n, const struct peer_shape *shape)
 {
-    for (size_t i = 0; shape->routes != NULL && i < shape->routes->prefixes->n; i++) {
-        const struct prefix *p = &shape->routes->prefixes->v[i];
-        char text[PREFIX_TEXT_CAP];
-        if (!is_shown(shape, i) || (p->bits == 0 && !with_exit))
-            continue;
-        prefix_format(p, text);
-        json_w_cstr(w, text);
-    }
-}
-
-static void write_addresses(struct json_writer *w, const char *key, const struct node *n,
-                            const struct peer_shape *shape, bool with_routes)
-{
-    json_w_key(w, key);
+    json_w_key(w, "Addresses");
     json_w_array(w);
     if (shape == NULL || !shape->hides_v4)
         write_address(w, &n->v4);
     write_address(w, &n->v6);
-    if (shape != NULL && with_routes)
-        write_routes(w, shape, true);
     json_w_end_array(w);
+}
+
+static void write_prefix(struct json_writer *w, const struct prefix *p)
+{
+    char text[PREFIX_TEXT_CAP];
+    prefix_format(p, text);
+    json_w_cstr(w, text);
+}
+
+/* Whether the route, the `i`th that the node serves, stands in its AllowedIPs. Without a policy peers are told those of which
+ * it is the primary, and exit routes; a node is told all of its own. src: policy.md 6.2 */
+static bool is_allowed(const struct node *n, const struct peer_shape *shape, bool is_self, const struct prefix *p,
+                       size_t i)
+{
+    if (is_self)
+        return true;
+    if (shape != NULL)
+        return shape->routes != NULL && is_shown(shape, i);
+    return p->bits == 0 || prefix_list_has(n->primary, p);
+}
+
+/* Clients from capability version 112 could do without when there are no routes. */
+static void write_allowed_ips(struct json_writer *w, const struct node *n, const struct peer_shape *shape, bool is_self)
+{
+    struct prefix p;
+    json_w_key(w, "AllowedIPs");
+    json_w_array(w);
+    if (shape == NULL || !shape->hides_v4)
+        write_address(w, &n->v4);
+    write_address(w, &n->v6);
+    for (size_t pos = 0, i = 0; node_serves_next(n, &pos, &p); i++) {
+        if (is_allowed(n, shape, is_self, &p, i))
+            write_prefix(w, &p);
+    }
+    json_w_end_array(w);
+}
+
+/* Of itself a node is told those of which it is the primary; others, those that stand in its AllowedIPs. */
+static void write_primary_routes(struct json_writer *w, const struct node *n, const struct peer_shape *shape,
+                                 bool is_self)
+{
+    struct prefix p;
+    bool open = false;
+    for (size_t pos = 0, i = 0; node_serves_next(n, &pos, &p); i++) {
+        bool is_one = is_self ? prefix_list_has(n->primary, &p) : is_allowed(n, shape, false, &p, i);
+        if (p.bits == 0 || !is_one)
+            continue;
+        if (!open) {
+            json_w_key(w, "PrimaryRoutes");
+            json_w_array(w);
+            open = true;
+        }
+        write_prefix(w, &p);
+    }
+    if (open)
+        json_w_end_array(w);
 }
 
 void write_endpoints(struct json_writer *w, const struct node *n)
@@ -84,7 +125,7 @@ void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw)
 
 /* What stands in both views of a node. */
 static void write_common(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
-                         const struct peer_shape *shape)
+                         const struct peer_shape *shape, bool is_self)
 {
     char key[KEY_TEXT_CAP];
     json_w_kv_u64(w, "ID", n->id);
@@ -95,9 +136,9 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     json_w_kv_cstr(w, "Key", key);
     machine_key_format(&n->machine, key);
     json_w_kv_cstr(w, "Machine", key);
-    write_addresses(w, "Addresses", n, shape, false);
-    /* Without routes the same; clients from capability version 112 could do without. */
-    write_addresses(w, "AllowedIPs", n, shape, true);
+    write_addresses(w, n, shape);
+    write_allowed_ips(w, n, shape, is_self);
+    write_primary_routes(w, n, shape, is_self);
     write_time(w, "Created", n->created_ms);
     /* On the self node: without it the client waits for approval for ever (src: control.md 6.9). */
     json_w_kv_bool(w, "MachineAuthorized", true);
@@ -109,25 +150,14 @@ bool shape_is_plain(const struct peer_shape *shape)
     return !shape->hides_v4 && shape->routes == NULL;
 }
 
-/* src: policy.md 6.2, 9: `suggest-exit-node` goes with exit routes. */
-static void write_shape(struct json_writer *w, const struct peer_shape *shape)
+static bool shows_exit(const struct node *n, const struct peer_shape *shape)
 {
-    bool has_exit = false, has_route = false;
-    for (size_t i = 0; shape->routes != NULL && i < shape->routes->prefixes->n; i++) {
-        bool is_exit = shape->routes->prefixes->v[i].bits == 0;
-        has_exit = has_exit || (is_exit && is_shown(shape, i));
-        has_route = has_route || (!is_exit && is_shown(shape, i));
+    struct prefix p;
+    for (size_t pos = 0, i = 0; node_serves_next(n, &pos, &p); i++) {
+        if (p.bits == 0 && is_allowed(n, shape, false, &p, i))
+            return true;
     }
-    if (has_route) {
-        json_w_key(w, "PrimaryRoutes");
-        json_w_array(w);
-        write_routes(w, shape, false);
-        json_w_end_array(w);
-    }
-    if (has_exit) {
-        json_w_key(w, "CapMap");
-        json_w_raw(w, STR("{\"suggest-exit-node\":null}"));
-    }
+    return false;
 }
 
 void write_peer_shaped(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
@@ -135,9 +165,7 @@ void write_peer_shaped(struct json_writer *w, const struct node *n, const struct
 {
     char disco[KEY_TEXT_CAP];
     json_w_object(w);
-    write_common(w, n, settings, shape);
-    if (shape != NULL)
-        write_shape(w, shape);
+    write_common(w, n, settings, shape, false);
     if (n->expires_ms != NO_EXPIRY)
         write_time(w, "KeyExpiry", n->expires_ms);
     if (!key_is_zero(n->disco.b)) {
@@ -156,6 +184,11 @@ void write_peer_shaped(struct json_writer *w, const struct node *n, const struct
     json_w_kv_bool(w, "Online", n->is_online);
     if (n->is_expired)
         json_w_kv_bool(w, "Expired", true);
+    /* src: policy.md 9: exactly when AllowedIPs has exit routes */
+    if (shows_exit(n, shape)) {
+        json_w_key(w, "CapMap");
+        json_w_raw(w, STR("{\"suggest-exit-node\":null}"));
+    }
     json_w_end_object(w);
 }
 
@@ -194,47 +227,42 @@ static void write_caps(struct json_writer *w, const struct rcbuf *base, const st
     buf_fini(&both);
 }
 
-static void write_own_primaries(struct json_writer *w, const struct node *n)
-{
-    char text[PREFIX_TEXT_CAP];
-    if (n->primary == NULL)
-        return;
-    json_w_key(w, "PrimaryRoutes");
-    json_w_array(w);
-    for (size_t i = 0; i < n->primary->n; i++) {
-        prefix_format(&n->primary->v[i], text);
-        json_w_cstr(w, text);
-    }
-    json_w_end_array(w);
-}
-
 /* Without what changes by the minute and what the node knows better itself: endpoints, home relay, Hostinfo. A node sees all
  * routes that it serves. src: policy.md 6.2 */
 void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                 const struct node_rights *rights, int64_t expired_ms)
 {
-    static const uint64_t all[ROUTES_MAX / 64] = {[0 ... ROUTES_MAX / 64 - 1] = UINT64_MAX};
-    struct peer_shape shape = {.row = all};
+    const struct peer_shape shape = {.hides_v4 = rights != NULL && rights->hides_v4};
     int64_t expires_ms = expired_ms != 0 ? expired_ms : n->expires_ms;
-    if (rights != NULL) {
-        shape.hides_v4 = rights->hides_v4;
-        shape.routes = rights->routes;
-    }
     json_w_object(w);
-    write_common(w, n, settings, rights != NULL ? &shape : NULL);
-    if (rights != NULL)
-        write_own_primaries(w, n);
+    write_common(w, n, settings, &shape, true);
     if (expires_ms != NO_EXPIRY)
         write_time(w, "KeyExpiry", expires_ms);
     write_caps(w, settings->self_caps_json, rights != NULL ? rights->caps : NULL);
     json_w_end_object(w);
 }
 
+static bool routes_differ(const struct node *a, const struct node *b)
+{
+    struct prefix p, q;
+    bool has_p, has_q;
+    if (a->advertised == b->advertised && a->approved == b->approved)
+        return !prefix_list_eq(a->primary, b->primary);
+    for (size_t at_a = 0, at_b = 0;;) {
+        has_p = node_serves_next(a, &at_a, &p);
+        has_q = node_serves_next(b, &at_b, &q);
+        if (!has_p || !has_q || prefix_compare(&p, &q) != 0)
+            break;
+    }
+    return has_p || has_q || !prefix_list_eq(a->primary, b->primary);
+}
+
 bool self_differs(const struct node *a, const struct node *b)
 {
-    return a->user != b->user || strcmp(a->name, b->name) != 0 || !keys_equal(a->key.b, b->key.b) ||
-           !keys_equal(a->machine.b, b->machine.b) || a->expires_ms != b->expires_ms || !addr_eq(&a->v4, &b->v4) ||
-           !addr_eq(&a->v6, &b->v6) || !rcbuf_eq(a->tags, b->tags);
+    return routes_differ(a, b) || a->user != b->user || strcmp(a->name, b->name) != 0 ||
+           !keys_equal(a->key.b, b->key.b) || !keys_equal(a->machine.b, b->machine.b) ||
+           a->expires_ms != b->expires_ms || !addr_eq(&a->v4, &b->v4) || !addr_eq(&a->v6, &b->v6) ||
+           !rcbuf_eq(a->tags, b->tags);
 }
 
 void write_user_profile(struct json_writer *w, const struct user *u)

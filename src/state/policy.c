@@ -202,13 +202,13 @@ void policy_fini(struct state *st)
 
 void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms)
 {
-    (void)now_ms;
     policy_fini(st);
     st->policy_is_stale = false;
     if (doc == NULL)
         return;
     make_policy(st, doc);
     policy_doc_unref(&doc);
+    state_routes_auto_approve(st, now_ms);
 }
 
 /* Users are what a policy is made with: however many have changed, it is made anew once, when it is asked for. */

@@ -361,7 +361,7 @@ static void run_leave(struct core_job *job, struct state *st, int64_t now_ms)
 /* Its connection broke while it waited. */
 static void note_lost(const struct relay_call *c)
 {
-    if (c->id == 0)
+    if (c->serial == 0) /* it only asked */
         return;
     struct leave_job *j = MEM_NEW(struct leave_job);
     *j = (struct leave_job){.job.run = run_leave, .id = c->id, .serial = c->serial};
@@ -498,12 +498,26 @@ static bool choose_host(const struct json *body, const struct addr *from, struct
     return r->host_name[0] != '\0';
 }
 
+/* A pin that is none would keep the DERP map from being made, and with it all who depend on it. */
+static bool read_cert_name(const struct json *body, char out[HOSTNAME_CAP])
+{
+    static const struct str pin = {"sha256-raw:", 11};
+    uint8_t hash[32];
+    if (!read_text(body, "certName", out))
+        return false;
+    struct str name = str_c(out);
+    if (!str_starts(name, pin))
+        return true;
+    struct str hex = str_n(name.p + pin.len, name.len - pin.len);
+    return hex_decode(hex, hash, sizeof(hash)) == RC_OK && strpbrk(hex.p, "ABCDEF") == NULL;
+}
+
 static bool read_announcement(struct relay_call *c, const struct json *body)
 {
     struct relay_report *r = &c->report;
     const struct json *seen = json_get(body, "news");
     return read_ip(body, "ipv4", 4, &r->ipv4) && read_ip(body, "ipv6", 6, &r->ipv6) &&
-           read_text(body, "certName", r->cert_name) && read_port(body, "derpPort", &r->derp_port) &&
+           read_cert_name(body, r->cert_name) && read_port(body, "derpPort", &r->derp_port) &&
            read_port(body, "stunPort", &r->stun_port) && r->derp_port != 0 &&
            choose_host(body, &http_request(c->ex)->peer, r) && (json_is_null(seen) || json_u64(seen, &c->seen)) &&
            read_flag(body, "starting", &c->is_starting) && read_flag(body, "draining", &c->is_draining);

@@ -122,11 +122,13 @@ static struct look look(const struct enrolment *e)
     return l;
 }
 
+#define PIN "sha256-raw:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
 static const char *announcement(const char *more)
 {
     return arena_printf(&r->arena,
                         "{\"hostname\":\"192.0.2.7\",\"derpPort\":8443,\"stunPort\":3478,"
-                        "\"certName\":\"sha256-raw:abc\"%s}",
+                        "\"certName\":\"" PIN "\"%s}",
                         more);
 }
 
@@ -213,7 +215,7 @@ static void test_first_announcement(void **state)
     assert_string_equal(there.report.host_name, "192.0.2.7");
     assert_int_equal(there.report.ipv4.family, 4); /* literal: told as the address as well */
     assert_int_equal(there.report.derp_port, 8443);
-    assert_string_equal(there.report.cert_name, "sha256-raw:abc");
+    assert_string_equal(there.report.cert_name, PIN);
     assert_int_equal(json_len(json_get(reply, "neighbours")), 0);
     /* Those of a region know each other, and share a secret that others do not have. */
     reply = ask("/relay/announce", b.key, announcement(",\"draining\":false"), 200);
@@ -240,21 +242,19 @@ static void test_bad_announcements(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",
-        "[]",
-        "{}",
-        "{\"hostname\":\"a\"}", /* no port */
-        "{\"hostname\":\"a\",\"derpPort\":65536}",
-        "{\"hostname\":\"a\",\"derpPort\":\"443\"}",
-        "{\"hostname\":\"a b\",\"derpPort\":443}",
-        "{\"hostname\":\"a\\u0000\",\"derpPort\":443}",
-        "{\"hostname\":\"<script>\",\"derpPort\":443}",
-        "{\"hostname\":7,\"derpPort\":443}",
+        "", "[]", "{}", "{\"hostname\":\"a\"}", /* no port */
+        "{\"hostname\":\"a\",\"derpPort\":65536}", "{\"hostname\":\"a\",\"derpPort\":\"443\"}",
+        "{\"hostname\":\"a b\",\"derpPort\":443}", "{\"hostname\":\"a\\u0000\",\"derpPort\":443}",
+        "{\"hostname\":\"<script>\",\"derpPort\":443}", "{\"hostname\":7,\"derpPort\":443}",
         "{\"hostname\":\"a\",\"derpPort\":443,\"ipv4\":\"::1\"}",
         "{\"hostname\":\"a\",\"derpPort\":443,\"ipv6\":\"1.2.3\"}",
         "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"a/b\"}",
-        "{\"hostname\":\"a\",\"derpPort\":443,\"news\":-1}",
-        "{\"hostname\":\"a\",\"derpPort\":443,\"draining\":1}",
+        /* Nodes would be told of no such pin. */
+        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:\"}",
+        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:abc\"}",
+        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":"
+        "\"sha256-raw:00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff\"}",
+        "{\"hostname\":\"a\",\"derpPort\":443,\"news\":-1}", "{\"hostname\":\"a\",\"derpPort\":443,\"draining\":1}",
         "{\"derpPort\":443}", /* from this machine, and no word of where it is */
     };
     struct enrolment e = enrol("fra", 0);

@@ -269,6 +269,31 @@ static void test_bad_announcements(void **state)
     forget(&e);
 }
 
+/* Who comes through a proxy on this machine is where the proxy says; the rig's peer is loopback. */
+static void test_behind_a_proxy(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header, *host;
+    } rows[] = {
+        {"203.0.113.9", "203.0.113.9"},
+        {"198.51.100.1,  2001:db8::9 ", "2001:db8::9"}, /* what a client sent itself stands before */
+        {"198.51.100.1, 127.0.0.1", "10.1.2.3"},
+        {"unknown", "10.1.2.3"},
+        {"198.51.100.1,", "10.1.2.3"},
+        {"", "10.1.2.3"},
+    };
+    struct enrolment e = enrol("fra", 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char *key = arena_printf(&r->arena, "%s\r\nX-Forwarded-For: %s", e.key, rows[i].header);
+        ask("/relay/announce", key, "{\"localIP\":\"10.1.2.3\",\"derpPort\":443}", 200);
+        assert_string_equal(look(&e).report.host_name, rows[i].host);
+    }
+    ask("/relay/announce", arena_printf(&r->arena, "%s\r\nX-Forwarded-For: 203.0.113.9", e.key), announcement(""), 200);
+    assert_string_equal(look(&e).report.host_name, "192.0.2.7"); /* a name that it was given counts more */
+    forget(&e);
+}
+
 /* An announcement waits for news, and is answered with them. */
 static void test_news(void **state)
 {
@@ -406,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_verify),
         cmocka_unit_test(test_verify_for_everyone),
         cmocka_unit_test(test_first_announcement),
+        cmocka_unit_test(test_behind_a_proxy),
         cmocka_unit_test(test_bad_announcements),
         cmocka_unit_test(test_news),
         cmocka_unit_test(test_missed_news),

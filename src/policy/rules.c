@@ -111,6 +111,8 @@ static bool is_all_ports(const struct port_list *ports)
 /* Grows by doubling: what a long list leaves behind in the arena is no more than the list. */
 static void append_ports(struct arena *a, struct port_list *to, const struct port_list *more)
 {
+    if (more->n == 0)
+        return;
     if (to->n + more->n > to->cap) {
         size_t cap = 2 * (to->n + more->n);
         struct port_range *v = arena_zalloc(a, cap, sizeof(*v));

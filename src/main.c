@@ -4,6 +4,7 @@
 
 int main(int argc, char **argv)
 {
-    static const struct cli_program program = {.version = FULLSCALE_VERSION, .serve = daemon_serve};
+    static const struct cli_program program = {
+        .version = FULLSCALE_VERSION, .serve = daemon_serve, .relay = daemon_relay};
     return cli_main(argc, argv, &program);
 }

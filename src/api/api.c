@@ -82,6 +82,9 @@ HANDLER(on_node_get, api_node_get)
 HANDLER(on_node_rename, api_node_rename)
 HANDLER(on_node_expire, api_node_expire)
 HANDLER(on_node_delete, api_node_delete)
+HANDLER(on_relay_list, api_relay_list)
+HANDLER(on_relay_create, api_relay_create)
+HANDLER(on_relay_delete, api_relay_delete)
 HANDLER(on_key_list, api_key_list)
 HANDLER(on_key_create, api_key_create)
 HANDLER(on_key_expire, api_key_expire)
@@ -100,6 +103,9 @@ const struct http_route api_routes[] = {
     {HTTP_DELETE, "/api/v1/node/{id}", on_node_delete, MAX_BODY_BYTES},
     {HTTP_POST, "/api/v1/node/{id}/rename/{name}", on_node_rename, MAX_BODY_BYTES},
     {HTTP_POST, "/api/v1/node/{id}/expire", on_node_expire, MAX_BODY_BYTES},
+    {HTTP_GET, "/api/v1/relay", on_relay_list, MAX_BODY_BYTES},
+    {HTTP_POST, "/api/v1/relay", on_relay_create, MAX_BODY_BYTES},
+    {HTTP_DELETE, "/api/v1/relay/{id}", on_relay_delete, MAX_BODY_BYTES},
     {HTTP_GET, "/api/v1/preauthkey", on_key_list, MAX_BODY_BYTES},
     {HTTP_POST, "/api/v1/preauthkey", on_key_create, MAX_BODY_BYTES},
     {HTTP_DELETE, "/api/v1/preauthkey", on_key_delete, MAX_BODY_BYTES},

@@ -81,7 +81,7 @@ static void *serve(void *arg)
 
 static int setup(void **state)
 {
-    static const struct core_hooks hooks = {NULL, on_published, on_key_revoked, on_failed};
+    static const struct core_hooks hooks = {NULL, on_published, on_key_revoked, NULL, on_failed};
     struct fixture *f = MEM_NEW(struct fixture);
     struct err err;
     struct state *st = new_state();
@@ -331,6 +331,36 @@ static void test_keys(void **state)
     refused(f, 400, "DELETE", "/api/v1/preauthkey", "", "no id");
 }
 
+static void test_relays(void **state)
+{
+    struct fixture *f = *state;
+    int64_t region;
+    const struct json *relay = json_get(
+        call(f, 200, "POST", "/api/v1/relay", "{\"name\":\"fra\",\"regionName\":\"Frankfurt\"}"), "relay");
+    const char *key = text_of(f, relay, "key");
+    assert_int_equal(strncmp(key, "fskey-relay-", 12), 0);
+    assert_int_equal(strlen(key), 12 + 12 + 1 + 64);
+    assert_true(json_i64(json_get(relay, "regionId"), &region));
+    assert_int_equal(region, 901);
+    assert_string_equal(text_of(f, relay, "regionCode"), "fra");
+    assert_false(flag_of(relay, "up"));
+    call(f, 200, "POST", "/api/v1/relay", "{\"name\":\"fra-2\",\"regionId\":901}");
+    const struct json *relays = json_get(call(f, 200, "GET", "/api/v1/relay", ""), "relays");
+    assert_int_equal(json_len(relays), 2);
+    assert_string_equal(text_of(f, json_next(json_first(relays)), "regionName"), "Frankfurt");
+    assert_non_null(strstr(text_of(f, json_first(relays), "key"), "-***"));
+    call(f, 200, "DELETE", "/api/v1/relay/1", "");
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/relay", ""), "relays")), 1);
+
+    refused(f, 404, "DELETE", "/api/v1/relay/1", "", "no relay with id 1");
+    refused(f, 400, "DELETE", "/api/v1/relay/x", "", "id");
+    refused(f, 409, "POST", "/api/v1/relay", "{\"name\":\"fra-2\"}", "already");
+    refused(f, 400, "POST", "/api/v1/relay", "{}", "no name for a relay");
+    refused(f, 400, "POST", "/api/v1/relay", "{\"name\":\"a\",\"regionId\":65536}", "up to 65535");
+    refused(f, 400, "POST", "/api/v1/relay", "{\"name\":\"a\",\"regionId\":-1}", "regionId");
+    refused(f, 400, "POST", "/api/v1/relay", "{\"name\":[]}", "name must be text");
+}
+
 static void test_nodes(void **state)
 {
     struct fixture *f = *state;
@@ -429,6 +459,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_users, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nodes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_health_and_log_levels, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_paths_and_methods, setup, teardown),

@@ -78,6 +78,9 @@ static void call_destroy(struct api_call *call)
         auth_key_unref((const struct auth_key **)&call->keys.items[i]);
     for (size_t i = 0; i < call->nodes.n; i++)
         node_unref((const struct node **)&call->nodes.items[i]);
+    for (size_t i = 0; i < call->relays.n; i++)
+        relay_host_unref((const struct relay_host **)&call->relays.items[i]);
+    mem_free(call->relays.items);
     mem_free(call->users.items);
     mem_free(call->keys.items);
     mem_free(call->nodes.items);
@@ -209,6 +212,17 @@ enum rc api_bool(const struct json *body, const char *name, bool *out, struct er
                                                       : err_set(err, RC_INVALID, "%s must be true or false", name);
 }
 
+enum rc api_number(struct api_call *call, const struct json *body, const char *name, uint64_t max, uint64_t *out,
+                   struct err *err)
+{
+    struct str text;
+    TRY(api_text(call, body, name, &text, err));
+    *out = 0;
+    if (text.len == 0 || (str_to_u64(text, out) == RC_OK && *out <= max))
+        return RC_OK;
+    return err_set(err, RC_INVALID, "%s must be a whole number up to %llu", name, (unsigned long long)max);
+}
+
 enum rc api_time(const struct json *body, const char *name, int64_t *out_ms, struct err *err)
 {
     const struct json *node = json_get(body, name);
@@ -246,6 +260,11 @@ void api_keep_key(struct api_call *call, const struct auth_key *k)
 {
     if (k != NULL)
         rows_push(&call->keys, auth_key_ref(k));
+}
+
+void api_keep_relay(struct api_call *call, const struct relay_host *r)
+{
+    rows_push(&call->relays, relay_host_ref(r));
 }
 
 void api_keep_node(struct api_call *call, const struct node *n)

@@ -38,6 +38,7 @@ struct api_call {
     struct str email;
     struct user_spec user;
     struct auth_key_spec key;
+    struct relay_spec relay;
     uint8_t random[AUTH_KEY_RANDOM_BYTES];
     int64_t when_ms; /* 0: now */
     bool is_never;
@@ -47,6 +48,7 @@ struct api_call {
     struct err err;
     struct api_rows users;
     struct api_rows keys;
+    struct api_rows relays;
     struct api_rows nodes;
     char key_text[AUTH_KEY_TEXT_CAP];
 };
@@ -65,6 +67,9 @@ MUST_CHECK enum rc api_text(struct api_call *call, const struct json *body, cons
 /* false when missing. */
 MUST_CHECK enum rc api_bool(const struct json *body, const char *name, bool *out, struct err *err);
 /* 0 when missing, null, or the zero time. */
+/* A whole number of this range, also as text; 0 when missing. */
+MUST_CHECK enum rc api_number(struct api_call *call, const struct json *body, const char *name, uint64_t max,
+                              uint64_t *out, struct err *err);
 MUST_CHECK enum rc api_time(const struct json *body, const char *name, int64_t *out_ms, struct err *err);
 /* "" when absent. */
 struct str api_query(struct api_call *call, struct http_exchange *ex, const char *name);
@@ -73,6 +78,7 @@ MUST_CHECK enum rc api_id(struct str text, uint64_t *out, struct err *err);
 /* --- for run --- */
 void api_keep_user(struct api_call *call, const struct user *u);
 void api_keep_key(struct api_call *call, const struct auth_key *k);
+void api_keep_relay(struct api_call *call, const struct relay_host *r);
 void api_keep_node(struct api_call *call, const struct node *n);
 void api_keep_users(struct api_call *call, const struct state *st);
 /* Those of `owner`, or all when that is null. */
@@ -89,6 +95,7 @@ const struct auth_key *api_kept_key(const struct api_call *call, uint64_t id);
 
 extern const struct api_op api_user_list, api_user_create, api_user_rename, api_user_delete;
 extern const struct api_op api_node_list, api_node_get, api_node_rename, api_node_expire, api_node_delete;
+extern const struct api_op api_relay_list, api_relay_create, api_relay_delete;
 extern const struct api_op api_key_list, api_key_create, api_key_expire, api_key_delete;
 
 #endif

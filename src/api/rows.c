@@ -58,15 +58,21 @@ static void write_tagged_devices(struct json_writer *w)
     api_write_user(w, &tagged);
 }
 
-void api_write_key(struct json_writer *w, const struct auth_key *k, const struct user *owner, const char *text)
+/* The whole key when it is shown this once, else only how it begins. */
+static void write_secret(struct json_writer *w, const char *prefix, const char *text)
 {
     char shown[KEY_PREFIX_CAP + 8];
-    snprintf(shown, sizeof(shown), "%s-***", k->prefix);
+    snprintf(shown, sizeof(shown), "%s-***", prefix);
+    json_w_kv_cstr(w, "key", text != NULL ? text : shown);
+}
+
+void api_write_key(struct json_writer *w, const struct auth_key *k, const struct user *owner, const char *text)
+{
     json_w_object(w);
     json_w_key(w, "user");
     api_write_user(w, owner);
     write_id(w, "id", k->id);
-    json_w_kv_cstr(w, "key", text != NULL ? text : shown);
+    write_secret(w, k->prefix, text);
     json_w_kv_bool(w, "reusable", k->is_reusable);
     json_w_kv_bool(w, "ephemeral", k->is_ephemeral);
     json_w_kv_bool(w, "used", k->is_used);
@@ -76,10 +82,10 @@ void api_write_key(struct json_writer *w, const struct auth_key *k, const struct
     json_w_end_object(w);
 }
 
-static void write_addresses(struct json_writer *w, const struct node *n)
+static void write_addresses(struct json_writer *w, const struct addr *v4, const struct addr *v6)
 {
     char text[ADDR_TEXT_CAP];
-    const struct addr *const both[] = {&n->v4, &n->v6};
+    const struct addr *const both[] = {v4, v6};
     json_w_key(w, "ipAddresses");
     json_w_array(w);
     for (size_t i = 0; i < ARRAY_LEN(both); i++) {
@@ -89,6 +95,26 @@ static void write_addresses(struct json_writer *w, const struct node *n)
         json_w_cstr(w, text);
     }
     json_w_end_array(w);
+}
+
+void api_write_relay(struct json_writer *w, const struct relay_host *r, const char *text)
+{
+    json_w_object(w);
+    write_id(w, "id", r->id);
+    json_w_kv_cstr(w, "name", r->name);
+    write_secret(w, r->prefix, text);
+    json_w_kv_i64(w, "regionId", r->region_id);
+    json_w_kv_cstr(w, "regionCode", r->region_code);
+    json_w_kv_cstr(w, "regionName", r->region_name);
+    json_w_kv_bool(w, "up", r->is_up);
+    json_w_kv_cstr(w, "hostname", r->report.host_name);
+    write_addresses(w, &r->report.ipv4, &r->report.ipv6);
+    json_w_kv_i64(w, "derpPort", r->report.derp_port);
+    json_w_kv_i64(w, "stunPort", r->report.stun_port);
+    json_w_kv_cstr(w, "certName", r->report.cert_name);
+    write_time(w, "lastSeen", r->last_seen_ms);
+    write_time(w, "createdAt", r->created_ms);
+    json_w_end_object(w);
 }
 
 /* What Headscale's API lacks and its users ask for. */
@@ -123,7 +149,7 @@ void api_write_node(struct json_writer *w, const struct node *n, const struct us
     json_w_object(w);
     write_id(w, "id", n->id);
     write_keys(w, n);
-    write_addresses(w, n);
+    write_addresses(w, &n->v4, &n->v6);
     json_w_kv_cstr(w, "name", n->hostname);
     json_w_key(w, "user");
     if (n->tags != NULL)

@@ -11,6 +11,8 @@
 void api_write_user(struct json_writer *w, const struct user *u);
 /* `text`: the whole key, once; null shows its beginning only. `owner` may be null. */
 void api_write_key(struct json_writer *w, const struct auth_key *k, const struct user *owner, const char *text);
+/* `text`: as for keys. */
+void api_write_relay(struct json_writer *w, const struct relay_host *r, const char *text);
 /* `owner` and `key` (that it registered with) may be null. `scratch` is used for the node's Hostinfo. */
 void api_write_node(struct json_writer *w, const struct node *n, const struct user *owner, const struct auth_key *key,
                     struct arena *scratch);

@@ -17,6 +17,25 @@ struct metric {
     struct metric *next;
 };
 
+/* Durations by size. `bounds_ms` ascend; what is longer than the last counts in one more bucket. Told in seconds. */
+enum { METRIC_BUCKETS_MAX = 15 };
+struct metric_histogram {
+    const char *name;
+    const char *help;
+    const int64_t *bounds_ms;
+    unsigned bound_n;
+    _Atomic int64_t counts[METRIC_BUCKETS_MAX + 1]; /* not cumulative */
+    _Atomic int64_t sum_ms;
+    struct metric_histogram *next;
+};
+
+void metric_histogram_register(struct metric_histogram *h);
+const struct metric_histogram *metric_histogram_next(const struct metric_histogram *h);
+/* What it has counted; 0 when there is none of that name. For tests. */
+int64_t metric_histogram_count(const char *name);
+/* Any thread. */
+void metric_observe_ms(struct metric_histogram *h, int64_t ms);
+
 void metric_register(struct metric *m);
 /* Walks all: null gives the first. */
 const struct metric *metric_next(const struct metric *m);
@@ -26,6 +45,20 @@ const struct metric *metric_next(const struct metric *m);
     __attribute__((constructor)) static void metric_register_##var(void)                                               \
     {                                                                                                                  \
         metric_register(&var);                                                                                         \
+    }                                                                                                                  \
+    _Static_assert(1, "")
+
+/* METRIC_HISTOGRAM(rtt, "fullscale_derp_ping_rtt_seconds", "...", 10, 20, 50); */
+#define METRIC_HISTOGRAM(var, name_, help_, ...)                                                                       \
+    static const int64_t var##_bounds[] = {__VA_ARGS__};                                                               \
+    _Static_assert(sizeof(var##_bounds) / sizeof(int64_t) <= METRIC_BUCKETS_MAX, "too many buckets");                  \
+    static struct metric_histogram var = {.name = (name_),                                                             \
+                                          .help = (help_),                                                             \
+                                          .bounds_ms = var##_bounds,                                                   \
+                                          .bound_n = sizeof(var##_bounds) / sizeof(int64_t)};                          \
+    __attribute__((constructor)) static void metric_register_##var(void)                                               \
+    {                                                                                                                  \
+        metric_histogram_register(&var);                                                                               \
     }                                                                                                                  \
     _Static_assert(1, "")
 

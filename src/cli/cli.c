@@ -153,6 +153,14 @@ enum cli_exit cli_serve(struct cli_run *run)
     return run->program->serve(run->cfg) == 0 ? CLI_EXIT_OK : CLI_EXIT_ERROR;
 }
 
+enum cli_exit cli_relay(struct cli_run *run)
+{
+    if (!cli_need_config(run, false))
+        return CLI_EXIT_ERROR;
+    int status = run->program->relay(run->cfg, cli_value(run, "server"), cli_value(run, "key"));
+    return status == 0 ? CLI_EXIT_OK : CLI_EXIT_ERROR;
+}
+
 /* --- the frame --- */
 
 static enum cli_output output_of(const char *format)

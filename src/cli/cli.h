@@ -15,6 +15,8 @@ struct cli_program {
     const char *version;
     /* Serves until told to stop; returns the exit status. `cfg` is borrowed. */
     int (*serve)(const struct config *cfg);
+    /* The same for a relay alone. Texts are borrowed; null where nothing was said. */
+    int (*relay)(const struct config *cfg, const char *server, const char *key);
 };
 
 /* The whole program: returns the exit status. */

@@ -140,7 +140,7 @@ void cli_table_add(struct cli_table *t, const char *cell);
 /* Prints and frees. */
 void cli_table_finish(struct cli_table *t);
 
-/* Text of a member, "" when missing; in the run's arena, terminated. */
+/* Text (or number) of a member, "" when missing; in the run's arena, terminated. */
 const char *cli_text(struct cli_run *run, const struct json *object, const char *key);
 bool cli_is_true(const struct json *object, const char *key);
 /* A time as "2026-11-23 01:02:03", "-" when missing or null. */
@@ -152,6 +152,7 @@ bool cli_emit(struct cli_run *run, const struct json *value);
 
 /* --- the commands --- */
 enum cli_exit cli_serve(struct cli_run *run);
+enum cli_exit cli_relay(struct cli_run *run);
 enum cli_exit cli_health(struct cli_run *run);
 enum cli_exit cli_version(struct cli_run *run);
 enum cli_exit cli_log_level(struct cli_run *run);
@@ -169,6 +170,9 @@ enum cli_exit cli_nodes_show(struct cli_run *run);
 enum cli_exit cli_nodes_rename(struct cli_run *run);
 enum cli_exit cli_nodes_expire(struct cli_run *run);
 enum cli_exit cli_nodes_delete(struct cli_run *run);
+enum cli_exit cli_relays_create(struct cli_run *run);
+enum cli_exit cli_relays_list(struct cli_run *run);
+enum cli_exit cli_relays_delete(struct cli_run *run);
 enum cli_exit cli_preauthkeys_create(struct cli_run *run);
 enum cli_exit cli_preauthkeys_list(struct cli_run *run);
 enum cli_exit cli_preauthkeys_expire(struct cli_run *run);

@@ -365,7 +365,7 @@ static void test_config_commands(void **state)
     expect("fullscale config reference", CLI_EXIT_OK, "environment: FULLSCALE_LISTEN_ADDR", NULL);
     expect("fullscale config reference -o markdown", CLI_EXIT_OK, "| `listen_addr` | address |", NULL);
     expect("fullscale config reference -o json", CLI_EXIT_OK, "\"name\": \"listen_addr\"", NULL);
-    expect("fullscale config reference -o yaml", CLI_EXIT_OK, "#listen_addr: \"0.0.0.0:8080\"", NULL);
+    expect("fullscale config reference -o yaml", CLI_EXIT_OK, "#listen_addr: \"[::]:8080\"", NULL);
 }
 
 static void test_no_server(void **state)
@@ -391,6 +391,10 @@ static void test_no_server(void **state)
 #define NODE2                                                                                                          \
     "{\"id\":\"4\",\"givenName\":\"web\",\"name\":\"web\",\"user\":null,\"tags\":[\"tag:web\"],\"ipAddresses\":[],\"expired\":true}"
 
+#define RELAY1                                                                                                               \
+    "{\"id\":\"1\",\"name\":\"fra\",\"key\":\"fskey-relay-0123456789ab-***\",\"regionId\":901,\"regionName\":\"Frankfurt\"," \
+    "\"up\":true,\"hostname\":\"192.0.2.1\",\"lastSeen\":\"2026-11-23T01:02:03Z\"}"
+
 static const struct {
     const char *request;
     int status;
@@ -407,6 +411,9 @@ static const struct {
     {"POST /api/v1/node/3/rename/new-name", 200, "{\"node\":" NODE1 "}"},
     {"POST /api/v1/node/4/expire", 200, "{\"node\":" NODE2 "}"},
     {"DELETE /api/v1/node/4", 200, "{}"},
+    {"GET /api/v1/relay", 200, "{\"relays\":[" RELAY1 "]}"},
+    {"POST /api/v1/relay", 200, "{\"relay\":{\"id\":\"2\",\"key\":\"fskey-relay-whole\"}}"},
+    {"DELETE /api/v1/relay/1", 200, "{}"},
     {"GET /api/v1/preauthkey", 200, "{\"preAuthKeys\":[" KEY1 "]}"},
     {"GET /api/v1/preauthkey?user=anna", 403, "not JSON"},
     {"POST /api/v1/preauthkey", 200, "{\"preAuthKey\":{\"id\":\"8\",\"key\":\"fskey-auth-whole\"}}"},
@@ -600,6 +607,23 @@ static void test_preauthkeys_commands(void **state)
     expect("fullscale preauthkeys rm 7", CLI_EXIT_OK, "Key 7 deleted\n", NULL);
 }
 
+static void test_relays_commands(void **state)
+{
+    (void)state;
+    expect("fullscale relays create fra-2 --region-id 901", CLI_EXIT_OK, "fskey-relay-whole\n", NULL);
+    asked("{\"name\":\"fra-2\",\"regionId\":\"901\"}");
+    expect("fullscale relays create fra --region-name Frankfurt -o json", CLI_EXIT_OK, "\"key\": \"fskey-relay-whole\"",
+           NULL);
+    asked("{\"name\":\"fra\",\"regionName\":\"Frankfurt\"}");
+    expect("fullscale relays create", CLI_EXIT_USAGE, NULL, "NAME");
+    expect("fullscale relays list", CLI_EXIT_OK,
+           "1   fra   901     Frankfurt    yes  192.0.2.1  2026-11-23 01:02:03  fskey-relay-0123456789ab-***\n", NULL);
+    expect("fullscale relays delete fra --force", CLI_EXIT_OK, "Relay fra deleted\n", NULL);
+    expect("fullscale relays rm -i 1", CLI_EXIT_OK, "Relay fra deleted\n", NULL);
+    expect("fullscale relays delete nyc", CLI_EXIT_NOT_FOUND, NULL, "there is no relay 'nyc'");
+    expect("fullscale relays delete", CLI_EXIT_USAGE, NULL, "say which relay");
+}
+
 static void test_server_commands(void **state)
 {
     (void)state;
@@ -627,6 +651,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_users_commands, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_nodes_commands, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_preauthkeys_commands, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_relays_commands, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_server_commands, fake_start, fake_stop),
     };
     curl_global_init(CURL_GLOBAL_DEFAULT);

@@ -19,6 +19,12 @@ const struct cli_option cli_global_options[] = {
 
 static const struct cli_option no_options[] = {END};
 
+static const struct cli_option relay_run_options[] = {
+    {"server", 's', "URL", NULL, false, "control server that this relay belongs to; kept for the next start"},
+    {"key", 'k', "KEY", NULL, false, "what `relays create` showed there; kept for the next start"},
+    END,
+};
+
 static const struct cli_option user_create_options[] = {
     {"display-name", 'd', "TEXT", NULL, false, "name for people"},
     {"email", 'e', "ADDRESS", NULL, false, "e-mail address"},
@@ -78,6 +84,18 @@ static const struct cli_option key_options[] = {
     END,
 };
 
+static const struct cli_option relay_create_options[] = {
+    {"region-id", 0, "NUMBER", NULL, false, "number of its region, 1 to 65535 (default: a new one from 901 on)"},
+    {"region-code", 0, "CODE", NULL, false, "short name of the region (default: that of the region, else NAME)"},
+    {"region-name", 0, "TEXT", NULL, false, "name of the region for people (default: the same)"},
+    END,
+};
+
+static const struct cli_option relay_options[] = {
+    {"identifier", 'i', "RELAY", NULL, false, "the relay's id or name"},
+    END,
+};
+
 static const struct cli_option reference_options[] = {
     {"output", 'o', "FORMAT", "table markdown yaml json", false, "table, markdown, yaml (an example file) or json"},
     END,
@@ -87,6 +105,7 @@ const struct cli_group cli_groups[] = {
     {"users", "user", "People who own nodes"},
     {"nodes", "node n", "Machines of the network"},
     {"preauthkeys", "preauthkey authkeys authkey pre", "Keys with which machines join without a login"},
+    {"relays", "relay-servers derp", "Relays (DERP) on other machines"},
     {"config", "", "The configuration file"},
     {"log", "", "What the running server logs"},
     {0},
@@ -98,6 +117,13 @@ const struct cli_command cli_commands[] = {
      "below /var/lib/fullscale (or ./fullscale-data when not root).",
      "fullscale serve\nfullscale serve --config /etc/fullscale/config.yaml\n# without a file\nFULLSCALE_SERVER_URL=https://hs.example.com fullscale serve",
      no_options, cli_serve, false},
+
+    {"", "relay", "", "", 0, 0, NULL, "run a relay (DERP and STUN) alone, for a control server elsewhere",
+     "Makes a certificate of its own and announces itself to the control server: nodes use it from then on, until it ends. "
+     "They reach it at derp.server.hostname, or where the control server sees it come from; TCP 8443 and UDP 3478 must be "
+     "open. SIGTERM drains it: nodes move to other relays before it ends; a second SIGTERM ends it at once.",
+     "# on the control server\nfullscale relays create frankfurt\n# here, once\nfullscale relay --server https://hs.example.com --key KEY\n# and from then on\nfullscale relay",
+     relay_run_options, cli_relay, false},
 
     {"users", "create", "c new", "NAME", 1, 1, NULL, "make a user", NULL,
      "fullscale users create anna\nfullscale users create anna --display-name 'Anna Nowak' --email anna@example.com",
@@ -140,6 +166,17 @@ const struct cli_command cli_commands[] = {
     {"preauthkeys", "delete", "del rm d", "[KEY]", 0, 1, NULL, "delete an auth key",
      "KEY is an id, or the key itself. Nodes that joined with it stay.", "fullscale preauthkeys delete 3", key_options,
      cli_preauthkeys_delete, false},
+
+    {"relays", "create", "c new add", "NAME", 1, 1, NULL, "enrol a relay on another machine",
+     "Shows the relay's key this once: start `fullscale relay` with it on the other machine. As long as that runs, the "
+     "relay is in every node's DERP map. Relays of the same region pass packets on to each other.",
+     "fullscale relays create frankfurt\nfullscale relays create tokyo-2 --region-id 902\n# then, on the other machine\nfullscale relay --server https://hs.example.com --key KEY",
+     relay_create_options, cli_relays_create, false},
+    {"relays", "list", "ls show", "", 0, 0, NULL, "show enrolled relays", NULL,
+     "fullscale relays list\nfullscale relays list -o json", no_options, cli_relays_list, false},
+    {"relays", "delete", "del rm", "[RELAY]", 0, 1, NULL, "remove a relay",
+     "RELAY is an id or a name. It leaves the DERP map at once, and its key is worth nothing any more.",
+     "fullscale relays delete frankfurt", relay_options, cli_relays_delete, false},
 
     {"config", "check", "test", "", 0, 0, NULL, "say what is wrong with the configuration",
      "Exits with 1 when the server would not start.", "fullscale config check\nfullscale config check -c ./config.yaml",

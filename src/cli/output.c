@@ -83,8 +83,11 @@ void cli_table_finish(struct cli_table *t)
 
 const char *cli_text(struct cli_run *run, const struct json *object, const char *key)
 {
+    const struct json *node = json_get(object, key);
     struct str text;
-    return json_str(json_get(object, key), &text) ? arena_str(&run->arena, text).p : "";
+    if (json_type_of(node) == JSON_NUMBER)
+        return arena_str(&run->arena, json_raw(node)).p;
+    return json_str(node, &text) ? arena_str(&run->arena, text).p : "";
 }
 
 bool cli_is_true(const struct json *object, const char *key)

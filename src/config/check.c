@@ -108,13 +108,20 @@ static void check_relay(struct loader *l)
 {
     const struct config *cfg = &l->out->cfg;
     bool has_own = cfg->derp_server_enabled && cfg->derp_server_add_region;
-    if (!has_own && cfg->derp_paths.n == 0)
-        load_note_row(l, true,
-                      cfg->derp_server_enabled ? "derp.server.automatically_add_embedded_derp_region"
-                                               : "derp.server.enabled",
-                      "may only be false when derp.paths names other relays: without one no client gets connected");
+    if (!has_own && cfg->derp_paths.n == 0 && cfg->derp_urls.n == 0)
+        load_note_row(
+            l, false,
+            cfg->derp_server_enabled ? "derp.server.automatically_add_embedded_derp_region" : "derp.server.enabled",
+            "is false, and neither derp.paths nor derp.urls names another relay: no client gets connected until one is "
+            "enrolled (fullscale relays create)");
     for (size_t i = 0; i < cfg->derp_paths.n; i++)
         check_readable(l, "derp.paths", cfg->derp_paths.items[i]);
+    check_readable(l, "derp.server.mesh_key_path", cfg->derp_server_mesh_key_path);
+    if (cfg->derp_server_mesh_with.n > 0 && cfg->derp_server_mesh_key_path[0] == '\0')
+        load_note_row(l, true, "derp.server.mesh_with", "needs derp.server.mesh_key_path, too");
+    if (cfg->derp_server_enabled && cfg->derp_server_listen_addr.addr.family == 0 && cfg->tls_cert_path[0] == '\0')
+        load_note_row(l, true, "derp.server.listen_addr",
+                      "may only be empty when tls_cert_path is set: clients speak to relays over TLS only");
     bool has_cert = load_is_set(l, "derp.server.tls_cert_path");
     if (has_cert != load_is_set(l, "derp.server.tls_key_path"))
         load_note_row(l, true, has_cert ? "derp.server.tls_cert_path" : "derp.server.tls_key_path", "needs %s, too",

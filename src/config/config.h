@@ -93,15 +93,30 @@ struct config {
     int64_t derp_server_region_id;
     const char *derp_server_region_code;
     const char *derp_server_region_name;
-    const char *derp_server_hostname; /* default: the host of server_url */
-    struct config_listen derp_server_listen_addr;
+    const char *derp_server_hostname;             /* default: the host of server_url */
+    struct config_listen derp_server_listen_addr; /* off: the relay is at listen_addr */
     struct config_listen derp_server_stun_listen_addr;
     const char *derp_server_private_key_path;
     const char *derp_server_tls_cert_path; /* made (self-signed) when absent */
     const char *derp_server_tls_key_path;
     const char *derp_server_ipv4; /* "" or an address */
     const char *derp_server_ipv6;
+    const char *derp_server_mesh_key_path;       /* "" or a file; set when derp_server_mesh_with is not empty */
+    struct config_strings derp_server_mesh_with; /* host[:port][/dial][/sha256-raw:<hex>]; see relay/mesh.h */
+    bool derp_verify_unauthenticated;            /* POST /verify answers anyone */
+    bool relay_fail_open;
+    int64_t relay_drain_ms;
+    struct config_strings derp_urls;
+    int64_t derp_limits_connections;
+    int64_t derp_limits_accepts_per_address; /* 1/s; 0 = no limit */
+    int64_t derp_limits_client_rate_bytes;   /* 1/s; 0 = no limit */
+    int64_t derp_limits_client_burst_bytes;
+    int64_t derp_limits_client_queue_bytes;
+    int64_t derp_limits_write_timeout_ms; /* 0 = never */
+    int64_t derp_limits_login_timeout_ms;
     struct config_strings derp_paths;
+    bool derp_auto_update_enabled;
+    int64_t derp_update_frequency_ms;
 
     int64_t database_type; /* enum config_database */
     const char *database_sqlite_path;
@@ -153,6 +168,9 @@ MUST_CHECK enum rc config_parse(const struct config_source *src, struct str yaml
 /* Null is fine; nulls the pointer. */
 void config_destroy(struct config **cfg);
 
+/* The host of a server_url, without brackets; "" for what is none. */
+enum { CONFIG_HOST_CAP = 256 };
+void config_url_host(const char *url, char out[CONFIG_HOST_CAP]);
 /* The file that was read, "" when there was none. Borrowed. */
 const char *config_path(const struct config *cfg);
 /* Sentences that the operator should see at start: unknown and obsolete keys, and settings that will hurt (such as plain

@@ -56,8 +56,8 @@ static void test_empty_file_serves(void **ctx)
     (void)ctx;
     struct config *cfg = parse_ok(&plain, "");
     assert_string_equal(cfg->server_url, "http://192.168.1.5:8080");
-    assert_string_equal(cfg->listen_addr.text, "0.0.0.0:8080");
-    assert_int_equal(cfg->listen_addr.addr.family, 4);
+    assert_string_equal(cfg->listen_addr.text, "[::]:8080");
+    assert_int_equal(cfg->listen_addr.addr.family, 6);
     assert_int_equal(cfg->listen_addr.addr.port, 8080);
     assert_string_equal(cfg->state_dir, "/var/lib/fullscale");
     assert_string_equal(cfg->unix_socket, "/run/fullscale/fullscale.sock");
@@ -70,6 +70,9 @@ static void test_empty_file_serves(void **ctx)
     assert_true(cfg->derp_server_enabled);
     assert_int_equal(cfg->derp_server_stun_listen_addr.addr.port, 3478);
     assert_string_equal(cfg->derp_server_hostname, "192.168.1.5");
+    assert_int_equal(cfg->derp_urls.n, 0);
+    assert_true(cfg->derp_auto_update_enabled);
+    assert_int_equal(cfg->derp_update_frequency_ms, 3 * 3600 * 1000);
     assert_string_equal(cfg->dns_base_domain, "tailnet.internal");
     assert_int_equal(cfg->node_ephemeral_inactivity_timeout_ms, 120000);
     assert_int_equal(cfg->log_level, LOG_INFO);
@@ -95,6 +98,8 @@ static void test_defaults_when_not_root(void **ctx)
     config_destroy(&cfg);
 }
 
+#define PIN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static void test_each_type(void **ctx)
 {
     (void)ctx;
@@ -110,6 +115,9 @@ static void test_each_type(void **ctx)
                                   "  server:\n"
                                   "    verify_clients: no\n"
                                   "    ipv4: 198.51.100.1\n"
+                                  "    mesh_key_path: /dev/null\n"
+                                  "    mesh_with: [r2.example.com, '192.0.2.1:8443', '[2001:db8::1]:443/10.0.0.7', "
+                                  "r3.example.com:1/sha256-raw:" PIN "]\n"
                                   "database: {type: sqlite3, sqlite: {path: sub/x.db}}\n"
                                   "dns:\n"
                                   "  base_domain: tail.example.org.\n"
@@ -138,6 +146,9 @@ static void test_each_type(void **ctx)
     assert_int_equal(cfg->prefix_allocation, CONFIG_ALLOCATION_RANDOM);
     assert_false(cfg->derp_server_verify_clients);
     assert_string_equal(cfg->derp_server_ipv4, "198.51.100.1");
+    assert_string_equal(cfg->derp_server_mesh_key_path, "/dev/null");
+    assert_int_equal(cfg->derp_server_mesh_with.n, 4);
+    assert_string_equal(cfg->derp_server_mesh_with.items[2], "[2001:db8::1]:443/10.0.0.7");
     assert_string_equal(cfg->database_sqlite_path, "/etc/fs/sub/x.db");
     assert_string_equal(cfg->dns_base_domain, "tail.example.org");
     assert_int_equal(cfg->dns_nameservers_global.n, 3);
@@ -243,9 +254,22 @@ static void test_refusals_name_place_and_fix(void **ctx)
         {"dns.extra_records: [{name: a.b, typ: A}]", 1, 38, "name, type and value only"},
         {"tls_cert_path: /nonexistent", 1, 16, "tls_cert_path needs tls_key_path, too"},
         {"tls_cert_path: /nonexistent\ntls_key_path: /nonexistent", 1, 16, "cannot be read: /nonexistent"},
-        {"derp.server.enabled: false", 1, 22, "may only be false when derp.paths"},
+        {"derp.urls: [ftp://example.com/x]", 1, -1, "must be an http:// or https:// URL"},
+        {"derp.urls: [file:///etc/passwd]", 1, -1, "must be an http:// or https:// URL"},
+        {"derp.urls: ['https://']", 1, -1, "must be an http:// or https:// URL"},
+        {"derp.urls: [https:///map]", 1, -1, "must be an http:// or https:// URL"},
+        {"derp.urls: ['https://a b/']", 1, -1, "must be an http:// or https:// URL"},
+        {"derp.update_frequency: 1s", 1, 24, "must be from 10s"},
+        {"derp.update_frequency: often", 1, 24, "must be a duration"},
         {"derp.server.tls_cert_path: x", 1, 28, "needs derp.server.tls_key_path"},
         {"derp.paths: [/nonexistent]", 1, -1, "cannot be read: /nonexistent"},
+        {"derp.server.mesh_key_path: /nonexistent", 1, -1, "cannot be read: /nonexistent"},
+        {"derp.server.mesh_with: [a.example]", 1, -1, "needs derp.server.mesh_key_path"},
+        {"derp.server.mesh_with: ['a.example:0']", 1, -1, "must be host[:port]"},
+        {"derp.server.mesh_with: ['https://a.example']", 1, -1, "must be host[:port]"},
+        {"derp.server.mesh_with: [a.example/b/c]", 1, -1, "must be host[:port]"},
+        {"derp.server.mesh_with: [a.example/sha256-raw:12]", 1, -1, "must be host[:port]"},
+        {"derp.server.mesh_with: [a.example/]", 1, -1, "must be host[:port]"},
         {"metrics_listen_addr: 127.0.0.1:8080", 1, 22, "takes the port of listen_addr"},
         {"policy: {mode: database}", 1, 10, "policy.mode cannot be used"},
         {"policy: {path: /etc/acl.hujson}", 1, 10, "policy.path cannot be used"},
@@ -294,6 +318,41 @@ static void test_unknown_keys_get_a_suggestion(void **ctx)
     config_destroy(&cfg);
 }
 
+/* One port is enough where there is a certificate that serves both. */
+static void test_where_the_relay_listens(void **ctx)
+{
+    (void)ctx;
+    static const struct {
+        const char *yaml;
+        uint16_t port; /* 0: at listen_addr */
+    } rows[] = {
+        {"", 8443},
+        {"tls_cert_path: /dev/null\ntls_key_path: /dev/null\n", 0},
+        {"tls_cert_path: /dev/null\ntls_key_path: /dev/null\nderp.server.listen_addr: 0.0.0.0:9443\n", 9443},
+        {"tls_cert_path: /dev/null\ntls_key_path: /dev/null\n"
+         "derp.server.tls_cert_path: /dev/null\nderp.server.tls_key_path: /dev/null\n",
+         8443},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct config *cfg = parse_ok(&plain, rows[i].yaml);
+        assert_int_equal(cfg->derp_server_listen_addr.addr.port, rows[i].port);
+        assert_int_equal(cfg->derp_server_listen_addr.addr.family != 0, rows[i].port != 0);
+        config_destroy(&cfg);
+    }
+    refused_with(&plain, "derp.server.listen_addr: ''", 1, -1, "may only be empty when tls_cert_path is set");
+}
+
+static void test_no_relay_is_worth_a_word(void **ctx)
+{
+    (void)ctx;
+    struct config *cfg = parse_ok(&plain, "derp.server.enabled: false\n");
+    assert_true(has_warning(cfg, "derp.server.enabled is false, and neither derp.paths nor derp.urls"));
+    config_destroy(&cfg);
+    cfg = parse_ok(&plain, "derp:\n  server:\n    enabled: false\n  urls: [https://example.com/map]\n");
+    assert_false(has_warning(cfg, "derp.server.enabled"));
+    config_destroy(&cfg);
+}
+
 static void test_many_unknown_keys_stay_bounded(void **ctx)
 {
     (void)ctx;
@@ -337,7 +396,11 @@ static void test_headscale_file_is_understood(void **ctx)
         "logtail: {enabled: false}\nrandomize_client_port: false\ntaildrop: {enabled: true}\n"
         "oidc: {issuer: x, expiry: 180d}\ntuning: {node_store_batch_size: 100}\n");
     assert_int_equal(cfg->node_ephemeral_inactivity_timeout_ms, 30 * 60000);
-    assert_true(has_warning(cfg, "derp.urls is ignored"));
+    assert_int_equal(cfg->derp_urls.n, 1);
+    assert_string_equal(cfg->derp_urls.items[0], "https://controlplane.tailscale.com/derpmap/default");
+    assert_true(cfg->derp_auto_update_enabled);
+    assert_int_equal(cfg->derp_update_frequency_ms, 3 * 3600 * 1000);
+    assert_false(has_warning(cfg, "derp"));
     assert_true(has_warning(cfg, "grpc_listen_addr is ignored"));
     assert_true(has_warning(cfg, "oidc is ignored"));
     assert_true(has_warning(cfg, "oidc.expiry is ignored: node.expiry is set"));
@@ -613,6 +676,8 @@ int main(void)
         cmocka_unit_test(test_clients_need_no_certificates),
         cmocka_unit_test(test_long_socket_path_is_refused),
         cmocka_unit_test(test_unknown_keys_get_a_suggestion),
+        cmocka_unit_test(test_where_the_relay_listens),
+        cmocka_unit_test(test_no_relay_is_worth_a_word),
         cmocka_unit_test(test_many_unknown_keys_stay_bounded),
         cmocka_unit_test(test_headscale_file_is_understood),
         cmocka_unit_test(test_renamed_keys_are_read),

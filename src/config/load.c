@@ -375,6 +375,9 @@ static const char *expand(struct loader *l, const char *def)
         return is_root ? "/var/lib/fullscale" : "fullscale-data";
     if (str_starts(rest, STR("{state_dir}/")))
         return arena_printf(&l->out->arena, "%s%s", l->out->cfg.state_dir, def + 11);
+    /* A certificate that clients trust anyway serves the relay too; one that is named for the relay alone has its port. */
+    if (str_eq_c(rest, "{derp_listen}"))
+        return l->out->cfg.tls_cert_path[0] != '\0' && !load_is_set(l, "derp.server.tls_cert_path") ? "" : "[::]:8443";
     if (str_starts(rest, STR("{run_dir}/")))
         return arena_printf(&l->out->arena, "%s%s", is_root ? "/run/fullscale" : l->out->cfg.state_dir, def + 9);
     return def;
@@ -547,6 +550,13 @@ void config_destroy(struct config **cfg)
     arena_fini(&loaded->arena);
     mem_free(loaded);
     *cfg = NULL;
+}
+
+void config_url_host(const char *url, char out[CONFIG_HOST_CAP])
+{
+    struct schema_url parsed;
+    bool ok = schema_url_parse(str_c(url), &parsed) && parsed.host.len < CONFIG_HOST_CAP;
+    snprintf(out, CONFIG_HOST_CAP, "%.*s", ok ? (int)parsed.host.len : 0, parsed.host.p);
 }
 
 const char *config_path(const struct config *cfg)

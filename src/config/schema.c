@@ -101,6 +101,22 @@ static const char *check_ipv6(struct str *text)
     return check_family(*text, 6, "must be an IPv6 address");
 }
 
+static const char *check_url(struct str *text)
+{
+    static const char wanted[] = "must be an http:// or https:// URL, e.g. https://example.com/derpmap.json";
+    struct str host, path;
+    bool is_https = str_starts(*text, STR("https://"));
+    if (!is_https && !str_starts(*text, STR("http://")))
+        return wanted;
+    for (size_t i = 0; i < text->len; i++) {
+        if (text->p[i] <= ' ' || text->p[i] == 0x7f)
+            return wanted;
+    }
+    size_t scheme = is_https ? 8 : 7;
+    str_cut(str_n(text->p + scheme, text->len - scheme), '/', &host, &path);
+    return host.len > 0 && text->len <= 2048 ? NULL : wanted;
+}
+
 static const char *check_nameserver(struct str *text)
 {
     struct addr ip;
@@ -109,6 +125,47 @@ static const char *check_nameserver(struct str *text)
     return str_starts(*text, STR("https://")) && text->len > 8
                ? NULL
                : "must be an IP address or a DNS-over-HTTPS URL (https://...)";
+}
+
+static bool is_pin(struct str text)
+{
+    const struct str prefix = STR("sha256-raw:");
+    uint8_t digest[32];
+    return str_starts(text, prefix) &&
+           hex_decode(str_n(text.p + prefix.len, text.len - prefix.len), digest, sizeof(digest)) == RC_OK;
+}
+
+/* host, host:port, [IPv6]:port */
+static bool is_host_port(struct str text)
+{
+    struct addr ip;
+    uint64_t port;
+    if (check_hostname(&text) == NULL || addr_parse(text, &ip) == RC_OK)
+        return true;
+    long colon = str_index(text, ':');
+    if (colon <= 0)
+        return false;
+    struct str host = str_n(text.p, (size_t)colon);
+    struct str number = str_n(text.p + colon + 1, text.len - (size_t)colon - 1);
+    return check_hostname(&host) == NULL && str_to_u64(number, &port) == RC_OK && port > 0 && port <= UINT16_MAX;
+}
+
+static const char *check_neighbour(struct str *text)
+{
+    static const char wanted[] = "must be host[:port], and perhaps /dialled-host and /sha256-raw:<fingerprint>";
+    struct str rest = *text;
+    bool has_pin = false;
+    for (int part = 0;; part++) {
+        long slash = str_index(rest, '/');
+        struct str piece = slash < 0 ? rest : str_n(rest.p, (size_t)slash);
+        bool is_fit = part == 0 ? is_host_port(piece) : is_pin(piece) || (part == 1 && check_hostname(&piece) == NULL);
+        if (!is_fit || has_pin)
+            return wanted;
+        has_pin = part > 0 && is_pin(piece);
+        if (slash < 0)
+            return NULL;
+        rest = str_n(rest.p + slash + 1, rest.len - (size_t)slash - 1);
+    }
 }
 
 /* --- the table --- */
@@ -132,7 +189,7 @@ static const struct schema_choice log_levels[] = {{"trace", LOG_TRACE, false}, {
 
 /* Order: as `config reference` prints it; and a default that refers to another row stands below that row. */
 const struct schema_row schema_rows[] = {
-    {"listen_addr", SCHEMA_LISTEN, FIELD(listen_addr), .def = "0.0.0.0:8080", .must_not_be_empty = true,
+    {"listen_addr", SCHEMA_LISTEN, FIELD(listen_addr), .def = "[::]:8080", .must_not_be_empty = true,
      .meaning =
          "Where clients and browsers connect: the control protocol over HTTP, or HTTPS when tls_cert_path is set."},
     {"tls_cert_path", SCHEMA_PATH, FIELD(tls_cert_path), .def = "",
@@ -175,19 +232,22 @@ const struct schema_row schema_rows[] = {
     {"derp.server.enabled", SCHEMA_BOOL, FIELD(derp_server_enabled), .def = "true",
      .meaning = "Run the embedded relay (DERP) and STUN."},
     {"derp.server.region_id", SCHEMA_INT, FIELD(derp_server_region_id), .def = "999", .min = 1, .max = 65535,
-     .meaning = "Region number of the embedded relay; it wins over the same number in derp.paths."},
+     .meaning = "Region number of the embedded relay; it wins over the same number in derp.urls and derp.paths."},
     {"derp.server.region_code", SCHEMA_STRING, FIELD(derp_server_region_code), .def = "fullscale",
      .meaning = "Short name of the region."},
     {"derp.server.region_name", SCHEMA_STRING, FIELD(derp_server_region_name), .def = "Fullscale Embedded DERP",
      .meaning = "Name of the region for people."},
     {"derp.server.verify_clients", SCHEMA_BOOL, FIELD(derp_server_verify_clients), .def = "true",
      .meaning = "Relay for nodes of this server only."},
-    {"derp.server.listen_addr", SCHEMA_LISTEN, FIELD(derp_server_listen_addr), .def = "0.0.0.0:8443",
-     .must_not_be_empty = true, .meaning = "Where the embedded relay listens, always with TLS."},
+    {"derp.server.listen_addr", SCHEMA_LISTEN, FIELD(derp_server_listen_addr), .def = "{derp_listen}",
+     .def_shown = "[::]:8443; none when tls_cert_path is set",
+     .meaning =
+         "Where the embedded relay listens, always with TLS. None: at listen_addr, with the certificate of that; then one "
+         "port serves all but STUN. Of `fullscale relay`: [::]:8443."},
     {"derp.server.hostname", SCHEMA_STRING, FIELD(derp_server_hostname), .def = "",
      .def_shown = "the host of server_url", .check = check_hostname,
      .meaning = "Name or address by which clients reach the embedded relay and STUN."},
-    {"derp.server.stun_listen_addr", SCHEMA_LISTEN, FIELD(derp_server_stun_listen_addr), .def = "0.0.0.0:3478",
+    {"derp.server.stun_listen_addr", SCHEMA_LISTEN, FIELD(derp_server_stun_listen_addr), .def = "[::]:3478",
      .must_not_be_empty = true, .meaning = "Where STUN listens (UDP)."},
     {"derp.server.private_key_path", SCHEMA_PATH, FIELD(derp_server_private_key_path),
      .def = "{state_dir}/derp_server_private.key", .meaning = "Key of the embedded relay, made when absent."},
@@ -197,13 +257,68 @@ const struct schema_row schema_rows[] = {
     {"derp.server.tls_key_path", SCHEMA_PATH, FIELD(derp_server_tls_key_path), .def = "{state_dir}/derp_key.pem",
      .meaning = "Private key of derp.server.tls_cert_path."},
     {"derp.server.automatically_add_embedded_derp_region", SCHEMA_BOOL, FIELD(derp_server_add_region), .def = "true",
-     .meaning = "Tell clients about the embedded relay. False needs derp.paths."},
+     .meaning = "Tell clients about the embedded relay. False needs derp.paths or derp.urls."},
     {"derp.server.ipv4", SCHEMA_STRING, FIELD(derp_server_ipv4), .def = "", .check = check_ipv4,
      .meaning = "IPv4 address of the embedded relay, for clients that cannot resolve its name."},
     {"derp.server.ipv6", SCHEMA_STRING, FIELD(derp_server_ipv6), .def = "", .check = check_ipv6,
      .meaning = "IPv6 address of the embedded relay, for clients that cannot resolve its name."},
+    {"derp.server.mesh_key_path", SCHEMA_PATH, FIELD(derp_server_mesh_key_path), .def = "",
+     .meaning =
+         "File with the secret that the relays of one region share: 64 hex digits, as for derper's -mesh-psk-file."},
+    {"derp.server.mesh_with", SCHEMA_STRINGS, FIELD(derp_server_mesh_with), .def = "", .check = check_neighbour,
+     .meaning =
+         "The other relays of the region, each host[:port]; port 443 when none is given. Then, after slashes, the host "
+         "to dial when it is another, and sha256-raw:<fingerprint> of a certificate that no authority has signed. Each "
+         "relay of the region lists all others."},
+    {"derp.server.limits.connections", SCHEMA_INT, FIELD(derp_limits_connections), .def = "20000", .min = 16,
+     .max = 10000000, .meaning = "Open connections to the embedded relay; further ones are closed at once."},
+    {"derp.server.limits.accepts_per_address", SCHEMA_INT, FIELD(derp_limits_accepts_per_address), .def = "100",
+     .unit = "1/s", .max = 1000000,
+     .meaning =
+         "Connections a second to the embedded relay from one address (an IPv6 /64), ten times that at once. 0: no "
+         "limit."},
+    {"derp.server.limits.client_rate", SCHEMA_BYTES, FIELD(derp_limits_client_rate_bytes), .def = "0",
+     .unit = "bytes/s", .max = INT64_C(1) << 40,
+     .meaning =
+         "What one client may send through the embedded relay in a second, at least 16KiB. Clients are told; those that "
+         "send more are read more slowly. 0: no limit."},
+    {"derp.server.limits.client_burst", SCHEMA_BYTES, FIELD(derp_limits_client_burst_bytes), .def = "1MiB",
+     .min = 128 * 1024, .max = INT64_C(1) << 40,
+     .meaning = "What a client that was silent may send at once, when there is a client_rate."},
+    {"derp.server.limits.client_queue", SCHEMA_BYTES, FIELD(derp_limits_client_queue_bytes), .def = "256KiB",
+     .min = 128 * 1024, .max = 64 << 20,
+     .meaning = "Packets that wait for one client of the embedded relay; the oldest are dropped."},
+    {"derp.server.limits.write_timeout", SCHEMA_DURATION, FIELD(derp_limits_write_timeout_ms), .def = "2s",
+     .max = 10 * MINUTE_MS, .meaning = "When a client is closed that takes nothing of what waits for it. 0: never."},
+    {"derp.server.limits.login_timeout", SCHEMA_DURATION, FIELD(derp_limits_login_timeout_ms), .def = "10s",
+     .min = SECOND_MS, .max = 10 * MINUTE_MS,
+     .meaning = "How long a connection to the embedded relay may take to log in."},
+    {"derp.verify_unauthenticated", SCHEMA_BOOL, FIELD(derp_verify_unauthenticated), .def = "false",
+     .meaning =
+         "Answer POST /verify (may this node use a relay?) to anyone, for relays that cannot send a key. Without it a relay "
+         "needs the key that `fullscale relays create` shows: as a bearer token, or at the end of the path "
+         "(derper -verify-client-url https://HOST/verify/KEY)."},
+    {"derp.urls", SCHEMA_STRINGS, FIELD(derp_urls), .def = "", .check = check_url,
+     .meaning =
+         "Where to fetch further relay regions from: JSON as at https://controlplane.tailscale.com/derpmap/default. The "
+         "last good copy of each is kept in state_dir, so that an unreachable URL keeps nothing waiting."},
     {"derp.paths", SCHEMA_PATHS, FIELD(derp_paths), .def = "",
-     .meaning = "YAML files with further relay regions; a later file wins over an earlier one."},
+     .meaning =
+         "YAML files with further relay regions, merged over those of derp.urls; a later file wins over an earlier one, "
+         "and a region that is null is removed."},
+    {"derp.auto_update_enabled", SCHEMA_BOOL, FIELD(derp_auto_update_enabled), .def = "true",
+     .meaning = "Fetch derp.urls and read derp.paths again every derp.update_frequency. SIGHUP does it at once."},
+    {"derp.update_frequency", SCHEMA_DURATION, FIELD(derp_update_frequency_ms), .def = "3h", .min = 10 * SECOND_MS,
+     .max = YEAR_MS, .meaning = "How often, give or take a tenth."},
+
+    {"relay.fail_open", SCHEMA_BOOL, FIELD(relay_fail_open), .def = "false",
+     .meaning =
+         "For `fullscale relay`: while the control server does not answer, admit also clients that it has not admitted "
+         "before."},
+    {"relay.drain", SCHEMA_DURATION, FIELD(relay_drain_ms), .def = "5s", .max = 10 * MINUTE_MS,
+     .meaning =
+         "For `fullscale relay`: over how long its clients are sent away when it ends, so that not all come to the next "
+         "relay at once."},
 
     {"database.type", SCHEMA_CHOICE, FIELD(database_type), .def = "sqlite", .choices = databases,
      .meaning = "Kind of database."},
@@ -296,10 +411,6 @@ const struct schema_old schema_olds[] = {
     {"tls_letsencrypt_listen", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"acme_url", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"acme_email", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
-    {"derp.urls", SCHEMA_OLD_LATER, NULL, "",
-     "relay maps are not fetched yet: the embedded relay is used, and regions in files of derp.paths"},
-    {"derp.auto_update_enabled", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
-    {"derp.update_frequency", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"derp.server.stun.enabled", SCHEMA_OLD_IGNORED, NULL, NULL, "STUN runs whenever derp.server.enabled is true"},
     {"dns.extra_records_path", SCHEMA_OLD_LATER, NULL, "", "not supported yet: use dns.extra_records"},
     {"node.routes.*", SCHEMA_OLD_LATER, NULL, NULL, "subnet routes are not supported yet"},

@@ -40,6 +40,9 @@ static const struct http_route outer_routes[] = {
     {HTTP_GET, "/version", handle_version, 0},
     {HTTP_GET, "/robots.txt", handle_robots, 0},
     {HTTP_GET, "/derpmap/default", handle_derpmap, 0},
+    {HTTP_POST, "/verify", handle_verify, 4096},
+    {HTTP_POST, "/verify/{key}", handle_verify, 4096},
+    {HTTP_POST, "/relay/announce", handle_announce, 4096},
     {HTTP_GET, "/derp", derp_handle, 0},
     {HTTP_GET, "/derp/probe", probe_handle, 0},
     {HTTP_GET, "/derp/latency-check", probe_handle, 0},
@@ -109,8 +112,8 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
     w->index = index;
     w->loop = loop;
     w->snapshot = snapshot_ref(core_first_snapshot(c->core));
-    rng_bytes(w->limiter.seed, sizeof(w->limiter.seed));
     sessions_init(w);
+    announcements_init(w);
     w->outer = http_server_create(&(struct http_server_opts){
         .loop = loop,
         .routes = outer_routes,
@@ -164,13 +167,16 @@ struct control *control_create(const struct control_options *options, struct cor
 {
     struct control *c = MEM_NEW(struct control);
     c->options = *options;
-    c->options.derp_map_json = rcbuf_ref(options->derp_map_json);
     c->server_url = mem_strdup(options->server_url);
     c->core = core;
     c->store = store;
-    c->relay_http = (struct relay_http){.relay = relay};
+    c->relay_http = (struct relay_http){relay, options->names, options->names_n};
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    limiter_init(&c->limiter, seed);
     private_key_public(&options->noise_key, c->public_key.b);
     c->key_json = make_key_json(&c->public_key);
+    relay_desk_init(&c->desk, clock_wall_ms());
     c->worker_n = loop_n;
     c->workers = mem_zalloc(loop_n, sizeof(*c->workers));
     for (unsigned i = 0; i < loop_n; i++)
@@ -186,12 +192,13 @@ void control_destroy(struct control **at)
         return;
     for (unsigned i = 0; i < c->worker_n; i++)
         worker_destroy(c->workers[i]);
+    limiter_fini(&c->limiter);
     mem_free(c->workers);
     mem_free(c->polls.places);
     mem_free(c->server_url);
     rcbuf_unref(&c->key_json);
-    rcbuf_unref(&c->options.derp_map_json);
     explicit_bzero(&c->options.noise_key, sizeof(c->options.noise_key));
+    explicit_bzero(c->options.own_mesh_key, sizeof(c->options.own_mesh_key));
     mem_free(c);
 }
 

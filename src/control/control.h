@@ -5,7 +5,8 @@
 
 #include "control/core.h"
 #include "http/http.h"
-#include "relay/relay.h"
+#include "proto/derp.h"
+#include "relay/relay_http.h"
 
 struct control;
 struct control_worker;
@@ -21,7 +22,13 @@ struct control_options {
     const void *trusted_ctx;
     int64_t handshake_timeout_ms; /* 0: defaults of http.h */
     int64_t idle_timeout_ms;
-    struct rcbuf *derp_map_json; /* for /derpmap/default; a reference is taken */
+    /* The relay inside, which enrolled relays of its region have as a neighbour; host_name "": none. */
+    struct relay_report own_relay;
+    uint16_t own_region;
+    uint8_t own_mesh_key[DERP_MESH_KEY_BYTES]; /* of that region; secret */
+    const struct relay_http_name *names;       /* for /bootstrap-dns; borrowed */
+    size_t names_n;
+    bool verify_unauthenticated; /* POST /verify answers anyone */
 };
 
 /* `core`, `store`, `relay` (may be null) and `loops` are borrowed and outlive it. Before the loops run. */
@@ -37,6 +44,14 @@ void control_public_key(const struct control *c, machine_key *out);
 
 /* A core_hooks.published: hands the change to every worker. `ctx` is a struct control. */
 void control_published(void *ctx, struct change *change);
+/* This node key may not use relays any more: those on other machines are told. Core's thread. */
+void control_key_revoked(struct control *c, const node_key *key);
+/* The relay inside has another certificate: DERPNode.CertName. Core's thread. */
+void control_own_relay_renewed(struct control *c, const char *cert_name);
+/* Relays came or went: those that wait for news hear of their neighbours. Core's thread. */
+void control_relays_changed(struct control *c);
+/* The secret that relays of a region share; the same for as long as the server keeps its Noise key. */
+void mesh_key_for_region(const private_key *noise, uint16_t region_id, uint8_t out[DERP_MESH_KEY_BYTES]);
 /* Ends politely: no new requests, GOAWAY, connections close as they become idle. On each loop's thread in turn; any
  * thread. */
 void control_drain(struct control *c);

@@ -2,6 +2,7 @@
 #ifndef CONTROL_CONTROL_INTERNAL_H
 #define CONTROL_CONTROL_INTERNAL_H
 
+#include "base/limiter.h"
 #include "base/map.h"
 #include "control/control.h"
 #include "netmap/netmap.h"
@@ -10,13 +11,20 @@
 
 enum {
     WHEEL_SLOTS = 64,
-    LIMITER_SLOTS = 1024,
+    RELAY_NEWS = 4096, /* what a relay may have missed without having to ask anew */
 };
 
 /* Where the newest poll of a node is. Core's thread only. */
 struct poll_place {
     struct control_worker *worker; /* null: none */
     uint64_t session;
+};
+
+/* What relays on other machines are told, numbered. Core's thread only. */
+struct relay_desk {
+    uint64_t news;                /* the number of the next */
+    uint64_t oldest;              /* that is still known */
+    node_key revoked[RELAY_NEWS]; /* by number; zero: something else */
 };
 
 struct control {
@@ -27,21 +35,14 @@ struct control {
     struct core *core;
     struct store *store;
     struct relay_http relay_http;
+    struct limiter limiter; /* of handshakes */
     unsigned worker_n;
     struct control_worker **workers;
+    struct relay_desk desk;
     struct {                       /* core's thread only */
         struct poll_place *places; /* by node id */
         size_t cap;
     } polls;
-};
-
-/* Handshakes by source address: a token bucket in each slot. Addresses that share a slot share its tokens. */
-struct limiter {
-    uint64_t seed[2];
-    struct {
-        int64_t at_ms;
-        int64_t tokens_milli;
-    } slots[LIMITER_SLOTS];
 };
 
 struct control_worker {
@@ -59,8 +60,10 @@ struct control_worker {
     int64_t second;                 /* the wheel stands here */
     struct loop_timer *second_timer;
     uint64_t next_session;
+    struct list announcements; /* of relays, that wait for news */
+    struct loop_msg news_msg;
+    atomic_bool is_news_posted;
     unsigned gone_n; /* sessions that were told that their node is gone */
-    struct limiter limiter;
     struct {
         int64_t asked_ms; /* 0: never */
         bool is_good;
@@ -97,7 +100,6 @@ void handle_ts2021_post(void *app, struct http_exchange *ex);
 void handle_ts2021_websocket(void *app, struct http_exchange *ex);
 void handle_key(void *app, struct http_exchange *ex);
 void noise_conn_gone(void *app, void *conn_ctx);
-bool limiter_take(struct limiter *l, const struct addr *from, int64_t per_second, int64_t now_ms);
 
 /* --- register.c, map.c, small.c --- */
 void handle_register(void *app, struct http_exchange *ex);
@@ -112,6 +114,14 @@ void handle_version(void *app, struct http_exchange *ex);
 void handle_home(void *app, struct http_exchange *ex);
 void handle_robots(void *app, struct http_exchange *ex);
 void handle_derpmap(void *app, struct http_exchange *ex);
+
+/* --- relays.c --- */
+void handle_verify(void *app, struct http_exchange *ex);
+void handle_announce(void *app, struct http_exchange *ex);
+void relay_desk_init(struct relay_desk *desk, int64_t now_ms);
+void announcements_init(struct control_worker *w);
+/* Answers those that have waited long enough. */
+void announcements_tick(struct control_worker *w);
 
 /* A poll of this node has ended. */
 void poll_end_post(struct control_worker *w, node_id id);

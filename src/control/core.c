@@ -124,6 +124,8 @@ static void end_turn(struct loop_task *task)
     else if (batch != NULL)
         store_commit(core->store, batch);
     tell_revoked(core);
+    if (state_take_relays_changed(core->state) && core->hooks.relays_changed != NULL && !core->is_stopping)
+        core->hooks.relays_changed(core->hooks.ctx, core->state);
     publish(core);
     set_tick(core);
 }

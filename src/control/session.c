@@ -331,6 +331,7 @@ static void on_second(void *ctx)
 {
     struct control_worker *w = ctx;
     sessions_tick(w, now_s(w));
+    announcements_tick(w);
 }
 
 void sessions_init(struct control_worker *w)

@@ -94,7 +94,7 @@ void handle_robots(void *app, struct http_exchange *ex)
 void handle_derpmap(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
-    http_respond_ref(ex, 200, "application/json", rcbuf_ref(w->control->options.derp_map_json));
+    http_respond_ref(ex, 200, "application/json", rcbuf_ref(w->snapshot->settings->derp_map_json));
 }
 
 /* For whoever opens the server's address in a browser. */

@@ -68,10 +68,11 @@ static inline void rig_guard(void *ctx)
         }                                                                                                              \
     } while (0)
 
-/* Something happened to a client. */
+/* Something happened to a client. Null: the loop is being destroyed, and what was put off is done last. */
 static inline void rig_wake(struct rig *r)
 {
-    loop_stop(r->loop);
+    if (r->loop != NULL)
+        loop_stop(r->loop);
 }
 
 #define RIG_WAIT(r, condition)                                                                                         \
@@ -219,8 +220,13 @@ static inline void rig_published(void *ctx, struct change *c)
 
 static inline void rig_key_revoked(void *ctx, const node_key *key)
 {
-    (void)ctx;
-    (void)key;
+    control_key_revoked(((struct rig *)ctx)->control, key);
+}
+
+static inline void rig_relays_changed(void *ctx, const struct state *st)
+{
+    (void)st;
+    control_relays_changed(((struct rig *)ctx)->control);
 }
 
 static inline void rig_failed(void *ctx, enum rc why)
@@ -234,7 +240,7 @@ static inline struct state *rig_state(void)
 {
     struct state_options options = {.v4_bits = 10, .v6_bits = 48, .ephemeral_timeout_ms = 60000};
     struct tailnet_settings *settings = tailnet_settings_create();
-    settings->derp_map_json = rcbuf_create("{}", 2);
+    settings->derp_map_json = rcbuf_create("{\"Regions\":{}}", 14);
     settings->dns_config_json = rcbuf_create("{}", 2);
     settings->self_caps_json = rcbuf_create("{}", 2);
     snprintf(settings->domain, sizeof(settings->domain), "test.example");
@@ -272,24 +278,19 @@ static inline void rig_start_worker(struct rig *r, unsigned i)
 
 static inline struct control *rig_control(struct rig *r)
 {
-    struct rcbuf *derp_map = rcbuf_create("{\"Regions\":{}}", 14);
     struct control_options options = {
-        .server_url = "http://127.0.0.1:8080",
-        .version = "1.2.3",
-        .handshakes_per_address = 1, /* loopback is exempt */
-        .derp_map_json = derp_map,
+        .server_url = "http://127.0.0.1:8080", .version = "1.2.3", .handshakes_per_address = 1, /* loopback is exempt */
     };
     private_key_from_bytes((const uint8_t[KEY_BYTES]){7, 7, 7}, &options.noise_key);
     struct control *c = control_create(&options, r->core, r->store, NULL, r->loops, r->worker_n);
     control_public_key(c, &r->server);
-    rcbuf_unref(&derp_map);
     return c;
 }
 
 static inline struct rig *rig_create(unsigned worker_n)
 {
     struct rig *r = MEM_NEW(struct rig);
-    const struct core_hooks hooks = {r, rig_published, rig_key_revoked, rig_failed};
+    const struct core_hooks hooks = {r, rig_published, rig_key_revoked, rig_relays_changed, rig_failed};
     struct err err;
     struct state *st = rig_state();
     crypto_init();

@@ -15,8 +15,6 @@ METRIC_COUNTER(refused_rate, "fullscale_noise_refused_total", "reason=\"rate\"",
 METRIC_COUNTER(refused_malformed, "fullscale_noise_refused_total", "reason=\"malformed\"", "");
 METRIC_COUNTER(refused_crypto, "fullscale_noise_refused_total", "reason=\"crypto\"", "");
 
-enum { LIMITER_BURST_S = 10 };
-
 void handle_key(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
@@ -28,27 +26,6 @@ void handle_key(void *app, struct http_exchange *ex)
         return;
     }
     http_respond_ref(ex, 200, "application/json", rcbuf_ref(w->control->key_json));
-}
-
-/* --- limits --- */
-
-bool limiter_take(struct limiter *l, const struct addr *from, int64_t per_second, int64_t now_ms)
-{
-    if (per_second == 0 || addr_is_loopback(from) || from->family == 0)
-        return true;
-    /* Whoever has one IPv6 address has its /64. */
-    uint64_t hash = siphash13(l->seed, from->ip, from->family == 4 ? 4 : 8);
-    size_t i = hash % LIMITER_SLOTS;
-    int64_t full = per_second * LIMITER_BURST_S * 1000;
-    int64_t gained = (now_ms - l->slots[i].at_ms) * per_second;
-    if (l->slots[i].at_ms == 0 || gained > full - l->slots[i].tokens_milli)
-        gained = full - l->slots[i].tokens_milli;
-    l->slots[i].tokens_milli += gained;
-    l->slots[i].at_ms = now_ms;
-    if (l->slots[i].tokens_milli < 1000)
-        return false;
-    l->slots[i].tokens_milli -= 1000;
-    return true;
 }
 
 /* --- the connection --- */
@@ -99,7 +76,7 @@ static bool is_over_limit(struct control_worker *w, const struct addr *from)
     const struct control_options *o = &w->control->options;
     if (o->is_trusted != NULL && o->is_trusted(o->trusted_ctx, from))
         return false;
-    return !limiter_take(&w->limiter, from, o->handshakes_per_address, loop_now_ms(w->loop));
+    return !limiter_take(&w->control->limiter, from, o->handshakes_per_address, loop_now_ms(w->loop));
 }
 
 /* 1: `keys` are there. 0: the exchange is answered or gone. */

@@ -366,65 +366,11 @@ static void test_websocket_refused(void **state)
 
 /* --- limits --- */
 
-static struct limiter *limiter_new(void)
-{
-    struct limiter *l = MEM_NEW(struct limiter);
-    l->seed[0] = 1;
-    return l;
-}
-
 static struct addr ip(const char *text)
 {
     struct addr a;
     assert_int_equal(addr_parse_ip(str_c(text), &a), RC_OK);
     return a;
-}
-
-/* How many of `n` tries are let through. */
-static unsigned taken(struct limiter *l, const char *from, int64_t per_second, int64_t now_ms, unsigned n)
-{
-    struct addr a = ip(from);
-    unsigned count = 0;
-    for (unsigned i = 0; i < n; i++)
-        count += limiter_take(l, &a, per_second, now_ms);
-    return count;
-}
-
-static void test_limiter(void **state)
-{
-    (void)state;
-    struct limiter *l = limiter_new();
-    assert_int_equal(taken(l, "192.0.2.1", 5, 1000, 100), 50); /* a burst of ten seconds' worth */
-    assert_int_equal(taken(l, "192.0.2.1", 5, 1000, 1), 0);
-    assert_int_equal(taken(l, "192.0.2.1", 5, 1199, 1), 0);
-    assert_int_equal(taken(l, "192.0.2.1", 5, 1200, 2), 1);
-    assert_int_equal(taken(l, "192.0.2.1", 5, 3200, 100), 10);
-    assert_int_equal(taken(l, "192.0.2.1", 5, 10000000, 100), 50); /* never more */
-    assert_int_equal(taken(l, "192.0.2.2", 5, 10000000, 100), 50); /* another's tokens are its own */
-    assert_int_equal(taken(l, "192.0.2.3", 0, 10000000, 1000), 1000);
-    mem_free(l);
-}
-
-static void test_limiter_ipv6(void **state)
-{
-    (void)state;
-    struct limiter *l = limiter_new();
-    assert_int_equal(taken(l, "2001:db8:1:2::1", 1, 1000, 7), 7);
-    assert_int_equal(taken(l, "2001:db8:1:2:ffff::9", 1, 1000, 7), 3); /* the same /64 */
-    assert_int_equal(taken(l, "2001:db8:1:3::1", 1, 1000, 20), 10);
-    mem_free(l);
-}
-
-static void test_limiter_spares_loopback(void **state)
-{
-    (void)state;
-    struct limiter *l = limiter_new();
-    struct addr none = {0};
-    assert_int_equal(taken(l, "127.0.0.1", 1, 1000, 1000), 1000);
-    assert_int_equal(taken(l, "::1", 1, 1000, 1000), 1000);
-    for (unsigned i = 0; i < 100; i++)
-        assert_true(limiter_take(l, &none, 1, 1000)); /* a unix socket */
-    mem_free(l);
 }
 
 /* A connection that seems to come from elsewhere, on the worker's thread. */
@@ -517,9 +463,6 @@ int main(void)
         cmocka_unit_test(test_connections_come_and_go),
         cmocka_unit_test(test_websocket),
         cmocka_unit_test(test_websocket_refused),
-        cmocka_unit_test(test_limiter),
-        cmocka_unit_test(test_limiter_ipv6),
-        cmocka_unit_test(test_limiter_spares_loopback),
         cmocka_unit_test(test_handshakes_are_limited),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,12 +1,8 @@
 #include "daemon/daemon.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -22,70 +18,18 @@ enum {
     DRAIN_MS = 200,           /* between GOAWAY and the end: clients come back within ms of their own loss */
 };
 
-/* --- preparation --- */
-
-static void raise_file_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        log_warn("cannot raise the limit of open files", LOG_S("why", strerror(errno)));
-}
-
-/* In every thread but this one, signals wait for sigwait in wait_for_end. */
-static void block_signals(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, set, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
-
-static enum rc make_directories(const char *path, mode_t mode, struct err *err)
-{
-    char part[4096];
-    snprintf(part, sizeof(part), "%s", path);
-    for (char *slash = strchr(part + 1, '/');; slash = strchr(slash + 1, '/')) {
-        if (slash != NULL)
-            *slash = '\0';
-        if (mkdir(part, mode) != 0 && errno != EEXIST)
-            return err_set(
-                err, errno == EACCES ? RC_DENIED : RC_IO,
-                "cannot make the directory %s: %s (set state_dir and unix_socket to places that you may write to)",
-                part, strerror(errno));
-        if (slash == NULL)
-            return RC_OK;
-        *slash = '/';
-    }
-}
-
-/* Of the socket: open to all, since the socket itself is not. */
-static enum rc make_parent(const char *path, struct err *err)
-{
-    char parent[4096];
-    snprintf(parent, sizeof(parent), "%s", path);
-    char *slash = strrchr(parent, '/');
-    if (slash == NULL || slash == parent)
-        return RC_OK;
-    *slash = '\0';
-    return make_directories(parent, 0755, err);
-}
-
-static unsigned count_workers(const struct config *cfg)
-{
-    long n = cfg->workers > 0 ? (long)cfg->workers : sysconf(_SC_NPROCESSORS_ONLN);
-    return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
-}
-
 /* --- hooks --- */
 
 static void on_published(void *ctx, struct change *c)
 {
-    control_published(((struct daemon *)ctx)->control, c);
+    struct daemon *d = ctx;
+    if (c->settings_changed && d->derp_tls != NULL && derp_certificate_is_ours(d->cfg)) {
+        char cert_name[TLS_FINGERPRINT_CAP + 16] = "sha256-raw:";
+        derp_certificate_published(d->derp_tls, c->after->settings->derp_map_json);
+        tls_server_fingerprint(d->derp_tls, cert_name + strlen(cert_name));
+        control_own_relay_renewed(d->control, cert_name);
+    }
+    control_published(d->control, c);
 }
 
 static void on_key_revoked(void *ctx, const node_key *key)
@@ -93,6 +37,7 @@ static void on_key_revoked(void *ctx, const node_key *key)
     struct daemon *d = ctx;
     if (d->relay != NULL)
         relay_close_key(d->relay, key);
+    control_key_revoked(d->control, key);
 }
 
 /* The memory is ahead of the disk: end at once, rather than tell anyone anything more. */
@@ -103,14 +48,19 @@ static void on_store_failed(void *ctx, enum rc why)
     _exit(1);
 }
 
-static bool is_trusted_proxy(const void *ctx, const struct addr *from)
+bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from)
 {
-    const struct config_prefixes *p = &((const struct config *)ctx)->trusted_proxies;
+    const struct config_prefixes *p = &cfg->trusted_proxies;
     for (size_t i = 0; i < p->n; i++) {
         if (addr_in_prefix(from, &p->items[i].ip, p->items[i].bits))
             return true;
     }
     return false;
+}
+
+static bool is_trusted_proxy(const void *ctx, const struct addr *from)
+{
+    return daemon_is_trusted_proxy(ctx, from);
 }
 
 struct admit_job {
@@ -135,21 +85,64 @@ static void on_admit(void *ctx, struct relay_admission *login, const node_key *k
     core_post(d->core, &j->job);
 }
 
+/* --- the DERP map --- */
+
+struct derp_job {
+    struct core_job job;
+    struct derpmap_texts texts;
+};
+
+static void run_derp(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct derp_job *j = (struct derp_job *)job;
+    (void)now_ms;
+    struct tailnet_settings *t = tailnet_settings_edit(state_settings(st));
+    settings_set_derp(t, &j->texts);
+    derpmap_texts_fini(&j->texts);
+    state_set_settings(st, t);
+}
+
+/* On the thread of derpmap_service. */
+static void on_derp_map(void *ctx, const struct derpmap_texts *texts)
+{
+    struct daemon *d = ctx;
+    struct derp_job *j = MEM_NEW(struct derp_job);
+    *j = (struct derp_job){.job = {.is_presence = true, .run = run_derp}};
+    j->texts.pinned = rcbuf_ref(texts->pinned);
+    j->texts.unpinned = texts->unpinned != NULL ? rcbuf_ref(texts->unpinned) : NULL;
+    core_post(d->core, &j->job);
+}
+
+static enum rc make_derp_map(struct daemon *d, struct err *err)
+{
+    const struct config *cfg = d->cfg;
+    if (cfg->derp_urls.n > 0)
+        d->fetch = fetch_create();
+    struct derpmap_service_options options = {
+        .cfg = cfg,
+        .fetch = d->fetch,
+        .renewed_tls = derp_certificate_is_ours(cfg) ? d->derp_tls : NULL,
+        .pin = d->derp_fingerprint,
+        .changed = on_derp_map,
+        .ctx = d,
+    };
+    return derpmap_service_create(&options, &d->derpmap, err);
+}
+
 /* --- start --- */
 
+/* Relays on other machines are put into this region only on purpose. */
 static enum rc start_relay(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
-    struct relay_opts opts = {0};
-    struct relay_ops ops = {.ctx = d, .admit = cfg->derp_server_verify_clients ? on_admit : NULL};
+    const struct relay_ops ops = {.ctx = d, .admit = cfg->derp_server_verify_clients ? on_admit : NULL};
     if (!cfg->derp_server_enabled)
         return RC_OK;
-    TRY(private_key_load_or_create(cfg->derp_server_private_key_path, &opts.key, err));
-    d->relay = relay_create(&opts, &ops, d->loops, d->worker_n);
-    d->relay_http.relay = d->relay;
-    d->stun = stun_server_create();
-    secret_wipe(&opts, sizeof(opts));
-    return RC_OK;
+    TRY(mesh_read_key(cfg, d->mesh_key, err));
+    if (cfg->derp_server_mesh_key_path[0] == '\0')
+        mesh_key_for_region(&d->noise_key, (uint16_t)cfg->derp_server_region_id, d->mesh_key);
+    TRY(relay_part_create(d, &ops, err));
+    return mesh_set(d, NULL, 0, err);
 }
 
 /* A server that was just killed may hold the lock for some moments more, until its last thread has ended. */
@@ -177,19 +170,24 @@ static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
         .node_expiry_ms = cfg->node_expiry_ms,
         .ephemeral_timeout_ms = cfg->node_ephemeral_inactivity_timeout_ms,
         .offline_grace_ms = OFFLINE_GRACE_MS,
+        .own_region = (uint16_t)(cfg->derp_server_enabled ? cfg->derp_server_region_id : 0),
     };
     struct store_options store = {.sqlite_path = cfg->database_sqlite_path,
                                   .wal_autocheckpoint_pages = cfg->database_sqlite_wal_autocheckpoint};
     TRY(open_store(&store, &d->store, err));
     rng_bytes(options.seed, sizeof(options.seed));
     *out = state_create(&options, tailnet_settings_ref(d->settings));
-    return store_load(d->store, *out, clock_wall_ms(), err);
+    TRY(store_load(d->store, *out, clock_wall_ms(), err));
+    return relays_load(d, *out, err);
 }
 
 static enum rc start_core(struct daemon *d, struct err *err)
 {
-    struct core_hooks hooks = {
-        .ctx = d, .published = on_published, .key_revoked = on_key_revoked, .failed = on_store_failed};
+    struct core_hooks hooks = {.ctx = d,
+                               .published = on_published,
+                               .key_revoked = on_key_revoked,
+                               .relays_changed = relays_changed,
+                               .failed = on_store_failed};
     struct state *st = NULL;
     enum rc rc = load_state(d, &st, err);
     if (rc != RC_OK) {
@@ -198,6 +196,23 @@ static enum rc start_core(struct daemon *d, struct err *err)
     }
     d->core = core_create(st, d->store, &hooks);
     return RC_OK;
+}
+
+/* For relays elsewhere that are put into the same region. */
+static void describe_own_relay(const struct daemon *d, struct control_options *options)
+{
+    const struct config *cfg = d->cfg;
+    struct relay_report *r = &options->own_relay;
+    struct addr ip = {0};
+    options->own_region = (uint16_t)cfg->derp_server_region_id;
+    memcpy(options->own_mesh_key, d->mesh_key, sizeof(d->mesh_key));
+    snprintf(r->host_name, sizeof(r->host_name), "%s", cfg->derp_server_hostname);
+    if (d->derp_fingerprint[0] != '\0')
+        snprintf(r->cert_name, sizeof(r->cert_name), "sha256-raw:%s", d->derp_fingerprint);
+    r->derp_port = relay_part_has_port(cfg) ? cfg->derp_server_listen_addr.addr.port : cfg->listen_addr.addr.port;
+    const char *literal = cfg->derp_server_ipv4[0] != '\0' ? cfg->derp_server_ipv4 : cfg->derp_server_hostname;
+    if (addr_parse_ip(str_c(literal), &ip) == RC_OK)
+        *(ip.family == 4 ? &r->ipv4 : &r->ipv6) = ip;
 }
 
 static void start_control(struct daemon *d)
@@ -212,8 +227,12 @@ static void start_control(struct daemon *d)
         .trusted_ctx = d->cfg,
         .handshake_timeout_ms = d->cfg->limits_handshake_timeout_ms,
         .idle_timeout_ms = d->cfg->limits_idle_timeout_ms,
-        .derp_map_json = d->settings->derp_map_json,
+        .names = d->names,
+        .names_n = d->relay_http.names_n,
+        .verify_unauthenticated = d->cfg->derp_verify_unauthenticated,
     };
+    if (d->relay != NULL)
+        describe_own_relay(d, &options);
     d->control = control_create(&options, d->core, d->store, d->relay, d->loops, d->worker_n);
     secret_wipe(&options, sizeof(options));
 }
@@ -235,12 +254,12 @@ static enum rc start(struct daemon *d, struct err *err)
     TRY(make_directories(cfg->state_dir, 0700, err));
     TRY(make_parent(cfg->unix_socket, err));
     TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));
-    d->worker_n = count_workers(cfg);
-    for (unsigned i = 0; i < d->worker_n; i++)
-        d->loops[i] = d->workers[i].loop = loop_create(i);
+    workers_create(d);
+    relay_part_names(d);
     TRY(start_relay(d, err));
     TRY(certificates_load(d, err));
-    TRY(settings_make(cfg, d->derp_fingerprint, &d->settings, err));
+    TRY(make_derp_map(d, err));
+    d->settings = settings_make(cfg, derpmap_service_first(d->derpmap));
     TRY(start_core(d, err));
     if (is_new_key)
         check_new_key(d);
@@ -248,21 +267,11 @@ static enum rc start(struct daemon *d, struct err *err)
     return listeners_open(d, err);
 }
 
-static void *worker_main(void *arg)
-{
-    struct daemon_worker *w = arg;
-    char name[16];
-    snprintf(name, sizeof(name), "worker-%u", loop_index(w->loop));
-    pthread_setname_np(pthread_self(), name);
-    loop_run(w->loop);
-    return NULL;
-}
-
 static void run_threads(struct daemon *d)
 {
-    for (unsigned i = 0; i < d->worker_n; i++)
-        pthread_create(&d->workers[i].thread, NULL, worker_main, &d->workers[i]);
+    workers_start(d);
     core_start(d->core);
+    derpmap_service_start(d->derpmap);
 }
 
 /* --- end --- */
@@ -270,63 +279,43 @@ static void run_threads(struct daemon *d)
 static void reload(struct daemon *d)
 {
     struct err err;
-    log_info("SIGHUP: reading the certificates again");
+    log_info("SIGHUP: reading the certificates and the DERP map again");
+    derpmap_service_refresh(d->derpmap);
+    relay_part_reload(d);
     /* A bad file is logged and leaves the old certificate in place. */
     if (d->main_tls != NULL && tls_server_reload(d->main_tls, &err) != RC_OK)
         log_error("kept the old certificate", LOG_S("why", err.text));
-    if (d->derp_tls != NULL && tls_server_reload(d->derp_tls, &err) != RC_OK)
-        log_error("kept the relay's old certificate", LOG_S("why", err.text));
-}
-
-static void wait_for_end(struct daemon *d, const sigset_t *set)
-{
-    for (;;) {
-        int sig = 0;
-        if (sigwait(set, &sig) != 0)
-            continue;
-        if (sig != SIGHUP)
-            return;
-        reload(d);
-    }
 }
 
 static void stop_threads(struct daemon *d)
 {
     log_info("ending");
+    derpmap_service_stop(d->derpmap);
+    fetch_destroy(&d->fetch);
     if (d->stun != NULL)
         stun_server_set_silent(d->stun, true);
     if (d->relay != NULL)
         relay_drain(d->relay, 0);
     control_drain(d->control);
     usleep(DRAIN_MS * 1000);
-    for (unsigned i = 0; i < d->worker_n; i++)
-        loop_stop(d->loops[i]);
-    for (unsigned i = 0; i < d->worker_n; i++)
-        pthread_join(d->workers[i].thread, NULL);
+    workers_stop(d);
     core_stop(d->core);
 }
 
 static void clean_up(struct daemon *d)
 {
     store_close(&d->store);
+    fetch_destroy(&d->fetch);
+    derpmap_service_destroy(&d->derpmap);
     listeners_close(d);
     control_destroy(&d->control);
-    relay_destroy(&d->relay);
-    stun_server_destroy(&d->stun);
+    relay_part_destroy(d);
     tls_server_destroy(&d->main_tls);
-    tls_server_destroy(&d->derp_tls);
     core_destroy(&d->core);
-    for (unsigned i = 0; i < d->worker_n; i++)
-        loop_destroy(&d->workers[i].loop);
+    workers_destroy(d);
     tailnet_settings_unref(&d->settings);
     secret_wipe(&d->noise_key, sizeof(d->noise_key));
     mem_free(d);
-}
-
-static void log_warnings(const struct config *cfg)
-{
-    for (size_t i = 0; config_warning(cfg, i) != NULL; i++)
-        log_warn("configuration", LOG_S("warning", config_warning(cfg, i)));
 }
 
 int daemon_serve(const struct config *cfg)
@@ -335,27 +324,17 @@ int daemon_serve(const struct config *cfg)
     struct err err = {0};
     sigset_t signals;
     d->cfg = cfg;
-    log_set_json(cfg->log_format == CONFIG_LOG_JSON);
-    if (log_set_level(NULL, (enum log_level)cfg->log_level) != RC_OK)
-        log_warn("log level not set");
-    log_warnings(cfg);
-    block_signals(&signals);
-    raise_file_limit();
-    crypto_init();
-    enum rc rc = start(d, &err);
-    if (rc != RC_OK) {
-        char text[1024];
-        err_format(&err, text, sizeof(text));
-        fprintf(stderr, "fullscale: cannot start: %s\n", text);
+    process_prepare(cfg, &signals);
+    if (start(d, &err) != RC_OK) {
         clean_up(d);
-        return EXIT_FAILURE;
+        return process_cannot_start(&err);
     }
     run_threads(d);
     log_info("serving", LOG_S("version", FULLSCALE_VERSION), LOG_S("url", cfg->server_url),
              LOG_S("listen", cfg->listen_addr.text), LOG_U("workers", d->worker_n),
              LOG_U("nodes", core_first_snapshot(d->core)->node_n));
     invite_print(d);
-    wait_for_end(d, &signals);
+    process_wait(&signals, reload, d);
     stop_threads(d);
     clean_up(d);
     return EXIT_SUCCESS;

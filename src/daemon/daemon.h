@@ -4,7 +4,11 @@
 
 struct config;
 
-/* Serves until SIGTERM or SIGINT; SIGHUP reads the certificates again. Blocks; main thread; returns the exit status. */
+/* Serves until SIGTERM or SIGINT; SIGHUP reads the certificates and the DERP map again. Blocks; main thread; returns the exit status. */
 int daemon_serve(const struct config *cfg);
+
+/* `fullscale relay`: relays for the control server at `server`, with the key that it gave; those of the last time where
+ * they are null. SIGTERM drains it. Blocks; main thread; returns the exit status. */
+int daemon_relay(const struct config *cfg, const char *server, const char *key);
 
 #endif

@@ -3,18 +3,26 @@
 #define DAEMON_DAEMON_INTERNAL_H
 
 #include <pthread.h>
+#include <signal.h>
 
+#include "announce/announcer.h"
 #include "api/api.h"
+#include "base/limiter.h"
 #include "config/config.h"
 #include "control/control.h"
-#include "relay/derpmap.h"
+#include "daemon/derpmap_internal.h"
+#include "relay/mesh.h"
 #include "relay/relay_http.h"
 #include "stun/stun_server.h"
 #include "tls/tls.h"
 
 enum { WORKERS_MAX = 256 };
 
+struct daemon;
+struct relay_health;
+
 struct daemon_worker {
+    struct daemon *daemon;
     struct loop *loop;
     pthread_t thread;
     struct tcp_listener *main_listener;
@@ -23,6 +31,7 @@ struct daemon_worker {
     struct tls_acceptor *derp_tls;
     struct http_server *derp_http;
     struct stun_socket *stun;
+    struct loop_timer *health_timer; /* null: no relay */
 };
 
 struct daemon {
@@ -35,12 +44,21 @@ struct daemon {
     struct core *core;
     struct control *control;
     struct relay *relay;
+    uint8_t mesh_key[DERP_MESH_KEY_BYTES]; /* of the relay's region; secret */
     struct relay_http relay_http;
+    struct relay_http_name names[2]; /* ours that are no addresses */
+    const char *addresses[2];        /* ours that the configuration names */
+    char control_host[CONFIG_HOST_CAP];
     struct stun_server *stun;
+    struct relay_health *relay_health;
+    struct limiter derp_limiter; /* of connections to the relay */
     struct tls_server *main_tls; /* null: plain HTTP */
     struct tls_server *derp_tls;
     char derp_fingerprint[TLS_FINGERPRINT_CAP]; /* "" when the relay's certificate is a real one */
-    struct tailnet_settings *settings;
+    struct tailnet_settings *settings;          /* those at the start */
+    struct fetch *fetch;                        /* null: no other server is asked */
+    struct derpmap_service *derpmap;
+    struct announcer *announcer; /* only of `relay` */
     struct api api;
     struct http_server *api_http; /* worker 0 */
     struct tcp_listener *api_listener;
@@ -50,16 +68,73 @@ struct daemon {
 
 /* --- settings.c --- */
 /* The DERP map, DNS and capabilities that every node is told. */
-MUST_CHECK enum rc settings_make(const struct config *cfg, const char *derp_fingerprint, struct tailnet_settings **out,
-                                 struct err *err);
+struct tailnet_settings *settings_make(const struct config *cfg, const struct derpmap_texts *derp);
+/* Of settings that are not shared yet: another DERP map. */
+void settings_set_derp(struct tailnet_settings *t, const struct derpmap_texts *derp);
+
+/* --- process.c --- */
+/* Logs, signals (blocked from here on in every thread), limits, libraries. */
+void process_prepare(const struct config *cfg, sigset_t *signals_out);
+/* Says why; returns the exit status. */
+int process_cannot_start(const struct err *err);
+/* Until SIGTERM or SIGINT; `reload` at each SIGHUP. */
+void process_wait(const sigset_t *signals, void (*reload)(struct daemon *d), struct daemon *d);
+MUST_CHECK enum rc make_directories(const char *path, mode_t mode, struct err *err);
+/* Of a file. Open to all, since what is in it need not be. */
+MUST_CHECK enum rc make_parent(const char *path, struct err *err);
+/* The loops; then their threads; then these end; then the loops too, once nothing is on them. */
+void workers_create(struct daemon *d);
+void workers_start(struct daemon *d);
+void workers_stop(struct daemon *d);
+void workers_destroy(struct daemon *d);
 
 /* --- listeners.c --- */
 /* Certificates first, since the DERP map names the relay's. */
 MUST_CHECK enum rc certificates_load(struct daemon *d, struct err *err);
 /* Everything that accepts; before the loops run. */
 MUST_CHECK enum rc listeners_open(struct daemon *d, struct err *err);
+MUST_CHECK enum rc metrics_open(struct daemon *d, struct err *err);
 /* After the loops have stopped. */
 void listeners_close(struct daemon *d);
+
+/* --- relay_part.c: what has no relay does nothing --- */
+/* The key, the relay and STUN; the mesh key is in `d`. */
+MUST_CHECK enum rc relay_part_create(struct daemon *d, const struct relay_ops *ops, struct err *err);
+MUST_CHECK enum rc relay_part_certificate(struct daemon *d, struct err *err);
+/* It listens at a place of its own, not at listen_addr. */
+bool relay_part_has_port(const struct config *cfg);
+/* The relay's certificate is ours to make and renew only where nobody named another. */
+bool derp_certificate_is_ours(const struct config *cfg);
+MUST_CHECK enum rc relay_part_open(struct daemon *d, struct err *err);
+/* Our names and addresses, for /bootstrap-dns. */
+void relay_part_names(struct daemon *d);
+/* Reads a certificate that is not ours again. */
+void relay_part_reload(struct daemon *d);
+/* After listeners_close. */
+void relay_part_destroy(struct daemon *d);
+
+/* --- mesh.c --- */
+/* The secret that the relays of the region share, or zeros. Reads a file. */
+MUST_CHECK enum rc mesh_read_key(const struct config *cfg, uint8_t out[32], struct err *err);
+/* Links to the relays that the configuration lists, and to these. Any thread. */
+MUST_CHECK enum rc mesh_set(struct daemon *d, const struct relay_neighbour *more, size_t n, struct err *err);
+
+/* --- relays.c --- */
+/* A core_hooks.relays_changed; `ctx` is the daemon. */
+void relays_changed(void *ctx, const struct state *st);
+/* At the start, with the rows loaded and before anyone sees the state. */
+MUST_CHECK enum rc relays_load(struct daemon *d, struct state *st, struct err *err);
+
+/* --- relay_guard.c --- */
+/* A tcp_listen_opts.may_come; `ctx` is the daemon. */
+bool relay_may_come(void *ctx, const struct addr *from);
+/* Looks after the relay's listeners, which are open: STUN is silent while one of them takes no connections. */
+void relay_guard_start(struct daemon *d);
+/* After the loops have stopped. */
+void relay_guard_stop(struct daemon *d);
+
+/* --- daemon.c --- */
+bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from);
 
 /* --- invite.c --- */
 /* Prints how to reach the server and the line to type on the next machine; makes a key for it on the first start, and

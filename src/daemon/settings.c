@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "codec/json_write.h"
 #include "daemon/daemon_internal.h"
 
@@ -11,82 +10,6 @@ static struct rcbuf *take(struct buf *b)
     struct rcbuf *made = rcbuf_create(buf_at(b), buf_len(b));
     buf_fini(b);
     return made;
-}
-
-/* --- DERP map --- */
-
-static enum rc add_own_region(const struct config *cfg, const char *fingerprint, struct derpmap *map, struct err *err)
-{
-    char cert_name[TLS_FINGERPRINT_CAP + 16] = "";
-    struct addr ip = {0};
-    if (fingerprint[0] != '\0')
-        snprintf(cert_name, sizeof(cert_name), "sha256-raw:%s", fingerprint);
-    struct derpmap_own own = {
-        .region_id = (int)cfg->derp_server_region_id,
-        .region_code = cfg->derp_server_region_code,
-        .region_name = cfg->derp_server_region_name,
-        .host_name = cfg->derp_server_hostname,
-        .ipv4 = cfg->derp_server_ipv4,
-        .ipv6 = cfg->derp_server_ipv6,
-        .cert_name = cert_name,
-        .stun_port = cfg->derp_server_stun_listen_addr.addr.family != 0 ? cfg->derp_server_stun_listen_addr.addr.port
-                                                                        : -1,
-        .derp_port = cfg->derp_server_listen_addr.addr.port,
-    };
-    /* A literal spares clients the look-up, and tells them which family will do. */
-    if (addr_parse_ip(str_c(cfg->derp_server_hostname), &ip) == RC_OK) {
-        if (ip.family == 4 && own.ipv4[0] == '\0')
-            own.ipv4 = cfg->derp_server_hostname;
-        if (ip.family == 6 && own.ipv6[0] == '\0')
-            own.ipv6 = cfg->derp_server_hostname;
-    }
-    return derpmap_add_own(map, &own, err);
-}
-
-/* Turns pins into no check at all, for clients that know no pins. What they relay is WireGuard's and stays secret; whoever
- * stands between could only see who talks to whom, or cut them off. True when there was a pin. */
-static bool drop_pins(struct derpmap *map)
-{
-    bool found = false;
-    for (unsigned i = 0; i < map->region_n; i++) {
-        for (unsigned k = 0; k < map->regions[i].node_n; k++) {
-            struct derpmap_node *n = &map->regions[i].nodes[k];
-            if (n->cert_name == NULL || !str_starts(str_c(n->cert_name), STR("sha256-raw:")))
-                continue;
-            mem_free(n->cert_name);
-            n->cert_name = NULL;
-            n->insecure_for_tests = true;
-            found = true;
-        }
-    }
-    return found;
-}
-
-static struct rcbuf *derp_map_json(const struct derpmap *map)
-{
-    struct buf json = {0};
-    derpmap_write_json(map, &json);
-    return take(&json);
-}
-
-static enum rc make_derp_map(const struct config *cfg, const char *fingerprint, struct tailnet_settings *t,
-                             struct err *err)
-{
-    struct derpmap map = {0};
-    enum rc rc = RC_OK;
-    for (size_t i = 0; i < cfg->derp_paths.n && rc == RC_OK; i++)
-        rc = derpmap_merge_file(&map, cfg->derp_paths.items[i], err);
-    if (rc == RC_OK && cfg->derp_server_enabled && cfg->derp_server_add_region)
-        rc = add_own_region(cfg, fingerprint, &map, err);
-    if (rc == RC_OK)
-        rc = derpmap_check(&map, err);
-    if (rc == RC_OK) {
-        t->derp_map_json = derp_map_json(&map);
-        if (drop_pins(&map))
-            t->derp_map_unpinned_json = derp_map_json(&map);
-    }
-    derpmap_fini(&map);
-    return rc;
 }
 
 /* --- DNS --- */
@@ -176,19 +99,21 @@ static struct rcbuf *make_self_caps(const struct config *cfg)
     return take(&json);
 }
 
-enum rc settings_make(const struct config *cfg, const char *derp_fingerprint, struct tailnet_settings **out,
-                      struct err *err)
+struct tailnet_settings *settings_make(const struct config *cfg, const struct derpmap_texts *derp)
 {
     struct tailnet_settings *t = tailnet_settings_create();
-    enum rc rc = make_derp_map(cfg, derp_fingerprint, t, err);
-    if (rc != RC_OK) {
-        tailnet_settings_unref(&t);
-        return rc;
-    }
+    settings_set_derp(t, derp);
     snprintf(t->domain, sizeof(t->domain), "%s", cfg->dns_base_domain);
     t->dns_config_json = make_dns_config(cfg);
     t->self_caps_json = make_self_caps(cfg);
     t->collect_logs = cfg->logtail_enabled;
-    *out = t;
-    return RC_OK;
+    return t;
+}
+
+void settings_set_derp(struct tailnet_settings *t, const struct derpmap_texts *derp)
+{
+    rcbuf_unref(&t->derp_map_json);
+    rcbuf_unref(&t->derp_map_unpinned_json);
+    t->derp_map_json = rcbuf_ref(derp->pinned);
+    t->derp_map_unpinned_json = derp->unpinned != NULL ? rcbuf_ref(derp->unpinned) : NULL;
 }

@@ -46,6 +46,21 @@ static void write_registry(struct buf *out)
     }
 }
 
+static void write_histograms(struct buf *out)
+{
+    for (const struct metric_histogram *h = metric_histogram_next(NULL); h != NULL; h = metric_histogram_next(h)) {
+        long long total = 0;
+        buf_printf(out, "# HELP %s %s\n# TYPE %s histogram\n", h->name, h->help, h->name);
+        for (unsigned i = 0; i <= h->bound_n; i++) {
+            total += atomic_load_explicit(&h->counts[i], memory_order_relaxed);
+            if (i < h->bound_n)
+                buf_printf(out, "%s_bucket{le=\"%g\"} %lld\n", h->name, (double)h->bounds_ms[i] / 1000, total);
+        }
+        buf_printf(out, "%s_bucket{le=\"+Inf\"} %lld\n%s_sum %.3f\n%s_count %lld\n", h->name, total, h->name,
+                   (double)atomic_load_explicit(&h->sum_ms, memory_order_relaxed) / 1000, h->name, total);
+    }
+}
+
 static unsigned count_fds(void)
 {
     unsigned n = 0;
@@ -96,6 +111,7 @@ static void write_process(struct buf *out)
 void metrics_write(struct buf *out, const char *version)
 {
     write_registry(out);
+    write_histograms(out);
     write_process(out);
     buf_printf(out,
                "# HELP fullscale_build_info The version that runs.\n# TYPE fullscale_build_info gauge\n"

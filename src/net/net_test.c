@@ -8,11 +8,13 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "net/tcp.h"
 
 /* --- addresses --- */
@@ -314,10 +316,70 @@ static void test_listener_limit(void **state)
     assert_int_equal(tcp_connect(e.loop, &bound, &second), RC_OK);
     stream_set_events(e.client, &first_events, &e);
     stream_set_events(second, &second_events, &e);
+    assert_true(tcp_listener_is_accepting(l));
     loop_run(e.loop);
+    assert_false(tcp_listener_is_accepting(l));
+    stream_close(&e.server, false);
+    assert_true(tcp_listener_is_accepting(l));
+    stream_close(&second, false);
+    stream_close(&e.client, false);
+    tcp_listener_destroy(&l);
+    loop_destroy(&e.loop);
+}
+
+static bool come_once(void *ctx, const struct addr *from)
+{
+    unsigned *asked = ctx;
+    assert_int_equal(from->family, 4);
+    return (*asked)++ == 0;
+}
+
+/* Whoever is asked refuses the second. */
+static void test_listener_asks(void **state)
+{
+    (void)state;
+    static const struct stream_events first_events = {client_data, NULL, client_closed};
+    static const struct stream_events second_events = {client_data, NULL, limit_closed};
+    struct echo e = {.loop = loop_create(0)};
+    struct stream *second;
+    struct addr at, bound;
+    struct tcp_listener *l;
+    unsigned asked = 0;
+    int64_t before = metric_read("fullscale_tcp_refused_total", "reason=\"rate\"");
+    struct tcp_listen_opts opts = {.may_come = come_once, .may_come_ctx = &asked};
+    assert_int_equal(addr_parse(STR("127.0.0.1:0"), &at), RC_OK);
+    assert_int_equal(tcp_listen(e.loop, &at, &opts, limit_accept, &e, &l, NULL), RC_OK);
+    tcp_listener_addr(l, &bound);
+    assert_int_equal(tcp_connect(e.loop, &bound, &e.client), RC_OK);
+    assert_int_equal(tcp_connect(e.loop, &bound, &second), RC_OK);
+    stream_set_events(e.client, &first_events, &e);
+    stream_set_events(second, &second_events, &e);
+    loop_run(e.loop);
+    assert_int_equal(asked, 2);
+    assert_int_equal(metric_read("fullscale_tcp_refused_total", "reason=\"rate\""), before + 1);
     stream_close(&second, false);
     stream_close(&e.client, false);
     stream_close(&e.server, false);
+    tcp_listener_destroy(&l);
+    loop_destroy(&e.loop);
+}
+
+/* Without a descriptor to spare there is nothing to accept with. */
+static void test_listener_without_descriptors(void **state)
+{
+    (void)state;
+    struct echo e = {.loop = loop_create(0)};
+    struct tcp_listener *l;
+    struct addr at;
+    struct rlimit old, none;
+    assert_int_equal(addr_parse(STR("127.0.0.1:0"), &at), RC_OK);
+    assert_int_equal(tcp_listen(e.loop, &at, NULL, echo_accept, &e, &l, NULL), RC_OK);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = (struct rlimit){3, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_false(tcp_listener_is_accepting(l));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_true(tcp_listener_is_accepting(l));
     tcp_listener_destroy(&l);
     loop_destroy(&e.loop);
 }
@@ -390,6 +452,8 @@ int main(void)
         cmocka_unit_test(test_pair_echo),
         cmocka_unit_test(test_connect_refused),
         cmocka_unit_test(test_listener_limit),
+        cmocka_unit_test(test_listener_asks),
+        cmocka_unit_test(test_listener_without_descriptors),
         cmocka_unit_test(test_exclusive_listener),
         cmocka_unit_test(test_unix_listener),
         cmocka_unit_test(test_unix_path_of_a_file),

@@ -19,6 +19,7 @@ LOG_MODULE("net");
 METRIC_COUNTER(accepted, "fullscale_tcp_accepted_total", "", "TCP connections accepted.");
 METRIC_COUNTER(refused_limit, "fullscale_tcp_refused_total", "reason=\"limit\"",
                "TCP connections closed at once, by reason.");
+METRIC_COUNTER(refused_rate, "fullscale_tcp_refused_total", "reason=\"rate\"", "");
 METRIC_COUNTER(refused_fds, "fullscale_tcp_refused_total", "reason=\"fds\"", "");
 METRIC_GAUGE(open_conns, "fullscale_tcp_open", "", "TCP connections open now.");
 
@@ -54,6 +55,8 @@ struct tcp_listener {
     void *ctx;
     unsigned max_conns;
     unsigned n_conns;
+    bool (*may_come)(void *ctx, const struct addr *from); /* may be null */
+    void *may_come_ctx;
     struct list conns;
     struct addr at;
     char *unix_path; /* owned; removed on destroy */
@@ -291,10 +294,28 @@ static void refuse_one(struct tcp_listener *l)
                 "out of file descriptors; connection refused (raise LimitNOFILE or lower limits.max_connections)");
 }
 
+/* True when the new connection was closed at once. */
+static bool refuse(const struct tcp_listener *l, int fd, const struct addr *from)
+{
+    char text[ADDR_TEXT_CAP];
+    bool is_full = l->max_conns > 0 && l->n_conns >= l->max_conns;
+    if (!is_full && (l->may_come == NULL || l->may_come(l->may_come_ctx, from)))
+        return false;
+    addr_format(from, false, text);
+    metric_inc(is_full ? &refused_limit : &refused_rate);
+    if (is_full)
+        log_limited(LOG_WARN, "too many connections; closed a new one", LOG_U("limit", l->max_conns));
+    else
+        log_limited(LOG_WARN, "too many connections from one address; closed a new one", LOG_S("from", text));
+    close(fd);
+    return true;
+}
+
 /* One connection; false when there is none to take. */
 static bool accept_one(struct tcp_listener *l)
 {
     struct sockaddr_storage from = {0}, to = {0};
+    struct addr peer = {0};
     socklen_t from_len = sizeof(from), to_len = sizeof(to);
     int fd = accept4(l->fd, (struct sockaddr *)&from, &from_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
@@ -302,15 +323,12 @@ static bool accept_one(struct tcp_listener *l)
             refuse_one(l);
         return errno == EINTR || errno == ECONNABORTED;
     }
-    if (l->max_conns > 0 && l->n_conns >= l->max_conns) {
-        metric_inc(&refused_limit);
-        log_limited(LOG_WARN, "too many connections; closed a new one", LOG_U("limit", l->max_conns));
-        close(fd);
+    addr_from_sockaddr((struct sockaddr *)&from, &peer);
+    if (refuse(l, fd, &peer))
         return true;
-    }
     metric_inc(&accepted);
     struct tcp_stream *t = tcp_stream_create(l->loop, fd);
-    addr_from_sockaddr((struct sockaddr *)&from, &t->s.peer);
+    t->s.peer = peer;
     if (l->unix_path == NULL) {
         tune(fd);
         if (getsockname(fd, (struct sockaddr *)&to, &to_len) == 0)
@@ -375,10 +393,30 @@ static enum rc check_free(const struct sockaddr_storage *sa, socklen_t len)
     return is_free ? RC_OK : rc_of_errno(why);
 }
 
-enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts, tcp_accept_fn accept,
-                   void *ctx, struct tcp_listener **out, struct err *err)
+static bool has_ipv6(void)
+{
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return errno != EAFNOSUPPORT;
+    close(fd);
+    return true;
+}
+
+void net_usable_addr(const struct addr *at, struct addr *out)
+{
+    static const uint8_t any[16];
+    *out = *at;
+    if (at->family == 6 && memcmp(at->ip, any, sizeof(any)) == 0 && !has_ipv6())
+        *out = (struct addr){.family = 4, .port = at->port};
+}
+
+enum rc tcp_listen(struct loop *loop, const struct addr *wanted, const struct tcp_listen_opts *opts,
+                   tcp_accept_fn accept, void *ctx, struct tcp_listener **out, struct err *err)
 {
     struct sockaddr_storage sa;
+    struct addr usable;
+    const struct addr *at = &usable;
+    net_usable_addr(wanted, &usable);
     socklen_t len = addr_to_sockaddr(at, &sa);
     char text[ADDR_TEXT_CAP];
     addr_format(at, true, text);
@@ -399,7 +437,11 @@ enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_li
         return rc;
     }
     struct tcp_listener *l = listener_create(loop, fd, accept, ctx);
-    l->max_conns = opts != NULL ? opts->max_conns : 0;
+    if (opts != NULL) {
+        l->max_conns = opts->max_conns;
+        l->may_come = opts->may_come;
+        l->may_come_ctx = opts->may_come_ctx;
+    }
     len = sizeof(sa);
     if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
         addr_from_sockaddr((struct sockaddr *)&sa, &l->at);
@@ -457,6 +499,24 @@ enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_
     l->unix_path = mem_strdup(path);
     *out = l;
     return RC_OK;
+}
+
+static bool has_free_descriptor(int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy >= 0)
+        close(copy);
+    return copy >= 0;
+}
+
+bool tcp_listener_is_accepting(const struct tcp_listener *l)
+{
+    int listens = 0;
+    socklen_t len = sizeof(listens);
+    if (l->max_conns > 0 && l->n_conns >= l->max_conns)
+        return false;
+    return getsockopt(l->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens != 0 &&
+           has_free_descriptor(l->fd);
 }
 
 void tcp_listener_addr(const struct tcp_listener *l, struct addr *out)

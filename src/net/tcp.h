@@ -13,9 +13,15 @@ struct tcp_listen_opts {
     unsigned max_conns; /* of this listener; further ones are accepted and closed at once. 0 = no limit */
     /* RC_IN_USE when anyone listens there already, even one that would share the port. For the first of several. */
     bool is_exclusive;
+    /* Asked about each connection before anything is spent on it; false: it is closed at once. Null: all may come. */
+    bool (*may_come)(void *ctx, const struct addr *from);
+    void *may_come_ctx;
 };
 
-/* Listens on `at` (port 0: the kernel chooses, see tcp_listener_addr). RC_IN_USE, RC_DENIED or RC_IO with the reason in
+/* The address to listen on for `at`: the same, but the IPv4 wildcard for the IPv6 one on a machine without IPv6. */
+void net_usable_addr(const struct addr *at, struct addr *out);
+
+/* Listens on `at`, the IPv6 wildcard for both families (port 0: the kernel chooses, see tcp_listener_addr). RC_IN_USE, RC_DENIED or RC_IO with the reason in
  * `err`, which may be null. */
 MUST_CHECK enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts,
                               tcp_accept_fn accept, void *ctx, struct tcp_listener **out, struct err *err);
@@ -23,6 +29,9 @@ MUST_CHECK enum rc tcp_listen(struct loop *loop, const struct addr *at, const st
  * anything else there is RC_EXISTS. */
 MUST_CHECK enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_accept_fn accept, void *ctx,
                                    struct tcp_listener **out, struct err *err);
+/* Whether the next connection would be taken: the socket listens, there is room under `max_conns`, and a file descriptor to
+ * be had. On the loop's thread. */
+bool tcp_listener_is_accepting(const struct tcp_listener *l);
 void tcp_listener_addr(const struct tcp_listener *l, struct addr *out);
 /* Stops accepting; open connections live on. Null is fine; nulls the pointer. */
 void tcp_listener_destroy(struct tcp_listener **l);

@@ -77,17 +77,23 @@ static void write_patch(struct json_writer *w, const struct change_item *item)
 
 /* --- one chunk --- */
 
+/* For whom a chunk is encoded. */
+struct audience {
+    node_id except;   /* this one is not told of itself; 0: nobody */
+    bool is_unpinned; /* with the DERP map for old clients */
+};
+
 struct chunk_view {
     const struct change_item *items;
     size_t n;
-    node_id except; /* this one is not told of itself; 0: nobody */
+    struct audience audience;
 };
 
-static struct chunk_view view_of(const struct change *c, size_t chunk, node_id except)
+static struct chunk_view view_of(const struct change *c, size_t chunk, struct audience a)
 {
     size_t first = chunk * CHANGE_CHUNK_ITEMS;
     size_t n = c->item_n > first ? c->item_n - first : 0;
-    return (struct chunk_view){c->items + first, n < CHANGE_CHUNK_ITEMS ? n : CHANGE_CHUNK_ITEMS, except};
+    return (struct chunk_view){c->items + first, n < CHANGE_CHUNK_ITEMS ? n : CHANGE_CHUNK_ITEMS, a};
 }
 
 /* Writes the list `key` of all items of one kind; nothing when there is none: null and [] mean other things. */
@@ -97,7 +103,7 @@ static void write_items(struct json_writer *w, const struct change *c, struct ch
     bool open = false;
     for (size_t i = 0; i < v.n; i++) {
         const struct change_item *item = &v.items[i];
-        if (item->id == v.except || item_kind_of(item) != kind)
+        if (item->id == v.audience.except || item_kind_of(item) != kind)
             continue;
         if (!open) {
             json_w_key(w, key);
@@ -144,19 +150,24 @@ static void write_raw_if_new(struct json_writer *w, const char *key, const struc
         write_raw(w, key, new);
 }
 
-static void write_chunk(struct netmap_ctx *ctx, const struct change *c, size_t chunk, node_id except)
+static void write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned)
 {
-    struct chunk_view v = view_of(c, chunk, except);
+    const struct tailnet_settings *old = c->before->settings, *new = c->after->settings;
+    write_raw_if_new(w, "DERPMap", derp_map_of(old, is_unpinned), derp_map_of(new, is_unpinned));
+    write_raw_if_new(w, "DNSConfig", old->dns_config_json, new->dns_config_json);
+}
+
+static void write_chunk(struct netmap_ctx *ctx, const struct change *c, size_t chunk, struct audience a)
+{
+    struct chunk_view v = view_of(c, chunk, a);
     struct json_writer w;
     buf_clear(&ctx->json);
     json_w_init(&w, &ctx->json);
     json_w_object(&w);
     if (chunk == 0 && c->users_changed)
         write_changed_users(&w, c);
-    if (chunk == 0 && c->settings_changed) {
-        write_raw_if_new(&w, "DERPMap", c->before->settings->derp_map_json, c->after->settings->derp_map_json);
-        write_raw_if_new(&w, "DNSConfig", c->before->settings->dns_config_json, c->after->settings->dns_config_json);
-    }
+    if (chunk == 0 && c->settings_changed)
+        write_new_settings(&w, c, a.is_unpinned);
     write_items(&w, c, v, "PeersRemoved", ITEM_REMOVED);
     write_items(&w, c, v, "PeersChanged", ITEM_FULL);
     write_items(&w, c, v, "PeersChangedPatch", ITEM_PATCH);
@@ -164,26 +175,27 @@ static void write_chunk(struct netmap_ctx *ctx, const struct change *c, size_t c
 }
 
 /* The chunk as one message; of length 0 when it says nothing. */
-static struct rcbuf *encode_chunk(struct netmap_ctx *ctx, const struct change *c, size_t chunk, node_id except,
+static struct rcbuf *encode_chunk(struct netmap_ctx *ctx, const struct change *c, size_t chunk, struct audience a,
                                   enum netmap_coding coding)
 {
-    write_chunk(ctx, c, chunk, except);
+    write_chunk(ctx, c, chunk, a);
     if (buf_len(&ctx->json) <= 2)
         return rcbuf_create(NULL, 0);
     return encode_message(ctx, coding, &ctx->json);
 }
 
 /* Borrowed from the chunk's slot. */
-static struct rcbuf *shared_chunk(struct netmap_ctx *ctx, struct change *c, size_t chunk, enum netmap_coding coding)
+static struct rcbuf *shared_chunk(struct netmap_ctx *ctx, struct change *c, size_t chunk, struct audience a,
+                                  enum netmap_coding coding)
 {
-    struct rcbuf *_Atomic *slot = &c->chunks[chunk].frame[coding];
+    struct rcbuf *_Atomic *slot = &c->chunks[chunk].frame[a.is_unpinned][coding];
     struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
     if (held != NULL)
         return held;
     encode_once_lock();
     held = atomic_load_explicit(slot, memory_order_acquire);
     if (held == NULL) {
-        held = rcbuf_slot_offer(slot, encode_chunk(ctx, c, chunk, 0, coding));
+        held = rcbuf_slot_offer(slot, encode_chunk(ctx, c, chunk, a, coding));
         metric_inc(&encoded_shared);
         metric_add(&shared_bytes, (int64_t)held->len);
     }
@@ -233,18 +245,16 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
         return;
     }
     const struct node *n = snapshot_node(c->after, id);
-    if (c->settings_changed && n != NULL && needs_unpinned(n, c->after->settings)) {
-        /* A shared piece would give it the DERP map of the others. That it is in the snapshot was just seen. */
-        if (netmap_full(ctx, c->after, id, coding, true, out) == RC_OK)
-            return;
-    }
+    bool is_unpinned = c->settings_changed && n != NULL && needs_unpinned(n, c->after->settings);
     for (size_t i = 0; i < c->chunk_n; i++) {
         struct rcbuf *piece;
+        /* Only the first chunk tells of settings. */
+        struct audience a = {.except = i == own_chunk ? id : 0, .is_unpinned = is_unpinned && i == 0};
         if (i == own_chunk) {
-            piece = encode_chunk(ctx, c, i, id, coding);
+            piece = encode_chunk(ctx, c, i, a, coding);
             metric_add(&encoded_private, piece->len > 0);
         } else {
-            piece = rcbuf_ref(shared_chunk(ctx, c, i, coding));
+            piece = rcbuf_ref(shared_chunk(ctx, c, i, a, coding));
         }
         if (piece->len > 0)
             pieces_push(out, piece);

@@ -226,6 +226,12 @@ bool needs_unpinned(const struct node *n, const struct tailnet_settings *setting
     return settings->derp_map_unpinned_json != NULL && n->cap_version != 0 && n->cap_version < CAP_PINNED_CERT;
 }
 
+const struct rcbuf *derp_map_of(const struct tailnet_settings *settings, bool is_unpinned)
+{
+    return is_unpinned && settings->derp_map_unpinned_json != NULL ? settings->derp_map_unpinned_json
+                                                                   : settings->derp_map_json;
+}
+
 /* Everything of a first map but its peers; the object stays open. src: control.md 6.7 */
 static void write_head(struct json_writer *w, const struct snapshot *s, const struct node *self)
 {
@@ -233,8 +239,7 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     json_w_object(w);
     json_w_key(w, "Node");
     write_self(w, self, settings, 0);
-    write_raw(w, "DERPMap",
-              needs_unpinned(self, settings) ? settings->derp_map_unpinned_json : settings->derp_map_json);
+    write_raw(w, "DERPMap", derp_map_of(settings, needs_unpinned(self, settings)));
     write_raw(w, "DNSConfig", settings->dns_config_json);
     json_w_kv_cstr(w, "Domain", settings->domain);
     json_w_kv_bool(w, "CollectServices", false);

@@ -25,6 +25,8 @@ bool self_differs(const struct node *a, const struct node *b);
 struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
 /* This node's DERP map is the one without pinned certificates. */
 bool needs_unpinned(const struct node *n, const struct tailnet_settings *settings);
+/* The one or the other; the only one where both are the same. Borrowed. */
+const struct rcbuf *derp_map_of(const struct tailnet_settings *settings, bool is_unpinned);
 /* Around filling a shared slot. */
 void encode_once_lock(void);
 void encode_once_unlock(void);

@@ -824,6 +824,47 @@ static void test_old_clients_get_no_pins(void **state)
     world_drop(w);
 }
 
+/* A change of the DERP map alone is the DERP map alone, made once for each of both kinds of client. */
+static void test_settings_change_says_no_more(void **state)
+{
+    (void)state;
+    struct world *w = small_world(8);
+    struct netmap_pieces pieces = {0};
+    struct node_report old = {.cap_version = 113}, new = {.cap_version = 115};
+    const struct node *n;
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(
+            state_node_report(w->st, &w->machines[i].key, &w->machines[i].machine, i < 4 ? &old : &new, &n), RC_OK);
+    publish(w);
+    for (unsigned round = 0; round < 3; round++) {
+        /* Pinned and not; only the pin differs; as it was. */
+        static const char *const pinned[] = {"[\"pin0\"]", "[\"pin1\"]", "[\"pin1\"]"};
+        struct tailnet_settings *t = tailnet_settings_edit(state_settings(w->st));
+        rcbuf_unref(&t->derp_map_json);
+        rcbuf_unref(&t->derp_map_unpinned_json);
+        t->derp_map_json = rcbuf_create(pinned[round], 8);
+        t->derp_map_unpinned_json = rcbuf_create("[\"any\"]", 7);
+        state_set_settings(w->st, t);
+        struct change *c = state_publish(w->st, w->now_ms);
+        int64_t shared = metric_read("fullscale_netmap_encoded_total", "what=\"delta_shared\"");
+        for (unsigned i = 0; i < 8; i++) {
+            const char *want = i < 4 ? (round == 0 ? "{\"DERPMap\":[\"any\"]}" : NULL)
+                                     : (round == 0   ? "{\"DERPMap\":[\"pin0\"]}"
+                                        : round == 1 ? "{\"DERPMap\":[\"pin1\"]}"
+                                                     : NULL);
+            netmap_delta(&ctx, c, w->machines[i].id, NETMAP_PLAIN, &pieces);
+            assert_int_equal(pieces.n, want != NULL);
+            if (want != NULL)
+                assert_true(str_eq_c(str_n(pieces.items[0]->data + 4, pieces.items[0]->len - 4), want));
+            netmap_pieces_clear(&pieces);
+        }
+        assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"delta_shared\"") - shared, 2);
+        change_unref(&c);
+    }
+    netmap_pieces_fini(&pieces);
+    world_drop(w);
+}
+
 static void test_alone_has_no_peers_key(void **state)
 {
     (void)state;
@@ -859,6 +900,7 @@ int main(void)
         cmocka_unit_test(test_keep_alive_is_not_the_hazardous_one),
         cmocka_unit_test(test_first_map_has_what_a_client_needs),
         cmocka_unit_test(test_old_clients_get_no_pins),
+        cmocka_unit_test(test_settings_change_says_no_more),
         cmocka_unit_test(test_alone_has_no_peers_key),
     };
     return cmocka_run_group_tests_name("netmap", tests, init_crypto, fini_ctx);

@@ -80,6 +80,16 @@ void derp_append_server_key(struct buf *out, const uint8_t server_public[KEY_BYT
     buf_append(out, server_public, KEY_BYTES);
 }
 
+enum rc derp_server_key_parse(const uint8_t *payload, size_t n, uint8_t server_public_out[KEY_BYTES])
+{
+    if (n < sizeof(server_key_magic) + KEY_BYTES)
+        return RC_TRUNCATED;
+    if (memcmp(payload, server_key_magic, sizeof(server_key_magic)) != 0)
+        return RC_INVALID;
+    memcpy(server_public_out, payload + sizeof(server_key_magic), KEY_BYTES);
+    return RC_OK;
+}
+
 static void append_packet(struct buf *out, uint8_t type, const node_key *key, const void *packet, size_t n)
 {
     uint8_t *p = buf_reserve(out, DERP_HEADER_BYTES + KEY_BYTES + n);

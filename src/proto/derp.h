@@ -71,6 +71,8 @@ MUST_CHECK enum rc derp_header_check(struct derp_header h, bool is_login);
 /* --- Appending whole frames --- */
 void derp_append_frame(struct buf *out, uint8_t type, const void *payload, size_t n);
 void derp_append_server_key(struct buf *out, const uint8_t server_public[KEY_BYTES]);
+/* Reads the payload of that frame; more than we know may follow. RC_TRUNCATED, RC_INVALID. */
+MUST_CHECK enum rc derp_server_key_parse(const uint8_t *payload, size_t n, uint8_t server_public_out[KEY_BYTES]);
 void derp_append_recv_packet(struct buf *out, const node_key *src, const void *packet, size_t n);
 void derp_append_peer_gone(struct buf *out, const node_key *key, enum derp_gone_reason reason);
 /* `ip`: IPv6, or IPv4 mapped into it. */

@@ -48,6 +48,7 @@ static void uncount(struct client *c, enum client_phase was)
     if (was == CLIENT_ACTIVE) {
         atomic_fetch_sub(&relay->client_n, 1);
         metric_add(&relay_gauge_clients, -1);
+        metric_add(&relay_gauge_not_ideal, -(int64_t)c->is_not_ideal);
     }
     if (c->is_home)
         metric_add(&relay_gauge_homes, -1);
@@ -68,6 +69,10 @@ void client_close(struct client *c, enum relay_counter why, bool flush)
     gone_forget_client(w, c);
     leave_peer(c);
     client_queues_fini(c);
+    if (!list_is_empty(&c->in_watchers))
+        metric_add(&relay_gauge_watchers, -1);
+    list_remove(&c->in_watchers);
+    rate_forget(c);
     worker_buf_give(w, &c->in);
     worker_unschedule(c);
     map_remove(&w->clients, &c->id, sizeof(c->id));
@@ -89,12 +94,20 @@ static void reject(struct client *c, enum relay_counter why, const char *what, u
 
 /* --- Login --- */
 
-static void ask_admission(struct client *c)
+void client_ask_admission(struct client *c)
 {
     struct relay *relay = c->worker->relay;
     struct relay_msg *m = relay_msg_create(relay, sizeof(struct relay_admission), c->worker, worker_on_admission);
     m->conn_id = c->id;
     relay->ops.admit(relay->ops.ctx, CONTAINER_OF(m, struct relay_admission, m), &c->key, &c->stream->peer);
+}
+
+/* A wrong mesh key makes a client like all others, until it asks for what only neighbours may.
+ * src: derpserver isMeshPeer */
+static bool is_neighbour(const struct relay *relay, const struct derp_client_info *info)
+{
+    return info->has_mesh_key && !key_is_zero(relay->opts.mesh_key) &&
+           secret_equal(info->mesh_key, relay->opts.mesh_key, DERP_MESH_KEY_BYTES);
 }
 
 static void on_client_info(struct client *c, const uint8_t *payload, size_t n)
@@ -106,18 +119,43 @@ static void on_client_info(struct client *c, const uint8_t *payload, size_t n)
     }
     c->key = info.key;
     c->can_ack_pings = info.can_ack_pings;
+    c->is_prober = info.is_prober;
+    c->is_mesh = is_neighbour(c->worker->relay, &info);
+    secret_wipe(&info, sizeof(info));
     c->peer = worker_peer_make(c->worker, &c->key);
     list_push_back(&c->peer->clients, &c->of_peer);
     c->phase = CLIENT_ADMISSION;
     stream_pause(c->stream, true);
-    if (c->worker->relay->ops.admit != NULL)
-        ask_admission(c);
+    if (c->worker->relay->ops.admit != NULL && !c->is_mesh) /* a neighbour is no node: nobody else knows it */
+        client_ask_admission(c);
     else
         client_admitted(c, true);
 }
 
+static struct presence presence_of(const struct client *c)
+{
+    static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
+    const struct addr *from = &c->stream->peer;
+    struct presence p = {.port = from->port};
+    if (from->family == 4) {
+        memcpy(p.ip, v4_prefix, sizeof(v4_prefix));
+        memcpy(p.ip + sizeof(v4_prefix), from->ip, 4);
+    } else {
+        memcpy(p.ip, from->ip, sizeof(p.ip));
+    }
+    p.flags = (uint8_t)((c->is_mesh ? DERP_PRESENT_MESH_PEER : 0) | (c->is_prober ? DERP_PRESENT_PROBER : 0) |
+                        (c->is_not_ideal ? DERP_PRESENT_NOT_IDEAL : 0));
+    if (p.flags == 0)
+        p.flags = DERP_PRESENT_REGULAR;
+    return p;
+}
+
 void client_admitted(struct client *c, bool is_allowed)
 {
+    if (c->phase == CLIENT_ACTIVE && !is_allowed) { /* asked again */
+        client_close(c, COUNT_CLOSED_REVOKED, false);
+        return;
+    }
     if (c->phase != CLIENT_ADMISSION)
         return;
     if (!is_allowed) {
@@ -125,12 +163,18 @@ void client_admitted(struct client *c, bool is_allowed)
         return;
     }
     c->phase = CLIENT_JOINING;
-    c->directory = directory_add(c->worker->relay, &c->key, c->worker->index, c->id);
+    struct presence presence = presence_of(c);
+    c->directory = directory_add(c->worker->relay, &c->key, c->worker->index, c->id, &presence);
 }
 
 static void send_server_info(struct client *c)
 {
+    const struct relay_opts *opts = &c->worker->relay->opts;
     struct derp_server_info info = {.version = DERP_VERSION};
+    if (opts->client_rate_bytes > 0 && !c->is_mesh) {
+        info.bucket_bytes_per_s = opts->client_rate_bytes;
+        info.bucket_burst_bytes = opts->client_burst_bytes;
+    }
     struct buf frame = worker_buf_take(c->worker);
     uint8_t nonce[BOX_NONCE_BYTES];
     rng_bytes(nonce, sizeof(nonce));
@@ -162,6 +206,7 @@ void client_joined(struct client *c)
     c->phase = CLIENT_ACTIVE;
     atomic_fetch_add(&relay->client_n, 1);
     metric_add(&relay_gauge_clients, 1);
+    metric_add(&relay_gauge_not_ideal, c->is_not_ideal);
     if (c->has_twin)
         stats_add(&c->worker->stats, COUNT_DUP_CONNS, 1);
     send_server_info(c);
@@ -173,6 +218,7 @@ void client_joined(struct client *c)
     worker_buf_give(c->worker, &held);
     if (c->phase != CLIENT_CLOSED)
         stream_pause(c->stream, false);
+    rate_check(c);
 }
 
 /* --- Frames of a client that is in --- */
@@ -202,6 +248,7 @@ static void on_pong(struct client *c, const uint8_t *payload)
         return;
     c->rtt_ms = now_of(c) - c->ping_sent_ms;
     c->ping_sent_ms = 0;
+    stats_rtt(c->rtt_ms);
     stats_add(&c->worker->stats, COUNT_GOT_PONG, 1);
 }
 
@@ -210,6 +257,37 @@ static void on_send_packet(struct client *c, const uint8_t *payload, size_t n)
     node_key dst;
     memcpy(dst.b, payload, KEY_BYTES);
     worker_send(c->worker, c, &dst, payload + KEY_BYTES, n - KEY_BYTES);
+}
+
+static void on_forward_packet(struct client *c, const uint8_t *payload, size_t n)
+{
+    node_key src, dst;
+    memcpy(src.b, payload, KEY_BYTES);
+    memcpy(dst.b, payload + KEY_BYTES, KEY_BYTES);
+    worker_forward(c->worker, c, &src, &dst, payload + 2 * KEY_BYTES, n - 2 * KEY_BYTES);
+}
+
+static void on_close_peer(struct client *c, const uint8_t *payload)
+{
+    node_key key;
+    memcpy(key.b, payload, KEY_BYTES);
+    struct peer *p = worker_peer_get(c->worker, &key);
+    if (p != NULL && p->conn_id != 0)
+        relay_close_peer(c->worker->relay, &key);
+}
+
+/* What only neighbours may send. */
+static void on_mesh_frame(struct client *c, uint8_t type, const uint8_t *payload, size_t n)
+{
+    if (!c->is_mesh) {
+        reject(c, COUNT_CLOSED_NO_MESH_RIGHT, "frame of a mesh from a client", type);
+        return;
+    }
+    switch (type) {
+    case DERP_FORWARD_PACKET: on_forward_packet(c, payload, n); break;
+    case DERP_WATCH_CONNS: watch_start(c); break;
+    case DERP_CLOSE_PEER: on_close_peer(c, payload); break;
+    }
 }
 
 /* The header has passed derp_header_check. */
@@ -226,8 +304,7 @@ static void on_frame(struct client *c, uint8_t type, const uint8_t *payload, siz
     case DERP_NOTE_PREFERRED: on_note_preferred(c, payload[0] != 0); break;
     case DERP_PING: on_ping(c, payload); break;
     case DERP_PONG: on_pong(c, payload); break;
-    default: /* what only members of the mesh may send */
-        reject(c, COUNT_CLOSED_NO_MESH_RIGHT, "frame of a mesh from a client", type);
+    default: on_mesh_frame(c, type, payload, n);
     }
 }
 
@@ -241,6 +318,7 @@ static bool accept_header(struct client *c, struct derp_header h)
         return true;
     if (rc == RC_UNSUPPORTED) {
         c->skip = h.len;
+        rate_charge(c, h.len);
         stats_add(&c->worker->stats, COUNT_UNKNOWN_FRAMES, h.type != DERP_PONG);
         return false;
     }
@@ -251,6 +329,7 @@ static bool accept_header(struct client *c, struct derp_header h)
 static void dispatch(struct client *c, struct derp_header h, const uint8_t *payload)
 {
     c->frame_due_ms = 0;
+    rate_charge(c, h.len);
     if (c->phase == CLIENT_LOGIN)
         on_client_info(c, payload, h.len);
     else
@@ -351,17 +430,23 @@ static void feed(struct client *c, const uint8_t *p, size_t n)
         hold(c, p, n);
 }
 
+void client_watch_frame(struct client *c)
+{
+    bool is_partial = c->phase == CLIENT_ACTIVE && (buf_len(&c->in) > 0 || c->skip > 0);
+    if (!is_partial || c->frame_due_ms != 0)
+        return;
+    c->frame_due_ms = now_of(c) + RELAY_FRAME_TIMEOUT_MS;
+    worker_schedule(c->worker, c);
+}
+
 static void on_data(void *ctx, const uint8_t *p, size_t n)
 {
     struct client *c = ctx;
     c->pings_unanswered = 0;
     feed(c, p, n);
     worker_touch(c->worker);
-    bool is_partial = c->phase == CLIENT_ACTIVE && (buf_len(&c->in) > 0 || c->skip > 0);
-    if (is_partial && c->frame_due_ms == 0) {
-        c->frame_due_ms = now_of(c) + RELAY_FRAME_TIMEOUT_MS;
-        worker_schedule(c->worker, c);
-    }
+    client_watch_frame(c);
+    rate_check(c);
 }
 
 static void on_drained(void *ctx)
@@ -378,7 +463,8 @@ static void on_closed(void *ctx, enum rc why)
     client_close(ctx, COUNT_CLOSED_PEER, false);
 }
 
-void client_create(struct relay_worker *w, struct stream *s, const void *leftover, size_t leftover_len)
+void client_create(struct relay_worker *w, struct stream *s, const void *leftover, size_t leftover_len,
+                   bool is_not_ideal)
 {
     static const struct stream_events events = {on_data, on_drained, on_closed};
     struct client *c = MEM_NEW(struct client);
@@ -387,9 +473,12 @@ void client_create(struct relay_worker *w, struct stream *s, const void *leftove
     c->id = (uint64_t)w->index << 48 | ++w->next_id;
     c->opened_ms = now_of(c);
     c->rtt_ms = -1;
+    c->is_not_ideal = is_not_ideal;
     list_init(&c->of_peer);
     list_init(&c->in_wheel);
     list_init(&c->in_dirty);
+    list_init(&c->in_watchers);
+    list_init(&c->in_held_back);
     list_init(&c->links);
     map_put(&w->clients, &c->id, sizeof(c->id), c);
     if (w->clients.n == 1)
@@ -434,7 +523,7 @@ static bool check_progress(struct client *c, int64_t now_ms)
     if (waiting > 0 && gone_bytes <= c->progress_bytes)
         return false;
     c->progress_bytes = gone_bytes;
-    c->write_due_ms = waiting > 0 ? now_ms + c->worker->relay->opts.write_timeout_ms : 0;
+    c->write_due_ms = waiting > 0 ? now_ms + client_write_timeout_ms(c) : 0;
     return true;
 }
 

@@ -7,9 +7,10 @@
 #include "base/mem.h"
 #include "codec/json_write.h"
 #include "codec/yaml.h"
+#include "relay/derpmap_internal.h"
 #include "base/addr.h"
 
-enum { REGION_ID_MAX = 65535, OWN_REGION_ID = 999 };
+enum { OWN_REGION_ID = 999 };
 
 /* --- Memory --- */
 
@@ -87,8 +88,8 @@ static char *dup_or_null(const char *text)
 enum rc derpmap_add_own(struct derpmap *map, const struct derpmap_own *own, struct err *err)
 {
     int id = own->region_id != 0 ? own->region_id : OWN_REGION_ID;
-    if (id < 1 || id > REGION_ID_MAX)
-        return err_set(err, RC_INVALID, "DERP region %d: the number must be from 1 to %d", id, REGION_ID_MAX);
+    if (id < 1 || id > DERPMAP_REGION_ID_MAX)
+        return err_set(err, RC_INVALID, "DERP region %d: the number must be from 1 to %d", id, DERPMAP_REGION_ID_MAX);
     if (own->host_name == NULL || own->host_name[0] == '\0')
         return err_set(err, RC_INVALID, "DERP region %d: the relay has no host name", id);
     char name[16];
@@ -101,7 +102,7 @@ enum rc derpmap_add_own(struct derpmap *map, const struct derpmap_own *own, stru
         .node_n = 1,
     };
     region.nodes[0] = (struct derpmap_node){
-        .name = mem_strdup(name),
+        .name = mem_strdup(own->node_name != NULL ? own->node_name : name),
         .host_name = mem_strdup(own->host_name),
         .cert_name = dup_or_null(own->cert_name),
         .ipv4 = dup_or_null(own->ipv4),
@@ -112,6 +113,69 @@ enum rc derpmap_add_own(struct derpmap *map, const struct derpmap_own *own, stru
     };
     put_region(map, &region);
     return RC_OK;
+}
+
+/* --- What several documents come to --- */
+
+void derpmap_merge_apply(struct derpmap_merge *m, struct derpmap *map)
+{
+    for (unsigned i = 0; i < m->n; i++) {
+        if (m->is_removal[i])
+            remove_region(map, m->regions[i].id);
+        else
+            put_region(map, &m->regions[i]);
+    }
+    for (unsigned i = 0; i < m->score_n; i++) {
+        unsigned at = place_of(map, m->scores[i].id);
+        if (stands_at(map, at, m->scores[i].id))
+            map->regions[at].score = m->scores[i].score;
+    }
+    map->omit_default_regions = map->omit_default_regions || m->omit_default_regions;
+}
+
+void derpmap_merge_fini(struct derpmap_merge *m)
+{
+    for (unsigned i = 0; i < m->n; i++)
+        region_fini(&m->regions[i]);
+    mem_free(m->regions);
+    mem_free(m->is_removal);
+    mem_free(m->scores);
+    *m = (struct derpmap_merge){0};
+}
+
+static struct derpmap_node copy_node(const struct derpmap_node *n)
+{
+    struct derpmap_node made = *n;
+    made.name = dup_or_null(n->name);
+    made.host_name = dup_or_null(n->host_name);
+    made.cert_name = dup_or_null(n->cert_name);
+    made.ipv4 = dup_or_null(n->ipv4);
+    made.ipv6 = dup_or_null(n->ipv6);
+    made.stun_test_ip = dup_or_null(n->stun_test_ip);
+    return made;
+}
+
+static void append_nodes(struct derpmap_region *region, const struct derpmap_region *more)
+{
+    region->nodes = mem_realloc_array(region->nodes, region->node_n + more->node_n + 1, sizeof(*region->nodes));
+    for (unsigned i = 0; i < more->node_n; i++)
+        region->nodes[region->node_n++] = copy_node(&more->nodes[i]);
+}
+
+void derpmap_append(struct derpmap *map, const struct derpmap *more)
+{
+    for (unsigned i = 0; i < more->region_n; i++) {
+        const struct derpmap_region *from = &more->regions[i];
+        if (!stands_at(map, place_of(map, from->id), from->id)) {
+            struct derpmap_region made = *from;
+            made.code = dup_or_null(from->code);
+            made.name = dup_or_null(from->name);
+            made.nodes = NULL;
+            made.node_n = 0;
+            put_region(map, &made);
+        }
+        append_nodes(&map->regions[place_of(map, from->id)], from);
+    }
 }
 
 /* --- Reading --- */
@@ -130,14 +194,6 @@ static enum rc complain(const struct reader *r, const struct yaml *at, const cha
         return err_set_at(r->err, RC_INVALID, r->file, line, col, "%s", text);
     return err_set_at(r->err, RC_INVALID, r->file, line, col, "%.*s: %s", STR_ARG(at->key), text);
 }
-
-enum field_kind { FIELD_TEXT, FIELD_INT, FIELD_BOOL, FIELD_NUMBER, FIELD_SPECIAL };
-
-struct field {
-    const char *key;
-    enum field_kind kind;
-    size_t offset; /* of a char *, int, bool or double */
-};
 
 static enum rc read_text(const struct reader *r, const struct yaml *value, char **out)
 {
@@ -177,7 +233,7 @@ static enum rc read_number(const struct reader *r, const struct yaml *value, dou
     return ok ? RC_OK : complain(r, value, "must be a number");
 }
 
-static const struct field *find_field(const struct field *fields, size_t n, struct str key)
+static const struct derpmap_field *find_field(const struct derpmap_field *fields, size_t n, struct str key)
 {
     for (size_t i = 0; i < n; i++)
         if (str_eq_ci(key, str_c(fields[i].key)))
@@ -186,12 +242,12 @@ static const struct field *find_field(const struct field *fields, size_t n, stru
 }
 
 /* Null values leave the field as it is. `special` gets what is no plain field. */
-static enum rc read_fields(const struct reader *r, const struct yaml *map, const struct field *fields, size_t n,
+static enum rc read_fields(const struct reader *r, const struct yaml *map, const struct derpmap_field *fields, size_t n,
                            void *object,
                            enum rc (*special)(const struct reader *r, const struct yaml *value, void *object))
 {
     YAML_EACH (value, map) {
-        const struct field *f = find_field(fields, n, value->key);
+        const struct derpmap_field *f = find_field(fields, n, value->key);
         if (f == NULL)
             return complain(r, value, "unknown key");
         if (value->type == YAML_NULL)
@@ -208,26 +264,21 @@ static enum rc read_fields(const struct reader *r, const struct yaml *map, const
     return RC_OK;
 }
 
-/* A node, and the region that it says it is in. */
-struct node_in {
-    struct derpmap_node node;
-    int region_id;
+const struct derpmap_field derpmap_node_fields[] = {
+    {"name", FIELD_TEXT, offsetof(struct derpmap_node_in, node.name)},
+    {"regionid", FIELD_INT, offsetof(struct derpmap_node_in, region_id)},
+    {"hostname", FIELD_TEXT, offsetof(struct derpmap_node_in, node.host_name)},
+    {"certname", FIELD_TEXT, offsetof(struct derpmap_node_in, node.cert_name)},
+    {"ipv4", FIELD_TEXT, offsetof(struct derpmap_node_in, node.ipv4)},
+    {"ipv6", FIELD_TEXT, offsetof(struct derpmap_node_in, node.ipv6)},
+    {"stunport", FIELD_INT, offsetof(struct derpmap_node_in, node.stun_port)},
+    {"stunonly", FIELD_BOOL, offsetof(struct derpmap_node_in, node.stun_only)},
+    {"derpport", FIELD_INT, offsetof(struct derpmap_node_in, node.derp_port)},
+    {"insecurefortests", FIELD_BOOL, offsetof(struct derpmap_node_in, node.insecure_for_tests)},
+    {"stuntestip", FIELD_TEXT, offsetof(struct derpmap_node_in, node.stun_test_ip)},
+    {"canport80", FIELD_BOOL, offsetof(struct derpmap_node_in, node.can_port80)},
 };
-
-static const struct field node_fields[] = {
-    {"name", FIELD_TEXT, offsetof(struct node_in, node.name)},
-    {"regionid", FIELD_INT, offsetof(struct node_in, region_id)},
-    {"hostname", FIELD_TEXT, offsetof(struct node_in, node.host_name)},
-    {"certname", FIELD_TEXT, offsetof(struct node_in, node.cert_name)},
-    {"ipv4", FIELD_TEXT, offsetof(struct node_in, node.ipv4)},
-    {"ipv6", FIELD_TEXT, offsetof(struct node_in, node.ipv6)},
-    {"stunport", FIELD_INT, offsetof(struct node_in, node.stun_port)},
-    {"stunonly", FIELD_BOOL, offsetof(struct node_in, node.stun_only)},
-    {"derpport", FIELD_INT, offsetof(struct node_in, node.derp_port)},
-    {"insecurefortests", FIELD_BOOL, offsetof(struct node_in, node.insecure_for_tests)},
-    {"stuntestip", FIELD_TEXT, offsetof(struct node_in, node.stun_test_ip)},
-    {"canport80", FIELD_BOOL, offsetof(struct node_in, node.can_port80)},
-};
+const size_t derpmap_node_fields_n = ARRAY_LEN(derpmap_node_fields);
 
 static enum rc read_nodes(const struct reader *r, const struct yaml *list, void *object)
 {
@@ -238,10 +289,10 @@ static enum rc read_nodes(const struct reader *r, const struct yaml *list, void 
         return complain(r, list, "is there twice");
     region->nodes = mem_zalloc(list->n + 1, sizeof(*region->nodes));
     YAML_EACH (item, list) {
-        struct node_in in = {.region_id = region->id};
+        struct derpmap_node_in in = {.region_id = region->id};
         if (item->type != YAML_MAP)
             return complain(r, item, "each node must be a map");
-        enum rc rc = read_fields(r, item, node_fields, ARRAY_LEN(node_fields), &in, NULL);
+        enum rc rc = read_fields(r, item, derpmap_node_fields, derpmap_node_fields_n, &in, NULL);
         region->nodes[region->node_n++] = in.node;
         TRY(rc);
         if (in.region_id != region->id)
@@ -250,7 +301,7 @@ static enum rc read_nodes(const struct reader *r, const struct yaml *list, void 
     return RC_OK;
 }
 
-static const struct field region_fields[] = {
+const struct derpmap_field derpmap_region_fields[] = {
     {"regionid", FIELD_INT, offsetof(struct derpmap_region, id)},
     {"regioncode", FIELD_TEXT, offsetof(struct derpmap_region, code)},
     {"regionname", FIELD_TEXT, offsetof(struct derpmap_region, name)},
@@ -260,35 +311,27 @@ static const struct field region_fields[] = {
     {"nomeasurenohome", FIELD_BOOL, offsetof(struct derpmap_region, no_measure_no_home)},
     {"nodes", FIELD_SPECIAL, 0},
 };
+const size_t derpmap_region_fields_n = ARRAY_LEN(derpmap_region_fields);
 
 static enum rc read_region(const struct reader *r, const struct yaml *value, int id, struct derpmap_region *region)
 {
     if (value->type != YAML_MAP)
         return complain(r, value, "a region must be a map, or null to remove it");
     region->id = id;
-    TRY(read_fields(r, value, region_fields, ARRAY_LEN(region_fields), region, read_nodes));
+    TRY(read_fields(r, value, derpmap_region_fields, derpmap_region_fields_n, region, read_nodes));
     return region->id == id ? RC_OK : complain(r, value, "regionid differs from the key");
 }
 
 static enum rc read_region_id(const struct reader *r, const struct yaml *value, int *out)
 {
     int64_t id;
-    if (str_to_i64(value->key, &id) != RC_OK || id < 1 || id > REGION_ID_MAX)
+    if (str_to_i64(value->key, &id) != RC_OK || id < 1 || id > DERPMAP_REGION_ID_MAX)
         return complain(r, value, "a region's number must be from 1 to 65535");
     *out = (int)id;
     return RC_OK;
 }
 
-/* What a file asks for; applied when all of it is read. */
-struct merge {
-    struct derpmap_region *regions; /* node_n and texts empty, `id` set: to be removed */
-    bool *is_removal;
-    unsigned n;
-    const struct yaml *scores; /* may be null */
-    bool omit_default_regions;
-};
-
-static enum rc read_regions(const struct reader *r, const struct yaml *list, struct merge *m)
+static enum rc read_regions(const struct reader *r, const struct yaml *list, struct derpmap_merge *m)
 {
     if (list->type != YAML_MAP)
         return complain(r, list, "must be a map from region numbers to regions");
@@ -308,7 +351,20 @@ static enum rc read_regions(const struct reader *r, const struct yaml *list, str
     return RC_OK;
 }
 
-static enum rc read_home_params(const struct reader *r, const struct yaml *value, struct merge *m)
+static enum rc read_scores(const struct reader *r, const struct yaml *list, struct derpmap_merge *m)
+{
+    mem_free(m->scores);
+    m->scores = mem_zalloc(list->n + 1, sizeof(*m->scores));
+    m->score_n = 0;
+    YAML_EACH (value, list) {
+        struct derpmap_score *score = &m->scores[m->score_n++];
+        TRY(read_region_id(r, value, &score->id));
+        TRY(read_number(r, value, &score->score));
+    }
+    return RC_OK;
+}
+
+static enum rc read_home_params(const struct reader *r, const struct yaml *value, struct derpmap_merge *m)
 {
     if (value->type != YAML_MAP)
         return complain(r, value, "must be a map");
@@ -317,50 +373,22 @@ static enum rc read_home_params(const struct reader *r, const struct yaml *value
             return complain(r, it, "unknown key");
         if (it->type != YAML_MAP)
             return complain(r, it, "must be a map from region numbers to factors");
-        m->scores = it;
+        TRY(read_scores(r, it, m));
     }
     return RC_OK;
 }
 
 static enum rc read_top(const struct reader *r, const struct yaml *value, void *object)
 {
-    struct merge *m = object;
+    struct derpmap_merge *m = object;
     return str_eq_ci(value->key, STR("regions")) ? read_regions(r, value, m) : read_home_params(r, value, m);
 }
 
-static const struct field map_fields[] = {
+static const struct derpmap_field map_fields[] = {
     {"regions", FIELD_SPECIAL, 0},
     {"homeparams", FIELD_SPECIAL, 0},
-    {"omitdefaultregions", FIELD_BOOL, offsetof(struct merge, omit_default_regions)},
+    {"omitdefaultregions", FIELD_BOOL, offsetof(struct derpmap_merge, omit_default_regions)},
 };
-
-/* With `map` null only checks. */
-static enum rc apply_scores(const struct reader *r, const struct yaml *scores, struct derpmap *map)
-{
-    YAML_EACH (value, scores) {
-        int id;
-        double score;
-        TRY(read_region_id(r, value, &id));
-        TRY(read_number(r, value, &score));
-        unsigned i = map != NULL ? place_of(map, id) : 0;
-        if (map != NULL && stands_at(map, i, id))
-            map->regions[i].score = score;
-    }
-    return RC_OK;
-}
-
-static enum rc apply(const struct reader *r, struct merge *m, struct derpmap *map)
-{
-    TRY(apply_scores(r, m->scores, NULL));
-    for (unsigned i = 0; i < m->n; i++) {
-        if (m->is_removal[i])
-            remove_region(map, m->regions[i].id);
-        else
-            put_region(map, &m->regions[i]);
-    }
-    map->omit_default_regions = map->omit_default_regions || m->omit_default_regions;
-    return apply_scores(r, m->scores, map);
-}
 
 static enum rc merge_tree(struct derpmap *map, const struct yaml *root, const struct reader *r)
 {
@@ -368,14 +396,11 @@ static enum rc merge_tree(struct derpmap *map, const struct yaml *root, const st
         return RC_OK;
     if (root->type != YAML_MAP)
         return complain(r, root, "a DERP map must be a map with the key \"regions\"");
-    struct merge m = {0};
+    struct derpmap_merge m = {0};
     enum rc rc = read_fields(r, root, map_fields, ARRAY_LEN(map_fields), &m, read_top);
     if (rc == RC_OK)
-        rc = apply(r, &m, map);
-    for (unsigned i = 0; i < m.n; i++)
-        region_fini(&m.regions[i]);
-    mem_free(m.regions);
-    mem_free(m.is_removal);
+        derpmap_merge_apply(&m, map);
+    derpmap_merge_fini(&m);
     return rc;
 }
 
@@ -388,26 +413,6 @@ enum rc derpmap_merge_text(struct derpmap *map, struct str text, const char *fil
     if (rc == RC_OK)
         rc = merge_tree(map, root, &r);
     arena_fini(&a);
-    return rc;
-}
-
-enum rc derpmap_merge_file(struct derpmap *map, const char *path, struct err *err)
-{
-    FILE *f = fopen(path, "rbe");
-    if (f == NULL)
-        return err_set(err, RC_IO, "DERP map %s: %m", path);
-    struct buf text = {0};
-    size_t n = fread(buf_reserve(&text, YAML_MAX_BYTES + 1), 1, YAML_MAX_BYTES + 1, f);
-    buf_commit(&text, n);
-    enum rc rc = RC_OK;
-    if (ferror(f))
-        rc = err_set(err, RC_IO, "DERP map %s: %m", path);
-    else if (n > YAML_MAX_BYTES)
-        rc = err_set(err, RC_TOO_LARGE, "DERP map %s is larger than 1 MiB", path);
-    else
-        rc = derpmap_merge_text(map, buf_str(&text), path, err);
-    fclose(f);
-    buf_fini(&text);
     return rc;
 }
 
@@ -468,22 +473,35 @@ static enum rc check_node(const struct derpmap *map, unsigned region, unsigned n
     return fault == NULL ? RC_OK : err_set(err, RC_INVALID, "DERP region %d, node %s: %s", id, n->name, fault);
 }
 
-enum rc derpmap_check(const struct derpmap *map, struct err *err)
+enum rc derpmap_check_nodes(const struct derpmap *map, struct err *err)
 {
-    unsigned relays = 0;
     for (unsigned i = 0; i < map->region_n; i++) {
         const struct derpmap_region *r = &map->regions[i];
-        if (r->id < 1 || r->id > REGION_ID_MAX)
-            return err_set(err, RC_INVALID, "DERP region %d: the number must be from 1 to %d", r->id, REGION_ID_MAX);
-        for (unsigned k = 0; k < r->node_n; k++) {
+        if (r->id < 1 || r->id > DERPMAP_REGION_ID_MAX)
+            return err_set(err, RC_INVALID, "DERP region %d: the number must be from 1 to %d", r->id,
+                           DERPMAP_REGION_ID_MAX);
+        for (unsigned k = 0; k < r->node_n; k++)
             TRY(check_node(map, i, k, err));
-            relays += !r->nodes[k].stun_only && !r->no_measure_no_home;
-        }
     }
-    return relays > 0 ? RC_OK
-                      : err_set(err, RC_INVALID,
-                                "the DERP map has no relay that a node could have as its home: enable "
-                                "the one inside (derp.server.enabled) or name others (derp.paths)");
+    return RC_OK;
+}
+
+static bool has_relay(const struct derpmap *map)
+{
+    for (unsigned i = 0; i < map->region_n; i++)
+        for (unsigned k = 0; k < map->regions[i].node_n; k++)
+            if (!map->regions[i].nodes[k].stun_only && !map->regions[i].no_measure_no_home)
+                return true;
+    return false;
+}
+
+enum rc derpmap_check(const struct derpmap *map, struct err *err)
+{
+    TRY(derpmap_check_nodes(map, err));
+    return has_relay(map) ? RC_OK
+                          : err_set(err, RC_INVALID,
+                                    "the DERP map has no relay that a node could have as its home: enable "
+                                    "the one inside (derp.server.enabled) or name others (derp.paths, derp.urls)");
 }
 
 /* --- Writing --- */

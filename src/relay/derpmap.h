@@ -48,11 +48,12 @@ struct derpmap {
 /* Zero-initialised is the empty map. */
 void derpmap_fini(struct derpmap *map);
 
-/* The relay of this server, for derpmap_add_own; texts are borrowed, null or "" where absent. */
+/* A relay of this server or enrolled at it, for derpmap_add_own; texts are borrowed, null or "" where absent. */
 struct derpmap_own {
     int region_id;           /* 0: 999 */
     const char *region_code; /* null: "fullscale" */
     const char *region_name; /* null: "Fullscale embedded relay" */
+    const char *node_name;   /* null: the number and "a" */
     const char *host_name;   /* DNS name or IP literal: required */
     const char *ipv4;
     const char *ipv6;
@@ -69,11 +70,19 @@ MUST_CHECK enum rc derpmap_add_own(struct derpmap *map, const struct derpmap_own
  * null removes it. `file` names it in errors. Keys are matched without regard to case; unknown keys are errors.
  * On RC_INVALID `map` is unchanged and `err` tells the place. */
 MUST_CHECK enum rc derpmap_merge_text(struct derpmap *map, struct str text, const char *file, struct err *err);
-/* The same for a file on disk of at most 1 MiB; RC_IO or RC_TOO_LARGE as well. Blocks. */
-MUST_CHECK enum rc derpmap_merge_file(struct derpmap *map, const char *path, struct err *err);
+enum { DERPMAP_FILE_MAX_BYTES = 1024 * 1024 };
+/* The same as derpmap_merge_text for what another server sends: strict JSON, hostile. Unknown keys are passed over, since
+ * newer versions of the protocol have more; at most 1 MiB, 1024 regions, 64 nodes each and 4096 in all, texts of 255 bytes.
+ * RC_INVALID (also from the JSON reader: RC_TRUNCATED, RC_TOO_LARGE, RC_TOO_DEEP); `map` is then unchanged.
+ * src: tailcfg.DERPMap as served at controlplane.tailscale.com/derpmap/default */
+MUST_CHECK enum rc derpmap_merge_json(struct derpmap *map, struct str text, const char *source, struct err *err);
+/* Adds copies: the nodes of a region that `map` has go behind those that are there. */
+void derpmap_append(struct derpmap *map, const struct derpmap *more);
 
 /* RC_INVALID with a sentence: region numbers 1..65535, every node with a name that no other has and with a host name,
- * ports in range, and at least one region with a node that relays. */
+ * ports in range. */
+MUST_CHECK enum rc derpmap_check_nodes(const struct derpmap *map, struct err *err);
+/* The same, and at least one region with a node that relays. */
 MUST_CHECK enum rc derpmap_check(const struct derpmap *map, struct err *err);
 
 /* Appends the map as clients read it (MapResponse.DERPMap, /derpmap/default); same map, same bytes. */

@@ -206,36 +206,174 @@ static void test_checks(void **state)
     assert_int_equal(map.region_n, 0);
 }
 
-static void test_files_on_disk(void **state)
+/* What controlplane.tailscale.com sends, cut short, with keys of the future. */
+static void test_client_json(void **state)
 {
     (void)state;
-    char path[] = "/tmp/derpmap-test-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    FILE *f = fdopen(fd, "w");
-    assert_non_null(f);
-    fputs(file_a, f);
-    fflush(f);
+    static const char json[] =
+        "{\"Regions\":{\"2\":{\"RegionID\":2,\"RegionCode\":\"sfo\",\"RegionName\":\"San \\u0046\",\"Latitude\":37.5,"
+        "\"Future\":{\"a\":[1,2]},\"Nodes\":[{\"Name\":\"2d\",\"RegionID\":2,\"HostName\":\"derp2d.example.com\","
+        "\"STUNPort\":-1,\"CanPort80\":true,\"Quic\":7}]},\"1\":null,\"7\":{\"Nodes\":null}},"
+        "\"HomeParams\":{\"RegionScore\":{\"2\":0.5}},\"Version\":9}";
     struct derpmap map = {0};
-    assert_int_equal(derpmap_merge_file(&map, path, NULL), RC_OK);
-    assert_int_equal(map.region_n, 2);
-    for (int i = 0; i < 1 << 17; i++)
-        fputs("# filler\n", f);
-    fclose(f);
     struct err err = {0};
-    assert_int_equal(derpmap_merge_file(&map, path, &err), RC_TOO_LARGE);
-    remove(path);
-    assert_int_equal(derpmap_merge_file(&map, path, &err), RC_IO);
-    assert_non_null(strstr(err.text, path));
+    assert_int_equal(derpmap_merge_text(&map, STR("regions: {1: {nodes: [{name: old, hostname: h}]}}"), "a", NULL),
+                     RC_OK);
+    if (derpmap_merge_json(&map, str_c(json), "https://x", &err) != RC_OK)
+        fail_msg("%s:%d:%d: %s", err.file, err.line, err.col, err.text);
+    assert_int_equal(derpmap_check_nodes(&map, NULL), RC_OK);
+    assert_json(&map, "{\"HomeParams\":{\"RegionScore\":{\"2\":0.5}},\"Regions\":{\"2\":{\"RegionID\":2,"
+                      "\"RegionCode\":\"sfo\",\"RegionName\":\"San F\",\"Latitude\":37.5,\"Nodes\":[{\"Name\":\"2d\","
+                      "\"RegionID\":2,\"HostName\":\"derp2d.example.com\",\"STUNPort\":-1,\"CanPort80\":true}]},"
+                      "\"7\":{\"RegionID\":7,\"RegionCode\":\"\",\"RegionName\":\"\",\"Nodes\":[]}}}");
+    derpmap_fini(&map);
+}
+
+/* What we write is what we read; the last of two equal keys wins, as in Go. */
+static void test_client_json_again(void **state)
+{
+    (void)state;
+    struct derpmap map = {0}, again = {0};
+    struct buf b = {0};
+    assert_int_equal(derpmap_merge_text(&map, str_c(file_a), "a.yaml", NULL), RC_OK);
+    derpmap_write_json(&map, &b);
+    assert_int_equal(derpmap_merge_json(&again, buf_str(&b), "b", NULL), RC_OK);
+    assert_json(&again, buf_cstr(&b));
+    assert_int_equal(derpmap_merge_json(&again,
+                                        STR("{\"regions\":{\"5\":{\"nodes\":[{\"name\":\"x\",\"name\":\"y\"}]},"
+                                            "\"12\":null,\"901\":null,\"5\":{\"regionname\":\"last\"}}}"),
+                                        "c", NULL),
+                     RC_OK);
+    assert_int_equal(again.region_n, 1);
+    assert_string_equal(again.regions[0].name, "last");
+    assert_int_equal(again.regions[0].node_n, 0);
+    assert_int_equal(derpmap_merge_json(&again, STR("null"), "d", NULL), RC_OK);
+    assert_int_equal(derpmap_merge_json(&again, STR("{\"Regions\":null}"), "d", NULL), RC_OK);
+    assert_int_equal(again.region_n, 1);
+    buf_fini(&b);
+    derpmap_fini(&map);
+    derpmap_fini(&again);
+}
+
+static void test_bad_client_json(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int line;
+        const char *says;
+    } rows[] = {
+        {"", 1, ""},
+        {"regions: {}", 1, ""},
+        {"<html>404</html>", 1, ""},
+        {"[]", 1, "must be an object"},
+        {"7", 1, "must be an object"},
+        {"{\"Regions\":[]}", 1, "Regions: must be an object"},
+        {"{\"Regions\":{\n\"0\":{}}}", 2, "from 1 to 65535"},
+        {"{\"Regions\":{\"65536\":{}}}", 1, "from 1 to 65535"},
+        {"{\"Regions\":{\"\":{}}}", 1, "from 1 to 65535"},
+        {"{\"Regions\":{\"7\":[]}}", 1, "must be an object"},
+        {"{\"Regions\":{\"7\":{\"RegionID\":8}}}", 1, "differs from the key"},
+        {"{\"Regions\":{\"7\":{\"RegionID\":\"7\"}}}", 1, "RegionID: must be a whole number"},
+        {"{\"Regions\":{\"7\":{\"RegionID\":7.0}}}", 1, "RegionID: must be a whole number"},
+        {"{\"Regions\":{\"7\":{\"Avoid\":1}}}", 1, "Avoid: must be true or false"},
+        {"{\"Regions\":{\"7\":{\"Latitude\":\"n\"}}}", 1, "Latitude: must be a number"},
+        {"{\"Regions\":{\"7\":{\"Nodes\":{}}}}", 1, "Nodes: must be a list"},
+        {"{\"Regions\":{\"7\":{\"Nodes\":[null]}}}", 1, "must be an object"},
+        {"{\"Regions\":{\"7\":{\"Nodes\":[{\"Name\":5}]}}}", 1, "Name: must be a text"},
+        {"{\"Regions\":{\"7\":{\"Nodes\":[{\"Name\":\"a\\u0000b\"}]}}}", 1, "Name: must be a text"},
+        {"{\"Regions\":{\"7\":{\"Nodes\":[{\"DERPPort\":4294967739}]}}}", 1, "whole number"},
+        {"{\"Regions\":{\"7\":{\"Nodes\":[{\"RegionID\":8}]}}}", 1, "not that of its region"},
+        {"{\"HomeParams\":{\"RegionScore\":{\"7\":\"x\"}}}", 1, "must be a number"},
+        {"{\"HomeParams\":{\"RegionScore\":{\"x\":1}}}", 1, "from 1 to 65535"},
+        {"{\"HomeParams\":7}", 1, "HomeParams: must be an object"},
+    };
+    struct derpmap map = {0};
+    assert_int_equal(derpmap_add_own(&map, &own, NULL), RC_OK);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err = {0};
+        assert_true(derpmap_merge_json(&map, str_c(rows[i].text), "url", &err) < RC_OK);
+        if (err.line != rows[i].line || strstr(err.text, rows[i].says) == NULL)
+            fail_msg("%s gave line %d: %s", rows[i].text, err.line, err.text);
+    }
+    assert_int_equal(map.region_n, 1);
+    derpmap_fini(&map);
+}
+
+/* `n` members or elements of `item` (which may name their number), within `head` and `tail`. */
+static enum rc merge_many(const char *head, const char *item, unsigned n, const char *tail)
+{
+    struct buf b = {0};
+    struct derpmap map = {0};
+    buf_append_c(&b, head);
+    for (unsigned i = 0; i < n; i++) {
+        char number[16];
+        snprintf(number, sizeof(number), "%s\"%u", i > 0 ? "," : "", i + 1);
+        if (item[0] == '"')
+            buf_append_c(&b, number);
+        else if (i > 0)
+            buf_append_c(&b, ",");
+        buf_append_c(&b, item);
+    }
+    buf_append_c(&b, tail);
+    enum rc rc = derpmap_merge_json(&map, buf_str(&b), "url", NULL);
+    derpmap_fini(&map);
+    buf_fini(&b);
+    return rc;
+}
+
+static void test_json_limits(void **state)
+{
+    (void)state;
+    assert_int_equal(merge_many("{\"Regions\":{", "\":{}", 1024, "}}"), RC_OK);
+    assert_int_equal(merge_many("{\"Regions\":{", "\":{}", 1025, "}}"), RC_TOO_LARGE);
+    assert_int_equal(merge_many("{\"Regions\":{\"1\":{\"Nodes\":[", "{\"Name\":\"a\"}", 64, "]}}}"), RC_OK);
+    assert_int_equal(merge_many("{\"Regions\":{\"1\":{\"Nodes\":[", "{\"Name\":\"a\"}", 65, "]}}}"), RC_TOO_LARGE);
+    assert_int_equal(merge_many("{\"x\":[", "\"", 1, ""), RC_TRUNCATED);
+    char text[400];
+    snprintf(text, sizeof(text), "{\"Regions\":{\"1\":{\"RegionName\":\"%0255d\"}}}", 0);
+    struct derpmap map = {0};
+    assert_int_equal(derpmap_merge_json(&map, str_c(text), "url", NULL), RC_OK);
+    snprintf(text, sizeof(text), "{\"Regions\":{\"1\":{\"RegionName\":\"%0256d\"}}}", 0);
+    assert_int_equal(derpmap_merge_json(&map, str_c(text), "url", NULL), RC_INVALID);
+    memset(text, '[', 100);
+    text[100] = '\0';
+    assert_int_equal(derpmap_merge_json(&map, str_c(text), "url", NULL), RC_TOO_DEEP);
+    derpmap_fini(&map);
+}
+
+static void test_append(void **state)
+{
+    (void)state;
+    struct derpmap map = {0}, more = {0};
+    assert_int_equal(derpmap_add_own(&map, &own, NULL), RC_OK);
+    assert_int_equal(derpmap_merge_text(&more,
+                                        STR("regions: {999: {regionname: not used, nodes: [{name: b, hostname: bh}]},"
+                                            "5: {regioncode: five, nodes: [{name: c, hostname: ch}]}}"),
+                                        "a", NULL),
+                     RC_OK);
+    derpmap_append(&map, &more);
+    derpmap_fini(&more);
+    assert_int_equal(derpmap_check(&map, NULL), RC_OK);
+    assert_int_equal(map.region_n, 2);
+    assert_string_equal(map.regions[0].code, "five");
+    assert_string_equal(map.regions[0].nodes[0].host_name, "ch");
+    assert_string_equal(map.regions[1].name, "Fullscale embedded relay");
+    assert_int_equal(map.regions[1].node_n, 2);
+    assert_string_equal(map.regions[1].nodes[0].name, "999a");
+    assert_string_equal(map.regions[1].nodes[1].host_name, "bh");
     derpmap_fini(&map);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_own_relay),     cmocka_unit_test(test_merge),     cmocka_unit_test(test_json_files),
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_bad_files), cmocka_unit_test(test_checks),
-        cmocka_unit_test(test_files_on_disk),
+        cmocka_unit_test(test_own_relay),       cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_json_files),      cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_bad_files),       cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_client_json),     cmocka_unit_test(test_client_json_again),
+        cmocka_unit_test(test_bad_client_json), cmocka_unit_test(test_json_limits),
+        cmocka_unit_test(test_append),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,16 @@
-/* Which connections each key has, over all workers. Changed only when a client comes, goes, or takes over from a twin, so
- * one lock does; nobody looks here to pass a packet on. Each change is posted to every worker while the lock is held, so
+/* Which connections each key has, over all workers, and which neighbours in the mesh have it. Changed only when a client
+ * comes, goes, or takes over from a twin, so one lock does; nobody looks here to pass a packet on. Each change is posted to every worker while the lock is held, so
  * that all see the changes of a key in the same order. */
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "relay/relay_internal.h"
+
+METRIC_COUNTER(multi_created, "fullscale_derp_multiforwarder_created_total", "",
+               "Times that a key was at a second neighbour.");
+METRIC_COUNTER(multi_deleted, "fullscale_derp_multiforwarder_deleted_total", "",
+               "Times that a key was at one neighbour again.");
 
 /* Twins that take turns more often than a client which moves from an old connection to a new one. */
 enum { SWITCHES_OF_RIVALS = 2 };
@@ -14,8 +19,10 @@ struct dir_key {
     node_key key;
     struct list conns; /* struct dir_conn.entry; who spoke last stands first, and is the active one */
     unsigned conn_n;
-    unsigned switches; /* while there have been twins */
-    bool is_unwell;    /* the twins were told of each other */
+    unsigned switches;      /* while there have been twins */
+    bool is_unwell;         /* the twins were told of each other */
+    struct list forwarders; /* struct dir_forwarder.entry, oldest first: that one is used */
+    unsigned forwarder_n;
 };
 
 struct dir_conn {
@@ -23,6 +30,14 @@ struct dir_conn {
     struct dir_key *of;
     unsigned worker;
     uint64_t conn_id;
+    struct presence presence;
+};
+
+struct dir_forwarder {
+    struct list entry;
+    struct dir_key *of;
+    unsigned worker;
+    uint64_t link_id;
 };
 
 void directory_init(struct directory *d)
@@ -44,17 +59,36 @@ static struct dir_conn *active_of(const struct dir_key *k)
     return LIST_ENTRY(k->conns.next, struct dir_conn, entry);
 }
 
+static struct dir_forwarder *oldest_of(const struct dir_key *k)
+{
+    return LIST_ENTRY(k->forwarders.next, struct dir_forwarder, entry);
+}
+
+/* What is new beside the route itself. */
+struct change_note {
+    int health;                      /* relay_msg.health */
+    int news;                        /* relay_msg.news */
+    const struct presence *presence; /* for NEWS_PRESENT */
+};
+
 /* Tells all workers how the key stands now. The lock is held. */
-static void publish(struct relay *relay, const struct dir_key *k, int health)
+static void publish(struct relay *relay, const struct dir_key *k, struct change_note note)
 {
     for (unsigned i = 0; i < relay->worker_n && !relay->is_ending; i++) {
         struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[i], worker_on_route);
         m->key = k->key;
         m->conn_n = k->conn_n;
-        m->health = health;
+        m->health = note.health;
+        m->news = note.news;
+        if (note.presence != NULL)
+            m->presence = *note.presence;
         if (k->conn_n > 0) {
             m->worker = active_of(k)->worker;
             m->conn_id = active_of(k)->conn_id;
+        }
+        if (k->forwarder_n > 0) {
+            m->forward_worker = oldest_of(k)->worker;
+            m->forward_id = oldest_of(k)->link_id;
         }
         relay_msg_post(m);
     }
@@ -82,23 +116,41 @@ static struct dir_key *key_make(struct directory *d, const node_key *key)
     k = MEM_NEW(struct dir_key);
     k->key = *key;
     list_init(&k->conns);
+    list_init(&k->forwarders);
     map_put(&d->keys, k->key.b, KEY_BYTES, k);
     return k;
 }
 
-struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigned worker, uint64_t conn_id)
+static void key_tidy(struct directory *d, struct dir_key *k)
+{
+    if (k->conn_n > 0 || k->forwarder_n > 0)
+        return;
+    map_remove(&d->keys, k->key.b, KEY_BYTES);
+    mem_free(k);
+}
+
+static int is_remote(const struct dir_key *k)
+{
+    return k->conn_n == 0 && k->forwarder_n > 0;
+}
+
+struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigned worker, uint64_t conn_id,
+                               const struct presence *presence)
 {
     struct directory *d = &relay->directory;
     struct dir_conn *conn = MEM_NEW(struct dir_conn);
     conn->worker = worker;
     conn->conn_id = conn_id;
+    conn->presence = *presence;
     pthread_mutex_lock(&d->lock);
     struct dir_key *k = key_make(d, key);
     conn->of = k;
+    metric_add(&relay_gauge_remote, -is_remote(k));
     push_front(k, conn);
     k->conn_n++;
     count_twins(k->conn_n - 1, k->conn_n);
-    publish(relay, k, k->is_unwell ? HEALTH_DUPLICATE : HEALTH_SAME);
+    publish(relay, k,
+            (struct change_note){k->is_unwell ? HEALTH_DUPLICATE : HEALTH_SAME, NEWS_PRESENT, &conn->presence});
     pthread_mutex_unlock(&d->lock);
     return conn;
 }
@@ -114,7 +166,7 @@ void directory_speak(struct relay *relay, struct dir_conn *conn)
         k->switches++;
         bool is_news = !k->is_unwell && k->switches >= SWITCHES_OF_RIVALS;
         k->is_unwell = k->is_unwell || is_news;
-        publish(relay, k, is_news ? HEALTH_DUPLICATE : HEALTH_SAME);
+        publish(relay, k, (struct change_note){.health = is_news ? HEALTH_DUPLICATE : HEALTH_SAME});
     }
     pthread_mutex_unlock(&d->lock);
 }
@@ -134,11 +186,77 @@ void directory_remove(struct relay *relay, struct dir_conn **at)
         k->switches = 0;
         k->is_unwell = false;
     }
-    publish(relay, k, is_well_again ? HEALTH_CLEAR : HEALTH_SAME);
-    if (k->conn_n == 0) {
-        map_remove(&d->keys, k->key.b, KEY_BYTES);
-        mem_free(k);
-    }
+    metric_add(&relay_gauge_remote, is_remote(k));
+    publish(relay, k,
+            (struct change_note){.health = is_well_again ? HEALTH_CLEAR : HEALTH_SAME,
+                                 .news = k->conn_n == 0 ? NEWS_GONE : NEWS_NONE});
+    key_tidy(d, k);
     pthread_mutex_unlock(&d->lock);
     mem_free(conn);
+}
+
+/* --- The mesh --- */
+
+struct dir_forwarder *directory_forward(struct relay *relay, const node_key *key, unsigned worker, uint64_t link_id)
+{
+    struct directory *d = &relay->directory;
+    struct dir_forwarder *f = MEM_NEW(struct dir_forwarder);
+    f->worker = worker;
+    f->link_id = link_id;
+    pthread_mutex_lock(&d->lock);
+    struct dir_key *k = key_make(d, key);
+    f->of = k;
+    list_push_back(&k->forwarders, &f->entry);
+    k->forwarder_n++;
+    if (k->forwarder_n == 1) {
+        metric_add(&relay_gauge_remote, is_remote(k));
+        publish(relay, k, (struct change_note){0});
+    } else if (k->forwarder_n == 2) {
+        metric_inc(&multi_created);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return f;
+}
+
+void directory_unforward(struct relay *relay, struct dir_forwarder **at)
+{
+    struct directory *d = &relay->directory;
+    struct dir_forwarder *f = *at;
+    *at = NULL;
+    pthread_mutex_lock(&d->lock);
+    struct dir_key *k = f->of;
+    bool was_used = oldest_of(k) == f;
+    int was_remote = is_remote(k);
+    list_remove(&f->entry);
+    k->forwarder_n--;
+    metric_add(&relay_gauge_remote, is_remote(k) - was_remote);
+    if (k->forwarder_n == 1)
+        metric_inc(&multi_deleted);
+    if (was_used)
+        publish(relay, k, (struct change_note){0});
+    key_tidy(d, k);
+    pthread_mutex_unlock(&d->lock);
+    mem_free(f);
+}
+
+const node_key *directory_forwarder_key(const struct dir_forwarder *f)
+{
+    return &f->of->key;
+}
+
+void directory_list(struct relay *relay, unsigned worker, uint64_t conn_id)
+{
+    struct directory *d = &relay->directory;
+    struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[worker], worker_on_list);
+    m->conn_id = conn_id;
+    pthread_mutex_lock(&d->lock);
+    struct dir_key *k;
+    size_t pos = 0;
+    while ((k = map_next(&d->keys, &pos)) != NULL) {
+        const struct presence *p = k->conn_n > 0 ? &active_of(k)->presence : NULL;
+        if (p != NULL)
+            derp_append_peer_present(&m->frames, &k->key, p->ip, p->port, p->flags);
+    }
+    relay_msg_post(m); /* in the same order as the changes */
+    pthread_mutex_unlock(&d->lock);
 }

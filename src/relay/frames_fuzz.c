@@ -1,5 +1,6 @@
-/* The frame reader inside a whole relay: the input is what a client sends after its login (or, by the first byte, instead of
- * it), in pieces of a size that the first byte chooses. Another client must not notice. */
+/* The frame reader inside a whole relay: the input is what a client, or a neighbour in the mesh, sends after its login (or,
+ * by the first byte, instead of it), in pieces of a size that the first byte chooses. Another client must not notice, but
+ * for what a neighbour may do to it. */
 #include <stdlib.h>
 
 #define assert_true(x)                                                                                                 \
@@ -12,15 +13,23 @@
 #define assert_memory_equal(a, b, n) assert_true(memcmp((a), (b), (n)) == 0)
 
 #include "base/log.h"
-#include "relay/rig_internal.h"
+#include "relay/mesh_rig_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static bool is_neighbour(const uint8_t *data)
+{
+    return (data[0] & 64) != 0;
+}
 
 static void feed(struct rig *r, struct rig_client *c, const uint8_t *data, size_t size)
 {
     static const size_t chunks[] = {1, 2, 5, 37, 1000, 0, 0, 0};
-    rig_connect(r, c, 1, chunks[data[0] & 7]);
-    if ((data[0] & 8) == 0)
+    if (is_neighbour(data))
+        rig_mesh_login(r, c, 1, mesh_rig_key);
+    else
+        rig_connect(r, c, 1, chunks[data[0] & 7]);
+    if (!is_neighbour(data) && (data[0] & 8) == 0)
         rig_login(r, c, (data[0] & 16) != 0);
     stream_write(c->s, data + 1, size - 1);
     rig_run(r);
@@ -35,13 +44,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct rig r;
     struct rig_client fuzzed, other;
-    rig_start(&r, NULL, NULL);
+    struct relay_opts opts = rig_default_opts;
+    memcpy(opts.mesh_key, mesh_rig_key, sizeof(opts.mesh_key));
+    rig_start(&r, &opts, NULL);
     rig_join(&r, &other, 2);
     feed(&r, &fuzzed, data, size);
     buf_clear(&other.got); /* it may have been sent things */
-    rig_send(&other, &other, "still here", 10);
-    rig_run(&r);
-    rig_expect_packet(&other, &other, "still here", 10);
+    if (!is_neighbour(data) || !other.is_closed) {
+        rig_send(&other, &other, "still here", 10);
+        rig_run(&r);
+        rig_expect_packet(&other, &other, "still here", 10);
+    }
     rig_close(&fuzzed);
     rig_close(&other);
     rig_stop(&r);

@@ -1,6 +1,6 @@
 /* A client's frames on their way out. They stand in byte queues as they go to the wire, and leave at the end of the turn in
  * one piece for the layers below to make one record of. Control frames go first, then disco (which finds better paths than
- * this one), then data; when too much data waits the oldest goes overboard. */
+ * this one), then what watchers are told, then data; when too much data waits the oldest goes overboard. */
 #include <string.h>
 
 #include "relay/relay_internal.h"
@@ -70,6 +70,22 @@ void client_queue_gone(struct client *c, const node_key *key, enum derp_gone_rea
         stats_add(&c->worker->stats, reason == DERP_GONE_NOT_HERE ? COUNT_NOT_HERE_SENT : COUNT_GONE_SENT, 1);
 }
 
+bool client_queue_watch(struct client *c, const void *frames, size_t n)
+{
+    if (c->phase == CLIENT_CLOSED)
+        return true;
+    if (buf_len(&c->watch.frames) + n > c->watch_limit)
+        return false;
+    buf_append(queue_open(c, &c->watch), frames, n);
+    mark_dirty(c);
+    return true;
+}
+
+int64_t client_write_timeout_ms(const struct client *c)
+{
+    return c->is_mesh ? RELAY_MESH_WRITE_TIMEOUT_MS : c->worker->relay->opts.write_timeout_ms;
+}
+
 /* The length of the whole frames at the front that fit into `room`, at least one. Packets among them are counted. */
 static size_t frames_within(struct client *c, const struct buf *b, size_t room, bool is_packets)
 {
@@ -113,7 +129,7 @@ static bool write_queue(struct client *c, struct frame_queue *q, bool is_packets
 /* From now on the peer has to take something now and then. */
 static void watch_progress(struct client *c)
 {
-    int64_t timeout_ms = c->worker->relay->opts.write_timeout_ms;
+    int64_t timeout_ms = client_write_timeout_ms(c);
     if (c->write_due_ms != 0 || timeout_ms < 0)
         return;
     c->write_due_ms = worker_now_ms(c->worker) + timeout_ms;
@@ -121,17 +137,36 @@ static void watch_progress(struct client *c)
     worker_schedule(c->worker, c);
 }
 
+/* False: something waits still. */
+static bool write_queues(struct client *c)
+{
+    if (!write_queue(c, &c->control, false))
+        return false;
+    c->has_pong = false;
+    return write_queue(c, &c->disco, true) && write_queue(c, &c->watch, false) && write_queue(c, &c->data, true);
+}
+
+/* From the time that the client takes no more to the time that nothing waits. */
+static void note_wait(struct client *c, bool is_waiting)
+{
+    if (is_waiting == (c->waiting_since_ms != 0))
+        return;
+    int64_t now_ms = worker_now_ms(c->worker);
+    if (!is_waiting)
+        stats_queue_wait(now_ms - c->waiting_since_ms);
+    c->waiting_since_ms = is_waiting ? now_ms : 0;
+}
+
 void client_flush(struct client *c)
 {
     if (c->phase == CLIENT_CLOSED)
         return;
     int64_t before = c->written_bytes;
-    if (write_queue(c, &c->control, false)) {
-        c->has_pong = false;
-        if (write_queue(c, &c->disco, true))
-            write_queue(c, &c->data, true);
-    }
-    if (c->phase != CLIENT_CLOSED && c->written_bytes != before)
+    bool is_waiting = !write_queues(c);
+    if (c->phase == CLIENT_CLOSED)
+        return;
+    note_wait(c, is_waiting);
+    if (c->written_bytes != before)
         watch_progress(c);
 }
 
@@ -149,5 +184,7 @@ void client_queues_fini(struct client *c)
     drop_all(c, &c->data, false);
     if (c->control.frames.data != NULL)
         worker_buf_give(c->worker, &c->control.frames);
+    if (c->watch.frames.data != NULL)
+        worker_buf_give(c->worker, &c->watch.frames);
     list_remove(&c->in_dirty);
 }

@@ -17,7 +17,7 @@ static int64_t or_default(int64_t v, int64_t fallback)
 
 static void take_opts(struct relay *relay, const struct relay_opts *opts)
 {
-    enum { QUEUE_MIN_BYTES = 128 * 1024 };
+    enum { QUEUE_MIN_BYTES = 128 * 1024, BURST_MIN_BYTES = 128 * 1024, RATE_MIN_BYTES = 16 * 1024 };
     relay->key = opts->key;
     relay->opts = *opts;
     secret_wipe(&relay->opts.key, sizeof(relay->opts.key));
@@ -30,10 +30,21 @@ static void take_opts(struct relay *relay, const struct relay_opts *opts)
         o->queue_bytes = 256 * 1024;
     if (o->queue_bytes < QUEUE_MIN_BYTES)
         o->queue_bytes = QUEUE_MIN_BYTES;
+    o->client_burst_bytes = or_default(o->client_burst_bytes, 1024 * 1024);
+    if (o->client_burst_bytes < BURST_MIN_BYTES)
+        o->client_burst_bytes = BURST_MIN_BYTES;
+    if (o->client_rate_bytes > 0 && o->client_rate_bytes < RATE_MIN_BYTES)
+        o->client_rate_bytes = RATE_MIN_BYTES;
+    metric_set(&relay_gauge_rate, o->client_rate_bytes);
+    metric_set(&relay_gauge_burst, o->client_rate_bytes > 0 ? o->client_burst_bytes : 0);
     if (o->max_conns == 0)
         o->max_conns = 100 * 1000;
     if (o->max_gone_sources == 0)
         o->max_gone_sources = 1024;
+    if (o->max_mesh_keys == 0)
+        o->max_mesh_keys = 1000 * 1000;
+    if (o->mesh_queue_bytes == 0)
+        o->mesh_queue_bytes = 2 * 1024 * 1024;
 }
 
 struct relay *relay_create(const struct relay_opts *opts, const struct relay_ops *ops, struct loop *const *loops,
@@ -48,6 +59,7 @@ struct relay *relay_create(const struct relay_opts *opts, const struct relay_ops
     directory_init(&relay->directory);
     pthread_mutex_init(&relay->messages_lock, NULL);
     list_init(&relay->messages);
+    mesh_init(&relay->mesh);
     relay->worker_n = loop_n;
     relay->workers = mem_zalloc(loop_n, sizeof(*relay->workers));
     for (unsigned i = 0; i < loop_n; i++)
@@ -62,10 +74,14 @@ void relay_destroy(struct relay **at)
     if (relay == NULL)
         return;
     relay->is_ending = true;
+    mesh_fini(relay);
     for (unsigned i = 0; i < relay->worker_n; i++)
         worker_fini(&relay->workers[i]);
-    LIST_EACH_SAFE (it, &relay->messages) /* what the stopped loops have not run */
-        mem_free(LIST_ENTRY(it, struct relay_msg, entry));
+    LIST_EACH_SAFE (it, &relay->messages) { /* what the stopped loops have not run */
+        struct relay_msg *m = LIST_ENTRY(it, struct relay_msg, entry);
+        buf_fini(&m->frames);
+        mem_free(m);
+    }
     mem_free(relay->workers);
     directory_fini(&relay->directory);
     pthread_mutex_destroy(&relay->messages_lock);
@@ -82,9 +98,27 @@ bool relay_is_draining(const struct relay *relay)
     return atomic_load_explicit(&relay->is_draining, memory_order_relaxed);
 }
 
+bool relay_has_room(const struct relay *relay)
+{
+    return !relay_is_draining(relay) &&
+           atomic_load_explicit(&relay->conn_n, memory_order_relaxed) < relay->opts.max_conns;
+}
+
 unsigned relay_client_count(const struct relay *relay)
 {
     return atomic_load_explicit(&relay->client_n, memory_order_relaxed);
+}
+
+enum rc relay_mesh_key_parse(struct str text, uint8_t out[32])
+{
+    uint8_t key[32];
+    enum rc rc = hex_decode(str_trim(text), key, sizeof(key));
+    if (rc == RC_OK && key_is_zero(key))
+        rc = RC_INVALID;
+    if (rc == RC_OK)
+        memcpy(out, key, sizeof(key));
+    secret_wipe(key, sizeof(key));
+    return rc;
 }
 
 /* --- Messages --- */
@@ -98,6 +132,7 @@ struct relay_msg *relay_msg_create(struct relay *relay, size_t size, struct rela
     pthread_mutex_lock(&relay->messages_lock);
     list_push_back(&relay->messages, &m->entry);
     pthread_mutex_unlock(&relay->messages_lock);
+    atomic_fetch_add_explicit(&relay->message_n, 1, memory_order_relaxed);
     return m;
 }
 
@@ -110,6 +145,8 @@ static void run_message(struct loop *loop, struct loop_msg *msg)
     pthread_mutex_lock(&relay->messages_lock);
     list_remove(&m->entry);
     pthread_mutex_unlock(&relay->messages_lock);
+    atomic_fetch_sub_explicit(&relay->message_n, 1, memory_order_relaxed);
+    buf_fini(&m->frames);
     mem_free(m);
 }
 
@@ -125,13 +162,30 @@ void relay_admit(struct relay_admission *login, bool is_allowed)
     relay_msg_post(&login->m);
 }
 
-void relay_close_key(struct relay *relay, const node_key *key)
+static void post_close(struct relay *relay, const node_key *key, bool is_by_mesh)
 {
     for (unsigned i = 0; i < relay->worker_n; i++) {
         struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[i], worker_on_close_key);
         m->key = *key;
+        m->is_by_mesh = is_by_mesh;
         relay_msg_post(m);
     }
+}
+
+void relay_close_key(struct relay *relay, const node_key *key)
+{
+    post_close(relay, key, false);
+}
+
+void relay_close_peer(struct relay *relay, const node_key *key)
+{
+    post_close(relay, key, true);
+}
+
+void relay_ask_again(struct relay *relay)
+{
+    for (unsigned i = 0; i < relay->worker_n && relay->ops.admit != NULL; i++)
+        relay_msg_post(relay_msg_create(relay, sizeof(struct relay_msg), &relay->workers[i], worker_on_ask_again));
 }
 
 void relay_drain(struct relay *relay, int64_t over_ms)
@@ -156,7 +210,7 @@ static struct relay_worker *worker_of(struct relay *relay, const struct loop *lo
     return &relay->workers[i];
 }
 
-void relay_attach(struct relay *relay, struct stream *s, const void *leftover, size_t leftover_len)
+void relay_attach(struct relay *relay, struct stream *s, const void *leftover, size_t leftover_len, bool is_not_ideal)
 {
     struct relay_worker *w = worker_of(relay, s->loop);
     worker_touch(w);
@@ -165,13 +219,13 @@ void relay_attach(struct relay *relay, struct stream *s, const void *leftover, s
         stream_close(&s, false);
         return;
     }
-    if (atomic_load_explicit(&relay->conn_n, memory_order_relaxed) >= relay->opts.max_conns) {
+    if (!relay_has_room(relay)) {
         stats_add(&w->stats, COUNT_CLOSED_LIMIT, 1);
         log_limited(LOG_WARN, "too many connections", LOG_U("limit", relay->opts.max_conns));
         stream_close(&s, false);
         return;
     }
-    client_create(w, s, leftover, leftover_len);
+    client_create(w, s, leftover, leftover_len, is_not_ideal);
 }
 
 void relay_test_advance(struct relay *relay, int64_t ms)
@@ -179,5 +233,7 @@ void relay_test_advance(struct relay *relay, int64_t ms)
     for (unsigned i = 0; i < relay->worker_n; i++) {
         relay->workers[i].test_skew_ms += ms;
         worker_tick(&relay->workers[i]);
+        mesh_tick(&relay->workers[i]);
+        rate_tick(&relay->workers[i]);
     }
 }

@@ -37,8 +37,18 @@ struct relay_opts {
     int64_t ping_ms;           /* 30 s, to clients that can answer; three unanswered in a row close; negative: none */
     size_t queue_bytes;        /* 256 KiB: waiting packets of one client; the oldest are dropped. At least 128 KiB */
     unsigned max_conns;        /* 100,000 over all workers, logins included; further ones are closed at once */
-    unsigned max_gone_sources; /* 1,024: senders of which a client is told when they leave */
+    int64_t client_rate_bytes; /* 0: no limit. What one client may send in a second, frames' payload; at least 16 KiB */
+    int64_t client_burst_bytes; /* 1 MiB; at least 128 KiB: clients drop larger packets for good */
+    unsigned max_gone_sources;  /* 1,024: senders of which a client is told when they leave */
+    /* All zero: no mesh. Who knows it in its login is a neighbour: always admitted, exempt from limits of rate, with 30 s
+     * to take what it is sent; it may watch who comes and goes, forward packets, and close connections. Wiped like `key`. */
+    uint8_t mesh_key[32];
+    unsigned max_mesh_keys;  /* 1,000,000: clients of one neighbour; a link with more is ended */
+    size_t mesh_queue_bytes; /* 2 MiB: waiting packets for one neighbour; the oldest are dropped */
 };
+
+/* 64 hex digits with white space around them, as derper's -mesh-psk-file holds them. RC_INVALID, also for zero. */
+MUST_CHECK enum rc relay_mesh_key_parse(struct str text, uint8_t out[32]);
 
 /* `loops`: all worker loops, fixed for life; borrowed. `ops` is copied. Call before the loops run, or on no loop at all. */
 struct relay *relay_create(const struct relay_opts *opts, const struct relay_ops *ops, struct loop *const *loops,
@@ -51,8 +61,9 @@ void relay_destroy(struct relay **relay);
 const uint8_t *relay_public_key(const struct relay *relay);
 
 /* Takes a stream on which DERP begins: after the HTTP upgrade, in fast start, or inside WebSocket. `leftover` are bytes
- * that the client sent behind its HTTP request; borrowed for the call. On the stream's loop, which is one of `loops`. */
-void relay_attach(struct relay *relay, struct stream *s, const void *leftover, size_t leftover_len);
+ * that the client sent behind its HTTP request; borrowed for the call. `is_not_ideal`: it told that it wished for another
+ * node of the region. On the stream's loop, which is one of `loops`. */
+void relay_attach(struct relay *relay, struct stream *s, const void *leftover, size_t leftover_len, bool is_not_ideal);
 
 /* The verdict for a login; any thread, exactly once. */
 void relay_admit(struct relay_admission *login, bool is_allowed);
@@ -61,9 +72,14 @@ void relay_admit(struct relay_admission *login, bool is_allowed);
  * thread. A verdict given before by the same thread does not escape it. */
 void relay_close_key(struct relay *relay, const node_key *key);
 
+/* Asks again about every client that is in: it may have been revoked while nobody could say so. Any thread. */
+void relay_ask_again(struct relay *relay);
+
 /* Refuses new connections from now on, and closes those that are open, spread over `over_ms` (0: at once). Any thread. */
 void relay_drain(struct relay *relay, int64_t over_ms);
 bool relay_is_draining(const struct relay *relay);
+/* A client that came now would be taken: not draining, and below max_conns. Any thread. */
+bool relay_has_room(const struct relay *relay);
 
 /* Connections that are logged in, over all workers. Any thread; a momentary figure. */
 unsigned relay_client_count(const struct relay *relay);

@@ -12,14 +12,22 @@ enum { CHALLENGE_MAX = 64, ANY_METHOD = 0xff };
 
 /* --- /derp --- */
 
+/* src: tailscale 1.102 derp/derpserver/handler.go: whatever the header names, it is not this node */
+static bool wished_for_another(const struct http_request *req)
+{
+    struct str node;
+    return http_header(req, "ideal-node", &node) && node.len > 0;
+}
+
 static void attach_websocket(struct relay *relay, struct http_exchange *ex)
 {
     static const struct ws_opts opts = {.subprotocol = "derp"};
+    bool is_not_ideal = wished_for_another(http_request(ex));
     struct stream *s = NULL;
     if (ws_accept(ex, &opts, &s) != RC_OK)
         return; /* it has been answered */
     metric_inc(&websocket_accepts);
-    relay_attach(relay, s, NULL, 0);
+    relay_attach(relay, s, NULL, 0, is_not_ideal);
 }
 
 static void write_switching(struct relay *relay, struct stream *s)
@@ -45,6 +53,7 @@ static bool is_fast_start(const struct http_request *req)
 static void attach_upgrade(struct relay *relay, struct http_exchange *ex)
 {
     bool is_fast = is_fast_start(http_request(ex));
+    bool is_not_ideal = wished_for_another(http_request(ex));
     struct stream *s = NULL;
     struct buf leftover = {0};
     if (http_take_stream(ex, &s, &leftover) != RC_OK) {
@@ -53,8 +62,17 @@ static void attach_upgrade(struct relay *relay, struct http_exchange *ex)
     }
     if (!is_fast)
         write_switching(relay, s);
-    relay_attach(relay, s, buf_at(&leftover), buf_len(&leftover));
+    relay_attach(relay, s, buf_at(&leftover), buf_len(&leftover), is_not_ideal);
     buf_fini(&leftover);
+}
+
+/* Who starts fast reads frames from the first byte on, and would take an HTTP answer for one. */
+static void refuse_draining(struct http_exchange *ex)
+{
+    if (is_fast_start(http_request(ex)))
+        http_abort(ex);
+    else
+        http_respond_text(ex, 503, "this relay is going down");
 }
 
 void relay_http_derp(const struct relay_http *h, struct http_exchange *ex)
@@ -66,7 +84,7 @@ void relay_http_derp(const struct relay_http *h, struct http_exchange *ex)
     else if (req->method != HTTP_GET || (!is_websocket && !http_header_has_token(req, "upgrade", "derp")))
         http_respond_text(ex, 426, "DERP requires connection upgrade");
     else if (relay_is_draining(h->relay))
-        http_respond_text(ex, 503, "this relay is going down");
+        refuse_draining(ex);
     else if (is_websocket && ws_offers(req, "derp"))
         attach_websocket(h->relay, ex);
     else /* very old clients ask for a WebSocket, and speak none */
@@ -82,7 +100,7 @@ void relay_http_probe(const struct relay_http *h, struct http_exchange *ex)
         http_respond_text(ex, 405, "bogus probe method");
         return;
     }
-    bool is_usable = h->relay != NULL && !relay_is_draining(h->relay);
+    bool is_usable = h->relay != NULL && relay_has_room(h->relay);
     http_set_header(ex, "Access-Control-Allow-Origin", STR("*")); /* clients in browsers ask too */
     http_respond(ex, is_usable ? 200 : 503, NULL, STR_EMPTY);
 }
@@ -114,12 +132,17 @@ void relay_http_generate_204(const struct relay_http *h, struct http_exchange *e
 
 /* --- /bootstrap-dns --- */
 
-static void write_name(struct json_writer *w, const struct relay_http_name *name)
+static void write_name(struct json_writer *w, const struct relay_http_name *name, const struct addr *reached_at)
 {
+    char text[ADDR_TEXT_CAP];
     json_w_key(w, name->name);
     json_w_array(w);
     for (size_t i = 0; i < name->addrs_n; i++)
         json_w_cstr(w, name->addrs[i]);
+    if (name->addrs_n == 0 && reached_at->family != 0) {
+        addr_format(reached_at, false, text);
+        json_w_cstr(w, text);
+    }
     json_w_end_array(w);
 }
 
@@ -140,13 +163,25 @@ void relay_http_bootstrap_dns(const struct relay_http *h, struct http_exchange *
     json_w_init(&w, &body);
     json_w_object(&w);
     if (one != NULL)
-        write_name(&w, one);
+        write_name(&w, one, &http_request(ex)->local);
     for (size_t i = 0; i < h->names_n && one == NULL; i++)
         if (!h->names[i].is_unlisted)
-            write_name(&w, &h->names[i]);
+            write_name(&w, &h->names[i], &http_request(ex)->local);
     json_w_end_object(&w);
     http_respond(ex, 200, "application/json", buf_str(&body));
     buf_fini(&body);
+}
+
+void relay_http_home(const struct relay_http *h, struct http_exchange *ex)
+{
+    (void)h;
+    http_set_browser_headers(ex);
+    http_respond(
+        ex, 200, "text/html; charset=utf-8",
+        STR("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Fullscale relay</title></head>\n"
+            "<body><h1>This is a Fullscale relay</h1>\n<p>It passes encrypted packets (DERP) between devices of a "
+            "private network that cannot reach each other directly. There is nothing to see here.</p>\n"
+            "</body></html>\n"));
 }
 
 void relay_http_robots(const struct relay_http *h, struct http_exchange *ex)
@@ -167,6 +202,7 @@ ROUTE(derp);
 ROUTE(probe);
 ROUTE(generate_204);
 ROUTE(bootstrap_dns);
+ROUTE(home);
 ROUTE(robots);
 
 const struct http_route relay_http_routes[] = {
@@ -176,5 +212,6 @@ const struct http_route relay_http_routes[] = {
     {HTTP_GET, "/generate_204", route_generate_204, 1024},
     {HTTP_GET, "/bootstrap-dns", route_bootstrap_dns, 1024},
     {HTTP_GET, "/robots.txt", route_robots, 1024},
+    {HTTP_GET, "/", route_home, 1024},
 };
 const size_t relay_http_routes_n = ARRAY_LEN(relay_http_routes);

@@ -15,6 +15,7 @@ static const char *const addrs[] = {"192.0.2.1", "2001:db8::1"};
 static const struct relay_http_name names[] = {
     {"relay.example.com", addrs, 2, false},
     {"control.example.com", addrs, 1, true},
+    {"self.example.com", NULL, 0, true},
 };
 
 struct site {
@@ -55,6 +56,7 @@ static void site_connect(struct site *t, struct rig_client *c, struct str bytes)
     struct stream *server_end;
     stream_pair_create(t->rig.loop, 0, &c->s, &server_end);
     stream_set_events(c->s, &events, c);
+    assert_int_equal(addr_parse_ip(STR("192.0.2.53"), &server_end->local), RC_OK);
     stream_write(c->s, bytes.p, bytes.len);
     http_server_accept(t->http, server_end);
     rig_run(&t->rig);
@@ -103,10 +105,13 @@ static void test_small_answers(void **state)
         "\r\n\r\n{\"relay.example.com\":[\"192.0.2.1\",\"2001:db8::1\"]}");
     ASK(&t, "GET /bootstrap-dns?q=Control.Example.com HTTP/1.1", "\r\n\r\n{\"control.example.com\":[\"192.0.2.1\"]}");
     ASK(&t, "GET /bootstrap-dns?q=other.example.com HTTP/1.1", "\r\n\r\n{\"relay.example.com\":[");
+    ASK(&t, "GET /bootstrap-dns?q=self.example.com HTTP/1.1", "\r\n\r\n{\"self.example.com\":[\"192.0.2.53\"]}");
+    ASK(&t, "GET / HTTP/1.1", "HTTP/1.1 200 ", "relay", "ontent-security-policy");
     ASK(&t, "GET /other HTTP/1.1", "HTTP/1.1 404 ");
     relay_drain(t.rig.relay, 0);
     ASK(&t, "GET /derp/probe HTTP/1.1", "HTTP/1.1 503 ");
     ASK(&t, "GET /derp HTTP/1.1\r\nUpgrade: DERP", "HTTP/1.1 503 ");
+    ASK(&t, "GET /derp HTTP/1.1\r\nUpgrade: DERP\r\nDerp-Fast-Start: 1", "!HTTP");
     t.app.relay = NULL;
     ASK(&t, "GET /derp HTTP/1.1\r\nUpgrade: DERP", "HTTP/1.1 404 ");
     ASK(&t, "GET /derp/probe HTTP/1.1", "HTTP/1.1 503 ");
@@ -232,6 +237,37 @@ static void test_websocket(void **state)
     site_stop(&t);
 }
 
+/* A request of a megabyte is refused when its head is too long, whatever is still to come; another client does not notice. */
+static void test_a_megabyte_of_headers(void **state)
+{
+    (void)state;
+    struct site t;
+    struct rig_client other, c;
+    struct buf b = {0};
+    site_start(&t);
+    rig_join(&t.rig, &other, 2);
+    buf_append_c(&b, "GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n");
+    while (buf_len(&b) < 1024 * 1024)
+        buf_append_c(&b, "X-Filler: 0123456789012345678901234567890123456789\r\n");
+    int64_t refused = metric_read("fullscale_http_refused_total", "reason=\"head\"");
+    int64_t accepts = rig_count("accepts_total", "");
+    site_connect(&t, &c, buf_str(&b));
+    assert_int_equal(metric_read("fullscale_http_refused_total", "reason=\"head\""), refused + 1);
+    assert_int_equal(rig_count("accepts_total", ""), accepts);
+    assert_true(str_starts(buf_str(&c.got), STR("HTTP/1.1 431 ")));
+    assert_int_equal(stream_queued(c.s), 0); /* read and dropped, so that the answer arrives */
+    http_server_sweep(t.http, loop_now_ms(t.rig.loop) + 60 * 1000);
+    rig_run(&t.rig);
+    assert_true(c.is_closed);
+    rig_send(&other, &other, "hello", 5);
+    rig_run(&t.rig);
+    rig_expect_packet(&other, &other, "hello", 5);
+    buf_fini(&b);
+    rig_close(&c);
+    rig_close(&other);
+    site_stop(&t);
+}
+
 /* Very old clients: "websocket" in the header only. */
 static void test_websocket_without_the_protocol_is_an_upgrade(void **state)
 {
@@ -251,13 +287,46 @@ static void test_websocket_without_the_protocol_is_an_upgrade(void **state)
     site_stop(&t);
 }
 
+/* Who wished for another node of the region says so, and counts as such. */
+static void test_ideal_node(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *request;
+        bool is_not_ideal;
+    } cases[] = {
+        {"GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n\r\n", false},
+        {"GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nIdeal-Node: \r\n\r\n", false},
+        {"GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nIdeal-Node: 1a\r\n\r\n", true},
+        {"GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nIdeal-Node: 1a\r\n"
+         "Derp-Fast-Start: 1\r\n\r\n",
+         true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct site t;
+        struct rig_client c;
+        site_start(&t);
+        site_connect(&t, &c, str_c(cases[i].request));
+        rig_login(&t.rig, &c, false);
+        rig_run(&t.rig);
+        assert_int_equal(relay_client_count(t.rig.relay), 1);
+        assert_int_equal(rig_count("current_notideal_connections", ""), cases[i].is_not_ideal);
+        rig_close(&c);
+        rig_run(&t.rig);
+        assert_int_equal(rig_count("current_notideal_connections", ""), 0);
+        site_stop(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_answers),
         cmocka_unit_test(test_upgrade),
         cmocka_unit_test(test_fast_start),
+        cmocka_unit_test(test_ideal_node),
         cmocka_unit_test(test_websocket),
+        cmocka_unit_test(test_a_megabyte_of_headers),
         cmocka_unit_test(test_websocket_without_the_protocol_is_an_upgrade),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
-#include "relay/rig_internal.h"
+#include "relay/mesh_rig_internal.h"
 
 enum { PAIRS = 6, ROUNDS = 400 };
 
@@ -154,7 +154,7 @@ static void join_now(struct player *p)
     struct rig like = {.relay = p->world->relay};
     stream_pair_create(p->loop, 0, &p->c.s, &server_end);
     stream_set_events(p->c.s, &events, p);
-    relay_attach(p->world->relay, server_end, NULL, 0);
+    relay_attach(p->world->relay, server_end, NULL, 0, false);
     rig_login(&like, &p->c, false);
 }
 
@@ -299,11 +299,66 @@ static void test_end_under_way(void **state)
     sem_destroy(&done);
 }
 
+/* Until this many keys are known to be at neighbours, by all workers. */
+static void wait_for_remotes(struct world *w, const struct mesh_rig *m, int64_t n)
+{
+    while (relay_mesh_links(m->relays[0]) + relay_mesh_links(m->relays[1]) < 2 || rig_count("clients_remote", "") != n)
+        settle(w);
+    settle(w);
+    settle(w);
+}
+
+/* Two relays on the same two workers: packets go from a client's worker to the link's, over the link, and from there to the
+ * worker of the other client. */
+static void test_packets_cross_the_mesh(void **state)
+{
+    (void)state;
+    static struct player players[PAIRS][2];
+    static const struct relay_neighbour both[] = {{.host = "r0", .dial = "192.0.2.1"},
+                                                  {.host = "r1", .dial = "192.0.2.1"}};
+    struct mesh_rig m;
+    struct world w[2];
+    sem_t done;
+    sem_init(&done, 0, 0);
+    mesh_rig_start(&m, 2, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        w[i].relay = m.relays[i];
+        w[0].workers[i].loop = w[1].workers[i].loop = m.loops[i];
+        assert_int_equal(pthread_create(&w[0].workers[i].thread, NULL, run_worker, &w[0].workers[i]), 0);
+        relay_mesh_set(m.relays[i], both, 2);
+    }
+    for (unsigned i = 0; i < PAIRS; i++) {
+        player_join(&w[0], &players[i][0], i % 2, (uint8_t)(2 * i + 1), &done);
+        player_join(&w[1], &players[i][1], i / 2 % 2, (uint8_t)(2 * i + 2), &done);
+        make_pair(&players[i][0], &players[i][1]);
+    }
+    wait_for_remotes(&w[0], &m, 2 * PAIRS);
+    int64_t forwarded = rig_count("packets_forwarded_in_total", "");
+    for (unsigned i = 0; i < PAIRS; i++)
+        call_on_its_loop(&players[i][0], start_now);
+    wait_for(&done, 2 * PAIRS);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        call_on_its_loop(&players[i][0], leave_now);
+        wait_for(&done, 1); /* the other, at the other relay, hears that it has left the region */
+        call_on_its_loop(&players[i][1], leave_now);
+        assert_false(players[i][0].is_bad || players[i][1].is_bad);
+    }
+    relay_mesh_set(m.relays[0], NULL, 0); /* with the other way's link under way to notice */
+    for (unsigned i = 0; i < 2; i++)
+        loop_stop(m.loops[i]);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(w[0].workers[i].thread, NULL);
+    assert_int_equal(rig_count("packets_forwarded_in_total", ""), forwarded + 2 * PAIRS * ROUNDS);
+    mesh_rig_stop(&m);
+    sem_destroy(&done);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_packets_cross),
         cmocka_unit_test(test_comings_and_goings),
+        cmocka_unit_test(test_packets_cross_the_mesh),
         cmocka_unit_test(test_end_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,7 +83,7 @@ static inline void rig_connect(struct rig *r, struct rig_client *c, uint8_t numb
     struct stream *server_end;
     stream_pair_create(r->loop, chunk, &c->s, &server_end);
     stream_set_events(c->s, &events, c);
-    relay_attach(r->relay, server_end, NULL, 0);
+    relay_attach(r->relay, server_end, NULL, 0, false);
 }
 
 static inline void rig_close(struct rig_client *c)

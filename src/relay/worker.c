@@ -10,6 +10,11 @@ static void on_timer(void *ctx)
     worker_tick(ctx);
 }
 
+static void on_rate_timer(void *ctx)
+{
+    rate_tick(ctx);
+}
+
 static void on_turn_end(struct loop_task *task)
 {
     struct relay_worker *w = CONTAINER_OF(task, struct relay_worker, turn_end);
@@ -34,12 +39,16 @@ void worker_init(struct relay_worker *w, struct relay *relay, struct loop *loop,
     map_init(&w->clients, seed);
     map_init(&w->links, seed);
     list_init(&w->dirty);
+    list_init(&w->watchers);
+    list_init(&w->mesh_links);
     list_init(&w->batches);
+    list_init(&w->held_back);
     for (unsigned i = 0; i < WHEEL_SLOTS; i++)
         list_init(&w->wheel[i]);
     w->lanes = mem_zalloc(relay->worker_n, sizeof(*w->lanes));
     w->wheel_s = loop_now_ms(loop) / 1000;
     w->timer = loop_timer_create(loop, on_timer, w);
+    w->rate_timer = loop_timer_create(loop, on_rate_timer, w);
 }
 
 /* All clients, in a block that the caller frees: closing one changes the map. */
@@ -66,6 +75,7 @@ static void free_peers(struct relay_worker *w)
 void worker_fini(struct relay_worker *w)
 {
     size_t n;
+    mesh_close_links(w);
     struct client **all = list_clients(w, &n);
     for (size_t i = 0; i < n; i++)
         client_close(all[i], COUNT_CLOSED_DRAINING, false);
@@ -73,14 +83,13 @@ void worker_fini(struct relay_worker *w)
     stats_publish(&w->stats);
     loop_defer_cancel(&w->turn_end);
     loop_timer_destroy(&w->timer);
-    LIST_EACH_SAFE (it, &w->batches)
-        mem_free(LIST_ENTRY(it, struct lane_batch, entry));
+    loop_timer_destroy(&w->rate_timer);
+    lanes_fini(w);
     for (unsigned i = 0; i < w->pool_n; i++)
         buf_fini(&w->pool[i]);
     free_peers(w);
     map_fini(&w->clients);
     map_fini(&w->links);
-    mem_free(w->lanes);
 }
 
 int64_t worker_now_ms(const struct relay_worker *w)
@@ -130,7 +139,7 @@ struct peer *worker_peer_make(struct relay_worker *w, const node_key *key)
 
 void worker_peer_tidy(struct relay_worker *w, struct peer *peer)
 {
-    if (peer->conn_id != 0 || !list_is_empty(&peer->clients) || !list_is_empty(&peer->links))
+    if (peer->conn_id != 0 || peer->forward_id != 0 || !list_is_empty(&peer->clients) || !list_is_empty(&peer->links))
         return;
     map_remove(&w->peers, peer->key.b, KEY_BYTES);
     mem_free(peer);
@@ -150,9 +159,10 @@ static bool may_reply_not_here(struct client *c, int64_t now_ms)
 }
 
 /* Only a disco message is told: the sender looks for a path, and there is none here. */
-static void drop_unknown(struct relay_worker *w, struct client *src, const node_key *dst, bool is_disco, size_t n)
+static void drop_unknown(struct relay_worker *w, struct client *src, const node_key *dst, enum drop_reason reason,
+                         bool is_disco, size_t n)
 {
-    stats_drop(&w->stats, DROP_UNKNOWN, is_disco, n);
+    stats_drop(&w->stats, reason, is_disco, n);
     if (is_disco && may_reply_not_here(src, worker_now_ms(w)))
         client_queue_gone(src, dst, DERP_GONE_NOT_HERE);
 }
@@ -160,9 +170,43 @@ static void drop_unknown(struct relay_worker *w, struct client *src, const node_
 void worker_deliver(struct relay_worker *w, struct client *dst, struct peer *source, const node_key *src,
                     const uint8_t *packet, size_t n)
 {
-    if (source != NULL)
-        gone_remember(w, source, dst);
+    /* One forwarded by a neighbour may be here before the news of its sender, which come over another connection. */
+    gone_remember(w, source != NULL ? source : worker_peer_make(w, src), dst);
     client_queue_packet(dst, src, packet, n, derp_is_disco(packet, n));
+}
+
+static void cross(struct relay_worker *w, unsigned to, uint64_t conn_id, const node_key *src, const node_key *dst,
+                  const uint8_t *packet, size_t n)
+{
+    if (lane_append(w, to, conn_id, src, dst, packet, n))
+        stats_add(&w->stats, COUNT_PACKETS_CROSSED, 1);
+    else
+        stats_drop(&w->stats, DROP_LANE, derp_is_disco(packet, n), n);
+}
+
+/* To a key with a connection, of whichever worker. */
+static void send_here(struct relay_worker *w, struct peer *to, struct peer *source, const node_key *src,
+                      const uint8_t *packet, size_t n)
+{
+    if (to->worker != w->index)
+        cross(w, to->worker, to->conn_id, src, NULL, packet, n);
+    else if (to->local != NULL)
+        worker_deliver(w, to->local, source, src, packet, n);
+    else
+        stats_drop(&w->stats, DROP_GONE, derp_is_disco(packet, n), n);
+}
+
+static void send_to_neighbour(struct relay_worker *w, struct peer *to, const node_key *src, const uint8_t *packet,
+                              size_t n)
+{
+    stats_add(&w->stats, COUNT_FORWARDED_OUT, 1);
+    struct mesh_link *link = to->forward_worker == w->index ? mesh_link_find(w, to->forward_id) : NULL;
+    if (link != NULL)
+        mesh_link_forward(link, src, &to->key, packet, n);
+    else if (to->forward_worker != w->index)
+        cross(w, to->forward_worker, to->forward_id, src, &to->key, packet, n);
+    else
+        stats_drop(&w->stats, DROP_GONE, derp_is_disco(packet, n), n);
 }
 
 void worker_send(struct relay_worker *w, struct client *src, const node_key *dst, const uint8_t *packet, size_t n)
@@ -171,21 +215,23 @@ void worker_send(struct relay_worker *w, struct client *src, const node_key *dst
     stats_add(&w->stats, is_disco ? COUNT_PACKETS_RECEIVED_DISCO : COUNT_PACKETS_RECEIVED_OTHER, 1);
     stats_add(&w->stats, COUNT_BYTES_RECEIVED, (int64_t)n);
     struct peer *to = worker_peer_get(w, dst);
-    if (to == NULL || to->conn_id == 0) {
-        drop_unknown(w, src, dst, is_disco, n);
-        return;
-    }
-    if (to->worker != w->index) {
-        if (lane_append(w, to->worker, to->conn_id, &src->key, packet, n))
-            stats_add(&w->stats, COUNT_PACKETS_CROSSED, 1);
-        else
-            stats_drop(&w->stats, DROP_LANE, is_disco, n);
-        return;
-    }
-    if (to->local != NULL)
-        worker_deliver(w, to->local, src->peer, &src->key, packet, n);
+    if (to != NULL && to->conn_id != 0)
+        send_here(w, to, src->peer, &src->key, packet, n);
+    else if (to != NULL && to->forward_id != 0)
+        send_to_neighbour(w, to, &src->key, packet, n);
     else
-        stats_drop(&w->stats, DROP_GONE, is_disco, n);
+        drop_unknown(w, src, dst, DROP_UNKNOWN, is_disco, n);
+}
+
+void worker_forward(struct relay_worker *w, struct client *neighbour, const node_key *src, const node_key *dst,
+                    const uint8_t *packet, size_t n)
+{
+    stats_add(&w->stats, COUNT_FORWARDED_IN, 1);
+    struct peer *to = worker_peer_get(w, dst);
+    if (to != NULL && to->conn_id != 0)
+        send_here(w, to, worker_peer_get(w, src), src, packet, n);
+    else
+        drop_unknown(w, neighbour, dst, DROP_FORWARD, derp_is_disco(packet, n), n);
 }
 
 /* --- Timers: a wheel of seconds, where each client waits once for its earliest due time --- */
@@ -244,9 +290,13 @@ static void tell_health(struct relay_worker *w, struct peer *p, const struct rel
 /* The directory's entry of a key has changed. */
 void worker_on_route(struct relay_worker *w, struct relay_msg *m)
 {
-    struct peer *p = m->conn_n > 0 ? worker_peer_make(w, &m->key) : worker_peer_get(w, &m->key);
+    watch_tell(w, m); /* may close watchers, and free peers with them */
+    bool is_known = m->conn_n > 0 || m->forward_id != 0;
+    struct peer *p = is_known ? worker_peer_make(w, &m->key) : worker_peer_get(w, &m->key);
     if (p == NULL)
         return;
+    p->forward_worker = m->forward_worker;
+    p->forward_id = m->forward_id;
     p->worker = m->worker;
     p->conn_id = m->conn_id;
     p->local = NULL;
@@ -260,7 +310,7 @@ void worker_on_route(struct relay_worker *w, struct relay_msg *m)
         if (c->is_active && c->phase == CLIENT_JOINING)
             joining = c;
     }
-    if (m->conn_n == 0)
+    if (!is_known)
         gone_announce(w, p);
     if (joining != NULL)
         client_joined(joining); /* may close it; `p` stays, it has a connection still in the directory's view */
@@ -272,11 +322,12 @@ void worker_on_route(struct relay_worker *w, struct relay_msg *m)
 void worker_on_close_key(struct relay_worker *w, struct relay_msg *m)
 {
     struct peer *p = worker_peer_get(w, &m->key);
+    enum relay_counter why = m->is_by_mesh ? COUNT_CLOSED_BY_MESH : COUNT_CLOSED_REVOKED;
     if (p == NULL)
         return;
     LIST_EACH_SAFE (it, &p->clients) {
         bool is_last = it_next == &p->clients; /* then closing it may free the peer, and the list's head with it */
-        client_close(LIST_ENTRY(it, struct client, of_peer), COUNT_CLOSED_REVOKED, false);
+        client_close(LIST_ENTRY(it, struct client, of_peer), why, false);
         if (is_last)
             break;
     }
@@ -291,12 +342,26 @@ void worker_on_admission(struct relay_worker *w, struct relay_msg *m)
     worker_touch(w);
 }
 
+void worker_on_ask_again(struct relay_worker *w, struct relay_msg *m)
+{
+    size_t n;
+    struct client **all = list_clients(w, &n);
+    (void)m;
+    for (size_t i = 0; i < n; i++) {
+        if (all[i]->phase == CLIENT_ACTIVE && !all[i]->is_mesh)
+            client_ask_admission(all[i]);
+    }
+    mem_free(all);
+}
+
 void worker_on_drain(struct relay_worker *w, struct relay_msg *m)
 {
     static const char text[] = "relay is going down for maintenance";
     int64_t now_ms = worker_now_ms(w);
     size_t n;
     struct client **all = list_clients(w, &n);
+    if (m->over_ms <= 0)
+        mesh_close_links(w);
     for (size_t i = 0; i < n; i++) {
         struct client *c = all[i];
         if (m->over_ms <= 0) {

@@ -70,15 +70,15 @@ static enum rc make_tags(const struct auth_key_spec *spec, struct rcbuf **out, s
     return RC_OK;
 }
 
-/* "fskey-auth-" + 12 hex digits that lists show + "-" + 64 hex digits that are the secret. */
-static void make_text(const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
-                      char text[AUTH_KEY_TEXT_CAP])
+void key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
+                   char text[AUTH_KEY_TEXT_CAP], uint8_t hash[KEY_HASH_BYTES])
 {
     char shown[13] = "", secret[65] = "";
     hex_encode(random, 6, shown);
     hex_encode(random + 6, 32, secret);
-    snprintf(prefix, KEY_PREFIX_CAP, "fskey-auth-%s", shown);
+    snprintf(prefix, KEY_PREFIX_CAP, "%s-%s", kind, shown);
     snprintf(text, AUTH_KEY_TEXT_CAP, "%s-%s", prefix, secret);
+    sha256(text, strlen(text), hash);
     secret_wipe(secret, sizeof(secret));
 }
 
@@ -102,8 +102,7 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
     k->created_ms = now_ms;
     k->expires_ms = spec->expires_ms;
     k->tags = tags;
-    make_text(random, k->prefix, text);
-    sha256(text, strlen(text), k->hash);
+    key_text_make("fskey-auth", random, k->prefix, text, k->hash);
     index_key(st, k);
     put_row(st, ROW_PUT_KEY, k->id)->key = auth_key_ref(k);
     *out = k;

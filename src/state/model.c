@@ -113,6 +113,36 @@ void auth_key_unref(const struct auth_key **at)
     mem_free(k);
 }
 
+/* --- relays --- */
+
+struct relay_host *relay_host_create(void)
+{
+    struct relay_host *r = MEM_NEW(struct relay_host);
+    atomic_init(&r->refs, 1);
+    return r;
+}
+
+struct relay_host *relay_host_edit(const struct relay_host *r)
+{
+    struct relay_host *copy = relay_host_create();
+    copy_behind_count(copy, r, offsetof(struct relay_host, id), sizeof(*copy));
+    return copy;
+}
+
+const struct relay_host *relay_host_ref(const struct relay_host *r)
+{
+    take(&r->refs);
+    return r;
+}
+
+void relay_host_unref(const struct relay_host **at)
+{
+    const struct relay_host *r = *at;
+    *at = NULL;
+    if (r != NULL && drop(&r->refs))
+        mem_free((void *)r);
+}
+
 /* --- nodes --- */
 
 struct node *node_create(unsigned endpoints_n)
@@ -168,6 +198,23 @@ struct tailnet_settings *tailnet_settings_create(void)
     struct tailnet_settings *t = MEM_NEW(struct tailnet_settings);
     atomic_init(&t->refs, 1);
     return t;
+}
+
+static struct rcbuf *ref_or_null(struct rcbuf *b)
+{
+    return b != NULL ? rcbuf_ref(b) : NULL;
+}
+
+struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t)
+{
+    struct tailnet_settings *made = tailnet_settings_create();
+    memcpy(made->domain, t->domain, sizeof(made->domain));
+    made->derp_map_json = ref_or_null(t->derp_map_json);
+    made->derp_map_unpinned_json = ref_or_null(t->derp_map_unpinned_json);
+    made->dns_config_json = ref_or_null(t->dns_config_json);
+    made->self_caps_json = ref_or_null(t->self_caps_json);
+    made->collect_logs = t->collect_logs;
+    return made;
 }
 
 struct tailnet_settings *tailnet_settings_ref(struct tailnet_settings *t)
@@ -238,8 +285,8 @@ void change_unref(struct change **at)
         node_unref(&c->items[i].after);
     }
     for (size_t i = 0; i < c->chunk_n; i++) {
-        slot_fini(&c->chunks[i].frame[0]);
-        slot_fini(&c->chunks[i].frame[1]);
+        for (size_t k = 0; k < 4; k++)
+            slot_fini(&c->chunks[i].frame[k / 2][k % 2]);
     }
     snapshot_unref(&c->before);
     snapshot_unref(&c->after);

@@ -61,6 +61,33 @@ struct auth_key {
     struct rcbuf *tags; /* JSON array of strings, or null */
 };
 
+/* How nodes reach a relay, as it says itself. */
+struct relay_report {
+    char host_name[HOSTNAME_CAP]; /* DNS name or IP address; "": it has never said anything */
+    char cert_name
+        [HOSTNAME_CAP]; /* DERPNode.CertName: "", a DNS name, or "sha256-raw:" and the hash of its certificate */
+    struct addr ipv4;   /* family 0: by DNS */
+    struct addr ipv6;
+    uint16_t derp_port;
+    uint16_t stun_port; /* 0: none */
+};
+
+/* A relay that runs elsewhere (`fullscale relay`) and has been enrolled here. */
+struct relay_host {
+    atomic_uint refs;
+    uint64_t id;
+    char name[NAME_CAP];          /* unique; a DNS label */
+    uint8_t hash[KEY_HASH_BYTES]; /* SHA-256 of its key's text, which nobody keeps */
+    char prefix[KEY_PREFIX_CAP];  /* what lists show of it */
+    uint16_t region_id;           /* relays of one region mesh with each other */
+    char region_code[NAME_CAP];
+    char region_name[USER_NAME_CAP];
+    bool is_up; /* in the DERP map */
+    int64_t created_ms;
+    int64_t last_seen_ms; /* when it last came or went; 0: never */
+    struct relay_report report;
+};
+
 struct node {
     atomic_uint refs;
     node_id id;
@@ -140,7 +167,8 @@ enum { CHANGE_CHUNK_ITEMS = 32 };
 
 /* A part of a change that is told in one map response: encoded once for everyone who is not in it. */
 struct change_chunk {
-    struct rcbuf *_Atomic frame[2]; /* cache of netmap/: plain, compressed */
+    /* Cache of netmap/: for most, and with the DERP map without pins; plain, compressed. */
+    struct rcbuf *_Atomic frame[2][2];
 };
 
 /* What happened between two snapshots that were published one after the other. */
@@ -161,6 +189,8 @@ const struct user *user_ref(const struct user *u);
 void user_unref(const struct user **u);
 const struct auth_key *auth_key_ref(const struct auth_key *k);
 void auth_key_unref(const struct auth_key **k);
+const struct relay_host *relay_host_ref(const struct relay_host *r);
+void relay_host_unref(const struct relay_host **r);
 const struct node *node_ref(const struct node *n);
 void node_unref(const struct node **n);
 struct snapshot *snapshot_ref(struct snapshot *s);
@@ -176,6 +206,7 @@ void tailnet_settings_unref(struct tailnet_settings **t);
 /* Zeroed, one reference. */
 struct user *user_create(void);
 struct auth_key *auth_key_create(void);
+struct relay_host *relay_host_create(void);
 /* Room for `endpoints_n` endpoints. */
 struct node *node_create(unsigned endpoints_n);
 /* A copy to change before it is shared, with the same endpoints, or with these when `endpoints` is not null; its caches are
@@ -183,7 +214,10 @@ struct node *node_create(unsigned endpoints_n);
 struct node *node_edit(const struct node *n, const struct addr *endpoints, unsigned endpoints_n);
 struct user *user_edit(const struct user *u);
 struct auth_key *auth_key_edit(const struct auth_key *k);
+struct relay_host *relay_host_edit(const struct relay_host *r);
 struct tailnet_settings *tailnet_settings_create(void);
+/* A copy to change before it is shared. */
+struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t);
 
 /* --- reading a snapshot --- */
 /* Borrowed from the snapshot, or null. */

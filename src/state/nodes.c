@@ -210,6 +210,7 @@ void state_tick(struct state *st, int64_t now_ms)
         if (e != NULL)
             tick_entry(st, e, now_ms);
     }
+    relays_tick(st, now_ms);
 }
 
 /* --- what admins do --- */

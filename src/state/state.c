@@ -34,7 +34,7 @@ struct state *state_create(const struct state_options *options, struct tailnet_s
     struct state *st = MEM_NEW(struct state);
     st->options = *options;
     st->settings = settings;
-    st->counters = (struct row_counters){1, 1, 1};
+    st->counters = (struct row_counters){1, 1, 1, 1};
     st->next_seq = 1;
     st->next_tick_ms = INT64_MAX;
     memcpy(&st->random_state, options->seed + 16, sizeof(st->random_state));
@@ -55,6 +55,7 @@ void row_batch_destroy(struct row_batch **at)
     for (size_t i = 0; i < b->n; i++) {
         user_unref(&b->ops[i].user);
         auth_key_unref(&b->ops[i].key);
+        relay_host_unref(&b->ops[i].relay);
         node_unref(&b->ops[i].node);
     }
     mem_free(b->ops);
@@ -88,6 +89,7 @@ void state_destroy(struct state **at)
                           &st->users,  &st->users_by_name, &st->keys,    &st->keys_by_hash};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
+    relays_fini(st);
     row_batch_destroy(&st->pending);
     snapshot_unref(&st->snapshot);
     tailnet_settings_unref(&st->settings);
@@ -339,6 +341,8 @@ void state_load_done(struct state *st, const struct row_counters *counters, int6
         st->counters.next_user = counters->next_user;
     if (counters->next_key > st->counters.next_key)
         st->counters.next_key = counters->next_key;
+    if (counters->next_relay > st->counters.next_relay)
+        st->counters.next_relay = counters->next_relay;
     for (node_id id = 1; id < st->entries_cap; id++) {
         struct entry *e = entry_of(st, id);
         if (e == NULL)
@@ -351,6 +355,7 @@ void state_load_done(struct state *st, const struct row_counters *counters, int6
             tick_at(st, e->remove_at_ms);
         }
     }
+    relays_load_done(st, now_ms);
     state_tick(st, now_ms);
     st->users_dirty = true;
     struct change *c = state_publish(st, now_ms);
@@ -392,6 +397,11 @@ void state_set_settings(struct state *st, struct tailnet_settings *settings)
     tailnet_settings_unref(&st->settings);
     st->settings = settings;
     st->settings_dirty = true;
+}
+
+const struct tailnet_settings *state_settings(const struct state *st)
+{
+    return st->settings;
 }
 
 /* --- publishing --- */

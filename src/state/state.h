@@ -23,17 +23,29 @@ struct state_options {
     int64_t node_expiry_ms;       /* default life of node keys of untagged nodes; 0 = for ever */
     int64_t ephemeral_timeout_ms; /* an ephemeral node is removed so long after it went offline */
     int64_t offline_grace_ms;     /* a node without a poll counts as online for so long */
+    uint16_t own_region;          /* of the relay inside: no other relay is put there unasked; 0: none */
     uint8_t seed[32];             /* secret: hash seeds and random addresses come from it */
 };
 
 /* --- rows on their way to the store --- */
-enum row_op_kind { ROW_PUT_USER, ROW_DEL_USER, ROW_PUT_KEY, ROW_DEL_KEY, ROW_PUT_NODE, ROW_DEL_NODE, ROW_PUT_COUNTERS };
+enum row_op_kind {
+    ROW_PUT_USER,
+    ROW_DEL_USER,
+    ROW_PUT_KEY,
+    ROW_DEL_KEY,
+    ROW_PUT_RELAY,
+    ROW_DEL_RELAY,
+    ROW_PUT_NODE,
+    ROW_DEL_NODE,
+    ROW_PUT_COUNTERS
+};
 
 /* The next ids to be given, so that none is used twice even when the newest row was deleted before a restart. */
 struct row_counters {
     uint64_t next_node;
     uint64_t next_user;
     uint64_t next_key;
+    uint64_t next_relay;
 };
 
 struct row_op {
@@ -41,6 +53,7 @@ struct row_op {
     uint64_t id;
     const struct user *user; /* references, for the PUT kinds */
     const struct auth_key *key;
+    const struct relay_host *relay;
     const struct node *node;
     struct row_counters counters;
 };
@@ -56,10 +69,11 @@ void row_batch_destroy(struct row_batch **batch);
 struct state *state_create(const struct state_options *options, struct tailnet_settings *settings);
 void state_destroy(struct state **st);
 
-/* --- loading: rows as the store has them, users and keys before nodes, then state_load_done. References are taken over.
+/* --- loading: rows as the store has them, users, keys and relays before nodes, then state_load_done. References are taken over.
  * RC_INVALID for a row that contradicts another (double address, name or key): the row is left out. */
 MUST_CHECK enum rc state_load_user(struct state *st, struct user *u);
 MUST_CHECK enum rc state_load_key(struct state *st, struct auth_key *k);
+MUST_CHECK enum rc state_load_relay(struct state *st, struct relay_host *r);
 MUST_CHECK enum rc state_load_node(struct state *st, struct node *n);
 void state_load_done(struct state *st, const struct row_counters *counters, int64_t now_ms);
 
@@ -88,6 +102,8 @@ size_t state_flush_lazy(struct state *st, size_t max);
 
 /* --- settings: a reference is taken over --- */
 void state_set_settings(struct state *st, struct tailnet_settings *settings);
+/* What was set last, borrowed. */
+const struct tailnet_settings *state_settings(const struct state *st);
 
 /* --- users. Results are borrowed until the next event. --- */
 struct user_spec {
@@ -131,6 +147,35 @@ const struct auth_key *state_key(const struct state *st, uint64_t id);
 const struct auth_key *state_key_by_text(const struct state *st, struct str text);
 /* Walks all keys in no order: start with *pos = 0. */
 const struct auth_key *state_key_next(const struct state *st, size_t *pos);
+
+/* --- relays elsewhere. Results are borrowed until the next event. --- */
+struct relay_spec {
+    struct str name;
+    uint16_t region_id;     /* 0: a region of its own, the next free number from 901 on */
+    struct str region_code; /* len 0: that of the region if it has relays already, else the name */
+    struct str region_name; /* len 0: the same */
+};
+/* `random`: fresh. `text` gets the relay's key, which is shown once and not kept. RC_INVALID, RC_EXISTS, RC_LIMIT. */
+MUST_CHECK enum rc state_relay_create(struct state *st, const struct relay_spec *spec,
+                                      const uint8_t random[AUTH_KEY_RANDOM_BYTES], int64_t now_ms,
+                                      const struct relay_host **out, char text[AUTH_KEY_TEXT_CAP], struct err *err);
+/* RC_NOT_FOUND. */
+MUST_CHECK enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err);
+const struct relay_host *state_relay(const struct state *st, uint64_t id);
+const struct relay_host *state_relay_by_name(const struct state *st, struct str name);
+/* The relay whose key this is, or null. */
+const struct relay_host *state_relay_by_key(const struct state *st, struct str text);
+/* Walks all relays in the order of their ids: start with *pos = 0. */
+const struct relay_host *state_relay_next(const struct state *st, size_t *pos);
+/* It serves, as it reports; unless it says so again it counts as gone from `until_ms` on. `*serial_out` numbers the
+ * announcement. RC_NOT_FOUND. */
+MUST_CHECK enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_report *report,
+                                        int64_t until_ms, int64_t now_ms, uint64_t *serial_out);
+/* It goes, or nobody hears of it any more: gone from `at_ms` on, if it was not to go earlier. Nothing happens when it has
+ * announced itself again since the announcement `serial`. */
+void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms);
+/* Whether relays came, went or changed what they report since the last call: the DERP map is another one. */
+bool state_take_relays_changed(struct state *st);
 
 /* --- what nodes say --- */
 /* What a node reports of itself; null or absent members mean "unchanged". References are borrowed for the call. */

@@ -36,6 +36,13 @@ struct revoked_list {
     size_t cap;
 };
 
+/* A relay of the working state. */
+struct relay_entry {
+    const struct relay_host *host; /* reference */
+    uint64_t serial;               /* of its last announcement; 0: none */
+    int64_t until_ms;              /* while it is up: it is gone then, unless it announces itself again */
+};
+
 struct state {
     struct state_options options;
     struct tailnet_settings *settings;
@@ -54,6 +61,10 @@ struct state {
     struct map users_by_name;
     struct map keys; /* id -> auth key (reference) */
     struct map keys_by_hash;
+
+    struct relay_entry *relays; /* owned; ascending by id; few */
+    size_t relay_n;
+    bool relays_changed; /* since state_take_relays_changed */
 
     struct id_list dirty; /* nodes to look at when publishing */
     struct id_list stale; /* nodes whose row on disk lags; may name deleted ones */
@@ -88,6 +99,16 @@ void put_row_node(struct state *st, struct entry *e);
 struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id);
 void revoke_key(struct state *st, const node_key *key);
 void tick_at(struct state *st, int64_t when_ms);
+
+/* --- keys.c --- */
+/* "KIND-" + 12 hex digits that lists show (with KIND- they are the prefix) + "-" + 64 hex digits that are the secret. */
+void key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
+                   char text[AUTH_KEY_TEXT_CAP], uint8_t hash[KEY_HASH_BYTES]);
+
+/* --- relays.c --- */
+void relays_tick(struct state *st, int64_t now_ms);
+void relays_load_done(struct state *st, int64_t now_ms);
+void relays_fini(struct state *st);
 
 /* --- names.c --- */
 /* A DNS label out of whatever a machine calls itself; "node" when nothing is left. */

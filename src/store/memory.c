@@ -11,6 +11,7 @@ struct memory_row {
     uint64_t id;
     const struct user *user;
     const struct auth_key *key;
+    const struct relay_host *relay;
     const struct node *node;
 };
 
@@ -18,6 +19,7 @@ struct memory_store {
     struct store base;
     struct map users; /* id -> struct memory_row */
     struct map keys;
+    struct map relays;
     struct map nodes;
     struct row_counters counters;
 };
@@ -33,6 +35,7 @@ static void row_destroy(struct memory_row *row)
         return;
     user_unref(&row->user);
     auth_key_unref(&row->key);
+    relay_host_unref(&row->relay);
     node_unref(&row->node);
     mem_free(row);
 }
@@ -61,6 +64,8 @@ static enum rc memory_write(struct store *s, const struct row_op *const *ops, si
         case ROW_DEL_USER: drop(&m->users, op->id); break;
         case ROW_PUT_KEY: put(&m->keys, op->id)->key = auth_key_ref(op->key); break;
         case ROW_DEL_KEY: drop(&m->keys, op->id); break;
+        case ROW_PUT_RELAY: put(&m->relays, op->id)->relay = relay_host_ref(op->relay); break;
+        case ROW_DEL_RELAY: drop(&m->relays, op->id); break;
         case ROW_PUT_NODE: put(&m->nodes, op->id)->node = node_ref(op->node); break;
         case ROW_DEL_NODE: drop(&m->nodes, op->id); break;
         case ROW_PUT_COUNTERS: m->counters = op->counters; break;
@@ -95,6 +100,8 @@ static void load_table(const struct map *m, const struct row_sink *sink)
             sink->user(sink->ctx, user_edit(rows[i]->user));
         else if (rows[i]->key != NULL)
             sink->key(sink->ctx, auth_key_edit(rows[i]->key));
+        else if (rows[i]->relay != NULL)
+            sink->relay(sink->ctx, relay_host_edit(rows[i]->relay));
         else
             sink->node(sink->ctx, node_at_rest(rows[i]->node));
     }
@@ -108,6 +115,7 @@ static enum rc memory_load(struct store *s, const struct row_sink *sink, struct 
     (void)err;
     load_table(&m->users, sink);
     load_table(&m->keys, sink);
+    load_table(&m->relays, sink);
     load_table(&m->nodes, sink);
     *counters_out = m->counters;
     return RC_OK;
@@ -122,7 +130,7 @@ static enum rc memory_ping(struct store *s)
 static void memory_destroy(struct store *s, bool is_sound)
 {
     struct memory_store *m = of(s);
-    struct map *maps[] = {&m->users, &m->keys, &m->nodes};
+    struct map *maps[] = {&m->users, &m->keys, &m->relays, &m->nodes};
     (void)is_sound;
     for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
         for (size_t pos = 0;;) {
@@ -142,6 +150,7 @@ enum rc store_open_memory(struct store **out)
     struct memory_store *m = MEM_NEW(struct memory_store);
     map_init(&m->users, NULL);
     map_init(&m->keys, NULL);
+    map_init(&m->relays, NULL);
     map_init(&m->nodes, NULL);
     store_init(&m->base, &ops);
     *out = &m->base;

@@ -79,9 +79,32 @@ static const char version_1[] = "PRAGMA application_id = 1182100595;"
                                 "  UNIQUE (tailnet, ipv6)"
                                 ") STRICT;";
 
+/* Relays that run elsewhere. `hash` is SHA-256 of the relay's key; what it last reported of itself follows `is_up`. */
+static const char version_2[] = "ALTER TABLE counters ADD COLUMN next_relay INTEGER NOT NULL DEFAULT 1;"
+                                "CREATE TABLE relays ("
+                                "  id INTEGER PRIMARY KEY,"
+                                "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"
+                                "  name TEXT NOT NULL,"
+                                "  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),"
+                                "  prefix TEXT NOT NULL,"
+                                "  region_id INTEGER NOT NULL,"
+                                "  region_code TEXT NOT NULL,"
+                                "  region_name TEXT NOT NULL,"
+                                "  created_ms INTEGER NOT NULL,"
+                                "  last_seen_ms INTEGER,"
+                                "  is_up INTEGER NOT NULL CHECK (is_up IN (0, 1)),"
+                                "  host_name TEXT NOT NULL,"
+                                "  cert_name TEXT NOT NULL,"
+                                "  ipv4 TEXT,"
+                                "  ipv6 TEXT,"
+                                "  derp_port INTEGER NOT NULL,"
+                                "  stun_port INTEGER,"
+                                "  UNIQUE (tailnet, name)"
+                                ") STRICT;";
+
 _Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
 
-const char *const migrations[] = {version_1};
+const char *const migrations[] = {version_1, version_2};
 const int migrations_n = ARRAY_LEN(migrations);
 
 static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)

@@ -14,6 +14,8 @@ enum statement {
     STMT_DELETE_USER,
     STMT_INSERT_KEY,
     STMT_DELETE_KEY,
+    STMT_INSERT_RELAY,
+    STMT_DELETE_RELAY,
     STMT_INSERT_NODE,
     STMT_DELETE_NODE,
     STMT_PUT_COUNTERS,
@@ -28,10 +30,12 @@ static const char *const statements[STMT_COUNT] = {
     [STMT_DELETE_USER] = "DELETE FROM users WHERE id = ?",
     [STMT_INSERT_KEY] = auth_key_insert_sql,
     [STMT_DELETE_KEY] = "DELETE FROM auth_keys WHERE id = ?",
+    [STMT_INSERT_RELAY] = relay_insert_sql,
+    [STMT_DELETE_RELAY] = "DELETE FROM relays WHERE id = ?",
     [STMT_INSERT_NODE] = node_insert_sql,
     [STMT_DELETE_NODE] = "DELETE FROM nodes WHERE id = ?",
     [STMT_PUT_COUNTERS] =
-        "INSERT OR REPLACE INTO counters (tailnet, next_node, next_user, next_key) VALUES (1, ?, ?, ?)",
+        "INSERT OR REPLACE INTO counters (tailnet, next_node, next_user, next_key, next_relay) VALUES (1, ?, ?, ?, ?)",
 };
 
 struct sqlite_store {
@@ -64,6 +68,8 @@ static bool delete_row(struct sqlite_store *s, const struct row_op *op)
     case ROW_DEL_USER: which = STMT_DELETE_USER; break;
     case ROW_PUT_KEY:
     case ROW_DEL_KEY: which = STMT_DELETE_KEY; break;
+    case ROW_PUT_RELAY:
+    case ROW_DEL_RELAY: which = STMT_DELETE_RELAY; break;
     case ROW_PUT_NODE:
     case ROW_DEL_NODE: which = STMT_DELETE_NODE; break;
     case ROW_PUT_COUNTERS:
@@ -76,7 +82,8 @@ static bool bind_counters(sqlite3_stmt *stmt, const struct row_counters *c)
 {
     return sqlite3_bind_int64(stmt, 1, (int64_t)c->next_node) == SQLITE_OK &&
            sqlite3_bind_int64(stmt, 2, (int64_t)c->next_user) == SQLITE_OK &&
-           sqlite3_bind_int64(stmt, 3, (int64_t)c->next_key) == SQLITE_OK;
+           sqlite3_bind_int64(stmt, 3, (int64_t)c->next_key) == SQLITE_OK &&
+           sqlite3_bind_int64(stmt, 4, (int64_t)c->next_relay) == SQLITE_OK;
 }
 
 static bool insert_row(struct sqlite_store *s, const struct row_op *op)
@@ -85,10 +92,12 @@ static bool insert_row(struct sqlite_store *s, const struct row_op *op)
     switch (op->kind) {
     case ROW_PUT_USER: return user_bind(stmts[STMT_INSERT_USER], op->user) && run(s, STMT_INSERT_USER);
     case ROW_PUT_KEY: return auth_key_bind(stmts[STMT_INSERT_KEY], op->key) && run(s, STMT_INSERT_KEY);
+    case ROW_PUT_RELAY: return relay_bind(stmts[STMT_INSERT_RELAY], op->relay) && run(s, STMT_INSERT_RELAY);
     case ROW_PUT_NODE: return node_bind(stmts[STMT_INSERT_NODE], op->node) && run(s, STMT_INSERT_NODE);
     case ROW_PUT_COUNTERS: return bind_counters(stmts[STMT_PUT_COUNTERS], &op->counters) && run(s, STMT_PUT_COUNTERS);
     case ROW_DEL_USER:
     case ROW_DEL_KEY:
+    case ROW_DEL_RELAY:
     case ROW_DEL_NODE: break;
     }
     return true;
@@ -142,6 +151,14 @@ static bool take_key(sqlite3_stmt *stmt, const struct row_sink *sink, const char
     return k != NULL;
 }
 
+static bool take_relay(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
+{
+    struct relay_host *r = relay_read(stmt, bad_out);
+    if (r != NULL)
+        sink->relay(sink->ctx, r);
+    return r != NULL;
+}
+
 static bool take_node(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
 {
     struct node *n = node_read(stmt, bad_out);
@@ -186,11 +203,13 @@ static enum rc sqlite_load(struct store *base, const struct row_sink *sink, stru
     struct sqlite_store *s = of(base);
     TRY(load_table(s, "users", user_select_sql, take_user, sink, err));
     TRY(load_table(s, "auth_keys", auth_key_select_sql, take_key, sink, err));
+    TRY(load_table(s, "relays", relay_select_sql, take_relay, sink, err));
     TRY(load_table(s, "nodes", node_select_sql, take_node, sink, err));
     /* max() makes a row of NULL out of no row. */
     TRY(load_counter(s, "SELECT max(next_node) FROM counters WHERE tailnet = 1", &counters_out->next_node, err));
     TRY(load_counter(s, "SELECT max(next_user) FROM counters WHERE tailnet = 1", &counters_out->next_user, err));
-    return load_counter(s, "SELECT max(next_key) FROM counters WHERE tailnet = 1", &counters_out->next_key, err);
+    TRY(load_counter(s, "SELECT max(next_key) FROM counters WHERE tailnet = 1", &counters_out->next_key, err));
+    return load_counter(s, "SELECT max(next_relay) FROM counters WHERE tailnet = 1", &counters_out->next_relay, err);
 }
 
 /* --- life --- */

@@ -34,16 +34,19 @@ MUST_CHECK enum rc migrate(sqlite3 *db, const char *path, int from, const char *
 /* --- sqlite_rows.c: the only place that knows columns --- */
 extern const char user_insert_sql[], user_select_sql[];
 extern const char auth_key_insert_sql[], auth_key_select_sql[];
+extern const char relay_insert_sql[], relay_select_sql[];
 extern const char node_insert_sql[], node_select_sql[];
 
 /* Fill the parameters of the insert. What is bound is borrowed until the statement is reset. False: SQLite refused. */
 bool user_bind(sqlite3_stmt *stmt, const struct user *u);
 bool auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k);
+bool relay_bind(sqlite3_stmt *stmt, const struct relay_host *r);
 bool node_bind(sqlite3_stmt *stmt, const struct node *n);
 /* Make of the current row of the select what the caller then owns; null when a column holds what cannot be, and its
  * name is in `*bad_out`. */
 struct user *user_read(sqlite3_stmt *stmt, const char **bad_out);
 struct auth_key *auth_key_read(sqlite3_stmt *stmt, const char **bad_out);
+struct relay_host *relay_read(sqlite3_stmt *stmt, const char **bad_out);
 struct node *node_read(sqlite3_stmt *stmt, const char **bad_out);
 
 #endif

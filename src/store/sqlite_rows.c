@@ -12,6 +12,10 @@
 #define AUTH_KEY_COLUMNS(X)                                                                                            \
     X(id) X(user_id) X(hash) X(prefix) X(is_reusable) X(is_ephemeral) X(is_used) X(created_ms) X(expires_ms) X(tags)
 
+#define RELAY_COLUMNS(X)                                                                                               \
+    X(id) X(name) X(hash) X(prefix) X(region_id) X(region_code) X(region_name) X(created_ms) X(last_seen_ms) X(is_up)  \
+    X(host_name) X(cert_name) X(ipv4) X(ipv6) X(derp_port) X(stun_port)
+
 #define NODE_COLUMNS(X)                                                                                                \
     X(id) X(stable_id) X(user_id) X(machine_key) X(node_key) X(disco_key) X(nl_key) X(ipv4) X(ipv6) X(name)            \
     X(hostname) X(is_renamed) X(is_ephemeral) X(is_expired) X(cap_version) X(home_derp) X(auth_key) X(created_ms)      \
@@ -28,6 +32,8 @@ const char user_insert_sql[] = INSERT("users", USER_COLUMNS);
 const char user_select_sql[] = SELECT("users", USER_COLUMNS);
 const char auth_key_insert_sql[] = INSERT("auth_keys", AUTH_KEY_COLUMNS);
 const char auth_key_select_sql[] = SELECT("auth_keys", AUTH_KEY_COLUMNS);
+const char relay_insert_sql[] = INSERT("relays", RELAY_COLUMNS);
+const char relay_select_sql[] = SELECT("relays", RELAY_COLUMNS);
 const char node_insert_sql[] = INSERT("nodes", NODE_COLUMNS);
 const char node_select_sql[] = SELECT("nodes", NODE_COLUMNS);
 
@@ -42,6 +48,13 @@ enum {
     KEY_tailnet,
 #define X(column) KEY_##column,
     AUTH_KEY_COLUMNS(X)
+#undef X
+};
+
+enum {
+    RELAY_tailnet,
+#define X(column) RELAY_##column,
+    RELAY_COLUMNS(X)
 #undef X
 };
 
@@ -149,6 +162,28 @@ bool auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k)
     put_int(&w, KEY_created_ms, k->created_ms);
     put_int_or_null(&w, KEY_expires_ms, k->expires_ms);
     put_json(&w, KEY_tags, k->tags);
+    return !w.failed;
+}
+
+bool relay_bind(sqlite3_stmt *stmt, const struct relay_host *r)
+{
+    struct row_writer w = {stmt, false};
+    put_int(&w, RELAY_id, (int64_t)r->id);
+    put_text(&w, RELAY_name, r->name);
+    put_bytes(&w, RELAY_hash, r->hash, KEY_HASH_BYTES);
+    put_text(&w, RELAY_prefix, r->prefix);
+    put_int(&w, RELAY_region_id, r->region_id);
+    put_text(&w, RELAY_region_code, r->region_code);
+    put_text(&w, RELAY_region_name, r->region_name);
+    put_int(&w, RELAY_created_ms, r->created_ms);
+    put_int_or_null(&w, RELAY_last_seen_ms, r->last_seen_ms);
+    put_int(&w, RELAY_is_up, r->is_up);
+    put_text(&w, RELAY_host_name, r->report.host_name);
+    put_text(&w, RELAY_cert_name, r->report.cert_name);
+    put_ip(&w, RELAY_ipv4, &r->report.ipv4);
+    put_ip(&w, RELAY_ipv6, &r->report.ipv6);
+    put_int(&w, RELAY_derp_port, r->report.derp_port);
+    put_int_or_null(&w, RELAY_stun_port, r->report.stun_port);
     return !w.failed;
 }
 
@@ -313,6 +348,32 @@ struct auth_key *auth_key_read(sqlite3_stmt *stmt, const char **bad_out)
     if (r.bad != NULL)
         auth_key_unref((const struct auth_key **)&k);
     return k;
+}
+
+struct relay_host *relay_read(sqlite3_stmt *stmt, const char **bad_out)
+{
+    struct row_reader r = {stmt, NULL};
+    struct relay_host *h = relay_host_create();
+    h->id = get_id(&r, RELAY_id);
+    get_text(&r, RELAY_name, h->name, sizeof(h->name));
+    get_bytes(&r, RELAY_hash, h->hash, KEY_HASH_BYTES);
+    get_text(&r, RELAY_prefix, h->prefix, sizeof(h->prefix));
+    h->region_id = (uint16_t)get_int(&r, RELAY_region_id, 1, UINT16_MAX);
+    get_text(&r, RELAY_region_code, h->region_code, sizeof(h->region_code));
+    get_text(&r, RELAY_region_name, h->region_name, sizeof(h->region_name));
+    h->created_ms = get_time(&r, RELAY_created_ms);
+    h->last_seen_ms = get_time(&r, RELAY_last_seen_ms);
+    h->is_up = get_bool(&r, RELAY_is_up);
+    get_text(&r, RELAY_host_name, h->report.host_name, sizeof(h->report.host_name));
+    get_text(&r, RELAY_cert_name, h->report.cert_name, sizeof(h->report.cert_name));
+    get_ip(&r, RELAY_ipv4, 4, &h->report.ipv4);
+    get_ip(&r, RELAY_ipv6, 6, &h->report.ipv6);
+    h->report.derp_port = (uint16_t)get_int(&r, RELAY_derp_port, 0, UINT16_MAX);
+    h->report.stun_port = (uint16_t)get_int(&r, RELAY_stun_port, 0, UINT16_MAX);
+    *bad_out = r.bad;
+    if (r.bad != NULL)
+        relay_host_unref((const struct relay_host **)&h);
+    return h;
 }
 
 static struct node *node_with_endpoints(struct row_reader *r)

@@ -258,7 +258,9 @@ static void test_newer_schema_is_refused(void **state)
     assert_true(str_eq(buf_str(&log_before), buf_str(&log_after)));
     buf_fini(&log_before);
     buf_fini(&log_after);
-    exec_sql(path, "UPDATE schema_version SET version = 1");
+    char restore[64];
+    snprintf(restore, sizeof(restore), "UPDATE schema_version SET version = %d", migrations_n);
+    exec_sql(path, restore);
     struct store *s = open_file(path, 1000);
     assert_holds(s, &w);
     store_close(&s);

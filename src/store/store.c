@@ -30,7 +30,7 @@ void store_init(struct store *s, const struct store_ops *ops)
 
 /* --- what a group of batches comes to --- */
 
-enum row_table { TABLE_USERS, TABLE_KEYS, TABLE_NODES, TABLE_COUNTERS };
+enum row_table { TABLE_USERS, TABLE_KEYS, TABLE_RELAYS, TABLE_NODES, TABLE_COUNTERS };
 
 static enum row_table table_of(enum row_op_kind kind)
 {
@@ -39,6 +39,8 @@ static enum row_table table_of(enum row_op_kind kind)
     case ROW_DEL_USER: return TABLE_USERS;
     case ROW_PUT_KEY:
     case ROW_DEL_KEY: return TABLE_KEYS;
+    case ROW_PUT_RELAY:
+    case ROW_DEL_RELAY: return TABLE_RELAYS;
     case ROW_PUT_NODE:
     case ROW_DEL_NODE: return TABLE_NODES;
     case ROW_PUT_COUNTERS: break;
@@ -215,6 +217,12 @@ static void load_key(void *ctx, struct auth_key *k)
     note(state_load_key(ctx, k), "auth_keys", id);
 }
 
+static void load_relay(void *ctx, struct relay_host *r)
+{
+    uint64_t id = r->id;
+    note(state_load_relay(ctx, r), "relays", id);
+}
+
 static void load_node(void *ctx, struct node *n)
 {
     uint64_t id = n->id;
@@ -223,7 +231,7 @@ static void load_node(void *ctx, struct node *n)
 
 enum rc store_load(struct store *s, struct state *st, int64_t now_ms, struct err *err)
 {
-    const struct row_sink sink = {load_user, load_key, load_node, st};
+    const struct row_sink sink = {load_user, load_key, load_relay, load_node, st};
     struct row_counters counters = {0};
     assert(!s->is_started);
     TRY(s->ops->load(s, &sink, &counters, err));

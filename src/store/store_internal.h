@@ -12,6 +12,7 @@
 struct row_sink {
     void (*user)(void *ctx, struct user *u);
     void (*key)(void *ctx, struct auth_key *k);
+    void (*relay)(void *ctx, struct relay_host *r);
     void (*node)(void *ctx, struct node *n);
     void *ctx;
 };
@@ -20,7 +21,7 @@ struct store_ops {
     /* Makes the rows so, all or none. No row occurs twice, and what is left of them contradicts nothing: names,
      * addresses and keys may have changed hands in any way, also in a circle. On the store's thread; blocks. */
     enum rc (*write)(struct store *s, const struct row_op *const *ops, size_t n);
-    /* Users, then keys, then nodes, each ascending by id. Counters that were never written are 0. */
+    /* Users, then keys, then relays, then nodes, each ascending by id. Counters that were never written are 0. */
     enum rc (*load)(struct store *s, const struct row_sink *sink, struct row_counters *counters_out, struct err *err);
     /* Any thread. */
     enum rc (*ping)(struct store *s);

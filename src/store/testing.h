@@ -96,12 +96,13 @@ struct world {
     struct row_counters counters;
     const struct user *users[WORLD_SLOTS];
     const struct auth_key *keys[WORLD_SLOTS];
+    const struct relay_host *relays[WORLD_SLOTS];
     const struct node *nodes[WORLD_SLOTS];
 };
 
 static inline void world_init(struct world *w, uint64_t seed)
 {
-    *w = (struct world){.random = {seed}, .counters = {1, 1, 0}};
+    *w = (struct world){.random = {seed}, .counters = {1, 1, 0, 1}};
 }
 
 static inline void world_fini(struct world *w)
@@ -109,6 +110,7 @@ static inline void world_fini(struct world *w)
     for (size_t i = 0; i < WORLD_SLOTS; i++) {
         user_unref(&w->users[i]);
         auth_key_unref(&w->keys[i]);
+        relay_host_unref(&w->relays[i]);
         node_unref(&w->nodes[i]);
     }
 }
@@ -221,6 +223,41 @@ static inline void event_key(struct world *w, struct row_batch *b, size_t slot)
     }
     k->expires_ms = below(w, 2) != 0 ? (int64_t)test_random_u64(&w->random) : NO_EXPIRY;
     put_key(w, b, k, slot);
+}
+
+static inline void event_relay(struct world *w, struct row_batch *b, size_t slot)
+{
+    const struct relay_host *old = w->relays[slot];
+    if (old != NULL && below(w, 4) == 0) {
+        batch_add(b, ROW_DEL_RELAY, old->id);
+        relay_host_unref(&w->relays[slot]);
+        return;
+    }
+    struct relay_host *r = old != NULL ? relay_host_edit(old) : relay_host_create();
+    if (old == NULL) {
+        r->id = w->counters.next_relay++;
+        random_bytes(w, r->hash, sizeof(r->hash));
+        snprintf(r->name, sizeof(r->name), "relay%llu", (unsigned long long)++w->fresh);
+        snprintf(r->prefix, sizeof(r->prefix), "fskey-relay-%u", below(w, 1000000));
+        snprintf(r->region_code, sizeof(r->region_code), "r%u", below(w, 1000));
+        snprintf(r->region_name, sizeof(r->region_name), "Område %u", below(w, 1000));
+        r->region_id = (uint16_t)(1 + below(w, 65535));
+        r->created_ms = (int64_t)test_random_u64(&w->random);
+    }
+    r->is_up = below(w, 2) != 0;
+    r->last_seen_ms = (int64_t)test_random_u64(&w->random);
+    snprintf(r->report.host_name, sizeof(r->report.host_name), "relay%u.example.com", below(w, 1000));
+    snprintf(r->report.cert_name, sizeof(r->report.cert_name), "sha256-raw:%u", below(w, 1000));
+    r->report.ipv4 = r->report.ipv6 = (struct addr){0};
+    if (below(w, 2) != 0)
+        fresh_addr(w, 4, &r->report.ipv4);
+    if (below(w, 2) != 0)
+        fresh_addr(w, 6, &r->report.ipv6);
+    r->report.derp_port = (uint16_t)below(w, 65536);
+    r->report.stun_port = (uint16_t)below(w, 65536);
+    relay_host_unref(&w->relays[slot]);
+    w->relays[slot] = r;
+    batch_add(b, ROW_PUT_RELAY, r->id)->relay = relay_host_ref(r);
 }
 
 static inline void random_endpoints(struct world *w, struct addr out[ENDPOINTS_MAX], unsigned *n)
@@ -340,13 +377,15 @@ static inline struct row_batch *world_step(struct world *w)
 {
     struct row_batch *b = batch_create(++w->seq);
     for (uint32_t events = 1 + below(w, 4); events > 0; events--) {
-        uint32_t kind = below(w, 8);
+        uint32_t kind = below(w, 9);
         size_t slot = below(w, WORLD_SLOTS);
         if (kind == 0)
             event_user(w, b, slot);
         else if (kind == 1)
             event_key(w, b, slot);
-        else if (kind < 5)
+        else if (kind == 2)
+            event_relay(w, b, slot);
+        else if (kind < 6)
             event_node(w, b, slot);
         else
             event_exchange(w, b);
@@ -411,11 +450,23 @@ static inline bool same_node(const struct node *a, const struct node *b)
            same_json(a->hostinfo_peers, b->hostinfo_peers) && same_endpoints(a, b);
 }
 
+static inline bool same_relay(const struct relay_host *a, const struct relay_host *b)
+{
+    return a->id == b->id && strcmp(a->name, b->name) == 0 && memcmp(a->hash, b->hash, sizeof(a->hash)) == 0 &&
+           strcmp(a->prefix, b->prefix) == 0 && a->region_id == b->region_id &&
+           strcmp(a->region_code, b->region_code) == 0 && strcmp(a->region_name, b->region_name) == 0 &&
+           a->is_up == b->is_up && a->created_ms == b->created_ms && a->last_seen_ms == b->last_seen_ms &&
+           strcmp(a->report.host_name, b->report.host_name) == 0 &&
+           strcmp(a->report.cert_name, b->report.cert_name) == 0 && addr_eq(&a->report.ipv4, &b->report.ipv4) &&
+           addr_eq(&a->report.ipv6, &b->report.ipv6) && a->report.derp_port == b->report.derp_port &&
+           a->report.stun_port == b->report.stun_port;
+}
+
 /* Rows as they came out of a store, held against a tailnet. */
 struct compared {
     const struct world *world;
-    size_t users, keys, nodes;
-    uint64_t last_user, last_key, last_node;
+    size_t users, keys, relays, nodes;
+    uint64_t last_user, last_key, last_relay, last_node;
     unsigned wrong;
 };
 
@@ -443,6 +494,18 @@ static inline void compare_key(void *ctx, struct auth_key *k)
     auth_key_unref((const struct auth_key **)&k);
 }
 
+static inline void compare_relay(void *ctx, struct relay_host *r)
+{
+    struct compared *c = ctx;
+    bool found = false;
+    for (size_t i = 0; i < WORLD_SLOTS; i++)
+        found |= c->world->relays[i] != NULL && same_relay(c->world->relays[i], r);
+    c->wrong += !found || r->id <= c->last_relay || c->nodes > 0;
+    c->last_relay = r->id;
+    c->relays++;
+    relay_host_unref((const struct relay_host **)&r);
+}
+
 static inline void compare_node(void *ctx, struct node *n)
 {
     struct compared *c = ctx;
@@ -460,6 +523,7 @@ static inline void count_world(const struct world *w, struct compared *out)
     for (size_t i = 0; i < WORLD_SLOTS; i++) {
         out->users += w->users[i] != NULL;
         out->keys += w->keys[i] != NULL;
+        out->relays += w->relays[i] != NULL;
         out->nodes += w->nodes[i] != NULL;
     }
 }
@@ -468,7 +532,7 @@ static inline void count_world(const struct world *w, struct compared *out)
 static inline void assert_holds(struct store *s, const struct world *w)
 {
     struct compared c = {.world = w}, expected = {0};
-    const struct row_sink sink = {compare_user, compare_key, compare_node, &c};
+    const struct row_sink sink = {compare_user, compare_key, compare_relay, compare_node, &c};
     struct row_counters counters = {0};
     struct err err = {0};
     enum rc rc = s->ops->load(s, &sink, &counters, &err);
@@ -479,6 +543,7 @@ static inline void assert_holds(struct store *s, const struct world *w)
     assert_int_equal(c.wrong, 0);
     assert_int_equal(c.users, expected.users);
     assert_int_equal(c.keys, expected.keys);
+    assert_int_equal(c.relays, expected.relays);
     assert_int_equal(c.nodes, expected.nodes);
     if (w->seq > 0)
         assert_memory_equal(&counters, &w->counters, sizeof(counters));
@@ -496,13 +561,19 @@ static inline void drop_key(void *ctx, struct auth_key *k)
     auth_key_unref((const struct auth_key **)&k);
 }
 
+static inline void drop_relay(void *ctx, struct relay_host *r)
+{
+    (void)ctx;
+    relay_host_unref((const struct relay_host **)&r);
+}
+
 static inline void drop_node(void *ctx, struct node *n)
 {
     (void)ctx;
     node_unref((const struct node **)&n);
 }
 
-static const struct row_sink no_sink UNUSED = {drop_user, drop_key, drop_node, NULL};
+static const struct row_sink no_sink UNUSED = {drop_user, drop_key, drop_relay, drop_node, NULL};
 
 /* The last batch that a store has, when a world fills it. */
 static inline uint64_t seq_in(struct store *s)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/addr.h"
 #include "tls/tls_internal.h"
@@ -164,47 +165,6 @@ static bool is_usable(struct str cert_pem, struct str key_pem, const char *host,
     return ok;
 }
 
-static enum rc fail_io(const char *path, const char *what, struct err *err)
-{
-    enum rc rc = errno == EACCES || errno == EPERM || errno == EROFS ? RC_DENIED : RC_IO;
-    return err_set(err, rc, "cannot %s %s: %s", what, path, strerror(errno));
-}
-
-static bool write_all(int fd, struct str text)
-{
-    while (text.len > 0) {
-        ssize_t n = write(fd, text.p, text.len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        text = str_n(text.p + n, text.len - (size_t)n);
-    }
-    return true;
-}
-
-/* Aside, then renamed: a reader sees the old file or the new one, never half of it. */
-static enum rc save(const char *path, struct str text, struct err *err)
-{
-    char aside[4096];
-    int len = snprintf(aside, sizeof(aside), "%s.new", path);
-    if (len < 0 || (size_t)len >= sizeof(aside))
-        return err_set(err, RC_INVALID, "the path is too long: %s", path);
-    (void)unlink(aside);
-    int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return fail_io(aside, "create", err);
-    errno = 0;
-    bool ok = write_all(fd, text) && fsync(fd) == 0;
-    enum rc rc = ok ? RC_OK : fail_io(aside, "write", err);
-    close(fd);
-    if (ok && rename(aside, path) != 0)
-        rc = fail_io(path, "replace", err);
-    if (rc != RC_OK)
-        (void)unlink(aside);
-    return rc;
-}
-
 static void wipe(struct buf *b)
 {
     if (b->data != NULL)
@@ -234,9 +194,9 @@ static enum rc make_and_save(const char *cert_path, const char *key_path, const 
         err_set(err, rc, "cannot make a certificate for \"%s\"", host);
     /* If only the first is saved, the pair does not fit together, and the next start makes another. */
     if (rc == RC_OK)
-        rc = save(key_path, buf_str(&key), err);
+        rc = file_save(key_path, buf_str(&key), err);
     if (rc == RC_OK)
-        rc = save(cert_path, buf_str(&cert), err);
+        rc = file_save(cert_path, buf_str(&cert), err);
     if (rc == RC_OK && !is_usable(buf_str(&cert), buf_str(&key), host, now_s, fingerprint))
         rc = err_set(err, RC_CRYPTO, "the certificate made for \"%s\" is not usable", host);
     buf_fini(&cert);

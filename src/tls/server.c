@@ -45,6 +45,8 @@ struct tls_server {
     SSL_CTX *ctx;
     X509 *extra;
     char fingerprint[TLS_FINGERPRINT_CAP];
+    SSL_CTX *next; /* prepared; null: none */
+    char next_fingerprint[TLS_FINGERPRINT_CAP];
 };
 
 /* --- a context --- */
@@ -97,6 +99,7 @@ static bool set_protocol(const struct tls_server *t, SSL_CTX *ctx)
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA | SSL_OP_NO_RENEGOTIATION |
                                  SSL_OP_NO_COMPRESSION | (t->tickets == 0 ? SSL_OP_NO_TICKET : 0));
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(ctx, 1); /* takes over the records of one read, and frees their buffer, once */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && SSL_CTX_set_num_tickets(ctx, t->tickets) == 1 &&
            SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"fullscale", 9) == 1 &&
@@ -156,12 +159,11 @@ static void wipe(struct buf *b)
     buf_fini(b);
 }
 
-static enum rc load_files(struct tls_server *t, struct err *err)
+/* The files as they are now. */
+static enum rc read_ctx(struct tls_server *t, SSL_CTX **out, char fingerprint[TLS_FINGERPRINT_CAP], struct err *err)
 {
     struct buf cert = {0};
     struct buf key = {0};
-    SSL_CTX *ctx = NULL;
-    char fingerprint[TLS_FINGERPRINT_CAP];
     /* Taken before reading: a change in between is seen by the next look. */
     t->cert_stamp = stamp_of(t->cert_file);
     t->key_stamp = stamp_of(t->key_file);
@@ -169,12 +171,19 @@ static enum rc load_files(struct tls_server *t, struct err *err)
     if (rc == RC_OK)
         rc = pem_read_file(t->key_file, &key, err);
     if (rc == RC_OK)
-        rc = make_ctx(t, buf_str(&cert), buf_str(&key), &ctx, fingerprint, err);
-    if (rc == RC_OK)
-        swap_ctx(t, ctx, fingerprint);
+        rc = make_ctx(t, buf_str(&cert), buf_str(&key), out, fingerprint, err);
     buf_fini(&cert);
     wipe(&key);
     return rc;
+}
+
+static enum rc load_files(struct tls_server *t, struct err *err)
+{
+    SSL_CTX *ctx = NULL;
+    char fingerprint[TLS_FINGERPRINT_CAP];
+    TRY(read_ctx(t, &ctx, fingerprint, err));
+    swap_ctx(t, ctx, fingerprint);
+    return RC_OK;
 }
 
 static enum rc reload_locked(struct tls_server *t, struct err *why)
@@ -203,6 +212,49 @@ enum rc tls_server_reload(struct tls_server *t, struct err *err)
     enum rc rc = reload_locked(t, why);
     pthread_mutex_unlock(&t->reload_lock);
     return rc;
+}
+
+enum rc tls_server_prepare(struct tls_server *t, char fingerprint_out[TLS_FINGERPRINT_CAP], struct err *err)
+{
+    SSL_CTX *ctx = NULL;
+    if (t->cert_file == NULL)
+        return err_set(err, RC_UNSUPPORTED, "the certificate did not come from files");
+    pthread_mutex_lock(&t->reload_lock);
+    enum rc rc = read_ctx(t, &ctx, fingerprint_out, err);
+    pthread_mutex_unlock(&t->reload_lock);
+    if (rc != RC_OK)
+        return rc;
+    pthread_mutex_lock(&t->lock);
+    SSL_CTX *old = t->next;
+    t->next = ctx;
+    memcpy(t->next_fingerprint, fingerprint_out, TLS_FINGERPRINT_CAP);
+    pthread_mutex_unlock(&t->lock);
+    SSL_CTX_free(old);
+    return RC_OK;
+}
+
+bool tls_server_prepared(struct tls_server *t, char fingerprint_out[TLS_FINGERPRINT_CAP])
+{
+    pthread_mutex_lock(&t->lock);
+    bool is_there = t->next != NULL;
+    if (is_there)
+        memcpy(fingerprint_out, t->next_fingerprint, TLS_FINGERPRINT_CAP);
+    pthread_mutex_unlock(&t->lock);
+    return is_there;
+}
+
+void tls_server_use_prepared(struct tls_server *t, const char *fingerprint)
+{
+    SSL_CTX *old = NULL;
+    pthread_mutex_lock(&t->lock);
+    if (t->next != NULL && strcmp(t->next_fingerprint, fingerprint) == 0) {
+        old = t->ctx;
+        t->ctx = t->next;
+        t->next = NULL;
+        memcpy(t->fingerprint, t->next_fingerprint, TLS_FINGERPRINT_CAP);
+    }
+    pthread_mutex_unlock(&t->lock);
+    SSL_CTX_free(old); /* connections hold their own references */
 }
 
 void tls_server_check_files(struct tls_server *t)
@@ -325,6 +377,7 @@ void tls_server_destroy(struct tls_server **at)
         return;
     loop_timer_destroy(&t->watch);
     SSL_CTX_free(t->ctx);
+    SSL_CTX_free(t->next);
     X509_free(t->extra);
     pthread_mutex_destroy(&t->lock);
     pthread_mutex_destroy(&t->reload_lock);

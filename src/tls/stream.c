@@ -240,7 +240,7 @@ static void run_task(struct loop_task *task)
         return;
     }
     stream_check_drained(&t->s);
-    if (!t->is_paused && !t->s.is_dead && (buf_len(&t->in) > 0 || SSL_pending(t->ssl) > 0))
+    if (!t->is_paused && !t->s.is_dead && (buf_len(&t->in) > 0 || SSL_has_pending(t->ssl)))
         read_kept(t);
 }
 
@@ -358,6 +358,32 @@ static void set_client_alpn(SSL *ssl, const char *const *names)
         SSL_set_alpn_protos(ssl, wire, len);
 }
 
+static X509_STORE *authorities;
+
+static void load_authorities(void)
+{
+    authorities = X509_STORE_new();
+    assert(authorities != NULL);
+    if (X509_STORE_set_default_paths(authorities) != 1)
+        log_warn("cannot read the certificate authorities of the system", LOG_S("reason", tls_reason()));
+}
+
+/* The handshake fails unless the certificate is for `host`. */
+static void verify_host(SSL_CTX *ctx, SSL *ssl, const char *host)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct addr ip;
+    pthread_once(&once, load_authorities);
+    SSL_CTX_set1_cert_store(ctx, authorities);
+    SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    bool is_ip = addr_parse_ip(str_c(host), &ip) == RC_OK;
+    int ok = is_ip ? X509_VERIFY_PARAM_set1_ip(param, ip.ip, ip.family == 4 ? 4 : 16)
+                   : X509_VERIFY_PARAM_set1_host(param, host, 0);
+    assert(ok == 1);
+    (void)ok;
+}
+
 struct stream *tls_client_create(struct stream *raw, const struct tls_client_opts *opts)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -365,8 +391,10 @@ struct stream *tls_client_create(struct stream *raw, const struct tls_client_opt
     SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_max_proto_version(ctx, opts->max_version == 12 ? TLS1_2_VERSION : TLS1_3_VERSION);
     SSL *ssl = SSL_new(ctx);
-    SSL_CTX_free(ctx);
     assert(ssl != NULL);
+    if (opts->verify_host != NULL)
+        verify_host(ctx, ssl, opts->verify_host);
+    SSL_CTX_free(ctx);
     if (opts->server_name != NULL)
         SSL_set_tlsext_host_name(ssl, opts->server_name);
     set_client_alpn(ssl, opts->alpn);

@@ -17,6 +17,8 @@
 
 struct tls_server;
 
+#define TLS_FINGERPRINT_CAP 65
+
 struct tls_server_opts {
     /* Either both files (PEM; the certificate's file holds the chain, leaf first), watched and reloaded... */
     const char *cert_file;
@@ -35,6 +37,15 @@ struct tls_server_opts {
 MUST_CHECK enum rc tls_server_create(const struct tls_server_opts *opts, struct tls_server **out, struct err *err);
 /* Reads the files again. On failure the old certificate stays, and an error is logged. Reads files. */
 MUST_CHECK enum rc tls_server_reload(struct tls_server *t, struct err *err);
+/* Reads the files into a certificate that is not used yet, and tells its fingerprint (the second step is
+ * tls_server_use_prepared). For who must announce a certificate before it is seen. RC as tls_server_create; on failure
+ * what was prepared before is kept. Reads files. */
+MUST_CHECK enum rc tls_server_prepare(struct tls_server *t, char fingerprint_out[TLS_FINGERPRINT_CAP], struct err *err);
+/* True, and its fingerprint, when a certificate is prepared. */
+bool tls_server_prepared(struct tls_server *t, char fingerprint_out[TLS_FINGERPRINT_CAP]);
+/* New handshakes get the prepared certificate from now on, connections keep theirs; if it is the one with this fingerprint,
+ * else nothing happens. Any thread, never blocks on files. */
+void tls_server_use_prepared(struct tls_server *t, const char *fingerprint);
 /* Reloads when a file's time, size or inode changed since the last look; logs the outcome. Blocks on stat only. */
 void tls_server_check_files(struct tls_server *t);
 /* Calls tls_server_check_files every `every_ms` on this loop, until destroyed. */
@@ -43,7 +54,6 @@ void tls_server_watch(struct tls_server *t, struct loop *loop, int64_t every_ms)
  * RC_INVALID when it is no certificate. */
 MUST_CHECK enum rc tls_server_set_extra_cert(struct tls_server *t, const uint8_t *der, size_t len);
 /* SHA-256 of the leaf certificate's DER, in lower-case hex, terminated: `sha256-raw:` in a DERP map. */
-#define TLS_FINGERPRINT_CAP 65
 void tls_server_fingerprint(struct tls_server *t, char out[TLS_FINGERPRINT_CAP]);
 /* After all acceptors are destroyed; streams may live on. Null is fine. */
 void tls_server_destroy(struct tls_server **t);
@@ -62,12 +72,15 @@ void tls_acceptor_sweep(struct tls_acceptor *a, int64_t now_ms);
 /* The protocol agreed on by ALPN, or an empty string; also for streams that are not TLS. Static or borrowed from `s`. */
 struct str tls_stream_alpn(const struct stream *s);
 
-/* --- client side, for tests and tools --- */
+/* --- client side --- */
 struct tls_client_opts {
     const char *server_name; /* SNI; null: none */
     const char *const *alpn; /* ends with null; null: none */
-    const char *fingerprint; /* the leaf must have it (lower-case hex SHA-256); null: anything is accepted */
-    int max_version;         /* 12 or 13; 0: 13 */
+    const char *fingerprint; /* the leaf must have it (lower-case hex SHA-256); null: anything is accepted, unless... */
+    /* ...the certificate must be for this name or address, and come from an authority of the system: those that
+     * SSL_CERT_FILE and SSL_CERT_DIR name, else the distribution's. They are read once per process. Null: not asked for */
+    const char *verify_host;
+    int max_version; /* 12 or 13; 0: 13 */
 };
 /* Takes over `raw`. What is written before the handshake is done waits. A failed handshake is `closed` with RC_CRYPTO. */
 struct stream *tls_client_create(struct stream *raw, const struct tls_client_opts *opts);

@@ -28,6 +28,7 @@ struct side {
     bool is_closed;
     enum rc why;
     bool closes_itself;
+    bool pauses_itself;
 };
 
 struct app {
@@ -52,6 +53,8 @@ static void on_data(void *ctx, const uint8_t *p, size_t n)
     struct side *side = ctx;
     side->datas_n++;
     buf_append(&side->in, p, n);
+    if (side->pauses_itself)
+        stream_pause(side->s, true);
     if (side->closes_itself)
         stream_close(&side->s, true);
 }
@@ -221,6 +224,35 @@ static void test_bulk_and_stall(void **state)
     close_app(a);
 }
 
+/* An owner that pauses after each record gets the next one when it goes on, although nothing more comes: many have been read
+ * ahead. */
+static void test_pauses_between_records(void **state)
+{
+    (void)state;
+    for (int version = 12; version <= 13; version++) {
+        struct app *a = open_server(NULL);
+        connect_client(a, 0, &(struct tls_client_opts){.max_version = version});
+        stream_pause(a->srv.s, true);
+        for (uint8_t i = 0; i < 20; i++) {
+            stream_write(a->cli.s, &i, 1);
+            turn(a->loop);
+        }
+        a->srv.pauses_itself = true;
+        for (uint8_t i = 0; i < 20; i++) {
+            assert_int_equal(buf_len(&a->srv.in), i);
+            stream_pause(a->srv.s, false);
+            turn(a->loop);
+            turn(a->loop);
+            assert_int_equal(buf_at(&a->srv.in)[i], i);
+        }
+        stream_close(&a->cli.s, true);
+        stream_pause(a->srv.s, false);
+        turn(a->loop);
+        assert_true(a->srv.is_closed);
+        close_app(a);
+    }
+}
+
 static void test_closing(void **state)
 {
     (void)state;
@@ -359,6 +391,60 @@ static void served_fingerprint(struct app *a, char out[TLS_FINGERPRINT_CAP])
     close_sides(a);
 }
 
+/* A server with the pair at these paths, and a client that wants it to be `host`. */
+static void check_verified(struct app *a, const char *host, bool is_good)
+{
+    for (int version = 12; version <= 13; version++) {
+        connect_client(a, 0, &(struct tls_client_opts){.verify_host = host, .max_version = version});
+        stream_write(a->cli.s, "secret", 6); /* dropped, when the server is another */
+        turn(a->loop);
+        assert_int_equal(a->cli.is_closed, !is_good);
+        if (is_good)
+            assert_true(str_eq_c(buf_str(&a->srv.in), "secret"));
+        else
+            assert_int_equal(a->cli.why, RC_CRYPTO);
+        assert_true(is_good || buf_len(&a->srv.in) == 0);
+        close_sides(a);
+    }
+}
+
+/* SSL_CERT_FILE names the authorities; they are read once, so all that is known of them is in this test. */
+static void test_verified_by_authority(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"relay.example", "192.0.2.7", "2001:db8::7"};
+    char path[] = "/tmp/tls_test_roots.XXXXXX";
+    struct app *apps[3];
+    struct buf roots = {0};
+    for (size_t i = 0; i < 3; i++) {
+        struct buf cert = {0}, key = {0};
+        apps[i] = MEM_NEW(struct app);
+        apps[i]->loop = loop_create(0);
+        assert_int_equal(selfsigned_make(hosts[i], now_s(), &cert, &key), RC_OK);
+        const struct tls_server_opts opts = {.cert_pem = buf_str(&cert), .key_pem = buf_str(&key)};
+        assert_int_equal(tls_server_create(&opts, &apps[i]->server, NULL), RC_OK);
+        apps[i]->acceptor = tls_acceptor_create(apps[i]->loop, apps[i]->server, on_ready, apps[i]);
+        buf_append_str(&roots, buf_str(&cert));
+        buf_fini(&cert);
+        buf_fini(&key);
+    }
+    close(mkstemp(path));
+    write_file(path, buf_str(&roots));
+    assert_int_equal(setenv("SSL_CERT_FILE", path, 1), 0);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t k = 0; k < 3; k++)
+            check_verified(apps[i], hosts[k], i == k);
+        check_verified(apps[i], "other.example", false);
+        check_verified(apps[i], "192.0.2.8", false);
+        close_app(apps[i]);
+    }
+    struct app *unknown = open_server(NULL);
+    check_verified(unknown, "relay.example", false);
+    close_app(unknown);
+    unlink(path);
+    buf_fini(&roots);
+}
+
 static void test_reload(void **state)
 {
     (void)state;
@@ -416,6 +502,51 @@ static void test_reload(void **state)
     assert_int_equal(log_set_level("tls", LOG_INFO), RC_OK);
     buf_fini(&cert);
     buf_fini(&key);
+    remove_dir(a);
+    close_app(a);
+}
+
+/* A certificate is read first and used later; what cannot be read changes nothing. */
+static void test_prepare(void **state)
+{
+    (void)state;
+    struct app *a = MEM_NEW(struct app);
+    char first[TLS_FINGERPRINT_CAP], next[TLS_FINGERPRINT_CAP], now[TLS_FINGERPRINT_CAP];
+    struct err err = {0};
+    a->loop = loop_create(0);
+    make_dir(a);
+    write_pair(a, "a.example");
+    const struct tls_server_opts opts = {.cert_file = a->cert_path, .key_file = a->key_path};
+    assert_int_equal(tls_server_create(&opts, &a->server, NULL), RC_OK);
+    a->acceptor = tls_acceptor_create(a->loop, a->server, on_ready, a);
+    served_fingerprint(a, first);
+    tls_server_use_prepared(a->server, first); /* there is none */
+    assert_false(tls_server_prepared(a->server, next));
+    served_fingerprint(a, now);
+    assert_string_equal(now, first);
+    write_pair(a, "b.example");
+    assert_int_equal(tls_server_prepare(a->server, next, &err), RC_OK);
+    assert_string_not_equal(next, first);
+    served_fingerprint(a, now);
+    assert_string_equal(now, first);
+    write_file(a->key_path, STR("nonsense"));
+    assert_int_equal(tls_server_prepare(a->server, now, &err), RC_INVALID);
+    unlink(a->key_path);
+    assert_int_equal(tls_server_prepare(a->server, now, &err), RC_NOT_FOUND);
+    assert_true(tls_server_prepared(a->server, now));
+    assert_string_equal(now, next);
+    tls_server_use_prepared(a->server, first); /* another one */
+    served_fingerprint(a, now);
+    assert_string_equal(now, first);
+    connect_client(a, 0, &any_server);
+    tls_server_use_prepared(a->server, next);
+    assert_false(tls_server_prepared(a->server, now));
+    stream_write(a->cli.s, "still", 5);
+    turn(a->loop);
+    assert_true(str_eq_c(buf_str(&a->srv.in), "still"));
+    close_sides(a);
+    served_fingerprint(a, now);
+    assert_string_equal(now, next);
     remove_dir(a);
     close_app(a);
 }
@@ -709,11 +840,14 @@ int main(void)
         cmocka_unit_test(test_early_write),
         cmocka_unit_test(test_gathers),
         cmocka_unit_test(test_bulk_and_stall),
+        cmocka_unit_test(test_pauses_between_records),
         cmocka_unit_test(test_closing),
         cmocka_unit_test(test_alpn),
         cmocka_unit_test(test_pinning),
         cmocka_unit_test(test_extra_cert),
+        cmocka_unit_test(test_verified_by_authority),
         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_prepare),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_tampered),

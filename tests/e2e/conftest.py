@@ -35,17 +35,22 @@ class World:
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="fs-e2e-"))
         self.net = Net()
-        self.servers, self.nodes = [], []
+        self.servers, self.nodes, self.relays = [], [], []
 
     def server(self, program=CHECKED, with_tls=True, **settings):
-        server = Server(self.net, self.folder, program, with_tls, **settings)
-        self.servers.append(server)
+        server = self.server_to_be(program, with_tls, **settings)
         server.start()
         server.user()
         return server
 
-    def node(self, name, version=NEW, with_tun=True):
-        node = Node(self.net, self.servers[0], name, version, with_tun)
+    def server_to_be(self, program=CHECKED, with_tls=True, **settings):
+        """Not started yet."""
+        server = Server(self.net, self.folder, program, with_tls, **settings)
+        self.servers.append(server)
+        return server
+
+    def node(self, name, version=NEW, with_tun=True, router=None):
+        node = Node(self.net, self.servers[0], name, version, with_tun, router)
         self.nodes.append(node)
         return node
 
@@ -58,23 +63,26 @@ class World:
             list(pool.map(lambda n: n.up(key, *flags), nodes))
         return nodes
 
-    def nodes_without_udp(self, *specs):
-        """Like join, but the nodes' UDP reaches nobody except STUN at the server."""
+    def nodes_without_udp(self, *specs, stun=("198.18.0.1",)):
+        """Like join, but of UDP nothing reaches the nodes except answers of the relays at `stun`. Dropped on the way in: a
+        datagram that is refused on the way out is an error to the client, at which it opens its sockets anew."""
         key = self.servers[0].key("--reusable")
         nodes = [self.node(*((s, NEW) if isinstance(s, str) else s)) for s in specs]
         for node in nodes:
             node.space.nft("""
-                chain output { type filter hook output priority 0;
-                    oifname "eth0" meta l4proto udp ip daddr != 198.18.0.1 drop
-                    oifname "eth0" meta l4proto udp meta nfproto ipv6 drop
+                chain input { type filter hook input priority 0;
+                    iifname "eth0" meta l4proto udp ip saddr != { %s } drop
+                    iifname "eth0" meta l4proto udp meta nfproto ipv6 drop
                 }
-            """)
+            """ % ", ".join(stun))
             node.up(key)
         return nodes
 
     def show(self):
         for server in self.servers:
             print("--- server log\n%s" % server.tail(150))
+        for relay in self.relays:
+            print("--- log of %s\n%s" % (relay.name, relay.tail()))
         for node in self.nodes:
             print("--- log of %s (%s)\n%s" % (node.name, node.version, node.tail()))
 
@@ -82,8 +90,8 @@ class World:
         if failed:
             self.show()
         try:
-            for server in self.servers:
-                server.check_clean()
+            for program in (*self.relays, *self.servers):
+                program.check_clean()
         finally:
             self.net.close()
             keep = os.environ.get("E2E_KEEP") and failed

@@ -8,6 +8,12 @@
    └──────────┘         └──────────┘       └──────────┘         └──────────┘
         198.18.0.0/24 is set aside for such tests (RFC 2544). The root namespace is never touched.
 
+A router is a namespace on the bridge with a bridge of its own behind it, and changes the source addresses of what passes:
+
+   NET ── eth0: .13 ┌───────────┐ br0: 10.13.0.254 ──── eth0: 10.13.0.14 ┌────┐
+                    │  router   │                                        │ n1 │
+                    └───────────┘                                        └────┘
+
 Every command is echoed with its namespace. Names carry the process id, so that runs can go side by side.
 """
 import contextlib
@@ -55,20 +61,20 @@ def wait_for(what, probe, timeout=20, every=0.05):
 
 
 class Namespace:
-    """One network namespace, plugged into the bridge."""
+    """One network namespace, plugged into the bridge, or into that of a router."""
 
-    def __init__(self, net, name, last_octet):
+    def __init__(self, net, name, last_octet, router=None):
         self.net, self.name = net, name
         self.full = net.full(name)
-        self.ip = "198.18.0.%d" % last_octet
+        switch, prefix = (router.full, router.inside) if router else (net.bridge, "198.18.0")
+        self.ip = "%s.%d" % (prefix, last_octet)
         net.ip("netns", "add", self.full)
-        net.ip("-n", net.bridge, "link", "add", "p%d" % last_octet, "type", "veth", "peer", "name", "eth0", "netns",
-               self.full)
-        net.ip("-n", net.bridge, "link", "set", "p%d" % last_octet, "master", "br0", "up")
+        net.ip("-n", switch, "link", "add", "p%d" % last_octet, "type", "veth", "peer", "name", "eth0", "netns", self.full)
+        net.ip("-n", switch, "link", "set", "p%d" % last_octet, "master", "br0", "up")
         self.sysctl("net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0",
                     "net.ipv6.conf.eth0.accept_dad=0")
         for args in (["link", "set", "lo", "up"], ["addr", "add", self.ip + "/24", "dev", "eth0"],
-                     ["link", "set", "eth0", "up"], ["route", "add", "default", "via", "198.18.0.254"]):
+                     ["link", "set", "eth0", "up"], ["route", "add", "default", "via", prefix + ".254"]):
             net.ip("-n", self.full, *args)
 
     def sysctl(self, *settings):
@@ -127,6 +133,26 @@ class Namespace:
         return sock
 
 
+class Router(Namespace):
+    """Masquerades what comes from inside, as home routers do ("easy NAT"); drops UDP if told so."""
+
+    def __init__(self, net, name, last_octet, drops_udp):
+        super().__init__(net, name, last_octet)
+        self.inside = "10.%d.0" % last_octet
+        for args in (["link", "add", "br0", "type", "bridge", "forward_delay", "0"],
+                     ["addr", "add", self.inside + ".254/24", "dev", "br0"], ["link", "set", "br0", "up"]):
+            net.ip("-n", self.full, *args)
+        self.sysctl("net.ipv4.ip_forward=1")
+        self.nft("""
+            chain forward { type filter hook forward priority 0;
+                %s
+            }
+            chain nat { type nat hook postrouting priority 100;
+                oifname "eth0" masquerade
+            }
+        """ % ("meta l4proto udp drop" if drops_udp else ""))
+
+
 class Net:
     """The whole topology of one test."""
 
@@ -148,11 +174,17 @@ class Net:
     def ip(self, *args):
         run("net", ["ip", *args], quiet=True)
 
-    def add(self, name, last_octet=None):
+    def add(self, name, last_octet=None, router=None):
         with self.lock:
-            space = Namespace(self, name, last_octet or next(self.octets))
+            space = Namespace(self, name, last_octet or next(self.octets), router)
             self.spaces.append(space)
         return space
+
+    def add_router(self, name, drops_udp=False):
+        with self.lock:
+            router = Router(self, name, next(self.octets), drops_udp)
+            self.spaces.append(router)
+        return router
 
     def close(self):
         """Ends what was started, by its own id, and removes the namespaces."""

@@ -21,11 +21,11 @@ mount --bind "$0/etc" /etc && mount -t tmpfs none /run && exec "$@"
 
 
 class Node:
-    """`space` is its namespace; `with_tun=False` gives a cheap one without a network interface."""
+    """`space` is its namespace; `with_tun=False` gives a cheap one without a network interface; `router`: it is behind."""
 
-    def __init__(self, net, server, name, version=NEW, with_tun=True):
+    def __init__(self, net, server, name, version=NEW, with_tun=True, router=None):
         self.net, self.server, self.name, self.version = net, server, name, version
-        self.space = net.add(name)
+        self.space = net.add(name, router=router)
         self.ip = self.space.ip
         self.folder = server.folder / name
         self.socket = self.folder / "sock"
@@ -116,6 +116,12 @@ class Node:
     def wait_offline(self, name, timeout=30):
         wait_for("%s sees %s offline" % (self.name, name), lambda: not self.peers()[name]["Online"], timeout)
 
+    def rebinds(self):
+        """How often it has opened its sockets anew, and so forgotten its direct paths. A client does that by itself after
+        a look at the network in which it believes to have sent nothing. src: tailscale 1.102 net/netcheck: runProbe notes
+        that it has sent only after it has, and in namespaces the answer may have been there before."""
+        return self.log.read_text(errors="replace").count("Rebind; defIf")
+
     def netmap(self):
         return json.loads(self.ts("debug", "netmap", quiet=True).stdout)
 
@@ -123,12 +129,15 @@ class Node:
         """What `tailscale ping` says."""
         return self.ts("ping", "--c=%d" % count, *flags, address, check=False, timeout=60).stdout
 
+    def answers(self, address):
+        """One ICMP packet through the tunnel."""
+        version = "-6" if ":" in address else "-4"
+        return self.space.run("ping", version, "-n", "-c", "1", "-W", "2", address, check=False).returncode == 0
+
     def ping(self, address, count=3):
         """ICMP through the tunnel. The first packets may wait for a path."""
         version = "-6" if ":" in address else "-4"
-        def answered():
-            return self.space.run("ping", version, "-n", "-c", "1", "-W", "2", address, check=False).returncode == 0
-        wait_for("%s reaches %s" % (self.name, address), answered, 30)
+        wait_for("%s reaches %s" % (self.name, address), lambda: self.answers(address), 30)
         said = self.space.run("ping", version, "-n", "-c", str(count), "-i", "0.1", "-W", "2", address, check=False)
         assert received(said.stdout) == count, said.stdout
 

@@ -32,6 +32,10 @@ def make_certificates(folder, ip):
     return folder / "ca.pem"
 
 
+# The relay at a port of its own, with the certificate that it makes itself: as without a certificate for the server.
+OWN_RELAY_PORT = {"server": {"listen_addr": "0.0.0.0:8443"}}
+
+
 class Server:
     """`with_tls`: on port 443 with a certificate of a private CA (`ca`); else plain HTTP on port 8080, where clients do
     not come back from a broken connection, because 198.18.0.1 counts as a public address."""
@@ -45,6 +49,7 @@ class Server:
         self.log = folder / "server.log"
         self.config = folder / "config.yaml"
         self.process = None
+        self.env = None  # of the process; this one's when None
         self.write_config(**settings)
 
     def write_config(self, **settings):
@@ -63,7 +68,7 @@ class Server:
 
     def start(self):
         self.process = self.space.popen(str(self.program), "--config", str(self.config), "serve",
-                                        stdout=open(self.log, "ab"), stderr=subprocess.STDOUT)
+                                        stdout=open(self.log, "ab"), stderr=subprocess.STDOUT, env=self.env)
         wait_for("the server is healthy", self.is_healthy, 30)
         return self
 

@@ -150,14 +150,13 @@ def test_killed_while_clients_join(world):
     assert len({ip for n in listed for ip in n["ipAddresses"]}) == 2 * len(nodes)
 
 
-@pytest.mark.parametrize("other, may_lose", [(NEW, 0), (OLD, 3)], ids=["new", "old"])
-def test_traffic_goes_on_during_a_restart(world, other, may_lose):
-    """Direct traffic needs no server: not one packet is lost while it restarts, twice, and is away for three seconds.
-    (1.80.3 now and then loses one packet in the moment when its connections to the server break.)"""
-    server = world.server()
-    n1, n2 = world.join("n1", ("n2", other))
+def lost_over_restarts(server, n1, n2):
+    """The pings that got no answer while the server is restarted, killed, away and back."""
     n1.wait_peers("n2")
+    n2.wait_peers("n1")
+    # Each side finds its own way: until both have, answers may still come by the relay, which goes away with the server.
     n1.ts_ping(n2.addresses[0], "--until-direct")
+    n2.ts_ping(n1.addresses[0], "--until-direct")
     n1.ping(n2.addresses[0])
     run = n1.ping_long(n2.addresses[0], seconds=15)
     time.sleep(1)
@@ -166,7 +165,21 @@ def test_traffic_goes_on_during_a_restart(world, other, may_lose):
     server.kill()
     time.sleep(3)
     server.start()
-    assert len(run.lost(timeout=40)) <= may_lose
+    return run.lost(timeout=40)
+
+
+@pytest.mark.parametrize("other", [NEW, OLD], ids=["new", "old"])
+def test_traffic_goes_on_during_a_restart(world, other):
+    """Direct traffic needs no server: not one packet is lost while it restarts, twice, and is away for three seconds."""
+    server = world.server()
+    n1, n2 = world.join("n1", ("n2", other))
+    for _ in range(6):
+        before = n1.rebinds() + n2.rebinds()
+        lost = lost_over_restarts(server, n1, n2)
+        if not lost or n1.rebinds() + n2.rebinds() == before:
+            break
+        print("a client opened its sockets anew meanwhile: once more")
+    assert not lost
     for node in (n1, n2):
         server.wait_online(node.name, timeout=60)
         assert node.state == "Running"

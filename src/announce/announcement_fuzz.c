@@ -1,0 +1,21 @@
+/* What a control server, or whoever answers in its place, sends to a relay. */
+#include "announce/announcement.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct arena a = {0};
+    struct announcement_reply r;
+    struct err err;
+    bool is_allowed;
+    if (announcement_reply_parse(&a, str_n(data, size), &r, &err) == RC_OK) {
+        for (size_t i = 0; i < r.neighbour_n; i++) {
+            if (strlen(r.neighbours[i].host) == 0 || strlen(r.neighbours[i].dial) > 255)
+                __builtin_trap();
+        }
+    }
+    (void)!verify_reply_parse(str_n(data, size), &is_allowed);
+    arena_fini(&a);
+    return 0;
+}

@@ -1,0 +1,358 @@
+#include "announce/announcer.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "crypto/crypto.h"
+
+LOG_MODULE("announce");
+
+METRIC_GAUGE(connected, "fullscale_relay_control_connected", "", "1 while the control server answers this relay.");
+METRIC_COUNTER(answered, "fullscale_relay_control_requests_total", "result=\"ok\"",
+               "Requests of this relay to its control server.");
+METRIC_COUNTER(failed, "fullscale_relay_control_requests_total", "result=\"failed\"", "");
+METRIC_COUNTER(admitted_from_memory, "fullscale_relay_admissions_unasked_total", "",
+               "Clients admitted while the control server did not answer.");
+
+enum {
+    ANNOUNCE_TIMEOUT_MS = 30 * 1000, /* the server holds an announcement for 20 s */
+    ASK_TIMEOUT_MS = 10 * 1000,
+    LEAVE_TIMEOUT_MS = 3 * 1000,
+    VERIFY_TIMEOUT_MS = 5 * 1000,
+    RETRY_FIRST_MS = 1000,
+    RETRY_MAX_MS = 15 * 1000,
+    KNOWN_MAX = 200 * 1000, /* node keys that are remembered as admitted */
+    URL_CAP = 512,
+};
+
+struct announcer {
+    char announce_url[URL_CAP], verify_url[URL_CAP];
+    char *key;                  /* secret */
+    struct announcer_opts opts; /* without the key and the URL */
+    struct announcement about;
+    struct fetch *fetch;
+    atomic_bool is_leaving;
+    /* on the loop */
+    struct relay *relay;
+    struct loop *loop;
+    struct loop_timer *timer;
+    int64_t retry_ms; /* the next pause; 0: none failed */
+    uint64_t news;
+    char cert_name[256];
+    unsigned round; /* of announcements: a newer one makes the answer to the one before worthless */
+    bool was_told;  /* that the server does not answer */
+    /* any thread, under the lock */
+    pthread_mutex_t lock;
+    struct map known; /* node key -> itself: admitted, and not revoked since */
+};
+
+struct announcer *announcer_create(const struct announcer_opts *opts, struct fetch *fetch)
+{
+    struct announcer *a = MEM_NEW(struct announcer);
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    snprintf(a->announce_url, sizeof(a->announce_url), "%s/relay/announce", opts->server_url);
+    snprintf(a->verify_url, sizeof(a->verify_url), "%s/verify", opts->server_url);
+    a->key = mem_strdup(opts->key);
+    a->opts = *opts;
+    a->opts.key = a->opts.server_url = NULL;
+    a->about = opts->about;
+    a->about.cert_name = a->cert_name;
+    a->fetch = fetch;
+    pthread_mutex_init(&a->lock, NULL);
+    map_init(&a->known, seed);
+    return a;
+}
+
+void announcer_destroy(struct announcer **at)
+{
+    struct announcer *a = *at;
+    void *key;
+    *at = NULL;
+    if (a == NULL)
+        return;
+    loop_timer_destroy(&a->timer);
+    for (size_t pos = 0; (key = map_next(&a->known, &pos)) != NULL;)
+        mem_free(key);
+    map_fini(&a->known);
+    pthread_mutex_destroy(&a->lock);
+    secret_wipe(a->key, strlen(a->key));
+    mem_free(a->key);
+    mem_free(a);
+}
+
+/* --- whom the server has admitted --- */
+
+static void remember(struct announcer *a, const node_key *key, bool is_allowed)
+{
+    pthread_mutex_lock(&a->lock);
+    node_key *kept = map_get(&a->known, key->b, KEY_BYTES);
+    if (is_allowed && kept == NULL && a->known.n < KNOWN_MAX) {
+        kept = MEM_NEW(node_key);
+        *kept = *key;
+        map_put(&a->known, kept->b, KEY_BYTES, kept);
+    } else if (!is_allowed && kept != NULL) {
+        map_remove(&a->known, kept->b, KEY_BYTES);
+        mem_free(kept);
+    }
+    pthread_mutex_unlock(&a->lock);
+}
+
+static bool is_known(struct announcer *a, const node_key *key)
+{
+    pthread_mutex_lock(&a->lock);
+    bool found = map_get(&a->known, key->b, KEY_BYTES) != NULL;
+    pthread_mutex_unlock(&a->lock);
+    return found;
+}
+
+/* --- one POST --- */
+
+static void post(struct announcer *a, const char *url, const struct buf *body, int64_t timeout_ms, fetch_done done,
+                 void *ctx)
+{
+    struct fetch_request req = {.url = url, .bearer = a->key, .body = buf_str(body), .timeout_ms = timeout_ms};
+    fetch_start(a->fetch, &req, done, ctx);
+}
+
+static void post_announcement(struct announcer *a, const struct announcement *about, int64_t timeout_ms,
+                              fetch_done done, void *ctx)
+{
+    struct buf body = {0};
+    announcement_write(about, &body);
+    post(a, a->announce_url, &body, timeout_ms, done, ctx);
+    buf_fini(&body);
+}
+
+/* What a reply that is no 200 means. */
+static enum rc refusal(const struct fetch_reply *reply, struct err *err)
+{
+    if (reply->rc != RC_OK)
+        return err_set(err, reply->rc, "%s", reply->error);
+    if (reply->status == 401)
+        return err_set(
+            err, RC_DENIED,
+            "the control server does not know this relay's key: make one there with `fullscale relays create "
+            "NAME`, and start this relay with --key");
+    if (reply->status != 200)
+        return err_set(err, RC_INVALID, "the control server answers with status %d (is --server its URL?)",
+                       reply->status);
+    return RC_OK;
+}
+
+/* --- blocking --- */
+
+struct wait {
+    sem_t done;
+    enum rc rc;
+    struct err err;
+    struct announcement_reply reply; /* without its lists */
+};
+
+static void on_awaited(void *ctx, const struct fetch_reply *reply)
+{
+    struct wait *w = ctx;
+    struct arena arena = {0};
+    w->rc = refusal(reply, &w->err);
+    if (w->rc == RC_OK)
+        w->rc = announcement_reply_parse(&arena, reply->body, &w->reply, &w->err);
+    w->reply.revoked_n = w->reply.neighbour_n = 0;
+    arena_fini(&arena);
+    sem_post(&w->done);
+}
+
+static void post_and_wait(struct announcer *a, const struct announcement *about, int64_t timeout_ms, struct wait *w)
+{
+    *w = (struct wait){.rc = RC_OK};
+    sem_init(&w->done, 0, 0);
+    post_announcement(a, about, timeout_ms, on_awaited, w);
+    while (sem_wait(&w->done) != 0) {
+    }
+    sem_destroy(&w->done);
+}
+
+enum rc announcer_ask(struct announcer *a, struct announcement_reply *out, struct err *err)
+{
+    struct announcement about = a->about;
+    struct wait w;
+    about.is_starting = true;
+    post_and_wait(a, &about, ASK_TIMEOUT_MS, &w);
+    if (w.rc == RC_OK && w.reply.is_empty)
+        w.rc = err_set(&w.err, RC_INVALID, "the control server answered nothing");
+    *out = w.reply;
+    *err = w.err;
+    return w.rc;
+}
+
+void announcer_leave(struct announcer *a)
+{
+    struct announcement about = a->about;
+    struct wait w;
+    atomic_store(&a->is_leaving, true);
+    about.is_draining = true;
+    post_and_wait(a, &about, LEAVE_TIMEOUT_MS, &w);
+    if (w.rc != RC_OK)
+        log_warn("the control server was not told that this relay goes; it will notice", LOG_S("why", w.err.text));
+}
+
+/* --- announcing, on the loop --- */
+
+struct reply_msg {
+    struct loop_msg msg;
+    struct announcer *a;
+    unsigned round;
+    enum rc rc;
+    struct err err;
+    struct arena arena;
+    struct announcement_reply reply;
+};
+
+static void announce(struct announcer *a);
+
+static void pause_then_announce(struct announcer *a, const struct err *why)
+{
+    uint32_t chance;
+    rng_bytes(&chance, sizeof(chance));
+    a->retry_ms = a->retry_ms == 0 ? RETRY_FIRST_MS : a->retry_ms * 2 < RETRY_MAX_MS ? a->retry_ms * 2 : RETRY_MAX_MS;
+    loop_timer_start(a->timer, a->retry_ms / 2 + (int64_t)chance % a->retry_ms, 0);
+    metric_inc(&failed);
+    metric_set(&connected, 0);
+    if (!a->was_told)
+        log_warn("the control server does not answer: clients that it admitted before are served, trying again",
+                 LOG_S("why", why->text));
+    a->was_told = true;
+}
+
+static void take_news(struct announcer *a, const struct announcement_reply *r)
+{
+    if (r->is_empty)
+        return;
+    a->news = r->news;
+    for (size_t i = 0; i < r->revoked_n; i++) {
+        remember(a, &r->revoked[i], false);
+        relay_close_key(a->relay, &r->revoked[i]);
+    }
+    if (r->resync)
+        relay_ask_again(a->relay);
+    a->opts.neighbours(a->opts.ctx, r->neighbours, r->neighbour_n);
+}
+
+static void on_reply_home(struct loop *loop, struct loop_msg *msg)
+{
+    struct reply_msg *m = CONTAINER_OF(msg, struct reply_msg, msg);
+    struct announcer *a = m->a;
+    bool is_current = m->round == a->round && !atomic_load(&a->is_leaving);
+    (void)loop;
+    if (m->rc == RC_OK && is_current) {
+        if (a->was_told || a->retry_ms != 0)
+            log_info("the control server answers again");
+        a->retry_ms = 0;
+        a->was_told = false;
+        metric_inc(&answered);
+        metric_set(&connected, 1);
+        take_news(a, &m->reply);
+        announce(a);
+    } else if (is_current) {
+        pause_then_announce(a, &m->err);
+    }
+    secret_wipe(&m->reply, sizeof(m->reply));
+    arena_fini(&m->arena);
+    mem_free(m);
+}
+
+static void on_announced(void *ctx, const struct fetch_reply *reply)
+{
+    struct reply_msg *m = ctx;
+    if (reply->rc == RC_CLOSED) { /* the program ends: the loop has stopped */
+        mem_free(m);
+        return;
+    }
+    m->rc = refusal(reply, &m->err);
+    if (m->rc == RC_OK)
+        m->rc = announcement_reply_parse(&m->arena, reply->body, &m->reply, &m->err);
+    loop_post(m->a->loop, &m->msg);
+}
+
+static void announce(struct announcer *a)
+{
+    struct announcement about = a->about;
+    struct reply_msg *m = MEM_NEW(struct reply_msg);
+    m->msg.run = on_reply_home;
+    m->a = a;
+    m->round = ++a->round;
+    about.news = a->news;
+    post_announcement(a, &about, ANNOUNCE_TIMEOUT_MS, on_announced, m);
+}
+
+void announcer_set_cert_name(struct announcer *a, const char *cert_name)
+{
+    snprintf(a->cert_name, sizeof(a->cert_name), "%s", cert_name);
+    announce(a);
+}
+
+static void on_timer(void *ctx)
+{
+    struct announcer *a = ctx;
+    if (!atomic_load(&a->is_leaving))
+        announce(a);
+}
+
+void announcer_start(struct announcer *a, struct relay *relay, struct loop *loop, const char *cert_name)
+{
+    snprintf(a->cert_name, sizeof(a->cert_name), "%s", cert_name);
+    a->relay = relay;
+    a->loop = loop;
+    a->timer = loop_timer_create(loop, on_timer, a);
+    loop_timer_start(a->timer, 0, 0);
+}
+
+/* --- admission; any loop --- */
+
+struct question {
+    struct announcer *a;
+    struct relay_admission *login;
+    node_key key;
+};
+
+static void on_verdict(void *ctx, const struct fetch_reply *reply)
+{
+    struct question *q = ctx;
+    bool is_allowed = false;
+    struct err err;
+    enum rc rc = refusal(reply, &err);
+    if (rc == RC_OK)
+        rc = verify_reply_parse(reply->body, &is_allowed);
+    if (rc == RC_OK) {
+        metric_inc(&answered);
+        remember(q->a, &q->key, is_allowed);
+    } else if (rc != RC_DENIED && rc != RC_CLOSED) {
+        metric_inc(&failed);
+        is_allowed = q->a->opts.fail_open || is_known(q->a, &q->key);
+        metric_add(&admitted_from_memory, is_allowed);
+    }
+    if (reply->rc != RC_CLOSED) /* then the loops have stopped, and the relay frees the login itself */
+        relay_admit(q->login, is_allowed);
+    mem_free(q);
+}
+
+void announcer_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
+{
+    struct announcer *a = ctx;
+    char source[ADDR_TEXT_CAP] = "";
+    struct buf body = {0};
+    struct question *q = MEM_NEW(struct question);
+    *q = (struct question){a, login, *key};
+    if (from->family != 0)
+        addr_format(from, false, source);
+    verify_request_write(key, source, &body);
+    post(a, a->verify_url, &body, VERIFY_TIMEOUT_MS, on_verdict, q);
+    buf_fini(&body);
+}

@@ -1,0 +1,119 @@
+/* Where the DERP map comes from, and how it reaches the nodes; only for this folder.
+ *
+ *     derp.urls -> derp.paths -> the region inside -> contributions  =  the map  ->  settings  ->  core  ->  nodes
+ *
+ * A later source replaces the region of the same number, and null removes it (src: Headscale's hscontrol/derp); only
+ * contributions of other parts of this program put further nodes behind those of a region. Each source keeps its last good
+ * document, a URL's also on disk (state_dir/derpmap), so nothing waits for another server and no error takes a relay away.
+ * Regions stand in the order of their numbers and nodes as their source has them; a map with the same bytes is not sent.
+ *
+ * A map always goes whole: clients replace all regions by those of a message whose Regions is not null, which is how
+ * removed ones go (src: tailscale control/controlclient/map.go, the same in 1.80 and 1.102). A client closes its connection
+ * to a region whose definition changed and goes there anew (wgengine/magicsock/derp.go), so no needless change is made. */
+#ifndef DAEMON_DERPMAP_INTERNAL_H
+#define DAEMON_DERPMAP_INTERNAL_H
+
+#include "config/config.h"
+#include "fetch/fetch.h"
+#include "relay/derpmap.h"
+#include "state/model.h"
+#include "tls/tls.h"
+
+/* --- derpmap_sources.c: the documents and what they come to. Not thread-safe; blocks on files. --- */
+struct derpmap_sources;
+
+/* `cfg` is borrowed. */
+struct derpmap_sources *derpmap_sources_create(const struct config *cfg);
+void derpmap_sources_destroy(struct derpmap_sources **s);
+/* At the start: the files, which must be good, and what is left of the URLs from last time. */
+MUST_CHECK enum rc derpmap_sources_load(struct derpmap_sources *s, struct err *err);
+/* The files again: a bad one is logged and stays what it was. */
+void derpmap_sources_reread(struct derpmap_sources *s);
+/* What is held of URLs; their copies on disk stay. */
+void derpmap_sources_forget_urls(struct derpmap_sources *s);
+size_t derpmap_sources_url_n(const struct derpmap_sources *s);
+const char *derpmap_sources_url(const struct derpmap_sources *s, size_t i);
+/* Of the document that is held; null: none. */
+const char *derpmap_sources_etag(const struct derpmap_sources *s, size_t i);
+/* Some URL gave nothing good when it was asked last. */
+bool derpmap_sources_is_failing(const struct derpmap_sources *s);
+/* What came for URL number `i`. A good document is kept and saved; anything else is logged once, and changes nothing. */
+void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetch_reply *reply);
+/* Replaces what the part of the program with this name contributed before; takes `map`'s content over. */
+void derpmap_sources_contribute(struct derpmap_sources *s, const char *name, struct derpmap *map);
+
+/* The map as JSON, references owned by the holder. */
+struct derpmap_texts {
+    struct rcbuf *pinned;
+    struct rcbuf *unpinned; /* for clients that know no pins; null: no difference */
+    unsigned region_n;
+};
+void derpmap_texts_fini(struct derpmap_texts *t);
+/* `pin`: SHA-256 of the relay's certificate in hex, "" for one that needs no pin. RC_INVALID: the sources contradict each
+ * other, or name no relay at all (which is accepted while no URL has ever answered, and if it `may_be_empty`). */
+MUST_CHECK enum rc derpmap_sources_build(const struct derpmap_sources *s, const char *pin, bool may_be_empty,
+                                         struct derpmap_texts *out, struct err *err);
+
+/* --- derp_certificate.c: the renewal of the certificate that signs itself.
+ *
+ * Clients know it by its pin in the DERP map. A map with a new pin makes each of them close its connection and come back at
+ * once, looking for the new certificate; so the new one must be served no later than the first client can have the new map.
+ * And one that connects with the old map fails until it has the new one, so it must not be served much earlier either.
+ * Neither a second port (firewalls) nor the name in the handshake (absent for addresses) can tell both kinds apart, nor can
+ * a region hold two pins: a client takes the first node that accepts TCP. Hence the change is made at one moment: the core
+ * hands the new map to the workers right after the listener has switched. What fails is a connection begun in the
+ * milliseconds from there until its client has got the map, and that is tried again within as many. Open connections live
+ * on, and clients before 1.82, which know no pins, notice nothing.
+ *
+ *     files good --check--> files renewed, prepared, pin in the map --published--> served
+ *
+ * The files are renewed when less than 30 days are left, when they are missing (delete them and send SIGHUP to force it)
+ * or for another host. After a crash between the steps the new files are simply those of the next start. --- */
+struct derp_certificate {
+    struct tls_server *tls; /* borrowed; null: none of ours */
+    const char *cert_path, *key_path, *host;
+    char pin[TLS_FINGERPRINT_CAP]; /* the one that the map names */
+    bool is_failing;               /* logged already */
+};
+
+/* Makes or renews the files if they need it and prepares what is new. True when the pin has changed: make a map with it.
+ * `now_s`: Unix time. Blocks on files. */
+bool derp_certificate_check(struct derp_certificate *c, int64_t now_s);
+/* A map goes out: right before anyone can get it, if it names the prepared certificate that is served from now on. Any
+ * thread; never blocks on files. */
+void derp_certificate_published(struct tls_server *tls, const struct rcbuf *map);
+
+/* --- derpmap_service.c: time, other servers, and the way to the core. Everything is rebuilt on its thread ("derpmap"). --- */
+struct derpmap_service;
+
+struct derpmap_service_options {
+    const struct config *cfg;       /* borrowed */
+    struct fetch *fetch;            /* borrowed; null when there are no URLs */
+    struct tls_server *renewed_tls; /* borrowed; the relay's, when its certificate is ours to renew; else null */
+    const char *pin;                /* of its certificate; "": none needed */
+    /* A map that differs from the last. Its thread; the texts are borrowed. */
+    void (*changed)(void *ctx, const struct derpmap_texts *texts);
+    void *ctx;
+};
+
+/* Reads the documents and makes the first map. RC_INVALID, RC_IO, RC_TOO_LARGE for a file that is not as it must be. */
+MUST_CHECK enum rc derpmap_service_create(const struct derpmap_service_options *options, struct derpmap_service **out,
+                                          struct err *err);
+/* A contribution to the first map, before derpmap_service_start. RC_INVALID: it does not fit the other sources. */
+MUST_CHECK enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *name, struct derpmap *map,
+                                                    struct err *err);
+/* The map at the start; borrowed, before derpmap_service_start. */
+const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s);
+/* Starts the thread: URLs are fetched at once, and then by the clock; after a failure every so often until it works. */
+void derpmap_service_start(struct derpmap_service *s);
+/* Files, URLs and the certificate are looked at now. Any thread; does not block. */
+void derpmap_service_refresh(struct derpmap_service *s);
+/* Further regions, or further nodes in regions of others, from a part of this program: replaces what `name` contributed
+ * before, the map's content is taken over. Any thread; does not block. */
+void derpmap_service_contribute(struct derpmap_service *s, const char *name, struct derpmap *map);
+/* Ends the thread: while the core runs, and before fetch_destroy. Later calls have no effect. */
+void derpmap_service_stop(struct derpmap_service *s);
+/* After fetch_destroy. Null is fine; nulls the pointer. */
+void derpmap_service_destroy(struct derpmap_service **s);
+
+#endif

@@ -1,0 +1,357 @@
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "daemon/derpmap_internal.h"
+#include "net/loop.h"
+
+LOG_MODULE("derpmap");
+METRIC_COUNTER(refreshes_changed, "fullscale_derpmap_refreshes_total", "result=\"changed\"",
+               "Times that the DERP map was made anew, by result: only a changed one is sent to nodes.");
+METRIC_COUNTER(refreshes_same, "fullscale_derpmap_refreshes_total", "result=\"unchanged\"", "");
+METRIC_GAUGE(regions_now, "fullscale_derpmap_regions", "", "Regions in the DERP map.");
+METRIC_COUNTER(refreshes_failed, "fullscale_derpmap_refreshes_total", "result=\"failed\"", "");
+
+enum {
+    FETCH_TIMEOUT_MS = 15000,
+    MAP_MAX_BYTES = 1 << 20,
+    RETRY_MS = 30000, /* after a failure; twice as long after each further one */
+    RETRY_DOUBLINGS_MAX = 10,
+    CERTIFICATE_CHECK_MS = 3600 * 1000,
+};
+
+struct derpmap_service {
+    struct derpmap_service_options options;
+    struct loop *loop;
+    pthread_t thread;
+    bool is_running; /* between start and stop; the caller's thread */
+    bool is_over;    /* what is still posted is only freed; after the thread has ended */
+    /* on the loop */
+    struct derpmap_sources *sources;
+    struct derp_certificate certificate;
+    struct derpmap_texts texts; /* as sent last */
+    char fault[512];            /* of the last build, logged once; "": none */
+    size_t pending;             /* answers of this round that are still to come */
+    bool is_wanted_again;       /* asked for while a round was under way */
+    unsigned failures;          /* rounds in a row in which some URL failed */
+    struct loop_timer *refresh_timer;
+    struct loop_timer *certificate_timer;
+};
+
+/* --- making the map --- */
+
+static void note_fault(struct derpmap_service *s, const struct err *err)
+{
+    char text[sizeof(s->fault)];
+    err_format(err, text, sizeof(text));
+    if (strcmp(text, s->fault) != 0)
+        log_error("the DERP map is not updated: its sources do not fit together", LOG_S("why", text));
+    snprintf(s->fault, sizeof(s->fault), "%s", text);
+}
+
+/* `is_last`: of this refresh. Whatever changes goes out at once, but a refresh that changed nothing counts once. */
+static void rebuild(struct derpmap_service *s, bool is_last)
+{
+    struct derpmap_texts made;
+    struct err err = {0};
+    /* Better a relay that does not answer now than none. */
+    bool has_none = s->texts.region_n == 0;
+    if (derpmap_sources_build(s->sources, s->certificate.pin, has_none, &made, &err) != RC_OK) {
+        metric_inc(&refreshes_failed);
+        note_fault(s, &err);
+        return;
+    }
+    s->fault[0] = '\0';
+    if (rcbuf_eq(made.pinned, s->texts.pinned) && rcbuf_eq(made.unpinned, s->texts.unpinned)) {
+        metric_add(&refreshes_same, is_last);
+        derpmap_texts_fini(&made);
+        return;
+    }
+    metric_inc(&refreshes_changed);
+    log_info("the DERP map has changed", LOG_U("regions", made.region_n), LOG_U("bytes", made.pinned->len));
+    metric_set(&regions_now, made.region_n);
+    derpmap_texts_fini(&s->texts);
+    s->texts = made;
+    s->options.changed(s->options.ctx, &s->texts);
+}
+
+/* --- asking the URLs --- */
+
+static void refresh(struct derpmap_service *s);
+
+/* Not all servers at the same second: give or take a tenth. */
+static int64_t jittered(int64_t ms)
+{
+    uint32_t random;
+    rng_bytes(&random, sizeof(random));
+    return ms - ms / 10 + (int64_t)(random % 1000) * ms / 5000;
+}
+
+static void wait_for_next(struct derpmap_service *s)
+{
+    int64_t wait_ms = s->options.cfg->derp_update_frequency_ms;
+    s->failures = derpmap_sources_is_failing(s->sources) ? s->failures + 1 : 0;
+    if (s->failures > 0) {
+        unsigned doublings = s->failures - 1 < RETRY_DOUBLINGS_MAX ? s->failures - 1 : RETRY_DOUBLINGS_MAX;
+        int64_t retry_ms = (int64_t)RETRY_MS << doublings;
+        wait_ms = retry_ms < wait_ms ? retry_ms : wait_ms;
+    } else if (!s->options.cfg->derp_auto_update_enabled) {
+        return;
+    }
+    loop_timer_start(s->refresh_timer, jittered(wait_ms), 0);
+}
+
+static void end_round(struct derpmap_service *s)
+{
+    rebuild(s, true);
+    if (s->is_wanted_again)
+        refresh(s);
+    else
+        wait_for_next(s);
+}
+
+struct answer_msg {
+    struct loop_msg msg;
+    struct derpmap_service *service;
+    size_t url;
+    enum rc rc;
+    int status;
+    struct buf body;
+    char etag[260];
+    char error[256];
+};
+
+static void run_answer(struct loop *loop, struct loop_msg *msg)
+{
+    struct answer_msg *m = CONTAINER_OF(msg, struct answer_msg, msg);
+    struct derpmap_service *s = m->service;
+    (void)loop;
+    if (!s->is_over) {
+        struct fetch_reply reply = {m->rc, m->status, buf_str(&m->body), m->etag, m->error};
+        derpmap_sources_take(s->sources, m->url, &reply);
+        if (--s->pending == 0)
+            end_round(s);
+    }
+    buf_fini(&m->body);
+    mem_free(m);
+}
+
+/* On fetch's thread. */
+static void on_answer(void *ctx, const struct fetch_reply *reply)
+{
+    struct answer_msg *m = ctx;
+    m->rc = reply->rc;
+    m->status = reply->status;
+    buf_append_str(&m->body, reply->body);
+    snprintf(m->etag, sizeof(m->etag), "%s", reply->etag);
+    snprintf(m->error, sizeof(m->error), "%s", reply->error);
+    loop_post(m->service->loop, &m->msg);
+}
+
+static void ask(struct derpmap_service *s, size_t url)
+{
+    struct answer_msg *m = MEM_NEW(struct answer_msg);
+    *m = (struct answer_msg){.msg.run = run_answer, .service = s, .url = url};
+    struct fetch_request req = {
+        .url = derpmap_sources_url(s->sources, url),
+        .etag = derpmap_sources_etag(s->sources, url),
+        .max_bytes = MAP_MAX_BYTES,
+        .timeout_ms = FETCH_TIMEOUT_MS,
+    };
+    fetch_start(s->options.fetch, &req, on_answer, m);
+}
+
+/* Files at once, URLs when all have answered or given up. */
+static void refresh(struct derpmap_service *s)
+{
+    size_t n = s->options.fetch != NULL ? derpmap_sources_url_n(s->sources) : 0;
+    s->is_wanted_again = s->pending > 0;
+    if (s->pending > 0)
+        return;
+    derpmap_sources_reread(s->sources);
+    s->pending = n;
+    if (n == 0) {
+        end_round(s);
+        return;
+    }
+    rebuild(s, false);
+    for (size_t i = 0; i < n; i++)
+        ask(s, i);
+}
+
+static void on_refresh_timer(void *ctx)
+{
+    refresh(ctx);
+}
+
+/* --- the certificate --- */
+
+static void check_certificate(struct derpmap_service *s)
+{
+    if (!derp_certificate_check(&s->certificate, clock_wall_ms() / 1000))
+        return;
+    if (!s->options.cfg->derp_server_add_region)
+        tls_server_use_prepared(s->certificate.tls, s->certificate.pin); /* nobody waits for a map */
+    rebuild(s, true);
+}
+
+static void on_certificate_timer(void *ctx)
+{
+    check_certificate(ctx);
+}
+
+/* --- what others ask for --- */
+
+struct order_msg {
+    struct loop_msg msg;
+    struct derpmap_service *service;
+    char *name; /* null: refresh all; else `map` is its contribution */
+    struct derpmap map;
+};
+
+static void run_order(struct loop *loop, struct loop_msg *msg)
+{
+    struct order_msg *m = CONTAINER_OF(msg, struct order_msg, msg);
+    struct derpmap_service *s = m->service;
+    (void)loop;
+    if (!s->is_over && m->name != NULL) {
+        derpmap_sources_contribute(s->sources, m->name, &m->map);
+        rebuild(s, true);
+    } else if (!s->is_over) {
+        check_certificate(s);
+        refresh(s);
+    }
+    derpmap_fini(&m->map);
+    mem_free(m->name);
+    mem_free(m);
+}
+
+static void post_order(struct derpmap_service *s, const char *name, struct derpmap *map)
+{
+    struct order_msg *m = MEM_NEW(struct order_msg);
+    *m = (struct order_msg){.msg.run = run_order, .service = s, .name = name != NULL ? mem_strdup(name) : NULL};
+    if (map != NULL) {
+        m->map = *map;
+        *map = (struct derpmap){0};
+    }
+    loop_post(s->loop, &m->msg);
+}
+
+void derpmap_service_refresh(struct derpmap_service *s)
+{
+    post_order(s, NULL, NULL);
+}
+
+void derpmap_service_contribute(struct derpmap_service *s, const char *name, struct derpmap *map)
+{
+    post_order(s, name, map);
+}
+
+/* --- life --- */
+
+static void *service_main(void *arg)
+{
+    struct derpmap_service *s = arg;
+    pthread_setname_np(pthread_self(), "derpmap");
+    if (s->options.fetch != NULL)
+        refresh(s);
+    else
+        wait_for_next(s);
+    loop_run(s->loop);
+    return NULL;
+}
+
+/* Copies of URLs from another time must not keep the program from starting; files must be good. */
+static enum rc build_first(struct derpmap_service *s, struct err *err)
+{
+    struct err with_copies = {0};
+    TRY(derpmap_sources_load(s->sources, err));
+    if (derpmap_sources_build(s->sources, s->certificate.pin, true, &s->texts, &with_copies) == RC_OK)
+        return RC_OK;
+    if (derpmap_sources_url_n(s->sources) > 0)
+        note_fault(s, &with_copies);
+    derpmap_sources_forget_urls(s->sources);
+    return derpmap_sources_build(s->sources, s->certificate.pin, true, &s->texts, err);
+}
+
+enum rc derpmap_service_create(const struct derpmap_service_options *options, struct derpmap_service **out,
+                               struct err *err)
+{
+    const struct config *cfg = options->cfg;
+    struct derpmap_service *s = MEM_NEW(struct derpmap_service);
+    s->options = *options;
+    s->loop = loop_create(UINT32_MAX);
+    s->refresh_timer = loop_timer_create(s->loop, on_refresh_timer, s);
+    s->certificate_timer = loop_timer_create(s->loop, on_certificate_timer, s);
+    loop_timer_start(s->certificate_timer, CERTIFICATE_CHECK_MS, CERTIFICATE_CHECK_MS);
+    s->sources = derpmap_sources_create(cfg);
+    s->certificate = (struct derp_certificate){.tls = options->renewed_tls,
+                                               .cert_path = cfg->derp_server_tls_cert_path,
+                                               .key_path = cfg->derp_server_tls_key_path,
+                                               .host = cfg->derp_server_hostname};
+    snprintf(s->certificate.pin, sizeof(s->certificate.pin), "%s", options->pin);
+    enum rc rc = build_first(s, err);
+    if (rc != RC_OK)
+        derpmap_service_destroy(&s);
+    *out = s;
+    return rc;
+}
+
+enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *name, struct derpmap *map,
+                                         struct err *err)
+{
+    struct derpmap_texts made;
+    derpmap_sources_contribute(s->sources, name, map);
+    TRY(derpmap_sources_build(s->sources, s->certificate.pin, true, &made, err));
+    derpmap_texts_fini(&s->texts);
+    s->texts = made;
+    return RC_OK;
+}
+
+const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s)
+{
+    return &s->texts;
+}
+
+void derpmap_service_start(struct derpmap_service *s)
+{
+    metric_set(&regions_now, s->texts.region_n);
+    if (s->texts.region_n == 0)
+        log_warn(
+            "there is no relay yet, and no node comes up without one: enrol one (relays create), or enable the one "
+            "inside (derp.server.enabled)");
+    s->is_running = true;
+    pthread_create(&s->thread, NULL, service_main, s);
+}
+
+void derpmap_service_stop(struct derpmap_service *s)
+{
+    if (!s->is_running)
+        return;
+    s->is_running = false;
+    loop_stop(s->loop);
+    pthread_join(s->thread, NULL);
+    s->is_over = true;
+}
+
+void derpmap_service_destroy(struct derpmap_service **at)
+{
+    struct derpmap_service *s = *at;
+    *at = NULL;
+    if (s == NULL)
+        return;
+    s->is_over = true;
+    loop_timer_destroy(&s->refresh_timer);
+    loop_timer_destroy(&s->certificate_timer);
+    loop_stop(s->loop); /* frees what was posted last */
+    loop_run(s->loop);
+    loop_destroy(&s->loop);
+    derpmap_sources_destroy(&s->sources);
+    derpmap_texts_fini(&s->texts);
+    mem_free(s);
+}

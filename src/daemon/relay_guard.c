@@ -1,0 +1,40 @@
+/* Who may come to the relay, and whether it is told to be near. */
+#include "base/clock.h"
+#include "daemon/daemon_internal.h"
+#include "relay/health.h"
+
+bool relay_may_come(void *ctx, const struct addr *from)
+{
+    struct daemon *d = ctx;
+    return daemon_is_trusted_proxy(d->cfg, from) ||
+           limiter_take(&d->derp_limiter, from, d->cfg->derp_limits_accepts_per_address, clock_mono_ms());
+}
+
+static void look(void *ctx)
+{
+    struct daemon_worker *w = ctx;
+    struct daemon *d = w->daemon;
+    int64_t now_ms = loop_now_ms(w->loop);
+    relay_health_report(d->relay_health, loop_index(w->loop),
+                        tcp_listener_is_accepting(w->derp_listener != NULL ? w->derp_listener : w->main_listener),
+                        now_ms);
+    stun_server_set_silent(d->stun, !relay_health_check(d->relay_health, now_ms));
+}
+
+void relay_guard_start(struct daemon *d)
+{
+    d->relay_health = relay_health_create(d->relay, d->worker_n, loop_now_ms(d->loops[0]));
+    for (unsigned i = 0; i < d->worker_n; i++) {
+        struct daemon_worker *w = &d->workers[i];
+        w->daemon = d;
+        w->health_timer = loop_timer_create(w->loop, look, w);
+        loop_timer_start(w->health_timer, RELAY_HEALTH_EVERY_MS, RELAY_HEALTH_EVERY_MS);
+    }
+}
+
+void relay_guard_stop(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->worker_n; i++)
+        loop_timer_destroy(&d->workers[i].health_timer);
+    relay_health_destroy(&d->relay_health);
+}

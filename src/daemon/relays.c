@@ -1,0 +1,113 @@
+/* Relays on other machines: into the DERP map, and into the mesh of the relay inside. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "daemon/daemon_internal.h"
+
+static const char *pinned_hash(const char *cert_name)
+{
+    static const char pin[] = "sha256-raw:";
+    return strncmp(cert_name, pin, sizeof(pin) - 1) == 0 ? cert_name + sizeof(pin) - 1 : NULL;
+}
+
+/* --- the DERP map --- */
+
+static void add_relay(struct derpmap *map, const struct relay_host *r)
+{
+    char name[80], v4[ADDR_TEXT_CAP] = "", v6[ADDR_TEXT_CAP] = "";
+    struct derpmap one = {0};
+    struct err err;
+    snprintf(name, sizeof(name), "%u-%s", r->region_id, r->name);
+    if (r->report.ipv4.family != 0)
+        addr_format(&r->report.ipv4, false, v4);
+    if (r->report.ipv6.family != 0)
+        addr_format(&r->report.ipv6, false, v6);
+    struct derpmap_own node = {
+        .region_id = r->region_id,
+        .region_code = r->region_code,
+        .region_name = r->region_name,
+        .node_name = name,
+        .host_name = r->report.host_name,
+        .ipv4 = v4,
+        .ipv6 = v6,
+        .cert_name = r->report.cert_name,
+        .stun_port = r->report.stun_port != 0 ? r->report.stun_port : -1,
+        .derp_port = r->report.derp_port,
+    };
+    if (derpmap_add_own(&one, &node, &err) == RC_OK)
+        derpmap_append(map, &one);
+    derpmap_fini(&one);
+}
+
+/* Those that are up, in the order in which they were enrolled: any other order would make nodes reconnect. */
+static void make_map(const struct state *st, struct derpmap *out)
+{
+    const struct relay_host *r;
+    for (size_t pos = 0; (r = state_relay_next(st, &pos)) != NULL;) {
+        if (r->is_up)
+            add_relay(out, r);
+    }
+}
+
+/* --- the mesh --- */
+
+static bool make_neighbour(const struct relay_host *r, char dial[ADDR_TEXT_CAP], struct relay_neighbour *out)
+{
+    if (r->report.ipv4.family != 0)
+        addr_format(&r->report.ipv4, false, dial);
+    else if (r->report.ipv6.family != 0)
+        addr_format(&r->report.ipv6, false, dial);
+    *out = (struct relay_neighbour){.host = r->report.host_name,
+                                    .dial = dial[0] != '\0' ? dial : r->report.host_name,
+                                    .port = r->report.derp_port,
+                                    .fingerprint = pinned_hash(r->report.cert_name)};
+    if (out->fingerprint == NULL && r->report.cert_name[0] != '\0')
+        out->host = r->report.cert_name;
+    return r->is_up;
+}
+
+static void set_mesh(struct daemon *d, const struct state *st)
+{
+    enum { MAX = 64 };
+    struct relay_neighbour all[MAX];
+    char dials[MAX][ADDR_TEXT_CAP] = {0};
+    const struct relay_host *r;
+    struct err err;
+    size_t n = 0;
+    for (size_t pos = 0; n < MAX && (r = state_relay_next(st, &pos)) != NULL;) {
+        if (r->region_id == d->cfg->derp_server_region_id && make_neighbour(r, dials[n], &all[n]))
+            n++;
+    }
+    (void)!mesh_set(d, all, n, &err); /* what the configuration lists was good at the start */
+}
+
+/* --- when they change --- */
+
+void relays_changed(void *ctx, const struct state *st)
+{
+    struct daemon *d = ctx;
+    struct derpmap map = {0};
+    make_map(st, &map);
+    derpmap_service_contribute(d->derpmap, "relays", &map);
+    control_relays_changed(d->control);
+    if (d->relay != NULL)
+        set_mesh(d, st);
+}
+
+/* The relays that were up when the server stopped are in the first map that nodes get: without them each would leave its
+ * relay, only to come back a moment later. */
+enum rc relays_load(struct daemon *d, struct state *st, struct err *err)
+{
+    struct derpmap map = {0};
+    make_map(st, &map);
+    if (map.region_n == 0)
+        return RC_OK;
+    TRY(derpmap_service_contribute_first(d->derpmap, "relays", &map, err));
+    struct tailnet_settings *t = tailnet_settings_edit(state_settings(st));
+    settings_set_derp(t, derpmap_service_first(d->derpmap));
+    state_set_settings(st, t);
+    struct change *c = state_publish(st, state_snapshot(st)->made_ms);
+    change_unref(&c);
+    return RC_OK;
+}

@@ -1,0 +1,650 @@
+/* The mesh as neighbours see this relay: rights, watching, forwarded packets; and its texts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "proto/test_vectors.h"
+#include "relay/mesh_rig_internal.h"
+
+static const uint8_t disco[62] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};
+
+static struct relay_opts mesh_opts(void)
+{
+    struct relay_opts opts = rig_default_opts;
+    memcpy(opts.mesh_key, mesh_rig_key, sizeof(opts.mesh_key));
+    return opts;
+}
+
+static void start(struct rig *r)
+{
+    struct relay_opts opts = mesh_opts();
+    rig_start(r, &opts, NULL);
+}
+
+static void join_neighbour(struct rig *r, struct rig_client *c, uint8_t number)
+{
+    rig_mesh_login(r, c, number, mesh_rig_key);
+    rig_run(r);
+    rig_expect_welcome(r, c);
+    rig_expect_nothing(c);
+}
+
+/* --- Rights --- */
+
+static void refuse(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
+{
+    (void)key;
+    (void)from;
+    ++*(unsigned *)ctx;
+    relay_admit(login, false);
+}
+
+static void test_neighbours_are_always_admitted(void **state)
+{
+    (void)state;
+    unsigned asked = 0;
+    struct relay_ops ops = {&asked, refuse};
+    struct relay_opts opts = mesh_opts();
+    uint8_t wrong[32] = {[0] = 7, [31] = 8}, none[32] = {0};
+    struct rig r;
+    struct rig_client neighbour, guess, zero;
+    rig_start(&r, &opts, &ops);
+    join_neighbour(&r, &neighbour, 1);
+    assert_int_equal(asked, 0);
+    rig_mesh_login(&r, &guess, 2, wrong);
+    rig_mesh_login(&r, &zero, 3, none);
+    rig_run(&r);
+    assert_int_equal(asked, 2);
+    rig_expect(&guess, DERP_SERVER_KEY, 40);
+    rig_expect_closed(&guess);
+    rig_expect(&zero, DERP_SERVER_KEY, 40);
+    rig_expect_closed(&zero);
+    rig_close(&neighbour);
+    rig_close(&guess);
+    rig_close(&zero);
+    rig_stop(&r);
+}
+
+/* A relay without a mesh key has no neighbours, least of all those with a key of zeros. */
+static void test_no_mesh(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[32];
+    struct rig r;
+    struct rig_client c[2];
+    rig_start(&r, NULL, NULL);
+    int64_t before = rig_count("closed_total", "reason=\"no_mesh_right\"");
+    for (uint8_t i = 0; i < 2; i++) {
+        rig_mesh_login(&r, &c[i], i, i == 0 ? zeros : mesh_rig_key);
+        rig_run(&r);
+        rig_expect_welcome(&r, &c[i]);
+        rig_frame(&c[i], DERP_WATCH_CONNS, NULL, 0);
+        rig_run(&r);
+        rig_expect_closed(&c[i]);
+        rig_close(&c[i]);
+    }
+    assert_int_equal(rig_count("closed_total", "reason=\"no_mesh_right\""), before + 2);
+    rig_stop(&r);
+}
+
+static void test_wrong_key_is_a_client(void **state)
+{
+    (void)state;
+    uint8_t wrong[32] = {1};
+    struct rig r;
+    struct rig_client c, other;
+    start(&r);
+    rig_join(&r, &other, 2);
+    for (int i = 0; i < 3; i++) {
+        static const uint8_t zeros[64];
+        static const uint8_t types[] = {DERP_WATCH_CONNS, DERP_FORWARD_PACKET, DERP_CLOSE_PEER};
+        static const size_t sizes[] = {0, 64, 32};
+        rig_mesh_login(&r, &c, 1, wrong);
+        rig_run(&r);
+        rig_expect_welcome(&r, &c);
+        rig_send(&c, &other, "x", 1);
+        rig_run(&r);
+        rig_expect_packet(&other, &c, "x", 1);
+        rig_frame(&c, types[i], zeros, sizes[i]);
+        rig_run(&r);
+        rig_expect_closed(&c);
+        rig_expect_gone(&other, &c, DERP_GONE_DISCONNECTED);
+        rig_close(&c);
+    }
+    rig_expect_nothing(&other);
+    rig_close(&other);
+    rig_stop(&r);
+}
+
+static void test_key_of_wrong_length(void **state)
+{
+    (void)state;
+    static const char *const infos[] = {"{\"meshKey\":\"0011\",\"version\":2}", "{\"meshKey\":\"zz\"}",
+                                        "{\"meshKey\":7}"};
+    for (size_t i = 0; i < ARRAY_LEN(infos); i++) {
+        struct rig r;
+        struct rig_client c;
+        struct buf b = {0};
+        uint8_t nonce[BOX_NONCE_BYTES] = {3};
+        size_t n = strlen(infos[i]);
+        start(&r);
+        rig_connect(&r, &c, 1, 0);
+        buf_append(&b, c.public.b, KEY_BYTES);
+        assert_int_equal(box_seal(c.key.b, relay_public_key(r.relay), nonce, (const uint8_t *)infos[i], n,
+                                  buf_reserve(&b, n + BOX_OVERHEAD)),
+                         RC_OK);
+        buf_commit(&b, n + BOX_OVERHEAD);
+        int64_t before = rig_count("closed_total", "reason=\"bad_login\"");
+        rig_frame(&c, DERP_CLIENT_INFO, buf_at(&b), buf_len(&b));
+        buf_fini(&b);
+        rig_run(&r);
+        rig_expect(&c, DERP_SERVER_KEY, 40);
+        rig_expect_closed(&c);
+        assert_int_equal(rig_count("closed_total", "reason=\"bad_login\""), before + 1);
+        rig_close(&c);
+        rig_stop(&r);
+    }
+}
+
+static void test_wrong_sizes(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[65];
+    static const struct {
+        uint8_t type;
+        size_t n;
+    } bad[] = {{DERP_WATCH_CONNS, 1}, {DERP_FORWARD_PACKET, 63}, {DERP_FORWARD_PACKET, 0},
+               {DERP_CLOSE_PEER, 31}, {DERP_CLOSE_PEER, 33},     {DERP_CLOSE_PEER, 0}};
+    struct rig r;
+    start(&r);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct rig_client c;
+        int64_t before = rig_count("closed_total", "reason=\"bad_frame\"");
+        join_neighbour(&r, &c, 1);
+        rig_frame(&c, bad[i].type, zeros, bad[i].n);
+        rig_run(&r);
+        rig_expect_closed(&c);
+        assert_int_equal(rig_count("closed_total", "reason=\"bad_frame\""), before + 1);
+        rig_close(&c);
+    }
+    rig_stop(&r);
+}
+
+/* Whoever is asked about again, a neighbour is not; nor is it held back, or told to hold itself back. */
+static void test_neighbours_have_no_limits(void **state)
+{
+    (void)state;
+    static uint8_t packet[60000];
+    unsigned asked = 0;
+    struct relay_ops ops = {&asked, refuse};
+    struct relay_opts opts = mesh_opts();
+    opts.client_rate_bytes = 16 * 1024;
+    opts.client_burst_bytes = 128 * 1024;
+    struct rig r;
+    struct rig_client n, nobody;
+    rig_start(&r, &opts, &ops);
+    rig_connect(&r, &nobody, 2, 0);
+    rig_close(&nobody);
+    rig_mesh_login(&r, &n, 1, mesh_rig_key);
+    rig_run(&r);
+    rig_expect(&n, DERP_SERVER_KEY, 40);
+    struct derp_header h = {0};
+    const uint8_t *p = NULL;
+    struct derp_server_info info;
+    assert_true(rig_next(&n, &h, &p));
+    assert_int_equal(derp_server_info_open(&n.key, relay_public_key(r.relay), p, h.len, &info), RC_OK);
+    assert_int_equal(info.bucket_bytes_per_s, 0);
+    relay_ask_again(r.relay);
+    int64_t before = rig_count("packets_forwarded_in_total", "");
+    for (int i = 0; i < 20; i++)
+        rig_forward(&n, &nobody, &nobody, packet, sizeof(packet));
+    rig_run(&r);
+    assert_int_equal(rig_count("packets_forwarded_in_total", ""), before + 20);
+    assert_int_equal(asked, 0);
+    rig_expect_nothing(&n);
+    rig_close(&n);
+    rig_stop(&r);
+}
+
+/* --- Watching --- */
+
+static void test_watching(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_client w, a, twin, b;
+    start(&r);
+    rig_join(&r, &a, 2);
+    join_neighbour(&r, &w, 1);
+    assert_int_equal(rig_count("watchers", ""), 0);
+    rig_frame(&w, DERP_WATCH_CONNS, NULL, 0);
+    rig_run(&r);
+    assert_int_equal(rig_count("watchers", ""), 1);
+    unsigned seen = 0;
+    for (int i = 0; i < 2; i++) { /* in no order */
+        const uint8_t *p = rig_expect(&w, DERP_PEER_PRESENT, DERP_PEER_PRESENT_BYTES);
+        bool is_self = keys_equal(p, w.public.b);
+        assert_true(is_self || keys_equal(p, a.public.b));
+        assert_int_equal(p[50], is_self ? DERP_PRESENT_MESH_PEER : DERP_PRESENT_REGULAR);
+        seen |= is_self ? 1 : 2;
+    }
+    assert_int_equal(seen, 3);
+    rig_expect_nothing(&w);
+    rig_join(&r, &twin, 2);
+    rig_expect_present(&w, &a, DERP_PRESENT_REGULAR); /* for every connection */
+    rig_close(&a);
+    rig_run(&r);
+    rig_expect_nothing(&w);
+    rig_close(&twin);
+    rig_run(&r);
+    rig_expect_gone(&w, &twin, DERP_GONE_DISCONNECTED); /* for the last one only */
+    rig_join(&r, &b, 3);
+    rig_expect_present(&w, &b, DERP_PRESENT_REGULAR);
+    rig_frame(&w, DERP_WATCH_CONNS, NULL, 0); /* again: the whole list once more */
+    rig_run(&r);
+    rig_expect(&w, DERP_PEER_PRESENT, DERP_PEER_PRESENT_BYTES);
+    rig_expect(&w, DERP_PEER_PRESENT, DERP_PEER_PRESENT_BYTES);
+    rig_close(&b);
+    rig_run(&r);
+    rig_expect_gone(&w, &b, DERP_GONE_DISCONNECTED);
+    rig_expect_nothing(&w);
+    rig_close(&w);
+    rig_run(&r);
+    assert_int_equal(rig_count("watchers", ""), 0);
+    rig_stop(&r);
+}
+
+/* Who asks more than once before the list has left gets one list. */
+static void test_many_requests_to_watch(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_client w;
+    start(&r);
+    join_neighbour(&r, &w, 1);
+    for (int i = 0; i < 50; i++)
+        rig_frame(&w, DERP_WATCH_CONNS, NULL, 0);
+    rig_run(&r);
+    rig_expect_present(&w, &w, DERP_PRESENT_MESH_PEER);
+    rig_expect_nothing(&w);
+    rig_close(&w);
+    rig_stop(&r);
+}
+
+/* The relay's own key at the other end: it is the relay itself. */
+static void test_self_is_not_told(void **state)
+{
+    (void)state;
+    struct relay_opts opts = mesh_opts();
+    struct rig r;
+    struct rig_client probe, self, other;
+    uint8_t random[KEY_BYTES] = {[1] = 77};
+    private_key_from_bytes(random, &opts.key);
+    rig_start(&r, &opts, NULL);
+    join_neighbour(&r, &self, 77);
+    assert_memory_equal(self.public.b, relay_public_key(r.relay), KEY_BYTES);
+    rig_frame(&self, DERP_WATCH_CONNS, NULL, 0);
+    rig_join(&r, &other, 2);
+    rig_expect_nothing(&self);
+    join_neighbour(&r, &probe, 3);
+    rig_close(&probe);
+    rig_close(&self);
+    rig_close(&other);
+    rig_stop(&r);
+}
+
+/* A connection from `from`, whose login is made of the vectors. */
+static void join_as(struct rig *r, struct rig_client *c, struct vectors *v, const char *key, const char *from,
+                    bool is_not_ideal, bool is_neighbour)
+{
+    static const struct stream_events events = {rig_on_data, NULL, rig_on_closed};
+    struct derp_client_info info = {.version = 2, .has_mesh_key = is_neighbour};
+    struct buf b = {0};
+    uint8_t nonce[BOX_NONCE_BYTES] = {5};
+    struct stream *server_end;
+    *c = (struct rig_client){0};
+    memcpy(c->key.b, vectors_bytes(v, "keys", key).p, KEY_BYTES);
+    private_key_public(&c->key, c->public.b);
+    stream_pair_create(r->loop, 0, &c->s, &server_end);
+    assert_int_equal(addr_parse(str_c(from), &server_end->peer), RC_OK);
+    stream_set_events(c->s, &events, c);
+    relay_attach(r->relay, server_end, NULL, 0, is_not_ideal);
+    info.key = c->public;
+    memcpy(info.mesh_key, mesh_rig_key, sizeof(info.mesh_key));
+    assert_int_equal(derp_append_client_info(&b, &c->key, relay_public_key(r->relay), nonce, &info), RC_OK);
+    rig_write(c, &b);
+    rig_run(r);
+}
+
+static void test_presence_as_the_reference_tells_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *from, *frame;
+        bool is_not_ideal, is_neighbour;
+    } cases[] = {
+        {"a_private", "[2001:db8::5]:41641", "peer_present_a_v6_regular", false, false},
+        {"b_private", "192.0.2.7:1234", "peer_present_b_v4_notideal", true, false},
+        {"mesh_peer_private", "192.0.2.7:1234", "peer_present_mesh_peer_v4", false, true},
+    };
+    struct vectors v;
+    struct rig r;
+    struct rig_client w, c;
+    vectors_load(&v, VECTORS_DIR "/derp.json");
+    start(&r);
+    join_neighbour(&r, &w, 1);
+    rig_frame(&w, DERP_WATCH_CONNS, NULL, 0);
+    rig_run(&r);
+    rig_expect_present(&w, &w, DERP_PRESENT_MESH_PEER);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct str frame = vectors_bytes(&v, "frames", cases[i].frame);
+        join_as(&r, &c, &v, cases[i].key, cases[i].from, cases[i].is_not_ideal, cases[i].is_neighbour);
+        assert_int_equal(buf_len(&w.got), frame.len);
+        assert_memory_equal(buf_at(&w.got), frame.p, frame.len);
+        buf_clear(&w.got);
+        rig_close(&c);
+        rig_run(&r);
+        rig_expect_gone(&w, &c, DERP_GONE_DISCONNECTED);
+    }
+    rig_close(&w);
+    rig_stop(&r);
+    vectors_fini(&v);
+}
+
+/* Updates wait for a watcher that does not read up to a limit; then it is closed. */
+static void test_slow_watcher(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_client slow, quick;
+    start(&r);
+    join_neighbour(&r, &slow, 1);
+    join_neighbour(&r, &quick, 2);
+    rig_frame(&slow, DERP_WATCH_CONNS, NULL, 0);
+    rig_frame(&quick, DERP_WATCH_CONNS, NULL, 0);
+    rig_run(&r);
+    stream_pause(slow.s, true);
+    int64_t before = rig_count("closed_total", "reason=\"slow_watcher\"");
+    unsigned rounds = 0;
+    struct presence p = {.flags = DERP_PRESENT_REGULAR};
+    node_key key = {{1}};
+    for (; rounds < 100 && rig_count("closed_total", "reason=\"slow_watcher\"") == before; rounds++) {
+        for (int i = 0; i < 1000; i++) {
+            struct dir_conn *conn = directory_add(r.relay, &key, 0, 12345, &p);
+            directory_remove(r.relay, &conn);
+        }
+        rig_run(&r);
+        buf_clear(&quick.got);
+    }
+    assert_in_range(rounds, 40, 60); /* of 95,000 bytes each */
+    assert_int_equal(rig_count("watchers", ""), 1);
+    assert_false(quick.is_closed);
+    stream_pause(slow.s, false);
+    rig_run(&r);
+    assert_true(slow.is_closed);
+    rig_close(&slow);
+    rig_close(&quick);
+    rig_stop(&r);
+}
+
+/* Neighbours have 30 s where clients have 2. */
+static void test_patience_with_neighbours(void **state)
+{
+    (void)state;
+    static uint8_t packet[60000];
+    struct rig r;
+    struct rig_client n, a;
+    start(&r);
+    join_neighbour(&r, &n, 1);
+    rig_join(&r, &a, 2);
+    stream_pause(n.s, true);
+    for (int i = 0; i < 4; i++)
+        rig_send(&a, &n, packet, sizeof(packet));
+    rig_run(&r);
+    for (int s = 0; s < 28; s += 7) {
+        relay_test_advance(r.relay, 7000);
+        rig_run(&r);
+        assert_int_equal(relay_client_count(r.relay), 2);
+    }
+    relay_test_advance(r.relay, 35000);
+    relay_test_advance(r.relay, 35000);
+    rig_run(&r);
+    assert_int_equal(relay_client_count(r.relay), 1);
+    rig_close(&n);
+    rig_close(&a);
+    rig_stop(&r);
+}
+
+/* --- Forwarded packets --- */
+
+static void test_forwarded_packets(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_client n, a, nobody, far;
+    start(&r);
+    join_neighbour(&r, &n, 1);
+    rig_join(&r, &a, 2);
+    rig_join(&r, &nobody, 3);
+    rig_connect(&r, &far, 4, 0); /* for its key */
+    rig_close(&nobody);
+    rig_run(&r);
+    int64_t in = rig_count("packets_forwarded_in_total", "");
+    int64_t dropped = rig_count("packets_dropped_total", "reason=\"unknown_dest_on_fwd\",kind=\"disco\"");
+    int64_t dropped_other = rig_count("packets_dropped_total", "reason=\"unknown_dest_on_fwd\",kind=\"other\"");
+    rig_forward(&n, &far, &a, "hello", 5);
+    rig_forward(&n, &far, &a, "", 0);
+    rig_run(&r);
+    rig_expect_packet(&a, &far, "hello", 5);
+    rig_expect_packet(&a, &far, "", 0);
+    for (int i = 0; i < 6; i++)
+        rig_forward(&n, &far, &nobody, disco, sizeof(disco));
+    rig_forward(&n, &far, &nobody, "data", 4);
+    rig_run(&r);
+    for (int i = 0; i < RELAY_NOT_HERE_BURST; i++)
+        rig_expect_gone(&n, &nobody, DERP_GONE_NOT_HERE);
+    rig_expect_nothing(&n);
+    rig_expect_nothing(&a);
+    assert_int_equal(rig_count("packets_forwarded_in_total", ""), in + 9);
+    assert_int_equal(rig_count("packets_dropped_total", "reason=\"unknown_dest_on_fwd\",kind=\"disco\""), dropped + 6);
+    assert_int_equal(rig_count("packets_dropped_total", "reason=\"unknown_dest_on_fwd\",kind=\"other\""),
+                     dropped_other + 1);
+    rig_close(&n);
+    rig_close(&a);
+    rig_close(&far);
+    rig_stop(&r);
+}
+
+static void test_close_peer(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_client n, a, twin, b;
+    start(&r);
+    join_neighbour(&r, &n, 1);
+    rig_join(&r, &a, 2);
+    rig_join(&r, &twin, 2);
+    rig_join(&r, &b, 3);
+    int64_t before = rig_count("closed_total", "reason=\"mesh\"");
+    rig_frame(&n, DERP_CLOSE_PEER, a.public.b, KEY_BYTES);
+    rig_run(&r);
+    rig_expect_closed(&a);
+    rig_expect_closed(&twin);
+    rig_expect_nothing(&b);
+    rig_frame(&n, DERP_CLOSE_PEER, a.public.b, KEY_BYTES); /* nobody has it now */
+    rig_run(&r);
+    rig_expect_nothing(&n);
+    assert_int_equal(rig_count("closed_total", "reason=\"mesh\""), before + 2);
+    rig_close(&n);
+    rig_close(&a);
+    rig_close(&twin);
+    rig_close(&b);
+    rig_stop(&r);
+}
+
+/* --- Texts --- */
+
+static void test_mesh_key_texts(void **state)
+{
+    (void)state;
+    static const char good[] = " \n00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF\r\n";
+    static const char *const bad[] = {
+        "",
+        "0011",
+        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeef",
+        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff0",
+        "00112233445566778899aabbccddeeff 0112233445566778899aabbccddeeff",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "g0112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+    };
+    uint8_t key[32] = {0};
+    assert_int_equal(relay_mesh_key_parse(str_c(good), key), RC_OK);
+    assert_int_equal(key[1], 0x11);
+    assert_int_equal(key[31], 0xff);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        memset(key, 9, sizeof(key));
+        assert_int_equal(relay_mesh_key_parse(str_c(bad[i]), key), RC_INVALID);
+        assert_int_equal(key[0], 9);
+    }
+}
+
+#define PIN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void test_neighbour_texts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *host, *dial, *pin;
+        uint16_t port;
+    } good[] = {
+        {"relay2.example.com", "relay2.example.com", NULL, NULL, 0},
+        {"relay2.example.com:8443", "relay2.example.com", NULL, NULL, 8443},
+        {"192.0.2.1", "192.0.2.1", NULL, NULL, 0},
+        {"192.0.2.1:1", "192.0.2.1", NULL, NULL, 1},
+        {"2001:db8::1", "2001:db8::1", NULL, NULL, 0},
+        {"[2001:db8::1]", "2001:db8::1", NULL, NULL, 0},
+        {"[2001:db8::1]:65535/10.0.0.1", "2001:db8::1", "10.0.0.1", NULL, 65535},
+        {"a.example/b.example/sha256-raw:" PIN, "a.example", "b.example", PIN, 0},
+        {"a.example:2/sha256-raw:" PIN, "a.example", NULL, PIN, 2},
+    };
+    static const char *const bad[] = {
+        "",
+        "/",
+        "a/",
+        "a//b",
+        ":443",
+        "a:",
+        "a:0",
+        "a:65536",
+        "a:x",
+        "a b",
+        "[a]:1",
+        "[::1]x",
+        "[::1",
+        "[::1]:",
+        "a/b/c",
+        "a/sha256-raw:12",
+        "a/sha256-raw:" PIN "/b",
+        "a/sha256-raw:" PIN "0",
+        "a\r\nX: y",
+        "https://a",
+        "-a",
+        "a/sha256-raw:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
+        "a/b_c",
+        "a:1:2",
+    };
+    char store[RELAY_NEIGHBOUR_CAP];
+    struct relay_neighbour n;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        assert_int_equal(relay_neighbour_parse(str_c(good[i].text), store, &n), RC_OK);
+        assert_string_equal(n.host, good[i].host);
+        assert_int_equal(n.port, good[i].port);
+        assert_true(good[i].dial == NULL ? n.dial == NULL : strcmp(good[i].dial, n.dial) == 0);
+        assert_true(good[i].pin == NULL ? n.fingerprint == NULL : strcmp(good[i].pin, n.fingerprint) == 0);
+        assert_false(n.is_plain);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        if (relay_neighbour_parse(str_c(bad[i]), store, &n) != RC_INVALID)
+            fail_msg("taken: %s", bad[i]);
+    char longest[RELAY_NEIGHBOUR_CAP + 1];
+    memset(longest, 'a', sizeof(longest));
+    assert_int_equal(relay_neighbour_parse(str_n(longest, RELAY_NEIGHBOUR_CAP), store, &n), RC_TOO_LARGE);
+    assert_int_equal(relay_neighbour_parse(str_n(longest, 254), store, &n), RC_INVALID);
+    assert_int_equal(relay_neighbour_parse(str_n(longest, 253), store, &n), RC_OK);
+}
+
+/* Each answer also in all shorter lengths: more must come, until it is whole. */
+static void check_answer(const char *text, int want, size_t want_used)
+{
+    size_t used = 0, n = strlen(text);
+    int got = mesh_http_answer((const uint8_t *)text, n, &used);
+    if (got != want || (want == 1 && used != want_used))
+        fail_msg("%d after %zu bytes: %s", got, used, text);
+    for (size_t i = 0; want == 1 && i < want_used; i++)
+        assert_int_equal(mesh_http_answer((const uint8_t *)text, i, &used), 0);
+}
+
+static void test_http_answers(void **state)
+{
+    (void)state;
+    struct vectors v;
+    vectors_load(&v, VECTORS_DIR "/derp.json");
+    struct str real = vectors_text(vectors_at(&v, "http_101_response", NULL));
+    char text[512];
+    snprintf(text, sizeof(text), "%.*s\1\2", STR_ARG(real));
+    check_answer(text, 1, real.len);
+    vectors_fini(&v);
+    check_answer("HTTP/1.1 101\r\nupgrade: derp\r\n\r\n", 1, 31);
+    check_answer("HTTP/1.1 101 \r\nUPGRADE:DERP\r\nX:\r\n\r\nabc", 1, 35);
+    check_answer("HTTP/1.1 101 Switching Protocols\r\n\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 200 OK\r\nUpgrade: DERP\r\n\r\n", RC_UNSUPPORTED, 0);
+    check_answer("HTTP/1.1 426 Upgrade Required\r\n", RC_UNSUPPORTED, 0);
+    check_answer("HTTP/1.0 101 Switching Protocols\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 1015 x\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 10\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 1x1 x\r\n", RC_INVALID, 0);
+    check_answer("\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 101 x\r\nUpgrade : DERP\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 101 x\r\n: DERP\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 101 x\r\n folded\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 101 x\r\nA: b\x01\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 101 x\r\nA: b\nUpgrade: DERP\r\n\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 101 x\r\nno colon\r\n", RC_INVALID, 0);
+    check_answer("HTTP/1.1 101 x\r\nUpgrade: DERP\r\n", 0, 0);
+    static uint8_t endless[8192];
+    size_t used;
+    memset(endless, 'a', sizeof(endless));
+    memcpy(endless, "HTTP/1.1 101 x\r\nA: ", 19);
+    assert_int_equal(mesh_http_answer(endless, 4095, &used), 0);
+    assert_int_equal(mesh_http_answer(endless, 4096, &used), RC_TOO_LARGE);
+    assert_int_equal(mesh_http_answer(endless, sizeof(endless), &used), RC_TOO_LARGE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_neighbours_are_always_admitted),
+        cmocka_unit_test(test_no_mesh),
+        cmocka_unit_test(test_wrong_key_is_a_client),
+        cmocka_unit_test(test_key_of_wrong_length),
+        cmocka_unit_test(test_wrong_sizes),
+        cmocka_unit_test(test_neighbours_have_no_limits),
+        cmocka_unit_test(test_watching),
+        cmocka_unit_test(test_many_requests_to_watch),
+        cmocka_unit_test(test_self_is_not_told),
+        cmocka_unit_test(test_presence_as_the_reference_tells_it),
+        cmocka_unit_test(test_slow_watcher),
+        cmocka_unit_test(test_patience_with_neighbours),
+        cmocka_unit_test(test_forwarded_packets),
+        cmocka_unit_test(test_close_peer),
+        cmocka_unit_test(test_mesh_key_texts),
+        cmocka_unit_test(test_neighbour_texts),
+        cmocka_unit_test(test_http_answers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

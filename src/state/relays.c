@@ -1,0 +1,253 @@
+/* Relays that run elsewhere: enrolled by an admin, up as long as they say so. */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "crypto/crypto.h"
+#include "state/state_internal.h"
+
+enum {
+    RELAYS_MAX = 1000,
+    FIRST_REGION = 901,  /* src: derp-stun.md 6: 900-999 are for users; 900 is what many hand-written maps have */
+    BACK_MS = 60 * 1000, /* a relay that was up when the server stopped has so long to announce itself again */
+};
+
+static struct relay_entry *entry_by_id(const struct state *st, uint64_t id)
+{
+    for (size_t i = 0; i < st->relay_n; i++) {
+        if (st->relays[i].host->id == id)
+            return &st->relays[i];
+    }
+    return NULL;
+}
+
+const struct relay_host *state_relay(const struct state *st, uint64_t id)
+{
+    const struct relay_entry *e = entry_by_id(st, id);
+    return e != NULL ? e->host : NULL;
+}
+
+const struct relay_host *state_relay_next(const struct state *st, size_t *pos)
+{
+    return *pos < st->relay_n ? st->relays[(*pos)++].host : NULL;
+}
+
+const struct relay_host *state_relay_by_name(const struct state *st, struct str name)
+{
+    const struct relay_host *r;
+    for (size_t pos = 0; (r = state_relay_next(st, &pos)) != NULL;) {
+        if (str_eq_c(name, r->name))
+            return r;
+    }
+    return NULL;
+}
+
+const struct relay_host *state_relay_by_key(const struct state *st, struct str text)
+{
+    uint8_t hash[KEY_HASH_BYTES];
+    const struct relay_host *r;
+    sha256(text.p, text.len, hash);
+    for (size_t pos = 0; (r = state_relay_next(st, &pos)) != NULL;) {
+        if (secret_equal(hash, r->hash, sizeof(hash)))
+            return r;
+    }
+    return NULL;
+}
+
+bool state_take_relays_changed(struct state *st)
+{
+    bool changed = st->relays_changed;
+    st->relays_changed = false;
+    return changed;
+}
+
+/* --- rows --- */
+
+static void append(struct state *st, const struct relay_host *r, int64_t until_ms)
+{
+    st->relays = mem_realloc_array(st->relays, st->relay_n + 1, sizeof(*st->relays));
+    st->relays[st->relay_n++] = (struct relay_entry){.host = r, .until_ms = until_ms};
+}
+
+static void replace(struct state *st, struct relay_entry *e, const struct relay_host *next)
+{
+    relay_host_unref(&e->host);
+    e->host = next;
+    put_row(st, ROW_PUT_RELAY, next->id)->relay = relay_host_ref(next);
+}
+
+enum rc state_load_relay(struct state *st, struct relay_host *r)
+{
+    bool is_new = r->id > (st->relay_n > 0 ? st->relays[st->relay_n - 1].host->id : 0) && st->relay_n < RELAYS_MAX &&
+                  state_relay_by_name(st, str_c(r->name)) == NULL;
+    if (!is_new) {
+        const struct relay_host *dropped = r;
+        relay_host_unref(&dropped);
+        return RC_INVALID;
+    }
+    append(st, r, 0);
+    if (r->id >= st->counters.next_relay)
+        st->counters.next_relay = r->id + 1;
+    return RC_OK;
+}
+
+void relays_load_done(struct state *st, int64_t now_ms)
+{
+    for (size_t i = 0; i < st->relay_n; i++) {
+        if (!st->relays[i].host->is_up)
+            continue;
+        st->relays[i].until_ms = now_ms + BACK_MS;
+        tick_at(st, now_ms + BACK_MS);
+        st->relays_changed = true;
+    }
+}
+
+void relays_fini(struct state *st)
+{
+    for (size_t i = 0; i < st->relay_n; i++)
+        relay_host_unref(&st->relays[i].host);
+    mem_free(st->relays);
+}
+
+/* --- enrolment --- */
+
+static const struct relay_host *first_of_region(const struct state *st, uint16_t region_id)
+{
+    const struct relay_host *r;
+    for (size_t pos = 0; (r = state_relay_next(st, &pos)) != NULL;) {
+        if (r->region_id == region_id)
+            return r;
+    }
+    return NULL;
+}
+
+static uint16_t free_region(const struct state *st)
+{
+    uint16_t id = FIRST_REGION;
+    while (id == st->options.own_region || first_of_region(st, id) != NULL)
+        id++;
+    return id;
+}
+
+static enum rc check_spec(const struct state *st, const struct relay_spec *spec, struct err *err)
+{
+    if (!name_is_label(spec->name))
+        return err_set(err, RC_INVALID,
+                       "'%.*s' is no name for a relay: use 1 to 63 lower-case letters, digits and dashes, no dash at "
+                       "either end",
+                       STR_ARG(spec->name));
+    if (state_relay_by_name(st, spec->name) != NULL)
+        return err_set(err, RC_EXISTS, "there is a relay named '%.*s' already (list them: relays list)",
+                       STR_ARG(spec->name));
+    if (spec->region_code.len >= NAME_CAP || spec->region_name.len >= USER_NAME_CAP)
+        return err_set(err, RC_INVALID, "the region's code (%d bytes) or name (%d) is too long", NAME_CAP - 1,
+                       USER_NAME_CAP - 1);
+    if (st->relay_n >= RELAYS_MAX)
+        return err_set(err, RC_LIMIT, "there are %d relays already; delete one first", RELAYS_MAX);
+    return RC_OK;
+}
+
+static void choose_text(char *out, size_t cap, struct str asked, const char *of_region, const char *name)
+{
+    if (asked.len > 0)
+        snprintf(out, cap, "%.*s", STR_ARG(asked));
+    else
+        snprintf(out, cap, "%s", of_region != NULL ? of_region : name);
+}
+
+enum rc state_relay_create(struct state *st, const struct relay_spec *spec, const uint8_t random[AUTH_KEY_RANDOM_BYTES],
+                           int64_t now_ms, const struct relay_host **out, char text[AUTH_KEY_TEXT_CAP], struct err *err)
+{
+    TRY(check_spec(st, spec, err));
+    struct relay_host *r = relay_host_create();
+    r->id = st->counters.next_relay++;
+    st->counters_dirty = true;
+    snprintf(r->name, sizeof(r->name), "%.*s", STR_ARG(spec->name));
+    r->region_id = spec->region_id != 0 ? spec->region_id : free_region(st);
+    const struct relay_host *other = first_of_region(st, r->region_id);
+    choose_text(r->region_code, sizeof(r->region_code), spec->region_code, other ? other->region_code : NULL, r->name);
+    choose_text(r->region_name, sizeof(r->region_name), spec->region_name, other ? other->region_name : NULL, r->name);
+    r->created_ms = now_ms;
+    key_text_make("fskey-relay", random, r->prefix, text, r->hash);
+    append(st, r, 0);
+    put_row(st, ROW_PUT_RELAY, r->id)->relay = relay_host_ref(r);
+    *out = r;
+    return RC_OK;
+}
+
+enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err)
+{
+    struct relay_entry *e = entry_by_id(st, id);
+    if (e == NULL)
+        return err_set(err, RC_NOT_FOUND, "there is no relay with id %llu (list them: relays list)",
+                       (unsigned long long)id);
+    st->relays_changed = st->relays_changed || e->host->is_up;
+    relay_host_unref(&e->host);
+    size_t after = (size_t)(st->relays + st->relay_n - (e + 1));
+    memmove(e, e + 1, after * sizeof(*e));
+    st->relay_n--;
+    put_row(st, ROW_DEL_RELAY, id);
+    return RC_OK;
+}
+
+/* --- coming and going --- */
+
+static bool same_report(const struct relay_report *a, const struct relay_report *b)
+{
+    return strcmp(a->host_name, b->host_name) == 0 && strcmp(a->cert_name, b->cert_name) == 0 &&
+           addr_eq(&a->ipv4, &b->ipv4) && addr_eq(&a->ipv6, &b->ipv6) && a->derp_port == b->derp_port &&
+           a->stun_port == b->stun_port;
+}
+
+enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_report *report, int64_t until_ms,
+                             int64_t now_ms, uint64_t *serial_out)
+{
+    struct relay_entry *e = entry_by_id(st, id);
+    if (e == NULL)
+        return RC_NOT_FOUND;
+    *serial_out = ++e->serial;
+    e->until_ms = until_ms;
+    tick_at(st, until_ms);
+    if (e->host->is_up && same_report(&e->host->report, report))
+        return RC_OK;
+    struct relay_host *r = relay_host_edit(e->host);
+    r->is_up = true;
+    r->last_seen_ms = now_ms;
+    r->report = *report;
+    replace(st, e, r);
+    st->relays_changed = true;
+    return RC_OK;
+}
+
+static void go_down(struct state *st, struct relay_entry *e, int64_t now_ms)
+{
+    struct relay_host *r = relay_host_edit(e->host);
+    r->is_up = false;
+    r->last_seen_ms = now_ms;
+    replace(st, e, r);
+    st->relays_changed = true;
+}
+
+void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms)
+{
+    struct relay_entry *e = entry_by_id(st, id);
+    if (e == NULL || !e->host->is_up || e->serial != serial || e->until_ms <= at_ms)
+        return;
+    e->until_ms = at_ms;
+    if (at_ms <= now_ms)
+        go_down(st, e, now_ms);
+    else
+        tick_at(st, at_ms);
+}
+
+void relays_tick(struct state *st, int64_t now_ms)
+{
+    for (size_t i = 0; i < st->relay_n; i++) {
+        struct relay_entry *e = &st->relays[i];
+        if (!e->host->is_up)
+            continue;
+        if (e->until_ms <= now_ms)
+            go_down(st, e, now_ms);
+        else
+            tick_at(st, e->until_ms);
+    }
+}

@@ -1,0 +1,118 @@
+"""The embedded relay: what clients reach only through it, what it tells them, and who is thrown out."""
+import os
+import socket
+import struct
+import time
+import zlib
+
+from net import wait_for
+from node import NEW, OLD
+from sockets import stranger
+
+RELAY_PORT = 8443
+
+
+def relay_connections(server, ip):
+    """How many connections from `ip` the server's side of the relay has open."""
+    said = server.space.run("ss", "-Htn", "state", "established", "sport", "= :%d" % RELAY_PORT, "dst", ip, quiet=True).stdout
+    return len(said.splitlines())
+
+
+def stun_answers(server, space, timeout=0.5):
+    """Whether a binding request as clients send it is answered."""
+    body = struct.pack(">HH8s", 0x8022, 8, b"tailnode")
+    head = struct.pack(">HHI12s", 1, len(body) + 8, 0x2112A442, os.urandom(12))
+    request = head + body + struct.pack(">HHI", 0x8028, 4, zlib.crc32(head + body) ^ 0x5354554E)
+    with space.entered():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock:
+        sock.settimeout(timeout)
+        sock.sendto(request, (server.space.ip, 3478))
+        try:
+            return sock.recv(2048)[:2] == b"\x01\x01"
+        except TimeoutError:
+            return False
+
+
+def test_behind_routers_that_block_udp(world):
+    """Plain HTTP, nothing configured, no UDP at all: two homes reach each other through the relay, and only so."""
+    server = world.server(with_tls=False)
+    key = server.key("--reusable")
+    nodes = []
+    for name, version in (("n1", NEW), ("n2", OLD)):
+        router = world.net.add_router("router-" + name, drops_udp=True)
+        nodes.append(world.node(name, version, router=router))
+        nodes[-1].up(key)
+    n1, n2 = nodes
+    n1.wait_peers("n2")
+    n2.wait_peers("n1")
+    assert "UDP: false" in n1.ts("netcheck").stdout
+    for a, b in ((n1, n2), (n2, n1)):
+        said = a.ts_ping(b.addresses[0], "--until-direct=false", count=3)
+        assert "via DERP(fullscale)" in said, said
+    n1.ping(n2.addresses[0])
+    n1.tcp(n2, n2.addresses[0])
+    assert server.metrics()['fullscale_derp_packets_received_kind_total{kind="other"}'] > 100
+
+
+def test_direct_after_the_introduction(world):
+    """One behind a home router, one public: the relay introduces them, STUN told the first its outer address."""
+    server = world.server()
+    router = world.net.add_router("router")
+    key = server.key("--reusable")
+    n1, n2 = world.node("n1", router=router), world.node("n2")
+    n1.up(key)
+    n2.up(key)
+    n2.wait_peers("n1")
+    said = n2.ts_ping(n1.addresses[0], "--until-direct")
+    assert "via %s:" % router.ip in said, said
+    endpoints = n2.netmap()["Peers"][0]["Endpoints"]
+    assert any(at.startswith(router.ip + ":") for at in endpoints), endpoints
+    metrics = server.metrics()
+    assert metrics['fullscale_stun_addrfamily_total{family="ipv4"}'] > 0
+    assert metrics['fullscale_derp_packets_received_kind_total{kind="disco"}'] > 0
+
+
+def test_a_deleted_node_leaves_the_relay_at_once(world):
+    """Its connection is closed by the server and stays away; those of others go on without a lost packet."""
+    server = world.server(derp={"server": {"listen_addr": "0.0.0.0:%d" % RELAY_PORT}})
+    n1, n2, n3 = world.nodes_without_udp("n1", "n2", "n3")
+    for node in (n1, n2, n3):
+        wait_for("%s is at the relay" % node.name, lambda: relay_connections(server, node.ip) == 1)
+    n1.wait_peers("n2", "n3")
+    n1.ping(n2.addresses[0])
+    closed = 'fullscale_derp_closed_total{reason="revoked"}'
+    before = server.metrics()[closed]
+    pings = n1.ping_long(n2.addresses[0], 5)
+    time.sleep(1)
+    started = time.monotonic()
+    server.cli("nodes", "delete", "n3", "--force")
+    wait_for("its connection is closed", lambda: server.metrics()[closed] == before + 1, timeout=2)
+    took = time.monotonic() - started
+    assert took < 2, "%.1f s" % took
+    wait_for("it is away", lambda: relay_connections(server, n3.ip) == 0, timeout=5)
+    assert pings.lost(timeout=30) == []
+    assert server.metrics()["fullscale_derp_clients_local"] == 2
+    assert relay_connections(server, n3.ip) == 0
+    assert server.metrics()[closed] == before + 1
+
+
+def test_a_full_relay_is_silent(world):
+    """STUN answers only while a new client would get in."""
+    server = world.server(derp={"server": {"listen_addr": "0.0.0.0:%d" % RELAY_PORT, "limits": {"connections": 16}}})
+    space, held = stranger(server), []
+    assert stun_answers(server, space)
+    for _ in range(60):
+        try:
+            held.append(space.connect((server.space.ip, RELAY_PORT), timeout=2))
+        except OSError:
+            pass
+    wait_for("STUN is silent", lambda: not stun_answers(server, space), timeout=5)
+    metrics = server.metrics()
+    assert metrics["fullscale_derp_healthy"] == 0
+    assert metrics['fullscale_tcp_refused_total{reason="limit"}'] > 0
+    assert metrics['fullscale_stun_requests_total{disposition="silent"}'] > 0
+    for sock in held:
+        sock.close()
+    wait_for("STUN answers again", lambda: stun_answers(server, space), timeout=5)
+    assert server.metrics()["fullscale_derp_healthy"] == 1

@@ -303,6 +303,6 @@ uint64_t policy_version(const struct policy *p, uint64_t id)
     if (n->owner != NULL)
         v = later(v, n->owner->version);
     for (size_t i = 0; i < p->doc->ssh_n; i++)
-        v = later(v, p->list[p->ssh_list[i]].version);
+        v = later(v, later(p->list[p->ssh_list[i]].version, p->list[p->recorder_list[i]].version));
     return v;
 }

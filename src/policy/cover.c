@@ -141,3 +141,14 @@ void cover_find(struct cover *c, const struct range *address, uint64_t *in)
     for (size_t i = 0; i < cell->n; i++)
         bit_put(in, cell->sel[i]);
 }
+
+void address_selectors(struct policy *p, const struct node_state *n, const struct range *at, uint64_t *in)
+{
+    const struct policy_doc *doc = p->doc;
+    for (sel_id i = 0; n != NULL && i < doc->sel_n; i++) {
+        enum sel_kind kind = doc->sel[i].kind;
+        if (kind != SEL_ADDRS && kind != SEL_STAR && kind != SEL_DANGER_ALL && node_is(n, i))
+            bit_put(in, i);
+    }
+    cover_find(p->cover, at, in);
+}

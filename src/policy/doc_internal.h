@@ -100,7 +100,10 @@ struct ssh_rule {
     int64_t check_period_s;
     struct sel_list src;
     struct sel_list dst;
-    struct str users;         /* the base map: JSON object */
+    struct str users;  /* the base map: JSON object */
+    struct str *login; /* literal names, root among them */
+    size_t login_n;
+    bool has_nonroot;
     struct str *local_domain; /* of the localpart: entries */
     size_t local_domain_n;
     struct str accept_env; /* JSON array, or empty */
@@ -240,6 +243,7 @@ struct policy_doc {
     size_t service_approver_n;
     struct posture *posture;
     size_t posture_n;
+    struct map posture_by_name;
     struct posture_set *posture_set; /* heap; [0] is none */
     size_t posture_set_n, posture_set_cap;
     struct acl_test *test;

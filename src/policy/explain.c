@@ -29,7 +29,7 @@ static void tell(struct policy_errors *e, const struct policy_doc *doc, size_t o
 /* --- tests. src: 12.1 --- */
 
 struct acl_case {
-    const struct policy *p;
+    struct policy *p;
     const struct acl_test *test;
     struct policy_errors *errors;
     struct spots src;
@@ -73,31 +73,54 @@ static bool split_target(struct str text, struct str *host, int *port)
     return host->len > 0;
 }
 
+static bool is_self(struct str host)
+{
+    return str_eq(host, STR("autogroup:self"));
+}
+
+/* autogroup:self is another set of nodes for each user: looked up for the source alone. */
+static bool reaches_own(const struct acl_case *c, const struct spot *src, struct str host, int port, bool *is_known)
+{
+    struct spots dst = {0};
+    *is_known = src->node != NULL && src->node->owner != NULL && spots_find(c->p, host, src->node->owner, &dst);
+    bool is = *is_known && is_allowed(c, src, &dst, port);
+    spots_fini(&dst);
+    return is;
+}
+
+/* How many of the sources reach one address of the destination; false: it is not one name or address. */
+static bool count_allowed(const struct acl_case *c, struct str host, int port, size_t *allowed_out)
+{
+    struct spots dst = {0};
+    bool is_known = is_self(host) || spots_find(c->p, host, NULL, &dst);
+    *allowed_out = 0;
+    spots_reduce(c->p, &dst, NULL, 0);
+    for (size_t i = 0; is_known && i < c->src.n; i++)
+        *allowed_out += is_self(host) ? reaches_own(c, &c->src.v[i], host, port, &is_known)
+                                      : is_allowed(c, &c->src.v[i], &dst, port);
+    spots_fini(&dst);
+    return is_known;
+}
+
 /* Each source address must reach one address of the destination. */
 static void run_target(const struct acl_case *c, const struct item *target, bool want_allowed)
 {
     struct str host = STR_EMPTY;
     int port = 0;
     size_t allowed = 0;
-    struct spots dst = {0};
-    const struct owner *self_of = c->src.v[0].node != NULL ? c->src.v[0].node->owner : NULL;
     if (!split_target(target->text, &host, &port) || (port == 0 && proto_has_ports((uint8_t)c->proto)) ||
-        !spots_find(c->p, host, self_of, &dst)) {
+        !count_allowed(c, host, port, &allowed)) {
         tell(c->errors, c->p->doc, target->offset, "%.*s: %.*s is not one address or name with one port",
              STR_ARG(c->test->src), STR_ARG(target->text));
-        spots_fini(&dst);
         return;
     }
-    for (size_t i = 0; i < c->src.n; i++)
-        allowed += is_allowed(c, &c->src.v[i], &dst, port);
     bool is_all = allowed == c->src.n;
     if (is_all != want_allowed)
         tell(c->errors, c->p->doc, target->offset, "%.*s -> %.*s: expected %s, got %s", STR_ARG(c->test->src),
              STR_ARG(target->text), want_allowed ? "ALLOWED" : "DENIED", is_all ? "ALLOWED" : "DENIED");
-    spots_fini(&dst);
 }
 
-static void run_acl_test(const struct policy *p, const struct acl_test *test, struct policy_errors *errors)
+static void run_acl_test(struct policy *p, const struct acl_test *test, struct policy_errors *errors)
 {
     struct acl_case c = {.p = p, .test = test, .errors = errors};
     uint8_t proto = 0;
@@ -108,6 +131,7 @@ static void run_acl_test(const struct policy *p, const struct acl_test *test, st
     else if (test->src.len == 0 || !spots_find(p, test->src, NULL, &c.src) || c.src.n == 0)
         tell(errors, p->doc, test->offset, "src %.*s names nothing that has an address", STR_ARG(test->src));
     c.proto = proto;
+    spots_reduce(p, &c.src, test->attr, test->attr_n);
     for (size_t i = 0; c.src.n > 0 && i < test->accept.n; i++)
         run_target(&c, &test->accept.v[i], true);
     for (size_t i = 0; c.src.n > 0 && i < test->deny.n; i++)
@@ -117,34 +141,24 @@ static void run_acl_test(const struct policy *p, const struct acl_test *test, st
 
 /* --- sshTests. src: 12.2 --- */
 
-/* The name that a rule's map gives the login, for the client's rule that the first match with a name wins (8.3). */
-static bool maps_login(const struct policy *p, const struct ssh_rule *rule, const struct node_state *src,
-                       struct str login)
+/* Whether one of the rule's maps gives the login a name, as the client reads them (src: 8.3): the base map, or that of the
+ * source's own e-mail. */
+static bool maps_login(const struct ssh_rule *rule, const struct node_state *src, struct str login)
 {
-    struct arena a = {0};
-    const struct json *users;
-    bool is_root = str_eq(login, STR("root")), maps = false;
-    (void)p;
-    if (json_parse(&a, rule->users, NULL, &users, NULL) == RC_OK) {
-        const struct json *name = NULL;
-        JSON_EACH (it, users) {
-            if (str_eq(json_key_of(it), login))
-                name = it;
-        }
-        struct str to = STR_EMPTY;
-        if (name != NULL)
-            maps = json_str(name, &to) && to.len > 0;
-        else
-            maps = !is_root && !json_is_null(json_get_exact(users, "*"));
+    for (size_t i = 0; i < rule->login_n; i++) {
+        if (str_eq(rule->login[i], login))
+            return true;
     }
-    arena_fini(&a);
+    if (rule->has_nonroot && !str_eq(login, STR("root")))
+        return true;
     const char *at = src->owner != NULL ? memrchr(src->owner->email.p, '@', src->owner->email.len) : NULL;
-    for (size_t i = 0; at != NULL && !maps && i < rule->local_domain_n; i++) {
+    for (size_t i = 0; at != NULL && i < rule->local_domain_n; i++) {
         struct str local = str_n(src->owner->email.p, (size_t)(at - src->owner->email.p));
         struct str domain = str_n(at + 1, src->owner->email.len - local.len - 1);
-        maps = str_eq(local, login) && str_eq_ci(domain, rule->local_domain[i]);
+        if (str_eq(local, login) && str_eq_ci(domain, rule->local_domain[i]))
+            return true;
     }
-    return maps;
+    return false;
 }
 
 /* As the test has it: which kind of rule lets the login in. */
@@ -173,7 +187,7 @@ static struct ssh_answer ssh_ask(const struct policy *p, const struct ssh_test *
             is_dst = is_dst ||
                      (is_self ? dst->owner != NULL && dst->owner == src->owner : node_is(dst, rule->dst.v[k]));
         }
-        if (!is_source || !is_dst || !maps_login(p, rule, src, login))
+        if (!is_source || !is_dst || !maps_login(rule, src, login))
             continue;
         answer.is_accepted = answer.is_accepted || !rule->is_check;
         answer.is_checked = answer.is_checked || rule->is_check;
@@ -194,7 +208,8 @@ static void run_ssh_login(const struct policy *p, const struct ssh_test *t, cons
     }
     for (size_t i = 0; i < src->n; i++) {
         for (size_t k = 0; k < dst->n; k++) {
-            if (src->v[i].node == NULL || dst->v[k].node == NULL)
+            if (src->v[i].node == NULL || dst->v[k].node == NULL ||
+                (is_self(dst_item->text) && src->v[i].node->owner != dst->v[k].node->owner))
                 continue;
             struct ssh_answer a = ssh_ask(p, t, src->v[i].node, dst->v[k].node, login->text);
             bool is_right = want == WANT_CHECK    ? a.is_checked
@@ -231,7 +246,14 @@ static bool has_nodes(const struct spots *s)
     return false;
 }
 
-static void run_ssh_test(const struct policy *p, const struct ssh_test *t, struct policy_errors *errors)
+/* The source's own nodes. */
+static void add_own(const struct policy *p, const struct spot *src, struct spots *dst)
+{
+    if (src->node != NULL && src->node->owner != NULL)
+        (void)spots_find(p, STR("autogroup:self"), src->node->owner, dst);
+}
+
+static void run_ssh_test(struct policy *p, const struct ssh_test *t, struct policy_errors *errors)
 {
     struct spots src = {0};
     if (t->accept.n + t->check.n + t->deny.n == 0)
@@ -240,12 +262,15 @@ static void run_ssh_test(const struct policy *p, const struct ssh_test *t, struc
         tell(errors, p->doc, t->offset, "src %.*s names no node", STR_ARG(t->src));
     else if (t->dst.n == 0)
         tell(errors, p->doc, t->offset, "an ssh test must have \"dst\"");
+    spots_reduce(p, &src, t->attr, t->attr_n);
     for (size_t i = 0; has_nodes(&src) && i < t->dst.n; i++) {
         struct spots dst = {0};
-        const struct owner *self_of = src.v[0].node != NULL ? src.v[0].node->owner : NULL;
-        if (!spots_find(p, t->dst.v[i].text, self_of, &dst) || !has_nodes(&dst))
+        for (size_t k = 0; is_self(t->dst.v[i].text) && k < src.n; k++)
+            add_own(p, &src.v[k], &dst);
+        if ((!is_self(t->dst.v[i].text) && !spots_find(p, t->dst.v[i].text, NULL, &dst)) || !has_nodes(&dst))
             tell(errors, p->doc, t->dst.v[i].offset, "dst %.*s names no node", STR_ARG(t->dst.v[i].text));
-        else
+        spots_reduce(p, &dst, NULL, 0);
+        if (has_nodes(&dst))
             run_ssh_logins(p, t, &src, &dst, &t->dst.v[i], errors);
         spots_fini(&dst);
     }

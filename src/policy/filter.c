@@ -11,15 +11,15 @@
 
 /* Phases of a rule; the number of an IP item comes on top. */
 enum phase {
-    PHASE_BEFORE_SELF, /* ACLs: what stands before autogroup:self in the order of parts; grants: all */
+    PHASE_BEFORE_SELF = 0, /* ACLs: what stands before autogroup:self in the order of parts; grants: all */
     PHASE_SELF = 300,
     PHASE_AFTER_SELF = 600,
     PHASE_APP = 900,
-    PHASE_APP_SELF,
-    PHASE_DRIVE,
-    PHASE_RELAY,
-    PHASE_DRIVE_SELF,
-    PHASE_RELAY_SELF,
+    PHASE_APP_SELF = 901,
+    PHASE_DRIVE = 902,
+    PHASE_RELAY = 903,
+    PHASE_DRIVE_SELF = 904,
+    PHASE_RELAY_SELF = 905,
     PHASES = 1024,
 };
 
@@ -41,6 +41,7 @@ struct maker {
     size_t n_pieces, cap;
     struct arena scratch;
     struct buf *out;
+    bool is_hashed; /* a source list is written as its hash: for fingerprints */
 };
 
 static uint32_t order_of(const struct policy *p, const struct rule *rule, uint32_t phase)
@@ -137,12 +138,26 @@ static void add_ip(struct maker *m, const struct rule *rule, enum phase phase, s
     }
 }
 
+static struct str hash_text(struct maker *m, const uint64_t hash[2])
+{
+    return str_c(arena_printf(&m->scratch, "%016llx%016llx", (unsigned long long)hash[0], (unsigned long long)hash[1]));
+}
+
+static struct str sources_of(struct maker *m, struct source_list *l)
+{
+    uint64_t hash[2];
+    if (!m->is_hashed)
+        return sources_text(m->p, l);
+    sources_hash(m->p, l, hash);
+    return hash_text(m, hash);
+}
+
 static void add_unit(struct maker *m, const struct unit *u)
 {
     struct policy *p = m->p;
     const struct rule *rule = &p->doc->rule[u->rule];
     struct source_list *l = &p->list[u->list];
-    struct str sources = sources_text(p, l);
+    struct str sources = sources_of(m, l);
     uint64_t hash[2];
     if (u->kind == UNIT_BACK) {
         if (rule->has_drive)
@@ -225,13 +240,29 @@ static void put_comma(struct buf *out, bool *has_some)
     *has_some = true;
 }
 
+static void put_port(struct buf *out, unsigned port)
+{
+    char text[5];
+    size_t at = sizeof(text);
+    do {
+        text[--at] = (char)('0' + port % 10);
+        port /= 10;
+    } while (port > 0);
+    buf_append(out, text + at, sizeof(text) - at);
+}
+
+/* Most of a filter is made of these: no printf. */
 static void put_dst(struct maker *m, struct str ip, const struct port_list *ports, bool *has_some)
 {
     for (size_t i = 0; i < ports->n; i++) {
         put_comma(m->out, has_some);
-        buf_append_c(m->out, "{\"IP\":\"");
+        buf_append_str(m->out, STR("{\"IP\":\""));
         buf_append_str(m->out, ip);
-        buf_printf(m->out, "\",\"Ports\":{\"First\":%u,\"Last\":%u}}", ports->v[i].first, ports->v[i].last);
+        buf_append_str(m->out, STR("\",\"Ports\":{\"First\":"));
+        put_port(m->out, ports->v[i].first);
+        buf_append_str(m->out, STR(",\"Last\":"));
+        put_port(m->out, ports->v[i].last);
+        buf_append_str(m->out, STR("}}"));
     }
 }
 
@@ -463,20 +494,40 @@ static void put_rules(struct maker *m)
     buf_append_byte(m->out, ']');
 }
 
-void policy_filter(struct policy *p, uint64_t id, struct buf *out)
+static void make_filter(struct policy *p, const struct node_state *n, bool is_hashed, struct buf *out)
 {
-    struct maker m = {.p = p, .n = node_find(p, id), .out = out};
-    if (m.n == NULL) {
-        buf_append_c(out, "[]");
-        return;
-    }
+    struct maker m = {.p = p, .n = n, .out = out, .is_hashed = is_hashed};
     find_places(p);
-    BITS_EACH (u, m.n->class->dst, p->unit_words)
+    BITS_EACH (u, n->class->dst, p->unit_words)
         add_unit(&m, &p->unit[u]);
-    for (size_t i = 0; m.n->owner != NULL && i < p->self_rule_n; i++)
+    for (size_t i = 0; n->owner != NULL && i < p->self_rule_n; i++)
         add_self(&m, &p->doc->rule[p->self_rule[i]], p->rule_list[p->self_rule[i]]);
     settle_places(&m);
     put_rules(&m);
     mem_free(m.v);
     arena_fini(&m.scratch);
+}
+
+void policy_filter(struct policy *p, uint64_t id, struct buf *out)
+{
+    const struct node_state *n = node_find(p, id);
+    if (n != NULL)
+        make_filter(p, n, false, out);
+    else
+        buf_append_c(out, "[]");
+}
+
+uint64_t policy_fingerprint(struct policy *p, uint64_t id)
+{
+    static const uint64_t seed[2] = {5, 6};
+    const struct node_state *n = node_find(p, id);
+    struct buf out = {0};
+    if (n == NULL)
+        return 0;
+    make_filter(p, n, true, &out);
+    policy_ssh(p, id, "", &out);
+    policy_self_caps(p, id, &out);
+    uint64_t hash = siphash13(seed, buf_at(&out), buf_len(&out));
+    buf_fini(&out);
+    return hash != 0 ? hash : 1;
 }

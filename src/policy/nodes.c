@@ -52,8 +52,12 @@ static void add_units(struct policy *p)
     p->ssh_list = arena_zalloc(&p->arena, doc->ssh_n, sizeof(*p->ssh_list));
     for (uint32_t i = 0; i < doc->rule_n; i++)
         add_rule_units(p, i);
-    for (uint32_t i = 0; i < doc->ssh_n; i++)
+    p->recorder_list = arena_zalloc(&p->arena, doc->ssh_n, sizeof(*p->recorder_list));
+    for (uint32_t i = 0; i < doc->ssh_n; i++) {
         p->ssh_list[i] = sources_intern(p, &doc->ssh[i].src, doc->ssh[i].posture);
+        p->recorder_list[i] = sources_intern(p, &doc->ssh[i].recorder, 0);
+        p->list[p->recorder_list[i]].is_recorder = true;
+    }
     sources_finish(p);
     p->unit_words = bits_words(p->unit_n);
     p->list_words = bits_words(p->list_n);
@@ -485,6 +489,7 @@ void policy_put_node(struct policy *p, const struct policy_node *f)
     if (old != NULL && is_same_to_others(old, n)) {
         n->version = old->version;
     } else {
+        policy_view_unref(&p->view);
         sources_count(p, n, 1);
         owner_count(p, n, 1);
         if (old != NULL) {
@@ -506,6 +511,7 @@ void policy_remove_node(struct policy *p, uint64_t id)
     if (n == NULL)
         return;
     p->clock++;
+    policy_view_unref(&p->view);
     sources_count(p, n, -1);
     owner_count(p, n, -1);
     routes_release(p, n);
@@ -534,6 +540,7 @@ void policy_destroy(struct policy **p_ptr)
                           &p->list_by_key, &p->node_by_id,        &p->class_by_key,   &p->holders_by_route};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
+    policy_view_unref(&p->view);
     range_set_fini(&p->tailnet);
     cover_destroy(&p->cover);
     mem_free(p->unit);

@@ -7,6 +7,14 @@
  *   policy       a doc together with users and nodes. One writer; calls that take a const policy may run in several threads
  *                at once as long as nobody writes. A call that takes a plain pointer is a write: it may fill a cache.
  *
+ *     policy_parse(text, &opts, &doc, &errors)    refused: every error with its place
+ *     p = policy_create(doc, users, user_n, NULL)  users differ: make a new one
+ *     policy_put_node(p, &facts)                   every node, and again whenever its facts change
+ *     policy_run_tests(p, &errors)                 before it takes effect
+ *     policy_filter(p, id, &out), policy_routes, policy_ssh, policy_self_caps, policy_view_get...
+ *     policy_version(p, id)                        whether to ask again, after events
+ *     policy_fingerprint(p, id)                    whether to tell again, after a new policy
+ *
  * How it is computed: never for pairs of nodes. Nodes that the policy cannot tell apart form a class; which rules a class is
  * source and destination of are two sets of bits, and two classes see each other when these meet. A node that joins an
  * existing class costs a few look-ups. Only autogroup:self is told by user. So is everything below; see policy_internal.h.
@@ -157,7 +165,7 @@ struct policy_node {
 struct policy;
 
 /* `doc` is referenced, `users` copied. The address ranges of the tailnet, for `*`: a family of 0 means the usual one
- * (100.64.0.0/10 without 100.115.92.0/23; fd7a:115c:a1e0::/48). `*p_out` is never null. */
+ * (100.64.0.0/10 without 100.115.92.0/23; fd7a:115c:a1e0::/48). Never null. */
 struct policy_ranges {
     struct addr v4, v6;
     uint8_t v4_bits, v6_bits;
@@ -182,11 +190,29 @@ size_t policy_class_count(const struct policy *p);
  * after writes, render only what has a new number. Costs nothing but a look at the node's class. */
 uint64_t policy_version(const struct policy *p, uint64_t id);
 
+/* A hash of what the node's filter, SSH policy and capabilities say. Two policies that give the same number tell the node the
+ * same: after a policy was replaced, only those with another number need new ones. Cheaper than the texts: sources are not
+ * written out. 0: no such node. */
+uint64_t policy_fingerprint(struct policy *p, uint64_t id);
+
 /* Whether `a` and `b` are peers. src: 6.1. A node is not its own peer. */
 bool policy_sees(const struct policy *p, uint64_t a, uint64_t b);
 /* Calls `visit` for each peer, in no particular order. */
 void policy_peers(const struct policy *p, uint64_t id, void (*visit)(void *ctx, uint64_t peer), void *ctx);
 size_t policy_peer_count(const struct policy *p, uint64_t id);
+
+/* Who sees whom at one moment: immutable, counted, any thread. What a snapshot keeps, so that a change can be told to those
+ * who saw the node before and those who see it after. Copies two words a node and a bit for each pair of classes; equal to
+ * the one before, and then the same, while nothing has been written that matters. */
+struct policy_view;
+struct policy_view *policy_view_get(struct policy *p);
+struct policy_view *policy_view_ref(struct policy_view *v);
+/* Null is fine; nulls the pointer. */
+void policy_view_unref(struct policy_view **v);
+bool policy_view_sees(const struct policy_view *v, uint64_t a, uint64_t b);
+/* Nodes with the same number see and are seen alike, apart from autogroup:self, and get the same filter apart from their
+ * own addresses. Numbers are used again. -1: no such node. */
+int64_t policy_view_class(const struct policy_view *v, uint64_t id);
 
 /* The packet filter: a JSON array of FilterRule. src: 4 */
 void policy_filter(struct policy *p, uint64_t id, struct buf *out);
@@ -241,5 +267,21 @@ struct policy_reason {
  * is none, the one that comes closest. RC_NOT_FOUND: `src` or `dst` names nothing that has an address. */
 MUST_CHECK enum rc policy_why(struct policy *p, struct str src, struct str dst, int proto, int port,
                               struct policy_reason *out, size_t cap, size_t *n_out);
+
+/* One difference in who reaches whom. `source` and `destination`: addresses, prefixes and ranges of one family, separated by
+ * ", "; borrowed for the call. `proto` 1-255. */
+struct policy_reach {
+    bool is_gained; /* else lost */
+    struct str source;
+    struct str destination;
+    uint8_t proto;
+    uint16_t first_port;
+    uint16_t last_port;
+};
+
+/* What `after` lets through that `before` does not, and the other way round: exact, over all addresses, whether or not a
+ * node has them. Both hold the same nodes. Grants with `via` count as if without; capabilities and SSH are not looked at. */
+void policy_diff(struct policy *before, struct policy *after, void (*emit)(void *ctx, const struct policy_reach *reach),
+                 void *ctx);
 
 #endif

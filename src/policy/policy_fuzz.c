@@ -1,5 +1,5 @@
 /* Whole policies. What is refused has an error with a sentence; what is accepted gives every node of a small tailnet JSON
- * that reads back, and a filter in which no rule is empty. */
+ * that reads back, a filter in which no rule is empty, and no difference from itself. */
 #include <stdlib.h>
 
 #include "codec/json.h"
@@ -45,6 +45,13 @@ static void check_json(struct buf *out, enum json_type type)
     buf_clear(out);
 }
 
+static void no_reach(void *ctx, const struct policy_reach *reach)
+{
+    (void)ctx;
+    (void)reach;
+    abort();
+}
+
 static void use(struct policy *p)
 {
     struct buf out = {0};
@@ -66,6 +73,7 @@ static void use(struct policy *p)
     if (policy_run_tests(p, &errors) != RC_OK && errors.n < 2)
         abort();
     policy_warnings(p, &warnings);
+    policy_diff(p, p, no_reach, NULL);
     policy_errors_fini(&errors);
     policy_errors_fini(&warnings);
     buf_fini(&out);

@@ -21,6 +21,7 @@ enum { IP_TEXT_CAP = 48 };
 
 struct owner {
     uint64_t id;
+    uint32_t number; /* from 1 */
     struct str name;
     struct str email;
     struct str provider_id;
@@ -45,6 +46,7 @@ struct source_list {
     bool has_star;
     bool has_danger;        /* every address, without a posture: just "*" */
     bool is_self;           /* of a rule with autogroup:self */
+    bool is_recorder;       /* of an SSH rule's recorders: its nodes are told one by one, however they are named */
     struct range_set fixed; /* what address selectors give; canonical */
     uint32_t *unit;         /* whose sources it is */
     size_t unit_n, unit_cap;
@@ -128,6 +130,13 @@ struct place {
     uint32_t order; /* 0: free */
 };
 
+/* A node in a view. Seats are a hash table by id, open addressing. */
+struct seat {
+    uint64_t id; /* 0: free */
+    uint32_t class;
+    uint32_t owner; /* number of its owner; 0: tagged */
+};
+
 struct policy {
     struct policy_doc *doc; /* reference */
     struct arena arena;     /* what lives as long as this */
@@ -157,14 +166,17 @@ struct policy {
     size_t via_unit_n;
     uint32_t *posture_list; /* lists with a posture */
     size_t posture_list_n;
-    uint32_t *rule_list; /* by rule: the list of its sources */
-    uint32_t *ssh_list;  /* by SSH rule */
-    uint32_t *self_rule; /* rules with autogroup:self */
+    uint32_t *rule_list;     /* by rule: the list of its sources */
+    uint32_t *ssh_list;      /* by SSH rule */
+    uint32_t *recorder_list; /* by SSH rule */
+    uint32_t *self_rule;     /* rules with autogroup:self */
     size_t self_rule_n;
     uint64_t *self_lists; /* bits */
 
     struct cover *cover; /* owned */
     uint64_t *tagged;    /* selectors that hold every tagged node */
+
+    struct policy_view *view; /* reference; null: something was written since */
 
     struct map node_by_id;
     struct map class_by_key;
@@ -216,6 +228,9 @@ struct cover *cover_create(const struct policy_doc *doc);
 void cover_destroy(struct cover **c);
 /* Sets the bits of the selectors whose entries hold it. Remembers what it found. */
 void cover_find(struct cover *c, const struct range *address, uint64_t *in);
+
+/* The selectors that hold one address, of a node or (null) of none: identities by the node, others by the address alone. */
+void address_selectors(struct policy *p, const struct node_state *n, const struct range *at, uint64_t *in);
 
 /* --- classes --- */
 /* The class with this key, made when there is none. `n`: a node of it, for its routes; not yet in it. */

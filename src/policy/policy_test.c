@@ -376,6 +376,34 @@ static void ipsets_do_not_explode(void **state)
     refused_text(&text, "ipsets in one another", 1);
 }
 
+/* A thousand ipsets that are each in twenty thousand rules would be twenty million ranges. */
+static void lists_of_large_ipsets_are_refused(void **state)
+{
+    (void)state;
+    struct buf text = {0}, wide = {0};
+    buf_append_c(&text, "{\"ipsets\":{\"ipset:s\":[");
+    for (int i = 0; i < 999; i++)
+        buf_printf(&text, "%s\"10.%d.%d.1\"", i > 0 ? "," : "", i / 250, i % 250);
+    buf_append_c(&text, "]},\"acls\":[");
+    for (int i = 0; i < 300; i++)
+        buf_printf(&text, "%s\n{\"action\":\"accept\",\"src\":[\"ipset:s\",\"u%d@x\"],\"dst\":[]}", i > 0 ? "," : "",
+                   i);
+    buf_append_c(&text, "]}");
+    refused_text(&text, "too many selectors and addresses in all lists (limit 200000)", 202);
+    buf_append_c(&wide, "{\"ipsets\":{\"ipset:all\":[");
+    for (int i = 0; i < 11; i++)
+        buf_printf(&wide, "%s\"ipset:%d\"", i > 0 ? "," : "", i);
+    buf_append_c(&wide, "]");
+    for (int i = 0; i < 11; i++) {
+        buf_printf(&wide, ",\"ipset:%d\":[", i);
+        for (int k = 0; k < 1000; k++)
+            buf_printf(&wide, "%s\"10.%d.%d.%d\"", k > 0 ? "," : "", i, k / 100, k % 100 * 2);
+        buf_append_c(&wide, "]");
+    }
+    buf_append_c(&wide, "}}");
+    refused_text(&wide, "ipsets[\"ipset:all\"]: more than 10000 ranges", 1);
+}
+
 /* --- reading --- */
 
 static void hujson_and_old_spellings_are_read(void **state)
@@ -834,6 +862,8 @@ static void tests_pass_and_fail(void **state)
         {"\"src\":\"tag:client\",\"proto\":\"tcp\",\"accept\":[\"tag:exit:1\"]", "got DENIED"},
         {"\"src\":\"tag:client\",\"proto\":\"tcp\",\"accept\":[\"tag:exit:1\"],\"srcPostureAttrs\":{\"custom:level\":101}",
          NULL},
+        {"\"src\":\"autogroup:member\",\"proto\":\"tcp\",\"accept\":[\"autogroup:self:9\"]", NULL},
+        {"\"src\":\"tag:client\",\"proto\":\"tcp\",\"deny\":[\"autogroup:self:9\"]", "one port"},
         {"\"src\":\"nobody@x\",\"accept\":[\"tag:server:22\"]", "names nothing"},
         {"\"accept\":[\"tag:server:22\"]", "names nothing"},
         {"\"src\":\"bob@\"", "must have \"accept\" or \"deny\""},
@@ -859,6 +889,50 @@ static void tests_pass_and_fail(void **state)
             assert_non_null(strstr(errors.v[1].text, cases[i].sentence));
             assert_int_equal(errors.v[1].line, 1);
         }
+        policy_errors_fini(&errors);
+        policy_destroy(&p);
+    }
+}
+
+static void ssh_tests_pass_and_fail(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *test;
+        const char *sentence; /* null: passes */
+    } cases[] = {
+        {"\"src\":\"autogroup:member\",\"dst\":[\"autogroup:self\"],\"check\":[\"root\"],\"deny\":[\"x\"]", NULL},
+        {"\"src\":\"ann@example.com\",\"dst\":[\"bob@\"],\"deny\":[\"root\"]", NULL},
+        {"\"src\":\"tag:client\",\"dst\":[\"100.64.0.60\"],\"accept\":[\"deploy\",\"any\"],\"deny\":[\"root\"]", NULL},
+        {"\"src\":\"ann@example.com\",\"dst\":[\"tag:server\"],\"accept\":[\"ann\"],\"deny\":[\"bob\"]", NULL},
+        {"\"src\":\"tag:client\",\"dst\":[\"tag:server\"],\"check\":[\"deploy\"]",
+         "tag:client -> tag:server as deploy: expected CHECK, got ACCEPT"},
+        {"\"src\":\"ann@example.com\",\"dst\":[\"autogroup:self\"],\"deny\":[\"root\"]", "expected DENY, got CHECK"},
+        {"\"src\":\"cyd@other.org\",\"dst\":[\"tag:server\"],\"accept\":[\"cyd\"]", "expected ACCEPT, got DENY"},
+        {"\"src\":\"nobody@x\",\"dst\":[\"tag:server\"],\"deny\":[\"root\"]", "names no node"},
+        {"\"src\":\"tag:client\",\"dst\":[\"100.99.9.9\"],\"deny\":[\"root\"]", "dst 100.99.9.9 names no node"},
+        {"\"src\":\"tag:client\",\"dst\":[],\"deny\":[\"root\"]", "must have \"dst\""},
+        {"\"src\":\"tag:client\",\"dst\":[\"tag:server\"]", "must have \"accept\", \"check\" or \"deny\""},
+        {"\"src\":\"tag:client\",\"dst\":[\"tag:server\"],\"deny\":[\"\"]", "cannot be empty"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[1600];
+        struct policy_errors errors = {0};
+        snprintf(
+            text, sizeof(text),
+            "{" TEST_TAGS
+            "\"ssh\":[{\"action\":\"check\",\"src\":[\"autogroup:member\"],\"dst\":[\"autogroup:self\"],\"users\":"
+            "[\"root\"]},{\"action\":\"accept\",\"src\":[\"tag:client\"],\"dst\":[\"tag:server\"],\"users\":[\"deploy\","
+            "\"autogroup:nonroot\"]},{\"action\":\"accept\",\"src\":[\"autogroup:member\"],\"dst\":[\"tag:server\"],"
+            "\"users\":[\"localpart:*@example.com\"]}],\"sshTests\":[{%s}]}",
+            cases[i].test);
+        struct policy *p = test_policy(text);
+        enum rc rc = policy_run_tests(p, &errors);
+        if ((rc == RC_OK) != (cases[i].sentence == NULL))
+            print_message("%s: %s\n", cases[i].test, errors.n > 1 ? errors.v[1].text : "passed");
+        assert_int_equal(rc, cases[i].sentence == NULL ? RC_OK : RC_INVALID);
+        if (cases[i].sentence != NULL)
+            assert_non_null(strstr(errors.v[1].text, cases[i].sentence));
         policy_errors_fini(&errors);
         policy_destroy(&p);
     }
@@ -900,6 +974,7 @@ int main(void)
         cmocka_unit_test(all_errors_are_told_in_file_order),
         cmocka_unit_test(huge_policies_are_refused),
         cmocka_unit_test(ipsets_do_not_explode),
+        cmocka_unit_test(lists_of_large_ipsets_are_refused),
         cmocka_unit_test(hujson_and_old_spellings_are_read),
         cmocka_unit_test(empty_means_everyone),
         cmocka_unit_test(network_options_are_read),
@@ -918,6 +993,7 @@ int main(void)
         cmocka_unit_test(attributes_reach_their_targets),
         cmocka_unit_test(ssh_rules_are_written),
         cmocka_unit_test(tests_pass_and_fail),
+        cmocka_unit_test(ssh_tests_pass_and_fail),
         cmocka_unit_test(reasons_are_told),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);

@@ -189,6 +189,7 @@ void read_postures(struct reader *r)
             if (!str_starts(p->name, STR("posture:")) || p->name.len == 8)
                 read_fail(r, it, "postures[%s]: names must begin with 'posture:'", read_quote(r, p->name));
             read_posture(r, it, p);
+            map_put(&doc->posture_by_name, p->name.p, p->name.len, p);
         }
     }
     r->default_posture = read_posture_list(r, r->section[SECTION_DEFAULT_POSTURE], "defaultSrcPosture");
@@ -196,13 +197,9 @@ void read_postures(struct reader *r)
 
 static bool find_posture(const struct policy_doc *doc, struct str name, uint32_t *out)
 {
-    for (size_t i = 0; i < doc->posture_n; i++) {
-        if (str_eq(doc->posture[i].name, name)) {
-            *out = (uint32_t)i;
-            return true;
-        }
-    }
-    return false;
+    const struct posture *p = map_get(&doc->posture_by_name, name.p, name.len);
+    *out = p != NULL ? (uint32_t)(p - doc->posture) : 0;
+    return p != NULL;
 }
 
 static posture_set_id intern_set(struct policy_doc *doc, const struct posture_set *set)

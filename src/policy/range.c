@@ -1,7 +1,7 @@
 #include "policy/range_internal.h"
 
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -48,7 +48,8 @@ static ip_number host_mask(uint8_t family, unsigned bits)
 struct range range_of_prefix(const struct addr *a, unsigned bits)
 {
     struct range r = range_of_addr(a);
-    ip_number mask = host_mask(a->family, bits);
+    unsigned most = family_bits(a->family);
+    ip_number mask = host_mask(a->family, bits < most ? bits : most);
     r.lo &= ~mask;
     r.hi |= mask;
     return r;
@@ -234,31 +235,63 @@ void range_set_add(struct range_set *s, struct range r)
     s->v[s->n++] = r;
 }
 
-static int compare(const void *a, const void *b)
+static bool is_before(const struct range *a, const struct range *b)
 {
-    const struct range *x = a, *y = b;
-    if (x->family != y->family)
-        return x->family < y->family ? -1 : 1;
-    if (x->lo != y->lo)
-        return x->lo < y->lo ? -1 : 1;
-    return 0;
+    return a->family != b->family ? a->family < b->family : a->lo < b->lo;
 }
 
-static bool is_sorted(const struct range_set *s)
+/* Where the ascending run that begins at `i` ends. */
+static size_t run_end(const struct range *v, size_t n, size_t i)
 {
-    for (size_t i = 1; i < s->n; i++) {
-        if (compare(&s->v[i - 1], &s->v[i]) > 0)
-            return false;
+    if (i < n)
+        i++;
+    while (i < n && !is_before(&v[i], &v[i - 1]))
+        i++;
+    return i;
+}
+
+static void merge(const struct range *a, size_t a_n, const struct range *b, size_t b_n, struct range *out)
+{
+    while (a_n > 0 && b_n > 0) {
+        if (is_before(b, a)) {
+            *out++ = *b++;
+            b_n--;
+        } else {
+            *out++ = *a++;
+            a_n--;
+        }
     }
-    return true;
+    memcpy(out, a, a_n * sizeof(*a));
+    memcpy(out + a_n, b, b_n * sizeof(*b));
+}
+
+/* Merges the runs that are there, two by two: what is gathered comes in a few. */
+static void sort(struct range_set *s)
+{
+    struct range *from = s->v, *to = NULL;
+    size_t first = run_end(from, s->n, 0);
+    while (first < s->n) {
+        if (to == NULL)
+            to = mem_alloc(s->cap * sizeof(*to));
+        for (size_t i = 0; i < s->n;) {
+            size_t middle = run_end(from, s->n, i), end = run_end(from, s->n, middle);
+            merge(from + i, middle - i, from + middle, end - middle, to + i);
+            i = end;
+        }
+        struct range *other = from;
+        from = to;
+        to = other;
+        first = run_end(from, s->n, 0);
+    }
+    mem_free(to);
+    s->v = from;
 }
 
 void range_set_join(struct range_set *s)
 {
     if (s->n < 2)
         return;
-    if (!is_sorted(s))
-        qsort(s->v, s->n, sizeof(*s->v), compare);
+    sort(s);
     size_t n = 0;
     for (size_t i = 1; i < s->n; i++) {
         struct range *last = &s->v[n];

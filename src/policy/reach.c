@@ -41,39 +41,53 @@ static bool has_tag(const struct node_state *n, struct str tag)
     return false;
 }
 
-static bool holds_node(const struct policy *p, const struct selector *s, const struct node_state *n,
-                       const struct owner *self_of)
+static bool holds_node(const struct policy *p, const struct selector *s, const struct node_state *n)
 {
     switch (s->kind) {
     case SEL_TAG: return has_tag(n, s->text);
     case SEL_TAGGED: return n->owner == NULL;
-    case SEL_SELF: return n->owner != NULL && n->owner == self_of;
     default: return n->owner != NULL && owner_is(p, n->owner, s);
     }
 }
 
-/* A user or group is looked up once, not for every node. */
-static void add_owned(const struct policy *p, const struct selector *s, struct spots *out)
+static void add_owned(struct spots *out, const struct owner *o)
 {
-    bool is_ambiguous;
-    const struct owner *o = owner_find(p, s->name, &is_ambiguous);
     if (o == NULL)
         return;
     LIST_EACH (it, &o->nodes)
         add_node(out, LIST_ENTRY(it, struct node_state, of_owner));
 }
 
+/* Users and groups are looked up by name, not asked of every node. */
+static void add_group(const struct policy *p, const struct group *g, struct spots *out)
+{
+    struct map seen;
+    bool is_ambiguous;
+    map_init(&seen, NULL);
+    for (size_t i = 0; i < g->member_n; i++) {
+        struct owner *o = owner_find(p, g->member[i], &is_ambiguous);
+        if (o != NULL && map_put(&seen, &o->number, sizeof(o->number), o) == NULL)
+            add_owned(out, o);
+    }
+    map_fini(&seen);
+}
+
 static void add_nodes(const struct policy *p, const struct selector *s, const struct owner *self_of, struct spots *out)
 {
     size_t pos = 0;
+    bool is_ambiguous;
     const struct node_state *n;
-    if (s->kind == SEL_USER) {
-        add_owned(p, s, out);
-        return;
-    }
-    while ((n = map_next(&p->node_by_id, &pos)) != NULL) {
-        if (holds_node(p, s, n, self_of))
-            add_node(out, n);
+    if (s->kind == SEL_USER)
+        add_owned(out, owner_find(p, s->name, &is_ambiguous));
+    else if (s->kind == SEL_GROUP)
+        add_group(p, &p->doc->group[s->group], out);
+    else if (s->kind == SEL_SELF && self_of != NULL)
+        add_owned(out, self_of);
+    else if (s->kind != SEL_SELF) {
+        while ((n = map_next(&p->node_by_id, &pos)) != NULL) {
+            if (holds_node(p, s, n))
+                add_node(out, n);
+        }
     }
 }
 
@@ -95,6 +109,47 @@ bool spots_find(const struct policy *p, struct str text, const struct owner *sel
     }
     add_nodes(p, &s, self_of, out);
     return out->n > 0;
+}
+
+/* What rules see of a spot, as bytes. */
+static void put_spot(struct policy *p, const struct spot *spot, const struct policy_attr *more, size_t more_n,
+                     struct buf *key)
+{
+    uint64_t *in = mem_zalloc(p->sel_words + 1, sizeof(*in));
+    const struct node_state *n = spot->node;
+    address_selectors(p, n, &spot->at, in);
+    buf_append(key, in, p->sel_words * sizeof(*in));
+    buf_append_byte(key, n != NULL);
+    for (posture_set_id i = 0; n != NULL && i < p->doc->posture_set_n; i++) {
+        struct attr_view attrs = {more, more_n, n->attr, n->attr_n};
+        buf_append_byte(key, posture_set_holds(p->doc, i, &attrs));
+    }
+    if (n != NULL && n->owner != NULL)
+        buf_append(key, &n->owner->number, sizeof(n->owner->number));
+    mem_free(in);
+}
+
+void spots_reduce(struct policy *p, struct spots *s, const struct policy_attr *more, size_t more_n)
+{
+    struct arena keys = {0};
+    struct map seen;
+    size_t n = 0;
+    map_init(&seen, NULL);
+    for (size_t i = 0; s->n > 1 && i < s->n; i++) {
+        struct buf key = {0};
+        put_spot(p, &s->v[i], more, more_n, &key);
+        struct str kept = arena_str(&keys, buf_str(&key));
+        /* An address of no node stands for itself: `*` may hold it or not. */
+        bool is_new = s->v[i].node == NULL || map_get(&seen, kept.p, kept.len) == NULL;
+        if (is_new) {
+            map_put(&seen, kept.p, kept.len, s);
+            s->v[n++] = s->v[i];
+        }
+        buf_fini(&key);
+    }
+    s->n = s->n > 1 ? n : s->n;
+    map_fini(&seen);
+    arena_fini(&keys);
 }
 
 /* --- a rule --- */

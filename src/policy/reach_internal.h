@@ -20,6 +20,8 @@ struct spots {
  * prefix or range where one address is wanted. `self_of`: whose nodes autogroup:self is; null: nobody's. */
 bool spots_find(const struct policy *p, struct str text, const struct owner *self_of, struct spots *out);
 void spots_fini(struct spots *s);
+/* Leaves one of those that no rule can tell apart, when they have the attributes `more` besides their own. */
+void spots_reduce(struct policy *p, struct spots *s, const struct policy_attr *more, size_t more_n);
 
 /* What of a rule fits. `attrs`: taken to be the source's, may be null. */
 struct fit {

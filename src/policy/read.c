@@ -9,7 +9,7 @@
 #include "codec/json_write.h"
 #include "policy/read_internal.h"
 
-enum { FOUND_MAX = 2000, QUOTE_MAX = 120, FEW_MEMBERS = 8 };
+enum { QUOTE_MAX = 120, FEW_MEMBERS = 8 };
 
 const struct policy_limits policy_limits_default = {
     .text_bytes = 4u << 20,
@@ -20,7 +20,7 @@ const struct policy_limits policy_limits_default = {
     .tags = 10000,
     .hosts = 10000,
     .list = 1000,
-    .selectors = 1000000,
+    .selectors = 200000,
     .tests = 10000,
     .app_bytes = 1u << 20,
 };
@@ -76,6 +76,9 @@ void read_fail_ranked(struct reader *r, const struct json *rank, const struct js
 const char *read_quote(struct reader *r, struct str s)
 {
     struct buf out = {0};
+    /* Nobody will read it: a text full of errors costs no memory. */
+    if (r->found_n == FOUND_MAX)
+        return "";
     buf_append_byte(&out, '"');
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.p[i];
@@ -247,6 +250,13 @@ struct items read_keep(struct reader *r, const struct read_items *items)
     return kept;
 }
 
+bool read_count_selector(struct reader *r, const struct json *at, sel_id sel)
+{
+    size_t entries = r->doc->sel[sel].entry_n;
+    return read_counted(r, at, &r->selectors_read, entries > 1 ? entries : 1, r->limits->selectors,
+                        "selectors and addresses in all lists");
+}
+
 bool read_counted(struct reader *r, const struct json *at, size_t *count, size_t more, size_t limit, const char *what)
 {
     bool was_fine = *count <= limit;
@@ -378,6 +388,7 @@ static struct policy_doc *doc_create(void)
     map_init(&doc->host_by_name, NULL);
     map_init(&doc->ipset_by_name, NULL);
     map_init(&doc->tag_by_name, NULL);
+    map_init(&doc->posture_by_name, NULL);
     VEC_PUSH(doc->posture_set, doc->posture_set_n, doc->posture_set_cap, (struct posture_set){0});
     return doc;
 }
@@ -435,6 +446,7 @@ void policy_doc_unref(struct policy_doc **doc_ptr)
     map_fini(&doc->host_by_name);
     map_fini(&doc->ipset_by_name);
     map_fini(&doc->tag_by_name);
+    map_fini(&doc->posture_by_name);
     mem_free(doc->sel);
     mem_free(doc->entry);
     mem_free(doc->posture_set);

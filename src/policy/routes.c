@@ -50,23 +50,35 @@ static bool back_reaches(const struct policy *p, const struct rule *rule, const 
     return false;
 }
 
+/* Whether the router's filter has a destination over the route because of this unit. */
+static bool unit_reaches(const struct policy *p, const struct node_state *n, const struct node_route *r,
+                         const struct unit *u)
+{
+    const struct rule *rule = &p->doc->rule[u->rule];
+    bool has_ip = rule->ip_n > 0;
+    if (u->kind == UNIT_BACK)
+        return back_reaches(p, rule, r);
+    if (has_ip && internet_reaches(p, rule, n, r))
+        return true;
+    /* A grant with `via` needs `ip` to be in a filter; without it `*` is the node's own addresses, and means no route. */
+    if (u->kind == UNIT_VIA)
+        return has_ip && rule_reaches(p, rule, r, false);
+    return rule_reaches(p, rule, r, has_ip);
+}
+
 static void note_unit(const struct policy *p, const struct node_state *n, const struct node_route *r, uint32_t id,
                       struct route_units *out)
 {
     const struct unit *u = &p->unit[id];
     const struct rule *rule = &p->doc->rule[u->rule];
-    bool has_ip = rule->ip_n > 0;
-    bool reaches = rule_reaches(p, rule, r, false);
-    if (u->kind == UNIT_BACK
-            ? back_reaches(p, rule, r)
-            : (u->kind == UNIT_RULE && (reaches || (has_ip && rule_reaches(p, rule, r, true)))) ||
-                  (u->kind == UNIT_VIA && has_ip && reaches) || (has_ip && internet_reaches(p, rule, n, r)))
+    if (unit_reaches(p, n, r, u))
         bit_put(out->to, id);
-    if (u->kind == UNIT_VIA && reaches)
+    if (u->kind == UNIT_VIA && rule_reaches(p, rule, r, false))
         bit_put(out->via, id);
     if (u->kind == UNIT_RULE && rule_reaches(p, rule, r, true))
         bit_put(out->plain, id);
-    if (!r->is_exit && sources_meets(&p->list[u->list], &r->range))
+    /* What only steers is in no filter. */
+    if (!r->is_exit && (u->kind != UNIT_VIA || rule->ip_n > 0) && sources_meets(&p->list[u->list], &r->range))
         bit_put(out->from, id);
 }
 

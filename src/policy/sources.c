@@ -1,5 +1,4 @@
 /* Source lists: which addresses a rule's sources are, and their text. src: policy 4.1 */
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,6 +118,8 @@ void sources_count(struct policy *p, const struct node_state *n, int delta)
     BITS_EACH (i, n->class->member, p->list_words) {
         struct source_list *l = &p->list[i];
         l->node_n += (size_t)delta;
+        if (l->is_recorder)
+            l->version = p->clock;
         if (!lists_class(p, l, n->class))
             continue;
         count_address(l, &n->v4, delta);
@@ -141,40 +142,72 @@ uint64_t sources_version(const struct policy *p, const struct source_list *l)
 
 /* --- texts --- */
 
-/* A text, and its first 16 bytes as numbers that sort like it: IPv4 is told apart by them alone. */
-struct text {
-    uint64_t key[2];
-    struct str s;
-};
-
 struct texts {
     struct arena arena;
-    struct text *v; /* heap */
+    struct str *v; /* heap */
     size_t n, cap;
 };
-
-static int compare_texts(const void *a, const void *b)
-{
-    const struct text *x = a, *y = b;
-    for (int i = 0; i < 2; i++) {
-        if (x->key[i] != y->key[i])
-            return x->key[i] < y->key[i] ? -1 : 1;
-    }
-    int order = memcmp(x->s.p, y->s.p, x->s.len < y->s.len ? x->s.len : y->s.len);
-    return order != 0 ? order : (x->s.len > y->s.len) - (x->s.len < y->s.len);
-}
 
 static void texts_add(struct texts *t, const struct range *r)
 {
     char out[RANGE_TEXT_CAP];
-    uint8_t first[16] = {0};
-    struct text text = {.s = arena_str(&t->arena, str_n(out, range_format(r, out)))};
-    memcpy(first, out, text.s.len < sizeof(first) ? text.s.len : sizeof(first));
-    for (int i = 0; i < 2; i++) {
-        memcpy(&text.key[i], first + 8 * i, sizeof(text.key[i]));
-        text.key[i] = be64toh(text.key[i]);
-    }
+    struct str text = arena_str(&t->arena, str_n(out, range_format(r, out)));
     VEC_PUSH(t->v, t->n, t->cap, text);
+}
+
+/* The byte at `depth`; 0 behind the end, which no text holds. */
+static uint8_t byte_at(const struct str *s, size_t depth)
+{
+    return depth < s->len ? (uint8_t)s->p[depth] : 0;
+}
+
+static void swap(struct str *v, size_t a, size_t b)
+{
+    struct str s = v[a];
+    v[a] = v[b];
+    v[b] = s;
+}
+
+static void sort_few(struct str *v, size_t n, size_t depth)
+{
+    for (size_t i = 1; i < n; i++) {
+        for (size_t k = i; k > 0; k--) {
+            const struct str *a = &v[k - 1], *b = &v[k];
+            size_t at = depth;
+            while (byte_at(a, at) == byte_at(b, at) && at < a->len)
+                at++;
+            if (byte_at(a, at) <= byte_at(b, at))
+                break;
+            swap(v, k - 1, k);
+        }
+    }
+}
+
+/* Three-way radix quicksort: addresses begin alike, and no byte is looked at twice. Depth: each level of calls has consumed
+ * a byte of the text or one of the few characters that addresses are written with. */
+static void sort_texts(struct str *v, size_t n, size_t depth)
+{
+    while (n > 8) {
+        uint8_t pivot = byte_at(&v[n / 2], depth);
+        size_t less = 0, at = 0, more = n;
+        while (at < more) {
+            uint8_t c = byte_at(&v[at], depth);
+            if (c < pivot)
+                swap(v, less++, at++);
+            else if (c > pivot)
+                swap(v, at, --more);
+            else
+                at++;
+        }
+        sort_texts(v, less, depth);
+        sort_texts(v + more, n - more, depth);
+        if (pivot == 0)
+            return;
+        v += less;
+        n = more - less;
+        depth++;
+    }
+    sort_few(v, n, depth);
 }
 
 static void texts_add_set(struct texts *t, const struct range_set *s)
@@ -186,16 +219,15 @@ static void texts_add_set(struct texts *t, const struct range_set *s)
 /* Sorted, each once, as a JSON array; frees. `before` and `after` stand around each text. */
 static void texts_take(struct texts *t, const char *before, const char *after, struct buf *out)
 {
-    if (t->n > 1)
-        qsort(t->v, t->n, sizeof(*t->v), compare_texts);
+    sort_texts(t->v, t->n, 0);
     buf_append_byte(out, '[');
     for (size_t i = 0; i < t->n; i++) {
-        if (i > 0 && str_eq(t->v[i].s, t->v[i - 1].s))
+        if (i > 0 && str_eq(t->v[i], t->v[i - 1]))
             continue;
         if (i > 0)
             buf_append_byte(out, ',');
         buf_append_c(out, before);
-        buf_append_str(out, t->v[i].s);
+        buf_append_str(out, t->v[i]);
         buf_append_c(out, after);
     }
     buf_append_byte(out, ']');

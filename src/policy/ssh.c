@@ -30,23 +30,48 @@ struct writer {
     bool *has_rules;
 };
 
+static int compare_ips(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+struct ips {
+    const char **v; /* heap */
+    size_t n, cap;
+};
+
+static void sort_ips(struct ips *ips)
+{
+    if (ips->n > 1)
+        qsort(ips->v, ips->n, sizeof(*ips->v), compare_ips);
+}
+
+/* One address of each recorder, IPv4 when it has one. */
+static void add_recorder(struct ips *ips, const struct node_state *n)
+{
+    if (n->v4.family != 0)
+        VEC_PUSH(ips->v, ips->n, ips->cap, n->text4);
+    else if (n->v6.family != 0)
+        VEC_PUSH(ips->v, ips->n, ips->cap, n->text6);
+}
+
 static void put_recorders(struct writer *w)
 {
     const struct policy *p = w->p;
-    bool has_some = false;
-    buf_append_c(w->out, ",\"recorders\":[");
-    for (size_t i = 0; i < w->rule->recorder.n; i++) {
-        size_t pos = 0;
-        const struct node_state *n;
-        while ((n = map_next(&p->node_by_id, &pos)) != NULL) {
-            const char *ip = n->v4.family != 0 ? n->text4 : n->text6;
-            if (!node_is(n, w->rule->recorder.v[i]) || ip[0] == '\0')
-                continue;
-            buf_printf(w->out, n->v4.family != 0 ? "%s\"%s:80\"" : "%s\"[%s]:80\"", has_some ? "," : "", ip);
-            has_some = true;
+    uint32_t list = p->recorder_list[w->rule - p->doc->ssh];
+    struct ips ips = {0};
+    CLASS_EACH (c, p) {
+        LIST_EACH (it, &c->nodes) {
+            if (bit_get(c->member, list))
+                add_recorder(&ips, LIST_ENTRY(it, struct node_state, of_class));
         }
     }
+    sort_ips(&ips);
+    buf_append_c(w->out, ",\"recorders\":[");
+    for (size_t i = 0; i < ips.n; i++)
+        buf_printf(w->out, strchr(ips.v[i], ':') == NULL ? "%s\"%s:80\"" : "%s\"[%s]:80\"", i > 0 ? "," : "", ips.v[i]);
     buf_append_byte(w->out, ']');
+    mem_free(ips.v);
     if (w->rule->is_recorder_enforced)
         buf_append_c(w->out,
                      ",\"onRecordingFailure\":{\"RejectSessionWithMessage\":\"session recording is not available\","
@@ -87,16 +112,6 @@ static void put_rule(struct writer *w, struct str principals, struct str users)
 
 /* --- principals --- */
 
-static int compare_ips(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-struct ips {
-    const char **v; /* heap */
-    size_t n, cap;
-};
-
 static void add_ips(struct ips *ips, const struct node_state *n)
 {
     if (n->v4.family != 0)
@@ -107,8 +122,7 @@ static void add_ips(struct ips *ips, const struct node_state *n)
 
 static void take_principals(struct ips *ips, struct buf *out)
 {
-    if (ips->n > 1)
-        qsort(ips->v, ips->n, sizeof(*ips->v), compare_ips);
+    sort_ips(ips);
     buf_append_byte(out, '[');
     for (size_t i = 0; i < ips->n; i++)
         buf_printf(out, "%s{\"nodeIP\":\"%s\"}", i > 0 ? "," : "", ips->v[i]);

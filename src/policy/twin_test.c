@@ -6,7 +6,17 @@
 #include "support/filter_set.h"
 #include "support/test_random.h"
 
-enum { USERS = 6, GROUPS = 3, TAGS = 4, IDS = 24, ROUNDS = 250, EVENTS = 24, PACKETS = 40 };
+enum {
+    USERS = 6,
+    GROUPS = 3,
+    TAGS = 4,
+    IDS = 24,
+    ROUNDS = 500,
+    EVENTS = 24,
+    PACKETS = 40,
+    DIFF_ROUNDS = 40,
+    DIFF_PACKETS = 400
+};
 
 struct fixture {
     struct test_random random;
@@ -177,6 +187,8 @@ static void put_ssh(struct fixture *f)
     put_some(f, "dst", dst, ARRAY_LEN(dst));
     buf_append_c(&f->text, ",");
     put_some(f, "users", users, ARRAY_LEN(users));
+    if (below(f, 4) == 0)
+        buf_append_c(&f->text, ",\"recorder\":[\"tag:t2\",\"100.64.0.7\"],\"enforceRecorder\":true");
     buf_append_c(&f->text, "}");
 }
 
@@ -928,6 +940,112 @@ static bool same_routes(const struct fixture *f, const struct policy_node *a, co
     return true;
 }
 
+/* --- the twin: SSH. src: 8.2, 8.3 --- */
+
+enum answer { ANSWER_NONE, ANSWER_CHECK, ANSWER_ACCEPT };
+
+static bool twin_is_any(const struct fixture *f, const struct policy_node *n, const struct sel_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (twin_is(f, n, &f->doc->sel[list->v[i]]))
+            return true;
+    }
+    return false;
+}
+
+/* Whether the rule stands in `n`'s policy with `src` among the principals. */
+static bool twin_ssh_applies(const struct fixture *f, const struct ssh_rule *rule, const struct policy_node *n,
+                             const struct policy_node *src)
+{
+    bool are_own = n->tag_n == 0 && src->tag_n == 0 && n->user == src->user, has_self = false;
+    if (!twin_is_any(f, src, &rule->src))
+        return false;
+    for (size_t i = 0; i < rule->dst.n; i++)
+        has_self = has_self || f->doc->sel[rule->dst.v[i]].kind == SEL_SELF;
+    if (twin_is_any(f, n, &rule->dst))
+        return true;
+    if (has_self && n->tag_n == 0)
+        return are_own;
+    return rule->local_domain_n > 0 && twin_is_any(f, n, &rule->src) && (n->tag_n == 0 ? are_own : src == n);
+}
+
+static bool twin_ssh_maps(const struct fixture *f, const struct ssh_rule *rule, const struct policy_node *src,
+                          const char *login)
+{
+    const struct policy_user *u = &f->user[src->user - 1];
+    for (size_t i = 0; i < rule->login_n; i++) {
+        if (str_eq_c(rule->login[i], login))
+            return true;
+    }
+    if (rule->has_nonroot && strcmp(login, "root") != 0)
+        return true;
+    /* Every domain that is asked for is a.com. */
+    return rule->local_domain_n > 0 && src->tag_n == 0 && str_ends(u->email, STR("@a.com")) && str_eq_c(u->name, login);
+}
+
+static enum answer twin_ssh(const struct fixture *f, const struct policy_node *n, const struct policy_node *src,
+                            const char *login)
+{
+    for (int check = 1; check >= 0; check--) {
+        for (size_t i = 0; i < f->doc->ssh_n; i++) {
+            const struct ssh_rule *rule = &f->doc->ssh[i];
+            if (rule->is_check == (check == 1) && twin_ssh_applies(f, rule, n, src) &&
+                twin_ssh_maps(f, rule, src, login))
+                return check == 1 ? ANSWER_CHECK : ANSWER_ACCEPT;
+        }
+    }
+    return ANSWER_NONE;
+}
+
+static bool has_principal(const struct json *rule, const struct addr *a)
+{
+    char text[ADDR_TEXT_CAP];
+    addr_format(a, false, text);
+    JSON_EACH (p, json_get_exact(rule, "principals")) {
+        struct str ip = STR_EMPTY;
+        if (a->family != 0 && json_str(json_get_exact(p, "nodeIP"), &ip) && str_eq_c(ip, text))
+            return true;
+    }
+    return false;
+}
+
+/* What a client does with the rules. */
+static enum answer client_ssh(const struct json *rules, const struct policy_node *src, const char *login)
+{
+    JSON_EACH (rule, rules) {
+        const struct json *users = json_get_exact(rule, "sshUsers"), *to = json_get_exact(users, login);
+        struct str name = STR_EMPTY;
+        if (!has_principal(rule, &src->v4) && !has_principal(rule, &src->v6))
+            continue;
+        if (to == NULL && strcmp(login, "root") != 0)
+            to = json_get_exact(users, "*");
+        if (json_str(to, &name) && name.len > 0)
+            return json_get_exact(json_get_exact(rule, "action"), "accept") != NULL ? ANSWER_ACCEPT : ANSWER_CHECK;
+    }
+    return ANSWER_NONE;
+}
+
+static bool same_ssh(const struct fixture *f, const struct policy_node *n)
+{
+    static const char *const logins[] = {"root", "deploy", "other", "u0", "u1", "u2"};
+    struct buf text = {0};
+    struct arena a = {0};
+    const struct json *rules;
+    bool same = true;
+    policy_ssh(f->p, n->id, "https://s", &text);
+    assert_int_equal(json_parse(&a, buf_str(&text), NULL, &rules, NULL), RC_OK);
+    NODE_EACH(src, f)
+    {
+        for (size_t i = 0; i < ARRAY_LEN(logins); i++)
+            same = same && client_ssh(rules, src, logins[i]) == twin_ssh(f, n, src, logins[i]);
+    }
+    if (!same)
+        fprintf(stderr, "ssh of %u: %s\n", (unsigned)n->id, buf_cstr(&text));
+    arena_fini(&a);
+    buf_fini(&text);
+    return same;
+}
+
 /* --- packets --- */
 
 static bool filter_allows(struct filter_set *set, unsigned proto, const struct range *from, const struct range *to,
@@ -1008,7 +1126,8 @@ static bool same_from_scratch(struct fixture *f)
         struct buf a = {0}, b = {0};
         append_all(f->p, n->id, &a);
         append_all(fresh, n->id, &b);
-        same = same && str_eq(buf_str(&a), buf_str(&b));
+        same = same && str_eq(buf_str(&a), buf_str(&b)) &&
+               policy_fingerprint(f->p, n->id) == policy_fingerprint(fresh, n->id);
         if (!str_eq(buf_str(&a), buf_str(&b)))
             fprintf(stderr, "node %u: grown %s\nfresh %s\n", (unsigned)n->id, buf_cstr(&a), buf_cstr(&b));
         buf_fini(&a);
@@ -1029,6 +1148,89 @@ static bool same_from_scratch(struct fixture *f)
     return same;
 }
 
+/* --- views --- */
+
+/* What `policy_sees` says of all pairs, as bits. */
+static void all_pairs(const struct fixture *f, bool out[IDS][IDS])
+{
+    for (uint32_t a = 0; a < IDS; a++) {
+        for (uint32_t b = 0; b < IDS; b++)
+            out[a][b] = policy_sees(f->p, a + 1, b + 1);
+    }
+}
+
+static bool view_says(const struct policy_view *v, bool want[IDS][IDS])
+{
+    for (uint32_t a = 0; a < IDS; a++) {
+        for (uint32_t b = 0; b < IDS; b++) {
+            if (policy_view_sees(v, a + 1, b + 1) != want[a][b])
+                return false;
+        }
+    }
+    return !policy_view_sees(v, 0, 1) && policy_view_class(v, 0) == -1 && policy_view_class(v, IDS + 1) == -1;
+}
+
+/* A view says what was so when it was made, whatever happens. */
+static bool same_views(struct fixture *f)
+{
+    bool before[IDS][IDS], after[IDS][IDS];
+    struct policy_view *old = policy_view_get(f->p), *again = policy_view_get(f->p);
+    all_pairs(f, before);
+    bool same = old == again && view_says(old, before);
+    for (int i = 0; i < 5; i++)
+        random_event(f);
+    struct policy_view *new = policy_view_get(f->p);
+    all_pairs(f, after);
+    same = same && view_says(old, before) && view_says(new, after);
+    policy_view_unref(&old);
+    policy_view_unref(&again);
+    policy_view_unref(&new);
+    return same;
+}
+
+/* --- versions --- */
+
+static void read_filter(struct fixture *f, uint64_t id, struct filter_set *out)
+{
+    struct buf text = {0};
+    struct arena a = {0};
+    const struct json *json;
+    policy_filter(f->p, id, &text);
+    assert_int_equal(json_parse(&a, buf_str(&text), NULL, &json, NULL), RC_OK);
+    filter_set_init(out);
+    filter_set_add_json(out, json);
+    buf_fini(&text);
+    arena_fini(&a);
+}
+
+/* A node whose version stays is told the same after an event as before. */
+static bool same_while_version_stays(struct fixture *f)
+{
+    struct filter_set before[IDS], after;
+    struct buf ssh[IDS] = {0}, ssh_after = {0};
+    uint64_t version[IDS];
+    bool same = true;
+    for (uint32_t i = 0; i < IDS; i++) {
+        version[i] = policy_version(f->p, i + 1);
+        read_filter(f, i + 1, &before[i]);
+        policy_ssh(f->p, i + 1, "", &ssh[i]);
+    }
+    random_event(f);
+    for (uint32_t i = 0; i < IDS; i++) {
+        if (version[i] == policy_version(f->p, i + 1)) {
+            read_filter(f, i + 1, &after);
+            buf_clear(&ssh_after);
+            policy_ssh(f->p, i + 1, "", &ssh_after);
+            same = same && filter_sets_equal(&before[i], &after) && str_eq(buf_str(&ssh[i]), buf_str(&ssh_after));
+            filter_set_fini(&after);
+        }
+        filter_set_fini(&before[i]);
+        buf_fini(&ssh[i]);
+    }
+    buf_fini(&ssh_after);
+    return same;
+}
+
 /* --- running --- */
 
 static const struct policy_node *some_node(struct fixture *f)
@@ -1046,7 +1248,7 @@ static bool same_as_twin(struct fixture *f)
     const struct policy_node *a = some_node(f), *b = some_node(f);
     if (a == NULL || b == NULL)
         return true;
-    return same_filter(f, a) && (a == b || (same_peers(f, a, b) && same_routes(f, a, b)));
+    return same_filter(f, a) && same_ssh(f, a) && (a == b || (same_peers(f, a, b) && same_routes(f, a, b)));
 }
 
 static void print_state(struct fixture *f)
@@ -1088,7 +1290,9 @@ static void run_round(struct fixture *f)
         const struct policy_node *from = some_node(f), *to = some_node(f);
         same = from == NULL || to == NULL || same_packet(f, from, to);
     }
-    same = same && same_from_scratch(f);
+    for (uint32_t i = 0; same && i < 3; i++)
+        same = same_while_version_stays(f);
+    same = same && same_views(f) && same_from_scratch(f);
     if (!same)
         print_state(f);
     assert_true(same);
@@ -1108,8 +1312,170 @@ static void engine_equals_twin(void **state)
     mem_free(f);
 }
 
+/* --- diff --- */
+
+struct reach_row {
+    bool is_gained;
+    struct filter_span *src, *dst; /* heap */
+    size_t src_n, dst_n;
+    unsigned proto, first, last;
+};
+
+struct reach_rows {
+    struct reach_row *v; /* heap */
+    size_t n, cap;
+};
+
+static struct filter_span *spans_of(struct str list, size_t *n_out)
+{
+    struct filter_span *v = NULL;
+    size_t cap = 0;
+    *n_out = 0;
+    while (list.len > 0) {
+        struct str one, rest;
+        str_cut(list, ',', &one, &rest);
+        VEC_PUSH(v, *n_out, cap, filter_span_of(one));
+        list = str_trim(rest);
+    }
+    return v;
+}
+
+static void take_reach(void *ctx, const struct policy_reach *reach)
+{
+    struct reach_rows *rows = ctx;
+    struct reach_row row = {.is_gained = reach->is_gained, .proto = reach->proto};
+    row.first = reach->first_port;
+    row.last = reach->last_port;
+    row.src = spans_of(reach->source, &row.src_n);
+    row.dst = spans_of(reach->destination, &row.dst_n);
+    assert_true(row.src_n > 0 && row.dst_n > 0 && row.first <= row.last && row.proto > 0);
+    VEC_PUSH(rows->v, rows->n, rows->cap, row);
+}
+
+static bool spans_hold(const struct filter_span *v, size_t n, const struct range *at)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (v[i].family == at->family && v[i].lo <= at->lo && at->lo <= v[i].hi)
+            return true;
+    }
+    return false;
+}
+
+static bool rows_hold(const struct reach_rows *rows, bool is_gained, const struct spot *src, const struct spot *dst,
+                      unsigned proto, unsigned port)
+{
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct reach_row *r = &rows->v[i];
+        if (r->is_gained == is_gained && r->proto == proto && r->first <= port && port <= r->last &&
+            spans_hold(r->src, r->src_n, &src->at) && spans_hold(r->dst, r->dst_n, &dst->at))
+            return true;
+    }
+    return false;
+}
+
+static bool reaches(const struct policy *p, const struct spot *src, const struct spot *dst, unsigned proto,
+                    unsigned port)
+{
+    for (size_t i = 0; i < p->doc->rule_n; i++) {
+        struct fit fit = rule_fits(p, &p->doc->rule[i], src, dst, (int)proto, (int)port, NULL);
+        if (fit.source && fit.destination && fit.port)
+            return true;
+    }
+    return false;
+}
+
+/* A node's address, or one that no node has. */
+static struct spot random_spot(struct fixture *f, const struct policy *p, int family)
+{
+    static const char *const fours[] = {"10.1.2.3",    "10.2.0.1",     "8.8.8.8", "8.9.0.0",
+                                        "192.168.0.1", "100.64.0.200", "0.0.0.0", "255.255.255.255"};
+    static const char *const sixes[] = {"fd00:1::7",   "fd00:1::8",
+                                        "2001:db8::1", "fd7a:115c:a1e0::ffff",
+                                        "::",          "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"};
+    const struct policy_node *n = below(f, 3) != 0 ? some_node(f) : NULL;
+    struct addr a = test_addr(family == 4 ? PICK(f, fours) : PICK(f, sixes));
+    if (n != NULL && twin_range(n, family).family != 0)
+        return (struct spot){twin_range(n, family), node_find(p, n->id)};
+    return (struct spot){range_of_addr(&a), NULL};
+}
+
+static void check_diff_packet(struct fixture *f, const struct policy *before, const struct policy *after,
+                              const struct reach_rows *rows)
+{
+    static const unsigned some_ports[] = {0, 1, 22, 80, 81, 443, 1000, 2000, 2001, 65535},
+                          some_protos[] = {6, 17, 1, 47, 58, 99};
+    unsigned port = PICK(f, some_ports), proto = PICK(f, some_protos);
+    int family = below(f, 2) == 0 ? 4 : 6;
+    struct spot src = random_spot(f, before, family), dst = random_spot(f, before, family);
+    struct spot src_after = {src.at, src.node != NULL ? node_find(after, src.node->id) : NULL};
+    struct spot dst_after = {dst.at, dst.node != NULL ? node_find(after, dst.node->id) : NULL};
+    bool was = reaches(before, &src, &dst, proto, port);
+    bool is = reaches(after, &src_after, &dst_after, proto, port);
+    assert_int_equal(rows_hold(rows, true, &src, &dst, proto, port), is && !was);
+    assert_int_equal(rows_hold(rows, false, &src, &dst, proto, port), was && !is);
+}
+
+/* Policies with the same number say the same. */
+static void check_fingerprints(const struct fixture *f, struct policy *before, struct policy *after)
+{
+    NODE_EACH(n, f)
+    {
+        struct buf a = {0}, b = {0};
+        append_all(before, n->id, &a);
+        append_all(after, n->id, &b);
+        if (policy_fingerprint(before, n->id) == policy_fingerprint(after, n->id))
+            assert_true(str_eq(buf_str(&a), buf_str(&b)));
+        else
+            assert_false(str_eq(buf_str(&a), buf_str(&b)));
+        buf_fini(&a);
+        buf_fini(&b);
+    }
+}
+
+static void diff_turns_one_into_the_other(void **state)
+{
+    struct fixture *f = MEM_NEW(struct fixture);
+    (void)state;
+    f->random.state = 424242;
+    make_users(f);
+    for (int round = 0; round < DIFF_ROUNDS; round++) {
+        struct policy *p[2];
+        struct reach_rows rows = {0};
+        for (int i = 0; i < 2; i++) {
+            make_text(f);
+            struct policy_doc *doc = test_parse(buf_cstr(&f->text));
+            p[i] = policy_create(doc, f->user, USERS, NULL);
+            policy_doc_unref(&doc);
+        }
+        f->p = p[0];
+        memset(f->node, 0, sizeof(f->node));
+        for (uint32_t i = 0; i < IDS / 2; i++)
+            make_node(f, below(f, IDS));
+        NODE_EACH(n, f)
+        policy_put_node(p[1], n);
+        check_fingerprints(f, p[0], p[1]);
+        policy_diff(p[0], p[1], take_reach, &rows);
+        for (uint32_t i = 0; i < DIFF_PACKETS; i++)
+            check_diff_packet(f, p[0], p[1], &rows);
+        for (size_t i = 0; i < rows.n; i++) {
+            mem_free(rows.v[i].src);
+            mem_free(rows.v[i].dst);
+        }
+        /* A policy does not differ from itself. */
+        size_t n = rows.n;
+        policy_diff(p[1], p[1], take_reach, &rows);
+        assert_int_equal(rows.n, n);
+        mem_free(rows.v);
+        policy_destroy(&p[0]);
+        policy_destroy(&p[1]);
+    }
+    buf_fini(&f->text);
+    mem_free(f);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(engine_equals_twin)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(engine_equals_twin),
+                                       cmocka_unit_test(diff_turns_one_into_the_other)};
     return cmocka_run_group_tests_name("policy twin", tests, NULL, NULL);
 }

@@ -5,16 +5,21 @@
 #include "base/mem.h"
 #include "policy/policy_internal.h"
 
+enum { EMAIL_MAX = 320 }; /* src: RFC 3696, errata 1690 */
+
 /* Stands in a map for "several". */
 static struct owner several;
+
+static char lower_char(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
 
 static struct str lower(struct arena *a, struct str s)
 {
     struct str copy = arena_str(a, s);
-    for (size_t i = 0; i < copy.len; i++) {
-        if (copy.p[i] >= 'A' && copy.p[i] <= 'Z')
-            ((char *)copy.p)[i] = (char)(copy.p[i] | 0x20);
-    }
+    for (size_t i = 0; i < copy.len; i++)
+        ((char *)copy.p)[i] = lower_char(copy.p[i]);
     return copy;
 }
 
@@ -24,22 +29,29 @@ static void put_name(struct map *m, struct str name, struct owner *o)
         map_put(m, name.p, name.len, &several);
 }
 
+static struct owner *find_email(const struct policy *p, struct str email)
+{
+    char text[EMAIL_MAX];
+    if (email.len > sizeof(text))
+        return NULL;
+    for (size_t i = 0; i < email.len; i++)
+        text[i] = lower_char(email.p[i]);
+    return map_get(&p->owner_by_email, text, email.len);
+}
+
 struct owner *owner_find(const struct policy *p, struct str selector, bool *is_ambiguous)
 {
-    struct arena scratch = {0};
     struct owner *o = map_get(&p->owner_by_provider, selector.p, selector.len);
     *is_ambiguous = false;
     if (o == NULL) {
         struct str name = selector;
         if (str_ends(name, STR("@")))
             name.len--;
-        struct str email = lower(&scratch, name);
-        struct owner *by_email = map_get(&p->owner_by_email, email.p, email.len);
+        struct owner *by_email = find_email(p, name);
         struct owner *by_name = map_get(&p->owner_by_name, name.p, name.len);
         *is_ambiguous = by_email != NULL && by_name != NULL && by_email != by_name;
         o = by_email != NULL ? by_email : by_name;
     }
-    arena_fini(&scratch);
     *is_ambiguous = *is_ambiguous || o == &several;
     return *is_ambiguous ? NULL : o;
 }
@@ -112,7 +124,7 @@ void owners_create(struct policy *p, const struct policy_user *users, size_t n)
     p->owner_n = n;
     for (size_t i = 0; i < n; i++) {
         struct owner *o = &p->owner[i];
-        *o = (struct owner){.id = users[i].id, .role = users[i].role};
+        *o = (struct owner){.id = users[i].id, .role = users[i].role, .number = (uint32_t)i + 1};
         o->name = arena_str(&p->arena, users[i].name);
         o->email = arena_str(&p->arena, users[i].email);
         o->provider_id = arena_str(&p->arena, users[i].provider_id);
@@ -134,6 +146,7 @@ struct owner *owner_get(struct policy *p, uint64_t id)
         return o;
     o = arena_zalloc(&p->arena, 1, sizeof(*o));
     o->id = id;
+    o->number = (uint32_t)p->owner_by_id.n + 1;
     o->in = arena_zalloc(&p->arena, p->sel_words, sizeof(*o->in));
     o->name = o->email = o->provider_id = STR_EMPTY;
     list_init(&o->nodes);

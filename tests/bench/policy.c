@@ -18,7 +18,7 @@ struct figures {
     size_t nodes, classes, peers;
     size_t filter_bytes;
     double parse_ms, create_ms, nodes_ms, visibility_ms, class_filters_ms, node_filters_ms;
-    double join_us, join_max_us, join_filter_us, tag_us;
+    double join_us, join_max_us, join_filter_us, tag_us, view_us, prints_ms;
     double memory_mb;
 };
 
@@ -185,6 +185,10 @@ static void measure_joins(struct bench *b, struct policy *p, size_t n, struct fi
         f->join_filter_us += (now_ms() - start) * 1e3 / (double)JOINS;
     }
     double start = now_ms();
+    struct policy_view *view = policy_view_get(p);
+    f->view_us = (now_ms() - start) * 1e3;
+    policy_view_unref(&view);
+    start = now_ms();
     for (uint32_t i = 0; i < JOINS; i++)
         put_node(b, p, 2 * i + 1, 7);
     f->tag_us = (now_ms() - start) * 1e3 / (double)JOINS;
@@ -222,6 +226,10 @@ static struct figures measure(struct bench *b, size_t n)
     f.visibility_ms = now_ms() - start;
     f.classes = policy_class_count(p);
     f.memory_mb = peak_mb();
+    start = now_ms();
+    for (uint64_t id = 1; id <= n; id++)
+        f.filter_bytes += policy_fingerprint(p, id) & 0;
+    f.prints_ms = now_ms() - start;
     measure_filters(p, n, &f);
     measure_joins(b, p, n, &f);
     policy_destroy(&p);
@@ -259,6 +267,8 @@ static void print_table(const struct figures *f, size_t n)
     ROW("the slowest of 200 joins, us", "%.0f", f[i].join_max_us);
     ROW("its packet filter as JSON, us", "%.0f", f[i].join_filter_us);
     ROW("a node's tag changes, us", "%.1f", f[i].tag_us);
+    ROW("who sees whom as an immutable copy, us", "%.0f", f[i].view_us);
+    ROW("fingerprints of all nodes, ms", "%.0f", f[i].prints_ms);
     ROW("first 200 filters, with the source lists' texts, ms", "%.0f", f[i].class_filters_ms);
     ROW("the filters of all nodes as JSON, ms", "%.0f", f[i].node_filters_ms);
     ROW("their size, MB", "%.0f", (double)f[i].filter_bytes / 1e6);

@@ -76,11 +76,14 @@ HANDLER(on_log_level_set, log_level_set)
 HANDLER(on_user_list, api_user_list)
 HANDLER(on_user_create, api_user_create)
 HANDLER(on_user_rename, api_user_rename)
+HANDLER(on_user_role, api_user_role)
 HANDLER(on_user_delete, api_user_delete)
 HANDLER(on_node_list, api_node_list)
 HANDLER(on_node_get, api_node_get)
 HANDLER(on_node_rename, api_node_rename)
 HANDLER(on_node_expire, api_node_expire)
+HANDLER(on_node_tags, api_node_tags)
+HANDLER(on_node_approve_routes, api_node_approve_routes)
 HANDLER(on_node_delete, api_node_delete)
 HANDLER(on_relay_list, api_relay_list)
 HANDLER(on_relay_create, api_relay_create)
@@ -98,11 +101,14 @@ const struct http_route api_routes[] = {
     {HTTP_POST, "/api/v1/user", on_user_create, MAX_BODY_BYTES},
     {HTTP_DELETE, "/api/v1/user/{id}", on_user_delete, MAX_BODY_BYTES},
     {HTTP_POST, "/api/v1/user/{id}/rename/{name}", on_user_rename, MAX_BODY_BYTES},
+    {HTTP_POST, "/api/v1/user/{id}/role", on_user_role, MAX_BODY_BYTES},
     {HTTP_GET, "/api/v1/node", on_node_list, MAX_BODY_BYTES},
     {HTTP_GET, "/api/v1/node/{id}", on_node_get, MAX_BODY_BYTES},
     {HTTP_DELETE, "/api/v1/node/{id}", on_node_delete, MAX_BODY_BYTES},
     {HTTP_POST, "/api/v1/node/{id}/rename/{name}", on_node_rename, MAX_BODY_BYTES},
     {HTTP_POST, "/api/v1/node/{id}/expire", on_node_expire, MAX_BODY_BYTES},
+    {HTTP_POST, "/api/v1/node/{id}/tags", on_node_tags, MAX_BODY_BYTES},
+    {HTTP_POST, "/api/v1/node/{id}/approve_routes", on_node_approve_routes, MAX_BODY_BYTES},
     {HTTP_GET, "/api/v1/relay", on_relay_list, MAX_BODY_BYTES},
     {HTTP_POST, "/api/v1/relay", on_relay_create, MAX_BODY_BYTES},
     {HTTP_DELETE, "/api/v1/relay/{id}", on_relay_delete, MAX_BODY_BYTES},

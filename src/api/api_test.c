@@ -218,10 +218,13 @@ static void run_join(struct core_job *job, struct state *st, int64_t now_ms)
     reg.report.cap_version = 120;
     static const char hostinfo[] = "{\"OS\":\"linux\",\"IPNVersion\":\"1.102.5\"}";
     reg.report.hostinfo = rcbuf_create(hostinfo, sizeof(hostinfo) - 1);
+    struct prefix routes[] = {{.ip = {.family = 4, .ip = {10}}, .bits = 8}, {.ip.family = 4}, {.ip.family = 6}};
+    reg.report.routes = prefix_list_create(routes, ARRAY_LEN(routes));
     state_register(st, &reg, now_ms, &result);
     if (result.outcome != REGISTER_OK)
         abort();
     rcbuf_unref(&reg.report.hostinfo);
+    prefix_list_unref(&reg.report.routes);
 }
 
 static void join(struct fixture *f, const char *key, const char *hostname, uint8_t number)
@@ -264,6 +267,13 @@ static void test_users(void **state)
     assert_int_equal(json_len(call(f, 200, "DELETE", "/api/v1/user/2", "")), 0);
     assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/user", ""), "users")), 1);
 
+    assert_string_equal(text_of(f, json_first(json_get(f->reply, "users")), "role"), "owner");
+    user = json_get(call(f, 200, "POST", "/api/v1/user/1/role", "{\"role\":\"network-admin\"}"), "user");
+    assert_string_equal(text_of(f, user, "role"), "network-admin");
+
+    refused(f, 400, "POST", "/api/v1/user/1/role", "{\"role\":\"king\"}", "one of owner, admin");
+    refused(f, 400, "POST", "/api/v1/user/1/role", "", "one of owner, admin");
+    refused(f, 404, "POST", "/api/v1/user/77/role", "{\"role\":\"member\"}", "no user");
     refused(f, 409, "POST", "/api/v1/user", "{\"name\":\"anna\"}", "already");
     refused(f, 400, "POST", "/api/v1/user", "", "");
     refused(f, 400, "POST", "/api/v1/user", "{\"name\":[]}", "name must be text");
@@ -321,8 +331,8 @@ static void test_keys(void **state)
     refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"expiration\":\"2001-01-01T00:00:00Z\"}", "expired");
     refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"reusable\":\"yes\"}",
             "reusable must be true or false");
-    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":\"tag:a\"}", "array of tags");
-    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":[1]}", "array of tags");
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":\"tag:a\"}", "array of texts");
+    refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":[1]}", "array of texts");
     refused(f, 400, "POST", "/api/v1/preauthkey", "{\"user\":1,\"aclTags\":[\"web\"]}", "is no tag");
     refused(f, 404, "POST", "/api/v1/preauthkey/expire", "{\"id\":99}", "no auth key");
     refused(f, 404, "POST", "/api/v1/preauthkey/expire", "{\"key\":\"nonsense\"}", "no such auth key");
@@ -414,6 +424,49 @@ static void test_nodes(void **state)
             "exclude each other");
 }
 
+static void assert_routes(const struct json *node, const char *key, const char *want)
+{
+    struct str have = json_raw(json_get(node, key));
+    if (!str_eq_c(have, want))
+        fail_msg("%s: %.*s", key, STR_ARG(have));
+}
+
+static void test_tags_and_routes(void **state)
+{
+    struct fixture *f = *state;
+    call(f, 200, "POST", "/api/v1/user", "{\"name\":\"anna\"}");
+    join(f, new_key(f, "{\"user\":1}"), "router", 1);
+    const struct json *node = json_get(call(f, 200, "GET", "/api/v1/node/1", ""), "node");
+    assert_routes(node, "availableRoutes", "[\"0.0.0.0/0\",\"10.0.0.0/8\",\"::/0\"]");
+    assert_routes(node, "approvedRoutes", "[]");
+    assert_routes(node, "subnetRoutes", "[]");
+    node = json_get(
+        call(f, 200, "POST", "/api/v1/node/1/approve_routes", "{\"routes\":[\"10.0.0.0/8\",\"11.0.0.0/8\"]}"), "node");
+    assert_routes(node, "approvedRoutes", "[\"10.0.0.0/8\",\"11.0.0.0/8\"]");
+    assert_routes(node, "subnetRoutes", "[\"10.0.0.0/8\"]");
+    node = json_get(call(f, 200, "POST", "/api/v1/node/1/approve_routes", "{\"routes\":[\"::/0\"]}"), "node");
+    assert_routes(node, "approvedRoutes", "[\"0.0.0.0/0\",\"::/0\"]");
+    assert_routes(node, "subnetRoutes", "[\"0.0.0.0/0\",\"::/0\"]");
+    node = json_get(call(f, 200, "POST", "/api/v1/node/1/approve_routes", "{\"routes\":[]}"), "node");
+    assert_routes(node, "approvedRoutes", "[]");
+
+    node = json_get(call(f, 200, "POST", "/api/v1/node/1/tags", "{\"tags\":[\"tag:web\",\"tag:db\"]}"), "node");
+    assert_routes(node, "tags", "[\"tag:db\",\"tag:web\"]");
+    assert_string_equal(text_of(f, json_get(node, "user"), "name"), "tagged-devices");
+    assert_int_equal(json_len(json_get(call(f, 200, "GET", "/api/v1/node?user=anna", ""), "nodes")), 0);
+
+    refused(f, 400, "POST", "/api/v1/node/1/approve_routes", "{}", "routes is missing");
+    refused(f, 400, "POST", "/api/v1/node/1/approve_routes", "{\"routes\":\"10.0.0.0/8\"}", "array of texts");
+    refused(f, 400, "POST", "/api/v1/node/1/approve_routes", "{\"routes\":[\"10.0.0.0\"]}", "is no route");
+    refused(f, 400, "POST", "/api/v1/node/1/approve_routes", "{\"routes\":[\"10.1.0.0/8\"]}",
+            "did you mean 10.0.0.0/8?");
+    refused(f, 404, "POST", "/api/v1/node/9/approve_routes", "{\"routes\":[]}", "no node with id 9");
+    refused(f, 400, "POST", "/api/v1/node/1/tags", "{}", "at least one tag");
+    refused(f, 400, "POST", "/api/v1/node/1/tags", "{\"tags\":[\"web\"]}", "is no tag");
+    refused(f, 400, "POST", "/api/v1/node/1/tags", "{\"tags\":[{}]}", "array of texts");
+    refused(f, 404, "POST", "/api/v1/node/9/tags", "{\"tags\":[\"tag:web\"]}", "no node with id 9");
+}
+
 static void test_health_and_log_levels(void **state)
 {
     struct fixture *f = *state;
@@ -461,6 +514,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nodes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tags_and_routes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_health_and_log_levels, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_paths_and_methods, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_that_hangs_up, setup, teardown),

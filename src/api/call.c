@@ -223,6 +223,25 @@ enum rc api_number(struct api_call *call, const struct json *body, const char *n
     return err_set(err, RC_INVALID, "%s must be a whole number up to %llu", name, (unsigned long long)max);
 }
 
+enum rc api_list(struct api_call *call, const struct json *body, const char *name, size_t max, const struct str **out,
+                 size_t *n_out, struct err *err)
+{
+    const struct json *list = json_get(body, name);
+    size_t n = json_len(list), i = 0;
+    if (!json_is_null(list) && json_type_of(list) != JSON_ARRAY)
+        return err_set(err, RC_INVALID, "%s must be an array of texts", name);
+    if (n > max)
+        return err_set(err, RC_INVALID, "%s can have %zu entries", name, max);
+    struct str *copy = arena_zalloc(&call->arena, n + 1, sizeof(*copy));
+    JSON_EACH (it, list) {
+        if (!json_str(it, &copy[i++]))
+            return err_set(err, RC_INVALID, "%s must be an array of texts", name);
+    }
+    *out = copy;
+    *n_out = n;
+    return RC_OK;
+}
+
 enum rc api_time(const struct json *body, const char *name, int64_t *out_ms, struct err *err)
 {
     const struct json *node = json_get(body, name);

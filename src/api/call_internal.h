@@ -37,8 +37,13 @@ struct api_call {
     struct str text;
     struct str email;
     struct user_spec user;
+    enum user_role role;
     struct auth_key_spec key;
     struct relay_spec relay;
+    const struct str *tags;
+    size_t tags_n;
+    struct prefix *routes;
+    size_t routes_n;
     uint8_t random[AUTH_KEY_RANDOM_BYTES];
     int64_t when_ms; /* 0: now */
     bool is_never;
@@ -70,6 +75,9 @@ MUST_CHECK enum rc api_bool(const struct json *body, const char *name, bool *out
 /* A whole number of this range, also as text; 0 when missing. */
 MUST_CHECK enum rc api_number(struct api_call *call, const struct json *body, const char *name, uint64_t max,
                               uint64_t *out, struct err *err);
+/* An array of at most `max` strings; missing and null give none. */
+MUST_CHECK enum rc api_list(struct api_call *call, const struct json *body, const char *name, size_t max,
+                            const struct str **out, size_t *n_out, struct err *err);
 MUST_CHECK enum rc api_time(const struct json *body, const char *name, int64_t *out_ms, struct err *err);
 /* "" when absent. */
 struct str api_query(struct api_call *call, struct http_exchange *ex, const char *name);
@@ -92,9 +100,12 @@ enum rc api_no_such_user(struct str text, struct err *err);
 /* --- for write --- */
 const struct user *api_kept_user(const struct api_call *call, uint64_t id);
 const struct auth_key *api_kept_key(const struct api_call *call, uint64_t id);
+/* "node": the one that was kept. */
+void api_write_first_node(struct api_call *call, struct json_writer *w);
 
-extern const struct api_op api_user_list, api_user_create, api_user_rename, api_user_delete;
+extern const struct api_op api_user_list, api_user_create, api_user_rename, api_user_role, api_user_delete;
 extern const struct api_op api_node_list, api_node_get, api_node_rename, api_node_expire, api_node_delete;
+extern const struct api_op api_node_tags, api_node_approve_routes;
 extern const struct api_op api_relay_list, api_relay_create, api_relay_delete;
 extern const struct api_op api_key_list, api_key_create, api_key_expire, api_key_delete;
 

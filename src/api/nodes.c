@@ -9,7 +9,7 @@ static void write_node(struct api_call *call, const struct node *n, struct json_
     arena_fini(&scratch);
 }
 
-static void write_first_node(struct api_call *call, struct json_writer *w)
+void api_write_first_node(struct api_call *call, struct json_writer *w)
 {
     json_w_key(w, "node");
     write_node(call, call->nodes.items[0], w);
@@ -76,7 +76,7 @@ static enum rc run_get(struct api_call *call, struct state *st, int64_t now_ms, 
     return RC_OK;
 }
 
-const struct api_op api_node_get = {parse_id, run_get, write_first_node};
+const struct api_op api_node_get = {parse_id, run_get, api_write_first_node};
 
 /* --- POST /node/{id}/rename/{name} --- */
 
@@ -95,7 +95,7 @@ static enum rc run_rename(struct api_call *call, struct state *st, int64_t now_m
     return RC_OK;
 }
 
-const struct api_op api_node_rename = {parse_rename, run_rename, write_first_node};
+const struct api_op api_node_rename = {parse_rename, run_rename, api_write_first_node};
 
 /* --- POST /node/{id}/expire --- */
 
@@ -120,7 +120,7 @@ static enum rc run_expire(struct api_call *call, struct state *st, int64_t now_m
     return RC_OK;
 }
 
-const struct api_op api_node_expire = {parse_expire, run_expire, write_first_node};
+const struct api_op api_node_expire = {parse_expire, run_expire, api_write_first_node};
 
 /* --- DELETE /node/{id} --- */
 

@@ -3,8 +3,6 @@
 #include "api/rows.h"
 #include "base/clock.h"
 
-enum { MAX_TAGS = 64 };
-
 /* --- GET /preauthkey?user= --- */
 
 static enum rc parse_list(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
@@ -41,24 +39,6 @@ const struct api_op api_key_list = {parse_list, run_list, write_list};
 
 /* --- POST /preauthkey --- */
 
-static enum rc parse_tags(struct api_call *call, const struct json *tags, struct err *err)
-{
-    size_t n = json_len(tags);
-    if (!json_is_null(tags) && json_type_of(tags) != JSON_ARRAY)
-        return err_set(err, RC_INVALID, "aclTags must be an array of tags");
-    if (n > MAX_TAGS)
-        return err_set(err, RC_INVALID, "a key can have %d tags", MAX_TAGS);
-    struct str *copy = arena_zalloc(&call->arena, n + 1, sizeof(*copy));
-    size_t i = 0;
-    JSON_EACH (it, tags) {
-        if (!json_str(it, &copy[i++]))
-            return err_set(err, RC_INVALID, "aclTags must be an array of tags");
-    }
-    call->key.tags = copy;
-    call->key.tag_n = n;
-    return RC_OK;
-}
-
 static enum rc parse_create(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
 {
     (void)ex;
@@ -67,7 +47,7 @@ static enum rc parse_create(struct api_call *call, struct http_exchange *ex, con
     TRY(api_bool(body, "ephemeral", &call->key.is_ephemeral, err));
     TRY(api_time(body, "expiration", &call->key.expires_ms, err));
     rng_bytes(call->random, sizeof(call->random));
-    return parse_tags(call, json_get(body, "aclTags"), err);
+    return api_list(call, body, "aclTags", TAGS_MAX, &call->key.tags, &call->key.tag_n, err);
 }
 
 static enum rc run_create(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)

@@ -47,6 +47,7 @@ void api_write_user(struct json_writer *w, const struct user *u)
     json_w_kv_cstr(w, "providerId", "");
     json_w_kv_cstr(w, "provider", "");
     json_w_kv_cstr(w, "profilePicUrl", u->picture_url);
+    json_w_kv_cstr(w, "role", user_role_name(u->role));
     json_w_end_object(w);
 }
 
@@ -143,6 +144,35 @@ static void write_keys(struct json_writer *w, const struct node *n)
     json_w_kv_cstr(w, "discoKey", text);
 }
 
+static void write_prefix(struct json_writer *w, const struct prefix *p)
+{
+    char text[PREFIX_TEXT_CAP];
+    prefix_format(p, text);
+    json_w_cstr(w, text);
+}
+
+static void write_prefixes(struct json_writer *w, const char *key, const struct prefix_list *l)
+{
+    json_w_key(w, key);
+    json_w_array(w);
+    for (size_t i = 0; l != NULL && i < l->n; i++)
+        write_prefix(w, &l->v[i]);
+    json_w_end_array(w);
+}
+
+/* What others send to it now: routes whose primary it is, and exit routes. src: Headscale API v1 */
+static void write_served(struct json_writer *w, const struct node *n)
+{
+    struct prefix p;
+    json_w_key(w, "subnetRoutes");
+    json_w_array(w);
+    for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
+        if (p.bits == 0 || prefix_list_has(n->primary, &p))
+            write_prefix(w, &p);
+    }
+    json_w_end_array(w);
+}
+
 void api_write_node(struct json_writer *w, const struct node *n, const struct user *owner, const struct auth_key *key,
                     struct arena *scratch)
 {
@@ -167,9 +197,9 @@ void api_write_node(struct json_writer *w, const struct node *n, const struct us
     json_w_kv_cstr(w, "registerMethod", "REGISTER_METHOD_AUTH_KEY");
     json_w_kv_cstr(w, "givenName", n->name);
     json_w_kv_bool(w, "online", n->is_online);
-    write_array(w, "approvedRoutes", NULL);
-    write_array(w, "availableRoutes", NULL);
-    write_array(w, "subnetRoutes", NULL);
+    write_prefixes(w, "approvedRoutes", n->approved);
+    write_prefixes(w, "availableRoutes", n->advertised);
+    write_served(w, n);
     write_array(w, "tags", n->tags);
     json_w_kv_bool(w, "expired", n->is_expired);
     json_w_kv_bool(w, "ephemeral", n->is_ephemeral);

@@ -87,6 +87,29 @@ static enum rc run_rename(struct api_call *call, struct state *st, int64_t now_m
 
 const struct api_op api_user_rename = {parse_rename, run_rename, write_first_user};
 
+/* --- POST /user/{id}/role --- */
+
+static enum rc parse_role(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
+{
+    struct str role;
+    TRY(api_param_id(ex, &call->id, err));
+    TRY(api_text(call, body, "role", &role, err));
+    if (user_role_parse(role, &call->role) != RC_OK)
+        return err_set(err, RC_INVALID, "role must be one of " USER_ROLE_NAMES);
+    return RC_OK;
+}
+
+static enum rc run_role(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
+{
+    const struct user *u;
+    (void)now_ms;
+    TRY(state_user_set_role(st, call->id, call->role, &u, err));
+    api_keep_user(call, u);
+    return RC_OK;
+}
+
+const struct api_op api_user_role = {parse_role, run_role, write_first_user};
+
 /* --- DELETE /user/{id} --- */
 
 static enum rc parse_delete(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)

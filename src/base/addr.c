@@ -158,3 +158,52 @@ bool addr_in_prefix(const struct addr *a, const struct addr *prefix, unsigned bi
     }
     return true;
 }
+
+void prefix_format(const struct prefix *p, char out[PREFIX_TEXT_CAP])
+{
+    char ip[ADDR_TEXT_CAP];
+    addr_format(&p->ip, false, ip);
+    snprintf(out, PREFIX_TEXT_CAP, "%.*s/%u", ADDR_TEXT_CAP - 1, ip, p->bits);
+}
+
+/* True when there was something to clear. */
+static bool clear_host_bits(struct prefix *p)
+{
+    bool any = false;
+    size_t len = p->ip.family == 4 ? 4 : 16;
+    for (size_t i = 0; i < len; i++) {
+        size_t kept = p->bits > i * 8 ? p->bits - i * 8 : 0;
+        uint8_t mask = (uint8_t)(kept >= 8 ? 0xff : 0xff << (8 - kept));
+        any = any || (p->ip.ip[i] & ~mask) != 0;
+        p->ip.ip[i] = (uint8_t)(p->ip.ip[i] & mask);
+    }
+    return any;
+}
+
+enum rc prefix_parse(struct str text, struct prefix *out, bool *had_host_bits)
+{
+    struct str ip, bits;
+    struct prefix p = {0};
+    uint64_t n;
+    if (!str_cut(text, '/', &ip, &bits) || bits.len == 0 || bits.len > 3 || (bits.len > 1 && bits.p[0] == '0'))
+        return RC_INVALID;
+    TRY(addr_parse_ip(ip, &p.ip));
+    TRY(str_to_u64(bits, &n));
+    /* An IPv4 address that was written as an IPv6 one: Go takes no such prefix either. */
+    if (n > (p.ip.family == 4 ? 32 : 128) || (p.ip.family == 4 && memchr(ip.p, ':', ip.len) != NULL))
+        return RC_INVALID;
+    p.bits = (uint8_t)n;
+    bool cleared = clear_host_bits(&p);
+    if (had_host_bits != NULL)
+        *had_host_bits = cleared;
+    *out = p;
+    return RC_OK;
+}
+
+int prefix_compare(const struct prefix *a, const struct prefix *b)
+{
+    if (a->ip.family != b->ip.family)
+        return a->ip.family < b->ip.family ? -1 : 1;
+    int order = memcmp(a->ip.ip, b->ip.ip, sizeof(a->ip.ip));
+    return order != 0 ? order : a->bits - b->bits;
+}

@@ -33,4 +33,17 @@ bool addr_is_private(const struct addr *a);
 bool addr_in_prefix(const struct addr *a, const struct addr *prefix, unsigned bits);
 bool addr_is_loopback(const struct addr *a);
 
+/* A network. Host bits and port are zero. */
+struct prefix {
+    struct addr ip;
+    uint8_t bits;
+};
+enum { PREFIX_TEXT_CAP = ADDR_TEXT_CAP + 4 };
+/* "10.0.0.0/8"; terminated. */
+void prefix_format(const struct prefix *p, char out[PREFIX_TEXT_CAP]);
+/* "10.0.0.0/8", "fd00::/8". Bits of the host become zero; `*had_host_bits` (may be null) tells. RC_INVALID. */
+MUST_CHECK enum rc prefix_parse(struct str text, struct prefix *out, bool *had_host_bits);
+/* Orders by family, address and bits: negative, 0, positive. */
+int prefix_compare(const struct prefix *a, const struct prefix *b);
+
 #endif

@@ -909,6 +909,55 @@ static void allocation_failures(void **state UNUSED)
     assert_true(oom_sweep(all_of_base, NULL) > 50);
 }
 
+static void prefixes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *shown; /* null: refused */
+        bool had_host_bits;
+    } rows[] = {
+        {"10.0.0.0/8", "10.0.0.0/8", false},
+        {"10.1.2.3/8", "10.0.0.0/8", true},
+        {"10.1.2.3/32", "10.1.2.3/32", false},
+        {"0.0.0.0/0", "0.0.0.0/0", false},
+        {"1.2.3.4/0", "0.0.0.0/0", true},
+        {"::/0", "::/0", false},
+        {"fd00::1/9", "fd00::/9", true},
+        {"2001:db8::1/128", "2001:db8::1/128", false},
+        {"10.0.0.0", NULL, false},
+        {"10.0.0.0/", NULL, false},
+        {"10.0.0.0/33", NULL, false},
+        {"10.0.0.0/08", NULL, false},
+        {"10.0.0.0/-1", NULL, false},
+        {"::/129", NULL, false},
+        {"/8", NULL, false},
+        {"", NULL, false},
+        {"10.0.0/8", NULL, false},
+        {"::ffff:10.0.0.0/8", NULL, false},
+        {"10.0.0.0/8/8", NULL, false},
+        {"fe80::1%eth0/64", NULL, false},
+        {"10.0.0.0/9999", NULL, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct prefix p;
+        char shown[PREFIX_TEXT_CAP];
+        bool had_host_bits;
+        assert_int_equal(prefix_parse(str_c(rows[i].text), &p, &had_host_bits),
+                         rows[i].shown != NULL ? RC_OK : RC_INVALID);
+        if (rows[i].shown == NULL)
+            continue;
+        prefix_format(&p, shown);
+        assert_string_equal(shown, rows[i].shown);
+        assert_int_equal(had_host_bits, rows[i].had_host_bits);
+        assert_int_equal(prefix_compare(&p, &p), 0);
+    }
+    struct prefix four, six, longer;
+    assert_int_equal(prefix_parse(STR("10.0.0.0/8"), &four, NULL), RC_OK);
+    assert_int_equal(prefix_parse(STR("10.0.0.0/16"), &longer, NULL), RC_OK);
+    assert_int_equal(prefix_parse(STR("::/0"), &six, NULL), RC_OK);
+    assert_true(prefix_compare(&four, &longer) < 0 && prefix_compare(&six, &four) > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -944,6 +993,7 @@ int main(void)
         cmocka_unit_test(addresses_with_ports),
         cmocka_unit_test(addresses_alone_and_to_listen),
         cmocka_unit_test(private_addresses),
+        cmocka_unit_test(prefixes),
         cmocka_unit_test(allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

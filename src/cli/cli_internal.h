@@ -125,6 +125,13 @@ const char *cli_escape(struct cli_run *run, const char *text);
 enum cli_exit cli_find_user(struct cli_run *run, const char *text, const struct json **out);
 /* The node that `text` names by id, name, host name or address. */
 enum cli_exit cli_find_node(struct cli_run *run, const char *text, const struct json **out);
+/* The node that --identifier or `arg` names. */
+enum cli_exit cli_named_node(struct cli_run *run, const char *arg, const struct json **out);
+/* A call below the node's path; prints the node, or a sentence that begins with its name. */
+enum cli_exit cli_node_call(struct cli_run *run, const struct json *node, const char *method, const char *rest,
+                            const struct buf *body, const char *done);
+/* "a, b" as an array of strings. */
+void cli_write_list(struct json_writer *w, const char *list);
 
 /* --- output.c --- */
 struct cli_table {
@@ -164,11 +171,15 @@ enum cli_exit cli_config_show(struct cli_run *run);
 enum cli_exit cli_users_create(struct cli_run *run);
 enum cli_exit cli_users_list(struct cli_run *run);
 enum cli_exit cli_users_rename(struct cli_run *run);
+enum cli_exit cli_users_set_role(struct cli_run *run);
 enum cli_exit cli_users_delete(struct cli_run *run);
 enum cli_exit cli_nodes_list(struct cli_run *run);
 enum cli_exit cli_nodes_show(struct cli_run *run);
 enum cli_exit cli_nodes_rename(struct cli_run *run);
 enum cli_exit cli_nodes_expire(struct cli_run *run);
+enum cli_exit cli_nodes_tag(struct cli_run *run);
+enum cli_exit cli_nodes_list_routes(struct cli_run *run);
+enum cli_exit cli_nodes_approve_routes(struct cli_run *run);
 enum cli_exit cli_nodes_delete(struct cli_run *run);
 enum cli_exit cli_relays_create(struct cli_run *run);
 enum cli_exit cli_relays_list(struct cli_run *run);

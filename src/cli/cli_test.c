@@ -380,7 +380,7 @@ static void test_no_server(void **state)
 /* --- a server that plays a part --- */
 
 #define ANNA                                                                                                           \
-    "{\"id\":\"1\",\"name\":\"anna\",\"displayName\":\"Anna N\",\"email\":\"a@b.c\",\"createdAt\":\"2026-11-23T01:02:03.5Z\"}"
+    "{\"id\":\"1\",\"name\":\"anna\",\"displayName\":\"Anna N\",\"email\":\"a@b.c\",\"role\":\"owner\",\"createdAt\":\"2026-11-23T01:02:03.5Z\"}"
 #define BERT "{\"id\":\"2\",\"name\":\"bert\",\"displayName\":\"\\u001b[31mred\",\"email\":\"\",\"createdAt\":null}"
 #define KEY1                                                                                                           \
     "{\"id\":\"7\",\"key\":\"fskey-auth-0123456789ab-***\",\"user\":" ANNA                                             \
@@ -388,8 +388,9 @@ static void test_no_server(void **state)
 #define NODE1                                                                                                          \
     "{\"id\":\"3\",\"givenName\":\"laptop\",\"name\":\"Laptop\",\"user\":" ANNA                                        \
     ",\"ipAddresses\":[\"100.64.0.1\",\"fd7a::1\"],\"online\":true,\"lastSeen\":\"2026-11-23T01:02:03Z\"}"
-#define NODE2                                                                                                          \
-    "{\"id\":\"4\",\"givenName\":\"web\",\"name\":\"web\",\"user\":null,\"tags\":[\"tag:web\"],\"ipAddresses\":[],\"expired\":true}"
+#define NODE2                                                                                                                        \
+    "{\"id\":\"4\",\"givenName\":\"web\",\"name\":\"web\",\"user\":null,\"tags\":[\"tag:web\"],\"ipAddresses\":[],\"expired\":true," \
+    "\"availableRoutes\":[\"10.0.0.0/8\",\"::/0\"],\"approvedRoutes\":[\"10.0.0.0/8\"],\"subnetRoutes\":[]}"
 
 #define RELAY1                                                                                                               \
     "{\"id\":\"1\",\"name\":\"fra\",\"key\":\"fskey-relay-0123456789ab-***\",\"regionId\":901,\"regionName\":\"Frankfurt\"," \
@@ -404,12 +405,15 @@ static const struct {
     {"GET /api/v1/user?name=a%20b", 200, "{\"users\":[]}"},
     {"POST /api/v1/user", 200, "{\"user\":" ANNA "}"},
     {"POST /api/v1/user/2/rename/bert%2F2", 200, "{\"user\":" BERT "}"},
+    {"POST /api/v1/user/2/role", 200, "{\"user\":" BERT "}"},
     {"DELETE /api/v1/user/1", 400, "{\"detail\":\"anna has nodes\"}"},
     {"DELETE /api/v1/user/2", 200, "{}"},
     {"GET /api/v1/node", 200, "{\"nodes\":[" NODE1 "," NODE2 "]}"},
     {"GET /api/v1/node?user=nobody", 404, "{\"detail\":\"there is no user nobody\"}"},
     {"POST /api/v1/node/3/rename/new-name", 200, "{\"node\":" NODE1 "}"},
     {"POST /api/v1/node/4/expire", 200, "{\"node\":" NODE2 "}"},
+    {"POST /api/v1/node/4/tags", 200, "{\"node\":" NODE2 "}"},
+    {"POST /api/v1/node/4/approve_routes", 200, "{\"node\":" NODE2 "}"},
     {"DELETE /api/v1/node/4", 200, "{}"},
     {"GET /api/v1/relay", 200, "{\"relays\":[" RELAY1 "]}"},
     {"POST /api/v1/relay", 200, "{\"relay\":{\"id\":\"2\",\"key\":\"fskey-relay-whole\"}}"},
@@ -540,9 +544,9 @@ static void test_users_commands(void **state)
 {
     (void)state;
     expect("fullscale users list", CLI_EXIT_OK,
-           "ID  NAME  DISPLAY NAME  EMAIL  CREATED\n"
-           "1   anna  Anna N        a@b.c  2026-11-23 01:02:03\n"
-           "2   bert  ?[31mred      -      -\n",
+           "ID  NAME  DISPLAY NAME  EMAIL  ROLE   CREATED\n"
+           "1   anna  Anna N        a@b.c  owner  2026-11-23 01:02:03\n"
+           "2   bert  ?[31mred      -      -      -\n",
            NULL);
     expect("fullscale users list -o json", CLI_EXIT_OK, "[\n  {\n    \"id\": \"1\",", NULL);
     expect("fullscale users list -o json-line", CLI_EXIT_OK, "[{\"id\":\"1\",", NULL);
@@ -554,6 +558,11 @@ static void test_users_commands(void **state)
     expect("fullscale users rename --name bert bert/2 -o json", CLI_EXIT_OK, "\"name\": \"bert\"", NULL);
     expect("fullscale users rename", CLI_EXIT_USAGE, NULL, "say the new name");
     expect("fullscale users rename x", CLI_EXIT_USAGE, NULL, "say which user");
+    expect("fullscale users set-role bert it-admin", CLI_EXIT_OK, "User bert is now it-admin\n", NULL);
+    asked("{\"role\":\"it-admin\"}");
+    expect("fullscale users set-role -i 2 auditor -o json", CLI_EXIT_OK, "\"name\": \"bert\"", NULL);
+    expect("fullscale users set-role admin", CLI_EXIT_USAGE, NULL, "say which user");
+    expect("fullscale users set-role", CLI_EXIT_USAGE, NULL, "needs [USER] ROLE");
     expect("fullscale users delete bert --force", CLI_EXIT_OK, "User bert deleted\n", NULL);
     expect("fullscale users destroy a@b.c", CLI_EXIT_ERROR, NULL, "fullscale: anna has nodes\n");
     expect("fullscale users delete nobody", CLI_EXIT_NOT_FOUND, NULL, "there is no user \"nobody\"");
@@ -583,6 +592,32 @@ static void test_nodes_commands(void **state)
     asked("{\"expiry\":\"2");
     expect("fullscale nodes delete --identifier 4 --force", CLI_EXIT_OK, "deleted\n", NULL);
     expect("fullscale nodes delete", CLI_EXIT_USAGE, NULL, "say which node");
+}
+
+static void test_tags_and_routes(void **state)
+{
+    (void)state;
+    expect("fullscale nodes tag web tag:a,tag:b", CLI_EXIT_OK, "Node web is tagged tag:a,tag:b\n", NULL);
+    asked("{\"tags\":[\"tag:a\",\"tag:b\"]}");
+    expect("fullscale nodes tags -i 4 -t tag:a -t tag:b", CLI_EXIT_OK, "Node web is tagged tag:a,tag:b\n", NULL);
+    asked("{\"tags\":[\"tag:a\",\"tag:b\"]}");
+    expect("fullscale nodes tag -i 4", CLI_EXIT_USAGE, NULL, "say which tags");
+    expect("fullscale nodes tag tag:a", CLI_EXIT_USAGE, NULL, "say which node");
+    expect("fullscale nodes tag -i 4 --tags=", CLI_EXIT_USAGE, NULL, "say which tags");
+    expect("fullscale nodes approve-routes -i web -r 10.0.0.0/8,::/0", CLI_EXIT_OK,
+           "Node web may serve 10.0.0.0/8,::/0\n", NULL);
+    asked("{\"routes\":[\"10.0.0.0/8\",\"::/0\"]}");
+    expect("fullscale nodes approve-routes web --routes=", CLI_EXIT_OK, "Node web may serve no routes\n", NULL);
+    asked("{\"routes\":[]}");
+    expect("fullscale nodes approve-routes -i web -o json", CLI_EXIT_USAGE, NULL, "say which routes");
+    expect("fullscale nodes approve-routes -r 10.0.0.0/8", CLI_EXIT_USAGE, NULL, "say which node");
+    expect("fullscale nodes list-routes", CLI_EXIT_OK,
+           "ID  NAME  ADVERTISED        APPROVED    SERVING\n"
+           "4   web   10.0.0.0/8, ::/0  10.0.0.0/8  -\n",
+           NULL);
+    expect("fullscale nodes lsr -i laptop", CLI_EXIT_OK, "3   laptop  -           -         -\n", NULL);
+    expect("fullscale nodes routes -o json-line", CLI_EXIT_OK, "[{\"id\":\"4\",", NULL);
+    expect("fullscale nodes list-routes nobody", CLI_EXIT_NOT_FOUND, NULL, "there is no node \"nobody\"");
 }
 
 static void test_preauthkeys_commands(void **state)
@@ -650,6 +685,7 @@ int main(void)
         cmocka_unit_test(test_no_server),
         cmocka_unit_test_setup_teardown(test_users_commands, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_nodes_commands, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_tags_and_routes, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_preauthkeys_commands, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_relays_commands, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_server_commands, fake_start, fake_stop),

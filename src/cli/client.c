@@ -180,3 +180,16 @@ enum cli_exit cli_find_node(struct cli_run *run, const char *text, const struct 
     *out = node_with_address(run, json_get(reply, "nodes"), text);
     return *out != NULL ? CLI_EXIT_OK : pick(run, json_get(reply, "nodes"), keys, text, "node", out);
 }
+
+void cli_write_list(struct json_writer *w, const char *list)
+{
+    struct str rest = str_c(list), item;
+    json_w_array(w);
+    while (rest.len > 0) {
+        str_cut(rest, ',', &item, &rest);
+        item = str_trim(item);
+        if (item.len > 0)
+            json_w_str(w, item);
+    }
+    json_w_end_array(w);
+}

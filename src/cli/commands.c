@@ -62,6 +62,18 @@ static const struct cli_option node_options[] = {
     END,
 };
 
+static const struct cli_option node_tag_options[] = {
+    {"identifier", 'i', "NODE", NULL, false, "the node's id or name"},
+    {"tags", 't', "TAGS", NULL, true, "all that it is to have: tag:web,tag:prod"},
+    END,
+};
+
+static const struct cli_option node_approve_options[] = {
+    {"identifier", 'i', "NODE", NULL, false, "the node's id or name"},
+    {"routes", 'r', "ROUTES", NULL, true, "all that it may serve: 10.0.0.0/8,192.168.0.0/24; '' for none"},
+    END,
+};
+
 static const struct cli_option node_expire_options[] = {
     {"identifier", 'i', "NODE", NULL, false, "the node's id or name"},
     {"expiry", 'e', "TIME", NULL, false, "when: 2026-12-31T00:00:00Z, or a duration such as 30d (default: now)"},
@@ -133,6 +145,11 @@ const struct cli_command cli_commands[] = {
     {"users", "rename", "mv", "[USER NEW-NAME]", 0, 2, NULL, "change a user's name", NULL,
      "fullscale users rename anna anna.nowak\nfullscale users rename --identifier 1 --new-name anna.nowak",
      user_rename_options, cli_users_rename, false},
+    {"users", "set-role", "role", "[USER] ROLE", 1, 2, NULL, "say what a user is in the policy's role groups",
+     "ROLE is owner, admin, network-admin, it-admin, billing-admin, auditor or member. The first user of a network is its "
+     "owner. Owners, admins and network admins may apply every tag.",
+     "fullscale users set-role anna admin\nfullscale users set-role --identifier 2 auditor", user_options,
+     cli_users_set_role, false},
     {"users", "delete", "destroy", "[USER]", 0, 1, NULL, "delete a user without nodes",
      "The user's auth keys go with it. Delete or move the nodes first.",
      "fullscale users delete anna\nfullscale users delete --identifier 1 --force", user_options, cli_users_delete,
@@ -149,6 +166,19 @@ const struct cli_command cli_commands[] = {
     {"nodes", "expire", "logout exp e", "[NODE]", 0, 1, NULL, "make a node log in again, now or later", NULL,
      "fullscale nodes expire laptop\nfullscale nodes expire laptop --expiry 30d\nfullscale nodes expire laptop --disable",
      node_expire_options, cli_nodes_expire, false},
+    {"nodes", "tag", "tags t", "[NODE] [TAGS]", 0, 2, NULL, "replace a node's tags",
+     "A tagged node is nobody's: rules for its tags apply to it instead of those for its user, and its key does not expire. It "
+     "keeps at least one tag. When there is a policy, its tagOwners must have the tags.",
+     "fullscale nodes tag web-1 tag:web,tag:prod\nfullscale nodes tag -i 3 -t tag:web", node_tag_options, cli_nodes_tag,
+     false},
+    {"nodes", "list-routes", "lsr routes", "[NODE]", 0, 1, NULL, "show which routes nodes advertise and serve",
+     "SERVING: what others send to it now. Of several nodes that serve the same route one does, until it goes offline.",
+     "fullscale nodes list-routes\nfullscale nodes list-routes -i router -o json", node_options, cli_nodes_list_routes,
+     false},
+    {"nodes", "approve-routes", "approve", "[NODE] [ROUTES]", 0, 2, NULL, "let a node serve routes",
+     "ROUTES replaces what was approved before. 0.0.0.0/0 or ::/0 makes an exit node, for both families.",
+     "fullscale nodes approve-routes -i router -r 10.0.0.0/8,192.168.0.0/24\nfullscale nodes approve-routes -i gateway -r 0.0.0.0/0\n# take all back\nfullscale nodes approve-routes -i router -r ''",
+     node_approve_options, cli_nodes_approve_routes, false},
     {"nodes", "delete", "del rm", "[NODE]", 0, 1, NULL, "remove a node", "A connected node is logged out.",
      "fullscale nodes delete laptop\nfullscale nodes delete --identifier 3 --force", node_options, cli_nodes_delete,
      false},

@@ -45,8 +45,7 @@ enum cli_exit cli_nodes_list(struct cli_run *run)
     return CLI_EXIT_OK;
 }
 
-/* By --identifier or `arg`. */
-static enum cli_exit named_node(struct cli_run *run, const char *arg, const struct json **out)
+enum cli_exit cli_named_node(struct cli_run *run, const char *arg, const struct json **out)
 {
     const char *text = cli_value(run, "identifier");
     if (text == NULL)
@@ -71,6 +70,9 @@ static void show_node(struct cli_run *run, const struct json *node)
         {"Last seen", cli_time(run, node, "lastSeen")},
         {"Created", cli_time(run, node, "createdAt")},
         {"Key expires", cli_time(run, node, "expiry")},
+        {"Routes", cli_joined(run, node, "availableRoutes")},
+        {"Approved", cli_joined(run, node, "approvedRoutes")},
+        {"Serving", cli_joined(run, node, "subnetRoutes")},
         {"Ephemeral", cli_is_true(node, "ephemeral") ? "yes" : "no"},
         {"Machine key", cli_text(run, node, "machineKey")},
         {"Node key", cli_text(run, node, "nodeKey")},
@@ -89,15 +91,14 @@ static void show_node(struct cli_run *run, const struct json *node)
 enum cli_exit cli_nodes_show(struct cli_run *run)
 {
     const struct json *node;
-    enum cli_exit status = named_node(run, cli_arg(run, 0), &node);
+    enum cli_exit status = cli_named_node(run, cli_arg(run, 0), &node);
     if (status == CLI_EXIT_OK && !cli_emit(run, node))
         show_node(run, node);
     return status;
 }
 
-/* A call on one node; prints the node, or a sentence. */
-static enum cli_exit node_call(struct cli_run *run, const struct json *node, const char *method, const char *rest,
-                               const struct buf *body, const char *done)
+enum cli_exit cli_node_call(struct cli_run *run, const struct json *node, const char *method, const char *rest,
+                            const struct buf *body, const char *done)
 {
     const struct json *reply;
     const char *path = arena_printf(&run->arena, "/node/%s%s", cli_text(run, node, "id"), rest);
@@ -115,11 +116,11 @@ enum cli_exit cli_nodes_rename(struct cli_run *run)
     const struct json *node;
     unsigned last = run->call.args_n - 1;
     const char *new_name = cli_arg(run, last);
-    enum cli_exit status = named_node(run, last > 0 ? cli_arg(run, 0) : NULL, &node);
+    enum cli_exit status = cli_named_node(run, last > 0 ? cli_arg(run, 0) : NULL, &node);
     if (status != CLI_EXIT_OK)
         return status;
-    return node_call(run, node, "POST", arena_printf(&run->arena, "/rename/%s", cli_escape(run, new_name)), NULL,
-                     arena_printf(&run->arena, "renamed to %s", new_name));
+    return cli_node_call(run, node, "POST", arena_printf(&run->arena, "/rename/%s", cli_escape(run, new_name)), NULL,
+                         arena_printf(&run->arena, "renamed to %s", new_name));
 }
 
 /* The body of an expire call. False: no time and no duration. */
@@ -156,12 +157,12 @@ enum cli_exit cli_nodes_expire(struct cli_run *run)
         buf_fini(&body);
         return cli_usage(run, "--expiry must be a time such as 2026-12-31T00:00:00Z or a duration such as 30d");
     }
-    enum cli_exit status = named_node(run, cli_arg(run, 0), &node);
+    enum cli_exit status = cli_named_node(run, cli_arg(run, 0), &node);
     if (status == CLI_EXIT_OK)
-        status = node_call(run, node, "POST", "/expire", &body,
-                           is_never                  ? "never expires"
-                           : cli_flag(run, "expiry") ? "has a new expiry"
-                                                     : "expired");
+        status = cli_node_call(run, node, "POST", "/expire", &body,
+                               is_never                  ? "never expires"
+                               : cli_flag(run, "expiry") ? "has a new expiry"
+                                                         : "expired");
     buf_fini(&body);
     return status;
 }
@@ -169,10 +170,10 @@ enum cli_exit cli_nodes_expire(struct cli_run *run)
 enum cli_exit cli_nodes_delete(struct cli_run *run)
 {
     const struct json *node;
-    enum cli_exit status = named_node(run, cli_arg(run, 0), &node);
+    enum cli_exit status = cli_named_node(run, cli_arg(run, 0), &node);
     if (status != CLI_EXIT_OK)
         return status;
     if (!cli_confirm(run, "Delete the node %s?", cli_text(run, node, "givenName")))
         return cli_fail(run, CLI_EXIT_ERROR, "nothing was deleted");
-    return node_call(run, node, "DELETE", "", NULL, "deleted");
+    return cli_node_call(run, node, "DELETE", "", NULL, "deleted");
 }

@@ -26,21 +26,6 @@ static enum cli_exit owner_id(struct cli_run *run, const char **out)
     return CLI_EXIT_OK;
 }
 
-static void write_tags(struct cli_run *run, struct json_writer *w)
-{
-    struct str rest = str_c(cli_flag(run, "tags") ? cli_value(run, "tags") : "");
-    struct str tag;
-    json_w_key(w, "aclTags");
-    json_w_array(w);
-    while (rest.len > 0) {
-        str_cut(rest, ',', &tag, &rest);
-        tag = str_trim(tag);
-        if (tag.len > 0)
-            json_w_str(w, tag);
-    }
-    json_w_end_array(w);
-}
-
 static void write_key(struct cli_run *run, const char *user, int64_t life_ms, struct buf *body)
 {
     char text[TIME_TEXT_CAP];
@@ -54,7 +39,8 @@ static void write_key(struct cli_run *run, const char *user, int64_t life_ms, st
         time_format(clock_wall_ms() + life_ms, text);
         json_w_kv_cstr(&w, "expiration", text);
     }
-    write_tags(run, &w);
+    json_w_key(&w, "aclTags");
+    cli_write_list(&w, cli_flag(run, "tags") ? cli_value(run, "tags") : "");
     json_w_end_object(&w);
 }
 

@@ -3,7 +3,7 @@
 
 static enum cli_exit show_users(struct cli_run *run, const struct json *users)
 {
-    static const char *const titles[] = {"ID", "NAME", "DISPLAY NAME", "EMAIL", "CREATED", NULL};
+    static const char *const titles[] = {"ID", "NAME", "DISPLAY NAME", "EMAIL", "ROLE", "CREATED", NULL};
     struct cli_table table;
     if (cli_emit(run, users))
         return CLI_EXIT_OK;
@@ -13,6 +13,7 @@ static enum cli_exit show_users(struct cli_run *run, const struct json *users)
         cli_table_add(&table, cli_text(run, it, "name"));
         cli_table_add(&table, cli_text(run, it, "displayName"));
         cli_table_add(&table, cli_text(run, it, "email"));
+        cli_table_add(&table, cli_text(run, it, "role"));
         cli_table_add(&table, cli_time(run, it, "createdAt"));
     }
     cli_table_finish(&table);
@@ -93,6 +94,29 @@ enum cli_exit cli_users_rename(struct cli_run *run)
     status = cli_api(run, "POST", path, NULL, &reply);
     if (status == CLI_EXIT_OK && !cli_emit(run, json_get(reply, "user")))
         fprintf(run->out, "User renamed to %s\n", new_name);
+    return status;
+}
+
+enum cli_exit cli_users_set_role(struct cli_run *run)
+{
+    const struct json *user;
+    const struct json *reply;
+    struct buf body = {0};
+    struct json_writer w;
+    unsigned last = run->call.args_n - 1;
+    const char *role = cli_arg(run, last);
+    enum cli_exit status = named_user(run, last > 0 ? cli_arg(run, 0) : NULL, &user);
+    if (status != CLI_EXIT_OK)
+        return status;
+    json_w_init(&w, &body);
+    json_w_object(&w);
+    json_w_kv_cstr(&w, "role", role);
+    json_w_end_object(&w);
+    const char *path = arena_printf(&run->arena, "/user/%s/role", cli_text(run, user, "id"));
+    status = cli_api(run, "POST", path, &body, &reply);
+    buf_fini(&body);
+    if (status == CLI_EXIT_OK && !cli_emit(run, json_get(reply, "user")))
+        fprintf(run->out, "User %s is now %s\n", cli_text(run, user, "name"), role);
     return status;
 }
 

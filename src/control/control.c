@@ -95,12 +95,14 @@ void report_from(struct node_report *out, struct arena *a, int64_t version, cons
     out->hostname = arena_str(a, h->hostname);
     out->hostinfo = hostinfo_for_store(h);
     out->hostinfo_peers = hostinfo_for_peers(h);
+    out->routes = prefix_list_create(h->routes, h->routes_n);
 }
 
 void report_fini(struct node_report *r)
 {
     rcbuf_unref(&r->hostinfo);
     rcbuf_unref(&r->hostinfo_peers);
+    prefix_list_unref(&r->routes);
 }
 
 /* --- workers --- */

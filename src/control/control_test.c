@@ -158,6 +158,45 @@ static void test_register_again(void **state)
     client_close(&c);
 }
 
+struct claims {
+    node_key key;
+    char tags[64];
+    size_t routes_n;
+};
+
+static void read_claims(struct state *st, int64_t now_ms, void *ctx)
+{
+    struct claims *c = ctx;
+    const struct node *n = state_node_by_key(st, &c->key);
+    (void)now_ms;
+    RIG_CHECK(n != NULL && n->tags != NULL && n->tags->len < sizeof(c->tags));
+    memcpy(c->tags, n->tags->data, n->tags->len);
+    c->routes_n = n->advertised != NULL ? n->advertised->n : 0;
+}
+
+/* What a client asks for and offers in its Hostinfo. */
+static void test_tags_and_routes(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    const struct str web = STR("tag:web");
+    const char *tagged = rig_key(r, &(struct auth_key_spec){.is_reusable = true, .tags = &web, .tag_n = 1});
+    client_open(&c, r, 0);
+    device_init(&d, "t\",\"RequestTags\":[\"tag:web\"],\"RoutableIPs\":[\"10.0.0.0/8\",\"::/0\"],\"App\":\"");
+    assert_refused(&c, register_body(r, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "requested tags [tag:web]");
+    assert_true(json_is_true(client_register(&c, &d, tagged, NULL), "MachineAuthorized"));
+    struct claims claims = {.key = d.key};
+    rig_on_core(r, read_claims, &claims);
+    assert_string_equal(claims.tags, "[\"tag:web\"]");
+    assert_int_equal(claims.routes_n, 2);
+    device_init(&d, "u\",\"RequestTags\":[\"tag:web\",\"tag:db\"],\"App\":\"");
+    assert_refused(&c, register_body(r, &d, tagged, NULL), "requested tags [tag:db]");
+    device_init(&d, "u\",\"RoutableIPs\":[\"10.0.0.0/99\"],\"App\":\"");
+    assert_refused(&c, register_body(r, &d, tagged, NULL), "did not understand");
+    client_close(&c);
+}
+
 static void expire_key(struct state *st, int64_t now_ms, void *ctx)
 {
     struct err err;
@@ -436,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_register),
         cmocka_unit_test(test_register_again),
+        cmocka_unit_test(test_tags_and_routes),
         cmocka_unit_test(test_refused_keys),
         cmocka_unit_test(test_reusable_key),
         cmocka_unit_test(test_old_clients),

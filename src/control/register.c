@@ -125,6 +125,11 @@ static void fill(struct register_job *j, const struct register_request *req)
     j->reg.expiry_ms = req->expiry_ms;
     j->reg.is_ephemeral = req->is_ephemeral;
     rng_bytes(j->reg.random, sizeof(j->reg.random));
+    struct str *tags = arena_zalloc(&j->p.arena, req->hostinfo.tags_n + 1, sizeof(*tags));
+    for (size_t i = 0; i < req->hostinfo.tags_n; i++)
+        tags[i] = arena_str(&j->p.arena, req->hostinfo.tags[i]);
+    j->reg.tags = tags;
+    j->reg.tag_n = req->hostinfo.tags_n;
     report_from(&j->reg.report, &j->p.arena, req->version, &req->hostinfo);
 }
 

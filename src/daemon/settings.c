@@ -89,6 +89,11 @@ static struct rcbuf *make_self_caps(const struct config *cfg)
         json_w_key(&w, "https://tailscale.com/cap/file-sharing");
         json_w_null(&w);
     }
+    /* Without both, macOS and iOS list no exit nodes (tailscale 1.102). */
+    json_w_key(&w, "suggest-exit-node");
+    json_w_null(&w);
+    json_w_key(&w, "suggest-exit-node-ui");
+    json_w_null(&w);
     json_w_key(&w, "default-auto-update");
     json_w_raw(&w, cfg->auto_update_enabled ? STR("[true]") : STR("[false]"));
     if (cfg->randomize_client_port) {

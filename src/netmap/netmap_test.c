@@ -31,6 +31,8 @@ struct peer_view {
     char key[KEY_TEXT_CAP];
     char disco[KEY_TEXT_CAP];
     char addresses[160];
+    char allowed[400];
+    char primary[200];
     char endpoints[400];
     char hostinfo[200];
     char key_expiry[TIME_TEXT_CAP];
@@ -39,6 +41,7 @@ struct peer_view {
     uint64_t cap;
     bool is_online;
     bool is_expired;
+    bool is_exit;
 };
 
 struct view {
@@ -48,6 +51,8 @@ struct view {
     bool is_gone; /* it was told that its key has expired because it was deleted */
     char self_name[128];
     char self_expiry[TIME_TEXT_CAP];
+    char self_allowed[400];
+    char self_primary[200];
     struct peer_view peers[IDS_MAX];
 };
 
@@ -99,6 +104,9 @@ static void apply_node(struct view *v, const struct json *n)
     set_str(p->key, sizeof(p->key), json_get(n, "Key"));
     set_str(p->disco, sizeof(p->disco), json_get(n, "DiscoKey"));
     set_raw(p->addresses, sizeof(p->addresses), json_get(n, "Addresses"));
+    set_raw(p->allowed, sizeof(p->allowed), json_get(n, "AllowedIPs"));
+    set_raw(p->primary, sizeof(p->primary), json_get(n, "PrimaryRoutes"));
+    p->is_exit = json_get(json_get(n, "CapMap"), "suggest-exit-node") != NULL;
     set_raw(p->endpoints, sizeof(p->endpoints), json_get(n, "Endpoints"));
     set_raw(p->hostinfo, sizeof(p->hostinfo), json_get(n, "Hostinfo"));
     set_time(p->key_expiry, json_get(n, "KeyExpiry"));
@@ -165,6 +173,10 @@ static void apply_self(struct view *v, const struct json *node)
     v->self_expiry[0] = '\0';
     set_str(v->self_name, sizeof(v->self_name), json_get(node, "Name"));
     set_time(v->self_expiry, json_get(node, "KeyExpiry"));
+    memset(v->self_allowed, 0, sizeof(v->self_allowed));
+    memset(v->self_primary, 0, sizeof(v->self_primary));
+    set_raw(v->self_allowed, sizeof(v->self_allowed), json_get(node, "AllowedIPs"));
+    set_raw(v->self_primary, sizeof(v->self_primary), json_get(node, "PrimaryRoutes"));
     bool authorised = false;
     assert_true(json_bool(json_get(node, "MachineAuthorized"), &authorised) && authorised);
 }
@@ -210,13 +222,40 @@ static unsigned apply_stream(struct view *v, struct netmap_pieces *p)
 
 /* --- the naive reference: reads the state node by node, knows nothing of snapshots, changes or caches --- */
 
+/* What stands in AllowedIPs after the addresses, in brackets. */
+static void reference_routes(const struct node *n, bool is_self, struct peer_view *p)
+{
+    struct buf allowed = {0}, primary = {0};
+    char text[PREFIX_TEXT_CAP];
+    buf_append(&allowed, p->addresses, strlen(p->addresses) - 1);
+    for (size_t i = 0; n->advertised != NULL && i < n->advertised->n; i++) {
+        const struct prefix *route = &n->advertised->v[i];
+        bool is_primary = prefix_list_has(n->primary, route);
+        prefix_format(route, text);
+        if (!prefix_list_has(n->approved, route))
+            continue;
+        if (is_self || is_primary || route->bits == 0)
+            buf_printf(&allowed, ",\"%s\"", text);
+        if (is_primary)
+            buf_printf(&primary, "%s\"%s\"", buf_len(&primary) == 0 ? "[" : ",", text);
+        p->is_exit = p->is_exit || route->bits == 0;
+    }
+    buf_append_byte(&allowed, ']');
+    if (buf_len(&primary) > 0)
+        buf_append_byte(&primary, ']');
+    copy(p->allowed, sizeof(p->allowed), buf_str(&allowed));
+    copy(p->primary, sizeof(p->primary), buf_str(&primary));
+    buf_fini(&allowed);
+    buf_fini(&primary);
+}
+
 static void reference_peer(const struct node *n, struct peer_view *p)
 {
     struct buf list = {0};
     char text[ADDR_TEXT_CAP];
     memset(p, 0, sizeof(*p));
     p->is_there = true;
-    p->user = n->user;
+    p->user = n->tags != NULL ? TAGGED_DEVICES_USER : n->user;
     snprintf(p->name, sizeof(p->name), "%s.example.net.", n->name);
     node_key_format(&n->key, p->key);
     if (!key_is_zero(n->disco.b))
@@ -226,6 +265,7 @@ static void reference_peer(const struct node *n, struct peer_view *p)
     addr_format(&n->v6, false, text);
     buf_printf(&list, "\"%s/128\"]", text);
     copy(p->addresses, sizeof(p->addresses), buf_str(&list));
+    reference_routes(n, false, p);
     buf_clear(&list);
     for (unsigned i = 0; i < n->endpoints_n; i++) {
         addr_format(&n->endpoints[i], true, text);
@@ -262,13 +302,13 @@ static void assert_same_peer(node_id viewer, node_id id, const struct peer_view 
     if (memcmp(&a, &b, sizeof(a)) == 0)
         return;
     fail_msg(
-        "node %llu sees %llu wrongly:\n have %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d\n want %d %s %s "
+        "node %llu sees %llu wrongly:\n have routes %s %s, want %s %s\n have %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d\n want %d %s %s "
         "%s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d",
-        (unsigned long long)viewer, (unsigned long long)id, a.is_there, a.name, a.key, a.disco, a.addresses,
-        a.endpoints, a.hostinfo, a.key_expiry, a.last_seen, (unsigned long long)a.home_derp, (unsigned long long)a.cap,
-        a.is_online, a.is_expired, b.is_there, b.name, b.key, b.disco, b.addresses, b.endpoints, b.hostinfo,
-        b.key_expiry, b.last_seen, (unsigned long long)b.home_derp, (unsigned long long)b.cap, b.is_online,
-        b.is_expired);
+        (unsigned long long)viewer, (unsigned long long)id, a.allowed, a.primary, b.allowed, b.primary, a.is_there,
+        a.name, a.key, a.disco, a.addresses, a.endpoints, a.hostinfo, a.key_expiry, a.last_seen,
+        (unsigned long long)a.home_derp, (unsigned long long)a.cap, a.is_online, a.is_expired, b.is_there, b.name,
+        b.key, b.disco, b.addresses, b.endpoints, b.hostinfo, b.key_expiry, b.last_seen,
+        (unsigned long long)b.home_derp, (unsigned long long)b.cap, b.is_online, b.is_expired);
 }
 
 /* --- the world --- */
@@ -291,7 +331,7 @@ struct world {
     struct view *views[VIEWERS_MAX]; /* null: free */
     struct row_batch *in_flight[8];
     unsigned in_flight_n;
-    unsigned deltas, fulls, publications;
+    unsigned deltas, fulls, publications, routes_seen;
 };
 
 static uint32_t below(struct world *w, uint32_t n)
@@ -404,6 +444,24 @@ static struct rcbuf *random_hostinfo(struct world *w)
     return rcbuf_create(text, (size_t)n);
 }
 
+static size_t fill_routes(struct world *w, struct prefix out[4])
+{
+    static const struct str routes[] = {STR("10.0.0.0/8"), STR("fd00::/8"), STR("0.0.0.0/0"), STR("::/0")};
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (below(w, 2) == 0)
+            assert_int_equal(prefix_parse(routes[i], &out[n++], NULL), RC_OK);
+    }
+    return n;
+}
+
+static struct prefix_list *random_routes(struct world *w)
+{
+    struct prefix v[4];
+    size_t n = below(w, 2) == 0 ? fill_routes(w, v) : 0;
+    return prefix_list_create(v, n);
+}
+
 static void fill_report(struct world *w, struct node_report *r, struct addr *endpoints, disco_key *disco)
 {
     static const char *const names[] = {"laptop", "Laptop", "web_1", "anna's phone", "", "x.y.z", "-- --"};
@@ -429,6 +487,7 @@ static void fill_report(struct world *w, struct node_report *r, struct addr *end
     if (below(w, 4) == 0) {
         r->hostinfo = random_hostinfo(w);
         r->hostinfo_peers = below(w, 3) == 0 ? NULL : rcbuf_ref(r->hostinfo);
+        r->routes = random_routes(w);
     }
 }
 
@@ -436,6 +495,7 @@ static void report_drop(struct node_report *r)
 {
     rcbuf_unref(&r->hostinfo);
     rcbuf_unref(&r->hostinfo_peers);
+    prefix_list_unref(&r->routes);
 }
 
 static struct machine *random_machine(struct world *w)
@@ -515,8 +575,10 @@ static void event_admin(struct world *w)
     static const char *const names[] = {"web", "db", "laptop", "laptop-1", "router"};
     struct machine *m = random_machine(w);
     const struct node *n;
+    struct prefix routes[4];
+    const struct str tag = below(w, 2) == 0 ? STR("tag:a") : STR("tag:b");
     enum rc rc;
-    switch (below(w, 6)) {
+    switch (below(w, 9)) {
     case 0:
         rc = state_node_delete(w->st, m->id, NULL);
         if (rc == RC_OK)
@@ -524,6 +586,9 @@ static void event_admin(struct world *w)
         break;
     case 1: rc = state_node_expire(w->st, m->id, below(w, 2) == 0 ? w->now_ms : NO_EXPIRY, w->now_ms, &n, NULL); break;
     case 2: rc = state_node_expire(w->st, m->id, w->now_ms + 5000, w->now_ms, &n, NULL); break;
+    case 3:
+    case 4: rc = state_node_approve_routes(w->st, m->id, routes, fill_routes(w, routes), &n, NULL); break;
+    case 5: rc = state_node_set_tags(w->st, m->id, &tag, 1, &n, NULL); break;
     default: rc = state_node_rename(w->st, m->id, str_c(names[below(w, ARRAY_LEN(names))]), &n, NULL);
     }
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_EXISTS);
@@ -600,6 +665,8 @@ static void compare_with_full(struct world *w, const struct view *v)
         assert_same_peer(v->self, id, &v->peers[id], &fresh->peers[id]);
     assert_string_equal(v->self_name, fresh->self_name);
     assert_string_equal(v->self_expiry, fresh->self_expiry);
+    assert_string_equal(v->self_allowed, fresh->self_allowed);
+    assert_string_equal(v->self_primary, fresh->self_primary);
     mem_free(fresh);
 }
 
@@ -622,6 +689,12 @@ static void compare_with_reference(struct world *w)
         const struct view *v = w->views[i];
         if (v == NULL || v->is_gone)
             continue;
+        struct peer_view own = {0};
+        reference_peer(state_node(w->st, v->self), &own);
+        reference_routes(state_node(w->st, v->self), true, &own);
+        assert_string_equal(v->self_allowed, own.allowed);
+        assert_string_equal(v->self_primary, own.primary);
+        w->routes_seen += own.primary[0] != '\0';
         for (node_id id = 1; id < IDS_MAX; id++) {
             const struct node *n = id != v->self ? state_node(w->st, id) : NULL;
             struct peer_view want = {0};
@@ -654,6 +727,7 @@ static void run_world(uint64_t seed, unsigned events)
     compare_with_reference(w);
     assert_true(w->deltas > events / 20);
     assert_true(w->publications > events / 20);
+    assert_true(w->routes_seen > 0);
     world_fini(w);
     mem_free(w);
 }

@@ -32,12 +32,46 @@ static void write_address(struct json_writer *w, const struct addr *a)
     json_w_cstr(w, text);
 }
 
-static void write_addresses(struct json_writer *w, const char *key, const struct node *n)
+static void write_addresses(struct json_writer *w, const struct node *n)
 {
-    json_w_key(w, key);
+    json_w_key(w, "Addresses");
     json_w_array(w);
     write_address(w, &n->v4);
     write_address(w, &n->v6);
+    json_w_end_array(w);
+}
+
+static void write_prefix(struct json_writer *w, const struct prefix *p)
+{
+    char text[PREFIX_TEXT_CAP];
+    prefix_format(p, text);
+    json_w_cstr(w, text);
+}
+
+/* Its addresses and routes: for itself all that it serves, for peers those of which it is the primary, and exit routes.
+ * src: policy.md 6.2. Clients from capability version 112 could do without when there are none. */
+static void write_allowed_ips(struct json_writer *w, const struct node *n, bool is_self)
+{
+    struct prefix p;
+    json_w_key(w, "AllowedIPs");
+    json_w_array(w);
+    write_address(w, &n->v4);
+    write_address(w, &n->v6);
+    for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
+        if (is_self || p.bits == 0 || prefix_list_has(n->primary, &p))
+            write_prefix(w, &p);
+    }
+    json_w_end_array(w);
+}
+
+static void write_primary_routes(struct json_writer *w, const struct node *n)
+{
+    if (n->primary == NULL)
+        return;
+    json_w_key(w, "PrimaryRoutes");
+    json_w_array(w);
+    for (size_t i = 0; i < n->primary->n; i++)
+        write_prefix(w, &n->primary->v[i]);
     json_w_end_array(w);
 }
 
@@ -62,7 +96,8 @@ void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw)
 }
 
 /* What stands in both views of a node. */
-static void write_common(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings)
+static void write_common(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+                         bool is_self)
 {
     char key[KEY_TEXT_CAP];
     json_w_kv_u64(w, "ID", n->id);
@@ -73,9 +108,9 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     json_w_kv_cstr(w, "Key", key);
     machine_key_format(&n->machine, key);
     json_w_kv_cstr(w, "Machine", key);
-    write_addresses(w, "Addresses", n);
-    /* The same until there are routes; clients from capability version 112 could do without. */
-    write_addresses(w, "AllowedIPs", n);
+    write_addresses(w, n);
+    write_allowed_ips(w, n, is_self);
+    write_primary_routes(w, n);
     write_time(w, "Created", n->created_ms);
     /* On the self node: without it the client waits for approval for ever (src: control.md 6.9). */
     json_w_kv_bool(w, "MachineAuthorized", true);
@@ -86,7 +121,7 @@ static void write_peer(struct json_writer *w, const struct node *n, const struct
 {
     char disco[KEY_TEXT_CAP];
     json_w_object(w);
-    write_common(w, n, settings);
+    write_common(w, n, settings, false);
     if (n->expires_ms != NO_EXPIRY)
         write_time(w, "KeyExpiry", n->expires_ms);
     if (!key_is_zero(n->disco.b)) {
@@ -105,6 +140,11 @@ static void write_peer(struct json_writer *w, const struct node *n, const struct
     json_w_kv_bool(w, "Online", n->is_online);
     if (n->is_expired)
         json_w_kv_bool(w, "Expired", true);
+    /* src: policy.md 9: exactly when AllowedIPs has exit routes */
+    if (node_is_exit(n)) {
+        json_w_key(w, "CapMap");
+        json_w_raw(w, STR("{\"suggest-exit-node\":null}"));
+    }
     json_w_end_object(w);
 }
 
@@ -132,7 +172,7 @@ void write_self(struct json_writer *w, const struct node *n, const struct tailne
 {
     int64_t expires_ms = expired_ms != 0 ? expired_ms : n->expires_ms;
     json_w_object(w);
-    write_common(w, n, settings);
+    write_common(w, n, settings, true);
     if (expires_ms != NO_EXPIRY)
         write_time(w, "KeyExpiry", expires_ms);
     json_w_key(w, "CapMap");
@@ -140,11 +180,27 @@ void write_self(struct json_writer *w, const struct node *n, const struct tailne
     json_w_end_object(w);
 }
 
+static bool routes_differ(const struct node *a, const struct node *b)
+{
+    struct prefix p, q;
+    bool has_p, has_q;
+    if (a->advertised == b->advertised && a->approved == b->approved)
+        return !prefix_list_eq(a->primary, b->primary);
+    for (size_t at_a = 0, at_b = 0;;) {
+        has_p = node_serves_next(a, &at_a, &p);
+        has_q = node_serves_next(b, &at_b, &q);
+        if (!has_p || !has_q || prefix_compare(&p, &q) != 0)
+            break;
+    }
+    return has_p || has_q || !prefix_list_eq(a->primary, b->primary);
+}
+
 bool self_differs(const struct node *a, const struct node *b)
 {
-    return a->user != b->user || strcmp(a->name, b->name) != 0 || !keys_equal(a->key.b, b->key.b) ||
-           !keys_equal(a->machine.b, b->machine.b) || a->expires_ms != b->expires_ms || !addr_eq(&a->v4, &b->v4) ||
-           !addr_eq(&a->v6, &b->v6) || !rcbuf_eq(a->tags, b->tags);
+    return routes_differ(a, b) || a->user != b->user || strcmp(a->name, b->name) != 0 ||
+           !keys_equal(a->key.b, b->key.b) || !keys_equal(a->machine.b, b->machine.b) ||
+           a->expires_ms != b->expires_ms || !addr_eq(&a->v4, &b->v4) || !addr_eq(&a->v6, &b->v6) ||
+           !rcbuf_eq(a->tags, b->tags);
 }
 
 void write_user_profile(struct json_writer *w, const struct user *u)

@@ -145,7 +145,57 @@ static int64_t get_time(struct reader *r, const char *key)
             fail((r), key_node_, (name), "a key of its kind");                                                         \
     } while (0)
 
-static void get_hostinfo(struct reader *r, struct hostinfo *out)
+/* The list `key`, or null: absent, or a failure that is noted. */
+static const struct json *get_list(struct reader *r, const char *key)
+{
+    const struct json *list = member(r, key);
+    if (list != NULL && json_type_of(list) != JSON_ARRAY) {
+        fail(r, list, key, "a list");
+        return NULL;
+    }
+    return list;
+}
+
+/* "" is Go's zero prefix, which says nothing. */
+static void get_routes(struct arena *a, struct reader *r, struct hostinfo *out)
+{
+    const struct json *list = get_list(r, "RoutableIPs");
+    size_t n = json_len(list) < TAILCFG_ROUTES_MAX ? json_len(list) : TAILCFG_ROUTES_MAX;
+    if (n == 0)
+        return;
+    out->routes = arena_zalloc(a, n, sizeof(*out->routes));
+    JSON_EACH (item, list) {
+        struct str text;
+        struct prefix p;
+        if (json_is_null(item) || (json_str(item, &text) && text.len == 0))
+            continue;
+        if (!json_str(item, &text) || prefix_parse(text, &p, NULL) != RC_OK) {
+            fail(r, item, "RoutableIPs", "a list of prefixes");
+            return;
+        }
+        if (out->routes_n < n)
+            out->routes[out->routes_n++] = p;
+    }
+}
+
+static void get_tags(struct arena *a, struct reader *r, struct hostinfo *out)
+{
+    const struct json *list = get_list(r, "RequestTags");
+    size_t n = json_len(list);
+    if (n > TAILCFG_TAGS_MAX)
+        fail(r, list, "RequestTags", "a list of at most 64 tags");
+    if (n == 0 || r->rc != RC_OK)
+        return;
+    out->tags = arena_zalloc(a, n, sizeof(*out->tags));
+    JSON_EACH (item, list) {
+        if (!json_str(item, &out->tags[out->tags_n++])) {
+            fail(r, item, "RequestTags", "a list of tags");
+            return;
+        }
+    }
+}
+
+static void get_hostinfo(struct arena *a, struct reader *r, struct hostinfo *out)
 {
     const struct json *node = member(r, "Hostinfo");
     if (node == NULL)
@@ -165,6 +215,8 @@ static void get_hostinfo(struct reader *r, struct hostinfo *out)
         out->preferred_derp = region > 0 && region <= 65535 ? (uint16_t)region : 0;
         inner.rc = net_reader.rc;
     }
+    get_routes(a, &inner, out);
+    get_tags(a, &inner, out);
     r->rc = inner.rc;
 }
 
@@ -190,7 +242,7 @@ enum rc register_request_parse(struct arena *a, struct str body, struct register
     out->followup = get_str(&r, "Followup");
     out->expiry_ms = get_time(&r, "Expiry");
     out->is_ephemeral = get_bool(&r, "Ephemeral");
-    get_hostinfo(&r, &out->hostinfo);
+    get_hostinfo(a, &r, &out->hostinfo);
     const struct json *auth = member(&r, "Auth");
     if (auth != NULL && json_type_of(auth) != JSON_OBJECT)
         fail(&r, auth, "Auth", "an object");
@@ -239,7 +291,7 @@ enum rc map_request_parse(struct arena *a, struct str body, struct map_request *
     GET_KEY(&r, "NodeKey", node_key_parse, &out->key);
     GET_KEY(&r, "DiscoKey", disco_key_parse, &out->disco);
     get_endpoints(a, &r, out);
-    get_hostinfo(&r, &out->hostinfo);
+    get_hostinfo(a, &r, &out->hostinfo);
     return r.rc;
 }
 

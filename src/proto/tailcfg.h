@@ -18,6 +18,8 @@ enum {
     CAP_VERSION_FLOOR = 113, /* tailscale 1.80 */
     TAILCFG_ENDPOINTS_MAX = 64,
     TAILCFG_HOSTINFO_MAX_BYTES = 64 * 1024,
+    TAILCFG_ROUTES_MAX = 1024,
+    TAILCFG_TAGS_MAX = 64,
 };
 #define CLIENT_FLOOR_TEXT "1.80"
 
@@ -26,6 +28,10 @@ struct hostinfo {
     struct str hostname;
     const struct json *json; /* borrowed: the object as sent */
     uint16_t preferred_derp; /* 0: none told */
+    struct prefix *routes;   /* RoutableIPs, those above TAILCFG_ROUTES_MAX left out; in the arena */
+    size_t routes_n;
+    struct str *tags; /* RequestTags as sent, at most TAILCFG_TAGS_MAX; in the arena */
+    size_t tags_n;
 };
 
 struct register_request {

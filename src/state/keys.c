@@ -48,28 +48,6 @@ enum rc state_load_key(struct state *st, struct auth_key *k)
     return RC_OK;
 }
 
-static enum rc make_tags(const struct auth_key_spec *spec, struct rcbuf **out, struct err *err)
-{
-    struct buf json = {0};
-    *out = NULL;
-    if (spec->tag_n == 0)
-        return RC_OK;
-    for (size_t i = 0; i < spec->tag_n; i++) {
-        if (!tag_is_valid(spec->tags[i])) {
-            buf_fini(&json);
-            return err_set(err, RC_INVALID,
-                           "'%.*s' is no tag: write tag:NAME, where NAME begins with a letter and has letters, digits "
-                           "and dashes",
-                           STR_ARG(spec->tags[i]));
-        }
-        buf_printf(&json, "%s\"%.*s\"", i == 0 ? "[" : ",", STR_ARG(spec->tags[i]));
-    }
-    buf_append_byte(&json, ']');
-    *out = rcbuf_create(buf_at(&json), buf_len(&json));
-    buf_fini(&json);
-    return RC_OK;
-}
-
 void key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
                    char text[AUTH_KEY_TEXT_CAP], uint8_t hash[KEY_HASH_BYTES])
 {
@@ -92,7 +70,7 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
                        (unsigned long long)spec->user);
     if (spec->expires_ms != NO_EXPIRY && spec->expires_ms <= now_ms)
         return err_set(err, RC_INVALID, "the key would have expired already");
-    TRY(make_tags(spec, &tags, err));
+    TRY(tags_make(st, spec->tags, spec->tag_n, &tags, err));
     struct auth_key *k = auth_key_create();
     k->id = st->counters.next_key++;
     st->counters_dirty = true;

@@ -1,5 +1,6 @@
 #include "state/model.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -46,6 +47,29 @@ struct user *user_edit(const struct user *u)
     struct user *copy = user_create();
     copy_behind_count(copy, u, offsetof(struct user, id), sizeof(*copy));
     return copy;
+}
+
+static const char *const role_names[USER_ROLES_N] = {
+    [USER_MEMBER] = "member",     [USER_OWNER] = "owner",
+    [USER_ADMIN] = "admin",       [USER_NETWORK_ADMIN] = "network-admin",
+    [USER_IT_ADMIN] = "it-admin", [USER_BILLING_ADMIN] = "billing-admin",
+    [USER_AUDITOR] = "auditor",
+};
+
+const char *user_role_name(enum user_role role)
+{
+    return role_names[role];
+}
+
+enum rc user_role_parse(struct str name, enum user_role *out)
+{
+    for (int i = 0; i < USER_ROLES_N; i++) {
+        if (!str_eq_c(name, role_names[i]))
+            continue;
+        *out = (enum user_role)i;
+        return RC_OK;
+    }
+    return RC_INVALID;
 }
 
 const struct user *user_ref(const struct user *u)
@@ -169,6 +193,9 @@ struct node *node_edit(const struct node *n, const struct addr *endpoints, unsig
     maybe_ref(copy->tags);
     maybe_ref(copy->hostinfo);
     maybe_ref(copy->hostinfo_peers);
+    prefix_list_ref(copy->advertised);
+    prefix_list_ref(copy->approved);
+    prefix_list_ref(copy->primary);
     return copy;
 }
 
@@ -187,8 +214,93 @@ void node_unref(const struct node **at)
     rcbuf_unref(&n->tags);
     rcbuf_unref(&n->hostinfo);
     rcbuf_unref(&n->hostinfo_peers);
+    prefix_list_unref(&n->advertised);
+    prefix_list_unref(&n->approved);
+    prefix_list_unref(&n->primary);
     slot_fini(&n->peer_json);
     mem_free(n);
+}
+
+/* --- routes and tags --- */
+
+static int compare_prefixes(const void *a, const void *b)
+{
+    return prefix_compare(a, b);
+}
+
+struct prefix_list *prefix_list_create(struct prefix *v, size_t n)
+{
+    if (n == 0)
+        return NULL;
+    qsort(v, n, sizeof(*v), compare_prefixes);
+    struct prefix_list *l = mem_zalloc(1, sizeof(*l) + n * sizeof(l->v[0]));
+    atomic_init(&l->refs, 1);
+    for (size_t i = 0; i < n; i++) {
+        if (l->n == 0 || prefix_compare(&l->v[l->n - 1], &v[i]) != 0)
+            l->v[l->n++] = v[i];
+    }
+    return l;
+}
+
+struct prefix_list *prefix_list_ref(struct prefix_list *l)
+{
+    if (l != NULL)
+        take(&l->refs);
+    return l;
+}
+
+void prefix_list_unref(struct prefix_list **at)
+{
+    struct prefix_list *l = *at;
+    *at = NULL;
+    if (l != NULL && drop(&l->refs))
+        mem_free(l);
+}
+
+bool prefix_list_eq(const struct prefix_list *a, const struct prefix_list *b)
+{
+    if (a == b || a == NULL || b == NULL || a->n != b->n)
+        return a == b;
+    for (size_t i = 0; i < a->n; i++) {
+        if (prefix_compare(&a->v[i], &b->v[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+bool prefix_list_has(const struct prefix_list *l, const struct prefix *p)
+{
+    return l != NULL && bsearch(p, l->v, l->n, sizeof(l->v[0]), compare_prefixes) != NULL;
+}
+
+bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out)
+{
+    while (n->approved != NULL && n->advertised != NULL && *pos < n->advertised->n) {
+        *out = n->advertised->v[(*pos)++];
+        if (prefix_list_has(n->approved, out))
+            return true;
+    }
+    return false;
+}
+
+bool node_is_exit(const struct node *n)
+{
+    struct prefix p;
+    for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
+        if (p.bits == 0)
+            return true;
+    }
+    return false;
+}
+
+size_t tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX])
+{
+    struct str rest = tags != NULL ? str_n(tags->data, tags->len) : STR_EMPTY, before, tag;
+    size_t n = 0;
+    /* A tag has no character that JSON would escape. */
+    while (n < TAGS_MAX && str_cut(rest, '"', &before, &rest) && str_cut(rest, '"', &tag, &rest))
+        out[n++] = tag;
+    return n;
 }
 
 /* --- settings --- */

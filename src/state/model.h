@@ -27,6 +27,8 @@ enum {
     GROUP_NODES = 64,
     KEY_HASH_BYTES = 32,
     KEY_PREFIX_CAP = 32,
+    ROUTES_MAX = 1024, /* of a node, each of advertised and approved; as many as the policy looks at */
+    TAGS_MAX = 64,     /* of a node or key */
     NO_EXPIRY = 0,
 };
 
@@ -37,6 +39,24 @@ typedef uint64_t user_id;
 /* The owner that tagged nodes show. src: tailscale tailcfg, Headscale 0.30 features: pseudo-user "tagged-devices". */
 #define TAGGED_DEVICES_USER ((user_id)2147455555)
 
+/* What a user is in the policy's role autogroups. In the order of enum policy_role; stored by number. */
+enum user_role {
+    USER_MEMBER,
+    USER_OWNER,
+    USER_ADMIN,
+    USER_NETWORK_ADMIN,
+    USER_IT_ADMIN,
+    USER_BILLING_ADMIN,
+    USER_AUDITOR,
+};
+enum { USER_ROLES_N = USER_AUDITOR + 1 };
+/* "member", "owner", "network-admin"... */
+const char *user_role_name(enum user_role role);
+/* RC_INVALID: no role is called so. */
+MUST_CHECK enum rc user_role_parse(struct str name, enum user_role *out);
+/* "owner, admin, ... or member", for messages. */
+#define USER_ROLE_NAMES "owner, admin, network-admin, it-admin, billing-admin, auditor or member"
+
 struct user {
     atomic_uint refs;
     user_id id;
@@ -45,6 +65,7 @@ struct user {
     char email[USER_NAME_CAP];
     char picture_url[256];
     int64_t created_ms;
+    enum user_role role; /* the first user of a tailnet is its owner */
 };
 
 struct auth_key {
@@ -88,6 +109,13 @@ struct relay_host {
     struct relay_report report;
 };
 
+/* Routes: ascending (prefix_compare), none twice. Immutable; an empty list is null. */
+struct prefix_list {
+    atomic_uint refs;
+    size_t n;
+    struct prefix v[];
+};
+
 struct node {
     atomic_uint refs;
     node_id id;
@@ -114,6 +142,12 @@ struct node {
     struct rcbuf *tags;           /* JSON array of strings; null: none */
     struct rcbuf *hostinfo;       /* as the node sent it, without NetInfo: JSON object; null: never told */
     struct rcbuf *hostinfo_peers; /* the part that peers get: JSON object; null: none */
+    /* What it serves is in both (node_serves); 0 bits: an exit route. */
+    struct prefix_list *advertised; /* Hostinfo.RoutableIPs; null: none */
+    struct prefix_list *approved;   /* null: none */
+    /* Of what it serves, exit routes apart, that for which it is the primary now: of several nodes that serve the same
+     * prefix the first that is online, by id, until it goes. Kept by state/routes.c; null: none. */
+    struct prefix_list *primary;
     unsigned endpoints_n;
     struct rcbuf *_Atomic peer_json; /* cache of netmap/: the node as its peers see it */
     struct addr endpoints[];
@@ -218,6 +252,21 @@ struct relay_host *relay_host_edit(const struct relay_host *r);
 struct tailnet_settings *tailnet_settings_create(void);
 /* A copy to change before it is shared. */
 struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t);
+
+/* --- routes and tags --- */
+/* Sorts `v`, which is the caller's, and copies it without doubles; null when `n` is 0. */
+struct prefix_list *prefix_list_create(struct prefix *v, size_t n);
+/* Null is fine, here and below. */
+struct prefix_list *prefix_list_ref(struct prefix_list *l);
+void prefix_list_unref(struct prefix_list **l);
+bool prefix_list_eq(const struct prefix_list *a, const struct prefix_list *b);
+bool prefix_list_has(const struct prefix_list *l, const struct prefix *p);
+/* Walks what the node serves (advertised and approved), ascending: start with *pos = 0. False at the end. */
+bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out);
+/* It serves an exit route. */
+bool node_is_exit(const struct node *n);
+/* The tags of a node or key, borrowed from `tags`, at most TAGS_MAX. Null: none. */
+size_t tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX]);
 
 /* --- reading a snapshot --- */
 /* Borrowed from the snapshot, or null. */

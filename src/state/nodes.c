@@ -3,6 +3,10 @@
 #include "base/mem.h"
 #include "state/state_internal.h"
 
+/* A client that changes its connection has the next poll open at once. A router that stays away longer than this hands its
+ * routes to another, if there is one; it counts as online for some time more. */
+enum { ROUTE_GRACE_MS = 2000 };
+
 void tick_at(struct state *st, int64_t when_ms)
 {
     if (when_ms < st->next_tick_ms)
@@ -44,7 +48,8 @@ static struct node_report news_of(const struct node *n, const struct node_report
     if (r->hostname.len == 0 || str_eq_c(r->hostname, n->hostname) || known_hostinfo)
         news.hostname = STR_EMPTY;
     if (r->hostinfo == NULL || known_hostinfo ||
-        (rcbuf_eq(r->hostinfo, n->hostinfo) && rcbuf_eq(r->hostinfo_peers, n->hostinfo_peers)))
+        (rcbuf_eq(r->hostinfo, n->hostinfo) && rcbuf_eq(r->hostinfo_peers, n->hostinfo_peers) &&
+         prefix_list_eq(r->routes, n->advertised)))
         news.hostinfo = NULL;
     return news;
 }
@@ -79,17 +84,24 @@ void apply_report(struct state *st, struct entry *e, const struct node_report *r
         n->hostinfo = rcbuf_ref(news.hostinfo);
         n->hostinfo_peers = news.hostinfo_peers != NULL ? rcbuf_ref(news.hostinfo_peers) : NULL;
     }
+    bool routes_differ = news.hostinfo != NULL && !prefix_list_eq(news.routes, n->advertised);
+    if (routes_differ) {
+        prefix_list_unref(&n->advertised);
+        n->advertised = prefix_list_ref(news.routes);
+    }
     if (news.hostname.len > 0)
         set_hostname(st, n, news.hostname, e);
     bool is_renamed = strcmp(n->name, e->node->name) != 0;
     entry_replace(st, e, n);
-    if (!is_renamed) {
+    if (is_renamed) {
+        /* The name that it gave up may be taken by the next: the disk must hear of both in this order. */
+        put_row_node(st, e);
+        mark_durable(st, e);
+    } else {
         mark_stale(st, e);
-        return;
     }
-    /* The name that it gave up may be taken by the next: the disk must hear of both in this order. */
-    put_row_node(st, e);
-    mark_durable(st, e);
+    if (routes_differ)
+        routes_auto_approve(st, e);
 }
 
 static enum rc authorise(const struct state *st, const node_key *key, const machine_key *machine, struct entry **out)
@@ -143,7 +155,10 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
     e->polls++;
     e->offline_at_ms = 0;
     e->remove_at_ms = 0;
+    e->away_at_ms = 0;
+    e->is_away = false;
     set_online(st, e, true, now_ms);
+    routes_follow(st, e);
     apply_report(st, e, report, true);
     *out = e->node;
     return RC_OK;
@@ -156,6 +171,10 @@ void state_poll_end(struct state *st, node_id id, int64_t now_ms)
         return;
     e->offline_at_ms = now_ms + st->options.offline_grace_ms;
     tick_at(st, e->offline_at_ms);
+    if (e->node->advertised != NULL && e->node->approved != NULL) {
+        e->away_at_ms = now_ms + ROUTE_GRACE_MS;
+        tick_at(st, e->away_at_ms);
+    }
 }
 
 /* Polls that are still open count no more; their ends find it offline. */
@@ -190,6 +209,13 @@ static void tick_entry(struct state *st, struct entry *e, int64_t now_ms)
         entry_remove(st, e);
         return;
     }
+    if (e->away_at_ms != 0 && e->away_at_ms <= now_ms) {
+        e->away_at_ms = 0;
+        e->is_away = true;
+        routes_follow(st, e);
+    }
+    if (e->away_at_ms != 0)
+        tick_at(st, e->away_at_ms);
     if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY && e->node->expires_ms <= now_ms)
         expire_now(st, e);
     if (e->offline_at_ms != 0)
@@ -215,13 +241,15 @@ void state_tick(struct state *st, int64_t now_ms)
 
 /* --- what admins do --- */
 
+enum rc no_such_node(node_id id, struct err *err)
+{
+    return err_set(err, RC_NOT_FOUND, "there is no node with id %llu (list them: nodes list)", (unsigned long long)id);
+}
+
 static enum rc find(struct state *st, node_id id, struct entry **out, struct err *err)
 {
     *out = entry_of(st, id);
-    if (*out == NULL)
-        return err_set(err, RC_NOT_FOUND, "there is no node with id %llu (list them: nodes list)",
-                       (unsigned long long)id);
-    return RC_OK;
+    return *out != NULL ? RC_OK : no_such_node(id, err);
 }
 
 enum rc state_node_rename(struct state *st, node_id id, struct str name, const struct node **out, struct err *err)
@@ -243,7 +271,7 @@ enum rc state_node_rename(struct state *st, node_id id, struct str name, const s
     entry_replace(st, e, n);
     put_row_node(st, e);
     mark_durable(st, e);
-    *out = n;
+    *out = e->node;
     return RC_OK;
 }
 
@@ -261,9 +289,9 @@ enum rc state_node_expire(struct state *st, node_id id, int64_t expires_ms, int6
     entry_replace(st, e, n);
     put_row_node(st, e);
     mark_durable(st, e);
-    if (!n->is_expired && n->expires_ms != NO_EXPIRY)
-        tick_at(st, n->expires_ms);
-    *out = n;
+    if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY)
+        tick_at(st, e->node->expires_ms);
+    *out = e->node;
     return RC_OK;
 }
 

@@ -28,7 +28,7 @@ static void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, bo
     put_row_node(st, e);
     mark_durable(st, e);
     if (was_active && is_expired)
-        revoke_key(st, &n->key);
+        revoke_key(st, &e->node->key);
     if (!is_expired && expires_ms != NO_EXPIRY)
         tick_at(st, expires_ms);
 }
@@ -92,12 +92,12 @@ static void consume_key(struct state *st, const struct auth_key *k)
 }
 
 /* The node that this machine had before with this owner; its addresses and name are kept. */
-static struct entry *find_earlier(struct state *st, const struct registration *reg, const struct auth_key *k)
+static struct entry *find_earlier(struct state *st, const struct registration *reg, user_id owner_id)
 {
     struct entry *e = map_get(&st->by_key, reg->old_key.b, KEY_BYTES);
     if (e != NULL && keys_equal(e->node->machine.b, reg->machine.b))
         return e;
-    struct machine_user owner = {reg->machine, k->tags != NULL ? TAGGED_DEVICES_USER : k->user};
+    struct machine_user owner = {reg->machine, owner_id};
     return map_get(&st->by_machine, &owner, sizeof(owner));
 }
 
@@ -117,10 +117,18 @@ static void make_stable_id(const uint8_t random[16], char out[24])
     snprintf(out, 24, "n%s", hex);
 }
 
+/* A registration that is granted. Borrowed. */
+struct admission {
+    const struct registration *reg;
+    const struct auth_key *key;
+    struct rcbuf *tags; /* null: none */
+};
+
 /* What the key and the client decide about a node, new or returning. */
-static void fill_node(struct state *st, struct node *n, const struct registration *reg, const struct auth_key *k,
-                      int64_t now_ms)
+static void fill_node(struct state *st, struct node *n, const struct admission *a, int64_t now_ms)
 {
+    const struct registration *reg = a->reg;
+    const struct auth_key *k = a->key;
     n->machine = reg->machine;
     n->key = reg->key;
     n->nl = reg->nl;
@@ -128,27 +136,26 @@ static void fill_node(struct state *st, struct node *n, const struct registratio
     n->auth_key = k->id;
     n->is_ephemeral = k->is_ephemeral || reg->is_ephemeral;
     rcbuf_unref(&n->tags);
-    n->tags = k->tags != NULL ? rcbuf_ref(k->tags) : NULL;
+    n->tags = a->tags != NULL ? rcbuf_ref(a->tags) : NULL;
     n->expires_ms = expiry_for(st, reg, n, now_ms);
     n->is_expired = false;
 }
 
-static struct entry *rotate(struct state *st, struct entry *e, const struct registration *reg, const struct auth_key *k,
-                            int64_t now_ms)
+static struct entry *rotate(struct state *st, struct entry *e, const struct admission *a, int64_t now_ms)
 {
-    if (!keys_equal(e->node->key.b, reg->key.b))
+    if (!keys_equal(e->node->key.b, a->reg->key.b))
         revoke_key(st, &e->node->key);
     struct node *n = node_edit(e->node, NULL, 0);
-    fill_node(st, n, reg, k, now_ms);
+    fill_node(st, n, a, now_ms);
     if (!n->is_ephemeral)
         e->remove_at_ms = 0;
     entry_replace(st, e, n);
     return e;
 }
 
-static struct entry *create(struct state *st, const struct registration *reg, const struct auth_key *k, int64_t now_ms,
-                            struct register_result *out)
+static struct entry *create(struct state *st, const struct admission *a, int64_t now_ms, struct register_result *out)
 {
+    const struct registration *reg = a->reg;
     struct addr v4, v6;
     if (addresses_allocate(st, &v4, &v6) != RC_OK) {
         refuse(out, RC_LIMIT, "this network has no free address left: an admin must delete nodes or widen prefixes.v4");
@@ -166,9 +173,9 @@ static struct entry *create(struct state *st, const struct registration *reg, co
     snprintf(n->hostname, sizeof(n->hostname), "%.*s", STR_ARG(reg->report.hostname));
     name_from_hostname(reg->report.hostname, base);
     name_make_unique(st, base, NULL, n->name);
-    fill_node(st, n, reg, k, now_ms);
+    fill_node(st, n, a, now_ms);
     struct entry *e = entry_add(st, n);
-    if (n->is_ephemeral) {
+    if (e->node->is_ephemeral) {
         /* It may never poll. */
         e->remove_at_ms = now_ms + st->options.ephemeral_timeout_ms;
         tick_at(st, e->remove_at_ms);
@@ -177,27 +184,39 @@ static struct entry *create(struct state *st, const struct registration *reg, co
     return e;
 }
 
-/* Row 9. */
-static void register_with_key(struct state *st, const struct registration *reg, int64_t now_ms,
-                              struct register_result *out)
+/* Row 9, second half. */
+static void admit(struct state *st, const struct admission *a, int64_t now_ms, struct register_result *out)
 {
-    const struct auth_key *k = check_key(st, reg->auth_key, now_ms, out);
-    if (k == NULL)
-        return;
     /* A key that is known names its node, whoever owns it from now on: no two nodes have the same one. */
-    struct entry *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
+    struct entry *e = map_get(&st->by_key, a->reg->key.b, KEY_BYTES);
     if (e == NULL)
-        e = find_earlier(st, reg, k);
-    e = e != NULL ? rotate(st, e, reg, k, now_ms) : create(st, reg, k, now_ms, out);
+        e = find_earlier(st, a->reg, a->tags != NULL ? TAGGED_DEVICES_USER : a->key->user);
+    e = e != NULL ? rotate(st, e, a, now_ms) : create(st, a, now_ms, out);
     if (e == NULL)
         return;
-    apply_report(st, e, &reg->report, false);
+    apply_report(st, e, &a->reg->report, false);
     if (e->node->expires_ms != NO_EXPIRY)
         tick_at(st, e->node->expires_ms);
     put_row_node(st, e);
     mark_durable(st, e);
-    consume_key(st, k);
+    routes_auto_approve(st, e); /* its owner or tags may be others now */
+    consume_key(st, a->key);
     succeed(st, out, e);
+}
+
+/* Row 9. */
+static void register_with_key(struct state *st, const struct registration *reg, int64_t now_ms,
+                              struct register_result *out)
+{
+    struct admission a = {.reg = reg, .key = check_key(st, reg->auth_key, now_ms, out)};
+    if (a.key == NULL)
+        return;
+    if (tags_for_node(st, reg, a.key, &a.tags, &out->err) != RC_OK) {
+        out->outcome = REGISTER_REFUSED;
+        return;
+    }
+    admit(st, &a, now_ms, out);
+    rcbuf_unref(&a.tags);
 }
 
 static void refuse_without_key(struct register_result *out)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "policy/policy.h"
 #include "state/state_internal.h"
 
 void id_list_push(struct id_list *l, uint64_t id)
@@ -38,8 +39,8 @@ struct state *state_create(const struct state_options *options, struct tailnet_s
     st->next_seq = 1;
     st->next_tick_ms = INT64_MAX;
     memcpy(&st->random_state, options->seed + 16, sizeof(st->random_state));
-    struct map *maps[] = {&st->by_key, &st->by_machine,    &st->by_name, &st->by_addr,
-                          &st->users,  &st->users_by_name, &st->keys,    &st->keys_by_hash};
+    struct map *maps[] = {&st->by_key,        &st->by_machine, &st->by_name,      &st->by_addr, &st->users,
+                          &st->users_by_name, &st->keys,       &st->keys_by_hash, &st->routes};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_init(maps[i], options->seed);
     st->snapshot = empty_snapshot(st);
@@ -69,8 +70,10 @@ void state_destroy(struct state **at)
     if (st == NULL)
         return;
     for (size_t i = 0; i < st->entries_cap; i++) {
-        if (st->entries[i] != NULL)
-            node_unref(&st->entries[i]->node);
+        if (st->entries[i] == NULL)
+            continue;
+        node_unref(&st->entries[i]->node);
+        routes_forget(st->entries[i]);
         mem_free(st->entries[i]);
     }
     for (size_t pos = 0;;) {
@@ -90,6 +93,8 @@ void state_destroy(struct state **at)
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
     relays_fini(st);
+    routes_fini(st);
+    policy_destroy(&st->policy);
     row_batch_destroy(&st->pending);
     snapshot_unref(&st->snapshot);
     tailnet_settings_unref(&st->settings);
@@ -173,6 +178,8 @@ void entry_replace(struct state *st, struct entry *e, const struct node *next)
     e->node = next;
     index_node(st, e);
     mark_dirty(st, e);
+    policy_follow(st, e);
+    routes_follow(st, e);
 }
 
 static void make_room(struct state *st, node_id id)
@@ -200,6 +207,8 @@ struct entry *entry_add(struct state *st, const struct node *n)
     mark_dirty(st, e);
     if (n->expires_ms != NO_EXPIRY && !n->is_expired)
         tick_at(st, n->expires_ms);
+    policy_follow(st, e);
+    routes_follow(st, e);
     return e;
 }
 
@@ -212,6 +221,8 @@ void entry_remove(struct state *st, struct entry *e)
     put_row(st, ROW_DEL_NODE, e->id);
     mark_dirty(st, e);
     mark_durable(st, e);
+    policy_follow(st, e);
+    routes_follow(st, e);
 }
 
 void revoke_key(struct state *st, const node_key *key)
@@ -321,9 +332,9 @@ enum rc state_load_node(struct state *st, struct node *n)
         return RC_INVALID;
     }
     n->is_online = false;
-    entry_add(st, n);
-    if (n->id >= st->counters.next_node)
-        st->counters.next_node = n->id + 1;
+    node_id id = entry_add(st, n)->id;
+    if (id >= st->counters.next_node)
+        st->counters.next_node = id + 1;
     return RC_OK;
 }
 

@@ -13,6 +13,8 @@
 #include "state/model.h"
 
 struct state;
+struct policy;
+struct policy_doc;
 
 struct state_options {
     struct addr v4_prefix; /* family 0: no IPv4 addresses */
@@ -105,6 +107,16 @@ void state_set_settings(struct state *st, struct tailnet_settings *settings);
 /* What was set last, borrowed. */
 const struct tailnet_settings *state_settings(const struct state *st);
 
+/* --- the policy --- */
+/* Puts a policy to work; a reference is taken over; null: none, everyone reaches everyone. Durable text is not this call's
+ * business. */
+void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms);
+/* The policy at work, with all users and nodes in it; borrowed, null: none. */
+struct policy *state_policy(const struct state *st);
+/* Approves what the policy approves without a person, of all that nodes advertise: to be called when it has changed. Nothing
+ * is ever taken back. */
+void state_routes_auto_approve(struct state *st, int64_t now_ms);
+
 /* --- users. Results are borrowed until the next event. --- */
 struct user_spec {
     struct str name;
@@ -118,6 +130,9 @@ MUST_CHECK enum rc state_user_create(struct state *st, const struct user_spec *s
 /* RC_NOT_FOUND, RC_INVALID, RC_EXISTS. */
 MUST_CHECK enum rc state_user_rename(struct state *st, user_id id, struct str name, const struct user **out,
                                      struct err *err);
+/* RC_NOT_FOUND. */
+MUST_CHECK enum rc state_user_set_role(struct state *st, user_id id, enum user_role role, const struct user **out,
+                                       struct err *err);
 /* With its auth keys. RC_NOT_FOUND; RC_IN_USE while it has nodes. */
 MUST_CHECK enum rc state_user_delete(struct state *st, user_id id, struct err *err);
 const struct user *state_user(const struct state *st, user_id id);
@@ -188,6 +203,7 @@ struct node_report {
     struct str hostname; /* len 0: unchanged */
     struct rcbuf *hostinfo;
     struct rcbuf *hostinfo_peers; /* goes with `hostinfo`: null then means that peers get none */
+    struct prefix_list *routes;   /* RoutableIPs; goes with `hostinfo`: null then means none */
 };
 
 struct registration {
@@ -195,9 +211,11 @@ struct registration {
     node_key key;
     node_key old_key; /* zero: none */
     nl_key nl;
-    struct str auth_key; /* len 0: none */
-    int64_t expiry_ms;   /* as the client asks; 0: nothing asked */
-    bool is_ephemeral;   /* the client asks to be */
+    struct str auth_key;    /* len 0: none */
+    int64_t expiry_ms;      /* as the client asks; 0: nothing asked */
+    bool is_ephemeral;      /* the client asks to be */
+    const struct str *tags; /* that it asks for (--advertise-tags) */
+    size_t tag_n;           /* 0: none, it takes those of the key */
     struct node_report report;
     uint8_t random[16]; /* fresh: stable id */
 };
@@ -233,6 +251,14 @@ MUST_CHECK enum rc state_node_rename(struct state *st, node_id id, struct str na
 /* `expires_ms`: NO_EXPIRY = never; at or before now = at once. */
 MUST_CHECK enum rc state_node_expire(struct state *st, node_id id, int64_t expires_ms, int64_t now_ms,
                                      const struct node **out, struct err *err);
+/* Replaces its tags; from then on it is nobody's and its key does not expire. RC_NOT_FOUND; RC_INVALID: none, not a tag, or not
+ * one of the policy's; RC_LIMIT. */
+MUST_CHECK enum rc state_node_set_tags(struct state *st, node_id id, const struct str *tags, size_t n,
+                                       const struct node **out, struct err *err);
+/* Replaces what is approved, whether it is advertised or not; an exit route of one family brings that of the other.
+ * RC_NOT_FOUND, RC_LIMIT. */
+MUST_CHECK enum rc state_node_approve_routes(struct state *st, node_id id, const struct prefix *routes, size_t n,
+                                             const struct node **out, struct err *err);
 MUST_CHECK enum rc state_node_delete(struct state *st, node_id id, struct err *err);
 /* The working state, which may be ahead of the snapshot. Borrowed until the next event. */
 const struct node *state_node(const struct state *st, node_id id);

@@ -11,6 +11,13 @@ struct machine_user {
     user_id user;
 };
 
+/* What routes.c has counted of a node. The lists are references. */
+struct counted_routes {
+    struct prefix_list *advertised;
+    struct prefix_list *approved;
+    bool is_up;
+};
+
 /* A node of the working state. */
 struct entry {
     const struct node *node; /* reference; null: deleted, waiting for the publication that tells it */
@@ -19,6 +26,9 @@ struct entry {
     uint64_t visible_seq;      /* hidden from snapshots until this batch is committed; 0: visible */
     unsigned polls;            /* open now */
     int64_t offline_at_ms; /* with no poll left: when it counts as offline; 0 while polls are open or it is offline */
+    int64_t away_at_ms;    /* with no poll left: when another may take over its routes; 0: not */
+    bool is_away;          /* that has come: it may still count as online */
+    struct counted_routes counted;
     int64_t remove_at_ms;  /* an ephemeral node that is offline: when it is removed; 0: not */
     bool is_dirty;         /* in `dirty` */
     bool is_stale_on_disk; /* presence changed since the row was last written */
@@ -62,6 +72,9 @@ struct state {
     struct map keys; /* id -> auth key (reference) */
     struct map keys_by_hash;
 
+    struct map routes;     /* prefix -> route, owned: see routes.c */
+    struct policy *policy; /* owned; null: none */
+
     struct relay_entry *relays; /* owned; ascending by id; few */
     size_t relay_n;
     bool relays_changed; /* since state_take_relays_changed */
@@ -87,7 +100,8 @@ void id_list_push(struct id_list *l, uint64_t id);
 
 /* --- state.c --- */
 struct entry *entry_of(const struct state *st, node_id id);
-/* Installs a new version of a node (consumes the reference), keeps the indexes true, and marks it to be told. */
+/* Installs a new version of a node (consumes the reference), keeps the indexes true, and marks it to be told. Where that
+ * changes who is primary of a route, e->node is yet another version afterwards; so it may be after entry_add. */
 void entry_replace(struct state *st, struct entry *e, const struct node *next);
 struct entry *entry_add(struct state *st, const struct node *n);
 void entry_remove(struct state *st, struct entry *e);
@@ -118,12 +132,33 @@ bool name_is_label(struct str name);
 void name_make_unique(const struct state *st, const char *base, const struct entry *self, char out[NAME_CAP]);
 bool tag_is_valid(struct str tag);
 
+/* --- tags.c --- */
+/* A new reference, or null for none. RC_INVALID: not a tag, or not one of the policy's. */
+MUST_CHECK enum rc tags_make(const struct state *st, const struct str *tags, size_t n, struct rcbuf **out,
+                             struct err *err);
+/* What a node that registers with `k` will be tagged with, as it asks or as the key says; a new reference, or null. RC_DENIED,
+ * RC_LIMIT. */
+MUST_CHECK enum rc tags_for_node(const struct state *st, const struct registration *reg, const struct auth_key *k,
+                                 struct rcbuf **out, struct err *err);
+
+/* --- routes.c --- */
+/* After any change of the node, or when it was removed: elects the primaries anew that this concerns. */
+void routes_follow(struct state *st, struct entry *e);
+void routes_forget(struct entry *e);
+/* Approves what the policy lets it, of what it advertises. */
+void routes_auto_approve(struct state *st, struct entry *e);
+void routes_fini(struct state *st);
+
+/* --- policy.c --- */
+void policy_follow(struct state *st, const struct entry *e);
+
 /* --- addresses.c --- */
 /* Fills v4 and v6 as configured. RC_LIMIT when a prefix is full. */
 MUST_CHECK enum rc addresses_allocate(struct state *st, struct addr *v4, struct addr *v6);
 const void *addr_key(const struct addr *a, size_t *len);
 
 /* --- nodes.c --- */
+enum rc no_such_node(node_id id, struct err *err);
 /* It says itself that it goes: offline at once, without the grace. */
 void go_offline(struct state *st, struct entry *e, int64_t now_ms);
 void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing);

@@ -492,7 +492,7 @@ static void test_users(void **state)
 static void test_tags(void **state)
 {
     struct fixture *f = *state;
-    static const struct str good[] = {{"tag:web", 7}, {"tag:db-1", 8}};
+    static const struct str good[] = {{"tag:web", 7}, {"tag:db-1", 8}, {"tag:web", 7}};
     static const char *const bad[] = {"web", "tag:", "tag:1", "tag:a b", "tag:a\"", "Tag:a"};
     char key[AUTH_KEY_TEXT_CAP];
     const struct auth_key *k;
@@ -502,11 +502,11 @@ static void test_tags(void **state)
         struct auth_key_spec spec = {.user = 1, .tags = &tag, .tag_n = 1};
         assert_int_equal(state_key_create(f->st, &spec, random, now_ms, &k, key, NULL), RC_INVALID);
     }
-    make_key(f, (struct auth_key_spec){.tags = good, .tag_n = 2}, key);
+    make_key(f, (struct auth_key_spec){.tags = good, .tag_n = 3}, key);
     struct registration reg = request(f, key, "n");
     struct register_result r = do_register(f, &reg, now_ms);
     assert_null(r.user);
-    assert_memory_equal(r.node->tags->data, "[\"tag:web\",\"tag:db-1\"]", 22);
+    assert_memory_equal(r.node->tags->data, "[\"tag:db-1\",\"tag:web\"]", 22);
 }
 
 /* What is stored of a key cannot be used as one. */
@@ -626,29 +626,55 @@ static void assert_same_durable_node(const struct node *a, const struct node *b)
     assert_int_equal(a->user, b->user);
     assert_int_equal(a->expires_ms, b->expires_ms);
     assert_int_equal(a->is_ephemeral, b->is_ephemeral);
+    assert_true(prefix_list_eq(a->advertised, b->advertised));
+    assert_true(prefix_list_eq(a->approved, b->approved));
+    assert_true(rcbuf_eq(a->tags, b->tags));
+}
+
+/* Some of a few. */
+static size_t random_routes(struct fixture *f, struct prefix out[3])
+{
+    static const struct str routes[] = {STR("10.0.0.0/8"), STR("fd00::/8"), STR("0.0.0.0/0")};
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (test_random_below(&f->random, 2) == 0)
+            assert_int_equal(prefix_parse(routes[i], &out[n++], NULL), RC_OK);
+    }
+    return n;
 }
 
 static void random_durable_event(struct fixture *f, char keys[4][AUTH_KEY_TEXT_CAP], struct registration *machines,
                                  unsigned machine_n)
 {
     const struct node *n;
-    uint32_t dice = test_random_below(&f->random, 10);
+    uint32_t dice = test_random_below(&f->random, 13);
+    struct prefix routes[3];
+    size_t routes_n = random_routes(f, routes);
+    const struct str tag = STR("tag:web");
     struct registration *m = &machines[test_random_below(&f->random, machine_n)];
     enum rc rc = RC_OK;
     if (dice < 5) {
         struct registration reg = *m;
         reg.old_key = m->key;
+        reg.report.hostinfo = rcbuf_create(&dice, sizeof(dice));
+        reg.report.routes = prefix_list_create(routes, routes_n);
         reg.auth_key = str_c(keys[test_random_below(&f->random, 4)]);
         if (test_random_below(&f->random, 2) == 0)
             random_bytes(f, &reg.key, sizeof(reg.key));
         if (do_register(f, &reg, now_ms).outcome == REGISTER_OK)
             m->key = reg.key;
+        rcbuf_unref(&reg.report.hostinfo);
+        prefix_list_unref(&reg.report.routes);
     } else if (dice < 7) {
         rc = state_node_delete(f->st, 1 + test_random_below(&f->random, 200), NULL);
     } else if (dice < 8) {
         rc = state_node_rename(f->st, 1 + test_random_below(&f->random, 200), STR("web"), &n, NULL);
     } else if (dice < 9) {
         rc = state_node_expire(f->st, 1 + test_random_below(&f->random, 200), now_ms + 100000, now_ms, &n, NULL);
+    } else if (dice < 11) {
+        rc = state_node_approve_routes(f->st, 1 + test_random_below(&f->random, 200), routes, routes_n, &n, NULL);
+    } else if (dice < 12) {
+        rc = state_node_set_tags(f->st, 1 + test_random_below(&f->random, 200), &tag, 1, &n, NULL);
     } else {
         rc = state_key_expire(f->st, 1 + test_random_below(&f->random, 4), now_ms, NULL);
         make_key(f, (struct auth_key_spec){.is_reusable = true}, keys[test_random_below(&f->random, 4)]);
@@ -677,6 +703,8 @@ static void test_rows_bring_everything_back(void **state)
             row_batch_destroy(&b);
         }
     }
+    while (state_flush_lazy(f->st, 1000) > 0) {
+    }
     struct row_batch *b = state_take_batch(f->st);
     shadow_apply(shadow, b);
     row_batch_destroy(&b);
@@ -688,6 +716,10 @@ static void test_rows_bring_everything_back(void **state)
     for (node_id id = 1; id < 2048; id++) {
         if (state_node(f->st, id) != NULL)
             assert_same_durable_node(state_node(f->st, id), state_node(again, id));
+    }
+    for (user_id id = 1; id < 64; id++) {
+        const struct user *u = state_user(f->st, id), *v = state_user(again, id);
+        assert_true(u == NULL ? v == NULL : v != NULL && u->role == v->role);
     }
     for (uint64_t id = 1; id < 512; id++)
         assert_int_equal(state_key(f->st, id) != NULL, state_key(again, id) != NULL);

@@ -99,11 +99,22 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
     copy_text(u->email, sizeof(u->email), spec->email);
     copy_text(u->picture_url, sizeof(u->picture_url), spec->picture_url);
     u->created_ms = now_ms;
+    u->role = st->users.n == 0 ? USER_OWNER : USER_MEMBER;
     index_user(st, u);
     put_row(st, ROW_PUT_USER, u->id)->user = user_ref(u);
     users_changed(st);
     *out = u;
     return RC_OK;
+}
+
+/* Puts the changed copy in place of `old`. */
+static void user_replace(struct state *st, const struct user *old, struct user *u)
+{
+    unindex_user(st, old);
+    user_unref(&old);
+    index_user(st, u);
+    put_row(st, ROW_PUT_USER, u->id)->user = user_ref(u);
+    users_changed(st);
 }
 
 enum rc state_user_rename(struct state *st, user_id id, struct str name, const struct user **out, struct err *err)
@@ -117,11 +128,19 @@ enum rc state_user_rename(struct state *st, user_id id, struct str name, const s
         return err_set(err, RC_EXISTS, "there is a user named '%.*s' already", STR_ARG(name));
     struct user *u = user_edit(old);
     copy_text(u->name, sizeof(u->name), name);
-    unindex_user(st, old);
-    user_unref(&old);
-    index_user(st, u);
-    put_row(st, ROW_PUT_USER, u->id)->user = user_ref(u);
-    users_changed(st);
+    user_replace(st, old, u);
+    *out = u;
+    return RC_OK;
+}
+
+enum rc state_user_set_role(struct state *st, user_id id, enum user_role role, const struct user **out, struct err *err)
+{
+    const struct user *old = state_user(st, id);
+    if (old == NULL)
+        return err_set(err, RC_NOT_FOUND, "there is no user with id %llu", (unsigned long long)id);
+    struct user *u = user_edit(old);
+    u->role = role;
+    user_replace(st, old, u);
     *out = u;
     return RC_OK;
 }

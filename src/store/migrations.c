@@ -102,9 +102,21 @@ static const char version_2[] = "ALTER TABLE counters ADD COLUMN next_relay INTE
                                 "  UNIQUE (tailnet, name)"
                                 ") STRICT;";
 
+/* Roles (numbers of enum user_role: 1 is the owner) and routes ("10.0.0.0/8 fd00::/8"). What nodes advertised before is in
+ * their Hostinfo; what does not look like prefixes there is left out, until they say it again. */
+static const char version_3[] =
+    "ALTER TABLE users ADD COLUMN role INTEGER NOT NULL DEFAULT 0 CHECK (role BETWEEN 0 AND 6);"
+    "UPDATE users SET role = 1 WHERE id IN (SELECT min(id) FROM users GROUP BY tailnet);"
+    "ALTER TABLE nodes ADD COLUMN advertised TEXT;"
+    "ALTER TABLE nodes ADD COLUMN approved TEXT;"
+    "UPDATE nodes SET advertised = (SELECT group_concat(value, ' ') FROM"
+    "  (SELECT value FROM json_each(nodes.hostinfo, '$.RoutableIPs') WHERE type = 'text'"
+    "   AND value GLOB '[0-9a-f:]*/[0-9]*' AND NOT value GLOB '*[^0-9a-f:./]*' LIMIT 1024))"
+    " WHERE json_valid(hostinfo);";
+
 _Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
 
-const char *const migrations[] = {version_1, version_2};
+const char *const migrations[] = {version_1, version_2, version_3};
 const int migrations_n = ARRAY_LEN(migrations);
 
 static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)

@@ -7,7 +7,7 @@
 #include "store/sqlite_internal.h"
 
 /* clang-format off */
-#define USER_COLUMNS(X) X(id) X(name) X(display_name) X(email) X(picture_url) X(created_ms)
+#define USER_COLUMNS(X) X(id) X(name) X(display_name) X(email) X(picture_url) X(created_ms) X(role)
 
 #define AUTH_KEY_COLUMNS(X)                                                                                            \
     X(id) X(user_id) X(hash) X(prefix) X(is_reusable) X(is_ephemeral) X(is_used) X(created_ms) X(expires_ms) X(tags)
@@ -19,7 +19,8 @@
 #define NODE_COLUMNS(X)                                                                                                \
     X(id) X(stable_id) X(user_id) X(machine_key) X(node_key) X(disco_key) X(nl_key) X(ipv4) X(ipv6) X(name)            \
     X(hostname) X(is_renamed) X(is_ephemeral) X(is_expired) X(cap_version) X(home_derp) X(auth_key) X(created_ms)      \
-    X(expires_ms) X(last_seen_ms) X(tags) X(hostinfo) X(hostinfo_peers) X(endpoints)
+    X(expires_ms) X(last_seen_ms) X(tags) X(hostinfo) X(hostinfo_peers) X(endpoints) X(advertised)       \
+    X(approved)
 /* clang-format on */
 
 #define COLUMN_NAME(column) ", " #column
@@ -137,6 +138,21 @@ static void put_endpoints(struct row_writer *w, int column, const struct addr *e
     buf_fini(&text);
 }
 
+/* "10.0.0.0/8 fd00::/8" */
+static void put_prefixes(struct row_writer *w, int column, const struct prefix_list *l)
+{
+    struct buf text = {0};
+    for (size_t i = 0; l != NULL && i < l->n; i++) {
+        char one[PREFIX_TEXT_CAP];
+        prefix_format(&l->v[i], one);
+        buf_printf(&text, "%s%s", i > 0 ? " " : "", one);
+    }
+    struct str all = buf_str(&text);
+    check(w, l != NULL ? sqlite3_bind_text(w->stmt, column, all.p, (int)all.len, SQLITE_TRANSIENT)
+                       : sqlite3_bind_null(w->stmt, column));
+    buf_fini(&text);
+}
+
 bool user_bind(sqlite3_stmt *stmt, const struct user *u)
 {
     struct row_writer w = {stmt, false};
@@ -146,6 +162,7 @@ bool user_bind(sqlite3_stmt *stmt, const struct user *u)
     put_text(&w, USER_email, u->email);
     put_text(&w, USER_picture_url, u->picture_url);
     put_int(&w, USER_created_ms, u->created_ms);
+    put_int(&w, USER_role, u->role);
     return !w.failed;
 }
 
@@ -214,6 +231,8 @@ bool node_bind(sqlite3_stmt *stmt, const struct node *n)
     put_json(&w, NODE_hostinfo, n->hostinfo);
     put_json(&w, NODE_hostinfo_peers, n->hostinfo_peers);
     put_endpoints(&w, NODE_endpoints, n->endpoints, n->endpoints_n);
+    put_prefixes(&w, NODE_advertised, n->advertised);
+    put_prefixes(&w, NODE_approved, n->approved);
     return !w.failed;
 }
 
@@ -314,6 +333,24 @@ static unsigned get_endpoints(struct row_reader *r, int column, struct addr out[
     return n;
 }
 
+/* `is_strict` false: what is no prefix is left out. */
+static struct prefix_list *get_prefixes(struct row_reader *r, int column, bool is_strict)
+{
+    struct str rest = get_str(r, column), one;
+    struct prefix v[ROUTES_MAX];
+    size_t n = 0;
+    while (rest.len > 0) {
+        str_cut(rest, ' ', &one, &rest);
+        bool is_good = n < ROUTES_MAX && prefix_parse(one, &v[n], NULL) == RC_OK;
+        if (!is_good && is_strict) {
+            refuse(r, column);
+            return NULL;
+        }
+        n += is_good;
+    }
+    return prefix_list_create(v, n);
+}
+
 struct user *user_read(sqlite3_stmt *stmt, const char **bad_out)
 {
     struct row_reader r = {stmt, NULL};
@@ -324,6 +361,7 @@ struct user *user_read(sqlite3_stmt *stmt, const char **bad_out)
     get_text(&r, USER_email, u->email, sizeof(u->email));
     get_text(&r, USER_picture_url, u->picture_url, sizeof(u->picture_url));
     u->created_ms = get_time(&r, USER_created_ms);
+    u->role = (enum user_role)get_int(&r, USER_role, 0, USER_ROLES_N - 1);
     *bad_out = r.bad;
     if (r.bad != NULL)
         user_unref((const struct user **)&u);
@@ -412,6 +450,8 @@ struct node *node_read(sqlite3_stmt *stmt, const char **bad_out)
     n->tags = get_json(&r, NODE_tags);
     n->hostinfo = get_json(&r, NODE_hostinfo);
     n->hostinfo_peers = get_json(&r, NODE_hostinfo_peers);
+    n->advertised = get_prefixes(&r, NODE_advertised, false);
+    n->approved = get_prefixes(&r, NODE_approved, true);
     *bad_out = r.bad;
     if (r.bad != NULL)
         node_unref((const struct node **)&n);

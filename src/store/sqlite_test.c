@@ -378,6 +378,10 @@ static void test_impossible_values_are_named(void **state)
         {"UPDATE nodes SET endpoints = '1.2.3.4'", "column endpoints"},
         {"UPDATE nodes SET endpoints = '1.2.3.4:5  1.2.3.4:5'", "column endpoints"},
         {"UPDATE nodes SET endpoints = replace(printf('%33s', ''), ' ', '1.2.3.4:5 ')", "column endpoints"},
+        {"UPDATE nodes SET approved = '10.0.0.0'", "column approved"},
+        {"UPDATE nodes SET approved = '10.0.0.0/8  ::/0'", "column approved"},
+        {"UPDATE nodes SET approved = replace(printf('%1025s', ''), ' ', '::/0 ')", "column approved"},
+        {"PRAGMA ignore_check_constraints = 1; UPDATE users SET role = 7", "column role"},
         {"UPDATE nodes SET is_expired = 5", "column is_expired"},
     };
     const char *path = scratch_path(dir);
@@ -528,6 +532,36 @@ static void test_version_1_as_it_was(void **state)
     store_close(&s);
 }
 
+/* What nodes advertised before routes had a column is in their Hostinfo; a hostile one must not make the file unreadable. */
+static void test_routes_of_older_versions(void **state)
+{
+    (void)state;
+    const char *path = scratch_path(dir);
+    struct err err = {0};
+    struct state_options options = {.v4_prefix = {.family = 4, .ip = {100, 64}}, .v4_bits = 10};
+    struct buf sql = test_file_read(VECTORS_DIR, "store_v1.sql");
+    struct prefix p;
+    exec_sql(path, buf_cstr(&sql));
+    buf_fini(&sql);
+    exec_sql(path,
+             "UPDATE nodes SET hostinfo = '{\"RoutableIPs\":[\"10.0.0.0/8\",\"fd00::/8\",\"0.0.0.0/0\",\"10.0.0.0/99\","
+             "\"10.0.0.0 /8\",5,null]}' WHERE id = 3;"
+             "UPDATE nodes SET hostinfo = '{\"RoutableIPs' WHERE id = 4");
+    struct store *s = open_file(path, 1000);
+    struct state *st = state_create(&options, tailnet_settings_create());
+    assert_int_equal(store_load(s, st, 1700000000000, &err), RC_OK);
+    const struct node *n = state_node(st, 3);
+    assert_int_equal(n->advertised->n, 3);
+    assert_int_equal(prefix_parse(STR("fd00::/8"), &p, NULL), RC_OK);
+    assert_true(prefix_list_has(n->advertised, &p));
+    assert_null(n->approved);
+    assert_null(state_node(st, 4)->advertised);
+    assert_int_equal(state_user(st, 1)->role, USER_OWNER);
+    assert_int_equal(state_user(st, 2)->role, USER_MEMBER);
+    state_destroy(&st);
+    store_close(&s);
+}
+
 /* --- what must be unique is the database's affair --- */
 
 static struct node *claimant(uint64_t id)
@@ -618,6 +652,7 @@ int main(void)
         WITH_DIR(test_steps),
         WITH_DIR(test_step_meets_a_lock),
         WITH_DIR(test_version_1_as_it_was),
+        WITH_DIR(test_routes_of_older_versions),
         WITH_DIR(test_constraints),
     };
     quiet_logs();

@@ -197,6 +197,7 @@ static inline void event_user(struct world *w, struct row_batch *b, size_t slot)
     snprintf(u->email, sizeof(u->email), "%u@example.com", below(w, 1000));
     snprintf(u->picture_url, sizeof(u->picture_url), "https://example.com/%u.png", below(w, 1000));
     u->created_ms = (int64_t)test_random_u64(&w->random);
+    u->role = (enum user_role)below(w, USER_ROLES_N);
     put_user(w, b, u, slot);
 }
 
@@ -269,6 +270,17 @@ static inline void random_endpoints(struct world *w, struct addr out[ENDPOINTS_M
     }
 }
 
+static inline struct prefix_list *random_prefixes(struct world *w)
+{
+    static const char *const texts[] = {"10.0.0.0/8", "fd00::/8",       "0.0.0.0/0",
+                                        "::/0",       "192.168.7.0/24", "2001:db8::1/128"};
+    struct prefix v[ARRAY_LEN(texts)];
+    size_t n = below(w, ARRAY_LEN(texts));
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(prefix_parse(str_c(texts[below(w, ARRAY_LEN(texts))]), &v[i], NULL), RC_OK);
+    return prefix_list_create(v, n);
+}
+
 /* What changes without a claim on anything unique. */
 static inline struct node *revised(struct world *w, const struct node *old)
 {
@@ -282,6 +294,10 @@ static inline struct node *revised(struct world *w, const struct node *old)
     n->tags = random_json(w);
     n->hostinfo = random_json(w);
     n->hostinfo_peers = random_json(w);
+    prefix_list_unref(&n->advertised);
+    prefix_list_unref(&n->approved);
+    n->advertised = random_prefixes(w);
+    n->approved = random_prefixes(w);
     n->user = below(w, 2) != 0 ? below(w, 100) : TAGGED_DEVICES_USER;
     if (below(w, 2) != 0)
         random_bytes(w, n->disco.b, KEY_BYTES);
@@ -416,7 +432,7 @@ static inline bool same_user(const struct user *a, const struct user *b)
 {
     return a->id == b->id && strcmp(a->name, b->name) == 0 && strcmp(a->display_name, b->display_name) == 0 &&
            strcmp(a->email, b->email) == 0 && strcmp(a->picture_url, b->picture_url) == 0 &&
-           a->created_ms == b->created_ms;
+           a->created_ms == b->created_ms && a->role == b->role;
 }
 
 static inline bool same_key(const struct auth_key *a, const struct auth_key *b)
@@ -447,7 +463,8 @@ static inline bool same_node(const struct node *a, const struct node *b)
            a->cap_version == b->cap_version && a->home_derp == b->home_derp && a->auth_key == b->auth_key &&
            a->created_ms == b->created_ms && a->expires_ms == b->expires_ms && a->last_seen_ms == b->last_seen_ms &&
            same_json(a->tags, b->tags) && same_json(a->hostinfo, b->hostinfo) &&
-           same_json(a->hostinfo_peers, b->hostinfo_peers) && same_endpoints(a, b);
+           same_json(a->hostinfo_peers, b->hostinfo_peers) && same_endpoints(a, b) &&
+           prefix_list_eq(a->advertised, b->advertised) && prefix_list_eq(a->approved, b->approved);
 }
 
 static inline bool same_relay(const struct relay_host *a, const struct relay_host *b)

@@ -49,8 +49,8 @@ class World:
         self.servers.append(server)
         return server
 
-    def node(self, name, version=NEW, with_tun=True, router=None):
-        node = Node(self.net, self.servers[0], name, version, with_tun, router)
+    def node(self, name, version=NEW, with_tun=True, router=None, space=None):
+        node = Node(self.net, self.servers[0], name, version, with_tun, router, space)
         self.nodes.append(node)
         return node
 

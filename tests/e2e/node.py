@@ -21,11 +21,12 @@ mount --bind "$0/etc" /etc && mount -t tmpfs none /run && exec "$@"
 
 
 class Node:
-    """`space` is its namespace; `with_tun=False` gives a cheap one without a network interface; `router`: it is behind."""
+    """`space` is its namespace; `with_tun=False` gives a cheap one without a network interface; `router`: it is behind;
+    `space`: in this one, which is there already."""
 
-    def __init__(self, net, server, name, version=NEW, with_tun=True, router=None):
+    def __init__(self, net, server, name, version=NEW, with_tun=True, router=None, space=None):
         self.net, self.server, self.name, self.version = net, server, name, version
-        self.space = net.add(name, router=router)
+        self.space = space or net.add(name, router=router)
         self.ip = self.space.ip
         self.folder = server.folder / name
         self.socket = self.folder / "sock"

@@ -1,0 +1,120 @@
+/* `nodes tag`, `nodes list-routes`, `nodes approve-routes` */
+#include "cli/cli_internal.h"
+
+/* {"KEY": [...]} of a list with commas. */
+static void write_list(struct buf *body, const char *key, const char *list)
+{
+    struct json_writer w;
+    json_w_init(&w, body);
+    json_w_object(&w);
+    json_w_key(&w, key);
+    cli_write_list(&w, list);
+    json_w_end_object(&w);
+}
+
+/* Asks the node's path REST to take the list. */
+static enum cli_exit send_list(struct cli_run *run, const struct json *node, const char *rest, const char *key,
+                               const char *list, const char *done)
+{
+    struct buf body = {0};
+    write_list(&body, key, list);
+    enum cli_exit status = cli_node_call(run, node, "POST", rest, &body, done);
+    buf_fini(&body);
+    return status;
+}
+
+enum cli_exit cli_nodes_tag(struct cli_run *run)
+{
+    const struct json *node;
+    const char *tags = cli_value(run, "tags");
+    unsigned n = run->call.args_n;
+    if (tags == NULL && n > 0)
+        tags = cli_arg(run, --n);
+    if (tags == NULL || tags[0] == '\0')
+        return cli_usage(run, "say which tags: `fullscale nodes tag NODE tag:web,tag:prod`");
+    enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);
+    if (status != CLI_EXIT_OK)
+        return status;
+    return send_list(run, node, "/tags", "tags", tags, arena_printf(&run->arena, "is tagged %s", tags));
+}
+
+enum cli_exit cli_nodes_approve_routes(struct cli_run *run)
+{
+    const struct json *node;
+    const char *routes = cli_value(run, "routes");
+    unsigned n = run->call.args_n;
+    if (routes == NULL && n > 0)
+        routes = cli_arg(run, --n);
+    if (routes == NULL)
+        return cli_usage(run, "say which routes: --routes 10.0.0.0/8,192.168.0.0/24, or --routes '' for none");
+    enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);
+    if (status != CLI_EXIT_OK)
+        return status;
+    return send_list(run, node, "/approve_routes", "routes", routes,
+                     routes[0] != '\0' ? arena_printf(&run->arena, "may serve %s", routes) : "may serve no routes");
+}
+
+/* --- list-routes --- */
+
+static bool has_routes(const struct json *node)
+{
+    return json_len(json_get(node, "availableRoutes")) > 0 || json_len(json_get(node, "approvedRoutes")) > 0;
+}
+
+static void show_routes(struct cli_run *run, const struct json *nodes, const char *id)
+{
+    static const char *const titles[] = {"ID", "NAME", "ADVERTISED", "APPROVED", "SERVING", NULL};
+    struct cli_table table;
+    cli_table_init(&table, run, titles);
+    JSON_EACH (it, nodes) {
+        if (id != NULL ? strcmp(cli_text(run, it, "id"), id) != 0 : !has_routes(it))
+            continue;
+        cli_table_add(&table, cli_text(run, it, "id"));
+        cli_table_add(&table, cli_text(run, it, "givenName"));
+        cli_table_add(&table, cli_joined(run, it, "availableRoutes"));
+        cli_table_add(&table, cli_joined(run, it, "approvedRoutes"));
+        cli_table_add(&table, cli_joined(run, it, "subnetRoutes"));
+    }
+    cli_table_finish(&table);
+}
+
+/* The nodes that have routes, or the one with this id, as JSON. */
+static void write_routes(struct cli_run *run, const struct json *nodes, const char *id, struct buf *out)
+{
+    struct json_writer w;
+    json_w_init(&w, out);
+    json_w_array(&w);
+    JSON_EACH (it, nodes) {
+        if (id != NULL ? strcmp(cli_text(run, it, "id"), id) == 0 : has_routes(it))
+            json_w_tree(&w, it);
+    }
+    json_w_end_array(&w);
+}
+
+static enum cli_exit emit_routes(struct cli_run *run, const struct json *nodes, const char *id)
+{
+    struct buf text = {0};
+    const struct json *chosen;
+    write_routes(run, nodes, id, &text);
+    enum rc rc = json_parse(&run->arena, arena_str(&run->arena, buf_str(&text)), &json_limits_trusted, &chosen, NULL);
+    buf_fini(&text);
+    if (rc != RC_OK)
+        return cli_fail(run, CLI_EXIT_ERROR, "the server's answer is too large");
+    if (!cli_emit(run, chosen))
+        show_routes(run, nodes, id);
+    return CLI_EXIT_OK;
+}
+
+enum cli_exit cli_nodes_list_routes(struct cli_run *run)
+{
+    const struct json *reply, *node;
+    const char *id = NULL;
+    if (cli_flag(run, "identifier") || run->call.args_n > 0) {
+        enum cli_exit found = cli_named_node(run, cli_arg(run, 0), &node);
+        if (found != CLI_EXIT_OK)
+            return found;
+        id = cli_text(run, node, "id");
+    }
+    enum cli_exit status = cli_api(run, "GET", "/node", NULL, &reply);
+    return status == CLI_EXIT_OK ? emit_routes(run, json_get(reply, "nodes"), id) : status;
+}

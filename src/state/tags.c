@@ -1,0 +1,126 @@
+/* Tags: what a node or key is, instead of whose. src: policy.md 11, control.md 5.5, headscale features 3 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "policy/policy.h"
+#include "state/state_internal.h"
+
+static enum rc check_tag(const struct state *st, struct str tag, struct err *err)
+{
+    const struct policy *policy = state_policy(st);
+    if (!tag_is_valid(tag))
+        return err_set(err, RC_INVALID,
+                       "'%.*s' is no tag: write tag:NAME, where NAME begins with a letter and has letters, digits "
+                       "and dashes",
+                       STR_ARG(tag));
+    if (policy != NULL && !policy_knows_tag(policy, tag))
+        return err_set(err, RC_INVALID, "the policy does not know '%.*s': define it in tagOwners first", STR_ARG(tag));
+    return RC_OK;
+}
+
+static int compare_tags(const void *a, const void *b)
+{
+    const struct str *x = a, *y = b;
+    size_t n = x->len < y->len ? x->len : y->len;
+    int order = memcmp(x->p, y->p, n);
+    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* A JSON array, sorted, without doubles. */
+static struct rcbuf *write_tags(const struct str *tags, size_t n)
+{
+    struct str sorted[TAGS_MAX];
+    struct buf json = {0};
+    memcpy(sorted, tags, n * sizeof(sorted[0]));
+    qsort(sorted, n, sizeof(sorted[0]), compare_tags);
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || !str_eq(sorted[i], sorted[i - 1]))
+            buf_printf(&json, "%s\"%.*s\"", i == 0 ? "[" : ",", STR_ARG(sorted[i]));
+    }
+    buf_append_byte(&json, ']');
+    struct rcbuf *made = rcbuf_create(buf_at(&json), buf_len(&json));
+    buf_fini(&json);
+    return made;
+}
+
+enum rc tags_make(const struct state *st, const struct str *tags, size_t n, struct rcbuf **out, struct err *err)
+{
+    *out = NULL;
+    if (n > TAGS_MAX)
+        return err_set(err, RC_LIMIT, "there can be %d tags", TAGS_MAX);
+    for (size_t i = 0; i < n; i++)
+        TRY(check_tag(st, tags[i], err));
+    if (n > 0)
+        *out = write_tags(tags, n);
+    return RC_OK;
+}
+
+/* --- what a client asks for --- */
+
+/* May whoever has the key apply the tag? */
+static bool may_apply(const struct state *st, const struct auth_key *k, struct str tag)
+{
+    const struct policy *policy = state_policy(st);
+    struct str own[TAGS_MAX];
+    size_t n = tags_split(k->tags, own);
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(own[i], tag))
+            return true;
+    }
+    if (policy == NULL)
+        return false;
+    return n > 0 ? policy_tags_may_tag(policy, own, n, tag) : policy_user_may_tag(policy, k->user, tag);
+}
+
+enum rc tags_for_node(const struct state *st, const struct registration *reg, const struct auth_key *k,
+                      struct rcbuf **out, struct err *err)
+{
+    *out = k->tags != NULL ? rcbuf_ref(k->tags) : NULL;
+    if (reg->tag_n == 0)
+        return RC_OK;
+    rcbuf_unref(out);
+    if (reg->tag_n > TAGS_MAX)
+        return err_set(err, RC_LIMIT, "a node can have %d tags", TAGS_MAX);
+    for (size_t i = 0; i < reg->tag_n; i++) {
+        struct str tag = reg->tags[i];
+        if (tag_is_valid(tag) && may_apply(st, k, tag))
+            continue;
+        /* src: the beginning is Headscale's, for scripts that look for it */
+        return err_set(err, RC_DENIED, "requested tags [%.*s] are invalid or not permitted: %s",
+                       (int)(tag.len < 128 ? tag.len : 128), tag.p,
+                       state_policy(st) == NULL ? "there is no policy whose tagOwners could allow it; an auth key made "
+                                                  "with --tags brings its tags"
+                                                : "the policy's tagOwners must let the owner of the auth key apply it");
+    }
+    *out = write_tags(reg->tags, reg->tag_n);
+    return RC_OK;
+}
+
+/* --- what admins do --- */
+
+enum rc state_node_set_tags(struct state *st, node_id id, const struct str *tags, size_t n, const struct node **out,
+                            struct err *err)
+{
+    struct entry *e = entry_of(st, id);
+    struct rcbuf *made;
+    if (e == NULL)
+        return no_such_node(id, err);
+    if (n == 0)
+        return err_set(
+            err, RC_INVALID,
+            "a node keeps at least one tag: to give it back to a user, let it join again with that user's key");
+    TRY(tags_make(st, tags, n, &made, err));
+    struct node *next = node_edit(e->node, NULL, 0);
+    /* Nobody is there to log in again for a tagged node. src: headscale features 1: tagged never expires */
+    if (next->tags == NULL && !next->is_expired)
+        next->expires_ms = NO_EXPIRY;
+    rcbuf_unref(&next->tags);
+    next->tags = made;
+    entry_replace(st, e, next);
+    put_row_node(st, e);
+    mark_durable(st, e);
+    routes_auto_approve(st, e);
+    *out = e->node;
+    return RC_OK;
+}

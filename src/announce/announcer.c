@@ -29,6 +29,7 @@ enum {
     VERIFY_TIMEOUT_MS = 5 * 1000,
     RETRY_FIRST_MS = 1000,
     RETRY_MAX_MS = 15 * 1000,
+    ROUND_MIN_MS = 100,     /* between announcements, however fast they are answered */
     KNOWN_MAX = 200 * 1000, /* node keys that are remembered as admitted */
     URL_CAP = 512,
 };
@@ -45,13 +46,16 @@ struct announcer {
     struct loop *loop;
     struct loop_timer *timer;
     int64_t retry_ms; /* the next pause; 0: none failed */
+    int64_t announced_ms;
     uint64_t news;
-    char cert_name[256];
-    unsigned round; /* of announcements: a newer one makes the answer to the one before worthless */
-    bool was_told;  /* that the server does not answer */
+    unsigned round;   /* of announcements: a newer one makes the answer to the one before worthless */
+    bool was_told;    /* that the server does not answer */
+    bool is_cert_new; /* the server has not heard of it */
+    bool is_stranger; /* the server does not know this relay any more */
     /* any thread, under the lock */
     pthread_mutex_t lock;
-    struct map known; /* node key -> itself: admitted, and not revoked since */
+    struct map known;    /* node key -> itself: admitted, and not revoked since */
+    char cert_name[256]; /* the loop, which changes it, may look without */
 };
 
 struct announcer *announcer_create(const struct announcer_opts *opts, struct fetch *fetch)
@@ -142,6 +146,9 @@ static enum rc refusal(const struct fetch_reply *reply, struct err *err)
             err, RC_DENIED,
             "the control server does not know this relay's key: make one there with `fullscale relays create "
             "NAME`, and start this relay with --key");
+    if (reply->status >= 500 || reply->status == 429) /* a proxy whose server restarts says such things */
+        return err_set(err, RC_IO, "the control server, or a proxy in front of it, answers with status %d",
+                       reply->status);
     if (reply->status != 200)
         return err_set(err, RC_INVALID, "the control server answers with status %d (is --server its URL?)",
                        reply->status);
@@ -195,8 +202,13 @@ enum rc announcer_ask(struct announcer *a, struct announcement_reply *out, struc
 void announcer_leave(struct announcer *a)
 {
     struct announcement about = a->about;
+    char cert_name[sizeof(a->cert_name)];
     struct wait w;
     atomic_store(&a->is_leaving, true);
+    pthread_mutex_lock(&a->lock);
+    memcpy(cert_name, a->cert_name, sizeof(cert_name));
+    pthread_mutex_unlock(&a->lock);
+    about.cert_name = cert_name;
     about.is_draining = true;
     post_and_wait(a, &about, LEAVE_TIMEOUT_MS, &w);
     if (w.rc != RC_OK)
@@ -225,10 +237,22 @@ static void pause_then_announce(struct announcer *a, const struct err *why)
     loop_timer_start(a->timer, a->retry_ms / 2 + (int64_t)chance % a->retry_ms, 0);
     metric_inc(&failed);
     metric_set(&connected, 0);
-    if (!a->was_told)
+    if (!a->was_told && !a->is_stranger)
         log_warn("the control server does not answer: clients that it admitted before are served, trying again",
                  LOG_S("why", why->text));
     a->was_told = true;
+}
+
+/* Deleted there. Who is revoked from now on would not be heard of, so nobody stays. */
+static void note_stranger(struct announcer *a)
+{
+    if (a->is_stranger)
+        return;
+    a->is_stranger = true;
+    a->news = 0; /* if it ever knows us again, all of it */
+    log_error("the control server does not know this relay any more (was it deleted?): its clients are sent away");
+    a->opts.neighbours(a->opts.ctx, NULL, 0);
+    relay_ask_again(a->relay);
 }
 
 static void take_news(struct announcer *a, const struct announcement_reply *r)
@@ -245,6 +269,31 @@ static void take_news(struct announcer *a, const struct announcement_reply *r)
     a->opts.neighbours(a->opts.ctx, r->neighbours, r->neighbour_n);
 }
 
+/* News are asked for at once; a server that always has some must not be asked without a pause. */
+static void announce_next(struct announcer *a)
+{
+    int64_t rest_ms = a->announced_ms + ROUND_MIN_MS - loop_now_ms(a->loop);
+    if (rest_ms > 0)
+        loop_timer_start(a->timer, rest_ms, 0);
+    else
+        announce(a);
+}
+
+static void on_answer(struct announcer *a, const struct announcement_reply *r)
+{
+    if (a->was_told || a->retry_ms != 0)
+        log_info("the control server answers again");
+    a->retry_ms = 0;
+    a->was_told = a->is_stranger = false;
+    metric_inc(&answered);
+    metric_set(&connected, 1);
+    take_news(a, r);
+    if (a->is_cert_new && a->opts.cert_told != NULL)
+        a->opts.cert_told(a->opts.ctx);
+    a->is_cert_new = false;
+    announce_next(a);
+}
+
 static void on_reply_home(struct loop *loop, struct loop_msg *msg)
 {
     struct reply_msg *m = CONTAINER_OF(msg, struct reply_msg, msg);
@@ -252,15 +301,10 @@ static void on_reply_home(struct loop *loop, struct loop_msg *msg)
     bool is_current = m->round == a->round && !atomic_load(&a->is_leaving);
     (void)loop;
     if (m->rc == RC_OK && is_current) {
-        if (a->was_told || a->retry_ms != 0)
-            log_info("the control server answers again");
-        a->retry_ms = 0;
-        a->was_told = false;
-        metric_inc(&answered);
-        metric_set(&connected, 1);
-        take_news(a, &m->reply);
-        announce(a);
+        on_answer(a, &m->reply);
     } else if (is_current) {
+        if (m->rc == RC_DENIED)
+            note_stranger(a);
         pause_then_announce(a, &m->err);
     }
     secret_wipe(&m->reply, sizeof(m->reply));
@@ -281,10 +325,15 @@ static void on_announced(void *ctx, const struct fetch_reply *reply)
     loop_post(m->a->loop, &m->msg);
 }
 
+/* Nothing after the last words: they would be taken back. */
 static void announce(struct announcer *a)
 {
     struct announcement about = a->about;
+    if (atomic_load(&a->is_leaving))
+        return;
     struct reply_msg *m = MEM_NEW(struct reply_msg);
+    a->announced_ms = loop_now_ms(a->loop);
+    loop_timer_stop(a->timer);
     m->msg.run = on_reply_home;
     m->a = a;
     m->round = ++a->round;
@@ -292,22 +341,28 @@ static void announce(struct announcer *a)
     post_announcement(a, &about, ANNOUNCE_TIMEOUT_MS, on_announced, m);
 }
 
+static void set_cert_name(struct announcer *a, const char *cert_name)
+{
+    pthread_mutex_lock(&a->lock);
+    snprintf(a->cert_name, sizeof(a->cert_name), "%s", cert_name);
+    pthread_mutex_unlock(&a->lock);
+}
+
 void announcer_set_cert_name(struct announcer *a, const char *cert_name)
 {
-    snprintf(a->cert_name, sizeof(a->cert_name), "%s", cert_name);
+    set_cert_name(a, cert_name);
+    a->is_cert_new = true;
     announce(a);
 }
 
 static void on_timer(void *ctx)
 {
-    struct announcer *a = ctx;
-    if (!atomic_load(&a->is_leaving))
-        announce(a);
+    announce(ctx);
 }
 
 void announcer_start(struct announcer *a, struct relay *relay, struct loop *loop, const char *cert_name)
 {
-    snprintf(a->cert_name, sizeof(a->cert_name), "%s", cert_name);
+    set_cert_name(a, cert_name);
     a->relay = relay;
     a->loop = loop;
     a->timer = loop_timer_create(loop, on_timer, a);
@@ -348,6 +403,8 @@ void announcer_admit(void *ctx, struct relay_admission *login, const node_key *k
     struct announcer *a = ctx;
     char source[ADDR_TEXT_CAP] = "";
     struct buf body = {0};
+    if (atomic_load(&a->is_leaving))
+        return; /* nobody is let in any more, and the relay frees the login itself */
     struct question *q = MEM_NEW(struct question);
     *q = (struct question){a, login, *key};
     if (from->family != 0)

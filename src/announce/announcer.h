@@ -2,7 +2,7 @@
  * keys that must go), and asks who may use it.
  *
  * While the server does not answer, clients that it has admitted before stay and come back; others wait outside, unless
- * `fail_open` lets them in. src: protocol/derp-stun.md 4.4, 4.6 */
+ * `fail_open` lets them in. A server that no longer knows the relay has its clients sent away. src: protocol/derp-stun.md 4.4, 4.6 */
 #ifndef ANNOUNCE_ANNOUNCER_H
 #define ANNOUNCE_ANNOUNCER_H
 
@@ -20,6 +20,8 @@ struct announcer_opts {
     bool fail_open;
     /* The neighbours in the mesh from now on; borrowed for the call. On the loop. */
     void (*neighbours)(void *ctx, const struct relay_neighbour *all, size_t n);
+    /* The server has heard of the certificate of announcer_set_cert_name; may be null. On the loop. */
+    void (*cert_told)(void *ctx);
     void *ctx;
 };
 
@@ -34,7 +36,7 @@ MUST_CHECK enum rc announcer_ask(struct announcer *a, struct announcement_reply 
 
 /* From now on, on this loop: before it runs. `relay` is borrowed; `cert_name`: DERPNode.CertName, copied. */
 void announcer_start(struct announcer *a, struct relay *relay, struct loop *loop, const char *cert_name);
-/* It has another certificate now: nodes are to hear of it at once. On the loop. */
+/* It will have another certificate: nodes are to hear of it at once. On the loop. */
 void announcer_set_cert_name(struct announcer *a, const char *cert_name);
 /* A relay_ops.admit; `ctx` is a struct announcer. */
 void announcer_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from);

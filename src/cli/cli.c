@@ -102,7 +102,7 @@ bool cli_confirm(struct cli_run *run, const char *fmt, ...)
     return answer[0] == 'y' || answer[0] == 'Y';
 }
 
-bool cli_need_config(struct cli_run *run, bool is_client)
+static bool load_config(struct cli_run *run, bool is_client, bool is_relay)
 {
     struct config_source src;
     struct err err = {0};
@@ -111,11 +111,17 @@ bool cli_need_config(struct cli_run *run, bool is_client)
         return true;
     config_source_system(cli_value(run, "config"), &src);
     src.is_client = is_client;
+    src.is_relay = is_relay;
     if (config_load(&src, &run->cfg, &err) == RC_OK)
         return true;
     err_format(&err, text, sizeof(text));
     (void)cli_fail(run, CLI_EXIT_ERROR, "%s", text);
     return false;
+}
+
+bool cli_need_config(struct cli_run *run, bool is_client)
+{
+    return load_config(run, is_client, false);
 }
 
 /* --- what the table's rows of one line do --- */
@@ -155,7 +161,7 @@ enum cli_exit cli_serve(struct cli_run *run)
 
 enum cli_exit cli_relay(struct cli_run *run)
 {
-    if (!cli_need_config(run, false))
+    if (!load_config(run, false, true))
         return CLI_EXIT_ERROR;
     int status = run->program->relay(run->cfg, cli_value(run, "server"), cli_value(run, "key"));
     return status == 0 ? CLI_EXIT_OK : CLI_EXIT_ERROR;

@@ -50,7 +50,7 @@ static void check_server_url(struct loader *l)
     const struct config *cfg = &l->out->cfg;
     struct schema_url url;
     struct addr ip;
-    if (!schema_url_parse(str_c(cfg->server_url), &url))
+    if (l->src->is_relay || !schema_url_parse(str_c(cfg->server_url), &url))
         return;
     bool is_ip = addr_parse_ip(url.host, &ip) == RC_OK;
     if (!is_ip && is_within(url.host, str_c(cfg->dns_base_domain)))

@@ -159,6 +159,7 @@ struct config_source {
     char primary_ip[ADDR_TEXT_CAP]; /* for the default server_url; "" = 127.0.0.1 */
     bool is_root;                   /* chooses the default state_dir and unix_socket */
     bool is_client;                 /* files that only the server reads are not looked at */
+    bool is_relay;                  /* for `fullscale relay`: server_url is nobody's, so nothing is said of it */
 };
 
 /* `path` may be null. Looks at the interfaces of this machine. */

@@ -472,6 +472,19 @@ static void test_plain_http_on_a_public_name_warns(void **ctx)
     }
 }
 
+/* `fullscale relay` on a machine with a public address: its own server_url is a default that nobody uses. */
+static void test_relays_have_no_server_url(void **ctx)
+{
+    (void)ctx;
+    struct config_source relay = plain;
+    relay.is_relay = true;
+    snprintf(relay.primary_ip, sizeof(relay.primary_ip), "8.8.8.8");
+    struct config *cfg = parse_ok(&relay, "");
+    assert_string_equal(cfg->derp_server_hostname, "8.8.8.8");
+    assert_null(config_warning(cfg, 0));
+    config_destroy(&cfg);
+}
+
 static void test_default_url_follows_the_listener(void **ctx)
 {
     (void)ctx;
@@ -691,6 +704,7 @@ int main(void)
         cmocka_unit_test(test_headscale_file_is_understood),
         cmocka_unit_test(test_renamed_keys_are_read),
         cmocka_unit_test(test_plain_http_on_a_public_name_warns),
+        cmocka_unit_test(test_relays_have_no_server_url),
         cmocka_unit_test(test_default_url_follows_the_listener),
         cmocka_unit_test(test_reference_lists_each_row),
         cmocka_unit_test(test_example_file_parses),

@@ -361,7 +361,7 @@ static void run_leave(struct core_job *job, struct state *st, int64_t now_ms)
 /* Its connection broke while it waited. */
 static void note_lost(const struct relay_call *c)
 {
-    if (c->id == 0)
+    if (c->serial == 0) /* it only asked */
         return;
     struct leave_job *j = MEM_NEW(struct leave_job);
     *j = (struct leave_job){.job.run = run_leave, .id = c->id, .serial = c->serial};
@@ -479,6 +479,27 @@ static bool read_ip(const struct json *body, const char *name, uint8_t family, s
     return text[0] == '\0' || (addr_parse_ip(str_c(text), out) == RC_OK && out->family == family);
 }
 
+/* Where the relay is, as far as one can see: behind a proxy that is what the proxy says last. A relay may name any host as
+ * its own, so a lie gains it nothing. Family 0: not to be seen. */
+static struct addr seen_from(const struct relay_call *c)
+{
+    const struct http_request *req = http_request(c->ex);
+    const struct control_options *o = &c->worker->control->options;
+    bool is_trusted = o->is_trusted != NULL && o->is_trusted(o->trusted_ctx, &req->peer);
+    struct addr from = {0};
+    struct str all;
+    if (!is_trusted && !addr_is_loopback(&req->peer))
+        return req->peer;
+    if (!http_header(req, "x-forwarded-for", &all))
+        return from;
+    long comma = (long)all.len - 1;
+    while (comma >= 0 && all.p[comma] != ',')
+        comma--;
+    if (addr_parse_ip(str_trim(str_n(all.p + comma + 1, all.len - (size_t)(comma + 1))), &from) != RC_OK)
+        from = (struct addr){0};
+    return from;
+}
+
 /* A relay that was given no name is where it comes from; one on this machine is where it thinks it is. */
 static bool choose_host(const struct json *body, const struct addr *from, struct relay_report *r)
 {
@@ -498,15 +519,30 @@ static bool choose_host(const struct json *body, const struct addr *from, struct
     return r->host_name[0] != '\0';
 }
 
+/* A pin that is none would keep the DERP map from being made, and with it all who depend on it. */
+static bool read_cert_name(const struct json *body, char out[HOSTNAME_CAP])
+{
+    static const struct str pin = {"sha256-raw:", 11};
+    uint8_t hash[32];
+    if (!read_text(body, "certName", out))
+        return false;
+    struct str name = str_c(out);
+    if (!str_starts(name, pin))
+        return true;
+    struct str hex = str_n(name.p + pin.len, name.len - pin.len);
+    return hex_decode(hex, hash, sizeof(hash)) == RC_OK && strpbrk(hex.p, "ABCDEF") == NULL;
+}
+
 static bool read_announcement(struct relay_call *c, const struct json *body)
 {
     struct relay_report *r = &c->report;
+    const struct addr from = seen_from(c);
     const struct json *seen = json_get(body, "news");
     return read_ip(body, "ipv4", 4, &r->ipv4) && read_ip(body, "ipv6", 6, &r->ipv6) &&
-           read_text(body, "certName", r->cert_name) && read_port(body, "derpPort", &r->derp_port) &&
-           read_port(body, "stunPort", &r->stun_port) && r->derp_port != 0 &&
-           choose_host(body, &http_request(c->ex)->peer, r) && (json_is_null(seen) || json_u64(seen, &c->seen)) &&
-           read_flag(body, "starting", &c->is_starting) && read_flag(body, "draining", &c->is_draining);
+           read_cert_name(body, r->cert_name) && read_port(body, "derpPort", &r->derp_port) &&
+           read_port(body, "stunPort", &r->stun_port) && r->derp_port != 0 && choose_host(body, &from, r) &&
+           (json_is_null(seen) || json_u64(seen, &c->seen)) && read_flag(body, "starting", &c->is_starting) &&
+           read_flag(body, "draining", &c->is_draining);
 }
 
 void handle_announce(void *app, struct http_exchange *ex)

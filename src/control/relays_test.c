@@ -122,11 +122,13 @@ static struct look look(const struct enrolment *e)
     return l;
 }
 
+#define PIN "sha256-raw:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
 static const char *announcement(const char *more)
 {
     return arena_printf(&r->arena,
                         "{\"hostname\":\"192.0.2.7\",\"derpPort\":8443,\"stunPort\":3478,"
-                        "\"certName\":\"sha256-raw:abc\"%s}",
+                        "\"certName\":\"" PIN "\"%s}",
                         more);
 }
 
@@ -213,7 +215,7 @@ static void test_first_announcement(void **state)
     assert_string_equal(there.report.host_name, "192.0.2.7");
     assert_int_equal(there.report.ipv4.family, 4); /* literal: told as the address as well */
     assert_int_equal(there.report.derp_port, 8443);
-    assert_string_equal(there.report.cert_name, "sha256-raw:abc");
+    assert_string_equal(there.report.cert_name, PIN);
     assert_int_equal(json_len(json_get(reply, "neighbours")), 0);
     /* Those of a region know each other, and share a secret that others do not have. */
     reply = ask("/relay/announce", b.key, announcement(",\"draining\":false"), 200);
@@ -240,21 +242,19 @@ static void test_bad_announcements(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",
-        "[]",
-        "{}",
-        "{\"hostname\":\"a\"}", /* no port */
-        "{\"hostname\":\"a\",\"derpPort\":65536}",
-        "{\"hostname\":\"a\",\"derpPort\":\"443\"}",
-        "{\"hostname\":\"a b\",\"derpPort\":443}",
-        "{\"hostname\":\"a\\u0000\",\"derpPort\":443}",
-        "{\"hostname\":\"<script>\",\"derpPort\":443}",
-        "{\"hostname\":7,\"derpPort\":443}",
+        "", "[]", "{}", "{\"hostname\":\"a\"}", /* no port */
+        "{\"hostname\":\"a\",\"derpPort\":65536}", "{\"hostname\":\"a\",\"derpPort\":\"443\"}",
+        "{\"hostname\":\"a b\",\"derpPort\":443}", "{\"hostname\":\"a\\u0000\",\"derpPort\":443}",
+        "{\"hostname\":\"<script>\",\"derpPort\":443}", "{\"hostname\":7,\"derpPort\":443}",
         "{\"hostname\":\"a\",\"derpPort\":443,\"ipv4\":\"::1\"}",
         "{\"hostname\":\"a\",\"derpPort\":443,\"ipv6\":\"1.2.3\"}",
         "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"a/b\"}",
-        "{\"hostname\":\"a\",\"derpPort\":443,\"news\":-1}",
-        "{\"hostname\":\"a\",\"derpPort\":443,\"draining\":1}",
+        /* Nodes would be told of no such pin. */
+        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:\"}",
+        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:abc\"}",
+        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":"
+        "\"sha256-raw:00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff\"}",
+        "{\"hostname\":\"a\",\"derpPort\":443,\"news\":-1}", "{\"hostname\":\"a\",\"derpPort\":443,\"draining\":1}",
         "{\"derpPort\":443}", /* from this machine, and no word of where it is */
     };
     struct enrolment e = enrol("fra", 0);
@@ -266,6 +266,31 @@ static void test_bad_announcements(void **state)
     assert_false(look(&e).is_up);
     ask("/relay/announce", e.key, "{\"localIP\":\"10.1.2.3\",\"derpPort\":443}", 200);
     assert_string_equal(look(&e).report.host_name, "10.1.2.3");
+    forget(&e);
+}
+
+/* Who comes through a proxy on this machine is where the proxy says; the rig's peer is loopback. */
+static void test_behind_a_proxy(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header, *host;
+    } rows[] = {
+        {"203.0.113.9", "203.0.113.9"},
+        {"198.51.100.1,  2001:db8::9 ", "2001:db8::9"}, /* what a client sent itself stands before */
+        {"198.51.100.1, 127.0.0.1", "10.1.2.3"},
+        {"unknown", "10.1.2.3"},
+        {"198.51.100.1,", "10.1.2.3"},
+        {"", "10.1.2.3"},
+    };
+    struct enrolment e = enrol("fra", 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char *key = arena_printf(&r->arena, "%s\r\nX-Forwarded-For: %s", e.key, rows[i].header);
+        ask("/relay/announce", key, "{\"localIP\":\"10.1.2.3\",\"derpPort\":443}", 200);
+        assert_string_equal(look(&e).report.host_name, rows[i].host);
+    }
+    ask("/relay/announce", arena_printf(&r->arena, "%s\r\nX-Forwarded-For: 203.0.113.9", e.key), announcement(""), 200);
+    assert_string_equal(look(&e).report.host_name, "192.0.2.7"); /* a name that it was given counts more */
     forget(&e);
 }
 
@@ -406,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_verify),
         cmocka_unit_test(test_verify_for_everyone),
         cmocka_unit_test(test_first_announcement),
+        cmocka_unit_test(test_behind_a_proxy),
         cmocka_unit_test(test_bad_announcements),
         cmocka_unit_test(test_news),
         cmocka_unit_test(test_missed_news),

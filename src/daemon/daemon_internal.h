@@ -139,6 +139,10 @@ MUST_CHECK enum rc mesh_set(struct daemon *d, const struct relay_neighbour *more
 void relays_changed(void *ctx, const struct state *st);
 /* At the start, with the rows loaded and before anyone sees the state. */
 MUST_CHECK enum rc relays_load(struct daemon *d, struct state *st, struct err *err);
+/* Those of a region that are up. `all` points into the state and into `dials`. */
+enum { RELAYS_NEIGHBOURS_MAX = 64 };
+size_t relays_neighbours(const struct state *st, int64_t region_id, struct relay_neighbour all[RELAYS_NEIGHBOURS_MAX],
+                         char dials[RELAYS_NEIGHBOURS_MAX][ADDR_TEXT_CAP]);
 
 /* --- policy_source.c --- */
 /* At the start, with the rows loaded and before anyone sees the state. Says on stderr what is wrong with a policy that cannot be

@@ -23,7 +23,8 @@ static void look(void *ctx)
 
 void relay_guard_start(struct daemon *d)
 {
-    d->relay_health = relay_health_create(d->relay, d->worker_n, loop_now_ms(d->loops[0]));
+    /* The loops' own clocks stand still until they run, which may be long after they were made. */
+    d->relay_health = relay_health_create(d->relay, d->worker_n, clock_mono_ms());
     for (unsigned i = 0; i < d->worker_n; i++) {
         struct daemon_worker *w = &d->workers[i];
         w->daemon = d;

@@ -21,7 +21,8 @@ enum {
     ENROLMENT_MAX_BYTES = 4096,
     TEXT_CAP = 512,
     CERTIFICATE_CHECK_MS = 3600 * 1000,
-    LAST_WORDS_MS = 200, /* between closing the last client and the end */
+    CERTIFICATE_SPREAD_MS = 1000, /* between the control server's answer and nodes that have the new map */
+    LAST_WORDS_MS = 200,          /* between closing the last client and the end */
 };
 
 /* --- where this relay belongs --- */
@@ -118,7 +119,8 @@ struct relay_program {
     struct enrolment enrolment;
     struct derp_certificate certificate;
     struct loop_timer *certificate_timer;
-    struct loop_msg check_msg; /* SIGHUP came */
+    struct loop_timer *use_timer; /* of a renewed certificate that nodes are being told of */
+    struct loop_msg check_msg;    /* SIGHUP came */
     atomic_bool is_check_posted;
     char cert_name[TLS_FINGERPRINT_CAP + 16];
 };
@@ -152,6 +154,13 @@ static void name_certificate(struct relay_program *p, const char *pin)
     snprintf(p->cert_name, sizeof(p->cert_name), pin[0] != '\0' ? "sha256-raw:%s" : "%s", pin);
 }
 
+/* SIGTERM or SIGINT; SIGHUP means nothing to who waits. */
+static bool is_told_to_end(const sigset_t *signals, const struct timespec *wait)
+{
+    int sig = sigtimedwait(signals, NULL, wait);
+    return sig > 0 && sig != SIGHUP;
+}
+
 /* The mesh's secret, and whether the server knows us, are needed before the relay is made. A server that is away is waited
  * for. */
 static enum rc ask_server(struct relay_program *p, const sigset_t *signals, struct err *err)
@@ -165,7 +174,7 @@ static enum rc ask_server(struct relay_program *p, const sigset_t *signals, stru
         if (!was_told)
             log_warn("waiting for the control server", LOG_S("url", p->enrolment.server), LOG_S("why", err->text));
         was_told = true;
-        if (sigtimedwait(signals, NULL, &pause) > 0)
+        if (is_told_to_end(signals, &pause))
             return err_set(err, RC_CLOSED, "told to end before the control server answered");
     }
     if (rc != RC_OK)
@@ -177,6 +186,13 @@ static enum rc ask_server(struct relay_program *p, const sigset_t *signals, stru
     return RC_OK;
 }
 
+/* The control server knows the new certificate, so nodes do in a moment. */
+static void on_certificate_told(void *ctx)
+{
+    struct relay_program *p = ctx;
+    loop_timer_start(p->use_timer, CERTIFICATE_SPREAD_MS, 0);
+}
+
 static void make_announcer(struct relay_program *p)
 {
     struct announcer_opts opts = {
@@ -185,22 +201,28 @@ static void make_announcer(struct relay_program *p)
         .about = describe(p),
         .fail_open = p->d.cfg->relay_fail_open,
         .neighbours = on_neighbours,
+        .cert_told = on_certificate_told,
         .ctx = &p->d,
     };
     p->d.fetch = fetch_create();
     p->d.announcer = announcer_create(&opts, p->d.fetch);
 }
 
-/* The new certificate is served from the moment on in which nodes are told of it. */
+static void use_certificate(void *ctx)
+{
+    struct relay_program *p = ctx;
+    tls_server_use_prepared(p->d.derp_tls, p->certificate.pin);
+    log_info("the relay's certificate is renewed", LOG_S("sha256", p->certificate.pin));
+}
+
+/* A new certificate is served when nodes have been told of it: while the control server is away, the old one stays. */
 static void on_certificate_timer(void *ctx)
 {
     struct relay_program *p = ctx;
     if (!derp_certificate_check(&p->certificate, clock_wall_ms() / 1000))
         return;
-    tls_server_use_prepared(p->d.derp_tls, p->certificate.pin);
     name_certificate(p, p->certificate.pin);
     announcer_set_cert_name(p->d.announcer, p->cert_name);
-    log_info("the relay's certificate is renewed", LOG_S("sha256", p->certificate.pin));
 }
 
 static void watch_certificate(struct relay_program *p)
@@ -213,6 +235,7 @@ static void watch_certificate(struct relay_program *p)
                                                .key_path = cfg->derp_server_tls_key_path,
                                                .host = cfg->derp_server_hostname};
     snprintf(p->certificate.pin, sizeof(p->certificate.pin), "%s", p->d.derp_fingerprint);
+    p->use_timer = loop_timer_create(p->d.loops[0], use_certificate, p);
     p->certificate_timer = loop_timer_create(p->d.loops[0], on_certificate_timer, p);
     loop_timer_start(p->certificate_timer, CERTIFICATE_CHECK_MS, CERTIFICATE_CHECK_MS);
 }
@@ -255,7 +278,7 @@ static void drain(struct relay_program *p, const sigset_t *signals)
     relay_drain(d->relay, over_ms);
     for (int64_t end_ms = clock_mono_ms() + over_ms; clock_mono_ms() < end_ms && relay_client_count(d->relay) > 0;) {
         const struct timespec turn = {.tv_nsec = 100 * 1000 * 1000};
-        if (sigtimedwait(signals, NULL, &turn) > 0)
+        if (is_told_to_end(signals, &turn))
             break;
     }
     usleep(LAST_WORDS_MS * 1000);
@@ -270,6 +293,7 @@ static void clean_up(struct relay_program *p)
         loop_run(d->loops[0]);
     }
     loop_timer_destroy(&p->certificate_timer);
+    loop_timer_destroy(&p->use_timer);
     announcer_destroy(&d->announcer);
     listeners_close(d);
     relay_part_destroy(d);

@@ -35,7 +35,8 @@ static void add_relay(struct derpmap *map, const struct relay_host *r)
         .stun_port = r->report.stun_port != 0 ? r->report.stun_port : -1,
         .derp_port = r->report.derp_port,
     };
-    if (derpmap_add_own(&one, &node, &err) == RC_OK)
+    /* One that says what is no good must not keep the others from the map. */
+    if (derpmap_add_own(&one, &node, &err) == RC_OK && derpmap_check_nodes(&one, &err) == RC_OK)
         derpmap_append(map, &one);
     derpmap_fini(&one);
 }
@@ -52,8 +53,9 @@ static void make_map(const struct state *st, struct derpmap *out)
 
 /* --- the mesh --- */
 
-static bool make_neighbour(const struct relay_host *r, char dial[ADDR_TEXT_CAP], struct relay_neighbour *out)
+static void make_neighbour(const struct relay_host *r, char dial[ADDR_TEXT_CAP], struct relay_neighbour *out)
 {
+    dial[0] = '\0';
     if (r->report.ipv4.family != 0)
         addr_format(&r->report.ipv4, false, dial);
     else if (r->report.ipv6.family != 0)
@@ -64,21 +66,28 @@ static bool make_neighbour(const struct relay_host *r, char dial[ADDR_TEXT_CAP],
                                     .fingerprint = pinned_hash(r->report.cert_name)};
     if (out->fingerprint == NULL && r->report.cert_name[0] != '\0')
         out->host = r->report.cert_name;
-    return r->is_up;
+}
+
+size_t relays_neighbours(const struct state *st, int64_t region_id, struct relay_neighbour all[RELAYS_NEIGHBOURS_MAX],
+                         char dials[RELAYS_NEIGHBOURS_MAX][ADDR_TEXT_CAP])
+{
+    const struct relay_host *r;
+    size_t n = 0;
+    for (size_t pos = 0; n < RELAYS_NEIGHBOURS_MAX && (r = state_relay_next(st, &pos)) != NULL;) {
+        if (!r->is_up || r->region_id != region_id)
+            continue;
+        make_neighbour(r, dials[n], &all[n]);
+        n++;
+    }
+    return n;
 }
 
 static void set_mesh(struct daemon *d, const struct state *st)
 {
-    enum { MAX = 64 };
-    struct relay_neighbour all[MAX];
-    char dials[MAX][ADDR_TEXT_CAP] = {0};
-    const struct relay_host *r;
+    struct relay_neighbour all[RELAYS_NEIGHBOURS_MAX];
+    char dials[RELAYS_NEIGHBOURS_MAX][ADDR_TEXT_CAP];
     struct err err;
-    size_t n = 0;
-    for (size_t pos = 0; n < MAX && (r = state_relay_next(st, &pos)) != NULL;) {
-        if (r->region_id == d->cfg->derp_server_region_id && make_neighbour(r, dials[n], &all[n]))
-            n++;
-    }
+    size_t n = relays_neighbours(st, d->cfg->derp_server_region_id, all, dials);
     (void)!mesh_set(d, all, n, &err); /* what the configuration lists was good at the start */
 }
 

@@ -1,0 +1,262 @@
+/* The announcer against a scripted control server on loopback. Every wait ends by an event. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "announce/announcer.h"
+#include "crypto/crypto.h"
+
+/* --- the server: one answer after the other, one connection each --- */
+
+enum { ASKED_MAX = 16 };
+
+struct answer {
+    int status;
+    const char *body;
+};
+
+struct site {
+    int fd;
+    char url[64];
+    pthread_t thread;
+    const struct answer *script; /* the last one again and again */
+    size_t script_n;
+    atomic_size_t asked_n;
+    char asked[ASKED_MAX][2048];
+};
+
+static bool read_request(int fd, char *out, size_t cap)
+{
+    size_t n = 0, want = SIZE_MAX;
+    while (n < want) {
+        ssize_t got = n + 1 < cap ? read(fd, out + n, cap - 1 - n) : 0;
+        if (got <= 0)
+            return false;
+        n += (size_t)got;
+        out[n] = '\0';
+        const char *end = strstr(out, "\r\n\r\n"), *length = strstr(out, "Content-Length: ");
+        if (end != NULL)
+            want = (size_t)(end + 4 - out) + (length != NULL ? strtoul(length + 16, NULL, 10) : 0);
+    }
+    return true;
+}
+
+static void answer_one(struct site *s, int fd)
+{
+    char request[2048], head[128];
+    if (!read_request(fd, request, sizeof(request)))
+        return;
+    size_t i = atomic_load(&s->asked_n);
+    if (i < ASKED_MAX)
+        memcpy(s->asked[i], request, sizeof(request));
+    atomic_store(&s->asked_n, i + 1);
+    const struct answer *a = &s->script[i < s->script_n ? i : s->script_n - 1];
+    int n = snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", a->status,
+                     strlen(a->body));
+    (void)!send(fd, head, (size_t)n, MSG_NOSIGNAL);
+    (void)!send(fd, a->body, strlen(a->body), MSG_NOSIGNAL);
+}
+
+static void *serve(void *arg)
+{
+    struct site *s = arg;
+    for (int fd; (fd = accept(s->fd, NULL, NULL)) >= 0;) {
+        answer_one(s, fd);
+        close(fd);
+    }
+    return NULL;
+}
+
+static void site_start(struct site *s, const struct answer *script, size_t n)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(at);
+    *s = (struct site){.script = script, .script_n = n};
+    s->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(s->fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(s->fd, 8), 0);
+    assert_int_equal(getsockname(s->fd, (struct sockaddr *)&at, &len), 0);
+    snprintf(s->url, sizeof(s->url), "http://127.0.0.1:%u", ntohs(at.sin_port));
+    pthread_create(&s->thread, NULL, serve, s);
+}
+
+static void site_stop(struct site *s)
+{
+    shutdown(s->fd, SHUT_RDWR);
+    pthread_join(s->thread, NULL);
+    close(s->fd);
+}
+
+/* --- the relay's side --- */
+
+#define KEY64 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define NEWS(n, neighbours)                                                                                            \
+    "{\"name\":\"fra\",\"regionId\":901,\"regionName\":\"Frankfurt\",\"meshKey\":\"" KEY64                             \
+    "\",\"neighbours\":[" neighbours "],\"resync\":false,\"revoked\":[],\"news\":" #n "}"
+#define NEIGHBOUR "{\"hostname\":\"192.0.2.9\",\"ip\":\"192.0.2.9\",\"derpPort\":8443,\"certName\":\"\"}"
+
+struct fixture {
+    struct site site;
+    struct loop *loop;
+    struct fetch *fetch;
+    struct relay *relay;
+    struct announcer *announcer;
+    size_t neighbour_n; /* as told last */
+    unsigned told_n;    /* calls of cert_told */
+    size_t stop_at;     /* neighbours: then the loop ends; SIZE_MAX: not for them */
+};
+
+static void on_neighbours(void *ctx, const struct relay_neighbour *all, size_t n)
+{
+    struct fixture *f = ctx;
+    (void)all;
+    f->neighbour_n = n;
+    if (n == f->stop_at)
+        loop_stop(f->loop);
+}
+
+static void on_cert_told(void *ctx)
+{
+    struct fixture *f = ctx;
+    f->told_n++;
+    loop_stop(f->loop);
+}
+
+static void start(struct fixture *f, const struct answer *script, size_t n)
+{
+    struct relay_opts relay = {.key = {{1}}};
+    *f = (struct fixture){.stop_at = SIZE_MAX};
+    crypto_init();
+    site_start(&f->site, script, n);
+    f->loop = loop_create(0);
+    f->fetch = fetch_create();
+    struct announcer_opts opts = {
+        .server_url = f->site.url,
+        .key = "fskey-relay-x",
+        .about = {.hostname = "192.0.2.7", .local_ip = "", .ipv4 = "", .ipv6 = "", .cert_name = "", .derp_port = 8443},
+        .neighbours = on_neighbours,
+        .cert_told = on_cert_told,
+        .ctx = f};
+    f->announcer = announcer_create(&opts, f->fetch);
+    const struct relay_ops ops = {.ctx = f->announcer, .admit = announcer_admit};
+    f->relay = relay_create(&relay, &ops, &f->loop, 1);
+}
+
+static void end(struct fixture *f)
+{
+    fetch_destroy(&f->fetch);
+    loop_stop(f->loop);
+    loop_run(f->loop);
+    announcer_destroy(&f->announcer);
+    relay_destroy(&f->relay);
+    loop_destroy(&f->loop);
+    site_stop(&f->site);
+}
+
+static void finish(struct fixture *f)
+{
+    announcer_leave(f->announcer);
+    end(f);
+}
+
+/* --- asking --- */
+
+static void test_ask(void **state)
+{
+    (void)state;
+    static const struct answer script[] = {
+        {200, NEWS(7, NEIGHBOUR)}, {401, ""}, {404, ""}, {200, "<html>"}, {200, "{}"}, {502, ""}, {503, ""}, {429, ""}};
+    /* What a proxy says while the server restarts is waited out. */
+    static const enum rc want[] = {RC_OK, RC_DENIED, RC_INVALID, RC_INVALID, RC_INVALID, RC_IO, RC_IO, RC_IO};
+    struct fixture f;
+    struct announcement_reply reply;
+    struct err err;
+    start(&f, script, sizeof(script) / sizeof(*script));
+    for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++) {
+        assert_int_equal(announcer_ask(f.announcer, &reply, &err), want[i]);
+        assert_true(want[i] == RC_OK || err.text[0] != '\0');
+    }
+    assert_non_null(strstr(f.site.asked[0], "\"starting\":true"));
+    assert_non_null(strstr(f.site.asked[0], "Authorization: Bearer fskey-relay-x"));
+    finish(&f);
+}
+
+/* --- announcing --- */
+
+static void test_certificate_is_told(void **state)
+{
+    (void)state;
+    static const struct answer script[] = {{200, NEWS(7, NEIGHBOUR)}, {200, NEWS(8, )}};
+    struct fixture f;
+    start(&f, script, 2);
+    f.stop_at = 1;
+    announcer_start(f.announcer, f.relay, f.loop, "old");
+    loop_run(f.loop);
+    assert_int_equal(f.told_n, 0); /* of another certificate nothing was said */
+    assert_non_null(strstr(f.site.asked[0], "\"certName\":\"old\""));
+    announcer_set_cert_name(f.announcer, "new");
+    loop_run(f.loop);
+    assert_int_equal(f.told_n, 1);
+    assert_non_null(strstr(f.site.asked[1], "\"certName\":\"new\""));
+    finish(&f);
+}
+
+/* Whatever happens after the last words, nothing is said that would take them back, nor asked. */
+static void test_last_words(void **state)
+{
+    (void)state;
+    static const struct answer script[] = {{200, NEWS(7, NEIGHBOUR)}, {200, NEWS(8, )}};
+    struct fixture f;
+    node_key key = {{7}};
+    struct addr from = {0};
+    start(&f, script, 2);
+    f.stop_at = 1;
+    announcer_start(f.announcer, f.relay, f.loop, "old");
+    loop_run(f.loop);
+    announcer_leave(f.announcer);
+    announcer_set_cert_name(f.announcer, "new");
+    fetch_destroy(&f.fetch);
+    announcer_set_cert_name(f.announcer, "newer");
+    announcer_admit(f.announcer, NULL, &key, &from);
+    assert_int_equal(f.site.asked_n, 2);
+    assert_non_null(strstr(f.site.asked[1], "\"draining\":true"));
+    end(&f);
+}
+
+/* Deleted at the server: no neighbours any more. */
+static void test_stranger(void **state)
+{
+    (void)state;
+    static const struct answer script[] = {{200, NEWS(7, NEIGHBOUR)}, {401, ""}};
+    struct fixture f;
+    start(&f, script, 2);
+    f.stop_at = 0;
+    announcer_start(f.announcer, f.relay, f.loop, "c");
+    f.neighbour_n = 99;
+    loop_run(f.loop);
+    assert_int_equal(f.neighbour_n, 0);
+    finish(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ask),
+        cmocka_unit_test(test_certificate_is_told),
+        cmocka_unit_test(test_last_words),
+        cmocka_unit_test(test_stranger),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -95,6 +95,7 @@ static int setup_with(void **state, const char *policy_path, const char *fault)
     f->core = core_create(st, f->store, &hooks);
     f->api.core = f->core;
     f->api.policy = &f->policy;
+    f->api.slow = api_slow_create();
     f->loop = loop_create(0);
     struct http_server_opts opts = {
         .loop = f->loop, .routes = api_routes, .routes_n = api_routes_n, .app = &f->api, .unmatched = api_unmatched};
@@ -121,6 +122,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     loop_stop(f->loop);
     pthread_join(f->thread, NULL);
+    api_slow_destroy(&f->api.slow);
     tcp_listener_destroy(&f->listener);
     http_server_destroy(&f->server);
     core_stop(f->core);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "api/call_internal.h"
 #include "api/rows.h"
 #include "base/arena.h"
 #include "base/clock.h"
@@ -671,6 +672,26 @@ static void test_policy_diff(void **state)
     refused(f, 400, "POST", "/api/v1/policy/diff", policy_body(f, STR("{"), ""), "line 1");
 }
 
+/* Comparisons that wait are bounded, and make room again. */
+static void test_slow_calls_are_few(void **state)
+{
+    (void)state;
+    static struct api_call calls[4];
+    struct api api = {.slow = api_slow_create()};
+    struct err err;
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        calls[i].api = &api;
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(api_slow_enter(&calls[i], &err), RC_OK);
+    assert_int_equal(api_slow_enter(&calls[3], &err), RC_LIMIT);
+    assert_non_null(strstr(err.text, "try again"));
+    api_slow_leave(&calls[3]); /* was not let in */
+    assert_int_equal(api_slow_enter(&calls[3], &err), RC_LIMIT);
+    api_slow_leave(&calls[0]);
+    assert_int_equal(api_slow_enter(&calls[3], &err), RC_OK);
+    api_slow_destroy(&api.slow);
+}
+
 /* With policy.mode file nobody but the file has a say. */
 static void test_policy_of_a_file(void **state)
 {
@@ -740,6 +761,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_policy_hostile_texts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_policy_why, setup, teardown),
         cmocka_unit_test_setup_teardown(test_policy_diff, setup, teardown),
+        cmocka_unit_test(test_slow_calls_are_few),
         cmocka_unit_test_setup_teardown(test_policy_of_a_file, setup_file, teardown),
         cmocka_unit_test_setup_teardown(test_health_and_log_levels, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_paths_and_methods, setup, teardown),

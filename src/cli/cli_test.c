@@ -365,7 +365,7 @@ static void test_config_commands(void **state)
     expect("fullscale config reference", CLI_EXIT_OK, "environment: FULLSCALE_LISTEN_ADDR", NULL);
     expect("fullscale config reference -o markdown", CLI_EXIT_OK, "| `listen_addr` | address |", NULL);
     expect("fullscale config reference -o json", CLI_EXIT_OK, "\"name\": \"listen_addr\"", NULL);
-    expect("fullscale config reference -o yaml", CLI_EXIT_OK, "#listen_addr: \"0.0.0.0:8080\"", NULL);
+    expect("fullscale config reference -o yaml", CLI_EXIT_OK, "#listen_addr: \"[::]:8080\"", NULL);
 }
 
 static void test_no_server(void **state)

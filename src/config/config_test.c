@@ -56,8 +56,8 @@ static void test_empty_file_serves(void **ctx)
     (void)ctx;
     struct config *cfg = parse_ok(&plain, "");
     assert_string_equal(cfg->server_url, "http://192.168.1.5:8080");
-    assert_string_equal(cfg->listen_addr.text, "0.0.0.0:8080");
-    assert_int_equal(cfg->listen_addr.addr.family, 4);
+    assert_string_equal(cfg->listen_addr.text, "[::]:8080");
+    assert_int_equal(cfg->listen_addr.addr.family, 6);
     assert_int_equal(cfg->listen_addr.addr.port, 8080);
     assert_string_equal(cfg->state_dir, "/var/lib/fullscale");
     assert_string_equal(cfg->unix_socket, "/run/fullscale/fullscale.sock");

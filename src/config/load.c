@@ -374,8 +374,7 @@ static const char *expand(struct loader *l, const char *def)
         return arena_printf(&l->out->arena, "%s%s", l->out->cfg.state_dir, def + 11);
     /* A certificate that clients trust anyway serves the relay too; one that is named for the relay alone has its port. */
     if (str_eq_c(rest, "{derp_listen}"))
-        return l->out->cfg.tls_cert_path[0] != '\0' && !load_is_set(l, "derp.server.tls_cert_path") ? ""
-                                                                                                    : "0.0.0.0:8443";
+        return l->out->cfg.tls_cert_path[0] != '\0' && !load_is_set(l, "derp.server.tls_cert_path") ? "" : "[::]:8443";
     if (str_starts(rest, STR("{run_dir}/")))
         return arena_printf(&l->out->arena, "%s%s", is_root ? "/run/fullscale" : l->out->cfg.state_dir, def + 9);
     return def;

@@ -128,7 +128,7 @@ static const char *example_value(struct arena *a, const struct schema_row *row)
     if (strcmp(row->def, "{server_url}") == 0)
         return "https://fullscale.example.com";
     if (strcmp(row->def, "{derp_listen}") == 0)
-        return "0.0.0.0:8443";
+        return "[::]:8443";
     if (strncmp(row->def, "{state_dir}", 11) == 0)
         return arena_printf(a, "/var/lib/fullscale%s", row->def + 11);
     return strncmp(row->def, "{run_dir}", 9) == 0 ? arena_printf(a, "/run/fullscale%s", row->def + 9) : row->def;

@@ -191,7 +191,7 @@ static const struct schema_choice log_levels[] = {{"trace", LOG_TRACE, false}, {
 
 /* Order: as `config reference` prints it; and a default that refers to another row stands below that row. */
 const struct schema_row schema_rows[] = {
-    {"listen_addr", SCHEMA_LISTEN, FIELD(listen_addr), .def = "0.0.0.0:8080", .must_not_be_empty = true,
+    {"listen_addr", SCHEMA_LISTEN, FIELD(listen_addr), .def = "[::]:8080", .must_not_be_empty = true,
      .meaning =
          "Where clients and browsers connect: the control protocol over HTTP, or HTTPS when tls_cert_path is set."},
     {"tls_cert_path", SCHEMA_PATH, FIELD(tls_cert_path), .def = "",
@@ -242,14 +242,14 @@ const struct schema_row schema_rows[] = {
     {"derp.server.verify_clients", SCHEMA_BOOL, FIELD(derp_server_verify_clients), .def = "true",
      .meaning = "Relay for nodes of this server only."},
     {"derp.server.listen_addr", SCHEMA_LISTEN, FIELD(derp_server_listen_addr), .def = "{derp_listen}",
-     .def_shown = "0.0.0.0:8443; none when tls_cert_path is set",
+     .def_shown = "[::]:8443; none when tls_cert_path is set",
      .meaning =
          "Where the embedded relay listens, always with TLS. None: at listen_addr, with the certificate of that; then one "
-         "port serves all but STUN. Of `fullscale relay`: 0.0.0.0:8443."},
+         "port serves all but STUN. Of `fullscale relay`: [::]:8443."},
     {"derp.server.hostname", SCHEMA_STRING, FIELD(derp_server_hostname), .def = "",
      .def_shown = "the host of server_url", .check = check_hostname,
      .meaning = "Name or address by which clients reach the embedded relay and STUN."},
-    {"derp.server.stun_listen_addr", SCHEMA_LISTEN, FIELD(derp_server_stun_listen_addr), .def = "0.0.0.0:3478",
+    {"derp.server.stun_listen_addr", SCHEMA_LISTEN, FIELD(derp_server_stun_listen_addr), .def = "[::]:3478",
      .must_not_be_empty = true, .meaning = "Where STUN listens (UDP)."},
     {"derp.server.private_key_path", SCHEMA_PATH, FIELD(derp_server_private_key_path),
      .def = "{state_dir}/derp_server_private.key", .meaning = "Key of the embedded relay, made when absent."},

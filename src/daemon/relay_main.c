@@ -222,7 +222,7 @@ static enum rc start(struct relay_program *p, const char *server, const char *ke
 {
     struct daemon *d = &p->d;
     if (!relay_part_has_port(d->cfg))
-        return err_set(err, RC_INVALID, "derp.server.listen_addr must say where the relay listens, e.g. 0.0.0.0:8443");
+        return err_set(err, RC_INVALID, "derp.server.listen_addr must say where the relay listens, e.g. [::]:8443");
     TRY(make_directories(d->cfg->state_dir, 0700, err));
     TRY(enrolment_load(d->cfg, server, key, &p->enrolment, err));
     TRY(enrolment_check(&p->enrolment, err));

@@ -393,10 +393,30 @@ static enum rc check_free(const struct sockaddr_storage *sa, socklen_t len)
     return is_free ? RC_OK : rc_of_errno(why);
 }
 
-enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts, tcp_accept_fn accept,
-                   void *ctx, struct tcp_listener **out, struct err *err)
+static bool has_ipv6(void)
+{
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return errno != EAFNOSUPPORT;
+    close(fd);
+    return true;
+}
+
+void net_usable_addr(const struct addr *at, struct addr *out)
+{
+    static const uint8_t any[16];
+    *out = *at;
+    if (at->family == 6 && memcmp(at->ip, any, sizeof(any)) == 0 && !has_ipv6())
+        *out = (struct addr){.family = 4, .port = at->port};
+}
+
+enum rc tcp_listen(struct loop *loop, const struct addr *wanted, const struct tcp_listen_opts *opts,
+                   tcp_accept_fn accept, void *ctx, struct tcp_listener **out, struct err *err)
 {
     struct sockaddr_storage sa;
+    struct addr usable;
+    const struct addr *at = &usable;
+    net_usable_addr(wanted, &usable);
     socklen_t len = addr_to_sockaddr(at, &sa);
     char text[ADDR_TEXT_CAP];
     addr_format(at, true, text);

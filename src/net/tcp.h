@@ -18,7 +18,10 @@ struct tcp_listen_opts {
     void *may_come_ctx;
 };
 
-/* Listens on `at` (port 0: the kernel chooses, see tcp_listener_addr). RC_IN_USE, RC_DENIED or RC_IO with the reason in
+/* The address to listen on for `at`: the same, but the IPv4 wildcard for the IPv6 one on a machine without IPv6. */
+void net_usable_addr(const struct addr *at, struct addr *out);
+
+/* Listens on `at`, the IPv6 wildcard for both families (port 0: the kernel chooses, see tcp_listener_addr). RC_IN_USE, RC_DENIED or RC_IO with the reason in
  * `err`, which may be null. */
 MUST_CHECK enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts,
                               tcp_accept_fn accept, void *ctx, struct tcp_listener **out, struct err *err);

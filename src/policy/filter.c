@@ -11,15 +11,15 @@
 
 /* Phases of a rule; the number of an IP item comes on top. */
 enum phase {
-    PHASE_BEFORE_SELF, /* ACLs: what stands before autogroup:self in the order of parts; grants: all */
+    PHASE_BEFORE_SELF = 0, /* ACLs: what stands before autogroup:self in the order of parts; grants: all */
     PHASE_SELF = 300,
     PHASE_AFTER_SELF = 600,
     PHASE_APP = 900,
-    PHASE_APP_SELF,
-    PHASE_DRIVE,
-    PHASE_RELAY,
-    PHASE_DRIVE_SELF,
-    PHASE_RELAY_SELF,
+    PHASE_APP_SELF = 901,
+    PHASE_DRIVE = 902,
+    PHASE_RELAY = 903,
+    PHASE_DRIVE_SELF = 904,
+    PHASE_RELAY_SELF = 905,
     PHASES = 1024,
 };
 

@@ -7,6 +7,14 @@
  *   policy       a doc together with users and nodes. One writer; calls that take a const policy may run in several threads
  *                at once as long as nobody writes. A call that takes a plain pointer is a write: it may fill a cache.
  *
+ *     policy_parse(text, &opts, &doc, &errors)    refused: every error with its place
+ *     p = policy_create(doc, users, user_n, NULL)  users differ: make a new one
+ *     policy_put_node(p, &facts)                   every node, and again whenever its facts change
+ *     policy_run_tests(p, &errors)                 before it takes effect
+ *     policy_filter(p, id, &out), policy_routes, policy_ssh, policy_self_caps, policy_view_get...
+ *     policy_version(p, id)                        whether to ask again, after events
+ *     policy_fingerprint(p, id)                    whether to tell again, after a new policy
+ *
  * How it is computed: never for pairs of nodes. Nodes that the policy cannot tell apart form a class; which rules a class is
  * source and destination of are two sets of bits, and two classes see each other when these meet. A node that joins an
  * existing class costs a few look-ups. Only autogroup:self is told by user. So is everything below; see policy_internal.h.

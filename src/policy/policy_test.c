@@ -376,6 +376,34 @@ static void ipsets_do_not_explode(void **state)
     refused_text(&text, "ipsets in one another", 1);
 }
 
+/* A thousand ipsets that are each in twenty thousand rules would be twenty million ranges. */
+static void lists_of_large_ipsets_are_refused(void **state)
+{
+    (void)state;
+    struct buf text = {0}, wide = {0};
+    buf_append_c(&text, "{\"ipsets\":{\"ipset:s\":[");
+    for (int i = 0; i < 999; i++)
+        buf_printf(&text, "%s\"10.%d.%d.1\"", i > 0 ? "," : "", i / 250, i % 250);
+    buf_append_c(&text, "]},\"acls\":[");
+    for (int i = 0; i < 300; i++)
+        buf_printf(&text, "%s\n{\"action\":\"accept\",\"src\":[\"ipset:s\",\"u%d@x\"],\"dst\":[]}", i > 0 ? "," : "",
+                   i);
+    buf_append_c(&text, "]}");
+    refused_text(&text, "too many selectors and addresses in all lists (limit 200000)", 202);
+    buf_append_c(&wide, "{\"ipsets\":{\"ipset:all\":[");
+    for (int i = 0; i < 11; i++)
+        buf_printf(&wide, "%s\"ipset:%d\"", i > 0 ? "," : "", i);
+    buf_append_c(&wide, "]");
+    for (int i = 0; i < 11; i++) {
+        buf_printf(&wide, ",\"ipset:%d\":[", i);
+        for (int k = 0; k < 1000; k++)
+            buf_printf(&wide, "%s\"10.%d.%d.%d\"", k > 0 ? "," : "", i, k / 100, k % 100 * 2);
+        buf_append_c(&wide, "]");
+    }
+    buf_append_c(&wide, "}}");
+    refused_text(&wide, "ipsets[\"ipset:all\"]: more than 10000 ranges", 1);
+}
+
 /* --- reading --- */
 
 static void hujson_and_old_spellings_are_read(void **state)
@@ -946,6 +974,7 @@ int main(void)
         cmocka_unit_test(all_errors_are_told_in_file_order),
         cmocka_unit_test(huge_policies_are_refused),
         cmocka_unit_test(ipsets_do_not_explode),
+        cmocka_unit_test(lists_of_large_ipsets_are_refused),
         cmocka_unit_test(hujson_and_old_spellings_are_read),
         cmocka_unit_test(empty_means_everyone),
         cmocka_unit_test(network_options_are_read),

@@ -20,7 +20,7 @@ const struct policy_limits policy_limits_default = {
     .tags = 10000,
     .hosts = 10000,
     .list = 1000,
-    .selectors = 1000000,
+    .selectors = 200000,
     .tests = 10000,
     .app_bytes = 1u << 20,
 };
@@ -248,6 +248,13 @@ struct items read_keep(struct reader *r, const struct read_items *items)
     for (size_t i = 0; i < items->n; i++)
         kept.v[i] = (struct item){items->v[i].text, read_offset(r, items->v[i].at)};
     return kept;
+}
+
+bool read_count_selector(struct reader *r, const struct json *at, sel_id sel)
+{
+    size_t entries = r->doc->sel[sel].entry_n;
+    return read_counted(r, at, &r->selectors_read, entries > 1 ? entries : 1, r->limits->selectors,
+                        "selectors and addresses in all lists");
 }
 
 bool read_counted(struct reader *r, const struct json *at, size_t *count, size_t more, size_t limit, const char *what)

@@ -83,6 +83,9 @@ size_t read_offset(const struct reader *r, const struct json *node);
 /* One more of something limited; tells when it is too many. */
 bool read_counted(struct reader *r, const struct json *at, size_t *count, size_t more, size_t limit, const char *what);
 
+/* One more in a list; an ipset counts with all its ranges. Tells when they are too many. */
+bool read_count_selector(struct reader *r, const struct json *at, sel_id sel);
+
 /* --- selectors --- */
 enum sel_fault read_selector(struct reader *r, const struct read_item *item, sel_id *out);
 /* The sentence about a fault. */

@@ -111,6 +111,8 @@ static bool is_all_ports(const struct port_list *ports)
 /* Grows by doubling: what a long list leaves behind in the arena is no more than the list. */
 static void append_ports(struct arena *a, struct port_list *to, const struct port_list *more)
 {
+    if (more->n == 0)
+        return;
     if (to->n + more->n > to->cap) {
         size_t cap = 2 * (to->n + more->n);
         struct port_range *v = arena_zalloc(a, cap, sizeof(*v));
@@ -239,13 +241,11 @@ static void sort_parts(const struct policy_doc *doc, struct rule *rule)
 static void read_acl_dsts(struct reader *r, const struct json *node, struct rule *rule)
 {
     struct read_items items = read_strings(r, node, "dst");
-    if (!read_counted(r, node, &r->selectors_read, items.n, r->limits->selectors, "selectors"))
-        return;
     rule->dst = arena_zalloc(&r->doc->arena, items.n, sizeof(*rule->dst));
     for (size_t i = 0; i < items.n; i++) {
         struct rule_dst d = {0};
         size_t k = 0;
-        if (!read_acl_dst(r, &items.v[i], rule->ip[0].proto, &d))
+        if (!read_acl_dst(r, &items.v[i], rule->ip[0].proto, &d) || !read_count_selector(r, items.v[i].at, d.sel))
             continue;
         while (k < rule->dst_n && rule->dst[k].sel != d.sel)
             k++;

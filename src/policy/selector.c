@@ -246,8 +246,6 @@ struct sel_list read_selectors(struct reader *r, const struct json *node, const 
 {
     struct read_items items = read_strings(r, node, name);
     struct sel_list list = {arena_zalloc(&r->doc->arena, items.n, sizeof(*list.v)), 0};
-    if (!read_counted(r, node, &r->selectors_read, items.n, r->limits->selectors, "selectors"))
-        return list;
     for (size_t i = 0; i < items.n; i++) {
         sel_id id = 0;
         enum sel_fault fault = read_selector(r, &items.v[i], &id);
@@ -255,7 +253,7 @@ struct sel_list read_selectors(struct reader *r, const struct json *node, const 
             read_fail(r, items.v[i].at, "%s%s", prefix, read_fault_text(r, fault, items.v[i].text));
         else if ((allowed & SEL_BIT(r->doc->sel[id].kind)) == 0)
             refuse_kind(r, &items.v[i], r->doc->sel[id].kind, place);
-        else
+        else if (read_count_selector(r, items.v[i].at, id))
             list.v[list.n++] = id;
     }
     return list;
@@ -409,6 +407,10 @@ static void apply_op(struct reader *r, struct ipset *set, const struct read_item
             range_set_add(so_far, what.v[i]);
         range_set_join(so_far);
         set->has_internet = set->has_internet || has_internet;
+    }
+    if (so_far->n > r->limits->hosts) {
+        read_fail(r, op->at, "ipsets[%s]: more than %zu ranges", read_quote(r, set->name), r->limits->hosts);
+        so_far->n = 0;
     }
     range_set_fini(&what);
 }

@@ -166,38 +166,32 @@ static bool localpart_domain(struct str text, struct str *domain_out)
     return str_index(*domain_out, '@') < 0;
 }
 
-static bool is_listed(const struct read_items *items, struct str text, size_t before)
-{
-    for (size_t i = 0; i < before; i++) {
-        if (str_eq(items->v[i].text, text))
-            return true;
-    }
-    return false;
-}
-
 /* The base map. src: 8.2 step 2 */
-static struct str users_map(struct reader *r, const struct read_items *items)
+static struct str users_map(struct reader *r, const struct ssh_rule *rule)
 {
     struct buf out = {0};
     struct json_writer w;
-    struct str domain;
+    struct map seen;
+    bool has_root = false;
+    map_init(&seen, NULL);
+    for (size_t i = 0; i < rule->login_n; i++)
+        has_root = has_root || str_eq(rule->login[i], STR("root"));
     json_w_init(&w, &out);
     json_w_object(&w);
-    json_w_kv_cstr(&w, "root", is_listed(items, STR("root"), items->n) ? "root" : "");
-    if (is_listed(items, STR("autogroup:nonroot"), items->n))
+    json_w_kv_cstr(&w, "root", has_root ? "root" : "");
+    if (rule->has_nonroot)
         json_w_kv_cstr(&w, "*", "=");
-    for (size_t i = 0; i < items->n; i++) {
-        struct str name = items->v[i].text;
-        bool is_special = str_eq(name, STR("root")) || str_eq(name, STR("autogroup:nonroot")) ||
-                          localpart_domain(name, &domain) || is_listed(items, name, i);
-        if (!is_special) {
-            json_w_key_str(&w, name);
-            json_w_str(&w, name);
-        }
+    for (size_t i = 0; i < rule->login_n; i++) {
+        struct str name = rule->login[i];
+        if (str_eq(name, STR("root")) || map_put(&seen, name.p, name.len, &seen) != NULL)
+            continue;
+        json_w_key_str(&w, name);
+        json_w_str(&w, name);
     }
     json_w_end_object(&w);
     struct str text = arena_str(&r->doc->arena, buf_str(&out));
     buf_fini(&out);
+    map_fini(&seen);
     return text;
 }
 
@@ -224,7 +218,7 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
             out->login[out->login_n++] = name;
         }
     }
-    out->users = users_map(r, &items);
+    out->users = users_map(r, out);
 }
 
 static void read_accept_env(struct reader *r, const struct json *node, struct ssh_rule *out)

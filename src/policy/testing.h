@@ -21,7 +21,7 @@ static const struct policy_user test_users[] = {
 };
 
 /* Owned nodes 1-4 of ann, bob, cyd, dan; 5 of ann. Tagged: 6 server, 7 client, 8 router (10.1.0.0/16), 9 exit. */
-enum { ANN = 1, BOB, CYD, DAN, ANN2, SERVER, CLIENT, ROUTER, EXIT, TEST_NODES = 9 };
+enum { ANN = 1, BOB = 2, CYD = 3, DAN = 4, ANN2 = 5, SERVER = 6, CLIENT = 7, ROUTER = 8, EXIT = 9, TEST_NODES = 9 };
 
 #define TEST_TAGS "\"tagOwners\":{\"tag:server\":[],\"tag:client\":[],\"tag:router\":[],\"tag:exit\":[]},"
 

@@ -940,6 +940,112 @@ static bool same_routes(const struct fixture *f, const struct policy_node *a, co
     return true;
 }
 
+/* --- the twin: SSH. src: 8.2, 8.3 --- */
+
+enum answer { ANSWER_NONE, ANSWER_CHECK, ANSWER_ACCEPT };
+
+static bool twin_is_any(const struct fixture *f, const struct policy_node *n, const struct sel_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (twin_is(f, n, &f->doc->sel[list->v[i]]))
+            return true;
+    }
+    return false;
+}
+
+/* Whether the rule stands in `n`'s policy with `src` among the principals. */
+static bool twin_ssh_applies(const struct fixture *f, const struct ssh_rule *rule, const struct policy_node *n,
+                             const struct policy_node *src)
+{
+    bool are_own = n->tag_n == 0 && src->tag_n == 0 && n->user == src->user, has_self = false;
+    if (!twin_is_any(f, src, &rule->src))
+        return false;
+    for (size_t i = 0; i < rule->dst.n; i++)
+        has_self = has_self || f->doc->sel[rule->dst.v[i]].kind == SEL_SELF;
+    if (twin_is_any(f, n, &rule->dst))
+        return true;
+    if (has_self && n->tag_n == 0)
+        return are_own;
+    return rule->local_domain_n > 0 && twin_is_any(f, n, &rule->src) && (n->tag_n == 0 ? are_own : src == n);
+}
+
+static bool twin_ssh_maps(const struct fixture *f, const struct ssh_rule *rule, const struct policy_node *src,
+                          const char *login)
+{
+    const struct policy_user *u = &f->user[src->user - 1];
+    for (size_t i = 0; i < rule->login_n; i++) {
+        if (str_eq_c(rule->login[i], login))
+            return true;
+    }
+    if (rule->has_nonroot && strcmp(login, "root") != 0)
+        return true;
+    /* Every domain that is asked for is a.com. */
+    return rule->local_domain_n > 0 && src->tag_n == 0 && str_ends(u->email, STR("@a.com")) && str_eq_c(u->name, login);
+}
+
+static enum answer twin_ssh(const struct fixture *f, const struct policy_node *n, const struct policy_node *src,
+                            const char *login)
+{
+    for (int check = 1; check >= 0; check--) {
+        for (size_t i = 0; i < f->doc->ssh_n; i++) {
+            const struct ssh_rule *rule = &f->doc->ssh[i];
+            if (rule->is_check == (check == 1) && twin_ssh_applies(f, rule, n, src) &&
+                twin_ssh_maps(f, rule, src, login))
+                return check == 1 ? ANSWER_CHECK : ANSWER_ACCEPT;
+        }
+    }
+    return ANSWER_NONE;
+}
+
+static bool has_principal(const struct json *rule, const struct addr *a)
+{
+    char text[ADDR_TEXT_CAP];
+    addr_format(a, false, text);
+    JSON_EACH (p, json_get_exact(rule, "principals")) {
+        struct str ip = STR_EMPTY;
+        if (a->family != 0 && json_str(json_get_exact(p, "nodeIP"), &ip) && str_eq_c(ip, text))
+            return true;
+    }
+    return false;
+}
+
+/* What a client does with the rules. */
+static enum answer client_ssh(const struct json *rules, const struct policy_node *src, const char *login)
+{
+    JSON_EACH (rule, rules) {
+        const struct json *users = json_get_exact(rule, "sshUsers"), *to = json_get_exact(users, login);
+        struct str name = STR_EMPTY;
+        if (!has_principal(rule, &src->v4) && !has_principal(rule, &src->v6))
+            continue;
+        if (to == NULL && strcmp(login, "root") != 0)
+            to = json_get_exact(users, "*");
+        if (json_str(to, &name) && name.len > 0)
+            return json_get_exact(json_get_exact(rule, "action"), "accept") != NULL ? ANSWER_ACCEPT : ANSWER_CHECK;
+    }
+    return ANSWER_NONE;
+}
+
+static bool same_ssh(const struct fixture *f, const struct policy_node *n)
+{
+    static const char *const logins[] = {"root", "deploy", "other", "u0", "u1", "u2"};
+    struct buf text = {0};
+    struct arena a = {0};
+    const struct json *rules;
+    bool same = true;
+    policy_ssh(f->p, n->id, "https://s", &text);
+    assert_int_equal(json_parse(&a, buf_str(&text), NULL, &rules, NULL), RC_OK);
+    NODE_EACH(src, f)
+    {
+        for (size_t i = 0; i < ARRAY_LEN(logins); i++)
+            same = same && client_ssh(rules, src, logins[i]) == twin_ssh(f, n, src, logins[i]);
+    }
+    if (!same)
+        fprintf(stderr, "ssh of %u: %s\n", (unsigned)n->id, buf_cstr(&text));
+    arena_fini(&a);
+    buf_fini(&text);
+    return same;
+}
+
 /* --- packets --- */
 
 static bool filter_allows(struct filter_set *set, unsigned proto, const struct range *from, const struct range *to,
@@ -1142,7 +1248,7 @@ static bool same_as_twin(struct fixture *f)
     const struct policy_node *a = some_node(f), *b = some_node(f);
     if (a == NULL || b == NULL)
         return true;
-    return same_filter(f, a) && (a == b || (same_peers(f, a, b) && same_routes(f, a, b)));
+    return same_filter(f, a) && same_ssh(f, a) && (a == b || (same_peers(f, a, b) && same_routes(f, a, b)));
 }
 
 static void print_state(struct fixture *f)

@@ -390,7 +390,7 @@ void worker_send(struct relay_worker *w, struct client *src, const node_key *dst
 /* A packet that a neighbour forwarded; it is never forwarded again. src: derpserver handleFrameForwardPacket */
 void worker_forward(struct relay_worker *w, struct client *neighbour, const node_key *src, const node_key *dst,
                     const uint8_t *packet, size_t n);
-/* Gives a packet to a client of this worker. `source` may be null: a sender that has left. */
+/* Gives a packet to a client of this worker. `source` may be null: a sender that this worker does not know. */
 void worker_deliver(struct relay_worker *w, struct client *dst, struct peer *source, const node_key *src,
                     const uint8_t *packet, size_t n);
 /* Something happened: the end of the turn has work. */

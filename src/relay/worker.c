@@ -170,8 +170,8 @@ static void drop_unknown(struct relay_worker *w, struct client *src, const node_
 void worker_deliver(struct relay_worker *w, struct client *dst, struct peer *source, const node_key *src,
                     const uint8_t *packet, size_t n)
 {
-    if (source != NULL)
-        gone_remember(w, source, dst);
+    /* One forwarded by a neighbour may be here before the news of its sender, which come over another connection. */
+    gone_remember(w, source != NULL ? source : worker_peer_make(w, src), dst);
     client_queue_packet(dst, src, packet, n, derp_is_disco(packet, n));
 }
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "net/tcp.h"
 #include "proto/stun.h"
 
 LOG_MODULE("stun");
@@ -236,21 +237,11 @@ static enum rc open_fd(const struct addr *at, int *fd_out, struct addr *bound_ou
     return RC_OK;
 }
 
-static bool has_ipv6(void)
-{
-    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return errno != EAFNOSUPPORT;
-    close(fd);
-    return true;
-}
-
 enum rc stun_socket_open(struct stun_server *server, struct loop *loop, const struct addr *at, struct stun_socket **out,
                          struct err *err)
 {
-    struct addr where = *at;
-    if (is_wildcard_ipv6(at) && !has_ipv6())
-        where = (struct addr){.family = 4, .port = at->port};
+    struct addr where;
+    net_usable_addr(at, &where);
     int fd = -1;
     struct addr bound = where;
     TRY(open_fd(&where, &fd, &bound, err));

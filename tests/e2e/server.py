@@ -32,6 +32,10 @@ def make_certificates(folder, ip):
     return folder / "ca.pem"
 
 
+# The relay at a port of its own, with the certificate that it makes itself: as without a certificate for the server.
+OWN_RELAY_PORT = {"server": {"listen_addr": "0.0.0.0:8443"}}
+
+
 class Server:
     """`with_tls`: on port 443 with a certificate of a private CA (`ca`); else plain HTTP on port 8080, where clients do
     not come back from a broken connection, because 198.18.0.1 counts as a public address."""

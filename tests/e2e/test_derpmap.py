@@ -14,6 +14,7 @@ import yaml
 
 from net import echo, wait_for
 from node import NEW, OLD
+from server import OWN_RELAY_PORT
 
 NOWHERE = "198.18.0.250"
 
@@ -172,7 +173,7 @@ def pin_of(node):
 def test_certificate_is_renewed(world):
     """Nodes that reach each other by the relay alone get over a new certificate within seconds; old clients, which check
     none, do not notice."""
-    server = world.server()
+    server = world.server(derp=OWN_RELAY_PORT)
     n1, n2, old = nodes = world.nodes_without_udp("n1", "n2", ("n3", OLD))
     n1.wait_peers("n2", "n3")
     n1.ping(n2.addresses[0])

@@ -11,7 +11,7 @@ import pytest
 import wire
 from net import wait_for
 from node import OLD
-from server import RELEASE
+from server import OWN_RELAY_PORT, RELEASE
 from sockets import connect, stranger
 
 MIB = 1 << 20
@@ -327,7 +327,7 @@ def test_strangers_get_little(world):
 
 def test_relay_port_gets_garbage(world):
     """The relay's and STUN's ports take nonsense."""
-    server = world.server()
+    server = world.server(derp=OWN_RELAY_PORT)
     n1, = world.join("n1")
     space = stranger(server)
     for raw in (b"", b"GET /derp HTTP/1.1\r\n\r\n", os.urandom(5000), b"\x16\x03\x01" + os.urandom(600)):

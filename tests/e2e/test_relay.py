@@ -9,12 +9,12 @@ from net import wait_for
 from node import NEW, OLD
 from sockets import stranger
 
-HTTPS = 8443
+RELAY_PORT = 8443
 
 
 def relay_connections(server, ip):
     """How many connections from `ip` the server's side of the relay has open."""
-    said = server.space.run("ss", "-Htn", "state", "established", "sport", "= :%d" % HTTPS, "dst", ip, quiet=True).stdout
+    said = server.space.run("ss", "-Htn", "state", "established", "sport", "= :%d" % RELAY_PORT, "dst", ip, quiet=True).stdout
     return len(said.splitlines())
 
 
@@ -75,7 +75,7 @@ def test_direct_after_the_introduction(world):
 
 def test_a_deleted_node_leaves_the_relay_at_once(world):
     """Its connection is closed by the server and stays away; those of others go on without a lost packet."""
-    server = world.server()
+    server = world.server(derp={"server": {"listen_addr": "0.0.0.0:%d" % RELAY_PORT}})
     n1, n2, n3 = world.nodes_without_udp("n1", "n2", "n3")
     for node in (n1, n2, n3):
         wait_for("%s is at the relay" % node.name, lambda: relay_connections(server, node.ip) == 1)
@@ -99,12 +99,12 @@ def test_a_deleted_node_leaves_the_relay_at_once(world):
 
 def test_a_full_relay_is_silent(world):
     """STUN answers only while a new client would get in."""
-    server = world.server(derp={"server": {"limits": {"connections": 16}}})
+    server = world.server(derp={"server": {"listen_addr": "0.0.0.0:%d" % RELAY_PORT, "limits": {"connections": 16}}})
     space, held = stranger(server), []
     assert stun_answers(server, space)
     for _ in range(60):
         try:
-            held.append(space.connect((server.space.ip, HTTPS), timeout=2))
+            held.append(space.connect((server.space.ip, RELAY_PORT), timeout=2))
         except OSError:
             pass
     wait_for("STUN is silent", lambda: not stun_answers(server, space), timeout=5)

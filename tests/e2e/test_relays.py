@@ -140,7 +140,7 @@ def test_with_the_relay_inside(world):
     ka, kb = (registered_key(server, auth_key, name) for name in ("a", "b"))
     r1 = Relay(world, "r1", region=999).enrol().wait_up()
     stranger = world.net.add("stranger")
-    a, b = derp.Derp(stranger, (server.space.ip, 8443), key=ka), dial(stranger, r1, kb)
+    a, b = derp.Derp(stranger, server.address, key=ka), dial(stranger, r1, kb)
     for src, dst in ((a, b), (b, a)):
         def once():
             src.packet(dst.key.public, b"hello")

@@ -10,7 +10,7 @@
 #include "http/h2_client.h"
 #include "http/testing.h"
 
-enum { MAX_REPLIES = 6000 }; /* a flood has to outrun what its budget earns meanwhile, on a slow machine too */
+enum { MAX_REPLIES = 6000 }; /* more than a flood earns meanwhile, on a slow machine too */
 
 /* What the client got, by stream id / 2. */
 struct reply {

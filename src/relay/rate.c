@@ -10,11 +10,19 @@ static bool is_limited(const struct client *c)
     return !c->is_mesh && c->worker->relay->opts.client_rate_bytes > 0;
 }
 
+static void earn(struct client *c)
+{
+    const struct relay_opts *opts = &c->worker->relay->opts;
+    bucket_refill(&c->rate, opts->client_rate_bytes, opts->client_burst_bytes, worker_now_ms(c->worker));
+}
+
 void rate_charge(struct client *c, uint32_t frame_len)
 {
     enum { CHARGE_MAX_BYTES = DERP_PACKET_MAX_BYTES + KEY_BYTES };
-    if (is_limited(c) && c->phase == CLIENT_ACTIVE)
-        bucket_pay(&c->rate, frame_len < CHARGE_MAX_BYTES ? frame_len : CHARGE_MAX_BYTES);
+    if (!is_limited(c) || c->phase != CLIENT_ACTIVE)
+        return;
+    earn(c); /* before it is spent: a full purse earns nothing */
+    bucket_pay(&c->rate, frame_len < CHARGE_MAX_BYTES ? frame_len : CHARGE_MAX_BYTES);
 }
 
 void rate_check(struct client *c)
@@ -24,7 +32,7 @@ void rate_check(struct client *c)
     if (!is_limited(c) || c->phase != CLIENT_ACTIVE || c->resume_ms != 0)
         return;
     int64_t now_ms = worker_now_ms(w);
-    bucket_refill(&c->rate, opts->client_rate_bytes, opts->client_burst_bytes, now_ms);
+    earn(c);
     int64_t wait_ms = bucket_wait_ms(&c->rate, opts->client_rate_bytes);
     if (wait_ms == 0)
         return;

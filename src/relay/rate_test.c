@@ -103,6 +103,22 @@ static void test_frames_of_unknown_type_cost_as_well(void **state)
     rig_stop(&r);
 }
 
+/* Silence earns no more than a burst. */
+static void test_silence_is_not_saved_up(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct rig_client c;
+    start(&r);
+    rig_join(&r, &c, 1);
+    relay_test_advance(r.relay, 20 * 1000);
+    send_many(&c, &c, BURST / FRAME + 2);
+    rig_run(&r);
+    assert_int_equal(rig_count("rate_limited_clients", ""), 1);
+    rig_close(&c);
+    rig_stop(&r);
+}
+
 /* A frame whose rest we do not read is not late. */
 static void test_half_a_frame_while_waiting(void **state)
 {
@@ -199,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_frames_of_unknown_type_cost_as_well),
+        cmocka_unit_test(test_silence_is_not_saved_up),
         cmocka_unit_test(test_half_a_frame_while_waiting),
         cmocka_unit_test(test_clients_are_told),
         cmocka_unit_test(test_neighbours_are_exempt),

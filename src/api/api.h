@@ -18,9 +18,16 @@ struct api_policy {
     struct buf fault; /* why the file as it is now is not at work: lines "FILE:LINE:COL: TEXT"; empty: it is */
 };
 
+/* A thread for the calls that take long. It ends before the loops of those calls are destroyed, after they have stopped. */
+struct api_slow;
+struct api_slow *api_slow_create(void);
+/* Waits for what it is at. Null is fine; nulls the pointer. */
+void api_slow_destroy(struct api_slow **slow);
+
 struct api {
     struct core *core;         /* borrowed */
     struct api_policy *policy; /* borrowed */
+    struct api_slow *slow;     /* borrowed */
 };
 
 extern const struct http_route api_routes[];

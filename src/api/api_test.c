@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "api/call_internal.h"
 #include "api/rows.h"
 #include "base/arena.h"
 #include "base/clock.h"
@@ -95,6 +96,7 @@ static int setup_with(void **state, const char *policy_path, const char *fault)
     f->core = core_create(st, f->store, &hooks);
     f->api.core = f->core;
     f->api.policy = &f->policy;
+    f->api.slow = api_slow_create();
     f->loop = loop_create(0);
     struct http_server_opts opts = {
         .loop = f->loop, .routes = api_routes, .routes_n = api_routes_n, .app = &f->api, .unmatched = api_unmatched};
@@ -121,6 +123,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     loop_stop(f->loop);
     pthread_join(f->thread, NULL);
+    api_slow_destroy(&f->api.slow);
     tcp_listener_destroy(&f->listener);
     http_server_destroy(&f->server);
     core_stop(f->core);
@@ -679,6 +682,26 @@ static void test_policy_diff(void **state)
     refused(f, 400, "POST", "/api/v1/policy/diff", policy_body(f, STR("{"), ""), "line 1");
 }
 
+/* Comparisons that wait are bounded, and make room again. */
+static void test_slow_calls_are_few(void **state)
+{
+    (void)state;
+    static struct api_call calls[4];
+    struct api api = {.slow = api_slow_create()};
+    struct err err;
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        calls[i].api = &api;
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(api_slow_enter(&calls[i], &err), RC_OK);
+    assert_int_equal(api_slow_enter(&calls[3], &err), RC_LIMIT);
+    assert_non_null(strstr(err.text, "try again"));
+    api_slow_leave(&calls[3]); /* was not let in */
+    assert_int_equal(api_slow_enter(&calls[3], &err), RC_LIMIT);
+    api_slow_leave(&calls[0]);
+    assert_int_equal(api_slow_enter(&calls[3], &err), RC_OK);
+    api_slow_destroy(&api.slow);
+}
+
 /* With policy.mode file nobody but the file has a say. */
 static void test_policy_of_a_file(void **state)
 {
@@ -791,6 +814,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_policy_hostile_texts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_policy_why, setup, teardown),
         cmocka_unit_test_setup_teardown(test_policy_diff, setup, teardown),
+        cmocka_unit_test(test_slow_calls_are_few),
         cmocka_unit_test_setup_teardown(test_policy_of_a_file, setup_file, teardown),
         cmocka_unit_test_setup_teardown(test_tags_and_routes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_health_and_log_levels, setup, teardown),

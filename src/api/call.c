@@ -94,6 +94,7 @@ static void call_destroy(struct api_call *call)
     mem_free(call->keys.items);
     mem_free(call->nodes.items);
     api_policy_call_fini(&call->policy);
+    api_slow_leave(call);
     secret_wipe(call->key_text, sizeof(call->key_text));
     secret_wipe(call->random, sizeof(call->random));
     arena_fini(&call->arena);
@@ -121,9 +122,8 @@ static void log_write_request(const struct api_call *call)
                  LOG_S("result", call->rc == RC_OK ? "ok" : rc_text(call->rc)));
 }
 
-static void on_done(struct core_job *job)
+static void finish(struct api_call *call)
 {
-    struct api_call *call = CONTAINER_OF(job, struct api_call, job);
     if (call->ex != NULL) {
         log_write_request(call);
         if (call->rc == RC_OK)
@@ -132,6 +132,32 @@ static void on_done(struct core_job *job)
             respond_err(call);
     }
     call_destroy(call);
+}
+
+static void finish_slow(struct loop *loop, struct loop_msg *msg)
+{
+    (void)loop;
+    finish(CONTAINER_OF(msg, struct api_call, slow_msg));
+}
+
+static void run_slow(struct loop *loop, struct loop_msg *msg)
+{
+    struct api_call *call = CONTAINER_OF(msg, struct api_call, slow_msg);
+    (void)loop;
+    call->slow(call);
+    call->slow_msg.run = finish_slow;
+    loop_post(call->job.home, &call->slow_msg);
+}
+
+static void on_done(struct core_job *job)
+{
+    struct api_call *call = CONTAINER_OF(job, struct api_call, job);
+    if (call->rc != RC_OK || call->slow == NULL || call->ex == NULL) {
+        finish(call);
+        return;
+    }
+    call->slow_msg.run = run_slow;
+    api_slow_post(call);
 }
 
 static void on_run(struct core_job *job, struct state *st, int64_t now_ms)

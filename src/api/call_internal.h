@@ -41,6 +41,8 @@ struct api_policy_call {
     struct policy_reason reason[POLICY_WHY_MAX];
     size_t reason_n;
     struct policy *before, *after; /* owned; to be compared */
+    size_t left_out;
+    struct buf changes; /* JSON: what the comparison comes to */
 };
 
 struct api_call {
@@ -49,6 +51,11 @@ struct api_call {
     const struct api_op *op;
     const struct api *api; /* borrowed */
     struct arena arena;
+
+    /* Set by `run`: what is done on the slow thread before the answer is written. The call is its own meanwhile, but for `ex`. */
+    void (*slow)(struct api_call *call);
+    struct loop_msg slow_msg;
+    bool is_slow; /* counted: api_slow_enter */
 
     /* what was asked */
     uint64_t id;
@@ -139,5 +146,13 @@ extern const struct api_op api_policy_history, api_policy_get_version, api_polic
 extern const struct api_op api_key_list, api_key_create, api_key_expire, api_key_delete;
 
 void api_policy_call_fini(struct api_policy_call *p);
+
+/* --- slow.c --- */
+/* For parse, when `slow` will be set. RC_LIMIT: too many. */
+MUST_CHECK enum rc api_slow_enter(struct api_call *call, struct err *err);
+/* At the end of every call. */
+void api_slow_leave(struct api_call *call);
+/* Runs call->slow_msg there. */
+void api_slow_post(struct api_call *call);
 
 #endif

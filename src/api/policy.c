@@ -16,6 +16,7 @@ void api_policy_call_fini(struct api_policy_call *p)
     policy_destroy(&p->before);
     policy_destroy(&p->after);
     policy_doc_unref(&p->doc);
+    buf_fini(&p->changes);
     policy_errors_fini(&p->errors);
     policy_errors_fini(&p->warnings);
 }

@@ -191,24 +191,6 @@ const struct api_op api_policy_why = {parse_why, run_why, write_why};
 
 /* --- POST /policy/diff --- */
 
-/* The core only puts users and nodes in; what takes time is done on the loop, with two policies that nobody else has. */
-static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
-{
-    struct api_policy_call *p = &call->policy;
-    const struct policy *now = state_policy(st);
-    struct policy_errors errors = {0};
-    struct policy_doc *doc = NULL;
-    (void)now_ms;
-    (void)err;
-    if (policy_parse(now != NULL ? policy_doc_text(policy_doc_of(now)) : STR_EMPTY, NULL, &doc, &errors) == RC_OK) {
-        p->before = state_policy_try(st, doc);
-        p->after = state_policy_try(st, p->doc);
-    }
-    policy_doc_unref(&doc);
-    policy_errors_fini(&errors);
-    return p->before != NULL ? RC_OK : RC_INTERNAL;
-}
-
 struct diff_writer {
     struct json_writer *w;
     size_t n;
@@ -234,14 +216,47 @@ static void on_reach(void *ctx, const struct policy_reach *r)
     json_w_end_object(d->w);
 }
 
-static void write_diff(struct api_call *call, struct json_writer *w)
+static void compare(struct api_call *call)
 {
-    struct diff_writer d = {.w = w};
-    json_w_key(w, "changes");
-    json_w_array(w);
+    struct json_writer w;
+    json_w_init(&w, &call->policy.changes);
+    struct diff_writer d = {.w = &w};
+    json_w_array(&w);
     policy_diff(call->policy.before, call->policy.after, on_reach, &d);
-    json_w_end_array(w);
-    json_w_kv_u64(w, "leftOut", d.left_out);
+    json_w_end_array(&w);
+    call->policy.left_out = d.left_out;
 }
 
-const struct api_op api_policy_diff = {api_policy_take, run_diff, write_diff};
+static enum rc parse_diff(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
+{
+    TRY(api_slow_enter(call, err));
+    return api_policy_take(call, ex, body, err);
+}
+
+/* The core only puts users and nodes in; the comparing is for the slow thread, with two policies that nobody else has. */
+static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
+{
+    struct api_policy_call *p = &call->policy;
+    const struct policy *now = state_policy(st);
+    struct policy_errors errors = {0};
+    struct policy_doc *doc = NULL;
+    (void)now_ms;
+    (void)err;
+    if (policy_parse(now != NULL ? policy_doc_text(policy_doc_of(now)) : STR_EMPTY, NULL, &doc, &errors) == RC_OK) {
+        p->before = state_policy_try(st, doc);
+        p->after = state_policy_try(st, p->doc);
+    }
+    policy_doc_unref(&doc);
+    policy_errors_fini(&errors);
+    call->slow = compare;
+    return p->before != NULL ? RC_OK : RC_INTERNAL;
+}
+
+static void write_diff(struct api_call *call, struct json_writer *w)
+{
+    json_w_key(w, "changes");
+    json_w_raw(w, buf_str(&call->policy.changes));
+    json_w_kv_u64(w, "leftOut", call->policy.left_out);
+}
+
+const struct api_op api_policy_diff = {parse_diff, run_diff, write_diff};

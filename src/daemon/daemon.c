@@ -306,6 +306,7 @@ static void stop_threads(struct daemon *d)
 
 static void clean_up(struct daemon *d)
 {
+    api_slow_destroy(&d->api.slow);
     store_close(&d->store);
     fetch_destroy(&d->fetch);
     derpmap_service_destroy(&d->derpmap);

@@ -103,7 +103,7 @@ static enum rc load_first(struct daemon *d, const struct state *st, struct polic
         d->policy_read = d->policy_seen = look_at(path);
         if (path[0] == '\0' || read_file(path, out, fault) == RC_OK)
             return RC_OK;
-        return err_set(err, RC_INVALID, "the policy cannot be used: correct %s (fullscale policy check -f FILE)", path);
+        return err_set(err, RC_INVALID, "the policy cannot be used: correct it (fullscale policy check -f %s)", path);
     }
     if (t == NULL)
         return RC_OK;

@@ -808,9 +808,9 @@ static void event_policy(struct world *w)
 
 static void event_user(struct world *w)
 {
-    static const char *const names[] = {"anna", "bert", "carl", "dora", "emil"};
+    static const char *const names[] = {"anna", "bert", "carl", "dora", "emil", "fips", "gerd", "hugo"};
     const struct user *u;
-    enum rc rc = state_user_rename(w->st, 1 + below(w, 4), str_c(names[below(w, 5)]), &u, NULL);
+    enum rc rc = state_user_rename(w->st, 1 + below(w, 4), str_c(PICK(w, names)), &u, NULL);
     assert_true(rc == RC_OK || rc == RC_EXISTS);
 }
 
@@ -954,7 +954,7 @@ static void run_world(uint64_t seed, unsigned events, bool has_policies)
         random_event(w);
         if (has_policies && below(w, 30) == 0)
             event_policy(w);
-        if (has_policies && below(w, 80) == 0)
+        if (has_policies && below(w, 40) == 0)
             event_user(w);
         /* Now and then nothing is told for long, so that changes of many nodes come at once. */
         bool quiet = i / 200 % 5 == 4;

@@ -303,13 +303,12 @@ static void fill_row(struct builder *b, node_id router, struct route_table *t, s
         policy_routes(b->p, member, router, &t->rows[class_index * t->words], t->prefixes->n);
 }
 
-/* Whether the row of the table before is that of the same class, and holds. Not that of the router's own class, which may
- * have had no other node. */
-static bool row_holds(const struct builder *b, node_id router, const struct route_table *old, size_t class_index)
+/* Whether the row of the table before is that of the same class, and holds. The router's own class may have had no other node
+ * then; whoever joins it serves the same routes, which counts as a change of routes. */
+static bool row_holds(const struct builder *b, const struct route_table *old, size_t class_index)
 {
     uint64_t made, was;
     return !b->routes_changed && old != NULL && b->old != NULL && class_index < old->class_n &&
-           policy_view_class(b->made->view, router) != (int64_t)class_index &&
            policy_view_class_made(b->made->view, class_index, &made) &&
            policy_view_class_made(b->old->view, class_index, &was) && made == was;
 }
@@ -336,7 +335,7 @@ static struct route_table *make_routes(struct builder *b, const struct node *n, 
     if (old != NULL && !prefix_list_eq(old->prefixes, prefixes))
         old = NULL;
     for (size_t i = 0; i < class_n; i++) {
-        if (row_holds(b, n->id, old, i))
+        if (row_holds(b, old, i))
             memcpy(&t->rows[i * t->words], &old->rows[i * t->words], t->words * sizeof(t->rows[0]));
         else
             fill_row(b, n->id, t, i);

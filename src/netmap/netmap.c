@@ -221,7 +221,7 @@ static uint64_t visible_in(const struct viewer *v, const struct node_group *g, b
         if (n == NULL || n->id == v->id || !policy_view_seats_see(r->view, v->seat, policy_view_seat(r->view, n->id)))
             continue;
         struct peer_shape shape = shape_for(r, v->seat, v->hides_v4, n->id);
-        *is_plain_out = *is_plain_out && shape_is_plain(&shape);
+        *is_plain_out = *is_plain_out && shape_is_plain(n, &shape);
         mask |= UINT64_C(1) << i;
     }
     return mask;
@@ -238,7 +238,7 @@ static void write_part(struct netmap_ctx *ctx, const struct viewer *v, const str
         struct peer_shape shape = shape_for(v->s->ruling, v->seat, v->hides_v4, n->id);
         if (buf_len(&ctx->json) > 0)
             buf_append_byte(&ctx->json, ',');
-        if (shape_is_plain(&shape)) {
+        if (shape_is_plain(n, &shape)) {
             const struct rcbuf *peer = peer_json(n, v->s->settings);
             buf_append(&ctx->json, peer->data, peer->len);
         } else {

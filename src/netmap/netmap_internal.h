@@ -16,7 +16,7 @@ struct peer_shape {
     const uint64_t *row;              /* which of the routes */
 };
 /* It is shown as to everyone: peer_json will do. */
-bool shape_is_plain(const struct peer_shape *shape);
+bool shape_is_plain(const struct node *n, const struct peer_shape *shape);
 void write_peer_shaped(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                        const struct peer_shape *shape);
 /* The node as it sees itself. `rights`: null without a policy. `expired_ms` not 0: with that key expiry, whatever the node

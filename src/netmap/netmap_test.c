@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -538,7 +539,8 @@ static void report_drop(struct node_report *r)
 
 static struct machine *random_machine(struct world *w)
 {
-    return &w->machines[below(w, w->machine_n)];
+    /* The first are routers, if there are policies. */
+    return &w->machines[below(w, w->has_policies && below(w, 4) == 0 ? 8 : w->machine_n)];
 }
 
 static void event_register(struct world *w)
@@ -966,7 +968,7 @@ static void run_world(uint64_t seed, unsigned events, bool has_policies)
             publish(w);
         if (i % 100 == 99)
             compare_views(w);
-        if (i % 400 == 399)
+        if (i % 400 == 399 || (has_policies && i % 50 == 49))
             compare_with_reference(w);
     }
     compare_with_reference(w);
@@ -1071,6 +1073,160 @@ static void test_groups_are_encoded_once(void **state)
                          RC_OK);
     assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"group\"") - groups, 1);
     netmap_pieces_fini(&pieces);
+    world_drop(w);
+}
+
+static void put_policy(struct world *w, const char *text)
+{
+    struct policy_errors errors = {0};
+    struct policy_doc *doc = NULL;
+    if (policy_parse(str_c(text), NULL, &doc, &errors) != RC_OK)
+        fail_msg("%s in %s", errors.v[0].text, text);
+    policy_errors_fini(&errors);
+    state_set_policy(w->st, doc, w->now_ms);
+}
+
+/* 100 nodes of anna and 20 with tag:a, whom only she sees. */
+static struct world *ruled_world(void)
+{
+    static const struct str tag = STR("tag:a");
+    struct world *w = small_world(100);
+    make_key(w, 1, &tag, 1, false, w->reusable);
+    for (unsigned i = 100; i < 120; i++) {
+        struct machine *m = &w->machines[i];
+        struct registration reg = {.machine = m->machine, .auth_key = str_c(w->reusable)};
+        struct register_result result;
+        random_bytes(w, &reg.key, sizeof(reg.key));
+        random_bytes(w, reg.random, sizeof(reg.random));
+        reg.report.hostname = STR("server");
+        state_register(w->st, &reg, w->now_ms, &result);
+        assert_int_equal(result.outcome, REGISTER_OK);
+        m->key = reg.key;
+        m->id = result.node->id;
+    }
+    seal(w);
+    while (w->in_flight_n > 0)
+        commit_one(w);
+    put_policy(w, "{\"tagOwners\":{\"tag:a\":[]},\"acls\":[{\"action\":\"accept\",\"src\":[\"anna@\"],"
+                  "\"dst\":[\"tag:a:*\"]}]}");
+    publish(w);
+    return w;
+}
+
+/* Under a policy: looked at for each of the two kinds of viewers, encoded for the one that is told. */
+static void test_audiences_share_what_they_are_told(void **state)
+{
+    (void)state;
+    struct world *w = ruled_world();
+    struct node_report r = {.home_derp = 999};
+    struct netmap_pieces pieces = {0};
+    const struct node *n;
+    assert_int_equal(state_node_report(w->st, &w->machines[107].key, &w->machines[107].machine, &r, &n), RC_OK);
+    struct change *c = state_publish(w->st, w->now_ms);
+    assert_ptr_equal(c->before->ruling, c->after->ruling); /* nothing that the policy cares about */
+    int64_t shares = metric_read("fullscale_netmap_encoded_total", "what=\"delta_share\"");
+    int64_t own = metric_read("fullscale_netmap_encoded_total", "what=\"delta_own\"");
+    int64_t audiences = metric_read("fullscale_netmap_audiences_total", "");
+    for (unsigned i = 0; i < 120; i++)
+        netmap_delta(&ctx, c, w->machines[i].id, NETMAP_ZSTD, &pieces);
+    assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"delta_share\"") - shares, 1);
+    assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"delta_own\"") - own, 0);
+    assert_int_equal(metric_read("fullscale_netmap_audiences_total", "") - audiences, 2);
+    assert_int_equal(pieces.n, 100);
+    for (size_t i = 1; i < pieces.n; i++)
+        assert_ptr_equal(pieces.items[i], pieces.items[0]);
+    netmap_pieces_fini(&pieces);
+    change_unref(&c);
+    world_drop(w);
+}
+
+/* A policy that says the same in other words tells nobody anything. */
+static void test_the_same_policy_says_nothing(void **state)
+{
+    (void)state;
+    struct world *w = ruled_world();
+    struct netmap_pieces pieces = {0};
+    put_policy(w, "{\"tagOwners\":{\"tag:a\":[]},\"groups\":{\"group:g\":[\"anna@\"]},\"grants\":[{\"src\":"
+                  "[\"group:g\"],\"dst\":[\"tag:a\"],\"ip\":[\"*\"]}]}");
+    struct change *c = state_publish(w->st, w->now_ms);
+    assert_non_null(c);
+    for (unsigned i = 0; i < 120; i++)
+        netmap_delta(&ctx, c, w->machines[i].id, NETMAP_ZSTD, &pieces);
+    assert_int_equal(pieces.n, 0);
+    change_unref(&c);
+    world_drop(w);
+}
+
+/* Full maps under a policy: the groups that a kind of viewers sees are encoded once. */
+static void test_parts_of_groups_are_encoded_once(void **state)
+{
+    (void)state;
+    struct world *w = ruled_world();
+    struct netmap_pieces pieces = {0};
+    int64_t parts = metric_read("fullscale_netmap_encoded_total", "what=\"group_part\"");
+    for (unsigned i = 0; i < 60; i++)
+        assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), w->machines[i].id, NETMAP_ZSTD, true, &pieces),
+                         RC_OK);
+    /* tag:a is 101 to 120, in the group of 64 to 127. */
+    assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"group_part\"") - parts, 1);
+    netmap_pieces_clear(&pieces);
+    assert_true(netmap_has_peers(state_snapshot(w->st), 1));
+    put_policy(w, "{\"grants\":[]}");
+    publish(w);
+    assert_false(netmap_has_peers(state_snapshot(w->st), 1));
+    assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &pieces), RC_OK);
+    assert_int_equal(pieces.n, 1);
+    assert_null(memmem(pieces.items[0]->data, pieces.items[0]->len, "\"Peers\"", 7));
+    assert_non_null(memmem(pieces.items[0]->data, pieces.items[0]->len, "\"PacketFilters\":{\"base\":[]}", 27));
+    netmap_pieces_fini(&pieces);
+    world_drop(w);
+}
+
+/* --- several workers tell of the same change --- */
+
+struct teller {
+    pthread_t thread;
+    struct world *w;
+    struct change *c;
+    unsigned first;
+    uint64_t sum; /* of all bytes */
+};
+
+static void *tell_all(void *arg)
+{
+    struct teller *t = arg;
+    struct netmap_ctx own = {0};
+    struct netmap_pieces pieces = {0};
+    for (unsigned i = 0; i < 120; i++) {
+        node_id id = t->w->machines[(i + t->first) % 120].id;
+        netmap_delta(&own, t->c, id, NETMAP_PLAIN, &pieces);
+        assert_int_equal(netmap_full(&own, t->c->after, id, NETMAP_PLAIN, true, &pieces), RC_OK);
+        for (size_t k = 0; k < pieces.n; k++)
+            t->sum += pieces.items[k]->len * (1 + (uint64_t)pieces.items[k]->data[pieces.items[k]->len / 2]);
+        netmap_pieces_clear(&pieces);
+    }
+    netmap_pieces_fini(&pieces);
+    netmap_ctx_fini(&own);
+    return NULL;
+}
+
+static void test_workers_share_a_change(void **state)
+{
+    (void)state;
+    struct world *w = ruled_world();
+    struct teller tellers[4] = {0};
+    put_policy(w, "{\"tagOwners\":{\"tag:a\":[]},\"grants\":[{\"src\":[\"tag:a\"],\"dst\":[\"tag:a\"],\"ip\":[\"22\"]},"
+                  "{\"src\":[\"anna@\"],\"dst\":[\"autogroup:self\"],\"ip\":[\"*\"]}]}");
+    struct change *c = state_publish(w->st, w->now_ms);
+    for (unsigned i = 0; i < ARRAY_LEN(tellers); i++) {
+        tellers[i] = (struct teller){.w = w, .c = c, .first = i * 7};
+        assert_int_equal(pthread_create(&tellers[i].thread, NULL, tell_all, &tellers[i]), 0);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(tellers); i++)
+        assert_int_equal(pthread_join(tellers[i].thread, NULL), 0);
+    for (unsigned i = 1; i < ARRAY_LEN(tellers); i++)
+        assert_true(tellers[i].sum == tellers[0].sum);
+    change_unref(&c);
     world_drop(w);
 }
 
@@ -1227,6 +1383,10 @@ int main(void)
         cmocka_unit_test(test_policies_are_told_live),
         cmocka_unit_test(test_a_change_is_encoded_once),
         cmocka_unit_test(test_groups_are_encoded_once),
+        cmocka_unit_test(test_audiences_share_what_they_are_told),
+        cmocka_unit_test(test_the_same_policy_says_nothing),
+        cmocka_unit_test(test_parts_of_groups_are_encoded_once),
+        cmocka_unit_test(test_workers_share_a_change),
         cmocka_unit_test(test_keep_alive_is_not_the_hazardous_one),
         cmocka_unit_test(test_first_map_has_what_a_client_needs),
         cmocka_unit_test(test_old_clients_get_no_pins),

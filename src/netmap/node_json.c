@@ -2,6 +2,7 @@
 #include "netmap/netmap_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 
@@ -32,9 +33,19 @@ static void write_address(struct json_writer *w, const struct addr *a)
     json_w_cstr(w, text);
 }
 
-static bool is_shown(const struct peer_shape *shape, size_t i)
+static int compare_prefixes(const void *a, const void *b)
 {
-    return shape->row != NULL && (shape->row[i / 64] >> (i % 64) & 1) != 0;
+    return prefix_compare(a, b);
+}
+
+static bool is_shown(const struct peer_shape *shape, const struct prefix *p)
+{
+    if (shape->routes == NULL || shape->row == NULL)
+        return false;
+    const struct prefix_list *l = shape->routes->prefixes;
+    const struct prefix *found = bsearch(p, l->v, l->n, sizeof(l->v[0]), compare_prefixes);
+    size_t i = found != NULL ? (size_t)(found - l->v) : 0;
+    return found != NULL && (shape->row[i / 64] >> (i % 64) & 1) != 0;
 }
 
 static void write_addresses(struct json_writer *w, const struct node *n, const struct peer_shape *shape)
@@ -54,15 +65,14 @@ static void write_prefix(struct json_writer *w, const struct prefix *p)
     json_w_cstr(w, text);
 }
 
-/* Whether the route, the `i`th that the node serves, stands in its AllowedIPs. Without a policy peers are told those of which
+/* Whether a route that the node serves stands in its AllowedIPs. Without a policy peers are told those of which
  * it is the primary, and exit routes; a node is told all of its own. src: policy.md 6.2 */
-static bool is_allowed(const struct node *n, const struct peer_shape *shape, bool is_self, const struct prefix *p,
-                       size_t i)
+static bool is_allowed(const struct node *n, const struct peer_shape *shape, bool is_self, const struct prefix *p)
 {
     if (is_self)
         return true;
     if (shape != NULL)
-        return shape->routes != NULL && is_shown(shape, i);
+        return is_shown(shape, p);
     return p->bits == 0 || prefix_list_has(n->primary, p);
 }
 
@@ -75,8 +85,8 @@ static void write_allowed_ips(struct json_writer *w, const struct node *n, const
     if (shape == NULL || !shape->hides_v4)
         write_address(w, &n->v4);
     write_address(w, &n->v6);
-    for (size_t pos = 0, i = 0; node_serves_next(n, &pos, &p); i++) {
-        if (is_allowed(n, shape, is_self, &p, i))
+    for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
+        if (is_allowed(n, shape, is_self, &p))
             write_prefix(w, &p);
     }
     json_w_end_array(w);
@@ -88,8 +98,8 @@ static void write_primary_routes(struct json_writer *w, const struct node *n, co
 {
     struct prefix p;
     bool open = false;
-    for (size_t pos = 0, i = 0; node_serves_next(n, &pos, &p); i++) {
-        bool is_one = is_self ? prefix_list_has(n->primary, &p) : is_allowed(n, shape, false, &p, i);
+    for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
+        bool is_one = is_self ? prefix_list_has(n->primary, &p) : is_allowed(n, shape, false, &p);
         if (p.bits == 0 || !is_one)
             continue;
         if (!open) {
@@ -145,16 +155,18 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     write_raw(w, "Tags", n->tags);
 }
 
-bool shape_is_plain(const struct peer_shape *shape)
+bool shape_is_plain(const struct node *n, const struct peer_shape *shape)
 {
-    return !shape->hides_v4 && shape->routes == NULL;
+    struct prefix p;
+    size_t pos = 0;
+    return !shape->hides_v4 && !node_serves_next(n, &pos, &p);
 }
 
 static bool shows_exit(const struct node *n, const struct peer_shape *shape)
 {
     struct prefix p;
-    for (size_t pos = 0, i = 0; node_serves_next(n, &pos, &p); i++) {
-        if (p.bits == 0 && is_allowed(n, shape, false, &p, i))
+    for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
+        if (p.bits == 0 && is_allowed(n, shape, false, &p))
             return true;
     }
     return false;

@@ -241,6 +241,7 @@ bool policy_is_dirty(const struct state *st)
 /* --- rulings --- */
 
 struct builder {
+    const struct state *st;
     struct policy *p;
     struct snapshot *s;
     const struct snapshot *before;
@@ -324,6 +325,7 @@ static struct prefix_list *list_served(const struct node *n)
     return l;
 }
 
+/* `n`: as the policy knows it. A snapshot may be behind; what it shows is what it and the table both have. */
 static struct route_table *make_routes(struct builder *b, const struct node *n, struct route_table *old)
 {
     struct prefix_list *prefixes = n->advertised != NULL && n->approved != NULL ? list_served(n) : NULL;
@@ -354,7 +356,8 @@ static bool same_routes(const struct route_table *a, const struct route_table *b
 static const struct node_rights *rights_of(struct builder *b, const struct node *n, const struct node_rights *own)
 {
     uint64_t version = policy_version_of_many(b->p, n->id, b->version_of);
-    bool is_router = n->approved != NULL || (own != NULL && own->routes != NULL);
+    const struct node *now = state_node(b->st, n->id) != NULL ? state_node(b->st, n->id) : n;
+    bool is_router = now->approved != NULL || (own != NULL && own->routes != NULL);
     const struct node *was = snapshot_node(b->before, n->id);
     bool texts_hold = !b->is_new_policy && own != NULL && own->version == version && was != NULL &&
                       was->hostinfo == n->hostinfo; /* some capabilities are those of a system */
@@ -364,7 +367,7 @@ static const struct node_rights *rights_of(struct builder *b, const struct node 
     r->version = version;
     fill_texts(b, n->id, r, own);
     struct route_table *old = own != NULL ? own->routes : NULL;
-    r->routes = make_routes(b, n, b->is_new_policy ? NULL : old);
+    r->routes = make_routes(b, now, b->is_new_policy ? NULL : old);
     if (old != NULL && same_routes(r->routes, old)) {
         route_table_unref(&r->routes);
         r->routes = route_table_ref(old);
@@ -398,7 +401,8 @@ static struct rights_group *make_group(struct builder *b, size_t index)
 static struct ruling *make_ruling(struct state *st, struct snapshot *s)
 {
     const struct ruling *last = st->snapshot->ruling;
-    struct builder b = {.p = st->policy, .s = s, .before = st->snapshot, .base_url = st->settings->server_url};
+    struct builder b = {
+        .st = st, .p = st->policy, .s = s, .before = st->snapshot, .base_url = st->settings->server_url};
     b.is_new_policy = last == NULL || last->serial != st->policy_serial;
     b.old = b.is_new_policy ? NULL : last;
     b.routes_changed = st->routes_changed;

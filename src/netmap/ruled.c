@@ -110,7 +110,7 @@ static void write_full(struct json_writer *w, const struct change *c, const stru
     struct peer_shape shape = {.hides_v4 = (code & CODE_HIDES) != 0, .routes = rights != NULL ? rights->routes : NULL};
     if (shape.routes != NULL && code >> CODE_CLASS_SHIFT != 0)
         shape.row = &shape.routes->rows[((code >> CODE_CLASS_SHIFT) - 1) * shape.routes->words];
-    if (shape_is_plain(n, &shape)) {
+    if (c->after->ruling == NULL || shape_is_plain(n, &shape)) {
         const struct rcbuf *peer = peer_json(n, c->after->settings);
         json_w_raw(w, str_n(peer->data, peer->len));
     } else {

@@ -41,6 +41,7 @@ struct announcer {
     struct announcement about;
     struct fetch *fetch;
     atomic_bool is_leaving;
+    atomic_uint_least64_t turn;
     /* on the loop */
     struct relay *relay;
     struct loop *loop;
@@ -70,6 +71,7 @@ struct announcer *announcer_create(const struct announcer_opts *opts, struct fet
     a->opts.key = a->opts.server_url = NULL;
     a->about = opts->about;
     a->about.cert_name = a->cert_name;
+    a->about.started_ms = (uint64_t)clock_wall_ms();
     a->fetch = fetch;
     pthread_mutex_init(&a->lock, NULL);
     map_init(&a->known, seed);
@@ -130,8 +132,10 @@ static void post(struct announcer *a, const char *url, const struct buf *body, i
 static void post_announcement(struct announcer *a, const struct announcement *about, int64_t timeout_ms,
                               fetch_done done, void *ctx)
 {
+    struct announcement numbered = *about;
     struct buf body = {0};
-    announcement_write(about, &body);
+    numbered.turn = atomic_fetch_add(&a->turn, 1) + 1;
+    announcement_write(&numbered, &body);
     post(a, a->announce_url, &body, timeout_ms, done, ctx);
     buf_fini(&body);
 }
@@ -146,6 +150,10 @@ static enum rc refusal(const struct fetch_reply *reply, struct err *err)
             err, RC_DENIED,
             "the control server does not know this relay's key: make one there with `fullscale relays create "
             "NAME`, and start this relay with --key");
+    if (reply->status == 409)
+        return err_set(err, RC_EXISTS,
+                       "another relay that was started later uses the same key: enrol each with a key of its own "
+                       "(`fullscale relays create NAME` there)");
     if (reply->status >= 500 || reply->status == 429) /* a proxy whose server restarts says such things */
         return err_set(err, RC_IO, "the control server, or a proxy in front of it, answers with status %d",
                        reply->status);
@@ -229,7 +237,7 @@ struct reply_msg {
 
 static void announce(struct announcer *a);
 
-static void pause_then_announce(struct announcer *a, const struct err *why)
+static void pause_then_announce(struct announcer *a, enum rc rc, const struct err *why)
 {
     uint32_t chance;
     rng_bytes(&chance, sizeof(chance));
@@ -237,7 +245,9 @@ static void pause_then_announce(struct announcer *a, const struct err *why)
     loop_timer_start(a->timer, a->retry_ms / 2 + (int64_t)chance % a->retry_ms, 0);
     metric_inc(&failed);
     metric_set(&connected, 0);
-    if (!a->was_told && !a->is_stranger)
+    if (!a->was_told && rc == RC_EXISTS)
+        log_error("this relay is not in the map", LOG_S("why", why->text));
+    else if (!a->was_told && !a->is_stranger)
         log_warn("the control server does not answer: clients that it admitted before are served, trying again",
                  LOG_S("why", why->text));
     a->was_told = true;
@@ -305,7 +315,7 @@ static void on_reply_home(struct loop *loop, struct loop_msg *msg)
     } else if (is_current) {
         if (m->rc == RC_DENIED)
             note_stranger(a);
-        pause_then_announce(a, &m->err);
+        pause_then_announce(a, m->rc, &m->err);
     }
     secret_wipe(&m->reply, sizeof(m->reply));
     arena_fini(&m->arena);

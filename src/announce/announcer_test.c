@@ -176,10 +176,18 @@ static void finish(struct fixture *f)
 static void test_ask(void **state)
 {
     (void)state;
-    static const struct answer script[] = {
-        {200, NEWS(7, NEIGHBOUR)}, {401, ""}, {404, ""}, {200, "<html>"}, {200, "{}"}, {502, ""}, {503, ""}, {429, ""}};
+    static const struct answer script[] = {{200, NEWS(7, NEIGHBOUR)},
+                                           {401, ""},
+                                           {404, ""},
+                                           {200, "<html>"},
+                                           {200, "{}"},
+                                           {409, ""},
+                                           {502, ""},
+                                           {503, ""},
+                                           {429, ""}};
     /* What a proxy says while the server restarts is waited out. */
-    static const enum rc want[] = {RC_OK, RC_DENIED, RC_INVALID, RC_INVALID, RC_INVALID, RC_IO, RC_IO, RC_IO};
+    static const enum rc want[] = {RC_OK,     RC_DENIED, RC_INVALID, RC_INVALID, RC_INVALID,
+                                   RC_EXISTS, RC_IO,     RC_IO,      RC_IO};
     struct fixture f;
     struct announcement_reply reply;
     struct err err;
@@ -232,6 +240,8 @@ static void test_last_words(void **state)
     announcer_admit(f.announcer, NULL, &key, &from);
     assert_int_equal(f.site.asked_n, 2);
     assert_non_null(strstr(f.site.asked[1], "\"draining\":true"));
+    assert_non_null(strstr(f.site.asked[0], "\"turn\":1,"));
+    assert_non_null(strstr(f.site.asked[1], "\"turn\":2,"));
     end(&f);
 }
 

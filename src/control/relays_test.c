@@ -122,6 +122,9 @@ static struct look look(const struct enrolment *e)
     return l;
 }
 
+#define UPPER_CASE_PIN                                                                                                 \
+    "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":"                                                               \
+    "\"sha256-raw:00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff\"}"
 #define PIN "sha256-raw:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 static const char *announcement(const char *more)
@@ -278,9 +281,7 @@ static void test_bad_announcements(void **state)
         "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"a/b\"}",
         /* Nodes would be told of no such pin. */
         "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:\"}",
-        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:abc\"}",
-        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":"
-        "\"sha256-raw:00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff\"}",
+        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:abc\"}", UPPER_CASE_PIN,
         "{\"hostname\":\"a\",\"derpPort\":443,\"news\":-1}", "{\"hostname\":\"a\",\"derpPort\":443,\"draining\":1}",
         "{\"derpPort\":443}", /* from this machine, and no word of where it is */
     };

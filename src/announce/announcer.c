@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -31,6 +32,7 @@ enum {
     RETRY_MAX_MS = 15 * 1000,
     ROUND_MIN_MS = 100,     /* between announcements, however fast they are answered */
     KNOWN_MAX = 200 * 1000, /* node keys that are remembered as admitted */
+    QUESTIONS_MAX = 32,     /* under way; more wait here, where they cost little and are not timed out */
     URL_CAP = 512,
 };
 
@@ -56,6 +58,8 @@ struct announcer {
     /* any thread, under the lock */
     pthread_mutex_t lock;
     struct map known;    /* node key -> itself: admitted, and not revoked since */
+    struct list waiting; /* questions that are not asked yet */
+    unsigned asked_n;    /* those that are */
     char cert_name[256]; /* the loop, which changes it, may look without */
 };
 
@@ -75,8 +79,17 @@ struct announcer *announcer_create(const struct announcer_opts *opts, struct fet
     a->fetch = fetch;
     pthread_mutex_init(&a->lock, NULL);
     map_init(&a->known, seed);
+    list_init(&a->waiting);
     return a;
 }
+
+struct question {
+    struct list entry;
+    struct announcer *a;
+    struct relay_admission *login;
+    node_key key;
+    char source[ADDR_TEXT_CAP];
+};
 
 void announcer_destroy(struct announcer **at)
 {
@@ -89,6 +102,8 @@ void announcer_destroy(struct announcer **at)
     for (size_t pos = 0; (key = map_next(&a->known, &pos)) != NULL;)
         mem_free(key);
     map_fini(&a->known);
+    LIST_EACH_SAFE (it, &a->waiting) /* the relay frees the logins itself */
+        mem_free(LIST_ENTRY(it, struct question, entry));
     pthread_mutex_destroy(&a->lock);
     secret_wipe(a->key, strlen(a->key));
     mem_free(a->key);
@@ -381,45 +396,102 @@ void announcer_start(struct announcer *a, struct relay *relay, struct loop *loop
 
 /* --- admission; any loop --- */
 
-struct question {
-    struct announcer *a;
-    struct relay_admission *login;
-    node_key key;
-};
+static void ask(struct question *q);
+
+/* A place among those under way is free: for the next, or for nobody. */
+static void ask_next(struct announcer *a)
+{
+    struct question *next = NULL;
+    pthread_mutex_lock(&a->lock);
+    if (list_is_empty(&a->waiting)) {
+        a->asked_n--;
+    } else {
+        next = LIST_ENTRY(a->waiting.next, struct question, entry);
+        list_remove(&next->entry);
+    }
+    pthread_mutex_unlock(&a->lock);
+    if (next != NULL)
+        ask(next);
+}
+
+static void answer_from_memory(struct question *q)
+{
+    bool is_allowed = q->a->opts.fail_open || is_known(q->a, &q->key);
+    metric_inc(&failed);
+    metric_add(&admitted_from_memory, is_allowed);
+    relay_admit(q->login, is_allowed);
+    mem_free(q);
+}
+
+/* The server does not answer this one, so it will not answer those behind it either. */
+static void answer_all(struct announcer *a)
+{
+    struct list all;
+    list_init(&all);
+    pthread_mutex_lock(&a->lock);
+    while (!list_is_empty(&a->waiting)) {
+        struct list *first = a->waiting.next;
+        list_remove(first);
+        list_push_back(&all, first);
+    }
+    a->asked_n--;
+    pthread_mutex_unlock(&a->lock);
+    LIST_EACH_SAFE (it, &all)
+        answer_from_memory(LIST_ENTRY(it, struct question, entry));
+}
 
 static void on_verdict(void *ctx, const struct fetch_reply *reply)
 {
     struct question *q = ctx;
+    struct announcer *a = q->a;
     bool is_allowed = false;
     struct err err;
     enum rc rc = refusal(reply, &err);
+    if (reply->rc == RC_CLOSED) { /* the loops have stopped, and the relay frees the login itself */
+        mem_free(q);
+        return;
+    }
     if (rc == RC_OK)
         rc = verify_reply_parse(reply->body, &is_allowed);
+    if (rc != RC_OK && rc != RC_DENIED) {
+        answer_from_memory(q);
+        answer_all(a);
+        return;
+    }
     if (rc == RC_OK) {
         metric_inc(&answered);
-        remember(q->a, &q->key, is_allowed);
-    } else if (rc != RC_DENIED && rc != RC_CLOSED) {
-        metric_inc(&failed);
-        is_allowed = q->a->opts.fail_open || is_known(q->a, &q->key);
-        metric_add(&admitted_from_memory, is_allowed);
+        remember(a, &q->key, is_allowed);
     }
-    if (reply->rc != RC_CLOSED) /* then the loops have stopped, and the relay frees the login itself */
-        relay_admit(q->login, is_allowed);
+    relay_admit(q->login, is_allowed);
     mem_free(q);
+    ask_next(a);
+}
+
+static void ask(struct question *q)
+{
+    struct buf body = {0};
+    verify_request_write(&q->key, q->source, &body);
+    post(q->a, q->a->verify_url, &body, VERIFY_TIMEOUT_MS, on_verdict, q);
+    buf_fini(&body);
 }
 
 void announcer_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
 {
     struct announcer *a = ctx;
-    char source[ADDR_TEXT_CAP] = "";
-    struct buf body = {0};
     if (atomic_load(&a->is_leaving))
         return; /* nobody is let in any more, and the relay frees the login itself */
     struct question *q = MEM_NEW(struct question);
-    *q = (struct question){a, login, *key};
+    *q = (struct question){.a = a, .login = login, .key = *key};
+    list_init(&q->entry);
     if (from->family != 0)
-        addr_format(from, false, source);
-    verify_request_write(key, source, &body);
-    post(a, a->verify_url, &body, VERIFY_TIMEOUT_MS, on_verdict, q);
-    buf_fini(&body);
+        addr_format(from, false, q->source);
+    pthread_mutex_lock(&a->lock);
+    bool is_now = a->asked_n < QUESTIONS_MAX;
+    if (is_now)
+        a->asked_n++;
+    else
+        list_push_back(&a->waiting, &q->entry);
+    pthread_mutex_unlock(&a->lock);
+    if (is_now)
+        ask(q);
 }

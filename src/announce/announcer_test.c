@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "announce/announcer.h"
+#include "base/metric.h"
 #include "crypto/crypto.h"
 
 /* --- the server: one answer after the other, one connection each --- */
@@ -23,7 +24,7 @@
 enum { ASKED_MAX = 16 };
 
 struct answer {
-    int status;
+    int status; /* 0: none, until the client leaves */
     const char *body;
 };
 
@@ -63,6 +64,10 @@ static void answer_one(struct site *s, int fd)
         memcpy(s->asked[i], request, sizeof(request));
     atomic_store(&s->asked_n, i + 1);
     const struct answer *a = &s->script[i < s->script_n ? i : s->script_n - 1];
+    while (a->status == 0 && read(fd, request, sizeof(request)) > 0) {
+    }
+    if (a->status == 0)
+        return;
     int n = snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", a->status,
                      strlen(a->body));
     (void)!send(fd, head, (size_t)n, MSG_NOSIGNAL);
@@ -245,6 +250,24 @@ static void test_last_words(void **state)
     end(&f);
 }
 
+/* However many clients come at once, few requests are under way: each costs a connection's buffers, and a time-out. */
+static void test_many_logins(void **state)
+{
+    (void)state;
+    static const struct answer script[] = {{0, NULL}};
+    struct fixture f;
+    struct addr from = {0};
+    start(&f, script, 1);
+    int64_t before = metric_read("fullscale_fetch_requests_total", "");
+    for (uint8_t i = 1; i <= 200; i++) {
+        node_key key = {{i}};
+        announcer_admit(f.announcer, NULL, &key, &from);
+    }
+    fetch_destroy(&f.fetch); /* ends those under way: no verdict is given */
+    assert_int_equal(metric_read("fullscale_fetch_requests_total", "") - before, 32);
+    end(&f);
+}
+
 /* Deleted at the server: no neighbours any more. */
 static void test_stranger(void **state)
 {
@@ -263,9 +286,8 @@ static void test_stranger(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ask),
-        cmocka_unit_test(test_certificate_is_told),
-        cmocka_unit_test(test_last_words),
+        cmocka_unit_test(test_ask),        cmocka_unit_test(test_certificate_is_told),
+        cmocka_unit_test(test_last_words), cmocka_unit_test(test_many_logins),
         cmocka_unit_test(test_stranger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,7 +30,8 @@ enum {
     VERIFY_TIMEOUT_MS = 5 * 1000,
     RETRY_FIRST_MS = 1000,
     RETRY_MAX_MS = 15 * 1000,
-    ROUND_MIN_MS = 100,     /* between announcements, however fast they are answered */
+    ROUND_FAST_MS = 100,    /* an answer that comes sooner is fast */
+    ROUNDS_FAST_MAX = 20,   /* in a row: from then on there is a pause between announcements */
     KNOWN_MAX = 200 * 1000, /* node keys that are remembered as admitted */
     QUESTIONS_MAX = 32,     /* under way; more wait here, where they cost little and are not timed out */
     URL_CAP = 512,
@@ -50,6 +51,7 @@ struct announcer {
     struct loop_timer *timer;
     int64_t retry_ms; /* the next pause; 0: none failed */
     int64_t announced_ms;
+    unsigned fast_n; /* answers in a row that were fast */
     uint64_t news;
     unsigned round;   /* of announcements: a newer one makes the answer to the one before worthless */
     bool was_told;    /* that the server does not answer */
@@ -294,12 +296,14 @@ static void take_news(struct announcer *a, const struct announcement_reply *r)
     a->opts.neighbours(a->opts.ctx, r->neighbours, r->neighbour_n);
 }
 
-/* News are asked for at once; a server that always has some must not be asked without a pause. */
+/* The next one waits at the server at once: that is how our death is noticed. A server that always has news must not be
+ * asked without a pause, though. */
 static void announce_next(struct announcer *a)
 {
-    int64_t rest_ms = a->announced_ms + ROUND_MIN_MS - loop_now_ms(a->loop);
-    if (rest_ms > 0)
-        loop_timer_start(a->timer, rest_ms, 0);
+    bool is_fast = loop_now_ms(a->loop) - a->announced_ms < ROUND_FAST_MS;
+    a->fast_n = is_fast ? a->fast_n + 1 : 0;
+    if (a->fast_n > ROUNDS_FAST_MAX)
+        loop_timer_start(a->timer, ROUND_FAST_MS, 0);
     else
         announce(a);
 }

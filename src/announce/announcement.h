@@ -23,10 +23,12 @@ struct announcement {
     const char *ipv6;
     const char *cert_name; /* DERPNode.CertName */
     uint16_t derp_port;
-    uint16_t stun_port; /* 0: none */
-    uint64_t news;      /* the number in the last reply; 0: none yet */
-    bool is_starting;   /* only asks; does not serve yet */
-    bool is_draining;   /* goes */
+    uint16_t stun_port;  /* 0: none */
+    uint64_t started_ms; /* the program, of the wall clock: of two with one key the later one counts */
+    uint64_t turn;       /* rises with each announcement: one that is overtaken does not count */
+    uint64_t news;       /* the number in the last reply; 0: none yet */
+    bool is_starting;    /* only asks; does not serve yet */
+    bool is_draining;    /* goes */
 };
 void announcement_write(const struct announcement *a, struct buf *out);
 

@@ -30,12 +30,15 @@ static void test_write(void **state)
                              .cert_name = "sha256-raw:ab",
                              .derp_port = 443,
                              .stun_port = 3478,
+                             .started_ms = 1700000000000,
+                             .turn = 3,
                              .news = 7,
                              .is_draining = true};
     announcement_write(&a, &out);
     assert_string_equal(buf_cstr(&out),
                         "{\"hostname\":\"r.example.com\",\"localIP\":\"10.0.0.1\",\"ipv4\":\"\",\"ipv6\":\"\","
                         "\"certName\":\"sha256-raw:ab\",\"derpPort\":443,\"stunPort\":3478,\"news\":7,"
+                        "\"started\":1700000000000,\"turn\":3,"
                         "\"starting\":false,\"draining\":true}");
     buf_fini(&out);
 }

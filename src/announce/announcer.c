@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -29,8 +30,10 @@ enum {
     VERIFY_TIMEOUT_MS = 5 * 1000,
     RETRY_FIRST_MS = 1000,
     RETRY_MAX_MS = 15 * 1000,
-    ROUND_MIN_MS = 100,     /* between announcements, however fast they are answered */
+    ROUND_FAST_MS = 100,    /* an answer that comes sooner is fast */
+    ROUNDS_FAST_MAX = 20,   /* in a row: from then on there is a pause between announcements */
     KNOWN_MAX = 200 * 1000, /* node keys that are remembered as admitted */
+    QUESTIONS_MAX = 32,     /* under way; more wait here, where they cost little and are not timed out */
     URL_CAP = 512,
 };
 
@@ -41,12 +44,14 @@ struct announcer {
     struct announcement about;
     struct fetch *fetch;
     atomic_bool is_leaving;
+    atomic_uint_least64_t turn;
     /* on the loop */
     struct relay *relay;
     struct loop *loop;
     struct loop_timer *timer;
     int64_t retry_ms; /* the next pause; 0: none failed */
     int64_t announced_ms;
+    unsigned fast_n; /* answers in a row that were fast */
     uint64_t news;
     unsigned round;   /* of announcements: a newer one makes the answer to the one before worthless */
     bool was_told;    /* that the server does not answer */
@@ -55,6 +60,8 @@ struct announcer {
     /* any thread, under the lock */
     pthread_mutex_t lock;
     struct map known;    /* node key -> itself: admitted, and not revoked since */
+    struct list waiting; /* questions that are not asked yet */
+    unsigned asked_n;    /* those that are */
     char cert_name[256]; /* the loop, which changes it, may look without */
 };
 
@@ -70,11 +77,21 @@ struct announcer *announcer_create(const struct announcer_opts *opts, struct fet
     a->opts.key = a->opts.server_url = NULL;
     a->about = opts->about;
     a->about.cert_name = a->cert_name;
+    a->about.started_ms = (uint64_t)clock_wall_ms();
     a->fetch = fetch;
     pthread_mutex_init(&a->lock, NULL);
     map_init(&a->known, seed);
+    list_init(&a->waiting);
     return a;
 }
+
+struct question {
+    struct list entry;
+    struct announcer *a;
+    struct relay_admission *login;
+    node_key key;
+    char source[ADDR_TEXT_CAP];
+};
 
 void announcer_destroy(struct announcer **at)
 {
@@ -87,6 +104,8 @@ void announcer_destroy(struct announcer **at)
     for (size_t pos = 0; (key = map_next(&a->known, &pos)) != NULL;)
         mem_free(key);
     map_fini(&a->known);
+    LIST_EACH_SAFE (it, &a->waiting) /* the relay frees the logins itself */
+        mem_free(LIST_ENTRY(it, struct question, entry));
     pthread_mutex_destroy(&a->lock);
     secret_wipe(a->key, strlen(a->key));
     mem_free(a->key);
@@ -130,8 +149,10 @@ static void post(struct announcer *a, const char *url, const struct buf *body, i
 static void post_announcement(struct announcer *a, const struct announcement *about, int64_t timeout_ms,
                               fetch_done done, void *ctx)
 {
+    struct announcement numbered = *about;
     struct buf body = {0};
-    announcement_write(about, &body);
+    numbered.turn = atomic_fetch_add(&a->turn, 1) + 1;
+    announcement_write(&numbered, &body);
     post(a, a->announce_url, &body, timeout_ms, done, ctx);
     buf_fini(&body);
 }
@@ -146,6 +167,10 @@ static enum rc refusal(const struct fetch_reply *reply, struct err *err)
             err, RC_DENIED,
             "the control server does not know this relay's key: make one there with `fullscale relays create "
             "NAME`, and start this relay with --key");
+    if (reply->status == 409)
+        return err_set(err, RC_EXISTS,
+                       "another relay that was started later uses the same key: enrol each with a key of its own "
+                       "(`fullscale relays create NAME` there)");
     if (reply->status >= 500 || reply->status == 429) /* a proxy whose server restarts says such things */
         return err_set(err, RC_IO, "the control server, or a proxy in front of it, answers with status %d",
                        reply->status);
@@ -229,7 +254,7 @@ struct reply_msg {
 
 static void announce(struct announcer *a);
 
-static void pause_then_announce(struct announcer *a, const struct err *why)
+static void pause_then_announce(struct announcer *a, enum rc rc, const struct err *why)
 {
     uint32_t chance;
     rng_bytes(&chance, sizeof(chance));
@@ -237,7 +262,9 @@ static void pause_then_announce(struct announcer *a, const struct err *why)
     loop_timer_start(a->timer, a->retry_ms / 2 + (int64_t)chance % a->retry_ms, 0);
     metric_inc(&failed);
     metric_set(&connected, 0);
-    if (!a->was_told && !a->is_stranger)
+    if (!a->was_told && rc == RC_EXISTS)
+        log_error("this relay is not in the map", LOG_S("why", why->text));
+    else if (!a->was_told && !a->is_stranger)
         log_warn("the control server does not answer: clients that it admitted before are served, trying again",
                  LOG_S("why", why->text));
     a->was_told = true;
@@ -269,12 +296,14 @@ static void take_news(struct announcer *a, const struct announcement_reply *r)
     a->opts.neighbours(a->opts.ctx, r->neighbours, r->neighbour_n);
 }
 
-/* News are asked for at once; a server that always has some must not be asked without a pause. */
+/* The next one waits at the server at once: that is how our death is noticed. A server that always has news must not be
+ * asked without a pause, though. */
 static void announce_next(struct announcer *a)
 {
-    int64_t rest_ms = a->announced_ms + ROUND_MIN_MS - loop_now_ms(a->loop);
-    if (rest_ms > 0)
-        loop_timer_start(a->timer, rest_ms, 0);
+    bool is_fast = loop_now_ms(a->loop) - a->announced_ms < ROUND_FAST_MS;
+    a->fast_n = is_fast ? a->fast_n + 1 : 0;
+    if (a->fast_n > ROUNDS_FAST_MAX)
+        loop_timer_start(a->timer, ROUND_FAST_MS, 0);
     else
         announce(a);
 }
@@ -305,7 +334,7 @@ static void on_reply_home(struct loop *loop, struct loop_msg *msg)
     } else if (is_current) {
         if (m->rc == RC_DENIED)
             note_stranger(a);
-        pause_then_announce(a, &m->err);
+        pause_then_announce(a, m->rc, &m->err);
     }
     secret_wipe(&m->reply, sizeof(m->reply));
     arena_fini(&m->arena);
@@ -371,45 +400,102 @@ void announcer_start(struct announcer *a, struct relay *relay, struct loop *loop
 
 /* --- admission; any loop --- */
 
-struct question {
-    struct announcer *a;
-    struct relay_admission *login;
-    node_key key;
-};
+static void ask(struct question *q);
+
+/* A place among those under way is free: for the next, or for nobody. */
+static void ask_next(struct announcer *a)
+{
+    struct question *next = NULL;
+    pthread_mutex_lock(&a->lock);
+    if (list_is_empty(&a->waiting)) {
+        a->asked_n--;
+    } else {
+        next = LIST_ENTRY(a->waiting.next, struct question, entry);
+        list_remove(&next->entry);
+    }
+    pthread_mutex_unlock(&a->lock);
+    if (next != NULL)
+        ask(next);
+}
+
+static void answer_from_memory(struct question *q)
+{
+    bool is_allowed = q->a->opts.fail_open || is_known(q->a, &q->key);
+    metric_inc(&failed);
+    metric_add(&admitted_from_memory, is_allowed);
+    relay_admit(q->login, is_allowed);
+    mem_free(q);
+}
+
+/* The server does not answer this one, so it will not answer those behind it either. */
+static void answer_all(struct announcer *a)
+{
+    struct list all;
+    list_init(&all);
+    pthread_mutex_lock(&a->lock);
+    while (!list_is_empty(&a->waiting)) {
+        struct list *first = a->waiting.next;
+        list_remove(first);
+        list_push_back(&all, first);
+    }
+    a->asked_n--;
+    pthread_mutex_unlock(&a->lock);
+    LIST_EACH_SAFE (it, &all)
+        answer_from_memory(LIST_ENTRY(it, struct question, entry));
+}
 
 static void on_verdict(void *ctx, const struct fetch_reply *reply)
 {
     struct question *q = ctx;
+    struct announcer *a = q->a;
     bool is_allowed = false;
     struct err err;
     enum rc rc = refusal(reply, &err);
+    if (reply->rc == RC_CLOSED) { /* the loops have stopped, and the relay frees the login itself */
+        mem_free(q);
+        return;
+    }
     if (rc == RC_OK)
         rc = verify_reply_parse(reply->body, &is_allowed);
+    if (rc != RC_OK && rc != RC_DENIED) {
+        answer_from_memory(q);
+        answer_all(a);
+        return;
+    }
     if (rc == RC_OK) {
         metric_inc(&answered);
-        remember(q->a, &q->key, is_allowed);
-    } else if (rc != RC_DENIED && rc != RC_CLOSED) {
-        metric_inc(&failed);
-        is_allowed = q->a->opts.fail_open || is_known(q->a, &q->key);
-        metric_add(&admitted_from_memory, is_allowed);
+        remember(a, &q->key, is_allowed);
     }
-    if (reply->rc != RC_CLOSED) /* then the loops have stopped, and the relay frees the login itself */
-        relay_admit(q->login, is_allowed);
+    relay_admit(q->login, is_allowed);
     mem_free(q);
+    ask_next(a);
+}
+
+static void ask(struct question *q)
+{
+    struct buf body = {0};
+    verify_request_write(&q->key, q->source, &body);
+    post(q->a, q->a->verify_url, &body, VERIFY_TIMEOUT_MS, on_verdict, q);
+    buf_fini(&body);
 }
 
 void announcer_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
 {
     struct announcer *a = ctx;
-    char source[ADDR_TEXT_CAP] = "";
-    struct buf body = {0};
     if (atomic_load(&a->is_leaving))
         return; /* nobody is let in any more, and the relay frees the login itself */
     struct question *q = MEM_NEW(struct question);
-    *q = (struct question){a, login, *key};
+    *q = (struct question){.a = a, .login = login, .key = *key};
+    list_init(&q->entry);
     if (from->family != 0)
-        addr_format(from, false, source);
-    verify_request_write(key, source, &body);
-    post(a, a->verify_url, &body, VERIFY_TIMEOUT_MS, on_verdict, q);
-    buf_fini(&body);
+        addr_format(from, false, q->source);
+    pthread_mutex_lock(&a->lock);
+    bool is_now = a->asked_n < QUESTIONS_MAX;
+    if (is_now)
+        a->asked_n++;
+    else
+        list_push_back(&a->waiting, &q->entry);
+    pthread_mutex_unlock(&a->lock);
+    if (is_now)
+        ask(q);
 }

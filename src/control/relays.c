@@ -31,6 +31,7 @@ VERIFY_METRIC(verify_bad, "invalid");
 METRIC_COUNTER(announced, "fullscale_relay_announcements_total", "result=\"ok\"",
                "Announcements of relays on other machines.");
 METRIC_COUNTER(announce_denied, "fullscale_relay_announcements_total", "result=\"unauthorised\"", "");
+METRIC_COUNTER(announce_twins, "fullscale_relay_announcements_total", "result=\"twin\"", "");
 METRIC_COUNTER(announce_bad, "fullscale_relay_announcements_total", "result=\"invalid\"", "");
 
 enum {
@@ -61,8 +62,10 @@ struct relay_call {
     struct relay_report report;
     bool is_starting; /* asks for what it needs to serve; not there yet */
     bool is_draining;
+    bool is_late;  /* overtaken by a later one */
     uint64_t seen; /* the newest news that the relay has */
-    uint64_t id;   /* of the relay */
+    uint64_t started_ms, turn;
+    uint64_t id; /* of the relay */
     uint64_t serial;
     int64_t answer_by_ms; /* monotonic, of the loop */
     struct list entry;    /* of the worker's waiting announcements */
@@ -319,9 +322,15 @@ static void write_reply(struct relay_call *call, const struct state *st, const s
     json_w_end_object(&w);
 }
 
-/* Returns the relay as it is now. */
+/* Returns the relay as it is now; null: this does not count. */
 static const struct relay_host *take_announcement(struct relay_call *call, struct state *st, int64_t now_ms)
 {
+    enum rc rc = state_relay_turn(st, call->id, call->started_ms, call->turn);
+    call->is_late = rc == RC_LIMIT;
+    if (rc != RC_OK) {
+        call->rc = call->is_late ? RC_OK : rc;
+        return NULL;
+    }
     call->rc = state_relay_announce(st, call->id, &call->report, now_ms + LEASE_MS, now_ms, &call->serial);
     if (call->is_draining)
         state_relay_leave(st, call->id, call->serial, now_ms, now_ms);
@@ -342,6 +351,8 @@ static void run_announce(struct core_job *job, struct state *st, int64_t now_ms)
     /* Once: when news wake it, it may have said on another connection that it goes. */
     if (!call->is_starting && call->serial == 0)
         self = take_announcement(call, st, now_ms);
+    if (self == NULL)
+        return;
     if (call->is_starting || call->is_draining || call->seen != desk->news)
         write_reply(call, st, self);
 }
@@ -383,9 +394,13 @@ static void done_announce(struct core_job *job)
     struct relay_call *c = (struct relay_call *)job;
     if (c->ex == NULL) {
         note_lost(c);
+    } else if (c->rc == RC_EXISTS) {
+        metric_inc(&announce_twins);
+        http_respond_text(c->ex, 409,
+                          "another relay that was started later uses the same key: enrol each with a key of its own");
     } else if (c->rc != RC_OK) {
         respond_denied(c, &announce_denied);
-    } else if (buf_len(&c->reply) == 0 && loop_now_ms(c->worker->loop) < c->answer_by_ms) {
+    } else if (buf_len(&c->reply) == 0 && !c->is_late && loop_now_ms(c->worker->loop) < c->answer_by_ms) {
         list_push_back(&c->worker->announcements, &c->entry);
         return;
     } else {
@@ -459,6 +474,12 @@ static bool read_flag(const struct json *body, const char *name, bool *out)
 {
     const struct json *node = json_get(body, name);
     return json_is_null(node) || json_bool(node, out);
+}
+
+static bool read_number(const struct json *body, const char *name, uint64_t *out)
+{
+    const struct json *node = json_get(body, name);
+    return json_is_null(node) || json_u64(node, out);
 }
 
 static bool read_port(const struct json *body, const char *name, uint16_t *out)
@@ -537,11 +558,11 @@ static bool read_announcement(struct relay_call *c, const struct json *body)
 {
     struct relay_report *r = &c->report;
     const struct addr from = seen_from(c);
-    const struct json *seen = json_get(body, "news");
     return read_ip(body, "ipv4", 4, &r->ipv4) && read_ip(body, "ipv6", 6, &r->ipv6) &&
            read_cert_name(body, r->cert_name) && read_port(body, "derpPort", &r->derp_port) &&
            read_port(body, "stunPort", &r->stun_port) && r->derp_port != 0 && choose_host(body, &from, r) &&
-           (json_is_null(seen) || json_u64(seen, &c->seen)) && read_flag(body, "starting", &c->is_starting) &&
+           read_number(body, "news", &c->seen) && read_number(body, "started", &c->started_ms) &&
+           read_number(body, "turn", &c->turn) && read_flag(body, "starting", &c->is_starting) &&
            read_flag(body, "draining", &c->is_draining);
 }
 

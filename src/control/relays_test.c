@@ -122,6 +122,9 @@ static struct look look(const struct enrolment *e)
     return l;
 }
 
+#define UPPER_CASE_PIN                                                                                                 \
+    "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":"                                                               \
+    "\"sha256-raw:00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff\"}"
 #define PIN "sha256-raw:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 static const char *announcement(const char *more)
@@ -238,6 +241,33 @@ static void test_first_announcement(void **state)
     forget(&far);
 }
 
+static const char *from_one(uint64_t started_ms, uint64_t turn, const char *more)
+{
+    return announcement(arena_printf(&r->arena, ",\"started\":%llu,\"turn\":%llu%s", (unsigned long long)started_ms,
+                                     (unsigned long long)turn, more));
+}
+
+/* Two machines with one key do not take turns in the map, and what is overtaken does not undo the last words. */
+static void test_twins(void **state)
+{
+    (void)state;
+    struct enrolment e = enrol("fra", 0);
+    ask("/relay/announce", e.key, from_one(100, 1, ""), 200);
+    ask("/relay/announce", e.key, from_one(200, 1, ""), 200);
+    ask("/relay/announce", e.key, from_one(100, 2, ""), 409);
+    ask("/relay/announce", e.key, from_one(100, 3, ",\"draining\":true"), 409);
+    assert_true(look(&e).is_up);
+    ask("/relay/announce", e.key, from_one(200, 3, ",\"draining\":true"), 200);
+    assert_false(look(&e).is_up);
+    ask("/relay/announce", e.key, from_one(200, 2, ""), 200);
+    assert_false(look(&e).is_up);
+    ask("/relay/announce", e.key, from_one(100, 4, ""), 200);
+    assert_true(look(&e).is_up);
+    ask("/relay/announce", e.key, announcement(",\"started\":-1"), 400);
+    ask("/relay/announce", e.key, announcement(",\"turn\":\"1\""), 400);
+    forget(&e);
+}
+
 static void test_bad_announcements(void **state)
 {
     (void)state;
@@ -251,9 +281,7 @@ static void test_bad_announcements(void **state)
         "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"a/b\"}",
         /* Nodes would be told of no such pin. */
         "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:\"}",
-        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:abc\"}",
-        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":"
-        "\"sha256-raw:00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff\"}",
+        "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:abc\"}", UPPER_CASE_PIN,
         "{\"hostname\":\"a\",\"derpPort\":443,\"news\":-1}", "{\"hostname\":\"a\",\"derpPort\":443,\"draining\":1}",
         "{\"derpPort\":443}", /* from this machine, and no word of where it is */
     };
@@ -432,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_verify_for_everyone),
         cmocka_unit_test(test_first_announcement),
         cmocka_unit_test(test_behind_a_proxy),
+        cmocka_unit_test(test_twins),
         cmocka_unit_test(test_bad_announcements),
         cmocka_unit_test(test_news),
         cmocka_unit_test(test_missed_news),

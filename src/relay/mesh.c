@@ -123,6 +123,16 @@ static void resolver_close(struct resolver *r)
     pthread_mutex_unlock(&r->lock);
 }
 
+/* A link asks again when it has waited too long: while no name can be found, questions must not pile up. */
+static bool is_asked(const struct resolver *r, uint64_t link_id)
+{
+    LIST_EACH (it, &r->questions) {
+        if (LIST_ENTRY(it, struct question, entry)->link_id == link_id)
+            return true;
+    }
+    return false;
+}
+
 void mesh_resolve(struct mesh_link *l, const char *name)
 {
     struct mesh *mesh = &l->worker->relay->mesh;
@@ -131,13 +141,15 @@ void mesh_resolve(struct mesh_link *l, const char *name)
     pthread_mutex_unlock(&mesh->lock);
     if (r == NULL)
         return;
-    struct question *q = MEM_NEW(struct question);
-    snprintf(q->name, sizeof(q->name), "%s", name);
-    q->to = l->worker;
-    q->link_id = l->id;
     pthread_mutex_lock(&r->lock);
-    list_push_back(&r->questions, &q->entry);
-    pthread_cond_signal(&r->wake);
+    if (!is_asked(r, l->id)) {
+        struct question *q = MEM_NEW(struct question);
+        snprintf(q->name, sizeof(q->name), "%s", name);
+        q->to = l->worker;
+        q->link_id = l->id;
+        list_push_back(&r->questions, &q->entry);
+        pthread_cond_signal(&r->wake);
+    }
     pthread_mutex_unlock(&r->lock);
 }
 

@@ -198,6 +198,20 @@ static bool same_report(const struct relay_report *a, const struct relay_report 
            a->stun_port == b->stun_port;
 }
 
+enum rc state_relay_turn(struct state *st, uint64_t id, uint64_t started_ms, uint64_t turn)
+{
+    struct relay_entry *e = entry_by_id(st, id);
+    if (e == NULL)
+        return RC_NOT_FOUND;
+    if (e->host->is_up && started_ms < e->started_ms)
+        return RC_EXISTS;
+    if (started_ms == e->started_ms && turn < e->turn)
+        return RC_LIMIT;
+    e->started_ms = started_ms;
+    e->turn = turn;
+    return RC_OK;
+}
+
 enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_report *report, int64_t until_ms,
                              int64_t now_ms, uint64_t *serial_out)
 {

@@ -88,6 +88,31 @@ static void test_refusals(void **state)
     state_destroy(&st);
 }
 
+static void test_twins(void **state)
+{
+    (void)state;
+    struct state *st = start(0);
+    const struct relay_host *r;
+    char text[AUTH_KEY_TEXT_CAP];
+    struct relay_report there = report("192.0.2.1");
+    uint64_t serial;
+    assert_int_equal(create(st, "fra", 0, &r, text), RC_OK);
+    uint64_t id = r->id;
+    assert_int_equal(state_relay_turn(st, 17, 1, 1), RC_NOT_FOUND);
+    assert_int_equal(state_relay_turn(st, id, 100, 2), RC_OK);
+    assert_int_equal(state_relay_turn(st, id, 100, 2), RC_OK);
+    assert_int_equal(state_relay_turn(st, id, 100, 1),
+                     RC_LIMIT); /* also while nobody is up: its last words came first */
+    assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 100, NOW_MS, &serial), RC_OK);
+    assert_int_equal(state_relay_turn(st, id, 99, 50), RC_EXISTS);
+    assert_int_equal(state_relay_turn(st, id, 101, 1), RC_OK); /* started anew */
+    assert_int_equal(state_relay_turn(st, id, 100, 3), RC_EXISTS);
+    /* When the newer one has gone the older one may come back. */
+    state_relay_leave(st, id, serial, NOW_MS, NOW_MS);
+    assert_int_equal(state_relay_turn(st, id, 100, 3), RC_OK);
+    state_destroy(&st);
+}
+
 static void test_coming_and_going(void **state)
 {
     (void)state;
@@ -213,11 +238,9 @@ static void test_random_events(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_enrol),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_coming_and_going),
-        cmocka_unit_test(test_after_a_restart),
-        cmocka_unit_test(test_random_events),
+        cmocka_unit_test(test_enrol),           cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_twins),           cmocka_unit_test(test_coming_and_going),
+        cmocka_unit_test(test_after_a_restart), cmocka_unit_test(test_random_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

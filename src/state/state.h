@@ -175,6 +175,10 @@ const struct relay_host *state_relay_by_name(const struct state *st, struct str 
 const struct relay_host *state_relay_by_key(const struct state *st, struct str text);
 /* Walks all relays in the order of their ids: start with *pos = 0. */
 const struct relay_host *state_relay_next(const struct state *st, size_t *pos);
+/* Whether an announcement counts: `started_ms` is when its sender started (of its own clock), `turn` numbers what it says.
+ * RC_EXISTS: a relay with the same key that started later is up; both in turn would change the map for ever. RC_LIMIT: it
+ * was overtaken by a later one of the same sender, such as its last. RC_NOT_FOUND. */
+MUST_CHECK enum rc state_relay_turn(struct state *st, uint64_t id, uint64_t started_ms, uint64_t turn);
 /* It serves, as it reports; unless it says so again it counts as gone from `until_ms` on. `*serial_out` numbers the
  * announcement. RC_NOT_FOUND. */
 MUST_CHECK enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_report *report,

@@ -48,6 +48,7 @@ struct revoked_list {
 
 /* A relay of the working state. */
 struct relay_entry {
+    uint64_t started_ms, turn;     /* of the announcement that counted last; see state_relay_turn */
     const struct relay_host *host; /* reference */
     uint64_t serial;               /* of its last announcement; 0: none */
     int64_t until_ms;              /* while it is up: it is gone then, unless it announces itself again */

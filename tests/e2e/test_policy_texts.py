@@ -206,3 +206,18 @@ def test_hostile_texts_cost_little(world):
     # the body, its strings, the tree: with the sanitizer's shadow and quarantine
     assert server.peak_rss_bytes() - before < 600 << 20
     assert server.cli("policy", "get", check=False).returncode == 3
+
+
+def test_a_policy_that_approves_routes(world):
+    """Set while the router is there: what it approves is approved at once, and after kill -9."""
+    server = world.server(policy={"mode": "database"})
+    path = world.folder / "p.hujson"
+    (n1,) = world.join("n1")
+    n1.ts("set", "--advertise-routes=10.7.0.0/24")
+    wait_for("the route is advertised", lambda: server.node("n1")["availableRoutes"] == ["10.7.0.0/24"], 10)
+    path.write_text(OPEN.replace('"acls"', '"autoApprovers": {"routes": {"10.0.0.0/8": ["anna@"]}},\n"acls"'))
+    server.cli("policy", "set", "-f", str(path))
+    wait_for("the route is approved", lambda: server.node("n1")["subnetRoutes"] == ["10.7.0.0/24"], 5)
+    server.kill()
+    server.start()
+    assert server.node("n1")["approvedRoutes"] == ["10.7.0.0/24"]

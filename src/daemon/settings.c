@@ -89,6 +89,11 @@ static struct rcbuf *make_self_caps(const struct config *cfg)
         json_w_key(&w, "https://tailscale.com/cap/file-sharing");
         json_w_null(&w);
     }
+    /* Without it a client refuses --ssh; who may log in, if anyone, is the policy's business. src: control.md 7.1 */
+    json_w_key(&w, "https://tailscale.com/cap/ssh");
+    json_w_null(&w);
+    json_w_key(&w, "ssh-env-vars"); /* the variables that a rule's acceptEnv names */
+    json_w_null(&w);
     /* Without both, macOS and iOS list no exit nodes (tailscale 1.102). */
     json_w_key(&w, "suggest-exit-node");
     json_w_null(&w);

@@ -58,6 +58,7 @@ static const struct http_route inner_routes[] = {
     {HTTP_POST, "/machine/feature/query", handle_feature_query, 0},
     {HTTP_POST, "/machine/audit-log", handle_audit_log, 0},
     {HTTP_GET, "/machine/whoami", handle_whoami, 0},
+    {HTTP_GET, "/machine/ssh/action/{src}/to/{dst}", handle_ssh_action, 0},
 };
 
 /* --- pending requests --- */

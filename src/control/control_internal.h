@@ -107,6 +107,7 @@ void handle_map(void *app, struct http_exchange *ex);
 void handle_update_health(void *app, struct http_exchange *ex);
 void handle_feature_query(void *app, struct http_exchange *ex);
 void handle_whoami(void *app, struct http_exchange *ex);
+void handle_ssh_action(void *app, struct http_exchange *ex);
 void handle_audit_log(void *app, struct http_exchange *ex);
 void handle_inner_unmatched(void *app, struct http_exchange *ex, int status);
 void handle_health(void *app, struct http_exchange *ex);

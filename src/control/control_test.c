@@ -24,6 +24,7 @@ static void test_small_requests(void **state)
         {"POST", "/machine/update-health", "no JSON", 204, ""},
         {"POST", "/machine/feature/query", "{\"Feature\":\"serve\"}", 200, "\"Complete\":false"},
         {"POST", "/machine/audit-log", "{\"Action\":\"DISCONNECT_NODE\"}", 200, "{}"},
+        {"GET", "/machine/ssh/action/1/to/2?local_user=root", "", 200, "\"reject\":true"},
         {"POST", "/machine/nothing", "{}", 404, ""},
         {"POST", "/machine/map/", "{}", 404, ""},
         {"GET", "/machine/register", "", 405, ""},

@@ -49,6 +49,17 @@ void handle_whoami(void *app, struct http_exchange *ex)
     http_respond_text(ex, 200, text);
 }
 
+/* A rule of action `check` asks for a login in a browser, and there is none yet. Without an answer the node that is logged
+ * in to would ask for half an hour. src: control.md 6.16 */
+void handle_ssh_action(void *app, struct http_exchange *ex)
+{
+    (void)app;
+    http_respond(ex, 200, "application/json",
+                 STR("{\"reject\":true,\"message\":\"The policy demands a check for this login (\\\"action\\\": "
+                     "\\\"check\\\"), which this server cannot do yet: its admin can allow it with "
+                     "\\\"accept\\\".\\n\"}"));
+}
+
 void handle_inner_unmatched(void *app, struct http_exchange *ex, int status)
 {
     (void)app;

@@ -110,6 +110,13 @@ def test_ssh(world, version):
     for node, user in ((n1, "nobody"), (n2, "root")):
         said = ssh(node, user, web.addresses[0], "id -un")
         assert said.returncode == 255 and ("denied" in said.stderr or "policy" in said.stderr), said
+    # A check needs a browser login: refused with the reason, at once.
+    put(server, policy % (open_22, rule.replace("accept", "check", 1)))
+    wait_for("the rule is there", lambda: "holdAndDelegate" in web.netmap()["SSHPolicy"]["rules"][0]["action"])
+    said = ssh(n1, "root", web.addresses[0], "id -un")
+    assert said.returncode == 255 and "cannot do yet" in said.stdout + said.stderr, said
+    put(server, policy % (open_22, rule))
+    wait_for("the rule is there", lambda: "accept" in web.netmap()["SSHPolicy"]["rules"][0]["action"])
     # `tailscale ssh` checks the host keys that the netmap has.
     said = n1.ts("ssh", "root@web", "id", "-un")
     assert said.stdout.split() == ["root"], said

@@ -259,6 +259,21 @@ bool policy_knows_tag(const struct policy *p, struct str tag)
 
 /* --- warnings --- */
 
+/* Where the string stands for the first time; 0:0 when it is written with escapes. */
+static void place_text(const struct policy_doc *doc, struct str text, struct policy_error *out)
+{
+    struct str clean = doc->clean;
+    const char *from = clean.p, *end = clean.p + clean.len, *at;
+    while (text.len > 0 && (at = memmem(from, (size_t)(end - from), text.p, text.len)) != NULL) {
+        const char *after = at + text.len;
+        if (at > clean.p && at[-1] == '"' && after < end && *after == '"') {
+            doc_place(doc, (size_t)(at - 1 - clean.p), &out->line, &out->col);
+            return;
+        }
+        from = at + 1;
+    }
+}
+
 static void warn_user(const struct policy *p, struct str text, const char *where, struct policy_errors *out)
 {
     bool is_ambiguous;
@@ -268,9 +283,10 @@ static void warn_user(const struct policy *p, struct str text, const char *where
         out->left_out++;
         return;
     }
-    out->v[out->n++].text = arena_printf(
-        &out->arena, "%.*s%s: %s", (int)(text.len < 200 ? text.len : 200), text.p, where,
-        is_ambiguous ? "several users match; none is meant" : "no such user; nobody is meant");
+    struct policy_error *added = &out->v[out->n++];
+    place_text(p->doc, text, added);
+    added->text = arena_printf(&out->arena, "%.*s%s: %s", (int)(text.len < 200 ? text.len : 200), text.p, where,
+                               is_ambiguous ? "several users match; none is meant" : "no such user; nobody is meant");
 }
 
 void policy_warnings(const struct policy *p, struct policy_errors *out)

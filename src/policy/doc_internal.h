@@ -269,7 +269,8 @@ enum sel_fault {
 enum sel_fault doc_classify(const struct policy_doc *doc, struct str text, struct selector *out);
 /* The addresses of an address selector; canonical as it is added to an empty set. */
 void doc_ranges(const struct policy_doc *doc, const struct selector *s, struct range_set *out);
-/* Line of an offset, from 1. */
+/* Line and column (bytes) of an offset, both from 1. */
+void doc_place(const struct policy_doc *doc, size_t offset, int *line, int *col);
 int doc_line(const struct policy_doc *doc, size_t offset);
 /* The selector that is written so, if the doc has it. */
 bool doc_find_selector(const struct policy_doc *doc, struct str text, sel_id *out);

@@ -22,7 +22,9 @@ static void tell(struct policy_errors *e, const struct policy_doc *doc, size_t o
     va_start(args, fmt);
     buf_vprintf(&text, fmt, args);
     va_end(args);
-    e->v[e->n++] = (struct policy_error){doc_line(doc, offset), 1, arena_str(&e->arena, buf_str(&text)).p};
+    struct policy_error *added = &e->v[e->n++];
+    doc_place(doc, offset, &added->line, &added->col);
+    added->text = arena_str(&e->arena, buf_str(&text)).p;
     buf_fini(&text);
 }
 

@@ -548,13 +548,15 @@ static void users_may_be_ambiguous(void **state)
         {2, STR("c"), STR("a@x"), STR("id@1"), POLICY_MEMBER},
     };
     struct policy_doc *doc = test_parse(
-        "{\"acls\":[{\"action\":\"accept\",\"src\":[\"a@x\",\"id@1\",\"z@z\"],\"dst\":[\"*:*\"]}]}");
+        "{// z@z is gone\n\"acls\":[{\"action\":\"accept\",\"src\":[\"a@x\",\"id@1\",\"z@z\"],\"dst\":[\"*:*\"]}]}");
     struct policy *p = policy_create(doc, users, 2, NULL);
     struct policy_errors warnings = {0};
     policy_warnings(p, &warnings);
     assert_int_equal(warnings.n, 2);
     assert_string_equal(warnings.v[0].text, "a@x: several users match; none is meant");
     assert_string_equal(warnings.v[1].text, "z@z: no such user; nobody is meant");
+    assert_int_equal(warnings.v[1].line, 2);
+    assert_int_equal(warnings.v[1].col, 48);
     for (uint64_t id = 1; id <= 2; id++) {
         struct policy_node n = test_node(id);
         policy_put_node(p, &n);
@@ -888,6 +890,7 @@ static void tests_pass_and_fail(void **state)
                 print_message("%s: %s\n", cases[i].test, errors.v[1].text);
             assert_non_null(strstr(errors.v[1].text, cases[i].sentence));
             assert_int_equal(errors.v[1].line, 1);
+            assert_true(errors.v[1].col > strstr(text, "\"tests\"") - text);
         }
         policy_errors_fini(&errors);
         policy_destroy(&p);

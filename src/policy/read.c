@@ -120,10 +120,15 @@ static void find_place(struct str text, size_t offset, int *line_out, int *col_o
     *col_out = (int)(offset - line_start) + 1;
 }
 
+void doc_place(const struct policy_doc *doc, size_t offset, int *line, int *col)
+{
+    find_place(doc->clean, offset, line, col);
+}
+
 int doc_line(const struct policy_doc *doc, size_t offset)
 {
     int line, col;
-    find_place(doc->clean, offset, &line, &col);
+    doc_place(doc, offset, &line, &col);
     return line;
 }
 

@@ -274,19 +274,41 @@ static void place_text(const struct policy_doc *doc, struct str text, struct pol
     }
 }
 
-static void warn_user(const struct policy *p, struct str text, const char *where, struct policy_errors *out)
+/* `text` is what the policy has there. */
+static void warn(const struct policy *p, struct str text, const char *where, const char *what,
+                 struct policy_errors *out)
 {
-    bool is_ambiguous;
-    if (owner_find(p, text, &is_ambiguous) != NULL)
-        return;
     if (out->n == POLICY_ERRORS_MAX) {
         out->left_out++;
         return;
     }
     struct policy_error *added = &out->v[out->n++];
     place_text(p->doc, text, added);
-    added->text = arena_printf(&out->arena, "%.*s%s: %s", (int)(text.len < 200 ? text.len : 200), text.p, where,
-                               is_ambiguous ? "several users match; none is meant" : "no such user; nobody is meant");
+    added->text = arena_printf(&out->arena, "%.*s%s: %s", (int)(text.len < 200 ? text.len : 200), text.p, where, what);
+}
+
+static void warn_user(const struct policy *p, struct str text, const char *where, struct policy_errors *out)
+{
+    bool is_ambiguous;
+    if (owner_find(p, text, &is_ambiguous) == NULL)
+        warn(p, text, where, is_ambiguous ? "several users match; none is meant" : "no such user; nobody is meant",
+             out);
+}
+
+/* What is read and not acted on. */
+static void warn_unused(const struct policy *p, struct policy_errors *out)
+{
+    size_t pool_n = 0, check_n = 0;
+    for (size_t i = 0; i < p->doc->node_attr_n; i++)
+        pool_n += p->doc->node_attr[i].pool_n;
+    for (size_t i = 0; i < p->doc->ssh_n; i++)
+        check_n += p->doc->ssh[i].is_check;
+    if (p->doc->network.derp_map.len > 0)
+        warn(p, STR("derpMap"), "", "not used; put regions into the files of derp.paths", out);
+    if (pool_n > 0)
+        warn(p, STR("ipPool"), "", "not used yet; addresses come from the prefixes of the configuration", out);
+    if (check_n > 0)
+        warn(p, STR("check"), " in ssh", "logins that need a check are refused for now", out);
 }
 
 void policy_warnings(const struct policy *p, struct policy_errors *out)
@@ -299,6 +321,7 @@ void policy_warnings(const struct policy *p, struct policy_errors *out)
         for (size_t i = 0; i < p->doc->group[g].member_n; i++)
             warn_user(p, p->doc->group[g].member[i], " in a group", out);
     }
+    warn_unused(p, out);
 }
 
 /* --- versions --- */

@@ -175,7 +175,8 @@ struct policy *policy_create(struct policy_doc *doc, const struct policy_user *u
 void policy_destroy(struct policy **p);
 const struct policy_doc *policy_doc_of(const struct policy *p);
 
-/* What may be odd about a good policy, given these users: selectors that match nobody, or several (such a one is empty). */
+/* What may be odd about a good policy, given these users: selectors that match nobody, or several (such a one is empty), and
+ * what this server does not act on. */
 void policy_warnings(const struct policy *p, struct policy_errors *out);
 
 /* Adds a node, or replaces what is known of it. The work is that of one node, and of one new class now and then.

@@ -125,6 +125,14 @@ bool policy_hides_ipv4(const struct policy *p, uint64_t id)
     return p->doc->network.is_ipv4_disabled || policy_has_attr(p, id, STR("disable-ipv4"));
 }
 
+bool policy_doc_has_pools(const struct policy_doc *doc)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < doc->node_attr_n; i++)
+        n += doc->node_attr[i].pool_n;
+    return n > 0;
+}
+
 bool policy_ip_pool(const struct policy *p, uint64_t id, size_t index, struct addr *addr_out, uint8_t *bits_out)
 {
     const struct node_state *n = node_find(p, id);
@@ -298,15 +306,11 @@ static void warn_user(const struct policy *p, struct str text, const char *where
 /* What is read and not acted on. */
 static void warn_unused(const struct policy *p, struct policy_errors *out)
 {
-    size_t pool_n = 0, check_n = 0;
-    for (size_t i = 0; i < p->doc->node_attr_n; i++)
-        pool_n += p->doc->node_attr[i].pool_n;
+    size_t check_n = 0;
     for (size_t i = 0; i < p->doc->ssh_n; i++)
         check_n += p->doc->ssh[i].is_check;
     if (p->doc->network.derp_map.len > 0)
         warn(p, STR("derpMap"), "", "not used; put regions into the files of derp.paths", out);
-    if (pool_n > 0)
-        warn(p, STR("ipPool"), "", "not used yet; addresses come from the prefixes of the configuration", out);
     if (check_n > 0)
         warn(p, STR("check"), " in ssh", "logins that need a check are refused for now", out);
 }

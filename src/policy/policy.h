@@ -103,6 +103,8 @@ struct policy_network {
     struct str derp_map;
 };
 struct policy_network policy_doc_network(const struct policy_doc *doc);
+/* Some nodeAttrs have an ipPool. */
+bool policy_doc_has_pools(const struct policy_doc *doc);
 
 /* --- facts --- */
 

@@ -96,6 +96,12 @@ static enum rc allocate(struct state *st, const struct addr *prefix, unsigned bi
     return RC_LIMIT;
 }
 
+enum rc addresses_allocate_in(struct state *st, const struct addr *prefix, unsigned bits, struct addr *out)
+{
+    struct addr last = *prefix;
+    return allocate(st, prefix, bits, &last, out);
+}
+
 enum rc addresses_allocate(struct state *st, struct addr *v4, struct addr *v6)
 {
     TRY(allocate(st, &st->options.v4_prefix, st->options.v4_bits, &st->last_v4, v4));

@@ -230,6 +230,22 @@ struct policy *state_policy(const struct state *st)
     return st->policy;
 }
 
+enum rc policy_pool_address(struct state *st, const struct node *n, struct addr *out)
+{
+    struct policy *p = state_policy(st);
+    struct addr prefix;
+    uint8_t bits;
+    enum rc rc = RC_NOT_FOUND;
+    if (p == NULL || n->v4.family == 0 || !policy_doc_has_pools(policy_doc_of(p)))
+        return rc;
+    put_node(p, n);
+    for (size_t i = 0; rc != RC_OK && policy_ip_pool(p, n->id, i, &prefix, &bits); i++)
+        rc = addresses_allocate_in(st, &prefix, bits, out);
+    if (rc == RC_LIMIT)
+        policy_remove_node(p, n->id);
+    return rc;
+}
+
 bool policy_is_dirty(const struct state *st)
 {
     const struct ruling *r = st->snapshot->ruling;

@@ -174,6 +174,12 @@ static struct entry *create(struct state *st, const struct admission *a, int64_t
     name_from_hostname(reg->report.hostname, base);
     name_make_unique(st, base, NULL, n->name);
     fill_node(st, n, a, now_ms);
+    if (policy_pool_address(st, n, &n->v4) == RC_LIMIT) {
+        refuse(out, RC_LIMIT, "the policy's ipPool for this node has no free address left: an admin must widen it");
+        const struct node *refused = n;
+        node_unref(&refused);
+        return NULL;
+    }
     struct entry *e = entry_add(st, n);
     if (e->node->is_ephemeral) {
         /* It may never poll. */

@@ -407,6 +407,42 @@ static void test_auto_approval(void **state)
     assert_null(state_node(f->st, 4)->approved);
 }
 
+static void assert_v4(const struct node *n, const char *want)
+{
+    char text[ADDR_TEXT_CAP];
+    addr_format(&n->v4, false, text);
+    assert_string_equal(text, want);
+}
+
+/* Addresses of new nodes; who is there keeps his. */
+static void test_pools(void **state)
+{
+    struct fixture *f = *state;
+    char web[AUTH_KEY_TEXT_CAP];
+    static const char *const want[] = {"100.80.0.1", "100.80.0.2", "100.90.0.9"};
+    struct str tag = STR("tag:web");
+    const struct node *n;
+    make_key(f, 2, "tag:web", web);
+    set_policy(f, "{\"tagOwners\":{\"tag:web\":[\"anna@\"]},\"nodeAttrs\":[{\"target\":[\"tag:web\"],\"ipPool\":"
+                  "[\"100.80.0.0/30\",\"100.90.0.9/32\"]}]}");
+    assert_int_equal(state_node_set_tags(f->st, 1, &tag, 1, &n, NULL), RC_OK);
+    assert_v4(n, "100.64.0.1");
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        struct registration reg = request(f, web);
+        assert_v4(join(f, &reg).node, want[i]);
+        /* It comes back with another key. */
+        random_bytes(f, &reg.key, sizeof(reg.key));
+        assert_v4(join(f, &reg).node, want[i]);
+    }
+    struct registration late = request(f, web), other = request(f, f->key);
+    struct register_result r = join(f, &late);
+    assert_int_equal(r.outcome, REGISTER_REFUSED);
+    assert_non_null(strstr(r.err.text, "ipPool"));
+    r = join(f, &other);
+    assert_int_equal(r.node->v4.ip[1], 64);
+    assert_true(r.node->id > NODES + ARRAY_LEN(want));
+}
+
 /* --- tags --- */
 
 static void assert_tags(const struct node *n, const char *want)
@@ -581,15 +617,11 @@ static void test_roles(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_approval),
-        TEST(test_exit_routes_come_in_pairs_and_have_no_primary),
-        TEST(test_failover),
-        TEST(test_primaries_like_a_naive_twin),
-        TEST(test_auto_approval),
-        TEST(test_setting_tags),
-        TEST(test_the_policy_must_know_a_tag),
-        TEST(test_requested_tags),
-        TEST(test_tagged_machine_returns),
+        TEST(test_approval),       TEST(test_exit_routes_come_in_pairs_and_have_no_primary),
+        TEST(test_failover),       TEST(test_primaries_like_a_naive_twin),
+        TEST(test_auto_approval),  TEST(test_pools),
+        TEST(test_setting_tags),   TEST(test_the_policy_must_know_a_tag),
+        TEST(test_requested_tags), TEST(test_tagged_machine_returns),
         TEST(test_roles),
     };
     return cmocka_run_group_tests_name("routes", tests, NULL, NULL);

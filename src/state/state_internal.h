@@ -175,12 +175,17 @@ void routes_fini(struct state *st);
 /* --- addresses.c --- */
 /* Fills v4 and v6 as configured. RC_LIMIT when a prefix is full. */
 MUST_CHECK enum rc addresses_allocate(struct state *st, struct addr *v4, struct addr *v6);
+/* One of this prefix. RC_LIMIT: it is full. */
+MUST_CHECK enum rc addresses_allocate_in(struct state *st, const struct addr *prefix, unsigned bits, struct addr *out);
 const void *addr_key(const struct addr *a, size_t *len);
 
 /* --- policy.c --- */
 /* The policy hears of a node that is new (`before` null) or changed. */
 void policy_feed(struct state *st, const struct node *before, const struct node *after);
 void policy_forget(struct state *st, node_id id);
+/* An IPv4 address for a node that is about to be added, from the pools that the policy's nodeAttrs give it. RC_NOT_FOUND:
+ * they give it none. RC_LIMIT: the pools are full. */
+MUST_CHECK enum rc policy_pool_address(struct state *st, const struct node *n, struct addr *out);
 void policy_users_changed(struct state *st);
 /* The next ruling would not be this one. */
 bool policy_is_dirty(const struct state *st);

@@ -83,7 +83,7 @@ static void *serve(void *arg)
 
 static int setup_with(void **state, const char *policy_path, const char *fault)
 {
-    static const struct core_hooks hooks = {NULL, on_published, on_key_revoked, NULL, on_failed};
+    static const struct core_hooks hooks = {NULL, on_published, on_key_revoked, NULL, NULL, on_failed};
     struct fixture *f = MEM_NEW(struct fixture);
     struct err err;
     struct state *st = new_state();

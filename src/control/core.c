@@ -126,6 +126,8 @@ static void end_turn(struct loop_task *task)
     tell_revoked(core);
     if (state_take_relays_changed(core->state) && core->hooks.relays_changed != NULL && !core->is_stopping)
         core->hooks.relays_changed(core->hooks.ctx, core->state);
+    if (state_take_policy_changed(core->state) && core->hooks.policy_changed != NULL && !core->is_stopping)
+        core->hooks.policy_changed(core->hooks.ctx, core->state);
     publish(core);
     set_tick(core);
 }

@@ -37,6 +37,8 @@ struct core_hooks {
     void (*key_revoked)(void *ctx, const node_key *key);
     /* Relays on other machines came, went or changed; walk them with state_relay_next. Core's thread. May be null. */
     void (*relays_changed)(void *ctx, const struct state *st);
+    /* Another policy is at work, or none. Core's thread. May be null. */
+    void (*policy_changed)(void *ctx, const struct state *st);
     /* The store failed: nothing more can be acknowledged, the program must end. Core's thread. */
     void (*failed)(void *ctx, enum rc why);
 };

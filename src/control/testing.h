@@ -290,7 +290,7 @@ static inline struct control *rig_control(struct rig *r)
 static inline struct rig *rig_create(unsigned worker_n)
 {
     struct rig *r = MEM_NEW(struct rig);
-    const struct core_hooks hooks = {r, rig_published, rig_key_revoked, rig_relays_changed, rig_failed};
+    const struct core_hooks hooks = {r, rig_published, rig_key_revoked, rig_relays_changed, NULL, rig_failed};
     struct err err;
     struct state *st = rig_state();
     crypto_init();

@@ -188,6 +188,7 @@ static enum rc start_core(struct daemon *d, struct err *err)
                                .published = on_published,
                                .key_revoked = on_key_revoked,
                                .relays_changed = relays_changed,
+                               .policy_changed = policy_changed,
                                .failed = on_store_failed};
     struct state *st = NULL;
     enum rc rc = load_state(d, &st, err);

@@ -145,6 +145,10 @@ size_t relays_neighbours(const struct state *st, int64_t region_id, struct relay
                          char dials[RELAYS_NEIGHBOURS_MAX][ADDR_TEXT_CAP]);
 
 /* --- policy_source.c --- */
+/* A core_hooks.policy_changed; `ctx` is the daemon. */
+void policy_changed(void *ctx, const struct state *st);
+/* The derpMap of the policy at work, JSON; empty: none. Borrowed from the policy. */
+struct str policy_derp_map(const struct state *st);
 /* At the start, with the rows loaded and before anyone sees the state. Says on stderr what is wrong with a policy that cannot be
  * used: the program must not start without it. */
 MUST_CHECK enum rc policy_load(struct daemon *d, struct state *st, struct err *err);

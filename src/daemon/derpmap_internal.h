@@ -1,6 +1,6 @@
 /* Where the DERP map comes from, and how it reaches the nodes; only for this folder.
  *
- *     derp.urls -> derp.paths -> the region inside -> contributions  =  the map  ->  settings  ->  core  ->  nodes
+ *     derp.urls -> derp.paths -> the policy -> the region inside -> contributions  =  the map  ->  settings  ->  core  ->  nodes
  *
  * A later source replaces the region of the same number, and null removes it (src: Headscale's hscontrol/derp); only
  * contributions of other parts of this program put further nodes behind those of a region. Each source keeps its last good
@@ -39,6 +39,9 @@ const char *derpmap_sources_etag(const struct derpmap_sources *s, size_t i);
 bool derpmap_sources_is_failing(const struct derpmap_sources *s);
 /* What came for URL number `i`. A good document is kept and saved; anything else is logged once, and changes nothing. */
 void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetch_reply *reply);
+/* The `derpMap` of the policy, empty: none; with OmitDefaultRegions URLs count for nothing. False: nothing has changed, be it
+ * that the text is no good map, which is logged. */
+bool derpmap_sources_set_policy(struct derpmap_sources *s, struct str text);
 /* Replaces what the part of the program with this name contributed before; takes `map`'s content over. */
 void derpmap_sources_contribute(struct derpmap_sources *s, const char *name, struct derpmap *map);
 
@@ -102,6 +105,8 @@ MUST_CHECK enum rc derpmap_service_create(const struct derpmap_service_options *
 /* A contribution to the first map, before derpmap_service_start. RC_INVALID: it does not fit the other sources. */
 MUST_CHECK enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *name, struct derpmap *map,
                                                     struct err *err);
+/* The same for the policy's derpMap. */
+MUST_CHECK enum rc derpmap_service_set_policy_first(struct derpmap_service *s, struct str text, struct err *err);
 /* The map at the start; borrowed, before derpmap_service_start. */
 const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s);
 /* Starts the thread: URLs are fetched at once, and then by the clock; after a failure every so often until it works. */
@@ -111,6 +116,8 @@ void derpmap_service_refresh(struct derpmap_service *s);
 /* Further regions, or further nodes in regions of others, from a part of this program: replaces what `name` contributed
  * before, the map's content is taken over. Any thread; does not block. */
 void derpmap_service_contribute(struct derpmap_service *s, const char *name, struct derpmap *map);
+/* The policy's derpMap is another one. Any thread; does not block; the text is copied. */
+void derpmap_service_set_policy(struct derpmap_service *s, struct str text);
 /* Ends the thread: while the core runs, and before fetch_destroy. Later calls have no effect. */
 void derpmap_service_stop(struct derpmap_service *s);
 /* After fetch_destroy. Null is fine; nulls the pointer. */

@@ -210,6 +210,8 @@ static void on_certificate_timer(void *ctx)
 struct order_msg {
     struct loop_msg msg;
     struct derpmap_service *service;
+    bool is_policy;
+    struct buf policy;
     char *name; /* null: refresh all; else `map` is its contribution */
     struct derpmap map;
 };
@@ -219,7 +221,10 @@ static void run_order(struct loop *loop, struct loop_msg *msg)
     struct order_msg *m = CONTAINER_OF(msg, struct order_msg, msg);
     struct derpmap_service *s = m->service;
     (void)loop;
-    if (!s->is_over && m->name != NULL) {
+    if (!s->is_over && m->is_policy) {
+        if (derpmap_sources_set_policy(s->sources, buf_str(&m->policy)))
+            rebuild(s, true);
+    } else if (!s->is_over && m->name != NULL) {
         derpmap_sources_contribute(s->sources, m->name, &m->map);
         rebuild(s, true);
     } else if (!s->is_over) {
@@ -227,6 +232,7 @@ static void run_order(struct loop *loop, struct loop_msg *msg)
         refresh(s);
     }
     derpmap_fini(&m->map);
+    buf_fini(&m->policy);
     mem_free(m->name);
     mem_free(m);
 }
@@ -250,6 +256,14 @@ void derpmap_service_refresh(struct derpmap_service *s)
 void derpmap_service_contribute(struct derpmap_service *s, const char *name, struct derpmap *map)
 {
     post_order(s, name, map);
+}
+
+void derpmap_service_set_policy(struct derpmap_service *s, struct str text)
+{
+    struct order_msg *m = MEM_NEW(struct order_msg);
+    *m = (struct order_msg){.msg.run = run_order, .service = s, .is_policy = true};
+    buf_append_str(&m->policy, text);
+    loop_post(s->loop, &m->msg);
 }
 
 /* --- life --- */
@@ -302,15 +316,25 @@ enum rc derpmap_service_create(const struct derpmap_service_options *options, st
     return rc;
 }
 
-enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *name, struct derpmap *map,
-                                         struct err *err)
+static enum rc rebuild_first(struct derpmap_service *s, struct err *err)
 {
     struct derpmap_texts made;
-    derpmap_sources_contribute(s->sources, name, map);
     TRY(derpmap_sources_build(s->sources, s->certificate.pin, true, &made, err));
     derpmap_texts_fini(&s->texts);
     s->texts = made;
     return RC_OK;
+}
+
+enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *name, struct derpmap *map,
+                                         struct err *err)
+{
+    derpmap_sources_contribute(s->sources, name, map);
+    return rebuild_first(s, err);
+}
+
+enum rc derpmap_service_set_policy_first(struct derpmap_service *s, struct str text, struct err *err)
+{
+    return derpmap_sources_set_policy(s->sources, text) ? rebuild_first(s, err) : RC_OK;
 }
 
 const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s)

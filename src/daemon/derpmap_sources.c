@@ -32,6 +32,8 @@ struct derpmap_sources {
     const struct config *cfg;
     struct source *urls;
     struct source *files;
+    struct source policy;
+    bool is_without_urls; /* the policy wants none of them */
     struct contribution *contributions;
     size_t contribution_n;
 };
@@ -42,6 +44,7 @@ struct derpmap_sources *derpmap_sources_create(const struct config *cfg)
 {
     struct derpmap_sources *s = MEM_NEW(struct derpmap_sources);
     s->cfg = cfg;
+    s->policy.name = "derpMap of the policy";
     s->urls = mem_zalloc(cfg->derp_urls.n + 1, sizeof(*s->urls));
     s->files = mem_zalloc(cfg->derp_paths.n + 1, sizeof(*s->files));
     for (size_t i = 0; i < cfg->derp_urls.n; i++)
@@ -65,6 +68,7 @@ void derpmap_sources_destroy(struct derpmap_sources **at)
         mem_free(s->contributions[i].name);
         derpmap_fini(&s->contributions[i].map);
     }
+    buf_fini(&s->policy.text);
     mem_free(s->urls);
     mem_free(s->files);
     mem_free(s->contributions);
@@ -81,8 +85,8 @@ static bool is_url(const struct derpmap_sources *s, const struct source *src)
 static enum rc merge(const struct derpmap_sources *s, const struct source *src, struct str text, struct derpmap *map,
                      struct err *err)
 {
-    return is_url(s, src) ? derpmap_merge_json(map, text, src->name, err)
-                          : derpmap_merge_text(map, text, src->name, err);
+    return is_url(s, src) || src == &s->policy ? derpmap_merge_json(map, text, src->name, err)
+                                               : derpmap_merge_text(map, text, src->name, err);
 }
 
 /* Keeps the text if it is a good document by itself. */
@@ -262,6 +266,27 @@ void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetc
     note(src, NULL);
 }
 
+/* --- the policy --- */
+
+bool derpmap_sources_set_policy(struct derpmap_sources *s, struct str text)
+{
+    struct err err = {0};
+    struct derpmap alone = {0};
+    if (str_eq(text, buf_str(&s->policy.text)))
+        return false;
+    if (text.len == 0) {
+        buf_clear(&s->policy.text);
+    } else if (accept_text(s, &s->policy, text, &err) != RC_OK) {
+        note_err(&s->policy, &err);
+        return false;
+    }
+    note(&s->policy, NULL);
+    s->is_without_urls = text.len > 0 && merge(s, &s->policy, text, &alone, &err) == RC_OK &&
+                         alone.omit_default_regions;
+    derpmap_fini(&alone);
+    return true;
+}
+
 /* --- contributions --- */
 
 void derpmap_sources_contribute(struct derpmap_sources *s, const char *name, struct derpmap *map)
@@ -343,11 +368,13 @@ static enum rc merge_all(const struct derpmap_sources *s, const char *pin, struc
 {
     const struct config *cfg = s->cfg;
     for (size_t i = 0; i < cfg->derp_urls.n; i++) {
-        if (buf_len(&s->urls[i].text) > 0)
+        if (buf_len(&s->urls[i].text) > 0 && !s->is_without_urls)
             TRY(merge(s, &s->urls[i], buf_str(&s->urls[i].text), map, err));
     }
     for (size_t i = 0; i < cfg->derp_paths.n; i++)
         TRY(merge(s, &s->files[i], buf_str(&s->files[i].text), map, err));
+    if (buf_len(&s->policy.text) > 0)
+        TRY(merge(s, &s->policy, buf_str(&s->policy.text), map, err));
     if (cfg->derp_server_enabled && cfg->derp_server_add_region)
         TRY(add_own_region(cfg, pin, map, err));
     for (size_t i = 0; i < s->contribution_n; i++)

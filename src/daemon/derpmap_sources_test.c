@@ -91,6 +91,27 @@ static void test_order(void **state)
     close_sources(x);
 }
 
+/* After the files, before the region inside; what is no map leaves the one before. */
+static void test_policy(void **state)
+{
+    struct fixture *x = *state;
+    test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3f, hostname: h}]}}");
+    open_sources(x, two_urls);
+    answer(x, 0, RC_OK, 200, MAP_OF(REGION(1, "1a")), "");
+    answer(x, 1, RC_OK, 200, MAP_OF(REGION(2, "2b")), "");
+    assert_true(derpmap_sources_set_policy(x->sources, STR("{\"regions\":{\"1\":null," REGION(3, "3p") "}}")));
+    assert_map(x, "2:2b 3:3p 999:999a");
+    assert_false(derpmap_sources_set_policy(x->sources, STR("{\"regions\":{\"1\":null," REGION(3, "3p") "}}")));
+    assert_false(derpmap_sources_set_policy(x->sources, STR("{\"regions\":{\"5\":{\"Nodes\":[{}]}}}")));
+    assert_map(x, "2:2b 3:3p 999:999a");
+    assert_true(derpmap_sources_set_policy(x->sources,
+                                           STR("{\"omitDefaultRegions\":true,\"regions\":{" REGION(999, "999p") "}}")));
+    assert_map(x, "3:3f 999:999a");
+    assert_true(derpmap_sources_set_policy(x->sources, STR("")));
+    assert_map(x, "1:1a 2:2b 3:3f 999:999a");
+    close_sources(x);
+}
+
 static void test_contributions(void **state)
 {
     struct fixture *x = *state;
@@ -300,8 +321,8 @@ int main(void)
         return 1;
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_order), TEST(test_contributions), TEST(test_answers),      TEST(test_copies),
-        TEST(test_files), TEST(test_no_relay),      TEST(test_double_names), TEST(test_pins),
+        TEST(test_order), TEST(test_policy),   TEST(test_contributions), TEST(test_answers), TEST(test_copies),
+        TEST(test_files), TEST(test_no_relay), TEST(test_double_names),  TEST(test_pins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

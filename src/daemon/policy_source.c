@@ -76,6 +76,20 @@ static void log_oddities(struct policy *p)
     policy_errors_fini(&failed);
 }
 
+/* --- its derpMap --- */
+
+struct str policy_derp_map(const struct state *st)
+{
+    const struct policy *p = state_policy(st);
+    return p != NULL ? policy_doc_network(policy_doc_of(p)).derp_map : STR_EMPTY;
+}
+
+void policy_changed(void *ctx, const struct state *st)
+{
+    struct daemon *d = ctx;
+    derpmap_service_set_policy(d->derpmap, policy_derp_map(st));
+}
+
 /* --- at the start --- */
 
 static bool same_stamp(const struct file_stamp *a, const struct file_stamp *b)

@@ -109,9 +109,11 @@ void relays_changed(void *ctx, const struct state *st)
 enum rc relays_load(struct daemon *d, struct state *st, struct err *err)
 {
     struct derpmap map = {0};
+    struct str policy = policy_derp_map(st);
     make_map(st, &map);
-    if (map.region_n == 0)
+    if (map.region_n == 0 && policy.len == 0)
         return RC_OK;
+    TRY(derpmap_service_set_policy_first(d->derpmap, policy, err));
     TRY(derpmap_service_contribute_first(d->derpmap, "relays", &map, err));
     struct tailnet_settings *t = tailnet_settings_edit(state_settings(st));
     settings_set_derp(t, derpmap_service_first(d->derpmap));

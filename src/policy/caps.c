@@ -309,8 +309,6 @@ static void warn_unused(const struct policy *p, struct policy_errors *out)
     size_t check_n = 0;
     for (size_t i = 0; i < p->doc->ssh_n; i++)
         check_n += p->doc->ssh[i].is_check;
-    if (p->doc->network.derp_map.len > 0)
-        warn(p, STR("derpMap"), "", "not used; put regions into the files of derp.paths", out);
     if (check_n > 0)
         warn(p, STR("check"), " in ssh", "logins that need a check are refused for now", out);
 }

@@ -445,13 +445,7 @@ static void network_options_are_read(void **state)
     struct policy *p = test_policy("{\"derpMap\":{\"regions\":{\"900\":null}},\"disableIPv4\":true,"
                                    "\"OneCGNATRoute\":\"mac-never\",\"randomizeClientPort\":true}");
     struct policy_network n = policy_doc_network(policy_doc_of(p));
-    struct policy_errors warnings = {0};
     struct buf out = {0};
-    policy_warnings(p, &warnings);
-    assert_int_equal(warnings.n, 1);
-    assert_string_equal(warnings.v[0].text, "derpMap: not used; put regions into the files of derp.paths");
-    assert_int_equal(warnings.v[0].col, 2);
-    policy_errors_fini(&warnings);
     assert_true(n.is_ipv4_disabled && n.is_client_port_random);
     assert_true(str_eq_c(n.derp_map, "{\"regions\":{\"900\":null}}"));
     assert_true(policy_hides_ipv4(p, ANN));

@@ -203,12 +203,20 @@ void policy_fini(struct state *st)
 void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms)
 {
     policy_fini(st);
+    st->policy_changed = true;
     st->policy_is_stale = false;
     if (doc == NULL)
         return;
     make_policy(st, doc);
     policy_doc_unref(&doc);
     state_routes_auto_approve(st, now_ms);
+}
+
+bool state_take_policy_changed(struct state *st)
+{
+    bool changed = st->policy_changed;
+    st->policy_changed = false;
+    return changed;
 }
 
 /* Users are what a policy is made with: however many have changed, it is made anew once, when it is asked for. */

@@ -194,6 +194,8 @@ bool state_take_relays_changed(struct state *st);
  * different with the next publication; routes that the policy approves without a person are approved, and nothing is ever taken
  * back. Durable text is not this call's business. Costs one policy_put_node for each node. */
 void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms);
+/* Whether another policy is at work than at the last call. */
+bool state_take_policy_changed(struct state *st);
 /* The policy at work, with all users and nodes of the working state in it; borrowed until the next event, null: none. For
  * questions such as policy_user_may_tag; a deleted node leaves it when its removal is published. */
 struct policy *state_policy(const struct state *st);

@@ -85,6 +85,7 @@ struct state {
     struct relay_entry *relays; /* owned; ascending by id; few */
     size_t relay_n;
     bool relays_changed; /* since state_take_relays_changed */
+    bool policy_changed; /* since state_take_policy_changed */
 
     const struct policy_text **texts; /* owned array of references; ascending by id; the last is in force */
     size_t text_n;

@@ -128,3 +128,27 @@ def test_ssh(world, version):
     assert session.wait(timeout=20) != 0
     assert ssh(n1, "root", web.addresses[0], "id").returncode == 255
     assert not web.netmap()["SSHPolicy"]["rules"]
+
+
+def test_relays_and_addresses(world):
+    """derpMap and ipPool: what a policy says of relays reaches nodes that are connected, also after a restart."""
+    server = world.server(policy={"mode": "database"})
+    text = """{"tagOwners": {"tag:web": ["anna@"]}, "nodeAttrs": [{"target": ["tag:web"], "ipPool": ["100.80.0.0/24"]}],
+      "derpMap": {"Regions": {"901": {"RegionID": 901, "RegionCode": "lab", "Nodes": [
+        {"Name": "901a", "RegionID": 901, "HostName": "198.18.0.250", "IPv4": "198.18.0.250"}]}}}}"""
+    n1, = join(world, "anna", ("n1", OLD))
+    put(server, text)
+
+    def regions(node):
+        return set(node.netmap()["DERPMap"]["Regions"])
+
+    wait_for("n1 knows the new region", lambda: regions(n1) == {"901", "999"})
+    web, = join(world, "tag:web", ("web", NEW))
+    assert web.addresses[0].startswith("100.80.0.")
+    n1.ping(web.addresses[0])
+    server.restart()
+    for node in (n1, web):
+        node.wait_running()
+        assert regions(node) == {"901", "999"}
+    put(server, "{}")
+    wait_for("it is gone again", lambda: regions(n1) == {"999"})

@@ -21,6 +21,7 @@ struct source {
     struct buf text;  /* the last good document; empty: none yet */
     char etag[260];   /* of `text`; "": none */
     char fault[512];  /* what was logged last; "": all is well */
+    bool omits_urls;  /* `text` says OmitDefaultRegions; asked of the policy's */
 };
 
 struct contribution {
@@ -33,7 +34,6 @@ struct derpmap_sources {
     struct source *urls;
     struct source *files;
     struct source policy;
-    bool is_without_urls; /* the policy wants none of them */
     struct contribution *contributions;
     size_t contribution_n;
 };
@@ -96,9 +96,11 @@ static enum rc accept_text(const struct derpmap_sources *s, struct source *src, 
     enum rc rc = merge(s, src, text, &alone, err);
     if (rc == RC_OK)
         rc = derpmap_check_nodes(&alone, err);
+    bool omits_urls = alone.omit_default_regions;
     derpmap_fini(&alone);
     if (rc != RC_OK)
         return rc;
+    src->omits_urls = omits_urls;
     buf_clear(&src->text);
     buf_append_str(&src->text, text);
     return RC_OK;
@@ -271,19 +273,16 @@ void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetc
 bool derpmap_sources_set_policy(struct derpmap_sources *s, struct str text)
 {
     struct err err = {0};
-    struct derpmap alone = {0};
     if (str_eq(text, buf_str(&s->policy.text)))
         return false;
     if (text.len == 0) {
         buf_clear(&s->policy.text);
+        s->policy.omits_urls = false;
     } else if (accept_text(s, &s->policy, text, &err) != RC_OK) {
         note_err(&s->policy, &err);
         return false;
     }
     note(&s->policy, NULL);
-    s->is_without_urls = text.len > 0 && merge(s, &s->policy, text, &alone, &err) == RC_OK &&
-                         alone.omit_default_regions;
-    derpmap_fini(&alone);
     return true;
 }
 
@@ -368,7 +367,7 @@ static enum rc merge_all(const struct derpmap_sources *s, const char *pin, struc
 {
     const struct config *cfg = s->cfg;
     for (size_t i = 0; i < cfg->derp_urls.n; i++) {
-        if (buf_len(&s->urls[i].text) > 0 && !s->is_without_urls)
+        if (buf_len(&s->urls[i].text) > 0 && !s->policy.omits_urls)
             TRY(merge(s, &s->urls[i], buf_str(&s->urls[i].text), map, err));
     }
     for (size_t i = 0; i < cfg->derp_paths.n; i++)

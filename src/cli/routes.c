@@ -23,13 +23,19 @@ static enum cli_exit send_list(struct cli_run *run, const struct json *node, con
     return status;
 }
 
+/* The list of the option, else of the last argument; null: neither. `n_out`: the arguments before it, which name the node. */
+static const char *list_of(struct cli_run *run, const char *option, unsigned *n_out)
+{
+    const char *list = cli_value(run, option);
+    *n_out = run->call.args_n;
+    return list == NULL && *n_out > 0 ? cli_arg(run, --*n_out) : list;
+}
+
 enum cli_exit cli_nodes_tag(struct cli_run *run)
 {
     const struct json *node;
-    const char *tags = cli_value(run, "tags");
-    unsigned n = run->call.args_n;
-    if (tags == NULL && n > 0)
-        tags = cli_arg(run, --n);
+    unsigned n;
+    const char *tags = list_of(run, "tags", &n);
     if (tags == NULL || tags[0] == '\0')
         return cli_usage(run, "say which tags: `fullscale nodes tag NODE tag:web,tag:prod`");
     enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);
@@ -41,10 +47,8 @@ enum cli_exit cli_nodes_tag(struct cli_run *run)
 enum cli_exit cli_nodes_approve_routes(struct cli_run *run)
 {
     const struct json *node;
-    const char *routes = cli_value(run, "routes");
-    unsigned n = run->call.args_n;
-    if (routes == NULL && n > 0)
-        routes = cli_arg(run, --n);
+    unsigned n;
+    const char *routes = list_of(run, "routes", &n);
     if (routes == NULL)
         return cli_usage(run, "say which routes: --routes 10.0.0.0/8,192.168.0.0/24, or --routes '' for none");
     enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);

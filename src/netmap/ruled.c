@@ -22,7 +22,7 @@ struct watcher {
 /* In a code: the kind, then one bit, then the class whose routes are shown, or none. */
 enum { CODE_KIND = 3, CODE_HIDES = 4, CODE_CLASS_SHIFT = 3 };
 
-static struct policy_seat seat_in(const struct snapshot *s, node_id id)
+struct policy_seat netmap_seat(const struct snapshot *s, node_id id)
 {
     if (snapshot_node(s, id) == NULL)
         return (struct policy_seat){.class_index = POLICY_NO_CLASS};
@@ -383,12 +383,29 @@ static bool own_rights_differ(const struct node_rights *was, const struct node_r
            !prefix_list_eq(a, b);
 }
 
+static struct watcher watcher_of(const struct change *c, node_id id)
+{
+    return (struct watcher){netmap_seat(c->before, id), netmap_seat(c->after, id), hides_in(c->before, id),
+                            hides_in(c->after, id)};
+}
+
+bool netmap_is_by_seat(const struct change *c)
+{
+    return c->told != NULL && c->before->ruling == c->after->ruling && !c->users_changed && !c->settings_changed;
+}
+
+bool netmap_tells(struct change *c, node_id id)
+{
+    struct watcher v = watcher_of(c, id);
+    return get_audience(c, &v)->n > 0;
+}
+
 void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
                  struct netmap_pieces *out)
 {
     const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
     const struct node_rights *was = ruling_rights(c->before->ruling, id), *is = ruling_rights(c->after->ruling, id);
-    struct watcher v = {seat_in(c->before, id), seat_in(c->after, id), hides_in(c->before, id), hides_in(c->after, id)};
+    struct watcher v = watcher_of(c, id);
     if (after == NULL)
         return;
     push_common(ctx, c, after, coding, out);

@@ -44,6 +44,9 @@ const struct change_item *find_item(const struct change *c, node_id id);
 /* A self node stands in a message of its own: it makes the client rebuild everything, the rest does not. */
 void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node *n, int64_t expired_ms,
                enum netmap_coding coding, struct netmap_pieces *out);
+/* The DERP map, when the node's client is another version that needs another. */
+void push_other_derp_map(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
+                         enum netmap_coding coding, struct netmap_pieces *out);
 
 /* --- ruled.c: under a policy --- */
 /* Like netmap_delta, for a node that is still there, when a policy is at work before or after. */

@@ -1309,6 +1309,41 @@ static void test_old_clients_get_no_pins(void **state)
     world_drop(w);
 }
 
+/* A client that was downgraded may poll before its new version is published. */
+static void test_another_version_gets_its_derp_map(void **state)
+{
+    (void)state;
+    for (unsigned has_policy = 0; has_policy < 2; has_policy++) {
+        struct world *w = small_world(2);
+        struct tailnet_settings *t = make_settings();
+        struct netmap_pieces pieces = {0};
+        const struct node *n;
+        rcbuf_unref(&t->derp_map_json);
+        t->derp_map_json = rcbuf_create("\"pin\"", 5);
+        t->derp_map_unpinned_json = rcbuf_create("\"any\"", 5);
+        state_set_settings(w->st, t);
+        if (has_policy == 1)
+            put_policy(w, "{\"grants\":[]}");
+        publish(w);
+        for (uint32_t version = 113; version <= 116; version++) {
+            struct node_report r = {.cap_version = version};
+            const char *want = version == 113   ? "{\"DERPMap\":\"any\"}"
+                               : version == 115 ? "{\"DERPMap\":\"pin\"}"
+                                                : NULL;
+            assert_int_equal(state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &r, &n), RC_OK);
+            struct change *c = state_publish(w->st, w->now_ms);
+            netmap_delta(&ctx, c, w->machines[0].id, NETMAP_PLAIN, &pieces);
+            assert_int_equal(pieces.n, want != NULL);
+            if (want != NULL)
+                assert_true(str_eq_c(str_n(pieces.items[0]->data + 4, pieces.items[0]->len - 4), want));
+            netmap_pieces_clear(&pieces);
+            change_unref(&c);
+        }
+        netmap_pieces_fini(&pieces);
+        world_drop(w);
+    }
+}
+
 /* A change of the DERP map alone is the DERP map alone, made once for each of both kinds of client. */
 static void test_settings_change_says_no_more(void **state)
 {
@@ -1390,6 +1425,7 @@ int main(void)
         cmocka_unit_test(test_keep_alive_is_not_the_hazardous_one),
         cmocka_unit_test(test_first_map_has_what_a_client_needs),
         cmocka_unit_test(test_old_clients_get_no_pins),
+        cmocka_unit_test(test_another_version_gets_its_derp_map),
         cmocka_unit_test(test_settings_change_says_no_more),
         cmocka_unit_test(test_alone_has_no_peers_key),
     };

@@ -392,6 +392,7 @@ void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netm
     if (after == NULL)
         return;
     push_common(ctx, c, after, coding, out);
+    push_other_derp_map(ctx, c, find_item(c, id), coding, out);
     if (c->policy_changed || same_seat(v.before, v.after))
         push_shares(ctx, c, &v, find_item(c, id), coding, out);
     else

@@ -148,6 +148,12 @@ static void write_raw_if_new(struct json_writer *w, const char *key, const struc
         write_raw(w, key, new);
 }
 
+/* Also when it had another map before, and all have the same now. */
+bool has_other_derp_map(const struct change *c, const struct node *n)
+{
+    return c->settings_changed && (needs_unpinned(n, c->before->settings) || needs_unpinned(n, c->after->settings));
+}
+
 void write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned)
 {
     const struct tailnet_settings *old = c->before->settings, *new = c->after->settings;
@@ -266,7 +272,7 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
         return;
     }
     const struct node *n = snapshot_node(c->after, id);
-    bool is_unpinned = c->settings_changed && n != NULL && needs_unpinned(n, c->after->settings);
+    bool is_unpinned = n != NULL && has_other_derp_map(c, n);
     for (size_t i = 0; i < c->chunk_n; i++) {
         struct rcbuf *piece;
         /* Only the first chunk tells of settings. */

@@ -1356,19 +1356,21 @@ static void test_settings_change_says_no_more(void **state)
         assert_int_equal(
             state_node_report(w->st, &w->machines[i].key, &w->machines[i].machine, i < 4 ? &old : &new, &n), RC_OK);
     publish(w);
-    for (unsigned round = 0; round < 3; round++) {
-        /* Pinned and not; only the pin differs; as it was. */
-        static const char *const pinned[] = {"[\"pin0\"]", "[\"pin1\"]", "[\"pin1\"]"};
+    for (unsigned round = 0; round < 4; round++) {
+        /* Pinned and not; only the pin differs; as it was; all get the same. */
+        static const char *const pinned[] = {"[\"pin0\"]", "[\"pin1\"]", "[\"pin1\"]", "[\"pin1\"]"};
         struct tailnet_settings *t = tailnet_settings_edit(state_settings(w->st));
         rcbuf_unref(&t->derp_map_json);
         rcbuf_unref(&t->derp_map_unpinned_json);
         t->derp_map_json = rcbuf_create(pinned[round], 8);
-        t->derp_map_unpinned_json = rcbuf_create("[\"any\"]", 7);
+        t->derp_map_unpinned_json = round < 3 ? rcbuf_create("[\"any\"]", 7) : NULL;
         state_set_settings(w->st, t);
         struct change *c = state_publish(w->st, w->now_ms);
         int64_t shared = metric_read("fullscale_netmap_encoded_total", "what=\"delta_shared\"");
         for (unsigned i = 0; i < 8; i++) {
-            const char *want = i < 4 ? (round == 0 ? "{\"DERPMap\":[\"any\"]}" : NULL)
+            const char *want = i < 4 ? (round == 0   ? "{\"DERPMap\":[\"any\"]}"
+                                        : round == 3 ? "{\"DERPMap\":[\"pin1\"]}"
+                                                     : NULL)
                                      : (round == 0   ? "{\"DERPMap\":[\"pin0\"]}"
                                         : round == 1 ? "{\"DERPMap\":[\"pin1\"]}"
                                                      : NULL);

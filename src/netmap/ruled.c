@@ -311,7 +311,7 @@ static void push_common(struct netmap_ctx *ctx, struct change *c, const struct n
 {
     if (!c->users_changed && !c->settings_changed)
         return;
-    bool is_unpinned = c->settings_changed && needs_unpinned(n, c->after->settings);
+    bool is_unpinned = has_other_derp_map(c, n);
     struct rcbuf *_Atomic *slot = &c->chunks[0].frame[is_unpinned][coding];
     struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
     if (held == NULL) {

@@ -60,6 +60,7 @@ struct peer_shape shape_for(const struct ruling *r, struct policy_seat viewer, b
 /* --- netmap.c --- */
 /* Everything may be sent to everyone, on every port. */
 #define ALLOW_ALL_RULES "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]"
+#define NO_SSH_RULES "{\"rules\":[]}"
 /* Codes `json` as one message with its length in front. A new reference. */
 struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
 /* This node's DERP map is the one without pinned certificates. */

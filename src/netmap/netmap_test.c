@@ -57,7 +57,7 @@ struct view {
     char self_primary[200];
     char self_caps[300];
     char filter[16384];
-    char ssh[8192]; /* "": never told */
+    char ssh[8192];
     struct peer_view peers[IDS_MAX];
 };
 
@@ -868,8 +868,7 @@ static void compare_with_full(struct world *w, const struct view *v)
     assert_string_equal(v->self_primary, fresh->self_primary);
     assert_string_equal(v->self_caps, fresh->self_caps);
     assert_string_equal(v->filter, fresh->filter);
-    if (fresh->ssh[0] != '\0')
-        assert_string_equal(v->ssh, fresh->ssh);
+    assert_string_equal(v->ssh, fresh->ssh);
     mem_free(fresh);
 }
 
@@ -894,7 +893,7 @@ static void compare_rights(struct world *w, struct policy *p, const struct view 
     w->routes_seen += self.primary[0] != '\0';
     if (p == NULL) {
         assert_string_equal(v->filter, allow_all);
-        assert_true(v->ssh[0] == '\0' || strcmp(v->ssh, "{\"rules\":[]}") == 0);
+        assert_string_equal(v->ssh, "{\"rules\":[]}");
         assert_string_equal(v->self_caps, "{\"base\":[]}");
         return;
     }
@@ -1255,8 +1254,9 @@ static void test_first_map_has_what_a_client_needs(void **state)
     struct arena a = {0};
     struct buf wire = {0};
     const struct json *root;
-    static const char *const needed[] = {"Node",      "DERPMap", "Peers",       "UserProfiles",    "PacketFilters",
-                                         "DNSConfig", "Domain",  "ControlTime", "CollectServices", "Debug"};
+    static const char *const needed[] = {"Node",          "DERPMap",         "Peers",     "UserProfiles",
+                                         "PacketFilters", "SSHPolicy",       "DNSConfig", "Domain",
+                                         "ControlTime",   "CollectServices", "Debug"};
     assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &pieces), RC_OK);
     for (size_t i = 0; i < pieces.n; i++)
         buf_append(&wire, pieces.items[i]->data, pieces.items[i]->len);

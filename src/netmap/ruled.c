@@ -362,7 +362,7 @@ static void push_rights(struct netmap_ctx *ctx, const struct node_rights *was, c
         return;
     if (is == NULL) {
         push_json(ctx, "{\"PacketFilters\":{\"base\":" ALLOW_ALL_RULES "}}", coding, out);
-        push_json(ctx, "{\"SSHPolicy\":{\"rules\":[]}}", coding, out);
+        push_json(ctx, "{\"SSHPolicy\":" NO_SSH_RULES "}", coding, out);
         return;
     }
     if (was == NULL || was->filter != is->filter)

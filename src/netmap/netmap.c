@@ -390,8 +390,12 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     else
         json_w_raw(w, str_n(rights->filter->json->data, rights->filter->json->len));
     json_w_end_object(w);
-    if (rights != NULL)
-        write_raw(w, "SSHPolicy", rights->ssh->json);
+    /* Always: a slow reader that knew a policy may get this one after it is gone, and keeps what is not there. */
+    json_w_key(w, "SSHPolicy");
+    if (rights == NULL)
+        json_w_raw(w, STR(NO_SSH_RULES));
+    else
+        json_w_raw(w, str_n(rights->ssh->json->data, rights->ssh->json->len));
     if (!settings->collect_logs) {
         json_w_key(w, "Debug");
         json_w_raw(w, STR("{\"DisableLogTail\":true}"));

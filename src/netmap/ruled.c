@@ -311,7 +311,7 @@ static void push_common(struct netmap_ctx *ctx, struct change *c, const struct n
 {
     if (!c->users_changed && !c->settings_changed)
         return;
-    bool is_unpinned = c->settings_changed && needs_unpinned(n, c->after->settings);
+    bool is_unpinned = has_other_derp_map(c, n);
     struct rcbuf *_Atomic *slot = &c->chunks[0].frame[is_unpinned][coding];
     struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
     if (held == NULL) {
@@ -362,7 +362,7 @@ static void push_rights(struct netmap_ctx *ctx, const struct node_rights *was, c
         return;
     if (is == NULL) {
         push_json(ctx, "{\"PacketFilters\":{\"base\":" ALLOW_ALL_RULES "}}", coding, out);
-        push_json(ctx, "{\"SSHPolicy\":{\"rules\":[]}}", coding, out);
+        push_json(ctx, "{\"SSHPolicy\":" NO_SSH_RULES "}", coding, out);
         return;
     }
     if (was == NULL || was->filter != is->filter)
@@ -409,6 +409,7 @@ void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netm
     if (after == NULL)
         return;
     push_common(ctx, c, after, coding, out);
+    push_other_derp_map(ctx, c, find_item(c, id), coding, out);
     if (c->policy_changed || same_seat(v.before, v.after))
         push_shares(ctx, c, &v, find_item(c, id), coding, out);
     else

@@ -1,0 +1,8 @@
+#include "bench/bench.h"
+
+enum rc bench_relay(const struct bench_relay_opts *opts, const struct report_target *target, struct err *err)
+{
+    (void)opts;
+    (void)target;
+    return err_set(err, RC_UNSUPPORTED, "not there yet");
+}

@@ -66,6 +66,11 @@ def build_loadgen():
     return binary
 
 
+def generator_command(name):
+    """The load generator: ../shared/loadgen, or the program itself, which has been built. They share flags and figures."""
+    return [PROGRAM, "bench"] if name == "fullscale" else [build_loadgen()]
+
+
 def free_port(kind=socket.SOCK_STREAM):
     with socket.socket(socket.AF_INET, kind) as s:
         s.bind(("127.0.0.1", 0))

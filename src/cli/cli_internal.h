@@ -55,7 +55,7 @@ extern const char cli_program_summary[];
 /* Is `word` the name or one of the aliases? */
 bool cli_word_is(const char *word, const char *name, const char *aliases);
 
-enum { CLI_MAX_ARGS = 8, CLI_MAX_OPTIONS = 24 };
+enum { CLI_MAX_ARGS = 8, CLI_MAX_OPTIONS = 48 };
 
 /* What the words of a command line mean. */
 struct cli_call {
@@ -192,6 +192,8 @@ enum cli_exit cli_nodes_delete(struct cli_run *run);
 enum cli_exit cli_relays_create(struct cli_run *run);
 enum cli_exit cli_relays_list(struct cli_run *run);
 enum cli_exit cli_relays_delete(struct cli_run *run);
+enum cli_exit cli_bench_relay(struct cli_run *run);
+enum cli_exit cli_bench_stun(struct cli_run *run);
 enum cli_exit cli_policy_get(struct cli_run *run);
 enum cli_exit cli_policy_set(struct cli_run *run);
 enum cli_exit cli_policy_check(struct cli_run *run);

@@ -130,6 +130,37 @@ static const struct cli_option policy_why_options[] = {
     END,
 };
 
+/* Of all `bench` commands. */
+#define BENCH_OPTIONS                                                                                                  \
+    {"server-pid", 0, "PID", NULL, false, "process of the server, whose CPU time and memory are told"},                \
+        {"label", 0, "TEXT", NULL, false, "tags the results"},                                                         \
+        {"out", 0, "FILE", "FILE", false, "file to append the JSON lines to"}
+
+static const struct cli_option bench_relay_options[] = {
+    {"url", 0, "URL", NULL, false, "DERP endpoint, http or https (default http://127.0.0.1:3340/derp)"},
+    {"modes", 0, "MODES", NULL, true, "which runs (default throughput,latency,idle)"},
+    {"pairs", 0, "N", NULL, false, "client pairs; in each, one sends to the other (default 8)"},
+    {"size", 0, "BYTES", NULL, false, "packet size (default 1200)"},
+    {"window", 0, "N", NULL, false, "throughput: packets in flight per pair (default 32)"},
+    {"batch", 0, "N", NULL, false, "throughput: packets per write (default 16)"},
+    {"duration", 0, "DURATION", NULL, false, "length of the throughput and the latency run (default 10s)"},
+    {"rate", 0, "N", NULL, false, "latency: packets per second, all pairs together (default 2000)"},
+    {"idle-conns", 0, "N", NULL, false, "idle: number of connections (default 1000)"},
+    {"idle-for", 0, "DURATION", NULL, false, "idle: how long to watch (default 10s)"},
+    BENCH_OPTIONS,
+    END,
+};
+
+static const struct cli_option bench_stun_options[] = {
+    {"addr", 0, "ADDRESS", NULL, false, "STUN server (default 127.0.0.1:3478)"},
+    {"sockets", 0, "N", NULL, false, "client sockets (default 4)"},
+    {"window", 0, "N", NULL, false, "requests in flight per socket (default 32)"},
+    {"rate", 0, "N", NULL, false, "requests per second, all sockets together (default 0: as fast as answers come)"},
+    {"duration", 0, "DURATION", NULL, false, "length of the run (default 10s)"},
+    BENCH_OPTIONS,
+    END,
+};
+
 static const struct cli_option reference_options[] = {
     {"output", 'o', "FORMAT", "table markdown yaml json", false, "table, markdown, yaml (an example file) or json"},
     END,
@@ -143,6 +174,7 @@ const struct cli_group cli_groups[] = {
     {"policy", "acl", "Who may reach whom"},
     {"config", "", "The configuration file"},
     {"log", "", "What the running server logs"},
+    {"bench", "", "Load for a server on this machine, and what it cost"},
     {0},
 };
 
@@ -270,6 +302,15 @@ const struct cli_command cli_commands[] = {
      "LEVEL is trace, debug, info, warn, error or off. Without MODULE it applies to all.",
      "fullscale log level\nfullscale log level debug\nfullscale log level relay trace", no_options, cli_log_level,
      false},
+
+    {"bench", "relay", "derp", "", 0, 0, NULL, "measure a relay: throughput, latency, idle connections",
+     "One JSON line on standard output for each run, a table on standard error. Only loopback addresses are loaded.",
+     "fullscale bench relay --url http://127.0.0.1:3340/derp --server-pid $(pidof derper)\nfullscale bench relay --url https://127.0.0.1:8443/derp --modes latency --rate 5000",
+     bench_relay_options, cli_bench_relay, false},
+    {"bench", "stun", "", "", 0, 0, NULL, "measure a STUN server: answers a second, latency",
+     "An answer counts when its transaction and the address in it are right. Only loopback addresses are loaded.",
+     "fullscale bench stun --addr 127.0.0.1:3478\nfullscale bench stun --rate 10000 --duration 30s", bench_stun_options,
+     cli_bench_stun, false},
 
     {"", "health", "", "", 0, 0, NULL, "ask the running server whether it works", "Exits with 0 when it does.",
      "fullscale health", no_options, cli_health, false},

@@ -1,0 +1,28 @@
+/* Errors counted by text: a thousand clients that fail alike are one line. Zero-initialised is empty. Not thread-safe. */
+#ifndef BENCH_ERRORS_H
+#define BENCH_ERRORS_H
+
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+enum { ERRORS_MAX = 50, ERRORS_TEXT_CAP = 192 };
+
+struct errors {
+    struct errors_row {
+        uint64_t count;
+        char text[ERRORS_TEXT_CAP]; /* cut to fit; terminated */
+    } rows[ERRORS_MAX];
+    unsigned n;
+    uint64_t others; /* of further texts, when there is no room for these */
+};
+
+/* Leave out of the text what differs from one client to the next. */
+void errors_add(struct errors *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Of all texts. */
+uint64_t errors_count(const struct errors *e);
+void errors_merge(struct errors *to, const struct errors *from);
+/* The commonest first. */
+void errors_sort(struct errors *e);
+
+#endif

@@ -306,10 +306,7 @@ static struct look common_look(const struct node *n)
     l.f[LOOK_USER] = text_u64(n->tags != NULL ? TAGGED_DEVICES_USER : n->user);
     node_key_format(&n->key, text);
     l.f[LOOK_KEY] = text_c(text);
-    machine_key_format(&n->machine, text);
-    l.f[LOOK_MACHINE] = text_c(text);
     l.f[LOOK_CREATED] = text_time(n->created_ms);
-    l.f[LOOK_AUTHORIZED] = text_c("true");
     l.f[LOOK_TAGS] = text_tags(n->tags);
     if (n->expires_ms != NO_EXPIRY)
         l.f[LOOK_KEY_EXPIRY] = text_time(n->expires_ms);
@@ -398,10 +395,14 @@ static look_id look_with(const struct fact *f, uint64_t shown, bool hides_v4)
 static look_id self_look(const struct facts *facts, const struct fact *f)
 {
     struct look l = common_look(f->n);
+    char machine[KEY_TEXT_CAP];
     struct prefixes addresses = {.n = 0}, allowed = {.n = 0}, primary = {.n = 0};
     char caps[PLAN_ATTRS_MAX + 1][40] = {"base=[]"};
     struct str caps_v[PLAN_ATTRS_MAX + 1] = {str_c(caps[0])};
     size_t cap_n = 1;
+    machine_key_format(&f->n->machine, machine);
+    l.f[LOOK_MACHINE] = text_c(machine);
+    l.f[LOOK_AUTHORIZED] = text_c("true");
     add_addresses(&addresses, f->n, f->hides_v4);
     add_addresses(&allowed, f->n, f->hides_v4);
     for (size_t i = 0; i < f->route_n; i++) {

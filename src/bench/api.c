@@ -1,0 +1,7 @@
+#include "bench/fleet.h"
+
+enum rc fleet_api(struct fleet *f, struct err *err)
+{
+    (void)f;
+    return err_set(err, RC_UNSUPPORTED, "not there yet");
+}

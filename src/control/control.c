@@ -99,7 +99,7 @@ void report_from(struct node_report *out, struct arena *a, int64_t version, cons
     out->routes = prefix_list_create(h->routes, h->routes_n);
 }
 
-void report_fini(struct node_report *r)
+void node_report_fini(struct node_report *r)
 {
     rcbuf_unref(&r->hostinfo);
     rcbuf_unref(&r->hostinfo_peers);

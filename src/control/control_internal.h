@@ -91,9 +91,9 @@ struct pending {
 struct pending *pending_create(struct control_worker *w, struct http_exchange *ex, size_t size, struct str *body);
 void pending_free(struct pending *p);
 
-/* Fills a report with references that pending_free does not hold: drop them with report_fini. */
+/* Fills a report with references that pending_free does not hold: drop them with node_report_fini. */
 void report_from(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h);
-void report_fini(struct node_report *r);
+void node_report_fini(struct node_report *r);
 
 /* --- ts2021.c --- */
 void handle_ts2021_post(void *app, struct http_exchange *ex);

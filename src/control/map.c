@@ -74,7 +74,7 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
         j->rc = state_poll_begin(st, &j->req.key, machine, &j->report, now_ms, &n);
     else
         j->rc = state_node_report(st, &j->req.key, machine, &j->report, &n);
-    report_fini(&j->report);
+    node_report_fini(&j->report);
     if (j->rc != RC_OK)
         return;
     j->node = n->id;

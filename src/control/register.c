@@ -68,7 +68,7 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     struct register_job *j = (struct register_job *)job;
     struct register_result result;
     state_register(st, &j->reg, now_ms, &result);
-    report_fini(&j->reg.report);
+    node_report_fini(&j->reg.report);
     j->outcome = result.outcome;
     j->is_new = result.is_new;
     if (result.outcome == REGISTER_OK) {

@@ -369,12 +369,12 @@ static void load_authorities(void)
 }
 
 /* The handshake fails unless the certificate is for `host`. */
-static void verify_host(SSL_CTX *ctx, SSL *ssl, const char *host)
+static void verify_host(SSL *ssl, const char *host)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct addr ip;
     pthread_once(&once, load_authorities);
-    SSL_CTX_set1_cert_store(ctx, authorities);
+    SSL_set1_verify_cert_store(ssl, authorities);
     SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     bool is_ip = addr_parse_ip(str_c(host), &ip) == RC_OK;
@@ -384,17 +384,25 @@ static void verify_host(SSL_CTX *ctx, SSL *ssl, const char *host)
     (void)ok;
 }
 
+static SSL_CTX *client_ctx;
+
+static void make_client_ctx(void)
+{
+    client_ctx = SSL_CTX_new(TLS_client_method());
+    assert(client_ctx != NULL);
+    SSL_CTX_set_mode(client_ctx, SSL_MODE_RELEASE_BUFFERS);
+}
+
+/* All share one context: it is most of a client's memory. */
 struct stream *tls_client_create(struct stream *raw, const struct tls_client_opts *opts)
 {
-    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    assert(ctx != NULL);
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
-    SSL_CTX_set_max_proto_version(ctx, opts->max_version == 12 ? TLS1_2_VERSION : TLS1_3_VERSION);
-    SSL *ssl = SSL_new(ctx);
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_client_ctx);
+    SSL *ssl = SSL_new(client_ctx);
     assert(ssl != NULL);
+    SSL_set_max_proto_version(ssl, opts->max_version == 12 ? TLS1_2_VERSION : TLS1_3_VERSION);
     if (opts->verify_host != NULL)
-        verify_host(ctx, ssl, opts->verify_host);
-    SSL_CTX_free(ctx);
+        verify_host(ssl, opts->verify_host);
     if (opts->server_name != NULL)
         SSL_set_tlsext_host_name(ssl, opts->server_name);
     set_client_alpn(ssl, opts->alpn);

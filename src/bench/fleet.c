@@ -342,7 +342,7 @@ static void run_tick(void *ctx)
     }
     if (now - f->swept_at_ms >= SWEEP_MS) {
         f->swept_at_ms = now;
-        for (unsigned i = 0; i < f->n; i++)
+        for (unsigned i = 0; f->sims != NULL && i < f->n; i++)
             sim_check_deadline(&f->sims[i], now);
     }
     if (now - f->peak_at_ms >= PEAK_MS) {

@@ -191,7 +191,8 @@ struct h2_client *h2_client_create(struct stream *s, bool manual_window, const s
     c->ctx = ctx;
     c->task.run = run_task;
     stream_set_events(s, &stream_events, c);
-    wake(c);
+    /* At once: the library has put the client's preface into the frame buffer that all sessions share. */
+    run_task(&c->task);
     return c;
 }
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -16,6 +17,7 @@ struct api_run {
     const char *socket;
     const char *url;
     unsigned count;
+    int64_t gap_us; /* between two */
     struct hist latency;
     uint64_t bytes; /* of the last answer */
     enum rc rc;
@@ -61,8 +63,10 @@ static void *run_requests(void *ctx)
     curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)REQUEST_TIMEOUT_S);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, count_bytes);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &a->bytes);
-    for (unsigned i = 0; i < a->count && a->rc == RC_OK && !atomic_load(&a->is_stopped); i++)
+    for (unsigned i = 0; i < a->count && a->rc == RC_OK && !atomic_load(&a->is_stopped); i++) {
+        usleep((useconds_t)a->gap_us);
         a->rc = get_once(a, curl);
+    }
     curl_easy_cleanup(curl);
     atomic_store(&a->is_over, true);
     return NULL;
@@ -93,9 +97,9 @@ static bool is_over(struct fleet *f, void *ctx)
     return atomic_load(&((struct api_run *)ctx)->is_over);
 }
 
-static enum rc run(struct fleet *f, struct api_run *a, const char *url, struct err *err)
+static enum rc run(struct fleet *f, struct api_run *a, const char *url, int64_t gap_us, struct err *err)
 {
-    *a = (struct api_run){.socket = f->opts->api_socket, .url = url, .count = f->opts->api_count};
+    *a = (struct api_run){.socket = f->opts->api_socket, .url = url, .count = f->opts->api_count, .gap_us = gap_us};
     if (pthread_create(&a->thread, NULL, run_requests, a) != 0)
         return err_set(err, RC_INTERNAL, "no thread");
     bool done = fleet_wait(f, "api", f->opts->timeout_ms, is_over, a);
@@ -112,12 +116,13 @@ static enum rc measure(struct fleet *f, const char *url, struct api_result *out,
 {
     uint64_t random = 1;
     struct proc_cpu before = fleet_server_cpu(f);
-    TRY(run(f, &out->quiet, url, err));
+    TRY(run(f, &out->quiet, url, 0, err));
     out->quiet_cpu = fleet_cpu_since(f, &before);
     struct changes c = {clock_mono_us(), 0, fleet_shuffle(f, &random)};
     f->on_tick = change_due;
     f->on_tick_ctx = &c;
-    enum rc rc = run(f, &out->busy, url, err);
+    int64_t gap_us = f->opts->churn_for_ms * 1000 / f->opts->api_count;
+    enum rc rc = run(f, &out->busy, url, gap_us, err);
     f->on_tick = NULL;
     mem_free(c.order);
     return rc;
@@ -128,7 +133,7 @@ static void report_path(struct report *r, const char *path, const struct api_res
     char key[256];
     report_latency(r, path, &m->quiet.latency, "GET, nothing else happens");
     snprintf(key, sizeof(key), "%s busy", path);
-    report_latency(r, key, &m->busy.latency, "GET while nodes change");
+    report_latency(r, key, &m->busy.latency, "GET while nodes change, spread over --churn-for");
     snprintf(key, sizeof(key), "%s bytes", path);
     report_u64(r, key, m->quiet.bytes, NULL);
     snprintf(key, sizeof(key), "%s cpu_ms_per_request", path);

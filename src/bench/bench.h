@@ -25,6 +25,46 @@ struct bench_url {
  * 127.0.0.1), with a sentence. */
 MUST_CHECK enum rc bench_url_parse(const char *text, struct bench_url *out, struct err *err);
 
+/* --- fleet_load.c: simulated nodes --- */
+struct bench_fleet_opts {
+    const char
+        *steps;      /* after the join, separated by commas: idle, churn, reconnect, restart, policy, api, hold, soak */
+    bool hides_join; /* the join is only set-up: no report of its own when it succeeds */
+    const char *server;  /* "http://127.0.0.1:8080" */
+    const char *authkey; /* reusable; null with classes */
+    const char *classes; /* file; null: all nodes are of one class */
+    int server_pid;      /* 0: not known */
+    unsigned nodes;
+    const char *prefix;    /* of host names */
+    unsigned concurrency;  /* nodes that join at once; 0: all */
+    double rate_per_s;     /* nodes to start; 0: as fast as concurrency lets them */
+    unsigned join_updates; /* by which a node tells what it finds out about itself, 0 to 4 */
+    bool re_registers;     /* again on each reconnect, as a client that was restarted */
+    bool is_ephemeral;
+    unsigned derp_region;       /* home of all nodes */
+    const char *check;          /* "scan" or "deep" */
+    int64_t request_timeout_ms; /* of a registration */
+    int64_t timeout_ms;         /* of each step */
+    int64_t quiet_ms, settle_ms;
+
+    int64_t idle_for_ms, hold_for_ms;
+    const char *kind; /* of churn: "endpoints" or "hostinfo" */
+    double churn_rate_per_s;
+    int64_t churn_for_ms, churn_grace_ms;
+    const char *mode;               /* of reconnect: "drop" or "restart" */
+    const char *restart_cmd;        /* null: none */
+    unsigned reconnect_concurrency; /* 0: all at once */
+    unsigned reconnect_count;
+    const char *policy_cmd; /* null: none; of soak: several, separated by ";;" */
+    const char *api_paths;  /* separated by commas */
+    const char *api_socket; /* null: none */
+    unsigned api_count;     /* requests of each path */
+    int64_t soak_for_ms, soak_check_every_ms;
+    unsigned seed;
+};
+MUST_CHECK enum rc bench_fleet(const struct bench_fleet_opts *opts, const struct report_target *target,
+                               struct err *err);
+
 /* --- relay_load.c: DERP --- */
 enum bench_relay_mode { BENCH_RELAY_THROUGHPUT = 1, BENCH_RELAY_LATENCY = 2, BENCH_RELAY_IDLE = 4 };
 

@@ -68,6 +68,156 @@ static enum cli_exit finish(struct cli_run *run, enum rc rc, const struct err *e
     return cli_fail(run, rc == RC_DENIED ? CLI_EXIT_DENIED : CLI_EXIT_ERROR, "%s", err->text);
 }
 
+/* --- simulated nodes --- */
+
+static void set_defaults(struct cli_run *run, struct bench_fleet_opts *o)
+{
+    *o = (struct bench_fleet_opts){.server = "http://127.0.0.1:8080",
+                                   .authkey = getenv("FULLSCALE_BENCH_AUTHKEY"),
+                                   .nodes = 100,
+                                   .prefix = "lg",
+                                   .concurrency = 100,
+                                   .join_updates = 1,
+                                   .derp_region = 999,
+                                   .check = "scan",
+                                   .request_timeout_ms = 60 * 1000,
+                                   .timeout_ms = 5 * 60 * 1000,
+                                   .quiet_ms = 2 * 1000,
+                                   .settle_ms = 90 * 1000,
+                                   .idle_for_ms = 60 * 1000,
+                                   .hold_for_ms = 60 * 1000,
+                                   .kind = "endpoints",
+                                   .churn_rate_per_s = 10,
+                                   .churn_for_ms = 20 * 1000,
+                                   .churn_grace_ms = 30 * 1000,
+                                   .mode = "drop",
+                                   .reconnect_count = 1,
+                                   .api_paths = "/api/v1/node",
+                                   .api_count = 20,
+                                   .soak_for_ms = 30 * 60 * 1000,
+                                   .soak_check_every_ms = 60 * 1000,
+                                   .seed = 1};
+    o->re_registers = cli_flag(run, "re-register");
+    o->is_ephemeral = cli_flag(run, "ephemeral");
+}
+
+static enum cli_exit read_fleet(struct cli_run *run, struct bench_fleet_opts *o)
+{
+    const struct field fields[] = {{"steps", FIELD_TEXT, &o->steps},
+                                   {"server", FIELD_TEXT, &o->server},
+                                   {"authkey", FIELD_TEXT, &o->authkey},
+                                   {"classes", FIELD_TEXT, &o->classes},
+                                   {"server-pid", FIELD_PID, &o->server_pid},
+                                   {"nodes", FIELD_COUNT, &o->nodes},
+                                   {"prefix", FIELD_TEXT, &o->prefix},
+                                   {"concurrency", FIELD_COUNT, &o->concurrency},
+                                   {"rate", FIELD_RATE, &o->rate_per_s},
+                                   {"join-updates", FIELD_COUNT, &o->join_updates},
+                                   {"derp-region", FIELD_COUNT, &o->derp_region},
+                                   {"check", FIELD_TEXT, &o->check},
+                                   {"request-timeout", FIELD_DURATION, &o->request_timeout_ms},
+                                   {"timeout", FIELD_DURATION, &o->timeout_ms},
+                                   {"quiet", FIELD_DURATION, &o->quiet_ms},
+                                   {"settle", FIELD_DURATION, &o->settle_ms},
+                                   {"idle-for", FIELD_DURATION, &o->idle_for_ms},
+                                   {"hold-for", FIELD_DURATION, &o->hold_for_ms},
+                                   {"kind", FIELD_TEXT, &o->kind},
+                                   {"churn-rate", FIELD_RATE, &o->churn_rate_per_s},
+                                   {"churn-for", FIELD_DURATION, &o->churn_for_ms},
+                                   {"churn-grace", FIELD_DURATION, &o->churn_grace_ms},
+                                   {"mode", FIELD_TEXT, &o->mode},
+                                   {"restart-cmd", FIELD_TEXT, &o->restart_cmd},
+                                   {"reconnect-concurrency", FIELD_COUNT, &o->reconnect_concurrency},
+                                   {"reconnect-count", FIELD_COUNT, &o->reconnect_count},
+                                   {"policy-cmd", FIELD_TEXT, &o->policy_cmd},
+                                   {"api-paths", FIELD_TEXT, &o->api_paths},
+                                   {"api-socket", FIELD_TEXT, &o->api_socket},
+                                   {"api-count", FIELD_COUNT, &o->api_count},
+                                   {"for", FIELD_DURATION, &o->soak_for_ms},
+                                   {"check-every", FIELD_DURATION, &o->soak_check_every_ms},
+                                   {"seed", FIELD_COUNT, &o->seed},
+                                   {0}};
+    return read_fields(run, fields);
+}
+
+/* The API's socket is the configured one when nobody says where it is. */
+static enum cli_exit find_api(struct cli_run *run, struct bench_fleet_opts *o)
+{
+    if (o->api_socket != NULL || strstr(o->steps, "api") == NULL)
+        return CLI_EXIT_OK;
+    o->api_socket = cli_value(run, "socket");
+    if (o->api_socket != NULL)
+        return CLI_EXIT_OK;
+    if (!cli_need_config(run, true))
+        return CLI_EXIT_ERROR;
+    o->api_socket = run->cfg->unix_socket;
+    return CLI_EXIT_OK;
+}
+
+static enum cli_exit run_fleet(struct cli_run *run, const char *steps, bool hides_join)
+{
+    struct bench_fleet_opts o;
+    struct report_target target = target_of(run);
+    struct err err = {0};
+    set_defaults(run, &o);
+    o.steps = steps;
+    o.hides_join = hides_join;
+    enum cli_exit status = read_fleet(run, &o);
+    if (status == CLI_EXIT_OK)
+        status = find_api(run, &o);
+    return status == CLI_EXIT_OK ? finish(run, bench_fleet(&o, &target, &err), &err) : status;
+}
+
+enum cli_exit cli_bench_join(struct cli_run *run)
+{
+    return run_fleet(run, "join", false);
+}
+
+enum cli_exit cli_bench_idle(struct cli_run *run)
+{
+    return run_fleet(run, "idle", true);
+}
+
+enum cli_exit cli_bench_churn(struct cli_run *run)
+{
+    return run_fleet(run, "churn", true);
+}
+
+enum cli_exit cli_bench_reconnect(struct cli_run *run)
+{
+    return run_fleet(run, "reconnect", true);
+}
+
+enum cli_exit cli_bench_restart(struct cli_run *run)
+{
+    return run_fleet(run, "restart", true);
+}
+
+enum cli_exit cli_bench_policy(struct cli_run *run)
+{
+    return run_fleet(run, "policy", true);
+}
+
+enum cli_exit cli_bench_api(struct cli_run *run)
+{
+    return run_fleet(run, "api", true);
+}
+
+enum cli_exit cli_bench_hold(struct cli_run *run)
+{
+    return run_fleet(run, "hold", true);
+}
+
+enum cli_exit cli_bench_suite(struct cli_run *run)
+{
+    return run_fleet(run, "idle,churn,reconnect", false);
+}
+
+enum cli_exit cli_bench_soak(struct cli_run *run)
+{
+    return run_fleet(run, "soak", true);
+}
+
 /* --- relay --- */
 
 static const char *const relay_modes[] = {"throughput", "latency", "idle"};

@@ -4,6 +4,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/mem.h"
+#include "http/h2_mem.h"
 
 struct client_stream {
     struct list entry;
@@ -17,6 +18,7 @@ struct h2_client {
     struct loop *loop;
     struct stream *below; /* owned; null once closed */
     nghttp2_session *ng;
+    struct h2_mem mem; /* thousands of clients share one frame buffer */
     struct loop_task task;
     struct list streams;
     const struct h2_client_events *events;
@@ -167,7 +169,11 @@ struct h2_client *h2_client_create(struct stream *s, bool manual_window, const s
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
     nghttp2_option_set_no_auto_window_update(option, manual_window);
-    rv = nghttp2_session_client_new2(&c->ng, cb, c, option);
+    nghttp2_option_set_no_closed_streams(option, 1);
+    h2_mem_init(&c->mem);
+    c->mem.is_creating = true;
+    rv = nghttp2_session_client_new3(&c->ng, cb, c, option, &c->mem.mem);
+    c->mem.is_creating = false;
     assert(rv == 0);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
@@ -185,7 +191,8 @@ struct h2_client *h2_client_create(struct stream *s, bool manual_window, const s
     c->ctx = ctx;
     c->task.run = run_task;
     stream_set_events(s, &stream_events, c);
-    wake(c);
+    /* At once: the library has put the client's preface into the frame buffer that all sessions share. */
+    run_task(&c->task);
     return c;
 }
 
@@ -240,6 +247,13 @@ void h2_client_ping(struct h2_client *c)
 void h2_client_consume(struct h2_client *c, int32_t id, size_t n)
 {
     nghttp2_session_consume(c->ng, id, n);
+    wake(c);
+}
+
+void h2_client_grant(struct h2_client *c, int32_t id, size_t n)
+{
+    nghttp2_submit_window_update(c->ng, NGHTTP2_FLAG_NONE, id, (int32_t)n);
+    nghttp2_submit_window_update(c->ng, NGHTTP2_FLAG_NONE, 0, (int32_t)n);
     wake(c);
 }
 

@@ -1,0 +1,166 @@
+#include "bench/memo.h"
+
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include "base/mem.h"
+
+enum { CONTENT_KEEP_BYTES = 1024 * 1024 };
+
+__extension__ typedef unsigned __int128 wide;
+
+/* --- hash: multiply and fold, two lanes --- */
+
+static uint64_t fold(uint64_t a, uint64_t b)
+{
+    wide product = (wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t word_at(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+uint64_t memo_hash(const void *bytes, size_t n, uint64_t seed)
+{
+    static const uint64_t k[] = {0xa0761d6478bd642fu, 0xe7037ed1a0b428dbu, 0x8ebc6af09c88c6e3u, 0x589965cc75374cc3u};
+    const uint8_t *p = bytes;
+    uint8_t tail[32] = {0};
+    uint64_t a = seed ^ k[0], b = n ^ k[1];
+    size_t left = n;
+    for (; left > sizeof(tail); left -= sizeof(tail), p += sizeof(tail)) {
+        a = fold(word_at(p) ^ k[2], word_at(p + 8) ^ a);
+        b = fold(word_at(p + 16) ^ k[3], word_at(p + 24) ^ b);
+    }
+    if (left > 0)
+        memcpy(tail, p, left);
+    a = fold(word_at(tail) ^ k[2], word_at(tail + 8) ^ a);
+    b = fold(word_at(tail + 16) ^ k[3], word_at(tail + 24) ^ b);
+    return fold(a ^ k[1], b ^ k[0]);
+}
+
+/* --- generations --- */
+
+static void drop_all(struct map *m)
+{
+    size_t pos = 0;
+    for (struct said *s = map_next(m, &pos); s != NULL; s = map_next(m, &pos))
+        mem_free(s);
+    map_fini(m);
+    map_init(m, NULL);
+}
+
+static void keep(struct memo *m, struct said *s)
+{
+    if (m->young_bytes + said_bytes(s) > m->generation_bytes) {
+        drop_all(&m->old);
+        struct map empty = m->old;
+        m->old = m->young;
+        m->young = empty;
+        m->young_bytes = 0;
+    }
+    m->young_bytes += said_bytes(s);
+    map_put(&m->young, s->key, sizeof(s->key), s);
+}
+
+static struct said *find(struct memo *m, const uint64_t key[2])
+{
+    struct said *s = map_get(&m->young, key, 2 * sizeof(key[0]));
+    if (s != NULL)
+        return s;
+    s = map_remove(&m->old, key, 2 * sizeof(key[0]));
+    if (s != NULL)
+        keep(m, s);
+    return s;
+}
+
+void memo_init(struct memo *m, struct roster *roster,
+               void (*look)(void *ctx, const struct scan_record *r, int index, bool is_patch), void *look_ctx)
+{
+    *m = (struct memo){.builder = {.roster = roster, .look = look, .look_ctx = look_ctx},
+                       .generation_bytes = MEMO_GENERATION_BYTES};
+    map_init(&m->young, NULL);
+    map_init(&m->old, NULL);
+}
+
+void memo_fini(struct memo *m)
+{
+    drop_all(&m->young);
+    drop_all(&m->old);
+    map_fini(&m->young);
+    map_fini(&m->old);
+    mem_free(m->single);
+    said_builder_fini(&m->builder);
+    zstd_ctx_fini(&m->zstd);
+    buf_fini(&m->content);
+}
+
+/* --- reading --- */
+
+static enum rc scan_frame(struct memo *m, struct scan *s, const uint8_t *frame, size_t n, struct said **out)
+{
+    said_builder_clear(&m->builder);
+    buf_clear(&m->content);
+    s->counts = (struct scan_counts){0};
+    TRY(zstd_decompress(&m->zstd, frame, n, MEMO_CONTENT_MAX_BYTES, &m->content));
+    TRY(scan_feed(s, buf_at(&m->content), buf_len(&m->content), &said_builder_events, &m->builder));
+    *out = said_build(&m->builder);
+    (*out)->counts = s->counts;
+    (*out)->json_bytes = (uint32_t)buf_len(&m->content);
+    buf_reset(&m->content, CONTENT_KEEP_BYTES);
+    return RC_OK;
+}
+
+enum rc memo_read(struct memo *m, struct scan *s, const uint8_t *frame, size_t n, const struct said **out)
+{
+    uint32_t mark = 0;
+    struct said *made;
+    bool is_marked = m->generation_bytes > 0 && scan_mark(s, &mark);
+    uint64_t key[2] = {0, (uint64_t)n << 32 | mark};
+    if (is_marked) {
+        key[0] = memo_hash(frame, n, mark);
+        *out = find(m, key);
+        if (*out != NULL) {
+            scan_restart(s, (*out)->next_mark);
+            m->hits++;
+            return RC_OK;
+        }
+    }
+    m->misses++;
+    TRY(scan_frame(m, s, frame, n, &made));
+    *out = made;
+    if (is_marked && !m->builder.has_unknown && scan_mark(s, &made->next_mark)) {
+        memcpy(made->key, key, sizeof(key));
+        keep(m, made);
+        return RC_OK;
+    }
+    mem_free(m->single);
+    m->single = made;
+    return RC_OK;
+}
+
+/* The library also knows the formats of before 1.0, which we do not. */
+static bool is_magic(const uint8_t *p)
+{
+    uint32_t magic = (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0];
+    return magic == ZSTD_MAGICNUMBER || (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
+}
+
+int memo_frame_len(const uint8_t *p, size_t n, size_t *len_out)
+{
+    if (n < 4)
+        return 0;
+    if (!is_magic(p))
+        return RC_INVALID;
+    size_t len = ZSTD_findFrameCompressedSize(p, n);
+    if (!ZSTD_isError(len)) {
+        *len_out = len;
+        return len <= MEMO_FRAME_MAX_BYTES ? 1 : RC_TOO_LARGE;
+    }
+    if (ZSTD_getErrorCode(len) != ZSTD_error_srcSize_wrong)
+        return RC_INVALID;
+    return n <= MEMO_FRAME_MAX_BYTES ? 0 : RC_TOO_LARGE;
+}

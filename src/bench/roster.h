@@ -1,0 +1,45 @@
+/* Who the simulated nodes are to the server: its node ids and their node keys to indexes. Members have 0 to n - 1; nodes that
+ * are none of ours (of an earlier run, or real) get indexes from roster_foreign_base on, ROSTER_FOREIGN_MAX at most: the
+ * last of them stands for all further ones. Not thread-safe. */
+#ifndef BENCH_ROSTER_H
+#define BENCH_ROSTER_H
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "base/str.h"
+
+enum { ROSTER_FOREIGN_MAX = 1024 };
+
+struct roster {
+    unsigned n;         /* members */
+    unsigned foreign_n; /* that have indexes */
+    struct map by_key;  /* text of the node key -> index + 1 */
+    uint32_t *by_id;    /* owned: of small ids, index + 1; 0: not known */
+    size_t by_id_cap;
+    struct map by_big_id; /* struct roster_id */
+    struct arena arena;
+};
+
+void roster_init(struct roster *r, unsigned n);
+void roster_fini(struct roster *r);
+/* Member `index` has this node key ("nodekey:...") from now on. `key` is borrowed as long as the roster lives, or until
+ * roster_forget_key. */
+void roster_add_key(struct roster *r, struct str key, unsigned index);
+void roster_forget_key(struct roster *r, struct str key);
+/* The index of the node with this id. A member is found by its key the first time; without a known key (empty: a patch) the
+ * id must have been seen before. `may_add`: what is nobody's becomes a foreign one. -1: nobody. */
+int roster_find(struct roster *r, int64_t id, struct str key, bool may_add);
+
+/* Foreign indexes begin with a word of their own, in bitsets. */
+static inline unsigned roster_foreign_base(unsigned n)
+{
+    return (n + 63) / 64 * 64;
+}
+
+/* 64-bit words of a bitset over all indexes. */
+static inline unsigned roster_words(unsigned n)
+{
+    return (roster_foreign_base(n) + ROSTER_FOREIGN_MAX) / 64;
+}
+
+#endif

@@ -26,7 +26,7 @@
 #include "crypto/crypto.h"
 #include "sim/sim.h"
 
-enum { SEED = 1, NODES = 10000, STEPS = 70, OPEN_NODES = 1500, OPEN_STEPS = 100, OPEN_USERS = 40 };
+enum { SEED = 1, NODES = 10000, STEPS = 56, OPEN_NODES = 1500, OPEN_STEPS = 80, OPEN_USERS = 40 };
 
 static uint64_t from_env(const char *name, uint64_t otherwise)
 {

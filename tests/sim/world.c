@@ -660,7 +660,7 @@ static void run_event(struct sim *s)
 
 void sim_step(struct sim *s)
 {
-    uint32_t n = sim_below(s, 8) == 0 ? 40 + sim_below(s, 160) : 1 + sim_below(s, 24);
+    uint32_t n = sim_below(s, 8) == 0 ? 200 + sim_below(s, 400) : 1 + sim_below(s, 60);
     for (uint32_t i = 0; i < n; i++) {
         run_event(s);
         if (sim_below(s, 6) == 0)
@@ -668,7 +668,7 @@ void sim_step(struct sim *s)
         if (sim_below(s, 8) == 0)
             commit_one(s);
     }
-    if (s->steps++ % 12 == 6)
+    if (s->steps++ % 14 == 6)
         event_plan(s);
     publish(s);
 }

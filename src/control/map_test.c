@@ -527,6 +527,34 @@ static void test_expired_learns_of_itself_only(void **state)
     finish(&c, &again);
 }
 
+/* It knows peers from before, none of whom is left, and no list of peers says so: it starts afresh. */
+static void test_renewed_without_peers(void **state)
+{
+    (void)state;
+    struct client c, other;
+    struct device d, peer;
+    struct reply poll, watch, again;
+    rig_join(r, &other, &peer, "goes", 0);
+    rig_join(r, &c, &d, "lapsed", 0);
+    node_id peer_id = begin_poll(&other, &watch, &peer, 0);
+    struct expiry e = {.id = begin_poll(&c, &poll, &d, 0), .at_ms = 1};
+    WAIT_VIEW(&poll, peer_id, v.is_there);
+    rig_on_core(r, set_expiry, &e);
+    RIG_WAIT(r, is_past(json_get(reply_frame(&poll, poll.frame_n - 1), "Node")));
+    rig_on_core(r, delete_node, &peer_id);
+    rig_settle(r);
+    e.at_ms = NO_EXPIRY;
+    rig_on_core(r, set_expiry, &e);
+    RIG_WAIT(r, poll.is_ended);
+    assert_int_equal(poll.error, 0);
+    assert_int_equal(begin_poll(&c, &again, &d, 0), e.id);
+    assert_null(json_get(reply_frame(&again, 0), "Peers"));
+    end_poll(&other, &watch);
+    client_close(&other);
+    reply_fini(&poll);
+    finish(&c, &again);
+}
+
 static void test_logout_ends_in_words(void **state)
 {
     (void)state;
@@ -1031,6 +1059,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unknown_node, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_while_connected, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expired_learns_of_itself_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_renewed_without_peers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_logout_ends_in_words, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_poll_supersedes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_polls_race, setup, teardown),

@@ -55,7 +55,7 @@ struct session {
     enum netmap_coding coding;
     bool omit_peers;
     bool holds_poll; /* the core counts it */
-    bool is_resync;  /* it has missed changes: its next map replaces what it knows */
+    bool has_map;    /* it has had one: the next replaces what it knows */
     bool is_once;    /* ends with the first map */
     int64_t sent_s;  /* last message, loop seconds */
     int64_t until_s; /* when a gone one ends */
@@ -186,9 +186,9 @@ static void sit_down(struct session *s)
 static void send_full(struct session *s)
 {
     struct control_worker *w = s->worker;
-    /* No peers left to replace what it knows, and an empty list says nothing: let it start afresh. */
-    bool cannot_resync = s->is_resync && !netmap_has_peers(w->snapshot, s->node);
     bool with_peers = !s->omit_peers && may_see_peers(w->snapshot, s->node);
+    /* No peers left to replace what it knows, and an empty list says nothing: let it start afresh. */
+    bool cannot_resync = s->has_map && with_peers && !netmap_has_peers(w->snapshot, s->node);
     if (netmap_full(&w->netmap, w->snapshot, s->node, s->coding, with_peers, &w->pieces) != RC_OK) {
         http_stream_push(s->ex, netmap_expired_self(&w->netmap, &s->key, clock_wall_ms(), s->coding));
         become_gone(s);
@@ -200,7 +200,7 @@ static void send_full(struct session *s)
         return;
     }
     s->state = SESSION_ACTIVE;
-    s->is_resync = false;
+    s->has_map = true;
     sit_down(s);
     s->limit_bytes = w->pieces.bytes + SLACK_BYTES;
     metric_inc(&full_maps);
@@ -281,7 +281,6 @@ static void try_attach(struct session *s)
 static void fall_behind(struct session *s)
 {
     s->state = SESSION_BEHIND;
-    s->is_resync = true;
     seats_leave(&s->seat);
     metric_inc(&fallen_behind);
     log_limited(LOG_INFO, "slow reader: it gets a full map when it has caught up", LOG_U("node", s->node));

@@ -111,17 +111,80 @@ static const struct json *parse(struct arena *a, struct str text)
 
 /* --- peers --- */
 
-static void read_peers(struct told *t, const struct json *list)
+static void skip_string(struct str s, size_t *pos)
 {
-    JSON_EACH (node, list) {
-        struct look look;
-        uint64_t id;
-        struct op op = {.kind = OP_SET};
-        look_read(node, &look, &id, &op.user);
-        op.id = (uint32_t)id;
-        op.look = look_number(&look);
-        add_op(t, op);
+    bool is_escaped = true;
+    while (is_escaped) {
+        const char *from = s.p + *pos + 1, *quote = memchr(from, '"', s.len - *pos - 1);
+        assert_non_null(quote);
+        is_escaped = false;
+        for (const char *p = quote; p > from && p[-1] == '\\'; p--)
+            is_escaped = !is_escaped;
+        *pos = (size_t)(quote - s.p);
     }
+    ++*pos;
+}
+
+/* To the comma or bracket behind the value. */
+static void skip_value(struct str s, size_t *pos)
+{
+    unsigned depth = 0;
+    for (; *pos < s.len; ++*pos) {
+        char c = s.p[*pos];
+        while (c == '"') {
+            skip_string(s, pos);
+            c = *pos < s.len ? s.p[*pos] : '\0';
+        }
+        if (depth == 0 && (c == ',' || c == '}' || c == ']'))
+            return;
+        depth += c == '{' || c == '[';
+        depth -= c == '}' || c == ']';
+    }
+    fail_msg("a message ends early");
+}
+
+/* A node, read once: many are told of it in the same bytes. */
+struct known_node {
+    look_id look;
+    uint32_t id;
+    uint64_t user;
+};
+
+static struct known_node *known_nodes; /* heap; by the number of its text */
+static size_t known_cap;
+
+static struct known_node read_node(struct str text)
+{
+    text_id number = text_number(text);
+    if (number >= known_cap) {
+        size_t cap = number * 2;
+        known_nodes = mem_realloc_array(known_nodes, cap, sizeof(*known_nodes));
+        memset(known_nodes + known_cap, 0, (cap - known_cap) * sizeof(*known_nodes));
+        known_cap = cap;
+    }
+    if (known_nodes[number].look == 0) {
+        struct arena a = {0};
+        struct look look;
+        uint64_t id, user;
+        look_read(parse(&a, text), &look, &id, &user);
+        known_nodes[number] = (struct known_node){look_number(&look), (uint32_t)id, user};
+        arena_fini(&a);
+    }
+    return known_nodes[number];
+}
+
+/* An array of nodes, from its bracket on. */
+static void read_peers(struct told *t, struct str list)
+{
+    size_t pos = 0;
+    assert_true(list.len > 2 && list.p[0] == '['); /* [] means different things to clients */
+    while (list.p[pos] != ']') {
+        size_t at = ++pos;
+        skip_value(list, &pos);
+        struct known_node n = read_node(str_n(list.p + at, pos - at));
+        add_op(t, (struct op){.kind = OP_SET, .id = n.id, .look = n.look, .user = n.user});
+    }
+    assert_int_equal(pos + 1, list.len);
 }
 
 static void read_removed(struct told *t, const struct json *list)
@@ -255,33 +318,6 @@ text_id client_profile(const struct client *c, uint64_t user)
 
 /* --- reading a message --- */
 
-static void skip_string(struct str s, size_t *pos)
-{
-    for (++*pos; s.p[*pos] != '"'; ++*pos) {
-        *pos += s.p[*pos] == '\\';
-        assert_true(*pos + 1 < s.len);
-    }
-    ++*pos;
-}
-
-static void skip_value(struct str s, size_t *pos)
-{
-    unsigned depth = 0;
-    for (; *pos < s.len; ++*pos) {
-        char c = s.p[*pos];
-        while (c == '"') {
-            skip_string(s, pos);
-            assert_true(*pos < s.len);
-            c = s.p[*pos];
-        }
-        if (depth == 0 && (c == ',' || c == '}'))
-            return;
-        depth += c == '{' || c == '[';
-        depth -= c == '}' || c == ']';
-    }
-    fail_msg("a message ends early");
-}
-
 /* The next member of an object, found without reading what is in it: most clients are told what others were told. Start
  * with *pos = 0; false at the end. */
 static bool next_member(struct str s, size_t *pos, struct str *key, struct str *value)
@@ -327,7 +363,7 @@ static void read_list(struct told *t, struct str value, void (*read)(struct told
 {
     struct arena a = {0};
     const struct json *list = parse(&a, value);
-    assert_true(json_type_of(list) == JSON_ARRAY && json_len(list) > 0); /* [] means different things to clients */
+    assert_true(json_type_of(list) == JSON_ARRAY && json_len(list) > 0);
     read(t, list);
     arena_fini(&a);
 }
@@ -342,11 +378,11 @@ static bool read_peers_member(struct told *t, struct str key, struct str value)
 {
     if (str_eq_c(key, "Peers")) {
         t->is_all_peers = true;
-        read_list(t, value, read_peers);
+        read_peers(t, value);
     } else if (str_eq_c(key, "PeersRemoved")) {
         read_list(t, value, read_removed);
     } else if (str_eq_c(key, "PeersChanged")) {
-        read_list(t, value, read_peers);
+        read_peers(t, value);
     } else if (str_eq_c(key, "PeersChangedPatch")) {
         read_list(t, value, read_patches);
     } else {
@@ -443,16 +479,16 @@ static void read_whole(struct read_bytes *r, const struct rcbuf *b, enum netmap_
 static void read_part(struct read_bytes *r, const struct rcbuf *b, enum netmap_coding coding)
 {
     struct buf text = {0}, list = {0};
-    struct arena a = {0};
     decode(coding, str_n(b->data, b->len), &text);
     if (str_eq_c(buf_str(&text), ",") || str_eq_c(buf_str(&text), "]}")) {
         r->glue = *(const char *)buf_at(&text);
     } else if (buf_at(&text)[0] == '{') {
         r->is_list = true;
-        buf_printf(&list, "[%.*s]", STR_ARG(buf_str(&text)));
-        read_peers(add_told(r), parse(&a, buf_str(&list)));
+        buf_append_byte(&list, '[');
+        buf_append_str(&list, buf_str(&text));
+        buf_append_byte(&list, ']');
+        read_peers(add_told(r), buf_str(&list));
     }
-    arena_fini(&a);
     buf_fini(&list);
     buf_fini(&text);
 }
@@ -505,6 +541,9 @@ void client_fini(void)
     if (has_read_before)
         map_fini(&read_before);
     has_read_before = false;
+    mem_free(known_nodes);
+    known_nodes = NULL;
+    known_cap = 0;
     zstd_ctx_fini(&zstd);
 }
 

@@ -76,9 +76,9 @@ static struct plan_rule *add_rule(struct maker *m, struct pick src, struct pick 
 }
 
 /* Teams reach what is theirs. */
-static void add_teams(struct maker *m, unsigned factor, unsigned shift)
+static void add_teams(struct maker *m, unsigned step, unsigned factor, unsigned shift)
 {
-    for (unsigned g = 0; g < PLAN_GROUPS; g++) {
+    for (unsigned g = 0; g < PLAN_GROUPS; g += step) {
         struct plan_rule *r = add_rule(m, pick(PICK_GROUP, g), pick(PICK_TAG, (g * factor + shift) % PLAN_TAGS));
         if (below(m, 8) == 0)
             r->has_app = true;
@@ -87,7 +87,7 @@ static void add_teams(struct maker *m, unsigned factor, unsigned shift)
         if (below(m, 4) == 0)
             r->src[r->src_n++] = pick(PICK_EMAIL, below(m, (unsigned)m->p->users));
     }
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; step == 1 && i < 8; i++)
         add_rule(m, pick(PICK_TAG, below(m, PLAN_TAGS)), pick(PICK_TAG, below(m, PLAN_TAGS)));
     for (unsigned i = 0; i < 10; i++)
         add_rule(m, pick(PICK_USER, below(m, (unsigned)m->p->users)), pick(PICK_TAG, below(m, PLAN_TAGS)));
@@ -200,8 +200,10 @@ void plan_make(struct plan *p, unsigned kind, size_t users, struct test_random *
     struct maker m = {p, kind < 2 ? &own : random};
     *p = (struct plan){.users = users};
     make_groups(&m);
-    add_everybody(&m);
-    add_teams(&m, kind == 3 ? 3 : 1, kind == 2 ? 7 : 0);
+    /* Under the last, many see nobody. */
+    if (kind != 6)
+        add_everybody(&m);
+    add_teams(&m, kind == 6 ? 4 : 1, kind == 3 ? 3 : 1, kind == 2 ? 7 : 0);
     add_nets(&m);
     add_ssh(&m);
     add_attr(&m, pick(PICK_TAG, 3), "x:3");

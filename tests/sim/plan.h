@@ -15,7 +15,7 @@ enum {
     PLAN_TAG_MONITOR = PLAN_TAGS, /* few nodes, which see everybody */
     PLAN_TAG_PUBLIC,
     PLAN_TAGS_N,
-    PLAN_RULES_MAX = 256,
+    PLAN_RULES_MAX = 128,
     PLAN_LIST_MAX = 4,
     PLAN_SSH_MAX = 16,
     PLAN_ATTRS_MAX = 8,

@@ -31,23 +31,34 @@ struct served {
     struct bits from;     /* that have a source over it */
 };
 
+/* What who-sees-whom depends on: few bytes, of which a hundred million pairs are made. */
+struct reach {
+    struct bits source, destination;
+    uint64_t owner; /* 0: it has tags, or there is no such node */
+    bool is_self_source;
+};
+
 /* What the definitions ask of a node. */
 struct fact {
     const struct node *n; /* null: no such node */
     const struct user *user;
+    int named, mailed; /* which user of the plans its owner's names are those of; -1: none */
     struct filter_span v4, v6;
-    bool has_tags, is_fit, is_exit, hides_v4, is_self_source;
+    uint64_t tags; /* bits of the plans' tags */
+    bool has_tags, is_fit, is_exit, hides_v4;
     size_t route_n;
-    struct served routes[ROUTES_HERE];
-    struct bits source, destination, via; /* via: those whose tag it carries */
-    struct look bare;                     /* as a peer, without addresses and routes */
-    look_id looks[2];                     /* without routes: with and without IPv4 */
+    struct served *routes; /* heap */
+    struct reach *reach;
+    struct bits via;  /* those whose tag it carries */
+    struct look bare; /* as a peer, without addresses and routes */
+    look_id looks[2]; /* without routes: with and without IPv4 */
 };
 
 struct facts {
     struct sim *s;
     const struct plan *plan; /* null: none */
     struct fact *v;          /* by id */
+    struct reach *reach;     /* the same */
     size_t n;
     struct machine **machines; /* by id; that poll */
     struct fact **routers;
@@ -87,9 +98,10 @@ static bool get(const struct bits *b, size_t i)
 
 static struct filter_span span_of(const struct prefix *p)
 {
-    char text[PREFIX_TEXT_CAP];
-    prefix_format(p, text);
-    return filter_span_of(str_c(text));
+    filter_ip first = filter_ip_of(&p->ip), hosts = 0;
+    for (unsigned i = p->bits; i < (p->ip.family == 4 ? 32u : 128u); i++)
+        hosts = hosts << 1 | 1;
+    return (struct filter_span){p->ip.family, first, first | hosts};
 }
 
 static struct filter_span span_of_addr(const struct addr *a)
@@ -102,26 +114,34 @@ static bool spans_meet(const struct filter_span *a, const struct filter_span *b)
     return a->family == b->family && a->family != 0 && a->lo <= b->hi && b->lo <= a->hi;
 }
 
-static bool has_tag(const struct node *n, unsigned tag)
+static uint64_t tags_of(const struct node *n)
 {
     char name[16], quoted[20];
-    plan_tag_name(tag, name);
-    snprintf(quoted, sizeof(quoted), "\"%s\"", name);
-    return n->tags != NULL && memmem(n->tags->data, n->tags->len, quoted, strlen(quoted)) != NULL;
+    uint64_t tags = 0;
+    for (unsigned tag = 0; n->tags != NULL && tag < PLAN_TAGS_N; tag++) {
+        plan_tag_name(tag, name);
+        snprintf(quoted, sizeof(quoted), "\"%s\"", name);
+        if (memmem(n->tags->data, n->tags->len, quoted, strlen(quoted)) != NULL)
+            tags |= UINT64_C(1) << tag;
+    }
+    return tags;
 }
 
-static bool is_named(const struct user *u, unsigned user)
+static bool has_tag(const struct fact *f, unsigned tag)
 {
-    char name[32];
-    plan_user_name(user, name);
-    return strcmp(u->name, name) == 0;
+    return (f->tags >> tag & 1) != 0;
 }
 
-static bool is_mailed(const struct user *u, unsigned user)
+/* Whose the name is; -1: nobody's. */
+static int user_of_name(const char *name, void (*format)(unsigned user, char out[32]))
 {
-    char email[32];
-    plan_user_email(user, email);
-    return strcmp(u->email, email) == 0;
+    static const char *const digits = "0123456789";
+    char text[32];
+    unsigned user = 0;
+    for (const char *p = strpbrk(name, digits); p != NULL && *p >= '0' && *p <= '9'; p++)
+        user = user * 10 + (unsigned)(*p - '0');
+    format(user, text);
+    return strcmp(text, name) == 0 ? (int)user : -1;
 }
 
 /* By what it is, not by its addresses. src: policy 2.6 */
@@ -131,19 +151,19 @@ static bool is_in(const struct plan *p, const struct fact *f, const struct pick 
     if (s->kind == PICK_STAR || s->kind == PICK_DANGER)
         return true;
     if (s->kind == PICK_TAG)
-        return has_tag(f->n, s->index);
+        return has_tag(f, s->index);
     if (s->kind == PICK_TAGGED)
         return f->has_tags;
     if (f->has_tags || f->user == NULL)
         return false;
     switch (s->kind) {
-    case PICK_USER: return is_named(f->user, s->index);
-    case PICK_EMAIL: return is_mailed(f->user, s->index);
+    case PICK_USER: return f->named == (int)s->index;
+    case PICK_EMAIL: return f->mailed == (int)s->index;
     case PICK_MEMBER: return true;
     case PICK_ADMIN: return f->user->role == USER_ADMIN || f->user->role == USER_OWNER;
     case PICK_GROUP:
         for (size_t i = 0; i < PLAN_GROUP_USERS; i++)
-            is = is || is_named(f->user, p->groups[s->index][i]);
+            is = is || f->named == (int)p->groups[s->index][i];
         return is;
     default: return false;
     }
@@ -210,7 +230,7 @@ static bool is_destination(const struct plan *p, const struct fact *f, const str
             is = is || is_over_some(s, f);
         is = is || (s->kind == PICK_INTERNET && f->is_exit);
     }
-    return is && (r->via < 0 || has_tag(f->n, (unsigned)r->via));
+    return is && (r->via < 0 || has_tag(f, (unsigned)r->via));
 }
 
 static bool has_self(const struct plan_rule *r)
@@ -241,11 +261,11 @@ static void judge(const struct plan *p, struct fact *f)
 {
     for (size_t i = 0; i < p->rule_n; i++) {
         const struct plan_rule *r = &p->rules[i];
-        put(&f->source, i, !has_self(r) && is_source(p, f, r));
-        put(&f->destination, i, is_destination(p, f, r));
-        put(&f->via, i, r->via >= 0 && has_tag(f->n, (unsigned)r->via));
+        put(&f->reach->source, i, !has_self(r) && is_source(p, f, r));
+        put(&f->reach->destination, i, is_destination(p, f, r));
+        put(&f->via, i, r->via >= 0 && has_tag(f, (unsigned)r->via));
         if (has_self(r))
-            f->is_self_source = f->is_self_source || is_source_itself(p, f, r);
+            f->reach->is_self_source = f->reach->is_self_source || is_source_itself(p, f, r);
     }
     for (size_t i = 0; i < f->route_n; i++)
         judge_route(p, &f->routes[i]);
@@ -434,10 +454,17 @@ static void fill_fact(struct facts *facts, const struct node *n)
     struct fact *f = &facts->v[n->id];
     struct prefix p;
     *f = (struct fact){.n = n, .user = state_user(facts->s->st, n->user), .has_tags = n->tags != NULL};
+    f->reach = &facts->reach[n->id];
+    f->reach->owner = f->has_tags ? 0 : n->user;
+    f->tags = tags_of(n);
+    f->named = f->user != NULL ? user_of_name(f->user->name, plan_user_name) : -1;
+    f->mailed = f->user != NULL ? user_of_name(f->user->email, plan_user_email) : -1;
     f->v4 = span_of_addr(&n->v4);
     f->v6 = span_of_addr(&n->v6);
     f->is_fit = n->hostinfo != NULL && memmem(n->hostinfo->data, n->hostinfo->len, fit, sizeof(fit) - 1) != NULL;
     for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
+        if (f->routes == NULL)
+            f->routes = mem_zalloc(ROUTES_HERE, sizeof(*f->routes));
         assert_true(f->route_n < ROUTES_HERE);
         f->routes[f->route_n++] = (struct served){p, span_of(&p), prefix_list_has(n->primary, &p), {{0}}, {{0}}, {{0}}};
         f->is_exit = f->is_exit || p.bits == 0;
@@ -470,6 +497,7 @@ static void facts_make(struct facts *facts, struct sim *s)
     size_t cap = state_snapshot(s->st)->group_n * GROUP_NODES;
     *facts = (struct facts){.s = s, .plan = s->plan, .n = cap};
     facts->v = mem_zalloc(cap, sizeof(*facts->v));
+    facts->reach = mem_zalloc(cap, sizeof(*facts->reach));
     facts->machines = mem_zalloc(cap, sizeof(struct machine *));
     facts->routers = mem_zalloc(cap, sizeof(struct fact *));
     for (node_id id = 1; id < cap; id++) {
@@ -491,21 +519,21 @@ static void facts_fini(struct facts *facts)
         if (facts->has_sources[i])
             filter_set_fini(&facts->sources[i]);
     }
+    for (size_t i = 0; i < facts->router_n; i++)
+        mem_free(facts->routers[i]->routes);
     mem_free(facts->v);
+    mem_free(facts->reach);
     mem_free(facts->machines);
     mem_free(facts->routers);
 }
 
 /* --- pairs --- */
 
-/* src: policy 6.1 */
-static bool should_see(const struct plan *plan, const struct fact *a, const struct fact *b)
+/* Both are there. src: policy 6.1 */
+static bool should_see(const struct plan *plan, const struct reach *a, const struct reach *b)
 {
-    if (plan == NULL)
-        return true;
-    if (meets(&a->source, &b->destination) || meets(&b->source, &a->destination))
-        return true;
-    return !a->has_tags && !b->has_tags && a->n->user == b->n->user && (a->is_self_source || b->is_self_source);
+    return plan == NULL || meets(&a->source, &b->destination) || meets(&b->source, &a->destination) ||
+           (a->owner == b->owner && a->owner != 0 && (a->is_self_source || b->is_self_source));
 }
 
 static const struct served *route_like(const struct fact *f, const struct served *r)
@@ -525,7 +553,7 @@ static bool is_best_via(const struct facts *facts, const struct fact *viewer, co
     for (size_t i = 0; i < facts->router_n; i++) {
         const struct fact *other = facts->routers[i];
         const struct served *held = route_like(other, r);
-        if (held == NULL || !meets_both(&viewer->source, &r->via_over, &other->via))
+        if (held == NULL || !meets_both(&viewer->reach->source, &r->via_over, &other->via))
             continue;
         if (held->is_primary)
             return other == f;
@@ -538,11 +566,11 @@ static bool is_best_via(const struct facts *facts, const struct fact *viewer, co
 
 static bool serves(const struct facts *facts, const struct fact *viewer, const struct fact *f, const struct served *r)
 {
-    bool is_steered = meets(&viewer->source, &r->via_over) && !meets(&viewer->source, &r->over);
+    bool is_steered = meets(&viewer->reach->source, &r->via_over) && !meets(&viewer->reach->source, &r->over);
     bool is_exit = r->prefix.bits == 0;
     if (!is_steered)
         return is_exit || r->is_primary;
-    if (!meets_both(&viewer->source, &r->via_over, &f->via))
+    if (!meets_both(&viewer->reach->source, &r->via_over, &f->via))
         return false;
     return is_exit || is_best_via(facts, viewer, f, r);
 }
@@ -556,11 +584,11 @@ static bool should_show(const struct facts *facts, const struct fact *viewer, co
         return is_exit || r->is_primary;
     if (!serves(facts, viewer, f, r))
         return false;
-    if (meets(&viewer->source, &r->over) || meets_both(&viewer->source, &r->via_over, &f->via))
+    if (meets(&viewer->reach->source, &r->over) || meets_both(&viewer->reach->source, &r->via_over, &f->via))
         return true;
     if (is_exit)
         return false;
-    return meets(&viewer->destination, &r->from) || (route_like(viewer, r) != NULL && r->is_primary);
+    return meets(&viewer->reach->destination, &r->from) || (route_like(viewer, r) != NULL && r->is_primary);
 }
 
 static look_id wanted_look(const struct facts *facts, const struct fact *viewer, const struct fact *f)
@@ -596,7 +624,7 @@ static void compare_peers(const struct facts *facts, const struct fact *viewer, 
     for (node_id id = 1; id < facts->n; id++) {
         const struct fact *f = &facts->v[id];
         bool has = at < c->peer_n && c->peers[at].id == id;
-        bool want = f->n != NULL && f != viewer && should_see(facts->plan, viewer, f);
+        bool want = should_see(facts->plan, viewer->reach, &facts->reach[id]) && f->n != NULL && f != viewer;
         if (!has && !want)
             continue;
         look_id have_look = has ? c->peers[at++].look : 0;
@@ -775,7 +803,7 @@ static void make_filter(struct wanted_filter *w)
             allow_self(w);
             continue;
         }
-        if (!get(&w->f->destination, i))
+        if (!get(&w->f->reach->destination, i))
             continue;
         w->from = sources_of(w->facts, i);
         for (size_t k = 0; k < w->rule->dst_n; k++)
@@ -853,8 +881,10 @@ static void want_ssh_rule(const struct facts *facts, const struct fact *f, const
     if (from == 0)
         return;
     facts->s->counts.ssh_rules++;
-    buf_printf(out, "%s root=%d nonroot=%d deploy=%d from %.*s\n", rule->is_check ? "check" : "accept", rule->has_root,
-               rule->has_nonroot, rule->has_deploy, STR_ARG(text_of(from)));
+    buf_printf(out, "%s root=%d nonroot=%d deploy=%d from ", rule->is_check ? "check" : "accept", rule->has_root,
+               rule->has_nonroot, rule->has_deploy);
+    buf_append_str(out, text_of(from));
+    buf_append_byte(out, '\n');
 }
 
 static text_id wanted_ssh(const struct facts *facts, const struct fact *f)
@@ -886,9 +916,10 @@ static void read_ssh_rule(const struct json *rule, struct buf *out)
         assert_true(json_str(json_get_exact(p, "nodeIP"), &v[n++]));
     bool is_accept = json_get_exact(json_get_exact(rule, "action"), "accept") != NULL;
     text_id from = look_set(v, n);
-    buf_printf(out, "%s root=%d nonroot=%d deploy=%d from %.*s\n", is_accept ? "accept" : "check",
-               maps_to(users, "root", "root"), maps_to(users, "*", "="), maps_to(users, "deploy", "deploy"),
-               STR_ARG(text_of(from)));
+    buf_printf(out, "%s root=%d nonroot=%d deploy=%d from ", is_accept ? "accept" : "check",
+               maps_to(users, "root", "root"), maps_to(users, "*", "="), maps_to(users, "deploy", "deploy"));
+    buf_append_str(out, text_of(from));
+    buf_append_byte(out, '\n');
     mem_free(v);
 }
 

@@ -40,7 +40,7 @@ struct sim_user {
 };
 
 struct sim_counts {
-    uint64_t events, publications, items, deltas, polls, fulls, behind, gone, policies, ephemeral_gone, refused;
+    uint64_t events, publications, items, deltas, polls, fulls, behind, afresh, gone, policies, ephemeral_gone, refused;
     uint64_t views, pairs, router_pairs, hidden_routes, filters, filter_whats, ssh_rules, sources_empty;
 };
 
@@ -61,7 +61,7 @@ struct sim {
     struct plan plans[PLANS];
     const struct plan *plan; /* at work once all is committed; null: none */
     bool may_have_no_plan;
-    unsigned settings_made;
+    unsigned settings_made, steps;
     node_id hot[SIM_HOT]; /* nodes that something happened to since the last look: looked at first */
     size_t hot_n;
     struct sim_counts counts;

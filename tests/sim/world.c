@@ -78,7 +78,6 @@ static void send_full(struct sim *s, struct machine *m)
 {
     const struct snapshot *snapshot = state_snapshot(s->st);
     const struct node *n = snapshot_node(snapshot, m->client.id);
-    bool cannot_resync = m->poll == POLL_BEHIND && !netmap_has_peers(snapshot, m->client.id);
     if (n == NULL) {
         struct rcbuf *expired = netmap_expired_self(&s->netmap, &m->client.key, s->now_ms, m->client.coding);
         rcbuf_unref(&expired);
@@ -86,8 +85,9 @@ static void send_full(struct sim *s, struct machine *m)
         s->counts.gone++;
         return;
     }
-    if (cannot_resync) {
+    if (m->poll != POLL_WAITING && !n->is_expired && !netmap_has_peers(snapshot, n->id)) {
         poll_end(s, m);
+        s->counts.afresh++;
         return;
     }
     assert_int_equal(netmap_full(&s->netmap, snapshot, n->id, m->client.coding, !n->is_expired, &s->pieces), RC_OK);
@@ -343,7 +343,7 @@ static void poll_begin(struct sim *s, struct machine *m)
     m->client.id = m->id = n->id;
     m->client.key = m->node;
     m->client.coding = m->key.b[0] % 8 == 0 ? NETMAP_PLAIN : NETMAP_ZSTD;
-    m->is_slow = m->key.b[1] % 16 == 0;
+    m->is_slow = m->key.b[1] % 64 == 0;
     m->poll = POLL_WAITING;
     s->counts.polls++;
     try_attach(s, m);
@@ -619,8 +619,10 @@ void sim_set_plan(struct sim *s, const struct plan *plan)
 
 static void event_plan(struct sim *s)
 {
-    const struct plan *plan = &s->plans[sim_below(s, PLANS)];
-    sim_set_plan(s, s->may_have_no_plan && sim_below(s, 3) == 0 ? NULL : plan);
+    const struct plan *plan = s->plan;
+    while (plan == s->plan)
+        plan = s->may_have_no_plan && sim_below(s, 3) == 0 ? NULL : &s->plans[sim_below(s, PLANS)];
+    sim_set_plan(s, plan);
 }
 
 static void event_time(struct sim *s)
@@ -638,8 +640,8 @@ static const struct {
 } events[] = {
     {110, event_poll},    {70, event_hang_up},        {70, event_join},    {10, event_log_out},
     {20, event_delete},   {15, event_expire},         {15, event_renew},   {20, event_rename},
-    {25, event_tag},      {15, event_approve},        {40, event_router},  {4, event_user_rename},
-    {3, event_user_role}, {4, event_user_come_or_go}, {4, event_settings}, {40, event_time},
+    {25, event_tag},      {15, event_approve},        {40, event_router},  {2, event_user_rename},
+    {1, event_user_role}, {2, event_user_come_or_go}, {4, event_settings}, {40, event_time},
 };
 
 static void run_event(struct sim *s)
@@ -658,7 +660,7 @@ static void run_event(struct sim *s)
 
 void sim_step(struct sim *s)
 {
-    uint32_t n = sim_below(s, 8) == 0 ? 40 + sim_below(s, 160) : 1 + sim_below(s, 24);
+    uint32_t n = sim_below(s, 8) == 0 ? 200 + sim_below(s, 400) : 1 + sim_below(s, 60);
     for (uint32_t i = 0; i < n; i++) {
         run_event(s);
         if (sim_below(s, 6) == 0)
@@ -666,7 +668,7 @@ void sim_step(struct sim *s)
         if (sim_below(s, 8) == 0)
             commit_one(s);
     }
-    if (s->counts.publications % 24 == 23)
+    if (s->steps++ % 14 == 6)
         event_plan(s);
     publish(s);
 }

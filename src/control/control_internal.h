@@ -5,6 +5,7 @@
 #include "base/limiter.h"
 #include "base/map.h"
 #include "control/control.h"
+#include "control/turns.h"
 #include "netmap/netmap.h"
 #include "proto/tailcfg.h"
 #include "relay/relay_http.h"
@@ -60,6 +61,11 @@ struct control_worker {
     int64_t second;                 /* the wheel stands here */
     struct loop_timer *second_timer;
     uint64_t next_session;
+    struct turns turns; /* of sessions that want a full map */
+    struct loop_msg turns_msg;
+    bool is_turns_posted;
+    struct loop_timer *turns_timer; /* runs while some wait */
+    bool is_turns_timed;
     struct list announcements; /* of relays, that wait for news */
     struct loop_msg news_msg;
     atomic_bool is_news_posted;

@@ -28,12 +28,14 @@ enum {
     KEEP_ALIVE_S = 50, /* and up to JITTER_S more; clients give up after 120 s. src: control.md 6.6, 8.1 */
     JITTER_S = 10,
     SLACK_BYTES = 256 * 1024, /* deltas that may wait behind a full map */
+    FULL_PER_TURN = 16,       /* full maps that begin in one turn of the loop: what they write waits for its end */
     GONE_MAX = 1000,          /* streams a worker holds open for nodes that are gone */
     GONE_S = 600,             /* and for how long: then the client may ask again */
 };
 
 enum session_state {
     SESSION_WAITING, /* for a snapshot that shows its node */
+    SESSION_QUEUED,  /* for its turn to get a full map */
     SESSION_ACTIVE,
     SESSION_BEHIND, /* waits for its queue to drain, then for a full map */
     SESSION_GONE,   /* its node is deleted: keep-alives only */
@@ -44,6 +46,7 @@ struct session {
     struct http_exchange *ex;
     struct list entry; /* in worker->sessions */
     struct list slot;  /* in the wheel */
+    struct turn turn;  /* to get a full map */
     enum session_state state;
     uint64_t number; /* 0: not in the map */
     node_id node;
@@ -51,6 +54,7 @@ struct session {
     enum netmap_coding coding;
     bool omit_peers;
     bool holds_poll; /* the core counts it */
+    bool is_resync;  /* it has missed changes: its next map replaces what it knows */
     bool is_once;    /* ends with the first map */
     int64_t sent_s;  /* last message, loop seconds */
     int64_t until_s; /* when a gone one ends */
@@ -70,6 +74,7 @@ static void session_free(struct session *s)
     struct control_worker *w = s->worker;
     list_remove(&s->entry);
     list_remove(&s->slot);
+    turns_leave(&w->turns, &s->turn);
     if (s->number != 0)
         map_remove(&w->sessions_by_number, &s->number, sizeof(s->number));
     if (s->state == SESSION_GONE)
@@ -98,17 +103,18 @@ static bool has_other_key(const struct session *s)
     return n != NULL && !keys_equal(n->key.b, s->key.b);
 }
 
-static void send_full(struct session *s);
+static void want_full(struct session *s);
+static void serve_turns_soon(struct control_worker *w);
 
 static void on_drained(void *ctx)
 {
     struct session *s = ctx;
-    if (s->state != SESSION_BEHIND)
-        return;
-    if (has_other_key(s))
-        session_end(s);
-    else
-        send_full(s);
+    if (s->turn.is_running) {
+        turns_leave(&s->worker->turns, &s->turn);
+        serve_turns_soon(s->worker);
+    }
+    if (s->state == SESSION_BEHIND)
+        want_full(s);
 }
 
 static void wheel_add(struct session *s, int64_t due_s)
@@ -129,6 +135,7 @@ static struct session *session_new(struct control_worker *w, struct http_exchang
     s->jitter_s = (uint8_t)(key->b[31] % JITTER_S);
     s->sent_s = now_s(w);
     list_init(&s->slot);
+    turn_init(&s->turn);
     list_push_back(&w->sessions, &s->entry);
     wheel_add(s, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
     http_set_events(ex, &events, s);
@@ -170,7 +177,7 @@ static void send_full(struct session *s)
 {
     struct control_worker *w = s->worker;
     /* No peers left to replace what it knows, and an empty list says nothing: let it start afresh. */
-    bool cannot_resync = s->state == SESSION_BEHIND && !netmap_has_peers(w->snapshot, s->node);
+    bool cannot_resync = s->is_resync && !netmap_has_peers(w->snapshot, s->node);
     bool with_peers = !s->omit_peers && may_see_peers(w->snapshot, s->node);
     if (netmap_full(&w->netmap, w->snapshot, s->node, s->coding, with_peers, &w->pieces) != RC_OK) {
         http_stream_push(s->ex, netmap_expired_self(&w->netmap, &s->key, clock_wall_ms(), s->coding));
@@ -183,12 +190,72 @@ static void send_full(struct session *s)
         return;
     }
     s->state = SESSION_ACTIVE;
+    s->is_resync = false;
     s->limit_bytes = w->pieces.bytes + SLACK_BYTES;
     metric_inc(&full_maps);
     metric_add(&full_bytes, (int64_t)w->pieces.bytes);
     push_pieces(s);
     if (s->is_once)
         session_end(s);
+    else if (http_stream_queued(s->ex) <= STREAM_HIGH_WATER)
+        turns_leave(&w->turns, &s->turn); /* `drained` would not come */
+}
+
+/* --- turns --- */
+
+static void take_turn(struct session *s)
+{
+    if (has_other_key(s))
+        session_end(s);
+    else
+        send_full(s);
+}
+
+static void serve_turns(struct control_worker *w)
+{
+    struct turn *turn;
+    turns_expire(&w->turns, loop_now_ms(w->loop));
+    for (unsigned n = 0; n < FULL_PER_TURN && (turn = turns_next(&w->turns, loop_now_ms(w->loop))) != NULL; n++)
+        take_turn(LIST_ENTRY(turn, struct session, turn));
+    if (turns_wait(&w->turns) != w->is_turns_timed) {
+        w->is_turns_timed = !w->is_turns_timed;
+        if (w->is_turns_timed)
+            loop_timer_start(w->turns_timer, TURN_MS / 4, TURN_MS / 4);
+        else
+            loop_timer_stop(w->turns_timer);
+    }
+    if (turns_can_begin(&w->turns))
+        serve_turns_soon(w);
+}
+
+static void on_turns(struct loop *loop, struct loop_msg *msg)
+{
+    struct control_worker *w = CONTAINER_OF(msg, struct control_worker, turns_msg);
+    (void)loop;
+    w->is_turns_posted = false;
+    serve_turns(w);
+}
+
+/* In the next turn of the loop: what this one has written leaves first. */
+static void serve_turns_soon(struct control_worker *w)
+{
+    if (w->is_turns_posted)
+        return;
+    w->is_turns_posted = true;
+    loop_post(w->loop, &w->turns_msg);
+}
+
+static void on_turns_timer(void *ctx)
+{
+    serve_turns(ctx);
+}
+
+static void want_full(struct session *s)
+{
+    const struct node *n = snapshot_node(s->worker->snapshot, s->node);
+    s->state = SESSION_QUEUED;
+    turns_ask(&s->worker->turns, &s->turn, n != NULL && n->is_newcomer ? TURNS_NEWCOMERS : TURNS_RETURNING);
+    serve_turns_soon(s->worker);
 }
 
 /* The worker's snapshot may not have come to a node that has just registered. */
@@ -196,12 +263,13 @@ static void try_attach(struct session *s)
 {
     const struct node *n = snapshot_node(s->worker->snapshot, s->node);
     if (n != NULL && keys_equal(n->key.b, s->key.b))
-        send_full(s);
+        want_full(s);
 }
 
 static void fall_behind(struct session *s)
 {
     s->state = SESSION_BEHIND;
+    s->is_resync = true;
     metric_inc(&fallen_behind);
     log_limited(LOG_INFO, "slow reader: it gets a full map when it has caught up", LOG_U("node", s->node));
 }
@@ -221,7 +289,7 @@ static void send_change(struct session *s, struct change *c)
     if (n != NULL && before != NULL && (n->is_expired || before->is_expired)) {
         /* Told all anew when it comes or goes; nothing of what happens to others meanwhile. */
         if (n != before)
-            send_full(s);
+            want_full(s);
         return;
     }
     netmap_delta(&w->netmap, c, s->node, s->coding, &w->pieces);
@@ -291,10 +359,10 @@ static void keep_alive(struct session *s, int64_t second)
         session_end(s);
         return;
     }
-    if (waits_in_vain)
-        send_full(s);
     if (due_s <= second) {
-        if (http_stream_queued(s->ex) <= s->limit_bytes + SLACK_BYTES) {
+        if (waits_in_vain) {
+            want_full(s);
+        } else if (http_stream_queued(s->ex) <= s->limit_bytes + SLACK_BYTES) {
             http_stream_push(s->ex, netmap_keep_alive(&s->worker->netmap, s->coding));
             metric_inc(&keep_alives);
         }
@@ -344,6 +412,9 @@ void sessions_init(struct control_worker *w)
     map_init(&w->sessions_by_number, seed);
     w->next_session = 1;
     w->second = now_s(w);
+    turns_init(&w->turns);
+    w->turns_msg.run = on_turns;
+    w->turns_timer = loop_timer_create(w->loop, on_turns_timer, w);
     w->second_timer = loop_timer_create(w->loop, on_second, w);
     loop_timer_start(w->second_timer, 1000, 1000);
 }
@@ -351,6 +422,7 @@ void sessions_init(struct control_worker *w)
 void sessions_fini(struct control_worker *w)
 {
     loop_timer_destroy(&w->second_timer);
+    loop_timer_destroy(&w->turns_timer);
     map_fini(&w->sessions_by_number);
 }
 

@@ -15,6 +15,7 @@ LOG_MODULE("daemon");
 
 enum {
     OFFLINE_GRACE_MS = 10000, /* a reconnect is no absence. src: control.md 6.2 */
+    NEWCOMER_MS = 2000,       /* clients tell their home relay within a second of their first map */
     DRAIN_MS = 200,           /* between GOAWAY and the end: clients come back within ms of their own loss */
 };
 
@@ -170,6 +171,7 @@ static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
         .node_expiry_ms = cfg->node_expiry_ms,
         .ephemeral_timeout_ms = cfg->node_ephemeral_inactivity_timeout_ms,
         .offline_grace_ms = OFFLINE_GRACE_MS,
+        .newcomer_ms = NEWCOMER_MS,
         .own_region = (uint16_t)(cfg->derp_server_enabled ? cfg->derp_server_region_id : 0),
     };
     struct store_options store = {.sqlite_path = cfg->database_sqlite_path,

@@ -42,11 +42,12 @@ static bool patch_is_empty(const struct node *a, const struct node *b)
 
 enum item_kind item_kind_of(const struct change_item *item)
 {
-    if (item->after == NULL)
-        return item->before == NULL ? ITEM_NOTHING : ITEM_REMOVED;
-    if (item->before == NULL || needs_full(item->before, item->after))
+    const struct node *before = node_as_peer(item->before), *after = node_as_peer(item->after);
+    if (after == NULL)
+        return before == NULL ? ITEM_NOTHING : ITEM_REMOVED;
+    if (before == NULL || needs_full(before, after))
         return ITEM_FULL;
-    return patch_is_empty(item->before, item->after) ? ITEM_NOTHING : ITEM_PATCH;
+    return patch_is_empty(before, after) ? ITEM_NOTHING : ITEM_PATCH;
 }
 
 void write_patch(struct json_writer *w, const struct change_item *item)

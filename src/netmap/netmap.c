@@ -149,9 +149,10 @@ static void write_group(struct netmap_ctx *ctx, const struct node_group *g, cons
 {
     buf_clear(&ctx->json);
     for (size_t i = 0; i < GROUP_NODES; i++) {
-        if (g->nodes[i] == NULL || g->nodes[i]->id == except)
+        const struct node *n = node_as_peer(g->nodes[i]);
+        if (n == NULL || n->id == except)
             continue;
-        const struct rcbuf *peer = peer_json(g->nodes[i], settings);
+        const struct rcbuf *peer = peer_json(n, settings);
         if (buf_len(&ctx->json) > 0)
             buf_append_byte(&ctx->json, ',');
         buf_append(&ctx->json, peer->data, peer->len);
@@ -177,14 +178,20 @@ static struct rcbuf *group_piece(struct netmap_ctx *ctx, const struct node_group
     return rcbuf_ref(held);
 }
 
+/* How many others the viewer would be told of, of `n` nodes with `newcomer_n` newcomers; `self`: it is among them, or null. */
+static size_t count_peers(size_t n, size_t newcomer_n, const struct node *self)
+{
+    return n - newcomer_n - (node_as_peer(self) != NULL);
+}
+
 static void push_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id self, enum netmap_coding coding,
                        struct netmap_pieces *out)
 {
     bool first = true;
     for (size_t i = 0; i < s->group_n; i++) {
         const struct node_group *g = s->groups[i];
-        bool own = i == self / GROUP_NODES;
-        if (g == NULL || g->n == (own ? 1u : 0u))
+        const struct node *own = i == self / GROUP_NODES ? snapshot_node(s, self) : NULL;
+        if (g == NULL || count_peers(g->n, g->newcomer_n, own) == 0)
             continue;
         if (!first)
             pieces_push(out, rcbuf_ref(shared_comma[coding]));
@@ -217,7 +224,7 @@ static uint64_t visible_in(const struct viewer *v, const struct node_group *g, b
     uint64_t mask = 0;
     *is_plain_out = true;
     for (size_t i = 0; i < GROUP_NODES; i++) {
-        const struct node *n = g->nodes[i];
+        const struct node *n = node_as_peer(g->nodes[i]);
         if (n == NULL || n->id == v->id || !policy_view_seats_see(r->view, v->seat, policy_view_seat(r->view, n->id)))
             continue;
         struct peer_shape shape = shape_for(r, v->seat, v->hides_v4, n->id);
@@ -298,7 +305,7 @@ static bool push_visible(struct netmap_ctx *ctx, const struct viewer *v, enum ne
         if (own || !is_plain) {
             write_part(ctx, v, g, mask);
             pieces_push(out, encode_piece(ctx, coding, &ctx->json));
-        } else if ((unsigned)__builtin_popcountll(mask) == g->n) {
+        } else if ((unsigned)__builtin_popcountll(mask) == g->n - g->newcomer_n) {
             pieces_push(out, group_piece(ctx, g, s->settings, coding));
         } else {
             pieces_push(out, part_piece(ctx, v, g, mask, coding));
@@ -318,7 +325,7 @@ static struct viewer viewer_of(const struct snapshot *s, node_id id)
 bool netmap_has_peers(const struct snapshot *s, node_id id)
 {
     if (s->ruling == NULL)
-        return s->node_n > 1;
+        return count_peers(s->node_n, s->newcomer_n, snapshot_node(s, id)) > 0;
     struct viewer v = viewer_of(s, id);
     bool is_plain;
     for (size_t i = 0; i < s->group_n; i++) {
@@ -401,7 +408,7 @@ enum rc netmap_full(struct netmap_ctx *ctx, const struct snapshot *s, node_id id
     if (self == NULL)
         return RC_NOT_FOUND;
     pthread_once(&shared_once, make_shared);
-    bool has_peers = with_peers && s->node_n > 1;
+    bool has_peers = with_peers && count_peers(s->node_n, s->newcomer_n, self) > 0;
     struct viewer viewer = {0};
     /* The head goes first but holds the length of all: keep its place. */
     size_t head_at = out->n;

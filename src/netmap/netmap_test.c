@@ -404,13 +404,14 @@ static void make_key(struct world *w, user_id user, const struct str *tags, size
     assert_int_equal(state_key_create(w->st, &spec, random, w->now_ms, &k, text, NULL), RC_OK);
 }
 
-static void world_init(struct world *w, uint64_t seed)
+static void world_init_with(struct world *w, uint64_t seed, int64_t newcomer_ms)
 {
     struct state_options options = {.v4_bits = 10,
                                     .v6_bits = 48,
                                     .node_expiry_ms = 3600 * 1000,
                                     .ephemeral_timeout_ms = 60000,
-                                    .offline_grace_ms = 10000};
+                                    .offline_grace_ms = 10000,
+                                    .newcomer_ms = newcomer_ms};
     const struct user *u;
     struct user_spec user = {.name = STR("anna")};
     memset(w, 0, sizeof(*w));
@@ -426,6 +427,11 @@ static void world_init(struct world *w, uint64_t seed)
     w->machine_n = ARRAY_LEN(w->machines);
     for (unsigned i = 0; i < w->machine_n; i++)
         random_bytes(w, &w->machines[i].machine, sizeof(machine_key));
+}
+
+static void world_init(struct world *w, uint64_t seed)
+{
+    world_init_with(w, seed, 0);
 }
 
 static void drop_revoked(struct world *w)
@@ -933,7 +939,7 @@ static void compare_with_reference(struct world *w)
         if (v == NULL || v->is_gone)
             continue;
         for (node_id id = 1; id < IDS_MAX; id++) {
-            const struct node *n = id != v->self ? state_node(w->st, id) : NULL;
+            const struct node *n = id != v->self ? node_as_peer(state_node(w->st, id)) : NULL;
             struct peer_view want = {0};
             if (n != NULL && (p == NULL || policy_sees(p, v->self, id)))
                 reference_peer(p, v->self, n, &want);
@@ -949,7 +955,7 @@ static void compare_with_reference(struct world *w)
 static void run_world(uint64_t seed, unsigned events, bool has_policies)
 {
     struct world *w = mem_zalloc(1, sizeof(*w));
-    world_init(w, seed);
+    world_init_with(w, seed, seed % 2 == 0 ? 3000 : 0);
     if (has_policies)
         add_policies(w);
     for (unsigned i = 0; i < events; i++) {
@@ -1362,6 +1368,97 @@ static void test_alone_has_no_peers_key(void **state)
     world_drop(w);
 }
 
+static bool names(const struct netmap_pieces *p, const char *text)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        if (memmem(p->items[i]->data, p->items[i]->len, text, strlen(text)) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* Registers one more and gives what the first node is told of it. */
+static node_id newcomer_joins(struct world *w, const char *name, struct netmap_pieces *told)
+{
+    struct registration reg = {.auth_key = str_c(w->reusable), .report.hostname = str_c(name)};
+    struct register_result result;
+    random_bytes(w, &reg.machine, sizeof(reg.machine));
+    random_bytes(w, &reg.key, sizeof(reg.key));
+    random_bytes(w, reg.random, sizeof(reg.random));
+    state_register(w->st, &reg, w->now_ms, &result);
+    assert_int_equal(result.outcome, REGISTER_OK);
+    w->machines[1].machine = reg.machine;
+    w->machines[1].key = reg.key;
+    seal(w);
+    commit_one(w);
+    struct change *c = state_publish(w->st, w->now_ms);
+    netmap_delta(&ctx, c, 1, NETMAP_PLAIN, told);
+    change_unref(&c);
+    return result.node->id;
+}
+
+/* Others hear of it once it has said where it can be reached, all at once; it hears of them from the start. */
+static void test_newcomers_are_announced_when_they_can_be_reached(void **state)
+{
+    (void)state;
+    struct world *w = mem_zalloc(1, sizeof(*w));
+    struct netmap_pieces told = {0};
+    struct node_report report = {.home_derp = 7};
+    const struct node *n;
+    world_init_with(w, 3, 2000);
+    newcomer_joins(w, "first", &told);
+    netmap_pieces_clear(&told);
+    w->now_ms += 2000;
+    state_tick(w->st, w->now_ms);
+    node_id id = newcomer_joins(w, "second", &told);
+    assert_int_equal(told.n, 0);
+    assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &told), RC_OK);
+    assert_false(names(&told, "second."));
+    assert_false(netmap_has_peers(state_snapshot(w->st), 1));
+    netmap_pieces_clear(&told);
+    assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), id, NETMAP_PLAIN, true, &told), RC_OK);
+    assert_true(names(&told, "first.") && names(&told, "second."));
+    assert_true(netmap_has_peers(state_snapshot(w->st), id));
+    netmap_pieces_clear(&told);
+    assert_int_equal(state_node_report(w->st, &w->machines[1].key, &w->machines[1].machine, &report, &n), RC_OK);
+    struct change *c = state_publish(w->st, w->now_ms);
+    netmap_delta(&ctx, c, 1, NETMAP_PLAIN, &told);
+    assert_int_equal(told.n, 1);
+    assert_true(names(&told, "PeersChanged\":[") && names(&told, "second.") && names(&told, "\"HomeDERP\":7"));
+    change_unref(&c);
+    netmap_pieces_fini(&told);
+    world_drop(w);
+}
+
+/* One that never says so is announced all the same; one that is deleted before is never heard of. */
+static void test_newcomers_do_not_stay_hidden(void **state)
+{
+    (void)state;
+    struct world *w = mem_zalloc(1, sizeof(*w));
+    struct netmap_pieces told = {0};
+    world_init_with(w, 4, 2000);
+    newcomer_joins(w, "first", &told);
+    netmap_pieces_clear(&told);
+    newcomer_joins(w, "silent", &told);
+    node_id ghost = newcomer_joins(w, "ghost", &told);
+    assert_int_equal(told.n, 0);
+    assert_int_equal(state_node_delete(w->st, ghost, NULL), RC_OK);
+    w->now_ms += 1999;
+    state_tick(w->st, w->now_ms);
+    assert_int_equal(state_next_tick_ms(w->st), w->now_ms + 1);
+    w->now_ms += 1;
+    state_tick(w->st, w->now_ms);
+    seal(w);
+    commit_one(w);
+    struct change *c = state_publish(w->st, w->now_ms);
+    netmap_delta(&ctx, c, 1, NETMAP_PLAIN, &told);
+    assert_true(names(&told, "silent."));
+    assert_false(names(&told, "ghost.") || names(&told, "PeersRemoved"));
+    change_unref(&c);
+    netmap_pieces_fini(&told);
+    world_drop(w);
+}
+
 static int init_crypto(void **state)
 {
     (void)state;
@@ -1392,6 +1489,8 @@ int main(void)
         cmocka_unit_test(test_old_clients_get_no_pins),
         cmocka_unit_test(test_settings_change_says_no_more),
         cmocka_unit_test(test_alone_has_no_peers_key),
+        cmocka_unit_test(test_newcomers_are_announced_when_they_can_be_reached),
+        cmocka_unit_test(test_newcomers_do_not_stay_hidden),
     };
     return cmocka_run_group_tests_name("netmap", tests, init_crypto, fini_ctx);
 }

@@ -90,8 +90,8 @@ static uint32_t code_of_shape(const struct peer_shape *shape)
 
 static uint32_t code_of(const struct change *c, const struct watcher *v, const struct change_item *item)
 {
-    bool saw = item->before != NULL && sees(c->before->ruling, v->before, item->id);
-    bool will = item->after != NULL && sees(c->after->ruling, v->after, item->id);
+    bool saw = node_as_peer(item->before) != NULL && sees(c->before->ruling, v->before, item->id);
+    bool will = node_as_peer(item->after) != NULL && sees(c->after->ruling, v->after, item->id);
     if (!will)
         return saw ? ITEM_REMOVED : ITEM_NOTHING;
     struct peer_shape was = shape_for(c->before->ruling, v->before, v->hid_v4, item->id);

@@ -145,6 +145,10 @@ struct node {
     bool is_ephemeral;
     bool is_expired; /* as of the last tick: the key's time has passed, or the node logged out */
     bool is_online;
+    /* It has registered and not said yet where it can be reached: it gets maps, but no others are told of it. For
+     * state_options.newcomer_ms at most. A client says so in its first second, in several requests: one announcement
+     * instead of several to everyone. */
+    bool is_newcomer;
     uint32_t cap_version;
     uint16_t home_derp; /* region, 0: none yet */
     uint64_t auth_key;  /* that it registered with, 0: none */
@@ -175,6 +179,7 @@ struct group_part {
 struct node_group {
     atomic_uint refs;
     unsigned n;                            /* nodes present */
+    unsigned newcomer_n;                   /* of those, whom no others are told of */
     struct rcbuf *_Atomic peers_frame[2];  /* cache of netmap/: all of them as peers; plain, compressed */
     struct group_part *_Atomic parts;      /* cache of netmap/: some of them, as policies show them */
     const struct node *nodes[GROUP_NODES]; /* by id % GROUP_NODES; null: no such node. References */
@@ -208,6 +213,7 @@ struct snapshot {
     uint64_t version; /* counts up from 1 */
     int64_t made_ms;  /* Unix time, for ControlTime */
     size_t node_n;
+    size_t newcomer_n; /* of those, whom no others are told of */
     struct user_table *users;
     struct tailnet_settings *settings;
     struct ruling *ruling; /* what the policy makes of them; null: no policy, everyone sees and reaches everyone */
@@ -302,5 +308,10 @@ size_t tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX]);
 /* --- reading a snapshot --- */
 /* Borrowed from the snapshot, or null. */
 const struct node *snapshot_node(const struct snapshot *s, node_id id);
+/* What others are told of: `n`, or null for a newcomer and for null. */
+static inline const struct node *node_as_peer(const struct node *n)
+{
+    return n != NULL && !n->is_newcomer ? n : NULL;
+}
 
 #endif

@@ -76,8 +76,11 @@ void apply_report(struct state *st, struct entry *e, const struct node_report *r
         n->cap_version = news.cap_version;
     if (news.disco != NULL)
         n->disco = *news.disco;
-    if (news.home_derp != 0)
+    if (news.home_derp != 0) {
         n->home_derp = news.home_derp;
+        n->is_newcomer = false;
+        e->announce_at_ms = 0;
+    }
     if (news.hostinfo != NULL) {
         rcbuf_unref(&n->hostinfo);
         rcbuf_unref(&n->hostinfo_peers);
@@ -195,8 +198,18 @@ static void expire_now(struct state *st, struct entry *e)
     mark_stale(st, e);
 }
 
+static void announce(struct state *st, struct entry *e)
+{
+    struct node *n = node_edit(e->node, NULL, 0);
+    n->is_newcomer = false;
+    e->announce_at_ms = 0;
+    entry_replace(st, e, n);
+}
+
 static void tick_entry(struct state *st, struct entry *e, int64_t now_ms)
 {
+    if (e->announce_at_ms != 0 && e->announce_at_ms <= now_ms)
+        announce(st, e);
     if (e->offline_at_ms != 0 && e->offline_at_ms <= now_ms) {
         /* Seen until its poll ended, not until we were sure. */
         int64_t seen_ms = e->offline_at_ms - st->options.offline_grace_ms;
@@ -218,6 +231,8 @@ static void tick_entry(struct state *st, struct entry *e, int64_t now_ms)
         tick_at(st, e->away_at_ms);
     if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY && e->node->expires_ms <= now_ms)
         expire_now(st, e);
+    if (e->announce_at_ms != 0)
+        tick_at(st, e->announce_at_ms);
     if (e->offline_at_ms != 0)
         tick_at(st, e->offline_at_ms);
     if (e->remove_at_ms != 0)

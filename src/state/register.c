@@ -180,7 +180,12 @@ static struct entry *create(struct state *st, const struct admission *a, int64_t
         node_unref(&refused);
         return NULL;
     }
+    n->is_newcomer = st->options.newcomer_ms > 0;
     struct entry *e = entry_add(st, n);
+    if (n->is_newcomer) {
+        e->announce_at_ms = now_ms + st->options.newcomer_ms;
+        tick_at(st, e->announce_at_ms);
+    }
     if (e->node->is_ephemeral) {
         /* It may never poll. */
         e->remove_at_ms = now_ms + st->options.ephemeral_timeout_ms;

@@ -462,6 +462,7 @@ static struct node_group *own_group(struct snapshot *s, node_id id, const struct
     atomic_init(&g->refs, 1);
     if (old != NULL) {
         g->n = old->n;
+        g->newcomer_n = old->newcomer_n;
         for (size_t k = 0; k < GROUP_NODES; k++)
             g->nodes[k] = old->nodes[k] != NULL ? node_ref(old->nodes[k]) : NULL;
         atomic_fetch_sub(&old->refs, 1); /* the snapshot before still holds it */
@@ -475,10 +476,13 @@ static void place_node(struct snapshot *s, const struct snapshot *before, node_i
     struct node_group *g = own_group(s, id, before);
     const struct node **slot = &g->nodes[id % GROUP_NODES];
     int delta = (n != NULL) - (*slot != NULL);
+    int newcomers = (n != NULL && n->is_newcomer) - (*slot != NULL && (*slot)->is_newcomer);
     node_unref(slot);
     *slot = n != NULL ? node_ref(n) : NULL;
     g->n = (unsigned)((int)g->n + delta);
+    g->newcomer_n = (unsigned)((int)g->newcomer_n + newcomers);
     s->node_n = (size_t)((int64_t)s->node_n + delta);
+    s->newcomer_n = (size_t)((int64_t)s->newcomer_n + newcomers);
 }
 
 static struct snapshot *next_snapshot(struct state *st, int64_t now_ms)
@@ -492,6 +496,7 @@ static struct snapshot *next_snapshot(struct state *st, int64_t now_ms)
     s->version = old->version + 1;
     s->made_ms = now_ms;
     s->node_n = old->node_n;
+    s->newcomer_n = old->newcomer_n;
     s->group_n = group_n;
     for (size_t i = 0; i < old->group_n; i++) {
         s->groups[i] = old->groups[i];

@@ -24,8 +24,9 @@ struct state_options {
     int64_t node_expiry_ms;       /* default life of node keys of untagged nodes; 0 = for ever */
     int64_t ephemeral_timeout_ms; /* an ephemeral node is removed so long after it went offline */
     int64_t offline_grace_ms;     /* a node without a poll counts as online for so long */
-    uint16_t own_region;          /* of the relay inside: no other relay is put there unasked; 0: none */
-    uint8_t seed[32];             /* secret: hash seeds and random addresses come from it */
+    int64_t newcomer_ms; /* so long at most others are not told of a node that has no home relay yet; 0: at once */
+    uint16_t own_region; /* of the relay inside: no other relay is put there unasked; 0: none */
+    uint8_t seed[32];    /* secret: hash seeds and random addresses come from it */
 };
 
 /* --- rows on their way to the store --- */

@@ -29,9 +29,10 @@ struct entry {
     int64_t away_at_ms;    /* with no poll left: when another may take over its routes; 0: not */
     bool is_away;          /* that has come: it may still count as online */
     struct counted_routes counted;
-    int64_t remove_at_ms;  /* an ephemeral node that is offline: when it is removed; 0: not */
-    bool is_dirty;         /* in `dirty` */
-    bool is_stale_on_disk; /* presence changed since the row was last written */
+    int64_t announce_at_ms; /* a newcomer: when others are told of it, whatever it has said; 0: it is none */
+    int64_t remove_at_ms;   /* an ephemeral node that is offline: when it is removed; 0: not */
+    bool is_dirty;          /* in `dirty` */
+    bool is_stale_on_disk;  /* presence changed since the row was last written */
 };
 
 struct id_list {

@@ -81,13 +81,14 @@ class Server:
             return int(f.read())
 
     def kill(self, how):
-        """Keeps the books of what the process has used so far."""
+        """SIGKILL or SIGTERM, once. Keeps the books of what the process has used."""
         try:
             pid = self.pid()
             used = Used.of(pid)
             os.kill(pid, how)
         except (OSError, ValueError):
             return
+        os.unlink(os.path.join(self.folder, "pid"))
         with open(os.path.join(self.folder, "used"), "a") as f:
             f.write("%d %d\n" % (used.peak_rss_bytes, used.cpu_ticks))
 

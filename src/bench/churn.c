@@ -1,5 +1,6 @@
 /* Changes, and how long each takes to reach every node. A change has a number that its origin puts into an endpoint's address or
  * its Hostinfo, so that each receiver can tell which change it sees. */
+#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -13,6 +14,7 @@ struct change {
     int prev; /* the origin's change before this one; -1: none */
     int64_t at_us;
     uint64_t *got; /* owned: receivers that know of it */
+    unsigned got_n, due_n;
 };
 
 struct churn {
@@ -28,7 +30,7 @@ struct churn {
     int64_t start_us;
     uint64_t expected, delivered, superseded;
     int64_t last_arrival_us;
-    struct hist latency, acks;
+    struct hist latency, all_know, acks;
 };
 
 /* --- receiving --- */
@@ -55,6 +57,8 @@ void churn_seen(struct churn *c, struct sim *receiver, const struct said_mark *m
             return;
         change->got[receiver->index / 64] |= UINT64_C(1) << receiver->index % 64;
         c->delivered++;
+        if (++change->got_n == change->due_n)
+            hist_add(&c->all_know, f->now_us - change->at_us);
         c->superseded += !is_first;
         if (is_first)
             hist_add(&c->latency, f->now_us - change->at_us);
@@ -77,7 +81,8 @@ static void make_change(struct churn *c, struct sim *s)
         s->hostinfo_seq = f->seq;
     else
         s->endpoints_seq = f->seq;
-    c->expected += fleet_receivers(f, s);
+    change->due_n = fleet_receivers(f, s);
+    c->expected += change->due_n;
     sim_update(s);
 }
 
@@ -112,7 +117,7 @@ static struct churn *churn_create(struct fleet *f)
     random |= 1;
     c->fleet = f;
     c->is_hostinfo = strcmp(f->opts->kind, "hostinfo") == 0;
-    c->total = total < 1 ? 1 : total > CHANGES_MAX ? CHANGES_MAX : (unsigned)total;
+    c->total = (unsigned)fmin(fmax(total, 1), CHANGES_MAX);
     c->base = f->seq + 1;
     c->changes = mem_zalloc(c->total, sizeof(*c->changes));
     c->last = mem_zalloc(f->n, sizeof(*c->last));
@@ -142,6 +147,7 @@ static void report_deliveries(const struct churn *c, struct report *r, double se
     report_i64(r, "missed", (int64_t)(c->expected - c->delivered), NULL);
     report_u64(r, "superseded", c->superseded, "known only through a later change of the same node");
     report_latency(r, "latency", &c->latency, "change sent to received by each other node");
+    report_latency(r, "all_know", &c->all_know, "change sent until the last of them knew of it");
     report_f64(r, "deliveries_per_s", (double)c->delivered / (span_s > send_s ? span_s : send_s), NULL);
 }
 

@@ -209,7 +209,7 @@ static const char *record_fault(const struct sim *s, const struct scan_record *r
     struct str key = str_n(r->key, r->key_n);
     if (!str_eq_c(key, s->key_text) && !str_eq_c(key, s->old_key_text))
         return "another node key";
-    if (r->machine != s->machine_digest)
+    if (r->machine != 0 && r->machine != s->machine_digest) /* peers are shown without one */
         return "another machine key";
     if (r->disco != 0 && r->disco != s->disco_digest)
         return "another disco key";
@@ -217,7 +217,7 @@ static const char *record_fault(const struct sim *s, const struct scan_record *r
         return "no Name or StableID";
     if (!r->has_user)
         return "no User";
-    if (!r->is_authorized)
+    if (r->is_refused)
         return "the machine is not authorised";
     if (!r->has_hostinfo || r->hostinfo_os != linux_digest)
         return "Hostinfo without its OS";

@@ -221,7 +221,7 @@ static enum rc record_value(struct scan_record *r, uint8_t member, enum kind kin
     case MEMBER_NAME: r->has_name = text.len > 0; return RC_OK;
     case MEMBER_STABLE_ID: r->has_stable_id = text.len > 0; return RC_OK;
     case MEMBER_USER: r->has_user = u32_of(text) != 0 || text.len > 9; return RC_OK;
-    case MEMBER_AUTHORIZED: r->is_authorized = kind == KIND_TRUE; return RC_OK;
+    case MEMBER_AUTHORIZED: r->is_refused = kind == KIND_FALSE; return RC_OK;
     case MEMBER_ONLINE: r->online = kind == KIND_TRUE ? 2 : kind == KIND_FALSE ? 1 : 0; return RC_OK;
     case MEMBER_DERP: r->derp = u32_of(text); return RC_OK;
     default: return RC_OK;

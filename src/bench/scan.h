@@ -30,7 +30,7 @@ struct scan_record {
     bool has_name;      /* Name and */
     bool has_stable_id; /* StableID are there and not empty */
     bool has_user;      /* User is there and not 0 */
-    bool is_authorized; /* MachineAuthorized */
+    bool is_refused;    /* MachineAuthorized: false; peers are shown without it */
     uint8_t online;     /* 0: not said, 1: false, 2: true */
     bool has_hostinfo;
     uint16_t endpoint_n;

@@ -84,6 +84,37 @@ def free_port(kind=socket.SOCK_STREAM):
         return s.getsockname()[1]
 
 
+# --- what Headscale needed ---
+
+
+def read_baseline():
+    """Rows of the first table of BASELINE.md: label to cells, as they stand there. Empty without ../shared."""
+    rows = {}
+    path = os.path.join(SHARED, "BASELINE.md")
+    if not os.path.exists(path):
+        return rows
+    with open(path) as f:
+        for line in f:
+            cells = [cell.strip().replace("**", "") for cell in line.strip().strip("|").split("|")]
+            if line.startswith("| ") and len(cells) == 5:
+                rows.setdefault(cells[0], cells[1:4])
+    return rows
+
+
+class Baseline:
+    def __init__(self):
+        self.rows = read_baseline()
+
+    def get(self, label, nodes, part=None):
+        """`part`: which of several figures that one cell holds, split at ';' or '/'."""
+        column = {100: 0, 300: 1, 1000: 2}.get(nodes)
+        cell = self.rows.get(label, ["", "", ""])[column] if column is not None else ""
+        if part is not None and cell:
+            pieces = re.split(r"\s*[;/]\s*", cell)
+            cell = pieces[part] if part < len(pieces) else ""
+        return cell if cell and cell != "not run" else "-"
+
+
 # --- figures to text ---
 
 

@@ -38,7 +38,7 @@ def test_other_machines_are_refused(world):
         assert said.returncode == 4 and "only loopback addresses are allowed" in said.stderr
 
 
-def fleet(server, *args, **env):
+def fleet(server, *args):
     """With a key in the environment, as it should not be seen in `ps`."""
     server.cli("users", "create", "load", check=False)
     key = server.cli("preauthkeys", "create", "--user", "load", "--reusable").stdout.split()[-1]
@@ -48,7 +48,7 @@ def fleet(server, *args, **env):
 
 
 def test_simulated_nodes(world):
-    server = world.server()
+    server = world.server(with_tls=False)
     results = fleet(server, "suite", "--nodes", "20", "--steps", "churn,reconnect", "--churn-for", "1s", "--check", "deep",
                     "--quiet", "500ms")
     for result in results.values():
@@ -62,7 +62,7 @@ def test_simulated_nodes(world):
 
 
 def test_short_soak(world):
-    server = world.server()
+    server = world.server(with_tls=False)
     result = fleet(server, "soak", "--nodes", "20", "--for", "12s", "--check-every", "5s", "--churn-rate", "50")["soak"]
     assert result["ok"] and result["lost_updates"] == 0 and result["checks"] >= 3 and result["changes"] > 100
     assert result["fds_end"] <= result["fds_start"] + 8

@@ -27,7 +27,7 @@ static void note_record(struct buf *out, const char *what, const struct scan_rec
                "%s %lld key=%.*s eps=%d/%u/%x/%u host=%d/%u/%x derp=%u online=%u addr=%u allowed=%u name=%d%d%d%d;",
                what, (long long)r->id, r->key_n, r->key, r->has_endpoints, r->endpoint_n, r->endpoints,
                r->endpoints_mark, r->has_hostinfo, r->hostinfo_mark, r->hostinfo_os, r->derp, r->online, r->address_n,
-               r->allowed_n, r->has_name, r->has_stable_id, r->has_user, r->is_authorized);
+               r->allowed_n, r->has_name, r->has_stable_id, r->has_user, r->is_refused);
 }
 
 static void on_self(void *ctx, const struct scan_record *r)

@@ -320,7 +320,7 @@ static void end_poll(struct sim *s, uint32_t error)
     if (s->poll_status != 200 && s->poll_status != 0)
         sim_fail(s, "map: HTTP %d: %.*s", s->poll_status, (int)buf_len(&s->in), (const char *)buf_str(&s->in).p);
     else if (error != 0)
-        sim_fail(s, "map: the stream ended with HTTP/2 error %u", error);
+        sim_fail(s, "map: the connection broke, or the stream ended with HTTP/2 error %u", error);
     else
         sim_fail(s, "map: the server ended the stream");
 }

@@ -21,6 +21,7 @@ enum {
     WINDOWS = 10,
     GROWTH_PERCENT = 10, /* of memory, and */
     GROWTH_BYTES = 8 * 1024 * 1024,
+    JUDGED_MS = 2 * 60 * 1000, /* over less, memory is told and not judged */
     FDS_SPARE = 8,
     CRASH_LOSS_MS =
         3000, /* what nodes told of their endpoints so shortly before, a server may forget when it is killed */
@@ -367,13 +368,16 @@ static bool report_memory(const struct soak *k, struct report *r)
 {
     struct line l = fit(k);
     double growth = l.slope_per_ms * (l.last_ms - l.first_ms);
-    double limit = l.mean * GROWTH_PERCENT / 100 > GROWTH_BYTES ? l.mean * GROWTH_PERCENT / 100 : GROWTH_BYTES;
-    bool is_ok = growth <= limit && k->fds_end <= k->fds_base + FDS_SPARE;
+    double part = l.mean * (double)GROWTH_PERCENT / 100;
+    double limit = part > (double)GROWTH_BYTES ? part : (double)GROWTH_BYTES;
+    bool is_judged = l.last_ms - l.first_ms >= JUDGED_MS;
+    bool is_ok = (!is_judged || growth <= limit) && k->fds_end <= k->fds_base + FDS_SPARE;
     report_u64(r, "quiet_points_fitted", l.n, "of the server that ran last, once warm");
     report_f64(r, "rss_mean_mb", l.mean / 1e6, "at those");
     report_f64(r, "rss_slope_mb_per_h", l.slope_per_ms * 3600e3 / 1e6, NULL);
     report_f64(r, "rss_growth_mb", growth / 1e6, "by that slope, from first to last");
     report_f64(r, "rss_growth_limit_mb", limit / 1e6, NULL);
+    report_bool(r, "rss_judged", is_judged, "only when that is long enough");
     report_u64(r, "fds_start", k->fds_base, "at the first quiet point of the server that ran last");
     report_u64(r, "fds_end", k->fds_end, NULL);
     report_u64(r, "fds_max", k->fds_max, NULL);

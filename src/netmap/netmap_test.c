@@ -1118,6 +1118,38 @@ static struct world *ruled_world(void)
     return w;
 }
 
+/* Few nodes that mean something, scattered over a change of all, are told in one message. */
+static void test_few_of_many_items_are_one_message(void **state)
+{
+    (void)state;
+    static const struct str tag = STR("tag:b");
+    struct world *w = ruled_world();
+    struct netmap_pieces told = {0};
+    const struct node *n;
+    size_t messages = 0, peers = 0;
+    put_policy(w, "{\"tagOwners\":{\"tag:a\":[],\"tag:b\":[]},\"acls\":[]}");
+    publish(w);
+    for (node_id id = 8; id <= 96; id += 8)
+        assert_int_equal(state_node_set_tags(w->st, id, &tag, 1, &n, NULL), RC_OK);
+    put_policy(w, "{\"tagOwners\":{\"tag:a\":[],\"tag:b\":[]},\"grants\":[{\"src\":[\"tag:a\"],"
+                  "\"dst\":[\"tag:b\"],\"ip\":[\"*\"]}]}");
+    seal(w);
+    commit_one(w);
+    struct change *c = state_publish(w->st, w->now_ms);
+    netmap_delta(&ctx, c, 101, NETMAP_PLAIN, &told);
+    for (size_t i = 0; i < told.n; i++) {
+        struct str rest = str_n(told.items[i]->data, told.items[i]->len);
+        messages += memmem(rest.p, rest.len, "\"PeersChanged\"", 14) != NULL;
+        for (const char *at; (at = memmem(rest.p, rest.len, "\"StableID\"", 10)) != NULL; peers++)
+            rest = str_n(at + 1, rest.len - (size_t)(at + 1 - rest.p));
+    }
+    assert_int_equal(messages, 1);
+    assert_int_equal(peers, 12);
+    change_unref(&c);
+    netmap_pieces_fini(&told);
+    world_drop(w);
+}
+
 /* Under a policy: looked at for each of the two kinds of viewers, encoded for the one that is told. */
 static void test_audiences_share_what_they_are_told(void **state)
 {
@@ -1518,6 +1550,7 @@ int main(void)
         cmocka_unit_test(test_a_change_is_encoded_once),
         cmocka_unit_test(test_groups_are_encoded_once),
         cmocka_unit_test(test_audiences_share_what_they_are_told),
+        cmocka_unit_test(test_few_of_many_items_are_one_message),
         cmocka_unit_test(test_the_same_policy_says_nothing),
         cmocka_unit_test(test_parts_of_groups_are_encoded_once),
         cmocka_unit_test(test_workers_share_a_change),

@@ -188,6 +188,10 @@ static struct change_share *get_share(struct change_told *t, const struct share_
     return made;
 }
 
+/* Where the items of a change are cut into messages: at the same places for all audiences, so that those who are told the same
+ * have equal shares; but when few items of a chunk mean anything, they wait for the next. */
+enum { SHARE_ITEMS_MIN = CHANGE_CHUNK_ITEMS / 2, SHARE_ITEMS_MAX = CHANGE_CHUNK_ITEMS + SHARE_ITEMS_MIN };
+
 /* Under the lock. */
 static struct change_audience *make_audience(struct change *c, const struct watcher *v)
 {
@@ -195,16 +199,18 @@ static struct change_audience *make_audience(struct change *c, const struct watc
     a->before = v->before;
     a->after = v->after;
     metric_inc(&audiences_made);
-    for (size_t chunk = 0; chunk < c->chunk_n; chunk++) {
-        struct share_item items[CHANGE_CHUNK_ITEMS];
-        size_t n = 0;
-        for (size_t i = chunk * CHANGE_CHUNK_ITEMS; i < c->item_n && i < (chunk + 1) * CHANGE_CHUNK_ITEMS; i++) {
-            uint32_t code = code_of(c, v, &c->items[i]);
-            if (code != ITEM_NOTHING)
-                items[n++] = (struct share_item){(uint32_t)i, code};
-        }
-        if (n > 0)
+    struct share_item items[SHARE_ITEMS_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < c->item_n; i++) {
+        uint32_t code = code_of(c, v, &c->items[i]);
+        if (code != ITEM_NOTHING)
+            items[n++] = (struct share_item){(uint32_t)i, code};
+        bool is_last = i + 1 == c->item_n;
+        bool is_chunk = (i + 1) % CHANGE_CHUNK_ITEMS == 0 && n >= SHARE_ITEMS_MIN;
+        if (n > 0 && (is_last || is_chunk)) {
             a->shares[a->n++] = get_share(c->told, items, n);
+            n = 0;
+        }
     }
     return a;
 }
@@ -266,7 +272,7 @@ static void push_shares(struct netmap_ctx *ctx, struct change *c, const struct w
     size_t own = self != NULL ? (size_t)(self - c->items) : SIZE_MAX;
     for (size_t i = 0; i < a->n; i++) {
         struct change_share *s = a->shares[i];
-        struct share_item rest[CHANGE_CHUNK_ITEMS];
+        struct share_item rest[SHARE_ITEMS_MAX];
         size_t n = 0;
         if (s->v[0].index > own || s->v[s->n - 1].index < own) {
             pieces_push(out, share_frame(ctx, c, s, coding));

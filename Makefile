@@ -6,7 +6,8 @@ BUILD := build
 DATA ?= fullscale-data
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test check static tidy fmt fuzz goldens bench bench-scale bench-relay bench-policy bench-small install clean packages
+.PHONY: help build run test check static tidy fmt fuzz goldens bench bench-scale bench-agree bench-relay bench-policy bench-small
+.PHONY: install clean packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +55,10 @@ bench: ## load figures, written to docs/benchmarks.md (needs Go and ../shared/lo
 bench-scale: ## 300 to 10,000 nodes beside the targets, and how costs grow, written to docs/benchmarks.md (20 minutes)
 	@tools/install-packages build
 	@tests/bench/scale $(BENCH_ARGS)
+
+bench-agree: ## `fullscale bench` beside ../shared/loadgen, written to docs/benchmarks.md (needs Go; 8 minutes)
+	@tools/install-packages build
+	@tests/bench/agree $(BENCH_ARGS)
 
 bench-relay: ## relay and STUN beside derper, written to docs/benchmarks.md (needs Go and ../shared/loadgen)
 	@tools/install-packages build

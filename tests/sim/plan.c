@@ -27,7 +27,7 @@ void plan_user_email(unsigned user, char out[32])
 struct prefix plan_net(unsigned index)
 {
     struct prefix p = {.ip = {.family = 4, .ip = {10, (uint8_t)index}}, .bits = 16};
-    if (index >= PLAN_NETS)
+    if (index >= PLAN_NETS && index < 2 * PLAN_NETS)
         p = (struct prefix){.ip = {.family = 6, .ip = {0xfd, 0, 0, (uint8_t)index}}, .bits = 32};
     return p;
 }
@@ -108,7 +108,7 @@ static void add_nets(struct maker *m)
 
 static void add_via(struct maker *m)
 {
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 10; i++) {
         unsigned net = below(m, PLAN_NETS);
         struct plan_rule *r = add_rule(m, pick(PICK_GROUP, below(m, PLAN_GROUPS)), pick_net(net));
         r->via = (int)(below(m, 2) == 0 ? net % 4 : below(m, 4));

@@ -91,7 +91,7 @@ void plan_tag_name(unsigned tag, char out[16]);
 /* "u17", "u17@example.net" */
 void plan_user_name(unsigned user, char out[32]);
 void plan_user_email(unsigned user, char out[32]);
-/* The `index`th of 2 * PLAN_NETS. */
+/* Those below 2 * PLAN_NETS are such that policies name; those above are not. */
 struct prefix plan_net(unsigned index);
 
 #endif

@@ -1022,7 +1022,10 @@ void reference_compare(struct sim *s, size_t client_n, size_t filter_n)
     struct facts *facts = MEM_NEW(struct facts);
     size_t hot_n = s->hot_n < SIM_HOT ? s->hot_n : SIM_HOT;
     facts_make(facts, s);
-    /* Half of those looked at closely are such that something has happened to. */
+    /* Those who see everybody came first. */
+    for (node_id id = 1; id < 6; id++)
+        compare_id(facts, id, true);
+    /* Half of the others looked at closely are such that something has happened to. */
     for (size_t i = 0; i < filter_n / 2; i++) {
         if (hot_n > 0)
             compare_id(facts, s->hot[sim_below(s, (uint32_t)hot_n)], true);

@@ -58,6 +58,8 @@ struct sim {
     char tag_keys[PLAN_TAGS_N][AUTH_KEY_TEXT_CAP];
     struct row_batch *in_flight[SIM_IN_FLIGHT];
     size_t in_flight_n;
+    const struct node **disk; /* heap; by id: rows of nodes, references */
+    size_t disk_cap;
     struct plan plans[PLANS];
     const struct plan *plan; /* at work once all is committed; null: none */
     bool may_have_no_plan;

@@ -29,10 +29,42 @@ static void mark_hot(struct sim *s, node_id id)
 
 /* --- the disk --- */
 
+static void write_row(struct sim *s, const struct row_op *op)
+{
+    if (op->kind != ROW_PUT_NODE && op->kind != ROW_DEL_NODE)
+        return;
+    if (op->id >= s->disk_cap) {
+        size_t cap = (op->id + 1) * 2;
+        s->disk = mem_realloc_array(s->disk, cap, sizeof(*s->disk));
+        memset(s->disk + s->disk_cap, 0, (cap - s->disk_cap) * sizeof(*s->disk));
+        s->disk_cap = cap;
+    }
+    if (s->disk[op->id] != NULL)
+        node_unref(&s->disk[op->id]);
+    s->disk[op->id] = op->kind == ROW_PUT_NODE ? node_ref(op->node) : NULL;
+}
+
+/* Nothing is told that a crash could undo, presence apart. */
+static void check_on_disk(const struct sim *s, const struct change_item *item)
+{
+    const struct node *told = item->after, *written = item->id < s->disk_cap ? s->disk[item->id] : NULL;
+    if (told == item->before)
+        return; /* only who sees it may differ */
+    assert_int_equal(told != NULL, written != NULL);
+    if (told == NULL || told == written)
+        return;
+    assert_true(keys_equal(told->key.b, written->key.b) && told->user == written->user);
+    assert_true(rcbuf_eq(told->tags, written->tags) && prefix_list_eq(told->approved, written->approved));
+    assert_string_equal(told->name, written->name);
+    assert_true(told->expires_ms == written->expires_ms && addr_eq(&told->v4, &written->v4));
+}
+
 static void commit_one(struct sim *s)
 {
     if (s->in_flight_n == 0)
         return;
+    for (size_t i = 0; i < s->in_flight[0]->n; i++)
+        write_row(s, &s->in_flight[0]->ops[i]);
     state_committed(s->st, s->in_flight[0]->seq);
     row_batch_destroy(&s->in_flight[0]);
     s->in_flight_n--;
@@ -161,6 +193,8 @@ static void publish(struct sim *s)
         return;
     s->counts.publications++;
     s->counts.items += c->item_n;
+    for (size_t i = 0; i < c->item_n; i++)
+        check_on_disk(s, &c->items[i]);
     for (size_t i = 0; i < s->machine_n; i++) {
         struct machine *m = &s->machines[i];
         if (m->poll == POLL_WAITING)
@@ -197,7 +231,7 @@ struct report {
 
 static struct prefix_list *routes_of(struct sim *s, const struct machine *m)
 {
-    struct prefix v[4];
+    struct prefix v[5];
     size_t n = 0;
     unsigned net = (unsigned)m->router % PLAN_NETS;
     if (m->router < 0)
@@ -205,6 +239,8 @@ static struct prefix_list *routes_of(struct sim *s, const struct machine *m)
     v[n++] = plan_net(net);
     if (sim_below(s, 2) == 0)
         v[n++] = plan_net((unsigned)sim_below(s, 2) * PLAN_NETS + (net + 1) % PLAN_NETS);
+    if (sim_below(s, 8) == 0)
+        v[n++] = plan_net(2 * PLAN_NETS + sim_below(s, 200)); /* hardly anybody else has it */
     if (m->router % 4 == 0 && sim_below(s, 4) != 0) {
         v[n++] = (struct prefix){.ip.family = 4};
         v[n++] = (struct prefix){.ip.family = 6};
@@ -441,9 +477,8 @@ static void event_rename(struct sim *s)
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_EXISTS);
 }
 
-static void event_tag(struct sim *s)
+static void tag(struct sim *s, struct machine *m)
 {
-    struct machine *m = some_machine(s);
     const struct node *n;
     char names[2][16];
     struct str tags[2];
@@ -453,6 +488,15 @@ static void event_tag(struct sim *s)
     }
     enum rc rc = state_node_set_tags(s->st, m->id, tags, 1 + sim_below(s, 2), &n, NULL);
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND);
+}
+
+/* Twice between two publications: the policy may put it where it was, with another meaning. */
+static void event_tag(struct sim *s)
+{
+    struct machine *m = some_machine(s);
+    tag(s, m);
+    if (sim_below(s, 3) == 0)
+        tag(s, m);
 }
 
 static struct machine *some_router(struct sim *s)
@@ -486,17 +530,22 @@ static void event_approve(struct sim *s)
 static void event_router(struct sim *s)
 {
     struct machine *m = some_router(s);
-    struct report report = {0};
+    struct report report;
     const struct node *n;
     if (sim_below(s, 3) == 0) {
         poll_end(s, m);
     } else if (m->poll == POLL_NONE) {
         poll_begin(s, m);
     } else {
-        say_hostinfo(s, m, &report);
-        enum rc rc = state_node_report(s->st, &m->node, &m->key, &report.r, &n);
-        (void)rc; /* deleted, perhaps */
-        report_fini(&report);
+        for (uint32_t i = 1 + sim_below(s, 2); i > 0; i--) {
+            report = (struct report){0};
+            say_hostinfo(s, m, &report);
+            enum rc rc = state_node_report(s->st, &m->node, &m->key, &report.r, &n);
+            (void)rc; /* deleted, perhaps */
+            report_fini(&report);
+        }
+        if (sim_below(s, 2) == 0)
+            approve(s, m);
     }
 }
 
@@ -691,7 +740,7 @@ static void make_machines(struct sim *s)
         m->is_ephemeral = sim_below(s, 16) == 0;
         if (i % 80 == 5 || i % 80 == 9) {
             m->router = (int)(i / 80);
-            m->tag = m->router % 4;
+            m->tag = sim_below(s, 2) == 0 ? m->router % 4 : (int)sim_below(s, 4);
         }
         if (i < 5)
             m->tag = i < 3 ? PLAN_TAG_MONITOR : PLAN_TAG_PUBLIC;
@@ -766,6 +815,11 @@ void sim_fini(struct sim *s)
     netmap_pieces_fini(&s->pieces);
     netmap_ctx_fini(&s->netmap);
     mem_free(s->machines);
+    for (size_t i = 0; i < s->disk_cap; i++) {
+        if (s->disk[i] != NULL)
+            node_unref(&s->disk[i]);
+    }
+    mem_free(s->disk);
     client_fini();
     look_fini();
 }

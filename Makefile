@@ -6,7 +6,7 @@ BUILD := build
 DATA ?= fullscale-data
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test check static tidy fmt fuzz goldens bench bench-scale bench-agree bench-relay bench-policy install clean packages
+.PHONY: help build run test check static tidy fmt fuzz goldens bench bench-scale bench-agree bench-relay bench-policy bench-small install clean packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,10 @@ bench-relay: ## relay and STUN beside derper, written to docs/benchmarks.md (nee
 bench-policy: build ## the policy engine with 1,000 to 30,000 nodes, written to docs/benchmarks.md
 	@ninja -C $(BUILD) --quiet tests/policy_bench
 	@tests/bench/run-policy $(BUILD)/tests/policy_bench
+
+bench-small: ## memory of 100 nodes in 64 MiB, size of the program, time to serve (needs root, Go and ../shared/loadgen)
+	@tools/install-packages build
+	@tests/bench/small $(BENCH_ARGS)
 
 install: build ## program, man page, completions, systemd unit; honours PREFIX and DESTDIR
 	@tools/install $(BUILD)/fullscale "$(DESTDIR)" "$(PREFIX)"

@@ -1,6 +1,5 @@
 /* Changes, and how long each takes to reach every node. A change has a number that its origin puts into an endpoint's address or
  * its Hostinfo, so that each receiver can tell which change it sees. */
-#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -117,7 +116,7 @@ static struct churn *churn_create(struct fleet *f)
     random |= 1;
     c->fleet = f;
     c->is_hostinfo = strcmp(f->opts->kind, "hostinfo") == 0;
-    c->total = (unsigned)fmin(fmax(total, 1), CHANGES_MAX);
+    c->total = total < 1 ? 1 : total < (double)CHANGES_MAX ? (unsigned)total : CHANGES_MAX;
     c->base = f->seq + 1;
     c->changes = mem_zalloc(c->total, sizeof(*c->changes));
     c->last = mem_zalloc(f->n, sizeof(*c->last));

@@ -118,7 +118,7 @@ static void test_peak_is_reset(void **state)
     if (proc_peak_reset(getpid()) == RC_DENIED)
         skip();
     struct proc_memory low = proc_memory_self();
-    assert_in_range(high.peak_rss_bytes - low.peak_rss_bytes, BYTES / 2, 2 * BYTES);
+    assert_true(high.peak_rss_bytes - low.peak_rss_bytes >= BYTES / 2);
 }
 
 static void test_proc_of_nobody(void **state)

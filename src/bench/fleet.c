@@ -206,7 +206,8 @@ static const char *record_fault(const struct sim *s, const struct scan_record *r
     static uint32_t linux_digest;
     if (linux_digest == 0)
         linux_digest = scan_digest(STR("linux"));
-    if (!str_eq_c(str_n(r->key, r->key_n), s->key_text))
+    struct str key = str_n(r->key, r->key_n);
+    if (!str_eq_c(key, s->key_text) && !str_eq_c(key, s->old_key_text))
         return "another node key";
     if (r->machine != 0 && r->machine != s->machine_digest) /* peers are shown without one */
         return "another machine key";
@@ -349,6 +350,8 @@ static void run_tick(void *ctx)
         f->peak_at_ms = now;
         watch_peak(f);
     }
+    if (f->on_tick != NULL)
+        f->on_tick(f, f->on_tick_ctx);
     wake_starter(f);
     say_progress(f);
     loop_stop(f->loop);

@@ -46,6 +46,7 @@ struct sim {
     node_key key;
     disco_key disco;
     char key_text[KEY_TEXT_CAP];
+    char old_key_text[KEY_TEXT_CAP];       /* before it logged in again; empty: none */
     uint32_t machine_digest, disco_digest; /* of their texts */
     bool is_registered;
     bool is_logging_out;
@@ -74,6 +75,8 @@ struct sim {
     unsigned knows;   /* SIM_KNOWS_... */
     unsigned updates; /* of a join, sent */
     bool is_updating, is_dirty;
+    bool owes_update; /* an update was not acknowledged before the connection broke: servers take none from a poll */
+    int64_t acked_ms; /* when the last one was */
     uint32_t endpoints_seq, hostinfo_seq; /* numbers of its latest changes; 0: none */
     uint32_t sent[SIM_SENT_MAX];          /* digests of the endpoints that it has told, latest at sent_n - 1 */
     unsigned sent_n;
@@ -144,6 +147,8 @@ struct fleet {
     int pid; /* of the server; 0: not known */
     int64_t peak_rss_bytes;
     int64_t peak_at_ms, progress_at_ms, swept_at_ms;
+    void (*on_tick)(struct fleet *f, void *ctx); /* null: nothing else happens; every few milliseconds */
+    void *on_tick_ctx;
     const char *doing; /* for the progress line */
     bool has_progress;
 };
@@ -154,6 +159,9 @@ void sim_fini(struct sim *s);
 void sim_connect(struct sim *s);
 /* Ends the connection if there is one, without a word to the server, and forgets the peers. */
 void sim_drop(struct sim *s);
+/* Logs out, if it is connected, and stays away until sim_log_in, which takes a new key. Whether it was connected. */
+bool sim_log_out(struct sim *s);
+void sim_log_in(struct sim *s);
 /* The connection has ended, or shall: counts it as an error with this text and tries again later. */
 void sim_fail(struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Says what has changed, now or after the update that is under way. */

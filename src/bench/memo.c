@@ -132,7 +132,7 @@ enum rc memo_read(struct memo *m, struct scan *s, const uint8_t *frame, size_t n
     m->misses++;
     TRY(scan_frame(m, s, frame, n, &made));
     *out = made;
-    if (is_marked && scan_mark(s, &made->next_mark)) {
+    if (is_marked && !m->builder.has_unknown && scan_mark(s, &made->next_mark)) {
         memcpy(made->key, key, sizeof(key));
         keep(m, made);
         return RC_OK;

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,8 @@ enum {
     FILE_MAX_BYTES = 64 * 1024, /* /proc/PID/status has some 1.5 kB */
     TICK_NS = 10 * 1000 * 1000, /* USER_HZ is 100 on all of Linux */
     STAT_UTIME = 11,            /* fields after the command's ')' */
+    HEAP_KEEP_BYTES = 64 << 20,
+    HEAP_STEP_BYTES = 4 << 20,
 };
 
 /* `out` must be empty; it is the caller's also after a failure. */
@@ -173,4 +176,11 @@ uint64_t proc_raise_fd_limit(uint64_t want)
     if (setrlimit(RLIMIT_NOFILE, &all) == 0)
         return all.rlim_cur;
     return setrlimit(RLIMIT_NOFILE, &some) == 0 ? some.rlim_cur : now.rlim_cur;
+}
+
+void proc_keep_heap(void)
+{
+    (void)mallopt(M_TRIM_THRESHOLD, HEAP_KEEP_BYTES);
+    (void)mallopt(M_TOP_PAD, HEAP_STEP_BYTES);
+    (void)mallopt(M_MMAP_THRESHOLD, HEAP_STEP_BYTES);
 }

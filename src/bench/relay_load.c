@@ -1,8 +1,241 @@
-#include "bench/bench.h"
+/* Dials, and runs one mode after the other. The runs are written as one flow: whoever waits lets the loop go round meanwhile. */
+#include "bench/relay_load_internal.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "tls/tls.h"
+
+enum {
+    DIALS_MAX = 64,      /* connections in the making */
+    DIAL_MS = 20 * 1000, /* in which one of them has to come up */
+    SIZE_MAX_BYTES = 60 * 1024,
+    PAIRS_MAX = 100 * 1000,
+    CONNS_MAX = 1000 * 1000,
+    OTHER_FILES = 256,
+};
+
+/* --- clients --- */
+
+static void fail_dialling(struct relay_load *load, enum rc rc, const char *why)
+{
+    if (load->failure.code == RC_OK)
+        err_set(&load->failure, rc, "%u of %u connected: %s", load->up_n, load->link_n, why);
+    loop_stop(load->loop);
+}
+
+static struct stream *dial(struct relay_load *load)
+{
+    static const struct tls_client_opts tls = {0}; /* the server under test has a certificate of its own making */
+    struct stream *s;
+    if (load->hooks.dial != NULL)
+        return load->hooks.dial(load->hooks.ctx, load->loop);
+    if (tcp_connect(load->loop, &load->at.addr, &s) != RC_OK)
+        return NULL;
+    return load->at.is_tls ? tls_client_create(s, &tls) : s;
+}
+
+static void dial_next(struct relay_load *load);
+
+static void on_up(void *ctx)
+{
+    struct relay_link *link = ctx;
+    struct relay_load *load = link->load;
+    load->up_n++;
+    if (load->dialled_n < load->link_n)
+        dial_next(load);
+    else if (load->up_n == load->link_n)
+        loop_stop(load->loop);
+    loop_timer_start(load->timer, DIAL_MS, 0);
+}
+
+static void on_packet(void *ctx, const uint8_t src[KEY_BYTES], const uint8_t *p, size_t n)
+{
+    struct relay_link *link = ctx;
+    if (link->load->packet != NULL)
+        link->load->packet(link->load->ctx, link->index, src, p, n);
+}
+
+static void on_ended(void *ctx, const char *why)
+{
+    struct relay_link *link = ctx;
+    struct relay_load *load = link->load;
+    if (load->is_dialling) {
+        fail_dialling(load, RC_IO, why);
+        return;
+    }
+    load->up_n--;
+    errors_add(&load->errors, "%s", why);
+}
+
+static void dial_next(struct relay_load *load)
+{
+    static const struct derp_client_events events = {on_up, on_packet, on_ended};
+    struct relay_link *link = &load->links[load->dialled_n];
+    uint8_t random[KEY_BYTES];
+    struct stream *s = dial(load);
+    if (s == NULL) {
+        fail_dialling(load, RC_IO, "no connection");
+        return;
+    }
+    link->load = load;
+    link->index = load->dialled_n++;
+    rng_bytes(random, sizeof(random));
+    derp_client_start(&link->client, s, &load->at, random, &events, link);
+}
+
+enum rc relay_load_connect(struct relay_load *load, unsigned n, struct err *err)
+{
+    load->links = mem_zalloc(n, sizeof(*load->links));
+    load->link_n = n;
+    load->is_dialling = true;
+    loop_timer_start(load->timer, DIAL_MS, 0);
+    for (unsigned i = 0; i < n && i < DIALS_MAX && load->failure.code == RC_OK; i++)
+        dial_next(load);
+    loop_run(load->loop);
+    loop_timer_stop(load->timer);
+    load->is_dialling = false;
+    if (load->failure.code != RC_OK)
+        return err_set(err, load->failure.code, "%s", load->failure.text);
+    return RC_OK;
+}
+
+/* --- time --- */
+
+static void on_timer(void *ctx)
+{
+    struct relay_load *load = ctx;
+    if (load->is_dialling)
+        fail_dialling(load, RC_TIMEOUT, "the server does not answer");
+    loop_stop(load->loop);
+}
+
+void relay_load_run_for(struct relay_load *load, int64_t ms)
+{
+    loop_timer_start(load->timer, ms, 0);
+    loop_run(load->loop);
+}
+
+struct relay_load_reading relay_load_read(const struct relay_load *load)
+{
+    struct relay_load_reading r = {.at_us = clock_mono_us(), .self = proc_cpu_self()};
+    if (proc_cpu_read(load->opts->server_pid, &r.server) != RC_OK)
+        r.server = (struct proc_cpu){0}; /* the server has died: its connections tell */
+    return r;
+}
+
+/* --- idle connections --- */
+
+static int64_t server_rss(const struct relay_load *load)
+{
+    struct proc_memory memory;
+    return proc_memory_read(load->opts->server_pid, &memory) == RC_OK ? memory.rss_bytes : 0;
+}
+
+static double seconds_between(const struct relay_load_reading *a, const struct relay_load_reading *b)
+{
+    return (double)(b->at_us - a->at_us) / 1e6;
+}
+
+static enum rc run_idle(struct relay_load *load, struct err *err)
+{
+    struct report r;
+    int64_t rss_start = server_rss(load);
+    struct relay_load_reading start = relay_load_read(load);
+    TRY(relay_load_connect(load, load->opts->idle_conns, err));
+    struct relay_load_reading up = relay_load_read(load);
+    relay_load_run_for(load, load->opts->idle_for_ms);
+    struct relay_load_reading end = relay_load_read(load);
+    struct proc_cpu setup = proc_cpu_between(&start.server, &up.server),
+                    cpu = proc_cpu_between(&up.server, &end.server);
+    int64_t rss = server_rss(load);
+    double conns = load->up_n > 0 ? load->up_n : 1;
+    report_init(&r, "derp-idle", load->target->label, clock_wall_ms());
+    report_u64(&r, "connections", load->up_n, NULL);
+    report_bool(&r, "tls", load->at.is_tls, NULL);
+    report_f64(&r, "connect_s", seconds_between(&start, &up), NULL);
+    report_f64(&r, "connect_cpu_ms", (double)setup.total_ns / 1e6 / conns, "server CPU per connection set-up");
+    report_cpu(&r, "cpu", &cpu, "server, while idle");
+    report_f64(&r, "cpu_percent", (double)cpu.total_ns / 1e7 / seconds_between(&up, &end), "of one core");
+    report_f64(&r, "rss_start_mb", (double)rss_start / 1e6, NULL);
+    report_f64(&r, "rss_mb", (double)rss / 1e6, NULL);
+    report_f64(&r, "rss_per_conn_kb", (double)(rss - rss_start) / 1e3 / conns, NULL);
+    report_f64(&r, "loadgen_rss_mb", (double)proc_memory_self().rss_bytes / 1e6, NULL);
+    report_errors(&r, "errors", &load->errors);
+    enum rc rc = report_emit(&r, load->target, err);
+    report_fini(&r);
+    return rc;
+}
+
+/* --- the runs --- */
+
+static void close_links(struct relay_load *load)
+{
+    for (unsigned i = 0; i < load->link_n; i++)
+        derp_client_stop(&load->links[i].client);
+}
+
+static enum rc run_mode(struct relay_load *load, enum bench_relay_mode mode, struct err *err)
+{
+    load->loop = loop_create(0);
+    load->timer = loop_timer_create(load->loop, on_timer, load);
+    enum rc rc = mode == BENCH_RELAY_IDLE ? run_idle(load, err) : relay_traffic_run(load, mode, err);
+    close_links(load);
+    loop_timer_destroy(&load->timer);
+    loop_destroy(&load->loop);
+    mem_free(load->links);
+    return rc;
+}
+
+static enum rc check_opts(const struct bench_relay_opts *o, struct err *err)
+{
+    struct proc_cpu cpu;
+    if (o->size_bytes < 16 || o->size_bytes > SIZE_MAX_BYTES)
+        return err_set(err, RC_INVALID, "the size of a packet must be between 16 and %d bytes", SIZE_MAX_BYTES);
+    if (o->pairs < 1 || o->pairs > PAIRS_MAX || o->idle_conns < 1 || o->idle_conns > CONNS_MAX)
+        return err_set(err, RC_INVALID, "pairs must be between 1 and %d, idle connections between 1 and %d", PAIRS_MAX,
+                       CONNS_MAX);
+    if (o->window < 1 || o->batch < 1 || o->duration_ms < 1 || o->idle_for_ms < 1 || o->rate_per_s <= 0)
+        return err_set(err, RC_INVALID, "window, batch, duration and rate must be more than 0");
+    if (proc_cpu_read(o->server_pid, &cpu) != RC_OK)
+        return err_set(err, RC_NOT_FOUND, "there is no process %d", o->server_pid);
+    return RC_OK;
+}
+
+static enum rc raise_limits(const struct bench_relay_opts *o, struct err *err)
+{
+    uint64_t conns = 0;
+    if ((o->modes & (BENCH_RELAY_THROUGHPUT | BENCH_RELAY_LATENCY)) != 0)
+        conns = 2 * o->pairs;
+    if ((o->modes & BENCH_RELAY_IDLE) != 0 && o->idle_conns > conns)
+        conns = o->idle_conns;
+    uint64_t got = proc_raise_fd_limit(conns + OTHER_FILES);
+    if (got < conns + OTHER_FILES)
+        return err_set(err, RC_LIMIT, "%llu connections are more than the limit of open files (%llu) allows",
+                       (unsigned long long)conns, (unsigned long long)got);
+    return RC_OK;
+}
+
+enum rc relay_load_run(const struct bench_relay_opts *opts, const struct relay_load_hooks *hooks,
+                       const struct report_target *target, struct err *err)
+{
+    static const enum bench_relay_mode modes[] = {BENCH_RELAY_THROUGHPUT, BENCH_RELAY_LATENCY, BENCH_RELAY_IDLE};
+    struct bench_url at;
+    TRY(bench_url_parse(opts->url, &at, err));
+    TRY(check_opts(opts, err));
+    TRY(raise_limits(opts, err));
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        struct relay_load load = {.opts = opts, .target = target, .at = at, .hooks.drain_ms = 1000};
+        if (hooks != NULL)
+            load.hooks = *hooks;
+        if ((opts->modes & modes[i]) != 0)
+            TRY(run_mode(&load, modes[i], err));
+    }
+    return RC_OK;
+}
 
 enum rc bench_relay(const struct bench_relay_opts *opts, const struct report_target *target, struct err *err)
 {
-    (void)opts;
-    (void)target;
-    return err_set(err, RC_UNSUPPORTED, "not there yet");
+    crypto_init();
+    proc_keep_heap();
+    return relay_load_run(opts, NULL, target, err);
 }

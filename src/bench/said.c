@@ -12,6 +12,7 @@ void said_builder_clear(struct said_builder *b)
 {
     buf_clear(&b->ops);
     buf_clear(&b->marks);
+    b->has_unknown = false;
     b->self_id = -1;
     memset(b->self_addresses, 0, sizeof(b->self_addresses));
 }
@@ -77,6 +78,7 @@ static void on_patch(void *ctx, const struct scan_record *r)
 {
     struct said_builder *b = ctx;
     int index = roster_find(b->roster, r->id, STR_EMPTY, false);
+    b->has_unknown |= index < 0;
     if (index < 0)
         return;
     if (r->endpoint_n > 0)
@@ -91,6 +93,7 @@ static void on_removed(void *ctx, int64_t id)
 {
     struct said_builder *b = ctx;
     int index = roster_find(b->roster, id, STR_EMPTY, false);
+    b->has_unknown |= index < 0;
     if (index >= 0)
         add_op(b, SAID_REMOVE, (unsigned)index, false);
 }

@@ -59,6 +59,7 @@ struct said_builder {
     void (*look)(void *ctx, const struct scan_record *r, int index, bool is_patch);
     void *look_ctx;
     struct buf ops, marks;
+    bool has_unknown; /* an id that may be known by the next time */
     int64_t self_id;
     uint32_t self_addresses[SCAN_ADDRESSES_MAX];
 };

@@ -76,6 +76,7 @@ static void disconnect(struct sim *s)
     f->connected -= is_connected(s);
     s->state = SIM_OFF;
     s->register_id = s->poll_id = s->update_id = 0;
+    s->owes_update |= s->is_updating;
     s->is_updating = s->is_dirty = false;
     s->has_first_map = s->knows_all_endpoints = false;
     s->unacked = 0;
@@ -125,7 +126,7 @@ void sim_fail(struct sim *s, const char *fmt, ...)
         f->stats.failed_starts++;
     disconnect(s);
     s->fails = had_map ? 1 : s->fails + 1;
-    if (!s->is_paused)
+    if (!s->is_paused || s->is_logging_out)
         fleet_wait_until(f, s, now_ms(s) + back_off_ms(s->fails));
 }
 
@@ -158,6 +159,27 @@ static void register_now(struct sim *s)
     s->register_id = post(s, "/machine/register", &body);
     secret_wipe(buf_at(&body), buf_len(&body));
     buf_fini(&body);
+}
+
+bool sim_log_out(struct sim *s)
+{
+    if (s->state != SIM_UP)
+        return false;
+    s->is_paused = s->is_logging_out = true;
+    register_now(s);
+    return true;
+}
+
+void sim_log_in(struct sim *s)
+{
+    roster_forget_key(&s->fleet->roster, str_c(s->key_text));
+    memcpy(s->old_key_text, s->key_text, sizeof(s->old_key_text));
+    rng_bytes(&s->key, sizeof(s->key));
+    node_key_format(&s->key, s->key_text);
+    roster_add_key(&s->fleet->roster, str_c(s->key_text), s->index);
+    s->is_paused = s->is_registered = false;
+    if (s->state == SIM_OFF)
+        fleet_ready(s->fleet, s);
 }
 
 /* Peers may be told of these endpoints from now on. */
@@ -201,6 +223,7 @@ void sim_update(struct sim *s)
     if (s->is_updating)
         return;
     s->is_updating = true;
+    s->owes_update = false;
     s->updated_us = clock_mono_us();
     s->fleet->stats.updates_sent++;
     s->update_status = 0;
@@ -229,10 +252,12 @@ static void end_update(struct sim *s, uint32_t error)
     s->update_id = 0;
     if (error != 0 || s->update_status != 200) {
         f->stats.update_errors++;
+        s->owes_update = true;
         errors_add(&f->errors, error != 0 ? "update: HTTP/2 error %u" : "update: HTTP %u",
                    error != 0 ? error : (unsigned)s->update_status);
         return;
     }
+    s->acked_ms = now_ms(s);
     hist_add(f->acks != NULL ? f->acks : &f->stats.update, took_us);
     if (is_again)
         sim_update(s);
@@ -289,10 +314,13 @@ static void end_register(struct sim *s, uint32_t error)
 
 static void end_poll(struct sim *s, uint32_t error)
 {
+    s->poll_id = 0;
+    if (s->is_logging_out)
+        return; /* the answer to that is still to come */
     if (s->poll_status != 200 && s->poll_status != 0)
         sim_fail(s, "map: HTTP %d: %.*s", s->poll_status, (int)buf_len(&s->in), (const char *)buf_str(&s->in).p);
     else if (error != 0)
-        sim_fail(s, "map: the stream ended with HTTP/2 error %u", error);
+        sim_fail(s, "map: the connection broke, or the stream ended with HTTP/2 error %u", error);
     else
         sim_fail(s, "map: the server ended the stream");
 }
@@ -341,7 +369,10 @@ static void first_map(struct sim *s, const struct inbox *in)
     st->full_peers += in->counts.full + in->counts.changed;
     hist_add(&st->first_map, s->fleet->now_us - s->asked_us);
     fleet_release_slot(s->fleet, s);
-    join_update(s);
+    if (s->owes_update)
+        sim_update(s);
+    else
+        join_update(s);
 }
 
 static enum rc on_message(void *ctx, const struct inbox *in)

@@ -13,6 +13,7 @@ SHARED = os.path.join(os.path.dirname(ROOT), "shared", "loadgen")
 BUILD = os.path.join(ROOT, "build-bench")
 PROGRAM = os.path.join(BUILD, "src", "fullscale")
 DOC = os.path.join(ROOT, "docs", "benchmarks.md")
+GENERATORS = {"loadgen": "loadgen (Go)", "fullscale": "`fullscale bench`"}
 CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 
 
@@ -33,6 +34,12 @@ def build_program():
                        stdout=subprocess.DEVNULL)
     log("building %s (release)" % os.path.relpath(PROGRAM, ROOT))
     subprocess.run(["ninja", "-C", BUILD, "--quiet", "src/fullscale"], check=True, stdout=subprocess.DEVNULL)
+
+
+def build_target(name):
+    """A program of this checkout beside the main one, such as tests/make_nodes. Its path."""
+    subprocess.run(["ninja", "-C", BUILD, "--quiet", name], check=True, stdout=subprocess.DEVNULL)
+    return os.path.join(BUILD, name)
 
 
 def source_hash(folder):
@@ -64,6 +71,11 @@ def build_loadgen():
         raise BenchError("loadgen does not build; see above")
     shutil.rmtree(source)
     return binary
+
+
+def generator_command(name):
+    """The load generator: ../shared/loadgen, or the program itself, which has been built. They share flags and figures."""
+    return [PROGRAM, "bench"] if name == "fullscale" else [build_loadgen()]
 
 
 def free_port(kind=socket.SOCK_STREAM):

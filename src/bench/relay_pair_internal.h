@@ -1,0 +1,38 @@
+/* One sender and one receiver of a relay's load: what is sent, and whether what arrives is that. Pure.
+ * A packet is the time at which it was sent (8 bytes, microseconds), its number (8 bytes), and a filler that is the same in all
+ * packets of a pair and another in each pair; big-endian. */
+#ifndef BENCH_RELAY_PAIR_INTERNAL_H
+#define BENCH_RELAY_PAIR_INTERNAL_H
+
+#include "base/buf.h"
+#include "bench/hist.h"
+#include "crypto/keys.h"
+
+enum { PAIR_STAMP_BYTES = 16 };
+
+struct relay_pair {
+    uint8_t src[KEY_BYTES], dst[KEY_BYTES];
+    size_t size; /* of a packet, >= PAIR_STAMP_BYTES */
+    uint8_t *filler;
+    uint64_t sent, received;
+    uint64_t bad;         /* wrong sender, size or content, or out of order */
+    uint64_t given_up;    /* part of sent - received that is not waited for any more */
+    uint64_t next;        /* number that is due at the receiver */
+    struct hist *latency; /* borrowed; null: packets carry no time */
+};
+
+/* `seed`: of the filler. */
+void relay_pair_init(struct relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t dst[KEY_BYTES], size_t size,
+                     uint64_t seed, struct hist *latency);
+void relay_pair_fini(struct relay_pair *p);
+/* Appends the next packet as a SendPacket frame. */
+void relay_pair_append(struct relay_pair *p, struct buf *out, int64_t now_us);
+/* A packet has arrived. */
+void relay_pair_take(struct relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t *packet, size_t n,
+                     int64_t now_us);
+/* How many packets more may be on their way. */
+unsigned relay_pair_room(const struct relay_pair *p, unsigned window);
+/* What is on its way is lost. */
+void relay_pair_give_up(struct relay_pair *p);
+
+#endif

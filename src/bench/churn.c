@@ -1,6 +1,5 @@
 /* Changes, and how long each takes to reach every node. A change has a number that its origin puts into an endpoint's address or
  * its Hostinfo, so that each receiver can tell which change it sees. */
-#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"

@@ -184,10 +184,10 @@ static void test_other_wrong_records(void **state)
 {
     struct fixture *f = *state;
     join(f);
-    f->fleet->sims[5].machine_digest++;
+    f->fleet->sims[5].disco_digest++;
     sim_drop(&f->fleet->sims[6]);
     assert_true(fleet_wait(f->fleet, NULL, LIMIT_MS, is_settled, f));
-    assert_string_equal(f->fleet->errors.rows[0].text, "a record of a node: another machine key");
+    assert_string_equal(f->fleet->errors.rows[0].text, "a record of a node: another disco key");
 }
 
 static bool has_failed_often(struct fleet *fleet, void *ctx)

@@ -81,7 +81,7 @@ static void test_what_is_told(void **state)
     assert_non_null(strstr(text, "self 7 key=nodekey:77"));
     assert_non_null(strstr(text, "first 1 key=nodekey:11 eps=1/2/"));
     assert_non_null(strstr(text, "/258 host=1/77/"));
-    assert_non_null(strstr(text, "derp=999 online=2 addr=2 allowed=1 name=1111;"));
+    assert_non_null(strstr(text, "derp=999 online=2 addr=2 allowed=1 name=1110;"));
     assert_non_null(strstr(text, "peer 2 key= eps=1/0/0/0"));
     assert_non_null(strstr(text, "peer 3 key= eps=0"));
     assert_non_null(strstr(text, "removed 4;removed 5;patch 1 key="));

@@ -83,12 +83,12 @@ def watch_calls(server, node):
     """ % (node.ip, node.ip))
 
 
-def check_quiet(server, node, most_calls, seconds=6):
+def check_quiet(server, node, most_calls, most_packets=100, seconds=6):
     """No loop of errors: hardly a new connection and few packets for some seconds."""
     calls, volume = server.space.packets("calls"), server.space.packets("volume")
     time.sleep(seconds)
     calls, volume = server.space.packets("calls") - calls, server.space.packets("volume") - volume
-    assert calls <= most_calls and volume <= 100, "%s: %d calls, %d packets" % (node.name, calls, volume)
+    assert calls <= most_calls and volume <= most_packets, "%s: %d calls, %d packets" % (node.name, calls, volume)
     print("%s: %d calls, %d packets in %d s" % (node.name, calls, volume, seconds))
 
 
@@ -123,7 +123,9 @@ def test_delete_while_away(world):
     time.sleep(2)
     assert len(server.nodes()) == 1
     assert n1.space.run("ping", "-c", "1", "-W", "1", n2.addresses[0], check=False).returncode != 0
-    check_quiet(server, n1, most_calls=8)
+    # When its links settle, a client pings its relay several times within a second, and the relay does not admit it each time:
+    # some 40 calls. A loop is every 10 to 15 ms, 400 and more.
+    check_quiet(server, n1, most_calls=80, most_packets=700)
     n1.up(server.key(), "--force-reauth")
     n2.wait_peers("n1")
     n1.ping(n2.addresses[0])

@@ -162,11 +162,10 @@ void fleet_sim_changed(struct sim *s)
     hist_add(&f->stats.converge, f->now_us - f->converge_since_us);
 }
 
-static void fault_of(struct fleet *f, unsigned peer, const char *what)
+static void count_fault(struct fleet *f, const char *what)
 {
     f->stats.wrong_records++;
     errors_add(&f->errors, "a record of a node: %s", what);
-    (void)peer;
 }
 
 static bool has_sent(const struct sim *s, uint32_t endpoints)
@@ -232,10 +231,10 @@ static void look(void *ctx, const struct scan_record *r, int index, bool is_patc
         return;
     const struct sim *s = &f->sims[index];
     if (r->endpoint_n > 0 && !has_sent(s, r->endpoints))
-        fault_of(f, (unsigned)index, "endpoints that it never told");
+        count_fault(f, "endpoints that it never told");
     const char *what = f->is_deep && !is_patch ? record_fault(s, r) : NULL;
     if (what != NULL)
-        fault_of(f, (unsigned)index, what);
+        count_fault(f, what);
 }
 
 struct examples {

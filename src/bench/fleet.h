@@ -129,7 +129,6 @@ struct fleet {
     unsigned concurrency; /* nodes that connect at once; 0: all */
     unsigned starting;
     bool is_gate_open;
-    bool is_dropping; /* sessions end on purpose */
     int64_t rate_since_ms;
     uint64_t rate_started;
 

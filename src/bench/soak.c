@@ -70,6 +70,13 @@ static int64_t next_time(struct soak *k, int64_t now, int64_t mean_ms)
     return now + mean_ms / 2 + pick(k, (unsigned)mean_ms + 1);
 }
 
+/* Null: none yet. */
+static const struct sample *last_sample(const struct soak *k)
+{
+    size_t n = buf_len(&k->samples) / sizeof(struct sample);
+    return n > 0 ? (const struct sample *)k->samples.data + n - 1 : NULL;
+}
+
 /* --- noise --- */
 
 static void change_one(struct soak *k)
@@ -201,8 +208,8 @@ static uint64_t count_faults(const struct view_report *r)
 static void tell_check(struct soak *k, bool was_quiet, uint64_t faults)
 {
     FILE *out = k->fleet->target->table;
-    const struct sample *last = (const struct sample *)(k->samples.data + k->samples.end) - 1;
-    if (out == NULL || buf_len(&k->samples) == 0)
+    const struct sample *last = last_sample(k);
+    if (out == NULL || last == NULL)
         return;
     fprintf(out,
             "%4llds  check %llu: %s; RSS %.1f MB, %u files; %llu changes, %llu drops, %llu logouts, %llu policies\n",
@@ -243,10 +250,10 @@ static enum rc check(struct soak *k, struct err *err)
     k->lost += count_faults(&r);
     k->failed_checks += !was_quiet || count_faults(&r) > 0;
     take_sample(k, true);
-    const struct sample *last = (const struct sample *)(k->samples.data + k->samples.end) - 1;
-    if (buf_len(&k->samples) > 0 && k->fds_base == 0)
+    const struct sample *last = last_sample(k);
+    if (last != NULL && k->fds_base == 0)
         k->fds_base = last->fds;
-    k->fds_end = buf_len(&k->samples) > 0 ? last->fds : 0;
+    k->fds_end = last != NULL ? last->fds : 0;
     tell_check(k, was_quiet, count_faults(&r));
     mem_free(none);
     return rc;

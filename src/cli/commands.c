@@ -154,7 +154,8 @@ static const struct cli_option policy_why_options[] = {
         {"re-register", 0, NULL, NULL, false, "register on each reconnect, as restarted clients do"},                  \
         {"ephemeral", 0, NULL, NULL, false, "register as ephemeral nodes"},                                            \
         {"derp-region", 0, "N", NULL, false, "home region that nodes report (default 999)"},                           \
-        {"check", 0, "HOW", "scan deep", false, "scan: who knows whom; deep: also all that is told of each"},          \
+        {"check",     0,     "HOW",                                                                                    \
+         "scan deep", false, "scan: who knows whom; deep: also all that is told of each (default scan)"},              \
         {"request-timeout", 0, "DURATION", NULL, false, "limit of a registration (default 1m)"},                       \
         {"timeout", 0, "DURATION", NULL, false, "limit of each step (default 5m)"},                                    \
         {"quiet", 0, "DURATION", NULL, false, "a step is over when nothing came for so long (default 2s)"},            \

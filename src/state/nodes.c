@@ -133,6 +133,7 @@ enum rc state_node_report(struct state *st, const node_key *key, const machine_k
     struct entry *e;
     TRY(authorise(st, key, machine, &e));
     apply_report(st, e, report, false);
+    e->is_from_disk = false;
     *out = e->node;
     return RC_OK;
 }
@@ -162,7 +163,9 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
     e->is_away = false;
     set_online(st, e, true, now_ms);
     routes_follow(st, e);
-    apply_report(st, e, report, true);
+    /* Beside an update of the same moment a poll's copy may be the older one. What a crash left on disk is older still. */
+    apply_report(st, e, report, !e->is_from_disk);
+    e->is_from_disk = false;
     *out = e->node;
     return RC_OK;
 }

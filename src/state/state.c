@@ -348,7 +348,9 @@ enum rc state_load_node(struct state *st, struct node *n)
         return RC_INVALID;
     }
     n->is_online = false;
-    node_id id = entry_add(st, n)->id;
+    struct entry *e = entry_add(st, n);
+    e->is_from_disk = true;
+    node_id id = e->id;
     if (id >= st->counters.next_node)
         st->counters.next_node = id + 1;
     return RC_OK;

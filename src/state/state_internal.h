@@ -33,6 +33,7 @@ struct entry {
     int64_t remove_at_ms;   /* an ephemeral node that is offline: when it is removed; 0: not */
     bool is_dirty;          /* in `dirty` */
     bool is_stale_on_disk;  /* presence changed since the row was last written */
+    bool is_from_disk;      /* it has said nothing since it was loaded, and may have moved since it was written */
 };
 
 struct id_list {

@@ -368,6 +368,40 @@ static void test_poll_does_not_undo_updates(void **state)
     assert_int_equal(n->home_derp, 9);
 }
 
+/* A crash loses the last seconds of presence, and clients do not repeat what was acknowledged: what their first poll says counts,
+ * unless an update came before it. */
+static void test_first_poll_after_a_start_is_newer_than_the_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct state_options options = default_options();
+    char key[AUTH_KEY_TEXT_CAP];
+    const struct node *n;
+    struct addr here = {.family = 4, .port = 1, .ip = {192, 0, 2, 1}},
+                there = {.family = 4, .port = 2, .ip = {192, 0, 2, 2}};
+    struct node_report written = {.endpoints = &here, .endpoints_n = 1, .home_derp = 9};
+    struct node_report moved = {.endpoints = &there, .endpoints_n = 1, .home_derp = 3};
+    make_key(f, (struct auth_key_spec){0}, key);
+    struct registration reg = request(f, key, "a");
+    do_register(f, &reg, now_ms);
+    assert_int_equal(state_node_report(f->st, &reg.key, &reg.machine, &written, &n), RC_OK);
+    for (unsigned update_first = 0; update_first < 2; update_first++) {
+        struct state *st = state_create(&options, make_settings());
+        const struct node *now;
+        assert_int_equal(state_load_node(st, node_edit(n, NULL, 0)), RC_OK);
+        state_load_done(st, &(struct row_counters){0}, now_ms);
+        if (update_first)
+            assert_int_equal(state_node_report(st, &reg.key, &reg.machine, &moved, &now), RC_OK);
+        const struct node_report *poll = update_first ? &written : &moved;
+        assert_int_equal(state_poll_begin(st, &reg.key, &reg.machine, poll, now_ms, &now), RC_OK);
+        assert_int_equal(now->endpoints[0].port, 2);
+        assert_int_equal(now->home_derp, 3);
+        /* From then on as ever. */
+        assert_int_equal(state_poll_begin(st, &reg.key, &reg.machine, &written, now_ms, &now), RC_OK);
+        assert_int_equal(now->endpoints[0].port, 2);
+        state_destroy(&st);
+    }
+}
+
 /* --- names and addresses --- */
 
 static void test_names(void **state)
@@ -821,6 +855,7 @@ int main(void)
         TEST(test_ephemeral),
         TEST(test_online_with_grace),
         TEST(test_poll_does_not_undo_updates),
+        TEST(test_first_poll_after_a_start_is_newer_than_the_disk),
         TEST(test_names),
         TEST(test_addresses_run_out_in_words),
         TEST(test_reserved_addresses_are_skipped),

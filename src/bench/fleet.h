@@ -76,7 +76,6 @@ struct sim {
     unsigned updates; /* of a join, sent */
     bool is_updating, is_dirty;
     bool owes_update; /* an update was not acknowledged before the connection broke: servers take none from a poll */
-    int64_t acked_ms; /* when the last one was */
     uint32_t endpoints_seq, hostinfo_seq; /* numbers of its latest changes; 0: none */
     uint32_t sent[SIM_SENT_MAX];          /* digests of the endpoints that it has told, latest at sent_n - 1 */
     unsigned sent_n;

@@ -257,7 +257,6 @@ static void end_update(struct sim *s, uint32_t error)
                    error != 0 ? error : (unsigned)s->update_status);
         return;
     }
-    s->acked_ms = now_ms(s);
     hist_add(f->acks != NULL ? f->acks : &f->stats.update, took_us);
     if (is_again)
         sim_update(s);

@@ -23,8 +23,6 @@ enum {
     GROWTH_BYTES = 8 * 1024 * 1024,
     JUDGED_MS = 2 * 60 * 1000, /* over less, memory is told and not judged */
     FDS_SPARE = 8,
-    CRASH_LOSS_MS =
-        3000, /* what nodes told of their endpoints so shortly before, a server may forget when it is killed */
 };
 
 struct sample {
@@ -273,8 +271,6 @@ static enum rc restart(struct soak *k, struct err *err)
     struct fleet *f = k->fleet;
     uint64_t before = f->stats.sessions_lost;
     set_noise(k, false);
-    for (unsigned i = 0; i < f->n; i++)
-        f->sims[i].owes_update |= clock_mono_ms() - f->sims[i].acked_ms < CRASH_LOSS_MS;
     TRY(fleet_restart_server(f, err));
     k->restarts++;
     (void)fleet_wait(f, "coming back", f->opts->timeout_ms, all_complete, NULL);

@@ -102,6 +102,8 @@ static void add_nets(struct maker *m)
     }
     for (unsigned i = 0; i < 4; i++)
         add_rule(m, pick_net(below(m, PLAN_NETS)), pick(PICK_TAG, below(m, PLAN_TAGS)));
+    for (unsigned i = 0; i < 8; i++)
+        add_rule(m, pick(PICK_TAG, i * 5), pick_net(i));
     for (unsigned i = 0; i < 3; i++)
         add_rule(m, pick(PICK_GROUP, below(m, PLAN_GROUPS)), pick(PICK_INTERNET, 0));
 }

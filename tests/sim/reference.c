@@ -1031,6 +1031,8 @@ void reference_compare(struct sim *s, size_t client_n, size_t filter_n)
             compare_id(facts, s->hot[sim_below(s, (uint32_t)hot_n)], true);
         compare_id(facts, sim_below(s, (uint32_t)facts->n), true);
     }
+    for (size_t i = 0; i < hot_n && client_n < s->machine_n; i++)
+        compare_id(facts, s->hot[i], false);
     for (size_t i = 0; i < client_n && client_n < s->machine_n; i++)
         compare_id(facts, sim_below(s, (uint32_t)facts->n), false);
     for (node_id id = 1; client_n >= s->machine_n && id < facts->n; id++)

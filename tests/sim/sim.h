@@ -16,6 +16,7 @@ enum {
     SIM_USERS_MAX = PLAN_USERS + SIM_SPARE_USERS,
     SIM_IN_FLIGHT = 6,
     SIM_HOT = 4096,
+    SIM_ODD = 6,
 };
 
 /* As control/session.c has them. */
@@ -63,9 +64,10 @@ struct sim {
     struct plan plans[PLANS];
     const struct plan *plan; /* at work once all is committed; null: none */
     bool may_have_no_plan;
-    unsigned settings_made, steps;
+    unsigned settings_made, steps, plan_turns;
     node_id hot[SIM_HOT]; /* nodes that something happened to since the last look: looked at first */
     size_t hot_n;
+    struct machine *odd[SIM_ODD]; /* given tags by an admin; null: none */
     struct sim_counts counts;
 };
 
@@ -81,8 +83,9 @@ void sim_settle(struct sim *s);
 void sim_set_plan(struct sim *s, const struct plan *plan);
 
 /* --- reference.c --- */
-/* Compares what clients have with what the state and the policy say, pair by pair: the peers of all clients and each peer's
- * look, and themselves; of `filter_n` of them the filter and the SSH policy. After sim_settle. */
+/* Compares what clients have with what the state and the policy say, pair by pair: the peers of `client_n` clients at least
+ * (the number of machines: all) and each peer's look, and themselves; of `filter_n` the filter and the SSH policy. Those
+ * that something happened to since the last call are always among them. After sim_settle. */
 void reference_compare(struct sim *s, size_t client_n, size_t filter_n);
 
 #endif

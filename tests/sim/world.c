@@ -486,17 +486,21 @@ static void tag(struct sim *s, struct machine *m)
         plan_tag_name(sim_below(s, PLAN_TAGS), names[i]);
         tags[i] = str_c(names[i]);
     }
-    enum rc rc = state_node_set_tags(s->st, m->id, tags, 1 + sim_below(s, 2), &n, NULL);
+    enum rc rc = state_node_set_tags(s->st, m->id, tags, sim_below(s, 4) == 0 ? 1 : 2, &n, NULL);
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND);
 }
 
-/* Twice between two publications: the policy may put it where it was, with another meaning. */
+/* Twice between two publications: the policy may put it where it was, with another meaning. Most of all one that is alone with
+ * its tags. */
 static void event_tag(struct sim *s)
 {
-    struct machine *m = some_machine(s);
+    struct machine **odd = &s->odd[sim_below(s, SIM_ODD)], *m = sim_below(s, 2) == 0 ? *odd : some_machine(s);
+    m = m != NULL ? m : some_machine(s);
+    mark_hot(s, m->id);
     tag(s, m);
-    if (sim_below(s, 3) == 0)
+    if (sim_below(s, 3) == 0 || m == *odd)
         tag(s, m);
+    *odd = m;
 }
 
 static struct machine *some_router(struct sim *s)
@@ -666,12 +670,15 @@ void sim_set_plan(struct sim *s, const struct plan *plan)
     policy_doc_unref(&doc);
 }
 
+/* One rule more, then many see nobody, then those with what is hard. */
 static void event_plan(struct sim *s)
 {
-    const struct plan *plan = s->plan;
-    while (plan == s->plan)
-        plan = s->may_have_no_plan && sim_below(s, 3) == 0 ? NULL : &s->plans[sim_below(s, PLANS)];
-    sim_set_plan(s, plan);
+    static const unsigned order[PLANS] = {1, 6, 3, 5, 2, 4, 0};
+    unsigned turn = s->plan_turns++;
+    if (s->may_have_no_plan && turn % 3 == 1)
+        sim_set_plan(s, NULL);
+    else
+        sim_set_plan(s, &s->plans[order[turn % PLANS]]);
 }
 
 static void event_time(struct sim *s)
@@ -717,7 +724,7 @@ void sim_step(struct sim *s)
         if (sim_below(s, 8) == 0)
             commit_one(s);
     }
-    if (s->steps++ % 14 == 6)
+    if (s->steps++ % 11 == 6)
         event_plan(s);
     publish(s);
 }

@@ -6,7 +6,8 @@ BUILD := build
 DATA ?= fullscale-data
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test check static tidy fmt fuzz goldens bench bench-scale bench-agree bench-relay bench-policy bench-small install clean packages
+.PHONY: help build run test check static tidy fmt fuzz goldens bench bench-scale bench-agree bench-relay bench-policy bench-small
+.PHONY: install clean packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile

@@ -370,7 +370,7 @@ static bool report_memory(const struct soak *k, struct report *r)
     double growth = l.slope_per_ms * (l.last_ms - l.first_ms);
     double part = l.mean * (double)GROWTH_PERCENT / 100;
     double limit = part > (double)GROWTH_BYTES ? part : (double)GROWTH_BYTES;
-    bool is_judged = l.last_ms - l.first_ms >= JUDGED_MS;
+    bool is_judged = l.last_ms - l.first_ms >= (double)JUDGED_MS;
     bool is_ok = (!is_judged || growth <= limit) && k->fds_end <= k->fds_base + FDS_SPARE;
     report_u64(r, "quiet_points_fitted", l.n, "of the server that ran last, once warm");
     report_f64(r, "rss_mean_mb", l.mean / 1e6, "at those");

@@ -5,6 +5,7 @@
 #include "base/limiter.h"
 #include "base/map.h"
 #include "control/control.h"
+#include "control/seats.h"
 #include "control/turns.h"
 #include "netmap/netmap.h"
 #include "proto/tailcfg.h"
@@ -56,6 +57,8 @@ struct control_worker {
     struct netmap_ctx netmap;
     struct netmap_pieces pieces;
     struct list sessions;           /* all that stream */
+    struct list waiting;            /* of those, who wait for a snapshot that shows their node */
+    struct seats seats;             /* of those, who follow the snapshot */
     struct map sessions_by_number;  /* for the one that is superseded */
     struct list wheel[WHEEL_SLOTS]; /* by the second in which a keep-alive is looked at */
     int64_t second;                 /* the wheel stands here */

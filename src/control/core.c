@@ -15,7 +15,7 @@ METRIC_GAUGE(nodes_now, "fullscale_nodes", "", "Nodes in the tailnet.");
 METRIC_GAUGE(version_now, "fullscale_snapshot_version", "", "Version of the current snapshot.");
 
 enum {
-    SPACING_FACTOR = 10,
+    SPACING_FACTOR = 6,
     SPACING_MAX_MS = 1000, /* whatever it costs: people wait */
     TICK_GRAIN_MS = 200,   /* deadlines of nodes are looked at so often at most */
     LAZY_FLUSH_MS = 2000,  /* presence reaches the disk so often: after a crash peers must still find each other */

@@ -527,6 +527,34 @@ static void test_expired_learns_of_itself_only(void **state)
     finish(&c, &again);
 }
 
+/* It knows peers from before, none of whom is left, and no list of peers says so: it starts afresh. */
+static void test_renewed_without_peers(void **state)
+{
+    (void)state;
+    struct client c, other;
+    struct device d, peer;
+    struct reply poll, watch, again;
+    rig_join(r, &other, &peer, "goes", 0);
+    rig_join(r, &c, &d, "lapsed", 0);
+    node_id peer_id = begin_poll(&other, &watch, &peer, 0);
+    struct expiry e = {.id = begin_poll(&c, &poll, &d, 0), .at_ms = 1};
+    WAIT_VIEW(&poll, peer_id, v.is_there);
+    rig_on_core(r, set_expiry, &e);
+    RIG_WAIT(r, is_past(json_get(reply_frame(&poll, poll.frame_n - 1), "Node")));
+    rig_on_core(r, delete_node, &peer_id);
+    rig_settle(r);
+    e.at_ms = NO_EXPIRY;
+    rig_on_core(r, set_expiry, &e);
+    RIG_WAIT(r, poll.is_ended);
+    assert_int_equal(poll.error, 0);
+    assert_int_equal(begin_poll(&c, &again, &d, 0), e.id);
+    assert_null(json_get(reply_frame(&again, 0), "Peers"));
+    end_poll(&other, &watch);
+    client_close(&other);
+    reply_fini(&poll);
+    finish(&c, &again);
+}
+
 static void test_logout_ends_in_words(void **state)
 {
     (void)state;
@@ -689,6 +717,93 @@ static void test_peers_learn(void **state)
     WAIT_VIEW(&pa, id, v.is_there && !v.is_online);
     client_close(&b);
     finish(&a, &pa);
+}
+
+/* --- under a policy --- */
+
+static void set_policy(struct state *st, int64_t now_ms, void *ctx)
+{
+    struct policy_errors errors = {0};
+    struct policy_doc *doc = NULL;
+    RIG_CHECK(policy_parse(str_c(ctx), NULL, &doc, &errors) == RC_OK);
+    policy_errors_fini(&errors);
+    state_set_policy(st, doc, now_ms);
+}
+
+static void no_policy(struct state *st, int64_t now_ms, void *ctx)
+{
+    (void)ctx;
+    state_set_policy(st, NULL, now_ms);
+}
+
+/* A node with a tag, and its poll. */
+struct tagged {
+    struct client c;
+    struct device d;
+    struct reply poll;
+    uint64_t id;
+};
+
+static void tagged_join(struct tagged *t, const char *tag, unsigned worker)
+{
+    const struct str tags[] = {str_c(tag)};
+    client_open(&t->c, r, worker);
+    device_init(&t->d, tag + 4);
+    const char *key = rig_key(r, &(struct auth_key_spec){.tags = tags, .tag_n = 1});
+    assert_true(json_is_true(client_register(&t->c, &t->d, key, NULL), "MachineAuthorized"));
+    t->id = begin_poll(&t->c, &t->poll, &t->d, 0);
+}
+
+static void tagged_move(struct tagged *t, uint16_t home_derp)
+{
+    t->d.home_derp = home_derp;
+    assert_int_equal(client_update(&t->c, &t->d), 200);
+}
+
+/* a sees b, b sees c too; nobody else. Changes that leave the seats as they are go to those who see; when seats change,
+ * later changes follow the new ones. */
+static void test_changes_go_to_those_who_see(void **state)
+{
+    (void)state;
+    static char first[] = "{\"tagOwners\":{\"tag:a\":[],\"tag:b\":[],\"tag:c\":[]},\"grants\":["
+                          "{\"src\":[\"tag:a\"],\"dst\":[\"tag:b\"],\"ip\":[\"*\"]},"
+                          "{\"src\":[\"tag:b\"],\"dst\":[\"tag:c\"],\"ip\":[\"*\"]}]}";
+    static char second[] = "{\"tagOwners\":{\"tag:a\":[],\"tag:b\":[],\"tag:c\":[]},\"grants\":["
+                           "{\"src\":[\"tag:a\"],\"dst\":[\"tag:c\"],\"ip\":[\"*\"]}]}";
+    struct tagged *t = mem_zalloc(3, sizeof(*t));
+    rig_on_core(r, set_policy, first);
+    for (unsigned i = 0; i < 3; i++)
+        tagged_join(&t[i], (const char *[]){"tag:a", "tag:b", "tag:c"}[i], i % 2);
+    WAIT_VIEW(&t[0].poll, t[1].id, v.is_there && v.is_online);
+    WAIT_VIEW(&t[2].poll, t[1].id, v.is_there && v.is_online);
+    rig_settle(r);
+    size_t quiet = t[0].poll.frame_n;
+    tagged_move(&t[2], 5);
+    WAIT_VIEW(&t[1].poll, t[2].id, v.home_derp == 5);
+    rig_settle(r);
+    assert_int_equal(t[0].poll.frame_n, quiet);
+    tagged_move(&t[1], 6);
+    WAIT_VIEW(&t[0].poll, t[1].id, v.home_derp == 6);
+    WAIT_VIEW(&t[2].poll, t[1].id, v.home_derp == 6);
+    rig_on_core(r, set_policy, second);
+    WAIT_VIEW(&t[0].poll, t[1].id, !v.is_there);
+    tagged_move(&t[2], 7);
+    WAIT_VIEW(&t[0].poll, t[2].id, v.home_derp == 7);
+    rig_settle(r);
+    quiet = t[1].poll.frame_n;
+    tagged_move(&t[0], 8);
+    WAIT_VIEW(&t[2].poll, t[0].id, v.home_derp == 8);
+    rig_settle(r);
+    assert_int_equal(t[1].poll.frame_n, quiet);
+    rig_on_core(r, no_policy, NULL);
+    tagged_move(&t[0], 9);
+    WAIT_VIEW(&t[1].poll, t[0].id, v.home_derp == 9);
+    for (unsigned i = 0; i < 3; i++) {
+        reply_fini(&t[i].poll);
+        client_close(&t[i].c);
+    }
+    rig_wait_idle(r);
+    mem_free(t);
 }
 
 /* --- liveness --- */
@@ -944,6 +1059,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unknown_node, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_while_connected, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expired_learns_of_itself_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_renewed_without_peers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_logout_ends_in_words, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_poll_supersedes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_polls_race, setup, teardown),
@@ -951,6 +1067,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_update_before_poll, setup, teardown),
         cmocka_unit_test_setup_teardown(test_poll_before_update, setup, teardown),
         cmocka_unit_test_setup_teardown(test_peers_learn, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changes_go_to_those_who_see, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keep_alive, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keep_alive_after_a_stall, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slow_reader, setup, teardown),

@@ -28,17 +28,15 @@ struct noise_stream {
 static enum rc seal_plain(struct noise_stream *ns)
 {
     struct buf plain = {0};
-    struct buf sealed = {0};
     enum rc rc = RC_OK;
     buf_move(&plain, &ns->plain);
     while (rc == RC_OK && buf_len(&plain) > 0 && ns->below != NULL) {
         size_t n = buf_len(&plain) < SLICE_BYTES ? buf_len(&plain) : SLICE_BYTES;
-        rc = noise_seal(&ns->sealer, buf_at(&plain), n, &sealed);
-        stream_write(ns->below, buf_at(&sealed), buf_len(&sealed));
-        buf_clear(&sealed);
+        struct buf *sealed = loop_scratch(ns->s.loop);
+        rc = noise_seal(&ns->sealer, buf_at(&plain), n, sealed);
+        stream_write(ns->below, buf_at(sealed), buf_len(sealed));
         buf_consume(&plain, n);
     }
-    buf_fini(&sealed);
     buf_fini(&plain);
     return rc;
 }
@@ -74,7 +72,10 @@ static void run_seal(struct loop_task *task)
 
 static void noise_write(struct stream *s, const uint8_t *p, size_t n)
 {
+    enum { SMALL_BYTES = 240 }; /* most of what is told: no second allocation for it */
     struct noise_stream *ns = (struct noise_stream *)s;
+    if (buf_len(&ns->plain) == 0 && n < SMALL_BYTES)
+        buf_reserve(&ns->plain, SMALL_BYTES);
     buf_append(&ns->plain, p, n);
     loop_defer(s->loop, &ns->seal_task);
 }

@@ -44,9 +44,10 @@ enum session_state {
 struct session {
     struct control_worker *worker;
     struct http_exchange *ex;
-    struct list entry; /* in worker->sessions */
-    struct list slot;  /* in the wheel */
-    struct turn turn;  /* to get a full map */
+    struct list entry;  /* in worker->sessions */
+    struct list slot;   /* in the wheel */
+    struct turn turn;   /* to get a full map */
+    struct seated seat; /* while it is active; while it waits: in worker->waiting */
     enum session_state state;
     uint64_t number; /* 0: not in the map */
     node_id node;
@@ -54,7 +55,7 @@ struct session {
     enum netmap_coding coding;
     bool omit_peers;
     bool holds_poll; /* the core counts it */
-    bool is_resync;  /* it has missed changes: its next map replaces what it knows */
+    bool has_map;    /* it has had one: the next replaces what it knows */
     bool is_once;    /* ends with the first map */
     int64_t sent_s;  /* last message, loop seconds */
     int64_t until_s; /* when a gone one ends */
@@ -75,6 +76,7 @@ static void session_free(struct session *s)
     list_remove(&s->entry);
     list_remove(&s->slot);
     turns_leave(&w->turns, &s->turn);
+    seats_leave(&s->seat);
     if (s->number != 0)
         map_remove(&w->sessions_by_number, &s->number, sizeof(s->number));
     if (s->state == SESSION_GONE)
@@ -136,6 +138,8 @@ static struct session *session_new(struct control_worker *w, struct http_exchang
     s->sent_s = now_s(w);
     list_init(&s->slot);
     turn_init(&s->turn);
+    seated_init(&s->seat);
+    list_push_back(&w->waiting, &s->seat.entry);
     list_push_back(&w->sessions, &s->entry);
     wheel_add(s, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
     http_set_events(ex, &events, s);
@@ -161,6 +165,7 @@ static void become_gone(struct session *s)
 {
     struct control_worker *w = s->worker;
     s->state = SESSION_GONE;
+    seats_leave(&s->seat);
     w->gone_n++;
     s->until_s = now_s(w) + GONE_S;
     metric_inc(&gone_told);
@@ -173,12 +178,17 @@ static bool may_see_peers(const struct snapshot *snapshot, node_id id)
     return n != NULL && !n->is_expired;
 }
 
+static void sit_down(struct session *s)
+{
+    seats_put(&s->worker->seats, &s->seat, netmap_seat(s->worker->snapshot, s->node));
+}
+
 static void send_full(struct session *s)
 {
     struct control_worker *w = s->worker;
-    /* No peers left to replace what it knows, and an empty list says nothing: let it start afresh. */
-    bool cannot_resync = s->is_resync && !netmap_has_peers(w->snapshot, s->node);
     bool with_peers = !s->omit_peers && may_see_peers(w->snapshot, s->node);
+    /* No peers left to replace what it knows, and an empty list says nothing: let it start afresh. */
+    bool cannot_resync = s->has_map && with_peers && !netmap_has_peers(w->snapshot, s->node);
     if (netmap_full(&w->netmap, w->snapshot, s->node, s->coding, with_peers, &w->pieces) != RC_OK) {
         http_stream_push(s->ex, netmap_expired_self(&w->netmap, &s->key, clock_wall_ms(), s->coding));
         become_gone(s);
@@ -190,7 +200,8 @@ static void send_full(struct session *s)
         return;
     }
     s->state = SESSION_ACTIVE;
-    s->is_resync = false;
+    s->has_map = true;
+    sit_down(s);
     s->limit_bytes = w->pieces.bytes + SLACK_BYTES;
     metric_inc(&full_maps);
     metric_add(&full_bytes, (int64_t)w->pieces.bytes);
@@ -254,6 +265,7 @@ static void want_full(struct session *s)
 {
     const struct node *n = snapshot_node(s->worker->snapshot, s->node);
     s->state = SESSION_QUEUED;
+    seats_leave(&s->seat);
     turns_ask(&s->worker->turns, &s->turn, n != NULL && n->is_newcomer ? TURNS_NEWCOMERS : TURNS_RETURNING);
     serve_turns_soon(s->worker);
 }
@@ -269,7 +281,7 @@ static void try_attach(struct session *s)
 static void fall_behind(struct session *s)
 {
     s->state = SESSION_BEHIND;
-    s->is_resync = true;
+    seats_leave(&s->seat);
     metric_inc(&fallen_behind);
     log_limited(LOG_INFO, "slow reader: it gets a full map when it has caught up", LOG_U("node", s->node));
 }
@@ -328,18 +340,58 @@ static void measure(struct control_worker *w)
     loop_post(w->loop, &m->msg);
 }
 
+static void seat_all(struct control_worker *w)
+{
+    LIST_EACH (it, &w->sessions) {
+        struct session *s = LIST_ENTRY(it, struct session, entry);
+        if (s->state == SESSION_ACTIVE)
+            sit_down(s);
+    }
+    seats_sweep(&w->seats);
+}
+
+static void tell_all(struct control_worker *w, struct change *c)
+{
+    LIST_EACH_SAFE (it, &w->sessions) {
+        struct session *s = LIST_ENTRY(it, struct session, entry);
+        if (s->state == SESSION_ACTIVE)
+            send_change(s, c);
+    }
+    if (c->before->ruling != c->after->ruling)
+        seat_all(w);
+}
+
+/* Those whom the change is nothing to are not looked at. */
+static void tell_seats(struct control_worker *w, struct change *c)
+{
+    for (size_t i = 0; i < c->item_n; i++) {
+        struct seat_group *g = seats_find(&w->seats, netmap_seat(c->after, c->items[i].id));
+        if (g != NULL)
+            g->is_touched = true;
+    }
+    LIST_EACH (it, &w->seats.groups) {
+        struct seat_group *g = LIST_ENTRY(it, struct seat_group, entry);
+        bool is_touched = g->is_touched;
+        g->is_touched = false;
+        if (list_is_empty(&g->members) ||
+            (!is_touched && !netmap_tells(c, LIST_ENTRY(g->members.next, struct session, seat.entry)->node)))
+            continue;
+        LIST_EACH_SAFE (member, &g->members)
+            send_change(LIST_ENTRY(member, struct session, seat.entry), c);
+    }
+}
+
 void sessions_apply(struct control_worker *w, struct change *c)
 {
     measure(w);
     snapshot_unref(&w->snapshot);
     w->snapshot = snapshot_ref(c->after);
-    LIST_EACH_SAFE (it, &w->sessions) {
-        struct session *s = LIST_ENTRY(it, struct session, entry);
-        if (s->state == SESSION_WAITING)
-            try_attach(s);
-        else if (s->state == SESSION_ACTIVE)
-            send_change(s, c);
-    }
+    LIST_EACH_SAFE (it, &w->waiting)
+        try_attach(LIST_ENTRY(it, struct session, seat.entry));
+    if (netmap_is_by_seat(c))
+        tell_seats(w, c);
+    else
+        tell_all(w, c);
 }
 
 void sessions_supersede(struct control_worker *w, uint64_t number)
@@ -407,6 +459,8 @@ void sessions_init(struct control_worker *w)
     uint8_t seed[16];
     rng_bytes(seed, sizeof(seed));
     list_init(&w->sessions);
+    list_init(&w->waiting);
+    seats_init(&w->seats, seed);
     for (int i = 0; i < WHEEL_SLOTS; i++)
         list_init(&w->wheel[i]);
     map_init(&w->sessions_by_number, seed);
@@ -424,6 +478,7 @@ void sessions_fini(struct control_worker *w)
     loop_timer_destroy(&w->second_timer);
     loop_timer_destroy(&w->turns_timer);
     map_fini(&w->sessions_by_number);
+    seats_fini(&w->seats);
 }
 
 /* --- beginnings --- */

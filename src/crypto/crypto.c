@@ -131,19 +131,63 @@ void hkdf_blake2s(const uint8_t ck[32], const void *input, size_t input_len, uin
 
 /* --- ChaCha20-Poly1305 --- */
 
+/* A key and nothing else: a server has two of these for each connection. OpenSSL is the faster one for long messages and
+ * wants a context of 800 bytes, which each thread has once for all keys; libsodium is the faster one for short ones. */
 struct aead {
-    EVP_CIPHER_CTX *ctx; /* owned; keyed once, then given only a nonce per message */
+    uint8_t key[32];
     bool seal;
 };
 
-struct aead *aead_create(const uint8_t key[32], bool seal)
+enum { SHORT_BYTES = 1024 }; /* below, libsodium does it */
+
+struct aead_contexts {
+    EVP_CIPHER_CTX *seal, *open;
+};
+
+static pthread_key_t contexts_key;
+static pthread_once_t contexts_once = PTHREAD_ONCE_INIT;
+
+static EVP_CIPHER_CTX *make_context(bool seal)
 {
     assert(cipher_chacha20_poly1305 != NULL); /* crypto_init was called */
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    must(ctx != NULL, "out of memory");
+    must(EVP_CipherInit_ex2(ctx, cipher_chacha20_poly1305, NULL, NULL, seal, NULL) == 1, "cipher");
+    return ctx;
+}
+
+static void drop_contexts(void *at)
+{
+    struct aead_contexts *c = at;
+    EVP_CIPHER_CTX_free(c->seal); /* wipes the last key */
+    EVP_CIPHER_CTX_free(c->open);
+    mem_free(c);
+}
+
+static void make_contexts_key(void)
+{
+    must(pthread_key_create(&contexts_key, drop_contexts) == 0, "no thread key");
+}
+
+/* This thread's. */
+static EVP_CIPHER_CTX *context(bool seal)
+{
+    static _Thread_local struct aead_contexts *mine;
+    if (mine == NULL) {
+        pthread_once(&contexts_once, make_contexts_key);
+        mine = MEM_NEW(struct aead_contexts);
+        mine->seal = make_context(true);
+        mine->open = make_context(false);
+        must(pthread_setspecific(contexts_key, mine) == 0, "no memory for a thread");
+    }
+    return seal ? mine->seal : mine->open;
+}
+
+struct aead *aead_create(const uint8_t key[32], bool seal)
+{
     struct aead *a = MEM_NEW(struct aead);
+    memcpy(a->key, key, sizeof(a->key));
     a->seal = seal;
-    a->ctx = EVP_CIPHER_CTX_new();
-    must(a->ctx != NULL, "out of memory");
-    must(EVP_CipherInit_ex2(a->ctx, cipher_chacha20_poly1305, key, NULL, seal, NULL) == 1, "cipher key");
     return a;
 }
 
@@ -151,24 +195,26 @@ void aead_destroy(struct aead **a)
 {
     if (*a == NULL)
         return;
-    EVP_CIPHER_CTX_free((*a)->ctx); /* wipes the key */
+    secret_wipe(*a, sizeof(**a));
     mem_free(*a);
     *a = NULL;
 }
 
 /* OpenSSL counts in ints; no caller comes near. */
-static void update(struct aead *a, uint8_t *out, const void *in, size_t n)
+static void update(EVP_CIPHER_CTX *ctx, uint8_t *out, const void *in, size_t n)
 {
     int done = 0;
     assert(n <= INT32_MAX);
     if (n > 0)
-        must(EVP_CipherUpdate(a->ctx, out, &done, in, (int)n) == 1, "cipher update");
+        must(EVP_CipherUpdate(ctx, out, &done, in, (int)n) == 1, "cipher update");
 }
 
-static void start(struct aead *a, const uint8_t *nonce, const void *ad, size_t ad_len)
+static EVP_CIPHER_CTX *start(const struct aead *a, const uint8_t *nonce, const void *ad, size_t ad_len)
 {
-    must(EVP_CipherInit_ex2(a->ctx, NULL, NULL, nonce, -1, NULL) == 1, "cipher nonce");
-    update(a, NULL, ad, ad_len);
+    EVP_CIPHER_CTX *ctx = context(a->seal);
+    must(EVP_CipherInit_ex2(ctx, NULL, a->key, nonce, -1, NULL) == 1, "cipher key and nonce");
+    update(ctx, NULL, ad, ad_len);
+    return ctx;
 }
 
 void aead_seal(struct aead *a, const uint8_t nonce[AEAD_NONCE_BYTES], const void *ad, size_t ad_len, const uint8_t *in,
@@ -177,10 +223,27 @@ void aead_seal(struct aead *a, const uint8_t nonce[AEAD_NONCE_BYTES], const void
     assert(a->seal);
     int done = 0;
     uint8_t none[16]; /* where a stream cipher leaves nothing */
-    start(a, nonce, ad, ad_len);
-    update(a, out, in, n);
-    must(EVP_CipherFinal_ex(a->ctx, none, &done) == 1, "cipher final");
-    must(EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_BYTES, out + n) == 1, "cipher tag");
+    if (n < SHORT_BYTES) {
+        crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, in, n, ad, ad_len, NULL, nonce, a->key);
+        return;
+    }
+    EVP_CIPHER_CTX *ctx = start(a, nonce, ad, ad_len);
+    update(ctx, out, in, n);
+    must(EVP_CipherFinal_ex(ctx, none, &done) == 1, "cipher final");
+    must(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_BYTES, out + n) == 1, "cipher tag");
+}
+
+static bool open_long(struct aead *a, const uint8_t *nonce, const void *ad, size_t ad_len, const uint8_t *in,
+                      size_t plain_len, uint8_t *out)
+{
+    int done = 0;
+    uint8_t none[16];
+    uint8_t tag[AEAD_TAG_BYTES];
+    memcpy(tag, in + plain_len, sizeof(tag));
+    EVP_CIPHER_CTX *ctx = start(a, nonce, ad, ad_len);
+    update(ctx, out, in, plain_len);
+    must(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG_BYTES, tag) == 1, "cipher tag");
+    return EVP_CipherFinal_ex(ctx, none, &done) == 1;
 }
 
 enum rc aead_open(struct aead *a, const uint8_t nonce[AEAD_NONCE_BYTES], const void *ad, size_t ad_len,
@@ -190,14 +253,10 @@ enum rc aead_open(struct aead *a, const uint8_t nonce[AEAD_NONCE_BYTES], const v
     if (n < AEAD_TAG_BYTES)
         return RC_CRYPTO;
     size_t plain_len = n - AEAD_TAG_BYTES;
-    int done = 0;
-    uint8_t none[16];
-    uint8_t tag[AEAD_TAG_BYTES];
-    memcpy(tag, in + plain_len, sizeof(tag));
-    start(a, nonce, ad, ad_len);
-    update(a, out, in, plain_len);
-    must(EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG_BYTES, tag) == 1, "cipher tag");
-    if (EVP_CipherFinal_ex(a->ctx, none, &done) == 1)
+    bool is_good = plain_len < SHORT_BYTES ? crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, in, n, ad,
+                                                                                       ad_len, nonce, a->key) == 0
+                                           : open_long(a, nonce, ad, ad_len, in, plain_len, out);
+    if (is_good)
         return RC_OK;
     if (plain_len > 0)
         memset(out, 0, plain_len); /* nobody should see what was never authentic */

@@ -21,6 +21,7 @@ struct loop {
     struct list tasks;
     struct list late_tasks; /* run when there are no others */
     struct free_later *to_free;
+    struct buf scratch;
     atomic_bool stopping;
     /* Messages from other threads: a stack that the loop takes whole and turns round. */
     _Atomic(struct loop_msg *) inbox;
@@ -132,6 +133,7 @@ void loop_destroy(struct loop **at)
     int rc = uv_loop_close(&loop->uv);
     assert(rc == 0);
     (void)rc;
+    buf_fini(&loop->scratch);
     mem_free(loop);
 }
 
@@ -193,6 +195,13 @@ void loop_free_later(struct loop *loop, void *obj, void (*free_fn)(void *obj))
     struct free_later *f = mem_alloc(sizeof(*f));
     *f = (struct free_later){.next = loop->to_free, .obj = obj, .free_fn = free_fn};
     loop->to_free = f;
+}
+
+struct buf *loop_scratch(struct loop *loop)
+{
+    enum { KEEP_BYTES = 128 * 1024 };
+    buf_reset(&loop->scratch, KEEP_BYTES);
+    return &loop->scratch;
 }
 
 struct loop_timer {

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "base/rc.h"
 
@@ -53,6 +54,9 @@ void loop_defer_cancel(struct loop_task *task);
 
 /* Calls `free_fn(obj)` after the deferred tasks of this turn: for objects that may still be on the call stack. */
 void loop_free_later(struct loop *loop, void *obj, void (*free_fn)(void *obj));
+
+/* A buffer for the length of one call, empty, that keeps its memory: what it holds is gone when anyone else asks for it. */
+struct buf *loop_scratch(struct loop *loop);
 
 /* A timer, heap-owned by the loop. */
 struct loop_timer;

@@ -149,6 +149,12 @@ static void write_raw_if_new(struct json_writer *w, const char *key, const struc
         write_raw(w, key, new);
 }
 
+/* Also when it had another map before, and all have the same now. */
+bool has_other_derp_map(const struct change *c, const struct node *n)
+{
+    return c->settings_changed && (needs_unpinned(n, c->before->settings) || needs_unpinned(n, c->after->settings));
+}
+
 void write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned)
 {
     const struct tailnet_settings *old = c->before->settings, *new = c->after->settings;
@@ -231,6 +237,27 @@ void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node
     pieces_push(out, encode_message(ctx, coding, &ctx->json));
 }
 
+/* A client that is another version now gets the other DERP map; what is told to all is for those who stay what they are. */
+void push_other_derp_map(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
+                         enum netmap_coding coding, struct netmap_pieces *out)
+{
+    struct json_writer w;
+    if (self == NULL || self->before == NULL || self->after == NULL)
+        return;
+    bool was_unpinned = needs_unpinned(self->before, c->before->settings);
+    bool is_unpinned = needs_unpinned(self->after, c->after->settings);
+    const struct rcbuf *now = derp_map_of(c->after->settings, is_unpinned);
+    if (self->before->cap_version == self->after->cap_version ||
+        rcbuf_eq(derp_map_of(c->before->settings, was_unpinned), now))
+        return;
+    buf_clear(&ctx->json);
+    json_w_init(&w, &ctx->json);
+    json_w_object(&w);
+    write_raw(&w, "DERPMap", now);
+    json_w_end_object(&w);
+    pieces_push(out, encode_message(ctx, coding, &ctx->json));
+}
+
 void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
                   struct netmap_pieces *out)
 {
@@ -246,7 +273,7 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
         return;
     }
     const struct node *n = snapshot_node(c->after, id);
-    bool is_unpinned = c->settings_changed && n != NULL && needs_unpinned(n, c->after->settings);
+    bool is_unpinned = n != NULL && has_other_derp_map(c, n);
     for (size_t i = 0; i < c->chunk_n; i++) {
         struct rcbuf *piece;
         /* Only the first chunk tells of settings. */
@@ -262,6 +289,7 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
         else
             rcbuf_unref(&piece);
     }
+    push_other_derp_map(ctx, c, self, coding, out);
     if (self != NULL && self->before != NULL && self_differs(self->before, self->after))
         push_self(ctx, c, self->after, 0, coding, out);
 }

@@ -234,10 +234,10 @@ static uint64_t visible_in(const struct viewer *v, const struct node_group *g, b
     return mask;
 }
 
+/* Appends to ctx->json. */
 static void write_part(struct netmap_ctx *ctx, const struct viewer *v, const struct node_group *g, uint64_t mask)
 {
     struct json_writer w;
-    buf_clear(&ctx->json);
     for (size_t i = 0; i < GROUP_NODES; i++) {
         if ((mask >> i & 1) == 0)
             continue;
@@ -281,39 +281,74 @@ static struct rcbuf *part_piece(struct netmap_ctx *ctx, const struct viewer *v, 
     struct rcbuf *held = part != NULL ? atomic_load_explicit(&part->frame[coding], memory_order_acquire) : NULL;
     if (held != NULL)
         return rcbuf_ref(held);
+    buf_clear(&ctx->json);
     write_part(ctx, v, g, mask);
     metric_inc(&encoded_part);
     struct rcbuf *made = encode_piece(ctx, coding, &ctx->json);
     return part != NULL ? rcbuf_ref(rcbuf_slot_offer(&part->frame[coding], made)) : made;
 }
 
+/* Peers of a full map, in the order of ids. */
+struct peers_writer {
+    enum netmap_coding coding;
+    struct netmap_pieces *out;
+    bool is_begun; /* there is a piece */
+};
+
+static void put_piece(struct peers_writer *pw, struct rcbuf *taken)
+{
+    if (pw->is_begun)
+        pieces_push(pw->out, rcbuf_ref(shared_comma[pw->coding]));
+    pw->is_begun = true;
+    pieces_push(pw->out, taken);
+}
+
+/* What has gathered in ctx->json becomes a piece. */
+static void put_gathered(struct netmap_ctx *ctx, struct peers_writer *pw)
+{
+    if (buf_len(&ctx->json) == 0)
+        return;
+    put_piece(pw, encode_piece(ctx, pw->coding, &ctx->json));
+    buf_clear(&ctx->json);
+}
+
+/* Few of a group are not worth a piece of their own: what is scattered over many groups goes to the wire together. */
+static void put_visible(struct netmap_ctx *ctx, const struct viewer *v, struct node_group *g, bool is_own,
+                        struct peers_writer *pw)
+{
+    enum { FEW = 16, GATHERED_MAX_BYTES = 64 * 1024 };
+    bool is_plain;
+    uint64_t mask = visible_in(v, g, &is_plain);
+    unsigned n = (unsigned)__builtin_popcountll(mask);
+    bool is_whole = n == g->n - g->newcomer_n;
+    if (n == 0)
+        return;
+    if (!is_own && is_plain && (is_whole || n >= FEW)) {
+        put_gathered(ctx, pw);
+        put_piece(pw,
+                  is_whole ? group_piece(ctx, g, v->s->settings, pw->coding) : part_piece(ctx, v, g, mask, pw->coding));
+        buf_clear(&ctx->json);
+        return;
+    }
+    write_part(ctx, v, g, mask);
+    if (buf_len(&ctx->json) > GATHERED_MAX_BYTES)
+        put_gathered(ctx, pw);
+}
+
 /* False, and nothing appended, when it sees nobody. */
 static bool push_visible(struct netmap_ctx *ctx, const struct viewer *v, enum netmap_coding coding,
                          struct netmap_pieces *out)
 {
-    const struct snapshot *s = v->s;
-    bool first = true;
-    for (size_t i = 0; i < s->group_n; i++) {
-        const struct node_group *g = s->groups[i];
-        bool is_plain, own = i == v->id / GROUP_NODES;
-        uint64_t mask = g != NULL ? visible_in(v, g, &is_plain) : 0;
-        if (mask == 0)
-            continue;
-        if (!first)
-            pieces_push(out, rcbuf_ref(shared_comma[coding]));
-        first = false;
-        if (own || !is_plain) {
-            write_part(ctx, v, g, mask);
-            pieces_push(out, encode_piece(ctx, coding, &ctx->json));
-        } else if ((unsigned)__builtin_popcountll(mask) == g->n - g->newcomer_n) {
-            pieces_push(out, group_piece(ctx, g, s->settings, coding));
-        } else {
-            pieces_push(out, part_piece(ctx, v, g, mask, coding));
-        }
+    struct peers_writer pw = {.coding = coding, .out = out};
+    buf_clear(&ctx->json);
+    for (size_t i = 0; i < v->s->group_n; i++) {
+        if (v->s->groups[i] != NULL)
+            put_visible(ctx, v, v->s->groups[i], i == v->id / GROUP_NODES, &pw);
     }
-    if (!first)
+    put_gathered(ctx, &pw);
+    if (pw.is_begun)
         pieces_push(out, rcbuf_ref(shared_end[coding]));
-    return !first;
+    return pw.is_begun;
 }
 
 static struct viewer viewer_of(const struct snapshot *s, node_id id)
@@ -390,8 +425,12 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     else
         json_w_raw(w, str_n(rights->filter->json->data, rights->filter->json->len));
     json_w_end_object(w);
-    if (rights != NULL)
-        write_raw(w, "SSHPolicy", rights->ssh->json);
+    /* Always: a slow reader that knew a policy may get this one after it is gone, and keeps what is not there. */
+    json_w_key(w, "SSHPolicy");
+    if (rights == NULL)
+        json_w_raw(w, STR(NO_SSH_RULES));
+    else
+        json_w_raw(w, str_n(rights->ssh->json->data, rights->ssh->json->len));
     if (!settings->collect_logs) {
         json_w_key(w, "Debug");
         json_w_raw(w, STR("{\"DisableLogTail\":true}"));

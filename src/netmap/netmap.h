@@ -22,6 +22,7 @@
 #define NETMAP_NETMAP_H
 
 #include "codec/zstd.h"
+#include "policy/policy.h"
 #include "state/model.h"
 
 enum netmap_coding { NETMAP_PLAIN, NETMAP_ZSTD };
@@ -56,6 +57,15 @@ bool netmap_has_peers(const struct snapshot *s, node_id id);
  * node that was removed is told that its key has expired, and nothing else. */
 void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
                   struct netmap_pieces *out);
+
+/* Where a node sits in the policy at work; all sit in one place when there is none. */
+struct policy_seat netmap_seat(const struct snapshot *s, node_id id);
+/* The change leaves who sees whom and what each may do as it was, so that what a node is told of others depends on its seat
+ * alone (struct policy_seat), and is nothing for most: ask netmap_tells. False without a policy: everyone is told. */
+bool netmap_is_by_seat(const struct change *c);
+/* When it is by seat: whether those who sit where `id` sits are told anything of others. Nodes that the change is about may
+ * be told something in any case. */
+bool netmap_tells(struct change *c, node_id id);
 
 /* The message that makes a client with this key log out: a self node whose key has expired.
  * src: control.md 5.8: any error would be retried for ever. `now_ms`: Unix. A new reference. */

@@ -38,12 +38,17 @@ enum item_kind { ITEM_NOTHING, ITEM_FULL, ITEM_PATCH, ITEM_REMOVED };
 enum item_kind item_kind_of(const struct change_item *item);
 void write_patch(struct json_writer *w, const struct change_item *item);
 void write_changed_users(struct json_writer *w, const struct change *c);
+/* What the change says of the DERP map is for this node the one without pinned certificates. */
+bool has_other_derp_map(const struct change *c, const struct node *n);
 void write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned);
 /* Where `id` stands in the change, or null. */
 const struct change_item *find_item(const struct change *c, node_id id);
 /* A self node stands in a message of its own: it makes the client rebuild everything, the rest does not. */
 void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node *n, int64_t expired_ms,
                enum netmap_coding coding, struct netmap_pieces *out);
+/* The DERP map, when the node's client is another version that needs another. */
+void push_other_derp_map(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
+                         enum netmap_coding coding, struct netmap_pieces *out);
 
 /* --- ruled.c: under a policy --- */
 /* Like netmap_delta, for a node that is still there, when a policy is at work before or after. */
@@ -55,6 +60,7 @@ struct peer_shape shape_for(const struct ruling *r, struct policy_seat viewer, b
 /* --- netmap.c --- */
 /* Everything may be sent to everyone, on every port. */
 #define ALLOW_ALL_RULES "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]"
+#define NO_SSH_RULES "{\"rules\":[]}"
 /* Codes `json` as one message with its length in front. A new reference. */
 struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
 /* This node's DERP map is the one without pinned certificates. */

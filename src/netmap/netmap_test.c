@@ -57,7 +57,7 @@ struct view {
     char self_primary[200];
     char self_caps[300];
     char filter[16384];
-    char ssh[8192]; /* "": never told */
+    char ssh[8192];
     struct peer_view peers[IDS_MAX];
 };
 
@@ -874,8 +874,7 @@ static void compare_with_full(struct world *w, const struct view *v)
     assert_string_equal(v->self_primary, fresh->self_primary);
     assert_string_equal(v->self_caps, fresh->self_caps);
     assert_string_equal(v->filter, fresh->filter);
-    if (fresh->ssh[0] != '\0')
-        assert_string_equal(v->ssh, fresh->ssh);
+    assert_string_equal(v->ssh, fresh->ssh);
     mem_free(fresh);
 }
 
@@ -900,7 +899,7 @@ static void compare_rights(struct world *w, struct policy *p, const struct view 
     w->routes_seen += self.primary[0] != '\0';
     if (p == NULL) {
         assert_string_equal(v->filter, allow_all);
-        assert_true(v->ssh[0] == '\0' || strcmp(v->ssh, "{\"rules\":[]}") == 0);
+        assert_string_equal(v->ssh, "{\"rules\":[]}");
         assert_string_equal(v->self_caps, "{\"base\":[]}");
         return;
     }
@@ -1119,6 +1118,38 @@ static struct world *ruled_world(void)
     return w;
 }
 
+/* Few nodes that mean something, scattered over a change of all, are told in one message. */
+static void test_few_of_many_items_are_one_message(void **state)
+{
+    (void)state;
+    static const struct str tag = STR("tag:b");
+    struct world *w = ruled_world();
+    struct netmap_pieces told = {0};
+    const struct node *n;
+    size_t messages = 0, peers = 0;
+    put_policy(w, "{\"tagOwners\":{\"tag:a\":[],\"tag:b\":[]},\"acls\":[]}");
+    publish(w);
+    for (node_id id = 8; id <= 96; id += 8)
+        assert_int_equal(state_node_set_tags(w->st, id, &tag, 1, &n, NULL), RC_OK);
+    put_policy(w, "{\"tagOwners\":{\"tag:a\":[],\"tag:b\":[]},\"grants\":[{\"src\":[\"tag:a\"],"
+                  "\"dst\":[\"tag:b\"],\"ip\":[\"*\"]}]}");
+    seal(w);
+    commit_one(w);
+    struct change *c = state_publish(w->st, w->now_ms);
+    netmap_delta(&ctx, c, 101, NETMAP_PLAIN, &told);
+    for (size_t i = 0; i < told.n; i++) {
+        struct str rest = str_n(told.items[i]->data, told.items[i]->len);
+        messages += memmem(rest.p, rest.len, "\"PeersChanged\"", 14) != NULL;
+        for (const char *at; (at = memmem(rest.p, rest.len, "\"StableID\"", 10)) != NULL; peers++)
+            rest = str_n(at + 1, rest.len - (size_t)(at + 1 - rest.p));
+    }
+    assert_int_equal(messages, 1);
+    assert_int_equal(peers, 12);
+    change_unref(&c);
+    netmap_pieces_fini(&told);
+    world_drop(w);
+}
+
 /* Under a policy: looked at for each of the two kinds of viewers, encoded for the one that is told. */
 static void test_audiences_share_what_they_are_told(void **state)
 {
@@ -1261,8 +1292,9 @@ static void test_first_map_has_what_a_client_needs(void **state)
     struct arena a = {0};
     struct buf wire = {0};
     const struct json *root;
-    static const char *const needed[] = {"Node",      "DERPMap", "Peers",       "UserProfiles",    "PacketFilters",
-                                         "DNSConfig", "Domain",  "ControlTime", "CollectServices", "Debug"};
+    static const char *const needed[] = {"Node",          "DERPMap",         "Peers",     "UserProfiles",
+                                         "PacketFilters", "SSHPolicy",       "DNSConfig", "Domain",
+                                         "ControlTime",   "CollectServices", "Debug"};
     assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &pieces), RC_OK);
     for (size_t i = 0; i < pieces.n; i++)
         buf_append(&wire, pieces.items[i]->data, pieces.items[i]->len);
@@ -1315,6 +1347,41 @@ static void test_old_clients_get_no_pins(void **state)
     world_drop(w);
 }
 
+/* A client that was downgraded may poll before its new version is published. */
+static void test_another_version_gets_its_derp_map(void **state)
+{
+    (void)state;
+    for (unsigned has_policy = 0; has_policy < 2; has_policy++) {
+        struct world *w = small_world(2);
+        struct tailnet_settings *t = make_settings();
+        struct netmap_pieces pieces = {0};
+        const struct node *n;
+        rcbuf_unref(&t->derp_map_json);
+        t->derp_map_json = rcbuf_create("\"pin\"", 5);
+        t->derp_map_unpinned_json = rcbuf_create("\"any\"", 5);
+        state_set_settings(w->st, t);
+        if (has_policy == 1)
+            put_policy(w, "{\"grants\":[]}");
+        publish(w);
+        for (uint32_t version = 113; version <= 116; version++) {
+            struct node_report r = {.cap_version = version};
+            const char *want = version == 113   ? "{\"DERPMap\":\"any\"}"
+                               : version == 115 ? "{\"DERPMap\":\"pin\"}"
+                                                : NULL;
+            assert_int_equal(state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &r, &n), RC_OK);
+            struct change *c = state_publish(w->st, w->now_ms);
+            netmap_delta(&ctx, c, w->machines[0].id, NETMAP_PLAIN, &pieces);
+            assert_int_equal(pieces.n, want != NULL);
+            if (want != NULL)
+                assert_true(str_eq_c(str_n(pieces.items[0]->data + 4, pieces.items[0]->len - 4), want));
+            netmap_pieces_clear(&pieces);
+            change_unref(&c);
+        }
+        netmap_pieces_fini(&pieces);
+        world_drop(w);
+    }
+}
+
 /* A change of the DERP map alone is the DERP map alone, made once for each of both kinds of client. */
 static void test_settings_change_says_no_more(void **state)
 {
@@ -1327,19 +1394,21 @@ static void test_settings_change_says_no_more(void **state)
         assert_int_equal(
             state_node_report(w->st, &w->machines[i].key, &w->machines[i].machine, i < 4 ? &old : &new, &n), RC_OK);
     publish(w);
-    for (unsigned round = 0; round < 3; round++) {
-        /* Pinned and not; only the pin differs; as it was. */
-        static const char *const pinned[] = {"[\"pin0\"]", "[\"pin1\"]", "[\"pin1\"]"};
+    for (unsigned round = 0; round < 4; round++) {
+        /* Pinned and not; only the pin differs; as it was; all get the same. */
+        static const char *const pinned[] = {"[\"pin0\"]", "[\"pin1\"]", "[\"pin1\"]", "[\"pin1\"]"};
         struct tailnet_settings *t = tailnet_settings_edit(state_settings(w->st));
         rcbuf_unref(&t->derp_map_json);
         rcbuf_unref(&t->derp_map_unpinned_json);
         t->derp_map_json = rcbuf_create(pinned[round], 8);
-        t->derp_map_unpinned_json = rcbuf_create("[\"any\"]", 7);
+        t->derp_map_unpinned_json = round < 3 ? rcbuf_create("[\"any\"]", 7) : NULL;
         state_set_settings(w->st, t);
         struct change *c = state_publish(w->st, w->now_ms);
         int64_t shared = metric_read("fullscale_netmap_encoded_total", "what=\"delta_shared\"");
         for (unsigned i = 0; i < 8; i++) {
-            const char *want = i < 4 ? (round == 0 ? "{\"DERPMap\":[\"any\"]}" : NULL)
+            const char *want = i < 4 ? (round == 0   ? "{\"DERPMap\":[\"any\"]}"
+                                        : round == 3 ? "{\"DERPMap\":[\"pin1\"]}"
+                                                     : NULL)
                                      : (round == 0   ? "{\"DERPMap\":[\"pin0\"]}"
                                         : round == 1 ? "{\"DERPMap\":[\"pin1\"]}"
                                                      : NULL);
@@ -1481,12 +1550,14 @@ int main(void)
         cmocka_unit_test(test_a_change_is_encoded_once),
         cmocka_unit_test(test_groups_are_encoded_once),
         cmocka_unit_test(test_audiences_share_what_they_are_told),
+        cmocka_unit_test(test_few_of_many_items_are_one_message),
         cmocka_unit_test(test_the_same_policy_says_nothing),
         cmocka_unit_test(test_parts_of_groups_are_encoded_once),
         cmocka_unit_test(test_workers_share_a_change),
         cmocka_unit_test(test_keep_alive_is_not_the_hazardous_one),
         cmocka_unit_test(test_first_map_has_what_a_client_needs),
         cmocka_unit_test(test_old_clients_get_no_pins),
+        cmocka_unit_test(test_another_version_gets_its_derp_map),
         cmocka_unit_test(test_settings_change_says_no_more),
         cmocka_unit_test(test_alone_has_no_peers_key),
         cmocka_unit_test(test_newcomers_are_announced_when_they_can_be_reached),

@@ -22,7 +22,7 @@ struct watcher {
 /* In a code: the kind, then one bit, then the class whose routes are shown, or none. */
 enum { CODE_KIND = 3, CODE_HIDES = 4, CODE_CLASS_SHIFT = 3 };
 
-static struct policy_seat seat_in(const struct snapshot *s, node_id id)
+struct policy_seat netmap_seat(const struct snapshot *s, node_id id)
 {
     if (snapshot_node(s, id) == NULL)
         return (struct policy_seat){.class_index = POLICY_NO_CLASS};
@@ -188,6 +188,10 @@ static struct change_share *get_share(struct change_told *t, const struct share_
     return made;
 }
 
+/* Where the items of a change are cut into messages: at the same places for all audiences, so that those who are told the same
+ * have equal shares; but when few items of a chunk mean anything, they wait for the next. */
+enum { SHARE_ITEMS_MIN = CHANGE_CHUNK_ITEMS / 2, SHARE_ITEMS_MAX = CHANGE_CHUNK_ITEMS + SHARE_ITEMS_MIN };
+
 /* Under the lock. */
 static struct change_audience *make_audience(struct change *c, const struct watcher *v)
 {
@@ -195,16 +199,18 @@ static struct change_audience *make_audience(struct change *c, const struct watc
     a->before = v->before;
     a->after = v->after;
     metric_inc(&audiences_made);
-    for (size_t chunk = 0; chunk < c->chunk_n; chunk++) {
-        struct share_item items[CHANGE_CHUNK_ITEMS];
-        size_t n = 0;
-        for (size_t i = chunk * CHANGE_CHUNK_ITEMS; i < c->item_n && i < (chunk + 1) * CHANGE_CHUNK_ITEMS; i++) {
-            uint32_t code = code_of(c, v, &c->items[i]);
-            if (code != ITEM_NOTHING)
-                items[n++] = (struct share_item){(uint32_t)i, code};
-        }
-        if (n > 0)
+    struct share_item items[SHARE_ITEMS_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < c->item_n; i++) {
+        uint32_t code = code_of(c, v, &c->items[i]);
+        if (code != ITEM_NOTHING)
+            items[n++] = (struct share_item){(uint32_t)i, code};
+        bool is_last = i + 1 == c->item_n;
+        bool is_chunk = (i + 1) % CHANGE_CHUNK_ITEMS == 0 && n >= SHARE_ITEMS_MIN;
+        if (n > 0 && (is_last || is_chunk)) {
             a->shares[a->n++] = get_share(c->told, items, n);
+            n = 0;
+        }
     }
     return a;
 }
@@ -266,7 +272,7 @@ static void push_shares(struct netmap_ctx *ctx, struct change *c, const struct w
     size_t own = self != NULL ? (size_t)(self - c->items) : SIZE_MAX;
     for (size_t i = 0; i < a->n; i++) {
         struct change_share *s = a->shares[i];
-        struct share_item rest[CHANGE_CHUNK_ITEMS];
+        struct share_item rest[SHARE_ITEMS_MAX];
         size_t n = 0;
         if (s->v[0].index > own || s->v[s->n - 1].index < own) {
             pieces_push(out, share_frame(ctx, c, s, coding));
@@ -311,7 +317,7 @@ static void push_common(struct netmap_ctx *ctx, struct change *c, const struct n
 {
     if (!c->users_changed && !c->settings_changed)
         return;
-    bool is_unpinned = c->settings_changed && needs_unpinned(n, c->after->settings);
+    bool is_unpinned = has_other_derp_map(c, n);
     struct rcbuf *_Atomic *slot = &c->chunks[0].frame[is_unpinned][coding];
     struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
     if (held == NULL) {
@@ -362,7 +368,7 @@ static void push_rights(struct netmap_ctx *ctx, const struct node_rights *was, c
         return;
     if (is == NULL) {
         push_json(ctx, "{\"PacketFilters\":{\"base\":" ALLOW_ALL_RULES "}}", coding, out);
-        push_json(ctx, "{\"SSHPolicy\":{\"rules\":[]}}", coding, out);
+        push_json(ctx, "{\"SSHPolicy\":" NO_SSH_RULES "}", coding, out);
         return;
     }
     if (was == NULL || was->filter != is->filter)
@@ -383,15 +389,33 @@ static bool own_rights_differ(const struct node_rights *was, const struct node_r
            !prefix_list_eq(a, b);
 }
 
+static struct watcher watcher_of(const struct change *c, node_id id)
+{
+    return (struct watcher){netmap_seat(c->before, id), netmap_seat(c->after, id), hides_in(c->before, id),
+                            hides_in(c->after, id)};
+}
+
+bool netmap_is_by_seat(const struct change *c)
+{
+    return c->told != NULL && c->before->ruling == c->after->ruling && !c->users_changed && !c->settings_changed;
+}
+
+bool netmap_tells(struct change *c, node_id id)
+{
+    struct watcher v = watcher_of(c, id);
+    return get_audience(c, &v)->n > 0;
+}
+
 void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
                  struct netmap_pieces *out)
 {
     const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
     const struct node_rights *was = ruling_rights(c->before->ruling, id), *is = ruling_rights(c->after->ruling, id);
-    struct watcher v = {seat_in(c->before, id), seat_in(c->after, id), hides_in(c->before, id), hides_in(c->after, id)};
+    struct watcher v = watcher_of(c, id);
     if (after == NULL)
         return;
     push_common(ctx, c, after, coding, out);
+    push_other_derp_map(ctx, c, find_item(c, id), coding, out);
     if (c->policy_changed || same_seat(v.before, v.after))
         push_shares(ctx, c, &v, find_item(c, id), coding, out);
     else

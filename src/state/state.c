@@ -98,6 +98,9 @@ void state_destroy(struct state **at)
     routes_fini(st);
     policy_fini(st);
     row_batch_destroy(&st->pending);
+    for (size_t i = 0; i < st->sealed_users_n; i++)
+        user_table_unref(&st->sealed_users[i].table);
+    mem_free(st->sealed_users);
     snapshot_unref(&st->snapshot);
     tailnet_settings_unref(&st->settings);
     mem_free(st->entries);
@@ -279,6 +282,16 @@ uint64_t state_durable_seq(const struct state *st)
     return st->pending != NULL ? st->next_seq : st->next_seq - 1;
 }
 
+/* Whoever changes later, these are told when batch `seq` is on disk: its nodes refer to them. */
+static void seal_users(struct state *st, uint64_t seq)
+{
+    if (!st->users_dirty)
+        return;
+    st->users_dirty = false;
+    st->sealed_users = mem_realloc_array(st->sealed_users, st->sealed_users_n + 1, sizeof(*st->sealed_users));
+    st->sealed_users[st->sealed_users_n++] = (struct sealed_users){make_user_table(st), seq};
+}
+
 struct row_batch *state_take_batch(struct state *st)
 {
     struct row_batch *b = st->pending;
@@ -288,6 +301,7 @@ struct row_batch *state_take_batch(struct state *st)
         put_row(st, ROW_PUT_COUNTERS, 0)->counters = st->counters;
         st->counters_dirty = false;
     }
+    seal_users(st, b->seq);
     st->pending = NULL;
     st->next_seq++;
     return b;
@@ -371,6 +385,7 @@ void state_load_done(struct state *st, const struct row_counters *counters, int6
     relays_load_done(st, now_ms);
     state_tick(st, now_ms);
     st->users_dirty = true;
+    seal_users(st, 0);
     struct change *c = state_publish(st, now_ms);
     change_unref(&c);
 }
@@ -441,7 +456,7 @@ static struct user_table *make_user_table(const struct state *st)
 
 bool state_is_dirty(const struct state *st)
 {
-    return st->dirty.n > 0 || st->users_dirty || st->settings_dirty || policy_is_dirty(st);
+    return st->dirty.n > 0 || st->users_dirty || st->sealed_users_n > 0 || st->settings_dirty || policy_is_dirty(st);
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -545,9 +560,20 @@ static void collect_items(struct state *st, struct change *c)
     st->dirty.n = kept;
 }
 
-static bool users_are_visible(const struct state *st)
+/* The newest users that are on disk, or null when they are told. */
+static struct user_table *take_users(struct state *st)
 {
-    return st->users_dirty && st->users_visible_seq <= st->committed_seq;
+    struct user_table *newest = NULL;
+    size_t n = 0;
+    for (; n < st->sealed_users_n && st->sealed_users[n].seq <= st->committed_seq; n++) {
+        user_table_unref(&newest);
+        newest = st->sealed_users[n].table;
+    }
+    if (n > 0) {
+        st->sealed_users_n -= n;
+        memmove(st->sealed_users, st->sealed_users + n, st->sealed_users_n * sizeof(*st->sealed_users));
+    }
+    return newest;
 }
 
 struct change *state_publish(struct state *st, int64_t now_ms)
@@ -555,7 +581,8 @@ struct change *state_publish(struct state *st, int64_t now_ms)
     struct change *c = MEM_NEW(struct change);
     atomic_init(&c->refs, 1);
     state_policy(st);
-    c->users_changed = users_are_visible(st);
+    struct user_table *users = take_users(st);
+    c->users_changed = users != NULL;
     c->settings_changed = st->settings_dirty;
     collect_items(st, c);
     if (c->item_n == 0 && !c->users_changed && !c->settings_changed && !policy_is_dirty(st)) {
@@ -565,9 +592,8 @@ struct change *state_publish(struct state *st, int64_t now_ms)
     struct snapshot *s = next_snapshot(st, now_ms);
     for (size_t i = 0; i < c->item_n; i++)
         place_node(s, st->snapshot, c->items[i].id, c->items[i].after);
-    s->users = c->users_changed ? make_user_table(st) : user_table_ref(st->snapshot->users);
+    s->users = users != NULL ? users : user_table_ref(st->snapshot->users);
     s->settings = tailnet_settings_ref(st->settings);
-    st->users_dirty = st->users_dirty && !c->users_changed;
     st->settings_dirty = false;
     c->before = st->snapshot;
     c->after = snapshot_ref(s);

@@ -55,6 +55,12 @@ struct relay_entry {
     int64_t until_ms;              /* while it is up: it is gone then, unless it announces itself again */
 };
 
+/* All users as they were when a batch was taken that changes some. */
+struct sealed_users {
+    struct user_table *table; /* reference */
+    uint64_t seq;
+};
+
 /* A stored policy that is to be put to work when batch `seq` is on disk. */
 struct next_policy {
     struct policy_doc *doc; /* reference; null: none */
@@ -93,10 +99,11 @@ struct state {
     size_t text_bytes;
     struct next_policy next_policy;
 
-    struct id_list dirty; /* nodes to look at when publishing */
-    struct id_list stale; /* nodes whose row on disk lags; may name deleted ones */
-    bool users_dirty;
-    uint64_t users_visible_seq;
+    struct id_list dirty;              /* nodes to look at when publishing */
+    struct id_list stale;              /* nodes whose row on disk lags; may name deleted ones */
+    bool users_dirty;                  /* they have changed since the last batch was taken */
+    struct sealed_users *sealed_users; /* owned; ascending by seq: those that are not told yet */
+    size_t sealed_users_n;
     bool settings_dirty;
 
     struct row_batch *pending; /* null: nothing to write */

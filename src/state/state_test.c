@@ -748,6 +748,45 @@ static void test_load_refuses_contradictions(void **state)
     state_destroy(&st);
 }
 
+static bool shows_user(const struct fixture *f, user_id id)
+{
+    const struct user_table *t = state_snapshot(f->st)->users;
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->users[i]->id == id)
+            return true;
+    }
+    return false;
+}
+
+/* A node is never shown before its owner, whatever happens to other users meanwhile. */
+static void test_owners_come_with_their_nodes(void **state)
+{
+    struct fixture *f = *state;
+    char key[AUTH_KEY_TEXT_CAP];
+    const struct user *ben, *carl;
+    settle(f, now_ms);
+    assert_int_equal(state_user_create(f->st, &(struct user_spec){.name = STR("ben")}, now_ms, &ben, NULL), RC_OK);
+    user_id ben_id = ben->id;
+    make_key(f, (struct auth_key_spec){.user = ben_id}, key);
+    struct registration reg = request(f, key, "host");
+    node_id id = do_register(f, &reg, now_ms).node->id;
+    struct row_batch *first = state_take_batch(f->st);
+    assert_int_equal(state_user_create(f->st, &(struct user_spec){.name = STR("carl")}, now_ms, &carl, NULL), RC_OK);
+    struct row_batch *second = state_take_batch(f->st);
+    for (unsigned i = 0; i < 2; i++) {
+        state_committed(f->st, i == 0 ? first->seq : second->seq);
+        struct change *c = state_publish(f->st, now_ms);
+        assert_true(c->users_changed);
+        change_unref(&c);
+        assert_non_null(snapshot_node(state_snapshot(f->st), id));
+        assert_true(shows_user(f, ben_id));
+        assert_int_equal(shows_user(f, carl->id), i == 1);
+    }
+    assert_false(state_is_dirty(f->st));
+    row_batch_destroy(&first);
+    row_batch_destroy(&second);
+}
+
 static void test_presence_reaches_the_disk_lazily(void **state)
 {
     struct fixture *f = *state;
@@ -789,6 +828,7 @@ int main(void)
         TEST(test_tags),
         TEST(test_keys_are_stored_hashed),
         TEST(test_invisible_until_committed),
+        TEST(test_owners_come_with_their_nodes),
         TEST(test_rows_bring_everything_back),
         TEST(test_load_refuses_contradictions),
         TEST(test_presence_reaches_the_disk_lazily),

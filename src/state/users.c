@@ -64,7 +64,6 @@ static void unindex_user(struct state *st, const struct user *u)
 static void users_changed(struct state *st)
 {
     st->users_dirty = true;
-    st->users_visible_seq = st->next_seq;
     policy_users_changed(st);
 }
 

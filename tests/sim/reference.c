@@ -618,6 +618,12 @@ static void fail_pair(const struct facts *facts, const struct fact *viewer, node
     fail_msg("%s", buf_cstr(&text));
 }
 
+/* Nobody else is told of a node in its first seconds while it has no home relay. */
+static bool is_newcomer(const struct facts *facts, const struct node *n)
+{
+    return n->home_derp == 0 && facts->s->now_ms < n->created_ms + SIM_NEWCOMER_MS;
+}
+
 static void compare_peers(const struct facts *facts, const struct fact *viewer, const struct client *c)
 {
     size_t at = 0;
@@ -625,6 +631,10 @@ static void compare_peers(const struct facts *facts, const struct fact *viewer, 
         const struct fact *f = &facts->v[id];
         bool has = at < c->peer_n && c->peers[at].id == id;
         bool want = should_see(facts->plan, viewer->reach, &facts->reach[id]) && f->n != NULL && f != viewer;
+        if (want && is_newcomer(facts, f->n)) {
+            facts->s->counts.newcomers++;
+            want = false;
+        }
         if (!has && !want)
             continue;
         look_id have_look = has ? c->peers[at++].look : 0;

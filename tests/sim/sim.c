@@ -49,10 +49,10 @@ static void print_counts(const struct sim *s, int64_t started_us)
     print_message("# %llu ephemeral nodes gone, %llu nodes told that they are gone, %llu refused\n",
                   U(c->ephemeral_gone), U(c->gone), U(c->refused));
     print_message(
-        "# compared: %llu views, %llu peers in them (%llu of routers, %llu routes not shown), %llu filters of %llu "
+        "# compared: %llu views, %llu peers in them (%llu of routers, %llu routes not shown; without %llu newcomers), %llu filters of %llu "
         "entries, %llu SSH rules\n",
-        U(c->views), U(c->pairs), U(c->router_pairs), U(c->hidden_routes), U(c->filters), U(c->filter_whats),
-        U(c->ssh_rules));
+        U(c->views), U(c->pairs), U(c->router_pairs), U(c->hidden_routes), U(c->newcomers), U(c->filters),
+        U(c->filter_whats), U(c->ssh_rules));
     print_message("# %llu patches and %llu removals of peers that were not there; %zu looks; %.1f s\n",
                   U(k->idle_patches), U(k->idle_removals), look_count(),
                   (double)(clock_thread_cpu_us() - started_us) / 1e6);
@@ -62,7 +62,7 @@ static void print_counts(const struct sim *s, int64_t started_us)
 static void check_counts(const struct sim_counts *c, bool has_plan)
 {
     assert_true(c->behind > 0 && c->gone > 0 && c->policies > 2 && c->ephemeral_gone > 0);
-    assert_true(c->router_pairs > 0 && c->hidden_routes > 0 && c->ssh_rules > 0);
+    assert_true(c->router_pairs > 0 && c->hidden_routes > 0 && c->ssh_rules > 0 && c->newcomers > 0);
     assert_true(!has_plan || c->afresh > 0);
 }
 

@@ -11,6 +11,7 @@
 
 enum {
     SIM_OFFLINE_GRACE_MS = 10000,
+    SIM_NEWCOMER_MS = 30000,
     SIM_EPHEMERAL_MS = 60000,
     SIM_SPARE_USERS = 8, /* that come and go */
     SIM_USERS_MAX = PLAN_USERS + SIM_SPARE_USERS,
@@ -42,7 +43,7 @@ struct sim_user {
 
 struct sim_counts {
     uint64_t events, publications, items, deltas, polls, fulls, behind, afresh, gone, policies, ephemeral_gone, refused;
-    uint64_t views, pairs, router_pairs, hidden_routes, filters, filter_whats, ssh_rules, sources_empty;
+    uint64_t views, pairs, router_pairs, hidden_routes, filters, filter_whats, ssh_rules, sources_empty, newcomers;
 };
 
 struct sim {

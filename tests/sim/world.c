@@ -289,7 +289,8 @@ static void say_all(struct sim *s, const struct machine *m, struct report *r)
     say_disco(s, r);
     say_hostname(s, r);
     say_hostinfo(s, m, r);
-    r->r.home_derp = (uint16_t)(1 + sim_below(s, 9));
+    if (sim_below(s, 3) > 0)
+        r->r.home_derp = (uint16_t)(1 + sim_below(s, 9));
 }
 
 static void say_some(struct sim *s, const struct machine *m, struct report *r)
@@ -759,7 +760,8 @@ static void make_state(struct sim *s)
     struct state_options options = {.v4_bits = 10,
                                     .v6_bits = 48,
                                     .ephemeral_timeout_ms = SIM_EPHEMERAL_MS,
-                                    .offline_grace_ms = SIM_OFFLINE_GRACE_MS};
+                                    .offline_grace_ms = SIM_OFFLINE_GRACE_MS,
+                                    .newcomer_ms = SIM_NEWCOMER_MS};
     char tag[16];
     assert_int_equal(addr_parse_ip(STR("100.64.0.0"), &options.v4_prefix), RC_OK);
     assert_int_equal(addr_parse_ip(STR("fd7a:115c:a1e0::"), &options.v6_prefix), RC_OK);

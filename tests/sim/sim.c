@@ -25,7 +25,7 @@
 #include "crypto/crypto.h"
 #include "sim/sim.h"
 
-enum { SEED = 1, NODES = 10000, STEPS = 44, OPEN_NODES = 1500, OPEN_STEPS = 60, OPEN_USERS = 40 };
+enum { SEED = 1, NODES = 10000, STEPS = 36, OPEN_NODES = 1500, OPEN_STEPS = 60, OPEN_USERS = 40 };
 
 static uint64_t from_env(const char *name, uint64_t otherwise)
 {

@@ -697,8 +697,8 @@ static const struct {
 } events[] = {
     {110, event_poll},    {70, event_hang_up},        {70, event_join},    {10, event_log_out},
     {20, event_delete},   {15, event_expire},         {15, event_renew},   {20, event_rename},
-    {25, event_tag},      {15, event_approve},        {40, event_router},  {2, event_user_rename},
-    {1, event_user_role}, {2, event_user_come_or_go}, {4, event_settings}, {40, event_time},
+    {25, event_tag},      {15, event_approve},        {40, event_router},  {1, event_user_rename},
+    {1, event_user_role}, {1, event_user_come_or_go}, {4, event_settings}, {40, event_time},
 };
 
 static void run_event(struct sim *s)
@@ -787,7 +787,7 @@ static void make_nodes(struct sim *s)
     commit_all(s);
     publish(s);
     for (size_t i = 0; i < s->machine_n; i++) {
-        if (s->machines[i].poll == POLL_NONE && sim_below(s, 12) != 0)
+        if (s->machines[i].poll == POLL_NONE && sim_below(s, 3) != 0)
             poll_begin(s, &s->machines[i]);
         if (i == s->machine_n / 2)
             publish(s);

@@ -208,7 +208,7 @@ static void push_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id
 
 /* --- the same under a policy: those of a group whom the viewer sees --- */
 
-enum { PARTS_MAX = 32 }; /* of a group: more kinds of viewers than that get pieces of their own */
+enum { PARTS_MAX = 64 }; /* of a group: more kinds of viewers than that get pieces of their own */
 
 struct viewer {
     const struct snapshot *s;

@@ -153,8 +153,8 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     write_allowed_ips(w, n, shape, is_self);
     write_primary_routes(w, n, shape, is_self);
     write_time(w, "Created", n->created_ms);
-    if (is_self) /* without it the client waits for approval for ever. src: control.md 6.9 */
-        json_w_kv_bool(w, "MachineAuthorized", true);
+    /* On the self node: without it the client waits for approval for ever (src: control.md 6.9). */
+    json_w_kv_bool(w, "MachineAuthorized", true);
     write_raw(w, "Tags", n->tags);
 }
 

@@ -327,6 +327,7 @@ static struct look common_look(const struct node *n)
     node_key_format(&n->key, text);
     l.f[LOOK_KEY] = text_c(text);
     l.f[LOOK_CREATED] = text_time(n->created_ms);
+    l.f[LOOK_AUTHORIZED] = text_c("true");
     l.f[LOOK_TAGS] = text_tags(n->tags);
     if (n->expires_ms != NO_EXPIRY)
         l.f[LOOK_KEY_EXPIRY] = text_time(n->expires_ms);
@@ -422,7 +423,6 @@ static look_id self_look(const struct facts *facts, const struct fact *f)
     size_t cap_n = 1;
     machine_key_format(&f->n->machine, machine);
     l.f[LOOK_MACHINE] = text_c(machine);
-    l.f[LOOK_AUTHORIZED] = text_c("true");
     add_addresses(&addresses, f->n, f->hides_v4);
     add_addresses(&allowed, f->n, f->hides_v4);
     for (size_t i = 0; i < f->route_n; i++) {

@@ -361,24 +361,43 @@ static void tell_all(struct control_worker *w, struct change *c)
         seat_all(w);
 }
 
+static void touch_seat(struct control_worker *w, struct policy_seat seat)
+{
+    struct seat_group *g = seats_find(&w->seats, seat);
+    if (g != NULL)
+        g->is_touched = true;
+}
+
+/* Only members of touched groups may have moved. */
+static void reseat(struct control_worker *w)
+{
+    LIST_EACH (it, &w->seats.groups) {
+        struct seat_group *g = LIST_ENTRY(it, struct seat_group, entry);
+        if (!g->is_touched)
+            continue;
+        g->is_touched = false;
+        LIST_EACH_SAFE (member, &g->members)
+            sit_down(LIST_ENTRY(member, struct session, seat.entry));
+    }
+    seats_sweep(&w->seats);
+}
+
 /* Those whom the change is nothing to are not looked at. */
 static void tell_seats(struct control_worker *w, struct change *c)
 {
-    for (size_t i = 0; i < c->item_n; i++) {
-        struct seat_group *g = seats_find(&w->seats, netmap_seat(c->after, c->items[i].id));
-        if (g != NULL)
-            g->is_touched = true;
-    }
+    for (size_t i = 0; i < c->item_n; i++)
+        touch_seat(w, netmap_seat(c->before, c->items[i].id));
+    for (node_id id = 0; (id = netmap_next_rights(c, id)) != 0;)
+        touch_seat(w, netmap_seat(c->before, id));
     LIST_EACH (it, &w->seats.groups) {
         struct seat_group *g = LIST_ENTRY(it, struct seat_group, entry);
-        bool is_touched = g->is_touched;
-        g->is_touched = false;
-        if (list_is_empty(&g->members) ||
-            (!is_touched && !netmap_tells(c, LIST_ENTRY(g->members.next, struct session, seat.entry)->node)))
-            continue;
-        LIST_EACH_SAFE (member, &g->members)
-            send_change(LIST_ENTRY(member, struct session, seat.entry), c);
+        if (!list_is_empty(&g->members) &&
+            (g->is_touched || netmap_tells(c, LIST_ENTRY(g->members.next, struct session, seat.entry)->node))) {
+            LIST_EACH_SAFE (member, &g->members)
+                send_change(LIST_ENTRY(member, struct session, seat.entry), c);
+        }
     }
+    reseat(w);
 }
 
 void sessions_apply(struct control_worker *w, struct change *c)

@@ -61,12 +61,14 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
 
 /* Where a node sits in the policy at work; all sit in one place when there is none. */
 struct policy_seat netmap_seat(const struct snapshot *s, node_id id);
-/* The change leaves who sees whom and what each may do as it was, so that what a node is told of others depends on its seat
- * alone (struct policy_seat), and is nothing for most: ask netmap_tells. False without a policy: everyone is told. */
+/* The policy is the same before and after, so that what a node is told of others depends on its seat alone (struct policy_seat),
+ * and is nothing for most: ask netmap_tells. False without a policy: everyone is told. */
 bool netmap_is_by_seat(const struct change *c);
-/* When it is by seat: whether those who sit where `id` sits are told anything of others. Nodes that the change is about may
- * be told something in any case. */
+/* When it is by seat: whether those who sit where `id` sits, before and after, are told anything of others. Those whom the
+ * change is about, and only they may move to another seat, and those whose rights differ may be told something in any case. */
 bool netmap_tells(struct change *c, node_id id);
+/* When it is by seat: the next node above `after` whose rights differ; 0: there is none. */
+node_id netmap_next_rights(const struct change *c, node_id after);
 
 /* The message that makes a client with this key log out: a self node whose key has expired.
  * src: control.md 5.8: any error would be retried for ever. `now_ms`: Unix. A new reference. */

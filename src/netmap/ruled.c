@@ -397,7 +397,29 @@ static struct watcher watcher_of(const struct change *c, node_id id)
 
 bool netmap_is_by_seat(const struct change *c)
 {
-    return c->told != NULL && c->before->ruling == c->after->ruling && !c->users_changed && !c->settings_changed;
+    return c->before->ruling != NULL && c->after->ruling != NULL && !c->policy_changed && !c->users_changed &&
+           !c->settings_changed;
+}
+
+static const struct rights_group *rights_group_at(const struct ruling *r, size_t i)
+{
+    return i < r->group_n ? r->groups[i] : NULL;
+}
+
+node_id netmap_next_rights(const struct change *c, node_id after)
+{
+    const struct ruling *a = c->before->ruling, *b = c->after->ruling;
+    if (a == b)
+        return 0;
+    for (node_id id = after + 1; id < b->group_n * GROUP_NODES; id++) {
+        size_t i = id / GROUP_NODES;
+        const struct rights_group *was = rights_group_at(a, i), *is = b->groups[i];
+        if (was == is)
+            id |= GROUP_NODES - 1; /* to the end of the group */
+        else if ((was != NULL ? was->of[id % GROUP_NODES] : NULL) != (is != NULL ? is->of[id % GROUP_NODES] : NULL))
+            return id;
+    }
+    return 0;
 }
 
 bool netmap_tells(struct change *c, node_id id)

@@ -27,14 +27,9 @@ struct seat_group *seats_find(const struct seats *s, struct policy_seat seat)
     return map_get(&s->by_seat, &seat, sizeof(seat));
 }
 
-static bool same_seat(struct policy_seat a, struct policy_seat b)
-{
-    return a.class_index == b.class_index && a.owner == b.owner && a.class_made == b.class_made;
-}
-
 void seats_put(struct seats *s, struct seated *who, struct policy_seat seat)
 {
-    if (who->group != NULL && same_seat(who->group->seat, seat))
+    if (who->group != NULL && policy_seats_equal(who->group->seat, seat))
         return;
     struct seat_group *g = seats_find(s, seat);
     if (g == NULL) {

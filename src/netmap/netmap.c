@@ -184,23 +184,35 @@ static size_t count_peers(size_t n, size_t newcomer_n, const struct node *self)
     return n - newcomer_n - (node_as_peer(self) != NULL);
 }
 
+/* Peers of a full map, in the order of ids. */
+struct peers_writer {
+    enum netmap_coding coding;
+    struct netmap_pieces *out;
+    bool is_begun; /* there is a piece */
+};
+
+static void put_piece(struct peers_writer *pw, struct rcbuf *taken)
+{
+    if (pw->is_begun)
+        pieces_push(pw->out, rcbuf_ref(shared_comma[pw->coding]));
+    pw->is_begun = true;
+    pieces_push(pw->out, taken);
+}
+
 static void push_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id self, enum netmap_coding coding,
                        struct netmap_pieces *out)
 {
-    bool first = true;
+    struct peers_writer pw = {.coding = coding, .out = out};
     for (size_t i = 0; i < s->group_n; i++) {
         const struct node_group *g = s->groups[i];
         const struct node *own = i == self / GROUP_NODES ? snapshot_node(s, self) : NULL;
         if (g == NULL || count_peers(g->n, g->newcomer_n, own) == 0)
             continue;
-        if (!first)
-            pieces_push(out, rcbuf_ref(shared_comma[coding]));
-        first = false;
-        if (own) {
+        if (own != NULL) {
             write_group(ctx, g, s->settings, self);
-            pieces_push(out, encode_piece(ctx, coding, &ctx->json));
+            put_piece(&pw, encode_piece(ctx, coding, &ctx->json));
         } else {
-            pieces_push(out, group_piece(ctx, g, s->settings, coding));
+            put_piece(&pw, group_piece(ctx, g, s->settings, coding));
         }
     }
     pieces_push(out, rcbuf_ref(shared_end[coding]));
@@ -286,21 +298,6 @@ static struct rcbuf *part_piece(struct netmap_ctx *ctx, const struct viewer *v, 
     metric_inc(&encoded_part);
     struct rcbuf *made = encode_piece(ctx, coding, &ctx->json);
     return part != NULL ? rcbuf_ref(rcbuf_slot_offer(&part->frame[coding], made)) : made;
-}
-
-/* Peers of a full map, in the order of ids. */
-struct peers_writer {
-    enum netmap_coding coding;
-    struct netmap_pieces *out;
-    bool is_begun; /* there is a piece */
-};
-
-static void put_piece(struct peers_writer *pw, struct rcbuf *taken)
-{
-    if (pw->is_begun)
-        pieces_push(pw->out, rcbuf_ref(shared_comma[pw->coding]));
-    pw->is_begun = true;
-    pieces_push(pw->out, taken);
 }
 
 /* What has gathered in ctx->json becomes a piece. */

@@ -35,11 +35,6 @@ static bool hides_in(const struct snapshot *s, node_id id)
     return r != NULL && r->hides_v4;
 }
 
-static bool same_seat(struct policy_seat a, struct policy_seat b)
-{
-    return a.class_index == b.class_index && a.owner == b.owner && a.class_made == b.class_made;
-}
-
 static bool sees(const struct ruling *r, struct policy_seat viewer, node_id id)
 {
     if (viewer.class_index == POLICY_NO_CLASS)
@@ -223,7 +218,7 @@ static size_t audience_bucket(const struct watcher *v)
 
 static struct change_audience *find_audience(struct change_audience *a, const struct watcher *v)
 {
-    while (a != NULL && !(same_seat(a->before, v->before) && same_seat(a->after, v->after)))
+    while (a != NULL && !(policy_seats_equal(a->before, v->before) && policy_seats_equal(a->after, v->after)))
         a = a->next;
     return a;
 }
@@ -438,7 +433,7 @@ void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netm
         return;
     push_common(ctx, c, after, coding, out);
     push_other_derp_map(ctx, c, find_item(c, id), coding, out);
-    if (c->policy_changed || same_seat(v.before, v.after))
+    if (c->policy_changed || policy_seats_equal(v.before, v.after))
         push_shares(ctx, c, &v, find_item(c, id), coding, out);
     else
         push_all(ctx, c, &v, id, coding, out);

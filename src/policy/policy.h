@@ -227,6 +227,10 @@ struct policy_seat {
     uint64_t class_made;  /* tells classes of one policy apart whose index is the same, one after the other */
 };
 #define POLICY_NO_CLASS UINT32_MAX
+static inline bool policy_seats_equal(struct policy_seat a, struct policy_seat b)
+{
+    return a.class_index == b.class_index && a.owner == b.owner && a.class_made == b.class_made;
+}
 struct policy_seat policy_view_seat(const struct policy_view *v, uint64_t id);
 /* Whether nodes in these seats are peers; two different nodes, also when the seats are equal. */
 bool policy_view_seats_see(const struct policy_view *v, struct policy_seat a, struct policy_seat b);

@@ -451,11 +451,6 @@ static struct ruling *make_ruling(struct state *st, struct snapshot *s)
 
 /* --- whom a change touches --- */
 
-static bool same_seat(struct policy_seat a, struct policy_seat b)
-{
-    return a.class_index == b.class_index && a.owner == b.owner && a.class_made == b.class_made;
-}
-
 /* For a class that is in both. */
 static bool routes_differ(const struct route_table *a, const struct route_table *b)
 {
@@ -471,7 +466,7 @@ static bool is_touched(const struct change *c, node_id id)
     const struct ruling *a = c->before->ruling, *b = c->after->ruling;
     if (c->policy_changed)
         return true;
-    if (a->view != b->view && !same_seat(policy_view_seat(a->view, id), policy_view_seat(b->view, id)))
+    if (a->view != b->view && !policy_seats_equal(policy_view_seat(a->view, id), policy_view_seat(b->view, id)))
         return true;
     const struct node_rights *x = ruling_rights(a, id), *y = ruling_rights(b, id);
     return x == NULL || y == NULL || routes_differ(x->routes, y->routes) || x->hides_v4 != y->hides_v4;

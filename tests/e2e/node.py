@@ -14,6 +14,12 @@ from net import echo, run, wait_for
 CLIENTS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fullscale" / "clients"
 OLD, NEW = "v1.80.3", "v1.102.5"
 
+# Without a firewall of its own. The old client dies of a nil pointer when its port changes twice, as it may after a look at
+# the network (see `rebinds`): it then removes a rule that it had added for another port.
+# src: tailscale 1.80 wgengine/router: UpdateMagicsockPort adds a rule for the port it had, and util/linuxfw:
+# removeAcceptOnPortRule deletes the rule it hasn't found.
+_UP = {OLD: ["--netfilter-mode=off"], NEW: []}
+
 # A private /etc and /run: a client rewrites resolv.conf, and must not find this machine's D-Bus.
 _ENTER = """
 mount --bind "$0/etc" /etc && mount -t tmpfs none /run && exec "$@"
@@ -69,11 +75,24 @@ class Node:
         if not quiet:
             echo(self.name, "tailscale", *args)
         argv = self.space.argv(str(CLIENTS / self.version / "tailscale"), "--socket=%s" % self.socket, *args)
-        return run(self.name, argv, check=check, timeout=timeout, quiet=True)
+        try:
+            return run(self.name, argv, check=check, timeout=timeout, quiet=True)
+        except AssertionError as wrong:
+            self.process.poll()
+            if self.process.returncode is None:
+                raise
+            raise AssertionError("tailscaled of %s (%s) has ended with %d: %s\n%s" % (
+                self.name, self.version, self.process.returncode, self._last_words(), wrong)) from None
+
+    def _last_words(self):
+        """Of a daemon that ended by itself: what it panicked of, and where."""
+        text = self.log.read_text(errors="replace")
+        at = max(text.rfind("\npanic: "), text.rfind("\nfatal error: "))
+        return "\n".join(text[at + 1:].splitlines()[:12]) if at >= 0 else "(no panic in its log)"
 
     def up(self, key=None, *flags, check=True, timeout=30, hostname=None):
         args = ["up", "--login-server=%s" % self.server.url, "--hostname=%s" % (hostname or self.name),
-                "--timeout=%ds" % timeout]
+                "--timeout=%ds" % timeout, *_UP[self.version]]
         if key:
             args.append("--authkey=" + key)
         return self.ts(*args, *flags, check=check, timeout=timeout + 10)

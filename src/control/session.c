@@ -188,7 +188,7 @@ static void send_full(struct session *s)
     struct control_worker *w = s->worker;
     bool with_peers = !s->omit_peers && may_see_peers(w->snapshot, s->node);
     /* No peers left to replace what it knows, and an empty list says nothing: let it start afresh. */
-    bool cannot_resync = s->has_map && with_peers && !netmap_has_peers(w->snapshot, s->node);
+    bool cannot_resync = s->has_map && with_peers && !netmap_has_peers(&w->netmap, w->snapshot, s->node);
     if (netmap_full(&w->netmap, w->snapshot, s->node, s->coding, with_peers, &w->pieces) != RC_OK) {
         http_stream_push(s->ex, netmap_expired_self(&w->netmap, &s->key, clock_wall_ms(), s->coding));
         become_gone(s);

@@ -16,6 +16,7 @@ void netmap_ctx_fini(struct netmap_ctx *ctx)
     zstd_ctx_fini(&ctx->zstd);
     buf_fini(&ctx->json);
     buf_fini(&ctx->coded);
+    mem_free(ctx->visible);
 }
 
 void netmap_pieces_clear(struct netmap_pieces *p)
@@ -229,31 +230,49 @@ struct viewer {
     bool hides_v4;
 };
 
-/* `is_plain_out`: all of them are shown as to everyone. */
-static uint64_t visible_in(const struct viewer *v, const struct node_group *g, bool *is_plain_out)
+/* The nodes that the viewer sees, itself and those who cannot be shown yet perhaps among them. Borrowed until the next call. */
+static const uint64_t *find_visible(struct netmap_ctx *ctx, const struct viewer *v)
 {
-    const struct ruling *r = v->s->ruling;
-    uint64_t mask = 0;
-    *is_plain_out = true;
-    for (size_t i = 0; i < GROUP_NODES; i++) {
-        const struct node *n = node_as_peer(g->nodes[i]);
-        if (n == NULL || n->id == v->id || !policy_view_seats_see(r->view, v->seat, policy_view_seat(r->view, n->id)))
-            continue;
-        struct peer_shape shape = shape_for(r, v->seat, v->hides_v4, n->id);
-        *is_plain_out = *is_plain_out && shape_is_plain(n, &shape);
-        mask |= UINT64_C(1) << i;
+    size_t n = v->s->group_n;
+    if (ctx->visible_cap < n) {
+        ctx->visible = mem_realloc_array(ctx->visible, n, sizeof(*ctx->visible));
+        ctx->visible_cap = n;
     }
-    return mask;
+    memset(ctx->visible, 0, n * sizeof(*ctx->visible));
+    policy_view_mark(v->s->ruling->view, v->seat, ctx->visible, n);
+    return ctx->visible;
+}
+
+/* Those of a group who are shown, of `mask`. */
+static uint64_t shown_of(const struct viewer *v, const struct node_group *g, uint64_t mask)
+{
+    uint64_t shown = 0;
+    for (uint64_t left = mask; left != 0; left &= left - 1) {
+        const struct node *n = node_as_peer(g->nodes[__builtin_ctzll(left)]);
+        if (n != NULL && n->id != v->id)
+            shown |= left & -left;
+    }
+    return shown;
+}
+
+/* They are shown as to everyone. */
+static bool is_plain_part(const struct viewer *v, const struct node_group *g, uint64_t mask)
+{
+    for (uint64_t left = mask; left != 0; left &= left - 1) {
+        const struct node *n = g->nodes[__builtin_ctzll(left)];
+        struct peer_shape shape = shape_for(v->s->ruling, v->seat, v->hides_v4, n->id);
+        if (!shape_is_plain(n, &shape))
+            return false;
+    }
+    return true;
 }
 
 /* Appends to ctx->json. */
 static void write_part(struct netmap_ctx *ctx, const struct viewer *v, const struct node_group *g, uint64_t mask)
 {
     struct json_writer w;
-    for (size_t i = 0; i < GROUP_NODES; i++) {
-        if ((mask >> i & 1) == 0)
-            continue;
-        const struct node *n = g->nodes[i];
+    for (uint64_t left = mask; left != 0; left &= left - 1) {
+        const struct node *n = g->nodes[__builtin_ctzll(left)];
         struct peer_shape shape = shape_for(v->s->ruling, v->seat, v->hides_v4, n->id);
         if (buf_len(&ctx->json) > 0)
             buf_append_byte(&ctx->json, ',');
@@ -310,17 +329,15 @@ static void put_gathered(struct netmap_ctx *ctx, struct peers_writer *pw)
 }
 
 /* Few of a group are not worth a piece of their own: what is scattered over many groups goes to the wire together. */
-static void put_visible(struct netmap_ctx *ctx, const struct viewer *v, struct node_group *g, bool is_own,
+static void put_visible(struct netmap_ctx *ctx, const struct viewer *v, size_t index, uint64_t mask,
                         struct peers_writer *pw)
 {
     enum { FEW = 16, GATHERED_MAX_BYTES = 64 * 1024 };
-    bool is_plain;
-    uint64_t mask = visible_in(v, g, &is_plain);
+    const struct node_group *g = v->s->groups[index];
     unsigned n = (unsigned)__builtin_popcountll(mask);
+    bool is_own = v->id / GROUP_NODES == index;
     bool is_whole = n == g->n - g->newcomer_n;
-    if (n == 0)
-        return;
-    if (!is_own && is_plain && (is_whole || n >= FEW)) {
+    if (!is_own && (is_whole || n >= FEW) && is_plain_part(v, g, mask)) {
         put_gathered(ctx, pw);
         put_piece(pw,
                   is_whole ? group_piece(ctx, g, v->s->settings, pw->coding) : part_piece(ctx, v, g, mask, pw->coding));
@@ -337,10 +354,12 @@ static bool push_visible(struct netmap_ctx *ctx, const struct viewer *v, enum ne
                          struct netmap_pieces *out)
 {
     struct peers_writer pw = {.coding = coding, .out = out};
+    const uint64_t *visible = find_visible(ctx, v);
     buf_clear(&ctx->json);
     for (size_t i = 0; i < v->s->group_n; i++) {
-        if (v->s->groups[i] != NULL)
-            put_visible(ctx, v, v->s->groups[i], i == v->id / GROUP_NODES, &pw);
+        uint64_t mask = v->s->groups[i] != NULL ? shown_of(v, v->s->groups[i], visible[i]) : 0;
+        if (mask != 0)
+            put_visible(ctx, v, i, mask, &pw);
     }
     put_gathered(ctx, &pw);
     if (pw.is_begun)
@@ -354,14 +373,14 @@ static struct viewer viewer_of(const struct snapshot *s, node_id id)
     return (struct viewer){s, id, policy_view_seat(s->ruling->view, id), rights != NULL && rights->hides_v4};
 }
 
-bool netmap_has_peers(const struct snapshot *s, node_id id)
+bool netmap_has_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id id)
 {
     if (s->ruling == NULL)
         return count_peers(s->node_n, s->newcomer_n, snapshot_node(s, id)) > 0;
     struct viewer v = viewer_of(s, id);
-    bool is_plain;
+    const uint64_t *visible = find_visible(ctx, &v);
     for (size_t i = 0; i < s->group_n; i++) {
-        if (s->groups[i] != NULL && visible_in(&v, s->groups[i], &is_plain) != 0)
+        if (s->groups[i] != NULL && shown_of(&v, s->groups[i], visible[i]) != 0)
             return true;
     }
     return false;

@@ -1207,10 +1207,10 @@ static void test_parts_of_groups_are_encoded_once(void **state)
     /* tag:a is 101 to 120, in the group of 64 to 127. */
     assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"group_part\"") - parts, 1);
     netmap_pieces_clear(&pieces);
-    assert_true(netmap_has_peers(state_snapshot(w->st), 1));
+    assert_true(netmap_has_peers(&ctx, state_snapshot(w->st), 1));
     put_policy(w, "{\"grants\":[]}");
     publish(w);
-    assert_false(netmap_has_peers(state_snapshot(w->st), 1));
+    assert_false(netmap_has_peers(&ctx, state_snapshot(w->st), 1));
     assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &pieces), RC_OK);
     assert_int_equal(pieces.n, 1);
     assert_null(memmem(pieces.items[0]->data, pieces.items[0]->len, "\"Peers\"", 7));
@@ -1483,11 +1483,11 @@ static void test_newcomers_are_announced_when_they_can_be_reached(void **state)
     assert_int_equal(told.n, 0);
     assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &told), RC_OK);
     assert_false(names(&told, "second."));
-    assert_false(netmap_has_peers(state_snapshot(w->st), 1));
+    assert_false(netmap_has_peers(&ctx, state_snapshot(w->st), 1));
     netmap_pieces_clear(&told);
     assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), id, NETMAP_PLAIN, true, &told), RC_OK);
     assert_true(names(&told, "first.") && names(&told, "second."));
-    assert_true(netmap_has_peers(state_snapshot(w->st), id));
+    assert_true(netmap_has_peers(&ctx, state_snapshot(w->st), id));
     netmap_pieces_clear(&told);
     assert_int_equal(state_node_report(w->st, &w->machines[1].key, &w->machines[1].machine, &report, &n), RC_OK);
     struct change *c = state_publish(w->st, w->now_ms);

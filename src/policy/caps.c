@@ -333,7 +333,7 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static uint64_t class_version(const struct policy *p, const struct class *c)
+uint64_t class_version(const struct policy *p, const struct class *c)
 {
     uint64_t v = c->version;
     BITS_EACH (u, c->dst, p->unit_words)

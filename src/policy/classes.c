@@ -189,6 +189,7 @@ struct class *class_get(struct policy *p, const struct node_state *n, const stru
     find_destinations(p, c, n, fit);
     place_class(p, c);
     fill_row(p, c);
+    class_table_unref(&p->classes);
     map_put(&p->class_by_key, c->key, c->key_len, c);
     return c;
 }
@@ -199,6 +200,7 @@ void class_drop(struct policy *p, struct class *c)
         bit_drop(other->row, c->index);
     p->class_at[c->index] = NULL;
     p->class_n--;
+    class_table_unref(&p->classes);
     map_remove(&p->class_by_key, c->key, c->key_len);
     buf_fini(&c->caps);
     mem_free(c->row);

@@ -59,6 +59,11 @@ static void add_units(struct policy *p)
         p->list[p->recorder_list[i]].is_recorder = true;
     }
     sources_finish(p);
+    p->has_own = p->self_rule_n > 0;
+    for (uint32_t i = 0; i < doc->ssh_n; i++) {
+        for (size_t k = 0; k < doc->ssh[i].dst.n; k++)
+            p->has_own = p->has_own || doc->sel[doc->ssh[i].dst.v[k]].kind == SEL_SELF;
+    }
     p->unit_words = bits_words(p->unit_n);
     p->list_words = bits_words(p->list_n);
 }
@@ -170,6 +175,8 @@ struct policy *policy_create(struct policy_doc *doc, const struct policy_user *u
                           &p->list_by_key, &p->node_by_id,        &p->class_by_key,   &p->holders_by_route};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_init(maps[i], NULL);
+    list_init(&p->nodes_by_version);
+    list_init(&p->owners_by_version);
     p->doc = policy_doc_ref(doc);
     p->clock = 1;
     p->sel_words = bits_words(doc->sel_n);
@@ -300,6 +307,7 @@ static struct node_state *node_make(struct policy *p, const struct policy_node *
     copy_tags(n, f);
     list_init(&n->of_class);
     list_init(&n->of_owner);
+    list_init(&n->by_version);
     set_address(&n->v4, n->text4, &f->v4);
     set_address(&n->v6, n->text6, &f->v6);
     n->route_n = f->route_n < POLICY_ROUTES_MAX ? f->route_n : POLICY_ROUTES_MAX;
@@ -411,6 +419,22 @@ static void route_release(struct policy *p, const struct node_state *n, struct n
     mem_free(h);
 }
 
+/* What others are shown of a route depends on all who hold it; and there is nobody in the node's class to ask but the node
+ * itself, or there was not, which matters when it has but exit routes. */
+static void routes_touch(struct policy *p, struct node_state *n)
+{
+    n->routes_version = p->clock;
+    for (size_t i = 0; i < n->route_n; i++) {
+        const struct route_holders *h = n->route[i].holders;
+        for (size_t k = 0; h != NULL && k < h->n; k++)
+            h->v[k]->routes_version = p->clock;
+    }
+    if (n->route_n == 0)
+        return;
+    LIST_EACH (it, &n->class->nodes)
+        LIST_ENTRY(it, struct node_state, of_class)->routes_version = p->clock;
+}
+
 static void routes_hold(struct policy *p, struct node_state *n)
 {
     for (size_t i = 0; i < n->route_n; i++) {
@@ -437,10 +461,12 @@ struct node_state *node_find(const struct policy *p, uint64_t id)
 static void owner_count(struct policy *p, struct node_state *n, int delta)
 {
     struct owner *o = n->owner;
-    if (o == NULL)
+    if (o == NULL || !p->has_own)
         return;
     o->self_sources += n->class->is_self_source ? (size_t)delta : 0;
     o->version = p->clock;
+    list_remove(&o->by_version);
+    list_push_back(&p->owners_by_version, &o->by_version);
 }
 
 /* Links the node to its class and owner, without counting it. */
@@ -456,6 +482,7 @@ static void node_unlink(struct policy *p, struct node_state *n)
 {
     list_remove(&n->of_class);
     list_remove(&n->of_owner);
+    list_remove(&n->by_version);
     if (--n->class->node_n == 0)
         class_drop(p, n->class);
 }
@@ -485,9 +512,11 @@ void policy_put_node(struct policy *p, const struct policy_node *f)
     n->class = class_of(p, n, f);
     n->version = p->clock;
     routes_hold(p, n);
+    routes_touch(p, n);
     node_link(n);
     if (old != NULL && is_same_to_others(old, n)) {
         n->version = old->version;
+        list_push_back(&old->by_version, &n->by_version); /* in front of it, which goes */
     } else {
         policy_view_unref(&p->view);
         sources_count(p, n, 1);
@@ -495,10 +524,14 @@ void policy_put_node(struct policy *p, const struct policy_node *f)
         if (old != NULL) {
             sources_count(p, old, -1);
             owner_count(p, old, -1);
+            unseat_node(p, old);
         }
+        seat_node(p, n);
+        list_push_back(&p->nodes_by_version, &n->by_version);
     }
     map_put(&p->node_by_id, &n->id, sizeof(n->id), n);
     if (old != NULL) {
+        routes_touch(p, old);
         routes_release(p, old);
         node_unlink(p, old);
         node_free(old);
@@ -514,6 +547,8 @@ void policy_remove_node(struct policy *p, uint64_t id)
     policy_view_unref(&p->view);
     sources_count(p, n, -1);
     owner_count(p, n, -1);
+    unseat_node(p, n);
+    routes_touch(p, n);
     routes_release(p, n);
     map_remove(&p->node_by_id, &n->id, sizeof(n->id));
     node_unlink(p, n);
@@ -541,6 +576,10 @@ void policy_destroy(struct policy **p_ptr)
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
     policy_view_unref(&p->view);
+    class_table_unref(&p->classes);
+    seating_fini(&p->seats);
+    rolls_fini(&p->in_class);
+    rolls_fini(&p->of_owner);
     range_set_fini(&p->tailnet);
     cover_destroy(&p->cover);
     mem_free(p->unit);

@@ -148,7 +148,7 @@ enum { POLICY_ROUTES_MAX = 1024 };
 
 /* All that the policy asks of a node. Everything pointed to is borrowed for the call. */
 struct policy_node {
-    uint64_t id;            /* not 0 */
+    uint64_t id;            /* not 0; a small number: tables are kept by id */
     uint64_t user;          /* owner; plays no part when there are tags */
     const struct str *tags; /* "tag:x" */
     size_t tag_n;
@@ -195,6 +195,9 @@ uint64_t policy_version(const struct policy *p, uint64_t id);
 /* The same for many nodes, between two writes: `by_class`, zeroed and of policy_view_class_cap entries, remembers what nodes
  * of a class share. */
 uint64_t policy_version_of_many(const struct policy *p, uint64_t id, uint64_t *by_class);
+/* Adds to `set`, bits by id, all nodes whose version may be above `since` (of policy_clock); ids from 64 * words on are left
+ * out. Costs a look at each class, and the nodes that it adds. */
+void policy_moved(const struct policy *p, uint64_t since, uint64_t *set, size_t words);
 
 /* A hash of what the node's filter, SSH policy and capabilities say. Two policies that give the same number tell the node the
  * same: after a policy was replaced, only those with another number need new ones. Cheaper than the texts: sources are not
@@ -208,8 +211,9 @@ void policy_peers(const struct policy *p, uint64_t id, void (*visit)(void *ctx, 
 size_t policy_peer_count(const struct policy *p, uint64_t id);
 
 /* Who sees whom at one moment: immutable, counted, any thread. What a snapshot keeps, so that a change can be told to those
- * who saw the node before and those who see it after. Copies two words a node and a bit for each pair of classes; equal to
- * the one before, and then the same, while nothing has been written that matters. */
+ * who saw the node before and those who see it after. Shares with the one before what has not changed: copies a word for 64
+ * nodes, for 64 classes, and for 64 users when autogroup:self is used; and a bit for each pair of classes when one came or
+ * went. The same as the one before while nothing has been written that matters. */
 struct policy_view;
 struct policy_view *policy_view_get(struct policy *p);
 struct policy_view *policy_view_ref(struct policy_view *v);
@@ -234,10 +238,15 @@ static inline bool policy_seats_equal(struct policy_seat a, struct policy_seat b
 struct policy_seat policy_view_seat(const struct policy_view *v, uint64_t id);
 /* Whether nodes in these seats are peers; two different nodes, also when the seats are equal. */
 bool policy_view_seats_see(const struct policy_view *v, struct policy_seat a, struct policy_seat b);
+/* Adds to `set`, bits by id, all nodes that a viewer in this seat sees; itself as well, when those in its seat see each other.
+ * Ids from 64 * words on are left out. Costs what it sees, not what there is. */
+void policy_view_mark(const struct policy_view *v, struct policy_seat viewer, uint64_t *set, size_t words);
 /* False: there is no class with this index. */
 bool policy_view_class_made(const struct policy_view *v, size_t class_index, uint64_t *out);
 /* Indexes are below this. */
 size_t policy_view_class_cap(const struct policy_view *v);
+/* No class came or went between two views of one policy. */
+bool policy_view_same_classes(const struct policy_view *a, const struct policy_view *b);
 /* A node of the class other than `except`; 0: there is none. */
 uint64_t policy_class_member(const struct policy *p, size_t class_index, uint64_t except);
 /* Counts writes: while it stands, every answer is as it was. */
@@ -248,6 +257,8 @@ void policy_filter(struct policy *p, uint64_t id, struct buf *out);
 /* Which routes of `peer` (of its `routes`, in order) stand in its AllowedIPs for `viewer`: bit i of word i / 64 of `out`,
  * which has room for bits_n bits. For viewer = peer: all of them. src: 6.2, 5.5 */
 void policy_routes(struct policy *p, uint64_t viewer, uint64_t peer, uint64_t *out, size_t bits_n);
+/* Changes when what viewers of a class get of the peer's routes may have changed; 0: no such node. */
+uint64_t policy_routes_version(const struct policy *p, uint64_t peer);
 /* The SSH policy's `rules`: a JSON array. `base_url`: of this server, as in "https://host", no slash at the end. src: 8 */
 void policy_ssh(struct policy *p, uint64_t id, const char *base_url, struct buf *out);
 /* How long a login from `src` to `dst` by a check rule holds: seconds, 0 "always ask"; -1: no check rule. src: 8.4 */

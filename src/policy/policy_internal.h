@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "policy/bits_internal.h"
 #include "policy/doc_internal.h"
+#include "policy/rolls_internal.h"
 
 enum { IP_TEXT_CAP = 48 };
 
@@ -29,7 +30,8 @@ struct owner {
     uint64_t *in;      /* bits of selectors */
     struct list nodes; /* its owned nodes, by `of_owner` */
     size_t self_sources;
-    uint64_t version; /* of its owned nodes */
+    uint64_t version; /* of its owned nodes; 0: it never mattered */
+    struct list by_version;
 };
 
 enum unit_kind { UNIT_RULE, UNIT_VIA, UNIT_BACK };
@@ -107,6 +109,7 @@ struct node_state {
     struct owner *owner; /* null: tagged */
     struct list of_class;
     struct list of_owner;
+    struct list by_version;
     struct range v4, v6; /* family 0: none */
     char text4[IP_TEXT_CAP];
     char text6[IP_TEXT_CAP];
@@ -121,6 +124,7 @@ struct node_state {
     size_t tag_n;
     struct str facts; /* what it was made from, owned: equal facts are no change */
     uint64_t version;
+    uint64_t routes_version;
 };
 
 /* Where a merged rule stands: the first with its sources and protocol. src: 4.4 */
@@ -130,12 +134,7 @@ struct place {
     uint32_t order; /* 0: free */
 };
 
-/* A node in a view. Seats are a hash table by id, open addressing. */
-struct seat {
-    uint64_t id; /* 0: free */
-    uint32_t class;
-    uint32_t owner; /* number of its owner; 0: tagged */
-};
+struct class_table; /* view.c */
 
 struct policy {
     struct policy_doc *doc; /* reference */
@@ -171,14 +170,20 @@ struct policy {
     uint32_t *recorder_list; /* by SSH rule */
     uint32_t *self_rule;     /* rules with autogroup:self */
     size_t self_rule_n;
+    bool has_own;         /* what a node is told may depend on its owner's other nodes */
     uint64_t *self_lists; /* bits */
 
     struct cover *cover; /* owned */
     uint64_t *tagged;    /* selectors that hold every tagged node */
 
-    struct policy_view *view; /* reference; null: something was written since */
+    /* What the next view is made of. */
+    struct pages seats;
+    struct pages in_class, of_owner;
+    struct class_table *classes; /* reference; null: a class came or went since */
+    struct policy_view *view;    /* reference; null: something was written since */
 
     struct map node_by_id;
+    struct list nodes_by_version, owners_by_version; /* ascending */
     struct map class_by_key;
     struct class **class_at; /* by index; heap; null: free */
     size_t class_cap;
@@ -232,11 +237,20 @@ void cover_find(struct cover *c, const struct range *address, uint64_t *in);
 /* The selectors that hold one address, of a node or (null) of none: identities by the node, others by the address alone. */
 void address_selectors(struct policy *p, const struct node_state *n, const struct range *at, uint64_t *in);
 
+/* --- view.c --- */
+/* The node, which is not seated, takes the seat of its class and owner; and leaves it. */
+void seat_node(struct policy *p, const struct node_state *n);
+void unseat_node(struct policy *p, const struct node_state *n);
+/* Null is fine; nulls the pointer. */
+void class_table_unref(struct class_table **t);
+
 /* --- classes --- */
 /* The class with this key, made when there is none. `n`: a node of it, for its routes; not yet in it. */
 struct class *class_get(struct policy *p, const struct node_state *n, const struct str *key, const uint64_t *in,
                         const uint64_t *fit);
 void class_drop(struct policy *p, struct class *c);
+/* When something changed that the filter or SSH policy of its nodes is made of. */
+uint64_t class_version(const struct policy *p, const struct class *c);
 struct node_state *node_find(const struct policy *p, uint64_t id);
 /* Whether the node is in a list by itself. */
 static inline bool node_in_list(const struct node_state *n, uint32_t list)

@@ -193,3 +193,9 @@ void policy_routes(struct policy *p, uint64_t viewer, uint64_t peer, uint64_t *o
     }
     mem_free(via_units);
 }
+
+uint64_t policy_routes_version(const struct policy *p, uint64_t peer)
+{
+    const struct node_state *n = node_find(p, peer);
+    return n != NULL ? n->routes_version : 0;
+}

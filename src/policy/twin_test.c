@@ -1159,9 +1159,27 @@ static void all_pairs(const struct fixture *f, bool out[IDS][IDS])
     }
 }
 
+/* Whom a viewer in the seat of `id` sees, as the view has it in one piece. */
+static bool marks_as(const struct policy_view *v, uint64_t id, const bool want[IDS])
+{
+    struct policy_seat seat = policy_view_seat(v, id);
+    uint64_t set[IDS / 64 + 2] = {0}, none[1] = {0};
+    policy_view_mark(v, seat, set, ARRAY_LEN(set));
+    policy_view_mark(v, seat, none, 0);
+    if (seat.class_index != POLICY_NO_CLASS && policy_view_seats_see(v, seat, seat) != bit_get(set, id))
+        return false;
+    for (uint64_t b = 1; b < ARRAY_LEN(set) * 64; b++) {
+        if (b != id && bit_get(set, b) != (b <= IDS && want[b - 1]))
+            return false;
+    }
+    return !bit_get(set, 0) && none[0] == 0;
+}
+
 static bool view_says(const struct policy_view *v, bool want[IDS][IDS])
 {
     for (uint32_t a = 0; a < IDS; a++) {
+        if (!marks_as(v, a + 1, want[a]))
+            return false;
         for (uint32_t b = 0; b < IDS; b++) {
             if (policy_view_sees(v, a + 1, b + 1) != want[a][b])
                 return false;
@@ -1206,6 +1224,26 @@ static void read_filter(struct fixture *f, uint64_t id, struct filter_set *out)
     arena_fini(&a);
 }
 
+/* Whose version is above the clock of before an event is named; and nobody else. */
+static bool names_who_moved(const struct fixture *f, uint64_t since)
+{
+    uint64_t set[IDS / 64 + 1] = {0};
+    policy_moved(f->p, since, set, ARRAY_LEN(set));
+    for (uint32_t i = 0; i < IDS; i++) {
+        if (policy_version(f->p, i + 1) > since && !bit_get(set, i + 1))
+            return false;
+        if (policy_version(f->p, i + 1) <= since && bit_get(set, i + 1))
+            return false;
+    }
+    memset(set, 0, sizeof(set));
+    policy_moved(f->p, policy_clock(f->p), set, ARRAY_LEN(set));
+    for (size_t i = 0; i < ARRAY_LEN(set); i++) {
+        if (set[i] != 0)
+            return false;
+    }
+    return true;
+}
+
 /* A node whose version stays is told the same after an event as before. */
 static bool same_while_version_stays(struct fixture *f)
 {
@@ -1218,7 +1256,9 @@ static bool same_while_version_stays(struct fixture *f)
         read_filter(f, i + 1, &before[i]);
         policy_ssh(f->p, i + 1, "", &ssh[i]);
     }
+    uint64_t since = policy_clock(f->p);
     random_event(f);
+    same = names_who_moved(f, since);
     for (uint32_t i = 0; i < IDS; i++) {
         if (version[i] == policy_version(f->p, i + 1)) {
             read_filter(f, i + 1, &after);
@@ -1231,6 +1271,53 @@ static bool same_while_version_stays(struct fixture *f)
         buf_fini(&ssh[i]);
     }
     buf_fini(&ssh_after);
+    return same;
+}
+
+/* --- rows: what classes are shown of a router's routes --- */
+
+enum { CLASSES = 4 * IDS };
+
+struct rows {
+    uint64_t version[IDS];
+    uint64_t row[IDS][CLASSES]; /* by router and class; 0 when there is nobody to be shown anything */
+    bool has[IDS][CLASSES];
+    uint64_t made[CLASSES]; /* 0: no such class */
+};
+
+static void read_rows(const struct fixture *f, struct rows *out)
+{
+    struct policy_view *view = policy_view_get(f->p);
+    assert_true(policy_view_class_cap(view) <= CLASSES);
+    memset(out, 0, sizeof(*out));
+    for (size_t c = 0; c < CLASSES; c++)
+        (void)policy_view_class_made(view, c, &out->made[c]);
+    for (uint32_t i = 0; i < IDS; i++) {
+        out->version[i] = policy_routes_version(f->p, i + 1);
+        for (size_t c = 0; c < CLASSES; c++) {
+            uint64_t member = out->made[c] != 0 ? policy_class_member(f->p, c, i + 1) : 0;
+            out->has[i][c] = member != 0;
+            if (member != 0)
+                policy_routes(f->p, member, i + 1, &out->row[i][c], 3);
+        }
+    }
+    policy_view_unref(&view);
+}
+
+/* A router whose version stays shows the classes that stay what it showed them. */
+static bool same_rows_while_version_stays(struct fixture *f)
+{
+    static struct rows before, after;
+    bool same = true;
+    read_rows(f, &before);
+    random_event(f);
+    read_rows(f, &after);
+    for (uint32_t i = 0; i < IDS; i++) {
+        for (size_t c = 0; c < CLASSES && before.version[i] == after.version[i]; c++) {
+            bool is_kept = before.made[c] != 0 && before.made[c] == after.made[c] && after.has[i][c];
+            same = same && (!is_kept || before.row[i][c] == after.row[i][c]);
+        }
+    }
     return same;
 }
 
@@ -1294,7 +1381,7 @@ static void run_round(struct fixture *f)
         same = from == NULL || to == NULL || same_packet(f, from, to);
     }
     for (uint32_t i = 0; same && i < 3; i++)
-        same = same_while_version_stays(f);
+        same = same_while_version_stays(f) && same_rows_while_version_stays(f);
     same = same && same_views(f) && same_from_scratch(f);
     if (!same)
         print_state(f);

@@ -130,6 +130,7 @@ void owners_create(struct policy *p, const struct policy_user *users, size_t n)
         o->provider_id = arena_str(&p->arena, users[i].provider_id);
         o->in = arena_zalloc(&p->arena, p->sel_words, sizeof(*o->in));
         list_init(&o->nodes);
+        list_init(&o->by_version);
         map_put(&p->owner_by_id, &o->id, sizeof(o->id), o);
         put_name(&p->owner_by_provider, o->provider_id, o);
         put_name(&p->owner_by_email, lower(&p->arena, o->email), o);
@@ -150,6 +151,7 @@ struct owner *owner_get(struct policy *p, uint64_t id)
     o->in = arena_zalloc(&p->arena, p->sel_words, sizeof(*o->in));
     o->name = o->email = o->provider_id = STR_EMPTY;
     list_init(&o->nodes);
+    list_init(&o->by_version);
     for (sel_id s = 0; s < p->doc->sel_n; s++) {
         if (p->doc->sel[s].kind == SEL_MEMBER)
             bit_put(o->in, s);

@@ -4,65 +4,81 @@
 #include "base/mem.h"
 #include "policy/policy_internal.h"
 
-struct policy_view {
+/* What there is of classes; made anew when one came or went. */
+struct class_table {
     atomic_uint refs;
-    size_t seat_cap; /* power of two */
-    size_t class_cap;
-    size_t words;      /* of a row */
-    struct seat *seat; /* one block holds everything; owned */
-    uint64_t *rows;    /* by class */
-    uint64_t *self;    /* classes that are sources of a rule with autogroup:self */
-    uint64_t *made;    /* by class: when it was */
-    bool has_self;     /* there is such a rule */
+    size_t cap;
+    size_t words;   /* of a row */
+    uint64_t *self; /* classes that are sources of a rule with autogroup:self */
+    uint64_t *made; /* by class: when it was */
+    uint64_t rows[];
 };
 
-static size_t slot_of(const struct policy_view *v, uint64_t id)
+struct policy_view {
+    atomic_uint refs;
+    bool has_self; /* there is a rule with autogroup:self */
+    struct class_table *classes;
+    struct pages seats;
+    struct pages in_class; /* nodes by class index */
+    struct pages of_owner; /* nodes by number of their owner; empty unless it matters who that is */
+};
+
+/* --- the writer's side --- */
+
+void seat_node(struct policy *p, const struct node_state *n)
 {
-    /* Fibonacci hashing: ids are small numbers in a row. */
-    return (size_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (v->seat_cap - 1);
+    seating_put(&p->seats, n->id, (struct seat){n->class->index, n->owner != NULL ? n->owner->number : 0});
+    rolls_add(&p->in_class, n->class->index, n->id);
+    if (p->has_own && n->owner != NULL)
+        rolls_add(&p->of_owner, n->owner->number, n->id);
 }
 
-static void seat_node(struct policy_view *v, const struct node_state *n)
+void unseat_node(struct policy *p, const struct node_state *n)
 {
-    size_t i = slot_of(v, n->id);
-    while (v->seat[i].id != 0)
-        i = (i + 1) & (v->seat_cap - 1);
-    v->seat[i] = (struct seat){n->id, n->class->index, n->owner != NULL ? n->owner->number : 0};
+    seating_put(&p->seats, n->id, (struct seat){.class = POLICY_NO_CLASS});
+    rolls_remove(&p->in_class, n->class->index, n->id);
+    if (p->has_own && n->owner != NULL)
+        rolls_remove(&p->of_owner, n->owner->number, n->id);
 }
 
-static const struct seat *find_seat(const struct policy_view *v, uint64_t id)
+void class_table_unref(struct class_table **at)
 {
-    size_t i = slot_of(v, id);
-    while (v->seat[i].id != 0 && v->seat[i].id != id)
-        i = (i + 1) & (v->seat_cap - 1);
-    return id != 0 && v->seat[i].id == id ? &v->seat[i] : NULL;
+    struct class_table *t = *at;
+    *at = NULL;
+    if (t != NULL && atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1)
+        mem_free(t);
 }
 
-static struct policy_view *view_make(const struct policy *p)
+static struct class_table *class_table_make(const struct policy *p)
+{
+    size_t words = bits_words(p->class_cap), row_words = (p->class_cap + 1) * words + p->class_cap;
+    struct class_table *t = mem_zalloc(1, sizeof(*t) + row_words * sizeof(t->rows[0]));
+    atomic_init(&t->refs, 1);
+    t->cap = p->class_cap;
+    t->words = words;
+    t->self = t->rows + t->cap * words;
+    t->made = t->self + words;
+    CLASS_EACH (c, p) {
+        memcpy(t->rows + c->index * words, c->row, words * sizeof(*c->row));
+        t->made[c->index] = c->version;
+        if (c->is_self_source)
+            bit_put(t->self, c->index);
+    }
+    return t;
+}
+
+static struct policy_view *view_make(struct policy *p)
 {
     struct policy_view *v = MEM_NEW(struct policy_view);
-    size_t pos = 0;
-    const struct node_state *n;
     atomic_init(&v->refs, 1);
-    v->seat_cap = 16;
-    while (v->seat_cap < p->node_by_id.n * 2)
-        v->seat_cap *= 2;
-    v->class_cap = p->class_cap;
+    if (p->classes == NULL)
+        p->classes = class_table_make(p);
+    atomic_fetch_add_explicit(&p->classes->refs, 1, memory_order_relaxed);
+    v->classes = p->classes;
     v->has_self = p->self_rule_n > 0;
-    v->words = bits_words(p->class_cap);
-    size_t row_words = (v->class_cap + 1) * v->words + v->class_cap;
-    v->seat = mem_zalloc(1, v->seat_cap * sizeof(*v->seat) + row_words * sizeof(*v->rows));
-    v->rows = (uint64_t *)(v->seat + v->seat_cap);
-    v->self = v->rows + v->class_cap * v->words;
-    v->made = v->self + v->words;
-    CLASS_EACH (c, p) {
-        memcpy(v->rows + c->index * v->words, c->row, v->words * sizeof(*c->row));
-        v->made[c->index] = c->version;
-        if (c->is_self_source)
-            bit_put(v->self, c->index);
-    }
-    while ((n = map_next(&p->node_by_id, &pos)) != NULL)
-        seat_node(v, n);
+    v->seats = pages_freeze(&p->seats);
+    v->in_class = pages_freeze(&p->in_class);
+    v->of_owner = pages_freeze(&p->of_owner);
     return v;
 }
 
@@ -72,6 +88,29 @@ struct policy_view *policy_view_get(struct policy *p)
         p->view = view_make(p);
     return policy_view_ref(p->view);
 }
+
+void policy_moved(const struct policy *p, uint64_t since, uint64_t *set, size_t words)
+{
+    CLASS_EACH (c, p) {
+        if (class_version(p, c) > since)
+            roll_mark(rolls_get(&p->in_class, c->index), set, words);
+    }
+    for (const struct list *it = p->owners_by_version.prev; it != &p->owners_by_version; it = it->prev) {
+        const struct owner *o = LIST_ENTRY(it, struct owner, by_version);
+        if (o->version <= since)
+            break;
+        roll_mark(rolls_get(&p->of_owner, o->number), set, words);
+    }
+    for (const struct list *it = p->nodes_by_version.prev; it != &p->nodes_by_version; it = it->prev) {
+        const struct node_state *n = LIST_ENTRY(it, struct node_state, by_version);
+        if (n->version <= since)
+            break;
+        if (n->id / 64 < words)
+            bit_put(set, n->id);
+    }
+}
+
+/* --- views --- */
 
 struct policy_view *policy_view_ref(struct policy_view *v)
 {
@@ -85,49 +124,86 @@ void policy_view_unref(struct policy_view **v_ptr)
     *v_ptr = NULL;
     if (v == NULL || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
         return;
-    mem_free(v->seat);
+    class_table_unref(&v->classes);
+    seating_fini(&v->seats);
+    rolls_fini(&v->in_class);
+    rolls_fini(&v->of_owner);
     mem_free(v);
 }
 
 /* Rows do not know autogroup:self, which makes peers within a user's own nodes. */
 static bool see(const struct policy_view *v, size_t a, uint32_t a_owner, size_t b, uint32_t b_owner)
 {
-    bool is_own = a_owner != 0 && a_owner == b_owner && (bit_get(v->self, a) || bit_get(v->self, b));
-    return is_own || bit_get(v->rows + a * v->words, b);
+    const struct class_table *t = v->classes;
+    bool is_own = v->has_self && a_owner != 0 && a_owner == b_owner && (bit_get(t->self, a) || bit_get(t->self, b));
+    return is_own || bit_get(t->rows + a * t->words, b);
 }
 
 bool policy_view_sees(const struct policy_view *v, uint64_t a, uint64_t b)
 {
-    const struct seat *x = find_seat(v, a), *y = find_seat(v, b);
-    if (x == NULL || y == NULL || x == y)
+    struct seat x = seating_get(&v->seats, a), y = seating_get(&v->seats, b);
+    if (x.class == POLICY_NO_CLASS || y.class == POLICY_NO_CLASS || a == b)
         return false;
-    return see(v, x->class, x->owner, y->class, y->owner);
+    return see(v, x.class, x.owner, y.class, y.owner);
 }
 
 struct policy_seat policy_view_seat(const struct policy_view *v, uint64_t id)
 {
-    const struct seat *s = find_seat(v, id);
-    if (s == NULL)
+    struct seat s = seating_get(&v->seats, id);
+    if (s.class == POLICY_NO_CLASS)
         return (struct policy_seat){.class_index = POLICY_NO_CLASS};
-    return (struct policy_seat){s->class, v->has_self ? s->owner : 0, v->made[s->class]};
+    return (struct policy_seat){s.class, v->has_self ? s.owner : 0, v->classes->made[s.class]};
 }
 
 bool policy_view_seats_see(const struct policy_view *v, struct policy_seat a, struct policy_seat b)
 {
-    if (a.class_index >= v->class_cap || b.class_index >= v->class_cap)
+    if (a.class_index >= v->classes->cap || b.class_index >= v->classes->cap)
         return false;
     return see(v, a.class_index, a.owner, b.class_index, b.owner);
 }
 
+/* Of the nodes of the viewer's owner those that see each other for that reason. */
+static void mark_own(const struct policy_view *v, struct policy_seat viewer, uint64_t *set, size_t words)
+{
+    const struct roll *own = rolls_get(&v->of_owner, viewer.owner);
+    if (bit_get(v->classes->self, viewer.class_index)) {
+        roll_mark(own, set, words);
+        return;
+    }
+    for (size_t i = 0; own != NULL && i < own->n && own->v[i].word < words; i++) {
+        uint64_t word = own->v[i].word, mask = own->v[i].mask;
+        BITS_EACH (k, &mask, 1) {
+            if (bit_get(v->classes->self, seating_get(&v->seats, word * 64 + k).class))
+                set[word] |= UINT64_C(1) << k;
+        }
+    }
+}
+
+void policy_view_mark(const struct policy_view *v, struct policy_seat viewer, uint64_t *set, size_t words)
+{
+    const struct class_table *t = v->classes;
+    if (viewer.class_index >= t->cap)
+        return;
+    BITS_EACH (c, t->rows + viewer.class_index * t->words, t->words)
+        roll_mark(rolls_get(&v->in_class, c), set, words);
+    if (v->has_self && viewer.owner != 0)
+        mark_own(v, viewer, set, words);
+}
+
 bool policy_view_class_made(const struct policy_view *v, size_t class_index, uint64_t *out)
 {
-    *out = class_index < v->class_cap ? v->made[class_index] : 0;
+    *out = class_index < v->classes->cap ? v->classes->made[class_index] : 0;
     return *out != 0;
 }
 
 size_t policy_view_class_cap(const struct policy_view *v)
 {
-    return v->class_cap;
+    return v->classes->cap;
+}
+
+bool policy_view_same_classes(const struct policy_view *a, const struct policy_view *b)
+{
+    return a->classes == b->classes;
 }
 
 uint64_t policy_class_member(const struct policy *p, size_t class_index, uint64_t except)
@@ -150,6 +226,6 @@ uint64_t policy_clock(const struct policy *p)
 
 int64_t policy_view_class(const struct policy_view *v, uint64_t id)
 {
-    const struct seat *s = find_seat(v, id);
-    return s != NULL ? (int64_t)s->class : -1;
+    struct seat s = seating_get(&v->seats, id);
+    return s.class != POLICY_NO_CLASS ? (int64_t)s.class : -1;
 }

@@ -4,9 +4,9 @@
  * them at the next publication. A deleted node leaves the policy when its removal is published. So what is visible of an event that
  * waits for the disk is at most who sees a node that everyone knew before.
  *
- * Costs, with n nodes and C classes: an endpoint update nothing; an event that the policy cares about one policy_put_node and,
- * at the publication, a look at each node's version and the texts of the nodes whose version moved; another set of classes
- * C rows for each router. Nothing is done for pairs of nodes. */
+ * Costs, with C classes: an endpoint update nothing; an event that the policy cares about one policy_put_node and, at the
+ * publication, the texts of the nodes whose version moved; an event of a router C rows for it and for those that serve the
+ * same routes; another set of classes one row for each router and new class. Nothing is done for pairs of nodes. */
 #include <string.h>
 
 #include "base/arena.h"
@@ -267,14 +267,15 @@ bool policy_is_dirty(const struct state *st)
 struct builder {
     const struct state *st;
     struct policy *p;
-    struct snapshot *s;
+    const struct snapshot *s;
     const struct snapshot *before;
     const struct ruling *old; /* null: none, or of another policy */
     struct ruling *made;
     const char *base_url;
     bool is_new_policy;
     bool routes_changed;
-    bool view_changed;
+    bool classes_changed;
+    uint64_t *look;                       /* bits by id, a word for each group: for whom anything may differ */
     uint64_t *version_of;                 /* by class */
     const struct node_rights **last_made; /* by class: texts are likely to be equal */
     struct buf text;
@@ -328,13 +329,11 @@ static void fill_row(struct builder *b, node_id router, struct route_table *t, s
         policy_routes(b->p, member, router, &t->rows[class_index * t->words], t->prefixes->n);
 }
 
-/* Whether the row of the table before is that of the same class, and holds. The router's own class may have had no other node
- * then; whoever joins it serves the same routes, which counts as a change of routes. */
+/* Whether the row of the table before, which holds but for the classes, is that of the same class. */
 static bool row_holds(const struct builder *b, const struct route_table *old, size_t class_index)
 {
     uint64_t made, was;
-    return !b->routes_changed && old != NULL && b->old != NULL && class_index < old->class_n &&
-           policy_view_class_made(b->made->view, class_index, &made) &&
+    return old != NULL && class_index < old->class_n && policy_view_class_made(b->made->view, class_index, &made) &&
            policy_view_class_made(b->old->view, class_index, &was) && made == was;
 }
 
@@ -349,7 +348,8 @@ static struct prefix_list *list_served(const struct node *n)
     return l;
 }
 
-/* `n`: as the policy knows it. A snapshot may be behind; what it shows is what it and the table both have. */
+/* `n`: as the policy knows it. A snapshot may be behind; what it shows is what it and the table both have. `old`: whose rows
+ * hold as long as their classes do, or null. A new reference. */
 static struct route_table *make_routes(struct builder *b, const struct node *n, struct route_table *old)
 {
     struct prefix_list *prefixes = n->advertised != NULL && n->approved != NULL ? list_served(n) : NULL;
@@ -376,57 +376,111 @@ static bool same_routes(const struct route_table *a, const struct route_table *b
     return memcmp(a->rows, b->rows, a->class_n * a->words * sizeof(a->rows[0])) == 0;
 }
 
+static void fill_routes(struct builder *b, const struct node *n, struct node_rights *r, const struct node_rights *own)
+{
+    struct route_table *old = own != NULL ? own->routes : NULL;
+    bool holds = own != NULL && !b->is_new_policy && own->routes_version == r->routes_version;
+    r->routes = make_routes(b, n, holds ? old : NULL);
+    if (old != NULL && same_routes(r->routes, old)) {
+        route_table_unref(&r->routes);
+        r->routes = route_table_ref(old);
+    }
+}
+
+static void keep_texts(struct node_rights *r, const struct node_rights *own)
+{
+    r->filter = told_text_ref(own->filter);
+    r->ssh = told_text_ref(own->ssh);
+    r->caps = rcbuf_ref(own->caps);
+    r->hides_v4 = own->hides_v4;
+}
+
 /* What the policy makes of a node: what was made before, when that holds. A new reference. */
 static const struct node_rights *rights_of(struct builder *b, const struct node *n, const struct node_rights *own)
 {
     uint64_t version = policy_version_of_many(b->p, n->id, b->version_of);
+    uint64_t routes_version = policy_routes_version(b->p, n->id);
     const struct node *now = state_node(b->st, n->id) != NULL ? state_node(b->st, n->id) : n;
     bool is_router = now->approved != NULL || (own != NULL && own->routes != NULL);
     const struct node *was = snapshot_node(b->before, n->id);
     bool texts_hold = !b->is_new_policy && own != NULL && own->version == version && was != NULL &&
                       was->hostinfo == n->hostinfo; /* some capabilities are those of a system */
-    if (texts_hold && !(is_router && (b->routes_changed || b->view_changed)))
+    if (texts_hold && (!is_router || (!b->classes_changed && own->routes_version == routes_version)))
         return node_rights_ref(own);
     struct node_rights *r = node_rights_create();
     r->version = version;
-    fill_texts(b, n->id, r, own);
-    struct route_table *old = own != NULL ? own->routes : NULL;
-    r->routes = make_routes(b, now, b->is_new_policy ? NULL : old);
-    if (old != NULL && same_routes(r->routes, old)) {
-        route_table_unref(&r->routes);
-        r->routes = route_table_ref(old);
-    }
+    r->routes_version = routes_version;
+    if (texts_hold)
+        keep_texts(r, own);
+    else
+        fill_texts(b, n->id, r, own);
+    fill_routes(b, now, r, own);
     return r;
+}
+
+/* New references; whether they differ from those of `old`, which may be null. */
+static bool fill_group(struct builder *b, size_t index, const struct rights_group *old, struct rights_group *made)
+{
+    const struct node_group *g = b->s->groups[index];
+    bool differs = old == NULL;
+    for (size_t i = 0; i < GROUP_NODES; i++) {
+        const struct node_rights *own = old != NULL ? old->of[i] : NULL;
+        bool is_looked_at = (b->look[index] >> i & 1) != 0;
+        if (g->nodes[i] == NULL)
+            continue;
+        made->of[i] = is_looked_at || own == NULL ? rights_of(b, g->nodes[i], own) : node_rights_ref(own);
+        made->routers |= (uint64_t)(made->of[i]->routes != NULL) << i;
+    }
+    for (size_t i = 0; i < GROUP_NODES && !differs; i++)
+        differs = made->of[i] != old->of[i];
+    return differs;
+}
+
+static struct rights_group *group_ref(struct rights_group *g)
+{
+    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+    return g;
 }
 
 /* A group whose rights are all what they were is that of the ruling before. */
 static struct rights_group *make_group(struct builder *b, size_t index)
 {
-    const struct node_group *g = b->s->groups[index];
     const struct ruling *ruling = b->before->ruling;
     struct rights_group *old = ruling != NULL && index < ruling->group_n ? ruling->groups[index] : NULL;
+    if (old != NULL && b->look[index] == 0)
+        return group_ref(old);
     struct rights_group *made = MEM_NEW(struct rights_group);
-    bool is_same = old != NULL;
     atomic_init(&made->refs, 1);
-    for (size_t i = 0; i < GROUP_NODES; i++) {
-        const struct node_rights *own = old != NULL ? old->of[i] : NULL;
-        made->of[i] = g->nodes[i] != NULL ? rights_of(b, g->nodes[i], own) : NULL;
-        is_same = is_same && made->of[i] == own;
-    }
-    if (!is_same)
+    if (fill_group(b, index, old, made))
         return made;
     for (size_t i = 0; i < GROUP_NODES; i++)
         node_rights_unref(&made->of[i]);
     mem_free(made);
-    atomic_fetch_add_explicit(&old->refs, 1, memory_order_relaxed);
-    return old;
+    return group_ref(old);
 }
 
-static struct ruling *make_ruling(struct state *st, struct snapshot *s)
+/* Everyone under another policy. Else those whose texts may differ, those who changed themselves, and, when rows may differ,
+ * routers: those that are to be ones were among the first two. */
+static void choose_whom(struct builder *b, const struct change *c)
 {
+    if (b->is_new_policy) {
+        memset(b->look, 0xff, b->s->group_n * sizeof(*b->look));
+        return;
+    }
+    policy_moved(b->p, b->old->clock, b->look, b->s->group_n);
+    for (size_t i = 0; i < c->item_n; i++)
+        b->look[c->items[i].id / GROUP_NODES] |= UINT64_C(1) << (c->items[i].id % GROUP_NODES);
+    for (size_t i = 0; i < b->old->group_n && (b->routes_changed || b->classes_changed); i++)
+        b->look[i] |= b->old->groups[i] != NULL ? b->old->groups[i]->routers : 0;
+}
+
+/* `look`: a word for each group, zero; for whom the ruling was made anew. */
+static struct ruling *make_ruling(struct state *st, const struct change *c, uint64_t *look)
+{
+    const struct snapshot *s = c->after;
     const struct ruling *last = st->snapshot->ruling;
     struct builder b = {
-        .st = st, .p = st->policy, .s = s, .before = st->snapshot, .base_url = st->settings->server_url};
+        .st = st, .p = st->policy, .s = s, .before = st->snapshot, .look = look, .base_url = st->settings->server_url};
     b.is_new_policy = last == NULL || last->serial != st->policy_serial;
     b.old = b.is_new_policy ? NULL : last;
     b.routes_changed = st->routes_changed;
@@ -435,8 +489,9 @@ static struct ruling *make_ruling(struct state *st, struct snapshot *s)
     b.made->serial = st->policy_serial;
     b.made->view = policy_view_get(st->policy);
     b.made->group_n = s->group_n;
-    b.view_changed = b.old == NULL || b.old->view != b.made->view;
+    b.classes_changed = b.old == NULL || !policy_view_same_classes(b.old->view, b.made->view);
     size_t class_n = policy_view_class_cap(b.made->view);
+    choose_whom(&b, c);
     b.version_of = mem_zalloc(class_n + 1, sizeof(*b.version_of));
     b.last_made = mem_zalloc(class_n + 1, sizeof(*b.last_made));
     for (size_t i = 0; i < s->group_n; i++)
@@ -472,12 +527,22 @@ static bool is_touched(const struct change *c, node_id id)
     return x == NULL || y == NULL || routes_differ(x->routes, y->routes) || x->hides_v4 != y->hides_v4;
 }
 
-/* Nodes that did not change themselves become items too, in their place among the others. */
-static void add_touched(struct change *c)
+/* The first node from `id` on that is looked at; 0: none. */
+static node_id next_looked_at(const uint64_t *look, size_t words, node_id id)
+{
+    size_t i = id / GROUP_NODES;
+    uint64_t left = i < words ? look[i] & ~UINT64_C(0) << (id % GROUP_NODES) : 0;
+    while (left == 0 && ++i < words)
+        left = look[i];
+    return i < words ? i * GROUP_NODES + (unsigned)__builtin_ctzll(left) : 0;
+}
+
+/* Nodes that did not change themselves become items too, in their place among the others. `look`: who may, and all items. */
+static void add_touched(struct change *c, const uint64_t *look)
 {
     struct change_item *all = NULL;
-    size_t n = 0, cap = 0, next = 0;
-    for (node_id id = 1; id < c->after->group_n * GROUP_NODES; id++) {
+    size_t n = 0, cap = 0, next = 0, words = c->after->group_n;
+    for (node_id id = next_looked_at(look, words, 1); id != 0; id = next_looked_at(look, words, id + 1)) {
         const struct node *node = snapshot_node(c->after, id);
         bool is_item = next < c->item_n && c->items[next].id == id;
         if (!is_item && (node == NULL || !is_touched(c, id)))
@@ -509,11 +574,15 @@ void policy_rule(struct state *st, struct change *c)
         return;
     c->told = MEM_NEW(struct change_told);
     c->policy_changed = st->policy == NULL || last == NULL || last->serial != st->policy_serial;
-    bool routes_changed = st->routes_changed;
-    if (st->policy != NULL) {
-        bool holds = !policy_is_dirty(st) && !is_node_new(c);
-        c->after->ruling = holds ? ruling_ref(last) : make_ruling(st, c->after);
+    if (st->policy != NULL && !policy_is_dirty(st) && !is_node_new(c)) {
+        c->after->ruling = ruling_ref(last);
+        return;
     }
-    if (c->policy_changed || routes_changed || c->after->ruling->view != last->view)
-        add_touched(c);
+    uint64_t *look = mem_zalloc(c->after->group_n, sizeof(*look));
+    if (st->policy != NULL)
+        c->after->ruling = make_ruling(st, c, look);
+    else
+        memset(look, 0xff, c->after->group_n * sizeof(*look));
+    add_touched(c, look);
+    mem_free(look);
 }

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "crypto/crypto.h"
 #include "policy/policy.h"
+#include "state/ruling.h"
 #include "state/state.h"
 #include "support/test_random.h"
 
@@ -407,6 +408,67 @@ static void test_auto_approval(void **state)
     assert_null(state_node(f->st, 4)->approved);
 }
 
+/* What is waiting becomes durable and visible. */
+static void publish(struct fixture *f)
+{
+    struct row_batch *b = state_take_batch(f->st);
+    if (b != NULL)
+        state_committed(f->st, b->seq);
+    row_batch_destroy(&b);
+    struct change *c = state_publish(f->st, f->now_ms);
+    change_unref(&c);
+}
+
+/* Whether the viewer is told that the router carries it. */
+static bool is_shown(const struct fixture *f, node_id viewer, node_id router, const char *route)
+{
+    struct prefix p;
+    const struct ruling *r = state_snapshot(f->st)->ruling;
+    const struct route_table *t = ruling_rights(r, router)->routes;
+    const uint64_t *row = route_table_row(t, policy_view_seat(r->view, viewer));
+    assert_int_equal(parse_routes(route, &p), 1);
+    for (size_t i = 0; i < t->prefixes->n; i++) {
+        if (prefix_compare(&t->prefixes->v[i], &p) == 0)
+            return (row[i / 64] >> i % 64 & 1) != 0;
+    }
+    return false;
+}
+
+/* Of two that a `via` lets carry a route, neither of them the primary, the better one does; of the other, to which nothing happens,
+ * viewers are told anew. */
+static void test_a_router_depends_on_others(void **state)
+{
+    struct fixture *f = *state;
+    const struct node *n;
+    const struct str via = STR("tag:v");
+    set_policy(f, "{\"tagOwners\":{\"tag:v\":[]},\"grants\":[{\"src\":[\"anna@\"],\"dst\":[\"10.0.0.0/8\"],"
+                  "\"ip\":[\"*\"],\"via\":[\"tag:v\"]}]}");
+    for (node_id id = 2; id <= 4; id++) {
+        const char *routes = id == 4 ? "10.0.0.0/8 172.16.0.0/12" : "10.0.0.0/8";
+        advertise(f, id, routes);
+        assert_int_equal(approve(f, id, routes), RC_OK);
+        poll_begins(f, id);
+        if (id > 2)
+            assert_int_equal(state_node_set_tags(f->st, id, &via, 1, &n, NULL), RC_OK);
+    }
+    publish(f);
+    assert_list(state_node(f->st, 2)->primary, "10.0.0.0/8");
+    assert_false(is_shown(f, 1, 2, "10.0.0.0/8"));
+    assert_true(is_shown(f, 1, 3, "10.0.0.0/8"));
+    assert_false(is_shown(f, 1, 4, "10.0.0.0/8"));
+    state_poll_end(f->st, 3, f->now_ms);
+    f->now_ms += GRACE_MS;
+    state_tick(f->st, f->now_ms);
+    publish(f);
+    assert_list(state_node(f->st, 2)->primary, "10.0.0.0/8");
+    assert_false(is_shown(f, 1, 3, "10.0.0.0/8"));
+    assert_true(is_shown(f, 1, 4, "10.0.0.0/8"));
+    poll_begins(f, 3);
+    publish(f);
+    assert_true(is_shown(f, 1, 3, "10.0.0.0/8"));
+    assert_false(is_shown(f, 1, 4, "10.0.0.0/8"));
+}
+
 static void assert_v4(const struct node *n, const char *want)
 {
     char text[ADDR_TEXT_CAP];
@@ -622,7 +684,7 @@ int main(void)
         TEST(test_auto_approval),  TEST(test_pools),
         TEST(test_setting_tags),   TEST(test_the_policy_must_know_a_tag),
         TEST(test_requested_tags), TEST(test_tagged_machine_returns),
-        TEST(test_roles),
+        TEST(test_roles),          TEST(test_a_router_depends_on_others),
     };
     return cmocka_run_group_tests_name("routes", tests, NULL, NULL);
 }

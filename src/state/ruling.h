@@ -36,10 +36,12 @@ struct node_rights {
     struct rcbuf *caps;       /* JSON object: what nodeAttrs add to the node's own CapMap */
     bool hides_v4;
     struct route_table *routes; /* null: it serves none */
+    uint64_t routes_version;    /* policy_routes_version that the rows were made at */
 };
 
 struct rights_group {
     atomic_uint refs;
+    uint64_t routers;                          /* bits of those that serve routes */
     const struct node_rights *of[GROUP_NODES]; /* by id % GROUP_NODES; references; null: no such node */
 };
 

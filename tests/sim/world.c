@@ -117,7 +117,7 @@ static void send_full(struct sim *s, struct machine *m)
         s->counts.gone++;
         return;
     }
-    if (m->poll != POLL_WAITING && !n->is_expired && !netmap_has_peers(snapshot, n->id)) {
+    if (m->poll != POLL_WAITING && !n->is_expired && !netmap_has_peers(&s->netmap, snapshot, n->id)) {
         poll_end(s, m);
         s->counts.afresh++;
         return;

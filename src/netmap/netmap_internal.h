@@ -61,7 +61,11 @@ struct peer_shape shape_for(const struct ruling *r, struct policy_seat viewer, b
 /* Everything may be sent to everyone, on every port. */
 #define ALLOW_ALL_RULES "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]"
 #define NO_SSH_RULES "{\"rules\":[]}"
-/* Codes `json` as one message with its length in front. A new reference. */
+/* Codes `json` as a piece of a message. A new reference, here and below. */
+struct rcbuf *encode_piece(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
+/* The first piece of a message: its length in front, with that of the pieces that follow (`more` bytes). */
+struct rcbuf *encode_head(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json, size_t more);
+/* A whole message. */
 struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
 /* This node's DERP map is the one without pinned certificates. */
 bool needs_unpinned(const struct node *n, const struct tailnet_settings *settings);

@@ -8,40 +8,41 @@
 
 METRIC_COUNTER(encoded_group, "fullscale_netmap_encoded_total", "what=\"group\"", "");
 METRIC_COUNTER(encoded_part, "fullscale_netmap_encoded_total", "what=\"group_part\"", "");
+METRIC_COUNTER(encoded_profiles, "fullscale_netmap_encoded_total", "what=\"profiles\"", "");
 METRIC_COUNTER(encoded_full, "fullscale_netmap_encoded_total", "what=\"full_map_head\"", "");
 
 /* --- pieces that everyone shares --- */
 
-static pthread_once_t shared_once = PTHREAD_ONCE_INIT;
-static struct rcbuf *shared_comma[2], *shared_end[2];
+enum glue { GLUE_COMMA, GLUE_PEERS, GLUE_END, GLUE_PEERS_END, GLUES_N };
+static const char *const glue_texts[GLUES_N] = {",", ",\"Peers\":[", "}", "]}"};
 
-static struct rcbuf *glue(enum netmap_coding coding, const char *text)
-{
-    struct buf b = {0};
-    if (coding == NETMAP_PLAIN)
-        buf_append_c(&b, text);
-    else
-        zstd_append_raw(&b, text, strlen(text));
-    struct rcbuf *made = rcbuf_create(buf_at(&b), buf_len(&b));
-    buf_fini(&b);
-    return made;
-}
+static pthread_once_t shared_once = PTHREAD_ONCE_INIT;
+static struct rcbuf *shared_glue[GLUES_N][2];
 
 static void make_shared(void)
 {
-    for (int i = 0; i < 2; i++) {
-        shared_comma[i] = glue((enum netmap_coding)i, ",");
-        shared_end[i] = glue((enum netmap_coding)i, "]}");
+    struct buf b = {0};
+    for (size_t i = 0; i < GLUES_N; i++) {
+        shared_glue[i][NETMAP_PLAIN] = rcbuf_create(glue_texts[i], strlen(glue_texts[i]));
+        buf_clear(&b);
+        zstd_append_raw(&b, glue_texts[i], strlen(glue_texts[i]));
+        shared_glue[i][NETMAP_ZSTD] = rcbuf_create(buf_at(&b), buf_len(&b));
     }
+    buf_fini(&b);
 }
 
 /* Without this the leak checker calls them lost at exit. */
 __attribute__((destructor)) static void drop_shared(void)
 {
-    for (int i = 0; i < 2; i++) {
-        rcbuf_unref(&shared_comma[i]);
-        rcbuf_unref(&shared_end[i]);
+    for (size_t i = 0; i < GLUES_N; i++) {
+        rcbuf_unref(&shared_glue[i][NETMAP_PLAIN]);
+        rcbuf_unref(&shared_glue[i][NETMAP_ZSTD]);
     }
+}
+
+static void push_glue(struct netmap_pieces *out, enum glue which, enum netmap_coding coding)
+{
+    pieces_push(out, rcbuf_ref(shared_glue[which][coding]));
 }
 
 /* --- groups of peers: {..},{..} --- */
@@ -96,7 +97,7 @@ struct peers_writer {
 static void put_piece(struct peers_writer *pw, struct rcbuf *taken)
 {
     if (pw->is_begun)
-        pieces_push(pw->out, rcbuf_ref(shared_comma[pw->coding]));
+        push_glue(pw->out, GLUE_COMMA, pw->coding);
     pw->is_begun = true;
     pieces_push(pw->out, taken);
 }
@@ -117,7 +118,6 @@ static void push_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id
             put_piece(&pw, group_piece(ctx, g, s->settings, coding));
         }
     }
-    pieces_push(out, rcbuf_ref(shared_end[coding]));
 }
 
 /* --- the same under a policy: those of a group whom the viewer sees --- */
@@ -127,33 +127,45 @@ enum { PARTS_MAX = 64 }; /* of a group: more kinds of viewers than that get piec
 struct viewer {
     const struct snapshot *s;
     node_id id;
-    struct policy_seat seat;
+    struct policy_seat seat; /* in the policy, if there is one */
     bool hides_v4;
 };
 
-/* The nodes that the viewer sees, itself and those who cannot be shown yet perhaps among them. Borrowed until the next call. */
-static const uint64_t *find_visible(struct netmap_ctx *ctx, const struct viewer *v)
+/* `n` words of zeros in a scratch. */
+static uint64_t *zeros(uint64_t **at, size_t *cap, size_t n)
 {
-    size_t n = v->s->group_n;
-    if (ctx->visible_cap < n) {
-        ctx->visible = mem_realloc_array(ctx->visible, n, sizeof(*ctx->visible));
-        ctx->visible_cap = n;
+    if (*cap < n) {
+        *at = mem_realloc_array(*at, n, sizeof(**at));
+        *cap = n;
     }
-    memset(ctx->visible, 0, n * sizeof(*ctx->visible));
-    policy_view_mark(v->s->ruling->view, v->seat, ctx->visible, n);
-    return ctx->visible;
+    if (n > 0)
+        memset(*at, 0, n * sizeof(**at));
+    return *at;
 }
 
-/* Those of a group who are shown, of `mask`. */
+/* Those of a group, which may be null, who are shown, of `mask`. */
 static uint64_t shown_of(const struct viewer *v, const struct node_group *g, uint64_t mask)
 {
     uint64_t shown = 0;
-    for (uint64_t left = mask; left != 0; left &= left - 1) {
+    for (uint64_t left = mask; g != NULL && left != 0; left &= left - 1) {
         const struct node *n = node_as_peer(g->nodes[__builtin_ctzll(left)]);
         if (n != NULL && n->id != v->id)
             shown |= left & -left;
     }
     return shown;
+}
+
+/* Finds whom the viewer is shown, in ctx->visible. False: nobody. */
+static bool find_visible(struct netmap_ctx *ctx, const struct viewer *v)
+{
+    size_t n = v->s->group_n;
+    uint64_t any = 0, *visible = zeros(&ctx->visible, &ctx->visible_cap, n);
+    policy_view_mark(v->s->ruling->view, v->seat, visible, n);
+    for (size_t i = 0; i < n; i++) {
+        visible[i] = shown_of(v, v->s->groups[i], visible[i]);
+        any |= visible[i];
+    }
+    return any != 0;
 }
 
 /* They are shown as to everyone. */
@@ -250,28 +262,22 @@ static void put_visible(struct netmap_ctx *ctx, const struct viewer *v, size_t i
         put_gathered(ctx, pw);
 }
 
-/* False, and nothing appended, when it sees nobody. */
-static bool push_visible(struct netmap_ctx *ctx, const struct viewer *v, enum netmap_coding coding,
+static void push_visible(struct netmap_ctx *ctx, const struct viewer *v, enum netmap_coding coding,
                          struct netmap_pieces *out)
 {
     struct peers_writer pw = {.coding = coding, .out = out};
-    const uint64_t *visible = find_visible(ctx, v);
     buf_clear(&ctx->json);
     for (size_t i = 0; i < v->s->group_n; i++) {
-        uint64_t mask = v->s->groups[i] != NULL ? shown_of(v, v->s->groups[i], visible[i]) : 0;
-        if (mask != 0)
-            put_visible(ctx, v, i, mask, &pw);
+        if (ctx->visible[i] != 0)
+            put_visible(ctx, v, i, ctx->visible[i], &pw);
     }
     put_gathered(ctx, &pw);
-    if (pw.is_begun)
-        pieces_push(out, rcbuf_ref(shared_end[coding]));
-    return pw.is_begun;
 }
 
 static struct viewer viewer_of(const struct snapshot *s, node_id id)
 {
     const struct node_rights *rights = ruling_rights(s->ruling, id);
-    return (struct viewer){s, id, policy_view_seat(s->ruling->view, id), rights != NULL && rights->hides_v4};
+    return (struct viewer){s, id, netmap_seat(s, id), rights != NULL && rights->hides_v4};
 }
 
 bool netmap_has_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id id)
@@ -279,36 +285,62 @@ bool netmap_has_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id 
     if (s->ruling == NULL)
         return count_peers(s->node_n, s->newcomer_n, snapshot_node(s, id)) > 0;
     struct viewer v = viewer_of(s, id);
-    const uint64_t *visible = find_visible(ctx, &v);
-    for (size_t i = 0; i < s->group_n; i++) {
-        if (s->groups[i] != NULL && shown_of(&v, s->groups[i], visible[i]) != 0)
-            return true;
+    return find_visible(ctx, &v);
+}
+
+/* --- profiles of users --- */
+
+/* A new reference to that of all. */
+static struct rcbuf *profiles_piece(struct netmap_ctx *ctx, const struct user_table *users, enum netmap_coding coding)
+{
+    struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&users->profiles_frame[coding];
+    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
+    if (held != NULL)
+        return rcbuf_ref(held);
+    encode_once_lock();
+    held = atomic_load_explicit(slot, memory_order_acquire);
+    if (held == NULL) {
+        struct json_writer w;
+        buf_clear(&ctx->json);
+        json_w_init(&w, &ctx->json);
+        write_profiles(&w, users, NULL);
+        metric_inc(&encoded_profiles);
+        held = rcbuf_slot_offer(slot, encode_piece(ctx, coding, &ctx->json));
     }
-    return false;
+    encode_once_unlock();
+    return rcbuf_ref(held);
+}
+
+static size_t mark_owner(const struct snapshot *s, const struct node *n, uint64_t *owners)
+{
+    size_t i = n->tags == NULL ? user_table_find(s->users, n->user) : s->users->n;
+    if (i == s->users->n || (owners[i / 64] >> (i % 64) & 1) != 0)
+        return 0;
+    owners[i / 64] |= UINT64_C(1) << (i % 64);
+    return 1;
+}
+
+/* Finds who owns what the viewer is shown (if it is shown anything) and the viewer, in ctx->owners. False: that is everyone. */
+static bool find_owners(struct netmap_ctx *ctx, const struct viewer *v, bool has_peers)
+{
+    const struct snapshot *s = v->s;
+    uint64_t *owners = zeros(&ctx->owners, &ctx->owners_cap, (s->users->n + 63) / 64);
+    size_t n = mark_owner(s, snapshot_node(s, v->id), owners);
+    user_id last = 0; /* nodes of one user often come together */
+    for (size_t i = 0; has_peers && i < s->group_n && n < s->users->n; i++) {
+        for (uint64_t left = ctx->visible[i]; left != 0; left &= left - 1) {
+            const struct node *peer = s->groups[i]->nodes[__builtin_ctzll(left)];
+            if (peer->tags == NULL && peer->user != last)
+                n += mark_owner(s, peer, owners);
+            last = peer->tags == NULL ? peer->user : last;
+        }
+    }
+    return n < s->users->n;
 }
 
 /* --- full maps --- */
 
-static const struct rcbuf *profiles_json(const struct user_table *users)
-{
-    struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&users->profiles_json;
-    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
-    if (held != NULL)
-        return held;
-    struct buf json = {0};
-    struct json_writer w;
-    json_w_init(&w, &json);
-    json_w_array(&w);
-    for (size_t i = 0; i < users->n; i++)
-        write_user_profile(&w, users->users[i]);
-    write_tagged_profile(&w);
-    json_w_end_array(&w);
-    held = rcbuf_slot_offer(slot, rcbuf_create(buf_at(&json), buf_len(&json)));
-    buf_fini(&json);
-    return held;
-}
-
-/* Everything of a first map but its peers; the object stays open. src: control.md 6.7 */
+/* Everything of a first map but peers and profiles; the object stays open. src: control.md 6.7 */
 static void write_head(struct json_writer *w, const struct snapshot *s, const struct node *self)
 {
     const struct tailnet_settings *settings = s->settings;
@@ -320,7 +352,6 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     write_raw(w, "DNSConfig", settings->dns_config_json);
     json_w_kv_cstr(w, "Domain", settings->domain);
     json_w_kv_bool(w, "CollectServices", false);
-    write_raw(w, "UserProfiles", profiles_json(s->users));
     json_w_key(w, "PacketFilters");
     json_w_object(w);
     json_w_key(w, "base");
@@ -342,33 +373,46 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     write_time(w, "ControlTime", s->made_ms);
 }
 
+/* The first piece, and what comes before the peers. Profiles stand last, so that they can be a piece that all share. */
+static void push_head(struct netmap_ctx *ctx, const struct viewer *v, bool has_peers, enum netmap_coding coding,
+                      struct netmap_pieces *out)
+{
+    struct json_writer w;
+    enum glue next = has_peers ? GLUE_PEERS : GLUE_END;
+    bool has_own_profiles = v->s->ruling != NULL && find_owners(ctx, v, has_peers);
+    buf_clear(&ctx->json);
+    json_w_init(&w, &ctx->json);
+    write_head(&w, v->s, snapshot_node(v->s, v->id));
+    json_w_key(&w, "UserProfiles");
+    if (has_own_profiles) {
+        write_profiles(&w, v->s->users, ctx->owners);
+        buf_append_c(&ctx->json, glue_texts[next]);
+    }
+    metric_inc(&encoded_full);
+    pieces_push(out, encode_message(ctx, coding, &ctx->json));
+    if (has_own_profiles)
+        return;
+    pieces_push(out, profiles_piece(ctx, v->s->users, coding));
+    push_glue(out, next, coding);
+}
+
 enum rc netmap_full(struct netmap_ctx *ctx, const struct snapshot *s, node_id id, enum netmap_coding coding,
                     bool with_peers, struct netmap_pieces *out)
 {
-    struct json_writer w;
     const struct node *self = snapshot_node(s, id);
     if (self == NULL)
         return RC_NOT_FOUND;
     pthread_once(&shared_once, make_shared);
-    bool has_peers = with_peers && count_peers(s->node_n, s->newcomer_n, self) > 0;
-    struct viewer viewer = {0};
-    /* The head goes first but holds the length of all: keep its place. */
-    size_t head_at = out->n;
-    size_t bytes_before = out->bytes;
-    pieces_push(out, rcbuf_create(NULL, 0));
-    if (has_peers && s->ruling != NULL) {
-        viewer = viewer_of(s, id);
-        has_peers = push_visible(ctx, &viewer, coding, out);
-    } else if (has_peers) {
+    struct viewer viewer = viewer_of(s, id);
+    bool has_peers = with_peers && netmap_has_peers(ctx, s, id);
+    size_t head_at = out->n, bytes_before = out->bytes;
+    push_head(ctx, &viewer, has_peers, coding, out);
+    if (has_peers && s->ruling != NULL)
+        push_visible(ctx, &viewer, coding, out);
+    else if (has_peers)
         push_peers(ctx, s, id, coding, out);
-    }
-    buf_clear(&ctx->json);
-    json_w_init(&w, &ctx->json);
-    write_head(&w, s, self);
-    buf_append_c(&ctx->json, has_peers ? ",\"Peers\":[" : "}");
-    rcbuf_unref(&out->items[head_at]);
-    out->items[head_at] = encode_head(ctx, coding, &ctx->json, out->bytes - bytes_before);
-    out->bytes += out->items[head_at]->len;
-    metric_inc(&encoded_full);
+    if (has_peers)
+        push_glue(out, GLUE_PEERS_END, coding);
+    set_length(out->items[head_at], out->bytes - bytes_before);
     return RC_OK;
 }

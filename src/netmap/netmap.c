@@ -14,6 +14,7 @@ void netmap_ctx_fini(struct netmap_ctx *ctx)
     buf_fini(&ctx->json);
     buf_fini(&ctx->coded);
     mem_free(ctx->visible);
+    mem_free(ctx->owners);
 }
 
 void netmap_pieces_clear(struct netmap_pieces *p)
@@ -57,11 +58,14 @@ void encode_once_unlock(void)
 
 /* --- coding --- */
 
-static void put_length(uint8_t *at, size_t n)
+enum { LENGTH_BYTES = 4 };
+
+void set_length(struct rcbuf *first, size_t bytes)
 {
+    size_t n = bytes - LENGTH_BYTES;
     assert(n <= UINT32_MAX);
-    for (int i = 0; i < 4; i++)
-        at[i] = (uint8_t)(n >> (8 * i)); /* little-endian, unlike all of Noise */
+    for (int i = 0; i < LENGTH_BYTES; i++)
+        first->data[i] = (uint8_t)(n >> (8 * i)); /* little-endian, unlike all of Noise */
 }
 
 /* Appends the coded form of `json` to ctx->coded. */
@@ -76,19 +80,15 @@ static void code(struct netmap_ctx *ctx, enum netmap_coding coding, struct str j
         zstd_append_raw(&ctx->coded, json.p, json.len);
 }
 
-struct rcbuf *encode_head(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json, size_t more)
+struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json)
 {
-    static const uint8_t room[4];
+    static const uint8_t room[LENGTH_BYTES];
     buf_clear(&ctx->coded);
     buf_append(&ctx->coded, room, sizeof(room));
     code(ctx, coding, buf_str(json));
-    put_length(buf_at(&ctx->coded), buf_len(&ctx->coded) - 4 + more);
-    return rcbuf_create(buf_at(&ctx->coded), buf_len(&ctx->coded));
-}
-
-struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json)
-{
-    return encode_head(ctx, coding, json, 0);
+    struct rcbuf *made = rcbuf_create(buf_at(&ctx->coded), buf_len(&ctx->coded));
+    set_length(made, made->len);
+    return made;
 }
 
 struct rcbuf *encode_piece(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json)

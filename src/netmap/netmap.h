@@ -15,7 +15,8 @@
  * a full map 0.2 to 0.6 ms; everybody comes to see everybody: 0.4 s. An endpoint update costs nothing but what those are told who
  * see the node (netmap_is_by_seat).
  *
- * Every viewer is told the profiles of all users, and changes of them. There are no peers that are UnsignedPeerAPIOnly: a filter
+ * Without a policy everyone is told the profiles of all users, and changes of them; under a policy those of the owners of what it
+ * sees, with the nodes. There are no peers that are UnsignedPeerAPIOnly: a filter
  * whose sources cover one would be thrown away by clients (src: control.md 6.9).
  *
  * Pure; any thread, one netmap_ctx per thread. src: protocol/control.md 6.6-6.9, 10, 12.2 */
@@ -34,6 +35,8 @@ struct netmap_ctx {
     struct buf coded;
     uint64_t *visible; /* scratch: bits by node id, a word for each group */
     size_t visible_cap;
+    uint64_t *owners; /* scratch: bits by a user's place in the table */
+    size_t owners_cap;
 };
 /* Zero-initialised is valid. */
 void netmap_ctx_fini(struct netmap_ctx *ctx);

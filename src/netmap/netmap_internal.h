@@ -24,7 +24,8 @@ void write_peer_shaped(struct json_writer *w, const struct node *n, const struct
 void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                 const struct node_rights *rights, int64_t expired_ms);
 void write_user_profile(struct json_writer *w, const struct user *u);
-void write_tagged_profile(struct json_writer *w);
+/* A list of those whose bits are set, by their places in the table (null: all), and of the owner that tagged nodes show. */
+void write_profiles(struct json_writer *w, const struct user_table *users, const uint64_t *which);
 /* Nothing for null. */
 void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw);
 void write_time(struct json_writer *w, const char *key, int64_t unix_ms);
@@ -63,10 +64,10 @@ struct peer_shape shape_for(const struct ruling *r, struct policy_seat viewer, b
 #define NO_SSH_RULES "{\"rules\":[]}"
 /* Codes `json` as a piece of a message. A new reference, here and below. */
 struct rcbuf *encode_piece(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
-/* The first piece of a message: its length in front, with that of the pieces that follow (`more` bytes). */
-struct rcbuf *encode_head(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json, size_t more);
-/* A whole message. */
+/* Codes it as a message, with its length in front. */
 struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
+/* Makes a message of nobody else's yet the first piece of one whose pieces have `bytes` together. */
+void set_length(struct rcbuf *first, size_t bytes);
 /* This node's DERP map is the one without pinned certificates. */
 bool needs_unpinned(const struct node *n, const struct tailnet_settings *settings);
 /* The one or the other; the only one where both are the same. Borrowed. */

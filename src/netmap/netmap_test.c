@@ -22,7 +22,7 @@
 #include "state/state.h"
 #include "support/test_random.h"
 
-enum { IDS_MAX = 700, VIEWERS_MAX = 40 };
+enum { IDS_MAX = 700, USERS_MAX = 16, VIEWERS_MAX = 40 };
 
 /* --- a client's view --- */
 
@@ -58,6 +58,9 @@ struct view {
     char self_caps[300];
     char filter[16384];
     char ssh[8192];
+    uint64_t self_user;
+    char users[USERS_MAX][160]; /* profiles, as they stand on the wire */
+    bool knows_tagged;
     struct peer_view peers[IDS_MAX];
 };
 
@@ -184,6 +187,33 @@ static void apply_self(struct view *v, const struct json *node)
     set_time(v->self_expiry, json_get(node, "KeyExpiry"));
     bool authorised = false;
     assert_true(json_bool(json_get(node, "MachineAuthorized"), &authorised) && authorised);
+    assert_true(json_u64(json_get(node, "User"), &v->self_user));
+}
+
+/* src: control.md 6.7: added by id, never taken away */
+static void apply_users(struct view *v, const struct json *profiles)
+{
+    uint64_t id;
+    assert_true(profiles == NULL || json_type_of(profiles) == JSON_ARRAY);
+    JSON_EACH (it, profiles) {
+        assert_true(json_u64(json_get(it, "ID"), &id));
+        v->knows_tagged = v->knows_tagged || id == TAGGED_DEVICES_USER;
+        assert_true(id < USERS_MAX || id == TAGGED_DEVICES_USER);
+        if (id < USERS_MAX)
+            set_raw(v->users[id], sizeof(v->users[id]), it);
+    }
+}
+
+static bool knows_user(const struct view *v, uint64_t id)
+{
+    return id == TAGGED_DEVICES_USER ? v->knows_tagged : id < USERS_MAX && v->users[id][0] != '\0';
+}
+
+static void check_owners(const struct view *v)
+{
+    assert_true(knows_user(v, v->self_user));
+    for (node_id id = 1; id < IDS_MAX; id++)
+        assert_true(!v->peers[id].is_there || knows_user(v, v->peers[id].user));
 }
 
 static void apply_message(struct view *v, struct str message)
@@ -200,6 +230,8 @@ static void apply_message(struct view *v, struct str message)
         fail_msg("%s in %.*s", err.text, STR_ARG(buf_str(&json)));
     apply_peers(v, root);
     apply_self(v, json_get(root, "Node"));
+    apply_users(v, json_get(root, "UserProfiles"));
+    check_owners(v);
     const struct json *filters = json_get(root, "PacketFilters");
     assert_true(filters == NULL || json_type_of(json_get(filters, "base")) == JSON_ARRAY); /* null: as before */
     set_raw(v->filter, sizeof(v->filter), json_get(filters, "base"));
@@ -368,7 +400,7 @@ struct world {
     bool has_policies;
     char tagged[3][AUTH_KEY_TEXT_CAP]; /* keys with tag:a, tag:b, both */
     char others[3][AUTH_KEY_TEXT_CAP]; /* keys of other users */
-    unsigned policies, pairs_hidden, routes_shown, filters_empty, ssh_told;
+    unsigned policies, pairs_hidden, users_hidden, routes_shown, filters_empty, ssh_told;
 };
 
 static uint32_t below(struct world *w, uint32_t n)
@@ -856,6 +888,28 @@ static void publish(struct world *w)
     change_unref(&c);
 }
 
+static bool is_owner_in(const struct view *v, uint64_t user)
+{
+    bool is = v->self_user == user;
+    for (node_id id = 1; id < IDS_MAX; id++)
+        is = is || (v->peers[id].is_there && v->peers[id].user == user);
+    return is;
+}
+
+/* A full map has the profiles of those whose nodes it has, and under a policy no others; deltas leave none of them behind. */
+static void compare_users(struct world *w, const struct view *v, const struct view *fresh)
+{
+    bool is_ruled = state_snapshot(w->st)->ruling != NULL;
+    for (uint64_t id = 1; id < USERS_MAX; id++) {
+        bool is_told = fresh->users[id][0] != '\0';
+        if (is_told)
+            assert_string_equal(v->users[id], fresh->users[id]);
+        if (is_ruled)
+            assert_int_equal(is_told, is_owner_in(fresh, id));
+        w->users_hidden += is_ruled && !is_told && state_user(w->st, id) != NULL;
+    }
+}
+
 /* The view by deltas is the view by a full map of the same snapshot. */
 static void compare_with_full(struct world *w, const struct view *v)
 {
@@ -875,6 +929,7 @@ static void compare_with_full(struct world *w, const struct view *v)
     assert_string_equal(v->self_caps, fresh->self_caps);
     assert_string_equal(v->filter, fresh->filter);
     assert_string_equal(v->ssh, fresh->ssh);
+    compare_users(w, v, fresh);
     mem_free(fresh);
 }
 
@@ -981,7 +1036,7 @@ static void run_world(uint64_t seed, unsigned events, bool has_policies)
     assert_true(w->publications > events / 20);
     if (has_policies)
         assert_true(w->policies > 20 && w->pairs_hidden > 500 && w->routes_shown > 10 && w->filters_empty > 0 &&
-                    w->ssh_told > 0);
+                    w->ssh_told > 0 && w->users_hidden > 0);
     assert_true(w->routes_seen > 0);
     world_fini(w);
     mem_free(w);
@@ -1194,6 +1249,15 @@ static void test_the_same_policy_says_nothing(void **state)
     world_drop(w);
 }
 
+static bool names(const struct netmap_pieces *p, const char *text)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        if (memmem(p->items[i]->data, p->items[i]->len, text, strlen(text)) != NULL)
+            return true;
+    }
+    return false;
+}
+
 /* Full maps under a policy: the groups that a kind of viewers sees are encoded once. */
 static void test_parts_of_groups_are_encoded_once(void **state)
 {
@@ -1212,9 +1276,8 @@ static void test_parts_of_groups_are_encoded_once(void **state)
     publish(w);
     assert_false(netmap_has_peers(&ctx, state_snapshot(w->st), 1));
     assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &pieces), RC_OK);
-    assert_int_equal(pieces.n, 1);
-    assert_null(memmem(pieces.items[0]->data, pieces.items[0]->len, "\"Peers\"", 7));
-    assert_non_null(memmem(pieces.items[0]->data, pieces.items[0]->len, "\"PacketFilters\":{\"base\":[]}", 27));
+    assert_false(names(&pieces, "\"Peers\""));
+    assert_true(names(&pieces, "\"PacketFilters\":{\"base\":[]}"));
     netmap_pieces_fini(&pieces);
     world_drop(w);
 }
@@ -1431,19 +1494,9 @@ static void test_alone_has_no_peers_key(void **state)
     struct world *w = small_world(1);
     struct netmap_pieces pieces = {0};
     assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &pieces), RC_OK);
-    assert_int_equal(pieces.n, 1);
-    assert_null(memmem(pieces.items[0]->data, pieces.items[0]->len, "\"Peers\"", 7));
+    assert_false(names(&pieces, "\"Peers\""));
     netmap_pieces_fini(&pieces);
     world_drop(w);
-}
-
-static bool names(const struct netmap_pieces *p, const char *text)
-{
-    for (size_t i = 0; i < p->n; i++) {
-        if (memmem(p->items[i]->data, p->items[i]->len, text, strlen(text)) != NULL)
-            return true;
-    }
-    return false;
 }
 
 /* Registers one more and gives what the first node is told of it. */
@@ -1528,6 +1581,88 @@ static void test_newcomers_do_not_stay_hidden(void **state)
     world_drop(w);
 }
 
+/* --- profiles of users under a policy --- */
+
+/* What node `id` is told of what has happened since the last publication, the disk included. */
+static void tell(struct world *w, node_id id, struct netmap_pieces *told)
+{
+    netmap_pieces_clear(told);
+    seal(w);
+    while (w->in_flight_n > 0)
+        commit_one(w);
+    struct change *c = state_publish(w->st, w->now_ms);
+    assert_non_null(c);
+    netmap_delta(&ctx, c, id, NETMAP_PLAIN, told);
+    change_unref(&c);
+}
+
+static node_id join_as(struct world *w, const char *key)
+{
+    struct registration reg = {.auth_key = str_c(key), .report.hostname = STR("other")};
+    struct register_result result;
+    random_bytes(w, &reg.machine, sizeof(reg.machine));
+    random_bytes(w, &reg.key, sizeof(reg.key));
+    random_bytes(w, reg.random, sizeof(reg.random));
+    state_register(w->st, &reg, w->now_ms, &result);
+    assert_int_equal(result.outcome, REGISTER_OK);
+    return result.node->id;
+}
+
+/* A node hears of those users whose nodes it sees, and of what they are called now; without a policy of all. */
+static void test_profiles_go_with_nodes(void **state)
+{
+    (void)state;
+    struct world *w = small_world(2);
+    struct netmap_pieces told = {0};
+    static const char *const user_names[] = {"berta", "clara"};
+    static const char own[] =
+        "{\"grants\":[{\"src\":[\"autogroup:member\"],\"dst\":[\"autogroup:self\"],\"ip\":[\"*\"]}]}";
+    const struct user *u[2];
+    const struct node *n;
+    for (int i = 0; i < 2; i++) {
+        struct user_spec spec = {.name = str_c(user_names[i])};
+        assert_int_equal(state_user_create(w->st, &spec, w->now_ms, &u[i], NULL), RC_OK);
+    }
+    make_key(w, u[0]->id, NULL, 0, false, w->others[0]);
+    node_id bertas = join_as(w, w->others[0]);
+    put_policy(w, own);
+    tell(w, 1, &told);
+    assert_false(names(&told, "berta") || names(&told, "clara"));
+    netmap_pieces_clear(&told);
+    assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &told), RC_OK);
+    assert_true(names(&told, "anna") && names(&told, "tagged-devices"));
+    assert_false(names(&told, "berta") || names(&told, "clara"));
+    /* Another name: her own nodes are told, others not. */
+    assert_int_equal(state_user_rename(w->st, u[0]->id, STR("bertha"), &u[0], NULL), RC_OK);
+    tell(w, bertas, &told);
+    assert_true(names(&told, "\"UserProfiles\":[{") && names(&told, "bertha"));
+    assert_int_equal(state_user_rename(w->st, u[0]->id, STR("bertrand"), &u[0], NULL), RC_OK);
+    tell(w, 1, &told);
+    assert_false(names(&told, "bertrand"));
+    /* Whoever comes to see her nodes is told; the next name as well. */
+    put_policy(w, "{\"grants\":[{\"src\":[\"*\"],\"dst\":[\"*\"],\"ip\":[\"*\"]}]}");
+    tell(w, 1, &told);
+    assert_true(names(&told, "bertrand"));
+    assert_false(names(&told, "clara"));
+    assert_int_equal(state_user_rename(w->st, u[0]->id, STR("bertold"), &u[0], NULL), RC_OK);
+    tell(w, 1, &told);
+    assert_true(names(&told, "bertold"));
+    /* Who has no nodes is told to nobody, until there is no policy. */
+    state_set_policy(w->st, NULL, w->now_ms);
+    tell(w, 1, &told);
+    assert_true(names(&told, "clara"));
+    /* A node with tags belongs to nobody. */
+    const struct str tag = STR("tag:x");
+    put_policy(w, "{\"tagOwners\":{\"tag:x\":[]},\"grants\":[]}");
+    assert_int_equal(state_node_set_tags(w->st, bertas, &tag, 1, &n, NULL), RC_OK);
+    tell(w, bertas, &told);
+    netmap_pieces_clear(&told);
+    assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), bertas, NETMAP_PLAIN, true, &told), RC_OK);
+    assert_false(names(&told, "bertold"));
+    netmap_pieces_fini(&told);
+    world_drop(w);
+}
+
 static int init_crypto(void **state)
 {
     (void)state;
@@ -1562,6 +1697,7 @@ int main(void)
         cmocka_unit_test(test_alone_has_no_peers_key),
         cmocka_unit_test(test_newcomers_are_announced_when_they_can_be_reached),
         cmocka_unit_test(test_newcomers_do_not_stay_hidden),
+        cmocka_unit_test(test_profiles_go_with_nodes),
     };
     return cmocka_run_group_tests_name("netmap", tests, init_crypto, fini_ctx);
 }

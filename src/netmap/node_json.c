@@ -292,11 +292,22 @@ void write_user_profile(struct json_writer *w, const struct user *u)
     json_w_end_object(w);
 }
 
-void write_tagged_profile(struct json_writer *w)
+static void write_tagged_profile(struct json_writer *w)
 {
     json_w_object(w);
     json_w_kv_u64(w, "ID", TAGGED_DEVICES_USER);
     json_w_kv_cstr(w, "LoginName", "tagged-devices");
     json_w_kv_cstr(w, "DisplayName", "Tagged Devices");
     json_w_end_object(w);
+}
+
+void write_profiles(struct json_writer *w, const struct user_table *users, const uint64_t *which)
+{
+    json_w_array(w);
+    for (size_t i = 0; i < users->n; i++) {
+        if (which == NULL || (which[i / 64] >> (i % 64) & 1) != 0)
+            write_user_profile(w, users->users[i]);
+    }
+    write_tagged_profile(w);
+    json_w_end_array(w);
 }

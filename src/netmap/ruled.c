@@ -1,6 +1,7 @@
 /* Changes under a policy: who is told what is worked out for audiences, not for nodes. */
 #include "netmap/netmap_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -92,7 +93,7 @@ static uint32_t code_of(const struct change *c, const struct watcher *v, const s
     struct peer_shape was = shape_for(c->before->ruling, v->before, v->hid_v4, item->id);
     struct peer_shape is = shape_for(c->after->ruling, v->after, v->hides_v4, item->id);
     enum item_kind kind = item_kind_of(item);
-    if (!saw || kind == ITEM_FULL || !same_shape(&was, &is))
+    if (!saw || kind == ITEM_FULL || item->owner_differs || !same_shape(&was, &is))
         return code_of_shape(&is);
     return kind;
 }
@@ -137,6 +138,36 @@ static void write_kind(struct json_writer *w, const struct change *c, const stru
         json_w_end_array(w);
 }
 
+static int compare_users(const void *a, const void *b)
+{
+    const struct user *x = *(const struct user *const *)a, *y = *(const struct user *const *)b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* Of the nodes that are told in full: with the first node of a user at the latest the user is told. src: control.md 6.7 */
+static void write_owners(struct json_writer *w, const struct change *c, const struct change_item *items,
+                         const struct share_item *v, size_t n)
+{
+    const struct user **owners = mem_zalloc(n, sizeof(struct user *)), *owner;
+    size_t owner_n = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool is_full = (v[i].code & CODE_KIND) == ITEM_FULL;
+        if (is_full && (owner = snapshot_owner(c->after, items[v[i].index].after)) != NULL)
+            owners[owner_n++] = owner;
+    }
+    if (owner_n > 0) {
+        qsort(owners, owner_n, sizeof(struct user *), compare_users);
+        json_w_key(w, "UserProfiles");
+        json_w_array(w);
+        for (size_t i = 0; i < owner_n; i++) {
+            if (i == 0 || owners[i] != owners[i - 1])
+                write_user_profile(w, owners[i]);
+        }
+        json_w_end_array(w);
+    }
+    mem_free(owners);
+}
+
 static struct rcbuf *encode_items(struct netmap_ctx *ctx, const struct change *c, const struct change_item *items,
                                   const struct share_item *v, size_t n, enum netmap_coding coding)
 {
@@ -147,6 +178,7 @@ static struct rcbuf *encode_items(struct netmap_ctx *ctx, const struct change *c
     write_kind(&w, c, items, v, n, "PeersRemoved", ITEM_REMOVED);
     write_kind(&w, c, items, v, n, "PeersChanged", ITEM_FULL);
     write_kind(&w, c, items, v, n, "PeersChangedPatch", ITEM_PATCH);
+    write_owners(&w, c, items, v, n);
     json_w_end_object(&w);
     return encode_message(ctx, coding, &ctx->json);
 }
@@ -293,7 +325,9 @@ static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watc
     struct change_item *items = mem_zalloc(cap, sizeof(*items));
     struct share_item *shares = mem_zalloc(cap, sizeof(*shares));
     for (node_id id = 1; id < cap; id++) {
-        items[id] = (struct change_item){id, snapshot_node(c->before, id), snapshot_node(c->after, id)};
+        const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
+        items[id] = (struct change_item){.id = id, .before = before, .after = after};
+        items[id].owner_differs = c->users_changed; /* perhaps */
         uint32_t code = id != self ? code_of(c, v, &items[id]) : ITEM_NOTHING;
         if (code != ITEM_NOTHING)
             shares[n++] = (struct share_item){(uint32_t)id, code};
@@ -306,11 +340,12 @@ static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watc
     mem_free(shares);
 }
 
-/* Users and settings go to everyone alike. */
+/* Settings go to everyone alike; so do users when there is no policy any more. */
 static void push_common(struct netmap_ctx *ctx, struct change *c, const struct node *n, enum netmap_coding coding,
                         struct netmap_pieces *out)
 {
-    if (!c->users_changed && !c->settings_changed)
+    bool tells_users = c->after->ruling == NULL;
+    if (!tells_users && !c->settings_changed)
         return;
     bool is_unpinned = has_other_derp_map(c, n);
     struct rcbuf *_Atomic *slot = &c->chunks[0].frame[is_unpinned][coding];
@@ -320,8 +355,10 @@ static void push_common(struct netmap_ctx *ctx, struct change *c, const struct n
         buf_clear(&ctx->json);
         json_w_init(&w, &ctx->json);
         json_w_object(&w);
-        if (c->users_changed)
-            write_changed_users(&w, c);
+        if (tells_users) {
+            json_w_key(&w, "UserProfiles");
+            write_profiles(&w, c->after->users, NULL);
+        }
         if (c->settings_changed)
             write_new_settings(&w, c, is_unpinned);
         json_w_end_object(&w);
@@ -330,6 +367,25 @@ static void push_common(struct netmap_ctx *ctx, struct change *c, const struct n
     }
     if (held->len > 0)
         pieces_push(out, rcbuf_ref(held));
+}
+
+/* The profile of the node's owner, when that is another one now. */
+static void push_own_profile(struct netmap_ctx *ctx, const struct change *c, const struct node *before,
+                             const struct node *after, enum netmap_coding coding, struct netmap_pieces *out)
+{
+    struct json_writer w;
+    const struct user *owner = snapshot_owner(c->after, after);
+    if (owner == NULL || owner == snapshot_owner(c->before, before))
+        return;
+    buf_clear(&ctx->json);
+    json_w_init(&w, &ctx->json);
+    json_w_object(&w);
+    json_w_key(&w, "UserProfiles");
+    json_w_array(&w);
+    write_user_profile(&w, owner);
+    json_w_end_array(&w);
+    json_w_end_object(&w);
+    pieces_push(out, encode_message(ctx, coding, &ctx->json));
 }
 
 /* `text` as one message, kept with the text: nodes of a class often have the same. */
@@ -438,6 +494,8 @@ void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netm
     else
         push_all(ctx, c, &v, id, coding, out);
     push_rights(ctx, was, is, coding, out);
+    if (before != NULL)
+        push_own_profile(ctx, c, before, after, coding, out);
     if (before != NULL &&
         (self_differs(before, after) || own_rights_differ(was, is) || !prefix_list_eq(before->primary, after->primary)))
         push_self(ctx, c, after, 0, coding, out);

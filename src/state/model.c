@@ -101,8 +101,22 @@ void user_table_unref(struct user_table **at)
         return;
     for (size_t i = 0; i < t->n; i++)
         user_unref(&t->users[i]);
-    slot_fini(&t->profiles_json);
+    slot_fini(&t->profiles_frame[0]);
+    slot_fini(&t->profiles_frame[1]);
     mem_free(t);
+}
+
+size_t user_table_find(const struct user_table *t, user_id id)
+{
+    size_t low = 0, high = t->n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (t->users[mid]->id < id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < t->n && t->users[low]->id == id ? low : t->n;
 }
 
 /* --- auth keys --- */
@@ -455,4 +469,10 @@ const struct node *snapshot_node(const struct snapshot *s, node_id id)
     if (group >= s->group_n || s->groups[group] == NULL)
         return NULL;
     return s->groups[group]->nodes[id % GROUP_NODES];
+}
+
+const struct user *snapshot_owner(const struct snapshot *s, const struct node *n)
+{
+    size_t i = n->tags == NULL ? user_table_find(s->users, n->user) : s->users->n;
+    return i < s->users->n ? s->users->users[i] : NULL;
 }

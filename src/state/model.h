@@ -188,8 +188,8 @@ struct node_group {
 struct user_table {
     atomic_uint refs;
     size_t n;
-    struct rcbuf *_Atomic profiles_json; /* cache of netmap/ */
-    const struct user *users[];          /* ascending by id. References */
+    struct rcbuf *_Atomic profiles_frame[2]; /* cache of netmap/: all of them; plain, compressed */
+    const struct user *users[];              /* ascending by id. References */
 };
 
 /* What all nodes are told alike and what does not belong to one node. Made by the daemon, immutable. */
@@ -221,11 +221,12 @@ struct snapshot {
     struct node_group *groups[]; /* by id / GROUP_NODES; null: empty. References */
 };
 
-/* One node in a change. `before` null: added; `after` null: removed; both the same: who sees it may differ. */
+/* One node in a change. `before` null: added; `after` null: removed; both the same: who sees it may differ, or who owns it. */
 struct change_item {
     node_id id;
     const struct node *before; /* references */
     const struct node *after;
+    bool owner_differs; /* its owner has another profile now; told under a policy, where profiles go with nodes */
 };
 
 enum { CHANGE_CHUNK_ITEMS = 32 };
@@ -308,6 +309,10 @@ size_t tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX]);
 /* --- reading a snapshot --- */
 /* Borrowed from the snapshot, or null. */
 const struct node *snapshot_node(const struct snapshot *s, node_id id);
+/* Where the user stands in the table; t->n: it is not there. */
+size_t user_table_find(const struct user_table *t, user_id id);
+/* Whose the node is shown to be. Null: it is tagged. Borrowed from the snapshot. */
+const struct user *snapshot_owner(const struct snapshot *s, const struct node *n);
 /* What others are told of: `n`, or null for a newcomer and for null. */
 static inline const struct node *node_as_peer(const struct node *n)
 {

@@ -459,22 +459,20 @@ static struct rights_group *make_group(struct builder *b, size_t index)
     return group_ref(old);
 }
 
-/* Everyone under another policy. Else those whose texts may differ, those who changed themselves, and, when rows may differ,
- * routers: those that are to be ones were among the first two. */
-static void choose_whom(struct builder *b, const struct change *c)
+/* Besides those who changed themselves: everyone under another policy; else those whose texts may differ, and, when rows may
+ * differ, routers: those that are to be ones are among the others. */
+static void choose_whom(struct builder *b)
 {
     if (b->is_new_policy) {
         memset(b->look, 0xff, b->s->group_n * sizeof(*b->look));
         return;
     }
     policy_moved(b->p, b->old->clock, b->look, b->s->group_n);
-    for (size_t i = 0; i < c->item_n; i++)
-        b->look[c->items[i].id / GROUP_NODES] |= UINT64_C(1) << (c->items[i].id % GROUP_NODES);
     for (size_t i = 0; i < b->old->group_n && (b->routes_changed || b->classes_changed); i++)
         b->look[i] |= b->old->groups[i] != NULL ? b->old->groups[i]->routers : 0;
 }
 
-/* `look`: a word for each group, zero; for whom the ruling was made anew. */
+/* `look`: bits of the items; gets those of all nodes for whom the ruling was made anew. */
 static struct ruling *make_ruling(struct state *st, const struct change *c, uint64_t *look)
 {
     const struct snapshot *s = c->after;
@@ -491,7 +489,7 @@ static struct ruling *make_ruling(struct state *st, const struct change *c, uint
     b.made->group_n = s->group_n;
     b.classes_changed = b.old == NULL || !policy_view_same_classes(b.old->view, b.made->view);
     size_t class_n = policy_view_class_cap(b.made->view);
-    choose_whom(&b, c);
+    choose_whom(&b);
     b.version_of = mem_zalloc(class_n + 1, sizeof(*b.version_of));
     b.last_made = mem_zalloc(class_n + 1, sizeof(*b.last_made));
     for (size_t i = 0; i < s->group_n; i++)
@@ -515,11 +513,25 @@ static bool routes_differ(const struct route_table *a, const struct route_table 
     return memcmp(a->rows, b->rows, class_n * a->words * sizeof(a->rows[0])) != 0;
 }
 
-/* Who sees the node, or which routes of it, may not be as it was. */
+static bool owner_differs(const struct change *c, const struct node *n)
+{
+    return c->users_changed && n != NULL && snapshot_owner(c->before, n) != snapshot_owner(c->after, n);
+}
+
+/* Whoever sees a node knows its owner. */
+static void look_at_owned(const struct change *c, uint64_t *look)
+{
+    for (node_id id = 1; id < c->after->group_n * GROUP_NODES; id++) {
+        if (owner_differs(c, snapshot_node(c->after, id)))
+            look[id / GROUP_NODES] |= UINT64_C(1) << (id % GROUP_NODES);
+    }
+}
+
+/* Who sees the node, or which routes of it, or its owner, may not be as it was. */
 static bool is_touched(const struct change *c, node_id id)
 {
     const struct ruling *a = c->before->ruling, *b = c->after->ruling;
-    if (c->policy_changed)
+    if (c->policy_changed || owner_differs(c, snapshot_node(c->after, id)))
         return true;
     if (a->view != b->view && !policy_seats_equal(policy_view_seat(a->view, id), policy_view_seat(b->view, id)))
         return true;
@@ -551,7 +563,9 @@ static void add_touched(struct change *c, const uint64_t *look)
             cap = cap > 0 ? cap * 2 : 64;
             all = mem_realloc_array(all, cap, sizeof(*all));
         }
-        all[n++] = is_item ? c->items[next++] : (struct change_item){id, node_ref(node), node_ref(node)};
+        all[n] = is_item ? c->items[next++]
+                         : (struct change_item){.id = id, .before = node_ref(node), .after = node_ref(node)};
+        all[n++].owner_differs = owner_differs(c, node);
     }
     mem_free(c->items);
     c->items = all;
@@ -574,15 +588,17 @@ void policy_rule(struct state *st, struct change *c)
         return;
     c->told = MEM_NEW(struct change_told);
     c->policy_changed = st->policy == NULL || last == NULL || last->serial != st->policy_serial;
-    if (st->policy != NULL && !policy_is_dirty(st) && !is_node_new(c)) {
-        c->after->ruling = ruling_ref(last);
-        return;
-    }
     uint64_t *look = mem_zalloc(c->after->group_n, sizeof(*look));
-    if (st->policy != NULL)
+    for (size_t i = 0; i < c->item_n; i++)
+        look[c->items[i].id / GROUP_NODES] |= UINT64_C(1) << (c->items[i].id % GROUP_NODES);
+    if (st->policy == NULL)
+        memset(look, 0xff, c->after->group_n * sizeof(*look));
+    else if (policy_is_dirty(st) || is_node_new(c))
         c->after->ruling = make_ruling(st, c, look);
     else
-        memset(look, 0xff, c->after->group_n * sizeof(*look));
+        c->after->ruling = ruling_ref(last);
+    if (c->users_changed)
+        look_at_owned(c, look);
     add_touched(c, look);
     mem_free(look);
 }

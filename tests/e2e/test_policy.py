@@ -63,6 +63,11 @@ def names(node):
     return set(node.peers())
 
 
+def owner(node, address):
+    """Of the node with that address, as `node` knows it."""
+    return json.loads(node.ts("whois", "--json", address, quiet=True).stdout)["UserProfile"]["LoginName"]
+
+
 @pytest.mark.parametrize("one,other", [(OLD, NEW), (NEW, OLD)], ids=["old-new", "new-old"])
 def test_users_tags_and_ports(world, one, other):
     server = world.server(policy={"mode": "database"})
@@ -87,6 +92,7 @@ def test_users_tags_and_ports(world, one, other):
 
     who = json.loads(web.ts("whois", "--json", n1.addresses[0]).stdout)
     assert who["CapMap"]["example.com/cap/admin"] == [{"level": 7}], who
+    assert who["UserProfile"]["LoginName"] == "anna"
     ssh = web.netmap()["SSHPolicy"]["rules"]
     assert [r["action"]["accept"] for r in ssh] == [True] and ssh[0]["sshUsers"]["root"] == "root", ssh
     assert {p["nodeIP"] for p in ssh[0]["principals"]} == set(n1.addresses)
@@ -127,6 +133,9 @@ def test_five_nodes_hear_of_a_change(world):
         wait_for("all five know", lambda: see(expected), 5)
         assert time.monotonic() - done < 2.0
     n2.ping(db.addresses[1])
+    # What a user is called now, those know who see her nodes.
+    server.cli("users", "rename", "bert", "bertrand")
+    wait_for("all five know", lambda: {owner(n, n2.addresses[0]) for n in every} == {"bertrand"}, 5)
     # A user's groups follow her name; so do the filters of those she reaches.
     put(server, POLICY)
     wait_for("anna's nodes see web", lambda: names(n1) == {"web"}, 5)

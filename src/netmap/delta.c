@@ -123,7 +123,7 @@ static void write_items(struct json_writer *w, const struct change *c, struct ch
 }
 
 /* Profiles that are new or differ; both tables are sorted. */
-void write_changed_users(struct json_writer *w, const struct change *c)
+static void write_changed_users(struct json_writer *w, const struct change *c)
 {
     const struct user_table *old = c->before->users, *new = c->after->users;
     bool open = false;

@@ -280,12 +280,19 @@ static struct viewer viewer_of(const struct snapshot *s, node_id id)
     return (struct viewer){s, id, netmap_seat(s, id), rights != NULL && rights->hides_v4};
 }
 
+/* Under a policy whom the viewer is shown is in ctx->visible then. False: nobody. */
+static bool find_peers(struct netmap_ctx *ctx, const struct viewer *v)
+{
+    const struct snapshot *s = v->s;
+    if (s->ruling != NULL)
+        return find_visible(ctx, v);
+    return count_peers(s->node_n, s->newcomer_n, snapshot_node(s, v->id)) > 0;
+}
+
 bool netmap_has_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id id)
 {
-    if (s->ruling == NULL)
-        return count_peers(s->node_n, s->newcomer_n, snapshot_node(s, id)) > 0;
     struct viewer v = viewer_of(s, id);
-    return find_visible(ctx, &v);
+    return find_peers(ctx, &v);
 }
 
 /* --- profiles of users --- */
@@ -311,6 +318,7 @@ static struct rcbuf *profiles_piece(struct netmap_ctx *ctx, const struct user_ta
     return rcbuf_ref(held);
 }
 
+/* How many more are marked now. */
 static size_t mark_owner(const struct snapshot *s, const struct node *n, uint64_t *owners)
 {
     size_t i = n->tags == NULL ? user_table_find(s->users, n->user) : s->users->n;
@@ -404,7 +412,7 @@ enum rc netmap_full(struct netmap_ctx *ctx, const struct snapshot *s, node_id id
         return RC_NOT_FOUND;
     pthread_once(&shared_once, make_shared);
     struct viewer viewer = viewer_of(s, id);
-    bool has_peers = with_peers && netmap_has_peers(ctx, s, id);
+    bool has_peers = with_peers && find_peers(ctx, &viewer);
     size_t head_at = out->n, bytes_before = out->bytes;
     push_head(ctx, &viewer, has_peers, coding, out);
     if (has_peers && s->ruling != NULL)

@@ -15,8 +15,8 @@
  * a full map 0.2 to 0.6 ms; everybody comes to see everybody: 0.4 s. An endpoint update costs nothing but what those are told who
  * see the node (netmap_is_by_seat).
  *
- * Without a policy everyone is told the profiles of all users, and changes of them; under a policy those of the owners of what it
- * sees, with the nodes. There are no peers that are UnsignedPeerAPIOnly: a filter
+ * Without a policy everyone is told the profiles of all users, and changes of them. Under a policy a node is told those of the users
+ * whose nodes it sees, with the first of them, and again when they change. There are no peers that are UnsignedPeerAPIOnly: a filter
  * whose sources cover one would be thrown away by clients (src: control.md 6.9).
  *
  * Pure; any thread, one netmap_ctx per thread. src: protocol/control.md 6.6-6.9, 10, 12.2 */

@@ -38,7 +38,6 @@ enum item_kind { ITEM_NOTHING, ITEM_FULL, ITEM_PATCH, ITEM_REMOVED };
 /* What it means to those who see the node before and after. */
 enum item_kind item_kind_of(const struct change_item *item);
 void write_patch(struct json_writer *w, const struct change_item *item);
-void write_changed_users(struct json_writer *w, const struct change *c);
 /* What the change says of the DERP map is for this node the one without pinned certificates. */
 bool has_other_derp_map(const struct change *c, const struct node *n);
 void write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned);

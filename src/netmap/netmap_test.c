@@ -1596,6 +1596,14 @@ static void tell(struct world *w, node_id id, struct netmap_pieces *told)
     change_unref(&c);
 }
 
+/* What node 1 is told when the user gets another role, of which no profile speaks. */
+static void tell_role(struct world *w, user_id id, struct netmap_pieces *told)
+{
+    const struct user *u;
+    assert_int_equal(state_user_set_role(w->st, id, USER_AUDITOR, &u, NULL), RC_OK);
+    tell(w, 1, told);
+}
+
 static node_id join_as(struct world *w, const char *key)
 {
     struct registration reg = {.auth_key = str_c(key), .report.hostname = STR("other")};
@@ -1647,6 +1655,9 @@ static void test_profiles_go_with_nodes(void **state)
     assert_int_equal(state_user_rename(w->st, u[0]->id, STR("bertold"), &u[0], NULL), RC_OK);
     tell(w, 1, &told);
     assert_true(names(&told, "bertold"));
+    assert_false(names(&told, "PeersChanged")); /* the profile, and no node */
+    tell_role(w, u[0]->id, &told);
+    assert_int_equal(told.n, 0);
     /* Who has no nodes is told to nobody, until there is no policy. */
     state_set_policy(w->st, NULL, w->now_ms);
     tell(w, 1, &told);

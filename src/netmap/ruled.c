@@ -20,8 +20,9 @@ struct watcher {
     bool hid_v4, hides_v4;
 };
 
-/* In a code: the kind, then one bit, then the class whose routes are shown, or none. */
-enum { CODE_KIND = 3, CODE_HIDES = 4, CODE_CLASS_SHIFT = 3 };
+/* In a code: the kind, two bits, then the class whose routes are shown, or none. With CODE_OWNER the owner's profile is told,
+ * whatever the kind. */
+enum { CODE_KIND = 3, CODE_HIDES = 4, CODE_OWNER = 8, CODE_CLASS_SHIFT = 4 };
 
 struct policy_seat netmap_seat(const struct snapshot *s, node_id id)
 {
@@ -93,9 +94,10 @@ static uint32_t code_of(const struct change *c, const struct watcher *v, const s
     struct peer_shape was = shape_for(c->before->ruling, v->before, v->hid_v4, item->id);
     struct peer_shape is = shape_for(c->after->ruling, v->after, v->hides_v4, item->id);
     enum item_kind kind = item_kind_of(item);
-    if (!saw || kind == ITEM_FULL || item->owner_differs || !same_shape(&was, &is))
-        return code_of_shape(&is);
-    return kind;
+    bool is_full = !saw || kind == ITEM_FULL || !same_shape(&was, &is);
+    /* Whoever saw a node of a user knows the user. */
+    bool tells_owner = (!saw || item->owner_differs) && snapshot_owner(c->after, item->after) != NULL;
+    return (is_full ? code_of_shape(&is) : kind) | (tells_owner ? CODE_OWNER : 0u);
 }
 
 /* --- messages --- */
@@ -144,16 +146,15 @@ static int compare_users(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* Of the nodes that are told in full: with the first node of a user at the latest the user is told. src: control.md 6.7 */
+/* A user is told with the first node of hers at the latest. src: control.md 6.7 */
 static void write_owners(struct json_writer *w, const struct change *c, const struct change_item *items,
                          const struct share_item *v, size_t n)
 {
-    const struct user **owners = mem_zalloc(n, sizeof(struct user *)), *owner;
+    const struct user **owners = mem_zalloc(n, sizeof(struct user *));
     size_t owner_n = 0;
     for (size_t i = 0; i < n; i++) {
-        bool is_full = (v[i].code & CODE_KIND) == ITEM_FULL;
-        if (is_full && (owner = snapshot_owner(c->after, items[v[i].index].after)) != NULL)
-            owners[owner_n++] = owner;
+        if ((v[i].code & CODE_OWNER) != 0)
+            owners[owner_n++] = snapshot_owner(c->after, items[v[i].index].after);
     }
     if (owner_n > 0) {
         qsort(owners, owner_n, sizeof(struct user *), compare_users);
@@ -327,7 +328,8 @@ static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watc
     for (node_id id = 1; id < cap; id++) {
         const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
         items[id] = (struct change_item){.id = id, .before = before, .after = after};
-        items[id].owner_differs = c->users_changed; /* perhaps */
+        const struct change_item *item = find_item(c, id);
+        items[id].owner_differs = item != NULL && item->owner_differs;
         uint32_t code = id != self ? code_of(c, v, &items[id]) : ITEM_NOTHING;
         if (code != ITEM_NOTHING)
             shares[n++] = (struct share_item){(uint32_t)id, code};
@@ -340,42 +342,50 @@ static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watc
     mem_free(shares);
 }
 
-/* Settings go to everyone alike; so do users when there is no policy any more. */
+/* What everyone is told: settings; and all users, when there is no policy any more. Of length 0 when that is nothing. */
+static struct rcbuf *encode_common(struct netmap_ctx *ctx, const struct change *c, bool is_unpinned,
+                                   enum netmap_coding coding)
+{
+    struct json_writer w;
+    buf_clear(&ctx->json);
+    json_w_init(&w, &ctx->json);
+    json_w_object(&w);
+    if (c->after->ruling == NULL) {
+        json_w_key(&w, "UserProfiles");
+        write_profiles(&w, c->after->users, NULL);
+    }
+    if (c->settings_changed)
+        write_new_settings(&w, c, is_unpinned);
+    json_w_end_object(&w);
+    return buf_len(&ctx->json) <= 2 ? rcbuf_create(NULL, 0) : encode_message(ctx, coding, &ctx->json);
+}
+
 static void push_common(struct netmap_ctx *ctx, struct change *c, const struct node *n, enum netmap_coding coding,
                         struct netmap_pieces *out)
 {
-    bool tells_users = c->after->ruling == NULL;
-    if (!tells_users && !c->settings_changed)
+    if (c->after->ruling != NULL && !c->settings_changed)
         return;
     bool is_unpinned = has_other_derp_map(c, n);
     struct rcbuf *_Atomic *slot = &c->chunks[0].frame[is_unpinned][coding];
     struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
     if (held == NULL) {
-        struct json_writer w;
-        buf_clear(&ctx->json);
-        json_w_init(&w, &ctx->json);
-        json_w_object(&w);
-        if (tells_users) {
-            json_w_key(&w, "UserProfiles");
-            write_profiles(&w, c->after->users, NULL);
-        }
-        if (c->settings_changed)
-            write_new_settings(&w, c, is_unpinned);
-        json_w_end_object(&w);
-        bool says_nothing = buf_len(&ctx->json) <= 2;
-        held = rcbuf_slot_offer(slot, says_nothing ? rcbuf_create(NULL, 0) : encode_message(ctx, coding, &ctx->json));
+        encode_once_lock();
+        held = atomic_load_explicit(slot, memory_order_acquire);
+        if (held == NULL)
+            held = rcbuf_slot_offer(slot, encode_common(ctx, c, is_unpinned, coding));
+        encode_once_unlock();
     }
     if (held->len > 0)
         pieces_push(out, rcbuf_ref(held));
 }
 
-/* The profile of the node's owner, when that is another one now. */
-static void push_own_profile(struct netmap_ctx *ctx, const struct change *c, const struct node *before,
-                             const struct node *after, enum netmap_coding coding, struct netmap_pieces *out)
+/* The profile of the node's own owner, when that is another one now. `self`: null when the change is not about the node. */
+static void push_own_profile(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
+                             enum netmap_coding coding, struct netmap_pieces *out)
 {
     struct json_writer w;
-    const struct user *owner = snapshot_owner(c->after, after);
-    if (owner == NULL || owner == snapshot_owner(c->before, before))
+    const struct user *owner = self != NULL ? snapshot_owner(c->after, self->after) : NULL;
+    if (owner == NULL || !self->owner_differs)
         return;
     buf_clear(&ctx->json);
     json_w_init(&w, &ctx->json);
@@ -494,8 +504,7 @@ void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netm
     else
         push_all(ctx, c, &v, id, coding, out);
     push_rights(ctx, was, is, coding, out);
-    if (before != NULL)
-        push_own_profile(ctx, c, before, after, coding, out);
+    push_own_profile(ctx, c, find_item(c, id), coding, out);
     if (before != NULL &&
         (self_differs(before, after) || own_rights_differ(was, is) || !prefix_list_eq(before->primary, after->primary)))
         push_self(ctx, c, after, 0, coding, out);

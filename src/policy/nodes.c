@@ -419,17 +419,20 @@ static void route_release(struct policy *p, const struct node_state *n, struct n
     mem_free(h);
 }
 
-/* What others are shown of a route depends on all who hold it; and there is nobody in the node's class to ask but the node
- * itself, or there was not, which matters when it has but exit routes. */
+/* The node comes or goes. What is shown of a route depends on all who hold it; and what a router's own class is shown is asked
+ * of another node of the class, so it changes when the first other one comes, or the last goes. */
 static void routes_touch(struct policy *p, struct node_state *n)
 {
     n->routes_version = p->clock;
+    if (n->route_n == 0)
+        return;
+    p->routes_touched = p->clock;
     for (size_t i = 0; i < n->route_n; i++) {
         const struct route_holders *h = n->route[i].holders;
         for (size_t k = 0; h != NULL && k < h->n; k++)
             h->v[k]->routes_version = p->clock;
     }
-    if (n->route_n == 0)
+    if (n->class->node_n > 2)
         return;
     LIST_EACH (it, &n->class->nodes)
         LIST_ENTRY(it, struct node_state, of_class)->routes_version = p->clock;
@@ -515,8 +518,10 @@ void policy_put_node(struct policy *p, const struct policy_node *f)
     routes_touch(p, n);
     node_link(n);
     if (old != NULL && is_same_to_others(old, n)) {
-        n->version = old->version;
-        list_push_back(&old->by_version, &n->by_version); /* in front of it, which goes */
+        /* Capabilities are told by system. */
+        bool is_same_to_itself = old->is_mac == n->is_mac;
+        n->version = is_same_to_itself ? old->version : p->clock;
+        list_push_back(is_same_to_itself ? &old->by_version : &p->nodes_by_version, &n->by_version);
     } else {
         policy_view_unref(&p->view);
         sources_count(p, n, 1);

@@ -148,7 +148,7 @@ enum { POLICY_ROUTES_MAX = 1024 };
 
 /* All that the policy asks of a node. Everything pointed to is borrowed for the call. */
 struct policy_node {
-    uint64_t id;            /* not 0; a small number: tables are kept by id */
+    uint64_t id;            /* not 0; small: tables are kept by id, and ids of nodes that are gone count */
     uint64_t user;          /* owner; plays no part when there are tags */
     const struct str *tags; /* "tag:x" */
     size_t tag_n;
@@ -212,8 +212,9 @@ size_t policy_peer_count(const struct policy *p, uint64_t id);
 
 /* Who sees whom at one moment: immutable, counted, any thread. What a snapshot keeps, so that a change can be told to those
  * who saw the node before and those who see it after. Shares with the one before what has not changed: copies a word for 64
- * nodes, for 64 classes, and for 64 users when autogroup:self is used; and a bit for each pair of classes when one came or
- * went. The same as the one before while nothing has been written that matters. */
+ * ids, for 64 classes, and for 64 users when autogroup:self is used; and a bit for each pair of classes when one came or
+ * went. A write copies a page of each, and the set of the node's class. The same as the one before while nothing has been
+ * written that matters. */
 struct policy_view;
 struct policy_view *policy_view_get(struct policy *p);
 struct policy_view *policy_view_ref(struct policy_view *v);
@@ -257,8 +258,11 @@ void policy_filter(struct policy *p, uint64_t id, struct buf *out);
 /* Which routes of `peer` (of its `routes`, in order) stand in its AllowedIPs for `viewer`: bit i of word i / 64 of `out`,
  * which has room for bits_n bits. For viewer = peer: all of them. src: 6.2, 5.5 */
 void policy_routes(struct policy *p, uint64_t viewer, uint64_t peer, uint64_t *out, size_t bits_n);
-/* Changes when what viewers of a class get of the peer's routes may have changed; 0: no such node. */
+/* Changes when what the viewers of a class get of the peer's routes may have changed, as long as the class stays
+ * (policy_view_class_made); 0: no such node. */
 uint64_t policy_routes_version(const struct policy *p, uint64_t peer);
+/* The clock of the last write that changed such a version of a node with routes. */
+uint64_t policy_routes_clock(const struct policy *p);
 /* The SSH policy's `rules`: a JSON array. `base_url`: of this server, as in "https://host", no slash at the end. src: 8 */
 void policy_ssh(struct policy *p, uint64_t id, const char *base_url, struct buf *out);
 /* How long a login from `src` to `dst` by a check rule holds: seconds, 0 "always ask"; -1: no check rule. src: 8.4 */

@@ -30,7 +30,7 @@ struct owner {
     uint64_t *in;      /* bits of selectors */
     struct list nodes; /* its owned nodes, by `of_owner` */
     size_t self_sources;
-    uint64_t version; /* of its owned nodes; 0: it never mattered */
+    uint64_t version; /* of its owned nodes; stays 0 without has_own */
     struct list by_version;
 };
 
@@ -191,6 +191,7 @@ struct policy {
     struct map holders_by_route;
     uint64_t routes_hash;    /* of the set of approved prefixes */
     uint64_t routes_version; /* when it last changed */
+    uint64_t routes_touched; /* when a router was last written */
 
     struct place *place; /* hash table; heap */
     size_t place_cap;

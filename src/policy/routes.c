@@ -199,3 +199,8 @@ uint64_t policy_routes_version(const struct policy *p, uint64_t peer)
     const struct node_state *n = node_find(p, peer);
     return n != NULL ? n->routes_version : 0;
 }
+
+uint64_t policy_routes_clock(const struct policy *p)
+{
+    return p->routes_touched;
+}

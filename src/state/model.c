@@ -476,3 +476,11 @@ const struct user *snapshot_owner(const struct snapshot *s, const struct node *n
     size_t i = n->tags == NULL ? user_table_find(s->users, n->user) : s->users->n;
     return i < s->users->n ? s->users->users[i] : NULL;
 }
+
+bool user_looks_same(const struct user *a, const struct user *b)
+{
+    if (a == b || a == NULL || b == NULL)
+        return a == b;
+    return a->id == b->id && strcmp(a->name, b->name) == 0 && strcmp(a->display_name, b->display_name) == 0 &&
+           strcmp(a->email, b->email) == 0 && strcmp(a->picture_url, b->picture_url) == 0;
+}

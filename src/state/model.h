@@ -221,12 +221,13 @@ struct snapshot {
     struct node_group *groups[]; /* by id / GROUP_NODES; null: empty. References */
 };
 
-/* One node in a change. `before` null: added; `after` null: removed; both the same: who sees it may differ, or who owns it. */
+/* One node in a change. `before` null: added; `after` null: removed; both the same: who sees it may differ, or what its owner is
+ * called. */
 struct change_item {
     node_id id;
     const struct node *before; /* references */
     const struct node *after;
-    bool owner_differs; /* its owner has another profile now; told under a policy, where profiles go with nodes */
+    bool owner_differs; /* it has another owner, or the same with another profile; only under a policy */
 };
 
 enum { CHANGE_CHUNK_ITEMS = 32 };
@@ -313,6 +314,8 @@ const struct node *snapshot_node(const struct snapshot *s, node_id id);
 size_t user_table_find(const struct user_table *t, user_id id);
 /* Whose the node is shown to be. Null: it is tagged. Borrowed from the snapshot. */
 const struct user *snapshot_owner(const struct snapshot *s, const struct node *n);
+/* The same user, or none, with the same profile. */
+bool user_looks_same(const struct user *a, const struct user *b);
 /* What others are told of: `n`, or null for a newcomer and for null. */
 static inline const struct node *node_as_peer(const struct node *n)
 {

@@ -117,18 +117,12 @@ void policy_feed(struct state *st, const struct node *before, const struct node 
     if (st->policy == NULL || st->policy_is_stale || (before != NULL && is_same_to_policy(before, after)))
         return;
     put_node(st->policy, after);
-    if (after->approved != NULL || (before != NULL && before->approved != NULL))
-        st->routes_changed = true;
 }
 
 void policy_forget(struct state *st, node_id id)
 {
-    const struct node *n = snapshot_node(st->snapshot, id);
-    if (st->policy == NULL || st->policy_is_stale)
-        return;
-    policy_remove_node(st->policy, id);
-    if (n == NULL || n->approved != NULL)
-        st->routes_changed = true;
+    if (st->policy != NULL && !st->policy_is_stale)
+        policy_remove_node(st->policy, id);
 }
 
 void policy_users_changed(struct state *st)
@@ -273,7 +267,6 @@ struct builder {
     struct ruling *made;
     const char *base_url;
     bool is_new_policy;
-    bool routes_changed;
     bool classes_changed;
     uint64_t *look;                       /* bits by id, a word for each group: for whom anything may differ */
     uint64_t *version_of;                 /* by class */
@@ -400,11 +393,12 @@ static const struct node_rights *rights_of(struct builder *b, const struct node 
 {
     uint64_t version = policy_version_of_many(b->p, n->id, b->version_of);
     uint64_t routes_version = policy_routes_version(b->p, n->id);
-    const struct node *now = state_node(b->st, n->id) != NULL ? state_node(b->st, n->id) : n;
+    const struct node *now = state_node(b->st, n->id);
+    if (now == NULL && own != NULL && !b->is_new_policy)
+        return node_rights_ref(own); /* deleted, which waits for the disk */
+    now = now != NULL ? now : n;
     bool is_router = now->approved != NULL || (own != NULL && own->routes != NULL);
-    const struct node *was = snapshot_node(b->before, n->id);
-    bool texts_hold = !b->is_new_policy && own != NULL && own->version == version && was != NULL &&
-                      was->hostinfo == n->hostinfo; /* some capabilities are those of a system */
+    bool texts_hold = !b->is_new_policy && own != NULL && own->version == version;
     if (texts_hold && (!is_router || (!b->classes_changed && own->routes_version == routes_version)))
         return node_rights_ref(own);
     struct node_rights *r = node_rights_create();
@@ -460,7 +454,7 @@ static struct rights_group *make_group(struct builder *b, size_t index)
 }
 
 /* Besides those who changed themselves: everyone under another policy; else those whose texts may differ, and, when rows may
- * differ, routers: those that are to be ones are among the others. */
+ * differ, routers. (Another route is another class: those that become routers are among the others.) */
 static void choose_whom(struct builder *b)
 {
     if (b->is_new_policy) {
@@ -468,7 +462,8 @@ static void choose_whom(struct builder *b)
         return;
     }
     policy_moved(b->p, b->old->clock, b->look, b->s->group_n);
-    for (size_t i = 0; i < b->old->group_n && (b->routes_changed || b->classes_changed); i++)
+    bool rows_changed = b->classes_changed || policy_routes_clock(b->p) > b->old->clock;
+    for (size_t i = 0; i < b->old->group_n && rows_changed; i++)
         b->look[i] |= b->old->groups[i] != NULL ? b->old->groups[i]->routers : 0;
 }
 
@@ -481,7 +476,6 @@ static struct ruling *make_ruling(struct state *st, const struct change *c, uint
         .st = st, .p = st->policy, .s = s, .before = st->snapshot, .look = look, .base_url = st->settings->server_url};
     b.is_new_policy = last == NULL || last->serial != st->policy_serial;
     b.old = b.is_new_policy ? NULL : last;
-    b.routes_changed = st->routes_changed;
     b.made = mem_zalloc(1, sizeof(*b.made) + s->group_n * sizeof(b.made->groups[0]));
     atomic_init(&b.made->refs, 1);
     b.made->serial = st->policy_serial;
@@ -497,7 +491,6 @@ static struct ruling *make_ruling(struct state *st, const struct change *c, uint
     mem_free(b.version_of);
     mem_free(b.last_made);
     buf_fini(&b.text);
-    st->routes_changed = false;
     b.made->clock = policy_clock(st->policy);
     return b.made;
 }
@@ -513,25 +506,28 @@ static bool routes_differ(const struct route_table *a, const struct route_table 
     return memcmp(a->rows, b->rows, class_n * a->words * sizeof(a->rows[0])) != 0;
 }
 
-static bool owner_differs(const struct change *c, const struct node *n)
+/* Either node may be null. */
+static bool owner_differs(const struct change *c, const struct node *before, const struct node *after)
 {
-    return c->users_changed && n != NULL && snapshot_owner(c->before, n) != snapshot_owner(c->after, n);
+    if (before == NULL || after == NULL || (before == after && !c->users_changed))
+        return false;
+    return !user_looks_same(snapshot_owner(c->before, before), snapshot_owner(c->after, after));
 }
 
 /* Whoever sees a node knows its owner. */
 static void look_at_owned(const struct change *c, uint64_t *look)
 {
     for (node_id id = 1; id < c->after->group_n * GROUP_NODES; id++) {
-        if (owner_differs(c, snapshot_node(c->after, id)))
+        if (owner_differs(c, snapshot_node(c->before, id), snapshot_node(c->after, id)))
             look[id / GROUP_NODES] |= UINT64_C(1) << (id % GROUP_NODES);
     }
 }
 
-/* Who sees the node, or which routes of it, or its owner, may not be as it was. */
+/* Who sees the node, or which routes of it, or what its owner is called, may not be as it was. */
 static bool is_touched(const struct change *c, node_id id)
 {
     const struct ruling *a = c->before->ruling, *b = c->after->ruling;
-    if (c->policy_changed || owner_differs(c, snapshot_node(c->after, id)))
+    if (c->policy_changed || owner_differs(c, snapshot_node(c->before, id), snapshot_node(c->after, id)))
         return true;
     if (a->view != b->view && !policy_seats_equal(policy_view_seat(a->view, id), policy_view_seat(b->view, id)))
         return true;
@@ -565,7 +561,8 @@ static void add_touched(struct change *c, const uint64_t *look)
         }
         all[n] = is_item ? c->items[next++]
                          : (struct change_item){.id = id, .before = node_ref(node), .after = node_ref(node)};
-        all[n++].owner_differs = owner_differs(c, node);
+        all[n].owner_differs = owner_differs(c, all[n].before, all[n].after);
+        n++;
     }
     mem_free(c->items);
     c->items = all;

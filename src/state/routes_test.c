@@ -469,6 +469,59 @@ static void test_a_router_depends_on_others(void **state)
     assert_false(is_shown(f, 1, 4, "10.0.0.0/8"));
 }
 
+static void set_one_tag(struct fixture *f, node_id id, struct str tag)
+{
+    const struct node *n;
+    assert_int_equal(state_node_set_tags(f->st, id, &tag, 1, &n, NULL), RC_OK);
+}
+
+/* The policy hears of a router before snapshots do, and of its end after: in between it may have served and be gone, without
+ * that any snapshot has shown it as a router. */
+static void test_a_router_that_was_never_shown(void **state)
+{
+    struct fixture *f = *state;
+    set_policy(f, "{\"tagOwners\":{\"tag:v\":[]},\"grants\":[{\"src\":[\"anna@\"],\"dst\":[\"10.0.0.0/8\"],"
+                  "\"ip\":[\"*\"],\"via\":[\"tag:v\"]}]}");
+    for (node_id id = 2; id <= 4; id++) {
+        advertise(f, id, "10.0.0.0/8");
+        if (id != 4)
+            assert_int_equal(approve(f, id, "10.0.0.0/8"), RC_OK);
+        if (id != 3)
+            poll_begins(f, id);
+        if (id > 2)
+            set_one_tag(f, id, STR("tag:v"));
+    }
+    publish(f);
+    assert_true(is_shown(f, 1, 3, "10.0.0.0/8"));
+    /* Node 4 would be better, as it is online; the approval is not on disk. */
+    assert_int_equal(approve(f, 4, "10.0.0.0/8"), RC_OK);
+    struct change *c = state_publish(f->st, f->now_ms);
+    change_unref(&c);
+    assert_false(is_shown(f, 1, 3, "10.0.0.0/8"));
+    assert_int_equal(state_node_delete(f->st, 4, NULL), RC_OK);
+    publish(f);
+    assert_true(is_shown(f, 1, 3, "10.0.0.0/8"));
+}
+
+/* What a node is told may be for its system; it is told once the system is shown, be it that the policy knew before. */
+static void test_capabilities_follow_the_system(void **state)
+{
+    static const char mac[] = "{\"OS\":\"macOS\"}";
+    struct fixture *f = *state;
+    const struct registration *reg = &f->nodes[0];
+    const struct node *n;
+    set_policy(f, "{\"OneCGNATRoute\":\"mac-always\",\"grants\":[]}");
+    publish(f);
+    struct node_report report = {.hostname = STR("another"), .hostinfo = rcbuf_create(mac, sizeof(mac) - 1)};
+    assert_int_equal(state_node_report(f->st, &reg->key, &reg->machine, &report, &n), RC_OK);
+    rcbuf_unref(&report.hostinfo);
+    struct change *c = state_publish(f->st, f->now_ms); /* the name waits for the disk */
+    change_unref(&c);
+    publish(f);
+    const struct rcbuf *caps = ruling_rights(state_snapshot(f->st)->ruling, 1)->caps;
+    assert_non_null(memmem(caps->data, caps->len, "one-cgnat?v=true", 16));
+}
+
 static void assert_v4(const struct node *n, const char *want)
 {
     char text[ADDR_TEXT_CAP];
@@ -679,12 +732,20 @@ static void test_roles(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_approval),       TEST(test_exit_routes_come_in_pairs_and_have_no_primary),
-        TEST(test_failover),       TEST(test_primaries_like_a_naive_twin),
-        TEST(test_auto_approval),  TEST(test_pools),
-        TEST(test_setting_tags),   TEST(test_the_policy_must_know_a_tag),
-        TEST(test_requested_tags), TEST(test_tagged_machine_returns),
-        TEST(test_roles),          TEST(test_a_router_depends_on_others),
+        TEST(test_approval),
+        TEST(test_exit_routes_come_in_pairs_and_have_no_primary),
+        TEST(test_failover),
+        TEST(test_primaries_like_a_naive_twin),
+        TEST(test_auto_approval),
+        TEST(test_pools),
+        TEST(test_setting_tags),
+        TEST(test_the_policy_must_know_a_tag),
+        TEST(test_requested_tags),
+        TEST(test_tagged_machine_returns),
+        TEST(test_roles),
+        TEST(test_a_router_depends_on_others),
+        TEST(test_a_router_that_was_never_shown),
+        TEST(test_capabilities_follow_the_system),
     };
     return cmocka_run_group_tests_name("routes", tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
 
 #include "base/mem.h"
 
+_Static_assert(GROUP_NODES == 64, "a word of bits is a group, in state/policy.c and netmap/");
+
 static bool drop(const atomic_uint *refs)
 {
     return atomic_fetch_sub_explicit((atomic_uint *)refs, 1, memory_order_acq_rel) == 1;

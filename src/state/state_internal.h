@@ -115,7 +115,6 @@ struct state {
     struct policy *policy;  /* owned; null: none */
     uint64_t policy_serial; /* of `policy`: counts those made */
     bool policy_is_stale;   /* users changed since it was made */
-    bool routes_changed;    /* the policy was told of a router since the last ruling */
 
     struct revoked_list revoked;
     int64_t next_tick_ms;

@@ -483,9 +483,23 @@ node_id netmap_next_rights(const struct change *c, node_id after)
     return 0;
 }
 
+/* Neither before nor after. */
+static bool sees_none_of(const struct change *c, const struct watcher *v)
+{
+    for (size_t i = 0; i < c->item_n; i++) {
+        node_id id = c->items[i].id;
+        if (sees(c->before->ruling, v->before, id) || sees(c->after->ruling, v->after, id))
+            return false;
+    }
+    return true;
+}
+
 bool netmap_tells(struct change *c, node_id id)
 {
+    enum { FEW = 8 }; /* most changes are about one node, which most do not see: no audience is made for them */
     struct watcher v = watcher_of(c, id);
+    if (c->item_n <= FEW && sees_none_of(c, &v))
+        return false;
     return get_audience(c, &v)->n > 0;
 }
 

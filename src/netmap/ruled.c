@@ -21,7 +21,7 @@ struct watcher {
 };
 
 /* In a code: the kind, two bits, then the class whose routes are shown, or none. With CODE_OWNER the owner's profile is told,
- * whatever the kind. */
+ * with a full node or alone. */
 enum { CODE_KIND = 3, CODE_HIDES = 4, CODE_OWNER = 8, CODE_CLASS_SHIFT = 4 };
 
 struct policy_seat netmap_seat(const struct snapshot *s, node_id id)
@@ -95,8 +95,7 @@ static uint32_t code_of(const struct change *c, const struct watcher *v, const s
     struct peer_shape is = shape_for(c->after->ruling, v->after, v->hides_v4, item->id);
     enum item_kind kind = item_kind_of(item);
     bool is_full = !saw || kind == ITEM_FULL || !same_shape(&was, &is);
-    /* Whoever saw a node of a user knows the user. */
-    bool tells_owner = (!saw || item->owner_differs) && snapshot_owner(c->after, item->after) != NULL;
+    bool tells_owner = (is_full || item->owner_differs) && snapshot_owner(c->after, item->after) != NULL;
     return (is_full ? code_of_shape(&is) : kind) | (tells_owner ? CODE_OWNER : 0u);
 }
 

@@ -342,8 +342,9 @@ static struct prefix_list *list_served(const struct node *n)
 }
 
 /* `n`: as the policy knows it. A snapshot may be behind; what it shows is what it and the table both have. `old`: whose rows
- * hold as long as their classes do, or null. A new reference. */
-static struct route_table *make_routes(struct builder *b, const struct node *n, struct route_table *old)
+ * hold as long as their classes do, or null. `is_gone`: it is deleted, which waits for the disk; the policy may have known other
+ * routes of it, so nobody is shown more. A new reference. */
+static struct route_table *make_routes(struct builder *b, const struct node *n, struct route_table *old, bool is_gone)
 {
     struct prefix_list *prefixes = n->advertised != NULL && n->approved != NULL ? list_served(n) : NULL;
     if (prefixes == NULL)
@@ -356,7 +357,7 @@ static struct route_table *make_routes(struct builder *b, const struct node *n, 
     for (size_t i = 0; i < class_n; i++) {
         if (row_holds(b, old, i))
             memcpy(&t->rows[i * t->words], &old->rows[i * t->words], t->words * sizeof(t->rows[0]));
-        else
+        else if (!is_gone)
             fill_row(b, n->id, t, i);
     }
     return t;
@@ -372,8 +373,9 @@ static bool same_routes(const struct route_table *a, const struct route_table *b
 static void fill_routes(struct builder *b, const struct node *n, struct node_rights *r, const struct node_rights *own)
 {
     struct route_table *old = own != NULL ? own->routes : NULL;
-    bool holds = own != NULL && !b->is_new_policy && own->routes_version == r->routes_version;
-    r->routes = make_routes(b, n, holds ? old : NULL);
+    bool is_gone = state_node(b->st, n->id) == NULL && !b->is_new_policy;
+    bool holds = own != NULL && !b->is_new_policy && (is_gone || own->routes_version == r->routes_version);
+    r->routes = make_routes(b, n, holds ? old : NULL, is_gone);
     if (old != NULL && same_routes(r->routes, old)) {
         route_table_unref(&r->routes);
         r->routes = route_table_ref(old);
@@ -393,10 +395,7 @@ static const struct node_rights *rights_of(struct builder *b, const struct node 
 {
     uint64_t version = policy_version_of_many(b->p, n->id, b->version_of);
     uint64_t routes_version = policy_routes_version(b->p, n->id);
-    const struct node *now = state_node(b->st, n->id);
-    if (now == NULL && own != NULL && !b->is_new_policy)
-        return node_rights_ref(own); /* deleted, which waits for the disk */
-    now = now != NULL ? now : n;
+    const struct node *now = state_node(b->st, n->id) != NULL ? state_node(b->st, n->id) : n;
     bool is_router = now->approved != NULL || (own != NULL && own->routes != NULL);
     bool texts_hold = !b->is_new_policy && own != NULL && own->version == version;
     if (texts_hold && (!is_router || (!b->classes_changed && own->routes_version == routes_version)))

@@ -194,17 +194,12 @@ static struct rcbuf *shared_chunk(struct netmap_ctx *ctx, struct change *c, size
                                   enum netmap_coding coding)
 {
     struct rcbuf *_Atomic *slot = &c->chunks[chunk].frame[a.is_unpinned][coding];
-    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
-    if (held != NULL)
-        return held;
-    encode_once_lock();
-    held = atomic_load_explicit(slot, memory_order_acquire);
+    struct rcbuf *held = slot_begin(slot);
     if (held == NULL) {
-        held = rcbuf_slot_offer(slot, encode_chunk(ctx, c, chunk, a, coding));
+        held = slot_end(slot, encode_chunk(ctx, c, chunk, a, coding));
         metric_inc(&encoded_shared);
         metric_add(&shared_bytes, (int64_t)held->len);
     }
-    encode_once_unlock();
     return held;
 }
 

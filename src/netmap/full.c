@@ -67,17 +67,12 @@ static struct rcbuf *group_piece(struct netmap_ctx *ctx, const struct node_group
                                  const struct tailnet_settings *settings, enum netmap_coding coding)
 {
     struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&g->peers_frame[coding];
-    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
-    if (held != NULL)
-        return rcbuf_ref(held);
-    encode_once_lock();
-    held = atomic_load_explicit(slot, memory_order_acquire);
+    struct rcbuf *held = slot_begin(slot);
     if (held == NULL) {
         write_group(ctx, g, settings, 0);
         metric_inc(&encoded_group);
-        held = rcbuf_slot_offer(slot, encode_piece(ctx, coding, &ctx->json));
+        held = slot_end(slot, encode_piece(ctx, coding, &ctx->json));
     }
-    encode_once_unlock();
     return rcbuf_ref(held);
 }
 
@@ -301,20 +296,15 @@ bool netmap_has_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id 
 static struct rcbuf *profiles_piece(struct netmap_ctx *ctx, const struct user_table *users, enum netmap_coding coding)
 {
     struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&users->profiles_frame[coding];
-    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
-    if (held != NULL)
-        return rcbuf_ref(held);
-    encode_once_lock();
-    held = atomic_load_explicit(slot, memory_order_acquire);
+    struct rcbuf *held = slot_begin(slot);
     if (held == NULL) {
         struct json_writer w;
         buf_clear(&ctx->json);
         json_w_init(&w, &ctx->json);
         write_profiles(&w, users, NULL);
         metric_inc(&encoded_profiles);
-        held = rcbuf_slot_offer(slot, encode_piece(ctx, coding, &ctx->json));
+        held = slot_end(slot, encode_piece(ctx, coding, &ctx->json));
     }
-    encode_once_unlock();
     return rcbuf_ref(held);
 }
 

@@ -56,6 +56,25 @@ void encode_once_unlock(void)
     pthread_mutex_unlock(&encode_once);
 }
 
+struct rcbuf *slot_begin(struct rcbuf *_Atomic *slot)
+{
+    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
+    if (held != NULL)
+        return held;
+    encode_once_lock();
+    held = atomic_load_explicit(slot, memory_order_acquire);
+    if (held != NULL)
+        encode_once_unlock();
+    return held;
+}
+
+struct rcbuf *slot_end(struct rcbuf *_Atomic *slot, struct rcbuf *taken)
+{
+    struct rcbuf *held = rcbuf_slot_offer(slot, taken);
+    encode_once_unlock();
+    return held;
+}
+
 /* --- coding --- */
 
 enum { LENGTH_BYTES = 4 };

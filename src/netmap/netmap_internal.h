@@ -74,6 +74,10 @@ const struct rcbuf *derp_map_of(const struct tailnet_settings *settings, bool is
 /* Around filling a shared slot. */
 void encode_once_lock(void);
 void encode_once_unlock(void);
+/* The same for one buffer: what is in the slot, borrowed; or null, and then the lock is held until slot_end has put it there, which
+ * takes the reference and gives what is in the slot. */
+struct rcbuf *slot_begin(struct rcbuf *_Atomic *slot);
+struct rcbuf *slot_end(struct rcbuf *_Atomic *slot, struct rcbuf *taken);
 void pieces_push(struct netmap_pieces *p, struct rcbuf *taken);
 
 #endif

@@ -1499,24 +1499,31 @@ static void test_alone_has_no_peers_key(void **state)
     world_drop(w);
 }
 
-/* Registers one more and gives what the first node is told of it. */
-static node_id newcomer_joins(struct world *w, const char *name, struct netmap_pieces *told)
+/* A machine that nobody knows registers. */
+static node_id join_as(struct world *w, const char *key, const char *name, struct machine *m)
 {
-    struct registration reg = {.auth_key = str_c(w->reusable), .report.hostname = str_c(name)};
+    struct registration reg = {.auth_key = str_c(key), .report.hostname = str_c(name)};
     struct register_result result;
     random_bytes(w, &reg.machine, sizeof(reg.machine));
     random_bytes(w, &reg.key, sizeof(reg.key));
     random_bytes(w, reg.random, sizeof(reg.random));
     state_register(w->st, &reg, w->now_ms, &result);
     assert_int_equal(result.outcome, REGISTER_OK);
-    w->machines[1].machine = reg.machine;
-    w->machines[1].key = reg.key;
+    m->machine = reg.machine;
+    m->key = reg.key;
+    return result.node->id;
+}
+
+/* Registers one more and gives what the first node is told of it. */
+static node_id newcomer_joins(struct world *w, const char *name, struct netmap_pieces *told)
+{
+    node_id id = join_as(w, w->reusable, name, &w->machines[1]);
     seal(w);
     commit_one(w);
     struct change *c = state_publish(w->st, w->now_ms);
     netmap_delta(&ctx, c, 1, NETMAP_PLAIN, told);
     change_unref(&c);
-    return result.node->id;
+    return id;
 }
 
 /* Others hear of it once it has said where it can be reached, all at once; it hears of them from the start. */
@@ -1604,18 +1611,6 @@ static void tell_role(struct world *w, user_id id, struct netmap_pieces *told)
     tell(w, 1, told);
 }
 
-static node_id join_as(struct world *w, const char *key)
-{
-    struct registration reg = {.auth_key = str_c(key), .report.hostname = STR("other")};
-    struct register_result result;
-    random_bytes(w, &reg.machine, sizeof(reg.machine));
-    random_bytes(w, &reg.key, sizeof(reg.key));
-    random_bytes(w, reg.random, sizeof(reg.random));
-    state_register(w->st, &reg, w->now_ms, &result);
-    assert_int_equal(result.outcome, REGISTER_OK);
-    return result.node->id;
-}
-
 /* A node hears of those users whose nodes it sees, and of what they are called now; without a policy of all. */
 static void test_profiles_go_with_nodes(void **state)
 {
@@ -1632,7 +1627,7 @@ static void test_profiles_go_with_nodes(void **state)
         assert_int_equal(state_user_create(w->st, &spec, w->now_ms, &u[i], NULL), RC_OK);
     }
     make_key(w, u[0]->id, NULL, 0, false, w->others[0]);
-    node_id bertas = join_as(w, w->others[0]);
+    node_id bertas = join_as(w, w->others[0], "other", &w->machines[2]);
     put_policy(w, own);
     tell(w, 1, &told);
     assert_false(names(&told, "berta") || names(&told, "clara"));

@@ -276,16 +276,11 @@ static const struct change_audience *get_audience(struct change *c, const struct
 static struct rcbuf *share_frame(struct netmap_ctx *ctx, struct change *c, struct change_share *s,
                                  enum netmap_coding coding)
 {
-    struct rcbuf *held = atomic_load_explicit(&s->frame[coding], memory_order_acquire);
-    if (held != NULL)
-        return rcbuf_ref(held);
-    encode_once_lock();
-    held = atomic_load_explicit(&s->frame[coding], memory_order_acquire);
+    struct rcbuf *held = slot_begin(&s->frame[coding]);
     if (held == NULL) {
-        held = rcbuf_slot_offer(&s->frame[coding], encode_items(ctx, c, c->items, s->v, s->n, coding));
+        held = slot_end(&s->frame[coding], encode_items(ctx, c, c->items, s->v, s->n, coding));
         metric_inc(&encoded_share);
     }
-    encode_once_unlock();
     return rcbuf_ref(held);
 }
 
@@ -366,14 +361,9 @@ static void push_common(struct netmap_ctx *ctx, struct change *c, const struct n
         return;
     bool is_unpinned = has_other_derp_map(c, n);
     struct rcbuf *_Atomic *slot = &c->chunks[0].frame[is_unpinned][coding];
-    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
-    if (held == NULL) {
-        encode_once_lock();
-        held = atomic_load_explicit(slot, memory_order_acquire);
-        if (held == NULL)
-            held = rcbuf_slot_offer(slot, encode_common(ctx, c, is_unpinned, coding));
-        encode_once_unlock();
-    }
+    struct rcbuf *held = slot_begin(slot);
+    if (held == NULL)
+        held = slot_end(slot, encode_common(ctx, c, is_unpinned, coding));
     if (held->len > 0)
         pieces_push(out, rcbuf_ref(held));
 }
@@ -510,14 +500,15 @@ void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netm
     struct watcher v = watcher_of(c, id);
     if (after == NULL)
         return;
+    const struct change_item *self = find_item(c, id);
     push_common(ctx, c, after, coding, out);
-    push_other_derp_map(ctx, c, find_item(c, id), coding, out);
+    push_other_derp_map(ctx, c, self, coding, out);
     if (c->policy_changed || policy_seats_equal(v.before, v.after))
-        push_shares(ctx, c, &v, find_item(c, id), coding, out);
+        push_shares(ctx, c, &v, self, coding, out);
     else
         push_all(ctx, c, &v, id, coding, out);
     push_rights(ctx, was, is, coding, out);
-    push_own_profile(ctx, c, find_item(c, id), coding, out);
+    push_own_profile(ctx, c, self, coding, out);
     if (before != NULL &&
         (self_differs(before, after) || own_rights_differ(was, is) || !prefix_list_eq(before->primary, after->primary)))
         push_self(ctx, c, after, 0, coding, out);

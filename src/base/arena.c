@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fits.h"
 #include "base/mem.h"
 
 enum { CHUNK_BYTES = 4096 };
@@ -33,7 +34,7 @@ void *arena_alloc(struct arena *a, size_t size)
     size_t rounded = (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
     assert(rounded >= size);
     struct arena_chunk *chunk = a->chunks;
-    if (chunk == NULL || chunk->cap - chunk->used < rounded) {
+    if (chunk == NULL || !fits(chunk->used, rounded, chunk->cap)) {
         size_t cap = rounded > CHUNK_BYTES ? rounded : CHUNK_BYTES;
         chunk = mem_alloc(sizeof(*chunk) + cap);
         *chunk = (struct arena_chunk){.next = a->chunks, .cap = cap};

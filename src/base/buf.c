@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fits.h"
 #include "base/mem.h"
 
 void buf_fini(struct buf *b)
@@ -27,7 +28,7 @@ void buf_reset(struct buf *b, size_t keep)
 
 uint8_t *buf_reserve(struct buf *b, size_t n)
 {
-    if (b->data != NULL && b->cap - b->end >= n)
+    if (b->data != NULL && fits(b->end, n, b->cap))
         return b->data + b->end;
     size_t len = buf_len(b);
     /* Move down before growing: a queue that is read as fast as it is filled never grows. */
@@ -35,7 +36,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
         memmove(b->data, b->data + b->start, len);
         b->start = 0;
         b->end = len;
-        if (b->cap - len >= n)
+        if (fits(len, n, b->cap))
             return b->data + b->end;
     }
     size_t want = len + n;
@@ -50,7 +51,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
 
 void buf_commit(struct buf *b, size_t n)
 {
-    assert(n <= b->cap - b->end);
+    assert(fits(b->end, n, b->cap));
     b->end += n;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fits.h"
 #include "bench/fleet.h"
 
 enum { OUTPUT_MAX_BYTES = 64 * 1024 };
@@ -22,7 +23,7 @@ static void read_output(struct command *c)
     uint8_t chunk[4096];
     ssize_t n;
     while (c->fd >= 0 && (n = read(c->fd, chunk, sizeof(chunk))) > 0) {
-        size_t room = OUTPUT_MAX_BYTES - buf_len(c->out);
+        size_t room = room_under(buf_len(c->out), OUTPUT_MAX_BYTES);
         buf_append(c->out, chunk, (size_t)n < room ? (size_t)n : room);
     }
 }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/fits.h"
+
 enum state { /* of the tokens; the first ones are between tokens */
              AT_VALUE,
              AT_FIRST_VALUE, /* or the end of the array */
@@ -476,7 +478,7 @@ static void begin_string(struct scan *s, bool is_key)
 
 static void keep_text(struct scan *s, const uint8_t *p, size_t n)
 {
-    size_t room = SCAN_TEXT_MAX - s->text_n;
+    size_t room = room_under(s->text_n, SCAN_TEXT_MAX);
     if (!s->wants_text)
         return;
     memcpy(s->text + s->text_n, p, n < room ? n : room);

@@ -9,6 +9,7 @@
 #include <emmintrin.h>
 #endif
 
+#include "base/fits.h"
 #include "codec/json.h"
 #include "codec/utf8_internal.h"
 
@@ -30,7 +31,7 @@ void json_w_init_pretty(struct json_writer *w, struct buf *out)
 /* The way of nearly every call: the buffer has room already. */
 static inline uint8_t *reserve(struct buf *b, size_t n)
 {
-    return b->data != NULL && b->cap - b->end >= n ? b->data + b->end : buf_reserve(b, n);
+    return b->data != NULL && fits(b->end, n, b->cap) ? b->data + b->end : buf_reserve(b, n);
 }
 
 static inline void put_byte(struct buf *b, char c)

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "base/buf.h"
+#include "base/fits.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -62,7 +63,7 @@ struct request {
 static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 {
     struct request *r = ctx;
-    if (n * size > r->max_bytes - buf_len(&r->body)) {
+    if (!fits(buf_len(&r->body), n * size, r->max_bytes)) {
         r->refused = RC_TOO_LARGE;
         return 0;
     }

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/fits.h"
 #include "base/mem.h"
 #include "http/http_internal.h"
 
@@ -172,7 +173,7 @@ void exchange_refuse(struct http_exchange *ex, int status, const char *text)
 
 enum rc exchange_append_body(struct http_exchange *ex, const uint8_t *p, size_t n)
 {
-    if (n > ex->max_body_bytes - buf_len(&ex->body))
+    if (!fits(buf_len(&ex->body), n, ex->max_body_bytes))
         return RC_TOO_LARGE;
     TRY(conn_hold_body(ex->conn, n, ex->max_body_bytes));
     buf_append(&ex->body, p, n);

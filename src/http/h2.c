@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/fits.h"
 #include "base/mem.h"
 #include "http/h1_parse.h"
 #include "http/h2_mem.h"
@@ -122,7 +123,8 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
     /* Trailers are checked by the library and mean nothing to us. */
     if (ex == NULL || frame->headers.cat != NGHTTP2_HCAT_REQUEST || ex->refuse_status != 0)
         return 0;
-    if (ex->req.headers_n == HTTP_MAX_HEADERS || name_len + value_len > HTTP_MAX_HEAD_BYTES - ex->arena.used_bytes) {
+    if (ex->req.headers_n == HTTP_MAX_HEADERS ||
+        !fits(ex->arena.used_bytes, name_len + value_len, HTTP_MAX_HEAD_BYTES)) {
         ex->refuse_status = 431;
         return 0;
     }

@@ -378,7 +378,8 @@ enum rc noise_seal(struct noise_sealer *s, const void *plain, size_t n, struct b
     size_t records = records_for(n);
     size_t sealed_len = noise_sealed_len(n);
     const uint8_t *p = plain;
-    if (records > UINT64_MAX - s->counter)
+    uint64_t last;
+    if (__builtin_add_overflow(s->counter, records, &last))
         return RC_LIMIT;
     uint8_t *at = buf_reserve(out, sealed_len);
     for (; n > NOISE_PLAIN_MAX; n -= NOISE_PLAIN_MAX, p += NOISE_PLAIN_MAX)

@@ -3,6 +3,7 @@
  * the id is that of a mesh link), packet. */
 #include <string.h>
 
+#include "base/fits.h"
 #include "base/mem.h"
 #include "relay/relay_internal.h"
 
@@ -138,7 +139,7 @@ void lanes_fini(struct relay_worker *w)
 
 static void batch_reserve(struct lane_batch *b, size_t n)
 {
-    if (b->cap - b->len >= n)
+    if (fits(b->len, n, b->cap))
         return;
     size_t cap = b->cap < 4096 ? 4096 : b->cap;
     while (cap < b->len + n)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "relay/mesh_link_internal.h"
@@ -44,7 +45,7 @@ static void drop_first(struct mesh_link *l, unsigned queue, enum drop_reason rea
 /* A queue near its limit would otherwise be moved down in memory for every packet. */
 static void reserve(struct buf *b, size_t n)
 {
-    if (b->cap - b->end < n && buf_len(b) > b->cap / 2)
+    if (!fits(b->end, n, b->cap) && buf_len(b) > b->cap / 2)
         buf_reserve(b, b->cap + n);
 }
 

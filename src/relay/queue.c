@@ -3,6 +3,7 @@
  * this one), then what watchers are told, then data; when too much data waits the oldest goes overboard. */
 #include <string.h>
 
+#include "base/fits.h"
 #include "relay/relay_internal.h"
 
 /* Before the first frame of a turn the queue has no memory. */
@@ -35,7 +36,7 @@ static void drop_first(struct client *c, struct frame_queue *q, enum drop_reason
 /* A queue near its limit would otherwise be moved down in memory for every packet. */
 static void reserve(struct buf *b, size_t n)
 {
-    if (b->cap - b->end < n && buf_len(b) > b->cap / 2)
+    if (!fits(b->end, n, b->cap) && buf_len(b) > b->cap / 2)
         buf_reserve(b, b->cap + n);
 }
 

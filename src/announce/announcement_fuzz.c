@@ -1,5 +1,6 @@
 /* What a control server, or whoever answers in its place, sends to a relay. */
 #include "announce/announcement.h"
+#include "base/fuzz_bounds.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -9,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct announcement_reply r;
     struct err err;
     bool is_allowed;
+    fuzz_bounds_mark();
     if (announcement_reply_parse(&a, str_n(data, size), &r, &err) == RC_OK) {
         for (size_t i = 0; i < r.neighbour_n; i++) {
             if (strlen(r.neighbours[i].host) == 0 || strlen(r.neighbours[i].dial) > 255)
@@ -17,5 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     (void)!verify_reply_parse(str_n(data, size), &is_allowed);
     arena_fini(&a);
+    fuzz_bounds_check(size, 65536, 64);
     return 0;
 }

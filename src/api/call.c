@@ -173,10 +173,11 @@ static void on_closed(void *ctx)
     call->ex = NULL;
 }
 
+/* Strings of a tree point into its text, which must live as long as the call: the request's own goes when the peer does. */
 static enum rc parse_body(struct api_call *call, struct str body, const struct json **out, struct err *err)
 {
     struct err why;
-    struct str text = str_trim(body);
+    struct str text = arena_str(&call->arena, str_trim(body));
     if (text.len == 0)
         text = STR("{}");
     if (json_parse(&call->arena, text, &body_limits, out, &why) != RC_OK)

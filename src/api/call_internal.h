@@ -10,8 +10,9 @@
 struct api_call;
 
 struct api_op {
-    /* Takes what it needs from the request into the call (strings into its arena). `body` is an object, empty when none was
-     * sent. May be null. Loop thread. */
+    /* Takes what it needs from the request into the call. `body` is an object, empty when none was sent; its text belongs to the
+     * call, so that pointers into it may stay. What comes from `ex` (parameters, queries) is copied into the call's arena: the
+     * exchange may be gone when `run` is called. May be null. Loop thread. */
     enum rc (*parse)(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err);
     /* The event, or what is read: takes references to rows. May be null. Core's thread. */
     enum rc (*run)(struct api_call *call, struct state *st, int64_t now_ms, struct err *err);

@@ -11,7 +11,7 @@ static const uint8_t disco_magic[6] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};     
 
 /* A login holds half a dozen members; whoever sends more has no business here. */
 static const struct json_limits info_limits = {
-    .max_bytes = DERP_SERVER_INFO_MAX_BYTES, .max_depth = 16, .max_nodes = 1000};
+    .max_bytes = DERP_CLIENT_INFO_MAX_BYTES, .max_depth = 16, .max_nodes = 200};
 
 struct derp_header derp_header_parse(const uint8_t p[DERP_HEADER_BYTES])
 {

@@ -38,8 +38,10 @@ enum {
     DERP_HEADER_BYTES = 5,
     DERP_PACKET_MAX_BYTES = 65536,
     DERP_CLIENT_INFO_MIN_BYTES = KEY_BYTES + BOX_NONCE_BYTES, /* shorter ones are no login at all */
-    DERP_CLIENT_INFO_MAX_BYTES = 256 * 1024,
-    DERP_SERVER_INFO_MAX_BYTES = 1024 * 1024,
+    /* What a stranger may make the other end hold. Logins are about 110 bytes, with a mesh key and a name about 300; the reference
+     * reads up to 256 KiB of them, and up to 1 MiB of the server's answer, which is about 150. */
+    DERP_CLIENT_INFO_MAX_BYTES = 4096,
+    DERP_SERVER_INFO_MAX_BYTES = 4096,
     DERP_PING_BYTES = 8,        /* what is echoed */
     DERP_PING_MAX_BYTES = 1000, /* what is read */
     DERP_MESH_KEY_BYTES = 32,

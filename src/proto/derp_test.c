@@ -167,8 +167,8 @@ static void test_limits_of_login(void **state)
     (void)state;
     assert_int_equal(derp_header_check((struct derp_header){DERP_CLIENT_INFO, 55}, true), RC_TRUNCATED);
     assert_int_equal(derp_header_check((struct derp_header){DERP_CLIENT_INFO, 56}, true), RC_OK);
-    assert_int_equal(derp_header_check((struct derp_header){DERP_CLIENT_INFO, 256 * 1024}, true), RC_OK);
-    assert_int_equal(derp_header_check((struct derp_header){DERP_CLIENT_INFO, 256 * 1024 + 1}, true), RC_TOO_LARGE);
+    assert_int_equal(derp_header_check((struct derp_header){DERP_CLIENT_INFO, 4096}, true), RC_OK);
+    assert_int_equal(derp_header_check((struct derp_header){DERP_CLIENT_INFO, 4097}, true), RC_TOO_LARGE);
     assert_int_equal(derp_header_check((struct derp_header){DERP_SEND_PACKET, 64}, true), RC_INVALID);
     assert_int_equal(derp_header_check((struct derp_header){0x7f, 64}, true), RC_INVALID);
 }

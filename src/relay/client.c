@@ -54,6 +54,13 @@ static void uncount(struct client *c, enum client_phase was)
         metric_add(&relay_gauge_homes, -1);
 }
 
+/* It is in, or out: what it sent ahead waits no more. */
+static void forget_held(struct client *c)
+{
+    c->worker->held_bytes -= c->held_bytes;
+    c->held_bytes = 0;
+}
+
 void client_close(struct client *c, enum relay_counter why, bool flush)
 {
     struct relay_worker *w = c->worker;
@@ -73,6 +80,7 @@ void client_close(struct client *c, enum relay_counter why, bool flush)
         metric_add(&relay_gauge_watchers, -1);
     list_remove(&c->in_watchers);
     rate_forget(c);
+    forget_held(c);
     worker_buf_give(w, &c->in);
     worker_unschedule(c);
     map_remove(&w->clients, &c->id, sizeof(c->id));
@@ -213,6 +221,7 @@ void client_joined(struct client *c)
     start_timers(c, now_of(c));
     struct buf held = c->in;
     c->in = (struct buf){0};
+    forget_held(c);
     if (buf_len(&held) > 0)
         feed(c, buf_at(&held), buf_len(&held));
     worker_buf_give(c->worker, &held);
@@ -407,10 +416,14 @@ static size_t skip_some(struct client *c, size_t n)
 /* What came ahead of admission waits. */
 static void hold(struct client *c, const uint8_t *p, size_t n)
 {
-    if (buf_len(&c->in) + n > RELAY_HELD_MAX_BYTES)
+    struct relay_worker *w = c->worker;
+    if (n > RELAY_HELD_MAX_BYTES - c->held_bytes || n > RELAY_HELD_ALL_MAX_BYTES - w->held_bytes) {
         reject(c, COUNT_CLOSED_BAD_LOGIN, "too much before admission", 0);
-    else
-        stash(c, p, n);
+        return;
+    }
+    c->held_bytes += n;
+    w->held_bytes += n;
+    stash(c, p, n);
 }
 
 static void feed(struct client *c, const uint8_t *p, size_t n)

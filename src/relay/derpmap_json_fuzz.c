@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "base/fuzz_bounds.h"
 #include "relay/derpmap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -9,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct derpmap map = {0}, again = {0};
     struct buf first = {0}, second = {0};
     struct err err;
+    fuzz_bounds_mark();
     if (derpmap_merge_json(&map, str_n(data, size), "fuzz", &err) == RC_OK) {
         derpmap_write_json(&map, &first);
         if (derpmap_check_nodes(&map, &err) == RC_OK) {
@@ -23,5 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     derpmap_fini(&again);
     buf_fini(&first);
     buf_fini(&second);
+    fuzz_bounds_check(size, 65536, 256);
     return 0;
 }

@@ -31,9 +31,10 @@
 enum {
     RELAY_DISCO_QUEUE_BYTES = 64 * 1024,
     RELAY_CONTROL_QUEUE_BYTES = 64 * 1024,
-    RELAY_HELD_MAX_BYTES = 256 * 1024,  /* what a client may send ahead of its admission */
-    RELAY_FRAME_TIMEOUT_MS = 30 * 1000, /* from the first byte of a frame to its last */
-    RELAY_HOME_SETTLED_MS = 5 * 1000,   /* homes that change earlier are no moves */
+    RELAY_HELD_MAX_BYTES = 64 * 1024,           /* what a client may send ahead of its admission */
+    RELAY_HELD_ALL_MAX_BYTES = 8 * 1024 * 1024, /* and all of a worker together, who are strangers still */
+    RELAY_FRAME_TIMEOUT_MS = 30 * 1000,         /* from the first byte of a frame to its last */
+    RELAY_HOME_SETTLED_MS = 5 * 1000,           /* homes that change earlier are no moves */
     RELAY_PINGS_UNANSWERED_MAX = 3,
     RELAY_NOT_HERE_BURST = 3, /* then one a second */
     RELAY_POOL_BUFS = 16,
@@ -198,8 +199,9 @@ struct client {
     bool is_not_ideal; /* wished for another node of the region */
     bool is_listing;   /* the list of all connections is on its way to this watcher */
 
-    struct buf in; /* a frame that has not come whole, or what came ahead of admission */
-    uint64_t skip; /* bytes left of a frame of unknown type */
+    struct buf in;     /* a frame that has not come whole, or what came ahead of admission */
+    size_t held_bytes; /* of the latter */
+    uint64_t skip;     /* bytes left of a frame of unknown type */
     struct frame_queue control, disco, watch, data;
     size_t watch_limit; /* bytes that may wait in `watch` */
 
@@ -305,6 +307,8 @@ struct relay_worker {
     struct lane_batch *free;
     size_t free_bytes;
     _Atomic(struct lane_batch *) returned; /* pushed by the receivers */
+
+    size_t held_bytes; /* of those that wait for admission */
 
     struct list held_back;         /* clients that are not read for now */
     struct loop_timer *rate_timer; /* runs while there are such */

@@ -140,7 +140,7 @@ static void test_bad_logins(void **state)
     refuse_first(&r, "\x04\0\0\0\x20", 5);       /* a packet before the login */
     refuse_first(&r, "\x06\0\0\0\0", 5);         /* what would be skipped later */
     refuse_first(&r, "\x02\0\0\0\x37", 5);       /* 55 bytes: no room for a nonce */
-    refuse_first(&r, "\x02\0\x04\0\x01", 5);     /* 256 KiB and one */
+    refuse_first(&r, "\x02\0\0\x10\x01", 5);     /* 4 KiB and one: nothing of it is kept */
     refuse_first(&r, "\x02\xff\xff\xff\xff", 5); /* closed by the header alone */
     refuse_first(&r, "GET / HTTP/1.1\r\n\r\n", 18);
     rig_connect(&r, &c, 1, 0);

@@ -240,6 +240,12 @@ static void watch_certificate(struct relay_program *p)
     loop_timer_start(p->certificate_timer, CERTIFICATE_CHECK_MS, CERTIFICATE_CHECK_MS);
 }
 
+static void on_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
+{
+    const struct daemon *d = ctx;
+    announcer_admit(d->announcer, login, key, from);
+}
+
 static enum rc start(struct relay_program *p, const char *server, const char *key, const sigset_t *signals,
                      struct err *err)
 {
@@ -254,7 +260,7 @@ static enum rc start(struct relay_program *p, const char *server, const char *ke
     TRY(ask_server(p, signals, err));
     TRY(enrolment_save(d->cfg, &p->enrolment, err));
     workers_create(d);
-    const struct relay_ops ops = {.ctx = d->announcer, .admit = announcer_admit};
+    const struct relay_ops ops = {.ctx = d, .admit = on_admit, .is_proxy = relay_is_proxy};
     TRY(relay_part_create(d, &ops, err));
     TRY(relay_part_certificate(d, err));
     name_certificate(p, d->derp_fingerprint);

@@ -139,12 +139,23 @@ static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
                       &w->derp_listener, err);
 }
 
+static enum rc open_stun(struct daemon *d, unsigned i, struct err *err)
+{
+    const struct addr *at = &d->cfg->derp_server_stun_listen_addr.addr;
+    struct err why;
+    enum rc rc = stun_socket_open(d->stun, d->loops[i], at, &d->workers[i].stun, &why);
+    if (rc == RC_IN_USE)
+        return err_set(err, rc,
+                       "%s. Stop that, or set derp.server.stun_listen_addr to a port that is free (\"\": no STUN)",
+                       why.text);
+    return rc == RC_OK ? RC_OK : err_set(err, rc, "%s (derp.server.stun_listen_addr)", why.text);
+}
+
 static enum rc open_on_worker(struct daemon *d, unsigned i, struct err *err)
 {
-    const struct addr *stun_at = &d->cfg->derp_server_stun_listen_addr.addr;
     if (relay_part_has_port(d->cfg))
         TRY(open_derp(d, i, err));
-    return stun_at->family == 0 ? RC_OK : stun_socket_open(d->stun, d->loops[i], stun_at, &d->workers[i].stun, err);
+    return d->cfg->derp_server_stun_listen_addr.addr.family == 0 ? RC_OK : open_stun(d, i, err);
 }
 
 enum rc relay_part_open(struct daemon *d, struct err *err)

@@ -139,12 +139,88 @@ static void test_parse_responses(void **state)
     }
 }
 
+static uint32_t crc32_of(const uint8_t *p, size_t n)
+{
+    uint32_t crc = ~0u;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= p[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ ((crc & 1) != 0 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+static size_t put_attribute(uint8_t *at, uint16_t type, const void *value, size_t n)
+{
+    size_t padded = (n + 3) & ~(size_t)3;
+    memset(at, 0, 4 + padded);
+    at[0] = (uint8_t)(type >> 8);
+    at[1] = (uint8_t)type;
+    at[2] = (uint8_t)(n >> 8);
+    at[3] = (uint8_t)n;
+    if (n > 0)
+        memcpy(at + 4, value, n);
+    return 4 + padded;
+}
+
+/* A request of a good form: with attributes of `extra` bytes before, between or after those of a client. */
+static size_t build_request(uint8_t *out, size_t extra, int where, bool has_software)
+{
+    static const uint8_t filler[2048], head[20] = {0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42};
+    size_t n = sizeof(head);
+    memcpy(out, head, n);
+    if (extra > 0 && where == 0)
+        n += put_attribute(out + n, 0x8023, filler, extra - 1);
+    if (has_software)
+        n += put_attribute(out + n, 0x8022, "tailnode", 8);
+    if (extra > 0 && where == 1)
+        n += put_attribute(out + n, 0x8023, filler, extra - 1);
+    out[2] = (uint8_t)((n - 20 + 8) >> 8);
+    out[3] = (uint8_t)(n - 20 + 8);
+    uint32_t crc = crc32_of(out, n) ^ 0x5354554e;
+    uint8_t print[4] = {(uint8_t)(crc >> 24), (uint8_t)(crc >> 16), (uint8_t)(crc >> 8), (uint8_t)crc};
+    n += put_attribute(out + n, 0x8028, print, 4);
+    if (extra > 0 && where == 2)
+        n += put_attribute(out + n, 0x8023, filler, extra - 1);
+    return n;
+}
+
+/* No amplifier: whatever is answered is at least as long as the answer. To IPv6 that is 4 bytes longer than a client's request,
+ * which is the shortest that there is: no shorter answer names an address of 16 bytes. */
+static void test_answers_are_no_larger_than_requests(void **state)
+{
+    (void)state;
+    static uint8_t req[4096];
+    uint8_t txid[STUN_TXID_BYTES], out[STUN_RESPONSE_CAP_BYTES];
+    unsigned answered = 0;
+    for (size_t extra = 0; extra < 1400; extra++) {
+        for (int where = 0; where < 6; where++) {
+            size_t n = build_request(req, extra, where % 3, where < 3);
+            for (size_t cut = 0; cut < 9; cut++) {
+                if (stun_check_request(req, n - cut, txid) != STUN_OK)
+                    continue;
+                answered++;
+                assert_true(n - cut >= STUN_REQUEST_BYTES);
+                assert_true(stun_build_response(txid, false, ipv4, 1, out) <= n - cut);
+                assert_true(stun_build_response(txid, true, ipv6, 1, out) <= n - cut + 4);
+            }
+        }
+    }
+    assert_true(answered > 1000);
+    for (size_t n = 0; n < STUN_REQUEST_BYTES; n++)
+        assert_int_not_equal(stun_check_request(req, n, txid), STUN_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_request_is_the_clients), cmocka_unit_test(test_responses),
-        cmocka_unit_test(test_server_cases),           cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_parse_responses),        cmocka_unit_test(test_attribute_longer_than_the_datagram),
+        cmocka_unit_test(test_request_is_the_clients),
+        cmocka_unit_test(test_responses),
+        cmocka_unit_test(test_server_cases),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_parse_responses),
+        cmocka_unit_test(test_attribute_longer_than_the_datagram),
+        cmocka_unit_test(test_answers_are_no_larger_than_requests),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

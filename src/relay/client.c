@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "relay/relay_internal.h"
@@ -43,6 +44,7 @@ static void leave_peer(struct client *c)
 static void uncount(struct client *c, enum client_phase was)
 {
     struct relay *relay = c->worker->relay;
+    places_leave(c);
     atomic_fetch_sub(&relay->conn_n, 1);
     metric_add(&relay_gauge_connections, -1);
     if (was == CLIENT_ACTIVE) {
@@ -160,14 +162,19 @@ static struct presence presence_of(const struct client *c)
 
 void client_admitted(struct client *c, bool is_allowed)
 {
-    if (c->phase == CLIENT_ACTIVE && !is_allowed) { /* asked again */
+    if (c->phase == CLIENT_ACTIVE && !is_allowed && !c->worker->relay->ops.is_open) { /* asked again */
         client_close(c, COUNT_CLOSED_REVOKED, false);
         return;
     }
     if (c->phase != CLIENT_ADMISSION)
         return;
-    if (!is_allowed) {
+    c->is_guest = !is_allowed;
+    if (!is_allowed && !c->worker->relay->ops.is_open) {
         reject(c, COUNT_CLOSED_NOT_ADMITTED, "not admitted", DERP_CLIENT_INFO);
+        return;
+    }
+    if (!places_enter(c)) {
+        reject(c, COUNT_CLOSED_LIMIT, "no place for a client that has logged in", DERP_CLIENT_INFO);
         return;
     }
     c->phase = CLIENT_JOINING;
@@ -215,7 +222,7 @@ void client_joined(struct client *c)
     atomic_fetch_add(&relay->client_n, 1);
     metric_add(&relay_gauge_clients, 1);
     metric_add(&relay_gauge_not_ideal, c->is_not_ideal);
-    if (c->has_twin)
+    if (c->peer->conn_n > 1)
         stats_add(&c->worker->stats, COUNT_DUP_CONNS, 1);
     send_server_info(c);
     start_timers(c, now_of(c));
@@ -303,8 +310,8 @@ static void on_mesh_frame(struct client *c, uint8_t type, const uint8_t *payload
 static void on_frame(struct client *c, uint8_t type, const uint8_t *payload, size_t n)
 {
     /* An answer to our ping is no sign that the device at this end is the one in use. */
-    if (c->has_twin && !c->is_active && type != DERP_PONG) {
-        c->is_active = true; /* until the directory says otherwise */
+    if (c->peer->conn_n > 1 && c->peer->local != c && !c->is_claiming && type != DERP_PONG) {
+        c->is_claiming = true; /* until the directory says what came of it */
         stats_add(&c->worker->stats, COUNT_DUP_SWITCHES, 1);
         directory_speak(c->worker->relay, c->directory);
     }
@@ -417,7 +424,7 @@ static size_t skip_some(struct client *c, size_t n)
 static void hold(struct client *c, const uint8_t *p, size_t n)
 {
     struct relay_worker *w = c->worker;
-    if (n > RELAY_HELD_MAX_BYTES - c->held_bytes || n > RELAY_HELD_ALL_MAX_BYTES - w->held_bytes) {
+    if (!fits(c->held_bytes, n, RELAY_HELD_MAX_BYTES) || !fits(w->held_bytes, n, RELAY_HELD_ALL_MAX_BYTES)) {
         reject(c, COUNT_CLOSED_BAD_LOGIN, "too much before admission", 0);
         return;
     }
@@ -476,8 +483,8 @@ static void on_closed(void *ctx, enum rc why)
     client_close(ctx, COUNT_CLOSED_PEER, false);
 }
 
-void client_create(struct relay_worker *w, struct stream *s, const void *leftover, size_t leftover_len,
-                   bool is_not_ideal)
+void client_create(struct relay_worker *w, struct stream *s, const struct budget_place *place, const void *leftover,
+                   size_t leftover_len, bool is_not_ideal)
 {
     static const struct stream_events events = {on_data, on_drained, on_closed};
     struct client *c = MEM_NEW(struct client);
@@ -487,6 +494,8 @@ void client_create(struct relay_worker *w, struct stream *s, const void *leftove
     c->opened_ms = now_of(c);
     c->rtt_ms = -1;
     c->is_not_ideal = is_not_ideal;
+    c->place = *place;
+    list_push_back(&w->logins, &c->in_logins);
     list_init(&c->of_peer);
     list_init(&c->in_wheel);
     list_init(&c->in_dirty);

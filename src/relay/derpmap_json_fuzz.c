@@ -5,6 +5,8 @@
 #include "base/fuzz_bounds.h"
 #include "relay/derpmap.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct derpmap map = {0}, again = {0};

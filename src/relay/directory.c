@@ -27,7 +27,7 @@ struct dir_key {
 
 struct dir_conn {
     struct list entry;
-    struct dir_key *of;
+    struct dir_key *of; /* null: evicted, and on its way out */
     unsigned worker;
     uint64_t conn_id;
     struct presence presence;
@@ -134,6 +134,26 @@ static int is_remote(const struct dir_key *k)
     return k->conn_n == 0 && k->forwarder_n > 0;
 }
 
+static struct dir_conn *most_silent_of(const struct dir_key *k)
+{
+    return LIST_ENTRY(k->conns.prev, struct dir_conn, entry);
+}
+
+/* The lock is held, and the key has others. */
+static void evict_most_silent(struct relay *relay, struct dir_key *k)
+{
+    struct dir_conn *conn = most_silent_of(k);
+    list_remove(&conn->entry);
+    conn->of = NULL;
+    k->conn_n--;
+    count_twins(k->conn_n + 1, k->conn_n);
+    if (relay->is_ending)
+        return;
+    struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[conn->worker], worker_on_evict);
+    m->conn_id = conn->conn_id;
+    relay_msg_post(m);
+}
+
 struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigned worker, uint64_t conn_id,
                                const struct presence *presence)
 {
@@ -149,8 +169,10 @@ struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigne
     push_front(k, conn);
     k->conn_n++;
     count_twins(k->conn_n - 1, k->conn_n);
+    if (k->conn_n > relay->opts.max_conns_per_key)
+        evict_most_silent(relay, k);
     publish(relay, k,
-            (struct change_note){k->is_unwell ? HEALTH_DUPLICATE : HEALTH_SAME, NEWS_PRESENT, &conn->presence});
+            (struct change_note){k->is_unwell ? HEALTH_DUPLICATE_TO_NEW : HEALTH_SAME, NEWS_PRESENT, &conn->presence});
     pthread_mutex_unlock(&d->lock);
     return conn;
 }
@@ -160,7 +182,7 @@ void directory_speak(struct relay *relay, struct dir_conn *conn)
     struct directory *d = &relay->directory;
     pthread_mutex_lock(&d->lock);
     struct dir_key *k = conn->of;
-    if (active_of(k) != conn) {
+    if (k != NULL && active_of(k) != conn) {
         list_remove(&conn->entry);
         push_front(k, conn);
         k->switches++;
@@ -171,12 +193,9 @@ void directory_speak(struct relay *relay, struct dir_conn *conn)
     pthread_mutex_unlock(&d->lock);
 }
 
-void directory_remove(struct relay *relay, struct dir_conn **at)
+/* The lock is held. */
+static void leave(struct relay *relay, struct dir_conn *conn)
 {
-    struct directory *d = &relay->directory;
-    struct dir_conn *conn = *at;
-    *at = NULL;
-    pthread_mutex_lock(&d->lock);
     struct dir_key *k = conn->of;
     list_remove(&conn->entry);
     k->conn_n--;
@@ -190,7 +209,17 @@ void directory_remove(struct relay *relay, struct dir_conn **at)
     publish(relay, k,
             (struct change_note){.health = is_well_again ? HEALTH_CLEAR : HEALTH_SAME,
                                  .news = k->conn_n == 0 ? NEWS_GONE : NEWS_NONE});
-    key_tidy(d, k);
+    key_tidy(&relay->directory, k);
+}
+
+void directory_remove(struct relay *relay, struct dir_conn **at)
+{
+    struct directory *d = &relay->directory;
+    struct dir_conn *conn = *at;
+    *at = NULL;
+    pthread_mutex_lock(&d->lock);
+    if (conn->of != NULL)
+        leave(relay, conn);
     pthread_mutex_unlock(&d->lock);
     mem_free(conn);
 }

@@ -70,6 +70,9 @@ static void test_a_full_relay(void **state)
     struct rig_client c;
     start(&f, 1);
     rig_connect(&f.rig, &c, 1, 0);
+    expect(&f, START_MS, true); /* a stranger takes nobody's place */
+    rig_login(&f.rig, &c, false);
+    rig_run(&f.rig);
     expect(&f, START_MS, false);
     rig_close(&c);
     rig_run(&f.rig);

@@ -15,6 +15,14 @@ static int64_t or_default(int64_t v, int64_t fallback)
     return v == 0 ? fallback : v;
 }
 
+/* An eighth, and no more than all of a tailnet need that come back at once. */
+static unsigned login_share(unsigned max_conns)
+{
+    enum { MIN = 16, MAX = 4096 };
+    unsigned share = max_conns / 8;
+    return share < MIN ? MIN : share > MAX ? MAX : share;
+}
+
 static void take_opts(struct relay *relay, const struct relay_opts *opts)
 {
     enum { QUEUE_MIN_BYTES = 128 * 1024, BURST_MIN_BYTES = 128 * 1024, RATE_MIN_BYTES = 16 * 1024 };
@@ -39,6 +47,12 @@ static void take_opts(struct relay *relay, const struct relay_opts *opts)
     metric_set(&relay_gauge_burst, o->client_rate_bytes > 0 ? o->client_burst_bytes : 0);
     if (o->max_conns == 0)
         o->max_conns = 100 * 1000;
+    if (o->max_logins == 0)
+        o->max_logins = login_share(o->max_conns);
+    if (o->max_logins_per_address == 0)
+        o->max_logins_per_address = o->max_logins / 4 + 1;
+    if (o->max_conns_per_key == 0)
+        o->max_conns_per_key = 16;
     if (o->max_gone_sources == 0)
         o->max_gone_sources = 1024;
     if (o->max_mesh_keys == 0)
@@ -60,6 +74,7 @@ struct relay *relay_create(const struct relay_opts *opts, const struct relay_ops
     pthread_mutex_init(&relay->messages_lock, NULL);
     list_init(&relay->messages);
     mesh_init(&relay->mesh);
+    places_init(relay);
     relay->worker_n = loop_n;
     relay->workers = mem_zalloc(loop_n, sizeof(*relay->workers));
     for (unsigned i = 0; i < loop_n; i++)
@@ -83,6 +98,7 @@ void relay_destroy(struct relay **at)
         mem_free(m);
     }
     mem_free(relay->workers);
+    places_fini(relay);
     directory_fini(&relay->directory);
     pthread_mutex_destroy(&relay->messages_lock);
     mem_free_secret(relay, sizeof(*relay));
@@ -101,7 +117,7 @@ bool relay_is_draining(const struct relay *relay)
 bool relay_has_room(const struct relay *relay)
 {
     return !relay_is_draining(relay) &&
-           atomic_load_explicit(&relay->conn_n, memory_order_relaxed) < relay->opts.max_conns;
+           atomic_load_explicit(&relay->member_n, memory_order_relaxed) < relay->opts.max_conns;
 }
 
 unsigned relay_client_count(const struct relay *relay)
@@ -219,13 +235,14 @@ void relay_attach(struct relay *relay, struct stream *s, const void *leftover, s
         stream_close(&s, false);
         return;
     }
-    if (!relay_has_room(relay)) {
+    struct budget_place place;
+    if (!places_take(w, &s->peer, &place)) {
         stats_add(&w->stats, COUNT_CLOSED_LIMIT, 1);
-        log_limited(LOG_WARN, "too many connections", LOG_U("limit", relay->opts.max_conns));
+        log_limited(LOG_WARN, "too many connections that have not logged in", LOG_U("limit", relay->opts.max_logins));
         stream_close(&s, false);
         return;
     }
-    client_create(w, s, leftover, leftover_len, is_not_ideal);
+    client_create(w, s, &place, leftover, leftover_len, is_not_ideal);
 }
 
 void relay_test_advance(struct relay *relay, int64_t ms)

@@ -24,19 +24,28 @@ struct relay_admission;
 struct relay_ops {
     void *ctx;
     /* May the client with this node key, which it has proved to hold, use the relay? Answer once with relay_admit, now or
-     * later, from any thread. Called on the client's loop. Null admits everyone. */
+     * later, from any thread. Called on the client's loop. Null: nobody is known, and everyone is let in. */
     void (*admit)(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from);
+    /* Whom `admit` does not allow is let in as a guest; a quarter of the places stays free of guests. */
+    bool is_open;
+    /* Is this a reverse proxy, behind which are many? May be null: none is, but for this machine. Any thread. */
+    bool (*is_proxy)(void *ctx, const struct addr *from);
 };
 
 /* Every limit has a default; 0 stands for it. */
 struct relay_opts {
-    private_key key;           /* copied; wiped by relay_destroy */
-    int64_t login_timeout_ms;  /* 10 s: until ClientInfo has come and is admitted */
-    int64_t write_timeout_ms;  /* 2 s: closes when nothing of what waits has gone in a term; negative: none */
-    int64_t keep_alive_ms;     /* 60 s, plus up to 5 s chosen once per connection */
-    int64_t ping_ms;           /* 30 s, to clients that can answer; three unanswered in a row close; negative: none */
-    size_t queue_bytes;        /* 256 KiB: waiting packets of one client; the oldest are dropped. At least 128 KiB */
-    unsigned max_conns;        /* 100,000 over all workers, logins included; further ones are closed at once */
+    private_key key;          /* copied; wiped by relay_destroy */
+    int64_t login_timeout_ms; /* 10 s: until ClientInfo has come and is admitted */
+    int64_t write_timeout_ms; /* 2 s: closes when nothing of what waits has gone in a term; negative: none */
+    int64_t keep_alive_ms;    /* 60 s, plus up to 5 s chosen once per connection */
+    int64_t ping_ms;          /* 30 s, to clients that can answer; three unanswered in a row close; negative: none */
+    size_t queue_bytes;       /* 256 KiB: waiting packets of one client; the oldest are dropped. At least 128 KiB */
+    unsigned max_conns;       /* 100,000 over all workers: clients that are let in */
+    /* An eighth of max_conns (16 to 4,096), beside them: connections that have not logged in. A new one takes the place of the
+     * oldest, so that the relay is never closed to who logs in without delay. */
+    unsigned max_logins;
+    unsigned max_logins_per_address; /* a quarter of max_logins: from one IPv4 address or IPv6 /64 that is no proxy */
+    unsigned max_conns_per_key;      /* 16: the one that has been silent longest is closed for a new one */
     int64_t client_rate_bytes; /* 0: no limit. What one client may send in a second, frames' payload; at least 16 KiB */
     int64_t client_burst_bytes; /* 1 MiB; at least 128 KiB: clients drop larger packets for good */
     unsigned max_gone_sources;  /* 1,024: senders of which a client is told when they leave */
@@ -78,7 +87,8 @@ void relay_ask_again(struct relay *relay);
 /* Refuses new connections from now on, and closes those that are open, spread over `over_ms` (0: at once). Any thread. */
 void relay_drain(struct relay *relay, int64_t over_ms);
 bool relay_is_draining(const struct relay *relay);
-/* A client that came now would be taken: not draining, and below max_conns. Any thread. */
+/* A client that is known and came now would be let in, whatever strangers do: not draining, and fewer than max_conns are in.
+ * Any thread. */
 bool relay_has_room(const struct relay *relay);
 
 /* Connections that are logged in, over all workers. Any thread; a momentary figure. */

@@ -8,6 +8,7 @@
  *   queue.c      its frames out
  *   rate.c       how much a client may send
  *   gone.c       whom to tell when a sender leaves
+ *   places.c     how many connections there may be, of strangers and of those who are let in
  *   watch.c      mesh, incoming: neighbours that watch who comes and goes
  *   mesh.c       mesh, outgoing: which links there are, names to addresses
  *   mesh_link.c  one link to a neighbour; mesh_http.c reads its answer to our request
@@ -19,6 +20,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/budget.h"
 #include "base/buf.h"
 #include "base/limiter.h"
 #include "base/list.h"
@@ -87,6 +89,8 @@ enum {
     X(RATE_WAITS, "rate_limit_waits_total", "", "Times that a client was not read because of its rate.")               \
     X(CLOSED_PEER, "closed_total", "reason=\"peer\"", "Connections closed, by reason.")                                \
     X(CLOSED_LIMIT, "closed_total", "reason=\"limit\"", "")                                                            \
+    X(CLOSED_LOGIN_LIMIT, "closed_total", "reason=\"login_limit\"", "")                                                \
+    X(CLOSED_KEY_LIMIT, "closed_total", "reason=\"key_limit\"", "")                                                    \
     X(CLOSED_DRAINING, "closed_total", "reason=\"draining\"", "")                                                      \
     X(CLOSED_BAD_LOGIN, "closed_total", "reason=\"bad_login\"", "")                                                    \
     X(CLOSED_LOGIN_TIMEOUT, "closed_total", "reason=\"login_timeout\"", "")                                            \
@@ -152,7 +156,8 @@ struct peer {
     node_key key;
     unsigned worker;         /* that has the active connection; valid while conn_id is not 0 */
     uint64_t conn_id;        /* the active connection, 0 when the key has none */
-    struct client *local;    /* that connection, when it is of this worker and open */
+    unsigned conn_n;         /* connections of the key, over all workers */
+    struct client *local;    /* the active connection, when it is of this worker and open */
     unsigned forward_worker; /* that has the link to the neighbour where the key is; valid while forward_id is not 0 */
     uint64_t forward_id;     /* the link, 0 when no neighbour has the key */
     struct list clients;     /* struct client.of_peer: all of this worker, logins included */
@@ -191,10 +196,10 @@ struct client {
     enum client_phase phase;
     bool can_ack_pings;
     bool is_home;
-    bool is_active; /* gets the packets of its key */
-    bool has_twin;  /* the key has other connections */
-    bool has_pong;  /* one waits to be sent */
-    bool is_mesh;   /* has the mesh key */
+    bool is_claiming; /* has told the directory that it speaks; it is not the active one of its key yet */
+    bool is_guest;    /* let in though the program does not know its key */
+    bool has_pong;    /* one waits to be sent */
+    bool is_mesh;     /* has the mesh key */
     bool is_prober;
     bool is_not_ideal; /* wished for another node of the region */
     bool is_listing;   /* the list of all connections is on its way to this watcher */
@@ -205,6 +210,8 @@ struct client {
     struct frame_queue control, disco, watch, data;
     size_t watch_limit; /* bytes that may wait in `watch` */
 
+    struct budget_place place;
+    struct list in_logins; /* of the worker, until it is let in */
     struct list of_peer;
     struct list in_wheel;
     struct list in_dirty;
@@ -246,7 +253,7 @@ struct relay_msg {
     unsigned worker;  /* route: that has the active connection */
     uint64_t conn_id; /* route: the connection, 0 when the key left. Admission: of the client */
     unsigned conn_n;  /* route: connections of the key */
-    enum { HEALTH_SAME, HEALTH_DUPLICATE, HEALTH_CLEAR } health;
+    enum { HEALTH_SAME, HEALTH_DUPLICATE, HEALTH_DUPLICATE_TO_NEW, HEALTH_CLEAR } health;
     unsigned forward_worker; /* route: see struct peer */
     uint64_t forward_id;
     enum { NEWS_NONE, NEWS_PRESENT, NEWS_GONE } news; /* route: for watchers */
@@ -295,7 +302,8 @@ struct relay_worker {
     struct map clients; /* connection id -> struct client */
     struct map links;   /* struct gone_link.id -> struct gone_link */
     struct loop_task turn_end;
-    struct list dirty; /* clients with frames to write */
+    struct list dirty;  /* clients with frames to write */
+    struct list logins; /* struct client.in_logins, oldest first */
     struct list watchers;
     struct list mesh_links; /* struct mesh_link.entry */
     struct relay_stats stats;
@@ -348,7 +356,10 @@ struct relay {
     struct list messages;  /* messages_lock: under way */
     atomic_uint message_n; /* of them */
     struct mesh mesh;
+    struct budget_places *places;
     atomic_uint conn_n;   /* open, logins included */
+    atomic_uint member_n; /* let in: they hold a place that is not a stranger's */
+    atomic_uint guest_n;  /* of them, those whose key the program does not know */
     atomic_uint client_n; /* logged in */
     atomic_bool is_draining;
     bool is_ending; /* relay_destroy: nobody is left to be told */
@@ -369,7 +380,7 @@ struct dir_forwarder;
 void directory_init(struct directory *d);
 void directory_fini(struct directory *d);
 /* Enters a connection, which becomes the active one of its key. All workers are told, this one too: only then is the
- * client in. */
+ * client in. When the key has too many, the one that was silent longest is closed. */
 struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigned worker, uint64_t conn_id,
                                const struct presence *presence);
 /* A connection that is not the active one has spoken. */
@@ -408,6 +419,8 @@ void worker_buf_give(struct relay_worker *w, struct buf *b);
 /* Message handlers. */
 void worker_on_route(struct relay_worker *w, struct relay_msg *m);
 void worker_on_close_key(struct relay_worker *w, struct relay_msg *m);
+/* It was the one of too many with its key that had been silent longest. */
+void worker_on_evict(struct relay_worker *w, struct relay_msg *m);
 void worker_on_drain(struct relay_worker *w, struct relay_msg *m);
 void worker_on_ask_again(struct relay_worker *w, struct relay_msg *m);
 void worker_on_admission(struct relay_worker *w, struct relay_msg *m);
@@ -458,9 +471,20 @@ void lanes_post(struct relay_worker *w);
 /* Frees all batches; none is under way any more. */
 void lanes_fini(struct relay_worker *w);
 
+/* --- places.c --- */
+void places_init(struct relay *relay);
+void places_fini(struct relay *relay);
+/* For a connection that begins. It takes the place of another that has not logged in for longer, rather than be refused:
+ * whoever does not dawdle gets in. False: there is none to be had. */
+bool places_take(struct relay_worker *w, const struct addr *from, struct budget_place *out);
+/* It is let in: the place is its key's now. False: there are as many as may be. */
+bool places_enter(struct client *c);
+void places_leave(struct client *c);
+
 /* --- client.c --- */
-void client_create(struct relay_worker *w, struct stream *s, const void *leftover, size_t leftover_len,
-                   bool is_not_ideal);
+/* `place`: what places_take gave; the client's from here on. */
+void client_create(struct relay_worker *w, struct stream *s, const struct budget_place *place, const void *leftover,
+                   size_t leftover_len, bool is_not_ideal);
 /* `why`: a COUNT_CLOSED_... */
 void client_close(struct client *c, enum relay_counter why, bool flush);
 void client_ask_admission(struct client *c);

@@ -72,8 +72,8 @@ static inline void rig_on_closed(void *ctx, enum rc why)
     c->is_closed = true;
 }
 
-/* Connects without a login, with a key of its own (the same `number`, the same key). */
-static inline void rig_connect(struct rig *r, struct rig_client *c, uint8_t number, size_t chunk)
+/* Connects without a login, with a key of its own (the same `number`, the same key). `from`: null is nowhere. */
+static inline void rig_connect_as(struct rig *r, struct rig_client *c, uint8_t number, size_t chunk, const char *from)
 {
     static const struct stream_events events = {rig_on_data, NULL, rig_on_closed};
     *c = (struct rig_client){0};
@@ -83,7 +83,19 @@ static inline void rig_connect(struct rig *r, struct rig_client *c, uint8_t numb
     struct stream *server_end;
     stream_pair_create(r->loop, chunk, &c->s, &server_end);
     stream_set_events(c->s, &events, c);
+    if (from != NULL)
+        assert_int_equal(addr_parse_ip(str_c(from), &server_end->peer), RC_OK);
     relay_attach(r->relay, server_end, NULL, 0, false);
+}
+
+static inline void rig_connect(struct rig *r, struct rig_client *c, uint8_t number, size_t chunk)
+{
+    rig_connect_as(r, c, number, chunk, NULL);
+}
+
+static inline void rig_connect_from(struct rig *r, struct rig_client *c, uint8_t number, const char *from)
+{
+    rig_connect_as(r, c, number, 0, from);
 }
 
 static inline void rig_close(struct rig_client *c)

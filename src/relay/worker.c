@@ -39,6 +39,7 @@ void worker_init(struct relay_worker *w, struct relay *relay, struct loop *loop,
     map_init(&w->clients, seed);
     map_init(&w->links, seed);
     list_init(&w->dirty);
+    list_init(&w->logins);
     list_init(&w->watchers);
     list_init(&w->mesh_links);
     list_init(&w->batches);
@@ -277,14 +278,38 @@ void worker_tick(struct relay_worker *w)
 static void tell_health(struct relay_worker *w, struct peer *p, const struct relay_msg *m)
 {
     static const char duplicate[] = "duplicate node key: another device with the same state is connected";
-    if (m->health == HEALTH_SAME)
-        return;
+    struct client *newest = p->local;
     (void)w;
+    if (m->health == HEALTH_DUPLICATE_TO_NEW && newest != NULL && newest->phase == CLIENT_ACTIVE)
+        client_queue_control(newest, DERP_HEALTH, duplicate, sizeof(duplicate) - 1);
+    if (m->health == HEALTH_SAME || m->health == HEALTH_DUPLICATE_TO_NEW)
+        return;
     LIST_EACH (it, &p->clients) {
         struct client *c = LIST_ENTRY(it, struct client, of_peer);
         if (c->phase == CLIENT_ACTIVE)
             client_queue_control(c, DERP_HEALTH, duplicate, m->health == HEALTH_DUPLICATE ? sizeof(duplicate) - 1 : 0);
     }
+}
+
+/* A connection of this worker, if it is still there. */
+static struct client *client_find(const struct relay_worker *w, uint64_t conn_id)
+{
+    return map_get(&w->clients, &conn_id, sizeof(conn_id));
+}
+
+/* However many connections the key has, two of them change: the one that was active, and the one that is. */
+static struct client *change_active(struct relay_worker *w, struct peer *p, const struct relay_msg *m)
+{
+    if (p->local != NULL)
+        p->local->is_claiming = false;
+    p->worker = m->worker;
+    p->conn_id = m->conn_id;
+    p->conn_n = m->conn_n;
+    p->local = m->conn_id != 0 && m->worker == w->index ? client_find(w, m->conn_id) : NULL;
+    if (p->local == NULL)
+        return NULL;
+    p->local->is_claiming = false;
+    return p->local->phase == CLIENT_JOINING ? p->local : NULL;
 }
 
 /* The directory's entry of a key has changed. */
@@ -297,19 +322,7 @@ void worker_on_route(struct relay_worker *w, struct relay_msg *m)
         return;
     p->forward_worker = m->forward_worker;
     p->forward_id = m->forward_id;
-    p->worker = m->worker;
-    p->conn_id = m->conn_id;
-    p->local = NULL;
-    struct client *joining = NULL;
-    LIST_EACH (it, &p->clients) {
-        struct client *c = LIST_ENTRY(it, struct client, of_peer);
-        c->is_active = c->id == m->conn_id;
-        c->has_twin = m->conn_n > 1;
-        if (c->is_active)
-            p->local = c;
-        if (c->is_active && c->phase == CLIENT_JOINING)
-            joining = c;
-    }
+    struct client *joining = change_active(w, p, m);
     if (!is_known)
         gone_announce(w, p);
     if (joining != NULL)
@@ -334,9 +347,17 @@ void worker_on_close_key(struct relay_worker *w, struct relay_msg *m)
     worker_touch(w);
 }
 
+void worker_on_evict(struct relay_worker *w, struct relay_msg *m)
+{
+    struct client *c = client_find(w, m->conn_id);
+    if (c != NULL)
+        client_close(c, COUNT_CLOSED_KEY_LIMIT, false);
+    worker_touch(w);
+}
+
 void worker_on_admission(struct relay_worker *w, struct relay_msg *m)
 {
-    struct client *c = map_get(&w->clients, &m->conn_id, sizeof(m->conn_id));
+    struct client *c = client_find(w, m->conn_id);
     if (c != NULL)
         client_admitted(c, m->is_allowed);
     worker_touch(w);

@@ -6,9 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/limiter.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "net/holder.h"
 #include "net/tcp.h"
 #include "proto/stun.h"
 
@@ -31,6 +34,7 @@ DISPOSITION(foreign, "foreign_software", "");
 DISPOSITION(no_fingerprint, "no_fingerprint", "");
 DISPOSITION(bad_fingerprint, "bad_fingerprint", "");
 DISPOSITION(silenced, "silent", "");
+DISPOSITION(limited, "rate", "");
 DISPOSITION(read_errors, "read_error", "");
 DISPOSITION(write_errors, "write_error", "");
 METRIC_COUNTER(from_ipv4, "fullscale_stun_addrfamily_total", "family=\"ipv4\"", "STUN answers by address family.");
@@ -48,6 +52,7 @@ static struct metric *const verdict_metrics[STUN_VERDICT_COUNT] = {
 
 struct stun_server {
     atomic_bool is_silent;
+    unsigned socket_n; /* open */
 };
 
 /* One datagram. The message header serves for reading, and then for the answer: name and control data (the address that
@@ -61,9 +66,12 @@ struct datagram {
 
 struct stun_socket {
     struct stun_server *server;
+    struct loop *loop;
+    int64_t now_ms; /* in this turn */
     struct loop_poll *poll;
     int fd;
     struct addr at;
+    struct limiter limiter;
     struct mmsghdr in[BATCH];
     struct mmsghdr out[BATCH];
     struct datagram datagrams[BATCH];
@@ -116,11 +124,15 @@ static bool answer(struct stun_socket *s, struct mmsghdr *m, struct datagram *d)
     enum stun_verdict verdict = STUN_NOT_STUN;
     if ((m->msg_hdr.msg_flags & MSG_TRUNC) == 0)
         verdict = stun_check_request(d->data, m->msg_len, txid);
+    struct addr from;
+    addr_from_sockaddr((const struct sockaddr *)&d->from, &from);
+    if (verdict == STUN_OK && !limiter_take(&s->limiter, &from, STUN_ANSWERS_PER_ADDRESS, s->now_ms)) {
+        metric_inc(&limited);
+        return false;
+    }
     metric_inc(verdict_metrics[verdict]);
     if (verdict != STUN_OK)
         return false;
-    struct addr from;
-    addr_from_sockaddr((const struct sockaddr *)&d->from, &from);
     metric_inc(from.family == 6 ? &from_ipv6 : &from_ipv4);
     d->iov.iov_len = stun_build_response(txid, from.family == 6, from.ip, from.port, d->data);
     forget_interface(&m->msg_hdr);
@@ -182,6 +194,7 @@ static void on_ready(void *ctx, int events)
 {
     struct stun_socket *s = ctx;
     (void)events;
+    s->now_ms = loop_now_ms(s->loop);
     for (int i = 0; i < BATCHES_PER_TURN && run_batch(s); i++) {
     }
 }
@@ -197,9 +210,11 @@ static bool is_wildcard_ipv6(const struct addr *at)
     return at->family == 6 && memcmp(at->ip, any, sizeof(any)) == 0;
 }
 
-static bool bind_socket(int fd, const struct addr *at)
+/* The sockets of our loops share the port by SO_REUSEPORT, which any other server of the same user could join, and get a part of
+ * the requests without a word. So the first one, a probe, does not share. */
+static bool bind_socket(int fd, const struct addr *at, bool is_shared)
 {
-    bool ok = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    bool ok = set_option(fd, SOL_SOCKET, SO_REUSEPORT, is_shared);
     if (at->family == 6)
         ok = ok && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_wildcard_ipv6(at) ? 0 : 1) &&
              set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
@@ -214,15 +229,18 @@ static enum rc open_errno(struct err *err, const struct addr *at, int code)
 {
     char text[ADDR_TEXT_CAP];
     addr_format(at, true, text);
+    char holder[PORT_HOLDER_CAP];
     enum rc rc = code == EADDRINUSE ? RC_IN_USE : code == EACCES || code == EPERM ? RC_DENIED : RC_IO;
+    if (rc == RC_IN_USE && port_holder_find(true, at->port, holder))
+        return err_set(err, rc, "STUN cannot listen on %s: UDP port %u is taken by %s", text, at->port, holder);
     return err_set(err, rc, "STUN cannot listen on %s: %s", text, strerror(code));
 }
 
 /* A bound socket in `*fd_out`, where it listens in `*bound_out`. */
-static enum rc open_fd(const struct addr *at, int *fd_out, struct addr *bound_out, struct err *err)
+static enum rc open_fd(const struct addr *at, bool is_shared, int *fd_out, struct addr *bound_out, struct err *err)
 {
     int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || !bind_socket(fd, at)) {
+    if (fd < 0 || !bind_socket(fd, at, is_shared)) {
         int code = errno;
         if (fd >= 0)
             close(fd);
@@ -244,9 +262,18 @@ enum rc stun_socket_open(struct stun_server *server, struct loop *loop, const st
     net_usable_addr(at, &where);
     int fd = -1;
     struct addr bound = where;
-    TRY(open_fd(&where, &fd, &bound, err));
+    if (server->socket_n == 0 && where.port != 0) {
+        TRY(open_fd(&where, false, &fd, &bound, err));
+        close(fd);
+    }
+    TRY(open_fd(&where, true, &fd, &bound, err));
+    server->socket_n++;
     struct stun_socket *s = MEM_NEW(struct stun_socket);
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    limiter_init(&s->limiter, seed);
     s->server = server;
+    s->loop = loop;
     s->fd = fd;
     s->at = bound;
     s->poll = loop_poll_create(loop, fd, on_ready, s);
@@ -266,6 +293,8 @@ void stun_socket_close(struct stun_socket **at)
     *at = NULL;
     if (s == NULL)
         return;
+    s->server->socket_n--;
+    limiter_fini(&s->limiter);
     loop_poll_destroy(&s->poll);
     close(s->fd);
     mem_free(s);

@@ -287,6 +287,36 @@ static void test_port_in_use(void **state)
     stop(&f);
 }
 
+/* A second server does not get a part of the requests without a word: it is told who has the port. */
+static void test_second_server_is_refused(void **state)
+{
+    (void)state;
+    static const char *const listens[] = {"127.0.0.1:0", ":0", "0.0.0.0:0"};
+    for (size_t i = 0; i < ARRAY_LEN(listens); i++) {
+        struct fixture f;
+        assert_true(start(&f, listens[i], 4));
+        struct stun_server *other = stun_server_create();
+        struct stun_socket *socket = NULL;
+        struct addr at;
+        struct err err = {0};
+        char self[64];
+        stun_socket_addr(f.socket, &at);
+        assert_int_equal(stun_socket_open(other, f.loop, &at, &socket, &err), RC_IN_USE);
+        snprintf(self, sizeof(self), "UDP port %u is taken by stun_stun_serve", at.port);
+        assert_non_null(strstr(err.text, self));
+        snprintf(self, sizeof(self), "(process %d)", (int)getpid());
+        assert_non_null(strstr(err.text, self));
+        send_request(&f, 6); /* the first goes on */
+        await_answers(&f, 1);
+        assert_answer(&f, 6, 32);
+        stun_socket_close(&f.socket);
+        assert_int_equal(stun_socket_open(other, f.loop, &at, &socket, &err), RC_OK); /* it is free now */
+        stun_socket_close(&socket);
+        stun_server_destroy(&other);
+        stop(&f);
+    }
+}
+
 /* Two sockets share the port; whichever gets the datagram answers. */
 static void test_two_sockets_on_one_port(void **state)
 {
@@ -313,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_junk_gets_no_answer),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_port_in_use),
+        cmocka_unit_test(test_second_server_is_refused),
         cmocka_unit_test(test_two_sockets_on_one_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

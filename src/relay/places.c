@@ -1,0 +1,93 @@
+/* Who may have a connection here. Those that have not logged in have a small share of their own, over all and by address, in
+ * which the newest comes in and the oldest goes: strangers who hold on to connections only lose them to each other. Those who
+ * have logged in are bounded by the key (directory.c) and all together; guests, whose key the program does not know, leave a
+ * quarter of the places to those it does. */
+#include "base/clock.h"
+#include "base/fits.h"
+#include "relay/relay_internal.h"
+
+enum { RESERVE_PART = 4 }; /* one in so many places is not for guests */
+
+void places_init(struct relay *relay)
+{
+    const struct relay_opts *opts = &relay->opts;
+    const struct budget_places_limits limits = {
+        .strangers = opts->max_logins, .known = opts->max_conns, .per_address = opts->max_logins_per_address};
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    relay->places = budget_places_create(&limits, seed);
+}
+
+void places_fini(struct relay *relay)
+{
+    budget_places_destroy(&relay->places);
+}
+
+/* Behind a reverse proxy, on this machine or on another, are all kinds of clients: it counts for no address. */
+static bool is_counted(const struct relay *relay, const struct addr *from)
+{
+    return from->family != 0 && !addr_is_loopback(from) &&
+           (relay->ops.is_proxy == NULL || !relay->ops.is_proxy(relay->ops.ctx, from));
+}
+
+/* Same address, or same /64. */
+static bool is_neighbour_of(const struct addr *a, const struct addr *b)
+{
+    return a->family == b->family && addr_in_prefix(a, b, b->family == 6 ? 64 : 32);
+}
+
+/* The oldest login of this worker; with `from`, of that address. Null: none. */
+static struct client *oldest_login(const struct relay_worker *w, const struct addr *from)
+{
+    LIST_EACH (it, &w->logins) {
+        struct client *c = LIST_ENTRY(it, struct client, in_logins);
+        if (from == NULL || is_neighbour_of(&c->stream->peer, from))
+            return c;
+    }
+    return NULL;
+}
+
+bool places_take(struct relay_worker *w, const struct addr *from, struct budget_place *out)
+{
+    struct relay *relay = w->relay;
+    const struct addr *counted = is_counted(relay, from) ? from : NULL;
+    enum budget_answer answer = budget_place_take(relay->places, counted, out);
+    if (answer == BUDGET_OK)
+        return true;
+    struct client *oldest = oldest_login(w, answer == BUDGET_ADDRESS_FULL ? counted : NULL);
+    if (oldest == NULL)
+        return false;
+    client_close(oldest, COUNT_CLOSED_LOGIN_LIMIT, false);
+    return budget_place_take(relay->places, counted, out) == BUDGET_OK;
+}
+
+/* Is there a place that is not kept for others? */
+static bool has_room_for_guest(struct relay *relay)
+{
+    unsigned kept = relay->opts.max_conns / RESERVE_PART;
+    return fits(atomic_load_explicit(&relay->guest_n, memory_order_relaxed) + 1, kept, relay->opts.max_conns);
+}
+
+bool places_enter(struct client *c)
+{
+    struct relay *relay = c->worker->relay;
+    if (c->is_guest && !has_room_for_guest(relay))
+        return false;
+    if (budget_place_know(&c->place, c->key.b, KEY_BYTES) != BUDGET_OK)
+        return false;
+    list_remove(&c->in_logins);
+    atomic_fetch_add(&relay->member_n, 1);
+    atomic_fetch_add(&relay->guest_n, c->is_guest);
+    return true;
+}
+
+void places_leave(struct client *c)
+{
+    struct relay *relay = c->worker->relay;
+    if (c->place.is_known) {
+        atomic_fetch_sub(&relay->member_n, 1);
+        atomic_fetch_sub(&relay->guest_n, c->is_guest);
+    }
+    list_remove(&c->in_logins);
+    budget_place_leave(&c->place);
+}

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/show.h"
 
 enum {
     LIMIT_BURST = 5,
@@ -77,22 +78,27 @@ static bool limit_pass(struct log_limit *limit, unsigned *held)
     return false;
 }
 
-/* Quoted with JSON's escapes: what a peer sent cannot forge a line or steer a terminal. */
-static void put_quoted(struct buf *b, const char *p, size_t len)
+/* How much comes before the next byte that has an escape of its own. */
+static size_t ordinary(const char *p, size_t len)
+{
+    size_t n = 0;
+    while (n < len && p[n] != '"' && p[n] != '\\' && p[n] != '\n' && p[n] != '\t')
+        n++;
+    return n;
+}
+
+/* Quoted: what a peer sent cannot forge a line or steer a terminal. */
+static void put_quoted(struct buf *b, bool json, const char *p, size_t len)
 {
     buf_append_byte(b, '"');
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)p[i];
-        if (c == '"' || c == '\\') {
-            buf_append_byte(b, '\\');
-            buf_append_byte(b, c);
-        } else if (c == '\n') {
-            buf_append_c(b, "\\n");
-        } else if (c < 0x20 || c >= 0x7f) {
-            buf_printf(b, "\\u%04x", c);
-        } else {
-            buf_append_byte(b, c);
-        }
+    for (size_t i = 0, n; i < len; i += n) {
+        n = ordinary(p + i, len - i);
+        show_append(b, str_n(p + i, n), json ? SHOW_JSON : SHOW_LINE);
+        if (i + n == len)
+            break;
+        buf_append_byte(b, '\\');
+        buf_append_byte(b, p[i + n] == '\n' ? 'n' : p[i + n] == '\t' ? 't' : (uint8_t)p[i + n]);
+        n++;
     }
     buf_append_byte(b, '"');
 }
@@ -111,7 +117,7 @@ static void put_text(struct buf *b, bool json, const char *p, size_t len)
     if (!json && is_plain(p, len))
         buf_append(b, p, len);
     else
-        put_quoted(b, p, len);
+        put_quoted(b, json, p, len);
 }
 
 static void put_field(struct buf *b, bool json, const struct log_field *f)
@@ -149,7 +155,7 @@ void log_write(struct log_module *m, enum log_level level, struct log_limit *lim
     else
         buf_printf(&b, "%s %-5s %s: ", when, level_names[level], m->name);
     if (json)
-        put_quoted(&b, event, strlen(event));
+        put_quoted(&b, json, event, strlen(event));
     else
         buf_append_c(&b, event);
     for (unsigned i = 0; i < n; i++)

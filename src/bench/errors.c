@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/show.h"
+
 static void add(struct errors *e, const char *text, uint64_t count)
 {
     for (unsigned i = 0; i < e->n; i++) {
@@ -25,11 +27,14 @@ static void add(struct errors *e, const char *text, uint64_t count)
 void errors_add(struct errors *e, const char *fmt, ...)
 {
     char text[ERRORS_TEXT_CAP];
+    struct buf shown = {0};
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    add(e, text, 1);
+    show_append(&shown, str_c(text), SHOW_LINE);
+    add(e, buf_cstr(&shown), 1);
+    buf_fini(&shown);
 }
 
 uint64_t errors_count(const struct errors *e)

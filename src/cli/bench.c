@@ -54,9 +54,11 @@ static enum cli_exit read_fields(struct cli_run *run, const struct field *fields
     return CLI_EXIT_OK;
 }
 
+/* Its table draws its own progress on the terminal, and has nothing of others in it: errors_add escapes. */
 static struct report_target target_of(struct cli_run *run)
 {
-    return (struct report_target){run->out, run->err, cli_value(run, "out"), cli_value(run, "label")};
+    run->out_sink.how = SHOW_JSON;
+    return (struct report_target){run->out, run->err_sink.to, cli_value(run, "out"), cli_value(run, "label")};
 }
 
 static enum cli_exit finish(struct cli_run *run, enum rc rc, const struct err *err)

@@ -34,8 +34,9 @@ const char *cli_arg(const struct cli_run *run, unsigned i)
 static void print_error(struct cli_run *run, const char *text, const char *more)
 {
     if (run->output == CLI_OUTPUT_TABLE) {
-        fprintf(run->err, "%sfullscale:%s %s\n%s", run->is_coloured && run->is_err_tty ? "\033[31m" : "",
-                run->is_coloured && run->is_err_tty ? "\033[0m" : "", text, more);
+        bool is_red = run->is_coloured && run->is_err_tty;
+        cli_sink_raw(&run->err_sink, is_red ? STR("\033[31mfullscale:\033[0m ") : STR("fullscale: "));
+        fprintf(run->err, "%s\n%s", cli_printable(run, text), more);
         return;
     }
     struct buf out = {0};
@@ -75,31 +76,64 @@ enum cli_exit cli_usage(struct cli_run *run, const char *fmt, ...)
     return CLI_EXIT_USAGE;
 }
 
+static void print_line(FILE *to, const char *end, const char *fmt, va_list args) PRINTF_LIKE(3, 0);
+
+static void print_line(FILE *to, const char *end, const char *fmt, va_list args)
+{
+    struct buf line = {0};
+    struct buf shown = {0};
+    buf_vprintf(&line, fmt, args);
+    show_append(&shown, buf_str(&line), SHOW_LINE);
+    fprintf(to, "%s%s", buf_cstr(&shown), end);
+    buf_fini(&shown);
+    buf_fini(&line);
+}
+
+void cli_say(struct cli_run *run, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    print_line(run->out, "\n", fmt, args);
+    va_end(args);
+}
+
 void cli_hint(struct cli_run *run, const char *fmt, ...)
 {
     va_list args;
     if (!run->is_err_tty)
         return;
     va_start(args, fmt);
-    vfprintf(run->err, fmt, args);
+    print_line(run->err, "\n", fmt, args);
     va_end(args);
-    fputc('\n', run->err);
 }
 
-bool cli_confirm(struct cli_run *run, const char *fmt, ...)
+static bool is_yes(struct cli_run *run, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
+
+static bool is_yes(struct cli_run *run, const char *fmt, va_list args)
 {
     char answer[16] = "";
-    va_list args;
-    if (cli_flag(run, "force") || !run->is_in_tty || !run->is_err_tty)
-        return true;
-    va_start(args, fmt);
-    vfprintf(run->err, fmt, args);
-    va_end(args);
-    fprintf(run->err, " [y/N] ");
+    print_line(run->err, " [y/N] ", fmt, args);
     fflush(run->err);
-    if (fgets(answer, sizeof(answer), stdin) == NULL)
-        return false;
-    return answer[0] == 'y' || answer[0] == 'Y';
+    return fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+enum cli_exit cli_confirm(struct cli_run *run, const char *fmt, ...)
+{
+    char question[256];
+    bool can_ask = run->is_in_tty && run->is_err_tty;
+    bool is_agreed = cli_flag(run, "force");
+    va_list args;
+    va_start(args, fmt);
+    if (!is_agreed && can_ask)
+        is_agreed = is_yes(run, fmt, args);
+    else if (!is_agreed)
+        vsnprintf(question, sizeof(question), fmt, args);
+    va_end(args);
+    if (is_agreed)
+        return CLI_EXIT_OK;
+    if (can_ask)
+        return cli_fail(run, CLI_EXIT_ERROR, "nothing was changed");
+    return cli_usage(run, "%s There is no terminal to ask on, so nothing was changed: say --force", question);
 }
 
 static bool load_config(struct cli_run *run, bool is_client, bool is_relay)
@@ -147,7 +181,7 @@ enum cli_exit cli_version(struct cli_run *run)
     json_w_kv_cstr(&w, "version", run->program->version);
     json_w_end_object(&w);
     if (json_parse(&run->arena, buf_str(&text), NULL, &value, NULL) != RC_OK || !cli_emit(run, value))
-        fprintf(run->out, "fullscale %s\n", run->program->version);
+        cli_say(run, "fullscale %s", run->program->version);
     buf_fini(&text);
     return CLI_EXIT_OK;
 }
@@ -155,16 +189,15 @@ enum cli_exit cli_version(struct cli_run *run)
 enum cli_exit cli_serve(struct cli_run *run)
 {
     if (!cli_need_config(run, false))
-        return CLI_EXIT_ERROR;
-    return run->program->serve(run->cfg) == 0 ? CLI_EXIT_OK : CLI_EXIT_ERROR;
+        return CLI_EXIT_CONFIG;
+    return (enum cli_exit)run->program->serve(run->cfg);
 }
 
 enum cli_exit cli_relay(struct cli_run *run)
 {
     if (!load_config(run, false, true))
-        return CLI_EXIT_ERROR;
-    int status = run->program->relay(run->cfg, cli_value(run, "server"), cli_value(run, "key"));
-    return status == 0 ? CLI_EXIT_OK : CLI_EXIT_ERROR;
+        return CLI_EXIT_CONFIG;
+    return (enum cli_exit)run->program->relay(run->cfg, cli_value(run, "server"), cli_value(run, "key"));
 }
 
 /* --- the frame --- */
@@ -182,11 +215,11 @@ static enum cli_output output_of(const char *format)
 static enum cli_exit help(struct cli_run *run)
 {
     if (run->call.command != NULL)
-        cli_help_command(run->out, run->is_coloured, run->call.command);
+        cli_help_command(run->out_sink.to, run->is_coloured, run->call.command);
     else if (run->call.group != NULL)
-        cli_help_group(run->out, run->is_coloured, run->call.group);
+        cli_help_group(run->out_sink.to, run->is_coloured, run->call.group);
     else
-        cli_help_program(run->out, run->is_coloured);
+        cli_help_program(run->out_sink.to, run->is_coloured);
     return CLI_EXIT_OK;
 }
 
@@ -196,6 +229,8 @@ static enum cli_exit dispatch(struct cli_run *run, int argc, char *const *argv)
     if (cli_parse(&run->arena, argc, argv, &run->call, &err) != RC_OK)
         return cli_usage(run, "%s", err.text);
     run->output = output_of(cli_value(run, "output"));
+    if (run->output == CLI_OUTPUT_JSON || run->output == CLI_OUTPUT_JSON_LINE)
+        run->out_sink.how = run->err_sink.how = SHOW_JSON;
     if (run->call.is_help)
         return help(run);
     if (run->call.is_version)
@@ -204,6 +239,23 @@ static enum cli_exit dispatch(struct cli_run *run, int argc, char *const *argv)
         return run->call.command->run(run);
     (void)help(run);
     return run->call.group != NULL ? CLI_EXIT_USAGE : CLI_EXIT_OK;
+}
+
+static enum cli_exit run_in_sinks(struct cli_run *run, int argc, char *const *argv)
+{
+    if (!cli_sink_open(&run->err_sink, run->err, true))
+        return CLI_EXIT_ERROR;
+    if (!cli_sink_open(&run->out_sink, run->out, run->is_out_tty)) {
+        (void)cli_sink_close(&run->err_sink);
+        return CLI_EXIT_ERROR;
+    }
+    run->out = run->out_sink.stream;
+    run->err = run->err_sink.stream;
+    enum cli_exit status = dispatch(run, argc, argv);
+    if (!cli_sink_close(&run->out_sink) && status == CLI_EXIT_OK)
+        status = cli_fail(run, CLI_EXIT_ERROR, "the output could not be written");
+    (void)cli_sink_close(&run->err_sink);
+    return status;
 }
 
 enum cli_exit cli_run_args(int argc, char *const *argv, const struct cli_program *program, FILE *out, FILE *err)
@@ -216,9 +268,7 @@ enum cli_exit cli_run_args(int argc, char *const *argv, const struct cli_program
     run.is_in_tty = isatty(STDIN_FILENO);
     run.is_coloured = run.is_out_tty && (no_color == NULL || no_color[0] == '\0') &&
                       (term == NULL || strcmp(term, "dumb") != 0);
-    enum cli_exit status = dispatch(&run, argc, argv);
-    if ((fflush(out) != 0 || ferror(out)) && status == CLI_EXIT_OK)
-        status = cli_fail(&run, CLI_EXIT_ERROR, "the output could not be written");
+    enum cli_exit status = run_in_sinks(&run, argc, argv);
     config_destroy(&run.cfg);
     arena_fini(&run.arena);
     return status;

@@ -8,7 +8,15 @@
 struct config;
 
 /* What users and scripts may rely on. */
-enum cli_exit { CLI_EXIT_OK, CLI_EXIT_ERROR, CLI_EXIT_USAGE, CLI_EXIT_NOT_FOUND, CLI_EXIT_DENIED };
+enum cli_exit {
+    CLI_EXIT_OK,
+    CLI_EXIT_ERROR,
+    CLI_EXIT_USAGE,
+    CLI_EXIT_NOT_FOUND,
+    CLI_EXIT_DENIED,
+    CLI_EXIT_CONFIG =
+        78, /* `serve` and `relay`: starting again is in vain until somebody mends it. src: sysexits.h EX_CONFIG */
+};
 
 /* What main wires in, because the command line stands below the daemon. */
 struct cli_program {

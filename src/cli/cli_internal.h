@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/show.h"
 #include "base/str.h"
 #include "cli/cli.h"
 #include "codec/json.h"
@@ -24,6 +25,7 @@ struct cli_option {
     const char *choices; /* the only values, separated by spaces; null: any. "FILE": completed as a file name */
     bool is_list;        /* given again it adds to the list, which is kept joined by commas */
     const char *help;
+    bool may_be_empty; /* --name '' means something */
 };
 
 struct cli_group {
@@ -45,6 +47,7 @@ struct cli_command {
     const struct cli_option *options;
     enum cli_exit (*run)(struct cli_run *run);
     bool is_hidden; /* an old name, for scripts */
+    bool args_may_be_empty;
 };
 
 extern const struct cli_group cli_groups[];
@@ -73,12 +76,33 @@ struct cli_call {
  * borrowed from argv or the arena. RC_INVALID with a sentence in `err`. */
 MUST_CHECK enum rc cli_parse(struct arena *a, int argc, char *const *argv, struct cli_call *out, struct err *err);
 
+/* --- sink.c: one escaping for all output --- */
+
+/* A stream that shows what would drive a terminal instead of passing it on. */
+struct cli_sink {
+    FILE *to;     /* borrowed */
+    FILE *stream; /* owned: to be written to */
+    enum show how;
+    bool is_raw;
+    char tail[3]; /* of a character that has not come whole yet */
+    unsigned tail_n;
+};
+
+/* False when memory is out. */
+bool cli_sink_open(struct cli_sink *sink, FILE *to, bool is_by_line);
+/* What is meant for the terminal, such as colours, or must arrive byte for byte. Never text of others that goes to a terminal. */
+void cli_sink_raw(struct cli_sink *sink, struct str text);
+/* Flushes; the stream is gone. False when not all could be written. */
+bool cli_sink_close(struct cli_sink *sink);
+
 enum cli_output { CLI_OUTPUT_TABLE, CLI_OUTPUT_JSON, CLI_OUTPUT_JSON_LINE, CLI_OUTPUT_YAML };
 
 struct cli_run {
     const struct cli_program *program;
-    FILE *out;
+    FILE *out; /* streams of the sinks: nothing written here can drive a terminal */
     FILE *err;
+    struct cli_sink out_sink;
+    struct cli_sink err_sink;
     bool is_out_tty;
     bool is_err_tty;
     bool is_in_tty;
@@ -98,10 +122,13 @@ const char *cli_arg(const struct cli_run *run, unsigned i);
 enum cli_exit cli_fail(struct cli_run *run, enum cli_exit status, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* A usage error: adds where the help is. */
 enum cli_exit cli_usage(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* A remark for a person, on `err`, not when that is no terminal. */
+/* One line on `out`, ended here. Line ends within are escaped: they come from what it tells of. */
+void cli_say(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* A remark for a person, a line on `err`, not when that is no terminal. */
 void cli_hint(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Asks on the terminal; true without asking when there is none, or with --force. */
-bool cli_confirm(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Asks on the terminal, unless --force was said. CLI_EXIT_OK: go ahead. Else it has said that nothing was done: after a no, or
+ * because there is no terminal to ask on. */
+enum cli_exit cli_confirm(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Loads the configuration once. `is_client`: only to find the server. False after having said why not. */
 bool cli_need_config(struct cli_run *run, bool is_client);
 /* cli_main without process-wide things, for tests. The streams are borrowed. */
@@ -144,13 +171,14 @@ struct cli_table {
     struct cli_run *run;
     size_t cols;
     size_t n, cap;
-    const char **cells; /* owned */
+    const char **cells;   /* owned */
+    const char *if_empty; /* said instead of titles without rows; null: nothing */
 };
 /* Titles end with null. */
 void cli_table_init(struct cli_table *t, struct cli_run *run, const char *const *titles);
-/* Cells are copied; control characters, which could drive the terminal, become '?'. */
+/* Cells are copied, escaped. */
 void cli_table_add(struct cli_table *t, const char *cell);
-/* The text without control characters. In the run's arena. */
+/* The text as a part of a line. In the run's arena. */
 const char *cli_printable(struct cli_run *run, const char *text);
 /* Prints and frees. */
 void cli_table_finish(struct cli_table *t);
@@ -158,7 +186,7 @@ void cli_table_finish(struct cli_table *t);
 /* Text (or number) of a member, "" when missing; in the run's arena, terminated. */
 const char *cli_text(struct cli_run *run, const struct json *object, const char *key);
 bool cli_is_true(const struct json *object, const char *key);
-/* A time as "2026-11-23 01:02:03", "-" when missing or null. */
+/* A time as "2026-11-23 01:02:03 UTC", "-" when missing or null. */
 const char *cli_time(struct cli_run *run, const struct json *object, const char *key);
 /* An array of strings, joined by ", ". */
 const char *cli_joined(struct cli_run *run, const struct json *object, const char *key);

@@ -18,7 +18,9 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "cli/cli_internal.h"
+#include "codec/yaml.h"
 
 /* --- running the command line --- */
 
@@ -46,7 +48,7 @@ static void result_free(struct result *r)
     *r = (struct result){0};
 }
 
-/* Splits at spaces; no quoting. */
+/* Splits at spaces; '' is an empty word. */
 static struct result run(const char *line)
 {
     char words[512];
@@ -57,7 +59,7 @@ static struct result run(const char *line)
     size_t n;
     snprintf(words, sizeof(words), "%s", line);
     for (char *w = strtok_r(words, " ", &rest); w != NULL; w = strtok_r(NULL, " ", &rest))
-        argv[argc++] = w;
+        argv[argc++] = strcmp(w, "''") == 0 ? w + 2 : w;
     argv[argc] = NULL;
     FILE *out = open_memstream(&r.out, &n);
     FILE *err = open_memstream(&r.err, &n);
@@ -180,10 +182,10 @@ static void test_parsing(void **state)
     assert_string_equal(cli_arg(&r, 0), "--odd-name");
     assert_true(cli_flag(&r, "force"));
 
-    r.call = parse_ok(&a, "fullscale preauthkeys create --reusable=false --ephemeral=true --user=");
+    r.call = parse_ok(&a, "fullscale preauthkeys create --reusable=false --ephemeral=true --user=1");
     assert_false(cli_flag(&r, "reusable"));
     assert_true(cli_flag(&r, "ephemeral"));
-    assert_string_equal(cli_value(&r, "user"), "");
+    assert_string_equal(cli_value(&r, "user"), "1");
 
     r.call = parse_ok(&a, "fullscale users create - --disp=A");
     assert_string_equal(cli_arg(&r, 0), "-");
@@ -363,9 +365,9 @@ static void test_config_commands(void **state)
     snprintf(line, sizeof(line), "fullscale configtest -c %s", path);
     expect(line, CLI_EXIT_ERROR, NULL, ":1:13: server_url must be http:// or https://");
     snprintf(line, sizeof(line), "fullscale serve -c %s", path);
-    expect(line, CLI_EXIT_ERROR, NULL, ":1:13: server_url must be");
+    expect(line, CLI_EXIT_CONFIG, NULL, ":1:13: server_url must be");
     unlink(path);
-    expect(line, CLI_EXIT_ERROR, NULL, "No such file");
+    expect(line, CLI_EXIT_CONFIG, NULL, "No such file");
     expect("fullscale config reference", CLI_EXIT_OK, "environment: FULLSCALE_LISTEN_ADDR", NULL);
     expect("fullscale config reference -o markdown", CLI_EXIT_OK, "| `listen_addr` | address |", NULL);
     expect("fullscale config reference -o json", CLI_EXIT_OK, "\"name\": \"listen_addr\"", NULL);
@@ -470,6 +472,35 @@ static struct {
     char last[4096]; /* the last request */
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* What a hostile node, user or note may hold. */
+#define EVIL                                                                                                           \
+    "\\u001b[31m\xc2\x9b"                                                                                              \
+    "2J\\nFORGED\u202e\\u0000\\u007f\u2066\\r\\t\u200b"
+
+static bool is_hostile;      /* strings of all answers end with EVIL */
+static bool are_lists_empty; /* the server has nothing yet */
+
+/* Behind every string that is a value, but for ids. */
+static void make_hostile(const char *body, char *out, size_t cap)
+{
+    size_t n = 0;
+    bool is_in = false;
+    const char *start = body;
+    for (const char *p = body; *p != '\0'; p++) {
+        bool is_id = start - body >= 5 && strncmp(start - 5, "\"id\":", 5) == 0;
+        if (*p == '"' && is_in && p[1] != ':' && !is_id)
+            n += (size_t)snprintf(out + n, cap - n, "%s", EVIL);
+        if (*p == '"' && !is_in)
+            start = p;
+        is_in = (*p == '"') != is_in;
+        out[n++] = *p;
+        assert_true(n < cap);
+        if (*p == '\\' && is_in)
+            out[n++] = *++p;
+    }
+    out[n] = '\0';
+}
+
 static size_t content_length(const char *head)
 {
     const char *at = strcasestr(head, "Content-Length:");
@@ -492,6 +523,7 @@ static void read_request(int fd, char *out, size_t cap)
 static void answer(int fd, const char *request)
 {
     char reply[8192];
+    char hostile[4096];
     int status = 404;
     const char *body = "{\"detail\":\"no such path\"}";
     size_t n = strcspn(request, " ");
@@ -501,6 +533,12 @@ static void answer(int fd, const char *request)
             status = answers[i].status;
             body = answers[i].body;
         }
+    }
+    if (are_lists_empty)
+        body = "{\"users\":[],\"nodes\":[],\"preAuthKeys\":[],\"relays\":[],\"versions\":[]}";
+    if (is_hostile) {
+        make_hostile(body, hostile, sizeof(hostile));
+        body = hostile;
     }
     int len = snprintf(reply, sizeof(reply), "HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
                        status, strlen(body), body);
@@ -580,8 +618,8 @@ static void test_users_commands(void **state)
     (void)state;
     expect("fullscale users list", CLI_EXIT_OK,
            "ID  NAME  DISPLAY NAME  EMAIL  ROLE   CREATED\n"
-           "1   anna  Anna N        a@b.c  owner  2026-11-23 01:02:03\n"
-           "2   bert  ?[31mred      -      -      -\n",
+           "1   anna  Anna N        a@b.c  owner  2026-11-23 01:02:03 UTC\n"
+           "2   bert  \\x1b[31mred   -      -      -\n",
            NULL);
     expect("fullscale users list -o json", CLI_EXIT_OK, "[\n  {\n    \"id\": \"1\",", NULL);
     expect("fullscale users list -o json-line", CLI_EXIT_OK, "[{\"id\":\"1\",", NULL);
@@ -599,7 +637,7 @@ static void test_users_commands(void **state)
     expect("fullscale users set-role admin", CLI_EXIT_USAGE, NULL, "say which user");
     expect("fullscale users set-role", CLI_EXIT_USAGE, NULL, "needs [USER] ROLE");
     expect("fullscale users delete bert --force", CLI_EXIT_OK, "User bert deleted\n", NULL);
-    expect("fullscale users destroy a@b.c", CLI_EXIT_ERROR, NULL, "fullscale: anna has nodes\n");
+    expect("fullscale users destroy a@b.c --force", CLI_EXIT_ERROR, NULL, "fullscale: anna has nodes\n");
     expect("fullscale users delete nobody", CLI_EXIT_NOT_FOUND, NULL, "there is no user \"nobody\"");
     expect("fullscale users delete", CLI_EXIT_USAGE, NULL, "say which user");
 }
@@ -608,8 +646,8 @@ static void test_nodes_commands(void **state)
 {
     (void)state;
     expect("fullscale nodes list", CLI_EXIT_OK,
-           "3   laptop  anna     100.64.0.1, fd7a::1  online   2026-11-23 01:02:03  -\n"
-           "4   web     tag:web  -                    expired  -                    -\n",
+           "3   laptop  anna     100.64.0.1, fd7a::1  online   2026-11-23 01:02:03 UTC  -\n"
+           "4   web     tag:web  -                    expired  -                        -\n",
            NULL);
     expect("fullscale nodes list --user nobody", CLI_EXIT_NOT_FOUND, NULL, "there is no user nobody");
     expect("fullscale nodes show fd7a::1", CLI_EXIT_OK, "Name         laptop\n", NULL);
@@ -637,7 +675,10 @@ static void test_tags_and_routes(void **state)
     expect("fullscale nodes tags -i 4 -t tag:a -t tag:b", CLI_EXIT_OK, "Node web is tagged tag:a,tag:b\n", NULL);
     asked("{\"tags\":[\"tag:a\",\"tag:b\"]}");
     expect("fullscale nodes tag -i 4", CLI_EXIT_USAGE, NULL, "say which tags");
-    expect("fullscale nodes tag tag:a", CLI_EXIT_USAGE, NULL, "say which node");
+    expect("fullscale nodes tag tag:a", CLI_EXIT_USAGE, NULL, "say the node and its tags, not only \"tag:a\"");
+    expect("fullscale nodes tag -t tag:a", CLI_EXIT_USAGE, NULL, "say which node: `fullscale nodes tag [NODE] [TAGS]`");
+    expect("fullscale nodes approve-routes a", CLI_EXIT_USAGE, NULL,
+           "say the node and its routes, not only \"a\": `fullscale nodes approve-routes NODE 10.0.0.0/8");
     expect("fullscale nodes tag -i 4 --tags=", CLI_EXIT_USAGE, NULL, "say which tags");
     expect("fullscale nodes approve-routes -i web -r 10.0.0.0/8,::/0", CLI_EXIT_OK,
            "Node web may serve 10.0.0.0/8,::/0\n", NULL);
@@ -674,7 +715,7 @@ static void test_preauthkeys_commands(void **state)
     asked("{\"id\":\"7\"}");
     expect("fullscale preauthkeys expire --id 9", CLI_EXIT_NOT_FOUND, NULL, "there is no such auth key");
     expect("fullscale preauthkeys expire", CLI_EXIT_USAGE, NULL, "say which key");
-    expect("fullscale preauthkeys rm 7", CLI_EXIT_OK, "Key 7 deleted\n", NULL);
+    expect("fullscale preauthkeys rm 7 --force", CLI_EXIT_OK, "Key 7 deleted\n", NULL);
 }
 
 static void test_relays_commands(void **state)
@@ -687,9 +728,10 @@ static void test_relays_commands(void **state)
     asked("{\"name\":\"fra\",\"regionName\":\"Frankfurt\"}");
     expect("fullscale relays create", CLI_EXIT_USAGE, NULL, "NAME");
     expect("fullscale relays list", CLI_EXIT_OK,
-           "1   fra   901     Frankfurt    yes  192.0.2.1  2026-11-23 01:02:03  fskey-relay-0123456789ab-***\n", NULL);
+           "1   fra   901     Frankfurt    yes  192.0.2.1  2026-11-23 01:02:03 UTC  fskey-relay-0123456789ab-***\n",
+           NULL);
     expect("fullscale relays delete fra --force", CLI_EXIT_OK, "Relay fra deleted\n", NULL);
-    expect("fullscale relays rm -i 1", CLI_EXIT_OK, "Relay fra deleted\n", NULL);
+    expect("fullscale relays rm -i 1 --force", CLI_EXIT_OK, "Relay fra deleted\n", NULL);
     expect("fullscale relays delete nyc", CLI_EXIT_NOT_FOUND, NULL, "there is no relay 'nyc'");
     expect("fullscale relays delete", CLI_EXIT_USAGE, NULL, "say which relay");
 }
@@ -731,12 +773,13 @@ static void test_policy_commands(void **state)
     asked("\"note\":\"why\"}");
     expect("fullscale policy check /tmp/fullscale-cli-test.hujson", CLI_EXIT_ERROR, NULL,
            "/tmp/fullscale-cli-test.hujson: test(s) failed\n"
-           "/tmp/fullscale-cli-test.hujson:3:7: expected ?[31mDENIED\nfullscale: test(s) failed\n");
-    expect("fullscale policy rollback 2", CLI_EXIT_OK, "Policy version 5 is at work", NULL);
-    expect("fullscale policy rollback 3", CLI_EXIT_ERROR, NULL, "version 3:1:2: bad\nfullscale: no\n");
+           "/tmp/fullscale-cli-test.hujson:3:7: expected \\x1b[31mDENIED\nfullscale: test(s) failed\n");
+    expect("fullscale policy rollback 2 --force", CLI_EXIT_OK, "Policy version 5 is at work", NULL);
+    expect("fullscale policy rollback 3 --force", CLI_EXIT_ERROR, NULL, "version 3:1:2: bad\nfullscale: no\n");
     expect("fullscale policy rollback", CLI_EXIT_USAGE, NULL, "needs N");
     expect("fullscale policy history", CLI_EXIT_OK,
-           "VERSION  SET AT               BY    BYTES  NOTE\n4        2026-11-23 01:02:03  anna  7      -\n", NULL);
+           "VERSION  SET AT                   BY    BYTES  NOTE\n4        2026-11-23 01:02:03 UTC  anna  7      -\n",
+           NULL);
     expect("fullscale policy diff -f /tmp/fullscale-cli-test.hujson", CLI_EXIT_OK,
            "REACH   SOURCE    DESTINATION  PROTOCOL  PORTS\n"
            "gained  10.0.0.1  10.0.0.3     tcp,udp   *\n"
@@ -775,6 +818,192 @@ static void test_server_commands(void **state)
     asked("\r\n\r\n{\"level\":\"debug\"}");
 }
 
+/* --- hostile text --- */
+
+static void assert_plain(const char *line, const char *what, const char *text)
+{
+    for (const char *p = text, *end = text + strlen(text); p < end;) {
+        unsigned n = (uint8_t)*p < 0x80 ? 1 : utf8_seq_len(p, end);
+        uint32_t code = n == 0 ? 0 : n == 1 ? (uint8_t)*p : utf8_decode(p, n);
+        if (code != '\n' && !show_is_plain(code))
+            fail_msg("%s: code %x in %s: %s", line, code, what, text);
+        p += n;
+    }
+    if (strncmp(text, "FORGED", 6) == 0 || strstr(text, "\nFORGED") != NULL)
+        fail_msg("%s: a line was forged in %s: %s", line, what, text);
+}
+
+/* JSON and YAML must be what they are, with the value as the server said it. */
+static void assert_reads_back(const char *line, const char *format, const char *text)
+{
+    struct arena a = {0};
+    const struct json *root;
+    const struct yaml *map;
+    struct err err = {0};
+    if (strncmp(format, "json", 4) == 0 && json_parse(&a, str_c(text), NULL, &root, NULL) != RC_OK)
+        fail_msg("%s: no JSON: %s", line, text);
+    if (strcmp(format, "yaml") == 0 && yaml_parse(&a, str_c(text), "out", &map, &err) != RC_OK)
+        fail_msg("%s: no YAML: %s: %s", line, err.text, text);
+    arena_fini(&a);
+}
+
+static void try_hostile(const char *command, const char *format)
+{
+    char line[512];
+    snprintf(line, sizeof(line), "%s -o %s", command, format);
+    struct result r = run(line);
+    assert_true(r.out[0] != '\0' || r.err[0] != '\0');
+    assert_plain(line, "the output", r.out);
+    assert_plain(line, "the errors", r.err);
+    if (r.status == CLI_EXIT_OK)
+        assert_reads_back(line, format, r.out);
+    result_free(&r);
+}
+
+/* Nothing that nodes, users, files or arguments hold reaches the terminal as more than text, by no command and no format. */
+static void test_hostile_text_is_shown(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {
+        "fullscale users create anna",
+        "fullscale users list",
+        "fullscale users list --name e\x1b[31m\xff\u202e",
+        "fullscale users rename -i 2 bert/2",
+        "fullscale users set-role -i 2 admin",
+        "fullscale users delete -i 2 --force",
+        "fullscale users delete -i 2",
+        "fullscale users delete e\x1b[31m\xff\u202e",
+        "fullscale nodes list",
+        "fullscale nodes list -u nobody",
+        "fullscale nodes show -i 3",
+        "fullscale nodes show e\x1b[31m\xff\u202e",
+        "fullscale nodes rename -i 3 new-name",
+        "fullscale nodes rename -i 3 e\x1b[31m\xff\u202e",
+        "fullscale nodes expire -i 4",
+        "fullscale nodes expire -i 4 --expiry \x1b",
+        "fullscale nodes tag -i 4 tag:\x1b[31m\xff\u202e",
+        "fullscale nodes approve-routes -i 4 \x1b[31m\xff\u202e",
+        "fullscale nodes list-routes",
+        "fullscale nodes delete -i 4 --force",
+        "fullscale nodes delete -i 4",
+        "fullscale relays create fra",
+        "fullscale relays list",
+        "fullscale relays delete -i 1 --force",
+        "fullscale relays delete \x1b\u202e",
+        "fullscale preauthkeys create -u 2",
+        "fullscale preauthkeys list",
+        "fullscale preauthkeys expire 7",
+        "fullscale preauthkeys delete 7 --force",
+        "fullscale policy set -f /tmp/fullscale-cli-test.hujson",
+        "fullscale policy check -f /tmp/fullscale-cli-test.hujson",
+        "fullscale policy diff -f /tmp/fullscale-cli-test.hujson",
+        "fullscale policy set -f /tmp/\x1b[31m\xff\u202e",
+        "fullscale policy why a b:22",
+        "fullscale policy why a c --proto udp",
+        "fullscale policy why x y",
+        "fullscale policy history",
+        "fullscale policy rollback 2 --force",
+        "fullscale policy rollback 3 --force",
+        "fullscale log level",
+        "fullscale log level relay debug",
+        "fullscale config check --config /tmp/\x1b[31m\xff\u202e",
+        "fullscale config show --config /tmp/\x1b[31m\xff\u202e",
+        "fullscale \x1b[31m\xff\u202e",
+        "fullscale users list --\x1b[31m\xff\u202e=\x1b",
+        "fullscale users list -\x1b",
+    };
+    static const char *const formats[] = {"table", "json", "json-line", "yaml"};
+    write_file("/tmp/fullscale-cli-test.hujson", "{}");
+    is_hostile = true;
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(formats); k++)
+            try_hostile(commands[i], formats[k]);
+    }
+    is_hostile = false;
+    unlink("/tmp/fullscale-cli-test.hujson");
+}
+
+/* A policy that is piped is the policy, byte for byte. */
+static void test_policy_get_is_exact(void **state)
+{
+    (void)state;
+    is_hostile = true;
+    struct result r = run("fullscale policy get -n 2");
+    is_hostile = false;
+    assert_non_null(strstr(r.out, "{} // then\n\x1b[31m"));
+    result_free(&r);
+}
+
+static void test_sink_joins_pieces(void **state)
+{
+    (void)state;
+    struct cli_sink sink;
+    char *text;
+    size_t n;
+    FILE *to = open_memstream(&text, &n);
+    assert_true(cli_sink_open(&sink, to, false));
+    for (const char *p = "a\u00e9\u202e\U0001f468\xc3"; *p != '\0'; p++) {
+        fputc(*p, sink.stream);
+        fflush(sink.stream);
+    }
+    cli_sink_raw(&sink, STR("\033[1m"));
+    assert_true(cli_sink_close(&sink));
+    fclose(to);
+    assert_string_equal(text, "a\u00e9\\u202e\U0001f468\033[1m\\xc3");
+    free(text);
+}
+
+/* --- what must be said --- */
+
+static void test_deletes_need_a_yes(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {
+        "fullscale users delete bert", "fullscale nodes delete web",  "fullscale preauthkeys delete 7",
+        "fullscale relays delete fra", "fullscale policy rollback 2",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        expect(commands[i], CLI_EXIT_USAGE, NULL,
+               "? There is no terminal to ask on, so nothing was changed: say --force\n");
+        pthread_mutex_lock(&fake.lock);
+        assert_true(strncmp(fake.last, "GET ", 4) == 0 || fake.last[0] == '\0');
+        pthread_mutex_unlock(&fake.lock);
+    }
+}
+
+/* "" names nothing: neither everything, nor a path that does not exist. */
+static void test_empty_words_are_refused(void **state)
+{
+    (void)state;
+    expect("fullscale nodes rename web ''", CLI_EXIT_USAGE, NULL,
+           "\"fullscale nodes rename\" was given an empty argument: it needs [NODE] NEW-NAME");
+    expect("fullscale users rename bert ''", CLI_EXIT_USAGE, NULL, "empty argument");
+    expect("fullscale users rename bert --new-name ''", CLI_EXIT_USAGE, NULL, "--new-name is empty: --new-name NAME");
+    expect("fullscale users create ''", CLI_EXIT_USAGE, NULL, "empty argument");
+    expect("fullscale nodes show ''", CLI_EXIT_USAGE, NULL, "empty argument");
+    expect("fullscale nodes delete --identifier= --force", CLI_EXIT_USAGE, NULL, "--identifier is empty");
+    expect("fullscale preauthkeys list --user ''", CLI_EXIT_USAGE, NULL, "--user is empty");
+    expect("fullscale policy get -n ''", CLI_EXIT_USAGE, NULL, "--version-number is empty");
+    expect("fullscale policy rollback '' --force", CLI_EXIT_USAGE, NULL, "empty argument");
+    expect("fullscale log level ''", CLI_EXIT_USAGE, NULL, "empty argument");
+    expect("fullscale nodes list -c ''", CLI_EXIT_USAGE, NULL, "--config is empty");
+    expect("fullscale nodes approve-routes web ''", CLI_EXIT_OK, "may serve no routes", NULL);
+}
+
+static void test_empty_tables_speak(void **state)
+{
+    (void)state;
+    are_lists_empty = true;
+    expect("fullscale users list", CLI_EXIT_OK, "", "No users yet. Make one with");
+    expect("fullscale nodes list", CLI_EXIT_OK, "", "No nodes yet. Make a key with");
+    expect("fullscale preauthkeys list", CLI_EXIT_OK, "", "No auth keys. Make one with");
+    expect("fullscale relays list", CLI_EXIT_OK, "", "No relays on other machines. Enrol one with");
+    expect("fullscale nodes list-routes", CLI_EXIT_OK, "", "No node advertises routes");
+    expect("fullscale policy history", CLI_EXIT_OK, "", "No policy was ever set here");
+    expect("fullscale nodes list -o json-line", CLI_EXIT_OK, "[]\n", NULL);
+    are_lists_empty = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -796,6 +1025,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_policy_commands, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_policy_why, fake_start, fake_stop),
         cmocka_unit_test_setup_teardown(test_server_commands, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_hostile_text_is_shown, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_policy_get_is_exact, fake_start, fake_stop),
+        cmocka_unit_test(test_sink_joins_pieces),
+        cmocka_unit_test_setup_teardown(test_deletes_need_a_yes, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_empty_words_are_refused, fake_start, fake_stop),
+        cmocka_unit_test_setup_teardown(test_empty_tables_speak, fake_start, fake_stop),
     };
     curl_global_init(CURL_GLOBAL_DEFAULT);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,10 +8,11 @@ const char cli_program_summary[] = "the server side of a Tailscale network in on
 
 const struct cli_option cli_global_options[] = {
     {"config", 'c', "FILE", "FILE", false,
-     "configuration file (default: $FULLSCALE_CONFIG, /etc/fullscale/config.yaml, ./config.yaml)"},
+     "configuration file (default: $FULLSCALE_CONFIG, that of `make run` for the program of a checkout, "
+     "/etc/fullscale/config.yaml, ./config.yaml)"},
     {"output", 'o', "FORMAT", OUTPUT_FORMATS, false, "table, json, json-line or yaml"},
     {"socket", 0, "FILE", "FILE", false, "socket of the server (default: unix_socket of the configuration)"},
-    {"force", 0, NULL, NULL, false, "do not ask before deleting"},
+    {"force", 0, NULL, NULL, false, "do not ask before deleting; needed where there is no terminal to ask on"},
     {"help", 'h', NULL, NULL, false, "show help"},
     {"version", 0, NULL, NULL, false, "show the version"},
     END,
@@ -26,9 +27,9 @@ static const struct cli_option relay_run_options[] = {
 };
 
 static const struct cli_option user_create_options[] = {
-    {"display-name", 'd', "TEXT", NULL, false, "name for people"},
-    {"email", 'e', "ADDRESS", NULL, false, "e-mail address"},
-    {"picture-url", 'p', "URL", NULL, false, "picture for clients to show"},
+    {"display-name", 'd', "TEXT", NULL, false, "name for people", true},
+    {"email", 'e', "ADDRESS", NULL, false, "e-mail address", true},
+    {"picture-url", 'p', "URL", NULL, false, "picture for clients to show", true},
     END,
 };
 
@@ -64,13 +65,13 @@ static const struct cli_option node_options[] = {
 
 static const struct cli_option node_tag_options[] = {
     {"identifier", 'i', "NODE", NULL, false, "the node's id or name"},
-    {"tags", 't', "TAGS", NULL, true, "all that it is to have: tag:web,tag:prod"},
+    {"tags", 't', "TAGS", NULL, true, "all that it is to have: tag:web,tag:prod", true},
     END,
 };
 
 static const struct cli_option node_approve_options[] = {
     {"identifier", 'i', "NODE", NULL, false, "the node's id or name"},
-    {"routes", 'r', "ROUTES", NULL, true, "all that it may serve: 10.0.0.0/8,192.168.0.0/24; '' for none"},
+    {"routes", 'r', "ROUTES", NULL, true, "all that it may serve: 10.0.0.0/8,192.168.0.0/24; '' for none", true},
     END,
 };
 
@@ -86,7 +87,7 @@ static const struct cli_option key_create_options[] = {
     {"reusable", 0, NULL, NULL, false, "for any number of nodes, not only one"},
     {"ephemeral", 0, NULL, NULL, false, "nodes that join with it vanish when they go offline"},
     {"expiration", 'e', "DURATION", NULL, false, "how long it can be used: 30m, 24h, 90d; 0 for ever (default 1h)"},
-    {"tags", 't', "TAGS", NULL, true, "tags of the nodes that join with it: tag:web,tag:prod"},
+    {"tags", 't', "TAGS", NULL, true, "tags of the nodes that join with it: tag:web,tag:prod", true},
     END,
 };
 
@@ -98,8 +99,8 @@ static const struct cli_option key_options[] = {
 
 static const struct cli_option relay_create_options[] = {
     {"region-id", 0, "NUMBER", NULL, false, "number of its region, 1 to 65535 (default: a new one from 901 on)"},
-    {"region-code", 0, "CODE", NULL, false, "short name of the region (default: that of the region, else NAME)"},
-    {"region-name", 0, "TEXT", NULL, false, "name of the region for people (default: the same)"},
+    {"region-code", 0, "CODE", NULL, false, "short name of the region (default: that of the region, else NAME)", true},
+    {"region-name", 0, "TEXT", NULL, false, "name of the region for people (default: the same)", true},
     END,
 };
 
@@ -120,7 +121,7 @@ static const struct cli_option policy_file_options[] = {
 
 static const struct cli_option policy_set_options[] = {
     {"file", 'f', "FILE", "FILE", false, "the policy, HuJSON; - for standard input"},
-    {"message", 'm', "TEXT", NULL, false, "why, for the history"},
+    {"message", 'm', "TEXT", NULL, false, "why, for the history", true},
     END,
 };
 
@@ -308,7 +309,7 @@ const struct cli_command cli_commands[] = {
     {"nodes", "approve-routes", "approve", "[NODE] [ROUTES]", 0, 2, NULL, "let a node serve routes",
      "ROUTES replaces what was approved before. 0.0.0.0/0 or ::/0 makes an exit node, for both families.",
      "fullscale nodes approve-routes -i router -r 10.0.0.0/8,192.168.0.0/24\nfullscale nodes approve-routes -i gateway -r 0.0.0.0/0\n# take all back\nfullscale nodes approve-routes -i router -r ''",
-     node_approve_options, cli_nodes_approve_routes, false},
+     node_approve_options, cli_nodes_approve_routes, false, true},
     {"nodes", "delete", "del rm", "[NODE]", 0, 1, NULL, "remove a node", "A connected node is logged out.",
      "fullscale nodes delete laptop\nfullscale nodes delete --identifier 3 --force", node_options, cli_nodes_delete,
      false},

@@ -16,8 +16,7 @@ enum cli_exit cli_config_check(struct cli_run *run)
     if (!cli_need_config(run, false))
         return CLI_EXIT_ERROR;
     const char *path = config_path(run->cfg);
-    fprintf(run->out, "%s: good. Clients connect to %s\n", path[0] != '\0' ? path : "no file, defaults",
-            run->cfg->server_url);
+    cli_say(run, "%s: good. Clients connect to %s", path[0] != '\0' ? path : "no file, defaults", run->cfg->server_url);
     return CLI_EXIT_OK;
 }
 

@@ -105,6 +105,7 @@ void cli_man(FILE *out, const char *version)
         ".SH EXIT STATUS\n"
         ".TP\n0\nSuccess.\n.TP\n1\nAn error.\n.TP\n2\nThe command line was not understood.\n"
         ".TP\n3\nWhat was named does not exist.\n.TP\n4\nNot allowed.\n"
+        ".TP\n78\nserve and relay: the configuration is at fault, another start is in vain until it is mended.\n"
         ".SH ENVIRONMENT\n"
         ".TP\n.B FULLSCALE_CONFIG\nThe configuration file.\n"
         ".TP\n.B FULLSCALE_\\fIKEY\\fR\nOverrides a key of the configuration: capitals, and an underscore for each dot. "

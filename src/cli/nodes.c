@@ -30,6 +30,8 @@ enum cli_exit cli_nodes_list(struct cli_run *run)
     if (status != CLI_EXIT_OK || cli_emit(run, nodes))
         return status;
     cli_table_init(&table, run, titles);
+    table.if_empty = user != NULL ? arena_printf(&run->arena, "The user %s has no nodes", user)
+                                  : "No nodes yet. Make a key with `fullscale preauthkeys create`, then join";
     JSON_EACH (it, nodes) {
         cli_table_add(&table, cli_text(run, it, "id"));
         cli_table_add(&table, cli_text(run, it, "givenName"));
@@ -40,8 +42,6 @@ enum cli_exit cli_nodes_list(struct cli_run *run)
         cli_table_add(&table, cli_time(run, it, "expiry"));
     }
     cli_table_finish(&table);
-    if (json_len(nodes) == 0)
-        cli_hint(run, "No nodes. Make a key with `fullscale preauthkeys create`, then join.");
     return CLI_EXIT_OK;
 }
 
@@ -51,7 +51,8 @@ enum cli_exit cli_named_node(struct cli_run *run, const char *arg, const struct 
     if (text == NULL)
         text = arg;
     if (text == NULL)
-        return cli_usage(run, "say which node: a name, or --identifier ID");
+        return cli_usage(run, "say which node: `fullscale nodes %s %s`, or --identifier NODE", run->call.command->name,
+                         run->call.command->args);
     return cli_find_node(run, text, out);
 }
 
@@ -107,7 +108,7 @@ enum cli_exit cli_node_call(struct cli_run *run, const struct json *node, const 
         return status;
     const struct json *value = json_get(reply, "node");
     if (!cli_emit(run, value != NULL ? value : reply))
-        fprintf(run->out, "Node %s %s\n", cli_text(run, node, "givenName"), done);
+        cli_say(run, "Node %s %s", cli_text(run, node, "givenName"), done);
     return CLI_EXIT_OK;
 }
 
@@ -173,7 +174,8 @@ enum cli_exit cli_nodes_delete(struct cli_run *run)
     enum cli_exit status = cli_named_node(run, cli_arg(run, 0), &node);
     if (status != CLI_EXIT_OK)
         return status;
-    if (!cli_confirm(run, "Delete the node %s?", cli_text(run, node, "givenName")))
-        return cli_fail(run, CLI_EXIT_ERROR, "nothing was deleted");
+    status = cli_confirm(run, "Delete the node %s?", cli_text(run, node, "givenName"));
+    if (status != CLI_EXIT_OK)
+        return status;
     return cli_node_call(run, node, "DELETE", "", NULL, "deleted");
 }

@@ -7,25 +7,13 @@
 #include "base/mem.h"
 #include "codec/yaml.h"
 
-/* Names come from machines of others: nothing in them may reach the terminal as a command. */
-static struct str printable(struct arena *a, const char *text)
-{
-    struct str copy = arena_str(a, str_c(text));
-    char *p = (char *)(uintptr_t)copy.p;
-    for (size_t i = 0; i < copy.len; i++) {
-        uint8_t c = (uint8_t)p[i];
-        bool is_c1 = c == 0xc2 && i + 1 < copy.len && (uint8_t)p[i + 1] < 0xa0;
-        if (c < 0x20 || c == 0x7f)
-            p[i] = '?';
-        else if (is_c1)
-            p[i] = p[i + 1] = '?';
-    }
-    return copy;
-}
-
 const char *cli_printable(struct cli_run *run, const char *text)
 {
-    return printable(&run->arena, text).p;
+    struct buf shown = {0};
+    show_append(&shown, str_c(text), SHOW_LINE);
+    const char *copy = arena_str(&run->arena, buf_str(&shown)).p;
+    buf_fini(&shown);
+    return copy;
 }
 
 void cli_table_init(struct cli_table *t, struct cli_run *run, const char *const *titles)
@@ -43,7 +31,7 @@ void cli_table_add(struct cli_table *t, const char *cell)
         t->cap = t->cap > 0 ? t->cap * 2 : 64;
         t->cells = mem_realloc_array(t->cells, t->cap, sizeof(*t->cells));
     }
-    t->cells[t->n++] = printable(&t->run->arena, cell[0] != '\0' ? cell : "-").p;
+    t->cells[t->n++] = cli_printable(t->run, cell[0] != '\0' ? cell : "-");
 }
 
 /* Code points, which is columns for most names. */
@@ -65,10 +53,9 @@ static int width_of(const struct cli_table *t, size_t col)
     return width;
 }
 
-void cli_table_finish(struct cli_table *t)
+static void print_cells(const struct cli_table *t)
 {
     FILE *out = t->run->out;
-    assert(t->cols > 0);
     int *widths = mem_zalloc(t->cols + 1, sizeof(*widths));
     for (size_t col = 0; col < t->cols; col++)
         widths[col] = width_of(t, col);
@@ -76,12 +63,24 @@ void cli_table_finish(struct cli_table *t)
         size_t col = i % t->cols;
         bool is_bold = i < t->cols && t->run->is_coloured;
         bool is_last = col + 1 == t->cols;
-        fprintf(out, "%s%s%s%*s", is_bold ? "\033[1m" : "", t->cells[i], is_bold ? "\033[0m" : "",
-                is_last ? 0 : widths[col] - columns(t->cells[i]) + 2, "");
+        if (is_bold && col == 0)
+            cli_sink_raw(&t->run->out_sink, STR("\033[1m"));
+        fprintf(out, "%s%*s", t->cells[i], is_last ? 0 : widths[col] - columns(t->cells[i]) + 2, "");
+        if (is_bold && is_last)
+            cli_sink_raw(&t->run->out_sink, STR("\033[0m"));
         if (is_last)
             fputc('\n', out);
     }
     mem_free(widths);
+}
+
+void cli_table_finish(struct cli_table *t)
+{
+    assert(t->cols > 0);
+    if (t->n == t->cols && t->if_empty != NULL)
+        fprintf(t->run->err, "%s\n", cli_printable(t->run, t->if_empty));
+    else
+        print_cells(t);
     mem_free(t->cells);
     *t = (struct cli_table){0};
 }
@@ -104,9 +103,9 @@ bool cli_is_true(const struct json *object, const char *key)
 const char *cli_time(struct cli_run *run, const struct json *object, const char *key)
 {
     const char *text = cli_text(run, object, key);
-    if (strlen(text) < 19 || text[10] != 'T')
+    if (strlen(text) < 19 || text[10] != 'T' || text[strlen(text) - 1] != 'Z')
         return "-";
-    return arena_printf(&run->arena, "%.10s %.8s", text, text + 11);
+    return arena_printf(&run->arena, "%.10s %.8s UTC", text, text + 11);
 }
 
 const char *cli_joined(struct cli_run *run, const struct json *object, const char *key)

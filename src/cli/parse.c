@@ -160,6 +160,9 @@ static bool is_choice(const char *choices, const char *value)
 
 static enum rc store(struct parser *p, const struct found *f, const char *value)
 {
+    if (value[0] == '\0' && !f->option->may_be_empty)
+        return err_set(p->err, RC_INVALID, "--%s is empty: --%s %s", f->option->name, f->option->name,
+                       f->option->value);
     if (!is_choice(f->option->choices, value))
         return err_set(p->err, RC_INVALID, "--%s must be one of %s, not \"%s\"", f->option->name, f->option->choices,
                        value);
@@ -238,6 +241,9 @@ static enum rc check_args(struct parser *p)
     if (p->call->args_n < command->args_min)
         return err_set(p->err, RC_INVALID, "\"%s\" needs %s", call_name(p->call, p->arena), command->args);
     for (unsigned i = 0; i < p->call->args_n; i++) {
+        if (p->call->args[i][0] == '\0' && !command->args_may_be_empty)
+            return err_set(p->err, RC_INVALID, "\"%s\" was given an empty argument: it needs %s",
+                           call_name(p->call, p->arena), command->args);
         if (!is_choice(command->args_choices, p->call->args[i]))
             return err_set(p->err, RC_INVALID, "%s must be one of %s, not \"%s\"", command->args, command->args_choices,
                            p->call->args[i]);

@@ -27,7 +27,7 @@ static void print_lines(struct cli_run *run, const struct policy_errors *errors,
 {
     for (size_t i = 0; i < errors->n; i++) {
         const struct policy_error *e = &errors->v[i];
-        fprintf(run->err, "%s:", file);
+        fprintf(run->err, "%s:", cli_printable(run, file));
         if (e->line > 0)
             fprintf(run->err, "%d:%d:", e->line, e->col);
         fprintf(run->err, " %s%s\n", kind, cli_printable(run, e->text));
@@ -156,6 +156,15 @@ static void print_warnings(struct cli_run *run, const struct json *reply, const 
 
 /* --- policy get --- */
 
+/* A file gets it byte for byte; a terminal gets to see what would drive it. */
+static void print_policy(struct cli_run *run, struct str text)
+{
+    if (run->is_out_tty)
+        fwrite(text.p, 1, text.len, run->out);
+    else
+        cli_sink_raw(&run->out_sink, text);
+}
+
 enum cli_exit cli_policy_get(struct cli_run *run)
 {
     const struct json *reply;
@@ -167,7 +176,7 @@ enum cli_exit cli_policy_get(struct cli_run *run)
         return status;
     struct str text = STR_EMPTY;
     (void)json_str(json_get(reply, "policy"), &text);
-    fwrite(text.p, 1, text.len, run->out);
+    print_policy(run, text);
     if (text.len > 0 && text.p[text.len - 1] != '\n')
         fputc('\n', run->out);
     const char *fault = cli_text(run, reply, "fault");
@@ -183,7 +192,7 @@ static enum cli_exit tell_stored(struct cli_run *run, const struct json *reply, 
     if (cli_emit(run, reply))
         return CLI_EXIT_OK;
     print_warnings(run, reply, file);
-    fprintf(run->out, "Policy version %s is at work\n", cli_text(run, reply, "version"));
+    cli_say(run, "Policy version %s is at work", cli_text(run, reply, "version"));
     return CLI_EXIT_OK;
 }
 
@@ -208,14 +217,15 @@ enum cli_exit cli_policy_rollback(struct cli_run *run)
     struct json_writer w;
     const char *version = cli_arg(run, 0);
     struct policy_errors errors = {0};
-    if (!cli_confirm(run, "Put version %s of the policy to work again?", version))
-        return cli_fail(run, CLI_EXIT_ERROR, "nothing was changed");
+    enum cli_exit status = cli_confirm(run, "Put version %s of the policy to work again?", version);
+    if (status != CLI_EXIT_OK)
+        return status;
     json_w_init(&w, &body);
     json_w_object(&w);
     json_w_kv_cstr(&w, "author", author());
     json_w_end_object(&w);
     const char *path = arena_printf(&run->arena, "/policy/rollback/%s", cli_escape(run, version));
-    enum cli_exit status = cli_api_answer(run, "POST", path, &body, &reply);
+    status = cli_api_answer(run, "POST", path, &body, &reply);
     buf_fini(&body);
     errors_of(run, json_get(reply, "errors"), &errors);
     const char *name = arena_printf(&run->arena, "version %s", version);
@@ -234,7 +244,7 @@ static enum cli_exit tell_good(struct cli_run *run, const struct json *reply, co
         reply = alone;
     if (!cli_emit(run, reply)) {
         print_warnings(run, reply, file->name);
-        fprintf(run->out, "%s: good\n", file->name);
+        cli_say(run, "%s: good", file->name);
     }
     if (!has_server)
         fprintf(run->err,
@@ -282,6 +292,7 @@ enum cli_exit cli_policy_history(struct cli_run *run)
     if (status != CLI_EXIT_OK || cli_emit(run, versions))
         return status;
     cli_table_init(&table, run, titles);
+    table.if_empty = "No policy was ever set here. Set one with `fullscale policy set -f FILE`";
     JSON_EACH (it, versions) {
         cli_table_add(&table, cli_text(run, it, "version"));
         cli_table_add(&table, cli_time(run, it, "updatedAt"));

@@ -9,8 +9,11 @@
 /* "policy.hujson:12  acls[0]" */
 static void print_place(struct cli_run *run, const struct json *reply, const struct json *rule)
 {
-    fprintf(run->out, "  %s:%s  %s[%s]", cli_printable(run, cli_text(run, reply, "file")), cli_text(run, rule, "line"),
-            cli_text(run, rule, "section"), cli_text(run, rule, "index"));
+    static const char *const members[] = {"line", "section", "index"};
+    const char *text[ARRAY_LEN(members)];
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        text[i] = cli_printable(run, cli_text(run, rule, members[i]));
+    fprintf(run->out, "  %s:%s  %s[%s]", cli_printable(run, cli_text(run, reply, "file")), text[0], text[1], text[2]);
 }
 
 static void print_missing(struct cli_run *run, const struct json *rule)
@@ -24,18 +27,18 @@ static void print_missing(struct cli_run *run, const struct json *rule)
         fprintf(run->out, "%s%s", sep, parts[i][1]);
         sep = " and ";
     }
-    fputs(" fits\n", run->out);
+    cli_say(run, " fits");
 }
 
 static enum cli_exit tell_allowed(struct cli_run *run, const struct json *reply)
 {
     const struct json *first = json_first(json_get(reply, "rules"));
     if (!cli_is_true(reply, "hasPolicy")) {
-        fputs("Allowed: there is no policy, every node reaches every other\n", run->out);
+        cli_say(run, "Allowed: there is no policy, every node reaches every other");
     } else if (first == NULL || cli_text(run, first, "section")[0] == '\0') {
-        fputs("Allowed: the policy has no rules, so every node reaches every other\n", run->out);
+        cli_say(run, "Allowed: the policy has no rules, so every node reaches every other");
     } else {
-        fputs("Allowed by\n", run->out);
+        cli_say(run, "Allowed by");
         JSON_EACH (rule, json_get(reply, "rules")) {
             print_place(run, reply, rule);
             fputc('\n', run->out);
@@ -60,10 +63,10 @@ enum cli_exit cli_policy_why(struct cli_run *run)
         return tell_allowed(run, reply);
     const struct json *closest = json_first(json_get(reply, "rules"));
     if (closest == NULL) {
-        fputs("Not allowed: the policy has no rule that allows anything\n", run->out);
+        cli_say(run, "Not allowed: the policy has no rule that allows anything");
         return CLI_EXIT_ERROR;
     }
-    fputs("Not allowed. Closest comes\n", run->out);
+    cli_say(run, "Not allowed. Closest comes");
     print_place(run, reply, closest);
     print_missing(run, closest);
     return CLI_EXIT_ERROR;
@@ -165,7 +168,7 @@ enum cli_exit cli_policy_diff_tell(struct cli_run *run, const struct json *reply
         return CLI_EXIT_OK;
     size_t n = read_changes(run, json_get(reply, "changes"), &all);
     if (n == 0) {
-        fputs("Nobody gains or loses reach\n", run->out);
+        cli_say(run, "Nobody gains or loses reach");
         return CLI_EXIT_OK;
     }
     print_changes(run, all, n);

@@ -66,10 +66,11 @@ enum cli_exit cli_preauthkeys_create(struct cli_run *run)
     const struct json *key = json_get(reply, "preAuthKey");
     if (cli_emit(run, key))
         return CLI_EXIT_OK;
-    fprintf(run->out, "%s\n", cli_text(run, key, "key"));
-    if (run->cfg != NULL)
-        cli_hint(run, "On the machine to join:\n  tailscale up --login-server %s --auth-key %s", run->cfg->server_url,
-                 cli_text(run, key, "key"));
+    cli_say(run, "%s", cli_text(run, key, "key"));
+    if (run->cfg == NULL)
+        return CLI_EXIT_OK;
+    cli_hint(run, "On the machine to join (with --force-reauth, if it is logged in elsewhere):");
+    cli_hint(run, "  tailscale up --login-server %s --auth-key %s", run->cfg->server_url, cli_text(run, key, "key"));
     return CLI_EXIT_OK;
 }
 
@@ -93,6 +94,8 @@ enum cli_exit cli_preauthkeys_list(struct cli_run *run)
     if (status != CLI_EXIT_OK || cli_emit(run, keys))
         return status;
     cli_table_init(&table, run, titles);
+    table.if_empty = user != NULL ? arena_printf(&run->arena, "The user %s has no auth keys", user)
+                                  : "No auth keys. Make one with `fullscale preauthkeys create`";
     JSON_EACH (it, keys) {
         cli_table_add(&table, cli_text(run, it, "id"));
         cli_table_add(&table, cli_text(run, it, "key"));
@@ -152,7 +155,7 @@ enum cli_exit cli_preauthkeys_expire(struct cli_run *run)
     status = cli_api(run, "POST", "/preauthkey/expire", &body, &reply);
     buf_fini(&body);
     if (status == CLI_EXIT_OK && !cli_emit(run, reply))
-        fprintf(run->out, "Key %s expired\n", id);
+        cli_say(run, "Key %s expired", id);
     return status;
 }
 
@@ -163,10 +166,11 @@ enum cli_exit cli_preauthkeys_delete(struct cli_run *run)
     enum cli_exit status = named_key(run, &id);
     if (status != CLI_EXIT_OK)
         return status;
-    if (!cli_confirm(run, "Delete the auth key %s?", id))
-        return cli_fail(run, CLI_EXIT_ERROR, "nothing was deleted");
+    status = cli_confirm(run, "Delete the auth key %s?", id);
+    if (status != CLI_EXIT_OK)
+        return status;
     status = cli_api(run, "DELETE", arena_printf(&run->arena, "/preauthkey?id=%s", id), NULL, &reply);
     if (status == CLI_EXIT_OK && !cli_emit(run, reply))
-        fprintf(run->out, "Key %s deleted\n", id);
+        cli_say(run, "Key %s deleted", id);
     return status;
 }

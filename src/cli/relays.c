@@ -28,10 +28,11 @@ enum cli_exit cli_relays_create(struct cli_run *run)
     const struct json *relay = json_get(reply, "relay");
     if (cli_emit(run, relay))
         return CLI_EXIT_OK;
-    fprintf(run->out, "%s\n", cli_text(run, relay, "key"));
-    if (run->cfg != NULL)
-        cli_hint(run, "On the machine that is to relay:\n  fullscale relay --server %s --key %s", run->cfg->server_url,
-                 cli_text(run, relay, "key"));
+    cli_say(run, "%s", cli_text(run, relay, "key"));
+    if (run->cfg == NULL)
+        return CLI_EXIT_OK;
+    cli_hint(run, "On the machine that is to relay:");
+    cli_hint(run, "  fullscale relay --server %s --key %s", run->cfg->server_url, cli_text(run, relay, "key"));
     return CLI_EXIT_OK;
 }
 
@@ -45,6 +46,7 @@ enum cli_exit cli_relays_list(struct cli_run *run)
     if (status != CLI_EXIT_OK || cli_emit(run, relays))
         return status;
     cli_table_init(&table, run, titles);
+    table.if_empty = "No relays on other machines. Enrol one with `fullscale relays create NAME`";
     JSON_EACH (it, relays) {
         cli_table_add(&table, cli_text(run, it, "id"));
         cli_table_add(&table, cli_text(run, it, "name"));
@@ -86,10 +88,11 @@ enum cli_exit cli_relays_delete(struct cli_run *run)
     if (status != CLI_EXIT_OK)
         return status;
     const char *name = cli_text(run, relay, "name");
-    if (!cli_confirm(run, "Delete the relay %s?", name))
-        return cli_fail(run, CLI_EXIT_ERROR, "nothing was deleted");
+    status = cli_confirm(run, "Delete the relay %s?", name);
+    if (status != CLI_EXIT_OK)
+        return status;
     status = cli_api(run, "DELETE", arena_printf(&run->arena, "/relay/%s", cli_text(run, relay, "id")), NULL, &reply);
     if (status == CLI_EXIT_OK && !cli_emit(run, reply))
-        fprintf(run->out, "Relay %s deleted\n", name);
+        cli_say(run, "Relay %s deleted", name);
     return status;
 }

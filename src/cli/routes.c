@@ -31,6 +31,12 @@ static const char *list_of(struct cli_run *run, const char *option, unsigned *n_
     return list == NULL && *n_out > 0 ? cli_arg(run, --*n_out) : list;
 }
 
+/* One word where a node and a list are meant, which could be either. `n`: the arguments that name the node. */
+static bool is_one_of_two(const struct cli_run *run, unsigned n)
+{
+    return n == 0 && run->call.args_n > 0 && !cli_flag(run, "identifier");
+}
+
 enum cli_exit cli_nodes_tag(struct cli_run *run)
 {
     const struct json *node;
@@ -38,6 +44,9 @@ enum cli_exit cli_nodes_tag(struct cli_run *run)
     const char *tags = list_of(run, "tags", &n);
     if (tags == NULL || tags[0] == '\0')
         return cli_usage(run, "say which tags: `fullscale nodes tag NODE tag:web,tag:prod`");
+    if (is_one_of_two(run, n))
+        return cli_usage(run, "say the node and its tags, not only \"%s\": `fullscale nodes tag NODE tag:web,tag:prod`",
+                         tags);
     enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);
     if (status != CLI_EXIT_OK)
         return status;
@@ -51,6 +60,11 @@ enum cli_exit cli_nodes_approve_routes(struct cli_run *run)
     const char *routes = list_of(run, "routes", &n);
     if (routes == NULL)
         return cli_usage(run, "say which routes: --routes 10.0.0.0/8,192.168.0.0/24, or --routes '' for none");
+    if (is_one_of_two(run, n))
+        return cli_usage(run,
+                         "say the node and its routes, not only \"%s\": `fullscale nodes approve-routes NODE "
+                         "10.0.0.0/8,192.168.0.0/24`, or '' for none",
+                         routes);
     enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);
     if (status != CLI_EXIT_OK)
         return status;
@@ -70,6 +84,8 @@ static void show_routes(struct cli_run *run, const struct json *nodes, const cha
     static const char *const titles[] = {"ID", "NAME", "ADVERTISED", "APPROVED", "SERVING", NULL};
     struct cli_table table;
     cli_table_init(&table, run, titles);
+    table
+        .if_empty = "No node advertises routes. On a machine that is to: `tailscale set --advertise-routes=10.0.0.0/8`";
     JSON_EACH (it, nodes) {
         if (id != NULL ? strcmp(cli_text(run, it, "id"), id) != 0 : !has_routes(it))
             continue;

@@ -9,7 +9,7 @@ enum cli_exit cli_health(struct cli_run *run)
         return status;
     bool is_good = cli_is_true(reply, "databaseConnectivity");
     if (!cli_emit(run, reply))
-        fprintf(run->out, "%s\n", is_good ? "healthy" : "the database does not answer");
+        cli_say(run, "%s", is_good ? "healthy" : "the database does not answer");
     return is_good ? CLI_EXIT_OK : CLI_EXIT_ERROR;
 }
 

@@ -8,6 +8,10 @@ static enum cli_exit show_users(struct cli_run *run, const struct json *users)
     if (cli_emit(run, users))
         return CLI_EXIT_OK;
     cli_table_init(&table, run, titles);
+    table.if_empty = cli_value(run, "name") != NULL || cli_value(run, "email") != NULL ||
+                             cli_value(run, "identifier") != NULL
+                         ? "No user is called that: see `fullscale users list`"
+                         : "No users yet. Make one with `fullscale users create NAME`";
     JSON_EACH (it, users) {
         cli_table_add(&table, cli_text(run, it, "id"));
         cli_table_add(&table, cli_text(run, it, "name"));
@@ -17,8 +21,6 @@ static enum cli_exit show_users(struct cli_run *run, const struct json *users)
         cli_table_add(&table, cli_time(run, it, "createdAt"));
     }
     cli_table_finish(&table);
-    if (json_len(users) == 0)
-        cli_hint(run, "No users. Make one with `fullscale users create NAME`.");
     return CLI_EXIT_OK;
 }
 
@@ -43,7 +45,7 @@ enum cli_exit cli_users_create(struct cli_run *run)
         return status;
     const struct json *user = json_get(reply, "user");
     if (!cli_emit(run, user))
-        fprintf(run->out, "User %s created, id %s\n", cli_text(run, user, "name"), cli_text(run, user, "id"));
+        cli_say(run, "User %s created, id %s", cli_text(run, user, "name"), cli_text(run, user, "id"));
     cli_hint(run, "Next: `fullscale preauthkeys create --user %s`", cli_text(run, user, "name"));
     return CLI_EXIT_OK;
 }
@@ -72,7 +74,8 @@ static enum cli_exit named_user(struct cli_run *run, const char *arg, const stru
     if (text == NULL)
         text = arg;
     if (text == NULL)
-        return cli_usage(run, "say which user: a name, or --identifier ID");
+        return cli_usage(run, "say which user: `fullscale users %s %s`, or --identifier ID", run->call.command->name,
+                         run->call.command->args);
     return cli_find_user(run, text, out);
 }
 
@@ -93,7 +96,7 @@ enum cli_exit cli_users_rename(struct cli_run *run)
                                     cli_escape(run, new_name));
     status = cli_api(run, "POST", path, NULL, &reply);
     if (status == CLI_EXIT_OK && !cli_emit(run, json_get(reply, "user")))
-        fprintf(run->out, "User renamed to %s\n", new_name);
+        cli_say(run, "User renamed to %s", new_name);
     return status;
 }
 
@@ -116,7 +119,7 @@ enum cli_exit cli_users_set_role(struct cli_run *run)
     status = cli_api(run, "POST", path, &body, &reply);
     buf_fini(&body);
     if (status == CLI_EXIT_OK && !cli_emit(run, json_get(reply, "user")))
-        fprintf(run->out, "User %s is now %s\n", cli_text(run, user, "name"), role);
+        cli_say(run, "User %s is now %s", cli_text(run, user, "name"), role);
     return status;
 }
 
@@ -128,10 +131,11 @@ enum cli_exit cli_users_delete(struct cli_run *run)
     if (status != CLI_EXIT_OK)
         return status;
     const char *name = cli_text(run, user, "name");
-    if (!cli_confirm(run, "Delete the user %s with its auth keys?", name))
-        return cli_fail(run, CLI_EXIT_ERROR, "nothing was deleted");
+    status = cli_confirm(run, "Delete the user %s with its auth keys?", name);
+    if (status != CLI_EXIT_OK)
+        return status;
     status = cli_api(run, "DELETE", arena_printf(&run->arena, "/user/%s", cli_text(run, user, "id")), NULL, &reply);
     if (status == CLI_EXIT_OK && !cli_emit(run, reply))
-        fprintf(run->out, "User %s deleted\n", name);
+        cli_say(run, "User %s deleted", name);
     return status;
 }

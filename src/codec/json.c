@@ -10,8 +10,8 @@
 #endif
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "codec/json_internal.h"
-#include "codec/utf8_internal.h"
 
 enum {
     FLAG_LAST = 1,      /* no sibling follows */

@@ -10,8 +10,8 @@
 #endif
 
 #include "base/fits.h"
+#include "base/utf8.h"
 #include "codec/json.h"
-#include "codec/utf8_internal.h"
 
 enum {
     BLOCK = 16,           /* copied at once: the room behind a string that copy_clean needs */

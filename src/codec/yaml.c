@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/map.h"
-#include "codec/utf8_internal.h"
+#include "base/utf8.h"
 
 /* A node while the tree grows. */
 struct growing {

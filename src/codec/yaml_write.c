@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "base/map.h"
-#include "codec/utf8_internal.h"
+#include "base/show.h"
+#include "base/utf8.h"
 #include "codec/yaml.h"
 
 enum { SIMPLE_KEY_MAX_BYTES = 128 };
@@ -42,11 +43,6 @@ static bool is_plain(struct str s)
     return memchr(s.p, '\0', s.len) == NULL;
 }
 
-static bool is_printable(uint32_t code)
-{
-    return (code >= 0xa1 && code != 0x2028 && code != 0x2029 && code != 0xfeff && code != 0xfffe && code != 0xffff);
-}
-
 static unsigned put_quoted_char(struct buf *out, const char *p, const char *end)
 {
     uint8_t c = (uint8_t)*p;
@@ -62,10 +58,10 @@ static unsigned put_quoted_char(struct buf *out, const char *p, const char *end)
     } else {
         unsigned len = utf8_seq_len(p, end);
         uint32_t code = len > 0 ? utf8_decode(p, len) : 0xfffd;
-        if (is_printable(code) && len > 0)
+        if (show_is_plain(code) && code != 0xa0 && len > 0)
             buf_append(out, p, len);
         else
-            buf_printf(out, "\\u%04x", code);
+            buf_printf(out, code > 0xffff ? "\\U%08x" : "\\u%04x", code);
         return len > 0 ? len : 1;
     }
     return 1;

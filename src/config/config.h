@@ -157,6 +157,7 @@ struct config_source {
     const char *path;               /* --config, or null */
     const char *const *env;         /* like environ, or null */
     char primary_ip[ADDR_TEXT_CAP]; /* for the default server_url; "" = 127.0.0.1 */
+    char checkout_path[512];        /* where the checkout that this program was built in serves from; "" = in none */
     bool is_root;                   /* chooses the default state_dir and unix_socket */
     bool is_client;                 /* files that only the server reads are not looked at */
     bool is_relay;                  /* for `fullscale relay`: server_url is nobody's, so nothing is said of it */

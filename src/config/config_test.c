@@ -626,6 +626,12 @@ static void test_load_from_disk(void **ctx)
     config_destroy(&cfg);
 
     char env[64];
+    snprintf(src.checkout_path, sizeof(src.checkout_path), "%s", path);
+    src.path = NULL;
+    assert_int_equal(config_load(&src, &cfg, &err), RC_OK);
+    assert_string_equal(config_path(cfg), path);
+    config_destroy(&cfg);
+    snprintf(src.checkout_path, sizeof(src.checkout_path), "/nonexistent/data/config.yaml");
     snprintf(env, sizeof(env), "FULLSCALE_CONFIG=%s", path);
     src.path = NULL;
     src.env = (const char *const[]){env, NULL};

@@ -410,11 +410,14 @@ static const char *env_get(const struct config_source *src, struct str name)
 /* The file to read, or null for none. */
 static const char *choose_file(const struct config_source *src)
 {
+    const char *served = src->checkout_path;
     if (src->path != NULL)
         return src->path;
     const char *named = env_get(src, STR("FULLSCALE_CONFIG"));
     if (named != NULL)
         return named;
+    if (served[0] != '\0' && access(served, F_OK) == 0)
+        return served;
     for (size_t i = 0; i < ARRAY_LEN(search_path); i++) {
         if (access(search_path[i], F_OK) == 0)
             return search_path[i];
@@ -613,10 +616,24 @@ static bool ip_by_interface(int family, char out[ADDR_TEXT_CAP])
     return is_found;
 }
 
+/* `make run` leaves a link to its data in the build folder: commands of the same checkout mean that server. */
+static void find_checkout(char *out, size_t cap)
+{
+    static const char program[] = "/build/src/fullscale", config[] = "/build/data/config.yaml";
+    char exe[512];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe));
+    if (n <= 0 || (size_t)n >= sizeof(exe) || !str_ends(str_n(exe, (size_t)n), str_c(program)))
+        return;
+    int root_len = (int)((size_t)n - strlen(program));
+    if (snprintf(out, cap, "%.*s%s", root_len, exe, config) >= (int)cap)
+        out[0] = '\0';
+}
+
 void config_source_system(const char *path, struct config_source *out)
 {
     *out = (struct config_source){.path = path, .env = (const char *const *)environ, .is_root = geteuid() == 0};
     if (!ip_by_route(out->primary_ip) && !ip_by_interface(AF_INET, out->primary_ip) &&
         !ip_by_interface(AF_INET6, out->primary_ip))
         out->primary_ip[0] = '\0';
+    find_checkout(out->checkout_path, sizeof(out->checkout_path));
 }

@@ -24,6 +24,8 @@ struct register_job {
     char name[NAME_CAP];
     const struct user *user; /* reference, or null for tagged nodes */
     char error[512];
+    struct addr from;
+    struct str host_name; /* as the machine calls itself; in the arena */
 };
 
 static void write_profile(struct json_writer *w, const struct user *u, bool login)
@@ -84,7 +86,10 @@ static void tell(const struct register_job *j)
 {
     if (j->outcome == REGISTER_REFUSED) {
         metric_inc(&refused);
-        log_limited(LOG_WARN, "registration refused", LOG_S("why", j->error));
+        char from[ADDR_TEXT_CAP];
+        addr_format(&j->from, false, from);
+        log_limited(LOG_WARN, "registration refused", LOG_S("why", j->error), LOG_S("from", from),
+                    LOG_STR("host", j->host_name));
     } else if (j->outcome == REGISTER_KEY_EXPIRED) {
         metric_inc(&expired);
     } else if (j->is_new) {
@@ -130,6 +135,7 @@ static void fill(struct register_job *j, const struct register_request *req)
         tags[i] = arena_str(&j->p.arena, req->hostinfo.tags[i]);
     j->reg.tags = tags;
     j->reg.tag_n = req->hostinfo.tags_n;
+    j->host_name = arena_str(&j->p.arena, req->hostinfo.hostname);
     report_from(&j->reg.report, &j->p.arena, req->version, &req->hostinfo);
 }
 
@@ -141,6 +147,7 @@ void handle_register(void *app, struct http_exchange *ex)
     struct str body;
     struct err err = {0};
     struct register_job *j = (struct register_job *)pending_create(w, ex, sizeof(*j), &body);
+    j->from = http_request(ex)->peer;
     if (conn->version < CAP_VERSION_FLOOR) {
         refuse_now(j, "this Tailscale client is too old for this server, which needs " CLIENT_FLOOR_TEXT
                       " or newer: please update it");
@@ -149,7 +156,9 @@ void handle_register(void *app, struct http_exchange *ex)
     if (register_request_parse(&j->p.arena, body, &req, &err) != RC_OK) {
         char text[640];
         err_format(&err, text, sizeof(text));
-        log_limited(LOG_WARN, "register request that is no register request", LOG_S("why", text));
+        char from[ADDR_TEXT_CAP];
+        addr_format(&j->from, false, from);
+        log_limited(LOG_WARN, "register request that is no register request", LOG_S("why", text), LOG_S("from", from));
         refuse_now(j, "this server did not understand the client's registration request");
         return;
     }

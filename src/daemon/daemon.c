@@ -296,6 +296,7 @@ static void reload(struct daemon *d)
 static void stop_threads(struct daemon *d)
 {
     log_info("ending");
+    notify_manager(NOTIFY_STOPPING, "ending");
     derpmap_service_stop(d->derpmap);
     fetch_destroy(&d->fetch);
     if (d->stun != NULL)
@@ -342,6 +343,7 @@ int daemon_serve(const struct config *cfg)
              LOG_S("listen", cfg->listen_addr.text), LOG_U("workers", d->worker_n),
              LOG_U("nodes", core_first_snapshot(d->core)->node_n));
     invite_print(d);
+    notify_manager(NOTIFY_READY, cfg->server_url);
     process_wait(&signals, reload, policy_watch, d);
     stop_threads(d);
     clean_up(d);

@@ -89,7 +89,9 @@ void settings_set_derp(struct tailnet_settings *t, const struct derpmap_texts *d
 /* --- process.c --- */
 /* Logs, signals (blocked from here on in every thread), limits, libraries. */
 void process_prepare(const struct config *cfg, sigset_t *signals_out);
-/* Says why; returns the exit status. */
+/* Says why; returns the exit status: EXIT_CONFIG where another try is in vain until somebody mends something, so that the
+ * service manager leaves it. */
+enum { EXIT_CONFIG = 78 }; /* src: sysexits.h */
 int process_cannot_start(const struct err *err);
 /* Until SIGTERM or SIGINT; `reload` at each SIGHUP, `tick` (may be null) every second. */
 void process_wait(const sigset_t *signals, void (*reload)(struct daemon *d), void (*tick)(struct daemon *d),
@@ -102,6 +104,11 @@ void workers_create(struct daemon *d);
 void workers_start(struct daemon *d);
 void workers_stop(struct daemon *d);
 void workers_destroy(struct daemon *d);
+
+/* --- notify.c --- */
+enum notify_state { NOTIFY_STARTING, NOTIFY_READY, NOTIFY_STOPPING };
+/* Tells systemd, when it started us and waits for news, where we are; `status` is for people, one line. Any thread. */
+void notify_manager(enum notify_state state, const char *status);
 
 /* --- listeners.c --- */
 /* Certificates first, since the DERP map names the relay's. */
@@ -171,8 +178,8 @@ void relay_guard_stop(struct daemon *d);
 bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from);
 
 /* --- invite.c --- */
-/* Prints how to reach the server and the line to type on the next machine; makes a key for it on the first start, and
- * whenever somebody is looking (standard output is a terminal). */
+/* Prints how to reach the server and the line to type on the next machine, with a key for it when standard output is a terminal.
+ * Else it says where to get one: logs and journals are kept, and read by others. */
 void invite_print(struct daemon *d);
 
 #endif

@@ -1,9 +1,11 @@
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/show.h"
 #include "crypto/crypto.h"
 #include "daemon/daemon_internal.h"
 
@@ -15,6 +17,7 @@ struct invite_job {
     uint8_t random[AUTH_KEY_RANDOM_BYTES];
     char user[USER_NAME_CAP];
     char key[AUTH_KEY_TEXT_CAP]; /* "": none made */
+    bool has_users;
 };
 
 /* The user with the lowest id, or a new one on the first start. */
@@ -32,8 +35,8 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct invite_job *j = (struct invite_job *)job;
     const struct auth_key *k;
-    bool is_first = state_snapshot(st)->users->n == 0;
-    if (!is_first && !isatty(STDOUT_FILENO))
+    j->has_users = state_snapshot(st)->users->n > 0;
+    if (!isatty(STDOUT_FILENO))
         return;
     const struct user *u = first_user(st, now_ms);
     if (u == NULL)
@@ -43,19 +46,44 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
         snprintf(j->user, sizeof(j->user), "%s", u->name);
 }
 
+static void print_shown(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+static void print_shown(const char *fmt, ...)
+{
+    struct buf text = {0};
+    struct buf shown = {0};
+    va_list args;
+    va_start(args, fmt);
+    buf_vprintf(&text, fmt, args);
+    va_end(args);
+    show_append(&shown, buf_str(&text), SHOW_TEXT);
+    fputs(buf_cstr(&shown), stdout);
+    secret_wipe(text.data, text.cap);
+    secret_wipe(shown.data, shown.cap);
+    buf_fini(&shown);
+    buf_fini(&text);
+}
+
+static void print_invitation(const struct invite_job *j)
+{
+    const char *url = j->d->cfg->server_url;
+    if (j->key[0] != '\0')
+        print_shown("On the next machine (the key is for one machine of user '%s', within the hour):\n\n"
+                    "    tailscale up --login-server %s --auth-key %s\n\n"
+                    "If it is logged in elsewhere, add --force-reauth.\n\n",
+                    j->user, url, j->key);
+    else
+        print_shown("To add a machine, make %sa key:  %sfullscale preauthkeys create --user NAME\n"
+                    "and type there:%s                tailscale up --login-server %s --auth-key KEY\n\n",
+                    j->has_users ? "" : "a user and ", j->has_users ? "" : "fullscale users create NAME && ",
+                    j->has_users ? "" : "           ", url);
+}
+
 static void done(struct core_job *job)
 {
     struct invite_job *j = (struct invite_job *)job;
-    const char *url = j->d->cfg->server_url;
-    printf("\nFullscale %s serves %s\n\n", FULLSCALE_VERSION, url);
-    if (j->key[0] != '\0')
-        printf("On the next machine (the key is for one machine of user '%s', within the hour):\n\n"
-               "    tailscale up --login-server %s --auth-key %s\n\n",
-               j->user, url, j->key);
-    else
-        printf("To add a machine, make a key:  fullscale preauthkeys create --user NAME\n"
-               "and type there:                tailscale up --login-server %s --auth-key KEY\n\n",
-               url);
+    print_shown("\nFullscale %s serves %s\n\n", FULLSCALE_VERSION, j->d->cfg->server_url);
+    print_invitation(j);
     fflush(stdout);
     secret_wipe(j, sizeof(*j));
     mem_free(j);

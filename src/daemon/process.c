@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/show.h"
 #include "crypto/crypto.h"
 #include "daemon/daemon_internal.h"
 
@@ -57,9 +58,14 @@ void process_prepare(const struct config *cfg, sigset_t *signals_out)
 int process_cannot_start(const struct err *err)
 {
     char text[1024];
+    struct buf shown = {0};
     err_format(err, text, sizeof(text));
-    fprintf(stderr, "fullscale: cannot start: %s\n", text);
-    return EXIT_FAILURE;
+    show_append(&shown, str_c(text), SHOW_TEXT);
+    fprintf(stderr, "fullscale: cannot start: %s\n", buf_cstr(&shown));
+    notify_manager(NOTIFY_STOPPING, buf_cstr(&shown));
+    buf_fini(&shown);
+    bool is_for_people = err->code == RC_INVALID || err->code == RC_NOT_FOUND || err->code == RC_UNSUPPORTED;
+    return is_for_people ? EXIT_CONFIG : EXIT_FAILURE;
 }
 
 void process_wait(const sigset_t *signals, void (*reload)(struct daemon *d), void (*tick)(struct daemon *d),

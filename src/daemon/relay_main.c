@@ -171,8 +171,11 @@ static enum rc ask_server(struct relay_program *p, const sigset_t *signals, stru
     enum rc rc;
     bool was_told = false;
     while ((rc = announcer_ask(d->announcer, &reply, err)) != RC_OK && rc != RC_DENIED && rc != RC_INVALID) {
-        if (!was_told)
+        if (!was_told) {
             log_warn("waiting for the control server", LOG_S("url", p->enrolment.server), LOG_S("why", err->text));
+            /* Nothing is wrong here, and whoever waits for us would wait for a machine elsewhere. */
+            notify_manager(NOTIFY_READY, "waiting for the control server");
+        }
         was_told = true;
         if (is_told_to_end(signals, &pause))
             return err_set(err, RC_CLOSED, "told to end before the control server answered");
@@ -341,7 +344,9 @@ int daemon_relay(const struct config *cfg, const char *server, const char *key)
     workers_start(&p->d);
     log_info("relaying", LOG_S("version", FULLSCALE_VERSION), LOG_S("for", p->enrolment.server),
              LOG_S("listen", cfg->derp_server_listen_addr.text), LOG_U("workers", p->d.worker_n));
+    notify_manager(NOTIFY_READY, p->enrolment.server);
     process_wait(&signals, reload, NULL, &p->d);
+    notify_manager(NOTIFY_STOPPING, "draining");
     drain(p, &signals);
     workers_stop(&p->d);
     clean_up(p);

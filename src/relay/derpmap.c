@@ -340,7 +340,7 @@ static enum rc read_regions(const struct reader *r, const struct yaml *list, str
     m->regions = mem_zalloc(list->n + 1, sizeof(*m->regions));
     m->is_removal = mem_zalloc(list->n + 1, sizeof(*m->is_removal));
     YAML_EACH (value, list) {
-        int id;
+        int id = 0;
         TRY(read_region_id(r, value, &id));
         unsigned i = m->n++;
         m->regions[i].id = id;

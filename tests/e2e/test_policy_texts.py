@@ -133,7 +133,7 @@ def test_database(world):
     assert server.cli("policy", "why", "n1", "n2:443").returncode == 0
     assert server.cli("policy", "why", "n1", "n2:22", check=False).returncode == 1
 
-    server.cli("policy", "rollback", "1")
+    server.cli("policy", "rollback", "1", "--force")
     server.kill()
     server.start()
     assert server.cli("policy", "get").stdout == OPEN
@@ -141,7 +141,7 @@ def test_database(world):
     assert [v["version"] for v in history] == ["3", "2", "1"]
     assert [v["note"] for v in history] == ["rollback to 1", "", "first of all"]
     assert server.cli("policy", "get", "-n", "2").stdout != OPEN
-    assert server.cli("policy", "rollback", "9", check=False).returncode == 3
+    assert server.cli("policy", "rollback", "9", "--force", check=False).returncode == 3
     n1.wait_peers("n2")
 
 

@@ -1,6 +1,6 @@
 /* UTF-8, as strict as Go's unicode/utf8: no overlong forms, no surrogates, nothing above U+10FFFF. */
-#ifndef CODEC_UTF8_INTERNAL_H
-#define CODEC_UTF8_INTERNAL_H
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
 
 #include <stdint.h>
 #include <string.h>

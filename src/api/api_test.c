@@ -547,6 +547,8 @@ static void test_policy_refusals(void **state)
     struct fixture *f = *state;
     make_tailnet(f);
     call(f, 200, "PUT", "/api/v1/policy", policy_body(f, STR("{}"), ""));
+    policy_refused(f, STR_EMPTY, 1, 1, "write {}");
+    policy_refused(f, STR(" // {}\n"), 1, 1, "write {}");
     policy_refused(f, STR("{\n  \"acls\": [}"), 2, 12, "parsing policy from bytes: line 2, column 12");
     policy_refused(f, STR("{\"acls\":[{\"action\":\"accept\",\"src\":[\"group:x\"],\"dst\":[\"*:*\"]}]}"), -1, -1,
                    "group:x");

@@ -236,13 +236,15 @@ static enum rc parse_diff(struct api_call *call, struct http_exchange *ex, const
 /* The core only puts users and nodes in; the comparing is for the slow thread, with two policies that nobody else has. */
 static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
+    static const struct policy_options as_it_is = {.allows_blank = true};
     struct api_policy_call *p = &call->policy;
     const struct policy *now = state_policy(st);
     struct policy_errors errors = {0};
     struct policy_doc *doc = NULL;
     (void)now_ms;
     (void)err;
-    if (policy_parse(now != NULL ? policy_doc_text(policy_doc_of(now)) : STR_EMPTY, NULL, &doc, &errors) == RC_OK) {
+    if (policy_parse(now != NULL ? policy_doc_text(policy_doc_of(now)) : STR_EMPTY, &as_it_is, &doc, &errors) ==
+        RC_OK) {
         p->before = state_policy_try(st, doc);
         p->after = state_policy_try(st, p->doc);
     }

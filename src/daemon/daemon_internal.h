@@ -30,6 +30,7 @@ struct file_stamp {
     ino_t inode;
     off_t size;
     struct timespec mtime;
+    struct timespec ctime; /* of its mode and owner, too */
 };
 
 struct daemon_worker {
@@ -73,6 +74,7 @@ struct daemon {
     struct api_policy policy;
     struct file_stamp policy_read; /* the policy file as it was when it was read; main thread */
     struct file_stamp policy_seen; /* as it was when it was looked at last */
+    bool policy_unread;            /* it could not be read then */
     struct api api;
     struct http_server *api_http; /* worker 0 */
     struct tcp_listener *api_listener;

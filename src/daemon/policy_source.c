@@ -1,8 +1,8 @@
 /* Where the policy comes from at the start, and the file as it changes.
  *
  * The file is looked at once a second and on SIGHUP, on the main thread, which has nothing else to do. A change counts when
- * the file looks the same twice: an editor that empties it before it writes would open the tailnet for a moment. What is
- * wrong with the file changes nothing; it is logged, and the API tells it. */
+ * the file looks the same twice: many editors empty it before they write. What is wrong with the file, that it is empty or
+ * away included, changes nothing; it is logged, and the API and a metric tell it. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +19,8 @@ METRIC_COUNTER(reloads_changed, "fullscale_policy_reloads_total", "result=\"chan
                "Times that the policy file was read again, by result: one that failed leaves the last good policy.");
 METRIC_COUNTER(reloads_same, "fullscale_policy_reloads_total", "result=\"unchanged\"", "");
 METRIC_COUNTER(reloads_failed, "fullscale_policy_reloads_total", "result=\"failed\"", "");
+METRIC_GAUGE(file_faulty, "fullscale_policy_file_faulty", "",
+             "1: the policy file as it is now cannot be used, the last good policy is at work.");
 
 /* --- reading --- */
 
@@ -27,23 +29,35 @@ static bool is_file_mode(const struct config *cfg)
     return cfg->policy_mode == CONFIG_POLICY_FILE;
 }
 
-static enum rc parse(struct str text, const char *name, struct policy_doc **out, struct buf *fault)
+static enum rc parse(struct str text, const struct policy_options *opts, const char *name, struct policy_doc **out,
+                     struct buf *fault)
 {
     struct policy_errors errors = {0};
-    enum rc rc = policy_parse(text, NULL, out, &errors);
+    enum rc rc = policy_parse(text, opts, out, &errors);
     if (rc != RC_OK)
         policy_errors_format(&errors, name, fault);
     policy_errors_fini(&errors);
     return rc;
 }
 
+/* Opening a pipe would wait for its writer. */
+static enum rc read_regular(const char *path, struct buf *text, struct err *err)
+{
+    struct stat s;
+    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode))
+        return err_set(err, RC_IO, "cannot read %s: it is %s, not a file", path,
+                       S_ISDIR(s.st_mode) ? "a directory" : "a device or pipe");
+    return file_read(path, policy_limits_default.text_bytes, text, err);
+}
+
+/* RC_INVALID: it could be read, but is no good policy. */
 static enum rc read_file(const char *path, struct policy_doc **out, struct buf *fault)
 {
     struct buf text = {0};
     struct err err;
-    enum rc rc = file_read(path, policy_limits_default.text_bytes, &text, &err);
+    enum rc rc = read_regular(path, &text, &err);
     if (rc == RC_OK)
-        rc = parse(buf_str(&text), path, out, fault);
+        rc = parse(buf_str(&text), NULL, path, out, fault);
     else
         buf_printf(fault, "%s\n", err.text);
     buf_fini(&text);
@@ -95,7 +109,8 @@ void policy_changed(void *ctx, const struct state *st)
 static bool same_stamp(const struct file_stamp *a, const struct file_stamp *b)
 {
     return a->exists == b->exists && a->device == b->device && a->inode == b->inode && a->size == b->size &&
-           a->mtime.tv_sec == b->mtime.tv_sec && a->mtime.tv_nsec == b->mtime.tv_nsec;
+           a->mtime.tv_sec == b->mtime.tv_sec && a->mtime.tv_nsec == b->mtime.tv_nsec &&
+           a->ctime.tv_sec == b->ctime.tv_sec && a->ctime.tv_nsec == b->ctime.tv_nsec;
 }
 
 static struct file_stamp look_at(const char *path)
@@ -103,13 +118,15 @@ static struct file_stamp look_at(const char *path)
     struct stat s;
     if (stat(path, &s) != 0)
         return (struct file_stamp){0};
-    return (struct file_stamp){true, s.st_dev, s.st_ino, s.st_size, s.st_mtim};
+    return (struct file_stamp){true, s.st_dev, s.st_ino, s.st_size, s.st_mtim, s.st_ctim};
 }
 
-/* Null: none. */
+/* Null: none. A file that is empty or away is refused as any that is wrong: whoever wrote a policy once is not to find the
+ * network open after a restart. */
 static enum rc load_first(struct daemon *d, const struct state *st, struct policy_doc **out, struct buf *fault,
                           struct err *err)
 {
+    static const struct policy_options as_stored = {.allows_blank = true}; /* older versions stored blank ones */
     const char *path = d->cfg->policy_path;
     const struct policy_text *t = state_policy_text_newest(st);
     char name[48];
@@ -122,7 +139,7 @@ static enum rc load_first(struct daemon *d, const struct state *st, struct polic
     if (t == NULL)
         return RC_OK;
     snprintf(name, sizeof(name), "policy version %llu", (unsigned long long)t->id);
-    if (parse(str_n(t->text->data, t->text->len), name, out, fault) == RC_OK)
+    if (parse(str_n(t->text->data, t->text->len), &as_stored, name, out, fault) == RC_OK)
         return RC_OK;
     return err_set(err, RC_INVALID,
                    "the policy in the database cannot be used: start with policy.mode file and a "
@@ -137,10 +154,10 @@ enum rc policy_load(struct daemon *d, struct state *st, struct err *err)
     enum rc rc = load_first(d, st, &doc, &fault, err);
     fputs(buf_cstr(&fault), stderr);
     buf_fini(&fault);
+    if (rc == RC_OK && doc == NULL)
+        log_info("there is no policy: every node reaches every other");
     if (rc != RC_OK || doc == NULL)
         return rc;
-    if (str_trim(policy_doc_text(doc)).len == 0)
-        log_warn("the policy is empty: every node reaches every other");
     state_set_policy(st, doc, clock_wall_ms());
     if (state_policy(st) != NULL)
         log_oddities(state_policy(st));
@@ -194,6 +211,7 @@ static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
         try_tests(j, st);
     buf_clear(fault);
     buf_append_str(fault, buf_str(&j->fault));
+    metric_set(&file_faulty, buf_len(fault) > 0);
     if (buf_len(fault) > 0) {
         metric_inc(&reloads_failed);
         tell_fault(buf_str(fault));
@@ -208,16 +226,26 @@ static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
     buf_fini(&j->fault);
 }
 
-void policy_reload(struct daemon *d)
+static void reload(struct daemon *d, bool is_retry)
 {
     const char *path = d->cfg->policy_path;
-    if (!is_file_mode(d->cfg) || path[0] == '\0')
-        return;
     struct reload_job *j = MEM_NEW(struct reload_job);
     *j = (struct reload_job){.job = {.is_presence = true, .run = run_reload}, .daemon = d};
     d->policy_read = d->policy_seen = look_at(path);
-    (void)!read_file(path, &j->doc, &j->fault);
-    core_post(d->core, &j->job);
+    enum rc rc = read_file(path, &j->doc, &j->fault);
+    d->policy_unread = rc != RC_OK && rc != RC_INVALID;
+    if (!is_retry || !d->policy_unread) {
+        core_post(d->core, &j->job);
+        return;
+    }
+    buf_fini(&j->fault); /* as was said before */
+    mem_free(j);
+}
+
+void policy_reload(struct daemon *d)
+{
+    if (is_file_mode(d->cfg) && d->cfg->policy_path[0] != '\0')
+        reload(d, false);
 }
 
 void policy_watch(struct daemon *d)
@@ -227,6 +255,8 @@ void policy_watch(struct daemon *d)
     struct file_stamp now = look_at(d->cfg->policy_path);
     bool is_stable = same_stamp(&now, &d->policy_seen);
     d->policy_seen = now;
-    if (is_stable && !same_stamp(&now, &d->policy_read))
-        policy_reload(d);
+    bool is_other = !same_stamp(&now, &d->policy_read);
+    /* What kept it from being read (a disk, descriptors) may end without a trace at the file. */
+    if (is_stable && (is_other || (d->policy_unread && now.exists)))
+        reload(d, !is_other);
 }

@@ -78,13 +78,15 @@ struct policy_options {
     const struct policy_limits *limits; /* null: the default ones */
     const struct str *domains;          /* the tailnet's own e-mail domains; none: any is accepted. src: 8.1 */
     size_t domain_n;
-    bool has_funnel;  /* else the attribute `funnel` is refused. src: 9 */
-    bool is_https_on; /* for the tailnet's nodes; changes what `funnel` adds */
+    bool has_funnel;   /* else the attribute `funnel` is refused. src: 9 */
+    bool is_https_on;  /* for the tailnet's nodes; changes what `funnel` adds */
+    bool allows_blank; /* white space and comments alone are a policy without rules, and not an error */
 };
 
 struct policy_doc;
 
-/* Reads and checks a whole policy. An empty text (white space and comments) is "no policy": everyone reaches everyone.
+/* Reads and checks a whole policy. A blank text (white space and comments) is refused, unless `opts` allow it: a file that was
+ * emptied by accident must not open the network. Who wants everyone to reach everyone says so: {}.
  * `opts` may be null. `*doc_out` is the caller's (policy_doc_unref). Keeps the text as it was given.
  * RC_INVALID: not acceptable, and `errors` (which must be empty) has at least one entry; `*doc_out` is untouched. */
 MUST_CHECK enum rc policy_parse(struct str text, const struct policy_options *opts, struct policy_doc **doc_out,
@@ -308,7 +310,8 @@ struct policy_reason {
 
 /* Which rules let `src` reach `dst` on that port: nodes, users, tags, addresses... as in `tests`. `proto` 0: any of TCP, UDP,
  * ICMP, ICMPv6. Port -1: any port. Rules that allow it come first in `out` (at most `cap`, the number in `*n_out`); when there
- * is none, the one that comes closest. RC_NOT_FOUND: `src` or `dst` names nothing that has an address. */
+ * is none, the one that comes closest. Whether it is allowed is read off the filters of the nodes that have or serve the address, as
+ * they are sent; the rules explain it. RC_NOT_FOUND: `src` or `dst` names nothing that has an address. */
 MUST_CHECK enum rc policy_why(struct policy *p, struct str src, struct str dst, int proto, int port,
                               struct policy_reason *out, size_t cap, size_t *n_out);
 

@@ -82,7 +82,7 @@ static void use(struct policy *p)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct policy_limits limits = policy_limits_default;
-    struct policy_options opts = {.limits = &limits, .has_funnel = true};
+    struct policy_options opts = {.limits = &limits, .has_funnel = true, .allows_blank = true};
     struct policy_errors errors = {0};
     struct policy_doc *doc = NULL;
     limits.tests = 20;

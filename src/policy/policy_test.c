@@ -420,10 +420,34 @@ static void hujson_and_old_spellings_are_read(void **state)
     policy_destroy(&p);
 }
 
+/* A file that was emptied, half written or filled with zeros is no policy; an older version in a database may be blank. */
+static void blank_is_refused(void **state)
+{
+    (void)state;
+    static const struct policy_options as_stored = {.allows_blank = true};
+    static const char *const blank[] = {"", " ", "\n\n\t\r\n", " // nothing\n", "/* {} */", "// {\n// }"};
+    for (size_t i = 0; i < ARRAY_LEN(blank); i++) {
+        struct policy_errors errors = {0};
+        struct policy_doc *doc = NULL;
+        refused(blank[i], "the policy is empty; to let every node reach every other, write {}", 1, 1);
+        assert_int_equal(policy_parse(str_c(blank[i]), &as_stored, &doc, &errors), RC_OK);
+        policy_doc_unref(&doc);
+        policy_errors_fini(&errors);
+    }
+    for (size_t n = 1; n < 4096; n = n * 2 + 1) {
+        static const char zeros[4096];
+        struct policy_errors errors = {0};
+        struct policy_doc *doc = NULL;
+        assert_int_equal(policy_parse(str_n(zeros, n), &as_stored, &doc, &errors), RC_INVALID);
+        assert_null(doc);
+        policy_errors_fini(&errors);
+    }
+}
+
 static void empty_means_everyone(void **state)
 {
     (void)state;
-    static const char *const open[] = {"", " // nothing\n", "{}", "{\"acls\":null}"};
+    static const char *const open[] = {"{}", " {} // everyone\n", "{\"acls\":null}"};
     static const char *const closed[] = {"{\"acls\":[]}", "{\"grants\":[]}"};
     for (size_t i = 0; i < ARRAY_LEN(open); i++) {
         struct policy *p = test_policy(open[i]);
@@ -567,16 +591,59 @@ static void users_may_be_ambiguous(void **state)
     policy_destroy(&p);
 }
 
-static void tailnet_ranges_can_be_others(void **state)
+/* Of the tailnet 10.64.0.0/16 and fd00::/64. The caller's. */
+static struct policy *other_ranges(const char *text)
+{
+    struct policy_doc *doc = test_parse(text);
+    struct policy_ranges ranges = {test_addr("10.64.0.0"), test_addr("fd00::"), 16, 64};
+    struct policy *p = policy_create(doc, test_users, ARRAY_LEN(test_users), &ranges);
+    policy_doc_unref(&doc);
+    return p;
+}
+
+static void put_with(struct policy *p, uint64_t id, const char *v4, const char *v6)
+{
+    struct policy_node n = test_node(id);
+    n.v4 = test_addr(v4);
+    n.v6 = test_addr(v6);
+    policy_put_node(p, &n);
+}
+
+#define OTHER_RANGES(strays4, strays6)                                                                                 \
+    FILTER_IP("\"10.64.0.0/16\"" strays4 ",\"fd00::/64\"" strays6, DST("*", 0, 65535))
+
+/* Nodes from before the prefixes were changed are of the tailnet, too, and `*` holds them as long as they are there. */
+static void star_is_the_tailnet_whatever_its_addresses(void **state)
 {
     (void)state;
-    struct policy_doc *doc = test_parse("");
-    struct policy_ranges ranges = {test_addr("10.64.0.0"), test_addr("fd00::"), 16, 64};
-    struct policy *p = policy_create(doc, test_users, 1, &ranges);
-    struct policy_node n = test_node(ANN);
-    policy_put_node(p, &n);
-    test_filter(p, ANN, FILTER_IP("\"10.64.0.0/16\",\"fd00::/64\"", DST("*", 0, 65535)));
-    policy_doc_unref(&doc);
+    struct policy *p = other_ranges("{}");
+    struct policy_reason why = {0};
+    size_t n;
+    put_with(p, BOB, "10.64.0.7", "fd00::7");
+    test_filter(p, BOB, OTHER_RANGES("", ""));
+    put_with(p, ANN, "100.64.0.10", "fd7a:115c:a1e0::10");
+    uint64_t version = policy_version(p, BOB), fingerprint = policy_fingerprint(p, BOB);
+    test_filter(p, BOB, OTHER_RANGES(",\"100.64.0.10\"", ",\"fd7a:115c:a1e0::10\""));
+    put_with(p, CYD, "100.64.0.11", "fd00::8");
+    assert_true(policy_version(p, BOB) > version && policy_fingerprint(p, BOB) != fingerprint);
+    test_filter(p, BOB, OTHER_RANGES(",\"100.64.0.10/31\"", ",\"fd7a:115c:a1e0::10\""));
+    assert_int_equal(policy_why(p, STR("ann@"), STR("bob@"), 6, 22, &why, 1, &n), RC_OK);
+    assert_true(n == 1 && why.is_allowed);
+    put_with(p, CYD, "10.64.0.8", "fd00::8");
+    test_filter(p, BOB, OTHER_RANGES(",\"100.64.0.10\"", ",\"fd7a:115c:a1e0::10\""));
+    policy_remove_node(p, ANN);
+    test_filter(p, BOB, OTHER_RANGES("", ""));
+    assert_int_equal(policy_fingerprint(p, BOB) == fingerprint, false);
+    policy_destroy(&p);
+}
+
+/* What a policy lets nodes have is of the tailnet before anyone has it. */
+static void star_holds_pools(void **state)
+{
+    (void)state;
+    struct policy *p = other_ranges("{\"nodeAttrs\":[{\"target\":[\"cyd@\"],\"ipPool\":[\"100.80.0.0/16\"]}]}");
+    put_with(p, CYD, "100.80.3.4", "fd00::7");
+    test_filter(p, CYD, OTHER_RANGES(",\"100.80.0.0/16\"", ""));
     policy_destroy(&p);
 }
 
@@ -979,13 +1046,15 @@ int main(void)
         cmocka_unit_test(ipsets_do_not_explode),
         cmocka_unit_test(lists_of_large_ipsets_are_refused),
         cmocka_unit_test(hujson_and_old_spellings_are_read),
+        cmocka_unit_test(blank_is_refused),
         cmocka_unit_test(empty_means_everyone),
         cmocka_unit_test(network_options_are_read),
         cmocka_unit_test(selectors_mean_nodes),
         cmocka_unit_test(addresses_are_written_short),
         cmocka_unit_test(ipsets_add_and_remove),
         cmocka_unit_test(users_may_be_ambiguous),
-        cmocka_unit_test(tailnet_ranges_can_be_others),
+        cmocka_unit_test(star_is_the_tailnet_whatever_its_addresses),
+        cmocka_unit_test(star_holds_pools),
         cmocka_unit_test(postures_choose_sources),
         cmocka_unit_test(routes_are_for_those_who_may),
         cmocka_unit_test(via_chooses_the_router),

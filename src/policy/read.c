@@ -411,8 +411,10 @@ static enum rc read_all(struct reader *r, struct str text)
     TRY(read_text(r, &root));
     if (root != NULL)
         read_sections(r, root);
-    else
+    else if (r->opts->allows_blank)
         read_rules(r);
+    else
+        read_fail(r, NULL, "the policy is empty; to let every node reach every other, write {}");
     sort_errors(r);
     return r->errors->n == 0 ? RC_OK : RC_INVALID;
 }

@@ -63,12 +63,14 @@ def test_file(world):
     assert reloads(server, "changed") == 2
 
     # A file that is wrong, or away, leaves the last good one, and says so.
-    for text, fault in ((BROKEN, "%s:4:47:" % path), (None, str(path)), ('{"acls": [', "%s:1:" % path)):
+    for text, fault in ((BROKEN, "%s:4:47:" % path), (None, str(path)), ('{"acls": [', "%s:1:" % path),
+                        ("", "write {}"), ("  \n", "write {}"), ("// acls\n", "write {}"), ("\0" * 100, "%s:1:" % path)):
         failed = reloads(server, "failed")
         path.unlink() if text is None else path.write_text(text)
         wait_for("the mistake is seen", lambda: reloads(server, "failed") > failed, 10)
         assert fault in at_work(server)["fault"]
         assert at_work(server)["policy"] == OPEN
+        assert server.metrics()["fullscale_policy_file_faulty"] == 1
         said = server.cli("policy", "get")
         assert said.stdout == OPEN and "last good policy" in said.stderr
     assert "%s:4:47" % path in server.log.read_text()
@@ -78,6 +80,7 @@ def test_file(world):
     server.process.send_signal(1)
     wait_for("SIGHUP is heard", lambda: at_work(server)["policy"] == CLOSED, 2)
     assert at_work(server)["fault"] == ""
+    assert server.metrics()["fullscale_policy_file_faulty"] == 0
     same = reloads(server, "unchanged")
     server.process.send_signal(1)
     wait_for("SIGHUP is heard", lambda: reloads(server, "unchanged") == same + 1, 5)
@@ -89,6 +92,32 @@ def test_file(world):
     assert server.cli("policy", "set", "-f", str(path), check=False).returncode == 1
     said = server.cli("policy", "set", "-f", str(other), check=False)
     assert said.returncode == 1
+
+
+def test_what_stands_in_the_place_of_the_file(world):
+    """A directory, a pipe, a huge file, none, an emptied one: the last good policy stays, a start is refused, {} opens."""
+    path = world.folder / "policy.hujson"
+    path.write_text(CLOSED)
+    server = world.server(policy={"mode": "file", "path": "policy.hujson"})
+
+    def put(kind):
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        {"directory": path.mkdir, "pipe": lambda: os.mkfifo(path), "huge": lambda: path.write_text(CLOSED + " " * (5 << 20)),
+         "none": lambda: None, "emptied": lambda: path.write_text("")}[kind]()
+
+    for kind, fault in (("directory", "a directory"), ("pipe", "device or pipe"), ("huge", "larger than"),
+                        ("none", "No such file"), ("emptied", "write {}")):
+        put(kind)
+        wait_for("the %s is seen" % kind, lambda: fault in at_work(server)["fault"], 10)
+        assert at_work(server)["policy"] == CLOSED
+    server.stop()
+    for kind in ("directory", "pipe", "huge", "none", "emptied"):
+        put(kind)
+        said = run("srv", [str(server.program), "--config", str(server.config), "serve"], check=False, quiet=True)
+        assert said.returncode == 1 and "the policy cannot be used" in said.stderr, (kind, said.stderr)
+    path.write_text("{}\n")
+    server.start()
+    assert at_work(server)["policy"] == "{}\n"
 
 
 def test_file_mode_refuses_to_be_set(world):
@@ -115,7 +144,7 @@ def test_database(world):
     n1.wait_peers("n2")
     assert "version 1 " in put(OPEN, "-m", "first of all").stdout
     assert server.cli("policy", "get").stdout == OPEN
-    for wrong, place in ((BROKEN, ":4:47: "), ('{"acls": [', ":1:")):
+    for wrong, place in ((BROKEN, ":4:47: "), ("", ":1:1: "), (" // all\n", ":1:1: "), ('{"acls": [', ":1:")):
         said = put(wrong, check=False)
         assert said.returncode == 1 and str(path) + place in said.stderr, said.stderr
     said = put(OPEN.replace('"acls"', '"tests": [{"src": "anna@", "deny": ["anna@:22"]}],\n"acls"'), check=False)

@@ -23,7 +23,7 @@ struct atom {
     struct range_set ranges;
     uint8_t family;
     const struct node_state *node[2]; /* one of its nodes; null: its addresses are no node's */
-    bool is_routed;                   /* `*` holds them as sources */
+    bool is_routed[2];                /* `*` holds them as sources */
     bool is_internet;
     uint64_t *in[2];  /* selectors */
     uint64_t *src[2]; /* parts */
@@ -100,7 +100,8 @@ static bool is_source(const struct side *s, const struct atom *a, int which, con
         return false;
     for (size_t i = 0; i < rule->src.n; i++) {
         enum sel_kind kind = s->p->doc->sel[rule->src.v[i]].kind;
-        if (kind == SEL_DANGER_ALL || (kind == SEL_STAR && a->is_routed) || bit_get(a->in[which], rule->src.v[i]))
+        if (kind == SEL_DANGER_ALL || (kind == SEL_STAR && a->is_routed[which]) ||
+            bit_get(a->in[which], rule->src.v[i]))
             return true;
     }
     return false;
@@ -169,7 +170,7 @@ static void put_key(struct diff *d, const struct atom *a, struct buf *key)
             buf_append_c(key, "-");
     }
     buf_append_byte(key, a->family);
-    buf_append_byte(key, a->is_routed);
+    buf_append(key, a->is_routed, sizeof(a->is_routed));
     buf_append_byte(key, a->is_internet);
 }
 
@@ -184,7 +185,8 @@ static void add_range(struct diff *d, const struct range *at, const struct node_
         probe.in[i] = mem_zalloc(d->side[i].p->sel_words + 1, sizeof(uint64_t));
         address_selectors(d->side[i].p, probe.node[i], &first, probe.in[i]);
     }
-    probe.is_routed = before != NULL || is_routed(d->side[0].p, &first);
+    for (int i = 0; i < 2; i++)
+        probe.is_routed[i] = probe.node[i] != NULL || is_routed(d->side[i].p, &first);
     probe.is_internet = is_in_internet(&first);
     put_key(d, &probe, &key);
     struct atom *a = map_get(&d->atom_by_key, buf_at(&key), buf_len(&key));
@@ -237,8 +239,10 @@ static void find_cuts(const struct diff *d, struct range_set *cuts)
     }
     for (size_t i = 0; i < range_internet_n; i++)
         add_cuts(cuts, &range_internet[i]);
-    for (size_t i = 0; i < d->side[0].p->tailnet.n; i++)
-        add_cuts(cuts, &d->side[0].p->tailnet.v[i]);
+    for (int i = 0; i < 2; i++) {
+        for (size_t k = 0; k < d->side[i].p->tailnet.n; k++)
+            add_cuts(cuts, &d->side[i].p->tailnet.v[k]);
+    }
     while ((h = map_next(&d->side[0].p->holders_by_route, &pos)) != NULL)
         add_cuts(cuts, &h->range);
     pos = 0;

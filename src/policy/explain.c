@@ -297,7 +297,7 @@ static size_t fit_score(const struct policy_reason *r)
     return (r->is_allowed ? 8u : 0u) + 4u * r->has_source + 2u * r->has_destination + r->has_port;
 }
 
-/* What the rule says of all pairs of the addresses together: the best of them. */
+/* What the rule says of all pairs of the addresses together: the best of them. No packet has addresses of two families. */
 static struct policy_reason judge(const struct policy *p, const struct rule *rule, const struct spots *src,
                                   const struct spots *dst, int proto, int port)
 {
@@ -308,6 +308,8 @@ static struct policy_reason judge(const struct policy *p, const struct rule *rul
                                  .index = rule->index};
     for (size_t i = 0; i < src->n; i++) {
         for (size_t k = 0; k < dst->n; k++) {
+            if (src->v[i].at.family != dst->v[k].at.family)
+                continue;
             struct fit fit = rule_fits(p, rule, &src->v[i], &dst->v[k], proto, port, NULL);
             struct policy_reason now = best;
             now.has_source = fit.source;
@@ -321,25 +323,51 @@ static struct policy_reason judge(const struct policy *p, const struct rule *rul
     return best;
 }
 
+/* An address that nobody serves is in no filter: then the rules speak. */
+static bool is_let_through(struct policy *p, const struct spots *src, const struct spots *dst, int proto, int port,
+                           bool by_rules)
+{
+    for (size_t i = 0; i < dst->n; i++) {
+        enum sent sent = sent_allows(p, src, &dst->v[i], proto, port);
+        if (sent == SENT_ALLOWED || (sent == SENT_NOTHING && by_rules))
+            return true;
+    }
+    return false;
+}
+
+static void explain(struct policy *p, struct spots *src, struct spots *dst, int proto, int port,
+                    struct policy_reason *out, size_t cap, size_t *n_out)
+{
+    struct policy_reason closest = {0};
+    spots_reduce(p, src, NULL, 0);
+    spots_reduce(p, dst, NULL, 0);
+    for (size_t i = 0; i < p->doc->rule_n; i++) {
+        struct policy_reason r = judge(p, &p->doc->rule[i], src, dst, proto, port);
+        if (r.is_allowed && *n_out < cap)
+            out[(*n_out)++] = r;
+        if (i == 0 || fit_score(&r) > fit_score(&closest))
+            closest = r;
+    }
+    bool is_allowed = is_let_through(p, src, dst, proto, port, *n_out > 0);
+    if (is_allowed && *n_out > 0)
+        return;
+    /* The rules only explain: what is sent decides. */
+    closest.is_allowed = is_allowed;
+    *n_out = cap > 0 && p->doc->rule_n > 0;
+    if (*n_out > 0)
+        out[0] = closest;
+}
+
 enum rc policy_why(struct policy *p, struct str src, struct str dst, int proto, int port, struct policy_reason *out,
                    size_t cap, size_t *n_out)
 {
     struct spots from = {0}, to = {0};
-    struct policy_reason closest = {0};
     enum rc rc = RC_NOT_FOUND;
     *n_out = 0;
     if (spots_find(p, src, NULL, &from) &&
         spots_find(p, dst, from.v[0].node != NULL ? from.v[0].node->owner : NULL, &to)) {
         rc = RC_OK;
-        for (size_t i = 0; i < p->doc->rule_n; i++) {
-            struct policy_reason r = judge(p, &p->doc->rule[i], &from, &to, proto, port);
-            if (r.is_allowed && *n_out < cap)
-                out[(*n_out)++] = r;
-            if (i == 0 || fit_score(&r) > fit_score(&closest))
-                closest = r;
-        }
-        if (*n_out == 0 && cap > 0 && p->doc->rule_n > 0)
-            out[(*n_out)++] = closest;
+        explain(p, &from, &to, proto, port, out, cap, n_out);
     }
     spots_fini(&from);
     spots_fini(&to);

@@ -148,7 +148,7 @@ static void find_everyone(struct policy *p)
     }
 }
 
-/* The usual ranges leave out what ChromeOS uses. src: 2.5 */
+/* What its nodes may get: the prefixes and ipPools. The usual ranges leave out what ChromeOS uses. src: 2.5 */
 static void set_tailnet(struct policy *p, const struct policy_ranges *ranges)
 {
     static const char *const usual[] = {"100.64.0.0-100.115.91.255", "100.115.94.0-100.127.255.255",
@@ -164,6 +164,10 @@ static void set_tailnet(struct policy *p, const struct policy_ranges *ranges)
         range_set_add(&p->tailnet, range_of_prefix(&ranges->v4, ranges->v4_bits));
     if (has_v6)
         range_set_add(&p->tailnet, range_of_prefix(&ranges->v6, ranges->v6_bits));
+    for (size_t i = 0; i < p->doc->node_attr_n; i++) {
+        for (size_t k = 0; k < p->doc->node_attr[i].pool_n; k++)
+            range_set_add(&p->tailnet, p->doc->node_attr[i].pool[k]);
+    }
     range_set_join(&p->tailnet);
 }
 
@@ -177,6 +181,7 @@ struct policy *policy_create(struct policy_doc *doc, const struct policy_user *u
         map_init(maps[i], NULL);
     list_init(&p->nodes_by_version);
     list_init(&p->owners_by_version);
+    list_init(&p->strays);
     p->doc = policy_doc_ref(doc);
     p->clock = 1;
     p->sel_words = bits_words(doc->sel_n);
@@ -308,6 +313,7 @@ static struct node_state *node_make(struct policy *p, const struct policy_node *
     list_init(&n->of_class);
     list_init(&n->of_owner);
     list_init(&n->by_version);
+    list_init(&n->of_strays);
     set_address(&n->v4, n->text4, &f->v4);
     set_address(&n->v6, n->text6, &f->v6);
     n->route_n = f->route_n < POLICY_ROUTES_MAX ? f->route_n : POLICY_ROUTES_MAX;
@@ -383,6 +389,15 @@ static struct class *class_of(struct policy *p, const struct node_state *n, cons
 
 /* --- its routes --- */
 
+/* What `*` is gets the range, or loses it. */
+static void star_count(struct policy *p, const struct range *r, int delta)
+{
+    uint64_t sum[2] = {p->star_hash, 0};
+    hash_range(sum, r, delta);
+    p->star_hash = sum[0];
+    p->star_version = p->clock;
+}
+
 static void route_hold(struct policy *p, struct node_state *n, struct node_route *r)
 {
     struct range_key key = range_key_of(&r->range);
@@ -392,10 +407,7 @@ static void route_hold(struct policy *p, struct node_state *n, struct node_route
         h->range = r->range;
         h->key = key;
         map_put(&p->holders_by_route, &h->key, sizeof(h->key), h);
-        uint64_t sum[2] = {p->routes_hash, 0};
-        hash_range(sum, &h->range, 1);
-        p->routes_hash = sum[0];
-        p->routes_version = p->clock;
+        star_count(p, &h->range, 1);
     }
     VEC_PUSH(h->v, h->n, h->cap, n);
     r->holders = h;
@@ -410,10 +422,7 @@ static void route_release(struct policy *p, const struct node_state *n, struct n
     h->v[i] = h->v[--h->n];
     if (h->n > 0)
         return;
-    uint64_t sum[2] = {p->routes_hash, 0};
-    hash_range(sum, &h->range, -1);
-    p->routes_hash = sum[0];
-    p->routes_version = p->clock;
+    star_count(p, &h->range, -1);
     map_remove(&p->holders_by_route, &h->key, sizeof(h->key));
     mem_free(h->v);
     mem_free(h);
@@ -454,6 +463,32 @@ static void routes_release(struct policy *p, struct node_state *n)
     }
 }
 
+/* --- its addresses outside of the tailnet's ranges --- */
+
+void node_add_stray(const struct policy *p, const struct node_state *n, struct range_set *out)
+{
+    for (int family = 4; family <= 6; family += 2) {
+        struct range own = node_range(n, family);
+        if (own.family != 0 && !range_set_holds(&p->tailnet, &own))
+            range_set_add(out, own);
+    }
+}
+
+static bool is_stray(const struct policy *p, const struct node_state *n)
+{
+    return (n->v4.family != 0 && !range_set_holds(&p->tailnet, &n->v4)) ||
+           (n->v6.family != 0 && !range_set_holds(&p->tailnet, &n->v6));
+}
+
+static void strays_count(struct policy *p, const struct node_state *n, int delta)
+{
+    struct range_set own = {0};
+    node_add_stray(p, n, &own);
+    for (size_t i = 0; i < own.n; i++)
+        star_count(p, &own.v[i], delta);
+    range_set_fini(&own);
+}
+
 /* --- in and out --- */
 
 struct node_state *node_find(const struct policy *p, uint64_t id)
@@ -473,8 +508,10 @@ static void owner_count(struct policy *p, struct node_state *n, int delta)
 }
 
 /* Links the node to its class and owner, without counting it. */
-static void node_link(struct node_state *n)
+static void node_link(struct policy *p, struct node_state *n)
 {
+    if (is_stray(p, n))
+        list_push_back(&p->strays, &n->of_strays);
     list_push_back(&n->class->nodes, &n->of_class);
     n->class->node_n++;
     if (n->owner != NULL)
@@ -486,6 +523,7 @@ static void node_unlink(struct policy *p, struct node_state *n)
     list_remove(&n->of_class);
     list_remove(&n->of_owner);
     list_remove(&n->by_version);
+    list_remove(&n->of_strays);
     if (--n->class->node_n == 0)
         class_drop(p, n->class);
 }
@@ -516,7 +554,7 @@ void policy_put_node(struct policy *p, const struct policy_node *f)
     n->version = p->clock;
     routes_hold(p, n);
     routes_touch(p, n);
-    node_link(n);
+    node_link(p, n);
     if (old != NULL && is_same_to_others(old, n)) {
         /* Capabilities are told by system. */
         bool is_same_to_itself = old->is_mac == n->is_mac;
@@ -525,9 +563,11 @@ void policy_put_node(struct policy *p, const struct policy_node *f)
     } else {
         policy_view_unref(&p->view);
         sources_count(p, n, 1);
+        strays_count(p, n, 1);
         owner_count(p, n, 1);
         if (old != NULL) {
             sources_count(p, old, -1);
+            strays_count(p, old, -1);
             owner_count(p, old, -1);
             unseat_node(p, old);
         }
@@ -551,6 +591,7 @@ void policy_remove_node(struct policy *p, uint64_t id)
     p->clock++;
     policy_view_unref(&p->view);
     sources_count(p, n, -1);
+    strays_count(p, n, -1);
     owner_count(p, n, -1);
     unseat_node(p, n);
     routes_touch(p, n);

@@ -110,7 +110,8 @@ struct node_state {
     struct list of_class;
     struct list of_owner;
     struct list by_version;
-    struct range v4, v6; /* family 0: none */
+    struct list of_strays; /* in `strays`, when an address of it is outside of the tailnet's ranges */
+    struct range v4, v6;   /* family 0: none */
     char text4[IP_TEXT_CAP];
     char text6[IP_TEXT_CAP];
     bool is_online;
@@ -148,7 +149,8 @@ struct policy {
     struct map owner_by_email; /* lower case */
     struct map owner_by_name;
 
-    struct range_set tailnet; /* canonical: what `*` is besides routes */
+    struct range_set tailnet; /* canonical: what `*` is besides routes and the addresses of strays */
+    struct list strays;       /* nodes, by `of_strays` */
     uint64_t *everyone;       /* selectors that hold every node */
 
     struct unit *unit; /* heap */
@@ -189,8 +191,8 @@ struct policy {
     size_t class_cap;
     size_t class_n;
     struct map holders_by_route;
-    uint64_t routes_hash;    /* of the set of approved prefixes */
-    uint64_t routes_version; /* when it last changed */
+    uint64_t star_hash;      /* of what `*` is besides the tailnet's ranges: approved prefixes, addresses of strays */
+    uint64_t star_version;   /* when it last changed */
     uint64_t routes_touched; /* when a router was last written */
 
     struct place *place; /* hash table; heap */
@@ -268,6 +270,8 @@ static inline struct range node_range(const struct node_state *n, int family)
 }
 /* Whether an entry stays in the filter of the node. src: 4.5 */
 bool node_keeps_entry(const struct node_state *n, const struct entry *e);
+/* Adds those of its addresses that are outside of the tailnet's ranges. */
+void node_add_stray(const struct policy *p, const struct node_state *n, struct range_set *out);
 bool node_routes_meet(const struct node_state *n, const struct range *r);
 
 #define CLASS_EACH(it, p)                                                                                              \

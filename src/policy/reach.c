@@ -120,6 +120,7 @@ static void put_spot(struct policy *p, const struct spot *spot, const struct pol
     address_selectors(p, n, &spot->at, in);
     buf_append(key, in, p->sel_words * sizeof(*in));
     buf_append_byte(key, n != NULL);
+    buf_append_byte(key, spot->at.family);
     for (posture_set_id i = 0; n != NULL && i < p->doc->posture_set_n; i++) {
         struct attr_view attrs = {more, more_n, n->attr, n->attr_n};
         buf_append_byte(key, posture_set_holds(p->doc, i, &attrs));

@@ -32,4 +32,14 @@ struct fit {
 struct fit rule_fits(const struct policy *p, const struct rule *rule, const struct spot *src, const struct spot *dst,
                      int proto, int port, const struct attr_view *attrs);
 
+/* --- sent.c --- */
+enum sent {
+    SENT_NOTHING, /* the destination is no node's, and no router or exit node takes packets for it */
+    SENT_DENIED,
+    SENT_ALLOWED,
+};
+/* Whether a packet from one of the addresses `src` gets through to `dst` by the filters that are sent; by that of some router, when
+ * several serve it. */
+enum sent sent_allows(struct policy *p, const struct spots *src, const struct spot *dst, int proto, int port);
+
 #endif

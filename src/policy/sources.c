@@ -137,7 +137,7 @@ void sources_count(struct policy *p, const struct node_state *n, int delta)
 
 uint64_t sources_version(const struct policy *p, const struct source_list *l)
 {
-    return l->has_star && p->routes_version > l->version ? p->routes_version : l->version;
+    return l->has_star && p->star_version > l->version ? p->star_version : l->version;
 }
 
 /* --- texts --- */
@@ -299,11 +299,23 @@ static void add_routes(const struct policy *p, struct texts *t)
         texts_add(t, &h->range);
 }
 
+/* Nodes have addresses from elsewhere when the tailnet's prefixes were others once. */
+static void add_strays(const struct policy *p, struct texts *t)
+{
+    struct range_set strays = {0};
+    LIST_EACH (it, &p->strays)
+        node_add_stray(p, LIST_ENTRY(it, struct node_state, of_strays), &strays);
+    range_set_join(&strays);
+    texts_add_set(t, &strays);
+    range_set_fini(&strays);
+}
+
 /* The tailnet's ranges and routes, and what stands beside `*`, each for itself. src: 2.5 */
 static void add_star(const struct policy *p, uint32_t list, struct texts *t)
 {
     const struct source_list *l = &p->list[list];
     texts_add_set(t, &p->tailnet);
+    add_strays(p, t);
     add_routes(p, t);
     for (size_t i = 0; i < l->sels.n; i++) {
         const struct selector *s = &p->doc->sel[l->sels.v[i]];
@@ -375,8 +387,8 @@ void sources_hash(struct policy *p, struct source_list *l, uint64_t out[2])
         for (int i = 0; i < 2; i++)
             out[i] = siphash13(seeds[i], text.p, text.len);
     } else if (l->has_star) {
-        out[0] = mix(out[0] + p->routes_hash + 1);
-        out[1] = mix(out[1] ^ p->routes_hash);
+        out[0] = mix(out[0] + p->star_hash + 1);
+        out[1] = mix(out[1] ^ p->star_hash);
     }
 }
 

@@ -278,18 +278,21 @@ static void make_routes(struct fixture *f, uint32_t slot, struct policy_node *n)
         add_route(n, &f->route[slot][n->route_n], "::/0", false);
 }
 
+/* Some have addresses from outside of the tailnet's ranges: from before these were changed. */
 static void make_node(struct fixture *f, uint32_t slot)
 {
+    static const char *const fours[] = {"100.64.0", "100.64.0", "100.64.0", "100.115.92", "172.20.0"};
+    static const char *const sixes[] = {"fd7a:115c:a1e0", "fd7a:115c:a1e0", "fd00:9"};
     char text[48];
     struct policy_node n = {.id = slot + 1, .user = 1 + below(f, USERS), .is_online = below(f, 4) != 0};
     n.created_ms = below(f, 5);
     n.tags = f->tag[slot];
     for (uint32_t i = 0; i < 2 && below(f, 3) == 0; i++)
         f->tag[slot][n.tag_n++] = str_c(tag_names[(slot + i) % TAGS]);
-    snprintf(text, sizeof(text), "100.64.0.%u", slot + 1);
+    snprintf(text, sizeof(text), "%s.%u", PICK(f, fours), slot + 1);
     if (below(f, 8) != 0)
         n.v4 = test_addr(text);
-    snprintf(text, sizeof(text), "fd7a:115c:a1e0::%x", slot + 1);
+    snprintf(text, sizeof(text), "%s::%x", PICK(f, sixes), slot + 1);
     if (below(f, 8) != 0 || n.v4.family == 0)
         n.v6 = test_addr(text);
     f->attr[slot][0] = (struct policy_attr){STR("custom:x"), POLICY_ATTR_NUMBER, STR_EMPTY, (double)below(f, 7), false};
@@ -421,7 +424,8 @@ static void twin_add_star(const struct fixture *f, posture_set_id posture, struc
     }
     NODE_EACH(n, f)
     {
-        if (posture != 0 && twin_fits(f, n, posture))
+        /* Wherever their addresses are from. */
+        if (posture == 0 || twin_fits(f, n, posture))
             twin_add_node(out, n);
         for (size_t i = 0; i < n->route_n; i++) {
             if (n->routes[i].bits > 0)
@@ -1073,6 +1077,19 @@ static bool filter_allows(struct filter_set *set, unsigned proto, const struct r
     return false;
 }
 
+/* What an admin is told. */
+static bool why_allows(struct fixture *f, const struct policy_node *from, const struct policy_node *to, int family,
+                       int proto, int port)
+{
+    char src[ADDR_TEXT_CAP], dst[ADDR_TEXT_CAP];
+    struct policy_reason reason = {0};
+    size_t n;
+    addr_format(family == 4 ? &from->v4 : &from->v6, false, src);
+    addr_format(family == 4 ? &to->v4 : &to->v6, false, dst);
+    assert_int_equal(policy_why(f->p, str_c(src), str_c(dst), proto, port, &reason, 1, &n), RC_OK);
+    return n > 0 && reason.is_allowed;
+}
+
 static bool same_packet(struct fixture *f, const struct policy_node *from, const struct policy_node *to)
 {
     static const unsigned some_ports[] = {0, 22, 80, 443, 1500, 65535}, some_protos[] = {6, 17, 1, 47, 58, 99};
@@ -1096,6 +1113,7 @@ static bool same_packet(struct fixture *f, const struct policy_node *from, const
     filter_set_init(&set);
     filter_set_add_json(&set, json);
     bool got = filter_allows(&set, proto, &src.at, &dst.at, port);
+    assert_int_equal(why_allows(f, from, to, family, (int)proto, (int)port), got);
     if (got != want)
         fprintf(stderr, "%u -> %u proto %u port %u: filter %d, rules %d\n", (unsigned)from->id, (unsigned)to->id, proto,
                 port, got, want);

@@ -303,7 +303,7 @@ const struct cli_command cli_commands[] = {
      "fullscale nodes tag web-1 tag:web,tag:prod\nfullscale nodes tag -i 3 -t tag:web", node_tag_options, cli_nodes_tag,
      false},
     {"nodes", "list-routes", "lsr routes", "[NODE]", 0, 1, NULL, "show which routes nodes advertise and serve",
-     "SERVING: what others send to it now. Of several nodes that serve the same route one does, until it goes offline.",
+     "SERVING: what others send to it now. Of several nodes that serve the same route one does, until it cannot: it is offline, or its key has expired.",
      "fullscale nodes list-routes\nfullscale nodes list-routes -i router -o json", node_options, cli_nodes_list_routes,
      false},
     {"nodes", "approve-routes", "approve", "[NODE] [ROUTES]", 0, 2, NULL, "let a node serve routes",

@@ -355,7 +355,7 @@ const struct schema_row schema_rows[] = {
          "every other."},
 
     {"node.expiry", SCHEMA_DURATION, FIELD(node_expiry_ms), .def = "0", .max = 100 * YEAR_MS,
-     .meaning = "When a node has to log in again, unless its client asks for another time. 0: never."},
+     .meaning = "When a node has to log in again; its client may ask for an earlier time. 0: never."},
     {"node.ephemeral.inactivity_timeout", SCHEMA_DURATION, FIELD(node_ephemeral_inactivity_timeout_ms), .def = "2m",
      .min = SECOND_MS, .max = YEAR_MS, .meaning = "How long an ephemeral node may be offline before it is deleted."},
 

@@ -12,13 +12,16 @@ METRIC_COUNTER(jobs_run, "fullscale_core_jobs_total", "", "Events that the core 
 METRIC_COUNTER(published_total, "fullscale_core_publications_total", "", "Snapshots published.");
 METRIC_COUNTER(published_nodes, "fullscale_core_published_nodes_total", "", "Nodes in published changes.");
 METRIC_GAUGE(nodes_now, "fullscale_nodes", "", "Nodes in the tailnet.");
+METRIC_COUNTER(clock_set, "fullscale_clock_steps_total", "", "Times the machine's clock was set by a second or more.");
 METRIC_GAUGE(version_now, "fullscale_snapshot_version", "", "Version of the current snapshot.");
 
 enum {
     SPACING_FACTOR = 6,
     SPACING_MAX_MS = 1000, /* whatever it costs: people wait */
     TICK_GRAIN_MS = 200,   /* deadlines of nodes are looked at so often at most */
-    LAZY_FLUSH_MS = 2000,  /* presence reaches the disk so often: after a crash peers must still find each other */
+    TICK_MAX_MS = 60000,   /* a clock that is slewed moves dates little by little */
+    CLOCK_STEP_MS = 1000,
+    LAZY_FLUSH_MS = 2000, /* presence reaches the disk so often: after a crash peers must still find each other */
     LAZY_FLUSH_ROWS = 2000,
     REVOKED_BATCH = 64,
 };
@@ -37,8 +40,10 @@ struct core {
     struct loop_timer *publish_timer;
     struct loop_timer *tick_timer;
     struct loop_timer *lazy_timer;
-    int64_t next_publish_us; /* monotonic */
-    int64_t tick_due_ms;     /* what the timer is set for; INT64_MAX: not set */
+    int64_t next_publish_us;  /* monotonic */
+    int64_t started_apart_ms; /* what Unix time was ahead of the monotonic clock at the start */
+    int64_t ahead_ms;         /* how far it was set ahead since then, when last looked at */
+    int64_t tick_due_ms;      /* what the timer is set for; INT64_MAX: not set */
     _Atomic int64_t fanout_us;
     struct snapshot *first;
 };
@@ -58,6 +63,31 @@ static void answer(struct core_job *job)
     }
     job->msg.run = job_home;
     loop_post(job->home, &job->msg);
+}
+
+/* --- time --- */
+
+static void log_step(int64_t by_ms)
+{
+    metric_inc(&clock_set);
+    if (by_ms > 0)
+        log_warn("the machine's clock was set ahead: what expires by date is looked at anew",
+                 LOG_I("by_s", by_ms / 1000));
+    else
+        log_warn("the machine's clock was set back: keys that had expired may hold again", LOG_I("by_s", by_ms / 1000));
+}
+
+/* Unix time. The state hears how far it was set since the start, so that durations go on as if nothing had happened. */
+static int64_t look_at_clock(struct core *core)
+{
+    int64_t wall_ms = clock_wall_ms();
+    int64_t ahead_ms = wall_ms - clock_mono_ms() - core->started_apart_ms;
+    int64_t by_ms = ahead_ms - core->ahead_ms;
+    core->ahead_ms = ahead_ms;
+    state_set_clock(core->state, ahead_ms);
+    if (by_ms >= CLOCK_STEP_MS || by_ms <= -CLOCK_STEP_MS)
+        log_step(by_ms);
+    return wall_ms;
 }
 
 /* --- publishing --- */
@@ -109,8 +139,9 @@ static void set_tick(struct core *core)
         loop_timer_stop(core->tick_timer);
         return;
     }
-    int64_t wait_ms = due_ms - clock_wall_ms();
-    wait_ms = wait_ms < TICK_GRAIN_MS ? TICK_GRAIN_MS : wait_ms > 3600000 ? 3600000 : wait_ms;
+    int64_t now_ms = clock_wall_ms();
+    int64_t wait_ms = due_ms < now_ms + TICK_GRAIN_MS ? TICK_GRAIN_MS : due_ms - now_ms;
+    wait_ms = wait_ms > TICK_MAX_MS ? TICK_MAX_MS : wait_ms;
     loop_timer_start(core->tick_timer, wait_ms, 0);
 }
 
@@ -146,14 +177,15 @@ static void on_tick(void *ctx)
 {
     struct core *core = ctx;
     core->tick_due_ms = INT64_MAX;
-    state_tick(core->state, clock_wall_ms());
+    state_tick(core->state, look_at_clock(core));
     touch(core);
 }
 
 static void on_lazy(void *ctx)
 {
     struct core *core = ctx;
-    if (state_flush_lazy(core->state, LAZY_FLUSH_ROWS) > 0)
+    look_at_clock(core);
+    if (state_flush_lazy(core->state, LAZY_FLUSH_ROWS) > 0 || state_next_tick_ms(core->state) != core->tick_due_ms)
         touch(core);
 }
 
@@ -164,7 +196,7 @@ static void run_job(struct loop *loop, struct loop_msg *msg)
     struct core_job *job = CONTAINER_OF(msg, struct core_job, msg);
     struct core *core = job->core;
     (void)loop;
-    job->run(job, core->state, clock_wall_ms());
+    job->run(job, core->state, look_at_clock(core));
     metric_inc(&jobs_run);
     touch(core);
     job->seq = state_durable_seq(core->state);
@@ -248,6 +280,7 @@ struct core *core_create(struct state *st, struct store *store, const struct cor
     core->store = store;
     core->hooks = *hooks;
     core->tick_due_ms = INT64_MAX;
+    core->started_apart_ms = clock_wall_ms() - clock_mono_ms();
     core->end_of_turn.run = end_turn;
     core->publish_timer = loop_timer_create(core->loop, on_publish_timer, core);
     core->tick_timer = loop_timer_create(core->loop, on_tick, core);

@@ -161,7 +161,7 @@ struct policy_node {
     const struct policy_attr *attrs;
     size_t attr_n;
     int64_t created_ms;
-    bool is_online;
+    bool is_online; /* and able to serve: its key holds, and it answers */
 };
 
 /* --- a policy at work --- */

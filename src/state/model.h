@@ -33,6 +33,8 @@ enum {
     POLICY_NOTE_CAP = 256,
     NO_EXPIRY = 0,
 };
+/* Dates of nodes and keys are before the year 10000: later ones cannot be written so that clients read them. */
+#define DATE_MAX_MS INT64_C(253402300799000)
 
 /* Node ids are small integers that are never used again; so are user and key ids. 0 is none. */
 typedef uint64_t node_id;
@@ -143,8 +145,16 @@ struct node {
     char hostname[HOSTNAME_CAP]; /* as the machine last said */
     bool is_renamed;             /* an admin chose the name: it does not follow the host name */
     bool is_ephemeral;
-    bool is_expired; /* as of the last tick: the key's time has passed, or the node logged out */
+    bool
+        is_ended; /* it logged out, or an admin ended its key: until it registers anew or gets another date, whatever the
+                        clock says */
+    bool
+        is_expired; /* is_ended, or the key's time has passed as of the last tick: a clock that is set back makes it false
+                        again. Never stored */
     bool is_online;
+    bool
+        is_away; /* others carry its routes if they can: it serves some, and has had no poll for some seconds or answers no
+                     pings. Never stored */
     /* It has registered and not said yet where it can be reached: it gets maps, but no others are told of it. For
      * state_options.newcomer_ms at most. A client says so in its first second, in several requests: one announcement
      * instead of several to everyone. */
@@ -162,7 +172,7 @@ struct node {
     struct prefix_list *advertised; /* Hostinfo.RoutableIPs; null: none */
     struct prefix_list *approved;   /* null: none */
     /* Of what it serves, exit routes apart, that for which it is the primary now: of several nodes that serve the same
-     * prefix the first that is online, by id, until it goes. Kept by state/routes.c; null: none. */
+     * prefix the first that can serve (node_can_serve), by id, until it cannot. Kept by state/routes.c; null: none. */
     struct prefix_list *primary;
     unsigned endpoints_n;
     struct rcbuf *_Atomic peer_json; /* cache of netmap/: the node as its peers see it */
@@ -316,6 +326,11 @@ size_t user_table_find(const struct user_table *t, user_id id);
 const struct user *snapshot_owner(const struct snapshot *s, const struct node *n);
 /* The same user, or none, with the same profile. */
 bool user_looks_same(const struct user *a, const struct user *b);
+/* Traffic may be sent its way: connected, with a key that holds, and answering. */
+static inline bool node_can_serve(const struct node *n)
+{
+    return n->is_online && !n->is_expired && !n->is_away;
+}
 /* What others are told of: `n`, or null for a newcomer and for null. */
 static inline const struct node *node_as_peer(const struct node *n)
 {

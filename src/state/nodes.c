@@ -7,15 +7,33 @@
  * routes to another, if there is one; it counts as online for some time more. */
 enum { ROUTE_GRACE_MS = 2000 };
 
-void tick_at(struct state *st, int64_t when_ms)
+/* A clock that is set by less is late, no more. */
+enum { JUMP_MS = 1000 };
+
+void due_at(struct state *st, int64_t steady_ms)
 {
-    if (when_ms < st->next_tick_ms)
-        st->next_tick_ms = when_ms;
+    if (steady_ms < st->next_due_ms)
+        st->next_due_ms = steady_ms;
+}
+
+void date_at(struct state *st, int64_t unix_ms)
+{
+    if (unix_ms < st->next_date_ms)
+        st->next_date_ms = unix_ms;
 }
 
 int64_t state_next_tick_ms(const struct state *st)
 {
-    return st->next_tick_ms;
+    int64_t due_ms = st->next_due_ms == INT64_MAX ? INT64_MAX : st->next_due_ms + st->ahead_ms;
+    return due_ms < st->next_date_ms ? due_ms : st->next_date_ms;
+}
+
+void state_set_clock(struct state *st, int64_t ahead_ms)
+{
+    int64_t by_ms = ahead_ms - st->ahead_ms;
+    st->ahead_ms = ahead_ms;
+    if (by_ms >= JUMP_MS || by_ms <= -JUMP_MS)
+        st->next_date_ms = INT64_MIN;
 }
 
 /* --- reports --- */
@@ -160,9 +178,10 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
     e->offline_at_ms = 0;
     e->remove_at_ms = 0;
     e->away_at_ms = 0;
-    e->is_away = false;
+    e->has_left = false;
+    e->is_silent = false;
     set_online(st, e, true, now_ms);
-    routes_follow(st, e);
+    routes_follow_presence(st, e);
     /* Beside an update of the same moment a poll's copy may be the older one. What a crash left on disk is older still. */
     apply_report(st, e, report, !e->is_from_disk);
     e->is_from_disk = false;
@@ -175,11 +194,11 @@ void state_poll_end(struct state *st, node_id id, int64_t now_ms)
     struct entry *e = entry_of(st, id);
     if (e == NULL || e->polls == 0 || --e->polls > 0)
         return;
-    e->offline_at_ms = now_ms + st->options.offline_grace_ms;
-    tick_at(st, e->offline_at_ms);
+    e->offline_at_ms = steady_ms(st, now_ms) + st->options.offline_grace_ms;
+    due_at(st, e->offline_at_ms);
     if (e->node->advertised != NULL && e->node->approved != NULL) {
-        e->away_at_ms = now_ms + ROUTE_GRACE_MS;
-        tick_at(st, e->away_at_ms);
+        e->away_at_ms = steady_ms(st, now_ms) + ROUTE_GRACE_MS;
+        due_at(st, e->away_at_ms);
     }
 }
 
@@ -192,13 +211,39 @@ void go_offline(struct state *st, struct entry *e, int64_t now_ms)
 
 /* --- time --- */
 
-static void expire_now(struct state *st, struct entry *e)
+static bool is_past(const struct node *n, int64_t now_ms)
+{
+    return n->is_ended || (n->expires_ms != NO_EXPIRY && n->expires_ms <= now_ms);
+}
+
+void follow_date(struct state *st, struct entry *e, int64_t now_ms)
+{
+    bool is_expired = is_past(e->node, now_ms);
+    if (!is_expired && e->node->expires_ms != NO_EXPIRY)
+        date_at(st, e->node->expires_ms);
+    if (e->node->is_expired == is_expired)
+        return;
+    struct node *n = node_edit(e->node, NULL, 0);
+    n->is_expired = is_expired;
+    if (is_expired)
+        revoke_key(st, &n->key);
+    entry_replace(st, e, n);
+}
+
+void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, int64_t now_ms)
 {
     struct node *n = node_edit(e->node, NULL, 0);
-    n->is_expired = true;
-    revoke_key(st, &n->key);
+    bool was_expired = n->is_expired;
+    n->is_ended = expires_ms != NO_EXPIRY && expires_ms <= now_ms;
+    n->is_expired = n->is_ended;
+    n->expires_ms = n->is_ended ? now_ms : expires_ms;
+    if (!was_expired && n->is_expired)
+        revoke_key(st, &n->key);
     entry_replace(st, e, n);
-    mark_stale(st, e);
+    put_row_node(st, e);
+    mark_durable(st, e);
+    if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY)
+        date_at(st, e->node->expires_ms);
 }
 
 static void announce(struct state *st, struct entry *e)
@@ -209,46 +254,55 @@ static void announce(struct state *st, struct entry *e)
     entry_replace(st, e, n);
 }
 
+static void leave(struct state *st, struct entry *e)
+{
+    e->away_at_ms = 0;
+    e->has_left = true;
+    routes_follow_presence(st, e);
+}
+
+/* Seen until its poll ended, not until we were sure. */
+static void lose(struct state *st, struct entry *e, int64_t now_ms)
+{
+    int64_t seen_steady_ms = e->offline_at_ms - st->options.offline_grace_ms;
+    e->offline_at_ms = 0;
+    set_online(st, e, false, now_ms - (steady_ms(st, now_ms) - seen_steady_ms));
+    if (e->node->is_ephemeral)
+        e->remove_at_ms = seen_steady_ms + st->options.ephemeral_timeout_ms;
+}
+
+static bool is_due(int64_t at_ms, int64_t steady_now_ms)
+{
+    return at_ms != 0 && at_ms <= steady_now_ms;
+}
+
 static void tick_entry(struct state *st, struct entry *e, int64_t now_ms)
 {
-    if (e->announce_at_ms != 0 && e->announce_at_ms <= now_ms)
+    int64_t steady_now_ms = steady_ms(st, now_ms);
+    if (is_due(e->announce_at_ms, steady_now_ms))
         announce(st, e);
-    if (e->offline_at_ms != 0 && e->offline_at_ms <= now_ms) {
-        /* Seen until its poll ended, not until we were sure. */
-        int64_t seen_ms = e->offline_at_ms - st->options.offline_grace_ms;
-        e->offline_at_ms = 0;
-        set_online(st, e, false, seen_ms);
-        if (e->node->is_ephemeral)
-            e->remove_at_ms = seen_ms + st->options.ephemeral_timeout_ms;
-    }
-    if (e->remove_at_ms != 0 && e->remove_at_ms <= now_ms) {
+    if (is_due(e->offline_at_ms, steady_now_ms))
+        lose(st, e, now_ms);
+    if (is_due(e->remove_at_ms, steady_now_ms)) {
         entry_remove(st, e);
         return;
     }
-    if (e->away_at_ms != 0 && e->away_at_ms <= now_ms) {
-        e->away_at_ms = 0;
-        e->is_away = true;
-        routes_follow(st, e);
+    if (is_due(e->away_at_ms, steady_now_ms))
+        leave(st, e);
+    follow_date(st, e, now_ms);
+    const int64_t at_ms[] = {e->announce_at_ms, e->offline_at_ms, e->remove_at_ms, e->away_at_ms};
+    for (size_t i = 0; i < ARRAY_LEN(at_ms); i++) {
+        if (at_ms[i] != 0)
+            due_at(st, at_ms[i]);
     }
-    if (e->away_at_ms != 0)
-        tick_at(st, e->away_at_ms);
-    if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY && e->node->expires_ms <= now_ms)
-        expire_now(st, e);
-    if (e->announce_at_ms != 0)
-        tick_at(st, e->announce_at_ms);
-    if (e->offline_at_ms != 0)
-        tick_at(st, e->offline_at_ms);
-    if (e->remove_at_ms != 0)
-        tick_at(st, e->remove_at_ms);
-    if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY)
-        tick_at(st, e->node->expires_ms);
 }
 
 void state_tick(struct state *st, int64_t now_ms)
 {
-    if (now_ms < st->next_tick_ms)
+    if (steady_ms(st, now_ms) < st->next_due_ms && now_ms < st->next_date_ms)
         return;
-    st->next_tick_ms = INT64_MAX;
+    st->next_due_ms = INT64_MAX;
+    st->next_date_ms = INT64_MAX;
     for (node_id id = 1; id < st->entries_cap; id++) {
         struct entry *e = entry_of(st, id);
         if (e != NULL)
@@ -298,17 +352,9 @@ enum rc state_node_expire(struct state *st, node_id id, int64_t expires_ms, int6
 {
     struct entry *e;
     TRY(find(st, id, &e, err));
-    struct node *n = node_edit(e->node, NULL, 0);
-    bool was_active = !n->is_expired;
-    n->is_expired = expires_ms != NO_EXPIRY && expires_ms <= now_ms;
-    n->expires_ms = n->is_expired ? now_ms : expires_ms;
-    if (was_active && n->is_expired)
-        revoke_key(st, &n->key);
-    entry_replace(st, e, n);
-    put_row_node(st, e);
-    mark_durable(st, e);
-    if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY)
-        tick_at(st, e->node->expires_ms);
+    if (expires_ms > DATE_MAX_MS)
+        return err_set(err, RC_INVALID, "a key cannot expire after the year 9999: give an earlier date, or none");
+    set_expiry(st, e, expires_ms, now_ms);
     *out = e->node;
     return RC_OK;
 }

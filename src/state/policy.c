@@ -96,7 +96,7 @@ static void put_node(struct policy *p, const struct node *n)
     f.tag_n = tags_split(n->tags, tags);
     f.route_n = may_serve ? served(n, routes) : 0;
     /* Only asked of routers: others come and go without a write. */
-    f.is_online = n->is_online || f.route_n == 0;
+    f.is_online = node_can_serve(n) || f.route_n == 0;
     add_attrs(&a, n->hostinfo, &f, attrs);
     policy_put_node(p, &f);
     arena_fini(&a);
@@ -109,7 +109,7 @@ static bool is_same_to_policy(const struct node *a, const struct node *b)
     return a->user == b->user && rcbuf_eq(a->tags, b->tags) && addr_eq(&a->v4, &b->v4) && addr_eq(&a->v6, &b->v6) &&
            rcbuf_eq(a->hostinfo, b->hostinfo) && prefix_list_eq(a->advertised, b->advertised) &&
            prefix_list_eq(a->approved, b->approved) && prefix_list_eq(a->primary, b->primary) &&
-           (a->is_online == b->is_online || !is_router);
+           (node_can_serve(a) == node_can_serve(b) || !is_router);
 }
 
 void policy_feed(struct state *st, const struct node *before, const struct node *after)

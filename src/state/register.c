@@ -18,21 +18,6 @@ static void succeed(struct state *st, struct register_result *out, const struct 
     out->user = e->node->tags == NULL ? state_user(st, e->node->user) : NULL;
 }
 
-static void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, bool is_expired)
-{
-    struct node *n = node_edit(e->node, NULL, 0);
-    bool was_active = !n->is_expired;
-    n->expires_ms = expires_ms;
-    n->is_expired = is_expired;
-    entry_replace(st, e, n);
-    put_row_node(st, e);
-    mark_durable(st, e);
-    if (was_active && is_expired)
-        revoke_key(st, &e->node->key);
-    if (!is_expired && expires_ms != NO_EXPIRY)
-        tick_at(st, expires_ms);
-}
-
 /* Rows 3 and 4. The client's own date (1970) is not kept: peers would show it. */
 static void logout(struct state *st, struct entry *e, int64_t now_ms, struct register_result *out)
 {
@@ -44,18 +29,20 @@ static void logout(struct state *st, struct entry *e, int64_t now_ms, struct reg
         return;
     }
     go_offline(st, e, now_ms);
-    if (!e->node->is_expired)
-        set_expiry(st, e, now_ms, true);
+    if (!e->node->is_ended)
+        set_expiry(st, e, now_ms, now_ms);
 }
 
 /* Row 6. */
-static void shorten_expiry(struct state *st, struct entry *e, int64_t expiry_ms, struct register_result *out)
+static void shorten_expiry(struct state *st, struct entry *e, int64_t asked_ms, int64_t now_ms,
+                           struct register_result *out)
 {
+    int64_t expiry_ms = asked_ms < DATE_MAX_MS ? asked_ms : DATE_MAX_MS;
     if (e->node->expires_ms != NO_EXPIRY && expiry_ms > e->node->expires_ms) {
         refuse(out, RC_DENIED, "the key's expiry can only be brought forward; an admin may extend it");
         return;
     }
-    set_expiry(st, e, expiry_ms, false);
+    set_expiry(st, e, expiry_ms, now_ms);
     succeed(st, out, e);
 }
 
@@ -101,13 +88,16 @@ static struct entry *find_earlier(struct state *st, const struct registration *r
     return map_get(&st->by_machine, &owner, sizeof(owner));
 }
 
+/* A client may ask for less time than the admin's node.expiry, never for more. */
 static int64_t expiry_for(const struct state *st, const struct registration *reg, const struct node *n, int64_t now_ms)
 {
+    bool is_limited = n->tags == NULL && st->options.node_expiry_ms != 0;
+    int64_t limit_ms = is_limited ? now_ms + st->options.node_expiry_ms : DATE_MAX_MS;
+    if (limit_ms > DATE_MAX_MS)
+        limit_ms = DATE_MAX_MS;
     if (reg->expiry_ms > now_ms)
-        return reg->expiry_ms;
-    if (n->tags != NULL || st->options.node_expiry_ms == 0)
-        return NO_EXPIRY;
-    return now_ms + st->options.node_expiry_ms;
+        return reg->expiry_ms < limit_ms ? reg->expiry_ms : limit_ms;
+    return is_limited ? limit_ms : NO_EXPIRY;
 }
 
 static void make_stable_id(const uint8_t random[16], char out[24])
@@ -138,7 +128,26 @@ static void fill_node(struct state *st, struct node *n, const struct admission *
     rcbuf_unref(&n->tags);
     n->tags = a->tags != NULL ? rcbuf_ref(a->tags) : NULL;
     n->expires_ms = expiry_for(st, reg, n, now_ms);
+    n->is_ended = false;
     n->is_expired = false;
+}
+
+/* A user's node is that user's; tagged ones belong to whoever may give these tags. */
+static bool is_same_owner(const struct node *n, const struct admission *a)
+{
+    if (n->tags != NULL || a->tags != NULL)
+        return rcbuf_eq(n->tags, a->tags);
+    return n->user == a->key->user;
+}
+
+/* What was granted and given to the owner before is not the next one's. */
+static void forget_owner(struct state *st, struct node *n, const struct entry *e, struct str hostname)
+{
+    char base[NAME_CAP];
+    prefix_list_unref(&n->approved);
+    n->is_renamed = false;
+    name_from_hostname(hostname.len > 0 ? hostname : str_c(n->hostname), base);
+    name_make_unique(st, base, e, n->name);
 }
 
 static struct entry *rotate(struct state *st, struct entry *e, const struct admission *a, int64_t now_ms)
@@ -146,6 +155,8 @@ static struct entry *rotate(struct state *st, struct entry *e, const struct admi
     if (!keys_equal(e->node->key.b, a->reg->key.b))
         revoke_key(st, &e->node->key);
     struct node *n = node_edit(e->node, NULL, 0);
+    if (!is_same_owner(n, a))
+        forget_owner(st, n, e, a->reg->report.hostname);
     fill_node(st, n, a, now_ms);
     if (!n->is_ephemeral)
         e->remove_at_ms = 0;
@@ -183,13 +194,13 @@ static struct entry *create(struct state *st, const struct admission *a, int64_t
     n->is_newcomer = st->options.newcomer_ms > 0;
     struct entry *e = entry_add(st, n);
     if (n->is_newcomer) {
-        e->announce_at_ms = now_ms + st->options.newcomer_ms;
-        tick_at(st, e->announce_at_ms);
+        e->announce_at_ms = steady_ms(st, now_ms) + st->options.newcomer_ms;
+        due_at(st, e->announce_at_ms);
     }
     if (e->node->is_ephemeral) {
         /* It may never poll. */
-        e->remove_at_ms = now_ms + st->options.ephemeral_timeout_ms;
-        tick_at(st, e->remove_at_ms);
+        e->remove_at_ms = steady_ms(st, now_ms) + st->options.ephemeral_timeout_ms;
+        due_at(st, e->remove_at_ms);
     }
     out->is_new = true;
     return e;
@@ -207,7 +218,7 @@ static void admit(struct state *st, const struct admission *a, int64_t now_ms, s
         return;
     apply_report(st, e, &a->reg->report, false);
     if (e->node->expires_ms != NO_EXPIRY)
-        tick_at(st, e->node->expires_ms);
+        date_at(st, e->node->expires_ms);
     put_row_node(st, e);
     mark_durable(st, e);
     routes_auto_approve(st, e); /* its owner or tags may be others now */
@@ -243,6 +254,8 @@ void state_register(struct state *st, const struct registration *reg, int64_t no
     *out = (struct register_result){0};
     struct entry *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
     bool past = reg->expiry_ms != 0 && reg->expiry_ms <= now_ms;
+    if (e != NULL)
+        follow_date(st, e, now_ms);
     if (key_is_zero(reg->key.b)) {
         refuse(out, RC_INVALID, "the request has no node key");
     } else if (e != NULL && !keys_equal(e->node->machine.b, reg->machine.b)) {
@@ -250,7 +263,7 @@ void state_register(struct state *st, const struct registration *reg, int64_t no
     } else if (past) {
         logout(st, e, now_ms, out);
     } else if (e != NULL && !e->node->is_expired && reg->expiry_ms > now_ms) {
-        shorten_expiry(st, e, reg->expiry_ms, out);
+        shorten_expiry(st, e, reg->expiry_ms, now_ms, out);
     } else if (e != NULL && !e->node->is_expired) {
         /* A restart, or a retry whose answer was lost: no key is consumed. */
         apply_report(st, e, &reg->report, false);

@@ -95,8 +95,8 @@ void relays_load_done(struct state *st, int64_t now_ms)
     for (size_t i = 0; i < st->relay_n; i++) {
         if (!st->relays[i].host->is_up)
             continue;
-        st->relays[i].until_ms = now_ms + BACK_MS;
-        tick_at(st, now_ms + BACK_MS);
+        st->relays[i].until_ms = steady_ms(st, now_ms) + BACK_MS;
+        due_at(st, st->relays[i].until_ms);
         st->relays_changed = true;
     }
 }
@@ -219,8 +219,8 @@ enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_r
     if (e == NULL)
         return RC_NOT_FOUND;
     *serial_out = ++e->serial;
-    e->until_ms = until_ms;
-    tick_at(st, until_ms);
+    e->until_ms = steady_ms(st, until_ms);
+    due_at(st, e->until_ms);
     if (e->host->is_up && same_report(&e->host->report, report))
         return RC_OK;
     struct relay_host *r = relay_host_edit(e->host);
@@ -244,13 +244,13 @@ static void go_down(struct state *st, struct relay_entry *e, int64_t now_ms)
 void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms)
 {
     struct relay_entry *e = entry_by_id(st, id);
-    if (e == NULL || !e->host->is_up || e->serial != serial || e->until_ms <= at_ms)
+    if (e == NULL || !e->host->is_up || e->serial != serial || e->until_ms <= steady_ms(st, at_ms))
         return;
-    e->until_ms = at_ms;
+    e->until_ms = steady_ms(st, at_ms);
     if (at_ms <= now_ms)
         go_down(st, e, now_ms);
     else
-        tick_at(st, at_ms);
+        due_at(st, e->until_ms);
 }
 
 void relays_tick(struct state *st, int64_t now_ms)
@@ -259,9 +259,9 @@ void relays_tick(struct state *st, int64_t now_ms)
         struct relay_entry *e = &st->relays[i];
         if (!e->host->is_up)
             continue;
-        if (e->until_ms <= now_ms)
+        if (e->until_ms <= steady_ms(st, now_ms))
             go_down(st, e, now_ms);
         else
-            tick_at(st, e->until_ms);
+            due_at(st, e->until_ms);
     }
 }

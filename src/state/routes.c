@@ -1,6 +1,6 @@
 /* Routes: what is approved, and which node is the primary of a prefix that several serve.
  *
- * A primary stays while it is up; else the first node by id that is up takes over; if none is, nothing changes. Exit routes
+ * A primary stays while it can serve; else the first node by id that can takes over; if none can, nothing changes. Exit routes
  * have no primary. src: policy.md 6.3, headscale features 4. Who is primary is written into the nodes (node.primary), so
  * that a failover reaches maps like any other change of a node. */
 #include "base/mem.h"
@@ -95,19 +95,20 @@ static void leave_route(struct state *st, const struct prefix *p, node_id id)
 
 /* --- election --- */
 
-static bool is_up(const struct state *st, node_id id)
+static bool can_serve(const struct state *st, node_id id)
 {
     const struct entry *e = entry_of(st, id);
-    return e != NULL && e->node->is_online && !e->is_away;
+    /* The entry knows first, so that of several that go together none is elected on the way. */
+    return e != NULL && node_can_serve(e->node) && !e->has_left && !e->is_silent;
 }
 
 static node_id elect(const struct state *st, const struct route *r)
 {
     bool stays = holds(r, r->primary);
-    if (stays && is_up(st, r->primary))
+    if (stays && can_serve(st, r->primary))
         return r->primary;
     for (size_t i = 0; i < r->holders.n; i++) {
-        if (is_up(st, r->holders.ids[i]))
+        if (can_serve(st, r->holders.ids[i]))
             return r->holders.ids[i];
     }
     return stays ? r->primary : r->holders.ids[0];
@@ -168,7 +169,7 @@ static bool next_of(const struct counted_routes *c, size_t *pos, struct prefix *
 
 static struct counted_routes routes_now(const struct state *st, const struct entry *e)
 {
-    struct counted_routes now = {.is_up = is_up(st, e->id)};
+    struct counted_routes now = {.can_serve = can_serve(st, e->id)};
     if (e->node != NULL) {
         now.advertised = e->node->advertised;
         now.approved = e->node->approved;
@@ -181,7 +182,7 @@ void routes_follow(struct state *st, struct entry *e)
     struct counted_routes before = e->counted, now = routes_now(st, e);
     struct id_list concerned = {0};
     struct prefix p;
-    if (before.advertised == now.advertised && before.approved == now.approved && before.is_up == now.is_up)
+    if (before.advertised == now.advertised && before.approved == now.approved && before.can_serve == now.can_serve)
         return;
     prefix_list_ref(now.advertised);
     prefix_list_ref(now.approved);
@@ -206,6 +207,87 @@ void routes_forget(struct entry *e)
 {
     prefix_list_unref(&e->counted.advertised);
     prefix_list_unref(&e->counted.approved);
+}
+
+void routes_follow_presence(struct state *st, struct entry *e)
+{
+    bool is_away = e->has_left || e->is_silent;
+    if (e->node->is_away == is_away)
+        return;
+    struct node *n = node_edit(e->node, NULL, 0);
+    n->is_away = is_away;
+    entry_replace(st, e, n);
+}
+
+/* --- who stands by for whom --- */
+
+/* Connected: whether it answers is another question. */
+static bool is_reachable(const struct entry *e)
+{
+    return e != NULL && e->polls > 0 && e->node->is_online && !e->node->is_expired;
+}
+
+/* Another node that is connected serves one of its routes; one that answers, if that is asked for. */
+static bool has_standby(const struct state *st, const struct entry *e, bool answering)
+{
+    struct prefix p;
+    for (size_t pos = 0; node_serves_next(e->node, &pos, &p);) {
+        const struct route *r = p.bits > 0 ? route_of(st, &p) : NULL;
+        for (size_t i = 0; r != NULL && i < r->holders.n; i++) {
+            const struct entry *other = entry_of(st, r->holders.ids[i]);
+            if (other != e && is_reachable(other) && !(answering && (other->is_failing || other->is_silent)))
+                return true;
+        }
+    }
+    return false;
+}
+
+node_id state_router_next(const struct state *st, node_id after)
+{
+    for (node_id id = after + 1; id < st->entries_cap; id++) {
+        const struct entry *e = entry_of(st, id);
+        if (is_reachable(e) && e->node->approved != NULL && has_standby(st, e, false))
+            return id;
+    }
+    return 0;
+}
+
+void state_router_answered(struct state *st, node_id id)
+{
+    struct entry *e = entry_of(st, id);
+    if (e == NULL || !e->is_silent)
+        return;
+    e->is_silent = false;
+    routes_follow_presence(st, e);
+}
+
+static void mark_failing(const struct state *st, const node_id *ids, size_t n, bool is_failing)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct entry *e = entry_of(st, ids[i]);
+        if (e != NULL)
+            e->is_failing = is_failing;
+    }
+}
+
+size_t state_routers_silent(struct state *st, const node_id *ids, size_t n)
+{
+    size_t fallen = 0;
+    mark_failing(st, ids, n, true);
+    for (size_t i = 0; i < n; i++) {
+        struct entry *e = entry_of(st, ids[i]);
+        if (!is_reachable(e) || e->is_silent || !has_standby(st, e, true))
+            continue;
+        e->is_silent = true;
+        fallen++;
+    }
+    mark_failing(st, ids, n, false);
+    for (size_t i = 0; i < n; i++) {
+        struct entry *e = entry_of(st, ids[i]);
+        if (e != NULL)
+            routes_follow_presence(st, e);
+    }
+    return fallen;
 }
 
 /* --- approval --- */

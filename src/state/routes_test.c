@@ -238,6 +238,87 @@ static void test_failover(void **state)
     assert_null(state_node(f->st, 2)->primary);
 }
 
+static void two_routers(struct fixture *f)
+{
+    for (node_id id = 1; id <= 2; id++) {
+        advertise(f, id, "10.0.0.0/8");
+        assert_int_equal(approve(f, id, "10.0.0.0/8"), RC_OK);
+        poll_begins(f, id);
+    }
+    assert_list(state_node(f->st, 1)->primary, "10.0.0.0/8");
+}
+
+static void test_a_router_whose_key_expires_hands_over(void **state)
+{
+    struct fixture *f = *state;
+    const struct node *n;
+    two_routers(f);
+    assert_int_equal(state_node_expire(f->st, 1, f->now_ms + 500, f->now_ms, &n, NULL), RC_OK);
+    state_tick(f->st, f->now_ms + 499);
+    assert_list(state_node(f->st, 1)->primary, "10.0.0.0/8");
+    state_tick(f->st, f->now_ms + 500);
+    assert_true(state_node(f->st, 1)->is_online); /* it still polls */
+    assert_null(state_node(f->st, 1)->primary);
+    assert_list(state_node(f->st, 2)->primary, "10.0.0.0/8");
+    /* No way back when it may again; and an end by an admin moves routes as time does. */
+    assert_int_equal(state_node_expire(f->st, 1, NO_EXPIRY, f->now_ms + 600, &n, NULL), RC_OK);
+    assert_list(state_node(f->st, 2)->primary, "10.0.0.0/8");
+    assert_int_equal(state_node_expire(f->st, 2, f->now_ms, f->now_ms + 700, &n, NULL), RC_OK);
+    assert_list(state_node(f->st, 1)->primary, "10.0.0.0/8");
+    /* With nobody left it stays where it is. */
+    assert_int_equal(state_node_expire(f->st, 1, f->now_ms, f->now_ms + 800, &n, NULL), RC_OK);
+    assert_list(state_node(f->st, 1)->primary, "10.0.0.0/8");
+}
+
+static void test_a_silent_router_hands_over(void **state)
+{
+    struct fixture *f = *state;
+    const node_id first = 1, both[] = {1, 2};
+    two_routers(f);
+    assert_int_equal(state_router_next(f->st, 0), 1);
+    assert_int_equal(state_router_next(f->st, 1), 2);
+    assert_int_equal(state_router_next(f->st, 2), 0);
+    /* Where nobody answers it may be this server that is cut off: nothing changes. */
+    assert_int_equal(state_routers_silent(f->st, both, 2), 0);
+    assert_list(state_node(f->st, 1)->primary, "10.0.0.0/8");
+    assert_int_equal(state_routers_silent(f->st, &first, 1), 1);
+    assert_null(state_node(f->st, 1)->primary);
+    assert_list(state_node(f->st, 2)->primary, "10.0.0.0/8");
+    assert_int_equal(state_routers_silent(f->st, &first, 1), 0); /* known already */
+    /* It is asked on, and so is the one that carries the route now: whose silence changes nothing while it is the only one. */
+    assert_int_equal(state_router_next(f->st, 0), 1);
+    assert_int_equal(state_routers_silent(f->st, both, 2), 0);
+    assert_list(state_node(f->st, 2)->primary, "10.0.0.0/8");
+    state_router_answered(f->st, 1); /* stands by: no way back */
+    assert_list(state_node(f->st, 2)->primary, "10.0.0.0/8");
+    assert_int_equal(state_routers_silent(f->st, &both[1], 1), 1);
+    assert_list(state_node(f->st, 1)->primary, "10.0.0.0/8");
+    poll_begins(f, 2); /* a new poll is a sign of life */
+    assert_int_equal(state_routers_silent(f->st, &first, 1), 1);
+    assert_list(state_node(f->st, 2)->primary, "10.0.0.0/8");
+    state_router_answered(f->st, 99);
+}
+
+static void test_only_routers_with_a_standby_are_asked(void **state)
+{
+    struct fixture *f = *state;
+    const struct node *n;
+    two_routers(f);
+    advertise(f, 3, "10.3.0.0/16 0.0.0.0/0");
+    assert_int_equal(approve(f, 3, "10.3.0.0/16 0.0.0.0/0"), RC_OK);
+    advertise(f, 4, "0.0.0.0/0");
+    assert_int_equal(approve(f, 4, "0.0.0.0/0"), RC_OK);
+    advertise(f, 5, "10.3.0.0/16"); /* not approved */
+    for (node_id id = 3; id <= 5; id++)
+        poll_begins(f, id);
+    assert_int_equal(state_router_next(f->st, 2), 0);
+    state_poll_end(f->st, 2, f->now_ms);
+    assert_int_equal(state_router_next(f->st, 0), 0);
+    poll_begins(f, 2);
+    assert_int_equal(state_node_expire(f->st, 2, f->now_ms, f->now_ms, &n, NULL), RC_OK);
+    assert_int_equal(state_router_next(f->st, 0), 0);
+}
+
 /* What a reader of the rule would do: looks at all nodes after each event. */
 static const char *const pool[] = {"10.0.0.0/8", "10.1.0.0/16", "fd00::/8", "0.0.0.0/0"};
 
@@ -245,11 +326,14 @@ struct twin {
     node_id primary[ARRAY_LEN(pool)];
     unsigned polls[NODES + 1];
     int64_t away_ms[NODES + 1]; /* with no poll: when it is away; 0: it never polled */
+    int64_t expires_ms[NODES + 1];
+    bool is_silent[NODES + 1];
 };
 
 static bool twin_is_up(const struct twin *t, node_id id, int64_t now_ms)
 {
-    return t->polls[id] > 0 || t->away_ms[id] > now_ms;
+    bool is_expired = t->expires_ms[id] != 0 && t->expires_ms[id] <= now_ms;
+    return (t->polls[id] > 0 || t->away_ms[id] > now_ms) && !is_expired && !t->is_silent[id];
 }
 
 static bool serves(const struct state *st, node_id id, const char *route)
@@ -325,13 +409,72 @@ static void end_poll(struct twin *t, struct fixture *f, node_id id)
     state_poll_end(f->st, id, f->now_ms);
 }
 
+static void expire(struct twin *t, struct fixture *f, node_id id)
+{
+    const struct node *n;
+    int64_t at_ms = test_random_below(&f->random, 2) != 0 ? 0
+                                                          : f->now_ms + (int64_t)test_random_below(&f->random, 3000);
+    assert_int_equal(state_node_expire(f->st, id, at_ms, f->now_ms, &n, NULL), RC_OK);
+    t->expires_ms[id] = at_ms;
+}
+
+static bool twin_is_reachable(const struct twin *t, node_id id, int64_t now_ms)
+{
+    return t->polls[id] > 0 && (t->expires_ms[id] == 0 || t->expires_ms[id] > now_ms);
+}
+
+/* Somebody who is not `failing` could carry one of its routes. */
+static bool twin_has_standby(const struct twin *t, const struct fixture *f, node_id id, const bool *failing)
+{
+    for (size_t i = 0; i < ARRAY_LEN(pool) - 1; i++) {
+        for (node_id other = 1; serves(f->st, id, pool[i]) && other <= NODES; other++) {
+            if (other != id && serves(f->st, other, pool[i]) && twin_is_reachable(t, other, f->now_ms) &&
+                (failing == NULL || (!failing[other] && !t->is_silent[other])))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* A round of pings that some leave without answer. */
+static void ping_all(struct twin *t, struct fixture *f)
+{
+    bool failing[NODES + 1] = {false}, falls[NODES + 1] = {false};
+    node_id ids[NODES], walked = 0;
+    size_t n = 0, want = 0;
+    for (node_id id = 1; id <= NODES; id++) {
+        bool is_asked = state_node(f->st, id) != NULL && twin_is_reachable(t, id, f->now_ms) &&
+                        twin_has_standby(t, f, id, NULL);
+        if (!is_asked)
+            continue;
+        walked = state_router_next(f->st, walked);
+        assert_int_equal(walked, id);
+        failing[id] = test_random_below(&f->random, 2) != 0;
+        if (failing[id]) {
+            ids[n++] = id;
+            continue;
+        }
+        t->is_silent[id] = false;
+        state_router_answered(f->st, id);
+        compare_with_twin(t, f);
+    }
+    assert_int_equal(state_router_next(f->st, walked), 0);
+    for (size_t i = 0; i < n; i++) {
+        falls[ids[i]] = !t->is_silent[ids[i]] && twin_has_standby(t, f, ids[i], failing);
+        want += falls[ids[i]];
+    }
+    for (node_id id = 1; id <= NODES; id++)
+        t->is_silent[id] = t->is_silent[id] || falls[id];
+    assert_int_equal(state_routers_silent(f->st, ids, n), want);
+}
+
 static void random_event(struct twin *t, struct fixture *f)
 {
     char routes[128];
     node_id id = 1 + test_random_below(&f->random, NODES);
     if (state_node(f->st, id) == NULL)
         return;
-    switch (test_random_below(&f->random, 12)) {
+    switch (test_random_below(&f->random, 13)) {
     case 0:
     case 1: advertise(f, id, random_routes(f, routes)); break;
     case 2: assert_int_equal(approve(f, id, random_routes(f, routes)), RC_OK); break;
@@ -340,17 +483,21 @@ static void random_event(struct twin *t, struct fixture *f)
     case 5:
         poll_begins(f, id);
         t->polls[id]++;
+        t->is_silent[id] = false;
         break;
     case 6:
     case 7:
     case 8:
     case 9: end_poll(t, f, id); break;
+    case 10: expire(t, f, id); break;
+    case 11: ping_all(t, f); break;
     default: break;
     }
     if (test_random_below(&f->random, 3000) == 0 && state_node_count(f->st) > 3) {
         assert_int_equal(state_node_delete(f->st, id, NULL), RC_OK);
         t->polls[id] = 0;
         t->away_ms[id] = 0;
+        t->is_silent[id] = false;
     }
 }
 
@@ -467,6 +614,44 @@ static void test_a_router_depends_on_others(void **state)
     publish(f);
     assert_true(is_shown(f, 1, 3, "10.0.0.0/8"));
     assert_false(is_shown(f, 1, 4, "10.0.0.0/8"));
+}
+
+/* A via grant lets a node carry a route, so long as it can. */
+static void test_via_follows_who_can_serve(void **state)
+{
+    struct fixture *f = *state;
+    const struct node *n;
+    const struct str via = STR("tag:v");
+    const node_id third = 3;
+    set_policy(f, "{\"tagOwners\":{\"tag:v\":[]},\"grants\":[{\"src\":[\"anna@\"],\"dst\":[\"10.0.0.0/8\"],"
+                  "\"ip\":[\"*\"],\"via\":[\"tag:v\"]}]}");
+    for (node_id id = 2; id <= 4; id++) {
+        advertise(f, id, "10.0.0.0/8");
+        assert_int_equal(approve(f, id, "10.0.0.0/8"), RC_OK);
+        poll_begins(f, id);
+        if (id > 2)
+            assert_int_equal(state_node_set_tags(f->st, id, &via, 1, &n, NULL), RC_OK);
+    }
+    publish(f);
+    assert_true(is_shown(f, 1, 3, "10.0.0.0/8"));
+    assert_int_equal(state_node_expire(f->st, 3, f->now_ms, f->now_ms, &n, NULL), RC_OK);
+    publish(f);
+    assert_false(is_shown(f, 1, 3, "10.0.0.0/8"));
+    assert_true(is_shown(f, 1, 4, "10.0.0.0/8"));
+    assert_int_equal(state_node_expire(f->st, 3, NO_EXPIRY, f->now_ms, &n, NULL), RC_OK);
+    publish(f);
+    assert_true(is_shown(f, 1, 3, "10.0.0.0/8"));
+    assert_int_equal(state_routers_silent(f->st, &third, 1), 1);
+    publish(f);
+    assert_true(is_shown(f, 1, 4, "10.0.0.0/8"));
+    state_router_answered(f->st, 3);
+    publish(f);
+    assert_true(is_shown(f, 1, 3, "10.0.0.0/8"));
+    state_poll_end(f->st, 3, f->now_ms);
+    f->now_ms += AWAY_MS; /* sooner than it counts as offline */
+    state_tick(f->st, f->now_ms);
+    publish(f);
+    assert_true(is_shown(f, 1, 4, "10.0.0.0/8"));
 }
 
 static void set_one_tag(struct fixture *f, node_id id, struct str tag)
@@ -729,12 +914,77 @@ static void test_roles(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* --- another owner --- */
+
+/* The machine of node `id`, again, with `key`. */
+static const struct node *rejoin(struct fixture *f, node_id id, const char *key, const char *hostname)
+{
+    struct registration reg = f->nodes[id - 1];
+    const struct node *n;
+    reg.old_key = reg.key;
+    random_bytes(f, &reg.key, sizeof(reg.key));
+    reg.auth_key = str_c(key);
+    reg.report.hostname = str_c(hostname);
+    struct register_result r = join(f, &reg);
+    assert_int_equal(r.outcome, REGISTER_OK);
+    n = state_node_by_key(f->st, &reg.key);
+    f->nodes[id - 1] = reg;
+    return n;
+}
+
+static void test_another_owner_inherits_nothing_that_was_granted(void **state)
+{
+    struct fixture *f = *state;
+    const struct node *n;
+    char anna_key[AUTH_KEY_TEXT_CAP], bert_key[AUTH_KEY_TEXT_CAP], web_key[AUTH_KEY_TEXT_CAP],
+        db_key[AUTH_KEY_TEXT_CAP];
+    make_key(f, 2, "", anna_key);
+    make_key(f, 3, "", bert_key);
+    make_key(f, 2, "tag:web", web_key);
+    make_key(f, 3, "tag:db", db_key);
+    const char *const keys[] = {bert_key, web_key, db_key, bert_key};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        advertise(f, 1, "10.0.0.0/8");
+        assert_int_equal(approve(f, 1, "10.0.0.0/8"), RC_OK);
+        assert_int_equal(state_node_rename(f->st, 1, STR("gateway"), &n, NULL), RC_OK);
+        struct addr v4 = n->v4;
+        n = rejoin(f, 1, keys[i], "berts-box");
+        assert_int_equal(n->id, 1);
+        assert_true(addr_eq(&n->v4, &v4));
+        assert_null(n->approved);
+        assert_null(n->primary);
+        assert_string_equal(n->name, "berts-box");
+        /* The same owner again keeps what it got. */
+        assert_int_equal(approve(f, 1, "10.0.0.0/8"), RC_OK);
+        assert_int_equal(state_node_rename(f->st, 1, STR("gateway"), &n, NULL), RC_OK);
+        n = rejoin(f, 1, keys[i], "another");
+        assert_list(n->approved, "10.0.0.0/8");
+        assert_string_equal(n->name, "gateway");
+    }
+    /* Another key of the same user is the same user. */
+    n = rejoin(f, 2, anna_key, "node");
+    assert_int_equal(state_node_rename(f->st, 2, STR("annas"), &n, NULL), RC_OK);
+    n = rejoin(f, 2, f->key, "node");
+    assert_string_equal(n->name, "annas");
+    /* What the policy approves by itself it approves for the new owner too. */
+    set_policy(
+        f, "{\"tagOwners\":{\"tag:web\":[\"anna@\"]},\"autoApprovers\":{\"routes\":{\"10.0.0.0/8\":[\"tag:web\"]}}}");
+    assert_int_equal(approve(f, 1, "10.0.0.0/8 192.168.0.0/24"), RC_OK);
+    n = rejoin(f, 1, web_key, "web");
+    assert_list(n->approved, "10.0.0.0/8");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_approval),
         TEST(test_exit_routes_come_in_pairs_and_have_no_primary),
         TEST(test_failover),
+        TEST(test_a_router_whose_key_expires_hands_over),
+        TEST(test_a_silent_router_hands_over),
+        TEST(test_only_routers_with_a_standby_are_asked),
+        TEST(test_via_follows_who_can_serve),
+        TEST(test_another_owner_inherits_nothing_that_was_granted),
         TEST(test_primaries_like_a_naive_twin),
         TEST(test_auto_approval),
         TEST(test_pools),

@@ -37,7 +37,8 @@ struct state *state_create(const struct state_options *options, struct tailnet_s
     st->settings = settings;
     st->counters = (struct row_counters){1, 1, 1, 1};
     st->next_seq = 1;
-    st->next_tick_ms = INT64_MAX;
+    st->next_due_ms = INT64_MAX;
+    st->next_date_ms = INT64_MAX;
     memcpy(&st->random_state, options->seed + 16, sizeof(st->random_state));
     struct map *maps[] = {&st->by_key,        &st->by_machine, &st->by_name,      &st->by_addr, &st->users,
                           &st->users_by_name, &st->keys,       &st->keys_by_hash, &st->routes};
@@ -212,7 +213,7 @@ struct entry *entry_add(struct state *st, const struct node *n)
     policy_feed(st, NULL, n);
     mark_dirty(st, e);
     if (n->expires_ms != NO_EXPIRY && !n->is_expired)
-        tick_at(st, n->expires_ms);
+        date_at(st, n->expires_ms);
     routes_follow(st, e);
     return e;
 }
@@ -348,6 +349,8 @@ enum rc state_load_node(struct state *st, struct node *n)
         return RC_INVALID;
     }
     n->is_online = false;
+    n->is_away = false;
+    n->is_expired = n->is_ended; /* state_load_done looks at the date */
     struct entry *e = entry_add(st, n);
     e->is_from_disk = true;
     node_id id = e->id;
@@ -380,8 +383,8 @@ void state_load_done(struct state *st, const struct row_counters *counters, int6
         later(&st->last_v6, &e->node->v6);
         /* Nobody is connected to a server that starts: its ephemeral nodes get their time to come back. */
         if (e->node->is_ephemeral) {
-            e->remove_at_ms = now_ms + st->options.ephemeral_timeout_ms;
-            tick_at(st, e->remove_at_ms);
+            e->remove_at_ms = steady_ms(st, now_ms) + st->options.ephemeral_timeout_ms;
+            due_at(st, e->remove_at_ms);
         }
     }
     relays_load_done(st, now_ms);

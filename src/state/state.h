@@ -4,6 +4,10 @@
  * Pure: time (`now_ms`, Unix) and randomness come in as arguments, no call does I/O or blocks; a test runs a million
  * events. Only the core thread calls this.
  *
+ * Dates (when a key expires) are compared with `now_ms`; durations (how long a node may be away) are measured by a clock that
+ * nobody sets, which state_set_clock ties to it. So a clock that is set ahead deletes nothing, and what it made look expired is
+ * good again when it is set back.
+ *
  * Durability: an event that must outlive a crash puts rows into the pending batch (state_take_batch) and its effects stay
  * invisible in snapshots until state_committed says that the batch is on disk. Presence (online, endpoints, last seen)
  * is visible at the next publication without waiting; it reaches the disk lazily (state_flush_lazy). */
@@ -99,6 +103,9 @@ struct snapshot *state_snapshot(const struct state *st);
 struct change *state_publish(struct state *st, int64_t now_ms);
 
 /* --- time --- */
+/* From now on Unix time is this much ahead of a clock that only runs, both counted from the start: 0 until somebody sets the
+ * time. After a jump of a second or more the next state_tick looks at everything. */
+void state_set_clock(struct state *st, int64_t ahead_ms);
 /* Expires keys, removes ephemeral nodes, ends the grace of those gone. */
 void state_tick(struct state *st, int64_t now_ms);
 /* When state_tick has something to do next (Unix ms), INT64_MAX for never. */
@@ -268,6 +275,16 @@ MUST_CHECK enum rc state_node_report(struct state *st, const node_key *key, cons
 MUST_CHECK enum rc state_poll_begin(struct state *st, const node_key *key, const machine_key *machine,
                                     const struct node_report *report, int64_t now_ms, const struct node **out);
 void state_poll_end(struct state *st, node_id id, int64_t now_ms);
+
+/* --- routers that others stand by for --- */
+/* Walks the nodes with a poll and a good key that serve a route which another such node serves as well, by id: start with `after`
+ * 0. 0: no more. Whether they answer pings decides who carries the route. */
+node_id state_router_next(const struct state *st, node_id after);
+/* It has answered a ping. From now on it stands by, if another carries its routes. */
+void state_router_answered(struct state *st, node_id id);
+/* These have left pings in a row unanswered. Their routes go to those that have not; where all are silent nothing changes. Returns
+ * how many are silent now that were not. */
+size_t state_routers_silent(struct state *st, const node_id *ids, size_t n);
 
 /* --- what admins do to nodes --- */
 MUST_CHECK enum rc state_node_rename(struct state *st, node_id id, struct str name, const struct node **out,

@@ -15,7 +15,7 @@ struct machine_user {
 struct counted_routes {
     struct prefix_list *advertised;
     struct prefix_list *approved;
-    bool is_up;
+    bool can_serve;
 };
 
 /* A node of the working state. */
@@ -25,9 +25,12 @@ struct entry {
     struct machine_user owner; /* the key in `by_machine` */
     uint64_t visible_seq;      /* hidden from snapshots until this batch is committed; 0: visible */
     unsigned polls;            /* open now */
+    /* Deadlines: steady time, see steady_ms. */
     int64_t offline_at_ms; /* with no poll left: when it counts as offline; 0 while polls are open or it is offline */
     int64_t away_at_ms;    /* with no poll left: when another may take over its routes; 0: not */
-    bool is_away;          /* that has come: it may still count as online */
+    bool has_left;         /* that has come: it may still count as online */
+    bool is_silent;        /* it has a poll, but answers no pings */
+    bool is_failing;       /* for the length of state_routers_silent */
     struct counted_routes counted;
     int64_t announce_at_ms; /* a newcomer: when others are told of it, whatever it has said; 0: it is none */
     int64_t remove_at_ms;   /* an ephemeral node that is offline: when it is removed; 0: not */
@@ -53,7 +56,7 @@ struct relay_entry {
     uint64_t started_ms, turn;     /* of the announcement that counted last; see state_relay_turn */
     const struct relay_host *host; /* reference */
     uint64_t serial;               /* of its last announcement; 0: none */
-    int64_t until_ms;              /* while it is up: it is gone then, unless it announces itself again */
+    int64_t until_ms;              /* steady time; while it is up: it is gone then, unless it announces itself again */
 };
 
 /* All users as they were when a batch was taken that changes some. */
@@ -117,7 +120,9 @@ struct state {
     bool policy_is_stale;   /* users changed since it was made */
 
     struct revoked_list revoked;
-    int64_t next_tick_ms;
+    int64_t ahead_ms;             /* of Unix time before steady time, see state_set_clock */
+    int64_t next_due_ms;          /* steady time: the first deadline */
+    int64_t next_date_ms;         /* Unix time: the first date that changes something */
     struct addr last_v4, last_v6; /* where sequential allocation goes on */
     uint64_t random_state;        /* for random addresses */
 };
@@ -138,7 +143,14 @@ void mark_stale(struct state *st, struct entry *e);
 void put_row_node(struct state *st, struct entry *e);
 struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id);
 void revoke_key(struct state *st, const node_key *key);
-void tick_at(struct state *st, int64_t when_ms);
+/* Deadlines are measured by a clock that nobody sets: what `now_ms` is on it. */
+static inline int64_t steady_ms(const struct state *st, int64_t now_ms)
+{
+    return now_ms - st->ahead_ms;
+}
+/* Something is due at this steady time, or at this date. */
+void due_at(struct state *st, int64_t steady_ms);
+void date_at(struct state *st, int64_t unix_ms);
 
 /* --- keys.c --- */
 /* "KIND-" + 12 hex digits that lists show (with KIND- they are the prefix) + "-" + 64 hex digits that are the secret. */
@@ -175,6 +187,8 @@ MUST_CHECK enum rc tags_for_node(const struct state *st, const struct registrati
 /* After any change of the node, or when it was removed: elects the primaries anew that this concerns. */
 void routes_follow(struct state *st, struct entry *e);
 void routes_forget(struct entry *e);
+/* Makes node->is_away what the entry says. */
+void routes_follow_presence(struct state *st, struct entry *e);
 /* Approves what the policy at work approves without a person, of all that nodes advertise. */
 void state_routes_auto_approve(struct state *st, int64_t now_ms);
 /* Approves what the policy lets it, of what it advertises. */
@@ -206,6 +220,10 @@ void policy_fini(struct state *st);
 enum rc no_such_node(node_id id, struct err *err);
 /* It says itself that it goes: offline at once, without the grace. */
 void go_offline(struct state *st, struct entry *e, int64_t now_ms);
+/* Makes is_expired true or false as the date says now. */
+void follow_date(struct state *st, struct entry *e, int64_t now_ms);
+/* A date at or before now ends the key for good. */
+void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, int64_t now_ms);
 void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing);
 
 #endif

@@ -286,6 +286,51 @@ static void test_expiry(void **state)
     assert_true(state_key_is_active(f->st, &reg.key));
 }
 
+/* node.expiry is the most that a client gets; a date that cannot be written is none that it may ask for. */
+static void test_the_admins_expiry_is_the_limit(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t day_ms = 24 * 3600 * 1000, year_10000_ms = DATE_MAX_MS + 86400000;
+    const struct {
+        int64_t limit_ms, asked_ms, want_ms;
+        const char *tag;
+    } cases[] = {
+        {day_ms, 0, now_ms + day_ms, ""},
+        {day_ms, now_ms + day_ms - 1, now_ms + day_ms - 1, ""},
+        {day_ms, now_ms + day_ms + 1, now_ms + day_ms, ""},
+        {day_ms, year_10000_ms, now_ms + day_ms, ""},
+        {day_ms, INT64_MAX, now_ms + day_ms, ""},
+        {0, 0, NO_EXPIRY, ""},
+        {0, now_ms + 5 * day_ms, now_ms + 5 * day_ms, ""},
+        {0, year_10000_ms, DATE_MAX_MS, ""},
+        {day_ms, 0, NO_EXPIRY, "tag:a"}, /* tagged nodes have no limit, but a date that they ask for */
+        {day_ms, now_ms + 2 * day_ms, now_ms + 2 * day_ms, "tag:a"},
+        {day_ms, INT64_MAX, DATE_MAX_MS, "tag:a"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct state_options options = default_options();
+        char key[AUTH_KEY_TEXT_CAP];
+        struct str tag = str_c(cases[i].tag);
+        state_destroy(&f->st);
+        options.node_expiry_ms = cases[i].limit_ms;
+        open_state(f, &options);
+        make_key(f, (struct auth_key_spec){.is_reusable = true, .tags = &tag, .tag_n = tag.len > 0}, key);
+        struct registration reg = request(f, key, "laptop");
+        reg.expiry_ms = cases[i].asked_ms;
+        assert_int_equal(do_register(f, &reg, now_ms).node->expires_ms, cases[i].want_ms);
+        /* Nor does it get more later, with the key that it has. */
+        reg.expiry_ms = now_ms + 3650 * day_ms;
+        if (cases[i].want_ms != NO_EXPIRY && cases[i].want_ms < reg.expiry_ms)
+            assert_refused(f, &reg, now_ms, "an admin may extend it");
+        reg.expiry_ms = INT64_MAX;
+        if (cases[i].want_ms != NO_EXPIRY && cases[i].want_ms < DATE_MAX_MS)
+            assert_refused(f, &reg, now_ms, "an admin may extend it");
+    }
+    const struct node *n;
+    assert_int_equal(state_node_expire(f->st, 1, DATE_MAX_MS + 1, now_ms, &n, NULL), RC_INVALID);
+    assert_int_equal(state_node_expire(f->st, 1, DATE_MAX_MS, now_ms, &n, NULL), RC_OK);
+}
+
 /* --- ephemeral nodes and presence --- */
 
 static void test_ephemeral(void **state)
@@ -852,6 +897,7 @@ int main(void)
         TEST(test_logout_and_login_keeps_the_address),
         TEST(test_one_machine_two_users),
         TEST(test_expiry),
+        TEST(test_the_admins_expiry_is_the_limit),
         TEST(test_ephemeral),
         TEST(test_online_with_grace),
         TEST(test_poll_does_not_undo_updates),

@@ -242,7 +242,7 @@ bool node_bind(sqlite3_stmt *stmt, const struct node *n)
     put_text(&w, NODE_hostname, n->hostname);
     put_int(&w, NODE_is_renamed, n->is_renamed);
     put_int(&w, NODE_is_ephemeral, n->is_ephemeral);
-    put_int(&w, NODE_is_expired, n->is_expired);
+    put_int(&w, NODE_is_expired, n->is_ended);
     put_int(&w, NODE_cap_version, n->cap_version);
     put_int_or_null(&w, NODE_home_derp, n->home_derp);
     put_int_or_null(&w, NODE_auth_key, (int64_t)n->auth_key);
@@ -483,7 +483,7 @@ struct node *node_read(sqlite3_stmt *stmt, const char **bad_out)
     get_text(&r, NODE_hostname, n->hostname, sizeof(n->hostname));
     n->is_renamed = get_bool(&r, NODE_is_renamed);
     n->is_ephemeral = get_bool(&r, NODE_is_ephemeral);
-    n->is_expired = get_bool(&r, NODE_is_expired);
+    n->is_ended = get_bool(&r, NODE_is_expired);
     n->cap_version = (uint32_t)get_int(&r, NODE_cap_version, 0, UINT32_MAX);
     n->home_derp = (uint16_t)get_int(&r, NODE_home_derp, 0, UINT16_MAX);
     n->auth_key = get_id(&r, NODE_auth_key);

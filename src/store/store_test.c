@@ -118,7 +118,7 @@ static void extreme_rows(struct world *w, struct row_batch *b)
     memset(n->v6.ip, 0xff, 16);
     fill_text(n->name, sizeof(n->name));
     fill_text(n->hostname, sizeof(n->hostname));
-    n->is_renamed = n->is_ephemeral = n->is_expired = n->is_online = true;
+    n->is_renamed = n->is_ephemeral = n->is_ended = n->is_online = true;
     n->cap_version = UINT32_MAX;
     n->home_derp = UINT16_MAX;
     n->auth_key = INT64_MAX;

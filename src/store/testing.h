@@ -326,7 +326,7 @@ static inline struct node *revised(struct world *w, const struct node *old)
     snprintf(n->hostname, sizeof(n->hostname), "Host %u \xc3\xa9\xff", below(w, 1000));
     n->is_renamed = below(w, 2) != 0;
     n->is_ephemeral = below(w, 2) != 0;
-    n->is_expired = below(w, 2) != 0;
+    n->is_ended = below(w, 2) != 0;
     n->is_online = below(w, 2) != 0;
     n->cap_version = (uint32_t)test_random_u64(&w->random);
     n->home_derp = (uint16_t)below(w, 65536);
@@ -481,7 +481,7 @@ static inline bool same_node(const struct node *a, const struct node *b)
            keys_equal(a->machine.b, b->machine.b) && keys_equal(a->key.b, b->key.b) &&
            keys_equal(a->disco.b, b->disco.b) && keys_equal(a->nl.b, b->nl.b) && addr_eq(&a->v4, &b->v4) &&
            addr_eq(&a->v6, &b->v6) && strcmp(a->name, b->name) == 0 && strcmp(a->hostname, b->hostname) == 0 &&
-           a->is_renamed == b->is_renamed && a->is_ephemeral == b->is_ephemeral && a->is_expired == b->is_expired &&
+           a->is_renamed == b->is_renamed && a->is_ephemeral == b->is_ephemeral && a->is_ended == b->is_ended &&
            a->cap_version == b->cap_version && a->home_derp == b->home_derp && a->auth_key == b->auth_key &&
            a->created_ms == b->created_ms && a->expires_ms == b->expires_ms && a->last_seen_ms == b->last_seen_ms &&
            same_json(a->tags, b->tags) && same_json(a->hostinfo, b->hostinfo) &&

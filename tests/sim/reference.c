@@ -556,8 +556,8 @@ static bool is_best_via(const struct facts *facts, const struct fact *viewer, co
             continue;
         if (held->is_primary)
             return other == f;
-        if (best == NULL || (other->n->is_online && !best->n->is_online) ||
-            (other->n->is_online == best->n->is_online && other->n->created_ms < best->n->created_ms))
+        if (best == NULL || (node_can_serve(other->n) && !node_can_serve(best->n)) ||
+            (node_can_serve(other->n) == node_can_serve(best->n) && other->n->created_ms < best->n->created_ms))
             best = other;
     }
     return best == f;

@@ -137,6 +137,20 @@ bool addr_is_loopback(const struct addr *a)
     return a->family == 4 ? a->ip[0] == 127 : a->family == 6 && memcmp(a->ip, six, 16) == 0;
 }
 
+unsigned addr_documentation_net(const struct addr *a)
+{
+    static const struct prefix ranges[] = {
+        {{.family = 4, .ip = {192, 0, 2}}, 24},   {{.family = 4, .ip = {198, 51, 100}}, 24},
+        {{.family = 4, .ip = {203, 0, 113}}, 24}, {{.family = 6, .ip = {0x20, 0x01, 0x0d, 0xb8}}, 32},
+        {{.family = 6, .ip = {0x3f, 0xff}}, 20},
+    };
+    for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        if (addr_in_prefix(a, &ranges[i].ip, ranges[i].bits))
+            return i + 1;
+    }
+    return 0;
+}
+
 bool addr_is_private(const struct addr *a)
 {
     const uint8_t *ip = a->ip;

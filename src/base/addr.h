@@ -32,6 +32,8 @@ bool addr_is_private(const struct addr *a);
 /* The first `bits` are those of `prefix`, which is of the same family. */
 bool addr_in_prefix(const struct addr *a, const struct addr *prefix, unsigned bits);
 bool addr_is_loopback(const struct addr *a);
+/* Which of the networks that examples use and nobody has; 0: none of them. src: RFC 5737, RFC 3849, RFC 9637 */
+unsigned addr_documentation_net(const struct addr *a);
 
 /* A network. Host bits and port are zero. */
 struct prefix {

@@ -3,13 +3,30 @@
 
 #include <string.h>
 
+/* Where nodes will look for it, which no single key says. */
+static void tell_relay(struct cli_run *run)
+{
+    const struct config *cfg = run->cfg;
+    const char *host = cfg->derp_server_hostname;
+    bool is_v6 = strchr(host, ':') != NULL;
+    if (!cfg->derp_server_enabled || !cfg->derp_server_add_region)
+        return;
+    bool has_port = cfg->derp_server_listen_addr.addr.family != 0;
+    cli_say(run, "The relay is at https://%s%s%s:%u/derp (%s), STUN at UDP port %u", is_v6 ? "[" : "", host,
+            is_v6 ? "]" : "", cfg->derp_public_port,
+            has_port                        ? "a port of its own: derp.server.listen_addr"
+            : cfg->tls_cert_path[0] == '\0' ? "through the TLS proxy, at listen_addr"
+                                            : "at listen_addr",
+            cfg->derp_server_stun_listen_addr.addr.port);
+}
+
 enum cli_exit cli_config_check(struct cli_run *run)
 {
     struct config_source src;
     struct buf report = {0};
     config_source_system(cli_value(run, "config"), &src);
     enum rc rc = config_check(&src, &report);
-    fwrite(buf_at(&report), 1, buf_len(&report), run->err);
+    fputs(buf_cstr(&report), run->err);
     buf_fini(&report);
     if (rc != RC_OK)
         return CLI_EXIT_ERROR;
@@ -17,6 +34,7 @@ enum cli_exit cli_config_check(struct cli_run *run)
         return CLI_EXIT_ERROR;
     const char *path = config_path(run->cfg);
     cli_say(run, "%s: good. Clients connect to %s", path[0] != '\0' ? path : "no file, defaults", run->cfg->server_url);
+    tell_relay(run);
     return CLI_EXIT_OK;
 }
 

@@ -45,6 +45,19 @@ static bool is_plain_safe(struct str host)
     return addr_is_private(&ip) && !is_link_local && !is_shared;
 }
 
+/* Left as the examples have it. */
+static bool is_placeholder(struct str host)
+{
+    static const char *const known[] = {
+        "headscale.example.com", "headscale.example.org", "myheadscale.example.com",   "fullscale.example.com",
+        "derp.example.com",      "your-domain.com",       "headscale.your-domain.com", "headscale.yourdomain.com"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (str_eq_ci(host, str_c(known[i])))
+            return true;
+    }
+    return false;
+}
+
 static void check_server_url(struct loader *l)
 {
     const struct config *cfg = &l->out->cfg;
@@ -68,6 +81,15 @@ static void check_server_url(struct loader *l)
             "is plain http:// on a public name or address (%s): clients lose the server for good after their first "
             "reconnect. Set tls_cert_path and tls_key_path, or put a TLS proxy in front, and use https://",
             cfg->server_url);
+    if (url.is_https && cfg->tls_cert_path[0] == '\0' && cfg->trusted_proxies.n == 0 &&
+        !addr_is_loopback(&cfg->listen_addr.addr))
+        load_note_row(
+            l, false, "server_url",
+            "is https://, but nothing here speaks TLS: set tls_cert_path and tls_key_path, or put the address "
+            "of the TLS proxy in front into trusted_proxies");
+    if (is_placeholder(url.host))
+        load_note_row(l, false, "server_url",
+                      "is the example's (%s): write the name by which clients reach this server", cfg->server_url);
     if (str_eq_ci(url.host, STR("localhost")) || (is_ip && addr_is_loopback(&ip)))
         load_note_row(l, false, "server_url", "is %s: only this machine can reach it", cfg->server_url);
 }
@@ -119,16 +141,18 @@ static void check_relay(struct loader *l)
     check_readable(l, "derp.server.mesh_key_path", cfg->derp_server_mesh_key_path);
     if (cfg->derp_server_mesh_with.n > 0 && cfg->derp_server_mesh_key_path[0] == '\0')
         load_note_row(l, true, "derp.server.mesh_with", "needs derp.server.mesh_key_path, too");
-    if (cfg->derp_server_enabled && cfg->derp_server_listen_addr.addr.family == 0 && cfg->tls_cert_path[0] == '\0')
+    if (cfg->derp_server_enabled && cfg->derp_server_listen_addr.addr.family == 0 && cfg->tls_cert_path[0] == '\0' &&
+        !config_is_behind_proxy(cfg))
         load_note_row(l, true, "derp.server.listen_addr",
-                      "may only be empty when tls_cert_path is set: clients speak to relays over TLS only");
+                      "may only be empty when tls_cert_path is set, or when server_url is the https:// URL of a TLS "
+                      "proxy in front: clients speak to relays over TLS only");
     bool has_cert = load_is_set(l, "derp.server.tls_cert_path");
     if (has_cert != load_is_set(l, "derp.server.tls_key_path"))
         load_note_row(l, true, has_cert ? "derp.server.tls_cert_path" : "derp.server.tls_key_path", "needs %s, too",
                       has_cert ? "derp.server.tls_key_path" : "derp.server.tls_cert_path");
 }
 
-static bool is_same_port(const struct config_listen *a, const struct config_listen *b)
+bool check_is_same_port(const struct config_listen *a, const struct config_listen *b)
 {
     static const uint8_t any[16];
     if (a->addr.family == 0 || b->addr.family == 0 || a->addr.port != b->addr.port || a->addr.port == 0)
@@ -148,7 +172,7 @@ static void check_listeners(struct loader *l)
                {"derp.server.listen_addr", cfg->derp_server_enabled ? &cfg->derp_server_listen_addr : NULL}};
     for (size_t i = 1; i < ARRAY_LEN(tcp); i++) {
         for (size_t j = 0; j < i; j++) {
-            if (tcp[i].listen != NULL && tcp[j].listen != NULL && is_same_port(tcp[i].listen, tcp[j].listen))
+            if (tcp[i].listen != NULL && tcp[j].listen != NULL && check_is_same_port(tcp[i].listen, tcp[j].listen))
                 load_note_row(l, true, tcp[i].name, "(%s) takes the port of %s (%s): choose another",
                               tcp[i].listen->text, tcp[j].name, tcp[j].listen->text);
         }
@@ -181,8 +205,100 @@ static void check_policy(struct loader *l)
                       cfg->policy_path);
 }
 
+/* --- where the relay is said to be --- */
+
+static unsigned documentation_net(const char *text)
+{
+    struct addr ip;
+    return addr_parse_ip(str_c(text), &ip) == RC_OK ? addr_documentation_net(&ip) : 0;
+}
+
+/* A laboratory may be made of such addresses: then others of this server are of the same network. */
+static bool is_example(const struct loader *l, const char *text)
+{
+    const struct config *cfg = &l->out->cfg;
+    unsigned net = documentation_net(text);
+    char host[CONFIG_HOST_CAP];
+    config_url_host(cfg->server_url, host);
+    return net != 0 && net != documentation_net(host) && net != documentation_net(l->src->primary_ip) &&
+           net != documentation_net(cfg->derp_server_hostname);
+}
+
+/* Does the world get there, or only who is in the same network? */
+static bool is_public_host(struct str host)
+{
+    static const char *const inside[] = {".local", ".internal", ".lan", ".home", ".home.arpa", ".localhost", ".test"};
+    struct addr ip;
+    if (addr_parse_ip(host, &ip) == RC_OK)
+        return !addr_is_private(&ip) && addr_documentation_net(&ip) == 0;
+    for (size_t i = 0; i < ARRAY_LEN(inside); i++) {
+        if (str_ends(host, str_c(inside[i])))
+            return false;
+    }
+    return str_index(host, '.') > 0;
+}
+
+/* Clients would dial the example's address and nothing else. `field` becomes "". */
+static void check_relay_address(struct loader *l, const char *row_name, const char **field)
+{
+    struct addr ip;
+    char host[CONFIG_HOST_CAP];
+    if (addr_parse_ip(str_c(*field), &ip) != RC_OK)
+        return;
+    config_url_host(l->out->cfg.server_url, host);
+    if (is_example(l, *field)) {
+        load_note_row(l, false, row_name,
+                      "(%s) is an address for documentation, which leads nowhere, and is ignored: remove the line, or "
+                      "write the relay's public address",
+                      *field);
+        *field = "";
+    } else if (addr_is_private(&ip) && is_public_host(str_c(host))) {
+        load_note_row(
+            l, false, row_name,
+            "(%s) is a private address, and server_url a public one: nodes outside of that network do not reach "
+            "the relay. Remove the line, or write its public address",
+            *field);
+    }
+}
+
+static void check_relay_places(struct loader *l)
+{
+    struct config *cfg = &l->out->cfg;
+    if (!cfg->derp_server_enabled && !l->src->is_relay)
+        return;
+    check_relay_address(l, "derp.server.ipv4", &cfg->derp_server_ipv4);
+    check_relay_address(l, "derp.server.ipv6", &cfg->derp_server_ipv6);
+    if (load_is_set(l, "derp.server.hostname") && is_placeholder(str_c(cfg->derp_server_hostname)))
+        load_note_row(l, false, "derp.server.hostname",
+                      "is the example's (%s): clients look for the relay there. Remove the line, or write its name",
+                      cfg->derp_server_hostname);
+}
+
+static void check_proxies(struct loader *l)
+{
+    const struct config_prefixes *p = &l->out->cfg.trusted_proxies;
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->items[i].bits == 0)
+            load_note_row(l, true, "trusted_proxies", "must not hold %s: that is everyone", p->items[i].text);
+    }
+}
+
+bool check_is_delicate(struct str name)
+{
+    static const char *const heads[] = {"policy",       "acl",         "derp", "relay",    "noise", "tls",
+                                        "trusted_prox", "unix_socket", "node", "prefixes", "limits"};
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+        size_t n = strlen(heads[i]);
+        if (name.len >= n && str_eq_ci(str_n(name.p, n), str_c(heads[i])))
+            return true;
+    }
+    return false;
+}
+
 void check_all(struct loader *l)
 {
+    check_proxies(l);
+    check_relay_places(l);
     check_tls(l);
     check_server_url(l);
     check_prefixes(l);

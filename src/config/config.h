@@ -96,6 +96,7 @@ struct config {
     const char *derp_server_region_name;
     const char *derp_server_hostname;             /* default: the host of server_url */
     struct config_listen derp_server_listen_addr; /* off: the relay is at listen_addr */
+    uint16_t derp_public_port;                    /* of derp_server_hostname, where clients reach the relay; no key */
     struct config_listen derp_server_stun_listen_addr;
     const char *derp_server_private_key_path;
     const char *derp_server_tls_cert_path; /* made (self-signed) when absent */
@@ -183,7 +184,16 @@ const char *config_path(const struct config *cfg);
  * http:// on a public name). Borrowed; null after the last. */
 const char *config_warning(const struct config *cfg, size_t i);
 
-/* `fullscale config check`: every error and warning, one line each, into `report`. RC_OK or RC_INVALID (some error). */
+/* Was the key (a name of the reference) set by the file or the environment? */
+bool config_is_set(const struct config *cfg, const char *key);
+/* A TLS proxy in front is what clients speak to: https:// in server_url, and no certificate here. */
+bool config_is_behind_proxy(const struct config *cfg);
+/* Fills `err` with "KEY ..." and with the place where it was set, or else the file where it could be; returns `code`. */
+enum rc config_err(const struct config *cfg, const char *key, enum rc code, struct err *err, const char *fmt, ...)
+    PRINTF_LIKE(5, 6);
+
+/* `fullscale config check`, as far as the file tells: every error and warning, one line each, into `report`. RC_OK or
+ * RC_INVALID (some error). */
 MUST_CHECK enum rc config_check(const struct config_source *src, struct buf *report);
 
 enum config_reference_format {

@@ -116,7 +116,7 @@ static void test_each_type(void **ctx)
                                   "derp:\n"
                                   "  server:\n"
                                   "    verify_clients: no\n"
-                                  "    ipv4: 198.51.100.1\n"
+                                  "    ipv4: 8.8.4.4\n"
                                   "    mesh_key_path: /dev/null\n"
                                   "    mesh_with: [r2.example.com, '192.0.2.1:8443', '[2001:db8::1]:443/10.0.0.7', "
                                   "r3.example.com:1/sha256-raw:" PIN "]\n"
@@ -150,7 +150,7 @@ static void test_each_type(void **ctx)
     assert_int_equal(cfg->prefix_v6.ip.family, 0);
     assert_int_equal(cfg->prefix_allocation, CONFIG_ALLOCATION_RANDOM);
     assert_false(cfg->derp_server_verify_clients);
-    assert_string_equal(cfg->derp_server_ipv4, "198.51.100.1");
+    assert_string_equal(cfg->derp_server_ipv4, "8.8.4.4");
     assert_string_equal(cfg->derp_server_mesh_key_path, "/dev/null");
     assert_int_equal(cfg->derp_server_mesh_with.n, 4);
     assert_string_equal(cfg->derp_server_mesh_with.items[2], "[2001:db8::1]:443/10.0.0.7");
@@ -223,7 +223,7 @@ static void test_refusals_name_place_and_fix(void **ctx)
          "log.level must be one of trace, debug, info, warn, error, off, not \"loud\""},
         {"workers: 1000", 1, 10, "workers must be from 0 to 256"},
         {"workers: -1", 1, 10, "workers must be from 0 to 256"},
-        {"workers: [1]", 1, -1, "workers must be a int"},
+        {"workers: [1]", 1, -1, "workers must be an int"},
         {"node: {expiry: 120}", 1, 16, "node.expiry must be a duration with a unit"},
         {"node.ephemeral.inactivity_timeout: 1ms", 1, 36, "must be from 1s to 365d"},
         {"derp: {server: {enabled: maybe}}", 1, 26, "must be true or false"},
@@ -251,9 +251,8 @@ static void test_refusals_name_place_and_fix(void **ctx)
         {"dns.nameservers.global: [[1]]", 1, -1, "must be a list of strings"},
         {"dns.nameservers.split: [1.1.1.1]", 1, -1, "must be a map from domain"},
         {"dns.nameservers.split: {a b: [1.1.1.1]}", 1, -1, "must have DNS names as keys"},
-        {"dns.nameservers.split: {a.b: 1.1.1.1}", 1, 30, "must have a list of resolvers"},
+        {"dns.nameservers.split: {a.b: {c: 1.1.1.1}}", 1, 34, "must have a list of resolvers"},
         {"dns.nameservers.split: {a.b: [1.1.1.1, z]}", 1, 40, "must be an IP address"},
-        {"dns.extra_records: {}", 1, -1, "must be a list of"},
         {"dns.extra_records: [{name: a.b, type: MX, value: x}]", 1, -1, "must have the type A or AAAA"},
         {"dns.extra_records: [{name: a.b, type: A, value: '::1'}]", 1, -1, "must have an IPv4 address as value"},
         {"dns.extra_records: [{name: a.b, typ: A}]", 1, 38, "name, type and value only"},
@@ -316,11 +315,46 @@ static void test_long_socket_path_is_refused(void **ctx)
 static void test_unknown_keys_get_a_suggestion(void **ctx)
 {
     (void)ctx;
-    struct config *cfg = parse_ok(&plain,
-                                  "listen_adr: 0.0.0.0:1\nderp:\n  server:\n    enabld: true\nzzzzzzzz: {a: {b: 1}}\n");
+    struct config *cfg = parse_ok(&plain, "listen_adr: 0.0.0.0:1\nzzzzzzzz: {a: {b: 1}}\n");
     assert_true(has_warning(cfg, "c.yaml:1:1: unknown key listen_adr: did you mean listen_addr?"));
-    assert_true(has_warning(cfg, "c.yaml:4:5: unknown key derp.server.enabld: did you mean derp.server.enabled?"));
     assert_true(has_warning(cfg, "unknown key zzzzzzzz is ignored"));
+    config_destroy(&cfg);
+}
+
+/* Misspelt, each would open the tailnet, or serve as somebody else, without a word. */
+static void test_unknown_keys_about_access_are_errors(void **ctx)
+{
+    (void)ctx;
+    static const struct {
+        const char *yaml, *text;
+    } rows[] = {
+        {"policy: {pth: /etc/fs/acl.hujson}", "unknown key policy.pth: did you mean policy.path?"},
+        {"polcy: {path: x}", "unknown key polcy: did you mean policy?"},
+        {"policy_path: x", "unknown key policy_path: did you mean policy.path?"},
+        {"acl_policy: x", "unknown key acl_policy"},
+        {"policy: {where_it_is: x}", "unknown key policy.where_it_is: there are policy.mode, policy.path"},
+        {"policy: acl.hujson", "policy must have keys below it"},
+        {"derp: {server: {enabld: true}}", "unknown key derp.server.enabld: did you mean derp.server.enabled?"},
+        {"derp: {server: {verify_client: true}}", "did you mean derp.server.verify_clients?"},
+        {"derp: {listen_addr: ':8443'}", "unknown key derp.listen_addr: did you mean derp.server.listen_addr?"},
+        {"derp: {servers: {enabled: false}}", "unknown key derp.servers: did you mean derp.server?"},
+        {"tls_cert: x", "unknown key tls_cert: did you mean tls_cert_path?"},
+        {"tls_certificate_file: x", "unknown key tls_certificate_file ("},
+        {"noise: {private_key: x}", "unknown key noise.private_key: did you mean noise.private_key_path?"},
+        {"trusted_proxy: [10.0.0.1]", "unknown key trusted_proxy: did you mean trusted_proxies?"},
+        {"unix_socket_permissions: '0777'", "did you mean unix_socket_permission?"},
+        {"node: {expire: 90d}", "unknown key node.expire: did you mean node.expiry?"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        refused_with(&plain, rows[i].yaml, 1, -1, rows[i].text);
+    struct config_source src = plain;
+    src.env = (const char *const[]){"FULLSCALE_POLICY_PTH=/x", NULL};
+    refused_with(&src, "", 0, -1,
+                 "unknown environment variable FULLSCALE_POLICY_PTH: did you mean FULLSCALE_POLICY_PATH?");
+    /* The command line asks the server's file for its socket only. */
+    src = plain;
+    src.is_client = true;
+    struct config *cfg = parse_ok(&src, "policy: {pth: x}");
     config_destroy(&cfg);
 }
 
@@ -346,6 +380,243 @@ static void test_where_the_relay_listens(void **ctx)
         config_destroy(&cfg);
     }
     refused_with(&plain, "derp.server.listen_addr: ''", 1, -1, "may only be empty when tls_cert_path is set");
+}
+
+#define PROXY "server_url: https://hs.example.net\ntrusted_proxies: [172.16.0.0/12]\nlisten_addr: 0.0.0.0:8080\n"
+#define CERT "tls_cert_path: /dev/null\ntls_key_path: /dev/null\n"
+
+/* A TLS proxy publishes server_url, and perhaps nothing else: the relay is reached there, too. */
+static void test_relay_behind_a_proxy_is_at_its_port(void **ctx)
+{
+    (void)ctx;
+    static const struct {
+        const char *yaml;
+        uint16_t listens; /* 0: at listen_addr */
+        uint16_t public_port;
+    } rows[] = {
+        {PROXY, 0, 443},
+        {PROXY "derp.server.listen_addr: ''\n", 0, 443},
+        {PROXY "derp.server.listen_addr: 0.0.0.0:8080\n", 0, 443},
+        {PROXY "derp.server.listen_addr: ':8080'\n", 0, 443},
+        {PROXY "derp.server.listen_addr: '[::]:8443'\n", 8443, 8443},
+        {PROXY "derp.server.hostname: hs.example.net\n", 0, 443},
+        {PROXY "derp.server.hostname: relay.example.net\n", 8443, 8443},
+        {PROXY "derp.server: {tls_cert_path: /dev/null, tls_key_path: /dev/null}\n", 8443, 8443},
+        {"server_url: https://hs.example.net:4443\nlisten_addr: 127.0.0.1:8080\n", 0, 4443},
+        {"server_url: https://hs.example.net\nlisten_addr: 0.0.0.0:8443\n" CERT, 0, 443},
+        {"server_url: http://10.0.0.1:8080\n", 8443, 8443},
+        {CERT "listen_addr: ':443'\n", 0, 443},
+        {CERT "listen_addr: ':9443'\nderp.server.listen_addr: ':9443'\n", 0, 9443},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct config *cfg = parse_ok(&plain, rows[i].yaml);
+        if (cfg->derp_server_listen_addr.addr.port != rows[i].listens || cfg->derp_public_port != rows[i].public_port)
+            fail_msg("%s: listens at %u, reached at %u", rows[i].yaml, cfg->derp_server_listen_addr.addr.port,
+                     cfg->derp_public_port);
+        config_destroy(&cfg);
+    }
+    refused_with(&plain, "server_url: http://10.0.0.1:8080\nderp.server.listen_addr: ':8080'", 2, -1,
+                 "takes the port of listen_addr");
+    struct config_source relay = plain;
+    relay.is_relay = true;
+    struct config *cfg = parse_ok(&relay, "server_url: https://hs.example.net");
+    assert_int_equal(cfg->derp_server_listen_addr.addr.port, 8443);
+    config_destroy(&cfg);
+}
+
+/* The address of Headscale's example is where clients would look for the relay, in vain. */
+static void test_relay_at_an_address_for_documentation(void **ctx)
+{
+    (void)ctx;
+    struct config *cfg = parse_ok(&plain, PROXY "derp.server: {ipv4: 198.51.100.1, ipv6: '2001:db8::1'}\n");
+    assert_string_equal(cfg->derp_server_ipv4, "");
+    assert_string_equal(cfg->derp_server_ipv6, "");
+    assert_true(has_warning(cfg, "c.yaml:4:21: derp.server.ipv4 (198.51.100.1) is an address for documentation"));
+    assert_true(has_warning(cfg, "c.yaml:4:41: derp.server.ipv6 (2001:db8::1) is an address for documentation"));
+    config_destroy(&cfg);
+    cfg = parse_ok(&plain, "server_url: http://192.0.2.7:8080\nderp.server.ipv4: 192.0.2.7\n");
+    assert_string_equal(cfg->derp_server_ipv4, "192.0.2.7");
+    assert_false(has_warning(cfg, "documentation"));
+    config_destroy(&cfg);
+    cfg = parse_ok(&plain, PROXY "derp.server.ipv4: 192.168.1.4\n");
+    assert_string_equal(cfg->derp_server_ipv4, "192.168.1.4");
+    assert_true(has_warning(cfg, "derp.server.ipv4 (192.168.1.4) is a private address, and server_url a public one"));
+    config_destroy(&cfg);
+    cfg = parse_ok(&plain, "derp.server: {ipv4: 198.51.100.1, enabled: false}\nderp.urls: [https://a.example/m]\n");
+    assert_null(config_warning(cfg, 0));
+    config_destroy(&cfg);
+}
+
+/* Clients look names up in lower case, and compare bytes. */
+static void test_names_are_lower_case_and_there_once(void **ctx)
+{
+    (void)ctx;
+    struct config *cfg = parse_ok(
+        &plain, "derp.server.hostname: Relay.Example.NET\n"
+                "dns:\n  base_domain: Tail.Test.\n  search_domains: [Corp.Example, corp.example., TAIL.test, b.c]\n"
+                "  nameservers: {split: {Corp.Example: [10.1.0.2]}}\n"
+                "  extra_records:\n"
+                "    - {name: Wiki.Example.com, type: A, value: 100.64.0.9}\n"
+                "    - {name: wiki.example.COM., type: A, value: 100.64.0.9}\n"
+                "    - {name: wiki.example.com, type: A, value: 100.64.0.10}\n");
+    assert_string_equal(cfg->derp_server_hostname, "relay.example.net");
+    assert_string_equal(cfg->dns_base_domain, "tail.test");
+    assert_int_equal(cfg->dns_search_domains.n, 2);
+    assert_string_equal(cfg->dns_search_domains.items[0], "corp.example");
+    assert_string_equal(cfg->dns_search_domains.items[1], "b.c");
+    assert_string_equal(cfg->dns_nameservers_split.items[0].domain, "corp.example");
+    assert_int_equal(cfg->dns_extra_records.n, 2);
+    assert_string_equal(cfg->dns_extra_records.items[0].name, "wiki.example.com");
+    assert_string_equal(cfg->dns_extra_records.items[1].value, "100.64.0.10");
+    config_destroy(&cfg);
+    refused_with(&plain, "dns.nameservers.split: {A.b: [1.1.1.1], a.B: [9.9.9.9]}", 1, -1, "has the domain a.b twice");
+    char label[128];
+    snprintf(label, sizeof(label), "dns.search_domains: %064d.example", 1);
+    refused_with(&plain, label, 1, 21, "must be a DNS name");
+    refused_with(&plain, "dns.extra_records: [{name: a b, type: A, value: 1.2.3.4}]", 1, -1, "must have a DNS name");
+    refused_with(&plain, "dns.nameservers.global: 'https://a b'", 1, -1, "must be an IP address or a DNS-over-HTTPS");
+}
+
+/* One value is a list of one. */
+static void test_one_value_is_a_list_of_one(void **ctx)
+{
+    (void)ctx;
+    struct config *cfg = parse_ok(&plain,
+                                  "ip_prefixes: 100.66.0.0/16\ntrusted_proxies: 127.0.0.1\n"
+                                  "derp: {urls: https://a.example/m, paths: /dev/null}\n"
+                                  "dns: {search_domains: a.b, nameservers: {global: 1.1.1.1, split: {a.b: 9.9.9.9}},\n"
+                                  "      extra_records: {name: x.y, type: A, value: 1.2.3.4}}\n");
+    assert_string_equal(cfg->prefix_v4.text, "100.66.0.0/16");
+    assert_string_equal(cfg->prefix_v6.text, "fd7a:115c:a1e0::/48");
+    assert_string_equal(cfg->trusted_proxies.items[0].text, "127.0.0.1/32");
+    assert_int_equal(cfg->derp_urls.n, 1);
+    assert_int_equal(cfg->derp_paths.n, 1);
+    assert_string_equal(cfg->dns_nameservers_split.items[0].servers.items[0], "9.9.9.9");
+    assert_string_equal(cfg->dns_extra_records.items[0].name, "x.y");
+    config_destroy(&cfg);
+    cfg = parse_ok(&plain, "ip_prefixes: 100.66.0.0/16, fd7a:115c:a1e0::/64\ntrusted_proxies: ['::1', 10.0.0.0/8]");
+    assert_int_equal(cfg->prefix_v4.bits, 16);
+    assert_int_equal(cfg->prefix_v6.bits, 64);
+    assert_string_equal(cfg->trusted_proxies.items[0].text, "::1/128");
+    config_destroy(&cfg);
+    refused_with(&plain, "trusted_proxies: 0.0.0.0/0", 1, 18, "must not hold 0.0.0.0/0: that is everyone");
+    refused_with(&plain, "trusted_proxies: proxy.lan", 1, 18, "must be an address, or an address and a length");
+}
+
+static void same_as_nothing(const char *yaml, const char *nothing)
+{
+    struct buf dump = {0};
+    struct config *cfg = parse_ok(&plain, yaml);
+    config_dump(cfg, &dump);
+    if (strcmp(buf_cstr(&dump), nothing) != 0)
+        fail_msg("%s sets something:\n%s", yaml, buf_cstr(&dump));
+    for (size_t i = 0; config_warning(cfg, i) != NULL; i++) {
+        if (strstr(config_warning(cfg, i), "is now called") == NULL)
+            fail_msg("%s: %s", yaml, config_warning(cfg, i));
+    }
+    buf_fini(&dump);
+    config_destroy(&cfg);
+}
+
+/* Whatever the key wants, and for the groups that keys are in. */
+static void test_empty_containers_mean_nothing(void **ctx)
+{
+    (void)ctx;
+    static const char *const empties[] = {"[]", "{}", "~", ""};
+    struct buf nothing = {0};
+    struct config *cfg = parse_ok(&plain, "");
+    config_dump(cfg, &nothing);
+    config_destroy(&cfg);
+    for (size_t i = 0; i < schema_rows_n + schema_olds_n; i++) {
+        const char *name = i < schema_rows_n ? schema_rows[i].name : schema_olds[i - schema_rows_n].name;
+        struct str rest = str_c(name);
+        for (size_t k = 0; k < ARRAY_LEN(empties); k++) {
+            char yaml[128];
+            snprintf(yaml, sizeof(yaml), "%s: %s", name, empties[k]);
+            if (strchr(name, '*') == NULL)
+                same_as_nothing(yaml, buf_cstr(&nothing));
+            long dot = str_index(rest, '.');
+            snprintf(yaml, sizeof(yaml), "%.*s: %s", dot > 0 ? (int)dot : (int)rest.len, name, empties[k]);
+            same_as_nothing(yaml, buf_cstr(&nothing));
+        }
+    }
+    buf_fini(&nothing);
+}
+
+/* Who comes from Headscale's container has its variables. */
+static void test_variables_of_headscale_are_read(void **ctx)
+{
+    (void)ctx;
+    struct config_source src = plain;
+    src.env = (const char *const[]){"HEADSCALE_DNS_BASE_DOMAIN=env.example.net",
+                                    "HEADSCALE_ACL_POLICY_PATH=/dev/null",
+                                    "HEADSCALE_WORKERS=3",
+                                    "FULLSCALE_WORKERS=2",
+                                    "HEADSCALE_OIDC_ISSUER=https://id.example.net",
+                                    "HEADSCALE_DNS_EXTRA_RECORDS=[]",
+                                    "HEADSCALE_CONFIG=/etc/headscale",
+                                    "HEADSCALE_NONSENSE=1",
+                                    "HEADSCALE_SERVICE_HOST=10.0.0.1",
+                                    "HEADSCALE_PORT_8080_TCP=tcp://10.0.0.1:8080",
+                                    "FULLSCALE_SERVICE_PORT_HTTP=80",
+                                    "FULLSCALE_PORT=tcp://10.0.0.1:8080",
+                                    NULL};
+    struct config *cfg = parse_ok(&src, "dns.base_domain: file.example.net\n");
+    assert_string_equal(cfg->dns_base_domain, "env.example.net");
+    assert_string_equal(cfg->policy_path, "/dev/null");
+    assert_int_equal(cfg->workers, 2);
+    assert_true(has_warning(cfg, "HEADSCALE_DNS_BASE_DOMAIN is read as dns.base_domain"));
+    assert_true(has_warning(cfg, "HEADSCALE_ACL_POLICY_PATH is read as policy.path"));
+    assert_true(has_warning(cfg, "HEADSCALE_WORKERS is ignored: FULLSCALE_WORKERS is set"));
+    assert_true(has_warning(cfg, "HEADSCALE_OIDC_ISSUER is ignored: login through OpenID"));
+    assert_true(has_warning(cfg, "HEADSCALE_DNS_EXTRA_RECORDS is ignored: it can only be written in the file"));
+    assert_true(has_warning(cfg, "HEADSCALE_CONFIG is ignored: FULLSCALE_CONFIG or --config names the file"));
+    assert_true(has_warning(cfg, "HEADSCALE_NONSENSE is ignored: it means nothing here"));
+    assert_false(has_warning(cfg, "SERVICE"));
+    assert_false(has_warning(cfg, "_PORT"));
+    config_destroy(&cfg);
+    src.env = (const char *const[]){"HEADSCALE_WORKERS=many", NULL};
+    struct err err;
+    assert_int_equal(config_parse(&src, STR(""), "c.yaml", &cfg, &err), RC_INVALID);
+    assert_string_equal(err.file, "HEADSCALE_WORKERS");
+}
+
+/* What the texts of ignored keys say must be so: a key that is there now is not called unsupported. */
+static void test_texts_of_ignored_keys_are_true(void **ctx)
+{
+    (void)ctx;
+    static const struct {
+        const char *word; /* in a text that says "not ... yet" */
+        const char *key;  /* what there would be */
+    } claims[] = {
+        {"OpenID", "oidc.issuer"},
+        {"certificates are not fetched", "tls_letsencrypt_hostname"},
+        {"use dns.extra_records", "dns.extra_records_path"},
+        {"PostgreSQL", "database.postgres.host"},
+        {"unix_socket only", "cli.address"},
+        {"asked for certificates", "tls_client_auth_mode"},
+    };
+    for (size_t i = 0; i < schema_olds_n; i++) {
+        const struct schema_old *old = &schema_olds[i];
+        if (old->kind != SCHEMA_OLD_LATER)
+            continue;
+        size_t k = 0;
+        while (k < ARRAY_LEN(claims) && strstr(old->note, claims[k].word) == NULL)
+            k++;
+        if (k == ARRAY_LEN(claims))
+            fail_msg("say here when \"%s: %s\" stops being true", old->name, old->note);
+        assert_null(schema_find(str_c(claims[k].key)));
+        assert_ptr_equal(schema_find_old(str_c(claims[k].key)), old);
+    }
+    for (size_t i = 0; i < schema_olds_n; i++) {
+        const struct schema_old *old = &schema_olds[i];
+        bool says_no = old->note != NULL &&
+                       (strstr(old->note, "not supported") != NULL || strstr(old->note, "yet") != NULL);
+        assert_true(!says_no || old->kind == SCHEMA_OLD_LATER);
+    }
+    struct config *cfg = parse_ok(&plain, "node: {routes: {other: 1}}\n");
+    assert_true(has_warning(cfg, "subnet routes need no setting"));
+    config_destroy(&cfg);
 }
 
 static void test_no_relay_is_worth_a_word(void **ctx)
@@ -406,7 +677,7 @@ static void test_headscale_file_is_understood(void **ctx)
     assert_string_equal(cfg->derp_urls.items[0], "https://controlplane.tailscale.com/derpmap/default");
     assert_true(cfg->derp_auto_update_enabled);
     assert_int_equal(cfg->derp_update_frequency_ms, 3 * 3600 * 1000);
-    assert_false(has_warning(cfg, "derp"));
+    assert_true(has_warning(cfg, "derp.server.ipv4 (198.51.100.1) is an address for documentation"));
     assert_true(has_warning(cfg, "grpc_listen_addr is ignored"));
     assert_true(has_warning(cfg, "oidc is ignored"));
     assert_true(has_warning(cfg, "oidc.expiry is ignored: node.expiry is set"));
@@ -454,7 +725,11 @@ static void test_plain_http_on_a_public_name_warns(void **ctx)
         {"server_url: http://[::1]:8080", "only this machine"},
         {"server_url: http://10.0.0.1", NULL},
         {"server_url: http://[fd00::1]", NULL},
-        {"server_url: https://hs.example.com", NULL},
+        {"server_url: https://hs.example.com\ntrusted_proxies: [10.0.0.1]", NULL},
+        {"server_url: https://hs.example.com\nlisten_addr: 127.0.0.1:8080", NULL},
+        {"server_url: https://hs.example.com", "is https://, but nothing here speaks TLS"},
+        {"server_url: https://headscale.example.com", "is the example's (https://headscale.example.com)"},
+        {"derp.server.hostname: derp.example.com", "derp.server.hostname is the example's"},
         {"prefixes.v4: 10.0.0.0/8", "outside 100.64.0.0/10"},
         {"dns.override_local_dns: true", "no effect"},
         {"dns.base_domain: x.local", ".local"},
@@ -537,7 +812,11 @@ static void test_example_file_parses(void **ctx)
     struct config *cfg = parse_ok(&plain, buf_cstr(&plain_text));
     assert_string_equal(cfg->server_url, "https://fullscale.example.com");
     assert_string_equal(cfg->unix_socket, "/run/fullscale/fullscale.sock");
-    assert_null(config_warning(cfg, 1)); /* override_local_dns is the only one */
+    for (size_t i = 0; config_warning(cfg, i) != NULL; i++) {
+        const char *expected[] = {"override_local_dns", "nothing here speaks TLS", "is the example's"};
+        assert_true(i < ARRAY_LEN(expected));
+        assert_true(has_warning(cfg, expected[i]));
+    }
     buf_fini(&out);
     buf_fini(&plain_text);
     config_destroy(&cfg);
@@ -704,7 +983,15 @@ int main(void)
         cmocka_unit_test(test_clients_need_no_certificates),
         cmocka_unit_test(test_long_socket_path_is_refused),
         cmocka_unit_test(test_unknown_keys_get_a_suggestion),
+        cmocka_unit_test(test_unknown_keys_about_access_are_errors),
         cmocka_unit_test(test_where_the_relay_listens),
+        cmocka_unit_test(test_relay_behind_a_proxy_is_at_its_port),
+        cmocka_unit_test(test_relay_at_an_address_for_documentation),
+        cmocka_unit_test(test_names_are_lower_case_and_there_once),
+        cmocka_unit_test(test_one_value_is_a_list_of_one),
+        cmocka_unit_test(test_empty_containers_mean_nothing),
+        cmocka_unit_test(test_variables_of_headscale_are_read),
+        cmocka_unit_test(test_texts_of_ignored_keys_are_true),
         cmocka_unit_test(test_no_relay_is_worth_a_word),
         cmocka_unit_test(test_many_unknown_keys_stay_bounded),
         cmocka_unit_test(test_headscale_file_is_understood),

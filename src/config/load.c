@@ -1,5 +1,6 @@
 /* Gathers values from file and environment into the struct, by the table. */
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -57,16 +58,14 @@ bool load_is_set(const struct loader *l, const char *row_name)
 void load_note_row(struct loader *l, bool is_error, const char *row_name, const char *fmt, ...)
 {
     char text[512];
-    char env[SCHEMA_ENV_CAP];
     size_t i = row_index(row_name);
     int n = snprintf(text, sizeof(text), "%s ", row_name);
     va_list args;
     va_start(args, fmt);
     vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, args);
     va_end(args);
-    schema_env_name(&schema_rows[i], env);
     note_add(l, is_error,
-             l->origins[i].is_env   ? env
+             l->origins[i].is_env   ? l->origins[i].env
              : l->origins[i].is_set ? l->out->path
                                     : NULL,
              l->origins[i].line, l->origins[i].col, text);
@@ -81,11 +80,9 @@ static void set_items(struct loader *l, const struct schema_row *row, const char
     if (value_set(&l->out->arena, row, base_dir, items, n, &l->out->cfg, &error) == RC_OK)
         return;
     struct origin *origin = &l->origins[row - schema_rows];
-    char env[SCHEMA_ENV_CAP];
     char text[512];
-    schema_env_name(row, env);
     snprintf(text, sizeof(text), "%s %s", name, error.why);
-    note_add(l, true, origin->is_env ? env : l->out->path, error.line > 0 ? error.line : origin->line,
+    note_add(l, true, origin->is_env ? origin->env : l->out->path, error.line > 0 ? error.line : origin->line,
              error.line > 0 ? error.col : origin->col, text);
     origin->is_set = false;
 }
@@ -124,6 +121,11 @@ static void set_text(struct loader *l, const struct schema_row *row, const char 
     mem_free(items);
 }
 
+static const char *article(const struct schema_row *row)
+{
+    return strchr("aeiou", value_type_name(row->type)[0]) != NULL ? "an" : "a";
+}
+
 static void set_sequence(struct loader *l, const struct schema_row *row, const char *name, const struct yaml *value)
 {
     struct value_item *items = mem_zalloc(value->n + 1, sizeof(*items));
@@ -131,7 +133,7 @@ static void set_sequence(struct loader *l, const struct schema_row *row, const c
     bool is_good = true;
     YAML_EACH (it, value) {
         if (it->type != YAML_SCALAR && it->type != YAML_NULL) {
-            load_note(l, true, it->line, it->col, "%s must be a %s", name, value_type_name(row->type));
+            load_note(l, true, it->line, it->col, "%s must be %s %s", name, article(row), value_type_name(row->type));
             is_good = false;
             break;
         }
@@ -149,17 +151,23 @@ static void set_composite(struct loader *l, const struct schema_row *row, const 
         load_note(l, true, error.line, error.col, "%s %s", name, error.why);
 }
 
+/* An empty container means nothing, whatever kind the key wants. */
+static bool is_empty(const struct yaml *value)
+{
+    return value->type == YAML_NULL || (value->type == YAML_SCALAR ? value->text.len == 0 : value->n == 0);
+}
+
 /* `name` is as the file has it: an old name, perhaps. */
 static void set_from_file(struct loader *l, const struct schema_row *row, const char *name, const struct yaml *value)
 {
     struct origin *origin = &l->origins[row - schema_rows];
-    if (value->type == YAML_NULL || (value->type == YAML_SCALAR && is_unset(row, value->text)))
+    if (value->type == YAML_SCALAR ? is_unset(row, value->text) : is_empty(value))
         return;
     if (origin->is_set) {
         load_note(l, true, value->key_line, value->key_col, "%s is set twice", name);
         return;
     }
-    *origin = (struct origin){true, false, value->line, value->col};
+    *origin = (struct origin){.is_set = true, .line = value->line, .col = value->col};
     if (value_is_yaml_only(row->type))
         set_composite(l, row, name, value);
     else if (value->type == YAML_SCALAR)
@@ -167,18 +175,15 @@ static void set_from_file(struct loader *l, const struct schema_row *row, const 
     else if (value->type == YAML_SEQ && value_is_list(row->type))
         set_sequence(l, row, name, value);
     else
-        load_note(l, true, value->line, value->col, "%s must be a %s", name, value_type_name(row->type));
+        load_note(l, true, value->line, value->col, "%s must be %s %s", name, article(row), value_type_name(row->type));
 }
 
 /* --- the file --- */
 
 static bool is_harmless(const struct schema_old *old, const struct yaml *value)
 {
-    if (old->harmless == NULL)
-        return false;
-    if (value->type == YAML_SCALAR)
-        return value->text.len == 0 || str_eq_c(value->text, old->harmless);
-    return value->type == YAML_NULL || value->n == 0;
+    return is_empty(value) ||
+           (old->harmless != NULL && value->type == YAML_SCALAR && str_eq_c(value->text, old->harmless));
 }
 
 static void remember_old(struct loader *l, const struct schema_old *old, const struct yaml *value)
@@ -215,14 +220,35 @@ static void take_old(struct loader *l, const struct schema_old *old, const char 
         moved_below(l, name, value);
 }
 
+/* "policy.mode, policy.path": what there is where `name` was written. */
+static const char *list_siblings(struct loader *l, const char *name)
+{
+    const char *list = "";
+    const char *dot = strrchr(name, '.');
+    size_t group = dot != NULL ? (size_t)(dot - name) + 1 : 0;
+    for (size_t i = 0; i < schema_rows_n && group > 0 && strlen(list) < 160; i++) {
+        const char *row = schema_rows[i].name;
+        if (strncasecmp(row, name, group) == 0)
+            list = arena_printf(&l->out->arena, "%s%s%s", list, list[0] != '\0' ? ", " : "", row);
+    }
+    return list;
+}
+
+/* What is misspelt where it says who may do what would leave open what was meant to be closed: that is an error. */
 static void take_unknown(struct loader *l, const char *name, const struct yaml *value)
 {
-    const char *near = schema_nearest(str_c(name));
-    if (near != NULL)
-        load_note(l, false, value->key_line, value->key_col, "unknown key %.80s: did you mean %s?", name, near);
+    struct str near = schema_nearest(str_c(name));
+    bool is_error = !l->src->is_client && (check_is_delicate(str_c(name)) || check_is_delicate(near));
+    const char *siblings = list_siblings(l, name);
+    if (near.len > 0)
+        load_note(l, is_error, value->key_line, value->key_col, "unknown key %.80s: did you mean %.*s?", name,
+                  STR_ARG(near));
+    else if (is_error && siblings[0] != '\0')
+        load_note(l, true, value->key_line, value->key_col, "unknown key %.80s: there are %.250s", name, siblings);
     else
-        load_note(l, false, value->key_line, value->key_col,
-                  "unknown key %.80s is ignored (`fullscale config reference` lists all keys)", name);
+        load_note(l, is_error, value->key_line, value->key_col,
+                  "unknown key %.80s%s (`fullscale config reference` lists all keys)", name,
+                  is_error ? "" : " is ignored");
 }
 
 static void walk(struct loader *l, const char *prefix, const struct yaml *map, int depth)
@@ -233,7 +259,7 @@ static void walk(struct loader *l, const char *prefix, const struct yaml *map, i
         const struct schema_old *old = schema_find_old(str_c(name));
         if (row != NULL)
             set_from_file(l, row, row->name, it);
-        else if (it->type == YAML_NULL && schema_is_group(str_c(name)))
+        else if (is_empty(it) && schema_is_group(str_c(name)))
             continue;
         else if (old != NULL)
             take_old(l, old, name, it);
@@ -246,15 +272,30 @@ static void walk(struct loader *l, const char *prefix, const struct yaml *map, i
     }
 }
 
-/* Both families in one list, before 0.23. */
+static void take_ip_prefix(struct loader *l, const struct yaml *value)
+{
+    const char *name = str_index(value->text, ':') >= 0 ? "prefixes.v6" : "prefixes.v4";
+    if (!load_is_set(l, name))
+        set_from_file(l, schema_find(str_c(name)), "ip_prefixes", value);
+}
+
+/* Both families in one list, before 0.23; or one of them. */
 static void take_ip_prefixes(struct loader *l, const struct yaml *value)
 {
     YAML_EACH (it, value) {
-        if (it->type != YAML_SCALAR)
-            continue;
-        const char *name = str_index(it->text, ':') >= 0 ? "prefixes.v6" : "prefixes.v4";
-        if (!load_is_set(l, name))
-            set_from_file(l, schema_find(str_c(name)), "ip_prefixes", it);
+        if (it->type == YAML_SCALAR)
+            take_ip_prefix(l, it);
+        else if (!is_empty(it))
+            load_note(l, true, it->line, it->col, "ip_prefixes must be a list of prefixes");
+    }
+    if (value->type != YAML_SCALAR)
+        return;
+    struct value_item *items = arena_zalloc(&l->out->arena, value->text.len / 2 + 1, sizeof(*items));
+    size_t n = split_items(value->text, value->line, value->col, items);
+    for (size_t i = 0; i < n; i++) {
+        struct yaml one = *value;
+        one.text = items[i].text;
+        take_ip_prefix(l, &one);
     }
 }
 
@@ -290,15 +331,24 @@ static void take_file(struct loader *l, struct str text)
 
 /* --- the environment --- */
 
+/* `name` is without the prefix. */
 static const struct schema_row *row_of_env(struct str name)
 {
     char env[SCHEMA_ENV_CAP];
     for (size_t i = 0; i < schema_rows_n; i++) {
         schema_env_name(&schema_rows[i], env);
-        if (str_eq_c(name, env))
+        if (str_eq_c(name, env + strlen(SCHEMA_ENV_PREFIX)))
             return &schema_rows[i];
     }
     return NULL;
+}
+
+/* What Kubernetes puts into each container for a Service that is called like the program. */
+static bool is_of_kubernetes(struct str name)
+{
+    struct str port = STR("PORT_");
+    return str_eq(name, STR("PORT")) || str_eq(name, STR("SERVICE_HOST")) || str_starts(name, STR("SERVICE_PORT")) ||
+           (str_starts(name, port) && name.len > port.len && name.p[port.len] >= '0' && name.p[port.len] <= '9');
 }
 
 static void take_unknown_env(struct loader *l, struct str name)
@@ -314,25 +364,95 @@ static void take_unknown_env(struct loader *l, struct str name)
             memcpy(best, env, sizeof(best));
         }
     }
-    load_note(l, false, 0, 0, "unknown environment variable %.*s is ignored%s%s%s", name.len > 80 ? 80 : (int)name.len,
-              name.p, best[0] != '\0' ? ": did you mean " : "", best, best[0] != '\0' ? "?" : "");
+    struct str near = str_c(best[0] != '\0' ? best + strlen(SCHEMA_ENV_PREFIX) : best);
+    struct str rest = str_n(name.p + strlen(SCHEMA_ENV_PREFIX), name.len - strlen(SCHEMA_ENV_PREFIX));
+    bool is_error = !l->src->is_client && (check_is_delicate(rest) || check_is_delicate(near));
+    load_note(l, is_error, 0, 0, "unknown environment variable %.*s%s%s%s%s", name.len > 80 ? 80 : (int)name.len,
+              name.p, is_error ? "" : " is ignored", best[0] != '\0' ? ": did you mean " : "", best,
+              best[0] != '\0' ? "?" : "");
+}
+
+static void set_from_env(struct loader *l, const struct schema_row *row, struct str name, struct str value)
+{
+    l->origins[row - schema_rows] = (struct origin){
+        .is_set = true, .is_env = true, .env = arena_str(&l->out->arena, name).p};
+    set_text(l, row, row->name, "", (struct value_item){value, 0, 0});
 }
 
 static void take_env(struct loader *l)
 {
+    struct str prefix = STR(SCHEMA_ENV_PREFIX);
     for (const char *const *var = l->src->env; var != NULL && *var != NULL; var++) {
         struct str name;
         struct str value;
-        if (!str_cut(str_c(*var), '=', &name, &value) || !str_starts(name, STR(SCHEMA_ENV_PREFIX)) || value.len == 0 ||
+        if (!str_cut(str_c(*var), '=', &name, &value) || !str_starts(name, prefix) || value.len == 0 ||
             str_eq(name, STR("FULLSCALE_CONFIG")))
             continue;
-        const struct schema_row *row = row_of_env(name);
-        if (row == NULL) {
+        struct str rest = str_n(name.p + prefix.len, name.len - prefix.len);
+        const struct schema_row *row = row_of_env(rest);
+        if (row != NULL)
+            set_from_env(l, row, name, value);
+        else if (!is_of_kubernetes(rest))
             take_unknown_env(l, name);
+    }
+}
+
+/* --- Headscale's environment --- */
+
+static const struct schema_old *old_of_env(struct str rest)
+{
+    char key[SCHEMA_ENV_CAP];
+    for (size_t i = 0; i < schema_olds_n; i++) {
+        struct str pattern = str_c(schema_olds[i].name);
+        bool is_group = str_ends(pattern, STR(".*"));
+        pattern.len -= is_group ? 1 : 0; /* its dot becomes the line below */
+        for (size_t k = 0; k < pattern.len; k++)
+            key[k] = pattern.p[k] == '.' ? '_' : (char)toupper((unsigned char)pattern.p[k]);
+        if (is_group ? str_starts(rest, str_n(key, pattern.len)) : str_eq(rest, str_n(key, pattern.len)))
+            return &schema_olds[i];
+    }
+    return NULL;
+}
+
+static void note_headscale(struct loader *l, struct str name, const char *what)
+{
+    load_note(l, false, 0, 0, "environment variable %.*s %s", name.len > 80 ? 80 : (int)name.len, name.p, what);
+}
+
+static void take_headscale_var(struct loader *l, struct str name, struct str rest, struct str value)
+{
+    const struct schema_row *row = row_of_env(rest);
+    const struct schema_old *old = row == NULL ? old_of_env(rest) : NULL;
+    if (old != NULL && old->kind == SCHEMA_OLD_MOVED)
+        row = schema_find(str_c(old->now));
+    if (row != NULL && value_is_yaml_only(row->type)) {
+        note_headscale(l, name, "is ignored: it can only be written in the file");
+    } else if (row != NULL && !l->origins[row - schema_rows].is_env) {
+        set_from_env(l, row, name, value);
+        note_headscale(l, name, arena_printf(&l->out->arena, "is read as %s", row->name));
+    } else if (row != NULL) {
+        note_headscale(l, name, arena_printf(&l->out->arena, "is ignored: FULLSCALE_%.*s is set", STR_ARG(rest)));
+    } else if (old != NULL && old->note != NULL && (old->harmless == NULL || !str_eq_c(value, old->harmless))) {
+        note_headscale(l, name, arena_printf(&l->out->arena, "is ignored: %s", old->note));
+    } else if (old == NULL) {
+        note_headscale(l, name,
+                       str_eq(rest, STR("CONFIG")) ? "is ignored: FULLSCALE_CONFIG or --config names the file"
+                                                   : "is ignored: it means nothing here");
+    }
+}
+
+/* After ours, which win. Who moves here may leave the container's environment as it is. */
+static void take_headscale_env(struct loader *l)
+{
+    struct str prefix = STR("HEADSCALE_");
+    for (const char *const *var = l->src->env; var != NULL && *var != NULL && !l->src->is_client; var++) {
+        struct str name;
+        struct str value;
+        if (!str_cut(str_c(*var), '=', &name, &value) || !str_starts(name, prefix) || value.len == 0)
             continue;
-        }
-        l->origins[row - schema_rows] = (struct origin){true, true, 0, 0};
-        set_text(l, row, row->name, "", (struct value_item){value, 0, 0});
+        struct str rest = str_n(name.p + prefix.len, name.len - prefix.len);
+        if (!is_of_kubernetes(rest))
+            take_headscale_var(l, name, rest, value);
     }
 }
 
@@ -362,6 +482,22 @@ static const char *default_server_url(struct loader *l)
     return arena_printf(&l->out->arena, "%s:%u", url, cfg->listen_addr.addr.port);
 }
 
+/* A certificate that clients trust anyway serves the relay too, and so does a proxy that has one: it may publish nothing
+ * else than server_url. A certificate or a name that is the relay's alone tells that it has a port of its own. */
+static bool is_relay_at_main_port(const struct loader *l)
+{
+    const struct config *cfg = &l->out->cfg;
+    if (load_is_set(l, "derp.server.tls_cert_path") || l->src->is_relay)
+        return false;
+    if (cfg->tls_cert_path[0] != '\0')
+        return true;
+    char host[CONFIG_HOST_CAP];
+    config_url_host(cfg->server_url, host);
+    bool has_own_name = load_is_set(l, "derp.server.hostname") &&
+                        !str_eq_ci(str_c(host), str_c(cfg->derp_server_hostname));
+    return config_is_behind_proxy(cfg) && !has_own_name;
+}
+
 static const char *expand(struct loader *l, const char *def)
 {
     struct str rest = str_c(def);
@@ -372,9 +508,8 @@ static const char *expand(struct loader *l, const char *def)
         return is_root ? "/var/lib/fullscale" : "fullscale-data";
     if (str_starts(rest, STR("{state_dir}/")))
         return arena_printf(&l->out->arena, "%s%s", l->out->cfg.state_dir, def + 11);
-    /* A certificate that clients trust anyway serves the relay too; one that is named for the relay alone has its port. */
     if (str_eq_c(rest, "{derp_listen}"))
-        return l->out->cfg.tls_cert_path[0] != '\0' && !load_is_set(l, "derp.server.tls_cert_path") ? "" : "[::]:8443";
+        return is_relay_at_main_port(l) ? "" : "[::]:8443";
     if (str_starts(rest, STR("{run_dir}/")))
         return arena_printf(&l->out->arena, "%s%s", is_root ? "/run/fullscale" : l->out->cfg.state_dir, def + 9);
     return def;
@@ -388,10 +523,39 @@ static void take_defaults(struct loader *l)
             continue;
         set_text(l, row, row->name, "", (struct value_item){str_c(expand(l, row->def)), 0, 0});
     }
+}
+
+/* --- what follows from several keys --- */
+
+static void place_relay(struct loader *l)
+{
     struct config *cfg = &l->out->cfg;
     struct schema_url url;
-    if (cfg->derp_server_hostname[0] == '\0' && schema_url_parse(str_c(cfg->server_url), &url))
+    struct config_listen *at = &cfg->derp_server_listen_addr;
+    if (!schema_url_parse(str_c(cfg->server_url), &url))
+        return;
+    if (cfg->derp_server_hostname[0] == '\0')
         cfg->derp_server_hostname = arena_str(&l->out->arena, url.host).p;
+    bool has_tls = cfg->tls_cert_path[0] != '\0' || url.is_https;
+    if (has_tls && !l->src->is_relay && check_is_same_port(at, &cfg->listen_addr))
+        *at = (struct config_listen){.text = ""};
+    cfg->derp_public_port = at->addr.family != 0 ? at->addr.port
+                            : !url.is_https      ? cfg->listen_addr.addr.port
+                            : url.port != 0      ? url.port
+                                                 : 443;
+}
+
+/* base_domain is searched first anyway. */
+static void drop_searched_twice(struct loader *l)
+{
+    struct config *cfg = &l->out->cfg;
+    struct config_strings *domains = &cfg->dns_search_domains;
+    size_t n = 0;
+    for (size_t i = 0; i < domains->n; i++) {
+        if (!cfg->dns_magic_dns || strcmp(domains->items[i], cfg->dns_base_domain) != 0)
+            domains->items[n++] = domains->items[i];
+    }
+    domains->n = n;
 }
 
 /* --- reading and the public calls --- */
@@ -462,10 +626,13 @@ static struct loaded *load(const struct config_source *src, struct str yaml, con
     out->path = arena_str(&out->arena, str_c(file)).p;
     struct loader l = {.out = out, .src = src};
     l.base_dir = directory_of(&out->arena, file);
-    l.origins = arena_zalloc(&out->arena, schema_rows_n, sizeof(*l.origins));
+    l.origins = out->origins = arena_zalloc(&out->arena, schema_rows_n, sizeof(*l.origins));
     take_file(&l, yaml);
     take_env(&l);
+    take_headscale_env(&l);
     take_defaults(&l);
+    place_relay(&l);
+    drop_searched_twice(&l);
     if (out->errors_n == 0)
         check_all(&l);
     return out;
@@ -557,6 +724,29 @@ void config_url_host(const char *url, char out[CONFIG_HOST_CAP])
     struct schema_url parsed;
     bool ok = schema_url_parse(str_c(url), &parsed) && parsed.host.len < CONFIG_HOST_CAP;
     snprintf(out, CONFIG_HOST_CAP, "%.*s", ok ? (int)parsed.host.len : 0, parsed.host.p);
+}
+
+bool config_is_set(const struct config *cfg, const char *key)
+{
+    return CONTAINER_OF(cfg, const struct loaded, cfg)->origins[row_index(key)].is_set;
+}
+
+bool config_is_behind_proxy(const struct config *cfg)
+{
+    return cfg->tls_cert_path[0] == '\0' && str_starts(str_c(cfg->server_url), STR("https://"));
+}
+
+enum rc config_err(const struct config *cfg, const char *key, enum rc code, struct err *err, const char *fmt, ...)
+{
+    const struct loaded *loaded = CONTAINER_OF(cfg, const struct loaded, cfg);
+    const struct origin *origin = &loaded->origins[row_index(key)];
+    const char *file = origin->is_env ? origin->env : loaded->path[0] != '\0' ? loaded->path : NULL;
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    return err_set_at(err, code, file, origin->line, origin->col, "%s %s", key, text);
 }
 
 const char *config_path(const struct config *cfg)

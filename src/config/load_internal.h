@@ -18,6 +18,7 @@ struct note {
 struct origin {
     bool is_set; /* by file or environment */
     bool is_env;
+    const char *env; /* the variable's name */
     int line, col;
 };
 
@@ -25,7 +26,8 @@ struct origin {
 struct loaded {
     struct config cfg; /* first */
     struct arena arena;
-    const char *path; /* "" when there was no file */
+    const char *path;       /* "" when there was no file */
+    struct origin *origins; /* one per row */
     struct note *notes;
     struct note **notes_end;
     size_t errors_n;
@@ -42,7 +44,7 @@ struct loader {
     struct loaded *out;
     const struct config_source *src;
     const char *base_dir;
-    struct origin *origins; /* one per row */
+    struct origin *origins; /* those of `out` */
     struct old_use *olds;   /* renamed keys that the file holds */
 };
 
@@ -54,6 +56,10 @@ void load_note(struct loader *l, bool is_error, int line, int col, const char *f
 void load_note_row(struct loader *l, bool is_error, const char *row_name, const char *fmt, ...) PRINTF_LIKE(4, 5);
 bool load_is_set(const struct loader *l, const char *row_name);
 
+/* Is `name` one of the keys, or near one, that say who may do what? A mistake there must not pass. */
+bool check_is_delicate(struct str name);
+/* Do both take the same port of some address? */
+bool check_is_same_port(const struct config_listen *a, const struct config_listen *b);
 /* The rules between keys, and what will hurt later. All rows have their values. */
 void check_all(struct loader *l);
 

@@ -1,6 +1,7 @@
 #include "config/schema_internal.h"
 
 #include <ctype.h>
+#include <strings.h>
 
 #include "base/log.h"
 
@@ -82,7 +83,9 @@ static const char *check_hostname(struct str *text)
     struct addr ip;
     if (addr_parse_ip(*text, &ip) == RC_OK)
         return NULL;
-    return schema_is_domain(*text) ? NULL : "must be a host name or an IP address";
+    return schema_is_domain(*text) ? NULL
+                                   : "must be a host name or an IP address alone, without https://, port or path "
+                                     "(the relay's port is that of derp.server.listen_addr)";
 }
 
 static const char *check_family(struct str text, uint8_t family, const char *wanted)
@@ -122,7 +125,7 @@ static const char *check_nameserver(struct str *text)
     struct addr ip;
     if (addr_parse_ip(*text, &ip) == RC_OK || addr_parse(*text, &ip) == RC_OK)
         return NULL;
-    return str_starts(*text, STR("https://")) && text->len > 8
+    return str_starts(*text, STR("https://")) && check_url(text) == NULL
                ? NULL
                : "must be an IP address or a DNS-over-HTTPS URL (https://...)";
 }
@@ -207,7 +210,8 @@ const struct schema_row schema_rows[] = {
      .meaning = "Where /metrics (Prometheus) is served, over plain HTTP. Empty: off."},
     {"trusted_proxies", SCHEMA_PREFIXES, FIELD(trusted_proxies), .def = "",
      .meaning =
-         "Reverse proxies in front of this server. Their connections do not count towards the limits per address."},
+         "Reverse proxies in front of this server, each an address or a prefix. Their connections do not count towards the "
+         "limits per address."},
     {"state_dir", SCHEMA_PATH, FIELD(state_dir), .def = "{state_dir}",
      .def_shown = "/var/lib/fullscale (root), ./fullscale-data",
      .meaning = "Directory of the database, keys and certificates, made when absent."},
@@ -242,12 +246,13 @@ const struct schema_row schema_rows[] = {
     {"derp.server.verify_clients", SCHEMA_BOOL, FIELD(derp_server_verify_clients), .def = "true",
      .meaning = "Relay for nodes of this server only."},
     {"derp.server.listen_addr", SCHEMA_LISTEN, FIELD(derp_server_listen_addr), .def = "{derp_listen}",
-     .def_shown = "[::]:8443; none when tls_cert_path is set",
+     .def_shown = "[::]:8443; none when tls_cert_path is set or server_url is a TLS proxy's",
      .meaning =
-         "Where the embedded relay listens, always with TLS. None: at listen_addr, with the certificate of that; then one "
-         "port serves all but STUN. Of `fullscale relay`: [::]:8443."},
+         "Where the embedded relay listens, with TLS of its own. None, or the same as listen_addr: it is at listen_addr, "
+         "behind the certificate or the TLS proxy of that, and clients reach it at the port of server_url; then one port "
+         "serves all but STUN. Of `fullscale relay`: [::]:8443."},
     {"derp.server.hostname", SCHEMA_STRING, FIELD(derp_server_hostname), .def = "",
-     .def_shown = "the host of server_url", .check = check_hostname,
+     .def_shown = "the host of server_url", .check = check_hostname, .is_name = true,
      .meaning = "Name or address by which clients reach the embedded relay and STUN."},
     {"derp.server.stun_listen_addr", SCHEMA_LISTEN, FIELD(derp_server_stun_listen_addr), .def = "[::]:3478",
      .must_not_be_empty = true, .meaning = "Where STUN listens (UDP)."},
@@ -333,14 +338,14 @@ const struct schema_row schema_rows[] = {
     {"dns.magic_dns", SCHEMA_BOOL, FIELD(dns_magic_dns), .def = "true",
      .meaning = "Let nodes resolve each other by name."},
     {"dns.base_domain", SCHEMA_STRING, FIELD(dns_base_domain), .def = "tailnet.internal", .check = check_domain,
-     .meaning = "Domain of the nodes' names. Must not contain the host of server_url."},
+     .is_name = true, .meaning = "Domain of the nodes' names. Must not contain the host of server_url."},
     {"dns.override_local_dns", SCHEMA_BOOL, FIELD(dns_override_local_dns), .def = "true",
      .meaning = "Use dns.nameservers.global for everything; false: only where the node has no resolver of its own."},
     {"dns.nameservers.global", SCHEMA_STRINGS, FIELD(dns_nameservers_global), .def = "", .check = check_nameserver,
      .meaning = "Resolvers for all names: IP addresses or DNS-over-HTTPS URLs."},
     {"dns.nameservers.split", SCHEMA_SPLITS, FIELD(dns_nameservers_split), .def = "", .check = check_nameserver,
      .meaning = "Resolvers for the names below a domain."},
-    {"dns.search_domains", SCHEMA_STRINGS, FIELD(dns_search_domains), .def = "", .check = check_domain,
+    {"dns.search_domains", SCHEMA_STRINGS, FIELD(dns_search_domains), .def = "", .check = check_domain, .is_name = true,
      .meaning = "Domains that are tried after dns.base_domain when a name has no dot."},
     {"dns.extra_records", SCHEMA_RECORDS, FIELD(dns_extra_records), .def = "",
      .meaning = "A and AAAA records that nodes answer by themselves: name, type, value."},
@@ -412,11 +417,13 @@ const struct schema_old schema_olds[] = {
     {"tls_letsencrypt_cache_dir", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"tls_letsencrypt_challenge_type", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"tls_letsencrypt_listen", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
+    {"tls_client_auth_mode", SCHEMA_OLD_LATER, NULL, "relaxed", "clients are not asked for certificates"},
     {"acme_url", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"acme_email", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"derp.server.stun.enabled", SCHEMA_OLD_IGNORED, NULL, NULL, "STUN runs whenever derp.server.enabled is true"},
     {"dns.extra_records_path", SCHEMA_OLD_LATER, NULL, "", "not supported yet: use dns.extra_records"},
-    {"node.routes.*", SCHEMA_OLD_LATER, NULL, NULL, "subnet routes are not supported yet"},
+    {"node.routes.*", SCHEMA_OLD_IGNORED, NULL, NULL,
+     "subnet routes need no setting: `fullscale nodes approve-routes` or the policy's autoApprovers let a node serve them"},
     {"preauth_keys.*", SCHEMA_OLD_IGNORED, NULL, NULL, "expired keys are kept until they are deleted"},
     {"database.debug", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"database.gorm.*", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
@@ -478,18 +485,69 @@ bool schema_is_group(struct str name)
     return false;
 }
 
-const char *schema_nearest(struct str name)
+struct nearest {
+    struct str name;
+    size_t distance;
+};
+
+static void consider(struct nearest *best, struct str name, struct str candidate)
 {
-    const char *best = NULL;
-    size_t best_distance = name.len / 3 + 1;
+    size_t distance = str_distance(name, candidate);
+    if (distance > best->distance || (distance == best->distance && best->name.len > 0))
+        return;
+    *best = (struct nearest){candidate, distance};
+}
+
+/* The key was put on the wrong level: derp.listen_addr. */
+static struct str same_last_part(struct str name)
+{
+    struct str found = STR_EMPTY;
+    long dot = str_index(name, '.');
+    size_t last = name.len;
+    while (last > 0 && name.p[last - 1] != '.')
+        last--;
+    struct str group = str_n(name.p, dot > 0 ? (size_t)dot : 0);
+    struct str part = str_n(name.p + last, name.len - last);
+    for (size_t i = 0; i < schema_rows_n && part.len > 0; i++) {
+        struct str row = str_c(schema_rows[i].name);
+        bool ends_so = row.len > part.len && row.p[row.len - part.len - 1] == '.' &&
+                       str_eq_ci(str_n(row.p + row.len - part.len, part.len), part);
+        if (!ends_so || (group.len > 0 && !is_below(schema_rows[i].name, group)))
+            continue;
+        if (found.len > 0)
+            return STR_EMPTY;
+        found = row;
+    }
+    return found;
+}
+
+/* The first key that goes on where `name` ends: tls_cert. */
+static struct str longer_than(struct str name)
+{
+    for (size_t i = 0; i < schema_rows_n && name.len >= 5; i++) {
+        if (strncasecmp(schema_rows[i].name, name.p, name.len) == 0)
+            return str_c(schema_rows[i].name);
+    }
+    return STR_EMPTY;
+}
+
+struct str schema_nearest(struct str name)
+{
+    struct nearest best = {STR_EMPTY, name.len / 3 + 1};
+    struct str moved = same_last_part(name);
+    if (moved.len > 0 && str_index(name, '.') > 0)
+        return moved;
     for (size_t i = 0; i < schema_rows_n; i++) {
-        size_t distance = str_distance(name, str_c(schema_rows[i].name));
-        if (distance < best_distance || (distance == best_distance && best == NULL)) {
-            best = schema_rows[i].name;
-            best_distance = distance;
+        struct str row = str_c(schema_rows[i].name);
+        consider(&best, name, row);
+        for (size_t k = 0; k < row.len; k++) {
+            if (row.p[k] == '.')
+                consider(&best, name, str_n(row.p, k));
         }
     }
-    return best;
+    if (best.name.len == 0)
+        best.name = moved;
+    return best.name.len > 0 ? best.name : longer_than(name);
 }
 
 void schema_env_name(const struct schema_row *row, char out[SCHEMA_ENV_CAP])

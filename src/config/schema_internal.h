@@ -46,6 +46,7 @@ struct schema_row {
     schema_check_fn check;
     bool must_not_be_empty; /* a listen address that cannot be switched off */
     bool is_secret;         /* never printed */
+    bool is_name;           /* a DNS name: made lower-case, and a list has each once */
     const char *meaning;
 };
 
@@ -75,8 +76,8 @@ const struct schema_row *schema_find(struct str name);
 const struct schema_old *schema_find_old(struct str name);
 /* Is there a row below `name`, as in "derp"? */
 bool schema_is_group(struct str name);
-/* The key most like `name`, or null when none is near. `group_only` compares nothing else than the last part. */
-const char *schema_nearest(struct str name);
+/* The key or group of keys most like `name`; empty when none is near. */
+struct str schema_nearest(struct str name);
 
 /* The environment variable of a row: "FULLSCALE_DERP_SERVER_ENABLED". */
 #define SCHEMA_ENV_PREFIX "FULLSCALE_"

@@ -1,5 +1,6 @@
 #include "config/value_internal.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -23,6 +24,15 @@ static enum rc refuse(struct setter *s, struct str text, const char *wanted)
     return RC_INVALID;
 }
 
+/* Names are compared as bytes by those who get them: clients look them up in lower case. */
+static const char *lower_case(struct arena *a, struct str text)
+{
+    char *copy = arena_zalloc(a, text.len + 1, 1);
+    for (size_t i = 0; i < text.len; i++)
+        copy[i] = (char)tolower((unsigned char)text.p[i]);
+    return copy;
+}
+
 static enum rc set_checked(struct setter *s, struct str text, const char **out)
 {
     if (memchr(text.p, '\0', text.len) != NULL)
@@ -30,7 +40,7 @@ static enum rc set_checked(struct setter *s, struct str text, const char **out)
     const char *wanted = s->row->check != NULL && text.len > 0 ? s->row->check(&text) : NULL;
     if (wanted != NULL)
         return refuse(s, text, wanted);
-    *out = arena_str(s->arena, text).p;
+    *out = s->row->is_name ? lower_case(s->arena, text) : arena_str(s->arena, text).p;
     return RC_OK;
 }
 
@@ -175,9 +185,15 @@ static enum rc set_prefix(struct setter *s, struct str text, void *field)
         *out = (struct config_prefix){.text = ""};
         return RC_OK;
     }
-    if (!str_cut(text, '/', &ip, &bits) || addr_parse_ip(ip, &addr) != RC_OK || str_to_u64(bits, &n) != RC_OK ||
-        n > (addr.family == 4 ? 32u : 128u))
-        return refuse(s, text, "must be an address and a length, e.g. 100.64.0.0/10");
+    bool is_lone = s->row->type == SCHEMA_PREFIXES && addr_parse_ip(text, &addr) == RC_OK;
+    if (is_lone)
+        n = addr.family == 4 ? 32 : 128;
+    else if (!str_cut(text, '/', &ip, &bits) || addr_parse_ip(ip, &addr) != RC_OK || str_to_u64(bits, &n) != RC_OK ||
+             n > (addr.family == 4 ? 32u : 128u))
+        return refuse(s, text,
+                      s->row->type == SCHEMA_PREFIXES
+                          ? "must be an address, or an address and a length, e.g. 10.0.0.0/8"
+                          : "must be an address and a length, e.g. 100.64.0.0/10");
     for (size_t i = 0; i < (addr.family == 4 ? 4u : 16u); i++) {
         unsigned keep = n > 8 * i ? (unsigned)(n - 8 * i) : 0;
         if (keep < 8)
@@ -349,6 +365,15 @@ bool value_is_yaml_only(enum schema_type type)
     return types[type].set == NULL;
 }
 
+/* Is items[n] one of those before it? */
+static bool is_in(const char *const *items, size_t n)
+{
+    size_t i = 0;
+    while (i < n && strcmp(items[i], items[n]) != 0)
+        i++;
+    return i < n;
+}
+
 static enum rc set_list(struct setter *s, const struct value_item *items, size_t n, void *out)
 {
     size_t item_size = types[s->row->type].item_size;
@@ -360,7 +385,8 @@ static enum rc set_list(struct setter *s, const struct value_item *items, size_t
         if (items[i].text.len == 0)
             continue;
         TRY(types[s->row->type].set(s, items[i].text, array + used * item_size));
-        used++;
+        bool is_repeated = s->row->is_name && is_in((const char **)(void *)array, used);
+        used += !is_repeated;
     }
     struct any_list list = {array, used};
     memcpy(out, &list, sizeof(list));
@@ -393,12 +419,17 @@ static enum rc refuse_at(struct setter *s, const struct yaml *at, const char *wa
 
 static enum rc set_servers(struct setter *s, const struct yaml *value, struct config_strings *out)
 {
-    if (value->type != YAML_SEQ)
-        return refuse_at(s, value, "must have a list of resolvers for each domain");
-    struct value_item *items = mem_zalloc(value->n, sizeof(*items));
+    struct value_item *items = mem_zalloc(value->n + 1, sizeof(*items));
     size_t n = 0;
-    YAML_EACH (it, value)
+    if (value->type == YAML_SCALAR)
+        items[n++] = (struct value_item){value->text, value->line, value->col};
+    YAML_EACH (it, value) {
+        if (value->type == YAML_MAP || (it->type != YAML_SCALAR && it->type != YAML_NULL)) {
+            mem_free(items);
+            return refuse_at(s, it, "must have a list of resolvers for each domain");
+        }
         items[n++] = (struct value_item){it->type == YAML_SCALAR ? it->text : STR_EMPTY, it->line, it->col};
+    }
     /* The element setter is that of a list of strings; only the check comes from this row. */
     struct schema_row row = *s->row;
     row.type = SCHEMA_STRINGS;
@@ -422,7 +453,12 @@ static enum rc set_splits(struct setter *s, const struct yaml *value, struct con
         if (!schema_is_domain(domain))
             return refuse_at(s, it, "must have DNS names as keys");
         TRY(set_servers(s, it, &splits[n].servers));
-        splits[n++].domain = arena_str(s->arena, domain).p;
+        splits[n].domain = lower_case(s->arena, domain);
+        for (size_t i = 0; i < n; i++) {
+            if (strcmp(splits[i].domain, splits[n].domain) == 0)
+                return refuse_at(s, it, arena_printf(s->arena, "has the domain %s twice", splits[n].domain));
+        }
+        n += splits[n].servers.n > 0;
     }
     *out = (struct config_splits){splits, n};
     return RC_OK;
@@ -457,18 +493,31 @@ static enum rc set_record(struct setter *s, const struct yaml *value, struct con
     if (addr_parse_ip(str_c(out->value), &ip) != RC_OK || ip.family != family)
         return refuse_at(s, value,
                          family == 4 ? "must have an IPv4 address as value" : "must have an IPv6 address as value");
-    out->name = arena_str(s->arena, name).p;
+    out->name = lower_case(s->arena, name);
     return RC_OK;
+}
+
+static bool is_same_record(const struct config_record *a, const struct config_record *b)
+{
+    struct addr ip, other;
+    return strcmp(a->name, b->name) == 0 && addr_parse_ip(str_c(a->value), &ip) == RC_OK &&
+           addr_parse_ip(str_c(b->value), &other) == RC_OK && addr_eq(&ip, &other);
 }
 
 static enum rc set_records(struct setter *s, const struct yaml *value, struct config_records *out)
 {
-    if (value->type != YAML_SEQ)
+    bool is_lone = value->type == YAML_MAP;
+    if (value->type != YAML_SEQ && !is_lone)
         return refuse_at(s, value, "must be a list of {name, type, value}");
-    struct config_record *records = arena_zalloc(s->arena, value->n, sizeof(*records));
+    struct config_record *records = arena_zalloc(s->arena, value->n + 1, sizeof(*records));
     size_t n = 0;
-    YAML_EACH (it, value)
-        TRY(set_record(s, it, &records[n++]));
+    for (const struct yaml *it = is_lone ? value : value->first; it != NULL; it = is_lone ? NULL : it->next) {
+        TRY(set_record(s, it, &records[n]));
+        size_t i = 0;
+        while (i < n && !is_same_record(&records[i], &records[n]))
+            i++;
+        n += i == n;
+    }
     *out = (struct config_records){records, n};
     return RC_OK;
 }

@@ -214,7 +214,7 @@ static void describe_own_relay(const struct daemon *d, struct control_options *o
     snprintf(r->host_name, sizeof(r->host_name), "%s", cfg->derp_server_hostname);
     if (d->derp_fingerprint[0] != '\0')
         snprintf(r->cert_name, sizeof(r->cert_name), "sha256-raw:%s", d->derp_fingerprint);
-    r->derp_port = relay_part_has_port(cfg) ? cfg->derp_server_listen_addr.addr.port : cfg->listen_addr.addr.port;
+    r->derp_port = cfg->derp_public_port;
     const char *literal = cfg->derp_server_ipv4[0] != '\0' ? cfg->derp_server_ipv4 : cfg->derp_server_hostname;
     if (addr_parse_ip(str_c(literal), &ip) == RC_OK)
         *(ip.family == 4 ? &r->ipv4 : &r->ipv6) = ip;
@@ -341,6 +341,7 @@ int daemon_serve(const struct config *cfg)
     run_threads(d);
     log_info("serving", LOG_S("version", FULLSCALE_VERSION), LOG_S("url", cfg->server_url),
              LOG_S("listen", cfg->listen_addr.text), LOG_U("workers", d->worker_n),
+             LOG_U("relay_port", cfg->derp_server_enabled ? cfg->derp_public_port : 0),
              LOG_U("nodes", core_first_snapshot(d->core)->node_n));
     invite_print(d);
     notify_manager(NOTIFY_READY, cfg->server_url);

@@ -310,7 +310,6 @@ static enum rc add_own_region(const struct config *cfg, const char *pin, struct 
     struct addr ip = {0};
     if (pin[0] != '\0')
         snprintf(cert_name, sizeof(cert_name), "sha256-raw:%s", pin);
-    bool has_port = cfg->derp_server_listen_addr.addr.family != 0;
     struct derpmap_own own = {
         .region_id = (int)cfg->derp_server_region_id,
         .region_code = cfg->derp_server_region_code,
@@ -321,7 +320,7 @@ static enum rc add_own_region(const struct config *cfg, const char *pin, struct 
         .cert_name = cert_name,
         .stun_port = cfg->derp_server_stun_listen_addr.addr.family != 0 ? cfg->derp_server_stun_listen_addr.addr.port
                                                                         : -1,
-        .derp_port = has_port ? cfg->derp_server_listen_addr.addr.port : cfg->listen_addr.addr.port,
+        .derp_port = cfg->derp_public_port,
         /* There /generate_204 tells a client whether a captive portal stands between. */
         .can_port80 = cfg->listen_addr.addr.port == 80 && cfg->tls_cert_path[0] == '\0',
     };

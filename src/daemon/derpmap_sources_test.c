@@ -112,6 +112,26 @@ static void test_policy(void **state)
     close_sources(x);
 }
 
+/* A proxy that publishes nothing but server_url: clients are sent there, and its certificate is one that they check. */
+static void test_relay_behind_a_proxy(void **state)
+{
+    struct fixture *x = *state;
+    struct derpmap_texts t;
+    open_sources(x, "server_url: https://hs.example.net\ntrusted_proxies: [172.16.0.0/12]\nlisten_addr: 0.0.0.0:8080\n"
+                    "derp.server: {ipv4: 198.51.100.1, stun_listen_addr: 0.0.0.0:3478}\n");
+    assert_int_equal(derpmap_sources_build(x->sources, "", false, &t, NULL), RC_OK);
+    assert_null(t.unpinned);
+    static const char *const parts[] = {"\"HostName\":\"hs.example.net\"", "\"STUNPort\":3478", NULL};
+    for (size_t i = 0; parts[i] != NULL; i++)
+        assert_non_null(memmem(t.pinned->data, t.pinned->len, parts[i], strlen(parts[i])));
+    static const char *const absent[] = {"8443", "8080", "InsecureForTests", "CertName", "198.51.100.1", NULL};
+    for (size_t i = 0; absent[i] != NULL; i++)
+        if (memmem(t.pinned->data, t.pinned->len, absent[i], strlen(absent[i])) != NULL)
+            fail_msg("%s in %.*s", absent[i], (int)t.pinned->len, (const char *)t.pinned->data);
+    derpmap_texts_fini(&t);
+    close_sources(x);
+}
+
 static void test_contributions(void **state)
 {
     struct fixture *x = *state;
@@ -321,8 +341,10 @@ int main(void)
         return 1;
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_order), TEST(test_policy),   TEST(test_contributions), TEST(test_answers), TEST(test_copies),
-        TEST(test_files), TEST(test_no_relay), TEST(test_double_names),  TEST(test_pins),
+        TEST(test_order),         TEST(test_policy),   TEST(test_relay_behind_a_proxy),
+        TEST(test_contributions), TEST(test_answers),  TEST(test_copies),
+        TEST(test_files),         TEST(test_no_relay), TEST(test_double_names),
+        TEST(test_pins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,7 +100,7 @@ enum rc fleet_classes_load(struct fleet *f, struct err *err)
     }
     if (f->opts->authkey == NULL || f->opts->authkey[0] == '\0')
         return err_set(err, RC_INVALID,
-                       "an auth key is needed: `fullscale preauthkeys create --reusable`, then --authkey KEY or "
+                       "an auth key is needed: `fullscale preauthkeys create --reusable`, then --authkey - or "
                        "FULLSCALE_BENCH_AUTHKEY");
     f->class_n = 1;
     f->classes = mem_zalloc(1, sizeof(*f->classes));

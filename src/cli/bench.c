@@ -75,7 +75,6 @@ static enum cli_exit finish(struct cli_run *run, enum rc rc, const struct err *e
 static void set_defaults(struct cli_run *run, struct bench_fleet_opts *o)
 {
     *o = (struct bench_fleet_opts){.server = "http://127.0.0.1:8080",
-                                   .authkey = getenv("FULLSCALE_BENCH_AUTHKEY"),
                                    .nodes = 100,
                                    .prefix = "lg",
                                    .concurrency = 100,
@@ -107,7 +106,6 @@ static enum cli_exit read_fleet(struct cli_run *run, struct bench_fleet_opts *o)
 {
     const struct field fields[] = {{"steps", FIELD_TEXT, &o->steps},
                                    {"server", FIELD_TEXT, &o->server},
-                                   {"authkey", FIELD_TEXT, &o->authkey},
                                    {"classes", FIELD_TEXT, &o->classes},
                                    {"server-pid", FIELD_PID, &o->server_pid},
                                    {"nodes", FIELD_COUNT, &o->nodes},
@@ -139,7 +137,10 @@ static enum cli_exit read_fleet(struct cli_run *run, struct bench_fleet_opts *o)
                                    {"check-every", FIELD_DURATION, &o->soak_check_every_ms},
                                    {"seed", FIELD_COUNT, &o->seed},
                                    {0}};
-    return read_fields(run, fields);
+    static const struct cli_secret secret = {"the auth key", NULL, "FULLSCALE_BENCH_AUTHKEY",
+                                             "in $FULLSCALE_BENCH_AUTHKEY, or on standard input (--authkey -)"};
+    enum cli_exit status = cli_secret(run, &secret, cli_value(run, "authkey"), &o->authkey);
+    return status == CLI_EXIT_OK ? read_fields(run, fields) : status;
 }
 
 /* The API's socket is the configured one when nobody says where it is. */

@@ -197,7 +197,14 @@ enum cli_exit cli_relay(struct cli_run *run)
 {
     if (!load_config(run, false, true))
         return CLI_EXIT_CONFIG;
-    return (enum cli_exit)run->program->relay(run->cfg, cli_value(run, "server"), cli_value(run, "key"));
+    static const struct cli_secret secret = {
+        "the relay's key", "key-file", "FULLSCALE_RELAY_KEY",
+        "with --key-file FILE, in $FULLSCALE_RELAY_KEY, or on standard input (--key -)"};
+    const char *key;
+    enum cli_exit got = cli_secret(run, &secret, cli_value(run, "key"), &key);
+    if (got != CLI_EXIT_OK)
+        return got;
+    return (enum cli_exit)run->program->relay(run->cfg, cli_value(run, "server"), key);
 }
 
 /* --- the frame --- */
@@ -276,8 +283,10 @@ enum cli_exit cli_run_args(int argc, char *const *argv, const struct cli_program
 
 int cli_main(int argc, char **argv, const struct cli_program *program)
 {
+    char **words = cli_argv_take(argc, argv); /* before anything that takes time */
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    int status = (int)cli_run_args(argc, argv, program, stdout, stderr);
+    int status = (int)cli_run_args(argc, words, program, stdout, stderr);
     curl_global_cleanup();
+    cli_argv_drop(&words);
     return status;
 }

@@ -131,6 +131,22 @@ void cli_hint(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
 enum cli_exit cli_confirm(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Loads the configuration once. `is_client`: only to find the server. False after having said why not. */
 bool cli_need_config(struct cli_run *run, bool is_client);
+/* --- secret.c --- */
+/* Copies the words of the command line, and overwrites in the old ones what may be secret. */
+char **cli_argv_take(int argc, char **argv);
+void cli_argv_drop(char ***copy);
+
+/* How a command can be given a secret. */
+struct cli_secret {
+    const char *title;       /* what to ask for on a terminal */
+    const char *file_option; /* name of the option with a file; null: none */
+    const char *env;         /* name of the variable; null: none */
+    const char *better;      /* how it should be given: "with --key-file FILE" */
+};
+/* From what was `given` on the command line (which is warned of; - reads a line of standard input; null: nothing was), else the
+ * file, else the environment. `*out` is null when it is nowhere; it lives as long as the run. */
+enum cli_exit cli_secret(struct cli_run *run, const struct cli_secret *what, const char *given, const char **out);
+
 /* cli_main without process-wide things, for tests. The streams are borrowed. */
 enum cli_exit cli_run_args(int argc, char *const *argv, const struct cli_program *program, FILE *out, FILE *err);
 

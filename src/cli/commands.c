@@ -22,7 +22,9 @@ static const struct cli_option no_options[] = {END};
 
 static const struct cli_option relay_run_options[] = {
     {"server", 's', "URL", NULL, false, "control server that this relay belongs to; kept for the next start"},
-    {"key", 'k', "KEY", NULL, false, "what `relays create` showed there; kept for the next start"},
+    {"key", 'k', "KEY", NULL, false,
+     "what `relays create` showed there; - reads it from standard input; kept for the next start"},
+    {"key-file", 0, "FILE", "FILE", false, "the same from a file (default: $FULLSCALE_RELAY_KEY)"},
     END,
 };
 
@@ -140,7 +142,8 @@ static const struct cli_option policy_why_options[] = {
 /* Of those with simulated nodes. */
 #define FLEET_OPTIONS                                                                                                  \
     {"server", 0, "URL", NULL, false, "control server (default http://127.0.0.1:8080)"},                               \
-        {"authkey", 0, "KEY", NULL, false, "reusable auth key (default: $FULLSCALE_BENCH_AUTHKEY)"},                   \
+        {"authkey", 0,     "KEY",                                                                                      \
+         NULL,      false, "reusable auth key; - reads it from standard input (default: $FULLSCALE_BENCH_AUTHKEY)"},   \
         {"classes", 0, "FILE", "FILE", false, "JSON: classes of nodes, their auth keys and whom they see"},            \
         {"nodes", 'n', "N", NULL, false, "simulated nodes (default 100)"},                                             \
         {"prefix", 0, "TEXT", NULL, false, "of their host names (default lg)"},                                        \
@@ -265,7 +268,7 @@ const struct cli_command cli_commands[] = {
      "Makes a certificate of its own and announces itself to the control server: nodes use it from then on, until it ends. "
      "They reach it at derp.server.hostname, or where the control server sees it come from; TCP 8443 and UDP 3478 must be "
      "open. SIGTERM drains it: nodes move to other relays before it ends; a second SIGTERM ends it at once.",
-     "# on the control server\nfullscale relays create frankfurt\n# here, once\nfullscale relay --server https://hs.example.com --key KEY\n# and from then on\nfullscale relay",
+     "# on the control server\nfullscale relays create frankfurt\n# here, once\nfullscale relay --server https://hs.example.com --key -\n# or\nfullscale relay --server https://hs.example.com --key-file /root/relay.key\n# and from then on\nfullscale relay",
      relay_run_options, cli_relay, false},
 
     {"users", "create", "c new", "NAME", 1, 1, NULL, "make a user", NULL,
@@ -322,16 +325,16 @@ const struct cli_command cli_commands[] = {
      "fullscale preauthkeys list\nfullscale preauthkeys list --user anna", of_user_options, cli_preauthkeys_list,
      false},
     {"preauthkeys", "expire", "revoke exp e", "[KEY]", 0, 1, NULL, "make an auth key unusable",
-     "KEY is an id, or the key itself. Nodes that joined with it stay.",
+     "KEY is an id, or the key itself (- reads it from standard input). Nodes that joined with it stay.",
      "fullscale preauthkeys expire 3\nfullscale preauthkeys expire --id 3", key_options, cli_preauthkeys_expire, false},
     {"preauthkeys", "delete", "del rm d", "[KEY]", 0, 1, NULL, "delete an auth key",
-     "KEY is an id, or the key itself. Nodes that joined with it stay.", "fullscale preauthkeys delete 3", key_options,
-     cli_preauthkeys_delete, false},
+     "KEY is an id, or the key itself (- reads it from standard input). Nodes that joined with it stay.",
+     "fullscale preauthkeys delete 3", key_options, cli_preauthkeys_delete, false},
 
     {"relays", "create", "c new add", "NAME", 1, 1, NULL, "enrol a relay on another machine",
      "Shows the relay's key this once: start `fullscale relay` with it on the other machine. As long as that runs, the "
      "relay is in every node's DERP map. Relays of the same region pass packets on to each other.",
-     "fullscale relays create frankfurt\nfullscale relays create tokyo-2 --region-id 902\n# then, on the other machine\nfullscale relay --server https://hs.example.com --key KEY",
+     "fullscale relays create frankfurt\nfullscale relays create tokyo-2 --region-id 902\n# then, on the other machine, which asks for the key\nfullscale relay --server https://hs.example.com --key -",
      relay_create_options, cli_relays_create, false},
     {"relays", "list", "ls show", "", 0, 0, NULL, "show enrolled relays", NULL,
      "fullscale relays list\nfullscale relays list -o json", no_options, cli_relays_list, false},

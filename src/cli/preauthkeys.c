@@ -126,12 +126,15 @@ static bool is_key(struct cli_run *run, const struct json *key, const char *text
 static enum cli_exit named_key(struct cli_run *run, const char **id)
 {
     const struct json *reply;
-    const char *text = cli_value(run, "id");
-    if (text == NULL)
-        text = cli_arg(run, 0);
+    static const struct cli_secret secret = {"the auth key", NULL, NULL,
+                                             "as an id (--id ID), or on standard input (-)"};
+    const char *given = cli_value(run, "id"), *text;
+    enum cli_exit status = cli_secret(run, &secret, given != NULL ? given : cli_arg(run, 0), &text);
+    if (status != CLI_EXIT_OK)
+        return status;
     if (text == NULL)
         return cli_usage(run, "say which key: --id ID");
-    enum cli_exit status = cli_api(run, "GET", "/preauthkey", NULL, &reply);
+    status = cli_api(run, "GET", "/preauthkey", NULL, &reply);
     if (status != CLI_EXIT_OK)
         return status;
     JSON_EACH (it, json_get(reply, "preAuthKeys")) {

@@ -31,8 +31,8 @@ enum cli_exit cli_relays_create(struct cli_run *run)
     cli_say(run, "%s", cli_text(run, relay, "key"));
     if (run->cfg == NULL)
         return CLI_EXIT_OK;
-    cli_hint(run, "On the machine that is to relay:");
-    cli_hint(run, "  fullscale relay --server %s --key %s", run->cfg->server_url, cli_text(run, relay, "key"));
+    cli_hint(run, "On the machine that is to relay, which asks for this key:");
+    cli_hint(run, "  fullscale relay --server %s --key -", run->cfg->server_url);
     return CLI_EXIT_OK;
 }
 

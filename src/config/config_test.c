@@ -193,6 +193,8 @@ static void test_environment_wins(void **ctx)
                                     "FULLSCALE_DERP_SERVER_REGION_ID=7",
                                     "FULLSCALE_LOG_LEVLE=debug",
                                     "FULLSCALE_CONFIG=/x",
+                                    "FULLSCALE_RELAY_KEY=a-key",
+                                    "FULLSCALE_BENCH_AUTHKEY=a-key",
                                     "HEADSCALE_LOG_LEVEL=debug",
                                     NULL};
     struct config *cfg = parse_ok(&src, "listen_addr: 0.0.0.0:8000\nlog.level: debug\n");
@@ -201,6 +203,7 @@ static void test_environment_wins(void **ctx)
     assert_int_equal(cfg->log_level, LOG_DEBUG);
     assert_int_equal(cfg->derp_server_region_id, 7);
     assert_true(has_warning(cfg, "FULLSCALE_LOG_LEVLE is ignored: did you mean FULLSCALE_LOG_LEVEL?"));
+    assert_false(has_warning(cfg, "FULLSCALE_RELAY_KEY") || has_warning(cfg, "FULLSCALE_BENCH_AUTHKEY"));
     config_destroy(&cfg);
     src.env = (const char *const[]){"FULLSCALE_WORKERS=many", NULL};
     struct err err;

@@ -379,6 +379,16 @@ static void set_from_env(struct loader *l, const struct schema_row *row, struct 
     set_text(l, row, row->name, "", (struct value_item){value, 0, 0});
 }
 
+/* No keys of the configuration. */
+static bool is_for_commands(struct str name)
+{
+    static const char *const names[] = {"FULLSCALE_CONFIG", "FULLSCALE_RELAY_KEY", "FULLSCALE_BENCH_AUTHKEY"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq_c(name, names[i]))
+            return true;
+    return false;
+}
+
 static void take_env(struct loader *l)
 {
     struct str prefix = STR(SCHEMA_ENV_PREFIX);
@@ -386,7 +396,7 @@ static void take_env(struct loader *l)
         struct str name;
         struct str value;
         if (!str_cut(str_c(*var), '=', &name, &value) || !str_starts(name, prefix) || value.len == 0 ||
-            str_eq(name, STR("FULLSCALE_CONFIG")))
+            is_for_commands(name))
             continue;
         struct str rest = str_n(name.p + prefix.len, name.len - prefix.len);
         const struct schema_row *row = row_of_env(rest);

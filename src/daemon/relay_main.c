@@ -53,7 +53,7 @@ static enum rc enrolment_parse(struct str text, const char *path, struct enrolme
     bool ok = json_parse(&a, text, NULL, &root, NULL) == RC_OK && copy_text(root, "server", out->server) &&
               copy_text(root, "key", out->key);
     arena_fini(&a);
-    return ok ? RC_OK : err_set(err, RC_INVALID, "%s is damaged: start with --server URL --key KEY again", path);
+    return ok ? RC_OK : err_set(err, RC_INVALID, "%s is damaged: start with --server URL --key - again", path);
 }
 
 /* What is not said now is as it was last time. */
@@ -74,7 +74,8 @@ static enum rc enrolment_load(const struct config *cfg, const char *server, cons
         err_set(
             err, rc,
             "this relay belongs to no control server yet: make a key there with `fullscale relays create NAME`, and "
-            "start this one with --server URL --key KEY");
+            "start this one with --server URL --key - (it asks for the key; --key-file FILE and $FULLSCALE_RELAY_KEY "
+            "do as well)");
     secret_wipe(text.data, text.cap);
     buf_fini(&text);
     if (rc == RC_OK && server != NULL)

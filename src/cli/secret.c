@@ -1,0 +1,147 @@
+/* Secrets that commands take. What stands on the command line is in the list of processes for everyone on the machine to see,
+ * and in the shell's history: so they can come from a file, the environment or standard input; what is on the command line
+ * nevertheless is overwritten there before anything else is done. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "cli/cli_internal.h"
+#include "crypto/crypto.h"
+
+enum { SECRET_MAX_BYTES = 4096 };
+
+/* --- the command line --- */
+
+static void hide(char *text)
+{
+    if (strcmp(text, "-") != 0)
+        memset(text, '*', strlen(text));
+}
+
+/* Options may be cut short: what might be one of these is taken for it. */
+static bool is_secret_option(struct str word)
+{
+    static const char *const names[] = {"--key", "--authkey"};
+    for (size_t i = 0; i < ARRAY_LEN(names) && word.len > 2; i++) {
+        if (str_starts(str_c(names[i]), word))
+            return true;
+    }
+    return str_eq_c(word, "-k");
+}
+
+/* A key tells what it is wherever it stands. */
+static char *find_key(char *word)
+{
+    static const char *const prefixes[] = {"fskey-", "hskey-", "tskey-"};
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
+        char *at = strstr(word, prefixes[i]);
+        if (at != NULL)
+            return at + strlen(prefixes[i]);
+    }
+    return NULL;
+}
+
+static void hide_in_word(char *word, bool is_value)
+{
+    char *value = strchr(word, '=');
+    char *key = find_key(word);
+    if (is_value)
+        hide(word);
+    else if (value != NULL && is_secret_option(str_n(word, (size_t)(value - word))))
+        hide(value + 1);
+    else if (strncmp(word, "-k", 2) == 0 && word[2] != '\0')
+        hide(word + 2);
+    else if (key != NULL)
+        hide(key);
+}
+
+char **cli_argv_take(int argc, char **argv)
+{
+    char **copy = mem_zalloc((size_t)argc + 1, sizeof(*copy));
+    bool is_value = false;
+    for (int i = 0; i < argc; i++) {
+        copy[i] = mem_strdup(argv[i]);
+        bool is_option = is_secret_option(str_c(argv[i]));
+        hide_in_word(argv[i], is_value);
+        is_value = is_option;
+    }
+    return copy;
+}
+
+void cli_argv_drop(char ***at)
+{
+    char **copy = *at;
+    *at = NULL;
+    for (size_t i = 0; copy[i] != NULL; i++)
+        mem_free_secret(copy[i], strlen(copy[i]));
+    mem_free(copy);
+}
+
+/* --- what a command is given --- */
+
+/* The first line, without what surrounds it. */
+static const char *keep(struct cli_run *run, struct str text)
+{
+    long end = str_index(text, '\n');
+    struct str line = str_trim(end < 0 ? text : str_n(text.p, (size_t)end));
+    return line.len > 0 ? arena_str(&run->arena, line).p : NULL;
+}
+
+static enum cli_exit from_input(struct cli_run *run, const struct cli_secret *what, const char **out)
+{
+    char line[SECRET_MAX_BYTES];
+    if (run->is_in_tty && run->is_err_tty) {
+        fprintf(run->err, "%s: ", what->title);
+        fflush(run->err);
+    }
+    if (fgets(line, sizeof(line), stdin) != NULL)
+        *out = keep(run, str_c(line));
+    secret_wipe(line, sizeof(line));
+    return *out != NULL ? CLI_EXIT_OK : cli_fail(run, CLI_EXIT_ERROR, "there is no key on standard input");
+}
+
+static enum cli_exit from_file(struct cli_run *run, const char *path, const char **out)
+{
+    struct buf text = {0};
+    struct err err;
+    enum rc rc = file_read(path, SECRET_MAX_BYTES, &text, &err);
+    if (rc == RC_OK)
+        *out = keep(run, buf_str(&text));
+    secret_wipe(text.data, text.cap);
+    buf_fini(&text);
+    if (rc != RC_OK)
+        return cli_fail(run, rc == RC_DENIED ? CLI_EXIT_DENIED : CLI_EXIT_ERROR, "%s", err.text);
+    return *out != NULL ? CLI_EXIT_OK : cli_fail(run, CLI_EXIT_ERROR, "%s: the file holds no key", path);
+}
+
+static void from_environment(struct cli_run *run, const struct cli_secret *what, const char **out)
+{
+    char *value = what->env != NULL ? getenv(what->env) : NULL;
+    if (value == NULL)
+        return;
+    *out = keep(run, str_c(value));
+    secret_wipe(value, strlen(value)); /* root and we ourselves could read it in /proc for as long as we live */
+}
+
+enum cli_exit cli_secret(struct cli_run *run, const struct cli_secret *what, const char *given, const char **out)
+{
+    const char *file = what->file_option != NULL ? cli_value(run, what->file_option) : NULL;
+    *out = NULL;
+    if (given != NULL && file != NULL)
+        return cli_usage(run, "say either the key or --%s", what->file_option);
+    if (given != NULL && strcmp(given, "-") == 0)
+        return from_input(run, what, out);
+    if (file != NULL)
+        return from_file(run, file, out);
+    *out = given;
+    if (given == NULL)
+        from_environment(run, what, out);
+    else if (find_key((char *)given) != NULL && !str_ends(str_c(given), STR("***")))
+        fprintf(
+            run->err,
+            "warning: everyone on this machine could see the key in the list of processes until now, and the shell keeps it: "
+            "better give it %s\n",
+            what->better);
+    return CLI_EXIT_OK;
+}

@@ -5,9 +5,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "codec/json_write.h"
 
 LOG_MODULE("control");
+METRIC_COUNTER(odd_hostinfos, "fullscale_control_odd_hostinfos_total", "",
+               "Requests whose Hostinfo had members of the wrong kind or size, which were left out.");
 
 /* --- routes --- */
 
@@ -94,7 +97,13 @@ void report_from(struct node_report *out, struct arena *a, int64_t version, cons
     out->cap_version = version > 0 && version < INT32_MAX ? (uint32_t)version : 0;
     out->home_derp = h->preferred_derp;
     out->hostname = arena_str(a, h->hostname);
-    out->hostinfo = hostinfo_for_store(h);
+    const char *bad;
+    out->hostinfo = hostinfo_for_store(h, &bad);
+    if (bad != NULL) {
+        metric_inc(&odd_hostinfos);
+        log_limited(LOG_WARN, "a node's Hostinfo has a member of the wrong kind or size, which was left out",
+                    LOG_STR("host", h->hostname), LOG_S("member", bad));
+    }
     out->hostinfo_peers = hostinfo_for_peers(h);
     out->routes = prefix_list_create(h->routes, h->routes_n);
 }

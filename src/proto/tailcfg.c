@@ -2,11 +2,11 @@
 
 #include <string.h>
 
-#include "base/buf.h"
 #include "codec/json.h"
-#include "codec/json_write.h"
 
 /* --- time --- */
+
+static const int64_t LAST_SECOND = 253402300799; /* of the year 9999: the last that RFC 3339 can write */
 
 static enum rc two_digits(const char *p, int low, int high, int *out)
 {
@@ -71,6 +71,8 @@ enum rc time_parse(struct str text, int64_t *out_ms)
     TRY(zone_parse(str_n(p + at, text.len - at), &zone_s));
     year += century * 100;
     int64_t s = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - zone_s;
+    if (s > LAST_SECOND) /* by its zone */
+        return RC_INVALID;
     ms += s * 1000;
     *out_ms = year <= 1 ? 0 : ms == 0 ? 1 : ms;
     return RC_OK;
@@ -145,44 +147,43 @@ static int64_t get_time(struct reader *r, const char *key)
             fail((r), key_node_, (name), "a key of its kind");                                                         \
     } while (0)
 
-/* The list `key`, or null: absent, or a failure that is noted. */
-static const struct json *get_list(struct reader *r, const char *key)
+/* --- Hostinfo: what is wrong in it costs the node that member and nothing else, or an odd client would be kept offline --- */
+
+/* The member, or null: absent, or of another type, which is noted. */
+static const struct json *typed(struct hostinfo *h, const struct json *obj, const char *key, enum json_type type)
 {
-    const struct json *list = member(r, key);
-    if (list != NULL && json_type_of(list) != JSON_ARRAY) {
-        fail(r, list, key, "a list");
-        return NULL;
-    }
-    return list;
+    const struct json *node = json_get(obj, key);
+    if (json_is_null(node) || json_type_of(node) == type)
+        return json_is_null(node) ? NULL : node;
+    if (h->bad == NULL)
+        h->bad = key;
+    return NULL;
 }
 
 /* "" is Go's zero prefix, which says nothing. */
-static void get_routes(struct arena *a, struct reader *r, struct hostinfo *out)
+static void get_routes(struct arena *a, struct hostinfo *out)
 {
-    const struct json *list = get_list(r, "RoutableIPs");
+    const struct json *list = typed(out, out->json, "RoutableIPs", JSON_ARRAY);
     size_t n = json_len(list) < TAILCFG_ROUTES_MAX ? json_len(list) : TAILCFG_ROUTES_MAX;
     if (n == 0)
         return;
     out->routes = arena_zalloc(a, n, sizeof(*out->routes));
     JSON_EACH (item, list) {
         struct str text;
-        struct prefix p;
-        if (json_is_null(item) || (json_str(item, &text) && text.len == 0))
-            continue;
-        if (!json_str(item, &text) || prefix_parse(text, &p, NULL) != RC_OK) {
-            fail(r, item, "RoutableIPs", "a list of prefixes");
-            return;
-        }
-        if (out->routes_n < n)
-            out->routes[out->routes_n++] = p;
+        if (out->routes_n < n && json_str(item, &text) &&
+            prefix_parse(text, &out->routes[out->routes_n], NULL) == RC_OK)
+            out->routes_n++;
     }
 }
 
+/* They decide whose the node is: a request that asks for something else than tags is refused. */
 static void get_tags(struct arena *a, struct reader *r, struct hostinfo *out)
 {
-    const struct json *list = get_list(r, "RequestTags");
+    const struct json *list = json_get(out->json, "RequestTags");
+    if (json_is_null(list))
+        return;
     size_t n = json_len(list);
-    if (n > TAILCFG_TAGS_MAX)
+    if (json_type_of(list) != JSON_ARRAY || n > TAILCFG_TAGS_MAX)
         fail(r, list, "RequestTags", "a list of at most 64 tags");
     if (n == 0 || r->rc != RC_OK)
         return;
@@ -197,6 +198,7 @@ static void get_tags(struct arena *a, struct reader *r, struct hostinfo *out)
 
 static void get_hostinfo(struct arena *a, struct reader *r, struct hostinfo *out)
 {
+    int64_t region = 0;
     const struct json *node = member(r, "Hostinfo");
     if (node == NULL)
         return;
@@ -204,20 +206,17 @@ static void get_hostinfo(struct arena *a, struct reader *r, struct hostinfo *out
         fail(r, node, "Hostinfo", "an object");
         return;
     }
-    struct reader inner = {.obj = node, .text = r->text, .err = r->err};
     out->is_present = true;
     out->json = node;
-    out->hostname = get_str(&inner, "Hostname");
-    const struct json *net = member(&inner, "NetInfo");
-    if (net != NULL) {
-        struct reader net_reader = {.obj = net, .text = r->text, .err = r->err, .rc = inner.rc};
-        int64_t region = get_int(&net_reader, "PreferredDERP");
-        out->preferred_derp = region > 0 && region <= 65535 ? (uint16_t)region : 0;
-        inner.rc = net_reader.rc;
-    }
-    get_routes(a, &inner, out);
-    get_tags(a, &inner, out);
-    r->rc = inner.rc;
+    const struct json *name = typed(out, node, "Hostname", JSON_STRING);
+    if (json_str(name, &out->hostname))
+        out->hostname = hostinfo_text(a, out->hostname, TAILCFG_HOSTNAME_MAX_BYTES);
+    const struct json *net = typed(out, node, "NetInfo", JSON_OBJECT);
+    const struct json *home = typed(out, net, "PreferredDERP", JSON_NUMBER);
+    if (json_i64(home, &region) && region > 0 && region <= UINT16_MAX)
+        out->preferred_derp = (uint16_t)region;
+    get_routes(a, out);
+    get_tags(a, r, out);
 }
 
 static enum rc open_body(struct arena *a, struct str body, struct reader *r, struct err *err)
@@ -254,27 +253,20 @@ enum rc register_request_parse(struct arena *a, struct str body, struct register
     return r.rc;
 }
 
+/* What is no IP:port is left out: it may be of a kind that is not known here. */
 static void get_endpoints(struct arena *a, struct reader *r, struct map_request *out)
 {
     const struct json *list = member(r, "Endpoints");
-    if (list == NULL)
+    if (list == NULL || json_type_of(list) != JSON_ARRAY)
         return;
-    if (json_type_of(list) != JSON_ARRAY) {
-        fail(r, list, "Endpoints", "a list");
-        return;
-    }
     size_t n = json_len(list) < TAILCFG_ENDPOINTS_MAX ? json_len(list) : TAILCFG_ENDPOINTS_MAX;
     out->has_endpoints = true;
     out->endpoints = arena_zalloc(a, n > 0 ? n : 1, sizeof(*out->endpoints));
     JSON_EACH (item, list) {
         struct str text;
-        struct addr addr;
-        if (!json_str(item, &text) || addr_parse(text, &addr) != RC_OK) {
-            fail(r, item, "Endpoints", "a list of IP:port");
-            return;
-        }
-        if (out->endpoints_n < n)
-            out->endpoints[out->endpoints_n++] = addr;
+        if (out->endpoints_n < n && json_str(item, &text) &&
+            addr_parse(text, &out->endpoints[out->endpoints_n]) == RC_OK)
+            out->endpoints_n++;
     }
 }
 
@@ -293,71 +285,4 @@ enum rc map_request_parse(struct arena *a, struct str body, struct map_request *
     get_endpoints(a, &r, out);
     get_hostinfo(a, &r, &out->hostinfo);
     return r.rc;
-}
-
-/* --- Hostinfo --- */
-
-struct rcbuf *hostinfo_for_store(const struct hostinfo *h)
-{
-    struct buf out = {0};
-    struct json_writer w;
-    if (!h->is_present || json_raw(h->json).len > TAILCFG_HOSTINFO_MAX_BYTES)
-        return NULL;
-    json_w_init(&w, &out);
-    json_w_object(&w);
-    JSON_EACH (m, h->json) {
-        if (str_eq_ci(json_key_of(m), STR("NetInfo")))
-            continue;
-        json_w_key_str(&w, json_key_of(m));
-        json_w_tree(&w, m);
-    }
-    json_w_end_object(&w);
-    struct rcbuf *made = rcbuf_create(buf_at(&out), buf_len(&out));
-    buf_fini(&out);
-    return made;
-}
-
-/* Peers use only the meta services (peer API); the list of a machine's open ports is its own business. */
-static void write_meta_services(struct json_writer *w, const struct json *services)
-{
-    bool open = false;
-    JSON_EACH (s, services) {
-        struct str proto;
-        if (!json_str(json_get(s, "Proto"), &proto) || !str_starts(proto, STR("peerapi")))
-            continue;
-        if (!open) {
-            json_w_key(w, "Services");
-            json_w_array(w);
-            open = true;
-        }
-        json_w_tree(w, s);
-    }
-    if (open)
-        json_w_end_array(w);
-}
-
-struct rcbuf *hostinfo_for_peers(const struct hostinfo *h)
-{
-    static const char *const shown[] = {"OS",          "OSVersion",   "Hostname",    "App",
-                                        "ShieldsUp",   "sshHostKeys", "Location",    "IngressEnabled",
-                                        "WireIngress", "PeerRelay",   "AppConnector"};
-    struct buf out = {0};
-    struct json_writer w;
-    if (!h->is_present || json_raw(h->json).len > TAILCFG_HOSTINFO_MAX_BYTES)
-        return NULL;
-    json_w_init(&w, &out);
-    json_w_object(&w);
-    for (size_t i = 0; i < ARRAY_LEN(shown); i++) {
-        const struct json *m = json_get(h->json, shown[i]);
-        bool is_false = json_type_of(m) == JSON_BOOL && str_eq(json_raw(m), STR("false"));
-        if (json_is_null(m) || is_false)
-            continue;
-        json_w_key(&w, shown[i]);
-        json_w_tree(&w, m);
-    }
-    write_meta_services(&w, json_get(h->json, "Services"));
-    json_w_end_object(&w);
-    struct rcbuf *made = buf_len(&out) > 2 ? rcbuf_create(buf_at(&out), buf_len(&out)) : NULL;
-    buf_fini(&out);
-    return made;
 }

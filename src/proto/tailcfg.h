@@ -1,5 +1,6 @@
 /* The bodies that nodes send to /machine/register and /machine/map, as structs.
- * Pure; any thread; strings borrow from the body or live in the arena. A body that Go's decoder would refuse is refused.
+ * Pure; any thread; strings borrow from the body or live in the arena. A body that Go's decoder would refuse is refused, but for
+ * Hostinfo and Endpoints: of these only what is wrong is left out. Nothing of them reaches another node as it came.
  * src: protocol/control.md 5.1, 6.1, 6.4, 6.5; vectors/captured_requests.json */
 #ifndef PROTO_TAILCFG_H
 #define PROTO_TAILCFG_H
@@ -18,6 +19,8 @@ enum {
     CAP_VERSION_FLOOR = 113, /* tailscale 1.80 */
     TAILCFG_ENDPOINTS_MAX = 64,
     TAILCFG_HOSTINFO_MAX_BYTES = 64 * 1024,
+    TAILCFG_HOSTINFO_PEERS_MAX_BYTES = 16 * 1024,
+    TAILCFG_HOSTNAME_MAX_BYTES = 255,
     TAILCFG_ROUTES_MAX = 1024,
     TAILCFG_TAGS_MAX = 64,
 };
@@ -25,8 +28,9 @@ enum {
 
 struct hostinfo {
     bool is_present;
-    struct str hostname;
+    struct str hostname;     /* fit to be shown, cut to TAILCFG_HOSTNAME_MAX_BYTES */
     const struct json *json; /* borrowed: the object as sent */
+    const char *bad;         /* a member of the wrong type, which counts as absent; null: none was seen yet */
     uint16_t preferred_derp; /* 0: none told */
     struct prefix *routes;   /* RoutableIPs, those above TAILCFG_ROUTES_MAX left out; in the arena */
     size_t routes_n;
@@ -65,12 +69,19 @@ struct map_request {
 };
 MUST_CHECK enum rc map_request_parse(struct arena *a, struct str body, struct map_request *out, struct err *err);
 
-/* The Hostinfo to keep: everything but NetInfo, which has a life of its own. A new reference, or null when absent or
- * larger than TAILCFG_HOSTINFO_MAX_BYTES. */
-struct rcbuf *hostinfo_for_store(const struct hostinfo *h);
+/* A Hostinfo was written to be kept: `text` is one, or it is RC_INVALID and the like; `out` borrows from it and from the arena. */
+MUST_CHECK enum rc hostinfo_read(struct arena *a, struct str text, struct hostinfo *out);
+/* The Hostinfo to keep: its members that are known here, with values of their type, but for NetInfo, which has a life of its own.
+ * A new reference, or null when absent or larger than TAILCFG_HOSTINFO_MAX_BYTES. `*bad_out` (may be null) is the name of what had to
+ * be left out, or null; static. */
+struct rcbuf *hostinfo_for_store(const struct hostinfo *h, const char **bad_out);
 /* The part that peers get: what they need to reach and show the node, nothing that identifies its owner's installation or
- * changes by itself. A new reference, or null when nothing is left. src: control.md 6.4 */
+ * changes by itself. Go's tailcfg decodes it, whatever the node sent. A new reference, or null when nothing is left or it is larger
+ * than TAILCFG_HOSTINFO_PEERS_MAX_BYTES. src: control.md 6.4 */
 struct rcbuf *hostinfo_for_peers(const struct hostinfo *h);
+/* At most `max_bytes` of the text, which is UTF-8 without NUL bytes and with '?' for characters that would move, hide or reorder
+ * what a terminal prints. Borrows from `s` or lives in the arena. */
+struct str hostinfo_text(struct arena *a, struct str s, size_t max_bytes);
 
 /* "2026-11-23T01:02:03.123Z" or with an offset, to Unix ms. The zero time (year 1) is 0, and nothing else
  * is: the very start of 1970 is 1. RC_INVALID. src: RFC 3339 5.6 */

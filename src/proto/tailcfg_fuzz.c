@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void derive(const struct hostinfo *h)
 {
-    struct rcbuf *kept = hostinfo_for_store(h);
+    struct rcbuf *kept = hostinfo_for_store(h, NULL);
     struct rcbuf *shown = hostinfo_for_peers(h);
     rcbuf_unref(&kept);
     rcbuf_unref(&shown);

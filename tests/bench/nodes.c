@@ -208,7 +208,7 @@ static void make_node(struct maker *m, unsigned i)
     reg.report = (struct node_report){.cap_version = (uint32_t)req.version,
                                       .home_derp = req.hostinfo.preferred_derp,
                                       .hostname = req.hostinfo.hostname,
-                                      .hostinfo = hostinfo_for_store(&req.hostinfo),
+                                      .hostinfo = hostinfo_for_store(&req.hostinfo, NULL),
                                       .hostinfo_peers = hostinfo_for_peers(&req.hostinfo),
                                       .routes = prefix_list_create(req.hostinfo.routes, req.hostinfo.routes_n)};
     state_register(m->state, &reg, m->now_ms, &result);

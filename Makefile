@@ -4,22 +4,22 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BUILD := build
 DATA ?= fullscale-data
+export DATA PREFIX DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help build run test check static tidy fmt fuzz goldens bench bench-scale bench-agree bench-relay bench-policy bench-small
-.PHONY: install clean packages
+.PHONY: install uninstall clean packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## build/fullscale (installs the Debian packages that it needs)
 	@tools/install-packages build
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) -Dtests=disabled >/dev/null || { rm -rf $(BUILD); exit 1; }
-	@ninja -C $(BUILD) --quiet src/fullscale
-	@ln -sfn src/fullscale $(BUILD)/fullscale
+	@tools/build $(BUILD) src/fullscale
+	@test -e $(BUILD)/fullscale || ln -sfn src/fullscale $(BUILD)/fullscale
 
 run: build ## builds and serves on port 8080; data in ./fullscale-data
-	@tools/serve $(DATA)
+	@tools/serve "$$DATA"
 
 test: ## all test suites; the last line is `N passed, N failed`
 	@tools/install-packages build test
@@ -45,7 +45,7 @@ fuzz: ## fuzz targets only; FUZZ_SECONDS=600 make fuzz
 	@tools/run-tests fuzz
 
 goldens: build ## policy goldens of a folder: make goldens DIR=path (without DIR: ../shared/goldens/policy)
-	@ninja -C $(BUILD) --quiet tests/policy_goldens
+	@tools/build $(BUILD) tests/policy_goldens
 	@$(BUILD)/tests/policy_goldens $(DIR)
 
 bench: ## load figures, written to docs/benchmarks.md (needs Go and ../shared/loadgen); BENCH_ARGS='--nodes 100' only prints
@@ -65,7 +65,7 @@ bench-relay: ## relay and STUN beside derper, written to docs/benchmarks.md (nee
 	@tests/bench/relay $(BENCH_ARGS)
 
 bench-policy: build ## the policy engine with 1,000 to 30,000 nodes, written to docs/benchmarks.md
-	@ninja -C $(BUILD) --quiet tests/policy_bench
+	@tools/build $(BUILD) tests/policy_bench
 	@tests/bench/run-policy $(BUILD)/tests/policy_bench
 
 bench-small: ## memory of 100 nodes in 64 MiB, size of the program, time to serve (needs root, Go and ../shared/loadgen)
@@ -73,7 +73,10 @@ bench-small: ## memory of 100 nodes in 64 MiB, size of the program, time to serv
 	@tests/bench/small $(BENCH_ARGS)
 
 install: build ## program, man page, completions, systemd unit; honours PREFIX and DESTDIR
-	@tools/install $(BUILD)/fullscale "$(DESTDIR)" "$(PREFIX)"
+	@tools/install $(BUILD)/fullscale "$$DESTDIR" "$$PREFIX"
+
+uninstall: ## takes away what make install put there; data and configuration stay
+	@tools/install --uninstall "$$DESTDIR" "$$PREFIX"
 
 packages: ## installs the Debian packages for building, testing and checking
 	@tools/install-packages build test check

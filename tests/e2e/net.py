@@ -48,8 +48,13 @@ def run(where, argv, check=True, timeout=30, quiet=False, **kwargs):
     return done
 
 
+# On a slow or busy machine everything takes longer: what is waited for may take so many times what it takes on a quiet one.
+PATIENCE = float(os.environ.get("E2E_PATIENCE") or 3)
+
+
 def wait_for(what, probe, timeout=20, every=0.05):
     """Calls `probe` until it gives something true, which is returned."""
+    timeout *= PATIENCE
     end = time.monotonic() + timeout
     while True:
         got = probe()

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from net import echo, run, wait_for
+from net import PATIENCE, echo, run, wait_for
 
 CLIENTS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fullscale" / "clients"
 OLD, NEW = "v1.80.3", "v1.102.5"
@@ -67,10 +67,10 @@ class Node:
     def stop(self, how=signal.SIGTERM):
         echo(self.name, "kill", how.name)
         self.process.send_signal(how)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=20 * PATIENCE)
         self.socket.unlink(missing_ok=True)
 
-    def ts(self, *args, check=True, timeout=45, quiet=False):
+    def ts(self, *args, check=True, timeout=45 * PATIENCE, quiet=False):
         """`tailscale ARGS` in the node's namespace."""
         if not quiet:
             echo(self.name, "tailscale", *args)
@@ -91,6 +91,7 @@ class Node:
         return "\n".join(text[at + 1:].splitlines()[:12]) if at >= 0 else "(no panic in its log)"
 
     def up(self, key=None, *flags, check=True, timeout=30, hostname=None):
+        timeout = int(timeout * PATIENCE)
         args = ["up", "--login-server=%s" % self.server.url, "--hostname=%s" % (hostname or self.name),
                 "--timeout=%ds" % timeout, *_UP[self.version]]
         if key:
@@ -147,7 +148,7 @@ class Node:
 
     def ts_ping(self, address, *flags, count=10):
         """What `tailscale ping` says."""
-        return self.ts("ping", "--c=%d" % count, *flags, address, check=False, timeout=60).stdout
+        return self.ts("ping", "--c=%d" % count, *flags, address, check=False, timeout=60 * PATIENCE).stdout
 
     def answers(self, address):
         """One ICMP packet through the tunnel."""

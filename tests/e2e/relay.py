@@ -8,7 +8,7 @@ import yaml
 
 import derp
 import wire
-from net import echo, wait_for
+from net import PATIENCE, echo, wait_for
 from server import CHECKED, SANITIZER_REPORT
 from sockets import connect
 
@@ -57,13 +57,13 @@ class Relay:
     def stop(self):
         echo(self.name, "kill TERM")
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=30)
+        status = self.process.wait(timeout=30 * PATIENCE)
         assert status == 0, "the relay ended with %d\n%s" % (status, self.tail())
 
     def kill(self):
         echo(self.name, "kill KILL")
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=10 * PATIENCE)
 
     def check_clean(self):
         if self.process is not None and self.process.poll() is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from net import echo, run, wait_for
+from net import PATIENCE, echo, run, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 # With sanitizers, for all tests but those that measure.
@@ -80,13 +80,13 @@ class Server:
         """Asks it to end; it must do so without a complaint of a sanitizer."""
         echo("srv", "kill TERM")
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=30)
+        status = self.process.wait(timeout=30 * PATIENCE)
         assert status == 0, "the server ended with %d\n%s" % (status, self.tail())
 
     def kill(self):
         echo("srv", "kill KILL")
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=10 * PATIENCE)
 
     def restart(self):
         self.stop()
@@ -101,7 +101,7 @@ class Server:
         found = SANITIZER_REPORT.search(self.log.read_text(errors="replace")) if self.log.exists() else None
         assert not found, self.tail(200)
 
-    def cli(self, *args, check=True, quiet=False, timeout=20):
+    def cli(self, *args, check=True, quiet=False, timeout=20 * PATIENCE):
         if not quiet:
             echo("srv", "fullscale", *args)
         return run("srv", [str(self.program), "--config", str(self.config), *args], check=check, quiet=True,

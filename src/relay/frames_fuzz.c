@@ -12,6 +12,7 @@
 #define assert_int_equal(a, b) assert_true((a) == (b))
 #define assert_memory_equal(a, b, n) assert_true(memcmp((a), (b), (n)) == 0)
 
+#include "base/fuzz_bounds.h"
 #include "base/log.h"
 #include "relay/mesh_rig_internal.h"
 
@@ -48,7 +49,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(opts.mesh_key, mesh_rig_key, sizeof(opts.mesh_key));
     rig_start(&r, &opts, NULL);
     rig_join(&r, &other, 2);
+    fuzz_bounds_mark();
     feed(&r, &fuzzed, data, size);
+    fuzz_bounds_check(size, 1 << 20, 64);
     buf_clear(&other.got); /* it may have been sent things */
     if (!is_neighbour(data) || !other.is_closed) {
         rig_send(&other, &other, "still here", 10);

@@ -55,13 +55,13 @@ static const char *complaint(const struct relay_health *h, int64_t now_ms)
 {
     if (!relay_has_room(h->relay))
         return relay_is_draining(h->relay) ? "it is going down" : "it has as many connections as it may";
+    unsigned accepting = 0;
     for (unsigned i = 0; i < h->worker_n; i++) {
         if (now_ms - atomic_load_explicit(&h->workers[i].seen_ms, memory_order_relaxed) > RELAY_HEALTH_STALE_MS)
             return "a worker is stuck";
-        if (!atomic_load_explicit(&h->workers[i].is_accepting, memory_order_relaxed))
-            return "a listener takes no more connections";
+        accepting += atomic_load_explicit(&h->workers[i].is_accepting, memory_order_relaxed);
     }
-    return NULL;
+    return accepting > 0 ? NULL : "no listener takes connections";
 }
 
 bool relay_health_check(struct relay_health *h, int64_t now_ms)

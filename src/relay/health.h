@@ -18,7 +18,8 @@ void relay_health_destroy(struct relay_health **health);
 
 /* Worker `worker` lives, and its listener takes connections or not (tcp_listener_is_accepting). Any thread. */
 void relay_health_report(struct relay_health *health, unsigned worker, bool is_accepting, int64_t now_ms);
-/* All workers live and accept, and the relay has room. Logs a change. Any thread. */
+/* All workers live, one of them accepts (whoever came to another tries again), and known clients have places. Logs a change.
+ * Any thread. */
 bool relay_health_check(struct relay_health *health, int64_t now_ms);
 
 #endif

@@ -42,8 +42,8 @@ static void test_a_listener_that_takes_nothing(void **state)
     start(&f, 0);
     expect(&f, START_MS, true);
     relay_health_report(f.health, 1, false, START_MS + 1000);
-    expect(&f, START_MS + 1000, false);
-    relay_health_report(f.health, 0, true, START_MS + 1000); /* the other does not make it good */
+    expect(&f, START_MS + 1000, true); /* who comes to it tries again, and gets to the other */
+    relay_health_report(f.health, 0, false, START_MS + 1000);
     expect(&f, START_MS + 1000, false);
     relay_health_report(f.health, 1, true, START_MS + 2000);
     expect(&f, START_MS + 2000, true);

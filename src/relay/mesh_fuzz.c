@@ -12,6 +12,7 @@
 #define assert_int_equal(a, b) assert_true((a) == (b))
 #define assert_memory_equal(a, b, n) assert_true(memcmp((a), (b), (n)) == 0)
 
+#include "base/fuzz_bounds.h"
 #include "base/log.h"
 #include "relay/mesh_rig_internal.h"
 
@@ -99,6 +100,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1 || log_set_level(NULL, LOG_OFF) != RC_OK)
         return 0;
+    fuzz_bounds_mark();
     run(data, size);
+    fuzz_bounds_check(size, 1 << 20, 64);
     return 0;
 }

@@ -12,6 +12,7 @@
 #define assert_int_equal(a, b) assert_true((a) == (b))
 #define assert_memory_equal(a, b, n) assert_true(memcmp((a), (b), (n)) == 0)
 
+#include "base/fuzz_bounds.h"
 #include "base/log.h"
 #include "relay/relay_http.h"
 #include "relay/rig_internal.h"
@@ -52,7 +53,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct relay_http app = {.relay = r.relay};
     struct http_server *http = http_server_create(&(struct http_server_opts){
         .loop = r.loop, .routes = relay_http_routes, .routes_n = relay_http_routes_n, .app = &app});
+    fuzz_bounds_mark();
     feed(&r, http, &fuzzed, data, size);
+    fuzz_bounds_check(size, 1 << 20, 64);
     buf_clear(&other.got); /* it may have been sent things */
     rig_send(&other, &other, "still here", 10);
     rig_run(&r);

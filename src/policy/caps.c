@@ -292,7 +292,8 @@ static void warn(const struct policy *p, struct str text, const char *where, con
     }
     struct policy_error *added = &out->v[out->n++];
     place_text(p->doc, text, added);
-    added->text = arena_printf(&out->arena, "%.*s%s: %s", (int)(text.len < 200 ? text.len : 200), text.p, where, what);
+    added->text = arena_printf(&out->arena, "%.*s%s%s%s", (int)(text.len < 200 ? text.len : 200), text.p, where,
+                               text.len > 0 ? ": " : "", what);
 }
 
 static void warn_user(const struct policy *p, struct str text, const char *where, struct policy_errors *out)
@@ -307,6 +308,14 @@ static void warn_user(const struct policy *p, struct str text, const char *where
 static void warn_unused(const struct policy *p, struct policy_errors *out)
 {
     size_t check_n = 0;
+    for (size_t i = 0; i < p->doc->warning_n && out->n < POLICY_ERRORS_MAX; i++) {
+        struct policy_error *added = &out->v[out->n++];
+        doc_place(p->doc, p->doc->warning[i].offset, &added->line, &added->col);
+        added->text = arena_str(&out->arena, p->doc->warning[i].text).p;
+    }
+    out->left_out += p->doc->warnings_left_out;
+    if (!p->doc->has_rules)
+        warn(p, STR_EMPTY, "", "neither \"acls\" nor \"grants\": every node reaches every other", out);
     for (size_t i = 0; i < p->doc->ssh_n; i++)
         check_n += p->doc->ssh[i].is_check;
     if (check_n > 0)
@@ -315,6 +324,7 @@ static void warn_unused(const struct policy *p, struct policy_errors *out)
 
 void policy_warnings(const struct policy *p, struct policy_errors *out)
 {
+    warn_unused(p, out);
     for (sel_id i = 0; i < p->doc->sel_n; i++) {
         if (p->doc->sel[i].kind == SEL_USER)
             warn_user(p, p->doc->sel[i].text, "", out);
@@ -323,7 +333,6 @@ void policy_warnings(const struct policy *p, struct policy_errors *out)
         for (size_t i = 0; i < p->doc->group[g].member_n; i++)
             warn_user(p, p->doc->group[g].member[i], " in a group", out);
     }
-    warn_unused(p, out);
 }
 
 /* --- versions --- */

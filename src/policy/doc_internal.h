@@ -206,6 +206,8 @@ struct ssh_test {
     size_t attr_n;
 };
 
+enum { DOC_WARNINGS_MAX = 40 };
+
 struct policy_doc {
     atomic_uint refs;
     struct arena arena; /* everything below without a note */
@@ -251,6 +253,8 @@ struct policy_doc {
     struct ssh_test *ssh_test;
     size_t ssh_test_n;
     struct policy_network network;
+    struct item warning[DOC_WARNINGS_MAX]; /* what has no effect here */
+    size_t warning_n, warnings_left_out;
 };
 
 /* What may be wrong with a selector. */

@@ -110,6 +110,8 @@ static void run_target(const struct acl_case *c, const struct item *target, bool
     struct str host = STR_EMPTY;
     int port = 0;
     size_t allowed = 0;
+    if (str_starts(target->text, STR("svc:")))
+        return; /* warned of when it was read */
     if (!split_target(target->text, &host, &port) || (port == 0 && proto_has_ports((uint8_t)c->proto)) ||
         !count_allowed(c, host, port, &allowed)) {
         tell(c->errors, c->p->doc, target->offset, "%.*s: %.*s is not one address or name with one port",

@@ -78,7 +78,7 @@ struct policy_options {
     const struct policy_limits *limits; /* null: the default ones */
     const struct str *domains;          /* the tailnet's own e-mail domains; none: any is accepted. src: 8.1 */
     size_t domain_n;
-    bool has_funnel;   /* else the attribute `funnel` is refused. src: 9 */
+    bool has_funnel;   /* else the attribute `funnel` is told to nobody, and warned of. src: 9 */
     bool is_https_on;  /* for the tailnet's nodes; changes what `funnel` adds */
     bool allows_blank; /* white space and comments alone are a policy without rules, and not an error */
 };

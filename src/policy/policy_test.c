@@ -239,7 +239,7 @@ static void other_sections_are_checked(void **state)
 {
     (void)state;
     refused("{\"nodeAttrs\":[{\"target\":[\"autogroup:self\"],\"attr\":[\"x\"]}]}", "not allowed as a target", 1, 26);
-    refused("{\"nodeAttrs\":[{\"target\":[\"*\"],\"attr\":[\"funnel\"]}]}", "not implemented by this version", 1, 39);
+
     refused("{\"nodeAttrs\":[{\"ipPool\":[\"100.100.100.0/24\"]}]}",
             "IPPool(100.100.100.0/24): network within reserved range", 1, 26);
     refused("{\"nodeAttrs\":[{\"ipPool\":[\"10.0.0.0/8\"]}]}", "within 100.64.0.0/10", 1, 26);

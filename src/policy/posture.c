@@ -160,6 +160,19 @@ static const char *read_condition(struct scan *s, struct condition *c)
     return NULL;
 }
 
+/* Others come from services that this server does not ask. src: 7.1 */
+static void warn_attr(struct reader *r, const struct json *at, struct str attr)
+{
+    static const char *const known[] = {"node:os",           "node:osVersion",
+                                        "node:tsVersion",    "node:tsReleaseTrack",
+                                        "node:tsAutoUpdate", "node:tsStateEncrypted"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (str_eq_c(attr, known[i]))
+            return;
+    }
+    read_warn(r, at, "%s: no node has this attribute here", read_quote(r, attr));
+}
+
 static void read_posture(struct reader *r, const struct json *node, struct posture *p)
 {
     struct read_items items = read_strings(r, node, "a posture");
@@ -171,7 +184,7 @@ static void read_posture(struct reader *r, const struct json *node, struct postu
             read_fail(r, items.v[i].at, "postures[%s]: %s: %s", read_quote(r, p->name), read_quote(r, items.v[i].text),
                       fault);
         else
-            p->n++;
+            warn_attr(r, items.v[i].at, p->all[p->n++].attr);
     }
 }
 

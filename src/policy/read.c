@@ -73,6 +73,22 @@ void read_fail_ranked(struct reader *r, const struct json *rank, const struct js
     va_end(args);
 }
 
+void read_warn(struct reader *r, const struct json *at, const char *fmt, ...)
+{
+    struct policy_doc *doc = r->doc;
+    struct buf text = {0};
+    va_list args;
+    if (doc->warning_n == DOC_WARNINGS_MAX) {
+        doc->warnings_left_out++;
+        return;
+    }
+    va_start(args, fmt);
+    buf_vprintf(&text, fmt, args);
+    va_end(args);
+    doc->warning[doc->warning_n++] = (struct item){arena_str(&doc->arena, buf_str(&text)), read_offset(r, at)};
+    buf_fini(&text);
+}
+
 const char *read_quote(struct reader *r, struct str s)
 {
     struct buf out = {0};
@@ -182,7 +198,40 @@ static bool name_matches(struct str name, const char *wanted)
     return str_eq_ci(name, current) || (has_legacy && str_eq_ci(name, legacy));
 }
 
-void read_fields(struct reader *r, const struct json *obj, const char *const *names, size_t n, bool has_notes,
+/* The known name that may have been meant, or null. */
+static const char *nearest_name(struct str name, const char *const *names, size_t n)
+{
+    const char *best = NULL;
+    size_t least = name.len > 5 ? 3 : 2; /* less than that many changes */
+    for (size_t i = 0; i < n; i++) {
+        struct str current, legacy;
+        str_cut(str_c(names[i]), '|', &current, &legacy);
+        size_t distance = str_distance(name, current);
+        if (distance < least) {
+            least = distance;
+            best = names[i];
+        }
+    }
+    return best;
+}
+
+static void tell_unknown(struct reader *r, const struct json *member, const char *const *names, size_t n,
+                         enum fields kind)
+{
+    struct str name = json_key_of(member), near, legacy;
+    const char *best = nearest_name(name, names, n);
+    if (kind == FIELDS_NOTES && name.len > 0 && name.p[0] == '#')
+        return;
+    str_cut(str_c(best != NULL ? best : ""), '|', &near, &legacy);
+    if (best != NULL)
+        read_fail(r, member, "unknown field: %s: did you mean \"%.*s\"?", read_quote(r, name), STR_ARG(near));
+    else if (kind == FIELDS_LOOSE)
+        read_warn(r, member, "unknown field: %s: it has no effect here", read_quote(r, name));
+    else
+        read_fail(r, member, "unknown field: %s", read_quote(r, name));
+}
+
+void read_fields(struct reader *r, const struct json *obj, const char *const *names, size_t n, enum fields kind,
                  const struct json **out)
 {
     for (size_t i = 0; i < n; i++)
@@ -196,8 +245,8 @@ void read_fields(struct reader *r, const struct json *obj, const char *const *na
             read_fail(r, member, "duplicate field: %s", read_quote(r, name));
         else if (i < n)
             out[i] = member;
-        else if (!has_notes || name.len == 0 || name.p[0] != '#')
-            read_fail(r, member, "unknown field: %s", read_quote(r, name));
+        else
+            tell_unknown(r, member, names, n, kind);
     }
 }
 
@@ -336,7 +385,9 @@ static void read_sections(struct reader *r, const struct json *root)
     check_names(r, root);
     if (r->found_n > 0)
         return;
-    read_fields(r, root, section_names, SECTION_N, false, r->section);
+    /* Without rules everyone reaches everyone: then a section that is not known may be the one that was to say who may. */
+    bool has_rules = json_get(root, "acls") != NULL || json_get(root, "grants") != NULL;
+    read_fields(r, root, section_names, SECTION_N, has_rules ? FIELDS_LOOSE : FIELDS_KNOWN, r->section);
     read_groups(r);
     read_hosts(r);
     read_ipsets(r);

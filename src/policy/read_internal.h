@@ -65,13 +65,21 @@ void read_fail(struct reader *r, const struct json *at, const char *fmt, ...) PR
 /* The same, sorted in at `rank` instead of at its own place. */
 void read_fail_ranked(struct reader *r, const struct json *rank, const struct json *at, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
+/* What is read and has no effect here. Kept in the doc; those beyond DOC_WARNINGS_MAX are only counted. */
+void read_warn(struct reader *r, const struct json *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* In double quotes with JSON's escapes, shortened when very long; lives as long as the errors. */
 const char *read_quote(struct reader *r, struct str s);
 
 /* --- values. `name` is what the field is called --- */
+/* What becomes of a name that is not known. One that is nearly a known one is always an error. */
+enum fields {
+    FIELDS_KNOWN, /* an error: to leave out what it means might let more through */
+    FIELDS_NOTES, /* an error, but for names that begin with '#' */
+    FIELDS_LOOSE, /* a warning */
+};
 /* Sorts the members of `obj` into `out`, one for each of `names` ("name" or "name|legacy name"), null when it is not
- * there. Tells of unknown and double ones. With `has_notes`, names that begin with '#' are skipped. */
-void read_fields(struct reader *r, const struct json *obj, const char *const *names, size_t n, bool has_notes,
+ * there. Tells of unknown and double ones. */
+void read_fields(struct reader *r, const struct json *obj, const char *const *names, size_t n, enum fields kind,
                  const struct json **out);
 /* False when there is nothing to read: it is absent or null, or (told) of another type. */
 bool read_is(struct reader *r, const struct json *node, enum json_type type, const char *name);
@@ -90,6 +98,7 @@ bool read_count_selector(struct reader *r, const struct json *at, sel_id sel);
 enum sel_fault read_selector(struct reader *r, const struct read_item *item, sel_id *out);
 /* The sentence about a fault. */
 const char *read_fault_text(struct reader *r, enum sel_fault fault, struct str text);
+void read_warn_service(struct reader *r, const struct json *at, struct str text);
 /* A list in which only selectors of the kinds `allowed` (SEL_BIT) may stand; others are told as
  * "PREFIX..." and "... not allowed as PLACE". */
 struct sel_list read_selectors(struct reader *r, const struct json *node, const char *name, unsigned allowed,

@@ -196,6 +196,10 @@ static bool read_acl_dst(struct reader *r, const struct read_item *item, uint8_t
         return false;
     }
     enum sel_fault sel_fault = read_selector(r, &host, &out->sel);
+    if (sel_fault == SEL_NO_SERVICES) {
+        read_warn_service(r, item->at, host.text);
+        return false;
+    }
     if (sel_fault != SEL_FINE) {
         read_fail(r, item->at, "dst=%s: %s", read_quote(r, host.text), read_fault_text(r, sel_fault, host.text));
         return false;
@@ -261,7 +265,7 @@ static void read_acl(struct reader *r, const struct json *node, struct rule *rul
 {
     static const char *const names[] = {"action", "src|users", "proto", "dst|ports", "srcPosture"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), true, f);
+    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_NOTES, f);
     struct str action = read_string(r, f[0], "action");
     if (!str_eq(action, STR("accept")))
         read_fail(r, f[0] != NULL ? f[0] : node, "action=%s is not supported", read_quote(r, action));
@@ -393,7 +397,7 @@ static void read_grant(struct reader *r, const struct json *node, struct rule *r
 {
     static const char *const names[] = {"src", "dst", "ip", "app", "via", "srcPosture"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), false, f);
+    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_KNOWN, f);
     rule->src = read_selectors(r, f[0], "src", SOURCES, "src=", "a source");
     struct sel_list dst = read_selectors(r, f[1], "dst", DESTINATIONS, "dst=", "a destination");
     rule->dst = arena_zalloc(&r->doc->arena, dst.n, sizeof(*rule->dst));

@@ -40,9 +40,11 @@ static void read_attr_names(struct reader *r, const struct json *node, struct no
     for (size_t i = 0; i < items.n; i++) {
         if (items.v[i].text.len == 0)
             read_fail(r, items.v[i].at, "an attribute cannot be empty");
+        /* A client that has the attribute would try. */
         if (str_eq(items.v[i].text, STR("funnel")) && !r->opts->has_funnel)
-            read_fail(r, items.v[i].at, "\"funnel\" is not implemented by this version");
-        out->attr[out->attr_n++] = items.v[i].text;
+            read_warn(r, items.v[i].at, "\"funnel\" has no effect here: this server has no Funnel");
+        else
+            out->attr[out->attr_n++] = items.v[i].text;
     }
 }
 
@@ -67,7 +69,7 @@ static void read_node_attr(struct reader *r, const struct json *node, struct nod
     };
     static const char *const names[] = {"target", "attr", "app", "ipPool"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), false, f);
+    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
     out->target = read_selectors(r, f[0], "target", TARGETS, "", "a target of nodeAttrs");
     read_attr_names(r, f[1], out);
     read_attr_app(r, f[2], out);
@@ -140,7 +142,7 @@ void read_approvers(struct reader *r)
     const struct json *f[ARRAY_LEN(names)];
     if (!read_is(r, r->section[SECTION_AUTO_APPROVERS], JSON_OBJECT, "autoApprovers"))
         return;
-    read_fields(r, r->section[SECTION_AUTO_APPROVERS], names, ARRAY_LEN(names), false, f);
+    read_fields(r, r->section[SECTION_AUTO_APPROVERS], names, ARRAY_LEN(names), FIELDS_LOOSE, f);
     read_route_approvers(r, f[0]);
     r->doc->exit_approver = read_approver_list(r, f[1]);
     read_service_approvers(r, f[2]);
@@ -148,11 +150,20 @@ void read_approvers(struct reader *r)
 
 /* --- tests --- */
 
+static void warn_services(struct reader *r, const struct read_items *items)
+{
+    for (size_t i = 0; i < items->n; i++) {
+        if (str_starts(items->v[i].text, STR("svc:")))
+            read_warn(r, items->v[i].at, "%s is not tested: this server has no services",
+                      read_quote(r, items->v[i].text));
+    }
+}
+
 static void read_test(struct reader *r, const struct json *node, struct acl_test *t)
 {
     static const char *const names[] = {"src|user", "proto", "accept|allow", "deny", "srcPostureAttrs"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), false, f);
+    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
     t->offset = read_offset(r, node);
     t->src = read_string(r, f[0], "src");
     t->proto = read_string(r, f[1], "proto");
@@ -161,6 +172,8 @@ static void read_test(struct reader *r, const struct json *node, struct acl_test
     t->accept = read_keep(r, &accept);
     t->deny = read_keep(r, &deny);
     t->attr = read_posture_attrs(r, f[4], &t->attr_n);
+    warn_services(r, &accept);
+    warn_services(r, &deny);
 }
 
 void read_tests(struct reader *r)
@@ -195,7 +208,7 @@ static void read_derp_map(struct reader *r, const struct json *node)
     const struct json *f[ARRAY_LEN(names)];
     if (!read_is(r, node, JSON_OBJECT, "derpMap"))
         return;
-    read_fields(r, node, names, ARRAY_LEN(names), false, f);
+    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
     read_bool(r, f[1], "omitDefaultRegions");
     if (read_is(r, f[0], JSON_OBJECT, "regions")) {
         JSON_EACH (region, f[0])
@@ -214,7 +227,7 @@ static void read_attr_config(struct reader *r, const struct json *section)
         const struct json *f[ARRAY_LEN(names)];
         if (!read_is(r, it, JSON_OBJECT, "an attribute"))
             continue;
-        read_fields(r, it, names, ARRAY_LEN(names), false, f);
+        read_fields(r, it, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
         struct str type = read_string(r, f[0], "type");
         if (f[0] != NULL && !str_eq(type, STR("string")) && !str_eq(type, STR("bool")) && !str_eq(type, STR("number")))
             read_fail(r, f[0], "attrConfig: type must be \"string\", \"bool\" or \"number\"");

@@ -231,6 +231,12 @@ const char *read_fault_text(struct reader *r, enum sel_fault fault, struct str t
     return arena_printf(a, "%s: invalid address", quoted);
 }
 
+/* A destination that nobody has: nothing is let through. */
+void read_warn_service(struct reader *r, const struct json *at, struct str text)
+{
+    read_warn(r, at, "%s is reached by nobody: this server has no services", read_quote(r, text));
+}
+
 static void refuse_kind(struct reader *r, const struct read_item *item, enum sel_kind kind, const char *place)
 {
     if (kind == SEL_SELF && strcmp(place, "a source") == 0)
@@ -249,7 +255,9 @@ struct sel_list read_selectors(struct reader *r, const struct json *node, const 
     for (size_t i = 0; i < items.n; i++) {
         sel_id id = 0;
         enum sel_fault fault = read_selector(r, &items.v[i], &id);
-        if (fault != SEL_FINE)
+        if (fault == SEL_NO_SERVICES && (allowed & SEL_BIT(SEL_INTERNET)) != 0)
+            read_warn_service(r, items.v[i].at, items.v[i].text);
+        else if (fault != SEL_FINE)
             read_fail(r, items.v[i].at, "%s%s", prefix, read_fault_text(r, fault, items.v[i].text));
         else if ((allowed & SEL_BIT(r->doc->sel[id].kind)) == 0)
             refuse_kind(r, &items.v[i], r->doc->sel[id].kind, place);

@@ -286,7 +286,7 @@ static void read_ssh_rule(struct reader *r, const struct json *node, struct ssh_
     static const char *const names[] = {"action",    "src",        "dst",      "users",          "checkPeriod",
                                         "acceptEnv", "srcPosture", "recorder", "enforceRecorder"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), false, f);
+    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_KNOWN, f);
     read_action(r, node, f[0], rule);
     rule->src = read_selectors(r, f[1], "src", SSH_SOURCES, "[ssh] ", "the src of an ssh rule");
     rule->dst = read_destinations(r, f[2]);
@@ -337,7 +337,7 @@ static void read_ssh_test(struct reader *r, const struct json *node, struct ssh_
 {
     static const char *const names[] = {"src", "dst", "accept", "check", "deny", "srcPostureAttrs"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), false, f);
+    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
     t->offset = read_offset(r, node);
     t->src = read_string(r, f[0], "src");
     struct read_items dst = read_strings(r, f[1], "dst");

@@ -112,10 +112,14 @@ static void run_target(const struct acl_case *c, const struct item *target, bool
     size_t allowed = 0;
     if (str_starts(target->text, STR("svc:")))
         return; /* warned of when it was read */
-    if (!split_target(target->text, &host, &port) || (port == 0 && proto_has_ports((uint8_t)c->proto)) ||
-        !count_allowed(c, host, port, &allowed)) {
-        tell(c->errors, c->p->doc, target->offset, "%.*s: %.*s is not one address or name with one port",
+    if (!split_target(target->text, &host, &port) || (port == 0 && proto_has_ports((uint8_t)c->proto))) {
+        tell(c->errors, c->p->doc, target->offset, "%.*s: %.*s is not one address or name with one port (HOST:PORT)",
              STR_ARG(c->test->src), STR_ARG(target->text));
+        return;
+    }
+    if (!count_allowed(c, host, port, &allowed)) {
+        tell(c->errors, c->p->doc, target->offset, "%.*s -> %.*s cannot be tested: %.*s: %s", STR_ARG(c->test->src),
+             STR_ARG(target->text), STR_ARG(host), spots_none_reason(c->p, host));
         return;
     }
     bool is_all = allowed == c->src.n;
@@ -133,7 +137,8 @@ static void run_acl_test(struct policy *p, const struct acl_test *test, struct p
     else if (!proto_parse(test->proto, &proto))
         tell(errors, p->doc, test->offset, "unknown protocol %.*s", STR_ARG(test->proto));
     else if (test->src.len == 0 || !spots_find(p, test->src, NULL, &c.src) || c.src.n == 0)
-        tell(errors, p->doc, test->offset, "src %.*s names nothing that has an address", STR_ARG(test->src));
+        tell(errors, p->doc, test->offset, "src %.*s cannot be tested: %s", STR_ARG(test->src),
+             spots_none_reason(p, test->src));
     c.proto = proto;
     spots_reduce(p, &c.src, test->attr, test->attr_n);
     for (size_t i = 0; c.src.n > 0 && i < test->accept.n; i++)
@@ -250,6 +255,14 @@ static bool has_nodes(const struct spots *s)
     return false;
 }
 
+/* An address may be known and no node's. */
+static const char *no_node_reason(const struct policy *p, struct str text)
+{
+    struct selector s;
+    bool is_address = doc_classify(p->doc, text, &s) == SEL_FINE && s.kind == SEL_ADDRS;
+    return is_address ? "no node has this address" : spots_none_reason(p, text);
+}
+
 /* The source's own nodes. */
 static void add_own(const struct policy *p, const struct spot *src, struct spots *dst)
 {
@@ -263,7 +276,7 @@ static void run_ssh_test(struct policy *p, const struct ssh_test *t, struct poli
     if (t->accept.n + t->check.n + t->deny.n == 0)
         tell(errors, p->doc, t->offset, "an ssh test must have \"accept\", \"check\" or \"deny\"");
     else if (t->src.len == 0 || !spots_find(p, t->src, NULL, &src) || !has_nodes(&src))
-        tell(errors, p->doc, t->offset, "src %.*s names no node", STR_ARG(t->src));
+        tell(errors, p->doc, t->offset, "src %.*s cannot be tested: %s", STR_ARG(t->src), no_node_reason(p, t->src));
     else if (t->dst.n == 0)
         tell(errors, p->doc, t->offset, "an ssh test must have \"dst\"");
     spots_reduce(p, &src, t->attr, t->attr_n);
@@ -272,7 +285,8 @@ static void run_ssh_test(struct policy *p, const struct ssh_test *t, struct poli
         for (size_t k = 0; is_self(t->dst.v[i].text) && k < src.n; k++)
             add_own(p, &src.v[k], &dst);
         if ((!is_self(t->dst.v[i].text) && !spots_find(p, t->dst.v[i].text, NULL, &dst)) || !has_nodes(&dst))
-            tell(errors, p->doc, t->dst.v[i].offset, "dst %.*s names no node", STR_ARG(t->dst.v[i].text));
+            tell(errors, p->doc, t->dst.v[i].offset, "dst %.*s cannot be tested: %s", STR_ARG(t->dst.v[i].text),
+                 no_node_reason(p, t->dst.v[i].text));
         spots_reduce(p, &dst, NULL, 0);
         if (has_nodes(&dst))
             run_ssh_logins(p, t, &src, &dst, &t->dst.v[i], errors);

@@ -902,7 +902,7 @@ static void ssh_rules_are_written(void **state)
 /* --- tests --- */
 
 #define TESTED                                                                                                                             \
-    "{" TEST_TAGS                                                                                                                          \
+    "{\"tagOwners\":{\"tag:server\":[],\"tag:client\":[],\"tag:exit\":[],\"tag:later\":[]},"                                               \
     "\"postures\":{\"posture:p\":[\"custom:level > 100\"]},\"acls\":[{\"action\":\"accept\",\"src\":[\"ann@example.com\"],"                \
     "\"proto\":\"tcp\",\"dst\":[\"tag:server:22\",\"10.1.2.3:80\"]},{\"action\":\"accept\",\"src\":[\"*\"],\"dst\":[\"tag:exit:1\"],"      \
     "\"srcPosture\":[\"posture:p\"]},{\"action\":\"accept\",\"proto\":\"icmp\",\"src\":[\"*\"],\"dst\":[\"*:*\"]},{\"action\":\"accept\"," \
@@ -932,13 +932,23 @@ static void tests_pass_and_fail(void **state)
         {"\"src\":\"tag:client\",\"proto\":\"tcp\",\"accept\":[\"tag:exit:1\"],\"srcPostureAttrs\":{\"custom:level\":101}",
          NULL},
         {"\"src\":\"autogroup:member\",\"proto\":\"tcp\",\"accept\":[\"autogroup:self:9\"]", NULL},
-        {"\"src\":\"tag:client\",\"proto\":\"tcp\",\"deny\":[\"autogroup:self:9\"]", "one port"},
-        {"\"src\":\"nobody@x\",\"accept\":[\"tag:server:22\"]", "names nothing"},
-        {"\"accept\":[\"tag:server:22\"]", "names nothing"},
+        {"\"src\":\"tag:client\",\"proto\":\"tcp\",\"deny\":[\"autogroup:self:9\"]",
+         "autogroup:self: the source is no user's node"},
+        {"\"src\":\"nobody@x\",\"accept\":[\"tag:server:22\"]",
+         "src nobody@x cannot be tested: there is no such user yet"},
+        {"\"accept\":[\"tag:server:22\"]", "it is empty"},
+        {"\"src\":\"tag:later\",\"accept\":[\"tag:server:22\"]",
+         "src tag:later cannot be tested: no node has this tag yet"},
+        {"\"src\":\"bob@\",\"accept\":[\"tag:later:22\"]",
+         "bob@ -> tag:later:22 cannot be tested: tag:later: no node has this tag yet"},
+        {"\"src\":\"bob@\",\"deny\":[\"eve@:22\"]", "eve@: this user has no node without tags yet"},
+        {"\"src\":\"group:none\",\"deny\":[\"bob@:22\"]", "group:none cannot be tested: no such group"},
+        {"\"src\":\"bob@\",\"accept\":[\"tag:none:22\"]", "tag:none: no such tag in tagOwners"},
+        {"\"src\":\"bob@\",\"accept\":[\"nohost:22\"]", "nohost: no address, and no such host"},
         {"\"src\":\"bob@\"", "must have \"accept\" or \"deny\""},
-        {"\"src\":\"bob@\",\"accept\":[\"10.0.0.0/8:1\"]", "one port"},
-        {"\"src\":\"bob@\",\"accept\":[\"10.0.0.1/32:1\"]", "one port"},
-        {"\"src\":\"bob@\",\"accept\":[\"*:1\"]", "one port"},
+        {"\"src\":\"bob@\",\"accept\":[\"10.0.0.0/8:1\"]", "not one address"},
+        {"\"src\":\"bob@\",\"accept\":[\"10.0.0.1/32:1\"]", "not one address"},
+        {"\"src\":\"bob@\",\"accept\":[\"*:1\"]", "*: not one address or name"},
         {"\"src\":\"bob@\",\"accept\":[\"tag:server:1-2\"]", "one port"},
         {"\"src\":\"bob@\",\"proto\":\"nope\",\"accept\":[\"tag:server:1\"]", "unknown protocol"},
     };
@@ -979,8 +989,9 @@ static void ssh_tests_pass_and_fail(void **state)
          "tag:client -> tag:server as deploy: expected CHECK, got ACCEPT"},
         {"\"src\":\"ann@example.com\",\"dst\":[\"autogroup:self\"],\"deny\":[\"root\"]", "expected DENY, got CHECK"},
         {"\"src\":\"cyd@other.org\",\"dst\":[\"tag:server\"],\"accept\":[\"cyd\"]", "expected ACCEPT, got DENY"},
-        {"\"src\":\"nobody@x\",\"dst\":[\"tag:server\"],\"deny\":[\"root\"]", "names no node"},
-        {"\"src\":\"tag:client\",\"dst\":[\"100.99.9.9\"],\"deny\":[\"root\"]", "dst 100.99.9.9 names no node"},
+        {"\"src\":\"nobody@x\",\"dst\":[\"tag:server\"],\"deny\":[\"root\"]", "there is no such user yet"},
+        {"\"src\":\"tag:client\",\"dst\":[\"100.99.9.9\"],\"deny\":[\"root\"]",
+         "dst 100.99.9.9 cannot be tested: no node has this address"},
         {"\"src\":\"tag:client\",\"dst\":[],\"deny\":[\"root\"]", "must have \"dst\""},
         {"\"src\":\"tag:client\",\"dst\":[\"tag:server\"]", "must have \"accept\", \"check\" or \"deny\""},
         {"\"src\":\"tag:client\",\"dst\":[\"tag:server\"],\"deny\":[\"\"]", "cannot be empty"},

@@ -111,6 +111,38 @@ bool spots_find(const struct policy *p, struct str text, const struct owner *sel
     return out->n > 0;
 }
 
+const char *spots_none_reason(const struct policy *p, struct str text)
+{
+    struct selector s;
+    bool is_ambiguous;
+    if (text.len == 0)
+        return "it is empty";
+    switch (doc_classify(p->doc, text, &s)) {
+    case SEL_NO_TAG: return "no such tag in tagOwners";
+    case SEL_NO_GROUP: return "no such group";
+    case SEL_NO_IPSET: return "no such ipset";
+    case SEL_NO_AUTOGROUP: return "no such autogroup";
+    case SEL_NO_SERVICES: return "there are no services here";
+    case SEL_FOREIGN_DOMAIN:
+    case SEL_NO_ADDRESS: return "no address, and no such host";
+    case SEL_FINE: break;
+    }
+    switch (s.kind) {
+    case SEL_STAR:
+    case SEL_INTERNET:
+    case SEL_DANGER_ALL: return "not one address or name";
+    case SEL_ADDRS: return "not one address (a prefix, a range or a set)";
+    case SEL_SELF: return "the source is no user's node";
+    case SEL_TAG: return "no node has this tag yet";
+    case SEL_GROUP: return "no one of this group has a node without tags yet";
+    case SEL_USER:
+        if (owner_find(p, s.name, &is_ambiguous) == NULL)
+            return is_ambiguous ? "several users match" : "there is no such user yet";
+        return "this user has no node without tags yet";
+    default: return "it has no nodes yet";
+    }
+}
+
 /* What rules see of a spot, as bytes. */
 static void put_spot(struct policy *p, const struct spot *spot, const struct policy_attr *more, size_t more_n,
                      struct buf *key)

@@ -20,6 +20,8 @@ struct spots {
  * prefix or range where one address is wanted. `self_of`: whose nodes autogroup:self is; null: nobody's. */
 bool spots_find(const struct policy *p, struct str text, const struct owner *self_of, struct spots *out);
 void spots_fini(struct spots *s);
+/* Why spots_find found nothing, as the end of a sentence. Borrowed from nothing. */
+const char *spots_none_reason(const struct policy *p, struct str text);
 /* Leaves one of those that no rule can tell apart, when they have the attributes `more` besides their own. */
 void spots_reduce(struct policy *p, struct spots *s, const struct policy_attr *more, size_t more_n);
 

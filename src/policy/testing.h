@@ -18,6 +18,7 @@ static const struct policy_user test_users[] = {
     {2, STR("bob"), STR("Bob@Example.com"), STR(""), POLICY_ADMIN},
     {3, STR("cyd"), STR("cyd@other.org"), STR(""), POLICY_MEMBER},
     {4, STR("dan"), STR(""), STR(""), POLICY_AUDITOR},
+    {5, STR("eve"), STR(""), STR(""), POLICY_MEMBER}, /* without nodes */
 };
 
 /* Owned nodes 1-4 of ann, bob, cyd, dan; 5 of ann. Tagged: 6 server, 7 client, 8 router (10.1.0.0/16), 9 exit. */

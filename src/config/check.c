@@ -295,6 +295,21 @@ bool check_is_delicate(struct str name)
     return false;
 }
 
+static void check_probes(struct loader *l)
+{
+    static const char interval[] = "node.routes.ha.probe_interval", timeout[] = "node.routes.ha.probe_timeout";
+    const struct config *cfg = &l->out->cfg;
+    int64_t interval_ms = cfg->node_routes_ha_probe_interval_ms, timeout_ms = cfg->node_routes_ha_probe_timeout_ms;
+    if (interval_ms == 0)
+        return;
+    if (interval_ms < 2000)
+        load_note_row(l, true, interval, "must be at least 2s, or 0 for no probes");
+    else if (timeout_ms >= interval_ms && load_is_set(l, timeout))
+        load_note_row(l, true, timeout, "must be less than %s, which is %gs", interval, (double)interval_ms / 1000);
+    else if (timeout_ms >= interval_ms)
+        load_note_row(l, true, interval, "must be more than %s, which is %gs", timeout, (double)timeout_ms / 1000);
+}
+
 void check_all(struct loader *l)
 {
     check_proxies(l);
@@ -307,4 +322,5 @@ void check_all(struct loader *l)
     check_dns(l);
     check_socket(l);
     check_policy(l);
+    check_probes(l);
 }

@@ -137,6 +137,8 @@ struct config {
 
     int64_t node_expiry_ms; /* 0 = never */
     int64_t node_ephemeral_inactivity_timeout_ms;
+    int64_t node_routes_ha_probe_interval_ms; /* 0 = off */
+    int64_t node_routes_ha_probe_timeout_ms;
 
     int64_t log_level;  /* enum log_level */
     int64_t log_format; /* enum config_log_format */

@@ -229,6 +229,10 @@ static void test_refusals_name_place_and_fix(void **ctx)
         {"workers: [1]", 1, -1, "workers must be an int"},
         {"node: {expiry: 120}", 1, 16, "node.expiry must be a duration with a unit"},
         {"node.ephemeral.inactivity_timeout: 1ms", 1, 36, "must be from 1s to 365d"},
+        {"node.routes.ha: {probe_interval: 1s}", 1, 34, "node.routes.ha.probe_interval must be at least 2s, or 0"},
+        {"node.routes.ha: {probe_interval: 5s}", 1, 34, "must be more than node.routes.ha.probe_timeout, which is 5s"},
+        {"node.routes.ha.probe_timeout: 10s", 1, 31, "must be less than node.routes.ha.probe_interval, which is 10s"},
+        {"node.routes.ha.probe_timeout: 500ms", 1, 31, "must be from 1s"},
         {"derp: {server: {enabled: maybe}}", 1, 26, "must be true or false"},
         {"derp: 5", 1, 7, "derp must have keys below it"},
         {"limits.body_size: 3", 1, 19, "must be from"},
@@ -617,8 +621,22 @@ static void test_texts_of_ignored_keys_are_true(void **ctx)
                        (strstr(old->note, "not supported") != NULL || strstr(old->note, "yet") != NULL);
         assert_true(!says_no || old->kind == SCHEMA_OLD_LATER);
     }
-    struct config *cfg = parse_ok(&plain, "node: {routes: {other: 1}}\n");
-    assert_true(has_warning(cfg, "subnet routes need no setting"));
+}
+
+static void test_probes_of_routers(void **ctx)
+{
+    (void)ctx;
+    struct config *cfg = parse_ok(&plain, "node: {routes: {ha: {probe_interval: 1m, probe_timeout: 20s}}}\n");
+    assert_int_equal(cfg->node_routes_ha_probe_interval_ms, 60000);
+    assert_int_equal(cfg->node_routes_ha_probe_timeout_ms, 20000);
+    assert_false(has_warning(cfg, "node.routes"));
+    config_destroy(&cfg);
+    cfg = parse_ok(&plain, "node.routes.ha.probe_interval: 0\n");
+    assert_int_equal(cfg->node_routes_ha_probe_interval_ms, 0);
+    config_destroy(&cfg);
+    cfg = parse_ok(&plain, "");
+    assert_int_equal(cfg->node_routes_ha_probe_interval_ms, 10000);
+    assert_int_equal(cfg->node_routes_ha_probe_timeout_ms, 5000);
     config_destroy(&cfg);
 }
 
@@ -995,6 +1013,7 @@ int main(void)
         cmocka_unit_test(test_empty_containers_mean_nothing),
         cmocka_unit_test(test_variables_of_headscale_are_read),
         cmocka_unit_test(test_texts_of_ignored_keys_are_true),
+        cmocka_unit_test(test_probes_of_routers),
         cmocka_unit_test(test_no_relay_is_worth_a_word),
         cmocka_unit_test(test_many_unknown_keys_stay_bounded),
         cmocka_unit_test(test_headscale_file_is_understood),

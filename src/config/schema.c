@@ -363,6 +363,15 @@ const struct schema_row schema_rows[] = {
      .meaning = "When a node has to log in again; its client may ask for an earlier time. 0: never."},
     {"node.ephemeral.inactivity_timeout", SCHEMA_DURATION, FIELD(node_ephemeral_inactivity_timeout_ms), .def = "2m",
      .min = SECOND_MS, .max = YEAR_MS, .meaning = "How long an ephemeral node may be offline before it is deleted."},
+    {"node.routes.ha.probe_interval", SCHEMA_DURATION, FIELD(node_routes_ha_probe_interval_ms), .def = "10s",
+     .max = 60 * MINUTE_MS,
+     .meaning =
+         "How often routers are asked whether they are there, if another node serves a route of theirs as well: one whose "
+         "link is cut or whose process hangs hands its routes over. At least 2s. 0: never."},
+    {"node.routes.ha.probe_timeout", SCHEMA_DURATION, FIELD(node_routes_ha_probe_timeout_ms), .def = "5s",
+     .min = SECOND_MS, .max = 60 * MINUTE_MS,
+     .meaning = "How long such a router has to answer. It is asked again after half of that. Less than "
+                "node.routes.ha.probe_interval."},
 
     {"log.level", SCHEMA_CHOICE, FIELD(log_level), .def = "info", .choices = log_levels,
      .meaning = "Least severity that is logged; `fullscale log level` changes it while running."},
@@ -422,8 +431,6 @@ const struct schema_old schema_olds[] = {
     {"acme_email", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"derp.server.stun.enabled", SCHEMA_OLD_IGNORED, NULL, NULL, "STUN runs whenever derp.server.enabled is true"},
     {"dns.extra_records_path", SCHEMA_OLD_LATER, NULL, "", "not supported yet: use dns.extra_records"},
-    {"node.routes.*", SCHEMA_OLD_IGNORED, NULL, NULL,
-     "subnet routes need no setting: `fullscale nodes approve-routes` or the policy's autoApprovers let a node serve them"},
     {"preauth_keys.*", SCHEMA_OLD_IGNORED, NULL, NULL, "expired keys are kept until they are deleted"},
     {"database.debug", SCHEMA_OLD_QUIET, NULL, NULL, NULL},
     {"database.gorm.*", SCHEMA_OLD_QUIET, NULL, NULL, NULL},

@@ -46,6 +46,7 @@ static const struct http_route outer_routes[] = {
     {HTTP_POST, "/verify", handle_verify, 4096},
     {HTTP_POST, "/verify/{key}", handle_verify, 4096},
     {HTTP_POST, "/relay/announce", handle_announce, 4096},
+    {HTTP_GET, "/machine/ping/{id}", handle_ping, 0},
     {HTTP_GET, "/derp", derp_handle, 0},
     {HTTP_GET, "/derp/probe", probe_handle, 0},
     {HTTP_GET, "/derp/latency-check", probe_handle, 0},
@@ -193,6 +194,7 @@ struct control *control_create(const struct control_options *options, struct cor
     c->workers = mem_zalloc(loop_n, sizeof(*c->workers));
     for (unsigned i = 0; i < loop_n; i++)
         c->workers[i] = worker_create(c, i, loops[i]);
+    pings_init(c);
     return c;
 }
 
@@ -202,6 +204,7 @@ void control_destroy(struct control **at)
     *at = NULL;
     if (c == NULL)
         return;
+    pings_fini(c);
     for (unsigned i = 0; i < c->worker_n; i++)
         worker_destroy(c->workers[i]);
     limiter_fini(&c->limiter);

@@ -22,6 +22,9 @@ struct control_options {
     const void *trusted_ctx;
     int64_t handshake_timeout_ms; /* 0: defaults of http.h */
     int64_t idle_timeout_ms;
+    int64_t
+        probe_interval_ms; /* how often routers that others stand by for are asked whether they are there; 0: never */
+    int64_t probe_timeout_ms; /* and how long they have; less than the interval */
     /* The relay inside, which enrolled relays of its region have as a neighbour; host_name "": none. */
     struct relay_report own_relay;
     uint16_t own_region;

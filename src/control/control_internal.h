@@ -29,6 +29,25 @@ struct relay_desk {
     node_key revoked[RELAY_NEWS]; /* by number; zero: something else */
 };
 
+/* A router that was asked in this round. */
+struct ping_probe {
+    node_id node;
+    uint64_t session; /* its poll, as the round began */
+    bool has_answered;
+};
+
+enum ping_step { PING_ASK, PING_ASK_AGAIN, PING_JUDGE };
+
+/* See pings.c. */
+struct pings {
+    uint8_t secret[32];        /* of the codes in URLs; any thread */
+    struct loop_timer *timer;  /* the first worker's; null: no pings */
+    enum ping_step next;       /* the same */
+    uint64_t round;            /* core's thread only, this and the rest */
+    struct ping_probe *probes; /* owned */
+    size_t n, cap;
+};
+
 struct control {
     struct control_options options;
     char *server_url;
@@ -41,6 +60,7 @@ struct control {
     unsigned worker_n;
     struct control_worker **workers;
     struct relay_desk desk;
+    struct pings pings;
     struct {                       /* core's thread only */
         struct poll_place *places; /* by node id */
         size_t cap;
@@ -133,6 +153,17 @@ void announcements_init(struct control_worker *w);
 /* Answers those that have waited long enough. */
 void announcements_tick(struct control_worker *w);
 
+/* --- pings.c --- */
+enum { PING_TEXT_CAP = 2 * (13 + 16) + 1 };
+void handle_ping(void *app, struct http_exchange *ex);
+/* After the workers were made, before they run. */
+void pings_init(struct control *c);
+void pings_fini(struct control *c);
+/* For the timer, and for tests, which choose the time. Any thread. */
+void pings_step(struct control *c, enum ping_step step);
+/* The last segment of the URL for the router at `index` of a round. Any thread. */
+void ping_id_text(const struct pings *p, uint32_t index, uint64_t round, uint8_t attempt, char out[PING_TEXT_CAP]);
+
 /* A poll of this node has ended. */
 void poll_end_post(struct control_worker *w, node_id id);
 
@@ -153,6 +184,8 @@ void sessions_apply(struct control_worker *w, struct change *c);
 void sessions_tick(struct control_worker *w, int64_t second);
 /* Ends the session with this number, if it is still there: a newer poll has taken its place. */
 void sessions_supersede(struct control_worker *w, uint64_t number);
+/* Asks the client of the session with this number, if it is still there and reads, to call `url`. */
+void sessions_ping(struct control_worker *w, uint64_t number, struct str url);
 /* Answers a one-shot poll, as soon as the worker's snapshot shows the node with this key. */
 void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, const node_key *key,
                          enum netmap_coding coding, bool with_peers);

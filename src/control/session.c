@@ -16,6 +16,7 @@ METRIC_GAUGE(sessions_open, "fullscale_map_sessions", "", "Polls that are open n
 METRIC_COUNTER(full_maps, "fullscale_map_messages_total", "kind=\"full\"", "Map messages sent, by kind.");
 METRIC_COUNTER(deltas, "fullscale_map_messages_total", "kind=\"delta\"", "");
 METRIC_COUNTER(keep_alives, "fullscale_map_messages_total", "kind=\"keep_alive\"", "");
+METRIC_COUNTER(pings, "fullscale_map_messages_total", "kind=\"ping\"", "");
 METRIC_COUNTER(gone_told, "fullscale_map_messages_total", "kind=\"gone\"", "");
 METRIC_COUNTER(delta_bytes, "fullscale_map_delta_bytes_total", "", "Bytes of delta messages handed to all sessions.");
 METRIC_COUNTER(full_bytes, "fullscale_map_full_bytes_total", "", "Bytes of full maps handed to all sessions.");
@@ -418,6 +419,16 @@ void sessions_supersede(struct control_worker *w, uint64_t number)
     struct session *s = map_get(&w->sessions_by_number, &number, sizeof(number));
     if (s != NULL)
         session_end(s);
+}
+
+void sessions_ping(struct control_worker *w, uint64_t number, struct str url)
+{
+    struct session *s = map_get(&w->sessions_by_number, &number, sizeof(number));
+    if (s == NULL || s->state == SESSION_GONE || http_stream_queued(s->ex) > s->limit_bytes + SLACK_BYTES)
+        return;
+    http_stream_push(s->ex, netmap_ping(&w->netmap, url, s->coding));
+    s->sent_s = now_s(w);
+    metric_inc(&pings);
 }
 
 static void keep_alive(struct session *s, int64_t second)

@@ -232,6 +232,8 @@ static void start_control(struct daemon *d)
         .trusted_ctx = d->cfg,
         .handshake_timeout_ms = d->cfg->limits_handshake_timeout_ms,
         .idle_timeout_ms = d->cfg->limits_idle_timeout_ms,
+        .probe_interval_ms = d->cfg->node_routes_ha_probe_interval_ms,
+        .probe_timeout_ms = d->cfg->node_routes_ha_probe_timeout_ms,
         .names = d->names,
         .names_n = d->relay_http.names_n,
         .verify_unauthenticated = d->cfg->derp_verify_unauthenticated,

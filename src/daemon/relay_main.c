@@ -20,9 +20,9 @@ LOG_MODULE("daemon");
 enum {
     ENROLMENT_MAX_BYTES = 4096,
     TEXT_CAP = 512,
-    CERTIFICATE_CHECK_MS = 3600 * 1000,
-    CERTIFICATE_SPREAD_MS = 1000, /* between the control server's answer and nodes that have the new map */
-    LAST_WORDS_MS = 200,          /* between closing the last client and the end */
+    CERTIFICATE_CHECK_MS = 60 * 1000, /* soon after the clock was set, too */
+    CERTIFICATE_SPREAD_MS = 1000,     /* between the control server's answer and nodes that have the new map */
+    LAST_WORDS_MS = 200,              /* between closing the last client and the end */
 };
 
 /* --- where this relay belongs --- */

@@ -167,3 +167,18 @@ struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, i
     json_w_end_object(&w);
     return encode_message(ctx, coding, &ctx->json);
 }
+
+struct rcbuf *netmap_ping(struct netmap_ctx *ctx, struct str url, enum netmap_coding coding)
+{
+    struct json_writer w;
+    buf_clear(&ctx->json);
+    json_w_init(&w, &ctx->json);
+    json_w_object(&w);
+    json_w_key(&w, "PingRequest");
+    json_w_object(&w);
+    json_w_kv_str(&w, "URL", url);
+    json_w_end_object(&w);
+    json_w_kv_bool(&w, "KeepAlive", true);
+    json_w_end_object(&w);
+    return encode_message(ctx, coding, &ctx->json);
+}

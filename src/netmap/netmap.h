@@ -84,4 +84,8 @@ struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, i
  * (src: control.md 6.6). A new reference to a shared piece. */
 struct rcbuf *netmap_keep_alive(struct netmap_ctx *ctx, enum netmap_coding coding);
 
+/* Asks the client to call `url` (HEAD), which must be another one each time; a keep-alive as well. A new reference.
+ * src: control.md 6.15 */
+struct rcbuf *netmap_ping(struct netmap_ctx *ctx, struct str url, enum netmap_coding coding);
+
 #endif

@@ -133,6 +133,79 @@ def test_another_router_takes_over(world, version):
     client.ping(inside)
 
 
+def outage_s(lost):
+    """Of ten pings a second those without an answer, in seconds from the first to the last."""
+    return (max(lost) - min(lost) + 1) / 10 if lost else 0.0
+
+
+@pytest.mark.parametrize("version, how, with_tls", [
+    (OLD, "cut", True), (OLD, "frozen", False), (NEW, "cut", False), (NEW, "frozen", True),
+], ids=["old-cut-tls", "old-frozen-plain", "new-cut-plain", "new-frozen-tls"])
+def test_a_silent_router_is_replaced(world, version, how, with_tls):
+    """A router whose cable is pulled, or whose process hangs, says nothing of it: TCP notices after more than a minute."""
+    server = world.server(with_tls=with_tls)
+    route, inside = "10.77.0.0/24", "10.77.0.10"
+    routers = [world.node(name, version) for name in ("r1", "r2")]
+    for router in routers:
+        world.net.ip("-n", router.space.full, "addr", "add", inside + "/24", "dev", "lo")
+        router.up(server.key(), "--advertise-routes=" + route)
+    client = world.node("client", version)
+    client.up(server.key(), "--accept-routes")
+    for router in routers:
+        wait_advertised(server, router.name, route)
+        server.cli("nodes", "approve-routes", "-i", router.name, "-r", route)
+    wait_allowed(client, "r1", route)
+    client.ping(inside)
+    wait_for("both have answered a ping",
+             lambda: server.metrics().get('fullscale_router_pings_total{result="answered"}', 0) >= 2)
+    first = routers[0]
+    port = "p" + first.ip.split(".")[3]
+
+    traffic = client.ping_long(inside, 32)
+    time.sleep(1)
+    if how == "cut":
+        world.net.ip("-n", world.net.bridge, "link", "set", port, "down")
+    else:
+        first.process.send_signal(signal.SIGSTOP)
+    lost = traffic.lost(60)
+    print("takeover after %s took %.1f s" % (how, outage_s(lost)))
+    assert 0 < outage_s(lost) <= 15 and max(lost) < traffic.wanted - 50
+    assert server.node("r1")["online"]  # its poll is still there
+    assert routes_of(server, "r2", "subnetRoutes") == [route]
+    assert routes_of(server, "r1", "subnetRoutes") == []
+
+    # Back, it stands by: nothing moves, nothing is lost.
+    if how == "cut":
+        world.net.ip("-n", world.net.bridge, "link", "set", port, "up")
+    else:
+        first.process.send_signal(signal.SIGCONT)
+    wait_for("r1 answers again", lambda: "stands by" in server.tail(400), 60)
+    assert client.ping_long(inside, 12).lost(30) == []
+    assert routes_of(server, "r2", "subnetRoutes") == [route]
+    assert routes_of(server, "r1", "subnetRoutes") == []
+
+
+@pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
+def test_a_router_whose_key_expires_is_replaced(world, version):
+    server = world.server()
+    route, inside = "10.77.0.0/24", "10.77.0.10"
+    routers = [world.node(name, version) for name in ("r1", "r2")]
+    for router in routers:
+        world.net.ip("-n", router.space.full, "addr", "add", inside + "/24", "dev", "lo")
+        router.up(server.key(), "--advertise-routes=" + route)
+    client = world.node("client", version)
+    client.up(server.key(), "--accept-routes")
+    for router in routers:
+        wait_advertised(server, router.name, route)
+        server.cli("nodes", "approve-routes", "-i", router.name, "-r", route)
+    wait_allowed(client, "r1", route)
+    client.ping(inside)
+    server.cli("nodes", "expire", "r1")
+    wait_allowed(client, "r2", route)
+    client.ping(inside)
+    assert routes_of(server, "r1", "subnetRoutes") == []
+
+
 @pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
 def test_routes_and_tags_of_nodes(world, version):
     """An admin's tags are seen at once, by the node and its peers; a client gets no tag that nobody lets it have."""

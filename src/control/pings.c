@@ -1,0 +1,300 @@
+/* Are the routers there that others stand by for? A link that is cut, or a process that is frozen, leaves the connection as it
+ * was; so they are asked, over their polls, to call a URL of this server.
+ *
+ * A round has three steps, about half of the timeout apart: all are asked; those that have not answered are asked again; who has
+ * not answered by then is silent, and the state decides whether others carry its routes. Rounds begin at each interval.
+ *
+ * The URL is made for one node and one round, and nobody else can make it: it has a code under a key that only this process
+ * has, so that what is not genuine is refused without a word to the core. Timer: the first worker's. All else that changes is the
+ * core's. src: protocol/control.md 6.15; tailscale control/controlclient/direct.go answerPing (1.80, 1.102): HEAD, and a URL
+ * is called once */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "control/control_internal.h"
+#include "crypto/crypto.h"
+
+LOG_MODULE("pings");
+METRIC_COUNTER(
+    pings_sent, "fullscale_router_pings_total", "result=\"sent\"",
+    "Pings to routers that others stand by for; those that were answered; routers that left two unanswered.");
+METRIC_COUNTER(pings_answered, "fullscale_router_pings_total", "result=\"answered\"", "");
+METRIC_COUNTER(pings_missed, "fullscale_router_pings_total", "result=\"missed\"", "");
+METRIC_COUNTER(pings_foreign, "fullscale_router_pings_total", "result=\"unknown\"", "");
+METRIC_COUNTER(fell_silent, "fullscale_routers_silent_total", "",
+               "Times a silent router's routes were given to another.");
+
+enum { PING_CODE_BYTES = 16, PING_FACTS_BYTES = 4 + 8 + 1 };
+
+/* What the URL says. */
+struct ping_id {
+    uint32_t index; /* in the round */
+    uint64_t round;
+    uint8_t attempt;
+};
+
+static void write_facts(const struct ping_id *id, uint8_t out[PING_FACTS_BYTES])
+{
+    for (int i = 0; i < 4; i++)
+        out[i] = (uint8_t)(id->index >> (24 - 8 * i));
+    for (int i = 0; i < 8; i++)
+        out[4 + i] = (uint8_t)(id->round >> (56 - 8 * i));
+    out[12] = id->attempt;
+}
+
+static void read_facts(const uint8_t in[PING_FACTS_BYTES], struct ping_id *out)
+{
+    *out = (struct ping_id){.attempt = in[12]};
+    for (int i = 0; i < 4; i++)
+        out->index = out->index << 8 | in[i];
+    for (int i = 0; i < 8; i++)
+        out->round = out->round << 8 | in[4 + i];
+}
+
+void ping_id_text(const struct pings *p, uint32_t index, uint64_t round, uint8_t attempt, char out[PING_TEXT_CAP])
+{
+    const struct ping_id id = {index, round, attempt};
+    uint8_t bytes[PING_FACTS_BYTES + PING_CODE_BYTES], code[32];
+    write_facts(&id, bytes);
+    hmac_blake2s(p->secret, bytes, PING_FACTS_BYTES, "", 0, code);
+    memcpy(bytes + PING_FACTS_BYTES, code, PING_CODE_BYTES);
+    hex_encode(bytes, sizeof(bytes), out);
+    out[2 * sizeof(bytes)] = '\0';
+}
+
+static bool parse_id(const struct pings *p, struct str text, struct ping_id *out)
+{
+    uint8_t bytes[PING_FACTS_BYTES + PING_CODE_BYTES], code[32];
+    if (text.len != 2 * sizeof(bytes) || hex_decode(text, bytes, sizeof(bytes)) != RC_OK)
+        return false;
+    hmac_blake2s(p->secret, bytes, PING_FACTS_BYTES, "", 0, code);
+    read_facts(bytes, out);
+    return secret_equal(code, bytes + PING_FACTS_BYTES, PING_CODE_BYTES);
+}
+
+/* --- asking: core's thread --- */
+
+struct ask_msg {
+    struct loop_msg msg;
+    struct control_worker *worker;
+    uint64_t session;
+    char id[PING_TEXT_CAP];
+};
+
+static void on_ask(struct loop *loop, struct loop_msg *msg)
+{
+    struct ask_msg *m = CONTAINER_OF(msg, struct ask_msg, msg);
+    struct buf url = {0};
+    (void)loop;
+    buf_printf(&url, "%s/machine/ping/%s", m->worker->control->server_url, m->id);
+    sessions_ping(m->worker, m->session, buf_str(&url));
+    buf_fini(&url);
+    mem_free(m);
+}
+
+static const struct poll_place *place_of(const struct control *c, node_id id)
+{
+    return id < c->polls.cap && c->polls.places[id].worker != NULL ? &c->polls.places[id] : NULL;
+}
+
+static void ask(struct control *c, uint32_t index, uint8_t attempt)
+{
+    const struct ping_probe *probe = &c->pings.probes[index];
+    const struct poll_place *place = place_of(c, probe->node);
+    if (place == NULL)
+        return;
+    struct ask_msg *m = MEM_NEW(struct ask_msg);
+    *m = (struct ask_msg){.msg.run = on_ask, .worker = place->worker, .session = place->session};
+    ping_id_text(&c->pings, index, c->pings.round, attempt, m->id);
+    metric_inc(&pings_sent);
+    loop_post(place->worker->loop, &m->msg);
+}
+
+static void add_probe(struct pings *p, const struct control *c, node_id id)
+{
+    const struct poll_place *place = place_of(c, id);
+    if (p->n == p->cap) {
+        p->cap = p->cap > 0 ? p->cap * 2 : 16;
+        p->probes = mem_realloc_array(p->probes, p->cap, sizeof(*p->probes));
+    }
+    p->probes[p->n++] = (struct ping_probe){.node = id, .session = place != NULL ? place->session : 0};
+}
+
+static void begin_round(struct control *c, const struct state *st)
+{
+    struct pings *p = &c->pings;
+    p->n = 0;
+    p->round++;
+    for (node_id id = 0; (id = state_router_next(st, id)) != 0;)
+        add_probe(p, c, id);
+    for (size_t i = 0; i < p->n; i++)
+        ask(c, (uint32_t)i, 1);
+}
+
+static void ask_again(struct control *c)
+{
+    for (size_t i = 0; i < c->pings.n; i++) {
+        if (!c->pings.probes[i].has_answered)
+            ask(c, (uint32_t)i, 2);
+    }
+}
+
+/* A poll that began meanwhile is a sign of life, and may have missed the question. */
+static bool is_missed(const struct control *c, const struct ping_probe *probe)
+{
+    const struct poll_place *place = place_of(c, probe->node);
+    return !probe->has_answered && place != NULL && place->session == probe->session;
+}
+
+static void log_router(const char *event, const struct node *n)
+{
+    log_warn(event, LOG_S("node", n->name), LOG_U("id", n->id));
+}
+
+static void judge(struct control *c, struct state *st)
+{
+    struct pings *p = &c->pings;
+    node_id *missed = mem_zalloc(p->n + 1, sizeof(*missed));
+    bool *was_away = mem_zalloc(p->n + 1, sizeof(*was_away));
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct node *node = state_node(st, p->probes[i].node);
+        if (node == NULL || !is_missed(c, &p->probes[i]))
+            continue;
+        was_away[n] = node->is_away;
+        missed[n++] = node->id;
+    }
+    metric_add(&pings_missed, (int64_t)n);
+    metric_add(&fell_silent, (int64_t)state_routers_silent(st, missed, n));
+    for (size_t i = 0; i < n; i++) {
+        const struct node *node = state_node(st, missed[i]);
+        if (node->is_away && !was_away[i])
+            log_router("a router answers no pings: others carry its routes", node);
+    }
+    mem_free(missed);
+    mem_free(was_away);
+}
+
+/* --- steps --- */
+
+struct step_job {
+    struct core_job job;
+    struct control *control;
+    enum ping_step step;
+};
+
+static void run_step(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct step_job *j = (struct step_job *)job;
+    (void)now_ms;
+    switch (j->step) {
+    case PING_ASK: begin_round(j->control, st); break;
+    case PING_ASK_AGAIN: ask_again(j->control); break;
+    case PING_JUDGE: judge(j->control, st); break;
+    }
+}
+
+void pings_step(struct control *c, enum ping_step step)
+{
+    struct step_job *j = MEM_NEW(struct step_job);
+    *j = (struct step_job){.job = {.is_presence = true, .run = run_step}, .control = c, .step = step};
+    core_post(c->core, &j->job);
+}
+
+static void on_timer(void *ctx)
+{
+    struct control *c = ctx;
+    struct pings *p = &c->pings;
+    /* A tenth is left to tell peers: routes have moved within interval and timeout. */
+    int64_t half_ms = c->options.probe_timeout_ms * 9 / 20, rest_ms = c->options.probe_interval_ms - 2 * half_ms;
+    pings_step(c, p->next);
+    loop_timer_start(p->timer, p->next == PING_JUDGE ? rest_ms : half_ms, 0);
+    p->next = p->next == PING_JUDGE ? PING_ASK : p->next + 1;
+}
+
+void pings_init(struct control *c)
+{
+    rng_bytes(c->pings.secret, sizeof(c->pings.secret));
+    if (c->options.probe_interval_ms == 0)
+        return;
+    c->pings.timer = loop_timer_create(c->workers[0]->loop, on_timer, c);
+    loop_timer_start(c->pings.timer, c->options.probe_interval_ms, 0);
+}
+
+void pings_fini(struct control *c)
+{
+    loop_timer_destroy(&c->pings.timer);
+    mem_free(c->pings.probes);
+    explicit_bzero(c->pings.secret, sizeof(c->pings.secret));
+}
+
+/* --- HEAD /machine/ping/{id} --- */
+
+struct answer_job {
+    struct core_job job;
+    struct http_exchange *ex; /* null once the client went away */
+    struct control *control;
+    struct ping_id id;
+    bool is_known;
+};
+
+static void run_answer(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct answer_job *j = (struct answer_job *)job;
+    struct pings *p = &j->control->pings;
+    (void)now_ms;
+    j->is_known = j->id.round == p->round && j->id.index < p->n;
+    if (!j->is_known || p->probes[j->id.index].has_answered)
+        return;
+    struct ping_probe *probe = &p->probes[j->id.index];
+    const struct node *before = state_node(st, probe->node);
+    bool was_away = before != NULL && before->is_away;
+    probe->has_answered = true;
+    metric_inc(&pings_answered);
+    state_router_answered(st, probe->node);
+    const struct node *n = state_node(st, probe->node);
+    if (n != NULL && was_away && !n->is_away)
+        log_router("a router that was silent answers again: it stands by", n);
+}
+
+static void refuse_ping(struct http_exchange *ex)
+{
+    metric_inc(&pings_foreign);
+    http_respond_text(ex, 404, "there is no such ping: it was asked for long ago, or by nobody");
+}
+
+static void done_answer(struct core_job *job)
+{
+    struct answer_job *j = (struct answer_job *)job;
+    if (j->ex != NULL && j->is_known)
+        http_respond(j->ex, 200, NULL, STR_EMPTY);
+    else if (j->ex != NULL)
+        refuse_ping(j->ex);
+    mem_free(j);
+}
+
+static void answer_closed(void *ctx)
+{
+    ((struct answer_job *)ctx)->ex = NULL;
+}
+
+void handle_ping(void *app, struct http_exchange *ex)
+{
+    static const struct http_events events = {.closed = answer_closed};
+    struct control_worker *w = app;
+    struct ping_id id;
+    if (!parse_id(&w->control->pings, http_request(ex)->params[0], &id)) {
+        refuse_ping(ex);
+        return;
+    }
+    struct answer_job *j = MEM_NEW(struct answer_job);
+    *j = (struct answer_job){.job = {.home = w->loop, .is_presence = true, .run = run_answer, .done = done_answer},
+                             .ex = ex,
+                             .control = w->control,
+                             .id = id};
+    http_set_events(ex, &events, j);
+    core_post(w->control->core, &j->job);
+}

@@ -428,7 +428,7 @@ static void hold(struct client *c, const uint8_t *p, size_t n)
         reject(c, COUNT_CLOSED_BAD_LOGIN, "too much before admission", 0);
         return;
     }
-    c->held_bytes += n;
+    c->held_bytes += (uint32_t)n;
     w->held_bytes += n;
     stash(c, p, n);
 }
@@ -500,7 +500,6 @@ void client_create(struct relay_worker *w, struct stream *s, const struct budget
     list_init(&c->in_wheel);
     list_init(&c->in_dirty);
     list_init(&c->in_watchers);
-    list_init(&c->in_held_back);
     list_init(&c->links);
     map_put(&w->clients, &c->id, sizeof(c->id), c);
     if (w->clients.n == 1)

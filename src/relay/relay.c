@@ -23,6 +23,13 @@ static unsigned login_share(unsigned max_conns)
     return share < MIN ? MIN : share > MAX ? MAX : share;
 }
 
+static unsigned key_share(unsigned max_conns)
+{
+    enum { MAX = 16 };
+    unsigned share = max_conns / 4 + 1;
+    return share < MAX ? share : MAX;
+}
+
 static void take_opts(struct relay *relay, const struct relay_opts *opts)
 {
     enum { QUEUE_MIN_BYTES = 128 * 1024, BURST_MIN_BYTES = 128 * 1024, RATE_MIN_BYTES = 16 * 1024 };
@@ -52,7 +59,7 @@ static void take_opts(struct relay *relay, const struct relay_opts *opts)
     if (o->max_logins_per_address == 0)
         o->max_logins_per_address = o->max_logins / 4 + 1;
     if (o->max_conns_per_key == 0)
-        o->max_conns_per_key = 16;
+        o->max_conns_per_key = key_share(o->max_conns);
     if (o->max_gone_sources == 0)
         o->max_gone_sources = 1024;
     if (o->max_mesh_keys == 0)

@@ -45,7 +45,8 @@ struct relay_opts {
      * oldest, so that the relay is never closed to who logs in without delay. */
     unsigned max_logins;
     unsigned max_logins_per_address; /* a quarter of max_logins: from one IPv4 address or IPv6 /64 that is no proxy */
-    unsigned max_conns_per_key;      /* 16: the one that has been silent longest is closed for a new one */
+    unsigned
+        max_conns_per_key; /* 16, or a quarter of max_conns: the one that has been silent longest is closed for a new one */
     int64_t client_rate_bytes; /* 0: no limit. What one client may send in a second, frames' payload; at least 16 KiB */
     int64_t client_burst_bytes; /* 1 MiB; at least 128 KiB: clients drop larger packets for good */
     unsigned max_gone_sources;  /* 1,024: senders of which a client is told when they leave */

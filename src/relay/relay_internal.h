@@ -204,20 +204,19 @@ struct client {
     bool is_not_ideal; /* wished for another node of the region */
     bool is_listing;   /* the list of all connections is on its way to this watcher */
 
-    struct buf in;     /* a frame that has not come whole, or what came ahead of admission */
-    size_t held_bytes; /* of the latter */
-    uint64_t skip;     /* bytes left of a frame of unknown type */
+    struct buf in; /* a frame that has not come whole, or what came ahead of admission */
+    uint64_t skip; /* bytes left of a frame of unknown type */
     struct frame_queue control, disco, watch, data;
     size_t watch_limit; /* bytes that may wait in `watch` */
 
     struct budget_place place;
-    struct list in_logins; /* of the worker, until it is let in */
     struct list of_peer;
     struct list in_wheel;
     struct list in_dirty;
     struct list in_watchers; /* of the worker; linked when it watches */
     struct list links;       /* struct gone_link.of_client */
     unsigned link_n;
+    uint32_t held_bytes;      /* of `in`: what came ahead of admission */
     struct peer *last_source; /* newest link's: nearly every packet is from it */
 
     int64_t opened_ms;
@@ -240,7 +239,10 @@ struct client {
 
     struct bucket rate; /* bytes that it may send */
     int64_t resume_ms;  /* when it is read again; 0: it is read */
-    struct list in_held_back;
+    union {
+        struct list in_logins;    /* of the worker, until it is let in */
+        struct list in_held_back; /* afterwards */
+    };
 };
 
 /* A message to a worker, for what is no packet. All are listed, so that those which a stopped loop never runs are freed. */

@@ -5,6 +5,6 @@
 int main(int argc, char **argv)
 {
     static const struct cli_program program = {
-        .version = FULLSCALE_VERSION, .serve = daemon_serve, .relay = daemon_relay};
+        .version = FULLSCALE_VERSION, .serve = daemon_serve, .relay = daemon_relay, .check = daemon_check};
     return cli_main(argc, argv, &program);
 }

@@ -25,6 +25,8 @@ struct cli_program {
     int (*serve)(const struct config *cfg);
     /* The same for a relay alone. Texts are borrowed; null where nothing was said. */
     int (*relay)(const struct config *cfg, const char *server, const char *key);
+    /* What is wrong with configuration and machine, a line each; returns the exit status. Null: not looked at. */
+    int (*check)(const struct config *cfg, bool asks_urls, struct buf *report);
 };
 
 /* The whole program: returns the exit status. */

@@ -240,6 +240,10 @@ static const struct cli_option bench_stun_options[] = {
     END,
 };
 
+static const struct cli_option check_options[] = {
+    {"fetch", 0, NULL, NULL, false, "fetch derp.urls, too"},
+    END,
+};
 static const struct cli_option reference_options[] = {
     {"output", 'o', "FORMAT", "table markdown yaml json", false, "table, markdown, yaml (an example file) or json"},
     END,
@@ -369,8 +373,10 @@ const struct cli_command cli_commands[] = {
      "fullscale policy history\nfullscale policy rollback 3", no_options, cli_policy_rollback, false},
 
     {"config", "check", "test", "", 0, 0, NULL, "say what is wrong with the configuration",
-     "Exits with 1 when the server would not start.", "fullscale config check\nfullscale config check -c ./config.yaml",
-     no_options, cli_config_check, false},
+     "Reads all that the server reads before it listens: certificates, keys, policy, DERP maps, database; looks at folders and "
+     "addresses; and changes nothing. Exits with 1 when the server would not start, or clients would not get to it.",
+     "fullscale config check\nfullscale config check -c ./config.yaml\n# also what is on other servers\nfullscale config check --fetch",
+     check_options, cli_config_check, false},
     {"config", "reference", "", "", 0, 0, NULL, "list every key with type, default, unit and meaning", NULL,
      "fullscale config reference\n# an example file to start from\nfullscale config reference -o yaml > config.yaml",
      reference_options, cli_config_reference, false},
@@ -434,7 +440,7 @@ const struct cli_command cli_commands[] = {
      no_options, cli_completion_run, false},
     {"", "man", "", "", 0, 0, NULL, "write the manual page", NULL, "fullscale man > fullscale.1 && man ./fullscale.1",
      no_options, cli_man_run, false},
-    {"", "configtest", "", "", 0, 0, NULL, "the same as config check", NULL, "fullscale configtest", no_options,
+    {"", "configtest", "", "", 0, 0, NULL, "the same as config check", NULL, "fullscale configtest", check_options,
      cli_config_check, true},
     {0},
 };

@@ -20,6 +20,18 @@ static void tell_relay(struct cli_run *run)
             cfg->derp_server_stun_listen_addr.addr.port);
 }
 
+/* What only the machine can tell: files, folders, addresses. */
+static bool is_machine_fit(struct cli_run *run)
+{
+    struct buf report = {0};
+    if (run->program->check == NULL)
+        return true;
+    int status = run->program->check(run->cfg, cli_flag(run, "fetch"), &report);
+    fputs(buf_cstr(&report), run->err);
+    buf_fini(&report);
+    return status == 0;
+}
+
 enum cli_exit cli_config_check(struct cli_run *run)
 {
     struct config_source src;
@@ -30,7 +42,7 @@ enum cli_exit cli_config_check(struct cli_run *run)
     buf_fini(&report);
     if (rc != RC_OK)
         return CLI_EXIT_ERROR;
-    if (!cli_need_config(run, false))
+    if (!cli_need_config(run, false) || !is_machine_fit(run))
         return CLI_EXIT_ERROR;
     const char *path = config_path(run->cfg);
     cli_say(run, "%s: good. Clients connect to %s", path[0] != '\0' ? path : "no file, defaults", run->cfg->server_url);

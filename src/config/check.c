@@ -261,6 +261,11 @@ static void check_relay_address(struct loader *l, const char *row_name, const ch
     }
 }
 
+bool config_is_public_host(const char *host)
+{
+    return is_public_host(str_c(host));
+}
+
 static void check_relay_places(struct loader *l)
 {
     struct config *cfg = &l->out->cfg;

@@ -180,6 +180,8 @@ void config_destroy(struct config **cfg);
 /* The host of a server_url, without brackets; "" for what is none. */
 enum { CONFIG_HOST_CAP = 256 };
 void config_url_host(const char *url, char out[CONFIG_HOST_CAP]);
+/* Is the host of a URL one that the whole internet is to reach, as far as its name or address tells? */
+bool config_is_public_host(const char *host);
 /* The file that was read, "" when there was none. Borrowed. */
 const char *config_path(const struct config *cfg);
 /* Sentences that the operator should see at start: unknown and obsolete keys, and settings that will hurt (such as plain

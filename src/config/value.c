@@ -414,7 +414,10 @@ static enum rc refuse_at(struct setter *s, const struct yaml *at, const char *wa
 {
     s->error->line = at->line;
     s->error->col = at->col;
-    return refuse(s, at->type == YAML_SCALAR ? at->text : STR_EMPTY, wanted);
+    if (at->type == YAML_SCALAR && at->text.len > 0)
+        return refuse(s, at->text, wanted);
+    snprintf(s->error->why, sizeof(s->error->why), "%s", wanted);
+    return RC_INVALID;
 }
 
 static enum rc set_servers(struct setter *s, const struct yaml *value, struct config_strings *out)

@@ -265,6 +265,14 @@ static enum rc save(const char *path, const private_key *k, struct err *err)
     return rc;
 }
 
+enum rc private_key_check(const char *path, struct err *err)
+{
+    private_key key;
+    enum rc rc = load(path, &key, err);
+    secret_wipe(&key, sizeof(key));
+    return rc;
+}
+
 enum rc private_key_load_or_create(const char *path, private_key *out, struct err *err)
 {
     enum rc rc = load(path, out, err);

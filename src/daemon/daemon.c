@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "crypto/crypto.h"
 #include "daemon/daemon_internal.h"
+#include "daemon/preflight_internal.h"
 
 LOG_MODULE("daemon");
 
@@ -258,6 +259,7 @@ static enum rc start(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
     bool is_new_key = access(cfg->noise_private_key_path, F_OK) != 0;
+    TRY(preflight_serve(cfg, err));
     TRY(make_directories(cfg->state_dir, 0700, err));
     TRY(make_parent(cfg->unix_socket, err));
     TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));

@@ -80,6 +80,7 @@ struct daemon {
     struct tcp_listener *api_listener;
     struct http_server *metrics_http;
     struct tcp_listener *metrics_listener;
+    struct loop_timer *metrics_timer; /* while the port is taken; loop 0 */
 };
 
 /* --- settings.c --- */
@@ -117,7 +118,8 @@ void notify_manager(enum notify_state state, const char *status);
 MUST_CHECK enum rc certificates_load(struct daemon *d, struct err *err);
 /* Everything that accepts; before the loops run. */
 MUST_CHECK enum rc listeners_open(struct daemon *d, struct err *err);
-MUST_CHECK enum rc metrics_open(struct daemon *d, struct err *err);
+/* A port that is taken is logged and tried again: it stops nothing. */
+void metrics_open(struct daemon *d);
 /* After the loops have stopped. */
 void listeners_close(struct daemon *d);
 
@@ -161,6 +163,10 @@ struct str policy_derp_map(const struct state *st);
 /* At the start, with the rows loaded and before anyone sees the state. Says on stderr what is wrong with a policy that cannot be
  * used: the program must not start without it. */
 MUST_CHECK enum rc policy_load(struct daemon *d, struct state *st, struct err *err);
+/* A policy file as the start would take it: RC_INVALID with `errors` for one that is no good; else `err` says why it cannot be
+ * read. */
+MUST_CHECK enum rc policy_read(const char *path, struct policy_doc **out, struct policy_errors *errors,
+                               struct err *err);
 /* Reads the file again. Main thread, while the core runs. */
 void policy_reload(struct daemon *d);
 /* The same when it has changed. To be called every second. */

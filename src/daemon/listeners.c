@@ -2,10 +2,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/metric.h"
 #include "daemon/daemon_internal.h"
+#include "daemon/port_holder_internal.h"
 #include "metrics/metrics.h"
 
-enum { CERT_CHECK_MS = 60000 };
+LOG_MODULE("daemon");
+METRIC_COUNTER(metrics_failures, "fullscale_metrics_listen_failures_total", "",
+               "Times that metrics_listen_addr could not be listened at; tried again every 30 s.");
+
+enum { CERT_CHECK_MS = 60000, METRICS_RETRY_MS = 30000 };
 
 static const struct http_route metrics_routes[] = {{HTTP_GET, "/metrics", metrics_handle, 0}};
 
@@ -35,11 +42,15 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
     struct http_server *http = control_http(d->control, i);
     struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->limits_connections / d->worker_n + 1,
                                    .is_exclusive = i == 0};
-    if (d->main_tls == NULL)
-        return tcp_listen(w->loop, &d->cfg->listen_addr.addr, &opts, http_server_accept, http, &w->main_listener, err);
-    w->main_tls = tls_acceptor_create(w->loop, d->main_tls, http_server_accept, http);
-    return tcp_listen(w->loop, &d->cfg->listen_addr.addr, &opts, tls_acceptor_take, w->main_tls, &w->main_listener,
-                      err);
+    const struct config_listen *at = &d->cfg->listen_addr;
+    tcp_accept_fn take = http_server_accept;
+    void *ctx = http;
+    if (d->main_tls != NULL) {
+        ctx = w->main_tls = tls_acceptor_create(w->loop, d->main_tls, http_server_accept, http);
+        take = tls_acceptor_take;
+    }
+    enum rc rc = tcp_listen(w->loop, &at->addr, &opts, take, ctx, &w->main_listener, err);
+    return port_holder_explain(d->cfg, "listen_addr", at, rc, err);
 }
 
 /* --- the admin's --- */
@@ -56,18 +67,46 @@ static enum rc open_api(struct daemon *d, struct err *err)
                            d->api_http, &d->api_listener, err);
 }
 
-enum rc metrics_open(struct daemon *d, struct err *err)
+/* --- metrics: what only watches does not keep the server from serving --- */
+
+static enum rc try_metrics(struct daemon *d, struct err *err)
+{
+    const struct config_listen *at = &d->cfg->metrics_listen_addr;
+    struct tcp_listen_opts opts = {.is_exclusive = true};
+    enum rc rc = tcp_listen(d->loops[0], &at->addr, &opts, http_server_accept, d->metrics_http, &d->metrics_listener,
+                            err);
+    if (rc != RC_OK)
+        metric_inc(&metrics_failures);
+    return port_holder_explain(d->cfg, "metrics_listen_addr", at, rc, err);
+}
+
+static void on_metrics_timer(void *ctx)
+{
+    struct daemon *d = ctx;
+    struct err err;
+    if (try_metrics(d, &err) != RC_OK)
+        return;
+    log_info("metrics are served now", LOG_S("listen", d->cfg->metrics_listen_addr.text));
+    loop_timer_destroy(&d->metrics_timer);
+}
+
+void metrics_open(struct daemon *d)
 {
     struct loop *loop = d->loops[0];
-    struct tcp_listen_opts opts = {.is_exclusive = true};
+    struct err err = {0};
+    char text[sizeof(struct err)];
     if (d->cfg->metrics_listen_addr.addr.family == 0)
-        return RC_OK;
+        return;
     d->metrics_http = http_server_create(&(struct http_server_opts){.loop = loop,
                                                                     .routes = metrics_routes,
                                                                     .routes_n = ARRAY_LEN(metrics_routes),
                                                                     .app = (void *)FULLSCALE_VERSION});
-    return tcp_listen(loop, &d->cfg->metrics_listen_addr.addr, &opts, http_server_accept, d->metrics_http,
-                      &d->metrics_listener, err);
+    if (try_metrics(d, &err) == RC_OK)
+        return;
+    err_format(&err, text, sizeof(text));
+    log_warn("there are no metrics for now; all else is served", LOG_S("why", text));
+    d->metrics_timer = loop_timer_create(loop, on_metrics_timer, d);
+    loop_timer_start(d->metrics_timer, METRICS_RETRY_MS, METRICS_RETRY_MS);
 }
 
 enum rc listeners_open(struct daemon *d, struct err *err)
@@ -76,7 +115,7 @@ enum rc listeners_open(struct daemon *d, struct err *err)
         TRY(open_main(d, i, err));
     TRY(relay_part_open(d, err));
     TRY(open_api(d, err));
-    TRY(metrics_open(d, err));
+    metrics_open(d);
     if (d->main_tls != NULL)
         tls_server_watch(d->main_tls, d->loops[0], CERT_CHECK_MS);
     return RC_OK;
@@ -85,6 +124,7 @@ enum rc listeners_open(struct daemon *d, struct err *err)
 void listeners_close(struct daemon *d)
 {
     relay_guard_stop(d);
+    loop_timer_destroy(&d->metrics_timer);
     tcp_listener_destroy(&d->api_listener);
     tcp_listener_destroy(&d->metrics_listener);
     http_server_destroy(&d->api_http);

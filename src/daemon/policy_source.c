@@ -50,6 +50,16 @@ static enum rc read_regular(const char *path, struct buf *text, struct err *err)
     return file_read(path, policy_limits_default.text_bytes, text, err);
 }
 
+enum rc policy_read(const char *path, struct policy_doc **out, struct policy_errors *errors, struct err *err)
+{
+    struct buf text = {0};
+    enum rc rc = read_regular(path, &text, err);
+    if (rc == RC_OK)
+        rc = policy_parse(buf_str(&text), NULL, out, errors);
+    buf_fini(&text);
+    return rc;
+}
+
 /* RC_INVALID: it could be read, but is no good policy. */
 static enum rc read_file(const char *path, struct policy_doc **out, struct buf *fault)
 {

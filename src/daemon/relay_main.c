@@ -269,7 +269,7 @@ static enum rc start(struct relay_program *p, const char *server, const char *ke
     TRY(relay_part_certificate(d, err));
     name_certificate(p, d->derp_fingerprint);
     TRY(relay_part_open(d, err));
-    TRY(metrics_open(d, err));
+    metrics_open(d);
     watch_certificate(p);
     announcer_start(d->announcer, d->relay, d->loops[0], p->cert_name);
     return RC_OK;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "crypto/crypto.h"
 #include "daemon/daemon_internal.h"
+#include "daemon/port_holder_internal.h"
 #include "relay/metacert.h"
 #include "tls/selfsigned.h"
 
@@ -135,8 +136,9 @@ static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
     w->derp_http = http_server_create(&(struct http_server_opts){
         .loop = w->loop, .routes = relay_http_routes, .routes_n = relay_http_routes_n, .app = &d->relay_http});
     w->derp_tls = tls_acceptor_create(w->loop, d->derp_tls, http_server_accept, w->derp_http);
-    return tcp_listen(w->loop, &d->cfg->derp_server_listen_addr.addr, &opts, tls_acceptor_take, w->derp_tls,
-                      &w->derp_listener, err);
+    const struct config_listen *at = &d->cfg->derp_server_listen_addr;
+    enum rc rc = tcp_listen(w->loop, &at->addr, &opts, tls_acceptor_take, w->derp_tls, &w->derp_listener, err);
+    return port_holder_explain(d->cfg, "derp.server.listen_addr", at, rc, err);
 }
 
 static enum rc open_stun(struct daemon *d, unsigned i, struct err *err)

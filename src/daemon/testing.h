@@ -19,7 +19,7 @@
 
 struct test_folder {
     char path[64];
-    char names[8][32]; /* what was written, to be removed */
+    char names[64][32]; /* what was written, to be removed */
     unsigned n;
 };
 
@@ -45,7 +45,7 @@ static inline void test_write(struct test_folder *f, const char *name, const cha
     for (unsigned i = 0; i < f->n; i++)
         if (strcmp(f->names[i], name) == 0)
             return;
-    snprintf(f->names[f->n++], sizeof(f->names[0]), "%s", name);
+    snprintf(f->names[f->n++], sizeof(f->names[0]), "%.31s", name);
 }
 
 /* The files in a folder below. */

@@ -280,6 +280,23 @@ const struct derpmap_field derpmap_node_fields[] = {
 };
 const size_t derpmap_node_fields_n = ARRAY_LEN(derpmap_node_fields);
 
+/* Said here, where the line is known. */
+static enum rc check_host(const struct reader *r, const struct yaml *node, const char *host)
+{
+    char better[300], text[512];
+    const struct yaml *at = node;
+    if (host == NULL || derpmap_is_host(str_c(host)))
+        return RC_OK;
+    YAML_EACH (it, node) {
+        if (str_eq_ci(it->key, STR("hostname")))
+            at = it;
+    }
+    derpmap_advise_host(host, better);
+    snprintf(text, sizeof(text), "must be a host name alone, not \"%.100s\"%s%s", host,
+             better[0] != '\0' ? ": write " : "", better);
+    return complain(r, at, text);
+}
+
 static enum rc read_nodes(const struct reader *r, const struct yaml *list, void *object)
 {
     struct derpmap_region *region = object;
@@ -293,8 +310,10 @@ static enum rc read_nodes(const struct reader *r, const struct yaml *list, void 
         if (item->type != YAML_MAP)
             return complain(r, item, "each node must be a map");
         enum rc rc = read_fields(r, item, derpmap_node_fields, derpmap_node_fields_n, &in, NULL);
+        in.node.line = item->line;
         region->nodes[region->node_n++] = in.node;
         TRY(rc);
+        TRY(check_host(r, item, in.node.host_name));
         if (in.region_id != region->id)
             return complain(r, item, "the node's regionid is not that of its region");
     }
@@ -318,6 +337,7 @@ static enum rc read_region(const struct reader *r, const struct yaml *value, int
     if (value->type != YAML_MAP)
         return complain(r, value, "a region must be a map, or null to remove it");
     region->id = id;
+    region->line = value->key_line;
     TRY(read_fields(r, value, derpmap_region_fields, derpmap_region_fields_n, region, read_nodes));
     return region->id == id ? RC_OK : complain(r, value, "regionid differs from the key");
 }
@@ -438,6 +458,8 @@ static const char *node_fault(const struct derpmap_node *n)
 {
     if (n->host_name == NULL)
         return "hostname is required";
+    if (!derpmap_is_host(str_c(n->host_name)))
+        return "hostname must be a host name alone: no https://, no path, and the port is derpport";
     if (n->stun_port < -1 || n->stun_port > 65535)
         return "stunport must be from 0 to 65535, or -1 for none";
     if (n->derp_port < 0 || n->derp_port > 65535)

@@ -20,6 +20,7 @@ struct derpmap_node {
     char *ipv4;      /* literal; another text ("none") switches the family off */
     char *ipv6;
     char *stun_test_ip; /* overrides the address for STUN; tests only */
+    int line;           /* of the YAML that it is from; 0: not known */
     int stun_port;      /* 0: 3478; -1: none */
     int derp_port;      /* 0: 443 */
     bool stun_only;
@@ -28,7 +29,8 @@ struct derpmap_node {
 };
 
 struct derpmap_region {
-    int id; /* 1..65535 */
+    int id;   /* 1..65535 */
+    int line; /* as a node's */
     char *code;
     char *name;
     double latitude, longitude; /* 0: unknown */
@@ -84,6 +86,11 @@ void derpmap_append(struct derpmap *map, const struct derpmap *more);
 MUST_CHECK enum rc derpmap_check_nodes(const struct derpmap *map, struct err *err);
 /* The same, and at least one region with a node that relays. */
 MUST_CHECK enum rc derpmap_check(const struct derpmap *map, struct err *err);
+
+/* What keeps clients from reaching relays of a map that is good otherwise: examples' names and addresses, private ones while
+ * the server is public, regions without nodes. `tell` gets each as a sentence; `line` 0: not known. */
+void derpmap_oddities(const struct derpmap *map, bool is_server_public,
+                      void (*tell)(void *ctx, int line, const char *text), void *ctx);
 
 /* Appends the map as clients read it (MapResponse.DERPMap, /derpmap/default); same map, same bytes. */
 void derpmap_write_json(const struct derpmap *map, struct buf *out);

@@ -48,6 +48,12 @@ struct derpmap_merge {
     bool omit_default_regions;
 };
 
+/* --- derpmap_hosts.c --- */
+/* A DNS name or an address. */
+bool derpmap_is_host(struct str text);
+/* "hostname: derp.example.com and derpport: 30000" for what looks like a URL; "" when nothing helps. */
+void derpmap_advise_host(const char *text, char out[300]);
+
 /* Takes what the regions own. */
 void derpmap_merge_apply(struct derpmap_merge *m, struct derpmap *map);
 void derpmap_merge_fini(struct derpmap_merge *m);

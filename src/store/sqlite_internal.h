@@ -19,6 +19,8 @@ struct sqlite_file {
 /* Opened, locked, checked, migrated. On failure nothing is left open. */
 MUST_CHECK enum rc sqlite_file_open(struct sqlite_file *f, const struct store_options *options, struct err *err);
 void sqlite_file_close(struct sqlite_file *f, bool is_sound);
+/* Ours, of a schema that we know (0: none yet), and sound. RC as store_open_sqlite. */
+MUST_CHECK enum rc sqlite_check_file(sqlite3 *db, const char *path, int64_t *version_out, struct err *err);
 /* Says what went wrong, from the last call on `db`. */
 enum rc sqlite_error(sqlite3 *db, const char *path, const char *doing, struct err *err);
 /* One integer out of one row. RC as sqlite_error. */

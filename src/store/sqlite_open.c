@@ -180,6 +180,12 @@ static enum rc check_sound(sqlite3 *db, const char *path, struct err *err)
     return rc;
 }
 
+enum rc sqlite_check_file(sqlite3 *db, const char *path, int64_t *version_out, struct err *err)
+{
+    TRY(check_schema(db, path, version_out, err));
+    return check_sound(db, path, err);
+}
+
 /* --- the connection --- */
 
 static enum rc configure(sqlite3 *db, const char *path, int64_t wal_autocheckpoint_pages, struct err *err)
@@ -220,8 +226,7 @@ static enum rc open_database(struct sqlite_file *f, int64_t wal_autocheckpoint_p
     sqlite3_busy_timeout(f->db, BUSY_TIMEOUT_MS);
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    TRY(check_schema(f->db, f->path, &version, err));
-    TRY(check_sound(f->db, f->path, err));
+    TRY(sqlite_check_file(f->db, f->path, &version, err));
     TRY(configure(f->db, f->path, wal_autocheckpoint_pages, err));
     TRY(migrate(f->db, f->path, (int)version, migrations, migrations_n, err));
     if (version < migrations_n)

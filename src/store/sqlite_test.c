@@ -229,6 +229,32 @@ static void test_second_opener_is_refused(void **state)
 
 /* --- what is not ours, not known or not whole --- */
 
+/* Looking changes nothing, whether a server runs or not. */
+static void test_check_makes_nothing(void **state)
+{
+    (void)state;
+    const char *path = scratch_path(dir);
+    char beside[3 * SCRATCH_CAP];
+    struct world w;
+    struct err err = {0};
+    assert_int_equal(store_check_sqlite(path, &err), RC_NOT_FOUND);
+    assert_int_not_equal(access(path, F_OK), 0);
+    world_init(&w, 5);
+    fill(path, &w, 20);
+    assert_int_equal(store_check_sqlite(path, &err), RC_OK);
+    static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        snprintf(beside, sizeof(beside), "%s%s", path, suffixes[i]);
+        assert_int_not_equal(access(beside, F_OK), 0);
+    }
+    struct store_options options = {.sqlite_path = path};
+    struct store *s;
+    assert_int_equal(store_open_sqlite(&options, &s, &err), RC_OK);
+    assert_int_equal(store_check_sqlite(path, &err), RC_OK);
+    store_close(&s);
+    world_fini(&w);
+}
+
 static void test_newer_schema_is_refused(void **state)
 {
     (void)state;
@@ -252,6 +278,9 @@ static void test_newer_schema_is_refused(void **state)
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     read_all(wal, &log_before);
     assert_true(buf_len(&log_before) > 0);
+    struct err err = {0};
+    assert_int_equal(store_check_sqlite(path, &err), RC_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "schema version 4711"));
     assert_refused(path, RC_UNSUPPORTED, "schema version 4711");
     assert_refused(path, RC_UNSUPPORTED, "Install the newer program again");
     read_all(wal, &log_after);
@@ -647,6 +676,7 @@ int main(void)
         WITH_DIR(test_others_may_read),
         WITH_DIR(test_ping_notices_a_lost_file),
         WITH_DIR(test_second_opener_is_refused),
+        WITH_DIR(test_check_makes_nothing),
         WITH_DIR(test_newer_schema_is_refused),
         WITH_DIR(test_foreign_database_is_refused),
         WITH_DIR(test_not_a_database),

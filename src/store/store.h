@@ -26,6 +26,9 @@ struct store_options {
  * RC_DENIED, RC_IN_USE (another server has it: a lock on "PATH.lock") with the reason in `err`. Others may read the
  * file meanwhile. Blocks. */
 MUST_CHECK enum rc store_open_sqlite(const struct store_options *options, struct store **out, struct err *err);
+/* Would the file be opened? RC_OK; RC_NOT_FOUND when there is none; else as store_open_sqlite would refuse it. Changes nothing
+ * on disk, takes no lock. Blocks. */
+MUST_CHECK enum rc store_check_sqlite(const char *path, struct err *err);
 /* Keeps rows in memory: for tests, and as the shadow of the other. It does not check that rows agree. */
 MUST_CHECK enum rc store_open_memory(struct store **out);
 

@@ -58,6 +58,17 @@ void tls_server_fingerprint(struct tls_server *t, char out[TLS_FINGERPRINT_CAP])
 /* After all acceptors are destroyed; streams may live on. Null is fine. */
 void tls_server_destroy(struct tls_server **t);
 
+/* What is in a pair of files. */
+struct tls_pair {
+    bool is_for_host; /* as clients check it: by the alternative names, not by the subject */
+    char names[256];  /* those alternative names, "a.example, b.example..." */
+    int64_t begins_s; /* Unix time */
+    int64_t ends_s;
+};
+/* Looks at the files as tls_server_create would: RC as that. `host`: a DNS name or an address. Reads files. */
+MUST_CHECK enum rc tls_pair_look(const char *cert_file, const char *key_file, const char *host, struct tls_pair *out,
+                                 struct err *err);
+
 struct tls_acceptor;
 
 /* `ready` gets each stream whose handshake is done and owns it. Handshakes have 10 s. `t` is borrowed. */

@@ -1,0 +1,64 @@
+/* What `serve` needs of the machine, looked at before anything is changed; only for this folder.
+ *
+ * One list (preflight.c) for `serve`, which refuses to start over an error, and for `config check`, which also counts faults.
+ * Every finding names the key, where it was set and what to do. */
+#ifndef DAEMON_PREFLIGHT_INTERNAL_H
+#define DAEMON_PREFLIGHT_INTERNAL_H
+
+#include "config/config.h"
+
+enum finding_level {
+    FINDING_WARNING,
+    FINDING_FAULT, /* the server starts, but clients will not get anywhere */
+    FINDING_ERROR, /* the server does not start */
+};
+
+struct finding {
+    enum finding_level level;
+    struct err err;
+};
+
+enum { FINDINGS_MAX = 200 };
+
+struct preflight {
+    const struct config *cfg; /* borrowed */
+    int64_t now_s;            /* Unix time */
+    bool asks_urls;           /* also what is on other servers */
+    struct finding *found;    /* owned; at most FINDINGS_MAX, an error is never left out for a warning */
+    size_t found_n;
+    size_t left_out;
+};
+
+/* Runs the list. `is_check`: with what `serve` does by itself a moment later. Blocks on files, and on other servers when
+ * `asks_urls`. */
+void preflight_run(struct preflight *p, bool is_check);
+void preflight_fini(struct preflight *p);
+/* The first of this level or a worse one; null: none. */
+const struct finding *preflight_first(const struct preflight *p, enum finding_level level);
+
+/* For `serve`: warnings and faults are logged. An error is in `err`, the others are logged too. */
+MUST_CHECK enum rc preflight_serve(const struct config *cfg, struct err *err);
+
+/* --- telling --- */
+/* "KEY ..." with the place where the key was set. */
+void preflight_tell(struct preflight *p, enum finding_level level, enum rc code, const char *key, const char *fmt, ...)
+    PRINTF_LIKE(5, 6);
+/* One that has a place of its own, because of `key`. */
+void preflight_tell_err(struct preflight *p, enum finding_level level, const char *key, const struct err *err);
+
+/* --- preflight_files.c: what is read --- */
+void preflight_keys(struct preflight *p);
+void preflight_certificates(struct preflight *p);
+void preflight_database(struct preflight *p);
+void preflight_relays(struct preflight *p);
+void preflight_policy(struct preflight *p);
+void preflight_urls(struct preflight *p);
+
+/* --- preflight_places.c: what is written, and where it listens --- */
+void preflight_folders(struct preflight *p);
+void preflight_moved(struct preflight *p);
+void preflight_socket(struct preflight *p);
+void preflight_listeners(struct preflight *p);
+void preflight_ports(struct preflight *p);
+
+#endif

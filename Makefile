@@ -8,7 +8,7 @@ export DATA PREFIX DESTDIR
 
 .DEFAULT_GOAL := build
 .PHONY: help build run test check static tidy fmt fuzz goldens bench bench-scale bench-agree bench-relay bench-policy bench-small
-.PHONY: install uninstall clean packages
+.PHONY: install uninstall clean packages deb lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,7 +28,7 @@ test: ## all test suites; the last line is `N passed, N failed`
 check: ## what CI runs: static checks, warnings as errors with gcc and clang, all tests
 	@.ci/run
 
-static: ## format, include layers, house rules, gcc and clang without a warning
+lint: ## format, include layers, house rules, gcc and clang without a warning
 	@tools/install-packages build test check
 	@tools/check-static
 
@@ -77,6 +77,14 @@ install: build ## program, man page, completions, systemd unit; honours PREFIX a
 
 uninstall: ## takes away what make install put there; data and configuration stay
 	@tools/install --uninstall "$$DESTDIR" "$$PREFIX"
+
+deb: ## a Debian package of server and relay, in build-deb; PROGRAM=build-static/fullscale: without dependencies
+	@[ -n "$(PROGRAM)" ] || $(MAKE) --no-print-directory build
+	@tools/build-deb $(or $(PROGRAM),$(BUILD)/src/fullscale) build-deb
+
+static: ## build-static/fullscale: server and relay without shared libraries, for machines that have none of them
+	@tools/install-packages build
+	@tools/build-static build-static
 
 packages: ## installs the Debian packages for building, testing and checking
 	@tools/install-packages build test check

@@ -1,3 +1,5 @@
+#ifndef FULLSCALE_NO_WEBSOCKET /* else ws_absent.c */
+
 #include "http/ws.h"
 
 #include <assert.h>
@@ -383,3 +385,5 @@ enum rc ws_accept(struct http_exchange *ex, const struct ws_opts *opts, struct s
         loop_defer(w->s.loop, &w->task);
     return RC_OK;
 }
+
+#endif

@@ -122,3 +122,38 @@ def test_units_are_good(tmp_path):
         unit.write_text(text)
         said = run("systemd-analyze", "verify", "--man=no", unit, check=False).stdout
         assert name not in said, said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_static_program_needs_nothing(tmp_path):
+    """In a root folder that holds nothing else: it runs, and serves."""
+    program = ROOT / "build-static" / "fullscale"
+    if not program.exists():
+        pytest.skip("build-static/fullscale is not built (make static)")
+    shutil.copy(program, tmp_path / "fullscale")
+    assert run("chroot", tmp_path, "/fullscale", "version").stdout.startswith("fullscale ")
+    (tmp_path / "c.yaml").write_text("server_url: http://127.0.0.1:8080\nstate_dir: /data\nunix_socket: /data/s\n")
+    script = """ip link set lo up; chroot "$0" /fullscale -c /c.yaml serve & pid=$!
+    until chroot "$0" /fullscale -c /c.yaml health; do kill -0 $pid || exit 1; done
+    chroot "$0" /fullscale -c /c.yaml users create anna; kill $pid; wait $pid"""
+    assert "User anna created" in run("unshare", "--net", "sh", "-c", script, tmp_path).stdout
+
+
+def test_a_package_is_made_without_root(tmp_path):
+    program = ROOT / "build" / "fullscale"
+    if not program.exists() or not shutil.which("dpkg-shlibdeps"):
+        pytest.skip("build/fullscale or dpkg-shlibdeps is not here")
+    run(TOOLS / "build-deb", program, tmp_path / "deb")
+    package, = (tmp_path / "deb").glob("*.deb")
+    about = run("dpkg-deb", "--info", package).stdout
+    assert "libssl3" in about and "ca-certificates" in about and "conffiles" in about
+    files = run("dpkg-deb", "--contents", package).stdout
+    for name in ("./usr/bin/fullscale", "./usr/lib/systemd/system/fullscale-relay.service", "./etc/fullscale/config.yaml"):
+        assert name in files
+    assert all(line.split()[1] == "root/root" for line in files.splitlines())
+    run("dpkg-deb", "--extract", package, tmp_path / "root")
+    assert run(tmp_path / "root/usr/bin/fullscale", "version").stdout.startswith("fullscale ")
+    assert run(tmp_path / "root/usr/bin/fullscale", "config", "check", "-c", tmp_path / "root/etc/fullscale/config.yaml")
+    if shutil.which("lintian"):
+        said = run("lintian", "--no-cfg", package, check=False).stdout
+        assert not [line for line in said.splitlines() if line.startswith(("E:", "W:"))], said

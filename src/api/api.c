@@ -9,11 +9,31 @@ enum { MAX_BODY_BYTES = 64 * 1024, MAX_POLICY_BODY_BYTES = 32 << 20 };
 
 /* --- health --- */
 
+/* "troubles": what works less well than it should; absent when there is nothing. */
+static void write_troubles(const struct api *api, struct json_writer *w)
+{
+    struct buf lines = {0};
+    struct str line, rest;
+    if (api->troubles != NULL)
+        api->troubles(api->troubles_ctx, &lines);
+    rest = buf_str(&lines);
+    if (rest.len > 0) {
+        json_w_key(w, "troubles");
+        json_w_array(w);
+        while (rest.len > 0) {
+            str_cut(rest, '\n', &line, &rest);
+            json_w_str(w, line);
+        }
+        json_w_end_array(w);
+    }
+    buf_fini(&lines);
+}
+
 /* A job waits for everything before it to be on disk: the database works when this is written. */
 static void write_health(struct api_call *call, struct json_writer *w)
 {
-    (void)call;
     json_w_kv_bool(w, "databaseConnectivity", true);
+    write_troubles(call->api, w);
 }
 
 static const struct api_op health = {NULL, NULL, write_health};

@@ -28,6 +28,9 @@ struct api {
     struct core *core;         /* borrowed */
     struct api_policy *policy; /* borrowed */
     struct api_slow *slow;     /* borrowed */
+    /* Appends what works less well than it should, a line each, for /health. Any thread; null: nothing to tell. */
+    void (*troubles)(void *ctx, struct buf *out);
+    void *troubles_ctx;
 };
 
 extern const struct http_route api_routes[];

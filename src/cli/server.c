@@ -1,6 +1,16 @@
 /* `health` and `log ...`. */
 #include "cli/cli_internal.h"
 
+static void tell_health(struct cli_run *run, const struct json *reply, bool is_good)
+{
+    struct str text;
+    cli_say(run, "%s", is_good ? "healthy" : "the database does not answer");
+    JSON_EACH (it, json_get(reply, "troubles")) {
+        if (json_str(it, &text))
+            cli_say(run, "but: %.*s", STR_ARG(text));
+    }
+}
+
 enum cli_exit cli_health(struct cli_run *run)
 {
     const struct json *reply;
@@ -9,7 +19,7 @@ enum cli_exit cli_health(struct cli_run *run)
         return status;
     bool is_good = cli_is_true(reply, "databaseConnectivity");
     if (!cli_emit(run, reply))
-        cli_say(run, "%s", is_good ? "healthy" : "the database does not answer");
+        tell_health(run, reply, is_good);
     return is_good ? CLI_EXIT_OK : CLI_EXIT_ERROR;
 }
 

@@ -3,6 +3,7 @@
 #define DAEMON_DAEMON_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <signal.h>
 #include <sys/types.h>
 #include <time.h>
@@ -80,6 +81,7 @@ struct daemon {
     struct tcp_listener *api_listener;
     struct http_server *metrics_http;
     struct tcp_listener *metrics_listener;
+    atomic_bool lacks_metrics;
     struct loop_timer *metrics_timer; /* while the port is taken; loop 0 */
 };
 

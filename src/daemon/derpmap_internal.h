@@ -37,6 +37,8 @@ const char *derpmap_sources_url(const struct derpmap_sources *s, size_t i);
 const char *derpmap_sources_etag(const struct derpmap_sources *s, size_t i);
 /* Some URL gave nothing good when it was asked last. */
 bool derpmap_sources_is_failing(const struct derpmap_sources *s);
+/* Why sources gave nothing good when they were looked at last, a line each. */
+void derpmap_sources_faults(const struct derpmap_sources *s, struct buf *out);
 /* What came for URL number `i`. A good document is kept and saved; anything else is logged once, and changes nothing. */
 void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetch_reply *reply);
 /* The `derpMap` of the policy, empty: none; with OmitDefaultRegions URLs count for nothing. False: nothing has changed, be it
@@ -111,6 +113,8 @@ MUST_CHECK enum rc derpmap_service_set_policy_first(struct derpmap_service *s, s
 const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s);
 /* Starts the thread: URLs are fetched at once, and then by the clock; after a failure every so often until it works. */
 void derpmap_service_start(struct derpmap_service *s);
+/* What is wrong with the map's sources at the moment, appended, a line each. Any thread; does not block. */
+void derpmap_service_troubles(struct derpmap_service *s, struct buf *out);
 /* Files, URLs and the certificate are looked at now. Any thread; does not block. */
 void derpmap_service_refresh(struct derpmap_service *s);
 /* Further regions, or further nodes in regions of others, from a part of this program: replaces what `name` contributed

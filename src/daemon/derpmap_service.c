@@ -41,6 +41,8 @@ struct derpmap_service {
     unsigned failures;          /* rounds in a row in which some URL failed */
     struct loop_timer *refresh_timer;
     struct loop_timer *certificate_timer;
+    pthread_mutex_t lock;
+    struct buf troubles; /* under the lock: for people who ask */
 };
 
 /* --- making the map --- */
@@ -54,6 +56,23 @@ static void note_fault(struct derpmap_service *s, const struct err *err)
     snprintf(s->fault, sizeof(s->fault), "%s", text);
 }
 
+static void remember_troubles(struct derpmap_service *s)
+{
+    pthread_mutex_lock(&s->lock);
+    buf_clear(&s->troubles);
+    derpmap_sources_faults(s->sources, &s->troubles);
+    if (s->fault[0] != '\0')
+        buf_printf(&s->troubles, "the DERP map is not updated: %s\n", s->fault);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void derpmap_service_troubles(struct derpmap_service *s, struct buf *out)
+{
+    pthread_mutex_lock(&s->lock);
+    buf_append_str(out, buf_str(&s->troubles));
+    pthread_mutex_unlock(&s->lock);
+}
+
 /* `is_last`: of this refresh. Whatever changes goes out at once, but a refresh that changed nothing counts once. */
 static void rebuild(struct derpmap_service *s, bool is_last)
 {
@@ -64,9 +83,11 @@ static void rebuild(struct derpmap_service *s, bool is_last)
     if (derpmap_sources_build(s->sources, s->certificate.pin, has_none, &made, &err) != RC_OK) {
         metric_inc(&refreshes_failed);
         note_fault(s, &err);
+        remember_troubles(s);
         return;
     }
     s->fault[0] = '\0';
+    remember_troubles(s);
     if (rcbuf_eq(made.pinned, s->texts.pinned) && rcbuf_eq(made.unpinned, s->texts.unpinned)) {
         metric_add(&refreshes_same, is_last);
         derpmap_texts_fini(&made);
@@ -224,6 +245,8 @@ static void run_order(struct loop *loop, struct loop_msg *msg)
     if (!s->is_over && m->is_policy) {
         if (derpmap_sources_set_policy(s->sources, buf_str(&m->policy)))
             rebuild(s, true);
+        else
+            remember_troubles(s);
     } else if (!s->is_over && m->name != NULL) {
         derpmap_sources_contribute(s->sources, m->name, &m->map);
         rebuild(s, true);
@@ -299,6 +322,7 @@ enum rc derpmap_service_create(const struct derpmap_service_options *options, st
     const struct config *cfg = options->cfg;
     struct derpmap_service *s = MEM_NEW(struct derpmap_service);
     s->options = *options;
+    pthread_mutex_init(&s->lock, NULL);
     s->loop = loop_create(UINT32_MAX);
     s->refresh_timer = loop_timer_create(s->loop, on_refresh_timer, s);
     s->certificate_timer = loop_timer_create(s->loop, on_certificate_timer, s);
@@ -377,5 +401,7 @@ void derpmap_service_destroy(struct derpmap_service **at)
     loop_destroy(&s->loop);
     derpmap_sources_destroy(&s->sources);
     derpmap_texts_fini(&s->texts);
+    buf_fini(&s->troubles);
+    pthread_mutex_destroy(&s->lock);
     mem_free(s);
 }

@@ -21,6 +21,7 @@ struct source {
     struct buf text;  /* the last good document; empty: none yet */
     char etag[260];   /* of `text`; "": none */
     char fault[512];  /* what was logged last; "": all is well */
+    char detail[256]; /* of the last failure, in the words of who failed; differs each time, perhaps */
     bool omits_urls;  /* `text` says OmitDefaultRegions; asked of the policy's */
 };
 
@@ -113,9 +114,12 @@ static void note(struct source *src, const char *fault)
     if (strcmp(src->fault, fault) == 0)
         return;
     if (fault[0] != '\0')
-        log_warn("DERP map not updated: what was there before stays", LOG_S("source", src->name), LOG_S("why", fault));
+        log_warn("DERP map not updated: what was there before stays", LOG_S("source", src->name), LOG_S("why", fault),
+                 LOG_S("detail", src->detail));
     else
         log_info("DERP map updated again", LOG_S("source", src->name));
+    if (fault[0] == '\0')
+        src->detail[0] = '\0';
     snprintf(src->fault, sizeof(src->fault), "%s", fault);
 }
 
@@ -227,6 +231,25 @@ bool derpmap_sources_is_failing(const struct derpmap_sources *s)
     return false;
 }
 
+static void append_fault(const struct source *src, const char *key, struct buf *out)
+{
+    if (src->fault[0] == '\0')
+        return;
+    buf_printf(out, "%s: %s: %s", key, src->name, src->fault);
+    if (src->detail[0] != '\0')
+        buf_printf(out, " (%s)", src->detail);
+    buf_append_c(out, "; what was there before stays\n");
+}
+
+void derpmap_sources_faults(const struct derpmap_sources *s, struct buf *out)
+{
+    for (size_t i = 0; i < s->cfg->derp_urls.n; i++)
+        append_fault(&s->urls[i], "derp.urls", out);
+    for (size_t i = 0; i < s->cfg->derp_paths.n; i++)
+        append_fault(&s->files[i], "derp.paths", out);
+    append_fault(&s->policy, "policy", out);
+}
+
 const char *derpmap_sources_etag(const struct derpmap_sources *s, size_t i)
 {
     return s->urls[i].etag[0] != '\0' ? s->urls[i].etag : NULL;
@@ -259,6 +282,7 @@ void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetc
         save_copy(s, src);
     } else {
         metric_inc(&fetches_failed);
+        snprintf(src->detail, sizeof(src->detail), "%s", reply->error);
         log_debug("no DERP map", LOG_S("source", src->name), LOG_S("why", reply->error));
         note_err(src, &err);
         return;

@@ -211,6 +211,29 @@ static const char *copy_name(struct fixture *x)
     return name;
 }
 
+/* Who asks is told why, also the words of the library that failed. */
+static void test_reasons_are_told(void **state)
+{
+    struct fixture *x = *state;
+    struct buf out = {0};
+    test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3f, hostname: h}]}}");
+    open_sources(x, two_urls);
+    derpmap_sources_faults(x->sources, &out);
+    assert_int_equal(buf_len(&out), 0);
+    answer(x, 0, RC_TIMEOUT, 0, "", "");
+    answer(x, 1, RC_OK, 404, "", "");
+    derpmap_sources_faults(x->sources, &out);
+    assert_string_equal(buf_cstr(&out), "derp.urls: http://a/: timed out (in words); what was there before stays\n"
+                                        "derp.urls: http://b/: HTTP status 404; what was there before stays\n");
+    buf_clear(&out);
+    answer(x, 0, RC_OK, 200, MAP_OF(REGION(1, "1a")), "");
+    answer(x, 1, RC_OK, 200, MAP_OF(REGION(2, "2b")), "");
+    derpmap_sources_faults(x->sources, &out);
+    assert_int_equal(buf_len(&out), 0);
+    buf_fini(&out);
+    close_sources(x);
+}
+
 static void test_copies(void **state)
 {
     struct fixture *x = *state;
@@ -341,9 +364,16 @@ int main(void)
         return 1;
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_order),         TEST(test_policy),   TEST(test_relay_behind_a_proxy),
-        TEST(test_contributions), TEST(test_answers),  TEST(test_copies),
-        TEST(test_files),         TEST(test_no_relay), TEST(test_double_names),
+        TEST(test_order),
+        TEST(test_policy),
+        TEST(test_relay_behind_a_proxy),
+        TEST(test_contributions),
+        TEST(test_reasons_are_told),
+        TEST(test_answers),
+        TEST(test_copies),
+        TEST(test_files),
+        TEST(test_no_relay),
+        TEST(test_double_names),
         TEST(test_pins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,9 +55,20 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 
 /* --- the admin's --- */
 
+/* Any thread. */
+static void tell_troubles(void *ctx, struct buf *out)
+{
+    struct daemon *d = ctx;
+    derpmap_service_troubles(d->derpmap, out);
+    if (atomic_load(&d->lacks_metrics))
+        buf_printf(out, "metrics_listen_addr: %s is taken, there are no metrics\n", d->cfg->metrics_listen_addr.text);
+}
+
 static enum rc open_api(struct daemon *d, struct err *err)
 {
     struct loop *loop = d->loops[0];
+    d->api.troubles = tell_troubles;
+    d->api.troubles_ctx = d;
     d->api.core = d->core;
     d->api.policy = &d->policy;
     d->api.slow = api_slow_create();
@@ -87,6 +98,7 @@ static void on_metrics_timer(void *ctx)
     if (try_metrics(d, &err) != RC_OK)
         return;
     log_info("metrics are served now", LOG_S("listen", d->cfg->metrics_listen_addr.text));
+    atomic_store(&d->lacks_metrics, false);
     loop_timer_destroy(&d->metrics_timer);
 }
 
@@ -105,6 +117,7 @@ void metrics_open(struct daemon *d)
         return;
     err_format(&err, text, sizeof(text));
     log_warn("there are no metrics for now; all else is served", LOG_S("why", text));
+    atomic_store(&d->lacks_metrics, true);
     d->metrics_timer = loop_timer_create(loop, on_metrics_timer, d);
     loop_timer_start(d->metrics_timer, METRICS_RETRY_MS, METRICS_RETRY_MS);
 }

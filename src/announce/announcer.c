@@ -20,6 +20,8 @@ METRIC_GAUGE(connected, "fullscale_relay_control_connected", "", "1 while the co
 METRIC_COUNTER(answered, "fullscale_relay_control_requests_total", "result=\"ok\"",
                "Requests of this relay to its control server.");
 METRIC_COUNTER(failed, "fullscale_relay_control_requests_total", "result=\"failed\"", "");
+METRIC_COUNTER(crowded_out, "fullscale_relay_admissions_crowded_out_total", "",
+               "Logins refused because too many others waited for the control server's word.");
 METRIC_COUNTER(admitted_from_memory, "fullscale_relay_admissions_unasked_total", "",
                "Clients admitted while the control server did not answer.");
 
@@ -34,6 +36,7 @@ enum {
     ROUNDS_FAST_MAX = 20,   /* in a row: from then on there is a pause between announcements */
     KNOWN_MAX = 200 * 1000, /* node keys that are remembered as admitted */
     QUESTIONS_MAX = 32,     /* under way; more wait here, where they cost little and are not timed out */
+    WAITING_MAX = 4096,     /* so many; for one more the oldest is refused, whose client has given up or tries again */
     URL_CAP = 512,
 };
 
@@ -59,8 +62,11 @@ struct announcer {
     bool is_stranger; /* the server does not know this relay any more */
     /* any thread, under the lock */
     pthread_mutex_t lock;
-    struct map known;    /* node key -> itself: admitted, and not revoked since */
-    struct list waiting; /* questions that are not asked yet */
+    struct map known; /* node key -> itself: admitted, and not revoked since */
+    struct list
+        waiting; /* questions that are not asked yet: nodes that were admitted before stand in front of strangers */
+    struct list *last_known; /* of those: the last such node; else the list's head */
+    unsigned waiting_n;
     unsigned asked_n;    /* those that are */
     char cert_name[256]; /* the loop, which changes it, may look without */
 };
@@ -82,6 +88,9 @@ struct announcer *announcer_create(const struct announcer_opts *opts, struct fet
     pthread_mutex_init(&a->lock, NULL);
     map_init(&a->known, seed);
     list_init(&a->waiting);
+    a->last_known = &a->waiting;
+    if (a->opts.max_waiting == 0)
+        a->opts.max_waiting = WAITING_MAX;
     return a;
 }
 
@@ -402,6 +411,34 @@ void announcer_start(struct announcer *a, struct relay *relay, struct loop *loop
 
 static void ask(struct question *q);
 
+/* The lock is held. */
+static void leave_queue(struct announcer *a, struct question *q)
+{
+    if (a->last_known == &q->entry)
+        a->last_known = q->entry.prev;
+    list_remove(&q->entry);
+    a->waiting_n--;
+}
+
+/* Strangers do not keep nodes waiting that were here before. The lock is held. */
+static void join_queue(struct announcer *a, struct question *q, bool is_known)
+{
+    struct list *behind = is_known ? a->last_known : a->waiting.prev;
+    list_push_back(behind->next, &q->entry);
+    if (is_known)
+        a->last_known = &q->entry;
+    a->waiting_n++;
+}
+
+/* The oldest stranger, or the oldest of all; the lock is held, and there are some. */
+static struct question *pop_oldest(struct announcer *a)
+{
+    struct list *first = a->last_known->next != &a->waiting ? a->last_known->next : a->waiting.next;
+    struct question *q = LIST_ENTRY(first, struct question, entry);
+    leave_queue(a, q);
+    return q;
+}
+
 /* A place among those under way is free: for the next, or for nobody. */
 static void ask_next(struct announcer *a)
 {
@@ -411,7 +448,7 @@ static void ask_next(struct announcer *a)
         a->asked_n--;
     } else {
         next = LIST_ENTRY(a->waiting.next, struct question, entry);
-        list_remove(&next->entry);
+        leave_queue(a, next);
     }
     pthread_mutex_unlock(&a->lock);
     if (next != NULL)
@@ -434,9 +471,9 @@ static void answer_all(struct announcer *a)
     list_init(&all);
     pthread_mutex_lock(&a->lock);
     while (!list_is_empty(&a->waiting)) {
-        struct list *first = a->waiting.next;
-        list_remove(first);
-        list_push_back(&all, first);
+        struct question *first = LIST_ENTRY(a->waiting.next, struct question, entry);
+        leave_queue(a, first);
+        list_push_back(&all, &first->entry);
     }
     a->asked_n--;
     pthread_mutex_unlock(&a->lock);
@@ -489,13 +526,21 @@ void announcer_admit(void *ctx, struct relay_admission *login, const node_key *k
     list_init(&q->entry);
     if (from->family != 0)
         addr_format(from, false, q->source);
+    struct question *refused = NULL;
     pthread_mutex_lock(&a->lock);
     bool is_now = a->asked_n < QUESTIONS_MAX;
     if (is_now)
         a->asked_n++;
     else
-        list_push_back(&a->waiting, &q->entry);
+        join_queue(a, q, map_get(&a->known, key->b, KEY_BYTES) != NULL);
+    if (a->waiting_n > a->opts.max_waiting)
+        refused = pop_oldest(a);
     pthread_mutex_unlock(&a->lock);
     if (is_now)
         ask(q);
+    if (refused != NULL) {
+        metric_inc(&crowded_out);
+        relay_admit(refused->login, false);
+        mem_free(refused);
+    }
 }

@@ -18,6 +18,8 @@ struct announcer_opts {
     const char *key;           /* copied; what `fullscale relays create` showed */
     struct announcement about; /* texts are borrowed for life; news and flags are not looked at */
     bool fail_open;
+    unsigned
+        max_waiting; /* 0: 4,096. Logins that wait until the server is asked; for one more the oldest stranger is refused */
     /* The neighbours in the mesh from now on; borrowed for the call. On the loop. */
     void (*neighbours)(void *ctx, const struct relay_neighbour *all, size_t n);
     /* The server has heard of the certificate of announcer_set_cert_name; may be null. On the loop. */

@@ -18,6 +18,8 @@
 #include "announce/announcer.h"
 #include "base/metric.h"
 #include "crypto/crypto.h"
+#include "net/stream.h"
+#include "proto/derp.h"
 
 /* --- the server: one answer after the other, one connection each --- */
 
@@ -147,7 +149,7 @@ static void on_cert_told(void *ctx)
     loop_stop(f->loop);
 }
 
-static void start(struct fixture *f, const struct answer *script, size_t n)
+static void start_with(struct fixture *f, const struct answer *script, size_t n, unsigned max_waiting)
 {
     struct relay_opts relay = {.key = {{1}}};
     *f = (struct fixture){.stop_at = SIZE_MAX};
@@ -159,12 +161,18 @@ static void start(struct fixture *f, const struct answer *script, size_t n)
         .server_url = f->site.url,
         .key = "fskey-relay-x",
         .about = {.hostname = "192.0.2.7", .local_ip = "", .ipv4 = "", .ipv6 = "", .cert_name = "", .derp_port = 8443},
+        .max_waiting = max_waiting,
         .neighbours = on_neighbours,
         .cert_told = on_cert_told,
         .ctx = f};
     f->announcer = announcer_create(&opts, f->fetch);
     const struct relay_ops ops = {.ctx = f->announcer, .admit = announcer_admit};
     f->relay = relay_create(&relay, &ops, &f->loop, 1);
+}
+
+static void start(struct fixture *f, const struct answer *script, size_t n)
+{
+    start_with(f, script, n, 0);
 }
 
 static void end(struct fixture *f)
@@ -279,6 +287,103 @@ static void test_many_logins(void **state)
     end(&f);
 }
 
+/* --- clients of the relay --- */
+
+struct client {
+    struct fixture *f;
+    struct stream *s;
+    bool is_in;
+    bool is_closed;
+};
+
+static void on_client_data(void *ctx, const uint8_t *p, size_t n)
+{
+    struct client *c = ctx;
+    size_t at = 0;
+    for (; at + DERP_HEADER_BYTES <= n; at += DERP_HEADER_BYTES + derp_header_parse(p + at).len)
+        c->is_in = c->is_in || derp_header_parse(p + at).type == DERP_SERVER_INFO;
+    if (c->is_in)
+        loop_stop(c->f->loop);
+}
+
+static void on_client_closed(void *ctx, enum rc why)
+{
+    struct client *c = ctx;
+    (void)why;
+    c->is_closed = true;
+}
+
+static void log_in(struct fixture *f, struct client *c, uint8_t number)
+{
+    static const struct stream_events events = {on_client_data, NULL, on_client_closed};
+    struct derp_client_info info = {.version = 2};
+    uint8_t random[KEY_BYTES] = {[1] = number}, nonce[BOX_NONCE_BYTES] = {number};
+    struct stream *far;
+    struct buf b = {0};
+    private_key key;
+    private_key_from_bytes(random, &key);
+    private_key_public(&key, info.key.b);
+    *c = (struct client){.f = f};
+    stream_pair_create(f->loop, 0, &c->s, &far);
+    stream_set_events(c->s, &events, c);
+    relay_attach(f->relay, far, NULL, 0, false);
+    assert_int_equal(derp_append_client_info(&b, &key, relay_public_key(f->relay), nonce, &info), RC_OK);
+    stream_write(c->s, buf_at(&b), buf_len(&b));
+    buf_fini(&b);
+}
+
+struct turns {
+    struct loop_msg msg;
+    unsigned left;
+};
+
+static void turn(struct loop *loop, struct loop_msg *msg)
+{
+    struct turns *t = CONTAINER_OF(msg, struct turns, msg);
+    if (--t->left == 0)
+        loop_stop(loop);
+    else
+        loop_post(loop, msg);
+}
+
+static void run_turns(struct fixture *f)
+{
+    struct turns t = {.msg.run = turn, .left = 8};
+    loop_post(f->loop, &t.msg);
+    loop_run(f->loop);
+}
+
+/* A flood of logins with keys that nobody knows: what waits is bounded, and a node that was here before is not crowded out. */
+static void test_strangers_keep_no_node_waiting(void **state)
+{
+    (void)state;
+    enum { UNDER_WAY = 32, WAITING = 3, STRANGERS = UNDER_WAY + 8 };
+    static const struct answer script[] = {{200, "{\"Allow\":true}"}, {0, NULL}};
+    struct fixture f;
+    struct client node, again, strangers[STRANGERS];
+    start_with(&f, script, 2, WAITING);
+    log_in(&f, &node, 1);
+    loop_run(f.loop);
+    assert_true(node.is_in);
+    int64_t before = metric_read("fullscale_relay_admissions_crowded_out_total", "");
+    for (uint8_t i = 0; i < UNDER_WAY + WAITING; i++)
+        log_in(&f, &strangers[i], (uint8_t)(10 + i));
+    log_in(&f, &again, 1);
+    for (uint8_t i = UNDER_WAY + WAITING; i < STRANGERS; i++)
+        log_in(&f, &strangers[i], (uint8_t)(10 + i));
+    run_turns(&f);
+    assert_false(again.is_closed);
+    for (unsigned i = 0; i < STRANGERS; i++)
+        assert_int_equal(strangers[i].is_closed, i >= UNDER_WAY && i < STRANGERS - WAITING + 1);
+    assert_int_equal(metric_read("fullscale_relay_admissions_crowded_out_total", "") - before,
+                     STRANGERS + 1 - UNDER_WAY - WAITING);
+    stream_close(&node.s, false);
+    stream_close(&again.s, false);
+    for (unsigned i = 0; i < STRANGERS; i++)
+        stream_close(&strangers[i].s, false);
+    end(&f);
+}
+
 /* Deleted at the server: no neighbours any more. */
 static void test_stranger(void **state)
 {
@@ -299,7 +404,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ask),        cmocka_unit_test(test_certificate_is_told),
         cmocka_unit_test(test_last_words), cmocka_unit_test(test_many_logins),
-        cmocka_unit_test(test_stranger),
+        cmocka_unit_test(test_stranger),   cmocka_unit_test(test_strangers_keep_no_node_waiting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

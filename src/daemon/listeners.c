@@ -1,6 +1,7 @@
 /* Everything that accepts connections or datagrams. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/log.h"
 #include "base/metric.h"
@@ -50,7 +51,7 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
         take = tls_acceptor_take;
     }
     enum rc rc = tcp_listen(w->loop, &at->addr, &opts, take, ctx, &w->main_listener, err);
-    return port_holder_explain(d->cfg, "listen_addr", at, rc, err);
+    return port_holder_explain(d->cfg, "listen_addr", at, SOCK_STREAM, rc, err);
 }
 
 /* --- the admin's --- */
@@ -88,7 +89,7 @@ static enum rc try_metrics(struct daemon *d, struct err *err)
                             err);
     if (rc != RC_OK)
         metric_inc(&metrics_failures);
-    return port_holder_explain(d->cfg, "metrics_listen_addr", at, rc, err);
+    return port_holder_explain(d->cfg, "metrics_listen_addr", at, SOCK_STREAM, rc, err);
 }
 
 static void on_metrics_timer(void *ctx)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* --- the kernel's table. src: proc(5), /proc/net/tcp: addresses are words in the machine's byte order, in hex --- */
@@ -37,7 +38,8 @@ static bool covers(const struct addr *a, const struct addr *b)
 }
 
 /* One line of the table; true: it listens where `at` would. */
-static bool take_line(const char *line, int family, const struct addr *at, unsigned *uid_out, unsigned long *inode_out)
+static bool take_line(const char *line, int family, int type, const struct addr *at, unsigned *uid_out,
+                      unsigned long *inode_out)
 {
     char local[40];
     unsigned port, state;
@@ -45,19 +47,19 @@ static bool take_line(const char *line, int family, const struct addr *at, unsig
     if (sscanf(line, " %*u: %32[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %u %*s %lu", local, &port, &state,
                uid_out, inode_out) != 5)
         return false;
-    if (state != LISTENING || port != at->port || strlen(local) != (family == 4 ? 8u : 32u))
+    if ((type == SOCK_STREAM && state != LISTENING) || port != at->port || strlen(local) != (family == 4 ? 8u : 32u))
         return false;
     return parse_address(local, family, &a) && (covers(&a, at) || covers(at, &a));
 }
 
-static bool find_socket(const char *table, int family, const struct addr *at, unsigned *uid_out,
+static bool find_socket(const char *table, int family, int type, const struct addr *at, unsigned *uid_out,
                         unsigned long *inode_out)
 {
     char line[LINE_CAP];
     FILE *f = fopen(table, "re");
     bool is_found = false;
     while (f != NULL && !is_found && fgets(line, sizeof(line), f) != NULL)
-        is_found = take_line(line, family, at, uid_out, inode_out);
+        is_found = take_line(line, family, type, at, uid_out, inode_out);
     if (f != NULL)
         fclose(f);
     return is_found;
@@ -110,12 +112,13 @@ static void find_process(unsigned long inode, struct port_holder *out)
         closedir(d);
 }
 
-bool port_holder_find(const struct addr *at, struct port_holder *out)
+bool port_holder_find(const struct addr *at, int type, struct port_holder *out)
 {
+    bool is_tcp = type == SOCK_STREAM;
     unsigned long inode = 0;
     *out = (struct port_holder){0};
-    if (!find_socket("/proc/net/tcp", 4, at, &out->uid, &inode) &&
-        !find_socket("/proc/net/tcp6", 6, at, &out->uid, &inode))
+    if (!find_socket(is_tcp ? "/proc/net/tcp" : "/proc/net/udp", 4, type, at, &out->uid, &inode) &&
+        !find_socket(is_tcp ? "/proc/net/tcp6" : "/proc/net/udp6", 6, type, at, &out->uid, &inode))
         return false;
     find_process(inode, out);
     return true;
@@ -131,8 +134,8 @@ void port_holder_format(const struct port_holder *h, char out[PORT_HOLDER_TEXT_C
 
 /* --- in words --- */
 
-enum rc port_holder_explain(const struct config *cfg, const char *key, const struct config_listen *listen, enum rc rc,
-                            struct err *err)
+enum rc port_holder_explain(const struct config *cfg, const char *key, const struct config_listen *listen, int type,
+                            enum rc rc, struct err *err)
 {
     struct port_holder h;
     char who[PORT_HOLDER_TEXT_CAP] = "another program";
@@ -144,7 +147,7 @@ enum rc port_holder_explain(const struct config *cfg, const char *key, const str
             "(%s): this user may not listen there. Ports below 1024 need root or CAP_NET_BIND_SERVICE; or "
             "choose another port",
             listen->text);
-    if (port_holder_find(&listen->addr, &h))
+    if (port_holder_find(&listen->addr, type, &h))
         port_holder_format(&h, who);
     return config_err(cfg, key, rc, err, "(%s): the port is taken by %s. End that, or write another port", listen->text,
                       who);

@@ -1,4 +1,4 @@
-/* Who listens at a TCP port of this machine; only for this folder. Best effort: what the kernel does not let us see is left
+/* Who listens at a port of this machine; only for this folder. Best effort: what the kernel does not let us see is left
  * out. Blocks on /proc. */
 #ifndef DAEMON_PORT_HOLDER_INTERNAL_H
 #define DAEMON_PORT_HOLDER_INTERNAL_H
@@ -12,13 +12,13 @@ struct port_holder {
     char name[17]; /* of the process; "" with pid 0 */
 };
 
-/* Somebody listens at the address and port of `at`, or at one that covers it. */
-bool port_holder_find(const struct addr *at, struct port_holder *out);
+/* Somebody listens at the address and port of `at`, or at one that covers it. `type`: SOCK_STREAM or SOCK_DGRAM. */
+bool port_holder_find(const struct addr *at, int type, struct port_holder *out);
 enum { PORT_HOLDER_TEXT_CAP = 80 };
 /* "process 812 (nginx)". */
 void port_holder_format(const struct port_holder *h, char out[PORT_HOLDER_TEXT_CAP]);
 /* What a listener's error of `rc` becomes: with key, place, holder and remedy. Returns `rc`. */
-enum rc port_holder_explain(const struct config *cfg, const char *key, const struct config_listen *listen, enum rc rc,
-                            struct err *err);
+enum rc port_holder_explain(const struct config *cfg, const char *key, const struct config_listen *listen, int type,
+                            enum rc rc, struct err *err);
 
 #endif

@@ -195,12 +195,14 @@ void preflight_ports(struct preflight *p)
     const struct {
         const char *key;
         const struct config_listen *listen;
-    } all[] = {{"listen_addr", &cfg->listen_addr},
-               {"metrics_listen_addr", &cfg->metrics_listen_addr},
-               {"derp.server.listen_addr", &cfg->derp_server_listen_addr}};
+        int type;
+    } all[] = {{"listen_addr", &cfg->listen_addr, SOCK_STREAM},
+               {"metrics_listen_addr", &cfg->metrics_listen_addr, SOCK_STREAM},
+               {"derp.server.listen_addr", &cfg->derp_server_listen_addr, SOCK_STREAM},
+               {"derp.server.stun_listen_addr", &cfg->derp_server_stun_listen_addr, SOCK_DGRAM}};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         struct port_holder h;
-        if (all[i].listen->addr.family == 0 || !port_holder_find(&all[i].listen->addr, &h) ||
+        if (all[i].listen->addr.family == 0 || !port_holder_find(&all[i].listen->addr, all[i].type, &h) ||
             strcmp(h.name, "fullscale") == 0)
             continue;
         char who[PORT_HOLDER_TEXT_CAP];

@@ -374,22 +374,23 @@ static void test_who_holds_a_port(void **state)
 {
     struct fixture *x = *state;
     static const char *const addresses[] = {"127.0.0.1", "0.0.0.0", "::1", "::"};
-    for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
+    for (size_t i = 0; i < 2 * ARRAY_LEN(addresses); i++) {
+        int type = i % 2 != 0 ? SOCK_DGRAM : SOCK_STREAM;
         struct addr at;
         struct sockaddr_storage sa;
         struct port_holder h;
         char who[PORT_HOLDER_TEXT_CAP], want[PORT_HOLDER_TEXT_CAP], yaml[200];
-        assert_int_equal(addr_parse_ip(str_c(addresses[i]), &at), RC_OK);
+        assert_int_equal(addr_parse_ip(str_c(addresses[i / 2]), &at), RC_OK);
         socklen_t len = addr_to_sockaddr(&at, &sa);
-        int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || bind(fd, (struct sockaddr *)&sa, len) != 0 || listen(fd, 1) != 0) {
+        int fd = socket(sa.ss_family, type | SOCK_CLOEXEC, 0);
+        if (fd < 0 || bind(fd, (struct sockaddr *)&sa, len) != 0 || (type == SOCK_STREAM && listen(fd, 1) != 0)) {
             close(fd);
             continue; /* a machine without IPv6 */
         }
         len = sizeof(sa);
         assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
         addr_from_sockaddr((struct sockaddr *)&sa, &at);
-        assert_true(port_holder_find(&at, &h));
+        assert_true(port_holder_find(&at, type, &h));
         assert_int_equal(h.pid, getpid());
         port_holder_format(&h, who);
         snprintf(want, sizeof(want), "process %d (%s)", (int)getpid(), h.name);
@@ -397,7 +398,7 @@ static void test_who_holds_a_port(void **state)
         snprintf(yaml, sizeof(yaml), "listen_addr: '[::]:%u'\n", at.port);
         struct config *cfg = test_config(&x->folder, yaml);
         struct err err = {0};
-        assert_int_equal(port_holder_explain(cfg, "listen_addr", &cfg->listen_addr, RC_IN_USE, &err), RC_IN_USE);
+        assert_int_equal(port_holder_explain(cfg, "listen_addr", &cfg->listen_addr, type, RC_IN_USE, &err), RC_IN_USE);
         snprintf(yaml, sizeof(yaml), "listen_addr ([::]:%u): the port is taken by %s. End that, or write another port",
                  at.port, who);
         assert_string_equal(err.text, yaml);
@@ -405,7 +406,7 @@ static void test_who_holds_a_port(void **state)
         assert_int_equal(err.line, 2);
         config_destroy(&cfg);
         close(fd);
-        assert_false(port_holder_find(&at, &h));
+        assert_false(port_holder_find(&at, type, &h));
     }
 }
 

@@ -1,6 +1,7 @@
 /* The relay as a part of `serve` or of `relay`: its key, its limits, its certificate, its listeners. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -138,19 +139,14 @@ static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
     w->derp_tls = tls_acceptor_create(w->loop, d->derp_tls, http_server_accept, w->derp_http);
     const struct config_listen *at = &d->cfg->derp_server_listen_addr;
     enum rc rc = tcp_listen(w->loop, &at->addr, &opts, tls_acceptor_take, w->derp_tls, &w->derp_listener, err);
-    return port_holder_explain(d->cfg, "derp.server.listen_addr", at, rc, err);
+    return port_holder_explain(d->cfg, "derp.server.listen_addr", at, SOCK_STREAM, rc, err);
 }
 
 static enum rc open_stun(struct daemon *d, unsigned i, struct err *err)
 {
-    const struct addr *at = &d->cfg->derp_server_stun_listen_addr.addr;
-    struct err why;
-    enum rc rc = stun_socket_open(d->stun, d->loops[i], at, &d->workers[i].stun, &why);
-    if (rc == RC_IN_USE)
-        return err_set(err, rc,
-                       "%s. Stop that, or set derp.server.stun_listen_addr to a port that is free (\"\": no STUN)",
-                       why.text);
-    return rc == RC_OK ? RC_OK : err_set(err, rc, "%s (derp.server.stun_listen_addr)", why.text);
+    const struct config_listen *at = &d->cfg->derp_server_stun_listen_addr;
+    enum rc rc = stun_socket_open(d->stun, d->loops[i], &at->addr, &d->workers[i].stun, err);
+    return port_holder_explain(d->cfg, "derp.server.stun_listen_addr", at, SOCK_DGRAM, rc, err);
 }
 
 static enum rc open_on_worker(struct daemon *d, unsigned i, struct err *err)

@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
-#include "net/holder.h"
 #include "net/tcp.h"
 #include "proto/stun.h"
 
@@ -229,10 +228,7 @@ static enum rc open_errno(struct err *err, const struct addr *at, int code)
 {
     char text[ADDR_TEXT_CAP];
     addr_format(at, true, text);
-    char holder[PORT_HOLDER_CAP];
     enum rc rc = code == EADDRINUSE ? RC_IN_USE : code == EACCES || code == EPERM ? RC_DENIED : RC_IO;
-    if (rc == RC_IN_USE && port_holder_find(true, at->port, holder))
-        return err_set(err, rc, "STUN cannot listen on %s: UDP port %u is taken by %s", text, at->port, holder);
     return err_set(err, rc, "STUN cannot listen on %s: %s", text, strerror(code));
 }
 

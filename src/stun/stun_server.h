@@ -31,7 +31,7 @@ void stun_server_set_silent(struct stun_server *server, bool is_silent);
 
 /* Opens a socket at `at`; those of one server share the port, which nobody else may have: the IPv6 wildcard serves IPv4 too (and falls back to the IPv4 wildcard on a machine without
  * IPv6); port 0 lets the kernel choose. On the loop's thread, or before the loop runs. RC_IN_USE, RC_DENIED or RC_IO
- * with the reason in `err`, which may be null; it names the process that has the port, if that can be seen. */
+ * with the reason in `err`, which may be null. */
 MUST_CHECK enum rc stun_socket_open(struct stun_server *server, struct loop *loop, const struct addr *at,
                                     struct stun_socket **out, struct err *err);
 void stun_socket_addr(const struct stun_socket *socket, struct addr *out);

@@ -287,7 +287,7 @@ static void test_port_in_use(void **state)
     stop(&f);
 }
 
-/* A second server does not get a part of the requests without a word: it is told who has the port. */
+/* A second server does not get a part of the requests without a word: it is refused. */
 static void test_second_server_is_refused(void **state)
 {
     (void)state;
@@ -299,13 +299,9 @@ static void test_second_server_is_refused(void **state)
         struct stun_socket *socket = NULL;
         struct addr at;
         struct err err = {0};
-        char self[64];
         stun_socket_addr(f.socket, &at);
         assert_int_equal(stun_socket_open(other, f.loop, &at, &socket, &err), RC_IN_USE);
-        snprintf(self, sizeof(self), "UDP port %u is taken by stun_stun_serve", at.port);
-        assert_non_null(strstr(err.text, self));
-        snprintf(self, sizeof(self), "(process %d)", (int)getpid());
-        assert_non_null(strstr(err.text, self));
+        assert_non_null(strstr(err.text, "STUN cannot listen on "));
         send_request(&f, 6); /* the first goes on */
         await_answers(&f, 1);
         assert_answer(&f, 6, 32);

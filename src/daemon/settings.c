@@ -1,6 +1,7 @@
 /* Configuration to what nodes are told. src: protocol/control.md 6.11, 6.12, 7.1 */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "codec/json_write.h"
 #include "daemon/daemon_internal.h"
@@ -14,12 +15,32 @@ static struct rcbuf *take(struct buf *b)
 
 /* --- DNS --- */
 
-static void write_resolvers(struct json_writer *w, const struct config_strings *servers)
+static bool is_nextdns(const char *addr)
+{
+    static const char host[] = "https://dns.nextdns.io";
+    size_t n = sizeof(host) - 1;
+    return strncasecmp(addr, host, n) == 0 && (addr[n] == '/' || addr[n] == '\0');
+}
+
+/* Remembers where the text that was written from `at` on stands, without its quotes. */
+static void note_hole(struct tailnet_settings *t, const struct buf *json, size_t at)
+{
+    if (t->dns_hole_n < DNS_HOLES_MAX)
+        t->dns_hole[t->dns_hole_n++] = (struct dns_hole){(uint32_t)at + 1, (uint32_t)(buf_len(json) - at - 2)};
+}
+
+/* `t`: of which addresses of NextDNS are to be each node's own; null: none. */
+static void write_resolvers(struct json_writer *w, const struct config_strings *servers, struct tailnet_settings *t,
+                            const struct buf *json)
 {
     json_w_array(w);
     for (size_t i = 0; i < servers->n; i++) {
         json_w_object(w);
-        json_w_kv_cstr(w, "Addr", servers->items[i]);
+        json_w_key(w, "Addr");
+        size_t at = buf_len(json);
+        json_w_cstr(w, servers->items[i]);
+        if (t != NULL && is_nextdns(servers->items[i]))
+            note_hole(t, json, at);
         json_w_end_object(w);
     }
     json_w_end_array(w);
@@ -50,7 +71,7 @@ static void write_records(struct json_writer *w, const struct config_records *re
     json_w_end_array(w);
 }
 
-static struct rcbuf *make_dns_config(const struct config *cfg)
+static void make_dns_config(const struct config *cfg, struct tailnet_settings *t)
 {
     struct buf json = {0};
     struct json_writer w;
@@ -60,21 +81,21 @@ static struct rcbuf *make_dns_config(const struct config *cfg)
     write_domains(&w, cfg);
     if (cfg->dns_nameservers_global.n > 0) {
         json_w_key(&w, cfg->dns_override_local_dns ? "Resolvers" : "FallbackResolvers");
-        write_resolvers(&w, &cfg->dns_nameservers_global);
+        write_resolvers(&w, &cfg->dns_nameservers_global, t, &json);
     }
     if (cfg->dns_nameservers_split.n > 0) {
         json_w_key(&w, "Routes");
         json_w_object(&w);
         for (size_t i = 0; i < cfg->dns_nameservers_split.n; i++) {
             json_w_key(&w, cfg->dns_nameservers_split.items[i].domain);
-            write_resolvers(&w, &cfg->dns_nameservers_split.items[i].servers);
+            write_resolvers(&w, &cfg->dns_nameservers_split.items[i].servers, NULL, &json);
         }
         json_w_end_object(&w);
     }
     if (cfg->dns_extra_records.n > 0)
         write_records(&w, &cfg->dns_extra_records);
     json_w_end_object(&w);
-    return take(&json);
+    t->dns_config_json = take(&json);
 }
 
 /* --- capabilities --- */
@@ -115,7 +136,7 @@ struct tailnet_settings *settings_make(const struct config *cfg, const struct de
     settings_set_derp(t, derp);
     snprintf(t->domain, sizeof(t->domain), "%s", cfg->dns_base_domain);
     snprintf(t->server_url, sizeof(t->server_url), "%s", cfg->server_url);
-    t->dns_config_json = make_dns_config(cfg);
+    make_dns_config(cfg, t);
     t->self_caps_json = make_self_caps(cfg);
     t->collect_logs = cfg->logtail_enabled;
     return t;

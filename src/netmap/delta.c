@@ -159,7 +159,8 @@ void write_new_settings(struct json_writer *w, const struct change *c, bool is_u
 {
     const struct tailnet_settings *old = c->before->settings, *new = c->after->settings;
     write_raw_if_new(w, "DERPMap", derp_map_of(old, is_unpinned), derp_map_of(new, is_unpinned));
-    write_raw_if_new(w, "DNSConfig", old->dns_config_json, new->dns_config_json);
+    if (!dns_is_own(new))
+        write_raw_if_new(w, "DNSConfig", old->dns_config_json, new->dns_config_json);
 }
 
 static void write_chunk(struct netmap_ctx *ctx, const struct change *c, size_t chunk, struct audience a)
@@ -285,6 +286,7 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
             rcbuf_unref(&piece);
     }
     push_other_derp_map(ctx, c, self, coding, out);
+    push_dns(ctx, c, id, coding, out);
     if (self != NULL && self->before != NULL && self_differs(self->before, self->after))
         push_self(ctx, c, self->after, 0, coding, out);
 }

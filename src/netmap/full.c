@@ -349,7 +349,7 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     bool is_late = self->is_ended && self->expires_ms > s->made_ms;
     write_self(w, self, settings, rights, is_late ? s->made_ms - 60000 : 0);
     write_raw(w, "DERPMap", derp_map_of(settings, needs_unpinned(self, settings)));
-    write_raw(w, "DNSConfig", settings->dns_config_json);
+    write_dns(w, settings, self, rights);
     json_w_kv_cstr(w, "Domain", settings->domain);
     json_w_kv_bool(w, "CollectServices", false);
     json_w_key(w, "PacketFilters");

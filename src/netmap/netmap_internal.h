@@ -50,6 +50,16 @@ void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node
 void push_other_derp_map(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
                          enum netmap_coding coding, struct netmap_pieces *out);
 
+/* --- dns.c --- */
+/* Each node has a DNS configuration of its own: push_dns tells it, and not what is told to all. */
+bool dns_is_own(const struct tailnet_settings *s);
+/* The member DNSConfig. `r`: null without a policy. */
+void write_dns(struct json_writer *w, const struct tailnet_settings *s, const struct node *n,
+               const struct node_rights *r);
+/* The node's own DNS configuration, when it is another now. */
+void push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id, enum netmap_coding coding,
+              struct netmap_pieces *out);
+
 /* --- ruled.c: under a policy --- */
 /* Like netmap_delta, for a node that is still there, when a policy is at work before or after. */
 void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,

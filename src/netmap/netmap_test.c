@@ -58,6 +58,7 @@ struct view {
     char self_caps[300];
     char filter[16384];
     char ssh[8192];
+    char dns[800];
     uint64_t self_user;
     char users[USERS_MAX][160]; /* profiles, as they stand on the wire */
     bool knows_tagged;
@@ -236,6 +237,7 @@ static void apply_message(struct view *v, struct str message)
     assert_true(filters == NULL || json_type_of(json_get(filters, "base")) == JSON_ARRAY); /* null: as before */
     set_raw(v->filter, sizeof(v->filter), json_get(filters, "base"));
     set_raw(v->ssh, sizeof(v->ssh), json_get(root, "SSHPolicy"));
+    set_raw(v->dns, sizeof(v->dns), json_get(root, "DNSConfig"));
     buf_fini(&json);
     arena_fini(&a);
 }
@@ -821,6 +823,10 @@ static void random_policy(struct world *w, struct buf *b)
         buf_printf(b, "{\"target\":[\"%s\"],\"attr\":[\"x:%u\"]},", PICK(w, targets), below(w, 3));
     if (below(w, 4) == 0)
         buf_printf(b, "{\"target\":[\"%s\"],\"attr\":[\"disable-ipv4\"]},", PICK(w, targets));
+    if (below(w, 3) == 0)
+        buf_printf(b, "{\"target\":[\"%s\"],\"attr\":[\"nextdns:p%u\"]},", PICK(w, targets), below(w, 3));
+    if (below(w, 3) == 0)
+        buf_printf(b, "{\"target\":[\"%s\"],\"attr\":[\"nextdns:no-device-info\"]},", PICK(w, targets));
     buf_printf(b, "],\"disableIPv4\":%s,\"ssh\":[", below(w, 6) == 0 ? "true" : "false");
     if (below(w, 2) == 0)
         buf_printf(b, "{\"action\":\"%s\",\"src\":[\"%s\"],\"dst\":[\"tag:a\"],\"users\":[\"root\"]},",
@@ -844,6 +850,31 @@ static void event_policy(struct world *w)
     state_set_policy(w->st, doc, w->now_ms);
     w->policies++;
     buf_fini(&text);
+}
+
+/* With resolvers of which each node has its own, when `addr` is not null. */
+static void set_dns(struct world *w, const char *addr)
+{
+    struct tailnet_settings *t = tailnet_settings_edit(state_settings(w->st));
+    struct buf json = {0};
+    buf_printf(&json, "{\"Proxied\":true");
+    t->dns_hole_n = 0;
+    if (addr != NULL) {
+        buf_append_c(&json, ",\"Resolvers\":[{\"Addr\":\"");
+        t->dns_hole[t->dns_hole_n++] = (struct dns_hole){(uint32_t)buf_len(&json), (uint32_t)strlen(addr)};
+        buf_printf(&json, "%s\"},{\"Addr\":\"9.9.9.9\"}]", addr);
+    }
+    buf_append_c(&json, "}");
+    rcbuf_unref(&t->dns_config_json);
+    t->dns_config_json = rcbuf_create(buf_at(&json), buf_len(&json));
+    buf_fini(&json);
+    state_set_settings(w->st, t);
+}
+
+static void event_dns(struct world *w)
+{
+    static const char *const addrs[] = {NULL, "https://dns.nextdns.io/abc", "https://dns.nextdns.io/abc?x=1"};
+    set_dns(w, PICK(w, addrs));
 }
 
 static void event_user(struct world *w)
@@ -929,6 +960,7 @@ static void compare_with_full(struct world *w, const struct view *v)
     assert_string_equal(v->self_caps, fresh->self_caps);
     assert_string_equal(v->filter, fresh->filter);
     assert_string_equal(v->ssh, fresh->ssh);
+    assert_string_equal(v->dns, fresh->dns);
     compare_users(w, v, fresh);
     mem_free(fresh);
 }
@@ -1018,6 +1050,8 @@ static void run_world(uint64_t seed, unsigned events, bool has_policies)
             event_policy(w);
         if (has_policies && below(w, 40) == 0)
             event_user(w);
+        if (below(w, 60) == 0)
+            event_dns(w);
         /* Now and then nothing is told for long, so that changes of many nodes come at once. */
         bool quiet = i / 200 % 5 == 4;
         if (below(w, 3) == 0)
@@ -1488,6 +1522,86 @@ static void test_settings_change_says_no_more(void **state)
     world_drop(w);
 }
 
+/* What node `id` is told of what has happened since the last publication, the disk included. */
+static void tell(struct world *w, node_id id, struct netmap_pieces *told)
+{
+    netmap_pieces_clear(told);
+    seal(w);
+    while (w->in_flight_n > 0)
+        commit_one(w);
+    struct change *c = state_publish(w->st, w->now_ms);
+    assert_non_null(c);
+    netmap_delta(&ctx, c, id, NETMAP_PLAIN, told);
+    change_unref(&c);
+}
+
+static struct rcbuf *hostinfo_of(const char *os)
+{
+    char text[64];
+    int n = snprintf(text, sizeof(text), "{\"OS\":\"%s\"}", os);
+    return rcbuf_create(text, (size_t)n);
+}
+
+/* What a full map says of the resolvers; borrowed until the next call. */
+static const char *resolver_of(struct world *w, node_id id)
+{
+    static char text[800];
+    struct netmap_pieces pieces = {0};
+    assert_int_equal(netmap_full(&ctx, state_snapshot(w->st), id, NETMAP_PLAIN, false, &pieces), RC_OK);
+    struct str head = str_n(pieces.items[0]->data, pieces.items[0]->len);
+    const char *at = memmem(head.p, head.len, "\"Addr\":\"", 8);
+    assert_non_null(at);
+    size_t n = (size_t)(head.p + head.len - at);
+    at += 8;
+    const char *end = memchr(at, '"', n - 8);
+    snprintf(text, sizeof(text), "%.*s", (int)(end - at), at);
+    netmap_pieces_fini(&pieces);
+    return text;
+}
+
+/* nextdns:PROFILE is the node's own resolver, which is told who asks unless the policy says not to; live. */
+static void test_nextdns_is_each_nodes_own(void **state)
+{
+    (void)state;
+    struct world *w = ruled_world();
+    struct netmap_pieces told = {0};
+    node_id anna = w->machines[0].id, server = w->machines[100].id;
+    struct node_report report = {.hostname = STR("my box"), .hostinfo = hostinfo_of("linux&x=\\\"")};
+    const struct node *n;
+    set_dns(w, "https://dns.nextdns.io/abc123");
+    tell(w, server, &told);
+    assert_true(names(&told, "https://dns.nextdns.io/abc123?device_ip=100."));
+    assert_int_equal(state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &report, &n), RC_OK);
+    rcbuf_unref(&report.hostinfo);
+    char want[200], ip[ADDR_TEXT_CAP];
+    addr_format(&n->v4, false, ip);
+    snprintf(want, sizeof(want),
+             "https://dns.nextdns.io/abc123?device_ip=%s&device_model=linux%%26x%%3D%%22&device_name=my%%20box", ip);
+    tell(w, anna, &told);
+    assert_true(names(&told, want));
+    assert_string_equal(resolver_of(w, anna), want);
+
+#define KIDS(attrs)                                                                                                    \
+    "{\"tagOwners\":{\"tag:a\":[]},\"acls\":[{\"action\":\"accept\",\"src\":[\"anna@\"],\"dst\":[\"tag:a:*\"]}],"      \
+    "\"nodeAttrs\":[{\"target\":[\"tag:a\"],\"attr\":[" attrs "]}]}"
+    put_policy(w, KIDS("\"nextdns:fedcba\",\"nextdns:no-device-info\""));
+    tell(w, server, &told);
+    assert_true(names(&told, "\"Addr\":\"https://dns.nextdns.io/fedcba\""));
+    assert_true(names(&told, "\"nextdns:fedcba\":null"));
+    assert_string_equal(resolver_of(w, server), "https://dns.nextdns.io/fedcba");
+    assert_string_equal(resolver_of(w, anna), want);
+    put_policy(w, KIDS("\"nextdns:a/b?c\""));
+    tell(w, anna, &told);
+    assert_false(names(&told, "DNSConfig"));
+    assert_non_null(strstr(resolver_of(w, server), "https://dns.nextdns.io/a%2Fb%3Fc?device_ip="));
+    /* Without a resolver of NextDNS there is none to choose a profile of. */
+    set_dns(w, NULL);
+    tell(w, server, &told);
+    assert_true(names(&told, "\"DNSConfig\":{\"Proxied\":true}"));
+    netmap_pieces_fini(&told);
+    world_drop(w);
+}
+
 static void test_alone_has_no_peers_key(void **state)
 {
     (void)state;
@@ -1590,19 +1704,6 @@ static void test_newcomers_do_not_stay_hidden(void **state)
 
 /* --- profiles of users under a policy --- */
 
-/* What node `id` is told of what has happened since the last publication, the disk included. */
-static void tell(struct world *w, node_id id, struct netmap_pieces *told)
-{
-    netmap_pieces_clear(told);
-    seal(w);
-    while (w->in_flight_n > 0)
-        commit_one(w);
-    struct change *c = state_publish(w->st, w->now_ms);
-    assert_non_null(c);
-    netmap_delta(&ctx, c, id, NETMAP_PLAIN, told);
-    change_unref(&c);
-}
-
 /* What node 1 is told when the user gets another role, of which no profile speaks. */
 static void tell_role(struct world *w, user_id id, struct netmap_pieces *told)
 {
@@ -1700,6 +1801,7 @@ int main(void)
         cmocka_unit_test(test_old_clients_get_no_pins),
         cmocka_unit_test(test_another_version_gets_its_derp_map),
         cmocka_unit_test(test_settings_change_says_no_more),
+        cmocka_unit_test(test_nextdns_is_each_nodes_own),
         cmocka_unit_test(test_alone_has_no_peers_key),
         cmocka_unit_test(test_newcomers_are_announced_when_they_can_be_reached),
         cmocka_unit_test(test_newcomers_do_not_stay_hidden),

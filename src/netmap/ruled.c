@@ -508,6 +508,7 @@ void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netm
     else
         push_all(ctx, c, &v, id, coding, out);
     push_rights(ctx, was, is, coding, out);
+    push_dns(ctx, c, id, coding, out);
     push_own_profile(ctx, c, self, coding, out);
     if (before != NULL &&
         (self_differs(before, after) || own_rights_differ(was, is) || !prefix_list_eq(before->primary, after->primary)))

@@ -120,6 +120,27 @@ bool policy_has_attr(const struct policy *p, uint64_t id, struct str attr)
     return false;
 }
 
+struct str policy_nextdns(const struct policy *p, uint64_t id, bool *hides_device_out)
+{
+    const struct str prefix = STR("nextdns:");
+    const struct node_state *n = node_find(p, id);
+    struct str profile = STR_EMPTY;
+    *hides_device_out = false;
+    for (size_t i = 0; n != NULL && i < p->doc->node_attr_n; i++) {
+        const struct node_attr *a = &p->doc->node_attr[i];
+        for (size_t k = 0; k < a->attr_n; k++) {
+            if (!str_starts(a->attr[k], prefix) || !is_target(n->class, a))
+                continue;
+            struct str what = str_n(a->attr[k].p + prefix.len, a->attr[k].len - prefix.len);
+            if (str_eq(what, STR("no-device-info")))
+                *hides_device_out = true;
+            else if (profile.len == 0)
+                profile = what;
+        }
+    }
+    return profile;
+}
+
 bool policy_hides_ipv4(const struct policy *p, uint64_t id)
 {
     return p->doc->network.is_ipv4_disabled || policy_has_attr(p, id, STR("disable-ipv4"));

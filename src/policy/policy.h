@@ -273,6 +273,9 @@ int64_t policy_ssh_check_period_s(const struct policy *p, uint64_t src, uint64_t
 void policy_self_caps(struct policy *p, uint64_t id, struct buf *out);
 /* Whether nodeAttrs give the node this attribute, e.g. "disable-ipv4", "nextdns:PROFILE". */
 bool policy_has_attr(const struct policy *p, uint64_t id, struct str attr);
+/* The profile of NextDNS that nodeAttrs choose for the node: the first nextdns:PROFILE, or empty; and whether NextDNS is not told
+ * which node asks (nextdns:no-device-info). Borrowed from the doc. */
+struct str policy_nextdns(const struct policy *p, uint64_t id, bool *hides_device_out);
 /* The node is shown without its IPv4 address, to itself and to all; and sees none of others'. src: 6.4 */
 bool policy_hides_ipv4(const struct policy *p, uint64_t id);
 /* The `index`th prefix ("100.80.0.0/16") from which the node's new addresses are drawn. False: there are no more. */

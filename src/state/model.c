@@ -366,6 +366,8 @@ struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t)
     made->derp_map_json = ref_or_null(t->derp_map_json);
     made->derp_map_unpinned_json = ref_or_null(t->derp_map_unpinned_json);
     made->dns_config_json = ref_or_null(t->dns_config_json);
+    memcpy(made->dns_hole, t->dns_hole, sizeof(made->dns_hole));
+    made->dns_hole_n = t->dns_hole_n;
     made->self_caps_json = ref_or_null(t->self_caps_json);
     made->collect_logs = t->collect_logs;
     return made;

@@ -202,6 +202,12 @@ struct user_table {
     const struct user *users[];              /* ascending by id. References */
 };
 
+/* The address of a resolver of NextDNS in dns_config_json, without its quotes: each node has its own there. */
+struct dns_hole {
+    uint32_t at, len;
+};
+enum { DNS_HOLES_MAX = 16 }; /* those that follow are the same for all */
+
 /* What all nodes are told alike and what does not belong to one node. Made by the daemon, immutable. */
 struct tailnet_settings {
     atomic_uint refs;
@@ -210,6 +216,8 @@ struct tailnet_settings {
     /* The same for clients that cannot pin a certificate by its hash (before 1.82); null: no difference. */
     struct rcbuf *derp_map_unpinned_json;
     struct rcbuf *dns_config_json; /* MapResponse.DNSConfig; never null */
+    struct dns_hole dns_hole[DNS_HOLES_MAX];
+    size_t dns_hole_n;             /* ascending */
     struct rcbuf *self_caps_json;  /* CapMap of every self node; never null */
     bool collect_logs;             /* false: Debug.DisableLogTail */
     char server_url[HOSTNAME_CAP]; /* "https://host", no slash at the end: in SSH policies */

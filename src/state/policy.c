@@ -295,6 +295,13 @@ static struct rcbuf *caps_like(const struct buf *text, struct rcbuf *own, struct
     return rcbuf_create(s.p, s.len);
 }
 
+static void fill_nextdns(struct builder *b, node_id id, struct node_rights *r)
+{
+    struct str profile = policy_nextdns(b->p, id, &r->hides_device);
+    if (profile.len > 0)
+        r->nextdns = rcbuf_create(profile.p, profile.len);
+}
+
 static void fill_texts(struct builder *b, node_id id, struct node_rights *r, const struct node_rights *own)
 {
     int64_t class_index = policy_view_class(b->made->view, id);
@@ -311,6 +318,7 @@ static void fill_texts(struct builder *b, node_id id, struct node_rights *r, con
     policy_self_caps(b->p, id, &b->text);
     r->caps = caps_like(&b->text, own != NULL ? own->caps : NULL, *other != NULL ? (*other)->caps : NULL);
     r->hides_v4 = policy_hides_ipv4(b->p, id);
+    fill_nextdns(b, id, r);
     *other = r;
 }
 
@@ -387,6 +395,8 @@ static void keep_texts(struct node_rights *r, const struct node_rights *own)
     r->filter = told_text_ref(own->filter);
     r->ssh = told_text_ref(own->ssh);
     r->caps = rcbuf_ref(own->caps);
+    r->nextdns = own->nextdns != NULL ? rcbuf_ref(own->nextdns) : NULL;
+    r->hides_device = own->hides_device;
     r->hides_v4 = own->hides_v4;
 }
 

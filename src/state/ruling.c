@@ -98,6 +98,7 @@ void node_rights_unref(const struct node_rights **at)
     told_text_unref(&r->filter);
     told_text_unref(&r->ssh);
     rcbuf_unref(&r->caps);
+    rcbuf_unref(&r->nextdns);
     route_table_unref(&r->routes);
     mem_free(r);
 }

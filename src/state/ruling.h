@@ -34,6 +34,8 @@ struct node_rights {
     struct told_text *filter; /* JSON array of FilterRule */
     struct told_text *ssh;    /* JSON object: SSHPolicy */
     struct rcbuf *caps;       /* JSON object: what nodeAttrs add to the node's own CapMap */
+    struct rcbuf *nextdns;    /* the profile that nodeAttrs choose (nextdns:PROFILE); null: none */
+    bool hides_device;        /* nextdns:no-device-info */
     bool hides_v4;
     struct route_table *routes; /* null: it serves none */
     uint64_t routes_version;    /* policy_routes_version that the rows were made at */

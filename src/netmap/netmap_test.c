@@ -736,7 +736,7 @@ static void load_router(struct world *w, unsigned i)
             v[primary_n++] = v[k];
     }
     n->primary = prefix_list_create(v, primary_n);
-    assert_int_equal(state_load_node(w->st, n), RC_OK);
+    assert_int_equal(state_load_node(w->st, n, NULL), RC_OK);
 }
 
 static void add_policies(struct world *w)

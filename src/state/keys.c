@@ -35,13 +35,26 @@ static void unindex_key(struct state *st, const struct auth_key *k)
     map_remove(&st->keys_by_hash, k->hash, sizeof(k->hash));
 }
 
-enum rc state_load_key(struct state *st, struct auth_key *k)
+static enum rc check_row(const struct state *st, const struct auth_key *k, struct err *err)
 {
-    if (k->id == 0 || state_key(st, k->id) != NULL || map_get(&st->keys_by_hash, k->hash, sizeof(k->hash)) != NULL) {
+    TRY(load_check_id(k->id, err));
+    if (state_key(st, k->id) != NULL || map_get(&st->keys_by_hash, k->hash, sizeof(k->hash)) != NULL)
+        return err_set(err, RC_INVALID, "another row has the same id or hash");
+    if (k->user != 0 ? state_user(st, k->user) == NULL : k->tags == NULL)
+        return err_set(err, RC_INVALID, "its user is not there");
+    return load_check_tags(k->tags, err);
+}
+
+enum rc state_load_key(struct state *st, struct auth_key *k, struct err *err)
+{
+    enum rc rc = check_row(st, k, err);
+    if (rc != RC_OK) {
         const struct auth_key *dropped = k;
         auth_key_unref(&dropped);
-        return RC_INVALID;
+        return rc;
     }
+    load_fit_time(&k->created_ms);
+    load_fit_expiry(&k->expires_ms);
     index_key(st, k);
     if (k->id >= st->counters.next_key)
         st->counters.next_key = k->id + 1;

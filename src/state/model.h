@@ -29,6 +29,9 @@ enum {
     KEY_PREFIX_CAP = 32,
     ROUTES_MAX = 1024, /* of a node, each of advertised and approved; as many as the policy looks at */
     TAGS_MAX = 64,     /* of a node or key */
+    /* The largest id of a node: tables have a place for each up to the highest. When all have been given, those of nodes that are
+     * gone are given again, the lowest first. */
+    NODE_ID_MAX = (1 << 22) - 1,
     POLICY_AUTHOR_CAP = 64,
     POLICY_NOTE_CAP = 256,
     NO_EXPIRY = 0,
@@ -36,7 +39,8 @@ enum {
 /* Dates of nodes and keys are before the year 10000: later ones cannot be written so that clients read them. */
 #define DATE_MAX_MS INT64_C(253402300799000)
 
-/* Node ids are small integers that are never used again; so are user and key ids. 0 is none. */
+/* Node ids are small integers, none of which is used again before NODE_ID_MAX is reached; user and key ids never are. 0 is
+ * none. */
 typedef uint64_t node_id;
 typedef uint64_t user_id;
 

@@ -30,14 +30,18 @@ static void append(struct state *st, const struct policy_text *t)
     st->text_bytes += t->text->len;
 }
 
-enum rc state_load_policy_text(struct state *st, struct policy_text *t)
+enum rc state_load_policy_text(struct state *st, struct policy_text *t, struct err *err)
 {
     const struct policy_text *newest = state_policy_text_newest(st);
-    if (t->id <= (newest != NULL ? newest->id : 0)) {
+    enum rc rc = load_check_id(t->id, err);
+    if (rc == RC_OK && newest != NULL && t->id <= newest->id)
+        rc = err_set(err, RC_INVALID, "another row has the same id");
+    if (rc != RC_OK) {
         const struct policy_text *dropped = t;
         policy_text_unref(&dropped);
-        return RC_INVALID;
+        return rc;
     }
+    load_fit_time(&t->created_ms);
     append(st, t);
     return RC_OK;
 }

@@ -162,7 +162,7 @@ static void test_loading(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct policy_text *t = policy_text_create(STR("{}"));
         t->id = rows[i].id;
-        assert_int_equal(state_load_policy_text(st, t), rows[i].rc);
+        assert_int_equal(state_load_policy_text(st, t, NULL), rows[i].rc);
     }
     state_load_done(st, &none, NOW_MS);
     assert_int_equal(state_policy_text_newest(st)->id, 7);
@@ -191,7 +191,7 @@ static void test_try(void **state)
         snprintf(node->name, sizeof(node->name), "n%u", i);
         assert_int_equal(addr_parse_ip(i == 1 ? STR("100.64.0.1") : STR("100.64.0.2"), &node->v4), RC_OK);
         node->tags = i == 2 ? rcbuf_create("[\"tag:web\"]", 11) : NULL;
-        assert_int_equal(state_load_node(st, node), RC_OK);
+        assert_int_equal(state_load_node(st, node, NULL), RC_OK);
     }
     struct policy_doc *doc = doc_of(
         "{\"tagOwners\":{\"tag:web\":[]},\n"

@@ -164,6 +164,20 @@ static struct entry *rotate(struct state *st, struct entry *e, const struct admi
     return e;
 }
 
+/* 0: all ids are in use. */
+static node_id next_id(struct state *st)
+{
+    if (st->counters.next_node <= NODE_ID_MAX) {
+        st->counters_dirty = true;
+        return st->counters.next_node++;
+    }
+    for (node_id id = 1; id <= NODE_ID_MAX; id++) {
+        if (id >= st->entries_cap || st->entries[id] == NULL)
+            return id;
+    }
+    return 0;
+}
+
 static struct entry *create(struct state *st, const struct admission *a, int64_t now_ms, struct register_result *out)
 {
     const struct registration *reg = a->reg;
@@ -172,10 +186,14 @@ static struct entry *create(struct state *st, const struct admission *a, int64_t
         refuse(out, RC_LIMIT, "this network has no free address left: an admin must delete nodes or widen prefixes.v4");
         return NULL;
     }
+    node_id id = next_id(st);
+    if (id == 0) {
+        refuse(out, RC_LIMIT, "this network has as many nodes as there can be: an admin must delete some");
+        return NULL;
+    }
     struct node *n = node_create(0);
     char base[NAME_CAP];
-    n->id = st->counters.next_node++;
-    st->counters_dirty = true;
+    n->id = id;
     make_stable_id(reg->random, n->stable_id);
     n->v4 = v4;
     n->v6 = v6;

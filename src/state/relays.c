@@ -75,15 +75,53 @@ static void replace(struct state *st, struct relay_entry *e, const struct relay_
     put_row(st, ROW_PUT_RELAY, next->id)->relay = relay_host_ref(next);
 }
 
-enum rc state_load_relay(struct state *st, struct relay_host *r)
+static enum rc check_row(const struct state *st, const struct relay_host *r, struct err *err)
 {
-    bool is_new = r->id > (st->relay_n > 0 ? st->relays[st->relay_n - 1].host->id : 0) && st->relay_n < RELAYS_MAX &&
-                  state_relay_by_name(st, str_c(r->name)) == NULL;
-    if (!is_new) {
+    TRY(load_check_id(r->id, err));
+    if (st->relay_n == RELAYS_MAX)
+        return err_set(err, RC_INVALID, "there can be %d relays", RELAYS_MAX);
+    if (entry_by_id(st, r->id) != NULL || state_relay_by_name(st, str_c(r->name)) != NULL)
+        return err_set(err, RC_INVALID, "another row has the same id or name");
+    if (!name_is_label(str_c(r->name)))
+        return err_set(err, RC_INVALID, "column name is no DNS label");
+    return RC_OK;
+}
+
+static bool is_pin(struct str name)
+{
+    static const struct str kind = {"sha256-raw:", 11};
+    uint8_t hash[32];
+    return !str_starts(name, kind) ||
+           hex_decode(str_n(name.p + kind.len, name.len - kind.len), hash, sizeof(hash)) == RC_OK;
+}
+
+/* What would keep the DERP map from being made is forgotten: the relay says it again. */
+static void fit_report(struct relay_host *r, struct err *err)
+{
+    struct relay_report *p = &r->report;
+    bool is_odd = !is_pin(str_c(p->cert_name)) || (r->is_up && (p->host_name[0] == '\0' || p->derp_port == 0));
+    for (const char *c = p->host_name; *c != '\0'; c++)
+        is_odd = is_odd || *c <= ' ' || *c > '~' || *c == '"' || *c == '/';
+    if (!is_odd)
+        return;
+    *p = (struct relay_report){0};
+    r->is_up = false;
+    err_set(err, RC_INVALID, "how it is reached makes no sense: down until it announces itself");
+}
+
+enum rc state_load_relay(struct state *st, struct relay_host *r, struct err *err)
+{
+    enum rc rc = check_row(st, r, err);
+    if (rc == RC_OK && st->relay_n > 0 && r->id < st->relays[st->relay_n - 1].host->id)
+        rc = err_set(err, RC_INVALID, "it is out of order");
+    if (rc != RC_OK) {
         const struct relay_host *dropped = r;
         relay_host_unref(&dropped);
-        return RC_INVALID;
+        return rc;
     }
+    fit_report(r, err);
+    load_fit_time(&r->created_ms);
+    load_fit_time(&r->last_seen_ms);
     append(st, r, 0);
     if (r->id >= st->counters.next_relay)
         st->counters.next_relay = r->id + 1;

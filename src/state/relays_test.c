@@ -169,9 +169,11 @@ static void test_after_a_restart(void **state)
     down->id = 4;
     twin->id = 5;
     up->is_up = true;
-    assert_int_equal(state_load_relay(st, up), RC_OK);
-    assert_int_equal(state_load_relay(st, down), RC_OK);
-    assert_int_equal(state_load_relay(st, twin), RC_INVALID);
+    snprintf(up->report.host_name, sizeof(up->report.host_name), "relay.example.com");
+    up->report.derp_port = 443;
+    assert_int_equal(state_load_relay(st, up, NULL), RC_OK);
+    assert_int_equal(state_load_relay(st, down, NULL), RC_OK);
+    assert_int_equal(state_load_relay(st, twin, NULL), RC_INVALID);
     struct row_counters counters = {0};
     state_load_done(st, &counters, NOW_MS);
     assert_true(state_take_relays_changed(st));

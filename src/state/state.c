@@ -334,31 +334,6 @@ size_t state_flush_lazy(struct state *st, size_t max)
 
 /* --- loading --- */
 
-enum rc state_load_node(struct state *st, struct node *n)
-{
-    size_t len;
-    const void *v4 = addr_key(&n->v4, &len);
-    bool taken = n->id == 0 || (n->id < st->entries_cap && st->entries[n->id] != NULL) ||
-                 map_get(&st->by_key, n->key.b, KEY_BYTES) != NULL ||
-                 map_get(&st->by_name, n->name, strlen(n->name)) != NULL ||
-                 (n->v4.family != 0 && map_get(&st->by_addr, v4, len) != NULL) ||
-                 (n->v6.family != 0 && map_get(&st->by_addr, n->v6.ip, 16) != NULL);
-    if (taken) {
-        const struct node *dropped = n;
-        node_unref(&dropped);
-        return RC_INVALID;
-    }
-    n->is_online = false;
-    n->is_away = false;
-    n->is_expired = n->is_ended; /* state_load_done looks at the date */
-    struct entry *e = entry_add(st, n);
-    e->is_from_disk = true;
-    node_id id = e->id;
-    if (id >= st->counters.next_node)
-        st->counters.next_node = id + 1;
-    return RC_OK;
-}
-
 static void later(struct addr *last, const struct addr *a)
 {
     if (a->family != 0 && (last->family == 0 || memcmp(a->ip, last->ip, 16) > 0))
@@ -367,14 +342,7 @@ static void later(struct addr *last, const struct addr *a)
 
 void state_load_done(struct state *st, const struct row_counters *counters, int64_t now_ms)
 {
-    if (counters->next_node > st->counters.next_node)
-        st->counters.next_node = counters->next_node;
-    if (counters->next_user > st->counters.next_user)
-        st->counters.next_user = counters->next_user;
-    if (counters->next_key > st->counters.next_key)
-        st->counters.next_key = counters->next_key;
-    if (counters->next_relay > st->counters.next_relay)
-        st->counters.next_relay = counters->next_relay;
+    load_counters(&st->counters, counters);
     for (node_id id = 1; id < st->entries_cap; id++) {
         struct entry *e = entry_of(st, id);
         if (e == NULL)

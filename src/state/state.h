@@ -79,12 +79,13 @@ struct state *state_create(const struct state_options *options, struct tailnet_s
 void state_destroy(struct state **st);
 
 /* --- loading: rows as the store has them, users, keys, relays and policy texts before nodes, then state_load_done. References are taken over.
- * RC_INVALID for a row that contradicts another (double address, name or key): the row is left out. */
-MUST_CHECK enum rc state_load_user(struct state *st, struct user *u);
-MUST_CHECK enum rc state_load_key(struct state *st, struct auth_key *k);
-MUST_CHECK enum rc state_load_relay(struct state *st, struct relay_host *r);
-MUST_CHECK enum rc state_load_policy_text(struct state *st, struct policy_text *t);
-MUST_CHECK enum rc state_load_node(struct state *st, struct node *n);
+ * RC_INVALID for a row that cannot be used (double address, name or key; values that nothing here writes): it is left out, and `err`
+ * (may be null) says why. With RC_OK `err` may say what of the row was left out; it is not touched otherwise. */
+MUST_CHECK enum rc state_load_user(struct state *st, struct user *u, struct err *err);
+MUST_CHECK enum rc state_load_key(struct state *st, struct auth_key *k, struct err *err);
+MUST_CHECK enum rc state_load_relay(struct state *st, struct relay_host *r, struct err *err);
+MUST_CHECK enum rc state_load_policy_text(struct state *st, struct policy_text *t, struct err *err);
+MUST_CHECK enum rc state_load_node(struct state *st, struct node *n, struct err *err);
 void state_load_done(struct state *st, const struct row_counters *counters, int64_t now_ms);
 
 /* --- durable events --- */

@@ -152,6 +152,17 @@ static inline int64_t steady_ms(const struct state *st, int64_t now_ms)
 void due_at(struct state *st, int64_t steady_ms);
 void date_at(struct state *st, int64_t unix_ms);
 
+/* --- load.c --- */
+/* RC_INVALID: no id that counting gives. */
+MUST_CHECK enum rc load_check_id(uint64_t id, struct err *err);
+/* RC_INVALID: neither null nor a JSON array of 1 to TAGS_MAX tags. */
+MUST_CHECK enum rc load_check_tags(const struct rcbuf *tags, struct err *err);
+/* To the years 1970 to 9999. */
+void load_fit_time(int64_t *unix_ms);
+void load_fit_expiry(int64_t *unix_ms);
+/* `own` is moved on to what is stored, where that can be. */
+void load_counters(struct row_counters *own, const struct row_counters *stored);
+
 /* --- keys.c --- */
 /* "KIND-" + 12 hex digits that lists show (with KIND- they are the prefix) + "-" + 64 hex digits that are the secret. */
 void key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],

@@ -432,7 +432,7 @@ static void test_first_poll_after_a_start_is_newer_than_the_disk(void **state)
     for (unsigned update_first = 0; update_first < 2; update_first++) {
         struct state *st = state_create(&options, make_settings());
         const struct node *now;
-        assert_int_equal(state_load_node(st, node_edit(n, NULL, 0)), RC_OK);
+        assert_int_equal(state_load_node(st, node_edit(n, NULL, 0), NULL), RC_OK);
         state_load_done(st, &(struct row_counters){0}, now_ms);
         if (update_first)
             assert_int_equal(state_node_report(st, &reg.key, &reg.machine, &moved, &now), RC_OK);
@@ -669,15 +669,15 @@ static void shadow_load(struct shadow *s, struct state *st)
 {
     for (size_t i = 0; i < ARRAY_LEN(s->users); i++) {
         if (s->users[i] != NULL)
-            assert_int_equal(state_load_user(st, user_edit(s->users[i])), RC_OK);
+            assert_int_equal(state_load_user(st, user_edit(s->users[i]), NULL), RC_OK);
     }
     for (size_t i = 0; i < ARRAY_LEN(s->keys); i++) {
         if (s->keys[i] != NULL)
-            assert_int_equal(state_load_key(st, auth_key_edit(s->keys[i])), RC_OK);
+            assert_int_equal(state_load_key(st, auth_key_edit(s->keys[i]), NULL), RC_OK);
     }
     for (size_t i = 0; i < ARRAY_LEN(s->nodes); i++) {
         if (s->nodes[i] != NULL)
-            assert_int_equal(state_load_node(st, node_edit(s->nodes[i], NULL, 0)), RC_OK);
+            assert_int_equal(state_load_node(st, node_edit(s->nodes[i], NULL, 0), NULL), RC_OK);
     }
     state_load_done(st, &s->counters, now_ms);
 }
@@ -817,13 +817,13 @@ static void test_load_refuses_contradictions(void **state)
     const struct node *n = do_register(f, &reg, now_ms).node;
     struct state *st = state_create(&options, make_settings());
     struct node *same_address = node_edit(n, NULL, 0), *same_key = node_edit(n, NULL, 0);
-    assert_int_equal(state_load_node(st, node_edit(n, NULL, 0)), RC_OK);
+    assert_int_equal(state_load_node(st, node_edit(n, NULL, 0), NULL), RC_OK);
     same_address->id = 2;
     random_bytes(f, &same_address->key, sizeof(node_key));
     snprintf(same_address->name, NAME_CAP, "other");
-    assert_int_equal(state_load_node(st, same_address), RC_INVALID);
+    assert_int_equal(state_load_node(st, same_address, NULL), RC_INVALID);
     same_key->id = 3;
-    assert_int_equal(state_load_node(st, same_key), RC_INVALID);
+    assert_int_equal(state_load_node(st, same_key, NULL), RC_INVALID);
     state_destroy(&st);
 }
 

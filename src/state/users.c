@@ -67,13 +67,27 @@ static void users_changed(struct state *st)
     policy_users_changed(st);
 }
 
-enum rc state_load_user(struct state *st, struct user *u)
+static enum rc check_row(const struct state *st, const struct user *u, struct err *err)
 {
-    if (u->id == 0 || state_user(st, u->id) != NULL || state_user_by_name(st, str_c(u->name)) != NULL) {
+    TRY(load_check_id(u->id, err));
+    if (u->id == TAGGED_DEVICES_USER)
+        return err_set(err, RC_INVALID, "its id is that of tagged devices");
+    if (u->name[0] == '\0')
+        return err_set(err, RC_INVALID, "column name is empty");
+    if (state_user(st, u->id) != NULL || state_user_by_name(st, str_c(u->name)) != NULL)
+        return err_set(err, RC_INVALID, "another row has the same id or name");
+    return RC_OK;
+}
+
+enum rc state_load_user(struct state *st, struct user *u, struct err *err)
+{
+    enum rc rc = check_row(st, u, err);
+    if (rc != RC_OK) {
         const struct user *dropped = u;
         user_unref(&dropped);
-        return RC_INVALID;
+        return rc;
     }
+    load_fit_time(&u->created_ms);
     index_user(st, u);
     policy_users_changed(st);
     if (u->id >= st->counters.next_user)

@@ -124,9 +124,20 @@ static const char version_4[] = "CREATE TABLE policy_texts ("
                                 "  text BLOB NOT NULL"
                                 ") STRICT;";
 
+/* Rows that could not be used, each as the statement that would put it back, once what is wrong with it is mended. */
+static const char version_5[] = "CREATE TABLE set_aside ("
+                                "  id INTEGER PRIMARY KEY,"
+                                "  tailnet INTEGER NOT NULL,"
+                                "  table_name TEXT NOT NULL,"
+                                "  row_id INTEGER NOT NULL,"
+                                "  why TEXT NOT NULL,"
+                                "  at_ms INTEGER NOT NULL,"
+                                "  statement TEXT NOT NULL"
+                                ") STRICT;";
+
 _Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
 
-const char *const migrations[] = {version_1, version_2, version_3, version_4};
+const char *const migrations[] = {version_1, version_2, version_3, version_4, version_5};
 const int migrations_n = ARRAY_LEN(migrations);
 
 static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)

@@ -1,5 +1,7 @@
 #include "store/store.h"
 
+#include <stdio.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/sqlite_internal.h"
@@ -184,25 +186,56 @@ static bool take_node(sqlite3_stmt *stmt, const struct row_sink *sink, const cha
     return n != NULL;
 }
 
-static enum rc load_table(struct sqlite_store *s, const char *table, const char *sql, row_fn take,
-                          const struct row_sink *sink, struct err *err)
+/* A table as it is loaded. */
+struct source {
+    const char *name;
+    const char *select_sql;
+    const char *move_sql; /* to set_aside */
+    row_fn take;
+};
+
+static void take_row(const struct source *t, sqlite3_stmt *stmt, const struct row_sink *sink, struct bad_rows *bad)
+{
+    const char *column = NULL;
+    char why[160] = "";
+    if (sink->refusal != NULL)
+        *sink->refusal = (struct err){0};
+    if (!t->take(stmt, sink, &column))
+        snprintf(why, sizeof(why), "column %s holds what it cannot", column);
+    else if (sink->refusal != NULL)
+        snprintf(why, sizeof(why), "%.150s", sink->refusal->text);
+    if (why[0] != '\0')
+        bad_rows_add(bad, t->name, t->move_sql, sqlite3_column_int64(stmt, 1), why);
+}
+
+static enum rc load_table(struct sqlite_store *s, const struct source *t, const struct row_sink *sink,
+                          struct bad_rows *bad, struct err *err)
 {
     sqlite3_stmt *stmt;
-    const char *bad = NULL;
-    enum rc rc = RC_OK;
-    if (sqlite3_prepare_v2(s->file.db, sql, -1, &stmt, NULL) != SQLITE_OK)
-        return sqlite_error(s->file.db, s->file.path, "read", err);
     int code;
-    while ((code = sqlite3_step(stmt)) == SQLITE_ROW) {
-        if (take(stmt, sink, &bad))
-            continue;
-        rc = err_set(err, RC_STORE, "database %s: table %s, row %lld: column %s holds what it cannot", s->file.path,
-                     table, (long long)sqlite3_column_int64(stmt, 1), bad);
-        break;
-    }
-    if (rc == RC_OK && code != SQLITE_DONE)
-        rc = sqlite_error(s->file.db, s->file.path, "read", err);
+    if (sqlite3_prepare_v2(s->file.db, t->select_sql, -1, &stmt, NULL) != SQLITE_OK)
+        return sqlite_error(s->file.db, s->file.path, "read", err);
+    while ((code = sqlite3_step(stmt)) == SQLITE_ROW)
+        take_row(t, stmt, sink, bad);
+    enum rc rc = code == SQLITE_DONE ? RC_OK : sqlite_error(s->file.db, s->file.path, "read", err);
     sqlite3_finalize(stmt);
+    return rc;
+}
+
+static enum rc load_tables(struct sqlite_store *s, const struct row_sink *sink, struct err *err)
+{
+    static const struct source sources[] = {
+        {"users", user_select_sql, user_set_aside_sql, take_user},
+        {"auth_keys", auth_key_select_sql, auth_key_set_aside_sql, take_key},
+        {"relays", relay_select_sql, relay_set_aside_sql, take_relay},
+        {"policy_texts", policy_text_select_sql, policy_text_set_aside_sql, take_policy_text},
+        {"nodes", node_select_sql, node_set_aside_sql, take_node},
+    };
+    struct bad_rows bad = {0};
+    enum rc rc = RC_OK;
+    for (size_t i = 0; i < ARRAY_LEN(sources) && rc == RC_OK; i++)
+        rc = load_table(s, &sources[i], sink, &bad, err);
+    bad_rows_set_aside(&bad, s->file.db, s->file.path);
     return rc;
 }
 
@@ -218,11 +251,7 @@ static enum rc sqlite_load(struct store *base, const struct row_sink *sink, stru
                            struct err *err)
 {
     struct sqlite_store *s = of(base);
-    TRY(load_table(s, "users", user_select_sql, take_user, sink, err));
-    TRY(load_table(s, "auth_keys", auth_key_select_sql, take_key, sink, err));
-    TRY(load_table(s, "relays", relay_select_sql, take_relay, sink, err));
-    TRY(load_table(s, "policy_texts", policy_text_select_sql, take_policy_text, sink, err));
-    TRY(load_table(s, "nodes", node_select_sql, take_node, sink, err));
+    TRY(load_tables(s, sink, err));
     /* max() makes a row of NULL out of no row. */
     TRY(load_counter(s, "SELECT max(next_node) FROM counters WHERE tailnet = 1", &counters_out->next_node, err));
     TRY(load_counter(s, "SELECT max(next_user) FROM counters WHERE tailnet = 1", &counters_out->next_user, err));

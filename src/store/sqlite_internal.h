@@ -26,6 +26,22 @@ enum rc sqlite_error(sqlite3 *db, const char *path, const char *doing, struct er
 /* One integer out of one row. RC as sqlite_error. */
 MUST_CHECK enum rc sqlite_query_int(sqlite3 *db, const char *path, const char *sql, int64_t *out, struct err *err);
 
+/* --- aside.c --- */
+/* A row that cannot be used. */
+struct bad_row {
+    const char *table;
+    const char *move_sql;
+    int64_t id;
+    char why[160];
+};
+struct bad_rows {
+    struct bad_row *v; /* owned */
+    size_t n;
+};
+void bad_rows_add(struct bad_rows *rows, const char *table, const char *move_sql, int64_t id, const char *why);
+/* Moves them to the table set_aside and logs each; where that fails they stay, and that is logged. Empties the list. */
+void bad_rows_set_aside(struct bad_rows *rows, sqlite3 *db, const char *path);
+
 /* --- migrations.c --- */
 /* Entry i leads from version i to version i + 1. */
 extern const char *const migrations[];
@@ -39,6 +55,9 @@ extern const char auth_key_insert_sql[], auth_key_select_sql[];
 extern const char relay_insert_sql[], relay_select_sql[];
 extern const char policy_text_insert_sql[], policy_text_select_sql[];
 extern const char node_insert_sql[], node_select_sql[];
+/* Moves a row to the table set_aside: ?1 its id, ?2 why, ?3 when (Unix ms); it is still to be deleted. */
+extern const char user_set_aside_sql[], auth_key_set_aside_sql[], relay_set_aside_sql[], policy_text_set_aside_sql[],
+    node_set_aside_sql[];
 
 /* Fill the parameters of the insert. What is bound is borrowed until the statement is reset. False: SQLite refused. */
 bool user_bind(sqlite3_stmt *stmt, const struct user *u);

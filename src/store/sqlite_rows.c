@@ -31,6 +31,19 @@
     "INSERT INTO " table " (tailnet" COLUMNS(COLUMN_NAME) ") VALUES (1" COLUMNS(COLUMN_MARK) ")"
 #define SELECT(table, COLUMNS) "SELECT tailnet" COLUMNS(COLUMN_NAME) " FROM " table " WHERE tailnet = 1 ORDER BY id"
 
+/* The row as the statement that puts it back. ?1 its id, ?2 why, ?3 when. */
+#define COLUMN_QUOTE(column) " || ', ' || quote(" #column ")"
+#define SET_ASIDE(table, COLUMNS)                                                                                      \
+    "INSERT INTO set_aside (tailnet, table_name, row_id, why, at_ms, statement) SELECT 1, '" table                     \
+    "', id, ?2, ?3, 'INSERT INTO " table                                                                               \
+    " (tailnet" COLUMNS(COLUMN_NAME) ") VALUES (1'" COLUMNS(COLUMN_QUOTE) " || ');' FROM " table " WHERE id = ?1"
+
+const char user_set_aside_sql[] = SET_ASIDE("users", USER_COLUMNS);
+const char auth_key_set_aside_sql[] = SET_ASIDE("auth_keys", AUTH_KEY_COLUMNS);
+const char relay_set_aside_sql[] = SET_ASIDE("relays", RELAY_COLUMNS);
+const char policy_text_set_aside_sql[] = SET_ASIDE("policy_texts", POLICY_TEXT_COLUMNS);
+const char node_set_aside_sql[] = SET_ASIDE("nodes", NODE_COLUMNS);
+
 const char user_insert_sql[] = INSERT("users", USER_COLUMNS);
 const char user_select_sql[] = SELECT("users", USER_COLUMNS);
 const char auth_key_insert_sql[] = INSERT("auth_keys", AUTH_KEY_COLUMNS);
@@ -260,6 +273,8 @@ bool node_bind(sqlite3_stmt *stmt, const struct node *n)
 
 /* --- reading; the first column that will not do is remembered --- */
 
+enum { ROW_JSON_MAX_BYTES = 1 << 20 };
+
 struct row_reader {
     sqlite3_stmt *stmt;
     const char *bad; /* its name, as long as the statement lives */
@@ -278,9 +293,18 @@ static struct str get_str(struct row_reader *r, int column)
     return p != NULL ? str_n(p, (size_t)sqlite3_column_bytes(r->stmt, column)) : STR_EMPTY;
 }
 
+/* A value of another type than the column's: nothing is converted. NULL is of every type. */
+static void check_type(struct row_reader *r, int column, int want)
+{
+    int type = sqlite3_column_type(r->stmt, column);
+    if (type != want && type != SQLITE_NULL)
+        refuse(r, column);
+}
+
 /* NULL reads as 0. */
 static int64_t get_int(struct row_reader *r, int column, int64_t min, int64_t max)
 {
+    check_type(r, column, SQLITE_INTEGER);
     int64_t v = sqlite3_column_int64(r->stmt, column);
     if (v >= min && v <= max)
         return v;
@@ -305,6 +329,7 @@ static bool get_bool(struct row_reader *r, int column)
 
 static void get_text(struct row_reader *r, int column, char *out, size_t out_cap)
 {
+    check_type(r, column, SQLITE_TEXT);
     struct str s = get_str(r, column);
     if (s.len >= out_cap || memchr(s.p, '\0', s.len) != NULL) {
         refuse(r, column);
@@ -317,6 +342,7 @@ static void get_text(struct row_reader *r, int column, char *out, size_t out_cap
 /* NULL reads as zeros. */
 static void get_bytes(struct row_reader *r, int column, uint8_t *out, size_t n)
 {
+    check_type(r, column, SQLITE_BLOB);
     struct str s = get_str(r, column);
     if (s.len == n)
         memcpy(out, s.p, n);
@@ -328,7 +354,12 @@ static struct rcbuf *get_json(struct row_reader *r, int column)
 {
     if (sqlite3_column_type(r->stmt, column) == SQLITE_NULL)
         return NULL;
+    check_type(r, column, SQLITE_TEXT);
     struct str s = get_str(r, column);
+    if (s.len > ROW_JSON_MAX_BYTES) {
+        refuse(r, column);
+        return NULL;
+    }
     return rcbuf_create(s.p, s.len);
 }
 
@@ -439,12 +470,14 @@ struct relay_host *relay_read(sqlite3_stmt *stmt, const char **bad_out)
 struct policy_text *policy_text_read(sqlite3_stmt *stmt, const char **bad_out)
 {
     struct row_reader r = {stmt, NULL};
-    struct str text = STR_EMPTY;
+    struct str text = {NULL, 0};
     if (sqlite3_column_type(stmt, POLICY_TEXT_text) == SQLITE_BLOB) {
         const void *bytes = sqlite3_column_blob(stmt, POLICY_TEXT_text);
         text = str_n(bytes != NULL ? bytes : "", (size_t)sqlite3_column_bytes(stmt, POLICY_TEXT_text));
-    } else {
+    }
+    if (text.p == NULL || text.len > POLICY_TEXTS_MAX_BYTES) {
         r.bad = "text";
+        text = STR_EMPTY;
     }
     struct policy_text *t = policy_text_create(text);
     t->id = get_id(&r, POLICY_TEXT_id);

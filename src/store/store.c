@@ -201,45 +201,65 @@ enum rc store_ping(struct store *s)
     return s->ops->ping(s);
 }
 
-static void note(enum rc rc, const char *what, uint64_t id)
+struct loading {
+    struct state *st;
+    struct err err; /* of the row that was last refused; empty: taken */
+};
+
+/* A row that is taken may have lost something of itself. */
+static void note(struct loading *l, enum rc rc, const char *table, uint64_t id, const struct err *err)
 {
     if (rc != RC_OK)
-        log_error("a row contradicts others and is left out", LOG_S("table", what), LOG_U("id", id), LOG_RC(rc));
+        l->err = *err;
+    else if (err->text[0] != '\0')
+        log_warn("a row of the database is not quite as it should be", LOG_S("table", table), LOG_U("id", id),
+                 LOG_S("why", err->text));
 }
 
 static void load_user(void *ctx, struct user *u)
 {
+    struct loading *l = ctx;
+    struct err err = {0};
     uint64_t id = u->id;
-    note(state_load_user(ctx, u), "users", id);
+    note(l, state_load_user(l->st, u, &err), "users", id, &err);
 }
 
 static void load_key(void *ctx, struct auth_key *k)
 {
+    struct loading *l = ctx;
+    struct err err = {0};
     uint64_t id = k->id;
-    note(state_load_key(ctx, k), "auth_keys", id);
+    note(l, state_load_key(l->st, k, &err), "auth_keys", id, &err);
 }
 
 static void load_relay(void *ctx, struct relay_host *r)
 {
+    struct loading *l = ctx;
+    struct err err = {0};
     uint64_t id = r->id;
-    note(state_load_relay(ctx, r), "relays", id);
+    note(l, state_load_relay(l->st, r, &err), "relays", id, &err);
 }
 
 static void load_policy_text(void *ctx, struct policy_text *t)
 {
+    struct loading *l = ctx;
+    struct err err = {0};
     uint64_t id = t->id;
-    note(state_load_policy_text(ctx, t), "policy_texts", id);
+    note(l, state_load_policy_text(l->st, t, &err), "policy_texts", id, &err);
 }
 
 static void load_node(void *ctx, struct node *n)
 {
+    struct loading *l = ctx;
+    struct err err = {0};
     uint64_t id = n->id;
-    note(state_load_node(ctx, n), "nodes", id);
+    note(l, state_load_node(l->st, n, &err), "nodes", id, &err);
 }
 
 enum rc store_load(struct store *s, struct state *st, int64_t now_ms, struct err *err)
 {
-    const struct row_sink sink = {load_user, load_key, load_relay, load_policy_text, load_node, st};
+    struct loading l = {.st = st};
+    const struct row_sink sink = {load_user, load_key, load_relay, load_policy_text, load_node, &l, &l.err};
     struct row_counters counters = {0};
     assert(!s->is_started);
     TRY(s->ops->load(s, &sink, &counters, err));

@@ -33,7 +33,8 @@ MUST_CHECK enum rc store_check_sqlite(const char *path, struct err *err);
 MUST_CHECK enum rc store_open_memory(struct store **out);
 
 /* Reads everything into an empty state, and ends with state_load_done. Before store_start. Blocks.
- * Rows that contradict each other are logged and left out. */
+ * Rows that cannot be used (values that nothing here writes, contradictions) are logged, each with table, id and reason, and set aside:
+ * they move to the table set_aside, and everybody else's are served. */
 MUST_CHECK enum rc store_load(struct store *s, struct state *st, int64_t now_ms, struct err *err);
 /* Starts the thread. */
 void store_start(struct store *s, store_done_fn done, void *ctx);

@@ -16,13 +16,16 @@ struct row_sink {
     void (*policy_text)(void *ctx, struct policy_text *t);
     void (*node)(void *ctx, struct node *n);
     void *ctx;
+    /* Set by whoever takes a row and cannot use it: why. Cleared by the backend before each row; may be null. */
+    struct err *refusal;
 };
 
 struct store_ops {
     /* Makes the rows so, all or none. No row occurs twice, and what is left of them contradicts nothing: names,
      * addresses and keys may have changed hands in any way, also in a circle. On the store's thread; blocks. */
     enum rc (*write)(struct store *s, const struct row_op *const *ops, size_t n);
-    /* Users, then keys, then relays, then policy texts, then nodes, each ascending by id. Counters that were never written are 0. */
+    /* Users, then keys, then relays, then policy texts, then nodes, each ascending by id. Counters that were never written are 0.
+     * Rows that do not read or are refused are set aside, where nothing that is written later meets them. */
     enum rc (*load)(struct store *s, const struct row_sink *sink, struct row_counters *counters_out, struct err *err);
     /* Any thread. */
     enum rc (*ping)(struct store *s);

@@ -1,0 +1,139 @@
+/* What the database holds is looked at like anything from outside: disks fail, people edit. A row that cannot be used is refused with
+ * the reason, and nothing that it says reaches anyone. */
+#include <stdio.h>
+
+#include "codec/json.h"
+#include "proto/tailcfg.h"
+#include "state/state_internal.h"
+
+/* Ids of users, keys and relays may be sparse; what is above cannot have been given by counting. */
+enum { ROW_ID_BITS = 62 };
+
+enum rc load_check_id(uint64_t id, struct err *err)
+{
+    if (id == 0 || id >> ROW_ID_BITS != 0)
+        return err_set(err, RC_INVALID, "its id is no id");
+    return RC_OK;
+}
+
+static int64_t year_of_calendar(int64_t unix_ms)
+{
+    const int64_t last = 253402300799999; /* of the year 9999 */
+    return unix_ms < 0 ? 0 : unix_ms > last ? last : unix_ms;
+}
+
+void load_fit_time(int64_t *unix_ms)
+{
+    *unix_ms = year_of_calendar(*unix_ms);
+}
+
+/* Long past is past; 0 would be never. */
+void load_fit_expiry(int64_t *unix_ms)
+{
+    if (*unix_ms != NO_EXPIRY)
+        *unix_ms = *unix_ms <= 0 ? 1 : year_of_calendar(*unix_ms);
+}
+
+enum rc load_check_tags(const struct rcbuf *tags, struct err *err)
+{
+    struct arena a = {0};
+    const struct json *root;
+    struct str tag;
+    enum rc rc = RC_OK;
+    if (tags == NULL)
+        return RC_OK;
+    if (json_parse(&a, str_n(tags->data, tags->len), NULL, &root, NULL) != RC_OK || json_type_of(root) != JSON_ARRAY ||
+        json_len(root) == 0 || json_len(root) > TAGS_MAX)
+        rc = err_set(err, RC_INVALID, "column tags is no list of tags");
+    for (const struct json *it = rc == RC_OK ? json_first(root) : NULL; it != NULL && rc == RC_OK; it = json_next(it)) {
+        /* As it is written: it is told to clients, and compared, as bytes. */
+        if (!json_str(it, &tag) || !tag_is_valid(tag) || json_raw(it).len != tag.len + 2)
+            rc = err_set(err, RC_INVALID, "column tags has something that is no tag");
+    }
+    arena_fini(&a);
+    return rc;
+}
+
+/* Written anew like what a node sends; null when it is no Hostinfo. */
+static void clean_hostinfo(struct rcbuf **at, bool for_peers, struct err *odd)
+{
+    struct arena a = {0};
+    struct hostinfo h;
+    struct rcbuf *made = NULL;
+    if (*at == NULL)
+        return;
+    if (hostinfo_read(&a, str_n((*at)->data, (*at)->len), &h) == RC_OK)
+        made = for_peers ? hostinfo_for_peers(&h) : hostinfo_for_store(&h, NULL);
+    else
+        err_set(odd, RC_INVALID, "column %s is no Hostinfo: left out until the node says it again",
+                for_peers ? "hostinfo_peers" : "hostinfo");
+    arena_fini(&a);
+    rcbuf_unref(at);
+    *at = made;
+}
+
+static bool is_held(const struct map *by_addr, const struct addr *a)
+{
+    size_t len;
+    const void *key = addr_key(a, &len);
+    return a->family != 0 && map_get(by_addr, key, len) != NULL;
+}
+
+static enum rc check_node(const struct state *st, const struct node *n, struct err *err)
+{
+    if (n->id == 0 || n->id > NODE_ID_MAX)
+        return err_set(err, RC_INVALID, "its id is none that this server gives");
+    if (n->id < st->entries_cap && st->entries[n->id] != NULL)
+        return err_set(err, RC_INVALID, "another row has the same id");
+    if (!name_is_label(str_c(n->name)))
+        return err_set(err, RC_INVALID, "column name is no DNS label");
+    if (map_get(&st->by_key, n->key.b, KEY_BYTES) != NULL)
+        return err_set(err, RC_INVALID, "another row has the same node_key");
+    if (map_get(&st->by_name, n->name, strlen(n->name)) != NULL)
+        return err_set(err, RC_INVALID, "another row has the same name");
+    if (is_held(&st->by_addr, &n->v4) || is_held(&st->by_addr, &n->v6))
+        return err_set(err, RC_INVALID, "another row has the same address");
+    return load_check_tags(n->tags, err);
+}
+
+enum rc state_load_node(struct state *st, struct node *n, struct err *err)
+{
+    enum rc rc = check_node(st, n, err);
+    if (rc != RC_OK) {
+        const struct node *dropped = n;
+        node_unref(&dropped);
+        return rc;
+    }
+    clean_hostinfo(&n->hostinfo, false, err);
+    clean_hostinfo(&n->hostinfo_peers, true, err);
+    load_fit_time(&n->created_ms);
+    load_fit_time(&n->last_seen_ms);
+    load_fit_expiry(&n->expires_ms);
+    if (n->cap_version > INT32_MAX) /* Go's int on small clients */
+        n->cap_version = 0;
+    n->is_online = false;
+    n->is_away = false;
+    n->is_expired = n->is_ended; /* state_load_done looks at the date */
+    struct entry *e = entry_add(st, n);
+    e->is_from_disk = true;
+    node_id id = e->id;
+    if (id >= st->counters.next_node)
+        st->counters.next_node = id + 1;
+    return RC_OK;
+}
+
+/* A counter that cannot be is none: the rows tell where to go on. */
+static void take_counter(uint64_t *own, uint64_t stored, uint64_t max)
+{
+    if (stored > *own && stored <= max)
+        *own = stored;
+}
+
+void load_counters(struct row_counters *own, const struct row_counters *stored)
+{
+    const uint64_t most = (uint64_t)1 << ROW_ID_BITS;
+    take_counter(&own->next_node, stored->next_node, NODE_ID_MAX + 1);
+    take_counter(&own->next_user, stored->next_user, most);
+    take_counter(&own->next_key, stored->next_key, most);
+    take_counter(&own->next_relay, stored->next_relay, most);
+}

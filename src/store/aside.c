@@ -1,0 +1,75 @@
+/* Rows that cannot be used go out of the way of those that can: into the table set_aside, for the admin. */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "store/sqlite_internal.h"
+
+LOG_MODULE("sqlite");
+METRIC_GAUGE(aside, "fullscale_store_rows_set_aside", "",
+             "Rows of the database that could not be used, and are in its table set_aside.");
+
+void bad_rows_add(struct bad_rows *rows, const char *table, const char *move_sql, int64_t id, const char *why)
+{
+    if ((rows->n & (rows->n - 1)) == 0) /* full at each power of two */
+        rows->v = mem_realloc_array(rows->v, rows->n > 0 ? rows->n * 2 : 1, sizeof(*rows->v));
+    struct bad_row *r = &rows->v[rows->n++];
+    *r = (struct bad_row){.table = table, .move_sql = move_sql, .id = id};
+    snprintf(r->why, sizeof(r->why), "%s", why);
+}
+
+static bool step_once(sqlite3 *db, const char *sql, const struct bad_row *r, int64_t now_ms)
+{
+    sqlite3_stmt *stmt;
+    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
+        return false;
+    bool is_done = sqlite3_bind_int64(stmt, 1, r->id) == SQLITE_OK;
+    if (sqlite3_bind_parameter_count(stmt) == 3)
+        is_done = is_done && sqlite3_bind_text(stmt, 2, r->why, -1, SQLITE_STATIC) == SQLITE_OK &&
+                  sqlite3_bind_int64(stmt, 3, now_ms) == SQLITE_OK;
+    is_done = is_done && sqlite3_step(stmt) == SQLITE_DONE;
+    sqlite3_finalize(stmt);
+    return is_done;
+}
+
+static bool move(sqlite3 *db, const struct bad_row *r, int64_t now_ms)
+{
+    char delete_sql[64];
+    snprintf(delete_sql, sizeof(delete_sql), "DELETE FROM %s WHERE id = ?", r->table);
+    return step_once(db, r->move_sql, r, now_ms) && step_once(db, delete_sql, r, now_ms);
+}
+
+/* All in one transaction: a user and the keys that refer to it go together. */
+static bool move_all(const struct bad_rows *rows, sqlite3 *db, int64_t now_ms)
+{
+    bool is_done = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
+    for (size_t i = 0; is_done && i < rows->n; i++)
+        is_done = move(db, &rows->v[i], now_ms);
+    return is_done && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+}
+
+void bad_rows_set_aside(struct bad_rows *rows, sqlite3 *db, const char *path)
+{
+    int64_t total = 0;
+    struct err err = {0};
+    for (size_t i = 0; i < rows->n; i++)
+        log_error("a row of the database cannot be used and is set aside", LOG_S("table", rows->v[i].table),
+                  LOG_I("id", rows->v[i].id), LOG_S("why", rows->v[i].why));
+    if (rows->n > 0 && !move_all(rows, db, clock_wall_ms())) {
+        (void)sqlite_error(db, path, "set rows aside in", &err);
+        if (sqlite3_get_autocommit(db) == 0)
+            sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+        log_error("the rows that cannot be used stay where they are, where new ones may collide with them",
+                  LOG_S("reason", err.text));
+    }
+    mem_free(rows->v);
+    *rows = (struct bad_rows){0};
+    if (sqlite_query_int(db, path, "SELECT count(*) FROM set_aside", &total, &err) != RC_OK || total == 0)
+        return;
+    metric_set(&aside, total);
+    log_warn(
+        "rows of the database are set aside: sqlite3 PATH 'SELECT * FROM set_aside' shows them, docs/operate.md says more",
+        LOG_S("path", path), LOG_I("rows", total));
+}

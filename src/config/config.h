@@ -159,7 +159,7 @@ struct config {
 struct config_source {
     const char *path;               /* --config, or null */
     const char *const *env;         /* like environ, or null */
-    char primary_ip[ADDR_TEXT_CAP]; /* for the default server_url; "" = 127.0.0.1 */
+    char primary_ip[ADDR_TEXT_CAP]; /* for the default server_url at the first start; "" = 127.0.0.1 */
     char checkout_path[512];        /* where the checkout that this program was built in serves from; "" = in none */
     bool is_root;                   /* chooses the default state_dir and unix_socket */
     bool is_client;                 /* files that only the server reads are not looked at */
@@ -176,6 +176,10 @@ MUST_CHECK enum rc config_parse(const struct config_source *src, struct str yaml
                                 struct err *err);
 /* Null is fine; nulls the pointer. */
 void config_destroy(struct config **cfg);
+
+/* In state_dir: {"server_url","guessed"...} of the last start. A server_url that nobody set is guessed once, and then taken from
+ * there: nodes go on calling the one that they were given. */
+#define CONFIG_LAST_START "last_start.json"
 
 /* The host of a server_url, without brackets; "" for what is none. */
 enum { CONFIG_HOST_CAP = 256 };

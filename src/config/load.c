@@ -10,9 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
+#include "codec/json.h"
 #include "config/load_internal.h"
 #include "config/value_internal.h"
+
+enum { LAST_START_MAX_BYTES = 16 * 1024 };
 
 static const char *const search_path[] = {"/etc/fullscale/config.yaml", "config.yaml"};
 
@@ -508,14 +512,56 @@ static bool is_relay_at_main_port(const struct loader *l)
     return config_is_behind_proxy(cfg) && !has_own_name;
 }
 
+/* The URL that was guessed at the first start, if it differs from this one only in the address; else null. A guess without a
+ * network was none. */
+static const char *remembered_url(struct loader *l, const char *guess)
+{
+    const char *path = arena_printf(&l->out->arena, "%s/%s", l->out->cfg.state_dir, CONFIG_LAST_START);
+    struct buf text = {0};
+    const struct json *root;
+    const char *found = NULL;
+    struct str url;
+    struct schema_url old, now;
+    struct addr ip;
+    bool was_guessed = false;
+    if (file_read(path, LAST_START_MAX_BYTES, &text, NULL) == RC_OK &&
+        json_parse(&l->out->arena, buf_str(&text), NULL, &root, NULL) == RC_OK &&
+        json_bool(json_get(root, "guessed"), &was_guessed) && was_guessed &&
+        json_str(json_get(root, "server_url"), &url) && schema_url_parse(url, &old) &&
+        schema_url_parse(str_c(guess), &now) && old.is_https == now.is_https && old.port == now.port)
+        found = addr_parse_ip(old.host, &ip) == RC_OK && !addr_is_loopback(&ip) ? arena_str(&l->out->arena, url).p
+                                                                                : NULL;
+    buf_fini(&text);
+    return found;
+}
+
+static const char *guess_or_remember_url(struct loader *l)
+{
+    const char *guess = default_server_url(l);
+    const char *remembered = l->src->is_relay ? NULL : remembered_url(l, guess);
+    return remembered != NULL ? remembered : guess;
+}
+
+/* Beside the file, wherever the program is started. Older versions made it in the working directory. */
+static const char *default_state_dir(struct loader *l)
+{
+    static const char name[] = "fullscale-data";
+    if (l->src->is_root)
+        return "/var/lib/fullscale";
+    if (l->base_dir[0] == '\0')
+        return name;
+    const char *beside = arena_printf(&l->out->arena, "%s/%s", l->base_dir, name);
+    return access(beside, F_OK) != 0 && access(name, F_OK) == 0 ? name : beside;
+}
+
 static const char *expand(struct loader *l, const char *def)
 {
     struct str rest = str_c(def);
     bool is_root = l->src->is_root;
     if (str_eq_c(rest, "{server_url}"))
-        return default_server_url(l);
+        return guess_or_remember_url(l);
     if (str_eq_c(rest, "{state_dir}"))
-        return is_root ? "/var/lib/fullscale" : "fullscale-data";
+        return default_state_dir(l);
     if (str_starts(rest, STR("{state_dir}/")))
         return arena_printf(&l->out->arena, "%s%s", l->out->cfg.state_dir, def + 11);
     if (str_eq_c(rest, "{derp_listen}"))
@@ -527,9 +573,10 @@ static const char *expand(struct loader *l, const char *def)
 
 static void take_defaults(struct loader *l)
 {
-    for (size_t i = 0; i < schema_rows_n; i++) {
-        const struct schema_row *row = &schema_rows[i];
-        if (l->origins[i].is_set || value_is_yaml_only(row->type))
+    const struct schema_row *first = schema_find(STR("state_dir")); /* server_url may be remembered there */
+    for (size_t i = 0; i <= schema_rows_n; i++) {
+        const struct schema_row *row = i == 0 ? first : &schema_rows[i - 1];
+        if (l->origins[row - schema_rows].is_set || value_is_yaml_only(row->type))
             continue;
         set_text(l, row, row->name, "", (struct value_item){str_c(expand(l, row->def)), 0, 0});
     }

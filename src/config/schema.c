@@ -202,7 +202,7 @@ const struct schema_row schema_rows[] = {
          "Certificate chain (PEM) for listen_addr. Together with tls_key_path; both are read again when they change."},
     {"tls_key_path", SCHEMA_PATH, FIELD(tls_key_path), .def = "", .meaning = "Private key (PEM) of tls_cert_path."},
     {"server_url", SCHEMA_STRING, FIELD(server_url), .def = "{server_url}",
-     .def_shown = "http://<address of this machine>:<port>", .check = check_server_url,
+     .def_shown = "http://<address of this machine at the first start>:<port>", .check = check_server_url,
      .meaning =
          "The URL by which clients reach this server (tailscale up --login-server URL). Use https:// on anything but "
          "a private address."},
@@ -213,7 +213,7 @@ const struct schema_row schema_rows[] = {
          "Reverse proxies in front of this server, each an address or a prefix. Their connections do not count towards the "
          "limits per address."},
     {"state_dir", SCHEMA_PATH, FIELD(state_dir), .def = "{state_dir}",
-     .def_shown = "/var/lib/fullscale (root), ./fullscale-data",
+     .def_shown = "/var/lib/fullscale (root), fullscale-data beside the file",
      .meaning = "Directory of the database, keys and certificates, made when absent."},
     {"unix_socket", SCHEMA_PATH, FIELD(unix_socket), .def = "{run_dir}/fullscale.sock",
      .def_shown = "/run/fullscale/fullscale.sock (root), STATE_DIR/fullscale.sock",

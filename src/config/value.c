@@ -52,8 +52,12 @@ static enum rc set_string(struct setter *s, struct str text, void *field)
 static enum rc set_path(struct setter *s, struct str text, void *field)
 {
     const char *path = "";
+    while (text.len > 2 && text.p[0] == '.' && text.p[1] == '/')
+        text = str_n(text.p + 2, text.len - 2);
     TRY(set_checked(s, text, &path));
-    if (path[0] != '\0' && path[0] != '/' && s->base_dir[0] != '\0')
+    if (strcmp(path, ".") == 0 && s->base_dir[0] != '\0')
+        path = s->base_dir;
+    else if (path[0] != '\0' && path[0] != '/' && s->base_dir[0] != '\0')
         path = arena_printf(s->arena, "%s/%s", s->base_dir, path);
     *(const char **)field = path;
     return RC_OK;

@@ -273,7 +273,9 @@ static enum rc start(struct daemon *d, struct err *err)
     if (is_new_key)
         check_new_key(d);
     start_control(d);
-    return listeners_open(d, err);
+    TRY(listeners_open(d, err));
+    last_start_compare(cfg, core_first_snapshot(d->core)->node_n);
+    return RC_OK;
 }
 
 static void run_threads(struct daemon *d)

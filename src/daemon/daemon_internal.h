@@ -91,6 +91,11 @@ struct tailnet_settings *settings_make(const struct config *cfg, const struct de
 /* Of settings that are not shared yet: another DERP map. */
 void settings_set_derp(struct tailnet_settings *t, const struct derpmap_texts *derp);
 
+/* --- last_start.c --- */
+/* Logs what differs from the last start in ways that people should know of, and keeps this one. While the database is
+ * ours; `nodes` have joined. Blocks on files. */
+void last_start_compare(const struct config *cfg, size_t nodes);
+
 /* --- process.c --- */
 /* Logs, signals (blocked from here on in every thread), limits, libraries. */
 void process_prepare(const struct config *cfg, sigset_t *signals_out);

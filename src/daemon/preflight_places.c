@@ -176,9 +176,29 @@ static void check_address(struct preflight *p, const char *key, const struct con
         preflight_tell(p, FINDING_ERROR, RC_IO, key, "(%s) cannot be listened at: %s", listen->text, strerror(why));
 }
 
+/* server_url was guessed at the first start, and the machine has moved since. */
+static void check_guessed_url(struct preflight *p)
+{
+    struct addr at;
+    char host[CONFIG_HOST_CAP], memory[PATH_MAX];
+    config_url_host(p->cfg->server_url, host);
+    snprintf(memory, sizeof(memory), "%s/%s", p->cfg->state_dir, CONFIG_LAST_START);
+    if (access(memory, F_OK) != 0 || config_is_set(p->cfg, "server_url") || addr_parse_ip(str_c(host), &at) != RC_OK)
+        return;
+    at.port = 0;
+    if (try_bind(&at, SOCK_STREAM) == EADDRNOTAVAIL)
+        preflight_tell(
+            p, FINDING_WARNING, RC_INVALID, "server_url",
+            "is not set, and %s as at the first start, which is no address of this machine any more: nodes that have "
+            "joined go on calling it. Give the machine that address again; or set server_url, and on each node: "
+            "tailscale up --force-reauth --login-server URL",
+            p->cfg->server_url);
+}
+
 void preflight_listeners(struct preflight *p)
 {
     const struct config *cfg = p->cfg;
+    check_guessed_url(p);
     check_address(p, "listen_addr", &cfg->listen_addr, SOCK_STREAM);
     check_address(p, "metrics_listen_addr", &cfg->metrics_listen_addr, SOCK_STREAM);
     if (!cfg->derp_server_enabled)

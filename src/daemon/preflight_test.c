@@ -216,7 +216,7 @@ static const struct {
         {"database.sqlite.path: plain.txt/db.sqlite",
          "error: %/config.yaml:2:23: database.sqlite.path (%/plain.txt) is a file, and must be a folder\n"},
         {"database.sqlite.path: .",
-         "error: %/config.yaml:2:23: database.sqlite.path cannot be used: database %/. is no file\n"},
+         "error: %/config.yaml:2:23: database.sqlite.path cannot be used: database % is no file\n"},
         {"database.type: postgres",
          "error: %/config.yaml:2:16: database.type must be one of sqlite, not \"postgres\"\n"},
         {"listen_addr: 198.18.7.7:8080",
@@ -245,7 +245,7 @@ static const struct {
         {"policy.path: acl.derp",
          "error: %/acl.derp: DERP region 900, node 900a: hostname must be a host name alone: no https://, no path, and the port is derpport (policy.path)\n"},
         {"policy.path: .",
-         "error: %/config.yaml:2:14: policy.path cannot be used: cannot read %/.: it is a directory, not a file\n"},
+         "error: %/config.yaml:2:14: policy.path cannot be used: cannot read %: it is a directory, not a file\n"},
         {"policy: {pth: acl.hujson}", "error: %/config.yaml:2:10: unknown key policy.pth: did you mean policy.path?\n"},
         {"policy: acl.hujson", "error: %/config.yaml:2:9: policy must have keys below it\n"},
         {"derp.paths: [missing.yaml]",
@@ -370,6 +370,22 @@ static void test_moved_folder_is_said(void **state)
     rmdir(test_path(&x->folder, "state"));
 }
 
+/* The machine has another address than at the first start: nodes go on calling the old one. */
+static void test_guessed_url_that_is_gone_is_said(void **state)
+{
+    struct fixture *x = *state;
+    struct buf out = {0};
+    assert_int_equal(mkdir(test_path(&x->folder, "state"), 0700), 0);
+    test_write(&x->folder, "state/" CONFIG_LAST_START, "{\"server_url\":\"http://198.18.7.7:8080\",\"guessed\":true}");
+    assert_true(check(&x->folder, "", &out));
+    assert_non_null(strstr(buf_cstr(&out),
+                           "server_url is not set, and http://198.18.7.7:8080 as at the first start, which is no "
+                           "address of this machine any more"));
+    buf_fini(&out);
+    unlink(test_path(&x->folder, "state/" CONFIG_LAST_START));
+    rmdir(test_path(&x->folder, "state"));
+}
+
 static void test_who_holds_a_port(void **state)
 {
     struct fixture *x = *state;
@@ -415,8 +431,12 @@ int main(void)
     crypto_init();
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_good_ones_are_good),   TEST(test_bad_ones_in_words), TEST(test_serve_refuses_errors_only),
-        TEST(test_moved_folder_is_said), TEST(test_who_holds_a_port),
+        TEST(test_good_ones_are_good),
+        TEST(test_bad_ones_in_words),
+        TEST(test_serve_refuses_errors_only),
+        TEST(test_moved_folder_is_said),
+        TEST(test_guessed_url_that_is_gone_is_said),
+        TEST(test_who_holds_a_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

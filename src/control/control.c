@@ -259,6 +259,29 @@ static void tell_workers(struct control *c, struct change *change)
     }
 }
 
+struct time_msg {
+    struct loop_msg msg;
+    struct control_worker *worker;
+    int64_t now_ms;
+};
+
+static void on_time(struct loop *loop, struct loop_msg *msg)
+{
+    struct time_msg *m = CONTAINER_OF(msg, struct time_msg, msg);
+    (void)loop;
+    sessions_tell_time(m->worker, m->now_ms);
+    mem_free(m);
+}
+
+void control_clock_set(struct control *c, int64_t now_ms)
+{
+    for (unsigned i = 0; i < c->worker_n; i++) {
+        struct time_msg *m = MEM_NEW(struct time_msg);
+        *m = (struct time_msg){.msg.run = on_time, .worker = c->workers[i], .now_ms = now_ms};
+        loop_post(c->workers[i]->loop, &m->msg);
+    }
+}
+
 void control_published(void *ctx, struct change *change)
 {
     tell_workers(ctx, change);

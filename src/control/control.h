@@ -47,6 +47,8 @@ void control_public_key(const struct control *c, machine_key *out);
 
 /* A core_hooks.published: hands the change to every worker. `ctx` is a struct control. */
 void control_published(void *ctx, struct change *change);
+/* The clock was set: connected clients are told the time, by which they judge whether keys of peers hold. Core's thread. */
+void control_clock_set(struct control *c, int64_t now_ms);
 /* This node key may not use relays any more: those on other machines are told. Core's thread. */
 void control_key_revoked(struct control *c, const node_key *key);
 /* The relay inside has another certificate: DERPNode.CertName. Core's thread. */

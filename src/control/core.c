@@ -21,7 +21,8 @@ enum {
     TICK_GRAIN_MS = 200,   /* deadlines of nodes are looked at so often at most */
     TICK_MAX_MS = 60000,   /* a clock that is slewed moves dates little by little */
     CLOCK_STEP_MS = 1000,
-    LAZY_FLUSH_MS = 2000, /* presence reaches the disk so often: after a crash peers must still find each other */
+    STEP_SETTLE_MS = 1000, /* clients learn the time before they hear whose key holds by it */
+    LAZY_FLUSH_MS = 2000,  /* presence reaches the disk so often: after a crash peers must still find each other */
     LAZY_FLUSH_ROWS = 2000,
     REVOKED_BATCH = 64,
 };
@@ -42,6 +43,7 @@ struct core {
     struct loop_timer *lazy_timer;
     int64_t next_publish_us;  /* monotonic */
     int64_t started_apart_ms; /* what Unix time was ahead of the monotonic clock at the start */
+    bool is_stepped;          /* the clock was set, and no tick has looked at it yet */
     int64_t ahead_ms;         /* how far it was set ahead since then, when last looked at */
     int64_t tick_due_ms;      /* what the timer is set for; INT64_MAX: not set */
     _Atomic int64_t fanout_us;
@@ -85,8 +87,12 @@ static int64_t look_at_clock(struct core *core)
     int64_t by_ms = ahead_ms - core->ahead_ms;
     core->ahead_ms = ahead_ms;
     state_set_clock(core->state, ahead_ms);
-    if (by_ms >= CLOCK_STEP_MS || by_ms <= -CLOCK_STEP_MS)
-        log_step(by_ms);
+    if (by_ms < CLOCK_STEP_MS && by_ms > -CLOCK_STEP_MS)
+        return wall_ms;
+    log_step(by_ms);
+    core->is_stepped = true;
+    if (core->hooks.clock_set != NULL && !core->is_stopping)
+        core->hooks.clock_set(core->hooks.ctx, wall_ms);
     return wall_ms;
 }
 
@@ -140,7 +146,8 @@ static void set_tick(struct core *core)
         return;
     }
     int64_t now_ms = clock_wall_ms();
-    int64_t wait_ms = due_ms < now_ms + TICK_GRAIN_MS ? TICK_GRAIN_MS : due_ms - now_ms;
+    int64_t least_ms = core->is_stepped ? STEP_SETTLE_MS : TICK_GRAIN_MS;
+    int64_t wait_ms = due_ms < now_ms + least_ms ? least_ms : due_ms - now_ms;
     wait_ms = wait_ms > TICK_MAX_MS ? TICK_MAX_MS : wait_ms;
     loop_timer_start(core->tick_timer, wait_ms, 0);
 }
@@ -176,9 +183,14 @@ static void on_publish_timer(void *ctx)
 static void on_tick(void *ctx)
 {
     struct core *core = ctx;
+    bool was_stepped = core->is_stepped;
+    int64_t now_ms = look_at_clock(core);
     core->tick_due_ms = INT64_MAX;
-    state_tick(core->state, look_at_clock(core));
     touch(core);
+    if (core->is_stepped && !was_stepped)
+        return; /* seen just now */
+    core->is_stepped = false;
+    state_tick(core->state, now_ms);
 }
 
 static void on_lazy(void *ctx)

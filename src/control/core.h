@@ -41,6 +41,8 @@ struct core_hooks {
     void (*policy_changed)(void *ctx, const struct state *st);
     /* The store failed: nothing more can be acknowledged, the program must end. Core's thread. */
     void (*failed)(void *ctx, enum rc why);
+    /* The machine's clock was set, to `now_ms`; what follows from it is published a second later. Core's thread. May be null. */
+    void (*clock_set)(void *ctx, int64_t now_ms);
 };
 
 /* Takes over `st`, which is loaded, and borrows `store`, which is not started yet. */

@@ -283,6 +283,21 @@ static void test_what_was_not_asked_for_is_refused(void **state)
     assert_int_equal(call_path("GET", path), 404);
 }
 
+/* The clock was set: all who poll hear what time it is, in a message that says nothing else. */
+static void test_the_time_is_told_to_all(void **state)
+{
+    (void)state;
+    control_clock_set(r->control, 1800000000000);
+    for (size_t i = 0; i < ROUTERS; i++) {
+        struct router *it = &routers[i];
+        RIG_WAIT(r, it->poll.is_ended || strstr(it->poll.frames[it->poll.frame_n - 1],
+                                                "\"ControlTime\":\"2027-01-15T08:00:00Z\"") != NULL);
+        const struct json *frame = reply_frame(&it->poll, it->poll.frame_n - 1);
+        assert_true(json_is_true(frame, "KeepAlive"));
+        assert_int_equal(json_len(frame), 2);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -294,6 +309,7 @@ int main(void)
         TEST(test_where_nobody_answers_nothing_moves),
         TEST(test_a_poll_that_began_meanwhile_is_a_sign_of_life),
         TEST(test_what_was_not_asked_for_is_refused),
+        TEST(test_the_time_is_told_to_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

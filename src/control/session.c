@@ -421,14 +421,36 @@ void sessions_supersede(struct control_worker *w, uint64_t number)
         session_end(s);
 }
 
+/* What is no map, and so may come at any time. */
+static bool takes_more(const struct session *s)
+{
+    return s->state != SESSION_GONE && http_stream_queued(s->ex) <= s->limit_bytes + SLACK_BYTES;
+}
+
 void sessions_ping(struct control_worker *w, uint64_t number, struct str url)
 {
     struct session *s = map_get(&w->sessions_by_number, &number, sizeof(number));
-    if (s == NULL || s->state == SESSION_GONE || http_stream_queued(s->ex) > s->limit_bytes + SLACK_BYTES)
+    if (s == NULL || !takes_more(s))
         return;
     http_stream_push(s->ex, netmap_ping(&w->netmap, url, s->coding));
     s->sent_s = now_s(w);
     metric_inc(&pings);
+}
+
+void sessions_tell_time(struct control_worker *w, int64_t now_ms)
+{
+    struct rcbuf *told[2] = {netmap_time(&w->netmap, now_ms, NETMAP_PLAIN),
+                             netmap_time(&w->netmap, now_ms, NETMAP_ZSTD)};
+    LIST_EACH (it, &w->sessions) {
+        struct session *s = LIST_ENTRY(it, struct session, entry);
+        if (!takes_more(s) || s->is_once)
+            continue;
+        http_stream_push(s->ex, rcbuf_ref(told[s->coding]));
+        s->sent_s = now_s(w);
+        metric_inc(&keep_alives);
+    }
+    rcbuf_unref(&told[0]);
+    rcbuf_unref(&told[1]);
 }
 
 static void keep_alive(struct session *s, int64_t second)

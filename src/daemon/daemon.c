@@ -42,6 +42,11 @@ static void on_key_revoked(void *ctx, const node_key *key)
     control_key_revoked(d->control, key);
 }
 
+static void on_clock_set(void *ctx, int64_t now_ms)
+{
+    control_clock_set(((struct daemon *)ctx)->control, now_ms);
+}
+
 /* The memory is ahead of the disk: end at once, rather than tell anyone anything more. */
 static void on_store_failed(void *ctx, enum rc why)
 {
@@ -193,7 +198,8 @@ static enum rc start_core(struct daemon *d, struct err *err)
                                .key_revoked = on_key_revoked,
                                .relays_changed = relays_changed,
                                .policy_changed = policy_changed,
-                               .failed = on_store_failed};
+                               .failed = on_store_failed,
+                               .clock_set = on_clock_set};
     struct state *st = NULL;
     enum rc rc = load_state(d, &st, err);
     if (rc != RC_OK) {

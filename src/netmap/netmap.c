@@ -182,3 +182,15 @@ struct rcbuf *netmap_ping(struct netmap_ctx *ctx, struct str url, enum netmap_co
     json_w_end_object(&w);
     return encode_message(ctx, coding, &ctx->json);
 }
+
+struct rcbuf *netmap_time(struct netmap_ctx *ctx, int64_t now_ms, enum netmap_coding coding)
+{
+    struct json_writer w;
+    buf_clear(&ctx->json);
+    json_w_init(&w, &ctx->json);
+    json_w_object(&w);
+    write_time(&w, "ControlTime", now_ms);
+    json_w_kv_bool(&w, "KeepAlive", true);
+    json_w_end_object(&w);
+    return encode_message(ctx, coding, &ctx->json);
+}

@@ -84,6 +84,11 @@ struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, i
  * (src: control.md 6.6). A new reference to a shared piece. */
 struct rcbuf *netmap_keep_alive(struct netmap_ctx *ctx, enum netmap_coding coding);
 
+/* A keep-alive that tells the time (Unix). Clients judge peers' keys by the last that they heard, from the next map on; 1.102 may
+ * take what stands in the same message too late for it. A new reference.
+ * src: tailscale ipn/ipnlocal/expiry.go, control/controlclient/direct.go */
+struct rcbuf *netmap_time(struct netmap_ctx *ctx, int64_t now_ms, enum netmap_coding coding);
+
 /* Asks the client to call `url` (HEAD), which must be another one each time; a keep-alive as well. A new reference.
  * src: control.md 6.15 */
 struct rcbuf *netmap_ping(struct netmap_ctx *ctx, struct str url, enum netmap_coding coding);

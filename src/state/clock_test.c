@@ -276,6 +276,50 @@ static void test_what_was_ended_stays_ended(void **state)
     }
 }
 
+static bool may_join(struct world *w, const char *key)
+{
+    struct registration reg = {.auth_key = str_c(key), .report.hostname = STR("guest")};
+    struct register_result r;
+    random_bytes(w, &reg.machine, sizeof(reg.machine));
+    random_bytes(w, &reg.key, sizeof(reg.key));
+    state_register(w->st, &reg, now(w), &r);
+    return r.outcome == REGISTER_OK;
+}
+
+static void test_an_auth_key_that_was_ended_stays_ended(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(jumps_ms); i++) {
+        struct world w;
+        char key[AUTH_KEY_TEXT_CAP];
+        open_world(&w, 400 + i);
+        pass_time(&w, HOUR_MS);
+        set_clock(&w, jumps_ms[i]);
+        assert_true(may_join(&w, w.key));
+        assert_int_equal(state_key_expire(w.st, 1, now(&w), NULL), RC_OK);
+        assert_false(may_join(&w, w.key));
+        set_clock(&w, 0);
+        assert_false(may_join(&w, w.key));
+        /* One that only looks expired is ended, too. */
+        struct auth_key_spec spec = {.user = 1, .is_reusable = true, .expires_ms = now(&w) + HOUR_MS / 2};
+        uint8_t random[AUTH_KEY_RANDOM_BYTES];
+        const struct auth_key *k;
+        random_bytes(&w, random, sizeof(random));
+        assert_int_equal(state_key_create(w.st, &spec, random, now(&w), &k, key, NULL), RC_OK);
+        uint64_t id = k->id;
+        assert_true(may_join(&w, key));
+        set_clock(&w, jumps_ms[i]);
+        assert_int_equal(may_join(&w, key), jumps_ms[i] < HOUR_MS);
+        set_clock(&w, 0);
+        assert_true(may_join(&w, key));
+        set_clock(&w, jumps_ms[i]);
+        assert_int_equal(state_key_expire(w.st, id, now(&w), NULL), RC_OK);
+        set_clock(&w, 0);
+        assert_false(may_join(&w, key));
+        close_world(&w);
+    }
+}
+
 /* --- random events in two worlds, of which one has a clock that people set --- */
 
 static bool is_same(const struct node *a, const struct node *b)
@@ -352,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_nothing_is_deleted_by_a_clock_that_jumps),
         cmocka_unit_test(test_after_a_start_ephemeral_nodes_get_their_time),
         cmocka_unit_test(test_what_was_ended_stays_ended),
+        cmocka_unit_test(test_an_auth_key_that_was_ended_stays_ended),
         cmocka_unit_test(test_durations_are_the_same_whatever_the_clock_shows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

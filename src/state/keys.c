@@ -106,15 +106,24 @@ static enum rc no_such_key(uint64_t id, struct err *err)
                    (unsigned long long)id);
 }
 
+/* A date that is past for good: that of now, unless the clock was set ahead and may be set back. */
+static int64_t end_date(const struct state *st, const struct auth_key *k, int64_t now_ms)
+{
+    int64_t at_ms = steady_ms(st, now_ms) < now_ms ? steady_ms(st, now_ms) : now_ms;
+    int64_t earliest_ms = k->created_ms < now_ms ? k->created_ms : now_ms;
+    return at_ms > earliest_ms ? at_ms : earliest_ms;
+}
+
 enum rc state_key_expire(struct state *st, uint64_t id, int64_t now_ms, struct err *err)
 {
     const struct auth_key *old = state_key(st, id);
     if (old == NULL)
         return no_such_key(id, err);
-    if (old->expires_ms != NO_EXPIRY && old->expires_ms <= now_ms)
+    int64_t end_ms = end_date(st, old, now_ms);
+    if (old->expires_ms != NO_EXPIRY && old->expires_ms <= end_ms)
         return RC_OK;
     struct auth_key *k = auth_key_edit(old);
-    k->expires_ms = now_ms;
+    k->expires_ms = end_ms;
     unindex_key(st, old);
     auth_key_unref(&old);
     index_key(st, k);

@@ -44,7 +44,7 @@ static void leave_peer(struct client *c)
 static void uncount(struct client *c, enum client_phase was)
 {
     struct relay *relay = c->worker->relay;
-    places_leave(c);
+    places_leave(c, was == CLIENT_JOINING || was == CLIENT_ACTIVE);
     atomic_fetch_sub(&relay->conn_n, 1);
     metric_add(&relay_gauge_connections, -1);
     if (was == CLIENT_ACTIVE) {

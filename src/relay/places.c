@@ -1,12 +1,11 @@
 /* Who may have a connection here. Those that have not logged in have a small share of their own, over all and by address, in
  * which the newest comes in and the oldest goes: strangers who hold on to connections only lose them to each other. Those who
- * have logged in are bounded by the key (directory.c) and all together; guests, whose key the program does not know, leave a
- * quarter of the places to those it does. */
+ * have logged in are bounded by the key (directory.c) and all together; guests, whose key the program does not know, also by
+ * the address, and leave a quarter of the places to those it does. */
 #include "base/clock.h"
-#include "base/fits.h"
 #include "relay/relay_internal.h"
 
-enum { RESERVE_PART = 4 }; /* one in so many places is not for guests */
+enum { QUARTER = 4 };
 
 void places_init(struct relay *relay)
 {
@@ -16,11 +15,15 @@ void places_init(struct relay *relay)
     uint8_t seed[16];
     rng_bytes(seed, sizeof(seed));
     relay->places = budget_places_create(&limits, seed);
+    const struct budget_places_limits guests = {.strangers = opts->max_conns - opts->max_conns / QUARTER,
+                                                .per_address = opts->max_conns / QUARTER + 1};
+    relay->guests = budget_places_create(&guests, seed);
 }
 
 void places_fini(struct relay *relay)
 {
     budget_places_destroy(&relay->places);
+    budget_places_destroy(&relay->guests);
 }
 
 /* Behind a reverse proxy, on this machine or on another, are all kinds of clients: it counts for no address. */
@@ -61,35 +64,38 @@ bool places_take(struct relay_worker *w, const struct addr *from, struct budget_
     return budget_place_take(relay->places, counted, out) == BUDGET_OK;
 }
 
-/* Is there a place that is not kept for others? */
-static bool has_room_for_guest(struct relay *relay)
+static bool enter_as_guest(struct client *c)
 {
-    unsigned kept = relay->opts.max_conns / RESERVE_PART;
-    return fits(atomic_load_explicit(&relay->guest_n, memory_order_relaxed) + 1, kept, relay->opts.max_conns);
+    struct relay *relay = c->worker->relay;
+    const struct addr *from = &c->stream->peer;
+    struct budget_place place;
+    if (budget_place_take(relay->guests, is_counted(relay, from) ? from : NULL, &place) != BUDGET_OK)
+        return false;
+    budget_place_leave(&c->place);
+    c->place = place;
+    return true;
 }
 
 bool places_enter(struct client *c)
 {
     struct relay *relay = c->worker->relay;
-    if (c->is_guest && !has_room_for_guest(relay))
-        return false;
-    /* The directory bounds what a key has: here all are one. */
-    if (budget_place_know(&c->place, "", 0) != BUDGET_OK)
-        return false;
-    list_remove(&c->in_logins);
-    atomic_fetch_add(&relay->member_n, 1);
-    atomic_fetch_add(&relay->guest_n, c->is_guest);
-    return true;
+    bool is_in = atomic_fetch_add(&relay->member_n, 1) < relay->opts.max_conns;
+    if (is_in && c->is_guest)
+        is_in = enter_as_guest(c);
+    else if (is_in) /* the directory bounds what a key has: here all are one */
+        is_in = budget_place_know(&c->place, "", 0) == BUDGET_OK;
+    if (is_in)
+        list_remove(&c->in_logins);
+    else
+        atomic_fetch_sub(&relay->member_n, 1);
+    return is_in;
 }
 
-void places_leave(struct client *c)
+void places_leave(struct client *c, bool is_in)
 {
-    struct relay *relay = c->worker->relay;
-    if (c->place.is_known) {
-        atomic_fetch_sub(&relay->member_n, 1);
-        atomic_fetch_sub(&relay->guest_n, c->is_guest);
-    } else {
+    if (is_in)
+        atomic_fetch_sub(&c->worker->relay->member_n, 1);
+    else
         list_remove(&c->in_logins);
-    }
     budget_place_leave(&c->place);
 }

@@ -26,7 +26,8 @@ struct relay_ops {
     /* May the client with this node key, which it has proved to hold, use the relay? Answer once with relay_admit, now or
      * later, from any thread. Called on the client's loop. Null: nobody is known, and everyone is let in. */
     void (*admit)(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from);
-    /* Whom `admit` does not allow is let in as a guest; a quarter of the places stays free of guests. */
+    /* Whom `admit` does not allow is let in as a guest; a quarter of the places stays free of guests, and no
+     * address has more than a quarter. */
     bool is_open;
     /* Is this a reverse proxy, behind which are many? May be null: none is, but for this machine. Any thread. */
     bool (*is_proxy)(void *ctx, const struct addr *from);

@@ -358,11 +358,11 @@ struct relay {
     struct list messages;  /* messages_lock: under way */
     atomic_uint message_n; /* of them */
     struct mesh mesh;
-    struct budget_places *places;
-    atomic_uint conn_n;   /* open, logins included */
-    atomic_uint member_n; /* let in: they hold a place that is not a stranger's */
-    atomic_uint guest_n;  /* of them, those whose key the program does not know */
-    atomic_uint client_n; /* logged in */
+    struct budget_places *places; /* of those that have not logged in, and of nodes that are known */
+    struct budget_places *guests; /* of the others that are let in */
+    atomic_uint conn_n;           /* open, logins included */
+    atomic_uint member_n;         /* let in: they hold a place that is not a stranger's */
+    atomic_uint client_n;         /* logged in */
     atomic_bool is_draining;
     bool is_ending; /* relay_destroy: nobody is left to be told */
 };
@@ -481,7 +481,8 @@ void places_fini(struct relay *relay);
 bool places_take(struct relay_worker *w, const struct addr *from, struct budget_place *out);
 /* It is let in: the place is its key's now. False: there are as many as may be. */
 bool places_enter(struct client *c);
-void places_leave(struct client *c);
+/* `is_in`: places_enter was true. */
+void places_leave(struct client *c, bool is_in);
 
 /* --- client.c --- */
 /* `place`: what places_take gave; the client's from here on. */

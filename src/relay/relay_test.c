@@ -539,6 +539,37 @@ static void test_guests_leave_a_reserve(void **state)
     rig_stop(&r);
 }
 
+/* One address, or one /64, has no more than a quarter of the places for guests; nodes that are known are not counted by it. */
+static void test_guests_of_one_address(void **state)
+{
+    (void)state;
+    enum { PLACES = 8, PART = PLACES / 4 + 1 };
+    struct rig_client known, guests[PART + 1], other;
+    const struct relay_ops ops = {.ctx = &known, .admit = admit_even, .is_open = true};
+    struct relay_opts opts = rig_default_opts;
+    opts.max_conns = PLACES;
+    struct rig r;
+    rig_start(&r, &opts, &ops);
+    rig_connect_from(&r, &known, 50, "192.0.2.1");
+    for (uint8_t i = 0; i <= PART; i++) {
+        rig_connect_from(&r, &guests[i], i, "192.0.2.1");
+        rig_login(&r, &guests[i], false);
+        rig_run(&r);
+        assert_int_equal(guests[i].is_closed, i == PART);
+    }
+    rig_connect_from(&r, &other, 60, "192.0.2.2");
+    rig_login(&r, &other, false);
+    rig_login(&r, &known, false);
+    rig_run(&r);
+    assert_false(other.is_closed || known.is_closed);
+    assert_int_equal(relay_client_count(r.relay), PART + 2);
+    for (size_t i = 0; i <= PART; i++)
+        rig_close(&guests[i]);
+    rig_close(&other);
+    rig_close(&known);
+    rig_stop(&r);
+}
+
 /* A key may have so many connections; for a new one that goes which has been silent longest. */
 static void test_limit_of_one_key(void **state)
 {
@@ -1273,6 +1304,7 @@ int main(void)
         cmocka_unit_test(test_strangers_of_one_address),
         cmocka_unit_test(test_a_proxy_is_no_address),
         cmocka_unit_test(test_guests_leave_a_reserve),
+        cmocka_unit_test(test_guests_of_one_address),
         cmocka_unit_test(test_limit_of_one_key),
         cmocka_unit_test(test_twins_in_turn),
         cmocka_unit_test(test_bad_frames),

@@ -1,5 +1,6 @@
 /* Capabilities and attributes of nodes, what is approved without a person, who may apply which tag; warnings.
  * src: policy 9, 10, 11 */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -343,9 +344,28 @@ static void warn_unused(const struct policy *p, struct policy_errors *out)
         warn(p, STR("check"), " in ssh", "logins that need a check are refused for now", out);
 }
 
+/* What is compiled for them keeps the known names out, not all that there are. */
+static void warn_old_ssh(const struct policy *p, struct policy_errors *out)
+{
+    const struct node_state *n;
+    size_t old_n = 0, pos = 0, nonroot_n = 0;
+    char what[160];
+    for (size_t i = 0; i < p->doc->ssh_n; i++)
+        nonroot_n += p->doc->ssh[i].has_nonroot;
+    while (nonroot_n > 0 && (n = map_next(&p->node_by_id, &pos)) != NULL)
+        old_n += n->has_old_ssh;
+    if (old_n == 0)
+        return;
+    snprintf(what, sizeof(what),
+             "%zu node%s run%s a client before 1.98.10, where some login names mean root: update %s", old_n,
+             old_n == 1 ? "" : "s", old_n == 1 ? "s" : "", old_n == 1 ? "it" : "them");
+    warn(p, STR("autogroup:nonroot"), " in ssh", what, out);
+}
+
 void policy_warnings(const struct policy *p, struct policy_errors *out)
 {
     warn_unused(p, out);
+    warn_old_ssh(p, out);
     for (sel_id i = 0; i < p->doc->sel_n; i++) {
         if (p->doc->sel[i].kind == SEL_USER)
             warn_user(p, p->doc->sel[i].text, "", out);

@@ -100,8 +100,9 @@ struct ssh_rule {
     int64_t check_period_s;
     struct sel_list src;
     struct sel_list dst;
-    struct str users;  /* the base map: JSON object */
-    struct str *login; /* literal names, root among them */
+    struct str users;     /* the base map: JSON object */
+    struct str users_old; /* the same for clients that take numbers and options for login names */
+    struct str *login;    /* literal names, root among them */
     size_t login_n;
     bool has_nonroot;
     struct str *local_domain; /* of the localpart: entries */
@@ -288,6 +289,10 @@ struct attr_view {
     size_t own_n;
 };
 bool posture_set_holds(const struct policy_doc *doc, posture_set_id set, const struct attr_view *attrs);
+
+/* Numbers, and what begins with a sign: old clients take them for a user id or an option of login(1) and so let in whom
+ * autogroup:nonroot keeps out. No login is called so. src: Tailscale security bulletins TS-2026-004, -006, -009 */
+bool login_is_slippery(struct str name);
 
 /* "22", "80-90", "22,80", "*". Returns null, or what is wrong in words. `out` lives in `a`. src: 3.1 */
 const char *ports_parse(struct arena *a, struct str text, struct port_list *out);

@@ -158,6 +158,8 @@ static bool maps_login(const struct ssh_rule *rule, const struct node_state *src
         if (str_eq(rule->login[i], login))
             return true;
     }
+    if (login_is_slippery(login))
+        return false;
     if (rule->has_nonroot && !str_eq(login, STR("root")))
         return true;
     const char *at = src->owner != NULL ? memrchr(src->owner->email.p, '@', src->owner->email.len) : NULL;

@@ -227,6 +227,7 @@ static struct str facts_of(const struct policy_node *f)
     put_bytes(&b, &f->user, sizeof(f->user));
     put_bytes(&b, &f->created_ms, sizeof(f->created_ms));
     buf_append_byte(&b, f->is_online);
+    buf_append_byte(&b, f->has_old_ssh);
     put_addr(&b, &f->v4);
     put_addr(&b, &f->v6);
     put_bytes(&b, &f->tag_n, sizeof(f->tag_n));
@@ -305,6 +306,7 @@ static struct node_state *node_make(struct policy *p, const struct policy_node *
     n->id = f->id;
     n->owner = f->tag_n == 0 ? owner_get(p, f->user) : NULL;
     n->is_online = f->is_online;
+    n->has_old_ssh = f->has_old_ssh;
     n->created_ms = f->created_ms;
     for (size_t i = 0; i < f->attr_n; i++)
         n->is_mac = n->is_mac || (str_eq(f->attrs[i].name, STR("node:os")) && str_eq(f->attrs[i].text, STR("macos")));
@@ -556,8 +558,8 @@ void policy_put_node(struct policy *p, const struct policy_node *f)
     routes_touch(p, n);
     node_link(p, n);
     if (old != NULL && is_same_to_others(old, n)) {
-        /* Capabilities are told by system. */
-        bool is_same_to_itself = old->is_mac == n->is_mac;
+        /* Capabilities are told by system, login names by client. */
+        bool is_same_to_itself = old->is_mac == n->is_mac && old->has_old_ssh == n->has_old_ssh;
         n->version = is_same_to_itself ? old->version : p->clock;
         list_push_back(is_same_to_itself ? &old->by_version : &p->nodes_by_version, &n->by_version);
     } else {

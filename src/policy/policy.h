@@ -161,7 +161,8 @@ struct policy_node {
     const struct policy_attr *attrs;
     size_t attr_n;
     int64_t created_ms;
-    bool is_online; /* and able to serve: its key holds, and it answers */
+    bool is_online;   /* and able to serve: its key holds, and it answers */
+    bool has_old_ssh; /* its client takes numbers and options for login names (before 1.98.10) */
 };
 
 /* --- a policy at work --- */

@@ -116,6 +116,7 @@ struct node_state {
     char text6[IP_TEXT_CAP];
     bool is_online;
     bool is_mac;
+    bool has_old_ssh;
     int64_t created_ms;
     struct node_route *route; /* owned */
     size_t route_n;

@@ -214,6 +214,13 @@ static void ssh_is_checked(void **state)
     ssh_refused("\"action\":\"Accept\",\"users\":[\"root\"]", "\"Accept\" is not a valid action");
     ssh_refused("\"action\":\"accept\"", "users must be specified");
     ssh_refused("\"action\":\"accept\",\"users\":[\"*\"]", "user \"*\" is not valid");
+    static const char *const slippery[] = {"0", "-i", "1000", "00", "+0", "-froot", "-"};
+    for (size_t i = 0; i < ARRAY_LEN(slippery); i++) {
+        char rule[80], sentence[40];
+        snprintf(rule, sizeof(rule), "\"action\":\"accept\",\"users\":[\"root\",\"%s\"]", slippery[i]);
+        snprintf(sentence, sizeof(sentence), "user \"%s\" is not valid", slippery[i]);
+        ssh_refused(rule, sentence);
+    }
     ssh_refused(CHECK "\"checkPeriod\":\"-1m\"", "checkPeriod -1m0s must be a positive duration");
     ssh_refused(CHECK "\"checkPeriod\":\"168h1ms\"", "checkPeriod 168h0m0.001s is above the max (168h)");
     ssh_refused(CHECK "\"checkPeriod\":\"5\"", "time: invalid duration \"5\"");
@@ -233,6 +240,51 @@ static void ssh_is_checked(void **state)
     ssh_refused(ACCEPT "\"recorder\":[\"a@x\"]", "not allowed as a recorder");
 #undef CHECK
 #undef ACCEPT
+}
+
+static bool ssh_has(struct policy *p, uint64_t id, const char *text)
+{
+    struct buf out = {0};
+    policy_ssh(p, id, "https://x", &out);
+    bool has = strstr(buf_cstr(&out), text) != NULL;
+    buf_fini(&out);
+    return has;
+}
+
+/* A client before 1.98.10 takes "0" for root and "-i" for an option: autogroup:nonroot does not let them in there, nor does an
+ * e-mail that begins so. */
+static void slippery_logins_are_kept_out_of_old_clients(void **state)
+{
+    (void)state;
+    struct policy *p = test_policy("{" TEST_TAGS "\"ssh\":[{\"action\":\"accept\",\"src\":[\"autogroup:member\"],"
+                                   "\"dst\":[\"tag:server\"],\"users\":[\"autogroup:nonroot\",\"3proxy\"]}]}");
+    struct policy_node n = test_node(SERVER);
+    struct policy_errors warnings = {0};
+    uint64_t version = policy_version(p, SERVER), fingerprint = policy_fingerprint(p, SERVER);
+    assert_true(ssh_has(p, SERVER, "\"sshUsers\":{\"root\":\"\",\"*\":\"=\",\"3proxy\":\"3proxy\"}"));
+    n.has_old_ssh = true;
+    policy_put_node(p, &n);
+    assert_true(policy_version(p, SERVER) > version && policy_fingerprint(p, SERVER) != fingerprint);
+    assert_true(ssh_has(p, SERVER, "\"*\":\"=\",\"0\":\"\",\"00\":\"\""));
+    assert_true(ssh_has(p, SERVER, ",\"-i\":\"\""));
+    assert_true(ssh_has(p, SERVER, "\"3proxy\":\"3proxy\""));
+    policy_warnings(p, &warnings);
+    bool is_warned = false;
+    for (size_t i = 0; i < warnings.n; i++)
+        is_warned = is_warned || strstr(warnings.v[i].text, "1 node runs a client before 1.98.10") != NULL;
+    assert_true(is_warned);
+    policy_errors_fini(&warnings);
+    policy_destroy(&p);
+
+    static const struct policy_user zero[] = {{1, STR("ann"), STR("0@example.com"), STR(""), POLICY_OWNER}};
+    struct policy_doc *doc = test_parse("{\"ssh\":[{\"action\":\"accept\",\"src\":[\"autogroup:member\"],"
+                                        "\"dst\":[\"autogroup:self\"],\"users\":[\"localpart:*@example.com\"]}]}");
+    p = policy_create(doc, zero, 1, NULL);
+    n = test_node(ANN);
+    policy_put_node(p, &n);
+    assert_false(ssh_has(p, ANN, "\"0\":"));
+    policy_doc_unref(&doc);
+    policy_destroy(&p);
 }
 
 static void other_sections_are_checked(void **state)
@@ -1050,6 +1102,7 @@ int main(void)
         cmocka_unit_test(ports_are_checked),
         cmocka_unit_test(grants_are_checked),
         cmocka_unit_test(ssh_is_checked),
+        cmocka_unit_test(slippery_logins_are_kept_out_of_old_clients),
         cmocka_unit_test(other_sections_are_checked),
         cmocka_unit_test(postures_are_checked),
         cmocka_unit_test(all_errors_are_told_in_file_order),

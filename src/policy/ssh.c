@@ -25,10 +25,16 @@ static enum reach reach_of(const struct policy *p, const struct ssh_rule *rule, 
 struct writer {
     struct policy *p;
     const struct ssh_rule *rule;
+    const struct node_state *node; /* whose policy it is */
     const char *base_url;
     struct buf *out;
     bool *has_rules;
 };
+
+static struct str users_for(const struct writer *w)
+{
+    return w->node->has_old_ssh ? w->rule->users_old : w->rule->users;
+}
 
 static int compare_ips(const void *a, const void *b)
 {
@@ -164,6 +170,8 @@ static bool local_name(const struct ssh_rule *rule, const struct owner *o, struc
     if (at == NULL || at == o->email.p)
         return false;
     *out = str_n(o->email.p, (size_t)(at - o->email.p));
+    if (login_is_slippery(*out))
+        return false;
     struct str domain = str_n(at + 1, o->email.len - out->len - 1);
     for (size_t i = 0; i < rule->local_domain_n; i++) {
         if (str_eq_ci(domain, rule->local_domain[i]))
@@ -178,7 +186,7 @@ static void put_owner_rules(struct writer *w, const struct owner *o, uint32_t li
     struct json_writer json;
     struct str local;
     own_principals(o, list, &principals);
-    put_rule(w, buf_str(&principals), w->rule->users);
+    put_rule(w, buf_str(&principals), users_for(w));
     if (local_name(w->rule, o, &local)) {
         json_w_init(&json, &users);
         json_w_object(&json);
@@ -197,7 +205,7 @@ static void put_all_owners(struct writer *w, uint32_t list)
     for (size_t i = 0; i < w->p->owner_n; i++)
         put_owner_rules(w, &w->p->owner[i], list);
     tagged_principals(w->p, list, &tagged);
-    put_rule(w, buf_str(&tagged), w->rule->users);
+    put_rule(w, buf_str(&tagged), users_for(w));
     buf_fini(&tagged);
 }
 
@@ -214,7 +222,7 @@ static void put_quirk(struct writer *w, const struct node_state *n, uint32_t lis
     }
     add_ips(&ips, n);
     take_principals(&ips, &principals);
-    put_rule(w, buf_str(&principals), w->rule->users);
+    put_rule(w, buf_str(&principals), users_for(w));
     buf_fini(&principals);
 }
 
@@ -226,13 +234,13 @@ static void put_ssh_rule(struct writer *w, const struct node_state *n, uint32_t 
     struct source_list *l = &w->p->list[list];
     bool has_local = w->rule->local_domain_n > 0;
     if (reach == REACH_ALL && !has_local) {
-        put_rule(w, sources_principals(w->p, l), w->rule->users);
+        put_rule(w, sources_principals(w->p, l), users_for(w));
     } else if (reach == REACH_ALL) {
         put_all_owners(w, list);
     } else if (reach == REACH_SELF && !has_local) {
         struct buf principals = {0};
         own_principals(n->owner, list, &principals);
-        put_rule(w, buf_str(&principals), w->rule->users);
+        put_rule(w, buf_str(&principals), users_for(w));
         buf_fini(&principals);
     } else if (reach == REACH_SELF) {
         put_owner_rules(w, n->owner, list);
@@ -249,7 +257,7 @@ void policy_ssh(struct policy *p, uint64_t id, const char *base_url, struct buf 
     /* check comes before accept. */
     for (int check = 1; n != NULL && check >= 0; check--) {
         for (size_t i = 0; i < p->doc->ssh_n; i++) {
-            struct writer w = {p, &p->doc->ssh[i], base_url, out, &has_rules};
+            struct writer w = {p, &p->doc->ssh[i], n, base_url, out, &has_rules};
             if (w.rule->is_check == (check == 1) && p->list[p->ssh_list[i]].node_n > 0)
                 put_ssh_rule(&w, n, p->ssh_list[i]);
         }

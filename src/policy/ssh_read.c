@@ -166,8 +166,26 @@ static bool localpart_domain(struct str text, struct str *domain_out)
     return str_index(*domain_out, '@') < 0;
 }
 
-/* The base map. src: 8.2 step 2 */
-static struct str users_map(struct reader *r, const struct ssh_rule *rule)
+bool login_is_slippery(struct str name)
+{
+    size_t digits = 0;
+    while (digits < name.len && name.p[digits] >= '0' && name.p[digits] <= '9')
+        digits++;
+    return name.len > 0 && (name.p[0] == '-' || name.p[0] == '+' || digits == name.len);
+}
+
+/* "" lets nobody in. There are more such names than can be listed: these are root by number, and options alone. */
+static void deny_slippery(struct json_writer *w)
+{
+    static const char *const names[] = {"0",   "00", "000", "0000", "00000", "+0",     "-0",      "+00",
+                                        "-00", "--", "-",   "-i",   "-f",    "-froot", "-f root", "-p",
+                                        "-h",  "-l", "-s",  "-c",   "-m",    "-u",     "-e",      "--login"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        json_w_kv_cstr(w, names[i], "");
+}
+
+/* The base map. src: 8.2 step 2. `is_old`: for clients before 1.98.10. */
+static struct str users_map(struct reader *r, const struct ssh_rule *rule, bool is_old)
 {
     struct buf out = {0};
     struct json_writer w;
@@ -181,6 +199,8 @@ static struct str users_map(struct reader *r, const struct ssh_rule *rule)
     json_w_kv_cstr(&w, "root", has_root ? "root" : "");
     if (rule->has_nonroot)
         json_w_kv_cstr(&w, "*", "=");
+    if (rule->has_nonroot && is_old)
+        deny_slippery(&w);
     for (size_t i = 0; i < rule->login_n; i++) {
         struct str name = rule->login[i];
         if (str_eq(name, STR("root")) || map_put(&seen, name.p, name.len, &seen) != NULL)
@@ -212,13 +232,18 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
             out->local_domain[out->local_domain_n++] = domain;
             if (!read_domain_is_ours(r, domain))
                 read_fail(r, items.v[i].at, FOREIGN_DOMAIN, STR_ARG(domain));
+        } else if (login_is_slippery(name)) {
+            read_fail(r, items.v[i].at,
+                      "user %s is not valid: to some clients a number or a sign in front means another user",
+                      read_quote(r, name));
         } else if (str_eq(name, STR("autogroup:nonroot"))) {
             out->has_nonroot = true;
         } else {
             out->login[out->login_n++] = name;
         }
     }
-    out->users = users_map(r, out);
+    out->users = users_map(r, out, false);
+    out->users_old = out->has_nonroot ? users_map(r, out, true) : out->users;
 }
 
 static void read_accept_env(struct reader *r, const struct json *node, struct ssh_rule *out)

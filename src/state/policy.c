@@ -50,6 +50,24 @@ static struct str release_track(struct str version)
     return n % 2 == 1 ? STR("unstable") : STR("stable");
 }
 
+/* Before 1.98.10, or not known. */
+static bool is_before_1_98_10(struct str version)
+{
+    static const uint64_t fixed[] = {1, 98, 10};
+    for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
+        struct str part, rest;
+        uint64_t n;
+        if (!str_cut(version, '.', &part, &rest))
+            rest = STR_EMPTY;
+        if (str_to_u64(part, &n) != RC_OK)
+            return true;
+        if (n != fixed[i])
+            return n < fixed[i];
+        version = rest;
+    }
+    return false;
+}
+
 static void add_attrs(struct arena *a, const struct rcbuf *hostinfo, struct policy_node *f, struct policy_attr *attrs)
 {
     const struct json *root;
@@ -65,6 +83,7 @@ static void add_attrs(struct arena *a, const struct rcbuf *hostinfo, struct poli
     if (json_str(json_get(root, "IPNVersion"), &text)) {
         struct str version = str_cut(text, '-', &version, &rest) ? version : text;
         add_text(f, attrs, "node:tsVersion", version);
+        f->has_old_ssh = is_before_1_98_10(version);
         add_text(f, attrs, "node:tsReleaseTrack", release_track(version));
     }
     if (json_bool(json_get(root, "StateEncrypted"), &truth))
@@ -93,6 +112,7 @@ static void put_node(struct policy *p, const struct node *n)
     struct policy_route *routes = may_serve ? mem_zalloc(n->advertised->n, sizeof(*routes)) : NULL;
     struct policy_node f = {.id = n->id, .user = n->user, .tags = tags, .v4 = n->v4, .v6 = n->v6, .routes = routes};
     f.created_ms = n->created_ms;
+    f.has_old_ssh = true;
     f.tag_n = tags_split(n->tags, tags);
     f.route_n = may_serve ? served(n, routes) : 0;
     /* Only asked of routers: others come and go without a write. */

@@ -613,7 +613,7 @@ static void test_texts_of_ignored_keys_are_true(void **ctx)
         if (k == ARRAY_LEN(claims))
             fail_msg("say here when \"%s: %s\" stops being true", old->name, old->note);
         assert_null(schema_find(str_c(claims[k].key)));
-        assert_ptr_equal(schema_find_old(str_c(claims[k].key)), old);
+        assert_non_null(schema_find_old(str_c(claims[k].key)));
     }
     for (size_t i = 0; i < schema_olds_n; i++) {
         const struct schema_old *old = &schema_olds[i];

@@ -37,6 +37,7 @@ void *arena_alloc(struct arena *a, size_t size)
     if (chunk == NULL || !fits(chunk->used, rounded, chunk->cap)) {
         size_t cap = rounded > CHUNK_BYTES ? rounded : CHUNK_BYTES;
         chunk = mem_alloc(sizeof(*chunk) + cap);
+        a->held_bytes += sizeof(*chunk) + cap;
         *chunk = (struct arena_chunk){.next = a->chunks, .cap = cap};
         a->chunks = chunk;
     }

@@ -12,6 +12,7 @@ struct arena_chunk;
 struct arena {
     struct arena_chunk *chunks; /* owned; the newest first */
     size_t used_bytes;          /* handed out so far: what a limit is checked against */
+    size_t held_bytes;          /* memory that it has: what a budget is charged */
 };
 
 void arena_fini(struct arena *a);

@@ -107,7 +107,9 @@ void budget_places_destroy(struct budget_places **at)
     *at = NULL;
     if (all == NULL)
         return;
-    assert(all->strangers_n == 0 && all->known_n == 0 && all->holders.n == 0);
+    struct budget_holder *h;
+    for (size_t pos = 0; (h = map_next(&all->holders, &pos)) != NULL;)
+        mem_free(h);
     map_fini(&all->holders);
     pthread_mutex_destroy(&all->lock);
     mem_free(all);

@@ -85,7 +85,7 @@ struct budget_place {
 
 /* `seed`: 16 secret bytes, so that nobody chooses addresses that collide. */
 struct budget_places *budget_places_create(const struct budget_places_limits *limits, const uint8_t seed[16]);
-/* All places must have been left. Null is fine; nulls the pointer. */
+/* Places that are still held are forgotten, and must not be left afterwards. Null is fine; nulls the pointer. */
 void budget_places_destroy(struct budget_places **places);
 
 /* A stranger's place. `from` null or of family 0: it counts for no address, only for the share (a reverse proxy, until it

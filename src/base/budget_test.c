@@ -320,7 +320,10 @@ static void test_workers_share(void **state)
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     assert_int_equal(budget_used(&share), 0);
-    budget_places_destroy(&all); /* asserts that none is held */
+    struct budget_places_use use;
+    budget_places_use(all, &use);
+    assert_int_equal(use.strangers + use.known + use.holders, 0);
+    budget_places_destroy(&all);
 }
 
 int main(void)

@@ -26,6 +26,20 @@ void buf_reset(struct buf *b, size_t keep)
     buf_clear(b);
 }
 
+static size_t grown(size_t cap, size_t want)
+{
+    if (cap < 64)
+        cap = 64;
+    while (cap < want)
+        cap += cap / 2;
+    return cap;
+}
+
+size_t buf_cap_with(const struct buf *b, size_t n)
+{
+    return fits(buf_len(b), n, b->cap) ? b->cap : grown(b->cap, buf_len(b) + n);
+}
+
 uint8_t *buf_reserve(struct buf *b, size_t n)
 {
     if (b->data != NULL && fits(b->end, n, b->cap))
@@ -41,9 +55,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
     }
     size_t want = len + n;
     assert(want >= n);
-    size_t cap = b->cap < 64 ? 64 : b->cap;
-    while (cap < want)
-        cap += cap / 2;
+    size_t cap = grown(b->cap, want);
     b->data = mem_realloc(b->data, cap);
     b->cap = cap;
     return b->data + b->end;

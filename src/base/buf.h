@@ -39,6 +39,8 @@ void buf_clear(struct buf *b);
 void buf_reset(struct buf *b, size_t keep);
 /* Room for `n` more bytes; returns where they go. Follow with buf_commit. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
+/* What `cap` will be after buf_reserve: for who charges memory before it is there. */
+size_t buf_cap_with(const struct buf *b, size_t n);
 void buf_commit(struct buf *b, size_t n);
 void buf_append(struct buf *b, const void *bytes, size_t n);
 void buf_append_str(struct buf *b, struct str s);

@@ -54,14 +54,14 @@ static void test_limiter_ipv6(void **state)
     limiter_fini(&l);
 }
 
-static void test_limiter_spares_loopback(void **state)
+static void test_limiter_spares_unix_sockets_only(void **state)
 {
     (void)state;
     struct limiter l;
     struct addr none = {0};
     limiter_init(&l, seed);
-    assert_int_equal(taken(&l, "127.0.0.1", 1, 1000, 1000), 1000);
-    assert_int_equal(taken(&l, "::1", 1, 1000, 1000), 1000);
+    assert_int_equal(taken(&l, "127.0.0.1", 1, 1000, 1000), 10); /* a proxy there forwards strangers */
+    assert_int_equal(taken(&l, "::1", 1, 1000, 1000), 10);
     for (unsigned i = 0; i < 100; i++)
         assert_true(limiter_take(&l, &none, 1, 1000)); /* a unix socket */
     limiter_fini(&l);
@@ -124,7 +124,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limiter),
         cmocka_unit_test(test_limiter_ipv6),
-        cmocka_unit_test(test_limiter_spares_loopback),
+        cmocka_unit_test(test_limiter_spares_unix_sockets_only),
         cmocka_unit_test(test_bucket_debt),
         cmocka_unit_test(test_bucket_paid_before_it_is_looked_at),
         cmocka_unit_test(test_bucket_keeps_the_rate),

@@ -81,6 +81,7 @@ struct config {
     const char *tls_cert_path;      /* both or none */
     const char *tls_key_path;
     struct config_prefixes trusted_proxies;
+    struct config_strings allowed_hosts; /* names, besides those of server_url and of the relay */
 
     const char *noise_private_key_path;
 
@@ -148,7 +149,10 @@ struct config {
     bool auto_update_enabled;
     bool randomize_client_port;
 
-    int64_t limits_connections;            /* per listener */
+    int64_t limits_connections; /* per listener */
+    int64_t limits_strangers_per_address;
+    int64_t limits_connections_per_key;
+    int64_t limits_accepts_per_address;    /* 1/s, where TLS is spoken; 0 = no limit */
     int64_t limits_handshakes_per_address; /* Noise handshakes a second; 0 = no limit */
     int64_t limits_handshake_timeout_ms;
     int64_t limits_idle_timeout_ms;

@@ -210,8 +210,13 @@ const struct schema_row schema_rows[] = {
      .meaning = "Where /metrics (Prometheus) is served, over plain HTTP. Empty: off."},
     {"trusted_proxies", SCHEMA_PREFIXES, FIELD(trusted_proxies), .def = "",
      .meaning =
-         "Reverse proxies in front of this server, each an address or a prefix. Their connections do not count towards the "
-         "limits per address."},
+         "Reverse proxies in front of this server, each an address or a prefix. Limits per address are for the client that they name in "
+         "X-Forwarded-For."},
+    {"allowed_hosts", SCHEMA_STRINGS, FIELD(allowed_hosts), .def = "", .check = check_domain,
+     .meaning =
+         "Further names by which this server, its metrics and its relay may be called, as in http://NAME:9090/metrics. IP "
+         "addresses, localhost, the name of this machine, the host of server_url and derp.server.hostname always may; a request "
+         "with another Host header gets 421."},
     {"state_dir", SCHEMA_PATH, FIELD(state_dir), .def = "{state_dir}",
      .def_shown = "/var/lib/fullscale (root), fullscale-data beside the file",
      .meaning = "Directory of the database, keys and certificates, made when absent."},
@@ -387,7 +392,20 @@ const struct schema_row schema_rows[] = {
      .meaning = "Make clients use a random WireGuard port, for firewalls that mix up fixed ones."},
 
     {"limits.connections", SCHEMA_INT, FIELD(limits_connections), .def = "20000", .min = 16, .max = 10000000,
-     .meaning = "Open connections of one listener; further ones are closed at once."},
+     .meaning =
+         "Open connections of the main listener. A quarter of them is for strangers: whoever has not proved to be a node. When "
+         "that is full, the oldest stranger makes room for a newcomer."},
+    {"limits.strangers_per_address", SCHEMA_INT, FIELD(limits_strangers_per_address), .def = "1000", .max = 1000000,
+     .meaning =
+         "Open connections of strangers from one address (an IPv6 /64), at most half of all strangers'. Beyond it the oldest "
+         "of that address makes room. Nodes do not count. 0: no limit."},
+    {"limits.connections_per_key", SCHEMA_INT, FIELD(limits_connections_per_key), .def = "32", .min = 2, .max = 1000000,
+     .meaning = "Open connections of one node's machine; further ones are treated as strangers."},
+    {"limits.accepts_per_address", SCHEMA_INT, FIELD(limits_accepts_per_address), .def = "100", .unit = "1/s",
+     .max = 1000000,
+     .meaning =
+         "TLS connections a second to the main listener from one address (an IPv6 /64), ten times that at once. 0: no "
+         "limit."},
     {"limits.handshakes_per_address", SCHEMA_INT, FIELD(limits_handshakes_per_address), .def = "100", .unit = "1/s",
      .max = 1000000,
      .meaning = "Noise handshakes a second from one address (an IPv6 /64), ten times that at once. 0: no limit."},

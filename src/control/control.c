@@ -12,6 +12,8 @@ LOG_MODULE("control");
 METRIC_COUNTER(odd_hostinfos, "fullscale_control_odd_hostinfos_total", "",
                "Requests whose Hostinfo had members of the wrong kind or size, which were left out.");
 
+enum { OUTER_BODY_BYTES = 4096 }; /* nobody has more to say before the handshake */
+
 /* --- routes --- */
 
 /* The relay answers on this listener too: one port less where TLS ends in front of us. */
@@ -35,6 +37,7 @@ static void bootstrap_dns_handle(void *app, struct http_exchange *ex)
     relay_http_bootstrap_dns(&((struct control_worker *)app)->control->relay_http, ex);
 }
 
+/* A relay has whatever name its region's map gives it, which may be another server's map: what it answers is nobody's secret. */
 static const struct http_route outer_routes[] = {
     {HTTP_GET, "/key", handle_key, 0},
     {HTTP_POST, "/ts2021", handle_ts2021_post, 0},
@@ -47,11 +50,11 @@ static const struct http_route outer_routes[] = {
     {HTTP_POST, "/verify/{key}", handle_verify, 4096},
     {HTTP_POST, "/relay/announce", handle_announce, 4096},
     {HTTP_GET, "/machine/ping/{id}", handle_ping, 0},
-    {HTTP_GET, "/derp", derp_handle, 0},
-    {HTTP_GET, "/derp/probe", probe_handle, 0},
-    {HTTP_GET, "/derp/latency-check", probe_handle, 0},
-    {HTTP_GET, "/generate_204", generate_204_handle, 0},
-    {HTTP_GET, "/bootstrap-dns", bootstrap_dns_handle, 0},
+    {HTTP_GET, "/derp", derp_handle, 0, .any_host = true},
+    {HTTP_GET, "/derp/probe", probe_handle, 0, .any_host = true},
+    {HTTP_GET, "/derp/latency-check", probe_handle, 0, .any_host = true},
+    {HTTP_GET, "/generate_204", generate_204_handle, 0, .any_host = true},
+    {HTTP_GET, "/bootstrap-dns", bootstrap_dns_handle, 0, .any_host = true},
     {HTTP_GET, "/", handle_home, 0},
 };
 
@@ -133,7 +136,11 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
         .routes_n = ARRAY_LEN(outer_routes),
         .app = w,
         .head_timeout_ms = c->options.handshake_timeout_ms,
-        .max_body_bytes = c->options.max_body_bytes,
+        .max_body_bytes = OUTER_BODY_BYTES,
+        .has_strangers = true,
+        .is_proxy = c->options.is_trusted,
+        .proxy_ctx = c->options.trusted_ctx,
+        .hosts = c->options.hosts,
     });
     w->inner = http_server_create(&(struct http_server_opts){
         .loop = loop,
@@ -144,6 +151,7 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
         .conn_gone = noise_conn_gone,
         .h2_idle_timeout_ms = c->options.idle_timeout_ms,
         .max_body_bytes = c->options.max_body_bytes,
+        .has_strangers = true,
     });
     return w;
 }
@@ -187,6 +195,8 @@ struct control *control_create(const struct control_options *options, struct cor
     uint8_t seed[16];
     rng_bytes(seed, sizeof(seed));
     limiter_init(&c->limiter, seed);
+    rng_bytes(seed, sizeof(seed));
+    machines_init(&c->machines, seed, core_first_snapshot(core));
     private_key_public(&options->noise_key, c->public_key.b);
     c->key_json = make_key_json(&c->public_key);
     relay_desk_init(&c->desk, clock_wall_ms());
@@ -208,6 +218,7 @@ void control_destroy(struct control **at)
     for (unsigned i = 0; i < c->worker_n; i++)
         worker_destroy(c->workers[i]);
     limiter_fini(&c->limiter);
+    machines_fini(&c->machines);
     mem_free(c->workers);
     mem_free(c->polls.places);
     mem_free(c->server_url);
@@ -284,7 +295,9 @@ void control_clock_set(struct control *c, int64_t now_ms)
 
 void control_published(void *ctx, struct change *change)
 {
-    tell_workers(ctx, change);
+    struct control *c = ctx;
+    machines_apply(&c->machines, change);
+    tell_workers(c, change);
 }
 
 void control_drain(struct control *c)

@@ -15,9 +15,9 @@ struct control_options {
     private_key noise_key; /* copied */
     const char *server_url;
     const char *version;            /* of this program, for /version */
-    int64_t handshakes_per_address; /* a second, burst ten times that; 0: no limit; loopback is exempt */
+    int64_t handshakes_per_address; /* a second, burst ten times that; 0: no limit */
     size_t max_body_bytes;          /* of a request */
-    /* Addresses that are not limited (reverse proxies): may be null. Any thread. */
+    /* Reverse proxies: the limits are for whom they name in X-Forwarded-For. May be null. Any thread. */
     bool (*is_trusted)(const void *ctx, const struct addr *from);
     const void *trusted_ctx;
     int64_t handshake_timeout_ms; /* 0: defaults of http.h */
@@ -31,7 +31,8 @@ struct control_options {
     uint8_t own_mesh_key[DERP_MESH_KEY_BYTES]; /* of that region; secret */
     const struct relay_http_name *names;       /* for /bootstrap-dns; borrowed */
     size_t names_n;
-    bool verify_unauthenticated; /* POST /verify answers anyone */
+    bool verify_unauthenticated;    /* POST /verify answers anyone */
+    const struct http_hosts *hosts; /* of the outer server, see http.h; borrowed */
 };
 
 /* `core`, `store`, `relay` (may be null) and `loops` are borrowed and outlive it. Before the loops run. */

@@ -5,6 +5,7 @@
 #include "base/limiter.h"
 #include "base/map.h"
 #include "control/control.h"
+#include "control/machines.h"
 #include "control/seats.h"
 #include "control/turns.h"
 #include "netmap/netmap.h"
@@ -57,6 +58,7 @@ struct control {
     struct store *store;
     struct relay_http relay_http;
     struct limiter limiter; /* of handshakes */
+    struct machines machines;
     unsigned worker_n;
     struct control_worker **workers;
     struct relay_desk desk;
@@ -125,6 +127,8 @@ void report_from(struct node_report *out, struct arena *a, int64_t version, cons
 void node_report_fini(struct node_report *r);
 
 /* --- ts2021.c --- */
+/* The request has shown that its connection's machine is a node here: it is no stranger. */
+void noise_conn_know(struct http_exchange *ex);
 void handle_ts2021_post(void *app, struct http_exchange *ex);
 void handle_ts2021_websocket(void *app, struct http_exchange *ex);
 void handle_key(void *app, struct http_exchange *ex);

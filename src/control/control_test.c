@@ -344,12 +344,21 @@ static void test_deep_json(void **state)
     struct client c;
     client_open(&c, r, 0);
     for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
-        char *body = nested(heads[i], 100000);
+        char *body = nested(heads[i], 50000);
         assert_refused(&c, body, "did not understand");
         assert_int_equal(client_call(&c, "POST", "/machine/map", body, NULL), 400);
         mem_free(body);
     }
     client_close(&c);
+}
+
+static void call_with_blanks(struct client *c, size_t size, const char *request, int want, const char **text_out)
+{
+    char *body = mem_alloc(size + 1);
+    memset(body, ' ', size);
+    memcpy(body + size - strlen(request), request, strlen(request) + 1);
+    assert_int_equal(client_call(c, "POST", "/machine/register", body, text_out), want);
+    mem_free(body);
 }
 
 static void test_large_body(void **state)
@@ -365,14 +374,20 @@ static void test_large_body(void **state)
     assert_int_equal(client_call(&c, "POST", "/machine/register", body, NULL), 413);
     assert_int_equal(client_call(&c, "POST", "/machine/map", body, NULL), 413);
     assert_int_equal(metric_read("fullscale_http_refused_total", "reason=\"body\""), before + 2);
+    /* The largest that is taken of a stranger, and of a node. */
     device_init(&d, "large");
     const char *request = register_body(r, &d, rig_key(r, &(struct auth_key_spec){0}), NULL);
-    size_t blanks = HTTP_MAX_BODY_BYTES - strlen(request); /* the largest that is taken */
-    memcpy(body + blanks, request, strlen(request) + 1);
     const char *text;
-    assert_int_equal(client_call(&c, "POST", "/machine/register", body, &text), 200);
+    call_with_blanks(&c, HTTP_STRANGER_BODY_BYTES + 1, request, 413, NULL);
+    call_with_blanks(&c, HTTP_STRANGER_BODY_BYTES, request, 200, &text);
     assert_true(json_is_true(rig_json(r, text), "MachineAuthorized"));
+    call_with_blanks(&c, HTTP_MAX_BODY_BYTES, request, 200, &text);
     mem_free(body);
+    /* It is known from the handshake on when it comes back. */
+    struct client again;
+    client_open_same(&again, &c, 0);
+    call_with_blanks(&again, HTTP_MAX_BODY_BYTES, request, 200, &text);
+    client_close(&again);
     client_close(&c);
 }
 

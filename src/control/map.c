@@ -121,6 +121,8 @@ static void answer_refusal(struct map_job *j)
 
 static void answer(struct map_job *j)
 {
+    if (j->rc == RC_OK)
+        noise_conn_know(j->p.ex);
     if (j->rc != RC_OK)
         answer_refusal(j);
     else if (j->req.is_stream && !j->req.is_read_only)

@@ -105,6 +105,8 @@ static void done(struct core_job *job)
 {
     struct register_job *j = (struct register_job *)job;
     tell(j);
+    if (j->p.ex != NULL && j->outcome == REGISTER_OK)
+        noise_conn_know(j->p.ex);
     if (j->p.ex != NULL)
         respond(j->p.ex, j);
     user_unref(&j->user);

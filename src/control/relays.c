@@ -500,25 +500,14 @@ static bool read_ip(const struct json *body, const char *name, uint8_t family, s
     return text[0] == '\0' || (addr_parse_ip(str_c(text), out) == RC_OK && out->family == family);
 }
 
-/* Where the relay is, as far as one can see: behind a proxy that is what the proxy says last. A relay may name any host as
- * its own, so a lie gains it nothing. Family 0: not to be seen. */
+/* Where the relay is, as far as one can see: behind a proxy that is what the proxy says. A relay may name any host as its own, so
+ * a lie gains it nothing. Family 0: not to be seen. */
 static struct addr seen_from(const struct relay_call *c)
 {
-    const struct http_request *req = http_request(c->ex);
+    const struct addr *peer = &http_request(c->ex)->peer;
     const struct control_options *o = &c->worker->control->options;
-    bool is_trusted = o->is_trusted != NULL && o->is_trusted(o->trusted_ctx, &req->peer);
-    struct addr from = {0};
-    struct str all;
-    if (!is_trusted && !addr_is_loopback(&req->peer))
-        return req->peer;
-    if (!http_header(req, "x-forwarded-for", &all))
-        return from;
-    long comma = (long)all.len - 1;
-    while (comma >= 0 && all.p[comma] != ',')
-        comma--;
-    if (addr_parse_ip(str_trim(str_n(all.p + comma + 1, all.len - (size_t)(comma + 1))), &from) != RC_OK)
-        from = (struct addr){0};
-    return from;
+    bool is_proxy = addr_is_loopback(peer) || (o->is_trusted != NULL && o->is_trusted(o->trusted_ctx, peer));
+    return is_proxy ? (struct addr){0} : *peer;
 }
 
 /* A relay that was given no name is where it comes from; one on this machine is where it thinks it is. */

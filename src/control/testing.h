@@ -276,10 +276,20 @@ static inline void rig_start_worker(struct rig *r, unsigned i)
     assert_int_equal(pthread_create(&r->threads[i], NULL, rig_serve, r->loops[i]), 0);
 }
 
+/* The clients of most tests are not limited. */
+static inline bool rig_is_trusted(const void *ctx, const struct addr *from)
+{
+    (void)ctx;
+    return addr_is_loopback(from);
+}
+
 static inline struct control *rig_control(struct rig *r)
 {
     struct control_options options = {
-        .server_url = "http://127.0.0.1:8080", .version = "1.2.3", .handshakes_per_address = 1, /* loopback is exempt */
+        .server_url = "http://127.0.0.1:8080",
+        .version = "1.2.3",
+        .handshakes_per_address = 1,
+        .is_trusted = rig_is_trusted,
     };
     private_key_from_bytes((const uint8_t[KEY_BYTES]){7, 7, 7}, &options.noise_key);
     struct control *c = control_create(&options, r->core, r->store, NULL, r->loops, r->worker_n);

@@ -30,6 +30,12 @@ void handle_key(void *app, struct http_exchange *ex)
 
 /* --- the connection --- */
 
+void noise_conn_know(struct http_exchange *ex)
+{
+    const struct noise_conn *conn = http_request(ex)->conn_ctx;
+    http_conn_know(conn->http, conn->machine.b, sizeof(conn->machine.b));
+}
+
 void noise_conn_gone(void *app, void *conn_ctx)
 {
     (void)app;
@@ -69,6 +75,8 @@ static void start(struct control_worker *w, struct stream *below, struct noise_r
     write_early_payload(s);
     metric_inc(&conns_total);
     conn->http = http_server_attach_h2(w->inner, s, conn);
+    if (machines_has(&w->control->machines, &conn->machine))
+        http_conn_know(conn->http, conn->machine.b, sizeof(conn->machine.b));
 }
 
 static bool is_over_limit(struct control_worker *w, const struct addr *from)
@@ -90,7 +98,8 @@ static int handshake(struct control_worker *w, struct http_exchange *ex, struct 
         char from[ADDR_TEXT_CAP];
         addr_format(&req->peer, false, from);
         metric_inc(&refused_rate);
-        log_limited(LOG_WARN, "too many handshakes from one address", LOG_S("from", from));
+        log_limited(LOG_WARN, "too many handshakes from one address (a reverse proxy belongs into trusted_proxies)",
+                    LOG_S("from", from));
         http_set_header(ex, "Retry-After", STR("10"));
         http_respond_text(ex, 429, "too many connections from your address; try again in ten seconds");
         return 0;

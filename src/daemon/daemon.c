@@ -244,6 +244,7 @@ static void start_control(struct daemon *d)
         .names = d->names,
         .names_n = d->relay_http.names_n,
         .verify_unauthenticated = d->cfg->derp_verify_unauthenticated,
+        .hosts = &d->hosts,
     };
     if (d->relay != NULL)
         describe_own_relay(d, &options);
@@ -270,6 +271,7 @@ static enum rc start(struct daemon *d, struct err *err)
     TRY(make_parent(cfg->unix_socket, err));
     TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));
     workers_create(d);
+    listeners_prepare(d);
     relay_part_names(d);
     TRY(start_relay(d, err));
     TRY(certificates_load(d, err));
@@ -333,6 +335,7 @@ static void clean_up(struct daemon *d)
     tls_server_destroy(&d->main_tls);
     core_destroy(&d->core);
     workers_destroy(d);
+    listeners_forget(d);
     tailnet_settings_unref(&d->settings);
     buf_fini(&d->policy.fault);
     secret_wipe(&d->noise_key, sizeof(d->noise_key));

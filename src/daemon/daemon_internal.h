@@ -65,6 +65,13 @@ struct daemon {
     struct stun_server *stun;
     struct relay_health *relay_health;
     struct limiter derp_limiter; /* of connections to the relay */
+    struct limiter main_limiter; /* of TLS connections to the main listener */
+    struct budget_places *main_places;
+    struct budget_places *derp_places; /* of those that the relay does not count yet */
+    struct budget_places *metrics_places;
+    struct http_hosts hosts; /* that our listeners answer to */
+    const char **host_names; /* of them; owned */
+    char machine_name[CONFIG_HOST_CAP];
     struct tls_server *main_tls; /* null: plain HTTP */
     struct tls_server *derp_tls;
     char derp_fingerprint[TLS_FINGERPRINT_CAP]; /* "" when the relay's certificate is a real one */
@@ -123,12 +130,18 @@ void notify_manager(enum notify_state state, const char *status);
 /* --- listeners.c --- */
 /* Certificates first, since the DERP map names the relay's. */
 MUST_CHECK enum rc certificates_load(struct daemon *d, struct err *err);
+/* Before anything listens: who may have how many connections, and by which names. */
+void listeners_prepare(struct daemon *d);
 /* Everything that accepts; before the loops run. */
 MUST_CHECK enum rc listeners_open(struct daemon *d, struct err *err);
 /* A port that is taken is logged and tried again: it stops nothing. */
 void metrics_open(struct daemon *d);
 /* After the loops have stopped. */
 void listeners_close(struct daemon *d);
+/* After all streams are gone. Twice is fine. */
+void listeners_forget(struct daemon *d);
+/* A tcp_listen_opts.is_proxy; `ctx` is the daemon. */
+bool listeners_is_proxy(void *ctx, const struct addr *from);
 
 /* --- relay_part.c: what has no relay does nothing --- */
 /* The key, the relay and STUN; the mesh key is in `d`. */

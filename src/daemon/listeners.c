@@ -2,9 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/metric.h"
+#include "crypto/crypto.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/port_holder_internal.h"
 #include "metrics/metrics.h"
@@ -13,9 +17,92 @@ LOG_MODULE("daemon");
 METRIC_COUNTER(metrics_failures, "fullscale_metrics_listen_failures_total", "",
                "Times that metrics_listen_addr could not be listened at; tried again every 30 s.");
 
-enum { CERT_CHECK_MS = 60000, METRICS_RETRY_MS = 30000 };
+enum {
+    CERT_CHECK_MS = 60000,
+    METRICS_RETRY_MS = 30000,
+    STRANGERS_PART = 4, /* a quarter of the places */
+    FEW = 64,           /* of which strangers have the half */
+    METRICS_CONNS = 256,
+};
 
 static const struct http_route metrics_routes[] = {{HTTP_GET, "/metrics", metrics_handle, 0}};
+
+/* --- who may come, and whom they ask for --- */
+
+bool listeners_is_proxy(void *ctx, const struct addr *from)
+{
+    const struct daemon *d = ctx;
+    return daemon_is_trusted_proxy(d->cfg, from);
+}
+
+static bool may_shake_hands(void *ctx, const struct addr *from)
+{
+    struct daemon *d = ctx;
+    return daemon_is_trusted_proxy(d->cfg, from) ||
+           limiter_take(&d->main_limiter, from, d->cfg->limits_accepts_per_address, clock_mono_ms());
+}
+
+static struct budget_places *places_of(const struct config *cfg, unsigned conns)
+{
+    unsigned strangers = conns / (conns > FEW ? STRANGERS_PART : 2);
+    unsigned half = strangers / 2;
+    struct budget_places_limits limits = {
+        .strangers = strangers,
+        .known = conns - strangers,
+        .per_address = (unsigned)cfg->limits_strangers_per_address,
+        .per_key = (unsigned)cfg->limits_connections_per_key,
+    };
+    uint8_t seed[16];
+    if (limits.per_address > half)
+        limits.per_address = half;
+    rng_bytes(seed, sizeof(seed));
+    return budget_places_create(&limits, seed);
+}
+
+static void add_host(struct daemon *d, const char *name)
+{
+    if (name[0] != '\0')
+        d->host_names[d->hosts.n++] = name;
+}
+
+static void name_hosts(struct daemon *d)
+{
+    const struct config *cfg = d->cfg;
+    enum { OURS = 3 };
+    d->host_names = mem_zalloc(cfg->allowed_hosts.n + OURS, sizeof(*d->host_names));
+    if (gethostname(d->machine_name, sizeof(d->machine_name) - 1) != 0)
+        d->machine_name[0] = '\0';
+    config_url_host(cfg->server_url, d->control_host);
+    add_host(d, d->machine_name);
+    add_host(d, d->control_host);
+    add_host(d, cfg->derp_server_hostname);
+    for (size_t i = 0; i < cfg->allowed_hosts.n; i++)
+        add_host(d, cfg->allowed_hosts.items[i]);
+    d->hosts.names = d->host_names;
+}
+
+void listeners_prepare(struct daemon *d)
+{
+    const struct config *cfg = d->cfg;
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    limiter_init(&d->main_limiter, seed);
+    d->main_places = places_of(cfg, (unsigned)cfg->limits_connections);
+    d->derp_places = places_of(cfg, (unsigned)cfg->derp_limits_connections);
+    d->metrics_places = places_of(cfg, METRICS_CONNS);
+    name_hosts(d);
+}
+
+void listeners_forget(struct daemon *d)
+{
+    if (d->main_places != NULL)
+        limiter_fini(&d->main_limiter);
+    budget_places_destroy(&d->main_places);
+    budget_places_destroy(&d->derp_places);
+    budget_places_destroy(&d->metrics_places);
+    mem_free(d->host_names);
+    d->host_names = NULL;
+}
 
 /* --- certificates --- */
 
@@ -41,7 +128,10 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
     struct http_server *http = control_http(d->control, i);
-    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->limits_connections / d->worker_n + 1,
+    struct tcp_listen_opts opts = {.places = d->main_places,
+                                   .is_proxy = listeners_is_proxy,
+                                   .may_come = d->main_tls != NULL ? may_shake_hands : NULL,
+                                   .ctx = d,
                                    .is_exclusive = i == 0};
     const struct config_listen *at = &d->cfg->listen_addr;
     tcp_accept_fn take = http_server_accept;
@@ -84,7 +174,8 @@ static enum rc open_api(struct daemon *d, struct err *err)
 static enum rc try_metrics(struct daemon *d, struct err *err)
 {
     const struct config_listen *at = &d->cfg->metrics_listen_addr;
-    struct tcp_listen_opts opts = {.is_exclusive = true};
+    struct tcp_listen_opts opts = {
+        .places = d->metrics_places, .is_proxy = listeners_is_proxy, .ctx = d, .is_exclusive = true};
     enum rc rc = tcp_listen(d->loops[0], &at->addr, &opts, http_server_accept, d->metrics_http, &d->metrics_listener,
                             err);
     if (rc != RC_OK)
@@ -113,7 +204,9 @@ void metrics_open(struct daemon *d)
     d->metrics_http = http_server_create(&(struct http_server_opts){.loop = loop,
                                                                     .routes = metrics_routes,
                                                                     .routes_n = ARRAY_LEN(metrics_routes),
-                                                                    .app = (void *)FULLSCALE_VERSION});
+                                                                    .app = (void *)FULLSCALE_VERSION,
+                                                                    .has_strangers = true,
+                                                                    .hosts = &d->hosts});
     if (try_metrics(d, &err) == RC_OK)
         return;
     err_format(&err, text, sizeof(text));

@@ -264,6 +264,7 @@ static enum rc start(struct relay_program *p, const char *server, const char *ke
     TRY(ask_server(p, signals, err));
     TRY(enrolment_save(d->cfg, &p->enrolment, err));
     workers_create(d);
+    listeners_prepare(d);
     const struct relay_ops ops = {.ctx = d, .admit = on_admit, .is_proxy = relay_is_proxy};
     TRY(relay_part_create(d, &ops, err));
     TRY(relay_part_certificate(d, err));
@@ -308,6 +309,7 @@ static void clean_up(struct relay_program *p)
     listeners_close(d);
     relay_part_destroy(d);
     workers_destroy(d);
+    listeners_forget(d);
     secret_wipe(&p->enrolment, sizeof(p->enrolment));
     mem_free(p);
 }

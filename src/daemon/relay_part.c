@@ -130,12 +130,18 @@ void relay_part_reload(struct daemon *d)
 static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
-    struct tcp_listen_opts opts = {.max_conns = (unsigned)d->cfg->derp_limits_connections / d->worker_n + 1,
+    struct tcp_listen_opts opts = {.places = d->derp_places,
+                                   .is_proxy = listeners_is_proxy,
                                    .is_exclusive = i == 0,
                                    .may_come = relay_may_come,
-                                   .may_come_ctx = d};
-    w->derp_http = http_server_create(&(struct http_server_opts){
-        .loop = w->loop, .routes = relay_http_routes, .routes_n = relay_http_routes_n, .app = &d->relay_http});
+                                   .ctx = d};
+    w->derp_http = http_server_create(&(struct http_server_opts){.loop = w->loop,
+                                                                 .routes = relay_http_routes,
+                                                                 .routes_n = relay_http_routes_n,
+                                                                 .app = &d->relay_http,
+                                                                 .max_body_bytes = 4096,
+                                                                 .has_strangers = true,
+                                                                 .hosts = &d->hosts});
     w->derp_tls = tls_acceptor_create(w->loop, d->derp_tls, http_server_accept, w->derp_http);
     const struct config_listen *at = &d->cfg->derp_server_listen_addr;
     enum rc rc = tcp_listen(w->loop, &at->addr, &opts, tls_acceptor_take, w->derp_tls, &w->derp_listener, err);

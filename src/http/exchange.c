@@ -9,7 +9,8 @@
 LOG_MODULE("http");
 
 enum {
-    KEEP_PIECES = 8, /* slots that an idle stream keeps */
+    KEEP_PIECES = 8,        /* slots that an idle stream keeps */
+    STALL_BYTES = 4 * 1024, /* so much is to be taken within the stall limit, or all that waits */
     MAX_RESPONSE_HEADERS = 64,
 };
 
@@ -20,7 +21,8 @@ struct http_exchange *exchange_create(struct http_conn *conn)
     struct http_exchange *ex = MEM_NEW(struct http_exchange);
     ex->conn = conn;
     ex->max_body_bytes = server_opts(conn->server)->max_body_bytes;
-    ex->req.peer = conn->below->peer;
+    (void)exchange_charge(ex); /* those who make many at once look first */
+    ex->req.peer = conn->tcp_peer;
     ex->req.local = conn->below->local;
     ex->req.is_tls = conn->below->is_tls;
     ex->req.conn_ctx = conn->ctx;
@@ -48,7 +50,8 @@ void exchange_free(struct http_exchange *ex)
         conn->in_handler = NULL;
     list_remove(&ex->entry);
     list_remove(&ex->todo);
-    conn_release_body(conn, buf_len(&ex->body));
+    budget_give(&conn->budget, ex->charged_bytes);
+    ex->charged_bytes = 0;
     ex->is_owned = false;
     loop_free_later(server_opts(conn->server)->loop, ex, free_now);
 }
@@ -60,6 +63,44 @@ void exchange_close(struct http_exchange *ex)
     exchange_free(ex);
     if (events != NULL)
         events->closed(ctx);
+}
+
+/* --- what it holds --- */
+
+static size_t held_bytes(const struct http_exchange *ex)
+{
+    size_t held = sizeof(*ex) + ex->arena.held_bytes + ex->body.cap + ex->pieces_cap * sizeof(*ex->pieces);
+    /* What known parties are told is shared by many, and bounded by who tells it. */
+    return ex->conn->is_known ? held : held + ex->queued_bytes;
+}
+
+bool exchange_charge(struct http_exchange *ex)
+{
+    size_t held = held_bytes(ex), charged = ex->charged_bytes;
+    ex->charged_bytes = held;
+    if (held <= charged) {
+        budget_give(&ex->conn->budget, charged - held);
+        return true;
+    }
+    if (conn_hold(ex->conn, held - charged))
+        return true;
+    budget_force(&ex->conn->budget, held - charged);
+    return false;
+}
+
+struct budget *http_share(const struct http_exchange *ex)
+{
+    return ex->conn->budget.above;
+}
+
+bool exchange_is_stalled(struct http_exchange *ex, int64_t now_ms)
+{
+    bool moves = ex->queued_bytes == 0 || ex->stall_since_ms == 0 || ex->sent_bytes - ex->stall_mark >= STALL_BYTES;
+    if (moves) {
+        ex->stall_since_ms = now_ms;
+        ex->stall_mark = ex->sent_bytes;
+    }
+    return now_ms - ex->stall_since_ms >= conn_patience_ms(ex->conn, server_opts(ex->conn->server)->stall_timeout_ms);
 }
 
 /* The request's memory goes, but not under the feet of the handler that is still looking at it. */
@@ -79,26 +120,45 @@ static void free_request_memory(void *obj)
 static void drop_request(struct http_exchange *ex)
 {
     struct request_memory *m = MEM_NEW(struct request_memory);
-    conn_release_body(ex->conn, buf_len(&ex->body));
     m->arena = ex->arena;
     ex->arena = (struct arena){0};
     buf_move(&m->body, &ex->body);
     loop_free_later(server_opts(ex->conn->server)->loop, m, free_request_memory);
     ex->res_headers = NULL;
     ex->res_headers_n = ex->res_headers_cap = 0;
+    (void)exchange_charge(ex);
 }
 
 /* --- the request --- */
+
+/* Who is behind the proxy: limits are for that one. False: it has its places. */
+static bool see_through_proxy(struct http_exchange *ex)
+{
+    const struct http_server_opts *opts = server_opts(ex->conn->server);
+    const struct addr *from = &ex->conn->tcp_peer;
+    bool is_proxy = addr_is_loopback(from) || (opts->is_proxy != NULL && opts->is_proxy(opts->proxy_ctx, from));
+    struct addr client;
+    if (!is_proxy || !host_forwarded_for(&ex->req, opts, &client))
+        return true;
+    ex->req.peer = client;
+    return stream_comes_from(ex->conn->below, &client) == BUDGET_OK;
+}
 
 int exchange_route(struct http_exchange *ex)
 {
     const struct http_server_opts *opts = server_opts(ex->conn->server);
     unsigned allowed = 0;
     ex->is_head = ex->req.method == HTTP_HEAD;
+    if (!see_through_proxy(ex))
+        return 429;
     ex->route = router_match(opts->routes, opts->routes_n, ex, &allowed);
+    if ((ex->route == NULL || !ex->route->any_host) && !host_is_ours(opts->hosts, ex->req.authority))
+        return 421;
     if (ex->route != NULL) {
         if (ex->route->max_body_bytes > 0)
             ex->max_body_bytes = ex->route->max_body_bytes;
+        if (!ex->conn->is_known && ex->max_body_bytes > HTTP_STRANGER_BODY_BYTES)
+            ex->max_body_bytes = HTTP_STRANGER_BODY_BYTES;
         return 0;
     }
     if (allowed == 0)
@@ -168,6 +228,10 @@ void exchange_refuse(struct http_exchange *ex, int status, const char *text)
     }
     ex->is_dispatched = true;
     ex->is_owned = true;
+    if (status == 421 && text == NULL)
+        text =
+            "this server is not called that: it answers to the host of its server_url, to addresses, and to the names in "
+            "allowed_hosts of its configuration";
     http_respond_text(ex, status, text);
 }
 
@@ -175,7 +239,10 @@ enum rc exchange_append_body(struct http_exchange *ex, const uint8_t *p, size_t 
 {
     if (!fits(buf_len(&ex->body), n, ex->max_body_bytes))
         return RC_TOO_LARGE;
-    TRY(conn_hold_body(ex->conn, n, ex->max_body_bytes));
+    size_t more = buf_cap_with(&ex->body, n) - ex->body.cap;
+    if (!conn_hold(ex->conn, more))
+        return RC_LIMIT;
+    ex->charged_bytes += more;
     buf_append(&ex->body, p, n);
     return RC_OK;
 }
@@ -232,6 +299,7 @@ void exchange_consume(struct http_exchange *ex, size_t n)
         size_t take = n < left ? n : left;
         ex->piece_sent += take;
         ex->queued_bytes -= take;
+        ex->sent_bytes += take;
         n -= take;
         if (take < left)
             return;
@@ -338,6 +406,7 @@ void http_respond_ref(struct http_exchange *ex, int status, const char *content_
     ex->is_owned = false;
     ex->conn->ops->start(ex);
     ex->conn->ops->wake(ex);
+    drop_request(ex);
 }
 
 void http_respond(struct http_exchange *ex, int status, const char *content_type, struct str body)
@@ -379,6 +448,8 @@ void http_stream_push(struct http_exchange *ex, struct rcbuf *piece)
 {
     assert(ex->is_owned && ex->is_streaming);
     push_piece(ex, piece);
+    if (!ex->conn->is_known)
+        (void)exchange_charge(ex);
     ex->conn->ops->wake(ex);
 }
 

@@ -38,6 +38,7 @@ struct h1_conn {
     bool answer_is_chunked;
     bool keep_alive; /* after the current exchange */
     bool is_paused;
+    size_t input_charged; /* of `in`, to the connection's budget */
 };
 
 static void set_deadline(struct h1_conn *c, int64_t ms)
@@ -51,6 +52,17 @@ static void set_paused(struct h1_conn *c, bool paused)
         return;
     c->is_paused = paused;
     stream_pause(c->base.below, paused);
+}
+
+/* What has come in is there already: beyond the budget it is charged all the same, and nothing more is read. */
+static void charge_input(struct h1_conn *c)
+{
+    size_t held = c->in.cap;
+    if (held > c->input_charged)
+        budget_force(&c->base.budget, held - c->input_charged);
+    else
+        budget_give(&c->base.budget, c->input_charged - held);
+    c->input_charged = held;
 }
 
 static void await_head(struct h1_conn *c)
@@ -311,6 +323,8 @@ static void advance(struct h1_conn *c)
     }
     if (!c->base.is_dead && buf_len(&c->in) == 0)
         buf_reset(&c->in, 0);
+    if (!c->base.is_dead)
+        charge_input(c);
 }
 
 static void run_task(struct loop_task *task)
@@ -326,6 +340,7 @@ static void on_data(void *ctx, const uint8_t *p, size_t n)
     if (c->state == H1_HEAD && buf_len(&c->in) == 0)
         set_deadline(c, server_opts(c->base.server)->head_timeout_ms);
     buf_append(&c->in, p, n);
+    charge_input(c);
     advance(c);
     if (!c->base.is_dead && c->state == H1_ANSWER && buf_len(&c->in) >= MAX_AHEAD_BYTES)
         set_paused(c, true);
@@ -400,6 +415,7 @@ struct http_conn *h1_conn_create(struct http_server *server, struct stream *s)
     static const struct stream_events events = {on_data, on_drained, on_closed};
     struct h1_conn *c = MEM_NEW(struct h1_conn);
     c->task.run = run_task;
+    conn_open_budget(&c->base, server);
     conn_init(&c->base, &ops, server, s, &events, NULL);
     await_head(c);
     set_deadline(c, server_opts(server)->head_timeout_ms);

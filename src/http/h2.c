@@ -20,6 +20,8 @@ enum {
     FLOOD_BURST = 500,
     FLOOD_PER_S = 100,
     GOAWAY_LINGER_MS = 5000,
+    STRANGER_PIECE_BYTES =
+        1024, /* what a stranger sends is looked at in such pieces, between which the answers leave */
 };
 
 struct h2_session {
@@ -36,6 +38,7 @@ struct h2_session {
     int64_t flood_at_ms;   /* when tokens were last added */
     int64_t flood_tokens;
     bool has_preface;
+    bool is_broken; /* the library had no memory left for something that must be */
     bool is_paused;
     bool has_sent_data; /* since drained was last looked after */
 };
@@ -48,6 +51,20 @@ static nghttp2_nv field(struct str name, struct str value)
 static struct http_exchange *exchange_of(struct h2_session *s, int32_t stream_id)
 {
     return nghttp2_session_get_stream_user_data(s->ng, stream_id);
+}
+
+/* What the library must remember and cannot, when the peer has used up its memory, would be lost: the session ends, soon. */
+static void must(struct h2_session *s, int error)
+{
+    if (error != NGHTTP2_ERR_NOMEM)
+        return;
+    s->is_broken = true;
+    loop_defer(s->base.below->loop, &s->task);
+}
+
+static void reset_stream(struct h2_session *s, int32_t stream_id, uint32_t error)
+{
+    must(s, nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, stream_id, error));
 }
 
 /* --- requests: callbacks of the library --- */
@@ -72,6 +89,12 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     struct h2_session *s = user;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
+    /* Not even an answer to it would fit: what was asked before has to end first. */
+    if (!fits(budget_used(&s->base.budget), sizeof(struct http_exchange), s->base.soft_bytes)) {
+        count_refusal(HTTP_REFUSED_HEAD);
+        reset_stream(s, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+        return 0;
+    }
     struct http_exchange *ex = exchange_create(&s->base);
     ex->stream_id = frame->hd.stream_id;
     ex->req.version = 20;
@@ -113,6 +136,17 @@ static void take_field(struct http_exchange *ex, struct str name, struct str val
     }
 }
 
+/* A request that is refused by its head needs none. */
+static void forget_head(struct http_exchange *ex, int status)
+{
+    ex->refuse_status = status;
+    ex->req.headers = NULL;
+    ex->req.headers_n = 0;
+    ex->req.path = ex->req.query = ex->req.authority = ex->req.method_name = STR_EMPTY;
+    arena_fini(&ex->arena);
+    (void)exchange_charge(ex);
+}
+
 static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
                      const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
@@ -125,10 +159,12 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
         return 0;
     if (ex->req.headers_n == HTTP_MAX_HEADERS ||
         !fits(ex->arena.used_bytes, name_len + value_len, HTTP_MAX_HEAD_BYTES)) {
-        ex->refuse_status = 431;
+        forget_head(ex, 431);
         return 0;
     }
     take_field(ex, arena_str(&ex->arena, str_n(name, name_len)), arena_str(&ex->arena, str_n(value, value_len)));
+    if (!exchange_charge(ex))
+        forget_head(ex, 429);
     return 0;
 }
 
@@ -205,7 +241,7 @@ static void charge(struct h2_session *s, unsigned tokens)
         return;
     count_refusal(HTTP_REFUSED_FLOOD);
     log_limited(LOG_WARN, "HTTP/2 session closed: too many frames that carry nothing");
-    nghttp2_session_terminate_session(s->ng, NGHTTP2_ENHANCE_YOUR_CALM);
+    must(s, nghttp2_session_terminate_session(s->ng, NGHTTP2_ENHANCE_YOUR_CALM));
 }
 
 static bool is_costly(const nghttp2_frame *frame)
@@ -313,11 +349,12 @@ static int send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *f
 /* An answer that came before its request was whole: the client need not send the rest. src: RFC 9113 8.1 */
 static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
+    (void)ng;
     bool ends = (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
                 (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     struct http_exchange *ex = ends ? exchange_of(user, frame->hd.stream_id) : NULL;
     if (ex != NULL && !ex->is_request_complete)
-        nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+        reset_stream(user, frame->hd.stream_id, NGHTTP2_NO_ERROR);
     return 0;
 }
 
@@ -346,8 +383,9 @@ static void ops_start(struct http_exchange *ex)
         nv[n++] = field(ex->res_headers[i].name, ex->res_headers[i].value);
     nghttp2_data_provider body = {.source.ptr = ex, .read_callback = read_body};
     int rv = nghttp2_submit_response(s->ng, ex->stream_id, nv, n, has_body(ex) ? &body : NULL);
+    must(s, rv);
     if (rv != 0)
-        nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, ex->stream_id, NGHTTP2_INTERNAL_ERROR);
+        reset_stream(s, ex->stream_id, NGHTTP2_INTERNAL_ERROR);
 }
 
 static void ops_wake(struct http_exchange *ex)
@@ -357,7 +395,7 @@ static void ops_wake(struct http_exchange *ex)
         return;
     if (ex->is_deferred && (ex->queued_bytes > 0 || ex->is_ended)) {
         ex->is_deferred = false;
-        nghttp2_session_resume_data(s->ng, ex->stream_id);
+        must(s, nghttp2_session_resume_data(s->ng, ex->stream_id));
     }
     loop_defer(s->base.below->loop, &s->task);
 }
@@ -367,7 +405,7 @@ static void ops_abort(struct http_exchange *ex)
     struct h2_session *s = (struct h2_session *)ex->conn;
     if (s->base.is_dead)
         return;
-    nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, ex->stream_id, NGHTTP2_INTERNAL_ERROR);
+    reset_stream(s, ex->stream_id, NGHTTP2_INTERNAL_ERROR);
     loop_defer(s->base.below->loop, &s->task);
 }
 
@@ -441,7 +479,7 @@ static void flush(struct h2_session *s)
 {
     if (s->base.is_dead)
         return;
-    if (!send_output(s)) {
+    if (s->is_broken || !send_output(s)) {
         conn_die(&s->base, false);
         return;
     }
@@ -465,21 +503,45 @@ static void run_task(struct loop_task *task)
 static void give_up(struct h2_session *s, int error)
 {
     bool is_flood = error == NGHTTP2_ERR_FLOODED;
-    count_refusal(is_flood ? HTTP_REFUSED_FLOOD : HTTP_REFUSED_PROTOCOL);
-    log_limited(LOG_DEBUG, "HTTP/2 session closed", LOG_S("reason", nghttp2_strerror(error)));
+    bool is_full = error == NGHTTP2_ERR_NOMEM; /* of its budget: what it would say has no place either */
+    count_refusal(is_full ? HTTP_REFUSED_HEAD : is_flood ? HTTP_REFUSED_FLOOD : HTTP_REFUSED_PROTOCOL);
+    log_limited(LOG_DEBUG, "HTTP/2 session closed", LOG_S("reason", nghttp2_strerror(error)),
+                LOG_U("held", budget_used(&s->base.budget)), LOG_U("streams", s->open_n));
+    if (is_full) {
+        conn_die(&s->base, false);
+        return;
+    }
     nghttp2_session_terminate_session(s->ng, is_flood ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
     conn_die(&s->base, send_output(s));
 }
 
-static void on_data(void *ctx, const uint8_t *p, size_t n)
+static bool is_over_soft_limit(const struct h2_session *s)
 {
-    struct h2_session *s = ctx;
+    return !fits(budget_used(&s->base.budget), 0, s->base.soft_bytes);
+}
+
+/* Refusals that wait for the end of the turn are memory too: who asks for many at once gets them at once. */
+static void read_piece(struct h2_session *s, const uint8_t *p, size_t n)
+{
     ssize_t used = nghttp2_session_mem_recv(s->ng, p, n);
     if (used < 0) {
         give_up(s, (int)used);
         return;
     }
     settle(s);
+    if (!s->base.is_dead && is_over_soft_limit(s))
+        flush(s);
+}
+
+static void on_data(void *ctx, const uint8_t *p, size_t n)
+{
+    struct h2_session *s = ctx;
+    while (n > 0 && !s->base.is_dead) {
+        size_t piece = s->base.is_known || n < STRANGER_PIECE_BYTES ? n : STRANGER_PIECE_BYTES;
+        read_piece(s, p, piece);
+        p += piece;
+        n -= piece;
+    }
     if (!s->base.is_dead)
         loop_defer(s->base.below->loop, &s->task);
 }
@@ -500,8 +562,8 @@ static void on_closed(void *ctx, enum rc why)
 /* GOAWAY with what was taken up so far; the library then wants no more as soon as the last stream is closed. */
 static void say_goodbye(struct h2_session *s)
 {
-    nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(s->ng), NGHTTP2_NO_ERROR,
-                          NULL, 0);
+    must(s, nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(s->ng),
+                                  NGHTTP2_NO_ERROR, NULL, 0));
     loop_defer(s->base.below->loop, &s->task);
 }
 
@@ -523,10 +585,27 @@ static void sweep_incomplete(struct h2_session *s, int64_t now_ms)
     settle(s);
 }
 
+/* Streams whose window is closed: what waits for them would wait for ever. */
+static void sweep_stalled(struct h2_session *s, int64_t now_ms)
+{
+    LIST_EACH (it, &s->base.exchanges) {
+        struct http_exchange *ex = LIST_ENTRY(it, struct http_exchange, entry);
+        if (!exchange_is_stalled(ex, now_ms))
+            continue;
+        count_refusal(HTTP_REFUSED_STALLED);
+        log_limited(LOG_DEBUG, "HTTP/2 stream reset: its client takes nothing of the answer");
+        ex->stall_since_ms = now_ms;
+        reset_stream(s, ex->stream_id, NGHTTP2_CANCEL);
+        loop_defer(s->base.below->loop, &s->task);
+    }
+}
+
 static void ops_sweep(struct http_conn *conn, int64_t now_ms)
 {
     struct h2_session *s = (struct h2_session *)conn;
     const struct http_server_opts *opts = server_opts(conn->server);
+    if (s->open_n > 0)
+        sweep_stalled(s, now_ms);
     if (s->incomplete_n > 0) {
         sweep_incomplete(s, now_ms);
         return;
@@ -536,7 +615,7 @@ static void ops_sweep(struct http_conn *conn, int64_t now_ms)
     int64_t idle_ms = now_ms - s->idle_since_ms;
     if (s->dies_at_ms != 0 ? now_ms >= s->dies_at_ms : !s->has_preface && idle_ms >= opts->head_timeout_ms) {
         conn_die(conn, true);
-    } else if (s->dies_at_ms == 0 && idle_ms >= opts->h2_idle_timeout_ms) {
+    } else if (s->dies_at_ms == 0 && idle_ms >= conn_patience_ms(conn, opts->h2_idle_timeout_ms)) {
         s->dies_at_ms = now_ms + GOAWAY_LINGER_MS;
         say_goodbye(s);
     }
@@ -578,7 +657,7 @@ static void make_ng(struct h2_session *s)
     nghttp2_option_set_no_closed_streams(option, 1);
     /* Ours is met first, and counts it; the library's own, by whole seconds, would end the session without a word. */
     nghttp2_option_set_stream_reset_rate_limit(option, 2 * FLOOD_BURST, 2 * FLOOD_PER_S);
-    h2_mem_init(&s->mem);
+    h2_mem_init(&s->mem, &s->base.budget);
     s->mem.is_creating = true;
     rv = nghttp2_session_server_new3(&s->ng, cb, s, option, &s->mem.mem);
     s->mem.is_creating = false;
@@ -612,6 +691,7 @@ struct http_conn *h2_session_create(struct http_server *server, struct stream *b
     list_init(&s->ready);
     list_init(&s->gone);
     s->flood_tokens = FLOOD_BURST;
+    conn_open_budget(&s->base, server);
     make_ng(s);
     conn_init(&s->base, &ops, server, below, &events, conn_ctx);
     s->flood_at_ms = s->idle_since_ms = conn_now(&s->base);

@@ -18,7 +18,8 @@ struct h2_client {
     struct loop *loop;
     struct stream *below; /* owned; null once closed */
     nghttp2_session *ng;
-    struct h2_mem mem; /* thousands of clients share one frame buffer */
+    struct budget budget; /* no limit: the server is the one that was asked for */
+    struct h2_mem mem;    /* thousands of clients share one frame buffer */
     struct loop_task task;
     struct list streams;
     const struct h2_client_events *events;
@@ -170,7 +171,8 @@ struct h2_client *h2_client_create(struct stream *s, bool manual_window, const s
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
     nghttp2_option_set_no_auto_window_update(option, manual_window);
     nghttp2_option_set_no_closed_streams(option, 1);
-    h2_mem_init(&c->mem);
+    budget_init(&c->budget, NULL, 0, SIZE_MAX);
+    h2_mem_init(&c->mem, &c->budget);
     c->mem.is_creating = true;
     rv = nghttp2_session_client_new3(&c->ng, cb, c, option, &c->mem.mem);
     c->mem.is_creating = false;

@@ -17,6 +17,12 @@ union header {
     max_align_t align;
 };
 
+static bool charge(struct h2_mem *m, size_t size)
+{
+    size_t total;
+    return !__builtin_add_overflow(size, sizeof(union header), &total) && budget_take(m->budget, total);
+}
+
 static void *h2_malloc(size_t size, void *user)
 {
     struct h2_mem *m = user;
@@ -24,9 +30,10 @@ static void *h2_malloc(size_t size, void *user)
         m->lent = frame_buffer;
         return m->lent;
     }
+    if (!charge(m, size))
+        return NULL;
     union header *h = mem_alloc(sizeof(*h) + size);
     h->size = size;
-    m->bytes += size;
     return h + 1;
 }
 
@@ -36,7 +43,7 @@ static void h2_free(void *ptr, void *user)
     if (ptr == NULL || ptr == m->lent)
         return;
     union header *h = (union header *)ptr - 1;
-    m->bytes -= h->size;
+    budget_give(m->budget, sizeof(*h) + h->size);
     mem_free(h);
 }
 
@@ -44,11 +51,10 @@ static void *h2_calloc(size_t n, size_t size, void *user)
 {
     struct h2_mem *m = user;
     size_t total;
-    if (__builtin_mul_overflow(n, size, &total))
+    if (__builtin_mul_overflow(n, size, &total) || !charge(m, total))
         return NULL;
     union header *h = mem_zalloc(1, sizeof(*h) + total);
     h->size = total;
-    m->bytes += total;
     return h + 1;
 }
 
@@ -59,16 +65,20 @@ static void *h2_realloc(void *ptr, size_t size, void *user)
         return h2_malloc(size, user);
     if (ptr == m->lent) { /* it never was, but the shared buffer must not be resized */
         void *own = h2_malloc(size, user);
-        return memcpy(own, ptr, size < FRAME_BYTES_MAX ? size : FRAME_BYTES_MAX);
+        return own != NULL ? memcpy(own, ptr, size < FRAME_BYTES_MAX ? size : FRAME_BYTES_MAX) : NULL;
     }
     union header *h = (union header *)ptr - 1;
-    m->bytes += size - h->size;
+    size_t before = h->size;
+    if (size > before && !budget_take(m->budget, size - before))
+        return NULL;
+    if (size < before)
+        budget_give(m->budget, before - size);
     h = mem_realloc(h, sizeof(*h) + size);
     h->size = size;
     return h + 1;
 }
 
-void h2_mem_init(struct h2_mem *m)
+void h2_mem_init(struct h2_mem *m, struct budget *budget)
 {
-    *m = (struct h2_mem){.mem = {m, h2_malloc, h2_free, h2_calloc, h2_realloc}};
+    *m = (struct h2_mem){.budget = budget, .mem = {m, h2_malloc, h2_free, h2_calloc, h2_realloc}};
 }

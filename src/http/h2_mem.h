@@ -3,6 +3,9 @@
  * Each session allocates a frame buffer of 16 KiB when it is made and keeps it for life, two thirds of all it needs. The
  * buffer holds something only while nghttp2_session_mem_send runs and until its result is copied: our data callbacks send
  * bodies without copying them there, and never answer "would block". So all sessions of a thread share one.
+ *
+ * What a session allocates is chosen by its peer: names and values of headers of up to 64 KiB each, the table of the decoder,
+ * streams, frames that wait. Beyond its budget it gets nothing; the library takes that for the end of memory, and the session ends.
  * src: nghttp2 1.52 lib/nghttp2_session.c session_new, lib/nghttp2_buf.c nghttp2_bufs_init3 */
 #ifndef HTTP_H2_MEM_H
 #define HTTP_H2_MEM_H
@@ -11,14 +14,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/budget.h"
+
 struct h2_mem {
-    nghttp2_mem mem;  /* what the session gets */
-    void *lent;       /* the thread's buffer, once the session has it */
-    bool is_creating; /* only the first large allocation of session_new is the frame buffer */
-    size_t bytes;     /* owned by the session now */
+    nghttp2_mem mem;       /* what the session gets */
+    void *lent;            /* the thread's buffer, once the session has it */
+    bool is_creating;      /* only the first large allocation of session_new is the frame buffer */
+    struct budget *budget; /* what the session owns is charged here; it gets no more than that has room for */
 };
 
-/* `m` stays in place as long as the session. Set is_creating around the session's creation. */
-void h2_mem_init(struct h2_mem *m);
+/* `m` and `budget` stay in place as long as the session. Set is_creating around the session's creation. */
+void h2_mem_init(struct h2_mem *m, struct budget *budget);
 
 #endif

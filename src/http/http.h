@@ -11,8 +11,8 @@
  * has events when the handler returns gets a 500 (and a log line: it is a bug of ours).
  * `closed` is never called after the exchange was ended by its owner, nor from inside a call on that same exchange.
  *
- * The strings of the request live as long as the exchange, except that http_stream_start gives them back at the end of the
- * loop's turn: a long poll costs its queue and little else.
+ * The strings of the request live until it is answered, or http_stream_start is called, and then to the end of the loop's
+ * turn: whoever waits for the peer costs its queue and little else.
  *
  * Loop thread only; nothing blocks. src: RFC 9110, RFC 9112, RFC 9113. */
 #ifndef HTTP_HTTP_H
@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "base/buf.h"
 #include "base/rcbuf.h"
 #include "base/str.h"
@@ -47,7 +48,16 @@ struct http_header {
     struct str value;
 };
 
-enum { HTTP_MAX_HEADERS = 64, HTTP_MAX_HEAD_BYTES = 16 * 1024, HTTP_MAX_PARAMS = 4, HTTP_MAX_BODY_BYTES = 1024 * 1024 };
+enum {
+    HTTP_MAX_HEADERS = 64,
+    HTTP_MAX_HEAD_BYTES = 16 * 1024,
+    HTTP_MAX_PARAMS = 4,
+    HTTP_MAX_BODY_BYTES = 1024 * 1024,
+    /* What a connection of a stranger may hold: heads, bodies, answers, and the memory of HTTP/2 with its tables. With what
+     * the layers below have (TLS, Noise, queued output) it is less than 256 KiB. */
+    HTTP_STRANGER_BYTES = 128 * 1024,
+    HTTP_STRANGER_BODY_BYTES = 60 * 1024,
+};
 
 struct http_request {
     enum http_method method;
@@ -62,14 +72,14 @@ struct http_request {
         params[HTTP_MAX_PARAMS]; /* the {name} segments and the rest of a prefix route in order, percent-decoded */
     unsigned version;            /* 10, 11 or 20 */
     bool is_tls;
-    struct addr peer;
+    struct addr peer; /* the client's, as far as known: behind a proxy, what the proxy says */
     struct addr local;
     void *conn_ctx; /* what the connection was attached with: http_server_attach_h2; null for outer connections */
 };
 
 /* --- looking at a request --- */
 
-/* Borrowed for the life of the exchange (see above). */
+/* Borrowed; what it points to lives until the answer (see above). */
 const struct http_request *http_request(const struct http_exchange *ex);
 /* The first header of that name (case-insensitive); false when there is none. `out` may be null. */
 bool http_header(const struct http_request *req, const char *name, struct str *out);
@@ -146,6 +156,7 @@ struct http_route {
     const char *path;
     http_handler handle;
     size_t max_body_bytes; /* larger ones get 413, if possible before they are sent. 0: the server's default */
+    bool any_host;         /* whatever name the client calls the server by */
 };
 
 struct http_server_opts {
@@ -163,11 +174,28 @@ struct http_server_opts {
     int64_t body_timeout_ms;    /* from the end of the headers to the end of the body (30 s) */
     int64_t idle_timeout_ms;    /* HTTP/1.1 keep-alive between requests (30 s) */
     int64_t h2_idle_timeout_ms; /* HTTP/2 session without an open stream (5 min) */
-    int64_t stall_timeout_ms;   /* the peer takes nothing of what is queued (2 min) */
+    int64_t stall_timeout_ms;   /* the peer takes next to nothing of what is queued, in all or of one stream (2 min) */
     unsigned h2_max_streams;    /* at once, per session (250) */
     size_t max_body_bytes;      /* of routes that say nothing else (HTTP_MAX_BODY_BYTES) */
-    /* Request bodies of all connections together, besides 32 KiB of each (64 MiB); more get 429. At least two bodies. */
+    /* Heads, bodies and HTTP/2 memory of all connections together, besides 48 KiB of each (64 MiB); more get 429. At least
+     * three times the largest body. Strangers have a quarter as much besides, which is theirs alone. */
     size_t pool_bytes;
+    /* Connections are strangers' until http_conn_know: they hold HTTP_STRANGER_BYTES at most, and wait and idle no longer
+     * than stranger_timeout_ms (30 s) instead of the times above. False: all are known. */
+    bool has_strangers;
+    int64_t stranger_timeout_ms;
+    /* Reverse proxies: the peer of a request is whom the last X-Forwarded-For names that is no proxy itself. What comes from
+     * loopback with that header is taken for one. May be null. */
+    bool (*is_proxy)(const void *ctx, const struct addr *from);
+    const void *proxy_ctx;
+    /* The names that this server answers to besides addresses and localhost; others get 421, so that a page of another
+     * site that has its name resolve to us (DNS rebinding) gets nothing. Borrowed. Null: any. */
+    const struct http_hosts *hosts;
+};
+
+struct http_hosts {
+    const char *const *names;
+    size_t n;
 };
 
 struct http_server;
@@ -180,6 +208,13 @@ void http_server_accept(void *server, struct stream *s);
 /* Takes over `s` and speaks HTTP/2 with prior knowledge (RFC 9113 3.3), as inside Noise. `conn_ctx` shows up in each
  * request. The result is borrowed and valid until `conn_gone`. */
 struct http_conn *http_server_attach_h2(struct http_server *server, struct stream *s, void *conn_ctx);
+/* The peer has proved that it is `key` (at most 32 bytes), and whoever has that is known here: the connection has the limits and
+ * the place (net/stream.h) of known parties from now on, unless those are all taken: then it goes on as a stranger. Twice is
+ * fine. */
+void http_conn_know(struct http_conn *conn, const void *key, size_t key_len);
+/* What the requests of connections like this one are charged to, which lives as long as the server: for a job that may hold
+ * what it was asked longer than the connection lives. Loop thread. */
+struct budget *http_share(const struct http_exchange *ex);
 /* Closes a connection at once; its exchanges get `closed`. */
 void http_conn_close(struct http_conn *conn);
 /* Refuses further requests politely (GOAWAY, Connection: close) and closes each connection as its last exchange ends. */

@@ -34,7 +34,10 @@ struct http_conn {
     struct stream *below;  /* owned; null once closed or taken */
     struct list exchanges; /* all, also those whose owner is done */
     void *ctx;             /* the attacher's */
-    size_t body_bytes;     /* request bodies held now */
+    struct addr tcp_peer;  /* of the connection; the peer of its requests is another behind a proxy */
+    struct budget budget;  /* below the server's for strangers or for known parties */
+    size_t soft_bytes;     /* requests stop here: the rest of the budget is for refusing them */
+    bool is_known;         /* no stranger */
     bool is_dead;
     bool is_draining;
     size_t last_queued; /* for the stall limit, as of the last sweep */
@@ -68,6 +71,10 @@ struct http_exchange {
     size_t pieces_cap;
     size_t piece_sent; /* bytes of the first piece that have gone out */
     size_t queued_bytes;
+    size_t charged_bytes; /* to the connection's budget */
+    size_t sent_bytes;    /* of the answer's body, in all */
+    size_t stall_mark;    /* sent_bytes when the stall limit began to run */
+    int64_t stall_since_ms;
 
     int32_t stream_id;        /* HTTP/2 */
     int refuse_status;        /* HTTP/2: what to answer instead of asking a handler */
@@ -93,13 +100,24 @@ int exchange_route(struct http_exchange *ex);
 void exchange_dispatch(struct http_exchange *ex);
 /* Answers for the server: 404 and 405 by the hook, others as text. */
 void exchange_refuse(struct http_exchange *ex, int status, const char *text);
+/* Charges what the exchange holds by now, or gives back what it holds no more. False: there is no room for it; it is charged
+ * all the same, and is to be refused. */
+bool exchange_charge(struct http_exchange *ex);
 /* RC_TOO_LARGE: more than the route takes. RC_LIMIT: more than all requests of a connection may hold. */
 MUST_CHECK enum rc exchange_append_body(struct http_exchange *ex, const uint8_t *p, size_t n);
 /* Takes up to `max` bytes that lie together at the front of the queue; 0 when it is empty. */
 size_t exchange_peek(const struct http_exchange *ex, size_t max, const uint8_t **p_out);
 void exchange_consume(struct http_exchange *ex, size_t n);
+/* The peer has taken next to nothing of what waits for it. Call it each second. */
+bool exchange_is_stalled(struct http_exchange *ex, int64_t now_ms);
 /* The queue shrank: calls `drained` if it is due. The exchange may be gone afterwards. */
 void exchange_check_drained(struct http_exchange *ex);
+
+/* --- host.c --- */
+/* Whether `authority` (a valid one, may be empty) is one of `hosts` (null: any). */
+bool host_is_ours(const struct http_hosts *hosts, struct str authority);
+/* Of a request that a proxy has forwarded: whom it comes from. False: it does not say. */
+bool host_forwarded_for(const struct http_request *req, const struct http_server_opts *opts, struct addr *out);
 
 /* --- router.c --- */
 /* The first row that fits, with ex->req.params filled; or null, and what other methods the path has. */
@@ -111,14 +129,16 @@ void router_allow_text(unsigned methods, char *out, size_t out_cap);
 bool percent_decode(struct arena *arena, struct str in, bool plus, struct str *out);
 
 /* --- server.c --- */
-/* `n` more bytes of request bodies are to be held for this connection, one of whose bodies may have `body_max`. RC_LIMIT
- * when it, or all together, hold enough. */
-MUST_CHECK enum rc conn_hold_body(struct http_conn *conn, size_t n, size_t body_max);
-void conn_release_body(struct http_conn *conn, size_t n);
+/* Whether `n` more bytes may be held for requests of this connection; they are charged when they may. */
+MUST_CHECK bool conn_hold(struct http_conn *conn, size_t n);
+/* How long this peer may keep something waiting, or do nothing: `known_ms` if it is known. */
+int64_t conn_patience_ms(const struct http_conn *conn, int64_t known_ms);
 const struct http_server_opts *server_opts(const struct http_server *server);
 bool server_is_draining(const struct http_server *server);
 /* "Sun, 06 Nov 1994 08:49:37 GMT", made once a second. */
 const char *server_date(struct http_server *server);
+/* Before anything is charged to it. */
+void conn_open_budget(struct http_conn *conn, struct http_server *server);
 void conn_init(struct http_conn *conn, const struct http_conn_ops *ops, struct http_server *server,
                struct stream *below, const struct stream_events *events, void *ctx);
 /* Ends the connection: exchanges get `closed`, the stream below is closed, the server told, memory freed later. Twice is

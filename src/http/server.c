@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/fits.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "http/h1.h"
@@ -29,16 +30,21 @@ METRIC_COUNTER(refused_protocol, "fullscale_http_refused_total", "reason=\"proto
 enum {
     SWEEP_MS = 1000,
     DATE_CAP = 40,
-    CONN_OWN_BYTES = 32 * 1024, /* of bodies: what nodes send fits, and the pool's being full is nothing to them */
+    CONN_OWN_BYTES = 48 * 1024, /* what nodes send fits, and the pool's being full is nothing to them */
     POOL_BYTES = 64 * 1024 * 1024,
-    MAX_CONN_BODY_BYTES = 4 * 1024 * 1024, /* of all requests of a connection that are not answered yet */
+    STRANGERS_PART = 4,           /* of the pool: a quarter */
+    CONN_BYTES = 6 * 1024 * 1024, /* of all requests of a connection that are not answered yet */
+    HEADROOM_BYTES = 1024 * 1024, /* besides two bodies, where bodies are large */
+    SOFT_PARTS = 4,               /* requests get three quarters of what a connection may hold */
 };
 
 struct http_server {
     struct http_server_opts opts;
     struct list conns;
     size_t conns_n;
-    size_t pooled_bytes;        /* request bodies held now, besides what each connection may have anyway */
+    struct budget strangers; /* of all connections, besides what each may have anyway */
+    struct budget known;
+    size_t largest_body_bytes;  /* that any route takes */
     struct loop_timer *sweeper; /* runs while there are connections */
     bool is_draining;
     char date[DATE_CAP];
@@ -61,32 +67,50 @@ void count_request(int status)
     metric_inc(counters[status / 100 - 2]);
 }
 
-/* --- request bodies --- */
+/* --- what connections hold --- */
 
-static size_t pooled(size_t body_bytes)
+static size_t conn_limit(const struct http_server *server, bool is_known)
 {
-    return body_bytes > CONN_OWN_BYTES ? body_bytes - CONN_OWN_BYTES : 0;
+    size_t large = 2 * server->largest_body_bytes + HEADROOM_BYTES;
+    if (!is_known)
+        return HTTP_STRANGER_BYTES;
+    return large > CONN_BYTES ? large : CONN_BYTES;
 }
 
-enum rc conn_hold_body(struct http_conn *conn, size_t n, size_t body_max)
+static void set_soft_limit(struct http_conn *conn)
 {
-    struct http_server *server = conn->server;
-    size_t more = pooled(conn->body_bytes + n) - pooled(conn->body_bytes);
-    if (conn->body_bytes + n > (body_max > MAX_CONN_BODY_BYTES ? body_max : MAX_CONN_BODY_BYTES) ||
-        server->pooled_bytes + more > server->opts.pool_bytes)
-        return RC_LIMIT;
-    server->pooled_bytes += more;
-    conn->body_bytes += n;
-    return RC_OK;
+    conn->soft_bytes = conn->budget.limit_bytes / SOFT_PARTS * (SOFT_PARTS - 1);
 }
 
-void conn_release_body(struct http_conn *conn, size_t n)
+bool conn_hold(struct http_conn *conn, size_t n)
 {
-    conn->server->pooled_bytes -= pooled(conn->body_bytes) - pooled(conn->body_bytes - n);
-    conn->body_bytes -= n;
+    return fits(budget_used(&conn->budget), n, conn->soft_bytes) && budget_take(&conn->budget, n);
+}
+
+int64_t conn_patience_ms(const struct http_conn *conn, int64_t known_ms)
+{
+    int64_t strangers_ms = conn->server->opts.stranger_timeout_ms;
+    return conn->is_known || known_ms < strangers_ms ? known_ms : strangers_ms;
+}
+
+void http_conn_know(struct http_conn *conn, const void *key, size_t key_len)
+{
+    if (conn->is_known || conn->is_dead || stream_know(conn->below, key, key_len) != BUDGET_OK)
+        return;
+    conn->is_known = true;
+    budget_move(&conn->budget, &conn->server->known, CONN_OWN_BYTES, conn_limit(conn->server, true));
+    set_soft_limit(conn);
 }
 
 /* --- connections --- */
+
+/* Before conn_init, for layers that charge what they need from the start. */
+void conn_open_budget(struct http_conn *conn, struct http_server *server)
+{
+    conn->is_known = !server->opts.has_strangers;
+    budget_init(&conn->budget, conn->is_known ? &server->known : &server->strangers, CONN_OWN_BYTES,
+                conn_limit(server, conn->is_known));
+}
 
 void conn_init(struct http_conn *conn, const struct http_conn_ops *ops, struct http_server *server,
                struct stream *below, const struct stream_events *events, void *ctx)
@@ -95,8 +119,10 @@ void conn_init(struct http_conn *conn, const struct http_conn_ops *ops, struct h
     conn->server = server;
     conn->below = below;
     conn->ctx = ctx;
+    conn->tcp_peer = below->peer;
     list_init(&conn->exchanges);
     list_push_back(&server->conns, &conn->entry);
+    set_soft_limit(conn);
     stream_set_events(below, events, conn);
     metric_add(&open_conns, 1);
     if (server->conns_n++ == 0)
@@ -116,6 +142,8 @@ void conn_die(struct http_conn *conn, bool flush)
     stream_close(&conn->below, flush);
     while (!list_is_empty(&conn->exchanges))
         exchange_close(LIST_ENTRY(conn->exchanges.next, struct http_exchange, entry));
+    /* What is left is freed at the end of the turn, and the server may be gone by then. */
+    budget_move(&conn->budget, NULL, 0, SIZE_MAX);
     if (server->opts.conn_gone != NULL && conn->ctx != NULL)
         server->opts.conn_gone(server->opts.app, conn->ctx);
     loop_free_later(server->opts.loop, conn, conn->ops->free);
@@ -136,7 +164,7 @@ bool conn_is_stalled(struct http_conn *conn, int64_t now_ms)
     if (queued == 0 || queued < conn->last_queued || conn->stalled_since_ms == 0)
         conn->stalled_since_ms = now_ms;
     conn->last_queued = queued;
-    return now_ms - conn->stalled_since_ms >= conn->server->opts.stall_timeout_ms;
+    return now_ms - conn->stalled_since_ms >= conn_patience_ms(conn, conn->server->opts.stall_timeout_ms);
 }
 
 void http_conn_close(struct http_conn *conn)
@@ -157,6 +185,16 @@ static void sweep_now(void *ctx)
     http_server_sweep(server, loop_now_ms(server->opts.loop));
 }
 
+static size_t largest_body(const struct http_server_opts *opts)
+{
+    size_t largest = opts->max_body_bytes;
+    for (size_t i = 0; i < opts->routes_n; i++) {
+        if (opts->routes[i].max_body_bytes > largest)
+            largest = opts->routes[i].max_body_bytes;
+    }
+    return largest;
+}
+
 struct http_server *http_server_create(const struct http_server_opts *opts)
 {
     struct http_server *server = MEM_NEW(struct http_server);
@@ -166,12 +204,16 @@ struct http_server *http_server_create(const struct http_server_opts *opts)
     server->opts.idle_timeout_ms = or_default(opts->idle_timeout_ms, 30 * 1000);
     server->opts.h2_idle_timeout_ms = or_default(opts->h2_idle_timeout_ms, 5 * 60 * 1000);
     server->opts.stall_timeout_ms = or_default(opts->stall_timeout_ms, 2 * 60 * 1000);
+    server->opts.stranger_timeout_ms = or_default(opts->stranger_timeout_ms, 30 * 1000);
     if (opts->max_body_bytes == 0)
         server->opts.max_body_bytes = HTTP_MAX_BODY_BYTES;
     if (opts->pool_bytes == 0)
         server->opts.pool_bytes = POOL_BYTES;
-    if (server->opts.pool_bytes < 2 * server->opts.max_body_bytes)
-        server->opts.pool_bytes = 2 * server->opts.max_body_bytes;
+    server->largest_body_bytes = largest_body(&server->opts);
+    if (server->opts.pool_bytes < 3 * server->largest_body_bytes)
+        server->opts.pool_bytes = 3 * server->largest_body_bytes;
+    budget_init(&server->strangers, NULL, 0, server->opts.pool_bytes / STRANGERS_PART);
+    budget_init(&server->known, NULL, 0, server->opts.pool_bytes);
     if (opts->h2_max_streams == 0)
         server->opts.h2_max_streams = 250;
     list_init(&server->conns);

@@ -9,6 +9,7 @@ void stream_init(struct stream *s, const struct stream_ops *ops, struct loop *lo
 {
     *s = (struct stream){.ops = ops, .loop = loop, .below = below};
     if (below != NULL) {
+        s->place = below->place;
         s->peer = below->peer;
         s->local = below->local;
         s->is_tls = below->is_tls;
@@ -82,6 +83,34 @@ void stream_pause(struct stream *s, bool paused)
 {
     if (!s->is_dead)
         s->ops->pause(s, paused);
+}
+
+enum budget_answer stream_know(struct stream *s, const void *key, size_t key_len)
+{
+    if (s->is_dead || s->place == NULL)
+        return BUDGET_OK;
+    enum budget_answer answer = budget_place_know(&s->place->place, key, key_len);
+    if (answer == BUDGET_OK)
+        list_remove(&s->place->entry);
+    return answer;
+}
+
+void stream_uncount(struct stream *s)
+{
+    if (s->is_dead || s->place == NULL)
+        return;
+    list_remove(&s->place->entry);
+    budget_place_leave(&s->place->place);
+}
+
+enum budget_answer stream_comes_from(struct stream *s, const struct addr *from)
+{
+    enum budget_answer answer = BUDGET_OK;
+    if (!s->is_dead && s->place != NULL)
+        answer = budget_place_readdress(&s->place->place, from);
+    if (answer == BUDGET_OK)
+        s->peer = *from;
+    return answer;
 }
 
 void stream_close(struct stream **at, bool flush)

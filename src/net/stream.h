@@ -14,8 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/str.h"
 #include "base/addr.h"
+#include "base/budget.h"
+#include "base/list.h"
+#include "base/str.h"
 #include "net/loop.h"
 
 enum { STREAM_HIGH_WATER = 64 * 1024 };
@@ -29,6 +31,12 @@ struct stream_events {
     void (*drained)(void *ctx);
     /* The peer closed (RC_CLOSED) or something failed. The last callback. */
     void (*closed)(void *ctx, enum rc why);
+};
+
+/* Where a connection is counted: in its lowest layer, seen from all above. */
+struct stream_place {
+    struct budget_place place;
+    struct list entry; /* among the strangers of its listener, the oldest first */
 };
 
 /* What a layer implements. */
@@ -47,12 +55,13 @@ struct stream {
     const struct stream_events *events; /* null once closed by the owner */
     void *ctx;                          /* of the events */
     struct loop *loop;
-    struct stream *below; /* the next layer, or null; its owner is this one */
-    struct addr peer;     /* address of the TCP peer, or family 0 */
-    struct addr local;    /* the address it connected to */
-    bool is_tls;          /* some layer below is TLS */
-    bool is_dead;         /* `closed` was given, or the owner closed */
-    bool was_high;        /* went above the high-water mark since the last `drained` */
+    struct stream *below;       /* the next layer, or null; its owner is this one */
+    struct stream_place *place; /* of the lowest layer; null: it is not counted */
+    struct addr peer;           /* address of the TCP peer, or what stream_comes_from said; family 0: none */
+    struct addr local;          /* the address it connected to */
+    bool is_tls;                /* some layer below is TLS */
+    bool is_dead;               /* `closed` was given, or the owner closed */
+    bool was_high;              /* went above the high-water mark since the last `drained` */
 };
 
 /* For layers: fills the common part; peer, local, is_tls are taken from `below` when not null. */
@@ -72,6 +81,15 @@ void stream_write(struct stream *s, const void *p, size_t n);
 size_t stream_queued(const struct stream *s);
 /* Stops or resumes reading: back pressure towards the peer. */
 void stream_pause(struct stream *s, bool paused);
+/* The peer has proved that it is `key` (at most 32 bytes), and whoever has that key is known here: its place is the key's from
+ * now on, no stranger's, and is not given to a newcomer. Refused (the key, or all who are known, have their places): it goes
+ * on as a stranger. Of what is not counted: BUDGET_OK. Twice is fine. */
+enum budget_answer stream_know(struct stream *s, const void *key, size_t key_len);
+/* Whoever takes the stream over counts it from now on: the place is given back. */
+void stream_uncount(struct stream *s);
+/* A trusted proxy speaks for `from`: the place counts for that address, which is `peer` of this layer, and of those that are
+ * put on it, from now on. Refused: that address has its places, and nothing has changed. */
+MUST_CHECK enum budget_answer stream_comes_from(struct stream *s, const struct addr *from);
 /* Ends it; nulls the pointer. Null is fine. */
 void stream_close(struct stream **s, bool flush);
 

@@ -6,11 +6,13 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/fits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -20,7 +22,10 @@ METRIC_COUNTER(accepted, "fullscale_tcp_accepted_total", "", "TCP connections ac
 METRIC_COUNTER(refused_limit, "fullscale_tcp_refused_total", "reason=\"limit\"",
                "TCP connections closed at once, by reason.");
 METRIC_COUNTER(refused_rate, "fullscale_tcp_refused_total", "reason=\"rate\"", "");
+METRIC_COUNTER(refused_address, "fullscale_tcp_refused_total", "reason=\"address\"", "");
 METRIC_COUNTER(refused_fds, "fullscale_tcp_refused_total", "reason=\"fds\"", "");
+METRIC_COUNTER(evicted, "fullscale_tcp_evicted_total", "",
+               "Connections of strangers closed to make room for a newer one.");
 METRIC_GAUGE(open_conns, "fullscale_tcp_open", "", "TCP connections open now.");
 
 enum {
@@ -29,6 +34,8 @@ enum {
     LINGER_MS = 10000,    /* how long a flushing close waits for a peer that does not read */
     KEEP_OUT_BYTES = 512, /* an idle connection keeps no larger output buffer */
     USER_TIMEOUT_MS = 30000,
+    RESERVED_FDS = 64, /* for the admin's socket, files and the database */
+    EVICT_LOOK = 64,   /* strangers that are looked at for one of the same address */
 };
 
 struct tcp_stream {
@@ -40,6 +47,7 @@ struct tcp_stream {
     struct loop_timer *linger; /* set while closing with data queued */
     struct tcp_listener *listener;
     struct list entry; /* in the listener's */
+    struct stream_place place;
     bool paused;
     bool connecting;
     bool closing; /* the owner is gone; only the queue keeps it */
@@ -55,9 +63,13 @@ struct tcp_listener {
     void *ctx;
     unsigned max_conns;
     unsigned n_conns;
-    bool (*may_come)(void *ctx, const struct addr *from); /* may be null */
-    void *may_come_ctx;
+    struct budget_places *places; /* may be null, as may the next two */
+    bool (*is_proxy)(void *ctx, const struct addr *from);
+    bool (*may_come)(void *ctx, const struct addr *from);
+    void *opts_ctx;
+    rlim_t fd_limit; /* of the process */
     struct list conns;
+    struct list strangers; /* of those, who have not said who they are; the oldest first */
     struct addr at;
     char *unix_path; /* owned; removed on destroy */
 };
@@ -96,6 +108,8 @@ static void tcp_release(struct tcp_stream *t)
     if (t->listener != NULL)
         t->listener->n_conns--;
     list_remove(&t->entry);
+    list_remove(&t->place.entry);
+    budget_place_leave(&t->place.place);
 }
 
 static void tcp_fail(struct tcp_stream *t, enum rc why)
@@ -259,7 +273,9 @@ static struct tcp_stream *tcp_stream_create(struct loop *loop, int fd)
     stream_init(&t->s, &tcp_ops, loop, NULL);
     t->fd = fd;
     t->flush_task.run = tcp_flush_task;
+    t->s.place = &t->place;
     list_init(&t->entry);
+    list_init(&t->place.entry);
     t->poll = loop_poll_create(loop, fd, tcp_ready, t);
     metric_add(&open_conns, 1);
     return t;
@@ -294,19 +310,84 @@ static void refuse_one(struct tcp_listener *l)
                 "out of file descriptors; connection refused (raise LimitNOFILE or lower limits.max_connections)");
 }
 
-/* True when the new connection was closed at once. */
-static bool refuse(const struct tcp_listener *l, int fd, const struct addr *from)
+/* --- places --- */
+
+/* Of one IPv6 network: whoever has one address there has them all. */
+static bool is_same_party(const struct addr *a, const struct addr *b)
+{
+    return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 8) == 0;
+}
+
+/* Closes the oldest stranger; of that address, if it is not null. False: there is none. */
+static bool evict(struct tcp_listener *l, const struct addr *of)
+{
+    unsigned looked_at = 0;
+    LIST_EACH (it, &l->strangers) {
+        struct tcp_stream *t = CONTAINER_OF(it, struct tcp_stream, place.entry);
+        if (looked_at++ == EVICT_LOOK)
+            return false;
+        if (of != NULL && !is_same_party(of, &t->s.peer))
+            continue;
+        metric_inc(&evicted);
+        list_remove(&t->place.entry);
+        budget_place_leave(&t->place.place);
+        tcp_fail(t, RC_LIMIT);
+        return true;
+    }
+    return false;
+}
+
+static bool is_proxy(const struct tcp_listener *l, const struct addr *from)
+{
+    return l->is_proxy != NULL && l->is_proxy(l->opts_ctx, from);
+}
+
+static enum budget_answer find_place(struct tcp_listener *l, const struct addr *from, struct budget_place *out)
+{
+    *out = (struct budget_place){0};
+    if (l->places == NULL)
+        return BUDGET_OK;
+    const struct addr *counted = is_proxy(l, from) ? NULL : from;
+    enum budget_answer answer = budget_place_take(l->places, counted, out);
+    if (answer == BUDGET_OK || !evict(l, answer == BUDGET_ADDRESS_FULL ? from : NULL))
+        return answer;
+    return budget_place_take(l->places, counted, out);
+}
+
+/* Descriptors are given out from the lowest on: one so high means that all below are taken. */
+static bool takes_reserved_fd(const struct tcp_listener *l, int fd)
+{
+    rlim_t reserved = l->fd_limit / 4 < RESERVED_FDS ? l->fd_limit / 4 : RESERVED_FDS;
+    return l->unix_path == NULL && !fits((size_t)fd, reserved, l->fd_limit);
+}
+
+static void say_refused(const struct addr *from, struct metric *counter, const char *why)
 {
     char text[ADDR_TEXT_CAP];
-    bool is_full = l->max_conns > 0 && l->n_conns >= l->max_conns;
-    if (!is_full && (l->may_come == NULL || l->may_come(l->may_come_ctx, from)))
-        return false;
     addr_format(from, false, text);
-    metric_inc(is_full ? &refused_limit : &refused_rate);
-    if (is_full)
-        log_limited(LOG_WARN, "too many connections; closed a new one", LOG_U("limit", l->max_conns));
+    metric_inc(counter);
+    log_limited(LOG_WARN, why, LOG_S("from", text));
+}
+
+/* True when the new connection was closed at once; else `place` is its. */
+static bool refuse(struct tcp_listener *l, int fd, const struct addr *from, struct budget_place *place)
+{
+    enum budget_answer answer = BUDGET_OK;
+    if (l->max_conns > 0 && l->n_conns >= l->max_conns)
+        say_refused(from, &refused_limit, "too many connections; closed a new one");
+    else if (l->may_come != NULL && !l->may_come(l->opts_ctx, from))
+        say_refused(from, &refused_rate,
+                    "too many new connections from one address; closed one (a reverse proxy belongs into "
+                    "trusted_proxies)");
+    else if (takes_reserved_fd(l, fd) && !evict(l, NULL))
+        say_refused(from, &refused_fds,
+                    "out of file descriptors; connection refused (raise LimitNOFILE or lower limits.connections)");
+    else if ((answer = find_place(l, from, place)) != BUDGET_OK)
+        say_refused(from, answer == BUDGET_ADDRESS_FULL ? &refused_address : &refused_limit,
+                    answer == BUDGET_ADDRESS_FULL ? "too many connections from one address; closed a new one"
+                                                  : "too many connections of strangers; closed a new one");
     else
-        log_limited(LOG_WARN, "too many connections from one address; closed a new one", LOG_S("from", text));
+        return false;
     close(fd);
     return true;
 }
@@ -316,6 +397,7 @@ static bool accept_one(struct tcp_listener *l)
 {
     struct sockaddr_storage from = {0}, to = {0};
     struct addr peer = {0};
+    struct budget_place place;
     socklen_t from_len = sizeof(from), to_len = sizeof(to);
     int fd = accept4(l->fd, (struct sockaddr *)&from, &from_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
@@ -324,7 +406,7 @@ static bool accept_one(struct tcp_listener *l)
         return errno == EINTR || errno == ECONNABORTED;
     }
     addr_from_sockaddr((struct sockaddr *)&from, &peer);
-    if (refuse(l, fd, &peer))
+    if (refuse(l, fd, &peer, &place))
         return true;
     metric_inc(&accepted);
     struct tcp_stream *t = tcp_stream_create(l->loop, fd);
@@ -335,6 +417,9 @@ static bool accept_one(struct tcp_listener *l)
             addr_from_sockaddr((struct sockaddr *)&to, &t->s.local);
     }
     t->listener = l;
+    t->place.place = place;
+    if (place.places != NULL)
+        list_push_back(&l->strangers, &t->place.entry);
     l->n_conns++;
     list_push_back(&l->conns, &t->entry);
     tcp_set_events(t);
@@ -350,6 +435,12 @@ static void listener_ready(void *ctx, int events)
     }
 }
 
+static rlim_t fd_limit(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
+}
+
 static struct tcp_listener *listener_create(struct loop *loop, int fd, tcp_accept_fn accept, void *ctx)
 {
     struct tcp_listener *l = MEM_NEW(struct tcp_listener);
@@ -359,6 +450,8 @@ static struct tcp_listener *listener_create(struct loop *loop, int fd, tcp_accep
     l->accept = accept;
     l->ctx = ctx;
     list_init(&l->conns);
+    list_init(&l->strangers);
+    l->fd_limit = fd_limit();
     l->poll = loop_poll_create(loop, fd, listener_ready, l);
     loop_poll_set(l->poll, LOOP_READ);
     return l;
@@ -439,8 +532,10 @@ enum rc tcp_listen(struct loop *loop, const struct addr *wanted, const struct tc
     struct tcp_listener *l = listener_create(loop, fd, accept, ctx);
     if (opts != NULL) {
         l->max_conns = opts->max_conns;
+        l->places = opts->places;
+        l->is_proxy = opts->is_proxy;
         l->may_come = opts->may_come;
-        l->may_come_ctx = opts->may_come_ctx;
+        l->opts_ctx = opts->ctx;
     }
     len = sizeof(sa);
     if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
@@ -531,7 +626,9 @@ void tcp_listener_destroy(struct tcp_listener **at)
     if (l == NULL)
         return;
     LIST_EACH_SAFE (it, &l->conns) {
-        LIST_ENTRY(it, struct tcp_stream, entry)->listener = NULL;
+        struct tcp_stream *t = LIST_ENTRY(it, struct tcp_stream, entry);
+        t->listener = NULL;
+        list_remove(&t->place.entry);
         list_remove(it);
     }
     loop_poll_destroy(&l->poll);

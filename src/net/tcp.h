@@ -13,9 +13,15 @@ struct tcp_listen_opts {
     unsigned max_conns; /* of this listener; further ones are accepted and closed at once. 0 = no limit */
     /* RC_IN_USE when anyone listens there already, even one that would share the port. For the first of several. */
     bool is_exclusive;
+    /* Who may have how many (base/budget.h), shared by the listeners of all workers; borrowed, lives longer than all
+     * connections. A newcomer that finds its address, or strangers together, without a place gets that of the oldest
+     * stranger (of that address), which is closed: whoever logs in keeps its place, whoever idles does not. Null: no limit. */
+    struct budget_places *places;
+    /* What comes from there comes for others, whose address a proxy tells (stream_comes_from). May be null. */
+    bool (*is_proxy)(void *ctx, const struct addr *from);
     /* Asked about each connection before anything is spent on it; false: it is closed at once. Null: all may come. */
     bool (*may_come)(void *ctx, const struct addr *from);
-    void *may_come_ctx;
+    void *ctx; /* of is_proxy and may_come */
 };
 
 /* The address to listen on for `at`: the same, but the IPv4 wildcard for the IPv6 one on a machine without IPv6. */
@@ -25,6 +31,8 @@ void net_usable_addr(const struct addr *at, struct addr *out);
  * `err`, which may be null. */
 MUST_CHECK enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts,
                               tcp_accept_fn accept, void *ctx, struct tcp_listener **out, struct err *err);
+/* Out of file descriptors, connections to TCP listeners are refused while the last of them (64, or a quarter) are left: for
+ * the admin's unix socket, files and the database. A stranger makes room for a newcomer then, too. */
 /* A unix stream socket at `path` with permission bits `mode`; a stale socket file is replaced, a live one is RC_IN_USE,
  * anything else there is RC_EXISTS. */
 MUST_CHECK enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_accept_fn accept, void *ctx,

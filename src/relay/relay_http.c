@@ -27,6 +27,7 @@ static void attach_websocket(struct relay *relay, struct http_exchange *ex)
     if (ws_accept(ex, &opts, &s) != RC_OK)
         return; /* it has been answered */
     metric_inc(&websocket_accepts);
+    stream_uncount(s); /* the relay does */
     relay_attach(relay, s, NULL, 0, is_not_ideal);
 }
 
@@ -60,6 +61,7 @@ static void attach_upgrade(struct relay *relay, struct http_exchange *ex)
         http_respond_text(ex, 426, "DERP is spoken over HTTP/1.1 here");
         return;
     }
+    stream_uncount(s); /* the relay does */
     if (!is_fast)
         write_switching(relay, s);
     relay_attach(relay, s, buf_at(&leftover), buf_len(&leftover), is_not_ideal);
@@ -205,12 +207,13 @@ ROUTE(bootstrap_dns);
 ROUTE(home);
 ROUTE(robots);
 
+/* A relay has whatever name the map of its region gives it, which may be another server's map. */
 const struct http_route relay_http_routes[] = {
-    {ANY_METHOD, "/derp", route_derp, 1024},
-    {ANY_METHOD, "/derp/probe", route_probe, 1024},
-    {ANY_METHOD, "/derp/latency-check", route_probe, 1024},
-    {HTTP_GET, "/generate_204", route_generate_204, 1024},
-    {HTTP_GET, "/bootstrap-dns", route_bootstrap_dns, 1024},
+    {ANY_METHOD, "/derp", route_derp, 1024, .any_host = true},
+    {ANY_METHOD, "/derp/probe", route_probe, 1024, .any_host = true},
+    {ANY_METHOD, "/derp/latency-check", route_probe, 1024, .any_host = true},
+    {HTTP_GET, "/generate_204", route_generate_204, 1024, .any_host = true},
+    {HTTP_GET, "/bootstrap-dns", route_bootstrap_dns, 1024, .any_host = true},
     {HTTP_GET, "/robots.txt", route_robots, 1024},
     {HTTP_GET, "/", route_home, 1024},
 };

@@ -22,6 +22,13 @@ derp:
   server:
     listen_addr: 127.0.0.1:{derp}
     stun_listen_addr: 127.0.0.1:{stun}
+    limits:
+      accepts_per_address: 0
+# All of the load comes from one address.
+limits:
+  connections: 100000
+  handshakes_per_address: 0
+  strangers_per_address: 0
 """
 
 

@@ -1,0 +1,80 @@
+/* What a request says of hosts: which one it was sent to, and for whom a proxy has forwarded it. */
+#include "http/http_internal.h"
+
+/* Without port and brackets, and without the dot that ends a full name. */
+static struct str host_of(struct str authority)
+{
+    struct str host = authority;
+    if (host.len > 0 && host.p[0] == '[') {
+        const char *end = memchr(host.p, ']', host.len);
+        return end != NULL ? str_n(host.p + 1, (size_t)(end - host.p) - 1) : host;
+    }
+    const char *colon = host.len > 0 ? memchr(host.p, ':', host.len) : NULL;
+    if (colon != NULL)
+        host.len = (size_t)(colon - host.p);
+    if (host.len > 1 && host.p[host.len - 1] == '.')
+        host.len--;
+    return host;
+}
+
+bool host_is_ours(const struct http_hosts *hosts, struct str authority)
+{
+    struct str host = host_of(authority);
+    struct addr ip;
+    /* Browsers always send a name. */
+    if (hosts == NULL || authority.len == 0 || str_eq_ci(host, STR("localhost")) || addr_parse_ip(host, &ip) == RC_OK)
+        return true;
+    for (size_t i = 0; i < hosts->n; i++) {
+        if (str_eq_ci(host, host_of(str_c(hosts->names[i]))))
+            return true;
+    }
+    return false;
+}
+
+/* With or without port and brackets: proxies differ. */
+static bool parse_hop(struct str text, struct addr *out)
+{
+    if (addr_parse_ip(text, out) == RC_OK)
+        return true;
+    if (addr_parse(text, out) != RC_OK && addr_parse_ip(host_of(text), out) != RC_OK)
+        return false;
+    out->port = 0;
+    return true;
+}
+
+/* The last of a comma-separated list, taken off it. */
+static struct str pop_last(struct str *list)
+{
+    size_t at = list->len;
+    while (at > 0 && list->p[at - 1] != ',')
+        at--;
+    struct str last = str_trim(str_n(list->p + at, list->len - at));
+    list->len = at > 0 ? at - 1 : 0;
+    return last;
+}
+
+static bool is_proxy(const struct http_server_opts *opts, const struct addr *a)
+{
+    return opts->is_proxy != NULL && opts->is_proxy(opts->proxy_ctx, a);
+}
+
+/* The nearest proxy adds its word last: what stands before that is known only if a proxy of ours has said it. */
+bool host_forwarded_for(const struct http_request *req, const struct http_server_opts *opts, struct addr *out)
+{
+    bool is_found = false;
+    for (size_t i = req->headers_n; i > 0; i--) {
+        struct str list = req->headers[i - 1].value;
+        if (!str_eq_c(req->headers[i - 1].name, "x-forwarded-for"))
+            continue;
+        while (list.len > 0) {
+            struct addr hop = {0};
+            if (!parse_hop(pop_last(&list), &hop))
+                return is_found;
+            *out = hop;
+            is_found = true;
+            if (!is_proxy(opts, out))
+                return true;
+        }
+    }
+    return is_found;
+}

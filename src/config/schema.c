@@ -308,8 +308,8 @@ const struct schema_row schema_rows[] = {
     {"derp.verify_unauthenticated", SCHEMA_BOOL, FIELD(derp_verify_unauthenticated), .def = "false",
      .meaning =
          "Answer POST /verify (may this node use a relay?) to anyone, for relays that cannot send a key. Without it a relay "
-         "needs the key that `fullscale relays create` shows: as a bearer token, or at the end of the path "
-         "(derper -verify-client-url https://HOST/verify/KEY)."},
+         "needs the key that `fullscale relays create` shows: as a bearer token, or as a password in the URL "
+         "(derper -verify-client-url https://relay:KEY@HOST/verify)."},
     {"derp.urls", SCHEMA_STRINGS, FIELD(derp_urls), .def = "", .check = check_url,
      .meaning =
          "Where to fetch further relay regions from: JSON as at https://controlplane.tailscale.com/derpmap/default. The "

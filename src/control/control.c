@@ -47,7 +47,7 @@ static const struct http_route outer_routes[] = {
     {HTTP_GET, "/robots.txt", handle_robots, 0},
     {HTTP_GET, "/derpmap/default", handle_derpmap, 0},
     {HTTP_POST, "/verify", handle_verify, 4096},
-    {HTTP_POST, "/verify/{key}", handle_verify, 4096},
+    {HTTP_POST, "/verify/{key}", handle_verify_path, 4096},
     {HTTP_POST, "/relay/announce", handle_announce, 4096},
     {HTTP_GET, "/machine/ping/{id}", handle_ping, 0},
     {HTTP_GET, "/derp", derp_handle, 0, .any_host = true},
@@ -61,9 +61,9 @@ static const struct http_route outer_routes[] = {
 static const struct http_route inner_routes[] = {
     {HTTP_POST, "/machine/register", handle_register, 0},
     {HTTP_POST, "/machine/map", handle_map, 0},
-    {HTTP_POST, "/machine/update-health", handle_update_health, 0},
-    {HTTP_POST, "/machine/feature/query", handle_feature_query, 0},
-    {HTTP_POST, "/machine/audit-log", handle_audit_log, 0},
+    {HTTP_POST, "/machine/update-health", handle_update_health, NODE_BODY_MAX_BYTES},
+    {HTTP_POST, "/machine/feature/query", handle_feature_query, NODE_BODY_MAX_BYTES},
+    {HTTP_POST, "/machine/audit-log", handle_audit_log, NODE_BODY_MAX_BYTES},
     {HTTP_GET, "/machine/whoami", handle_whoami, 0},
     {HTTP_GET, "/machine/ssh/action/{src}/to/{dst}", handle_ssh_action, 0},
 };

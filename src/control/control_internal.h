@@ -14,6 +14,7 @@
 
 enum {
     WHEEL_SLOTS = 64,
+    NODE_BODY_MAX_BYTES = 16 * 1024, /* of the small requests of nodes */
     RELAY_NEWS = 4096, /* what a relay may have missed without having to ask anew */
 };
 
@@ -151,6 +152,7 @@ void handle_derpmap(void *app, struct http_exchange *ex);
 
 /* --- relays.c --- */
 void handle_verify(void *app, struct http_exchange *ex);
+void handle_verify_path(void *app, struct http_exchange *ex);
 void handle_announce(void *app, struct http_exchange *ex);
 void relay_desk_init(struct relay_desk *desk, int64_t now_ms);
 void announcements_init(struct control_worker *w);

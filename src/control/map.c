@@ -108,15 +108,15 @@ static void answer_refusal(struct map_job *j)
     if (j->rc == RC_NOT_FOUND) {
         metric_inc(&unknown);
         log_limited(LOG_INFO, "map request of a node that is not here (deleted?)", LOG_S("key", key));
-        if (j->req.is_stream)
-            session_create_gone(j->p.worker, j->p.ex, &j->req.key, j->coding);
-        else
-            http_respond_text(j->p.ex, 404, "this node is not registered here");
-        return;
+    } else {
+        metric_inc(&refused);
+        log_limited(LOG_WARN, "map request for a node of another machine", LOG_S("key", key));
     }
-    metric_inc(&refused);
-    log_limited(LOG_WARN, "map request for a node of another machine", LOG_S("key", key));
-    http_respond_text(j->p.ex, 403, "this node key belongs to another machine");
+    /* The same for both: whether a node exists is told to nobody else. */
+    if (j->req.is_stream)
+        session_create_gone(j->p.worker, j->p.ex, &j->req.key, j->coding);
+    else
+        http_respond_text(j->p.ex, 404, "this node is not registered here");
 }
 
 static void answer(struct map_job *j)

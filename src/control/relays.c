@@ -4,8 +4,8 @@
  * for the relay, or after a while: whoever runs a relay needs no way in to it, and a relay that dies is noticed by its
  * connection. News are numbered; who missed some is told to ask about all its clients anew.
  *
- * Both need the key that the relay was enrolled with: as a bearer token, or in the path for the Go derper, whose
- * -verify-client-url takes no header. src: protocol/derp-stun.md 4.4, 4.6; tailscale 1.102 derp/derpserver (verifyClient) */
+ * Both need the key that the relay was enrolled with: as a bearer token, or as the password of basic credentials for the Go
+ * derper, whose -verify-client-url takes no header but https://relay:KEY@HOST/verify. src: protocol/derp-stun.md 4.4, 4.6; tailscale 1.102 derp/derpserver (verifyClient) */
 #include <stdio.h>
 #include <string.h>
 
@@ -82,13 +82,28 @@ static void call_destroy(struct relay_call *c)
     mem_free(c);
 }
 
-/* The bearer token, or what the path ends with. */
-static struct str find_key(const struct http_request *req)
+/* The password of "Basic" credentials, in the arena; empty when there is none. src: RFC 7617 2 */
+static struct str basic_password(struct arena *a, struct str coded)
+{
+    struct str name, password;
+    size_t n;
+    uint8_t *text = arena_alloc(a, coded.len + 1);
+    if (base64_decode(coded.p, coded.len, false, text, coded.len, &n) != RC_OK)
+        return STR_EMPTY;
+    return str_cut(str_n(text, n), ':', &name, &password) ? password : STR_EMPTY;
+}
+
+/* In the arena. */
+static struct str find_key(struct arena *a, const struct http_request *req)
 {
     struct str value;
-    if (http_header(req, "authorization", &value) && str_starts(value, STR("Bearer ")))
-        return str_trim(str_n(value.p + 7, value.len - 7));
-    return req->params[0];
+    if (!http_header(req, "authorization", &value))
+        return STR_EMPTY;
+    if (str_starts(value, STR("Bearer ")))
+        return arena_str(a, str_trim(str_n(value.p + 7, value.len - 7)));
+    if (str_starts(value, STR("Basic ")))
+        return basic_password(a, str_trim(str_n(value.p + 6, value.len - 6)));
+    return STR_EMPTY;
 }
 
 static void on_call_closed(void *ctx);
@@ -102,7 +117,7 @@ static struct relay_call *call_create(struct control_worker *w, struct http_exch
     c->job.home = w->loop;
     c->job.is_presence = true;
     list_init(&c->entry);
-    c->key = arena_str(&c->arena, find_key(http_request(ex)));
+    c->key = find_key(&c->arena, http_request(ex));
     http_set_events(ex, &events, c);
     return c;
 }
@@ -179,6 +194,18 @@ void handle_verify(void *app, struct http_exchange *ex)
     c->job.run = run_verify;
     c->job.done = done_verify;
     core_post(c->worker->control->core, &c->job);
+}
+
+/* Paths land in the logs of proxies, keys should not. */
+void handle_verify_path(void *app, struct http_exchange *ex)
+{
+    (void)app;
+    metric_inc(&verify_denied);
+    log_limited(LOG_WARN, "a relay sends its key in the path, where proxies log it: its -verify-client-url must be "
+                          "https://relay:KEY@HOST/verify");
+    http_respond_text(ex, 410,
+                      "the key must not be in the path, where proxies log it: use -verify-client-url "
+                      "https://relay:KEY@HOST/verify");
 }
 
 /* --- news; core's thread --- */

@@ -24,11 +24,12 @@ static void on_closed(void *ctx, enum rc why)
     rig_wake(r);
 }
 
-/* `key` may be null: no Authorization. */
+/* `key` may be null: no Authorization; or be credentials with their scheme. */
 static void begin(struct call *c, const char *path, const char *key, const char *body)
 {
     static const struct stream_events events = {on_data, NULL, on_closed};
-    const char *auth = key != NULL ? arena_printf(&r->arena, "Authorization: Bearer %s\r\n", key) : "";
+    const char *scheme = key != NULL && str_starts(str_c(key), STR("Basic ")) ? "" : "Bearer ";
+    const char *auth = key != NULL ? arena_printf(&r->arena, "Authorization: %s%s\r\n", scheme, key) : "";
     const char *text = arena_printf(
         &r->arena, "POST %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s", path, auth,
         strlen(body), body);
@@ -156,13 +157,19 @@ static void test_verify(void **state)
     struct device d;
     rig_join(r, &c, &d, "laptop", 0);
     const char *body = arena_printf(&r->arena, "{\"NodePublic\":\"%s\",\"Source\":\"192.0.2.9\"}", key_text(r, &d.key));
-    const char *in_path = arena_printf(&r->arena, "/verify/%s", e.key);
     assert_true(json_is_true(ask("/verify", e.key, body, 200), "Allow"));
-    assert_true(json_is_true(ask(in_path, NULL, body, 200), "Allow"));
     /* Not for everyone. */
     ask("/verify", NULL, body, 401);
     ask("/verify", "fskey-relay-0123456789ab-", body, 401);
-    ask("/verify/x", NULL, body, 401);
+    char pair[AUTH_KEY_TEXT_CAP + 8], coded[2 * AUTH_KEY_TEXT_CAP];
+    snprintf(pair, sizeof(pair), "relay:%s", e.key);
+    base64_encode(pair, strlen(pair), coded);
+    assert_true(json_is_true(ask("/verify", arena_printf(&r->arena, "Basic %s", coded), body, 200), "Allow"));
+    ask("/verify", "Basic cmVsYXk6eA==", body, 401);
+    ask("/verify", "Basic !", body, 401);
+    ask("/verify", "Basic ", body, 401);
+    /* In the path it would be in the logs of proxies. */
+    ask(arena_printf(&r->arena, "/verify/%s", e.key), NULL, body, 410);
     ask("/verify", e.key, "{\"NodePublic\":\"nodekey:12\"}", 400);
     ask("/verify", e.key, "[]", 400);
     ask("/verify", e.key, "", 400);

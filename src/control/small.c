@@ -13,31 +13,107 @@ enum { HEALTH_FRESH_MS = 1000 };
 METRIC_COUNTER(unknown_paths, "fullscale_control_unknown_paths_total", "",
                "Requests inside Noise for paths we do not serve.");
 
+METRIC_COUNTER(strangers, "fullscale_control_strangers_total", "",
+               "Requests inside Noise for a node that does not belong to the machine that asks.");
+
+/* --- requests of nodes: the body names the node key, which must be of the connection's machine --- */
+
+struct node_job {
+    struct pending p;
+    struct str body; /* in the arena */
+    node_key key;
+    void (*answer)(const struct node_job *j);
+    enum rc rc;
+    node_id node;
+};
+
+static void run_node_job(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct node_job *j = (struct node_job *)job;
+    const struct node *n = NULL;
+    (void)now_ms;
+    j->rc = state_authorise(st, &j->key, &j->p.machine, &n);
+    j->node = n != NULL ? n->id : 0;
+}
+
+/* Nobody learns whether a node that is not his exists. */
+static void refuse_stranger(const struct node_job *j)
+{
+    char key[KEY_SHORT_CAP];
+    machine_key_short(&j->p.machine, key);
+    metric_inc(&strangers);
+    log_limited(LOG_WARN, "request for a node that the machine has not", LOG_S("machine", key),
+                LOG_STR("path", http_request(j->p.ex)->path));
+    http_respond_text(j->p.ex, 404, "this node is not registered here");
+}
+
+static void done_node_job(struct core_job *job)
+{
+    struct node_job *j = (struct node_job *)job;
+    if (j->p.ex != NULL && j->rc == RC_OK)
+        j->answer(j);
+    else if (j->p.ex != NULL)
+        refuse_stranger(j);
+    pending_free(&j->p);
+}
+
+static void ask_for_node(struct control_worker *w, struct http_exchange *ex, void (*answer)(const struct node_job *j))
+{
+    static const struct json_limits limits = {.max_bytes = NODE_BODY_MAX_BYTES, .max_depth = 8, .max_nodes = 256};
+    const struct json *root = NULL;
+    struct str text;
+    struct str body;
+    struct node_job *j = (struct node_job *)pending_create(w, ex, sizeof(*j), &body);
+    if (json_parse(&j->p.arena, body, &limits, &root, NULL) != RC_OK || !json_str(json_get(root, "NodeKey"), &text) ||
+        node_key_parse(text, &j->key) != RC_OK) {
+        http_respond_text(ex, 400, "the body must be a JSON object with the NodeKey of a node of this machine");
+        pending_free(&j->p);
+        return;
+    }
+    j->body = body;
+    j->answer = answer;
+    j->p.job.is_presence = true;
+    j->p.job.run = run_node_job;
+    j->p.job.done = done_node_job;
+    core_post(w->control->core, &j->p.job);
+}
+
+static void answer_update_health(const struct node_job *j)
+{
+    http_respond(j->p.ex, 204, NULL, STR_EMPTY);
+}
+
 /* Clients before 1.90 send this many times a second while they start, and ignore the answer. */
 void handle_update_health(void *app, struct http_exchange *ex)
 {
-    (void)app;
-    http_respond(ex, 204, NULL, STR_EMPTY);
+    ask_for_node(app, ex, answer_update_health);
+}
+
+static void answer_audit_log(const struct node_job *j)
+{
+    log_limited(LOG_INFO, "audit event of a client", LOG_U("node", j->node), LOG_STR("event", j->body));
+    http_respond(j->p.ex, 200, "application/json", STR("{}"));
 }
 
 void handle_audit_log(void *app, struct http_exchange *ex)
 {
-    (void)app;
-    const struct noise_conn *conn = http_request(ex)->conn_ctx;
-    char key[KEY_SHORT_CAP];
-    machine_key_short(&conn->machine, key);
-    log_limited(LOG_INFO, "audit event of a client", LOG_S("machine", key), LOG_STR("event", http_request(ex)->body));
-    http_respond(ex, 200, "application/json", STR("{}"));
+    ask_for_node(app, ex, answer_audit_log);
 }
 
 /* The text is shown by `tailscale serve` and `tailscale funnel`, which else fail without a word. */
-void handle_feature_query(void *app, struct http_exchange *ex)
+static void answer_feature_query(const struct node_job *j)
 {
-    (void)app;
-    http_respond(ex, 200, "application/json",
+    http_respond(j->p.ex, 200, "application/json",
                  STR("{\"Complete\":false,\"Text\":\"This server cannot issue HTTPS certificates yet, which Serve and "
                      "Funnel need.\",\"URL\":\"\",\"ShouldWait\":false}"));
 }
+
+void handle_feature_query(void *app, struct http_exchange *ex)
+{
+    ask_for_node(app, ex, answer_feature_query);
+}
+
+/* --- whoever asks --- */
 
 void handle_whoami(void *app, struct http_exchange *ex)
 {

@@ -267,19 +267,30 @@ static void refuse_without_key(struct register_result *out)
         "tailscale up --login-server URL --auth-key KEY");
 }
 
+/* Only who may join is told that another machine has the node key; to others it is as if it were not known. */
+static void refuse_foreign(struct state *st, const struct registration *reg, int64_t now_ms,
+                           struct register_result *out)
+{
+    if (reg->auth_key.len == 0)
+        refuse_without_key(out);
+    else if (check_key(st, reg->auth_key, now_ms, out) != NULL)
+        refuse(out, RC_DENIED, "this node key belongs to another machine: log out and in again to get a new one");
+}
+
 void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out)
 {
     *out = (struct register_result){0};
     struct entry *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
+    bool is_foreign = e != NULL && !keys_equal(e->node->machine.b, reg->machine.b);
     bool past = reg->expiry_ms != 0 && reg->expiry_ms <= now_ms;
     if (e != NULL)
         follow_date(st, e, now_ms);
     if (key_is_zero(reg->key.b)) {
         refuse(out, RC_INVALID, "the request has no node key");
-    } else if (e != NULL && !keys_equal(e->node->machine.b, reg->machine.b)) {
-        refuse(out, RC_DENIED, "this node key belongs to another machine: log out and in again to get a new one");
     } else if (past) {
-        logout(st, e, now_ms, out);
+        logout(st, is_foreign ? NULL : e, now_ms, out);
+    } else if (is_foreign) {
+        refuse_foreign(st, reg, now_ms, out);
     } else if (e != NULL && !e->node->is_expired && reg->expiry_ms > now_ms) {
         shorten_expiry(st, e, reg->expiry_ms, now_ms, out);
     } else if (e != NULL && !e->node->is_expired) {

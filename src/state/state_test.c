@@ -181,8 +181,12 @@ static void test_foreign_node_key(void **state)
     assert_int_equal(do_register(f, &victim, now_ms).outcome, REGISTER_OK);
     thief.key = victim.key;
     assert_refused(f, &thief, now_ms, "another machine");
+    /* Without a key that would let it in it hears what it would hear of a node key that nobody has. */
+    thief.auth_key = STR_EMPTY;
+    assert_refused(f, &thief, now_ms, "admits nodes by auth key");
     thief.expiry_ms = 1; /* log it out */
-    assert_refused(f, &thief, now_ms, "another machine");
+    assert_int_equal(do_register(f, &thief, now_ms).outcome, REGISTER_KEY_EXPIRED);
+    assert_false(state_node_by_key(f->st, &victim.key)->is_expired);
     assert_int_equal(state_node_report(f->st, &victim.key, &thief.machine, &report, &n), RC_DENIED);
     assert_int_equal(state_poll_begin(f->st, &victim.key, &thief.machine, &report, now_ms, &n), RC_DENIED);
     /* As old key it does not lead to the victim's node either. */

@@ -459,7 +459,7 @@ static void test_names_are_lower_case_and_there_once(void **ctx)
 {
     (void)ctx;
     struct config *cfg = parse_ok(
-        &plain, "derp.server.hostname: Relay.Example.NET\n"
+        &plain, "derp.server.hostname: Relay.Example.NET.\n"
                 "dns:\n  base_domain: Tail.Test.\n  search_domains: [Corp.Example, corp.example., TAIL.test, b.c]\n"
                 "  nameservers: {split: {Corp.Example: [10.1.0.2]}}\n"
                 "  extra_records:\n"

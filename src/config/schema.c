@@ -83,6 +83,8 @@ static const char *check_hostname(struct str *text)
     struct addr ip;
     if (addr_parse_ip(*text, &ip) == RC_OK)
         return NULL;
+    if (text->len > 1 && text->p[text->len - 1] == '.')
+        text->len--;
     return schema_is_domain(*text) ? NULL
                                    : "must be a host name or an IP address alone, without https://, port or path "
                                      "(the relay's port is that of derp.server.listen_addr)";

@@ -26,15 +26,17 @@ static void check_key(struct preflight *p, const char *key, const char *path)
 {
     struct err err = {0};
     struct stat st;
-    enum rc rc = private_key_check(path, &err);
-    if (rc == RC_NOT_FOUND)
+    /* One that is not there is made; whether its folder allows that has been looked at. */
+    if (stat(path, &st) != 0 && (errno == ENOENT || errno == ENOTDIR))
         return;
-    if (rc != RC_OK)
+    enum rc rc = private_key_check(path, &err);
+    if (rc == RC_INVALID)
         preflight_tell(p, FINDING_ERROR, rc, key,
-                       "cannot be used: %s. Put the file back from a backup, or move it away for "
-                       "a new key",
+                       "cannot be used: %s. Put the file back from a backup, or move it away for a new key", err.text);
+    else if (rc != RC_OK)
+        preflight_tell(p, FINDING_ERROR, rc, key, "cannot be used: %s. The server's user must be able to read it",
                        err.text);
-    else if (stat(path, &st) == 0 && (st.st_mode & 077) != 0)
+    else if ((st.st_mode & 077) != 0)
         preflight_tell(p, FINDING_WARNING, RC_INVALID, key,
                        "(%.200s) is a secret that others on this machine may read or change: chmod 600 it", path);
 }

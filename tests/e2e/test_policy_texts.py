@@ -39,7 +39,7 @@ def test_file(world):
     said = run("srv", [str(server.program), "--config", str(server.config), "serve"], check=False, quiet=True)
     assert said.returncode == 78  # the service manager does not try again
     assert "%s:4:47:" % path in said.stderr, said.stderr
-    assert "cannot start: the policy cannot be used" in said.stderr
+    assert "cannot start: " in said.stderr
 
     path.write_text(OPEN)
     server.start()

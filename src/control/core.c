@@ -79,15 +79,29 @@ static void log_step(int64_t by_ms)
         log_warn("the machine's clock was set back: keys that had expired may hold again", LOG_I("by_s", by_ms / 1000));
 }
 
+/* How far the clock was set ahead since the start. */
+static int64_t read_clocks(const struct core *core, int64_t *wall_ms_out)
+{
+    *wall_ms_out = clock_wall_ms();
+    return *wall_ms_out - clock_mono_ms() - core->started_apart_ms;
+}
+
+static bool is_step(int64_t by_ms)
+{
+    return by_ms >= CLOCK_STEP_MS || by_ms <= -CLOCK_STEP_MS;
+}
+
 /* Unix time. The state hears how far it was set since the start, so that durations go on as if nothing had happened. */
 static int64_t look_at_clock(struct core *core)
 {
-    int64_t wall_ms = clock_wall_ms();
-    int64_t ahead_ms = wall_ms - clock_mono_ms() - core->started_apart_ms;
+    int64_t wall_ms;
+    int64_t ahead_ms = read_clocks(core, &wall_ms);
+    if (is_step(ahead_ms - core->ahead_ms))
+        ahead_ms = read_clocks(core, &wall_ms); /* the thread may have slept between the two */
     int64_t by_ms = ahead_ms - core->ahead_ms;
     core->ahead_ms = ahead_ms;
     state_set_clock(core->state, ahead_ms);
-    if (by_ms < CLOCK_STEP_MS && by_ms > -CLOCK_STEP_MS)
+    if (!is_step(by_ms))
         return wall_ms;
     log_step(by_ms);
     core->is_stepped = true;

@@ -5,8 +5,12 @@ import struct
 import time
 import zlib
 
+import pytest
+
+import derp
 from net import PATIENCE, wait_for
 from node import NEW, OLD
+from relay import registered_key
 from sockets import stranger
 
 RELAY_PORT = 8443
@@ -18,16 +22,20 @@ def relay_connections(server, ip):
     return len(said.splitlines())
 
 
-def stun_answers(server, space, timeout=0.5):
-    """Whether a binding request as clients send it is answered."""
+def stun_request():
+    """A binding request as clients send it."""
     body = struct.pack(">HH8s", 0x8022, 8, b"tailnode")
     head = struct.pack(">HHI12s", 1, len(body) + 8, 0x2112A442, os.urandom(12))
-    request = head + body + struct.pack(">HHI", 0x8028, 4, zlib.crc32(head + body) ^ 0x5354554E)
+    return head + body + struct.pack(">HHI", 0x8028, 4, zlib.crc32(head + body) ^ 0x5354554E)
+
+
+def stun_answers(server, space, timeout=0.5):
+    """Whether a binding request is answered."""
     with space.entered():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with sock:
         sock.settimeout(timeout)
-        sock.sendto(request, (server.space.ip, 3478))
+        sock.sendto(stun_request(), (server.space.ip, 3478))
         try:
             return sock.recv(2048)[:2] == b"\x01\x01"
         except TimeoutError:
@@ -97,22 +105,90 @@ def test_a_deleted_node_leaves_the_relay_at_once(world):
     assert server.metrics()[closed] == before + 1
 
 
+SMALL = {"server": {"listen_addr": "0.0.0.0:%d" % RELAY_PORT, "limits": {"connections": 16}}}
+
+
 def test_a_full_relay_is_silent(world):
-    """STUN answers only while a new client would get in."""
-    server = world.server(derp={"server": {"listen_addr": "0.0.0.0:%d" % RELAY_PORT, "limits": {"connections": 16}}})
-    space, held = stranger(server), []
+    """STUN answers only while a node would get in: nodes of the tailnet have all places."""
+    server = world.server(derp=SMALL)
+    key = server.key("--reusable")
+    space, address = stranger(server), (server.space.ip, RELAY_PORT)
     assert stun_answers(server, space)
-    for _ in range(60):
-        try:
-            held.append(space.connect((server.space.ip, RELAY_PORT), timeout=2))
-        except OSError:
-            pass
+    held = [derp.Derp(space, address, key=registered_key(server, key, "n%d" % i)) for i in range(16)]
     wait_for("STUN is silent", lambda: not stun_answers(server, space), timeout=5)
     metrics = server.metrics()
     assert metrics["fullscale_derp_healthy"] == 0
-    assert metrics['fullscale_tcp_refused_total{reason="limit"}'] > 0
     assert metrics['fullscale_stun_requests_total{disposition="silent"}'] > 0
-    for sock in held:
-        sock.close()
+    with pytest.raises((EOFError, ConnectionError)):
+        derp.Derp(space, address, key=registered_key(server, key, "late"))
+    for one in held:
+        one.close()
     wait_for("STUN answers again", lambda: stun_answers(server, space), timeout=5)
     assert server.metrics()["fullscale_derp_healthy"] == 1
+
+
+def hold(space, address, first=b""):
+    """A connection that says no more than this. None: it is not taken."""
+    try:
+        sock = space.connect(address, timeout=2)
+        sock.sendall(first)
+        return sock
+    except OSError:
+        return None
+
+
+def twin(space, address, key):
+    try:
+        return derp.Derp(space, address, key=key)
+    except (EOFError, OSError):
+        return None
+
+
+def test_strangers_take_no_places(world):
+    """Connections that say nothing, or half of what they should, to both listeners, and many of one node: STUN answers all the
+    time, and another node gets in, from elsewhere and from where they are."""
+    server = world.server(with_tls=False, derp=SMALL)
+    key = server.key("--reusable")
+    greedy, late, later = (registered_key(server, key, name) for name in ("greedy", "late", "later"))
+    space, other = stranger(server), world.net.add("other")
+    relay, main = (server.space.ip, RELAY_PORT), server.address
+    upgrade = b"GET /derp HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: DERP\r\n\r\n"
+    held = [hold(space, relay) for _ in range(150)]
+    held += [hold(space, main, upgrade + b"\x02\x00\x00\x10\x00half a login") for _ in range(150)]
+    held += [twin(space, relay, greedy) for _ in range(60)]
+    held += [hold(space, relay) for _ in range(50)]
+    for _ in range(8):
+        assert stun_answers(server, space)
+        time.sleep(0.5)
+    first, second = derp.Derp(other, relay, key=late), derp.Derp(space, relay, key=later)
+    first.packet(later.public, b"hello")
+    assert second.expect(derp.RECV_PACKET) == late.public + b"hello"
+    metrics = server.metrics()
+    assert metrics["fullscale_derp_healthy"] == 1
+    assert metrics['fullscale_derp_closed_total{reason="key_limit"}'] > 0
+    assert metrics['fullscale_derp_closed_total{reason="login_limit"}'] > 0
+    for one in held:
+        if one is not None:
+            one.close()
+
+
+def test_stun_floods_nobody(world):
+    """Whoever sends requests in another's name has few answers sent there; others are answered meanwhile."""
+    server = world.server()
+    space, other = stranger(server), world.net.add("other")
+    with space.entered():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    got, started = 0, time.monotonic()
+    with sock:
+        sock.settimeout(0.2)
+        for _ in range(60):
+            for _ in range(100):
+                sock.sendto(stun_request(), (server.space.ip, 3478))
+            try:
+                while len(sock.recv(100)) <= 40:
+                    got += 1
+            except TimeoutError:
+                pass
+    assert 500 < got <= 2000 + 201 * (time.monotonic() - started)
+    assert server.metrics()['fullscale_stun_requests_total{disposition="rate"}'] > 0
+    assert stun_answers(server, other)

@@ -88,7 +88,8 @@ void listeners_prepare(struct daemon *d)
     rng_bytes(seed, sizeof(seed));
     limiter_init(&d->main_limiter, seed);
     d->main_places = places_of(cfg, (unsigned)cfg->limits_connections);
-    d->derp_places = places_of(cfg, (unsigned)cfg->derp_limits_connections);
+    for (unsigned i = 0; i < d->worker_n; i++)
+        d->workers[i].derp_places = places_of(cfg, (unsigned)cfg->derp_limits_connections / d->worker_n + 1);
     d->metrics_places = places_of(cfg, METRICS_CONNS);
     name_hosts(d);
 }
@@ -98,7 +99,8 @@ void listeners_forget(struct daemon *d)
     if (d->main_places != NULL)
         limiter_fini(&d->main_limiter);
     budget_places_destroy(&d->main_places);
-    budget_places_destroy(&d->derp_places);
+    for (unsigned i = 0; i < d->worker_n; i++)
+        budget_places_destroy(&d->workers[i].derp_places);
     budget_places_destroy(&d->metrics_places);
     mem_free(d->host_names);
     d->host_names = NULL;

@@ -130,7 +130,7 @@ void relay_part_reload(struct daemon *d)
 static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
-    struct tcp_listen_opts opts = {.places = d->derp_places,
+    struct tcp_listen_opts opts = {.places = w->derp_places,
                                    .is_proxy = listeners_is_proxy,
                                    .is_exclusive = i == 0,
                                    .may_come = relay_may_come,

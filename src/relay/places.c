@@ -7,22 +7,36 @@
 
 enum { QUARTER = 4 };
 
+static struct budget_places *create(const struct budget_places_limits *limits)
+{
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    return budget_places_create(limits, seed);
+}
+
+static unsigned part_of(unsigned all, unsigned n)
+{
+    return all / n + (all % n != 0);
+}
+
+/* A worker can make room only among its own connections, so each has its part of the strangers' share. */
 void places_init(struct relay *relay)
 {
     const struct relay_opts *opts = &relay->opts;
-    const struct budget_places_limits limits = {
-        .strangers = opts->max_logins, .known = opts->max_conns, .per_address = opts->max_logins_per_address};
-    uint8_t seed[16];
-    rng_bytes(seed, sizeof(seed));
-    relay->places = budget_places_create(&limits, seed);
+    const struct budget_places_limits own = {.strangers = part_of(opts->max_logins, relay->worker_n),
+                                             .known = opts->max_conns,
+                                             .per_address = part_of(opts->max_logins_per_address, relay->worker_n)};
     const struct budget_places_limits guests = {.strangers = opts->max_conns - opts->max_conns / QUARTER,
                                                 .per_address = opts->max_conns / QUARTER + 1};
-    relay->guests = budget_places_create(&guests, seed);
+    for (unsigned i = 0; i < relay->worker_n; i++)
+        relay->workers[i].places = create(&own);
+    relay->guests = create(&guests);
 }
 
 void places_fini(struct relay *relay)
 {
-    budget_places_destroy(&relay->places);
+    for (unsigned i = 0; i < relay->worker_n; i++)
+        budget_places_destroy(&relay->workers[i].places);
     budget_places_destroy(&relay->guests);
 }
 
@@ -54,14 +68,14 @@ bool places_take(struct relay_worker *w, const struct addr *from, struct budget_
 {
     struct relay *relay = w->relay;
     const struct addr *counted = is_counted(relay, from) ? from : NULL;
-    enum budget_answer answer = budget_place_take(relay->places, counted, out);
+    enum budget_answer answer = budget_place_take(w->places, counted, out);
     if (answer == BUDGET_OK)
         return true;
     struct client *oldest = oldest_login(w, answer == BUDGET_ADDRESS_FULL ? counted : NULL);
     if (oldest == NULL)
         return false;
     client_close(oldest, COUNT_CLOSED_LOGIN_LIMIT, false);
-    return budget_place_take(relay->places, counted, out) == BUDGET_OK;
+    return budget_place_take(w->places, counted, out) == BUDGET_OK;
 }
 
 static bool enter_as_guest(struct client *c)

@@ -81,11 +81,11 @@ struct relay *relay_create(const struct relay_opts *opts, const struct relay_ops
     pthread_mutex_init(&relay->messages_lock, NULL);
     list_init(&relay->messages);
     mesh_init(&relay->mesh);
-    places_init(relay);
     relay->worker_n = loop_n;
     relay->workers = mem_zalloc(loop_n, sizeof(*relay->workers));
     for (unsigned i = 0; i < loop_n; i++)
         worker_init(&relay->workers[i], relay, loops[i], i);
+    places_init(relay);
     return relay;
 }
 
@@ -104,8 +104,8 @@ void relay_destroy(struct relay **at)
         buf_fini(&m->frames);
         mem_free(m);
     }
-    mem_free(relay->workers);
     places_fini(relay);
+    mem_free(relay->workers);
     directory_fini(&relay->directory);
     pthread_mutex_destroy(&relay->messages_lock);
     mem_free_secret(relay, sizeof(*relay));

@@ -304,8 +304,9 @@ struct relay_worker {
     struct map clients; /* connection id -> struct client */
     struct map links;   /* struct gone_link.id -> struct gone_link */
     struct loop_task turn_end;
-    struct list dirty;  /* clients with frames to write */
-    struct list logins; /* struct client.in_logins, oldest first */
+    struct budget_places *places; /* of those that have not logged in, and of nodes that are known */
+    struct list dirty;            /* clients with frames to write */
+    struct list logins;           /* struct client.in_logins, oldest first */
     struct list watchers;
     struct list mesh_links; /* struct mesh_link.entry */
     struct relay_stats stats;
@@ -358,8 +359,7 @@ struct relay {
     struct list messages;  /* messages_lock: under way */
     atomic_uint message_n; /* of them */
     struct mesh mesh;
-    struct budget_places *places; /* of those that have not logged in, and of nodes that are known */
-    struct budget_places *guests; /* of the others that are let in */
+    struct budget_places *guests; /* places of those that are let in and are no nodes that are known */
     atomic_uint conn_n;           /* open, logins included */
     atomic_uint member_n;         /* let in: they hold a place that is not a stranger's */
     atomic_uint client_n;         /* logged in */

@@ -99,7 +99,7 @@ static void check(const struct world *world)
     const struct client *c;
     unsigned members = 0;
     size_t held = 0;
-    budget_places_use(relay->places, &use);
+    budget_places_use(w->places, &use);
     for (size_t pos = 0; (c = map_next(&w->clients, &pos)) != NULL;) {
         check_client(c);
         members += c->phase >= CLIENT_JOINING;

@@ -29,10 +29,13 @@ static void write_troubles(const struct api *api, struct json_writer *w)
     buf_fini(&lines);
 }
 
-/* A job waits for everything before it to be on disk: the database works when this is written. */
+/* Whether changes can be kept now. */
 static void write_health(struct api_call *call, struct json_writer *w)
 {
-    json_w_kv_bool(w, "databaseConnectivity", true);
+    enum rc fault = core_fault(call->api->core);
+    json_w_kv_bool(w, "databaseConnectivity", fault == RC_OK);
+    if (fault != RC_OK)
+        json_w_kv_cstr(w, "databaseFault", store_refusal_text(fault));
     write_troubles(call->api, w);
 }
 

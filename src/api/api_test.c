@@ -55,13 +55,6 @@ static void on_key_revoked(void *ctx, const node_key *key)
     (void)key;
 }
 
-static void on_failed(void *ctx, enum rc why)
-{
-    (void)ctx;
-    (void)why;
-    abort();
-}
-
 static struct state *new_state(void)
 {
     struct state_options options = {.v4_bits = 10, .v6_bits = 48, .ephemeral_timeout_ms = 60000};
@@ -83,7 +76,7 @@ static void *serve(void *arg)
 
 static int setup_with(void **state, const char *policy_path, const char *fault)
 {
-    static const struct core_hooks hooks = {NULL, on_published, on_key_revoked, NULL, NULL, on_failed};
+    static const struct core_hooks hooks = {NULL, on_published, on_key_revoked, NULL, NULL};
     struct fixture *f = MEM_NEW(struct fixture);
     struct err err;
     struct state *st = new_state();

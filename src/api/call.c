@@ -152,6 +152,8 @@ static void run_slow(struct loop *loop, struct loop_msg *msg)
 static void on_done(struct core_job *job)
 {
     struct api_call *call = CONTAINER_OF(job, struct api_call, job);
+    if (job->refused != RC_OK)
+        call->rc = err_set(&call->err, RC_BUSY, "%s", store_refusal_text(job->refused));
     if (call->rc != RC_OK || call->slow == NULL || call->ex == NULL) {
         finish(call);
         return;
@@ -199,6 +201,7 @@ void api_start(struct api *api, struct http_exchange *ex, const struct api_op *o
     call->job.home = http_loop(ex);
     call->job.run = on_run;
     call->job.done = on_done;
+    call->job.is_presence = op->run == NULL;
     call->rc = parse_body(call, http_request(ex)->body, &body, &call->err);
     if (call->rc == RC_OK && op->parse != NULL)
         call->rc = op->parse(call, ex, body, &call->err);

@@ -26,6 +26,8 @@
     X(TIMEOUT, "timed out", 504)                                                                                       \
     X(UNSUPPORTED, "not supported", 501)                                                                               \
     X(IO, "input/output error", 500)                                                                                   \
+    X(FULL, "the disk is full", 503)                                                                                   \
+    X(BUSY, "not possible just now", 503)                                                                              \
     X(STORE, "database error", 500)                                                                                    \
     X(INTERNAL, "internal error", 500)
 

@@ -4,7 +4,8 @@
 static void tell_health(struct cli_run *run, const struct json *reply, bool is_good)
 {
     struct str text;
-    cli_say(run, "%s", is_good ? "healthy" : "the database does not answer");
+    const char *fault = cli_text(run, reply, "databaseFault");
+    cli_say(run, "%s", is_good ? "healthy" : fault[0] != '\0' ? fault : "the database does not answer");
     JSON_EACH (it, json_get(reply, "troubles")) {
         if (json_str(it, &text))
             cli_say(run, "but: %.*s", STR_ARG(text));

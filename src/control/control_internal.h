@@ -15,7 +15,7 @@
 enum {
     WHEEL_SLOTS = 64,
     NODE_BODY_MAX_BYTES = 16 * 1024, /* of the small requests of nodes */
-    RELAY_NEWS = 4096, /* what a relay may have missed without having to ask anew */
+    RELAY_NEWS = 4096,               /* what a relay may have missed without having to ask anew */
 };
 
 /* Where the newest poll of a node is. Core's thread only. */
@@ -98,7 +98,7 @@ struct control_worker {
     unsigned gone_n; /* sessions that were told that their node is gone */
     struct {
         int64_t asked_ms; /* 0: never */
-        bool is_good;
+        enum rc fault;
     } health; /* of the store, as /health last found it */
 };
 

@@ -11,6 +11,8 @@ LOG_MODULE("core");
 METRIC_COUNTER(jobs_run, "fullscale_core_jobs_total", "", "Events that the core applied.");
 METRIC_COUNTER(published_total, "fullscale_core_publications_total", "", "Snapshots published.");
 METRIC_COUNTER(published_nodes, "fullscale_core_published_nodes_total", "", "Nodes in published changes.");
+METRIC_COUNTER(refused_total, "fullscale_core_refused_jobs_total", "",
+               "Events that were refused because they could not be written to the database.");
 METRIC_GAUGE(nodes_now, "fullscale_nodes", "", "Nodes in the tailnet.");
 METRIC_COUNTER(clock_set, "fullscale_clock_steps_total", "", "Times the machine's clock was set by a second or more.");
 METRIC_GAUGE(version_now, "fullscale_snapshot_version", "", "Version of the current snapshot.");
@@ -25,6 +27,8 @@ enum {
     LAZY_FLUSH_MS = 2000,  /* presence reaches the disk so often: after a crash peers must still find each other */
     LAZY_FLUSH_ROWS = 2000,
     REVOKED_BATCH = 64,
+    RETRY_MIN_MS = 250, /* whether the store can write again: after so long first, then after twice as long each time */
+    RETRY_MAX_MS = 4000,
 };
 
 struct core {
@@ -33,7 +37,11 @@ struct core {
     struct state *state;
     struct store *store;
     struct core_hooks hooks;
-    uint64_t committed_seq;
+    uint64_t settled_seq; /* up to here everything is on disk, or undone */
+    uint64_t ignored_seq; /* up to here the store's failures are known */
+    enum rc fault;        /* not RC_OK: nothing that must be written is accepted */
+    int64_t retry_ms;     /* how long until the next try */
+    struct loop_timer *retry_timer;
     bool is_stopping;                              /* publishes nothing any more */
     bool is_over;                                  /* the store is closed */
     struct core_job *waiting_first, *waiting_last; /* for the disk, ascending by seq */
@@ -170,11 +178,14 @@ static void set_tick(struct core *core)
 static void end_turn(struct loop_task *task)
 {
     struct core *core = CONTAINER_OF(task, struct core, end_of_turn);
-    struct row_batch *batch = state_take_batch(core->state);
-    if (batch != NULL && core->is_over)
-        row_batch_destroy(&batch);
-    else if (batch != NULL)
-        store_commit(core->store, batch);
+    struct row_batch *batch;
+    /* While nothing can be written, presence waits. */
+    while ((core->fault == RC_OK || core->is_over) && (batch = state_take_batch(core->state)) != NULL) {
+        if (core->is_over)
+            row_batch_destroy(&batch);
+        else
+            store_commit(core->store, batch);
+    }
     tell_revoked(core);
     if (state_take_relays_changed(core->state) && core->hooks.relays_changed != NULL && !core->is_stopping)
         core->hooks.relays_changed(core->hooks.ctx, core->state);
@@ -187,6 +198,12 @@ static void end_turn(struct loop_task *task)
 static void touch(struct core *core)
 {
     loop_defer(core->loop, &core->end_of_turn);
+}
+
+/* While nothing can be written. True: there was something to undo. */
+static bool undo_if_failing(struct core *core)
+{
+    return core->fault != RC_OK && state_undo_pending(core->state, clock_wall_ms());
 }
 
 static void on_publish_timer(void *ctx)
@@ -205,17 +222,25 @@ static void on_tick(void *ctx)
         return; /* seen just now */
     core->is_stepped = false;
     state_tick(core->state, now_ms);
+    undo_if_failing(core);
 }
 
 static void on_lazy(void *ctx)
 {
     struct core *core = ctx;
     look_at_clock(core);
-    if (state_flush_lazy(core->state, LAZY_FLUSH_ROWS) > 0 || state_next_tick_ms(core->state) != core->tick_due_ms)
+    bool has_rows = core->fault == RC_OK && state_flush_lazy(core->state, LAZY_FLUSH_ROWS) > 0;
+    if (has_rows || state_next_tick_ms(core->state) != core->tick_due_ms)
         touch(core);
 }
 
 /* --- jobs --- */
+
+static void refuse(struct core *core, struct core_job *job)
+{
+    job->refused = core->fault;
+    metric_inc(&refused_total);
+}
 
 static void run_job(struct loop *loop, struct loop_msg *msg)
 {
@@ -225,8 +250,10 @@ static void run_job(struct loop *loop, struct loop_msg *msg)
     job->run(job, core->state, look_at_clock(core));
     metric_inc(&jobs_run);
     touch(core);
+    if (undo_if_failing(core) && !job->is_presence)
+        refuse(core, job);
     job->seq = state_durable_seq(core->state);
-    if (job->is_presence || job->seq <= core->committed_seq) {
+    if (job->is_presence || job->seq <= core->settled_seq) {
         answer(job);
         return;
     }
@@ -254,28 +281,85 @@ struct commit_msg {
     enum rc rc;
 };
 
+static void answer_waiting(struct core *core, uint64_t seq)
+{
+    while (core->waiting_first != NULL && core->waiting_first->seq <= seq) {
+        struct core_job *job = core->waiting_first;
+        core->waiting_first = job->next;
+        if (core->waiting_first == NULL)
+            core->waiting_last = NULL;
+        if (core->fault != RC_OK)
+            refuse(core, job);
+        answer(job);
+    }
+}
+
+static void recovered(struct core *core)
+{
+    log_limited(LOG_INFO, "changes are accepted again");
+    core->fault = RC_OK;
+    core->retry_ms = 0;
+    state_repaired(core->state);
+}
+
+/* While failing the only batch that can succeed is the repair. */
+static void committed(struct core *core, uint64_t seq)
+{
+    core->settled_seq = seq;
+    state_committed(core->state, seq);
+    if (core->fault != RC_OK)
+        recovered(core);
+    publish(core);
+    touch(core); /* a policy that is at work now may have approved routes */
+    answer_waiting(core, seq);
+}
+
+static void retry_later(struct core *core)
+{
+    core->retry_ms = core->retry_ms == 0                 ? RETRY_MIN_MS
+                     : core->retry_ms < RETRY_MAX_MS / 2 ? core->retry_ms * 2
+                                                         : RETRY_MAX_MS;
+    loop_timer_start(core->retry_timer, core->retry_ms, 0);
+}
+
+static void on_retry(void *ctx)
+{
+    struct core *core = ctx;
+    if (core->fault != RC_OK && !core->is_stopping)
+        store_commit(core->store, state_take_repair(core->state));
+}
+
+/* Everybody whose event is undone is told so, and who saw such an event. */
+static void failed(struct core *core, uint64_t seq, enum rc why)
+{
+    if (core->fault != RC_OK) { /* the repair */
+        core->fault = why;
+        retry_later(core);
+        return;
+    }
+    if (!state_refused(core->state, seq, clock_wall_ms()))
+        return; /* presence: the next flush has it again */
+    log_limited(LOG_ERROR,
+                "changes are refused until the database can be written again; relay, maps and presence go on",
+                LOG_S("why", store_refusal_text(why)));
+    core->fault = why;
+    undo_if_failing(core); /* what a policy that is at work now has approved */
+    core->settled_seq = core->ignored_seq = state_durable_seq(core->state);
+    answer_waiting(core, core->settled_seq);
+    publish(core);
+    touch(core);
+    retry_later(core);
+}
+
 static void on_committed(struct loop *loop, struct loop_msg *msg)
 {
     struct commit_msg *m = CONTAINER_OF(msg, struct commit_msg, msg);
     struct core *core = m->core;
     (void)loop;
-    if (m->rc != RC_OK) {
-        log_error("the database refused a commit; nothing more can be acknowledged", LOG_RC(m->rc));
-        core->hooks.failed(core->hooks.ctx, m->rc);
-        mem_free(m);
-        return;
-    }
-    core->committed_seq = m->seq;
-    state_committed(core->state, m->seq);
-    publish(core);
-    touch(core); /* a policy that is at work now may have approved routes */
-    while (core->waiting_first != NULL && core->waiting_first->seq <= m->seq) {
-        struct core_job *job = core->waiting_first;
-        core->waiting_first = job->next;
-        if (core->waiting_first == NULL)
-            core->waiting_last = NULL;
-        answer(job);
-    }
+    if (m->rc == RC_OK)
+        committed(core, m->seq);
+    else if (m->seq > core->ignored_seq)
+        failed(core, m->seq, m->rc);
     mem_free(m);
 }
 
@@ -312,6 +396,10 @@ struct core *core_create(struct state *st, struct store *store, const struct cor
     core->tick_timer = loop_timer_create(core->loop, on_tick, core);
     core->lazy_timer = loop_timer_create(core->loop, on_lazy, core);
     loop_timer_start(core->lazy_timer, LAZY_FLUSH_MS, LAZY_FLUSH_MS);
+    core->retry_timer = loop_timer_create(core->loop, on_retry, core);
+    core->fault = store_fault(store);
+    if (core->fault != RC_OK)
+        retry_later(core);
     core->first = snapshot_ref(state_snapshot(st));
     metric_set(&nodes_now, (int64_t)core->first->node_n);
     touch(core);
@@ -322,6 +410,11 @@ void core_start(struct core *core)
 {
     store_start(core->store, store_done, core);
     pthread_create(&core->thread, NULL, core_main, core);
+}
+
+enum rc core_fault(struct core *core)
+{
+    return store_fault(core->store);
 }
 
 struct snapshot *core_first_snapshot(const struct core *core)
@@ -338,7 +431,8 @@ static void on_stop(struct loop *loop, struct loop_msg *msg)
 {
     struct stop_msg *m = CONTAINER_OF(msg, struct stop_msg, msg);
     m->core->is_stopping = true;
-    state_flush_lazy(m->core->state, SIZE_MAX);
+    if (m->core->fault == RC_OK)
+        state_flush_lazy(m->core->state, SIZE_MAX);
     touch(m->core);
     loop_stop(loop);
     mem_free(m);
@@ -376,6 +470,7 @@ void core_destroy(struct core **at)
     loop_timer_destroy(&core->publish_timer);
     loop_timer_destroy(&core->tick_timer);
     loop_timer_destroy(&core->lazy_timer);
+    loop_timer_destroy(&core->retry_timer);
     loop_destroy(&core->loop);
     snapshot_unref(&core->first);
     state_destroy(&core->state);

@@ -4,6 +4,10 @@
  * outlive a crash, after the store has committed everything that stood before it. Each published change is handed to every
  * worker in order, before the answers that were waiting for the same commit.
  *
+ * When the store cannot write, what waits for it is undone (state_refused) and its jobs are answered with a refusal. From then
+ * on each job whose event would have to be written is undone and refused at once, until the store can write again, which is
+ * tried every few seconds at most. Reading, presence and maps go on.
+ *
  * Publications are spaced by load, not by a fixed delay: after a quiet time a change leaves at once; while changes keep
  * coming, the next one waits until the workers have rested SPACING_FACTOR times as long as the last fan-out took, so that
  * telling everybody never takes more than its share of the machine and what piles up is told together. */
@@ -22,7 +26,8 @@ struct core_job {
     struct core_job *next; /* private */
     uint64_t seq;          /* private */
     struct loop *home;     /* where `done` is called */
-    bool is_presence;      /* answered without waiting for the disk */
+    bool is_presence;      /* answered without waiting for the disk; `run` may set it */
+    enum rc refused;       /* for `done`: RC_OK, or why its event was undone, or what it saw was: store_refusal_text */
     /* On the core's thread. */
     void (*run)(struct core_job *job, struct state *st, int64_t now_ms);
     /* On `home`; owns the job. Null: the job is mem_free'd after `run`, on the core's thread. */
@@ -39,8 +44,6 @@ struct core_hooks {
     void (*relays_changed)(void *ctx, const struct state *st);
     /* Another policy is at work, or none. Core's thread. May be null. */
     void (*policy_changed)(void *ctx, const struct state *st);
-    /* The store failed: nothing more can be acknowledged, the program must end. Core's thread. */
-    void (*failed)(void *ctx, enum rc why);
     /* The machine's clock was set, to `now_ms`; what follows from it is published a second later. Core's thread. May be null. */
     void (*clock_set)(void *ctx, int64_t now_ms);
 };
@@ -53,6 +56,8 @@ void core_start(struct core *core);
 void core_post(struct core *core, struct core_job *job);
 /* The snapshot at the start: before any worker runs. Borrowed. */
 struct snapshot *core_first_snapshot(const struct core *core);
+/* RC_OK, or why the database cannot be written now: store_refusal_text. Any thread. */
+enum rc core_fault(struct core *core);
 /* What telling everyone of the last change cost one worker, for the spacing. Any thread. */
 void core_fanout_took(struct core *core, int64_t cpu_us);
 /* Runs what was posted, hands presence to the store, ends the thread. The caller then closes the store, which commits what

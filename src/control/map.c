@@ -75,6 +75,8 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     else
         j->rc = state_node_report(st, &j->req.key, machine, &j->report, &n);
     node_report_fini(&j->report);
+    if (j->rc == RC_NOT_FOUND && state_key_is_leaving(st, &j->req.key, machine))
+        j->rc = RC_BUSY;
     if (j->rc != RC_OK)
         return;
     j->node = n->id;
@@ -105,6 +107,10 @@ static void answer_refusal(struct map_job *j)
 {
     char key[KEY_SHORT_CAP];
     node_key_short(&j->req.key, key);
+    if (j->rc == RC_BUSY) { /* clients come back within seconds */
+        http_respond_text(j->p.ex, 503, "this node is just being changed: try again");
+        return;
+    }
     if (j->rc == RC_NOT_FOUND) {
         metric_inc(&unknown);
         log_limited(LOG_INFO, "map request of a node that is not here (deleted?)", LOG_S("key", key));

@@ -65,12 +65,22 @@ static void respond(struct http_exchange *ex, const struct register_job *j)
     buf_fini(&out);
 }
 
+/* What waits for the disk is the answer, not the request: a mebibyte of JSON is twelve when it is parsed. */
+static void forget_request(struct register_job *j)
+{
+    secret_wipe((void *)j->reg.auth_key.p, j->reg.auth_key.len);
+    j->reg.auth_key = STR_EMPTY;
+    arena_fini(&j->p.arena);
+}
+
 static void run(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct register_job *j = (struct register_job *)job;
     struct register_result result;
     state_register(st, &j->reg, now_ms, &result);
     node_report_fini(&j->reg.report);
+    forget_request(j);
+    job->is_presence = result.is_firm; /* a stranger's request does not wait for other people's commits */
     j->outcome = result.outcome;
     j->is_new = result.is_new;
     if (result.outcome == REGISTER_OK) {
@@ -104,13 +114,17 @@ static void tell(const struct register_job *j)
 static void done(struct core_job *job)
 {
     struct register_job *j = (struct register_job *)job;
+    if (job->refused != RC_OK) {
+        j->outcome = REGISTER_REFUSED;
+        snprintf(j->error, sizeof(j->error), "%s", store_refusal_text(job->refused));
+    }
     tell(j);
     if (j->p.ex != NULL && j->outcome == REGISTER_OK)
         noise_conn_know(j->p.ex);
     if (j->p.ex != NULL)
         respond(j->p.ex, j);
     user_unref(&j->user);
-    secret_wipe((void *)j->reg.auth_key.p, j->reg.auth_key.len);
+    forget_request(j);
     pending_free(&j->p);
 }
 

@@ -151,11 +151,16 @@ void handle_health(void *app, struct http_exchange *ex)
     /* It touches the disk, and anybody may ask. */
     if (w->health.asked_ms == 0 || now_ms - w->health.asked_ms >= HEALTH_FRESH_MS) {
         w->health.asked_ms = now_ms;
-        w->health.is_good = store_ping(w->control->store) == RC_OK;
+        w->health.fault = store_ping(w->control->store);
     }
-    bool pass = w->health.is_good;
-    http_respond(ex, pass ? 200 : 500, "application/health+json",
-                 pass ? STR("{\"status\":\"pass\"}") : STR("{\"status\":\"fail\"}"));
+    bool pass = w->health.fault == RC_OK;
+    struct buf out = {0};
+    if (pass)
+        buf_printf(&out, "{\"status\":\"pass\"}");
+    else /* a text of ours, without anything to escape */
+        buf_printf(&out, "{\"status\":\"fail\",\"output\":\"%s\"}", store_refusal_text(w->health.fault));
+    http_respond(ex, pass ? 200 : 500, "application/health+json", buf_str(&out));
+    buf_fini(&out);
 }
 
 void handle_version(void *app, struct http_exchange *ex)

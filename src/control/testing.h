@@ -229,13 +229,6 @@ static inline void rig_relays_changed(void *ctx, const struct state *st)
     control_relays_changed(((struct rig *)ctx)->control);
 }
 
-static inline void rig_failed(void *ctx, enum rc why)
-{
-    (void)ctx;
-    (void)why;
-    abort();
-}
-
 static inline struct state *rig_state(void)
 {
     struct state_options options = {.v4_bits = 10, .v6_bits = 48, .ephemeral_timeout_ms = 60000};
@@ -300,7 +293,7 @@ static inline struct control *rig_control(struct rig *r)
 static inline struct rig *rig_create(unsigned worker_n)
 {
     struct rig *r = MEM_NEW(struct rig);
-    const struct core_hooks hooks = {r, rig_published, rig_key_revoked, rig_relays_changed, NULL, rig_failed};
+    const struct core_hooks hooks = {r, rig_published, rig_key_revoked, rig_relays_changed, NULL};
     struct err err;
     struct state *st = rig_state();
     crypto_init();

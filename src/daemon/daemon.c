@@ -47,14 +47,6 @@ static void on_clock_set(void *ctx, int64_t now_ms)
     control_clock_set(((struct daemon *)ctx)->control, now_ms);
 }
 
-/* The memory is ahead of the disk: end at once, rather than tell anyone anything more. */
-static void on_store_failed(void *ctx, enum rc why)
-{
-    (void)ctx;
-    log_error("ending: what is in memory cannot be written to the database (is the disk full?)", LOG_RC(why));
-    _exit(1);
-}
-
 bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from)
 {
     const struct config_prefixes *p = &cfg->trusted_proxies;
@@ -154,14 +146,16 @@ static enum rc start_relay(struct daemon *d, struct err *err)
 }
 
 /* A server that was just killed may hold the lock for some moments more, until its last thread has ended. */
-static enum rc open_store(const struct store_options *options, struct store **out, struct err *err)
+static enum rc open_store(const struct config *cfg, struct store **out, struct err *err)
 {
     enum { TRIES = 30, PAUSE_MS = 100 };
+    const struct store_options options = {.sqlite_path = cfg->database_sqlite_path,
+                                          .wal_autocheckpoint_pages = cfg->database_sqlite_wal_autocheckpoint};
     enum rc rc = RC_IN_USE;
     for (int i = 0; i < TRIES && rc == RC_IN_USE; i++) {
         if (i > 0)
             usleep(PAUSE_MS * 1000);
-        rc = store_open_sqlite(options, out, err);
+        rc = store_open_sqlite(&options, out, err);
     }
     return rc;
 }
@@ -181,9 +175,6 @@ static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
         .newcomer_ms = NEWCOMER_MS,
         .own_region = (uint16_t)(cfg->derp_server_enabled ? cfg->derp_server_region_id : 0),
     };
-    struct store_options store = {.sqlite_path = cfg->database_sqlite_path,
-                                  .wal_autocheckpoint_pages = cfg->database_sqlite_wal_autocheckpoint};
-    TRY(open_store(&store, &d->store, err));
     rng_bytes(options.seed, sizeof(options.seed));
     *out = state_create(&options, tailnet_settings_ref(d->settings));
     TRY(store_load(d->store, *out, clock_wall_ms(), err));
@@ -198,7 +189,6 @@ static enum rc start_core(struct daemon *d, struct err *err)
                                .key_revoked = on_key_revoked,
                                .relays_changed = relays_changed,
                                .policy_changed = policy_changed,
-                               .failed = on_store_failed,
                                .clock_set = on_clock_set};
     struct state *st = NULL;
     enum rc rc = load_state(d, &st, err);
@@ -269,6 +259,8 @@ static enum rc start(struct daemon *d, struct err *err)
     TRY(preflight_serve(cfg, err));
     TRY(make_directories(cfg->state_dir, 0700, err));
     TRY(make_parent(cfg->unix_socket, err));
+    /* Its lock tells whether another server is at work here: before anything of that one's is written over. */
+    TRY(open_store(cfg, &d->store, err));
     TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));
     workers_create(d);
     listeners_prepare(d);

@@ -82,6 +82,8 @@ static void print_invitation(const struct invite_job *j)
 static void done(struct core_job *job)
 {
     struct invite_job *j = (struct invite_job *)job;
+    if (job->refused != RC_OK)
+        j->key[0] = '\0';
     print_shown("\nFullscale %s serves %s\n\n", FULLSCALE_VERSION, j->d->cfg->server_url);
     print_invitation(j);
     fflush(stdout);

@@ -94,6 +94,7 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
     k->expires_ms = spec->expires_ms;
     k->tags = tags;
     key_text_make("fskey-auth", random, k->prefix, text, k->hash);
+    undo_note_key(st, k->id);
     index_key(st, k);
     put_row(st, ROW_PUT_KEY, k->id)->key = auth_key_ref(k);
     *out = k;
@@ -124,6 +125,7 @@ enum rc state_key_expire(struct state *st, uint64_t id, int64_t now_ms, struct e
         return RC_OK;
     struct auth_key *k = auth_key_edit(old);
     k->expires_ms = end_ms;
+    undo_note_key(st, id);
     unindex_key(st, old);
     auth_key_unref(&old);
     index_key(st, k);
@@ -136,8 +138,19 @@ enum rc state_key_delete(struct state *st, uint64_t id, struct err *err)
     const struct auth_key *k = state_key(st, id);
     if (k == NULL)
         return no_such_key(id, err);
+    undo_note_key(st, id);
     unindex_key(st, k);
     auth_key_unref(&k);
     put_row(st, ROW_DEL_KEY, id);
     return RC_OK;
+}
+
+void key_restore(struct state *st, uint64_t id, const struct auth_key *before)
+{
+    const struct auth_key *now = state_key(st, id);
+    if (now != NULL)
+        unindex_key(st, now);
+    auth_key_unref(&now);
+    if (before != NULL)
+        index_key(st, auth_key_ref(before));
 }

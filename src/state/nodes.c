@@ -72,14 +72,23 @@ static struct node_report news_of(const struct node *n, const struct node_report
     return news;
 }
 
-static void set_hostname(struct state *st, struct node *n, struct str hostname, const struct entry *self)
+/* The name that it gave up may be taken by the next: the disk must hear of both in this order. */
+void follow_hostname(struct state *st, struct entry *e)
 {
-    char base[NAME_CAP];
-    snprintf(n->hostname, sizeof(n->hostname), "%.*s", (int)(hostname.len < 255 ? hostname.len : 255), hostname.p);
-    if (n->is_renamed)
+    char base[NAME_CAP], name[NAME_CAP];
+    e->name_lags = false;
+    if (e->node->is_renamed)
         return;
-    name_from_hostname(hostname, base);
-    name_make_unique(st, base, self, n->name);
+    name_from_hostname(str_c(e->node->hostname), base);
+    name_make_unique(st, base, e, name);
+    if (strcmp(name, e->node->name) == 0)
+        return;
+    undo_begin_node(st, e, UNDO_NAME);
+    struct node *n = node_edit(e->node, NULL, 0);
+    memcpy(n->name, name, sizeof(n->name));
+    entry_replace(st, e, n);
+    put_row_node(st, e);
+    mark_durable(st, e);
 }
 
 void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing)
@@ -111,16 +120,12 @@ void apply_report(struct state *st, struct entry *e, const struct node_report *r
         n->advertised = prefix_list_ref(news.routes);
     }
     if (news.hostname.len > 0)
-        set_hostname(st, n, news.hostname, e);
-    bool is_renamed = strcmp(n->name, e->node->name) != 0;
+        snprintf(n->hostname, sizeof(n->hostname), "%.*s", (int)(news.hostname.len < 255 ? news.hostname.len : 255),
+                 news.hostname.p);
     entry_replace(st, e, n);
-    if (is_renamed) {
-        /* The name that it gave up may be taken by the next: the disk must hear of both in this order. */
-        put_row_node(st, e);
-        mark_durable(st, e);
-    } else {
-        mark_stale(st, e);
-    }
+    mark_stale(st, e);
+    if (news.hostname.len > 0)
+        follow_hostname(st, e);
     if (routes_differ)
         routes_auto_approve(st, e);
 }
@@ -191,12 +196,13 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
 
 void state_poll_end(struct state *st, node_id id, int64_t now_ms)
 {
-    struct entry *e = entry_of(st, id);
+    /* Also of one whose removal waits for the disk: it may come back. */
+    struct entry *e = id < st->entries_cap ? st->entries[id] : NULL;
     if (e == NULL || e->polls == 0 || --e->polls > 0)
         return;
     e->offline_at_ms = steady_ms(st, now_ms) + st->options.offline_grace_ms;
     due_at(st, e->offline_at_ms);
-    if (e->node->advertised != NULL && e->node->approved != NULL) {
+    if (e->node != NULL && e->node->advertised != NULL && e->node->approved != NULL) {
         e->away_at_ms = steady_ms(st, now_ms) + ROUTE_GRACE_MS;
         due_at(st, e->away_at_ms);
     }
@@ -232,13 +238,14 @@ void follow_date(struct state *st, struct entry *e, int64_t now_ms)
 
 void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, int64_t now_ms)
 {
+    undo_begin_node(st, e, UNDO_EVENT);
     struct node *n = node_edit(e->node, NULL, 0);
     bool was_expired = n->is_expired;
     n->is_ended = expires_ms != NO_EXPIRY && expires_ms <= now_ms;
     n->is_expired = n->is_ended;
     n->expires_ms = n->is_ended ? now_ms : expires_ms;
     if (!was_expired && n->is_expired)
-        revoke_key(st, &n->key);
+        revoke_key_durably(st, &n->key);
     entry_replace(st, e, n);
     put_row_node(st, e);
     mark_durable(st, e);
@@ -337,6 +344,7 @@ enum rc state_node_rename(struct state *st, node_id id, struct str name, const s
     if (holder != NULL && holder != e)
         return err_set(err, RC_EXISTS, "node %llu is named '%.*s' already", (unsigned long long)holder->id,
                        STR_ARG(name));
+    undo_begin_node(st, e, UNDO_EVENT);
     struct node *n = node_edit(e->node, NULL, 0);
     snprintf(n->name, sizeof(n->name), "%.*s", STR_ARG(name));
     n->is_renamed = true;

@@ -218,6 +218,7 @@ void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms)
 {
     policy_fini(st);
     st->policy_changed = true;
+    st->policy_sets++;
     st->policy_is_stale = false;
     if (doc == NULL)
         return;

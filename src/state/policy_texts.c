@@ -1,5 +1,6 @@
 /* The policy's versions in the database, and when the newest is put to work. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "state/state_internal.h"
@@ -58,6 +59,7 @@ void policy_texts_fini(struct state *st)
 
 static void drop_oldest(struct state *st)
 {
+    undo_note_policy_text(st, st->texts[0]->id);
     put_row(st, ROW_DEL_POLICY_TEXT, st->texts[0]->id);
     st->text_bytes -= st->texts[0]->text->len;
     policy_text_unref(&st->texts[0]);
@@ -89,6 +91,7 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     t->created_ms = now_ms;
     memcpy(t->author, head.author, sizeof(t->author));
     memcpy(t->note, head.note, sizeof(t->note));
+    undo_note_policy_text(st, t->id);
     append(st, t);
     put_row(st, ROW_PUT_POLICY_TEXT, t->id)->policy_text = policy_text_ref(t);
     while (st->text_n > 1 && (st->text_n > POLICY_TEXTS_MAX || st->text_bytes > POLICY_TEXTS_MAX_BYTES))
@@ -97,6 +100,21 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     st->next_policy = (struct next_policy){policy_doc_ref(doc), state_durable_seq(st), now_ms};
     *out = t;
     return RC_OK;
+}
+
+/* Events add the newest and drop the oldest: taken back in turn, it is the other way round. */
+void policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before)
+{
+    const struct policy_text *newest = state_policy_text_newest(st);
+    if (before == NULL && newest != NULL && newest->id == id) {
+        st->text_bytes -= newest->text->len;
+        policy_text_unref(&st->texts[--st->text_n]);
+    }
+    if (before == NULL)
+        return;
+    append(st, policy_text_ref(before));
+    memmove(st->texts + 1, st->texts, (st->text_n - 1) * sizeof(*st->texts));
+    st->texts[0] = before;
 }
 
 void policy_texts_committed(struct state *st)

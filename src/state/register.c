@@ -28,9 +28,14 @@ static void logout(struct state *st, struct entry *e, int64_t now_ms, struct reg
         entry_remove(st, e);
         return;
     }
+    if (e->node->is_ended) {
+        go_offline(st, e, now_ms);
+        return;
+    }
+    undo_begin_node(st, e, UNDO_EVENT); /* that it goes offline as well */
     go_offline(st, e, now_ms);
-    if (!e->node->is_ended)
-        set_expiry(st, e, now_ms, now_ms);
+    set_expiry(st, e, now_ms, now_ms);
+    undo_end_node(st, e);
 }
 
 /* Row 6. */
@@ -68,6 +73,7 @@ static void consume_key(struct state *st, const struct auth_key *k)
 {
     if (k->is_used)
         return;
+    undo_note_key(st, k->id);
     struct auth_key *used = auth_key_edit(k);
     used->is_used = true;
     map_remove(&st->keys, &k->id, sizeof(k->id));
@@ -152,8 +158,9 @@ static void forget_owner(struct state *st, struct node *n, const struct entry *e
 
 static struct entry *rotate(struct state *st, struct entry *e, const struct admission *a, int64_t now_ms)
 {
+    undo_begin_node(st, e, UNDO_EVENT);
     if (!keys_equal(e->node->key.b, a->reg->key.b))
-        revoke_key(st, &e->node->key);
+        revoke_key_durably(st, &e->node->key);
     struct node *n = node_edit(e->node, NULL, 0);
     if (!is_same_owner(n, a))
         forget_owner(st, n, e, a->reg->report.hostname);
@@ -211,6 +218,7 @@ static struct entry *create(struct state *st, const struct admission *a, int64_t
     }
     n->is_newcomer = st->options.newcomer_ms > 0;
     struct entry *e = entry_add(st, n);
+    undo_begin_node(st, e, UNDO_NEW);
     if (n->is_newcomer) {
         e->announce_at_ms = steady_ms(st, now_ms) + st->options.newcomer_ms;
         due_at(st, e->announce_at_ms);
@@ -277,9 +285,18 @@ static void refuse_foreign(struct state *st, const struct registration *reg, int
         refuse(out, RC_DENIED, "this node key belongs to another machine: log out and in again to get a new one");
 }
 
-void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out)
+/* An answer that is not granted, and that the same request would get if all that waits for the disk were refused. */
+static bool is_firm(const struct state *st, const struct registration *reg)
 {
-    *out = (struct register_result){0};
+    uint8_t hash[KEY_HASH_BYTES];
+    if (st->undo.n == 0)
+        return true;
+    sha256(reg->auth_key.p, reg->auth_key.len, hash);
+    return !undo_has_node_key(st, &reg->key) && !undo_has_auth_key(st, hash);
+}
+
+static void decide(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out)
+{
     struct entry *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
     bool is_foreign = e != NULL && !keys_equal(e->node->machine.b, reg->machine.b);
     bool past = reg->expiry_ms != 0 && reg->expiry_ms <= now_ms;
@@ -304,4 +321,11 @@ void state_register(struct state *st, const struct registration *reg, int64_t no
     } else {
         refuse_without_key(out);
     }
+}
+
+void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out)
+{
+    *out = (struct register_result){0};
+    decide(st, reg, now_ms, out);
+    out->is_firm = out->outcome != REGISTER_OK && is_firm(st, reg);
 }

@@ -11,7 +11,7 @@ enum {
     BACK_MS = 60 * 1000, /* a relay that was up when the server stopped has so long to announce itself again */
 };
 
-static struct relay_entry *entry_by_id(const struct state *st, uint64_t id)
+struct relay_entry *relay_entry_of(const struct state *st, uint64_t id)
 {
     for (size_t i = 0; i < st->relay_n; i++) {
         if (st->relays[i].host->id == id)
@@ -22,7 +22,7 @@ static struct relay_entry *entry_by_id(const struct state *st, uint64_t id)
 
 const struct relay_host *state_relay(const struct state *st, uint64_t id)
 {
-    const struct relay_entry *e = entry_by_id(st, id);
+    const struct relay_entry *e = relay_entry_of(st, id);
     return e != NULL ? e->host : NULL;
 }
 
@@ -55,9 +55,11 @@ const struct relay_host *state_relay_by_key(const struct state *st, struct str t
 
 bool state_take_relays_changed(struct state *st)
 {
-    bool changed = st->relays_changed;
+    /* A relay that is being deleted stays in the map until that is on disk. */
+    if (!st->relays_changed || undo_deletes_relay(st))
+        return false;
     st->relays_changed = false;
-    return changed;
+    return true;
 }
 
 /* --- rows --- */
@@ -72,7 +74,21 @@ static void replace(struct state *st, struct relay_entry *e, const struct relay_
 {
     relay_host_unref(&e->host);
     e->host = next;
-    put_row(st, ROW_PUT_RELAY, next->id)->relay = relay_host_ref(next);
+    if (!e->is_stale_on_disk)
+        put_row_lazy(st, ROW_PUT_RELAY, next->id);
+    e->is_stale_on_disk = true;
+}
+
+size_t relays_flush(struct state *st)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < st->relay_n; i++) {
+        if (!st->relays[i].is_stale_on_disk)
+            continue;
+        put_row_lazy(st, ROW_PUT_RELAY, st->relays[i].host->id);
+        n++;
+    }
+    return n;
 }
 
 static enum rc check_row(const struct state *st, const struct relay_host *r, struct err *err)
@@ -80,7 +96,7 @@ static enum rc check_row(const struct state *st, const struct relay_host *r, str
     TRY(load_check_id(r->id, err));
     if (st->relay_n == RELAYS_MAX)
         return err_set(err, RC_INVALID, "there can be %d relays", RELAYS_MAX);
-    if (entry_by_id(st, r->id) != NULL || state_relay_by_name(st, str_c(r->name)) != NULL)
+    if (relay_entry_of(st, r->id) != NULL || state_relay_by_name(st, str_c(r->name)) != NULL)
         return err_set(err, RC_INVALID, "another row has the same id or name");
     if (!name_is_label(str_c(r->name)))
         return err_set(err, RC_INVALID, "column name is no DNS label");
@@ -206,25 +222,54 @@ enum rc state_relay_create(struct state *st, const struct relay_spec *spec, cons
     choose_text(r->region_name, sizeof(r->region_name), spec->region_name, other ? other->region_name : NULL, r->name);
     r->created_ms = now_ms;
     key_text_make("fskey-relay", random, r->prefix, text, r->hash);
+    undo_note_relay(st, r->id);
     append(st, r, 0);
     put_row(st, ROW_PUT_RELAY, r->id)->relay = relay_host_ref(r);
     *out = r;
     return RC_OK;
 }
 
-enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err)
+static void drop_entry(struct state *st, struct relay_entry *e)
 {
-    struct relay_entry *e = entry_by_id(st, id);
-    if (e == NULL)
-        return err_set(err, RC_NOT_FOUND, "there is no relay with id %llu (list them: relays list)",
-                       (unsigned long long)id);
     st->relays_changed = st->relays_changed || e->host->is_up;
     relay_host_unref(&e->host);
     size_t after = (size_t)(st->relays + st->relay_n - (e + 1));
     memmove(e, e + 1, after * sizeof(*e));
     st->relay_n--;
+}
+
+enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err)
+{
+    struct relay_entry *e = relay_entry_of(st, id);
+    if (e == NULL)
+        return err_set(err, RC_NOT_FOUND, "there is no relay with id %llu (list them: relays list)",
+                       (unsigned long long)id);
+    undo_note_relay(st, id);
+    drop_entry(st, e);
     put_row(st, ROW_DEL_RELAY, id);
     return RC_OK;
+}
+
+void relay_restore(struct state *st, uint64_t id, const struct relay_entry *before, int64_t now_ms)
+{
+    struct relay_entry *e = relay_entry_of(st, id);
+    size_t at = 0;
+    if (e != NULL)
+        drop_entry(st, e);
+    if (before == NULL)
+        return;
+    append(st, relay_host_ref(before->host), 0);
+    while (at + 1 < st->relay_n && st->relays[at].host->id < id)
+        at++;
+    memmove(st->relays + at + 1, st->relays + at, (st->relay_n - 1 - at) * sizeof(*st->relays));
+    st->relays[at] = *before;
+    st->relays[at].is_stale_on_disk = true;
+    if (!before->host->is_up)
+        return;
+    /* While it was gone from here, nothing it said was heard. */
+    st->relays[at].until_ms = steady_ms(st, now_ms) + BACK_MS;
+    due_at(st, st->relays[at].until_ms);
+    st->relays_changed = true;
 }
 
 /* --- coming and going --- */
@@ -238,7 +283,7 @@ static bool same_report(const struct relay_report *a, const struct relay_report 
 
 enum rc state_relay_turn(struct state *st, uint64_t id, uint64_t started_ms, uint64_t turn)
 {
-    struct relay_entry *e = entry_by_id(st, id);
+    struct relay_entry *e = relay_entry_of(st, id);
     if (e == NULL)
         return RC_NOT_FOUND;
     if (e->host->is_up && started_ms < e->started_ms)
@@ -253,7 +298,7 @@ enum rc state_relay_turn(struct state *st, uint64_t id, uint64_t started_ms, uin
 enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_report *report, int64_t until_ms,
                              int64_t now_ms, uint64_t *serial_out)
 {
-    struct relay_entry *e = entry_by_id(st, id);
+    struct relay_entry *e = relay_entry_of(st, id);
     if (e == NULL)
         return RC_NOT_FOUND;
     *serial_out = ++e->serial;
@@ -281,7 +326,7 @@ static void go_down(struct state *st, struct relay_entry *e, int64_t now_ms)
 
 void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms)
 {
-    struct relay_entry *e = entry_by_id(st, id);
+    struct relay_entry *e = relay_entry_of(st, id);
     if (e == NULL || !e->host->is_up || e->serial != serial || e->until_ms <= steady_ms(st, at_ms))
         return;
     e->until_ms = steady_ms(st, at_ms);

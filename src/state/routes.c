@@ -290,9 +290,23 @@ size_t state_routers_silent(struct state *st, const node_id *ids, size_t n)
     return fallen;
 }
 
+void routes_claim(struct state *st, struct entry *e, const struct prefix_list *primary)
+{
+    for (size_t i = 0; primary != NULL && i < primary->n; i++) {
+        struct route *r = route_of(st, &primary->v[i]);
+        if (r == NULL || r->primary == e->id || !holds(r, e->id) ||
+            (!can_serve(st, e->id) && can_serve(st, r->primary)))
+            continue;
+        node_id other = r->primary;
+        r->primary = e->id;
+        tell_primary(st, other);
+        tell_primary(st, e->id);
+    }
+}
+
 /* --- approval --- */
 
-/* Takes the list over. */
+/* Takes the list over. undo_begin_node has been called. */
 static void set_approved(struct state *st, struct entry *e, struct prefix_list *approved)
 {
     struct node *n = node_edit(e->node, NULL, 0);
@@ -318,8 +332,11 @@ void routes_auto_approve(struct state *st, struct entry *e)
         if (!prefix_list_has(approved, p) && policy_may_approve_route(policy, e->id, &p->ip, p->bits))
             v[n++] = *p;
     }
-    if (n > before)
-        set_approved(st, e, prefix_list_create(v, n));
+    e->approval_lags = false;
+    if (n == before)
+        return;
+    undo_begin_node(st, e, UNDO_APPROVAL);
+    set_approved(st, e, prefix_list_create(v, n));
 }
 
 void state_routes_auto_approve(struct state *st, int64_t now_ms)
@@ -355,6 +372,7 @@ enum rc state_node_approve_routes(struct state *st, node_id id, const struct pre
         return err_set(err, RC_LIMIT, "a node can have less than %d routes", ROUTES_MAX);
     if (n > 0)
         memcpy(v, routes, n * sizeof(v[0]));
+    undo_begin_node(st, e, UNDO_EVENT);
     set_approved(st, e, prefix_list_create(v, complete_exit(v, n)));
     *out = e->node;
     return RC_OK;

@@ -36,6 +36,7 @@ struct state *state_create(const struct state_options *options, struct tailnet_s
     st->options = *options;
     st->settings = settings;
     st->counters = (struct row_counters){1, 1, 1, 1};
+    st->undo.next.counters = st->counters;
     st->next_seq = 1;
     st->next_due_ms = INT64_MAX;
     st->next_date_ms = INT64_MAX;
@@ -98,7 +99,9 @@ void state_destroy(struct state **at)
     policy_texts_fini(st);
     routes_fini(st);
     policy_fini(st);
+    undo_fini(st);
     row_batch_destroy(&st->pending);
+    row_batch_destroy(&st->pending_lazy);
     for (size_t i = 0; i < st->sealed_users_n; i++)
         user_table_unref(&st->sealed_users[i].table);
     mem_free(st->sealed_users);
@@ -107,7 +110,7 @@ void state_destroy(struct state **at)
     mem_free(st->entries);
     mem_free(st->dirty.ids);
     mem_free(st->stale.ids);
-    mem_free(st->revoked.keys);
+    mem_free(st->revoked.v);
     mem_free(st);
 }
 
@@ -128,13 +131,36 @@ static void index_addr(struct state *st, const struct addr *a, struct entry *e)
         map_put(&st->by_addr, key, len, e);
 }
 
+/* A machine may have several nodes with one owner (an admin has tagged them): the first by id is the one that is found. */
+static void link_owner(struct state *st, struct entry *e)
+{
+    e->owner = (struct machine_user){e->node->machine, e->node->tags != NULL ? TAGGED_DEVICES_USER : e->node->user};
+    struct entry *first = map_get(&st->by_machine, &e->owner, sizeof(e->owner)), **at = &first;
+    while (*at != NULL && (*at)->id < e->id)
+        at = &(*at)->next_of_owner;
+    e->next_of_owner = *at;
+    *at = e;
+    map_put(&st->by_machine, &first->owner, sizeof(first->owner), first);
+}
+
+static void unlink_owner(struct state *st, struct entry *e)
+{
+    struct entry *first = map_get(&st->by_machine, &e->owner, sizeof(e->owner)), **at = &first;
+    while (*at != e)
+        at = &(*at)->next_of_owner;
+    *at = e->next_of_owner;
+    e->next_of_owner = NULL;
+    map_remove(&st->by_machine, &e->owner, sizeof(e->owner));
+    if (first != NULL)
+        map_put(&st->by_machine, &first->owner, sizeof(first->owner), first);
+}
+
 /* Map keys point into the node, so each new version is indexed anew. */
 static void index_node(struct state *st, struct entry *e)
 {
     const struct node *n = e->node;
     map_put(&st->by_key, n->key.b, KEY_BYTES, e);
-    e->owner = (struct machine_user){n->machine, n->tags != NULL ? TAGGED_DEVICES_USER : n->user};
-    map_put(&st->by_machine, &e->owner, sizeof(e->owner), e);
+    link_owner(st, e);
     map_put(&st->by_name, n->name, strlen(n->name), e);
     index_addr(st, &n->v4, e);
     index_addr(st, &n->v6, e);
@@ -151,7 +177,7 @@ static void unindex_node(struct state *st, struct entry *e)
     const struct node *n = e->node;
     size_t len;
     remove_if_mine(&st->by_key, n->key.b, KEY_BYTES, e);
-    remove_if_mine(&st->by_machine, &e->owner, sizeof(e->owner), e);
+    unlink_owner(st, e);
     remove_if_mine(&st->by_name, n->name, strlen(n->name), e);
     const void *key = addr_key(&n->v4, &len);
     if (n->v4.family != 0)
@@ -220,8 +246,9 @@ struct entry *entry_add(struct state *st, const struct node *n)
 
 void entry_remove(struct state *st, struct entry *e)
 {
+    undo_begin_node(st, e, UNDO_EVENT);
     unindex_node(st, e);
-    revoke_key(st, &e->node->key);
+    revoke_key_durably(st, &e->node->key);
     node_unref(&e->node);
     st->node_n--;
     put_row(st, ROW_DEL_NODE, e->id);
@@ -230,36 +257,66 @@ void entry_remove(struct state *st, struct entry *e)
     routes_follow(st, e);
 }
 
-void revoke_key(struct state *st, const node_key *key)
+void entry_forget(struct state *st, struct entry *e)
+{
+    unindex_node(st, e);
+    policy_forget(st, e->id);
+    node_unref(&e->node);
+    st->node_n--;
+    routes_follow(st, e);
+    st->entries[e->id] = NULL;
+    mem_free(e);
+}
+
+void entry_bring_back(struct state *st, struct entry *e, const struct node *n)
+{
+    e->node = n;
+    st->node_n++;
+    index_node(st, e);
+    policy_feed(st, NULL, n);
+    mark_dirty(st, e);
+    e->is_stale_on_disk = false; /* a flush may have passed it over */
+    routes_follow(st, e);
+}
+
+static void revoke(struct state *st, const node_key *key, uint64_t seq)
 {
     struct revoked_list *l = &st->revoked;
     if (l->n == l->cap) {
         l->cap = l->cap > 0 ? l->cap * 2 : 8;
-        l->keys = mem_realloc_array(l->keys, l->cap, sizeof(*l->keys));
+        l->v = mem_realloc_array(l->v, l->cap, sizeof(*l->v));
     }
-    l->keys[l->n++] = *key;
+    l->v[l->n++] = (struct revoked_key){*key, seq};
+}
+
+void revoke_key(struct state *st, const node_key *key)
+{
+    revoke(st, key, 0);
+}
+
+void revoke_key_durably(struct state *st, const node_key *key)
+{
+    revoke(st, key, st->next_seq);
 }
 
 size_t state_take_revoked(struct state *st, node_key *out, size_t cap)
 {
-    size_t n = st->revoked.n < cap ? st->revoked.n : cap;
-    if (n == 0)
-        return 0;
-    memcpy(out, st->revoked.keys, n * sizeof(*out));
-    memmove(st->revoked.keys, st->revoked.keys + n, (st->revoked.n - n) * sizeof(*out));
-    st->revoked.n -= n;
+    struct revoked_list *l = &st->revoked;
+    size_t n = 0, kept = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        if (n < cap && l->v[i].seq <= st->committed_seq)
+            out[n++] = l->v[i].key;
+        else
+            l->v[kept++] = l->v[i];
+    }
+    l->n = kept;
     return n;
 }
 
 /* --- rows --- */
 
-struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id)
+struct row_op *row_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_t id)
 {
-    if (st->pending == NULL) {
-        st->pending = MEM_NEW(struct row_batch);
-        st->pending->seq = st->next_seq;
-    }
-    struct row_batch *b = st->pending;
     if ((b->n & (b->n - 1)) == 0) /* full at each power of two */
         b->ops = mem_realloc_array(b->ops, b->n > 0 ? b->n * 2 : 1, sizeof(*b->ops));
     struct row_op *op = &b->ops[b->n++];
@@ -267,20 +324,40 @@ struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id)
     return op;
 }
 
+struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id)
+{
+    if (st->pending == NULL) {
+        st->pending = MEM_NEW(struct row_batch);
+        st->pending->seq = st->next_seq;
+    }
+    return row_batch_add(st->pending, kind, id);
+}
+
+void put_row_lazy(struct state *st, enum row_op_kind kind, uint64_t id)
+{
+    if (st->pending_lazy == NULL) {
+        st->pending_lazy = MEM_NEW(struct row_batch);
+        st->pending_lazy->is_lazy = true;
+    }
+    row_batch_add(st->pending_lazy, kind, id);
+}
+
 void put_row_node(struct state *st, struct entry *e)
 {
     put_row(st, ROW_PUT_NODE, e->id)->node = node_ref(e->node);
     e->is_stale_on_disk = false;
+    e->written_seq = st->next_seq;
 }
 
 void mark_durable(struct state *st, struct entry *e)
 {
     e->visible_seq = st->next_seq;
+    undo_end_node(st, e);
 }
 
 uint64_t state_durable_seq(const struct state *st)
 {
-    return st->pending != NULL ? st->next_seq : st->next_seq - 1;
+    return st->pending != NULL ? st->next_seq : st->durable_seq;
 }
 
 /* Whoever changes later, these are told when batch `seq` is on disk: its nodes refer to them. */
@@ -293,18 +370,57 @@ static void seal_users(struct state *st, uint64_t seq)
     st->sealed_users[st->sealed_users_n++] = (struct sealed_users){make_user_table(st), seq};
 }
 
+/* False: there is no such row any more. */
+static bool fill_lazy(const struct state *st, struct row_op *op)
+{
+    struct entry *e = op->kind == ROW_PUT_NODE ? entry_of(st, op->id) : NULL;
+    struct relay_entry *r = op->kind == ROW_PUT_RELAY ? relay_entry_of(st, op->id) : NULL;
+    if (e != NULL) {
+        op->node = node_ref(e->node);
+        e->written_seq = st->next_seq;
+    }
+    if (r != NULL) {
+        op->relay = relay_host_ref(r->host);
+        r->written_seq = st->next_seq;
+        r->is_stale_on_disk = false;
+    }
+    return e != NULL || r != NULL;
+}
+
+static struct row_batch *take_lazy(struct state *st)
+{
+    struct row_batch *b = st->pending_lazy;
+    size_t kept = 0;
+    if (b == NULL)
+        return NULL;
+    st->pending_lazy = NULL;
+    for (size_t i = 0; i < b->n; i++) {
+        struct row_op op = b->ops[i];
+        if (fill_lazy(st, &op))
+            b->ops[kept++] = op;
+    }
+    b->n = kept;
+    b->seq = st->next_seq;
+    if (kept == 0)
+        row_batch_destroy(&b);
+    else
+        st->next_seq++;
+    return b;
+}
+
 struct row_batch *state_take_batch(struct state *st)
 {
     struct row_batch *b = st->pending;
     if (b == NULL)
-        return NULL;
+        return take_lazy(st);
     if (st->counters_dirty) {
         put_row(st, ROW_PUT_COUNTERS, 0)->counters = st->counters;
         st->counters_dirty = false;
     }
     seal_users(st, b->seq);
+    undo_mark_batch(st, b->seq);
     st->pending = NULL;
-    st->next_seq++;
+    st->durable_seq = st->next_seq++;
     return b;
 }
 
@@ -312,6 +428,7 @@ void state_committed(struct state *st, uint64_t seq)
 {
     if (seq > st->committed_seq)
         st->committed_seq = seq;
+    undo_committed(st);
     policy_texts_committed(st);
 }
 
@@ -322,14 +439,14 @@ size_t state_flush_lazy(struct state *st, size_t max)
         struct entry *e = entry_of(st, st->stale.ids[taken]);
         if (e == NULL || !e->is_stale_on_disk)
             continue;
-        put_row_node(st, e);
+        put_row_lazy(st, ROW_PUT_NODE, e->id);
+        e->is_stale_on_disk = false;
         written++;
     }
-    if (taken == 0)
-        return 0;
     st->stale.n -= taken;
-    memmove(st->stale.ids, st->stale.ids + taken, st->stale.n * sizeof(*st->stale.ids));
-    return written;
+    if (taken > 0)
+        memmove(st->stale.ids, st->stale.ids + taken, st->stale.n * sizeof(*st->stale.ids));
+    return written + relays_flush(st);
 }
 
 /* --- loading --- */
@@ -356,6 +473,7 @@ void state_load_done(struct state *st, const struct row_counters *counters, int6
         }
     }
     relays_load_done(st, now_ms);
+    undo_load_done(st);
     state_tick(st, now_ms);
     st->users_dirty = true;
     seal_users(st, 0);

@@ -9,8 +9,9 @@
  * good again when it is set back.
  *
  * Durability: an event that must outlive a crash puts rows into the pending batch (state_take_batch) and its effects stay
- * invisible in snapshots until state_committed says that the batch is on disk. Presence (online, endpoints, last seen)
- * is visible at the next publication without waiting; it reaches the disk lazily (state_flush_lazy). */
+ * invisible in snapshots until state_committed says that the batch is on disk; state_refused undoes those of a batch that
+ * could not be written. Presence (online, endpoints, last seen; what relays say of themselves) is visible at the next
+ * publication without waiting; it reaches the disk lazily, in batches of its own (state_flush_lazy). */
 #ifndef STATE_STATE_H
 #define STATE_STATE_H
 
@@ -68,7 +69,9 @@ struct row_op {
 };
 
 struct row_batch {
-    uint64_t seq; /* for state_committed */
+    uint64_t seq;   /* for state_committed */
+    bool is_lazy;   /* presence: nobody waits for it, and it is written again when it fails */
+    bool is_repair; /* the first after a failure: state_take_repair */
     size_t n;
     struct row_op *ops;
 };
@@ -91,9 +94,22 @@ void state_load_done(struct state *st, const struct row_counters *counters, int6
 /* --- durable events --- */
 /* The number that state_committed must reach before the effects of the events so far may be answered. */
 uint64_t state_durable_seq(const struct state *st);
-/* Everything that waits to be written, or null. The caller owns it. */
+/* What waits to be written, or null; presence after the rest, in a batch of its own: call until null. The caller owns it. */
 struct row_batch *state_take_batch(struct state *st);
 void state_committed(struct state *st, uint64_t seq);
+
+/* --- what could not be written --- */
+/* Batch `seq` is not on disk, and none after it will be. Undoes its events and all that came later, as if they had never
+ * been, but for ids that they were given; which rows they concerned is remembered for the repair. False: it was presence, which waits to be flushed again. */
+bool state_refused(struct state *st, uint64_t seq, int64_t now_ms);
+/* The same for what has not been taken yet; its ids are given again. False: there is nothing. */
+bool state_undo_pending(struct state *st, int64_t now_ms);
+/* Makes the disk agree with the memory, whatever of the refused batches is on it after all. The caller owns it. */
+struct row_batch *state_take_repair(struct state *st);
+/* It is on disk: makes up for what nobody asks for again, such as the approvals of the policy. */
+void state_repaired(struct state *st);
+/* No node has this key, but one of this machine had before an event that waits for the disk, and may have it again. */
+bool state_key_is_leaving(const struct state *st, const node_key *key, const machine_key *machine);
 
 /* --- publishing --- */
 /* Something visible changed since the last publication. */
@@ -260,6 +276,7 @@ struct register_result {
     const struct user *user; /* its owner; null for tagged nodes */
     struct err err;          /* for REGISTER_REFUSED: a sentence for the person at the client */
     bool is_new;
+    bool is_firm; /* not REGISTER_OK, and whatever becomes of what waits for the disk changes nothing about it */
 };
 /* src: protocol/control.md 5.4, 5.5 */
 void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out);
@@ -309,7 +326,7 @@ size_t state_node_count(const struct state *st);
 
 /* May this node key use the relay: known, not expired. Any event may change it; state_take_revoked tells. */
 bool state_key_is_active(const struct state *st, const node_key *key);
-/* Node keys that stopped being active since the last call, up to `cap`; returns how many were written. */
+/* Node keys that stopped being active, for good, since the last call, up to `cap`; returns how many were written. */
 size_t state_take_revoked(struct state *st, node_key *out, size_t cap);
 
 #endif

@@ -22,9 +22,10 @@ struct counted_routes {
 struct entry {
     const struct node *node; /* reference; null: deleted, waiting for the publication that tells it */
     node_id id;
-    struct machine_user owner; /* the key in `by_machine` */
-    uint64_t visible_seq;      /* hidden from snapshots until this batch is committed; 0: visible */
-    unsigned polls;            /* open now */
+    struct machine_user owner;   /* the key in `by_machine` */
+    struct entry *next_of_owner; /* with the same, ascending by id */
+    uint64_t visible_seq;        /* hidden from snapshots until this batch is committed; 0: visible */
+    unsigned polls;              /* open now */
     /* Deadlines: steady time, see steady_ms. */
     int64_t offline_at_ms; /* with no poll left: when it counts as offline; 0 while polls are open or it is offline */
     int64_t away_at_ms;    /* with no poll left: when another may take over its routes; 0: not */
@@ -37,6 +38,11 @@ struct entry {
     bool is_dirty;          /* in `dirty` */
     bool is_stale_on_disk;  /* presence changed since the row was last written */
     bool is_from_disk;      /* it has said nothing since it was loaded, and may have moved since it was written */
+    bool name_lags;         /* its host name asks for another name, which could not be written */
+    bool approval_lags;     /* the policy approves routes of it, which could not be written */
+    uint64_t written_seq;   /* of the last batch that has its row */
+    size_t undo_at;         /* of an event that is not over: its place in the log, from 1; 0: none */
+    unsigned undo_depth;    /* events within that one */
 };
 
 struct id_list {
@@ -45,8 +51,13 @@ struct id_list {
     size_t cap;
 };
 
+struct revoked_key {
+    node_key key;
+    uint64_t seq; /* told when this batch is on disk; 0: at once */
+};
+
 struct revoked_list {
-    node_key *keys;
+    struct revoked_key *v; /* owned */
     size_t n;
     size_t cap;
 };
@@ -57,6 +68,8 @@ struct relay_entry {
     const struct relay_host *host; /* reference */
     uint64_t serial;               /* of its last announcement; 0: none */
     int64_t until_ms;              /* steady time; while it is up: it is gone then, unless it announces itself again */
+    uint64_t written_seq;          /* of the last batch that has its row */
+    bool is_stale_on_disk;         /* it is not in a batch yet, or in one that could not be written */
 };
 
 /* All users as they were when a batch was taken that changes some. */
@@ -70,6 +83,49 @@ struct next_policy {
     struct policy_doc *doc; /* reference; null: none */
     uint64_t seq;
     int64_t set_ms;
+};
+
+/* Why a node changes durably. */
+enum undo_cause {
+    UNDO_EVENT,    /* whoever asked for it is answered */
+    UNDO_NEW,      /* the same; there was none */
+    UNDO_NAME,     /* its name follows the host name that it reported: nobody asks for that again */
+    UNDO_APPROVAL, /* the policy approves routes of it: the same */
+};
+
+/* How one row was before an event that waits for the disk. What of it does not belong to its kind is zero. */
+struct undo {
+    uint64_t seq;          /* of the event's batch */
+    enum row_op_kind kind; /* the PUT kinds */
+    uint64_t id;           /* of the row */
+    enum undo_cause cause; /* of a node, as what follows */
+    bool name_lags;        /* as in `entry` */
+    bool approval_lags;
+    uint64_t policy_sets; /* as in `state` */
+    uint64_t visible_seq;
+    int64_t remove_at_ms;
+    int64_t offline_at_ms;
+    const struct user *user; /* references, here and below; null: there was none */
+    const struct auth_key *key;
+    struct relay_entry relay;
+    const struct policy_text *policy_text;
+    struct next_policy next_policy; /* of a new policy text: what was to be put to work */
+    const struct node *node;
+    const struct node *after; /* a node as the event left it; null: it removed it */
+};
+
+/* What had been given out when a batch began. */
+struct undo_mark {
+    struct row_counters counters;
+    struct addr last_v4, last_v6;
+};
+
+struct undo_log {
+    struct undo *v; /* owned; in the order of events */
+    size_t n, cap;
+    uint64_t *marks; /* owned; the batches that wait for the disk, ascending */
+    size_t mark_n, mark_cap;
+    struct undo_mark next; /* of the pending batch */
 };
 
 struct state {
@@ -110,13 +166,18 @@ struct state {
     size_t sealed_users_n;
     bool settings_dirty;
 
-    struct row_batch *pending; /* null: nothing to write */
-    uint64_t next_seq;         /* of the pending batch */
+    struct row_batch *pending;      /* null: nothing to write */
+    struct row_batch *pending_lazy; /* presence; its seq is given when it is taken */
+    uint64_t next_seq;              /* of the pending batch */
+    uint64_t durable_seq;           /* of the last batch taken that is not presence */
     uint64_t committed_seq;
+    struct undo_log undo;
+    struct row_batch *suspects; /* rows that undone batches would have written, and may have; null: none */
     bool counters_dirty;
 
     struct policy *policy;  /* owned; null: none */
     uint64_t policy_serial; /* of `policy`: counts those made */
+    uint64_t policy_sets;   /* counts those put to work */
     bool policy_is_stale;   /* users changed since it was made */
 
     struct revoked_list revoked;
@@ -142,7 +203,16 @@ void mark_durable(struct state *st, struct entry *e);
 void mark_stale(struct state *st, struct entry *e);
 void put_row_node(struct state *st, struct entry *e);
 struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id);
+/* The same for presence, which nobody waits for (state.h): the row is written as it is when the batch is taken. */
+void put_row_lazy(struct state *st, enum row_op_kind kind, uint64_t id);
+struct row_op *row_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_t id);
+/* At once, or when the pending batch is on disk. */
 void revoke_key(struct state *st, const node_key *key);
+void revoke_key_durably(struct state *st, const node_key *key);
+/* Takes back an entry_add whose node nobody has seen. `e` is gone. */
+void entry_forget(struct state *st, struct entry *e);
+/* Takes back an entry_remove (consumes the reference). */
+void entry_bring_back(struct state *st, struct entry *e, const struct node *n);
 /* Deadlines are measured by a clock that nobody sets: what `now_ms` is on it. */
 static inline int64_t steady_ms(const struct state *st, int64_t now_ms)
 {
@@ -163,12 +233,41 @@ void load_fit_expiry(int64_t *unix_ms);
 /* `own` is moved on to what is stored, where that can be. */
 void load_counters(struct row_counters *own, const struct row_counters *stored);
 
+/* --- undo.c: called before a row is changed by an event that puts it --- */
+/* How the row is now. */
+void undo_note_user(struct state *st, user_id id);
+void undo_note_key(struct state *st, uint64_t id);
+void undo_note_relay(struct state *st, uint64_t id);
+void undo_note_policy_text(struct state *st, uint64_t id);
+/* Until mark_durable ends it; for a new node after entry_add. One that begins within another is a part of that. */
+void undo_begin_node(struct state *st, struct entry *e, enum undo_cause cause);
+void undo_end_node(struct state *st, struct entry *e);
+void undo_load_done(struct state *st);
+/* When a batch is taken. */
+void undo_mark_batch(struct state *st, uint64_t seq);
+void undo_committed(struct state *st);
+/* An event that waits for the disk concerns this key, in whichever way. */
+bool undo_has_auth_key(const struct state *st, const uint8_t hash[KEY_HASH_BYTES]);
+bool undo_has_node_key(const struct state *st, const node_key *key);
+/* A deletion of a relay waits for the disk. */
+bool undo_deletes_relay(const struct state *st);
+void undo_fini(struct state *st);
+
+/* --- users.c, keys.c, relays.c, policy_texts.c: the row becomes what it was; null: none --- */
+void user_restore(struct state *st, user_id id, const struct user *before);
+void key_restore(struct state *st, uint64_t id, const struct auth_key *before);
+void relay_restore(struct state *st, uint64_t id, const struct relay_entry *before, int64_t now_ms);
+void policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before);
+
 /* --- keys.c --- */
 /* "KIND-" + 12 hex digits that lists show (with KIND- they are the prefix) + "-" + 64 hex digits that are the secret. */
 void key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
                    char text[AUTH_KEY_TEXT_CAP], uint8_t hash[KEY_HASH_BYTES]);
 
 /* --- relays.c --- */
+struct relay_entry *relay_entry_of(const struct state *st, uint64_t id);
+/* Puts the rows that a failed batch left out. Returns how many. */
+size_t relays_flush(struct state *st);
 void relays_tick(struct state *st, int64_t now_ms);
 void relays_load_done(struct state *st, int64_t now_ms);
 void relays_fini(struct state *st);
@@ -200,6 +299,8 @@ void routes_follow(struct state *st, struct entry *e);
 void routes_forget(struct entry *e);
 /* Makes node->is_away what the entry says. */
 void routes_follow_presence(struct state *st, struct entry *e);
+/* Makes the node the primary again of these of its routes, if it serves them and is up. */
+void routes_claim(struct state *st, struct entry *e, const struct prefix_list *primary);
 /* Approves what the policy at work approves without a person, of all that nodes advertise. */
 void state_routes_auto_approve(struct state *st, int64_t now_ms);
 /* Approves what the policy lets it, of what it advertises. */
@@ -235,6 +336,8 @@ void go_offline(struct state *st, struct entry *e, int64_t now_ms);
 void follow_date(struct state *st, struct entry *e, int64_t now_ms);
 /* A date at or before now ends the key for good. */
 void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, int64_t now_ms);
+/* Gives the node the name that its host name asks for, unless an admin has named it. */
+void follow_hostname(struct state *st, struct entry *e);
 void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing);
 
 #endif

@@ -111,6 +111,7 @@ enum rc state_node_set_tags(struct state *st, node_id id, const struct str *tags
             err, RC_INVALID,
             "a node keeps at least one tag: to give it back to a user, let it join again with that user's key");
     TRY(tags_make(st, tags, n, &made, err));
+    undo_begin_node(st, e, UNDO_EVENT);
     struct node *next = node_edit(e->node, NULL, 0);
     /* Nobody is there to log in again for a tagged node. src: headscale features 1: tagged never expires */
     if (next->tags == NULL && !next->is_expired)

@@ -109,6 +109,7 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
     if (u->id == TAGGED_DEVICES_USER)
         u->id = st->counters.next_user++;
     st->counters_dirty = true;
+    undo_note_user(st, u->id);
     copy_text(u->name, sizeof(u->name), spec->name);
     copy_text(u->display_name, sizeof(u->display_name), spec->display_name);
     copy_text(u->email, sizeof(u->email), spec->email);
@@ -125,6 +126,7 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
 /* Puts the changed copy in place of `old`. */
 static void user_replace(struct state *st, const struct user *old, struct user *u)
 {
+    undo_note_user(st, old->id);
     unindex_user(st, old);
     user_unref(&old);
     index_user(st, u);
@@ -197,9 +199,21 @@ enum rc state_user_delete(struct state *st, user_id id, struct err *err)
         return err_set(err, RC_IN_USE, "user '%s' still has %u node%s; delete them first (nodes list --user %s)",
                        u->name, nodes, nodes == 1 ? "" : "s", u->name);
     delete_keys_of(st, id);
+    undo_note_user(st, id);
     unindex_user(st, u);
     user_unref(&u);
     put_row(st, ROW_DEL_USER, id);
     users_changed(st);
     return RC_OK;
+}
+
+void user_restore(struct state *st, user_id id, const struct user *before)
+{
+    const struct user *now = state_user(st, id);
+    if (now != NULL)
+        unindex_user(st, now);
+    user_unref(&now);
+    if (before != NULL)
+        index_user(st, user_ref(before));
+    policy_users_changed(st);
 }

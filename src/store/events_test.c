@@ -55,8 +55,8 @@ static void server_stop(struct server *v)
 
 static void server_commit(struct server *v)
 {
-    struct row_batch *b = state_take_batch(v->st);
-    if (b != NULL) {
+    struct row_batch *b;
+    while ((b = state_take_batch(v->st)) != NULL) {
         uint64_t seq = b->seq;
         assert_int_equal(write_now(v->s, b), RC_OK);
         state_committed(v->st, seq);

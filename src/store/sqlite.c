@@ -48,6 +48,8 @@ struct sqlite_store {
     struct store base;
     struct sqlite_file file;
     sqlite3_stmt *stmts[STMT_COUNT];
+    int64_t number;  /* of the last transaction */
+    bool is_suspect; /* to be opened anew before the next */
 };
 
 static struct sqlite_store *of(struct store *s)
@@ -128,17 +130,94 @@ static bool write_rows(struct sqlite_store *s, const struct row_op *const *ops, 
     return true;
 }
 
-static enum rc sqlite_write(struct store *base, const struct row_op *const *ops, size_t n)
+static enum rc prepare(struct sqlite_store *s, struct err *err)
 {
-    struct sqlite_store *s = of(base);
-    if (run(s, STMT_BEGIN) && write_rows(s, ops, n) && run(s, STMT_COMMIT))
-        return RC_OK;
-    struct err err;
-    enum rc rc = sqlite_error(s->file.db, s->file.path, "write", &err);
-    log_error("transaction failed", LOG_S("reason", err.text), LOG_I("code", sqlite3_extended_errcode(s->file.db)));
+    for (size_t i = 0; i < STMT_COUNT; i++) {
+        if (sqlite3_prepare_v3(s->file.db, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &s->stmts[i], NULL) !=
+            SQLITE_OK)
+            return sqlite_error(s->file.db, s->file.path, "use the schema of", err);
+    }
+    return RC_OK;
+}
+
+/* Each transaction leaves its number in the database's header: that tells whether one whose end is not known took place. */
+static bool write_number(struct sqlite_store *s)
+{
+    char sql[64];
+    sqlite3_snprintf(sizeof(sql), sql, "PRAGMA user_version = %d", (int)s->number);
+    return sqlite3_exec(s->file.db, sql, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+static enum rc failed(struct sqlite_store *s, const char *doing, struct err *err)
+{
+    enum rc rc = sqlite_error(s->file.db, s->file.path, doing, err);
+    s->is_suspect |= rc != RC_IN_USE;
+    log_limited(LOG_ERROR, "the database cannot be written: what it cannot keep is refused", LOG_S("reason", err->text),
+                LOG_I("code", sqlite3_extended_errcode(s->file.db)));
     if (sqlite3_get_autocommit(s->file.db) == 0)
         run(s, STMT_ROLLBACK);
     return rc;
+}
+
+static void drop_statements(struct sqlite_store *s)
+{
+    for (size_t i = 0; i < STMT_COUNT; i++) {
+        sqlite3_finalize(s->stmts[i]);
+        s->stmts[i] = NULL;
+    }
+}
+
+static enum rc reopen(struct sqlite_store *s, struct err *err)
+{
+    drop_statements(s);
+    enum rc rc = sqlite_file_reopen(&s->file, err);
+    if (rc == RC_OK)
+        rc = prepare(s, err);
+    s->is_suspect = rc != RC_OK;
+    if (rc != RC_OK)
+        log_limited(LOG_ERROR, "the database cannot be opened again", LOG_S("reason", err->text));
+    return rc;
+}
+
+/* Copies the log into the database and syncs that: what was written and perhaps not synced is safe then. */
+static bool make_safe(struct sqlite_store *s)
+{
+    int in_log = 0, copied = 0;
+    return sqlite3_wal_checkpoint_v2(s->file.db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_log, &copied) == SQLITE_OK &&
+           in_log == copied;
+}
+
+/* COMMIT failed, which does not mean that nothing was committed: a new connection finds what is in the log. */
+static enum rc look_up(struct sqlite_store *s, enum rc failure)
+{
+    struct err err;
+    int64_t number = -1;
+    if (reopen(s, &err) != RC_OK ||
+        sqlite_query_int(s->file.db, s->file.path, "PRAGMA user_version", &number, &err) != RC_OK)
+        return failure;
+    if (number != s->number)
+        return failure;
+    if (!make_safe(s)) {
+        s->is_suspect = true;
+        return failure;
+    }
+    log_warn("a commit that failed is in the database after all", LOG_S("path", s->file.path));
+    return RC_OK;
+}
+
+static enum rc sqlite_write(struct store *base, const struct row_op *const *ops, size_t n)
+{
+    struct sqlite_store *s = of(base);
+    struct err err;
+    if (s->is_suspect)
+        TRY(reopen(s, &err));
+    s->number = s->number < INT32_MAX ? s->number + 1 : 1;
+    sqlite3_busy_timeout(s->file.db, base->is_refusing ? RETRY_BUSY_MS : BUSY_TIMEOUT_MS);
+    if (!run(s, STMT_BEGIN) || !write_rows(s, ops, n) || !write_number(s))
+        return failed(s, "write", &err);
+    if (run(s, STMT_COMMIT))
+        return RC_OK;
+    return look_up(s, failed(s, "commit to", &err));
 }
 
 /* --- loading --- */
@@ -283,20 +362,9 @@ static enum rc sqlite_ping(struct store *base)
 static void sqlite_destroy(struct store *base, bool is_sound)
 {
     struct sqlite_store *s = of(base);
-    for (size_t i = 0; i < STMT_COUNT; i++)
-        sqlite3_finalize(s->stmts[i]);
+    drop_statements(s);
     sqlite_file_close(&s->file, is_sound);
     mem_free(s);
-}
-
-static enum rc prepare(struct sqlite_store *s, struct err *err)
-{
-    for (size_t i = 0; i < STMT_COUNT; i++) {
-        if (sqlite3_prepare_v3(s->file.db, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &s->stmts[i], NULL) !=
-            SQLITE_OK)
-            return sqlite_error(s->file.db, s->file.path, "use the schema of", err);
-    }
-    return RC_OK;
 }
 
 enum rc store_open_sqlite(const struct store_options *options, struct store **out, struct err *err)
@@ -307,9 +375,15 @@ enum rc store_open_sqlite(const struct store_options *options, struct store **ou
     enum rc rc = sqlite_file_open(&s->file, options, err);
     if (rc == RC_OK)
         rc = prepare(s, err);
+    if (rc == RC_OK)
+        rc = sqlite_query_int(s->file.db, s->file.path, "PRAGMA user_version", &s->number, err);
     if (rc != RC_OK) {
         sqlite_destroy(&s->base, false);
         return rc;
+    }
+    if (s->file.is_read_only) {
+        s->is_suspect = true;
+        store_start_refusing(&s->base, RC_FULL);
     }
     *out = &s->base;
     return RC_OK;

@@ -9,15 +9,24 @@
 /* "Fuls": tells our files from other programs' SQLite databases. Also in migration 1. */
 enum { SQLITE_APPLICATION_ID = 0x46756c73 };
 
+enum {
+    BUSY_TIMEOUT_MS = 10000, /* for people with the sqlite3 shell on the live file: how long they may hold us up */
+    RETRY_BUSY_MS = 1000,    /* while everything is refused */
+};
+
 /* --- sqlite_open.c --- */
 struct sqlite_file {
     sqlite3 *db;
     int lock_fd; /* on "PATH.lock": held, there is no other server on this file */
     char *path;  /* owned */
+    int64_t wal_autocheckpoint_pages;
+    bool is_read_only; /* the disk was full when it was opened */
 };
 
 /* Opened, locked, checked, migrated. On failure nothing is left open. */
 MUST_CHECK enum rc sqlite_file_open(struct sqlite_file *f, const struct store_options *options, struct err *err);
+/* Closes the connection and makes another, which finds in the log what is really there. On failure there is none. */
+MUST_CHECK enum rc sqlite_file_reopen(struct sqlite_file *f, struct err *err);
 void sqlite_file_close(struct sqlite_file *f, bool is_sound);
 /* Ours, of a schema that we know (0: none yet), and sound. RC as store_open_sqlite. */
 MUST_CHECK enum rc sqlite_check_file(sqlite3 *db, const char *path, int64_t *version_out, struct err *err);

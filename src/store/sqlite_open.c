@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -16,10 +17,16 @@
 
 LOG_MODULE("sqlite");
 
-/* For people with the sqlite3 shell on the live file: how long a transaction of theirs may hold us up. */
-enum { BUSY_TIMEOUT_MS = 10000 };
-
 /* --- errors --- */
+
+static enum rc disk_full(const char *path, const char *doing, struct err *err)
+{
+    struct statvfs fs;
+    if (statvfs(path, &fs) != 0)
+        return err_set(err, RC_FULL, "database %s: cannot %s: the disk is full", path, doing);
+    return err_set(err, RC_FULL, "database %s: cannot %s: the disk is full (%llu bytes free); make room there", path,
+                   doing, (unsigned long long)fs.f_bavail * fs.f_frsize);
+}
 
 enum rc sqlite_error(sqlite3 *db, const char *path, const char *doing, struct err *err)
 {
@@ -38,15 +45,25 @@ enum rc sqlite_error(sqlite3 *db, const char *path, const char *doing, struct er
     case SQLITE_CORRUPT:
         return err_set(err, RC_STORE, "database %s is damaged or no database at all (%s); restore it from a backup",
                        path, sqlite3_errmsg(db));
-    case SQLITE_FULL: return err_set(err, RC_STORE, "database %s: cannot %s: the disk is full", path, doing);
+    case SQLITE_FULL: return disk_full(path, doing, err);
+    case SQLITE_IOERR:
+        if (os == ENOSPC || os == EDQUOT || sqlite3_extended_errcode(db) == SQLITE_IOERR_SHMSIZE)
+            return disk_full(path, doing, err);
+        return err_set(err, RC_STORE, "database %s: cannot %s: %s%s%s", path, doing, sqlite3_errmsg(db),
+                       os != 0 ? ": " : "", os != 0 ? strerror(os) : "");
     default: return err_set(err, RC_STORE, "database %s: cannot %s: %s", path, doing, sqlite3_errmsg(db));
     }
 }
 
 static enum rc system_error(const char *what, const char *path, struct err *err)
 {
-    bool denied = errno == EACCES || errno == EPERM || errno == EROFS;
-    return err_set(err, denied ? RC_DENIED : RC_STORE, "cannot %s %s: %s", what, path, strerror(errno));
+    bool is_denied = errno == EACCES || errno == EPERM || errno == EROFS;
+    bool is_full = errno == ENOSPC || errno == EDQUOT;
+    return err_set(err,
+                   is_denied ? RC_DENIED
+                   : is_full ? RC_FULL
+                             : RC_STORE,
+                   "cannot %s %s: %s", what, path, strerror(errno));
 }
 
 enum rc sqlite_query_int(sqlite3 *db, const char *path, const char *sql, int64_t *out, struct err *err)
@@ -230,9 +247,11 @@ static void copy_log_on_close(sqlite3 *db, bool on)
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on, NULL);
 }
 
-static enum rc open_database(struct sqlite_file *f, int64_t wal_autocheckpoint_pages, struct err *err)
+/* Where the log's index lies: in a file that others share, or, with no room for one, in memory: then nobody else can read. */
+enum index_place { INDEX_SHARED, INDEX_IN_MEMORY };
+
+static enum rc connect_file(struct sqlite_file *f, enum index_place place, int64_t *version_out, struct err *err)
 {
-    int64_t version;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
     if (sqlite3_open_v2(f->path, &f->db, flags, NULL) != SQLITE_OK)
         return sqlite_error(f->db, f->path, "open", err);
@@ -240,12 +259,61 @@ static enum rc open_database(struct sqlite_file *f, int64_t wal_autocheckpoint_p
     sqlite3_busy_timeout(f->db, BUSY_TIMEOUT_MS);
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    TRY(sqlite_check_file(f->db, f->path, &version, err));
-    TRY(configure(f->db, f->path, wal_autocheckpoint_pages, err));
+    if (place == INDEX_IN_MEMORY &&
+        sqlite3_exec(f->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL) != SQLITE_OK)
+        return sqlite_error(f->db, f->path, "open", err);
+    return check_schema(f->db, f->path, version_out, err);
+}
+
+static enum rc open_database(struct sqlite_file *f, struct err *err)
+{
+    int64_t version;
+    TRY(connect_file(f, INDEX_SHARED, &version, err));
+    TRY(check_sound(f->db, f->path, err));
+    TRY(configure(f->db, f->path, f->wal_autocheckpoint_pages, err));
     TRY(migrate(f->db, f->path, (int)version, migrations, migrations_n, err));
     if (version < migrations_n)
         log_info("schema brought up to date", LOG_S("path", f->path), LOG_I("from", version),
                  LOG_I("to", migrations_n));
+    copy_log_on_close(f->db, true);
+    return RC_OK;
+}
+
+static enum rc is_current(int64_t version, const char *path, struct err *err)
+{
+    if (version == migrations_n)
+        return RC_OK;
+    return err_set(err, RC_FULL, "database %s: no room to bring it up to date: the disk is full; make room there",
+                   path);
+}
+
+/* There is no room for so much as the log's index: what is there can be read. */
+static enum rc open_on_full_disk(struct sqlite_file *f, struct err *err)
+{
+    int64_t version;
+    sqlite3_close(f->db);
+    f->db = NULL;
+    TRY(connect_file(f, INDEX_IN_MEMORY, &version, err));
+    TRY(is_current(version, f->path, err));
+    TRY(check_sound(f->db, f->path, err));
+    f->is_read_only = true;
+    log_error("the disk is full: what is there is served, nothing can change until there is room",
+              LOG_S("path", f->path));
+    return RC_OK;
+}
+
+enum rc sqlite_file_reopen(struct sqlite_file *f, struct err *err)
+{
+    int64_t version;
+    if (f->db != NULL)
+        copy_log_on_close(f->db, false);
+    sqlite3_close(f->db);
+    f->db = NULL;
+    f->is_read_only = false;
+    TRY(connect_file(f, INDEX_SHARED, &version, err));
+    if (version != migrations_n)
+        return err_set(err, RC_STORE, "database %s is another one than before", f->path);
+    TRY(configure(f->db, f->path, f->wal_autocheckpoint_pages, err));
     copy_log_on_close(f->db, true);
     return RC_OK;
 }
@@ -256,9 +324,14 @@ enum rc sqlite_file_open(struct sqlite_file *f, const struct store_options *opti
     TRY(make_directory(options->sqlite_path, err));
     TRY(take_lock(options->sqlite_path, &f->lock_fd, err));
     f->path = mem_strdup(options->sqlite_path);
+    f->wal_autocheckpoint_pages = options->wal_autocheckpoint_pages;
     enum rc rc = make_file(f->path, err);
     if (rc == RC_OK)
-        rc = open_database(f, options->wal_autocheckpoint_pages, err);
+        rc = open_database(f, err);
+    if (rc == RC_FULL && f->db != NULL) {
+        struct err other;
+        rc = open_on_full_disk(f, &other) == RC_OK ? RC_OK : RC_FULL;
+    }
     if (rc != RC_OK)
         sqlite_file_close(f, false);
     return rc;

@@ -18,6 +18,7 @@ METRIC_COUNTER(transactions, "fullscale_store_transactions_total", "", "Transact
 METRIC_COUNTER(batches, "fullscale_store_batches_total", "", "Batches of rows committed; several share a transaction.");
 METRIC_COUNTER(rows, "fullscale_store_rows_total", "", "Rows written or deleted.");
 METRIC_COUNTER(failures, "fullscale_store_commit_failures_total", "", "Transactions that failed.");
+METRIC_GAUGE(failing, "fullscale_store_failing", "", "1 while the database cannot be written: changes are refused.");
 METRIC_COUNTER(commit_us, "fullscale_store_commit_microseconds_total", "", "Time spent in transactions.");
 METRIC_GAUGE(waiting, "fullscale_store_waiting_batches", "", "Batches that wait for their transaction.");
 
@@ -26,6 +27,13 @@ void store_init(struct store *s, const struct store_ops *ops)
     s->ops = ops;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
+}
+
+void store_start_refusing(struct store *s, enum rc why)
+{
+    s->is_refusing = true;
+    atomic_store(&s->fault, why);
+    metric_set(&failing, 1);
 }
 
 /* --- what a group of batches comes to --- */
@@ -83,35 +91,95 @@ size_t store_plan(struct row_batch *const *group, size_t n, const struct row_op 
 
 /* --- the thread --- */
 
-static enum rc write_group(struct store *s, const struct batch_list *group)
+/* How the batches of a group fared: those of presence, and the others. */
+struct outcome {
+    enum rc lazy, durable;
+};
+
+static void note_fault(struct store *s, enum rc rc)
+{
+    enum rc before = atomic_exchange(&s->fault, rc);
+    metric_set(&failing, rc != RC_OK);
+    if (rc != RC_OK)
+        metric_inc(&failures);
+    if (rc == RC_OK && before != RC_OK)
+        log_info("the database can be written again");
+}
+
+static enum rc write_batches(struct store *s, struct row_batch *const *group, size_t n)
 {
     const struct row_op **plan;
-    if (atomic_load(&s->has_failed))
-        return RC_STORE;
-    size_t n = store_plan(group->batches, group->n, &plan);
+    size_t row_n = store_plan(group, n, &plan);
     int64_t start_us = clock_mono_us();
-    enum rc rc = s->ops->write(s, plan, n);
+    enum rc rc = s->ops->write(s, plan, row_n);
     metric_add(&commit_us, clock_mono_us() - start_us);
     mem_free(plan);
-    if (rc != RC_OK) {
-        metric_inc(&failures);
-        atomic_store(&s->has_failed, true);
-        log_error("nothing can be written any more", LOG_RC(rc), LOG_U("batch", group->batches[0]->seq));
+    note_fault(s, rc);
+    if (rc != RC_OK)
         return rc;
-    }
     metric_inc(&transactions);
-    metric_add(&batches, (int64_t)group->n);
-    metric_add(&rows, (int64_t)n);
+    metric_add(&batches, (int64_t)n);
+    metric_add(&rows, (int64_t)row_n);
     return RC_OK;
+}
+
+static size_t without_lazy(struct row_batch *const *group, size_t n, struct row_batch **out)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!group[i]->is_lazy)
+            out[kept++] = group[i];
+    }
+    return kept;
+}
+
+/* One transaction; and if it fails one without presence, which may be what is too much. */
+static struct outcome write_group(struct store *s, struct row_batch *const *group, size_t n)
+{
+    struct row_batch **durable = mem_zalloc(n, sizeof(struct row_batch *));
+    size_t durable_n = without_lazy(group, n, durable);
+    enum rc rc = write_batches(s, group, n);
+    struct outcome out = {.lazy = rc, .durable = rc};
+    /* A lock has been waited for long enough. */
+    if (rc != RC_OK && rc != RC_IN_USE && durable_n > 0 && durable_n < n) {
+        out.durable = write_batches(s, durable, durable_n);
+    } else if (durable_n == 0) {
+        out.durable = RC_OK;
+    }
+    mem_free(durable);
+    s->is_refusing |= out.durable != RC_OK;
+    return out;
+}
+
+static void finish(struct store *s, struct row_batch *batch, enum rc rc)
+{
+    uint64_t seq = batch->seq;
+    row_batch_destroy(&batch);
+    s->done(s->done_ctx, seq, rc);
+}
+
+/* Until a repair has got through. Returns how many batches it has answered. */
+static size_t refuse(struct store *s, const struct batch_list *group)
+{
+    size_t i = 0;
+    for (; i < group->n && s->is_refusing; i++) {
+        enum rc rc = atomic_load(&s->fault);
+        if (group->batches[i]->is_repair) {
+            rc = write_batches(s, &group->batches[i], 1);
+            s->is_refusing = rc != RC_OK;
+        }
+        finish(s, group->batches[i], rc);
+    }
+    return i;
 }
 
 static void commit_group(struct store *s, struct batch_list *group)
 {
-    enum rc rc = write_group(s, group);
-    for (size_t i = 0; i < group->n; i++) {
-        uint64_t seq = group->batches[i]->seq;
-        row_batch_destroy(&group->batches[i]);
-        s->done(s->done_ctx, seq, rc);
+    size_t from = refuse(s, group);
+    if (from < group->n) {
+        struct outcome out = write_group(s, group->batches + from, group->n - from);
+        for (size_t i = from; i < group->n; i++)
+            finish(s, group->batches[i], group->batches[i]->is_lazy ? out.lazy : out.durable);
     }
     mem_free(group->batches);
 }
@@ -189,16 +257,30 @@ void store_close(struct store **at)
     assert(s->waiting.n == 0);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
-    s->ops->destroy(s, !atomic_load(&s->has_failed));
+    s->ops->destroy(s, atomic_load(&s->fault) == RC_OK);
 }
 
 /* --- the caller's side --- */
 
+enum rc store_fault(struct store *s)
+{
+    return atomic_load(&s->fault);
+}
+
 enum rc store_ping(struct store *s)
 {
-    if (atomic_load(&s->has_failed))
-        return RC_STORE;
-    return s->ops->ping(s);
+    enum rc fault = store_fault(s);
+    return fault != RC_OK ? fault : s->ops->ping(s);
+}
+
+const char *store_refusal_text(enum rc why)
+{
+    switch (why) {
+    case RC_FULL: return "the disk of the server is full; nothing is lost, try again when there is room";
+    case RC_IN_USE: return "another program has locked the server's database; nothing is lost, try again";
+    case RC_DENIED: return "the server may not write to its database; nothing is lost, try again when that is mended";
+    default: return "the server cannot write to its database; nothing is lost, try again";
+    }
 }
 
 struct loading {

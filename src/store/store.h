@@ -2,7 +2,11 @@
  *
  * A store has a thread of its own. store_commit hands it a batch; all batches that wait at that moment go into one
  * transaction (group commit), and `done` is called on the store's thread when they are on disk (or failed). Batches are
- * committed in the order given. Loading happens before the thread starts, on the caller's. */
+ * committed in the order given. Loading happens before the thread starts, on the caller's.
+ *
+ * When a batch cannot be written (the disk is full or broken, another program holds a lock), it and all after it are refused,
+ * for they are built on it, until a batch that is a repair (state_take_repair) has been written: whoever sends that has undone
+ * the others. Presence (is_lazy) never makes others fail: what cannot be written with it is tried without it. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
@@ -11,9 +15,9 @@
 
 struct store;
 
-/* Called on the store's thread, once for each batch, in order. On failure every later batch fails as well: the
- * memory is ahead of the disk, and the daemon ends rather than acknowledge what is not there. A batch that failed
- * may yet be found after a restart: whole, or not at all. */
+/* Called on the store's thread, once for each batch, in order. RC_FULL (the disk), RC_IN_USE (a lock), RC_DENIED (read-only,
+ * permissions), RC_STORE. A commit whose outcome is not known is looked up in the database, opened anew. If even that fails,
+ * the batch is refused, and may yet be found on disk until the repair is written: whole, or not at all. */
 typedef void (*store_done_fn)(void *ctx, uint64_t seq, enum rc rc);
 
 struct store_options {
@@ -23,8 +27,9 @@ struct store_options {
 
 /* Opens and migrates (numbered migrations, each in a transaction; a newer schema than ours is RC_UNSUPPORTED and
  * nothing is touched). WAL, synchronous=FULL. RC_STORE (damage, disk), RC_INVALID (another program's database),
- * RC_DENIED, RC_IN_USE (another server has it: a lock on "PATH.lock") with the reason in `err`. Others may read the
- * file meanwhile. Blocks. */
+ * RC_DENIED, RC_FULL, RC_IN_USE (another server has it: a lock on "PATH.lock") with the reason in `err`. Others may read the
+ * file meanwhile. On a full disk a database of this schema is opened all the same, for reading: store_fault says so until a
+ * repair gets through. Blocks. */
 MUST_CHECK enum rc store_open_sqlite(const struct store_options *options, struct store **out, struct err *err);
 /* Would the file be opened? RC_OK; RC_NOT_FOUND when there is none; else as store_open_sqlite would refuse it. Changes nothing
  * on disk, takes no lock. Blocks. */
@@ -40,7 +45,11 @@ MUST_CHECK enum rc store_load(struct store *s, struct state *st, int64_t now_ms,
 void store_start(struct store *s, store_done_fn done, void *ctx);
 /* Any thread, after store_start; takes the batch over. Does not block on the disk. */
 void store_commit(struct store *s, struct row_batch *batch);
-/* A query that touches the file, for /health. Any thread; blocks. */
+/* A sentence for people who are told that what they asked for was refused; static. */
+const char *store_refusal_text(enum rc why);
+/* RC_OK, or why nothing can be written now. Any thread. */
+enum rc store_fault(struct store *s);
+/* store_fault, else a query that touches the file, for /health. Any thread; blocks. */
 MUST_CHECK enum rc store_ping(struct store *s);
 /* Commits what waits, ends the thread, closes. Null is fine. */
 void store_close(struct store **s);

@@ -29,7 +29,7 @@ struct store_ops {
     enum rc (*load)(struct store *s, const struct row_sink *sink, struct row_counters *counters_out, struct err *err);
     /* Any thread. */
     enum rc (*ping)(struct store *s);
-    /* Ends everything, frees the store. `is_sound`: no write failed. */
+    /* Ends everything, frees the store. `is_sound`: no write has failed since the last that succeeded. */
     void (*destroy)(struct store *s, bool is_sound);
 };
 
@@ -46,14 +46,17 @@ struct store {
     void *done_ctx;
     pthread_t thread;
     bool is_started;
-    atomic_bool has_failed;
-    pthread_mutex_t lock; /* of what follows */
+    bool is_refusing;      /* everything but a repair. The store's thread only, once it runs */
+    _Atomic enum rc fault; /* of the last write; RC_OK: it succeeded */
+    pthread_mutex_t lock;  /* of what follows */
     pthread_cond_t changed;
     struct batch_list waiting;
     bool is_stopping;
 };
 
 void store_init(struct store *s, const struct store_ops *ops);
+/* Before store_start: nothing can be written until a repair gets through. */
+void store_start_refusing(struct store *s, enum rc why);
 /* What is left to write when later operations on a row supersede earlier ones, over all the batches. Returns how many;
  * `*out` is the caller's array of borrowed operations. */
 size_t store_plan(struct row_batch *const *batches, size_t n, const struct row_op ***out);

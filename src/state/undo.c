@@ -1,0 +1,491 @@
+/* A batch that cannot be written is undone in memory, as if its events had never been.
+ *
+ * Each event that puts a row notes before how the row was. When batch K fails, all that was noted for it and for those
+ * after it, which are built on it, is taken back, the newest first. Users, keys, relays and policy texts become what they
+ * were. A node may have reported something meanwhile, which waits for no disk: of it each member is taken back that is still
+ * as the event left it.
+ *
+ * Nothing of this has been in a snapshot; what may have been is what others do because of it (a second router took over the
+ * routes of one that was being deleted, the policy gave a node other rights): the next publication tells the inverse.
+ *
+ * Ids that a failed batch gave are not given again: somebody may have asked for them meanwhile.
+ *
+ * A failed commit may be found on disk after all. So the first batch that is written afterwards, the repair, has every row
+ * that the failed ones touched, as it is now. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "crypto/crypto.h"
+#include "state/state_internal.h"
+
+/* An ephemeral node whose removal could not be written is removed so long after. */
+enum { REMOVE_AGAIN_MS = 5000 };
+
+/* --- noting --- */
+
+static struct undo *add(struct state *st, enum row_op_kind kind, uint64_t id)
+{
+    struct undo_log *log = &st->undo;
+    if (log->n == log->cap) {
+        log->cap = log->cap > 0 ? log->cap * 2 : 16;
+        log->v = mem_realloc_array(log->v, log->cap, sizeof(*log->v));
+    }
+    struct undo *u = &log->v[log->n++];
+    *u = (struct undo){.seq = st->next_seq, .kind = kind, .id = id};
+    return u;
+}
+
+static void undo_drop(struct undo *u)
+{
+    user_unref(&u->user);
+    auth_key_unref(&u->key);
+    relay_host_unref(&u->relay.host);
+    policy_text_unref(&u->policy_text);
+    policy_doc_unref(&u->next_policy.doc);
+    node_unref(&u->node);
+    node_unref(&u->after);
+}
+
+void undo_fini(struct state *st)
+{
+    for (size_t i = 0; i < st->undo.n; i++)
+        undo_drop(&st->undo.v[i]);
+    mem_free(st->undo.v);
+    mem_free(st->undo.marks);
+    row_batch_destroy(&st->suspects);
+}
+
+void undo_note_user(struct state *st, user_id id)
+{
+    const struct user *u = state_user(st, id);
+    add(st, ROW_PUT_USER, id)->user = u != NULL ? user_ref(u) : NULL;
+}
+
+void undo_note_key(struct state *st, uint64_t id)
+{
+    const struct auth_key *k = state_key(st, id);
+    add(st, ROW_PUT_KEY, id)->key = k != NULL ? auth_key_ref(k) : NULL;
+}
+
+void undo_note_relay(struct state *st, uint64_t id)
+{
+    const struct relay_entry *e = relay_entry_of(st, id);
+    struct undo *u = add(st, ROW_PUT_RELAY, id);
+    if (e == NULL)
+        return;
+    u->relay = *e;
+    relay_host_ref(e->host);
+}
+
+void undo_note_policy_text(struct state *st, uint64_t id)
+{
+    const struct policy_text *t = state_policy_text(st, id);
+    struct undo *u = add(st, ROW_PUT_POLICY_TEXT, id);
+    u->policy_text = t != NULL ? policy_text_ref(t) : NULL;
+    if (t != NULL)
+        return;
+    u->next_policy = st->next_policy;
+    if (u->next_policy.doc != NULL)
+        policy_doc_ref(u->next_policy.doc);
+}
+
+void undo_begin_node(struct state *st, struct entry *e, enum undo_cause cause)
+{
+    if (e->undo_at != 0) {
+        e->undo_depth++;
+        return;
+    }
+    struct undo *u = add(st, ROW_PUT_NODE, e->id);
+    u->cause = cause;
+    u->visible_seq = e->visible_seq;
+    u->remove_at_ms = e->remove_at_ms;
+    u->offline_at_ms = e->offline_at_ms;
+    u->name_lags = e->name_lags;
+    u->approval_lags = e->approval_lags;
+    u->policy_sets = st->policy_sets;
+    u->node = cause != UNDO_NEW ? node_ref(e->node) : NULL;
+    e->undo_at = st->undo.n;
+}
+
+void undo_end_node(struct state *st, struct entry *e)
+{
+    if (e->undo_depth > 0) {
+        e->undo_depth--;
+        return;
+    }
+    st->undo.v[e->undo_at - 1].after = e->node != NULL ? node_ref(e->node) : NULL;
+    e->undo_at = 0;
+}
+
+static void begin_batch(struct state *st)
+{
+    st->undo.next = (struct undo_mark){.counters = st->counters, .last_v4 = st->last_v4, .last_v6 = st->last_v6};
+    st->counters_dirty = false;
+}
+
+void undo_mark_batch(struct state *st, uint64_t seq)
+{
+    struct undo_log *log = &st->undo;
+    if (log->mark_n == log->mark_cap) {
+        log->mark_cap = log->mark_cap > 0 ? log->mark_cap * 2 : 16;
+        log->marks = mem_realloc_array(log->marks, log->mark_cap, sizeof(*log->marks));
+    }
+    log->marks[log->mark_n++] = seq;
+    begin_batch(st);
+}
+
+void undo_load_done(struct state *st)
+{
+    begin_batch(st);
+}
+
+void undo_committed(struct state *st)
+{
+    struct undo_log *log = &st->undo;
+    size_t gone = 0, marks = 0;
+    for (; gone < log->n && log->v[gone].seq <= st->committed_seq; gone++)
+        undo_drop(&log->v[gone]);
+    if (gone > 0)
+        memmove(log->v, log->v + gone, (log->n - gone) * sizeof(*log->v));
+    log->n -= gone;
+    while (marks < log->mark_n && log->marks[marks] <= st->committed_seq)
+        marks++;
+    if (marks > 0)
+        memmove(log->marks, log->marks + marks, (log->mark_n - marks) * sizeof(*log->marks));
+    log->mark_n -= marks;
+}
+
+/* --- asking --- */
+
+bool undo_has_auth_key(const struct state *st, const uint8_t hash[KEY_HASH_BYTES])
+{
+    for (size_t i = 0; i < st->undo.n; i++) {
+        const struct undo *u = &st->undo.v[i];
+        if (u->kind != ROW_PUT_KEY)
+            continue;
+        const struct auth_key *now = state_key(st, u->id);
+        if ((u->key != NULL && secret_equal(u->key->hash, hash, KEY_HASH_BYTES)) ||
+            (now != NULL && secret_equal(now->hash, hash, KEY_HASH_BYTES)))
+            return true;
+    }
+    return false;
+}
+
+bool undo_has_node_key(const struct state *st, const node_key *key)
+{
+    for (size_t i = 0; i < st->undo.n; i++) {
+        const struct undo *u = &st->undo.v[i];
+        if ((u->node != NULL && keys_equal(u->node->key.b, key->b)) ||
+            (u->after != NULL && keys_equal(u->after->key.b, key->b)))
+            return true;
+    }
+    return false;
+}
+
+bool state_key_is_leaving(const struct state *st, const node_key *key, const machine_key *machine)
+{
+    if (state_node_by_key(st, key) != NULL)
+        return false;
+    for (size_t i = 0; i < st->undo.n; i++) {
+        const struct undo *u = &st->undo.v[i];
+        if (u->node != NULL && keys_equal(u->node->key.b, key->b) && keys_equal(u->node->machine.b, machine->b))
+            return true;
+    }
+    return false;
+}
+
+bool undo_deletes_relay(const struct state *st)
+{
+    for (size_t i = 0; i < st->undo.n; i++) {
+        const struct undo *u = &st->undo.v[i];
+        if (u->kind == ROW_PUT_RELAY && u->relay.host != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* --- a node --- */
+
+/* The event changed it, and nothing has since. */
+#define IS_OF_EVENT(field)                                                                                             \
+    (memcmp(&now->field, &u->after->field, sizeof(now->field)) == 0 &&                                                 \
+     memcmp(&now->field, &u->node->field, sizeof(now->field)) != 0)
+#define TAKE_BACK(field)                                                                                               \
+    do {                                                                                                               \
+        if (IS_OF_EVENT(field))                                                                                        \
+            memcpy(&n->field, &u->node->field, sizeof(n->field));                                                      \
+    } while (0)
+
+static void take_back_buf(struct rcbuf **at, const struct rcbuf *after, struct rcbuf *before)
+{
+    if (*at != after || *at == before)
+        return;
+    rcbuf_unref(at);
+    *at = before != NULL ? rcbuf_ref(before) : NULL;
+}
+
+static void take_back_list(struct prefix_list **at, const struct prefix_list *after, struct prefix_list *before)
+{
+    if (*at != after || *at == before)
+        return;
+    prefix_list_unref(at);
+    *at = prefix_list_ref(before);
+}
+
+static bool has_endpoints_of(const struct node *now, const struct node *after)
+{
+    return now->endpoints_n == after->endpoints_n &&
+           memcmp(now->endpoints, after->endpoints, now->endpoints_n * sizeof(now->endpoints[0])) == 0;
+}
+
+static struct node *without_event(const struct node *now, const struct undo *u)
+{
+    struct node *n = has_endpoints_of(now, u->after) ? node_edit(now, u->node->endpoints, u->node->endpoints_n)
+                                                     : node_edit(now, NULL, 0);
+    TAKE_BACK(user);
+    TAKE_BACK(machine);
+    TAKE_BACK(key);
+    TAKE_BACK(disco);
+    TAKE_BACK(nl);
+    TAKE_BACK(v4);
+    TAKE_BACK(v6);
+    TAKE_BACK(name);
+    TAKE_BACK(hostname);
+    TAKE_BACK(is_renamed);
+    TAKE_BACK(is_ephemeral);
+    TAKE_BACK(is_expired);
+    TAKE_BACK(is_ended);
+    TAKE_BACK(is_online);
+    TAKE_BACK(is_newcomer);
+    TAKE_BACK(cap_version);
+    TAKE_BACK(home_derp);
+    TAKE_BACK(auth_key);
+    TAKE_BACK(expires_ms);
+    TAKE_BACK(last_seen_ms);
+    take_back_buf(&n->tags, u->after->tags, u->node->tags);
+    take_back_buf(&n->hostinfo, u->after->hostinfo, u->node->hostinfo);
+    take_back_buf(&n->hostinfo_peers, u->after->hostinfo_peers, u->node->hostinfo_peers);
+    take_back_list(&n->advertised, u->after->advertised, u->node->advertised);
+    take_back_list(&n->approved, u->after->approved, u->node->approved);
+    return n;
+}
+
+static void plan_ticks(struct state *st, struct entry *e, const struct undo *u, int64_t now_ms)
+{
+    e->remove_at_ms = e->polls == 0 ? u->remove_at_ms : 0;
+    int64_t again_ms = steady_ms(st, now_ms) + REMOVE_AGAIN_MS;
+    if (e->remove_at_ms != 0 && e->remove_at_ms < again_ms && u->after == NULL)
+        e->remove_at_ms = again_ms;
+    const int64_t due[] = {e->remove_at_ms, e->offline_at_ms, e->away_at_ms, e->announce_at_ms};
+    for (size_t i = 0; i < ARRAY_LEN(due); i++) {
+        if (due[i] != 0)
+            due_at(st, due[i]);
+    }
+    if (e->node->expires_ms != NO_EXPIRY)
+        date_at(st, e->node->expires_ms);
+}
+
+static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
+{
+    struct entry *e = st->entries[u->id];
+    if (u->node == NULL) {
+        entry_forget(st, e);
+        return;
+    }
+    struct node *n = e->node != NULL ? without_event(e->node, u) : node_edit(u->node, NULL, 0);
+    if (e->polls == 0 && e->offline_at_ms == 0)
+        e->offline_at_ms = u->offline_at_ms;
+    n->is_online = n->is_online && (e->polls > 0 || e->offline_at_ms != 0);
+    if (e->node != NULL)
+        entry_replace(st, e, n);
+    else
+        entry_bring_back(st, e, n);
+    e->visible_seq = u->visible_seq;
+    e->name_lags = u->name_lags || u->cause == UNDO_NAME;
+    /* A policy that was put to work meanwhile saw the node as it is no longer. */
+    e->approval_lags = u->approval_lags || u->cause == UNDO_APPROVAL || u->policy_sets != st->policy_sets;
+    mark_stale(st, e);
+    routes_claim(st, e, u->node->primary);
+    plan_ticks(st, e, u, now_ms);
+}
+
+/* --- a batch --- */
+
+static void undo_one(struct state *st, struct undo *u, int64_t now_ms)
+{
+    switch (u->kind) {
+    case ROW_PUT_USER: user_restore(st, u->id, u->user); break;
+    case ROW_PUT_KEY: key_restore(st, u->id, u->key); break;
+    case ROW_PUT_RELAY: relay_restore(st, u->id, u->relay.host != NULL ? &u->relay : NULL, now_ms); break;
+    case ROW_PUT_POLICY_TEXT:
+        policy_text_restore(st, u->id, u->policy_text);
+        if (u->policy_text != NULL)
+            break;
+        policy_doc_unref(&st->next_policy.doc);
+        st->next_policy = u->next_policy;
+        u->next_policy.doc = NULL;
+        break;
+    default: undo_node(st, u, now_ms);
+    }
+}
+
+static void forget_sealed_users(struct state *st, uint64_t from_seq)
+{
+    while (st->sealed_users_n > 0 && st->sealed_users[st->sealed_users_n - 1].seq >= from_seq)
+        user_table_unref(&st->sealed_users[--st->sealed_users_n].table);
+    st->users_dirty = false;
+}
+
+static void forget_revoked(struct state *st, uint64_t from_seq)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < st->revoked.n; i++) {
+        if (st->revoked.v[i].seq < from_seq)
+            st->revoked.v[kept++] = st->revoked.v[i];
+    }
+    st->revoked.n = kept;
+}
+
+/* Of nodes that were forgotten: their ids may be given again. */
+static void forget_ids(const struct state *st, struct id_list *l)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        if (st->entries[l->ids[i]] != NULL)
+            l->ids[kept++] = l->ids[i];
+    }
+    l->n = kept;
+}
+
+/* As they were before the pending batch. */
+static void restore_counters(struct state *st)
+{
+    st->counters = st->undo.next.counters;
+    st->counters_dirty = false;
+    st->last_v4 = st->undo.next.last_v4;
+    st->last_v6 = st->undo.next.last_v6;
+}
+
+static void suspect(struct state *st, enum row_op_kind kind, uint64_t id)
+{
+    if (st->suspects == NULL)
+        st->suspects = MEM_NEW(struct row_batch);
+    row_batch_add(st->suspects, kind, id);
+}
+
+static void mark_unwritten(struct state *st, uint64_t from_seq, uint64_t to_seq)
+{
+    for (node_id id = 1; id < st->entries_cap; id++) {
+        struct entry *e = entry_of(st, id);
+        if (e != NULL && e->written_seq >= from_seq && e->written_seq <= to_seq)
+            mark_stale(st, e);
+    }
+    for (size_t i = 0; i < st->relay_n; i++) {
+        struct relay_entry *r = &st->relays[i];
+        r->is_stale_on_disk |= r->written_seq >= from_seq && r->written_seq <= to_seq;
+    }
+}
+
+static void undo_from(struct state *st, uint64_t from_seq, int64_t now_ms)
+{
+    struct undo_log *log = &st->undo;
+    while (log->n > 0 && log->v[log->n - 1].seq >= from_seq) {
+        struct undo u = log->v[--log->n];
+        undo_one(st, &u, now_ms);
+        if (u.seq < st->next_seq)
+            suspect(st, u.kind, u.id);
+        undo_drop(&u);
+    }
+    row_batch_destroy(&st->pending);
+    forget_sealed_users(st, from_seq);
+    forget_revoked(st, from_seq);
+    forget_ids(st, &st->dirty);
+    forget_ids(st, &st->stale);
+}
+
+bool state_undo_pending(struct state *st, int64_t now_ms)
+{
+    if (st->pending == NULL)
+        return false;
+    undo_from(st, st->next_seq, now_ms);
+    restore_counters(st);
+    return true;
+}
+
+static bool is_durable(const struct state *st, uint64_t seq)
+{
+    for (size_t i = 0; i < st->undo.mark_n; i++) {
+        if (st->undo.marks[i] == seq)
+            return true;
+    }
+    return false;
+}
+
+bool state_refused(struct state *st, uint64_t seq, int64_t now_ms)
+{
+    if (!is_durable(st, seq)) {
+        mark_unwritten(st, seq, seq);
+        return false;
+    }
+    undo_from(st, seq, now_ms);
+    while (st->undo.mark_n > 0 && st->undo.marks[st->undo.mark_n - 1] >= seq)
+        st->undo.mark_n--;
+    begin_batch(st);
+    mark_unwritten(st, seq, UINT64_MAX);
+    /* What those batches held is settled: nobody waits for them. */
+    st->durable_seq = st->next_seq - 1;
+    st->committed_seq = st->next_seq - 1;
+    policy_texts_committed(st);
+    return true;
+}
+
+/* --- afterwards --- */
+
+static void put_as_it_is(struct state *st, struct row_batch *b, const struct row_op *s)
+{
+    struct entry *e = s->kind == ROW_PUT_NODE ? entry_of(st, s->id) : NULL;
+    const struct relay_host *r;
+    const struct policy_text *t;
+    const struct auth_key *k;
+    const struct user *u;
+    if (s->kind == ROW_PUT_USER && (u = state_user(st, s->id)) != NULL)
+        row_batch_add(b, ROW_PUT_USER, s->id)->user = user_ref(u);
+    else if (s->kind == ROW_PUT_KEY && (k = state_key(st, s->id)) != NULL)
+        row_batch_add(b, ROW_PUT_KEY, s->id)->key = auth_key_ref(k);
+    else if (s->kind == ROW_PUT_RELAY && (r = state_relay(st, s->id)) != NULL)
+        row_batch_add(b, ROW_PUT_RELAY, s->id)->relay = relay_host_ref(r);
+    else if (s->kind == ROW_PUT_POLICY_TEXT && (t = state_policy_text(st, s->id)) != NULL)
+        row_batch_add(b, ROW_PUT_POLICY_TEXT, s->id)->policy_text = policy_text_ref(t);
+    else if (e != NULL)
+        row_batch_add(b, ROW_PUT_NODE, s->id)->node = node_ref(e->node);
+    else
+        row_batch_add(b, s->kind + 1, s->id); /* the DEL kind */
+}
+
+_Static_assert(ROW_DEL_USER == ROW_PUT_USER + 1 && ROW_DEL_KEY == ROW_PUT_KEY + 1 &&
+                   ROW_DEL_RELAY == ROW_PUT_RELAY + 1 && ROW_DEL_POLICY_TEXT == ROW_PUT_POLICY_TEXT + 1 &&
+                   ROW_DEL_NODE == ROW_PUT_NODE + 1,
+               "each PUT is followed by its DEL");
+
+struct row_batch *state_take_repair(struct state *st)
+{
+    struct row_batch *b = MEM_NEW(struct row_batch);
+    b->seq = st->next_seq++;
+    b->is_repair = true;
+    for (size_t i = 0; st->suspects != NULL && i < st->suspects->n; i++)
+        put_as_it_is(st, b, &st->suspects->ops[i]);
+    row_batch_add(b, ROW_PUT_COUNTERS, 0)->counters = st->counters;
+    return b;
+}
+
+void state_repaired(struct state *st)
+{
+    row_batch_destroy(&st->suspects);
+    for (node_id id = 1; id < st->entries_cap; id++) {
+        struct entry *e = entry_of(st, id);
+        if (e != NULL && e->name_lags)
+            follow_hostname(st, e);
+        if (e != NULL && e->approval_lags)
+            routes_auto_approve(st, e);
+    }
+}

@@ -209,6 +209,45 @@ static void test_register_again(void **state)
     client_close(&c);
 }
 
+/* Nothing can be written: who would join is refused in words, who is there goes on, and a key for one machine is good again
+ * afterwards. */
+static void test_full_disk(void **state)
+{
+    (void)state;
+    struct client c, late;
+    struct device here, d;
+    struct reply poll;
+    const char *key = rig_key(r, &(struct auth_key_spec){0}), *text;
+    client_open(&c, r, 0);
+    device_init(&here, "here");
+    client_register(&c, &here, rig_key(r, &(struct auth_key_spec){0}), NULL);
+    size_t n = nodes();
+    client_open(&late, r, 0);
+    device_init(&d, "late");
+    store_memory_fail(r->store, RC_FULL);
+    for (int i = 0; i < 3; i++) /* in a commit that fails, and while it is known that they do */
+        assert_refused(&late, register_body(r, &d, key, NULL),
+                       "the disk of the server is full; nothing is lost, try again");
+    assert_refused(&late, register_body(r, &d, "no key", NULL), "not known here");
+    assert_int_equal(metric_read("fullscale_store_failing", ""), 1);
+    client_poll(&c, &poll, &here, 0);
+    reply_wait_frames(&poll, 1);
+    assert_int_equal(client_call(&c, "POST", "/machine/map", "{}", &text), 404); /* it answers */
+    assert_int_equal(nodes(), n);
+    store_memory_fail(r->store, RC_OK);
+    while (core_fault(r->core) != RC_OK)
+        rig_on_core(r, NULL, NULL);
+    rig_settle(r);
+    assert_true(json_is_true(client_register(&late, &d, key, NULL), "MachineAuthorized"));
+    assert_int_equal(nodes(), n + 1);
+    assert_int_equal(metric_read("fullscale_store_failing", ""), 0);
+    device_init(&d, "second");
+    assert_refused(&late, register_body(r, &d, key, NULL), "has been used");
+    client_close(&late);
+    client_close(&c);
+    reply_fini(&poll);
+}
+
 struct claims {
     node_key key;
     char tags[64];
@@ -545,6 +584,7 @@ int main(void)
         cmocka_unit_test(test_register),
         cmocka_unit_test(test_register_again),
         cmocka_unit_test(test_tags_and_routes),
+        cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_refused_keys),
         cmocka_unit_test(test_reusable_key),
         cmocka_unit_test(test_old_clients),

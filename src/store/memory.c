@@ -25,6 +25,7 @@ struct memory_store {
     struct map policy_texts;
     struct map nodes;
     struct row_counters counters;
+    _Atomic enum rc refusal;
 };
 
 static struct memory_store *of(struct store *s)
@@ -61,6 +62,9 @@ static struct memory_row *put(struct map *m, uint64_t id)
 static enum rc memory_write(struct store *s, const struct row_op *const *ops, size_t n)
 {
     struct memory_store *m = of(s);
+    enum rc refusal = atomic_load(&m->refusal);
+    if (refusal != RC_OK)
+        return refusal;
     for (size_t i = 0; i < n; i++) {
         const struct row_op *op = ops[i];
         switch (op->kind) {
@@ -161,6 +165,11 @@ static void memory_destroy(struct store *s, bool is_sound)
         map_fini(maps[i]);
     }
     mem_free(m);
+}
+
+void store_memory_fail(struct store *s, enum rc why)
+{
+    atomic_store(&of(s)->refusal, why);
 }
 
 enum rc store_open_memory(struct store **out)

@@ -36,6 +36,8 @@ MUST_CHECK enum rc store_open_sqlite(const struct store_options *options, struct
 MUST_CHECK enum rc store_check_sqlite(const char *path, struct err *err);
 /* Keeps rows in memory: for tests, and as the shadow of the other. It does not check that rows agree. */
 MUST_CHECK enum rc store_open_memory(struct store **out);
+/* From the next write on the store in memory refuses with `why`, as a disk may; RC_OK: no more. Any thread. */
+void store_memory_fail(struct store *s, enum rc why);
 
 /* Reads everything into an empty state, and ends with state_load_done. Before store_start. Blocks.
  * Rows that cannot be used (values that nothing here writes, contradictions) are logged, each with table, id and reason, and set aside:

@@ -1,6 +1,7 @@
 /* The reader on any bytes; what it accepts must come out of the writer the same, in both styles. */
 #include <stdlib.h>
 
+#include "base/fuzz_bounds.h"
 #include "codec/json.h"
 #include "codec/json_write.h"
 
@@ -44,7 +45,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct json *root;
     struct err err;
     struct str text = str_n(data, size);
-    if (json_parse(&a, text, NULL, &root, &err) == RC_OK) {
+    fuzz_bounds_mark();
+    enum rc rc = json_parse(&a, text, NULL, &root, &err);
+    /* 24 bytes a node and 3 a byte of text, in an arena and arrays that double. */
+    fuzz_bounds_check(size, 64 << 10, 96);
+    if (rc == RC_OK) {
         check_positions(root, text);
         check_round_trip(root, false);
         check_round_trip(root, true);

@@ -11,7 +11,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "crypto/crypto.h"
+
+LOG_MODULE("keys");
 
 #define PREFIX_MACHINE STR("mkey:")
 #define PREFIX_NODE STR("nodekey:")
@@ -273,9 +276,28 @@ enum rc private_key_check(const char *path, struct err *err)
     return rc;
 }
 
+/* A copy made without care, or a wrong umask. */
+static enum rc close_to_others(const char *path, struct err *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || (st.st_mode & 077) == 0)
+        return RC_OK;
+    if (st.st_uid != geteuid())
+        return err_set(err, RC_DENIED, "key file %s may be read or changed by others: chmod 600 it", path);
+    if (chmod(path, 0600) != 0)
+        return io_error(err, "cannot close to others", path);
+    log_warn("a key file was open to others on this machine and is closed to them now; whoever has read it has the key",
+             LOG_S("file", path));
+    return RC_OK;
+}
+
 enum rc private_key_load_or_create(const char *path, private_key *out, struct err *err)
 {
     enum rc rc = load(path, out, err);
+    if (rc == RC_OK)
+        rc = close_to_others(path, err);
+    if (rc != RC_OK && rc != RC_NOT_FOUND)
+        secret_wipe(out, sizeof(*out));
     if (rc != RC_NOT_FOUND)
         return rc;
     uint8_t random[KEY_BYTES];

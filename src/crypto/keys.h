@@ -54,7 +54,8 @@ void private_key_from_bytes(const uint8_t random[KEY_BYTES], private_key *out);
 void private_key_public(const private_key *k, uint8_t out[KEY_BYTES]);
 
 /* Reads a key file ("privkey:" + hex, white space around it allowed), or makes one, mode 0600, synced to disk with its
- * directory, when there is none. Blocks. RC_INVALID for a file that is no key (never overwritten), RC_IO. */
+ * directory, when there is none. One that others may read or change is closed to them, with a line in the log; RC_DENIED when it is not
+ * ours. Blocks. RC_INVALID for a file that is no key (never overwritten), RC_IO. */
 MUST_CHECK enum rc private_key_load_or_create(const char *path, private_key *out, struct err *err);
 /* What that would load, without making anything. RC_OK, RC_NOT_FOUND (it would be made), RC_IO, RC_INVALID. */
 MUST_CHECK enum rc private_key_check(const char *path, struct err *err);

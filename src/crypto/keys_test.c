@@ -296,6 +296,12 @@ static void test_file_create(void **state)
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     assert_int_equal(files_in_dir(), 1);
+    /* A copy that others may read is closed to them. */
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_int_equal(private_key_load_or_create(path, &second, NULL), RC_OK);
+    struct stat open_to;
+    assert_int_equal(stat(path, &open_to), 0);
+    assert_int_equal(open_to.st_mode & 0777, 0600);
     assert_int_equal(private_key_load_or_create(path, &second, NULL), RC_OK);
     assert_true(keys_equal(first.b, second.b));
     assert_int_equal(private_key_load_or_create(in_dir("other.key"), &second, NULL), RC_OK);

@@ -47,12 +47,18 @@ void preflight_keys(struct preflight *p)
     static const char mesh_key[] = "derp.server.mesh_key_path"; /* with which its errors begin */
     uint8_t mesh[32];
     struct err err = {0};
+    struct stat st;
     check_key(p, "noise.private_key_path", cfg->noise_private_key_path);
     if (!cfg->derp_server_enabled)
         return;
     check_key(p, "derp.server.private_key_path", cfg->derp_server_private_key_path);
     if (mesh_read_key(cfg, mesh, &err) != RC_OK)
         preflight_tell(p, FINDING_ERROR, err.code, mesh_key, "cannot be used: %s", err.text + strlen(mesh_key) + 2);
+    else if (cfg->derp_server_mesh_key_path[0] != '\0' && stat(cfg->derp_server_mesh_key_path, &st) == 0 &&
+             (st.st_mode & 007) != 0)
+        preflight_tell(p, FINDING_WARNING, RC_INVALID, mesh_key,
+                       "(%.200s) is a secret that everyone on this machine may read or change: chmod 640 it",
+                       cfg->derp_server_mesh_key_path);
     secret_wipe(mesh, sizeof(mesh));
 }
 

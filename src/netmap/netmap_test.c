@@ -336,8 +336,8 @@ static void reference_peer(struct policy *policy, node_id viewer, const struct n
         buf_append_byte(&list, ']');
     copy(p->endpoints, sizeof(p->endpoints), buf_str(&list));
     buf_fini(&list);
-    if (n->hostinfo_peers != NULL)
-        copy(p->hostinfo, sizeof(p->hostinfo), str_n(n->hostinfo_peers->data, n->hostinfo_peers->len));
+    copy(p->hostinfo, sizeof(p->hostinfo),
+         n->hostinfo_peers != NULL ? str_n(n->hostinfo_peers->data, n->hostinfo_peers->len) : STR("{}"));
     if (n->expires_ms != NO_EXPIRY)
         time_format(n->expires_ms, p->key_expiry);
     if (!n->is_online)

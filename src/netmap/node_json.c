@@ -191,7 +191,10 @@ void write_peer_shaped(struct json_writer *w, const struct node *n, const struct
         write_endpoints(w, n);
     if (n->home_derp != 0)
         json_w_kv_u64(w, "HomeDERP", n->home_derp);
-    write_raw(w, "Hostinfo", n->hostinfo_peers);
+    /* Clients of 1.102 die of a peer without one when they are asked for their status.
+     * src: tailscale 1.102.5 feature/taildrop/ext.go, taildropTargetStatus */
+    json_w_key(w, "Hostinfo");
+    json_w_raw(w, n->hostinfo_peers != NULL ? str_n(n->hostinfo_peers->data, n->hostinfo_peers->len) : STR("{}"));
     if (n->cap_version != 0)
         json_w_kv_u64(w, "Cap", n->cap_version);
     if (!n->is_online)

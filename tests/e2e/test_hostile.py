@@ -345,3 +345,32 @@ def test_relay_port_gets_garbage(world):
     udp.close()
     check_still_serves(world, server)
     assert n1.state == "Running"
+
+
+def test_a_neighbour_that_says_nonsense(world):
+    """Official clients, new and old, beside a node whose Hostinfo has no member of the right type: they stay online, see and reach
+    each other, and still do after a restart of theirs, when they have nothing but a whole map."""
+    server = world.server()
+    n1, n2 = world.join("n1", ("n2", OLD))
+    evil, evil_key = session(server), wire.Key()
+    nonsense = {"OS": {"a": 1}, "OSVersion": 7, "Hostname": ["evil"], "App": [1], "ShieldsUp": "maybe", "sshHostKeys": 5,
+                "Location": "nowhere", "IngressEnabled": 3, "WireIngress": {}, "PeerRelay": "x", "AppConnector": "unset",
+                "Services": [{"Proto": "peerapi4", "Port": 99999, "Description": {}}, 7], "RoutableIPs": [8, "x"]}
+    assert not evil.register(evil_key, server.key(), "evil", Hostinfo=nonsense)["Error"]
+    stream = evil.open("/machine/map", dict(evil.map_request(evil_key, Stream=True), Hostinfo=nonsense))
+    stream.next_map()
+    for i in range(3):
+        said = dict(nonsense, NetInfo={"PreferredDERP": 999}, OSVersion=i)
+        body = dict(evil.map_request(evil_key, OmitPeers=True, Endpoints=["x", "192.0.2.%d:1" % i]), Hostinfo=said)
+        assert evil.request("/machine/map", body)[0] == 200
+    n3, = world.join("n3")
+    n1.wait_peers("n2", "n3")
+    n2.wait_peers("n1", "n3")
+    for node in (n1, n2):
+        node.stop()
+        node.start()
+        node.wait_running()
+    n1.wait_peers("n2", "n3")
+    n2.wait_peers("n1", "n3")
+    assert n1.answers(n2.addresses[0]) and n3.answers(n1.addresses[0])
+    evil.close()

@@ -110,7 +110,7 @@ static void write_extra(struct hostile *h, struct json_writer *w)
 static void write_mutated(struct hostile *h, struct json_writer *w, const struct json *v, unsigned depth)
 {
     enum json_type type = json_type_of(v);
-    if (below(h, 12) == 0) {
+    if (below(h, depth == 0 ? 40 : 12) == 0) {
         write_hostile(h, w);
     } else if (type == JSON_OBJECT) {
         json_w_object(w);

@@ -354,7 +354,7 @@ static struct look bare_look(const struct node *n)
     }
     l.f[LOOK_ENDPOINTS] = endpoints_of(n);
     l.f[LOOK_HOME_DERP] = n->home_derp != 0 ? text_u64(n->home_derp) : 0;
-    l.f[LOOK_HOSTINFO] = text_raw(n->hostinfo_peers);
+    l.f[LOOK_HOSTINFO] = n->hostinfo_peers != NULL ? text_raw(n->hostinfo_peers) : text_c("{}"); /* never without */
     l.f[LOOK_CAP] = n->cap_version != 0 ? text_u64(n->cap_version) : 0;
     l.f[LOOK_ONLINE] = text_c(n->is_online ? "true" : "false");
     l.f[LOOK_LAST_SEEN] = n->is_online ? 0 : text_time(n->last_seen_ms);

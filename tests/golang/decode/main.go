@@ -25,6 +25,10 @@ func decode(line []byte) error {
 		if p.Name == "" || len(p.Addresses) == 0 || p.Key.IsZero() {
 			return fmt.Errorf("a peer without name, address or key")
 		}
+		// tailscaled 1.102 panics of it when it is asked for its status.
+		if !p.Hostinfo.Valid() {
+			return fmt.Errorf("a peer without Hostinfo")
+		}
 	}
 	_, err := json.Marshal(&m)
 	return err

@@ -40,6 +40,7 @@ static void free_now(void *obj)
     mem_free(ex->pieces);
     buf_fini(&ex->body);
     arena_fini(&ex->arena);
+    conn_freed(ex->conn, ex->charged_bytes);
     mem_free(ex);
 }
 
@@ -50,8 +51,7 @@ void exchange_free(struct http_exchange *ex)
         conn->in_handler = NULL;
     list_remove(&ex->entry);
     list_remove(&ex->todo);
-    budget_give(&conn->budget, ex->charged_bytes);
-    ex->charged_bytes = 0;
+    conn_frees(conn);
     ex->is_owned = false;
     loop_free_later(server_opts(conn->server)->loop, ex, free_now);
 }
@@ -105,6 +105,8 @@ bool exchange_is_stalled(struct http_exchange *ex, int64_t now_ms)
 
 /* The request's memory goes, but not under the feet of the handler that is still looking at it. */
 struct request_memory {
+    struct http_conn *conn;
+    size_t charged_bytes;
     struct arena arena;
     struct buf body;
 };
@@ -114,19 +116,24 @@ static void free_request_memory(void *obj)
     struct request_memory *m = obj;
     arena_fini(&m->arena);
     buf_fini(&m->body);
+    conn_freed(m->conn, m->charged_bytes);
     mem_free(m);
 }
 
 static void drop_request(struct http_exchange *ex)
 {
     struct request_memory *m = MEM_NEW(struct request_memory);
+    m->conn = ex->conn;
+    m->charged_bytes = ex->arena.held_bytes + ex->body.cap; /* charged until then */
+    (void)exchange_charge(ex);
+    ex->charged_bytes -= m->charged_bytes;
+    conn_frees(ex->conn);
     m->arena = ex->arena;
     ex->arena = (struct arena){0};
     buf_move(&m->body, &ex->body);
     loop_free_later(server_opts(ex->conn->server)->loop, m, free_request_memory);
     ex->res_headers = NULL;
     ex->res_headers_n = ex->res_headers_cap = 0;
-    (void)exchange_charge(ex);
 }
 
 /* --- the request --- */

@@ -242,7 +242,7 @@ static void begin_request(struct h1_conn *c, size_t head_len)
 
 static bool read_head(struct h1_conn *c)
 {
-    set_paused(c, conn_is_full(&c->base));
+    set_paused(c, conn_is_full(&c->base) || conn_must_rest(&c->base));
     if (buf_len(&c->in) == 0 || c->is_paused)
         return false;
     size_t head_len;
@@ -359,6 +359,11 @@ static void on_closed(void *ctx, enum rc why)
 
 /* --- the rest of the table --- */
 
+static void ops_resume(struct http_conn *conn)
+{
+    advance((struct h1_conn *)conn);
+}
+
 static void ops_abort(struct http_exchange *ex)
 {
     conn_die(ex->conn, false);
@@ -411,7 +416,8 @@ static void ops_free(void *obj)
 
 struct http_conn *h1_conn_create(struct http_server *server, struct stream *s)
 {
-    static const struct http_conn_ops ops = {ops_start, ops_wake, ops_abort, ops_take, ops_drain, ops_sweep, ops_free};
+    static const struct http_conn_ops ops = {ops_start, ops_wake,   ops_abort, ops_take,
+                                             ops_drain, ops_resume, ops_sweep, ops_free};
     static const struct stream_events events = {on_data, on_drained, on_closed};
     struct h1_conn *c = MEM_NEW(struct h1_conn);
     c->task.run = run_task;

@@ -20,8 +20,8 @@ enum {
     FLOOD_BURST = 500,
     FLOOD_PER_S = 100,
     GOAWAY_LINGER_MS = 5000,
-    STRANGER_PIECE_BYTES =
-        1024, /* what a stranger sends is looked at in such pieces, between which the answers leave */
+    PIECE_BYTES = 4 * 1024,
+    STRANGER_PIECE_BYTES = 256, /* what a stranger sends is looked at in such pieces, between which the answers leave */
 };
 
 struct h2_session {
@@ -37,6 +37,7 @@ struct h2_session {
     int64_t dies_at_ms;    /* after GOAWAY with no streams; 0: not yet */
     int64_t flood_at_ms;   /* when tokens were last added */
     int64_t flood_tokens;
+    struct buf held; /* input for the next turn */
     bool has_preface;
     bool is_broken; /* the library had no memory left for something that must be */
     bool is_paused;
@@ -489,7 +490,7 @@ static void flush(struct h2_session *s)
     look_after_drained(s);
     if (s->base.is_dead)
         return;
-    set_paused(s, conn_is_full(&s->base));
+    set_paused(s, conn_is_full(&s->base) || buf_len(&s->held) > 0);
     if (!nghttp2_session_want_read(s->ng) && !nghttp2_session_want_write(s->ng))
         conn_die(&s->base, true);
 }
@@ -533,17 +534,50 @@ static void read_piece(struct h2_session *s, const uint8_t *p, size_t n)
         flush(s);
 }
 
-static void on_data(void *ctx, const uint8_t *p, size_t n)
+/* What cannot be read in this turn waits: not more than one call's worth, since the layer below is paused. */
+static void hold(struct h2_session *s, const uint8_t *p, size_t n)
 {
-    struct h2_session *s = ctx;
+    size_t before = s->held.cap;
+    buf_append(&s->held, p, n);
+    budget_force(&s->base.budget, s->held.cap - before);
+    set_paused(s, true);
+}
+
+static void read_some(struct h2_session *s, const uint8_t *p, size_t n)
+{
     while (n > 0 && !s->base.is_dead) {
-        size_t piece = s->base.is_known || n < STRANGER_PIECE_BYTES ? n : STRANGER_PIECE_BYTES;
+        size_t most = s->base.is_known ? PIECE_BYTES : STRANGER_PIECE_BYTES;
+        size_t piece = n < most ? n : most;
+        if (conn_must_rest(&s->base)) {
+            hold(s, p, n);
+            break;
+        }
         read_piece(s, p, piece);
         p += piece;
         n -= piece;
     }
     if (!s->base.is_dead)
         loop_defer(s->base.below->loop, &s->task);
+}
+
+static void on_data(void *ctx, const uint8_t *p, size_t n)
+{
+    struct h2_session *s = ctx;
+    if (buf_len(&s->held) > 0)
+        hold(s, p, n);
+    else
+        read_some(s, p, n);
+}
+
+static void ops_resume(struct http_conn *conn)
+{
+    struct h2_session *s = (struct h2_session *)conn;
+    struct buf held = {0};
+    size_t charged = s->held.cap;
+    buf_move(&held, &s->held);
+    read_some(s, buf_at(&held), buf_len(&held));
+    budget_give(&conn->budget, charged);
+    buf_fini(&held);
 }
 
 static void on_drained(void *ctx)
@@ -625,6 +659,7 @@ static void ops_free(void *obj)
 {
     struct h2_session *s = obj;
     loop_defer_cancel(&s->task);
+    buf_fini(&s->held);
     nghttp2_session_del(s->ng);
     mem_free(s);
 }
@@ -683,8 +718,8 @@ static void send_settings(struct h2_session *s)
 
 struct http_conn *h2_session_create(struct http_server *server, struct stream *below, void *conn_ctx)
 {
-    static const struct http_conn_ops ops = {ops_start, ops_wake,  ops_abort, NULL, /* no stream to take */
-                                             ops_drain, ops_sweep, ops_free};
+    static const struct http_conn_ops ops = {ops_start, ops_wake,   ops_abort, NULL, /* no stream to take */
+                                             ops_drain, ops_resume, ops_sweep, ops_free};
     static const struct stream_events events = {on_data, on_drained, on_closed};
     struct h2_session *s = MEM_NEW(struct h2_session);
     s->task.run = run_task;

@@ -103,7 +103,7 @@ static struct side *open_side(struct http_server *server, struct loop *loop, uns
                                                                                .conn_gone = conn_gone,
                                                                                .has_strangers = true});
     s->answer_bytes = 100;
-    stream_pair_create(s->loop, 0, &near, &far);
+    stream_pair_create(s->loop, 16 * 1024, &near, &far); /* as TLS has it */
     peer_open(&s->peer, far);
     s->conn = http_server_attach_h2(s->server, near, s);
     buf_append(&out, preface, sizeof(preface) - 1);

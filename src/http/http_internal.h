@@ -19,6 +19,8 @@ struct http_conn_ops {
     void (*take)(struct http_exchange *ex, struct stream **out, struct buf *leftover);
     /* No further requests; close when the last exchange has ended. */
     void (*drain)(struct http_conn *conn);
+    /* The turn is over, and the memory of answered requests is free again: read on. */
+    void (*resume)(struct http_conn *conn);
     /* Called each second. May close the connection. */
     void (*sweep)(struct http_conn *conn, int64_t now_ms);
     /* The connection is dead and off the server's list: free it and what it holds beyond the common part. Called when
@@ -30,14 +32,18 @@ struct http_conn_ops {
 struct http_conn {
     const struct http_conn_ops *ops;
     struct http_server *server;
-    struct list entry;     /* in the server's list */
-    struct stream *below;  /* owned; null once closed or taken */
-    struct list exchanges; /* all, also those whose owner is done */
-    void *ctx;             /* the attacher's */
-    struct addr tcp_peer;  /* of the connection; the peer of its requests is another behind a proxy */
-    struct budget budget;  /* below the server's for strangers or for known parties */
-    size_t soft_bytes;     /* requests stop here: the rest of the budget is for refusing them */
-    bool is_known;         /* no stranger */
+    struct list entry;          /* in the server's list */
+    struct stream *below;       /* owned; null once closed or taken */
+    struct list exchanges;      /* all, also those whose owner is done */
+    void *ctx;                  /* the attacher's */
+    struct addr tcp_peer;       /* of the connection; the peer of its requests is another behind a proxy */
+    struct budget budget;       /* below the server's for strangers or for known parties */
+    size_t soft_bytes;          /* requests stop here: the rest of the budget is for refusing them */
+    struct loop_msg resume_msg; /* on its way while the connection has used up its budget in this turn of the loop */
+    bool is_resting;
+    unsigned frees_n; /* what of it is freed at the end of the turn, and charged until then */
+    bool is_freed;    /* as soon as that is done */
+    bool is_known;    /* no stranger */
     bool is_dead;
     bool is_draining;
     size_t last_queued; /* for the stall limit, as of the last sweep */
@@ -129,6 +135,14 @@ void router_allow_text(unsigned methods, char *out, size_t out_cap);
 bool percent_decode(struct arena *arena, struct str in, bool plus, struct str *out);
 
 /* --- server.c --- */
+/* The memory of a request is freed at the end of the turn: conn_frees when that is settled, conn_freed when it is done. */
+static inline void conn_frees(struct http_conn *conn)
+{
+    conn->frees_n++;
+}
+void conn_freed(struct http_conn *conn, size_t bytes);
+/* Whether it holds half of what it may, though some only until the end of the turn: nothing more is to be read until `resume`. */
+bool conn_must_rest(struct http_conn *conn);
 /* Whether `n` more bytes may be held for requests of this connection; they are charged when they may. */
 MUST_CHECK bool conn_hold(struct http_conn *conn, size_t n);
 /* How long this peer may keep something waiting, or do nothing: `known_ms` if it is known. */

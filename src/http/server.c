@@ -129,6 +129,45 @@ void conn_init(struct http_conn *conn, const struct http_conn_ops *ops, struct h
         loop_timer_start(server->sweeper, SWEEP_MS, SWEEP_MS);
 }
 
+static void conn_free(void *obj)
+{
+    struct http_conn *conn = obj;
+    conn->is_freed = true;
+    if (conn->frees_n == 0)
+        conn->ops->free(conn);
+}
+
+void conn_freed(struct http_conn *conn, size_t bytes)
+{
+    budget_give(&conn->budget, bytes);
+    if (--conn->frees_n == 0 && conn->is_freed)
+        conn->ops->free(conn);
+}
+
+static void resume(struct loop *loop, struct loop_msg *msg)
+{
+    struct http_conn *conn = CONTAINER_OF(msg, struct http_conn, resume_msg);
+    (void)loop;
+    conn->is_resting = false;
+    if (conn->is_dead) {
+        conn_freed(conn, 0);
+        return;
+    }
+    conn->frees_n--;
+    conn->ops->resume(conn);
+}
+
+bool conn_must_rest(struct http_conn *conn)
+{
+    if (conn->is_resting || conn->frees_n == 0 || fits(budget_used(&conn->budget), 0, conn->soft_bytes / 2))
+        return conn->is_resting;
+    conn->is_resting = true;
+    conn->resume_msg.run = resume;
+    conn_frees(conn); /* it stays until the message has come */
+    loop_post(conn->server->opts.loop, &conn->resume_msg);
+    return true;
+}
+
 void conn_die(struct http_conn *conn, bool flush)
 {
     struct http_server *server = conn->server;
@@ -146,7 +185,7 @@ void conn_die(struct http_conn *conn, bool flush)
     budget_move(&conn->budget, NULL, 0, SIZE_MAX);
     if (server->opts.conn_gone != NULL && conn->ctx != NULL)
         server->opts.conn_gone(server->opts.app, conn->ctx);
-    loop_free_later(server->opts.loop, conn, conn->ops->free);
+    loop_free_later(server->opts.loop, conn, conn_free);
 }
 
 bool conn_is_full(struct http_conn *conn)

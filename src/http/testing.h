@@ -6,11 +6,13 @@
 #include "base/metric.h"
 #include "http/http.h"
 
-/* Runs everything that is due without waiting: posted bytes, deferred tasks, frees. */
+/* Runs everything that is due without waiting: posted bytes, deferred tasks, frees, and what was put off to the next turn. */
 static inline void turn(struct loop *loop)
 {
-    loop_stop(loop);
-    loop_run(loop);
+    for (int i = 0; i < 16; i++) {
+        loop_stop(loop);
+        loop_run(loop);
+    }
 }
 
 /* The client's end. */

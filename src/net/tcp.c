@@ -67,7 +67,6 @@ struct tcp_listener {
     bool (*is_proxy)(void *ctx, const struct addr *from);
     bool (*may_come)(void *ctx, const struct addr *from);
     void *opts_ctx;
-    rlim_t fd_limit; /* of the process */
     struct list conns;
     struct list strangers; /* of those, who have not said who they are; the oldest first */
     struct addr at;
@@ -354,11 +353,18 @@ static enum budget_answer find_place(struct tcp_listener *l, const struct addr *
     return budget_place_take(l->places, counted, out);
 }
 
+static rlim_t fd_limit(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
+}
+
 /* Descriptors are given out from the lowest on: one so high means that all below are taken. */
 static bool takes_reserved_fd(const struct tcp_listener *l, int fd)
 {
-    rlim_t reserved = l->fd_limit / 4 < RESERVED_FDS ? l->fd_limit / 4 : RESERVED_FDS;
-    return l->unix_path == NULL && !fits((size_t)fd, reserved, l->fd_limit);
+    rlim_t limit = fd_limit();
+    rlim_t reserved = limit / 4 < RESERVED_FDS ? limit / 4 : RESERVED_FDS;
+    return l->unix_path == NULL && !fits((size_t)fd, reserved, limit);
 }
 
 static void say_refused(const struct addr *from, struct metric *counter, const char *why)
@@ -435,12 +441,6 @@ static void listener_ready(void *ctx, int events)
     }
 }
 
-static rlim_t fd_limit(void)
-{
-    struct rlimit limit;
-    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
-}
-
 static struct tcp_listener *listener_create(struct loop *loop, int fd, tcp_accept_fn accept, void *ctx)
 {
     struct tcp_listener *l = MEM_NEW(struct tcp_listener);
@@ -451,7 +451,6 @@ static struct tcp_listener *listener_create(struct loop *loop, int fd, tcp_accep
     l->ctx = ctx;
     list_init(&l->conns);
     list_init(&l->strangers);
-    l->fd_limit = fd_limit();
     l->poll = loop_poll_create(loop, fd, listener_ready, l);
     loop_poll_set(l->poll, LOOP_READ);
     return l;

@@ -99,7 +99,7 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     struct http_exchange *ex = exchange_create(&s->base);
     ex->stream_id = frame->hd.stream_id;
     ex->req.version = 20;
-    ex->deadline_ms = conn_now(&s->base) + server_opts(s->base.server)->body_timeout_ms;
+    ex->deadline_ms = conn_now(&s->base) + conn_patience_ms(&s->base, server_opts(s->base.server)->body_timeout_ms);
     s->open_n++;
     s->incomplete_n++;
     nghttp2_session_set_stream_user_data(ng, frame->hd.stream_id, ex);
@@ -619,7 +619,7 @@ static void sweep_incomplete(struct h2_session *s, int64_t now_ms)
     settle(s);
 }
 
-/* Streams whose window is closed: what waits for them would wait for ever. */
+/* Streams whose window is closed: what waits for them would wait for ever. Strangers are not given another chance. */
 static void sweep_stalled(struct h2_session *s, int64_t now_ms)
 {
     LIST_EACH (it, &s->base.exchanges) {
@@ -627,6 +627,10 @@ static void sweep_stalled(struct h2_session *s, int64_t now_ms)
         if (!exchange_is_stalled(ex, now_ms))
             continue;
         count_refusal(HTTP_REFUSED_STALLED);
+        if (!s->base.is_known) {
+            conn_die(&s->base, false);
+            return;
+        }
         log_limited(LOG_DEBUG, "HTTP/2 stream reset: its client takes nothing of the answer");
         ex->stall_since_ms = now_ms;
         reset_stream(s, ex->stream_id, NGHTTP2_CANCEL);
@@ -640,6 +644,8 @@ static void ops_sweep(struct http_conn *conn, int64_t now_ms)
     const struct http_server_opts *opts = server_opts(conn->server);
     if (s->open_n > 0)
         sweep_stalled(s, now_ms);
+    if (conn->is_dead)
+        return;
     if (s->incomplete_n > 0) {
         sweep_incomplete(s, now_ms);
         return;

@@ -304,14 +304,15 @@ static void test_closed_windows_end(void **state)
 {
     (void)state;
     struct side *s = open_side(NULL, NULL, NO_WINDOW);
+    http_conn_know(s->conn, "key", 3);
     ask(s, 1, "/a", 10);
     ask(s, 3, "/p", 10);
     ask(s, 5, "/p", 10);
     http_stream_push(s->waiting[0], rcbuf_create("x", 1));
     sweep_at(s, 1);
-    sweep_at(s, 30 * 1000);
+    sweep_at(s, 120 * 1000);
     assert_int_equal(s->closed_n, 0);
-    sweep_at(s, 30 * 1000 + 2);
+    sweep_at(s, 120 * 1000 + 2);
     assert_int_equal(s->closed_n, 1);
     assert_false(s->peer.is_closed);
     sweep_at(s, 24 * 3600 * 1000); /* what has nothing to say may go on for ever */
@@ -319,8 +320,24 @@ static void test_closed_windows_end(void **state)
     assert_false(s->peer.is_closed);
     http_stream_push(s->waiting[1], rcbuf_create("x", 1));
     sweep_at(s, 24 * 3600 * 1000 + 1000);
-    sweep_at(s, 24 * 3600 * 1000 + 40 * 1000);
+    sweep_at(s, 24 * 3600 * 1000 + 130 * 1000);
     assert_int_equal(s->closed_n, 2);
+    close_side(s, true);
+}
+
+/* A stranger has less time, and then none. */
+static void test_strangers_with_closed_windows_leave(void **state)
+{
+    (void)state;
+    struct side *s = open_side(NULL, NULL, NO_WINDOW);
+    ask(s, 1, "/p", 10);
+    sweep_at(s, 3600 * 1000);
+    assert_false(s->peer.is_closed); /* it may wait for an answer */
+    http_stream_push(s->waiting[0], rcbuf_create("x", 1));
+    sweep_at(s, 3601 * 1000);
+    sweep_at(s, 3617 * 1000);
+    assert_int_equal(s->closed_n, 1);
+    assert_true(s->peer.is_closed);
     close_side(s, true);
 }
 
@@ -340,7 +357,7 @@ static void test_drops_do_not_count(void **state)
     int64_t before = http_refused("reason=\"stalled\"");
     s->answer_bytes = 200;
     ask(s, 1, "/a", 0);
-    for (int64_t ms = 1; ms < 35 * 1000; ms += 1000) {
+    for (int64_t ms = 1; ms < 20 * 1000; ms += 1000) {
         sweep_at(s, ms);
         open_window(s, 1, 1);
     }
@@ -369,10 +386,10 @@ static void test_idle_strangers_leave(void **state)
 {
     (void)state;
     struct side *s = open_side(NULL, NULL, 0);
-    sweep_at(s, 29 * 1000);
+    sweep_at(s, 14 * 1000);
     assert_false(s->peer.is_closed);
-    sweep_at(s, 31 * 1000);
-    sweep_at(s, 37 * 1000);
+    sweep_at(s, 16 * 1000);
+    sweep_at(s, 22 * 1000);
     assert_true(s->peer.is_closed);
     close_side(s, true);
 }
@@ -386,6 +403,7 @@ int main(void)
         cmocka_unit_test(test_an_answered_request_is_dropped),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_closed_windows_end),
+        cmocka_unit_test(test_strangers_with_closed_windows_leave),
         cmocka_unit_test(test_drops_do_not_count),
         cmocka_unit_test(test_known_parties_have_more_time),
         cmocka_unit_test(test_idle_strangers_leave),

@@ -181,7 +181,7 @@ struct http_server_opts {
      * three times the largest body. Strangers have a quarter as much besides, which is theirs alone. */
     size_t pool_bytes;
     /* Connections are strangers' until http_conn_know: they hold HTTP_STRANGER_BYTES at most, and wait and idle no longer
-     * than stranger_timeout_ms (30 s) instead of the times above. False: all are known. */
+     * than stranger_timeout_ms (15 s) instead of the times above. False: all are known. */
     bool has_strangers;
     int64_t stranger_timeout_ms;
     /* Reverse proxies: the peer of a request is whom the last X-Forwarded-For names that is no proxy itself. What comes from

@@ -243,7 +243,7 @@ struct http_server *http_server_create(const struct http_server_opts *opts)
     server->opts.idle_timeout_ms = or_default(opts->idle_timeout_ms, 30 * 1000);
     server->opts.h2_idle_timeout_ms = or_default(opts->h2_idle_timeout_ms, 5 * 60 * 1000);
     server->opts.stall_timeout_ms = or_default(opts->stall_timeout_ms, 2 * 60 * 1000);
-    server->opts.stranger_timeout_ms = or_default(opts->stranger_timeout_ms, 30 * 1000);
+    server->opts.stranger_timeout_ms = or_default(opts->stranger_timeout_ms, 15 * 1000);
     if (opts->max_body_bytes == 0)
         server->opts.max_body_bytes = HTTP_MAX_BODY_BYTES;
     if (opts->pool_bytes == 0)

@@ -34,8 +34,9 @@ enum {
     LINGER_MS = 10000,    /* how long a flushing close waits for a peer that does not read */
     KEEP_OUT_BYTES = 512, /* an idle connection keeps no larger output buffer */
     USER_TIMEOUT_MS = 30000,
-    RESERVED_FDS = 64, /* for the admin's socket, files and the database */
-    EVICT_LOOK = 64,   /* strangers that are looked at for one of the same address */
+    RESERVED_FDS = 64,  /* for the admin's socket, files and the database */
+    RESERVED_CONNS = 4, /* of each listener, which may have of those: somebody asks for /health or /metrics */
+    EVICT_LOOK = 64,    /* strangers that are looked at for one of the same address */
 };
 
 struct tcp_stream {
@@ -367,6 +368,19 @@ static bool takes_reserved_fd(const struct tcp_listener *l, int fd)
     return l->unix_path == NULL && !fits((size_t)fd, reserved, limit);
 }
 
+/* A stranger's place, and its descriptor, so that those that are kept back stay free. */
+static bool make_room(struct tcp_listener *l, int *fd)
+{
+    if (!evict(l, NULL))
+        return false;
+    int low = fcntl(*fd, F_DUPFD_CLOEXEC, 0);
+    if (low < 0)
+        return true;
+    close(low < *fd ? *fd : low);
+    *fd = low < *fd ? low : *fd;
+    return true;
+}
+
 static void say_refused(const struct addr *from, struct metric *counter, const char *why)
 {
     char text[ADDR_TEXT_CAP];
@@ -375,8 +389,8 @@ static void say_refused(const struct addr *from, struct metric *counter, const c
     log_limited(LOG_WARN, why, LOG_S("from", text));
 }
 
-/* True when the new connection was closed at once; else `place` is its. */
-static bool refuse(struct tcp_listener *l, int fd, const struct addr *from, struct budget_place *place)
+/* True when the new connection was closed at once; else `place` is its, and `fd` may be another. */
+static bool refuse(struct tcp_listener *l, int *fd, const struct addr *from, struct budget_place *place)
 {
     enum budget_answer answer = BUDGET_OK;
     if (l->max_conns > 0 && l->n_conns >= l->max_conns)
@@ -385,7 +399,7 @@ static bool refuse(struct tcp_listener *l, int fd, const struct addr *from, stru
         say_refused(from, &refused_rate,
                     "too many new connections from one address; closed one (a reverse proxy belongs into "
                     "trusted_proxies)");
-    else if (takes_reserved_fd(l, fd) && !evict(l, NULL))
+    else if (takes_reserved_fd(l, *fd) && l->n_conns >= RESERVED_CONNS && !make_room(l, fd))
         say_refused(from, &refused_fds,
                     "out of file descriptors; connection refused (raise LimitNOFILE or lower limits.connections)");
     else if ((answer = find_place(l, from, place)) != BUDGET_OK)
@@ -394,7 +408,7 @@ static bool refuse(struct tcp_listener *l, int fd, const struct addr *from, stru
                                                   : "too many connections of strangers; closed a new one");
     else
         return false;
-    close(fd);
+    close(*fd);
     return true;
 }
 
@@ -412,7 +426,7 @@ static bool accept_one(struct tcp_listener *l)
         return errno == EINTR || errno == ECONNABORTED;
     }
     addr_from_sockaddr((struct sockaddr *)&from, &peer);
-    if (refuse(l, fd, &peer, &place))
+    if (refuse(l, &fd, &peer, &place))
         return true;
     metric_inc(&accepted);
     struct tcp_stream *t = tcp_stream_create(l->loop, fd);

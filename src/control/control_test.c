@@ -4,6 +4,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static struct rig *r;
 
@@ -206,6 +207,33 @@ static void test_register_again(void **state)
     assert_true(json_is_true(client_register(&c, &d, "", NULL), "MachineAuthorized"));
     assert_true(json_is_true(client_register(&c, &d, "nonsense", NULL), "MachineAuthorized"));
     assert_int_equal(nodes(), n);
+    client_close(&c);
+}
+
+/* Who was refused, why, and how it calls itself; the request is forgotten by then. */
+static void test_a_refusal_is_in_the_log(void **state)
+{
+    (void)state;
+    struct client c;
+    struct device d;
+    char said[4096] = "";
+    client_open(&c, r, 0);
+    device_init(&d, "visitor");
+    const char *body = register_body(r, &d, "no key", NULL);
+    FILE *log = tmpfile();
+    int before = dup(STDERR_FILENO);
+    assert_true(log != NULL && dup2(fileno(log), STDERR_FILENO) >= 0);
+    assert_int_equal(log_set_level(NULL, LOG_WARN), RC_OK);
+    int status = client_call(&c, "POST", "/machine/register", body, NULL);
+    assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
+    assert_true(dup2(before, STDERR_FILENO) >= 0);
+    close(before);
+    rewind(log);
+    assert_true(fread(said, 1, sizeof(said) - 1, log) > 0);
+    fclose(log);
+    assert_int_equal(status, 200);
+    assert_non_null(strstr(said, "registration refused why=\""));
+    assert_non_null(strstr(said, "from=127.0.0.1 host=visitor\n"));
     client_close(&c);
 }
 
@@ -584,6 +612,7 @@ int main(void)
         cmocka_unit_test(test_register),
         cmocka_unit_test(test_register_again),
         cmocka_unit_test(test_tags_and_routes),
+        cmocka_unit_test(test_a_refusal_is_in_the_log),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_refused_keys),
         cmocka_unit_test(test_reusable_key),

@@ -25,7 +25,7 @@ struct register_job {
     const struct user *user; /* reference, or null for tagged nodes */
     char error[512];
     struct addr from;
-    struct str host_name; /* as the machine calls itself; in the arena */
+    char host_name[HOSTNAME_CAP]; /* as the machine calls itself */
 };
 
 static void write_profile(struct json_writer *w, const struct user *u, bool login)
@@ -99,7 +99,7 @@ static void tell(const struct register_job *j)
         char from[ADDR_TEXT_CAP];
         addr_format(&j->from, false, from);
         log_limited(LOG_WARN, "registration refused", LOG_S("why", j->error), LOG_S("from", from),
-                    LOG_STR("host", j->host_name));
+                    LOG_S("host", j->host_name));
     } else if (j->outcome == REGISTER_KEY_EXPIRED) {
         metric_inc(&expired);
     } else if (j->is_new) {
@@ -151,7 +151,7 @@ static void fill(struct register_job *j, const struct register_request *req)
         tags[i] = arena_str(&j->p.arena, req->hostinfo.tags[i]);
     j->reg.tags = tags;
     j->reg.tag_n = req->hostinfo.tags_n;
-    j->host_name = arena_str(&j->p.arena, req->hostinfo.hostname);
+    snprintf(j->host_name, sizeof(j->host_name), "%.*s", STR_ARG(req->hostinfo.hostname));
     report_from(&j->reg.report, &j->p.arena, req->version, &req->hostinfo);
 }
 

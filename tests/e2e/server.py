@@ -66,10 +66,14 @@ class Server:
         config.update(settings)
         self.config.write_text(yaml.safe_dump(config))
 
-    def start(self):
+    def start(self, until=None):
+        """Returns when it is healthy, or when `until` says so."""
         self.process = self.space.popen(str(self.program), "--config", str(self.config), "serve",
                                         stdout=open(self.log, "ab"), stderr=subprocess.STDOUT, env=self.env)
-        wait_for("the server is healthy", self.is_healthy, 30)
+        if until is None:
+            wait_for("the server is healthy", self.is_healthy, 30)
+        else:
+            wait_for("the server serves", until, 30)
         return self
 
     def is_healthy(self):

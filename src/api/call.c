@@ -95,6 +95,7 @@ static void call_destroy(struct api_call *call)
     mem_free(call->nodes.items);
     api_policy_call_fini(&call->policy);
     api_slow_leave(call);
+    prefix_list_unref(&call->key.sources);
     secret_wipe(call->key_text, sizeof(call->key_text));
     secret_wipe(call->random, sizeof(call->random));
     arena_fini(&call->arena);

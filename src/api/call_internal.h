@@ -65,7 +65,7 @@ struct api_call {
     struct str email;
     struct user_spec user;
     enum user_role role;
-    struct auth_key_spec key;
+    struct auth_key_spec key; /* with a reference to its sources */
     struct relay_spec relay;
     const struct str *tags;
     size_t tags_n;

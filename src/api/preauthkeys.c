@@ -39,6 +39,36 @@ const struct api_op api_key_list = {parse_list, run_list, write_list};
 
 /* --- POST /preauthkey --- */
 
+static enum rc take_max_nodes(const struct json *body, uint32_t *out, struct err *err)
+{
+    const struct json *v = json_get(body, "maxNodes");
+    int64_t n;
+    if (json_is_null(v))
+        return RC_OK;
+    if (!json_i64(v, &n) || n < 0 || n > UINT32_MAX)
+        return err_set(err, RC_INVALID, "maxNodes must be a whole number; 0: any number");
+    *out = (uint32_t)n;
+    return RC_OK;
+}
+
+static enum rc take_sources(struct api_call *call, const struct json *body, struct err *err)
+{
+    const struct str *texts;
+    size_t n;
+    struct prefix v[KEY_SOURCES_MAX];
+    TRY(api_list(call, body, "sources", KEY_SOURCES_MAX, &texts, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        struct addr ip;
+        if (addr_parse_ip(texts[i], &ip) == RC_OK)
+            v[i] = (struct prefix){ip, ip.family == 4 ? 32 : 128};
+        else if (prefix_parse(texts[i], &v[i], NULL) != RC_OK)
+            return err_set(err, RC_INVALID, "sources: '%.*s' is no network (10.0.0.0/8) and no address",
+                           (int)(texts[i].len < 80 ? texts[i].len : 80), texts[i].p);
+    }
+    call->key.sources = prefix_list_create(v, n);
+    return RC_OK;
+}
+
 static enum rc parse_create(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
 {
     (void)ex;
@@ -47,6 +77,8 @@ static enum rc parse_create(struct api_call *call, struct http_exchange *ex, con
     TRY(api_bool(body, "ephemeral", &call->key.is_ephemeral, err));
     TRY(api_time(body, "expiration", &call->key.expires_ms, err));
     rng_bytes(call->random, sizeof(call->random));
+    TRY(take_max_nodes(body, &call->key.max_nodes, err));
+    TRY(take_sources(call, body, err));
     return api_list(call, body, "aclTags", TAGS_MAX, &call->key.tags, &call->key.tag_n, err);
 }
 

@@ -67,6 +67,22 @@ static void write_secret(struct json_writer *w, const char *prefix, const char *
     json_w_kv_cstr(w, "key", text != NULL ? text : shown);
 }
 
+static void write_prefix(struct json_writer *w, const struct prefix *p)
+{
+    char text[PREFIX_TEXT_CAP];
+    prefix_format(p, text);
+    json_w_cstr(w, text);
+}
+
+static void write_prefixes(struct json_writer *w, const char *key, const struct prefix_list *l)
+{
+    json_w_key(w, key);
+    json_w_array(w);
+    for (size_t i = 0; l != NULL && i < l->n; i++)
+        write_prefix(w, &l->v[i]);
+    json_w_end_array(w);
+}
+
 void api_write_key(struct json_writer *w, const struct auth_key *k, const struct user *owner, const char *text)
 {
     json_w_object(w);
@@ -80,6 +96,9 @@ void api_write_key(struct json_writer *w, const struct auth_key *k, const struct
     api_write_time(w, "expiration", k->expires_ms);
     api_write_time(w, "createdAt", k->created_ms);
     write_array(w, "aclTags", k->tags);
+    json_w_kv_u64(w, "maxNodes", k->max_nodes);
+    json_w_kv_u64(w, "joined", k->joined_n);
+    write_prefixes(w, "sources", k->sources);
     json_w_end_object(w);
 }
 
@@ -142,22 +161,6 @@ static void write_keys(struct json_writer *w, const struct node *n)
     json_w_kv_cstr(w, "nodeKey", text);
     disco_key_format(&n->disco, text);
     json_w_kv_cstr(w, "discoKey", text);
-}
-
-static void write_prefix(struct json_writer *w, const struct prefix *p)
-{
-    char text[PREFIX_TEXT_CAP];
-    prefix_format(p, text);
-    json_w_cstr(w, text);
-}
-
-static void write_prefixes(struct json_writer *w, const char *key, const struct prefix_list *l)
-{
-    json_w_key(w, key);
-    json_w_array(w);
-    for (size_t i = 0; l != NULL && i < l->n; i++)
-        write_prefix(w, &l->v[i]);
-    json_w_end_array(w);
 }
 
 /* What others send to it now: routes whose primary it is, and exit routes. src: Headscale API v1 */

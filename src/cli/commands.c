@@ -90,6 +90,8 @@ static const struct cli_option key_create_options[] = {
     {"ephemeral", 0, NULL, NULL, false, "nodes that join with it vanish when they go offline"},
     {"expiration", 'e', "DURATION", NULL, false, "how long it can be used: 30m, 24h, 90d; 0 for ever (default 1h)"},
     {"tags", 't', "TAGS", NULL, true, "tags of the nodes that join with it: tag:web,tag:prod", true},
+    {"max-nodes", 0, "N", NULL, false, "with --reusable: for so many nodes in all"},
+    {"source", 0, "NETWORKS", NULL, true, "only for nodes that come from there: 10.0.0.0/8,203.0.113.7", true},
     END,
 };
 
@@ -322,7 +324,8 @@ const struct cli_command cli_commands[] = {
      false},
 
     {"preauthkeys", "create", "c new", "", 0, 0, NULL, "make an auth key",
-     "The key is shown this once; the server keeps only its hash. Without --user it belongs to the only user there is.",
+     "The key is shown this once; the server keeps only its hash. Without --user it belongs to the only user there is; "
+     "with --tags it needs none, since nodes with tags are nobody's.",
      "fullscale preauthkeys create --user anna\nfullscale preauthkeys create --user anna --reusable --expiration 24h\n# use it on the other machine\ntailscale up --login-server http://SERVER:8080 --auth-key KEY",
      key_create_options, cli_preauthkeys_create, false},
     {"preauthkeys", "list", "ls show", "", 0, 0, NULL, "show auth keys", NULL,

@@ -3,6 +3,24 @@
 
 #include "base/clock.h"
 
+/* "anna, bert and 12 more" */
+static const char *names_of(struct cli_run *run, const struct json *users)
+{
+    enum { SHOWN = 10 };
+    struct buf out = {0};
+    size_t n = 0, all = json_len(users);
+    JSON_EACH (it, users) {
+        if (n++ == SHOWN)
+            break;
+        buf_printf(&out, "%s%s", n > 1 ? ", " : "", cli_printable(run, cli_text(run, it, "name")));
+    }
+    if (all > SHOWN)
+        buf_printf(&out, " and %zu more", all - SHOWN);
+    const char *text = arena_str(&run->arena, buf_str(&out)).p;
+    buf_fini(&out);
+    return text;
+}
+
 /* The id of --user's user, or of the only one. */
 static enum cli_exit owner_id(struct cli_run *run, const char **out)
 {
@@ -14,6 +32,11 @@ static enum cli_exit owner_id(struct cli_run *run, const char **out)
         *out = status == CLI_EXIT_OK ? cli_text(run, user, "id") : "";
         return status;
     }
+    /* Nodes with tags are nobody's. */
+    if (cli_flag(run, "tags")) {
+        *out = "0";
+        return CLI_EXIT_OK;
+    }
     enum cli_exit status = cli_api(run, "GET", "/user", NULL, &reply);
     const struct json *users = json_get(reply, "users");
     if (status != CLI_EXIT_OK)
@@ -21,12 +44,12 @@ static enum cli_exit owner_id(struct cli_run *run, const char **out)
     if (json_len(users) == 0)
         return cli_fail(run, CLI_EXIT_ERROR, "there is no user yet: make one with `fullscale users create NAME`");
     if (json_len(users) > 1)
-        return cli_usage(run, "say whose key: --user NAME");
+        return cli_usage(run, "say whose key: --user NAME, one of %s", names_of(run, users));
     *out = cli_text(run, json_first(users), "id");
     return CLI_EXIT_OK;
 }
 
-static void write_key(struct cli_run *run, const char *user, int64_t life_ms, struct buf *body)
+static void write_key(struct cli_run *run, const char *user, int64_t life_ms, uint64_t max_nodes, struct buf *body)
 {
     char text[TIME_TEXT_CAP];
     struct json_writer w;
@@ -41,6 +64,12 @@ static void write_key(struct cli_run *run, const char *user, int64_t life_ms, st
     }
     json_w_key(&w, "aclTags");
     cli_write_list(&w, cli_flag(run, "tags") ? cli_value(run, "tags") : "");
+    if (max_nodes > 0)
+        json_w_kv_u64(&w, "maxNodes", max_nodes);
+    if (cli_flag(run, "source")) {
+        json_w_key(&w, "sources");
+        cli_write_list(&w, cli_value(run, "source"));
+    }
     json_w_end_object(&w);
 }
 
@@ -55,10 +84,16 @@ enum cli_exit cli_preauthkeys_create(struct cli_run *run)
         life_ms = 0;
     else if (expiration != NULL && str_to_duration_ms(str_c(expiration), &life_ms) != RC_OK)
         return cli_usage(run, "--expiration must be a duration such as 30m, 24h or 90d, or 0 for ever");
+    const char *most = cli_value(run, "max-nodes");
+    uint64_t max_nodes = 0;
+    if (most != NULL && (str_to_u64(str_c(most), &max_nodes) != RC_OK || max_nodes == 0 || max_nodes > UINT32_MAX))
+        return cli_usage(run, "--max-nodes must be a whole number from 1 on");
+    if (most != NULL && !cli_flag(run, "reusable"))
+        return cli_usage(run, "--max-nodes goes with --reusable: other keys are for one node");
     enum cli_exit status = owner_id(run, &user);
     if (status != CLI_EXIT_OK)
         return status;
-    write_key(run, user, life_ms, &body);
+    write_key(run, user, life_ms, max_nodes, &body);
     status = cli_api(run, "POST", "/preauthkey", &body, &reply);
     buf_fini(&body);
     if (status != CLI_EXIT_OK)

@@ -138,6 +138,7 @@ struct config {
 
     int64_t node_expiry_ms; /* 0 = never */
     int64_t node_ephemeral_inactivity_timeout_ms;
+    int64_t auth_keys_alarm_joins;            /* nodes that join with one key within an hour; 0: no alarm */
     int64_t node_routes_ha_probe_interval_ms; /* 0 = off */
     int64_t node_routes_ha_probe_timeout_ms;
 

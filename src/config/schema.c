@@ -379,6 +379,10 @@ const struct schema_row schema_rows[] = {
      .min = SECOND_MS, .max = 60 * MINUTE_MS,
      .meaning = "How long such a router has to answer. It is asked again after half of that. Less than "
                 "node.routes.ha.probe_interval."},
+    {"auth_keys.alarm_joins", SCHEMA_INT, FIELD(auth_keys_alarm_joins), .def = "100", .unit = "nodes/h", .max = 1000000,
+     .meaning =
+         "So many nodes that join with one auth key within an hour are told of in the log and a metric: the key may have "
+         "leaked. 0: never."},
 
     {"log.level", SCHEMA_CHOICE, FIELD(log_level), .def = "info", .choices = log_levels,
      .meaning = "Least severity that is logged; `fullscale log level` changes it while running."},

@@ -14,6 +14,11 @@ METRIC_COUNTER(joined, "fullscale_registrations_total", "result=\"joined\"", "Re
 METRIC_COUNTER(returned, "fullscale_registrations_total", "result=\"known\"", "");
 METRIC_COUNTER(expired, "fullscale_registrations_total", "result=\"key_expired\"", "");
 METRIC_COUNTER(refused, "fullscale_registrations_total", "result=\"refused\"", "");
+METRIC_COUNTER(key_alarms, "fullscale_auth_key_alarms_total", "",
+               "Times that as many nodes joined with one auth key within an hour as auth_keys.alarm_joins says.");
+METRIC_COUNTER(key_source, "fullscale_auth_key_refused_total", "reason=\"source\"",
+               "Registrations that an auth key's own limits refused: where it may be used, for how many nodes.");
+METRIC_COUNTER(key_full, "fullscale_auth_key_refused_total", "reason=\"max_nodes\"", "");
 
 struct register_job {
     struct pending p;
@@ -25,6 +30,10 @@ struct register_job {
     const struct user *user; /* reference, or null for tagged nodes */
     char error[512];
     struct addr from;
+    struct addr client; /* behind the proxy, if it comes by one */
+    uint32_t alarm_joins;
+    char alarm_key[KEY_PREFIX_CAP];
+    enum key_limit key_limit;
     char host_name[HOSTNAME_CAP]; /* as the machine calls itself */
 };
 
@@ -83,11 +92,14 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     job->is_presence = result.is_firm; /* a stranger's request does not wait for other people's commits */
     j->outcome = result.outcome;
     j->is_new = result.is_new;
+    j->alarm_joins = result.alarm_joins;
+    memcpy(j->alarm_key, result.alarm_key, sizeof(j->alarm_key));
     if (result.outcome == REGISTER_OK) {
         j->node = result.node->id;
         snprintf(j->name, sizeof(j->name), "%s", result.node->name);
         j->user = result.user != NULL ? user_ref(result.user) : NULL;
     } else if (result.outcome == REGISTER_REFUSED) {
+        j->key_limit = result.key_limit;
         snprintf(j->error, sizeof(j->error), "%s", result.err.text);
     }
 }
@@ -96,6 +108,8 @@ static void tell(const struct register_job *j)
 {
     if (j->outcome == REGISTER_REFUSED) {
         metric_inc(&refused);
+        metric_add(&key_source, j->key_limit == KEY_LIMIT_SOURCE);
+        metric_add(&key_full, j->key_limit == KEY_LIMIT_NODES);
         char from[ADDR_TEXT_CAP];
         addr_format(&j->from, false, from);
         log_limited(LOG_WARN, "registration refused", LOG_S("why", j->error), LOG_S("from", from),
@@ -111,6 +125,16 @@ static void tell(const struct register_job *j)
     }
 }
 
+/* A key that leaked is used often. */
+static void tell_alarm(const struct register_job *j)
+{
+    if (j->alarm_joins == 0)
+        return;
+    metric_inc(&key_alarms);
+    log_warn("many nodes join with one auth key: if that is not meant, expire it (preauthkeys expire KEY)",
+             LOG_S("key", j->alarm_key), LOG_U("nodes_within_an_hour", j->alarm_joins));
+}
+
 static void done(struct core_job *job)
 {
     struct register_job *j = (struct register_job *)job;
@@ -119,6 +143,7 @@ static void done(struct core_job *job)
         snprintf(j->error, sizeof(j->error), "%s", store_refusal_text(job->refused));
     }
     tell(j);
+    tell_alarm(j);
     if (j->p.ex != NULL && j->outcome == REGISTER_OK)
         noise_conn_know(j->p.ex);
     if (j->p.ex != NULL)
@@ -145,6 +170,7 @@ static void fill(struct register_job *j, const struct register_request *req)
     j->reg.auth_key = arena_str(&j->p.arena, req->auth_key);
     j->reg.expiry_ms = req->expiry_ms;
     j->reg.is_ephemeral = req->is_ephemeral;
+    j->reg.from = j->client;
     rng_bytes(j->reg.random, sizeof(j->reg.random));
     struct str *tags = arena_zalloc(&j->p.arena, req->hostinfo.tags_n + 1, sizeof(*tags));
     for (size_t i = 0; i < req->hostinfo.tags_n; i++)
@@ -164,6 +190,7 @@ void handle_register(void *app, struct http_exchange *ex)
     struct err err = {0};
     struct register_job *j = (struct register_job *)pending_create(w, ex, sizeof(*j), &body);
     j->from = http_request(ex)->peer;
+    j->client = conn->from;
     if (conn->version < CAP_VERSION_FLOOR) {
         refuse_now(j, "this Tailscale client is too old for this server, which needs " CLIENT_FLOOR_TEXT
                       " or newer: please update it");

@@ -62,13 +62,15 @@ static void write_early_payload(struct stream *s)
 }
 
 /* `below` is taken over; message 2 goes out first. */
-static void start(struct control_worker *w, struct stream *below, struct noise_result *keys, const struct buf *leftover)
+static void start(struct control_worker *w, struct stream *below, struct noise_result *keys, const struct buf *leftover,
+                  const struct addr *from)
 {
     struct noise_conn *conn = MEM_NEW(struct noise_conn);
     struct stream *s;
     conn->worker = w;
     conn->machine = keys->peer;
     conn->version = keys->version;
+    conn->from = *from;
     stream_write(below, keys->response, sizeof(keys->response));
     noise_stream_server(below, keys, leftover != NULL ? buf_at(leftover) : NULL,
                         leftover != NULL ? buf_len(leftover) : 0, &s);
@@ -133,6 +135,7 @@ void handle_ts2021_post(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
     const struct http_request *req = http_request(ex);
+    const struct addr from = req->peer;
     struct str initiation;
     struct noise_result keys;
     struct stream *s;
@@ -161,7 +164,7 @@ void handle_ts2021_post(void *app, struct http_exchange *ex)
     static const char head[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: tailscale-control-protocol\r\n"
                                "Connection: upgrade\r\n\r\n";
     stream_write(s, head, sizeof(head) - 1);
-    start(w, s, &keys, &leftover);
+    start(w, s, &keys, &leftover, &from);
     noise_result_wipe(&keys);
     buf_fini(&leftover);
 }
@@ -169,6 +172,7 @@ void handle_ts2021_post(void *app, struct http_exchange *ex)
 void handle_ts2021_websocket(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
+    const struct addr from = http_request(ex)->peer;
     struct str initiation;
     struct noise_result keys;
     struct stream *s;
@@ -185,6 +189,6 @@ void handle_ts2021_websocket(void *app, struct http_exchange *ex)
         return;
     struct ws_opts opts = {.subprotocol = "tailscale-control-protocol", .text_close_code = 1002};
     if (ws_accept(ex, &opts, &s) == RC_OK)
-        start(w, s, &keys, NULL);
+        start(w, s, &keys, NULL, &from);
     noise_result_wipe(&keys);
 }

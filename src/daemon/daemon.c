@@ -173,6 +173,7 @@ static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
         .ephemeral_timeout_ms = cfg->node_ephemeral_inactivity_timeout_ms,
         .offline_grace_ms = OFFLINE_GRACE_MS,
         .newcomer_ms = NEWCOMER_MS,
+        .key_alarm_joins = (uint32_t)cfg->auth_keys_alarm_joins,
         .own_region = (uint16_t)(cfg->derp_server_enabled ? cfg->derp_server_region_id : 0),
     };
     rng_bytes(options.seed, sizeof(options.seed));

@@ -83,6 +83,10 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
                        (unsigned long long)spec->user);
     if (spec->expires_ms != NO_EXPIRY && spec->expires_ms <= now_ms)
         return err_set(err, RC_INVALID, "the key would have expired already");
+    if (spec->max_nodes > 0 && !spec->is_reusable)
+        return err_set(err, RC_INVALID, "a key that is not reusable is for one node: leave out the number of nodes");
+    if (spec->sources != NULL && spec->sources->n > KEY_SOURCES_MAX)
+        return err_set(err, RC_INVALID, "a key has at most %d source networks", KEY_SOURCES_MAX);
     TRY(tags_make(st, spec->tags, spec->tag_n, &tags, err));
     struct auth_key *k = auth_key_create();
     k->id = st->counters.next_key++;
@@ -93,6 +97,8 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
     k->created_ms = now_ms;
     k->expires_ms = spec->expires_ms;
     k->tags = tags;
+    k->max_nodes = spec->max_nodes;
+    k->sources = prefix_list_ref(spec->sources);
     key_text_make("fskey-auth", random, k->prefix, text, k->hash);
     undo_note_key(st, k->id);
     index_key(st, k);

@@ -133,6 +133,7 @@ struct auth_key *auth_key_edit(const struct auth_key *k)
     struct auth_key *copy = auth_key_create();
     copy_behind_count(copy, k, offsetof(struct auth_key, id), sizeof(*copy));
     maybe_ref(copy->tags);
+    prefix_list_ref(copy->sources);
     return copy;
 }
 
@@ -149,6 +150,7 @@ void auth_key_unref(const struct auth_key **at)
     if (k == NULL || !drop(&k->refs))
         return;
     rcbuf_unref(&k->tags);
+    prefix_list_unref(&k->sources);
     mem_free(k);
 }
 

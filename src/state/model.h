@@ -76,6 +76,8 @@ struct user {
     enum user_role role; /* the first user of a tailnet is its owner */
 };
 
+struct prefix_list;
+
 struct auth_key {
     atomic_uint refs;
     uint64_t id;
@@ -86,8 +88,14 @@ struct auth_key {
     bool is_ephemeral;
     bool is_used;
     int64_t created_ms;
-    int64_t expires_ms; /* NO_EXPIRY = never */
-    struct rcbuf *tags; /* JSON array of strings, or null */
+    int64_t expires_ms;          /* NO_EXPIRY = never */
+    struct rcbuf *tags;          /* JSON array of strings, or null */
+    uint32_t max_nodes;          /* that may join with it in all; 0: any number, if it is reusable */
+    uint32_t joined_n;           /* nodes that have */
+    struct prefix_list *sources; /* where they must come from; null: anywhere */
+    /* For the alarm; not stored. */
+    int64_t hour_from_ms; /* when the hour began that is counted */
+    uint32_t hour_n;      /* nodes that have joined with it since */
 };
 
 /* How nodes reach a relay, as it says itself. */

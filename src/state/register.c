@@ -51,10 +51,20 @@ static void shorten_expiry(struct state *st, struct entry *e, int64_t asked_ms, 
     succeed(st, out, e);
 }
 
-/* Row 9, first half: null and a refusal when the key will not do. */
-static const struct auth_key *check_key(struct state *st, struct str text, int64_t now_ms, struct register_result *out)
+static bool is_from(const struct auth_key *k, const struct addr *from)
 {
-    const struct auth_key *k = state_key_by_text(st, text);
+    for (size_t i = 0; k->sources != NULL && i < k->sources->n; i++) {
+        if (from->family != 0 && addr_in_prefix(from, &k->sources->v[i].ip, k->sources->v[i].bits))
+            return true;
+    }
+    return k->sources == NULL;
+}
+
+/* Row 9, first half: null and a refusal when the key will not do. */
+static const struct auth_key *check_key(struct state *st, const struct registration *reg, int64_t now_ms,
+                                        struct register_result *out)
+{
+    const struct auth_key *k = state_key_by_text(st, reg->auth_key);
     const char *why = NULL;
     if (k == NULL)
         why = "this auth key is not known here: check that it is complete and of this server, or ask for a new one";
@@ -66,16 +76,43 @@ static const struct auth_key *check_key(struct state *st, struct str text, int64
         refuse(out, k == NULL ? RC_NOT_FOUND : k->is_used && !k->is_reusable ? RC_USED : RC_EXPIRED, why);
         return NULL;
     }
+    if (!is_from(k, &reg->from)) {
+        char from[ADDR_TEXT_CAP] = "an address that is not known";
+        if (reg->from.family != 0)
+            addr_format(&reg->from, false, from);
+        out->outcome = REGISTER_REFUSED;
+        out->key_limit = KEY_LIMIT_SOURCE;
+        err_set(&out->err, RC_DENIED, "this auth key is for other networks than yours (%s): ask for one without", from);
+        return NULL;
+    }
     return k;
 }
 
-static void consume_key(struct state *st, const struct auth_key *k)
+/* Once an hour at most, when the number is reached. */
+static void count_join(const struct state *st, struct auth_key *k, int64_t now_ms, struct register_result *out)
 {
-    if (k->is_used)
+    const int64_t hour_ms = 3600 * 1000;
+    if (k->joined_n < UINT32_MAX)
+        k->joined_n++;
+    if (k->hour_n == 0 || now_ms < k->hour_from_ms || now_ms - k->hour_from_ms >= hour_ms) {
+        k->hour_from_ms = now_ms;
+        k->hour_n = 0;
+    }
+    if (++k->hour_n != st->options.key_alarm_joins)
+        return;
+    out->alarm_joins = k->hour_n;
+    memcpy(out->alarm_key, k->prefix, sizeof(out->alarm_key));
+}
+
+static void consume_key(struct state *st, const struct auth_key *k, int64_t now_ms, struct register_result *out)
+{
+    if (k->is_used && !out->is_new)
         return;
     undo_note_key(st, k->id);
     struct auth_key *used = auth_key_edit(k);
     used->is_used = true;
+    if (out->is_new)
+        count_join(st, used, now_ms, out);
     map_remove(&st->keys, &k->id, sizeof(k->id));
     map_remove(&st->keys_by_hash, k->hash, sizeof(k->hash));
     auth_key_unref(&k);
@@ -239,6 +276,11 @@ static void admit(struct state *st, const struct admission *a, int64_t now_ms, s
     struct entry *e = map_get(&st->by_key, a->reg->key.b, KEY_BYTES);
     if (e == NULL)
         e = find_earlier(st, a->reg, a->tags != NULL ? TAGGED_DEVICES_USER : a->key->user);
+    if (e == NULL && a->key->max_nodes > 0 && a->key->joined_n >= a->key->max_nodes) {
+        out->key_limit = KEY_LIMIT_NODES;
+        refuse(out, RC_LIMIT, "as many nodes have joined with this auth key as it is for: ask for a new one");
+        return;
+    }
     e = e != NULL ? rotate(st, e, a, now_ms) : create(st, a, now_ms, out);
     if (e == NULL)
         return;
@@ -248,7 +290,7 @@ static void admit(struct state *st, const struct admission *a, int64_t now_ms, s
     put_row_node(st, e);
     mark_durable(st, e);
     routes_auto_approve(st, e); /* its owner or tags may be others now */
-    consume_key(st, a->key);
+    consume_key(st, a->key, now_ms, out);
     succeed(st, out, e);
 }
 
@@ -256,7 +298,7 @@ static void admit(struct state *st, const struct admission *a, int64_t now_ms, s
 static void register_with_key(struct state *st, const struct registration *reg, int64_t now_ms,
                               struct register_result *out)
 {
-    struct admission a = {.reg = reg, .key = check_key(st, reg->auth_key, now_ms, out)};
+    struct admission a = {.reg = reg, .key = check_key(st, reg, now_ms, out)};
     if (a.key == NULL)
         return;
     if (tags_for_node(st, reg, a.key, &a.tags, &out->err) != RC_OK) {

@@ -29,9 +29,10 @@ struct state_options {
     int64_t node_expiry_ms;       /* default life of node keys of untagged nodes; 0 = for ever */
     int64_t ephemeral_timeout_ms; /* an ephemeral node is removed so long after it went offline */
     int64_t offline_grace_ms;     /* a node without a poll counts as online for so long */
-    int64_t newcomer_ms; /* so long at most others are not told of a node that has no home relay yet; 0: at once */
-    uint16_t own_region; /* of the relay inside: no other relay is put there unasked; 0: none */
-    uint8_t seed[32];    /* secret: hash seeds and random addresses come from it */
+    int64_t newcomer_ms;      /* so long at most others are not told of a node that has no home relay yet; 0: at once */
+    uint32_t key_alarm_joins; /* so many nodes that join with one key within an hour are told of; 0: never */
+    uint16_t own_region;      /* of the relay inside: no other relay is put there unasked; 0: none */
+    uint8_t seed[32];         /* secret: hash seeds and random addresses come from it */
 };
 
 /* --- rows on their way to the store --- */
@@ -166,7 +167,10 @@ struct auth_key_spec {
     int64_t expires_ms; /* NO_EXPIRY = never */
     const struct str *tags;
     size_t tag_n;
+    uint32_t max_nodes;          /* 0: any number; else only with is_reusable */
+    struct prefix_list *sources; /* borrowed; null: nodes may come from anywhere */
 };
+enum { KEY_SOURCES_MAX = 64 };
 #define AUTH_KEY_TEXT_CAP 128
 enum { AUTH_KEY_RANDOM_BYTES = 32 + 6 };
 /* `random`: fresh. `text` gets the key, which is shown once and not kept. RC_NOT_FOUND (user), RC_INVALID (tag). */
@@ -265,10 +269,14 @@ struct registration {
     const struct str *tags; /* that it asks for (--advertise-tags) */
     size_t tag_n;           /* 0: none, it takes those of the key */
     struct node_report report;
+    struct addr from;   /* where it comes from; family 0: not known */
     uint8_t random[16]; /* fresh: stable id */
 };
 
 enum register_outcome { REGISTER_OK, REGISTER_REFUSED, REGISTER_KEY_EXPIRED };
+
+/* Which of an auth key's own limits it was. */
+enum key_limit { KEY_LIMIT_NONE, KEY_LIMIT_SOURCE, KEY_LIMIT_NODES };
 
 struct register_result {
     enum register_outcome outcome;
@@ -277,6 +285,11 @@ struct register_result {
     struct err err;          /* for REGISTER_REFUSED: a sentence for the person at the client */
     bool is_new;
     bool is_firm; /* not REGISTER_OK, and whatever becomes of what waits for the disk changes nothing about it */
+    /* So many nodes have joined within an hour with one key, as many as state_options.key_alarm_joins; said once an hour. 0: no
+     * alarm. The key by what lists show of it. */
+    enum key_limit key_limit; /* for REGISTER_REFUSED */
+    uint32_t alarm_joins;
+    char alarm_key[KEY_PREFIX_CAP];
 };
 /* src: protocol/control.md 5.4, 5.5 */
 void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out);

@@ -608,6 +608,49 @@ static void test_keys_are_stored_hashed(void **state)
     assert_ptr_equal(state_key_by_text(f->st, str_c(text)), k);
 }
 
+/* A key that leaked does little: for so many nodes, from there, and whoever uses it much is told of. */
+static void test_keys_have_limits(void **state)
+{
+    struct fixture *f = *state;
+    char few[AUTH_KEY_TEXT_CAP], near[AUTH_KEY_TEXT_CAP];
+    struct prefix net;
+    assert_int_equal(prefix_parse(STR("10.7.0.0/16"), &net, NULL), RC_OK);
+    uint64_t id = make_key(f, (struct auth_key_spec){.is_reusable = true, .max_nodes = 2}, few);
+    struct registration a = request(f, few, "a"), b = request(f, few, "b"), c = request(f, few, "c");
+    assert_int_equal(do_register(f, &a, now_ms).outcome, REGISTER_OK);
+    assert_int_equal(do_register(f, &b, now_ms).outcome, REGISTER_OK);
+    struct register_result r = do_register(f, &c, now_ms);
+    assert_int_equal(r.outcome, REGISTER_REFUSED);
+    assert_int_equal(r.key_limit, KEY_LIMIT_NODES);
+    assert_non_null(strstr(r.err.text, "as many nodes have joined"));
+    assert_int_equal(state_key(f->st, id)->joined_n, 2);
+    /* Who is in may come back with it. */
+    random_bytes(f, &a.key, sizeof(a.key));
+    assert_int_equal(do_register(f, &a, now_ms).outcome, REGISTER_OK);
+    assert_int_equal(state_key(f->st, id)->joined_n, 2);
+
+    struct auth_key_spec spec = {.is_reusable = true, .sources = prefix_list_create(&net, 1)};
+    make_key(f, spec, near);
+    prefix_list_unref(&spec.sources);
+    struct registration d = request(f, near, "d");
+    assert_int_equal(do_register(f, &d, now_ms).key_limit, KEY_LIMIT_SOURCE); /* from nobody knows where */
+    assert_int_equal(addr_parse_ip(STR("10.8.0.1"), &d.from), RC_OK);
+    r = do_register(f, &d, now_ms);
+    assert_int_equal(r.outcome, REGISTER_REFUSED);
+    assert_non_null(strstr(r.err.text, "10.8.0.1"));
+    assert_int_equal(addr_parse_ip(STR("fd00::1"), &d.from), RC_OK);
+    assert_int_equal(do_register(f, &d, now_ms).outcome, REGISTER_REFUSED);
+    assert_int_equal(addr_parse_ip(STR("10.7.255.1"), &d.from), RC_OK);
+    assert_int_equal(do_register(f, &d, now_ms).outcome, REGISTER_OK);
+
+    uint8_t random[AUTH_KEY_RANDOM_BYTES] = {0};
+    char text[AUTH_KEY_TEXT_CAP];
+    const struct auth_key *k;
+    struct err err;
+    spec = (struct auth_key_spec){.user = f->anna->id, .max_nodes = 2};
+    assert_int_equal(state_key_create(f->st, &spec, random, now_ms, &k, text, &err), RC_INVALID);
+}
+
 /* --- durability --- */
 
 static void test_invisible_until_committed(void **state)
@@ -914,6 +957,7 @@ int main(void)
         TEST(test_users),
         TEST(test_tags),
         TEST(test_keys_are_stored_hashed),
+        TEST(test_keys_have_limits),
         TEST(test_invisible_until_committed),
         TEST(test_owners_come_with_their_nodes),
         TEST(test_rows_bring_everything_back),

@@ -135,9 +135,16 @@ static const char version_5[] = "CREATE TABLE set_aside ("
                                 "  statement TEXT NOT NULL"
                                 ") STRICT;";
 
+/* How many nodes may join with a key, and how many have; from where ("10.0.0.0/8 fd00::/8"; null: anywhere). */
+static const char version_6[] =
+    "ALTER TABLE auth_keys ADD COLUMN max_nodes INTEGER NOT NULL DEFAULT 0 CHECK (max_nodes >= 0);"
+    "ALTER TABLE auth_keys ADD COLUMN joined_n INTEGER NOT NULL DEFAULT 0 CHECK (joined_n >= 0);"
+    "ALTER TABLE auth_keys ADD COLUMN sources TEXT;"
+    "UPDATE auth_keys SET joined_n = (SELECT count(*) FROM nodes WHERE nodes.auth_key = auth_keys.id);";
+
 _Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
 
-const char *const migrations[] = {version_1, version_2, version_3, version_4, version_5};
+const char *const migrations[] = {version_1, version_2, version_3, version_4, version_5, version_6};
 const int migrations_n = ARRAY_LEN(migrations);
 
 static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)

@@ -10,7 +10,8 @@
 #define USER_COLUMNS(X) X(id) X(name) X(display_name) X(email) X(picture_url) X(created_ms) X(role)
 
 #define AUTH_KEY_COLUMNS(X)                                                                                            \
-    X(id) X(user_id) X(hash) X(prefix) X(is_reusable) X(is_ephemeral) X(is_used) X(created_ms) X(expires_ms) X(tags)
+    X(id) X(user_id) X(hash) X(prefix) X(is_reusable) X(is_ephemeral) X(is_used) X(created_ms) X(expires_ms) X(tags)  \
+    X(max_nodes) X(joined_n) X(sources)
 
 #define RELAY_COLUMNS(X)                                                                                               \
     X(id) X(name) X(hash) X(prefix) X(region_id) X(region_code) X(region_name) X(created_ms) X(last_seen_ms) X(is_up)  \
@@ -203,6 +204,9 @@ bool auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k)
     put_int(&w, KEY_created_ms, k->created_ms);
     put_int_or_null(&w, KEY_expires_ms, k->expires_ms);
     put_json(&w, KEY_tags, k->tags);
+    put_int(&w, KEY_max_nodes, k->max_nodes);
+    put_int(&w, KEY_joined_n, k->joined_n);
+    put_prefixes(&w, KEY_sources, k->sources);
     return !w.failed;
 }
 
@@ -404,6 +408,16 @@ static struct prefix_list *get_prefixes(struct row_reader *r, int column, bool i
     return prefix_list_create(v, n);
 }
 
+/* Where nothing of it can be read the row is bad: no key is for more networks than it was made for. */
+static struct prefix_list *get_sources(struct row_reader *r)
+{
+    bool is_null = sqlite3_column_type(r->stmt, KEY_sources) == SQLITE_NULL;
+    struct prefix_list *l = get_prefixes(r, KEY_sources, true);
+    if (!is_null && l == NULL)
+        refuse(r, KEY_sources);
+    return l;
+}
+
 struct user *user_read(sqlite3_stmt *stmt, const char **bad_out)
 {
     struct row_reader r = {stmt, NULL};
@@ -435,6 +449,9 @@ struct auth_key *auth_key_read(sqlite3_stmt *stmt, const char **bad_out)
     k->created_ms = get_time(&r, KEY_created_ms);
     k->expires_ms = get_time(&r, KEY_expires_ms);
     k->tags = get_json(&r, KEY_tags);
+    k->max_nodes = (uint32_t)get_int(&r, KEY_max_nodes, 0, UINT32_MAX);
+    k->joined_n = (uint32_t)get_int(&r, KEY_joined_n, 0, UINT32_MAX);
+    k->sources = get_sources(&r);
     *bad_out = r.bad;
     if (r.bad != NULL)
         auth_key_unref((const struct auth_key **)&k);

@@ -323,7 +323,7 @@ static void refuse_foreign(struct state *st, const struct registration *reg, int
 {
     if (reg->auth_key.len == 0)
         refuse_without_key(out);
-    else if (check_key(st, reg->auth_key, now_ms, out) != NULL)
+    else if (check_key(st, reg, now_ms, out) != NULL)
         refuse(out, RC_DENIED, "this node key belongs to another machine: log out and in again to get a new one");
 }
 

@@ -144,24 +144,33 @@ const char *cli_escape(struct cli_run *run, const char *text)
     return copy;
 }
 
-static bool is_text(struct cli_run *run, const struct json *object, const char *key, const char *text)
+static bool is_text(struct cli_run *run, const struct json *object, const char *key, const char *text, bool with_case)
 {
-    const char *value = cli_text(run, object, key);
-    return value[0] != '\0' && strcmp(value, text) == 0;
+    struct str value = str_c(cli_text(run, object, key));
+    return value.len > 0 && (with_case ? str_eq_c(value, text) : str_eq_ci(value, str_c(text)));
 }
 
-/* The object of `list` of which one of `keys` is `text`; earlier keys win. */
+static unsigned count_text(struct cli_run *run, const struct json *list, const char *key, const char *text,
+                           bool with_case, const struct json **out)
+{
+    unsigned n = 0;
+    JSON_EACH (it, list) {
+        if (is_text(run, it, key, text, with_case)) {
+            *out = it;
+            n++;
+        }
+    }
+    return n;
+}
+
+/* The object of `list` of which one of `keys` is `text`, whatever its case; as it is written wins, and so do earlier keys. */
 static enum cli_exit pick(struct cli_run *run, const struct json *list, const char *const *keys, const char *text,
                           const char *what, const struct json **out)
 {
     for (; *keys != NULL; keys++) {
-        unsigned n = 0;
-        JSON_EACH (it, list) {
-            if (is_text(run, it, *keys, text)) {
-                *out = it;
-                n++;
-            }
-        }
+        unsigned n = count_text(run, list, *keys, text, true, out);
+        if (n == 0)
+            n = count_text(run, list, *keys, text, false, out);
         if (n > 1)
             return cli_fail(run, CLI_EXIT_ERROR, "there are %u %ss with the %s \"%s\": name one by its id", n, what,
                             *keys, text);

@@ -175,8 +175,9 @@ struct policy *policy_create(struct policy_doc *doc, const struct policy_user *u
                              const struct policy_ranges *ranges)
 {
     struct policy *p = MEM_NEW(struct policy);
-    struct map *maps[] = {&p->owner_by_id, &p->owner_by_provider, &p->owner_by_email, &p->owner_by_name,
-                          &p->list_by_key, &p->node_by_id,        &p->class_by_key,   &p->holders_by_route};
+    struct map *maps[] = {&p->owner_by_id,   &p->owner_by_provider,   &p->owner_by_email,
+                          &p->owner_by_name, &p->owner_by_lower_name, &p->list_by_key,
+                          &p->node_by_id,    &p->class_by_key,        &p->holders_by_route};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_init(maps[i], NULL);
     list_init(&p->nodes_by_version);

@@ -147,8 +147,9 @@ struct policy {
     size_t owner_n;
     struct map owner_by_id;
     struct map owner_by_provider;
-    struct map owner_by_email; /* lower case */
-    struct map owner_by_name;
+    struct map owner_by_email;      /* lower case */
+    struct map owner_by_name;       /* as it is written: older versions let two differ by case */
+    struct map owner_by_lower_name; /* and lower case */
 
     struct range_set tailnet; /* canonical: what `*` is besides routes and the addresses of strays */
     struct list strays;       /* nodes, by `of_strays` */

@@ -472,6 +472,34 @@ static void hujson_and_old_spellings_are_read(void **state)
     policy_destroy(&p);
 }
 
+/* Names compare like e-mails; rows of older versions that differ by case alone, or end with '@', are still found. */
+static void names_of_users_have_no_case(void **state)
+{
+    (void)state;
+    static const struct policy_user users[] = {
+        {1, STR("Anna"), STR(""), STR(""), POLICY_OWNER},
+        {2, STR("bob"), STR(""), STR(""), POLICY_MEMBER},
+        {3, STR("BOB"), STR(""), STR(""), POLICY_MEMBER},
+        {4, STR("carl@"), STR(""), STR(""), POLICY_MEMBER},
+    };
+    static const struct {
+        const char *selector;
+        uint64_t user; /* 0: nobody */
+    } cases[] = {{"anna@", 1}, {"ANNA@", 1}, {"bob@", 2}, {"BOB@", 3}, {"Bob@", 0}, {"carl@", 4}, {"ann@", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[120];
+        snprintf(text, sizeof(text), "{\"tagOwners\":{\"tag:x\":[\"%s\"]}}", cases[i].selector);
+        struct policy_doc *doc = test_parse(text);
+        struct policy *p = policy_create(doc, users, ARRAY_LEN(users), NULL);
+        for (uint64_t user = 1; user <= 4; user++) {
+            bool is_meant = user == cases[i].user || user == 1; /* the owner may apply all */
+            assert_int_equal(policy_user_may_tag(p, user, STR("tag:x")), is_meant);
+        }
+        policy_doc_unref(&doc);
+        policy_destroy(&p);
+    }
+}
+
 /* A file that was emptied, half written or filled with zeros is no policy; an older version in a database may be blank. */
 static void blank_is_refused(void **state)
 {
@@ -1110,6 +1138,7 @@ int main(void)
         cmocka_unit_test(ipsets_do_not_explode),
         cmocka_unit_test(lists_of_large_ipsets_are_refused),
         cmocka_unit_test(hujson_and_old_spellings_are_read),
+        cmocka_unit_test(names_of_users_have_no_case),
         cmocka_unit_test(blank_is_refused),
         cmocka_unit_test(empty_means_everyone),
         cmocka_unit_test(network_options_are_read),

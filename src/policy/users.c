@@ -29,14 +29,21 @@ static void put_name(struct map *m, struct str name, struct owner *o)
         map_put(m, name.p, name.len, &several);
 }
 
-static struct owner *find_email(const struct policy *p, struct str email)
+/* `m`: by names in lower case. */
+static struct owner *find_lower(const struct map *m, struct str email)
 {
     char text[EMAIL_MAX];
     if (email.len > sizeof(text))
         return NULL;
     for (size_t i = 0; i < email.len; i++)
         text[i] = lower_char(email.p[i]);
-    return map_get(&p->owner_by_email, text, email.len);
+    return map_get(m, text, email.len);
+}
+
+static struct owner *find_name(const struct policy *p, struct str name)
+{
+    struct owner *o = map_get(&p->owner_by_name, name.p, name.len);
+    return o != NULL ? o : find_lower(&p->owner_by_lower_name, name);
 }
 
 struct owner *owner_find(const struct policy *p, struct str selector, bool *is_ambiguous)
@@ -47,8 +54,10 @@ struct owner *owner_find(const struct policy *p, struct str selector, bool *is_a
         struct str name = selector;
         if (str_ends(name, STR("@")))
             name.len--;
-        struct owner *by_email = find_email(p, name);
-        struct owner *by_name = map_get(&p->owner_by_name, name.p, name.len);
+        struct owner *by_email = find_lower(&p->owner_by_email, name);
+        struct owner *by_name = find_name(p, name);
+        if (by_email == NULL && by_name == NULL)
+            by_name = find_name(p, selector);
         *is_ambiguous = by_email != NULL && by_name != NULL && by_email != by_name;
         o = by_email != NULL ? by_email : by_name;
     }
@@ -135,6 +144,7 @@ void owners_create(struct policy *p, const struct policy_user *users, size_t n)
         put_name(&p->owner_by_provider, o->provider_id, o);
         put_name(&p->owner_by_email, lower(&p->arena, o->email), o);
         put_name(&p->owner_by_name, o->name, o);
+        put_name(&p->owner_by_lower_name, lower(&p->arena, o->name), o);
     }
     for (sel_id id = 0; id < p->doc->sel_n; id++)
         mark_selector(p, id);

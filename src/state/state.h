@@ -155,6 +155,7 @@ MUST_CHECK enum rc state_user_set_role(struct state *st, user_id id, enum user_r
 /* With its auth keys. RC_NOT_FOUND; RC_IN_USE while it has nodes. */
 MUST_CHECK enum rc state_user_delete(struct state *st, user_id id, struct err *err);
 const struct user *state_user(const struct state *st, user_id id);
+/* Whatever its case; "anna@" is "anna" as well. */
 const struct user *state_user_by_name(const struct state *st, struct str name);
 /* Walks all users in no order: start with *pos = 0. */
 const struct user *state_user_next(const struct state *st, size_t *pos);

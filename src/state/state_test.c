@@ -543,7 +543,7 @@ static void test_reserved_addresses_are_skipped(void **state)
 static void test_users(void **state)
 {
     struct fixture *f = *state;
-    static const char *const bad[] = {"", "1a", "a b", "a@b@c", "-x", "a/b", "caf\xc3\xa9"};
+    static const char *const bad[] = {"", "1a", "a b", "a@b@c", "-x", "a/b", "caf\xc3\xa9", "alice@", "a@"};
     const struct user *u;
     char key[AUTH_KEY_TEXT_CAP];
     struct err err;
@@ -556,6 +556,16 @@ static void test_users(void **state)
     assert_int_equal(state_user_create(f->st, &again, now_ms, &u, NULL), RC_EXISTS);
     assert_int_equal(state_user_create(f->st, &ben, now_ms, &u, NULL), RC_OK);
     user_id ben_id = u->id;
+    /* One rule for all comparisons: the case of letters says nothing. */
+    struct user_spec shout = {.name = STR("ANNA")}, mail = {.name = STR("Ben@Example.org")};
+    assert_int_equal(state_user_create(f->st, &shout, now_ms, &u, NULL), RC_EXISTS);
+    assert_int_equal(state_user_create(f->st, &mail, now_ms, &u, NULL), RC_EXISTS);
+    assert_ptr_equal(state_user_by_name(f->st, STR("Anna")), state_user_by_name(f->st, STR("anna")));
+    assert_ptr_equal(state_user_by_name(f->st, STR("anna@")), state_user_by_name(f->st, STR("anna")));
+    assert_null(state_user_by_name(f->st, STR("ann")));
+    assert_int_equal(state_user_rename(f->st, ben_id, STR("alice@"), &u, &err), RC_INVALID);
+    assert_int_equal(state_user_rename(f->st, ben_id, STR("BEN@example.org"), &u, NULL), RC_OK);
+    assert_int_equal(state_user_rename(f->st, ben_id, STR("ben@example.org"), &u, NULL), RC_OK);
     uint64_t annas = make_key(f, (struct auth_key_spec){.is_reusable = true}, key);
     struct auth_key_spec of_ben = {.user = ben_id};
     uint64_t bens = make_key(f, of_ben, key);

@@ -8,9 +8,31 @@ const struct user *state_user(const struct state *st, user_id id)
     return map_get(&st->users, &id, sizeof(id));
 }
 
-const struct user *state_user_by_name(const struct state *st, struct str name)
+static const struct user *find_exact(const struct state *st, struct str name)
 {
     return map_get(&st->users_by_name, name.p, name.len);
+}
+
+/* Two rows of older versions may differ by case alone: each is found as it is written. */
+static const struct user *find_whatever_case(const struct state *st, struct str name)
+{
+    const struct user *u, *found = NULL;
+    for (size_t pos = 0; (u = state_user_next(st, &pos)) != NULL;) {
+        if (str_eq_ci(str_c(u->name), name) && (found == NULL || u->id < found->id))
+            found = u;
+    }
+    return found;
+}
+
+const struct user *state_user_by_name(const struct state *st, struct str name)
+{
+    const struct user *u = find_exact(st, name);
+    if (u == NULL)
+        u = find_whatever_case(st, name);
+    /* As policies write a user without a domain. */
+    if (u == NULL && str_ends(name, STR("@")))
+        u = find_whatever_case(st, str_n(name.p, name.len - 1));
+    return u;
 }
 
 const struct user *state_user_next(const struct state *st, size_t *pos)
@@ -39,6 +61,10 @@ static enum rc check_name(struct str name, struct err *err)
                            "the user name '%.*s' has a character other than letters, digits, '-', '.', '_' and '@'",
                            STR_ARG(name));
     }
+    if (name.p[name.len - 1] == '@')
+        return err_set(err, RC_INVALID,
+                       "the user name '%.*s' ends with '@': that is how a policy writes the user '%.*s'", STR_ARG(name),
+                       (int)(name.len - 1), name.p);
     if (ats > 1)
         return err_set(err, RC_INVALID, "the user name '%.*s' has more than one '@'", STR_ARG(name));
     return RC_OK;
@@ -74,7 +100,7 @@ static enum rc check_row(const struct state *st, const struct user *u, struct er
         return err_set(err, RC_INVALID, "its id is that of tagged devices");
     if (u->name[0] == '\0')
         return err_set(err, RC_INVALID, "column name is empty");
-    if (state_user(st, u->id) != NULL || state_user_by_name(st, str_c(u->name)) != NULL)
+    if (state_user(st, u->id) != NULL || find_exact(st, str_c(u->name)) != NULL)
         return err_set(err, RC_INVALID, "another row has the same id or name");
     return RC_OK;
 }

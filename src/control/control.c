@@ -9,10 +9,16 @@
 #include "codec/json_write.h"
 
 LOG_MODULE("control");
+METRIC_COUNTER(too_much_waits, "fullscale_control_busy_total", "",
+               "Requests of nodes refused because those that wait hold too much memory.");
 METRIC_COUNTER(odd_hostinfos, "fullscale_control_odd_hostinfos_total", "",
                "Requests whose Hostinfo had members of the wrong kind or size, which were left out.");
 
-enum { OUTER_BODY_BYTES = 4096 }; /* nobody has more to say before the handshake */
+enum {
+    OUTER_BODY_BYTES = 4096, /* nobody has more to say before the handshake */
+    PENDING_OWN_BYTES = 16 *
+                        1024, /* of each request that waits: what nodes usually say. Thousands may wait after a start */
+};
 
 /* --- routes --- */
 
@@ -84,6 +90,7 @@ struct pending *pending_create(struct control_worker *w, struct http_exchange *e
     p->ex = ex;
     p->worker = w;
     p->job.home = w->loop;
+    p->share = http_share(ex);
     p->machine = ((const struct noise_conn *)req->conn_ctx)->machine;
     *body = arena_str(&p->arena, req->body);
     http_set_events(ex, &events, p);
@@ -92,8 +99,27 @@ struct pending *pending_create(struct control_worker *w, struct http_exchange *e
 
 void pending_free(struct pending *p)
 {
+    if (p->charged_bytes > 0)
+        budget_give(p->share, p->charged_bytes);
     arena_fini(&p->arena);
     mem_free(p);
+}
+
+bool pending_charge(struct pending *p, struct str body)
+{
+    size_t more = p->arena.held_bytes > PENDING_OWN_BYTES ? p->arena.held_bytes - PENDING_OWN_BYTES : 0;
+    if (budget_take(p->share, more)) {
+        p->charged_bytes = more;
+        return true;
+    }
+    secret_wipe((void *)body.p, body.len);
+    metric_inc(&too_much_waits);
+    log_limited(LOG_WARN, "request refused: too many wait for the database already");
+    http_set_header(p->ex, "Retry-After", STR("5"));
+    http_respond_text(p->ex, 429,
+                      "this server has too many requests that wait for its disk; try again in some seconds");
+    pending_free(p);
+    return false;
 }
 
 void report_from(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h)

@@ -117,12 +117,17 @@ struct pending {
     struct core_job job;
     struct http_exchange *ex; /* null once the client went away */
     struct control_worker *worker;
-    struct arena arena; /* body and what was parsed of it */
+    struct arena arena;   /* body and what was parsed of it */
+    struct budget *share; /* of connections like the one that asked, which may be gone before the job is */
+    size_t charged_bytes; /* to that */
     machine_key machine;
 };
 /* Copies the body into the arena, ties the exchange. */
 struct pending *pending_create(struct control_worker *w, struct http_exchange *ex, size_t size, struct str *body);
 void pending_free(struct pending *p);
+/* Charges what was parsed, beyond what is usual, for as long as it waits. False: too much waits already; it has been answered and
+ * is gone, the body wiped. */
+MUST_CHECK bool pending_charge(struct pending *p, struct str body);
 
 /* Fills a report with references that pending_free does not hold: drop them with node_report_fini. */
 void report_from(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h);

@@ -582,6 +582,55 @@ static void test_cancelled_while_the_core_works(void **state)
     drop_with(true);
 }
 
+/* The request with a long list that nobody asked for. */
+static void long_body(char *out, size_t cap, const char *request)
+{
+    size_t n = strlen(request) - 1; /* without the last brace */
+    memcpy(out, request, n);
+    memcpy(out + n, ",\"x\":[1", 7);
+    n += 7;
+    while (n + 4 < cap) {
+        out[n++] = ',';
+        out[n++] = '1';
+    }
+    memcpy(out + n, "]}", 3);
+}
+
+/* What waits behind a slow commit stays charged when its client has left, until it is freed. */
+static void test_what_waits_is_bounded(void **state)
+{
+    (void)state;
+    enum { TRIES = 28, LONG = 56 * 1024 };
+    struct client c, evil[3];
+    struct device d, nobody;
+    struct rig_hold hold;
+    char *body = mem_alloc(LONG);
+    int64_t before = metric_read("fullscale_control_busy_total", "");
+    rig_join(r, &c, &d, "waiting", 0);
+    for (size_t i = 0; i < ARRAY_LEN(evil); i++)
+        client_open(&evil[i], r, 0);
+    device_init(&nobody, "nobody");
+    long_body(body, LONG, register_body(r, &nobody, "hskey-auth-nonsense", NULL));
+    rig_hold_core(r, &hold);
+    for (int i = 0; i < TRIES * (int)ARRAY_LEN(evil); i++) {
+        struct client *e = &evil[i % ARRAY_LEN(evil)];
+        struct reply reply;
+        client_send(e, &reply, "POST", "/machine/register", body);
+        assert_int_equal(client_call(e, "GET", "/machine/whoami", "", NULL), 200);
+        h2_client_cancel(e->h2, reply.id);
+        reply_fini(&reply);
+    }
+    assert_true(metric_read("fullscale_control_busy_total", "") > before);
+    rig_release_core(&hold);
+    rig_settle(r);
+    assert_int_equal(client_call(&evil[0], "POST", "/machine/register", body, NULL), 200); /* there is room again */
+    mem_free(body);
+    for (size_t i = 0; i < ARRAY_LEN(evil); i++)
+        client_close(&evil[i]);
+    client_close(&c);
+    rig_wait_idle(r);
+}
+
 static void test_closed_while_the_core_works(void **state)
 {
     (void)state;
@@ -624,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_large_body),
         cmocka_unit_test(test_huge_body),
         cmocka_unit_test(test_cancelled_while_the_core_works),
+        cmocka_unit_test(test_what_waits_is_bounded),
         cmocka_unit_test(test_closed_while_the_core_works),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

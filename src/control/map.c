@@ -197,6 +197,8 @@ void handle_map(void *app, struct http_exchange *ex)
         pending_free(&j->p);
         return;
     }
+    if (!pending_charge(&j->p, body))
+        return;
     metric_inc(req.is_stream ? &polls : req.is_read_only ? &fetches : &updates);
     fill(j, &req);
     j->session = req.is_stream ? w->next_session++ : 0;

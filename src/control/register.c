@@ -205,6 +205,8 @@ void handle_register(void *app, struct http_exchange *ex)
         refuse_now(j, "this server did not understand the client's registration request");
         return;
     }
+    if (!pending_charge(&j->p, body))
+        return;
     fill(j, &req);
     secret_wipe((void *)body.p, body.len);
     j->p.job.run = run;

@@ -620,8 +620,9 @@ void policy_destroy(struct policy **p_ptr)
     }
     for (size_t i = 0; i < p->list_n; i++)
         sources_fini(&p->list[i]);
-    struct map *maps[] = {&p->owner_by_id, &p->owner_by_provider, &p->owner_by_email, &p->owner_by_name,
-                          &p->list_by_key, &p->node_by_id,        &p->class_by_key,   &p->holders_by_route};
+    struct map *maps[] = {&p->owner_by_id,   &p->owner_by_provider,   &p->owner_by_email,
+                          &p->owner_by_name, &p->owner_by_lower_name, &p->list_by_key,
+                          &p->node_by_id,    &p->class_by_key,        &p->holders_by_route};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
     policy_view_unref(&p->view);

@@ -456,6 +456,43 @@ static void lists_of_large_ipsets_are_refused(void **state)
     refused_text(&wide, "ipsets[\"ipset:all\"]: more than 10000 ranges", 1);
 }
 
+/* Each set takes one of a thousand ranges: text of a few bytes for each copy. And additions that alternate with removals, which must
+ * go through all that there is so far, in each of many sets. */
+static void ipsets_of_ipsets_have_a_limit_of_work(void **state)
+{
+    (void)state;
+    struct buf copies = {0}, turns = {0};
+    buf_append_c(&copies, "{\"ipsets\":{\"ipset:s\":[");
+    for (int i = 0; i < 999; i++)
+        buf_printf(&copies, "%s\"10.%d.%d.1\"", i > 0 ? "," : "", i / 250, i % 250);
+    buf_append_c(&copies, "]");
+    buf_append(&turns, copies.data, buf_len(&copies));
+    for (int i = 0; i < 2000; i++)
+        buf_printf(&copies, ",\"ipset:%d\":[\"ipset:s\"]", i);
+    buf_append_c(&copies, "}}");
+    refused_text(&copies, "ipsets: more than 1000000 ranges", 1);
+    for (int i = 0; i < 2; i++) {
+        buf_printf(&turns, ",\"ipset:%d\":[\"add ipset:s\"", i);
+        for (int k = 0; k < 499; k++)
+            buf_printf(&turns, ",\"remove 10.0.%d.1\",\"add 10.0.%d.1\"", k % 250, k % 250);
+        buf_append_c(&turns, "]");
+    }
+    buf_append_c(&turns, "}}");
+    refused_text(&turns, "ipsets: more than 1000000 ranges", 1);
+}
+
+/* What is written in runs is done in runs: the last operation on an address decides. */
+static void operations_of_an_ipset_come_in_their_order(void **state)
+{
+    (void)state;
+    struct policy *p = test_policy(
+        "{\"ipsets\":{\"ipset:a\":[\"add 10.0.0.0/30\",\"add 10.0.0.8\",\"remove 10.0.0.1\","
+        "\"remove 10.0.0.8\",\"add 10.0.0.1\",\"remove 10.0.0.2\"]},"
+        "\"acls\":[{\"action\":\"accept\",\"src\":[\"ipset:a\"],\"dst\":[\"100.64.0.20:1\"]}]}");
+    test_filter(p, BOB, FILTER_IP("\"10.0.0.0/31\",\"10.0.0.3\"", DST("100.64.0.20", 1, 1)));
+    policy_destroy(&p);
+}
+
 /* --- reading --- */
 
 static void hujson_and_old_spellings_are_read(void **state)
@@ -1137,6 +1174,8 @@ int main(void)
         cmocka_unit_test(huge_policies_are_refused),
         cmocka_unit_test(ipsets_do_not_explode),
         cmocka_unit_test(lists_of_large_ipsets_are_refused),
+        cmocka_unit_test(ipsets_of_ipsets_have_a_limit_of_work),
+        cmocka_unit_test(operations_of_an_ipset_come_in_their_order),
         cmocka_unit_test(hujson_and_old_spellings_are_read),
         cmocka_unit_test(names_of_users_have_no_case),
         cmocka_unit_test(blank_is_refused),

@@ -219,7 +219,8 @@ static void tell_unknown(struct reader *r, const struct json *member, const char
                          enum fields kind)
 {
     struct str name = json_key_of(member), near, legacy;
-    const char *best = nearest_name(name, names, n);
+    /* Nobody sees a suggestion once there are so many errors, and each costs as much as all names are long. */
+    const char *best = r->found_n < FOUND_MAX ? nearest_name(name, names, n) : NULL;
     if (kind == FIELDS_NOTES && name.len > 0 && name.p[0] == '#')
         return;
     str_cut(str_c(best != NULL ? best : ""), '|', &near, &legacy);

@@ -46,6 +46,7 @@ struct reader {
     const struct json *section[SECTION_N];
     size_t rules_read;
     size_t selectors_read;
+    size_t ipset_ranges; /* gone through so far */
     size_t app_bytes;
     posture_set_id default_posture;
     bool wrote_member, wrote_members;

@@ -4,7 +4,7 @@
 
 #include "policy/read_internal.h"
 
-enum { IPSET_CHAIN_MAX = 64 };
+enum { IPSET_CHAIN_MAX = 64, IPSET_WORK_RATIO = 5 };
 
 static const struct autogroup {
     const char *name;
@@ -361,7 +361,7 @@ void read_hosts(struct reader *r)
 
 static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth);
 
-/* Adds what TARGET means to `out`. */
+/* Adds what TARGET means to `out`, which is canonical no more. */
 static void read_target(struct reader *r, const struct json *at, struct str target, unsigned depth,
                         struct range_set *out, bool *has_internet)
 {
@@ -383,7 +383,6 @@ static void read_target(struct reader *r, const struct json *at, struct str targ
     } else if (other == NULL) {
         read_fail(r, at, "ipsets: %s is not an address, host, ipset or autogroup:internet", read_quote(r, target));
     }
-    range_set_join(out);
 }
 
 /* Splits "add TARGET"; false when there is no verb. */
@@ -399,28 +398,61 @@ static bool split_verb(struct str op, bool *is_remove_out, struct str *target_ou
     return true;
 }
 
+/* Whether `n` more ranges may be gone through: ipsets of ipsets, and additions that alternate with removals, take far more time and
+ * memory than text. */
+static bool charge_ranges(struct reader *r, const struct json *at, size_t n)
+{
+    const size_t most = IPSET_WORK_RATIO * r->limits->selectors;
+    if (r->ipset_ranges > most)
+        return false;
+    r->ipset_ranges += n;
+    if (r->ipset_ranges > most)
+        read_fail(r, at,
+                  "ipsets: more than %zu ranges, counting a set's again wherever another takes them and at each change "
+                  "between 'add' and 'remove': use fewer of either",
+                  most);
+    return r->ipset_ranges <= most;
+}
+
+/* Operations of one kind that follow each other are one: each on its own would go through all that there is so far. */
+struct ipset_run {
+    struct range_set so_far; /* canonical */
+    struct range_set what;
+    bool is_remove;
+};
+
+static void end_run(struct reader *r, struct ipset *set, const struct json *at, struct ipset_run *run)
+{
+    struct range_set *so_far = &run->so_far;
+    if (!charge_ranges(r, at, so_far->n + run->what.n))
+        so_far->n = run->what.n = 0;
+    range_set_join(&run->what);
+    if (run->is_remove)
+        range_set_subtract(so_far, &run->what);
+    for (size_t i = 0; !run->is_remove && i < run->what.n; i++)
+        range_set_add(so_far, run->what.v[i]);
+    if (!run->is_remove)
+        range_set_join(so_far);
+    if (so_far->n > r->limits->hosts) {
+        read_fail(r, at, "ipsets[%s]: more than %zu ranges", read_quote(r, set->name), r->limits->hosts);
+        so_far->n = 0;
+    }
+    run->what.n = 0;
+}
+
 static void apply_op(struct reader *r, struct ipset *set, const struct read_item *op, unsigned depth,
-                     struct range_set *so_far)
+                     struct ipset_run *run)
 {
     bool is_remove, has_internet = false;
     struct str target;
-    struct range_set what = {0};
     split_verb(op->text, &is_remove, &target);
-    read_target(r, op->at, target, depth, &what, &has_internet);
-    if (is_remove) {
-        range_set_subtract(so_far, &what);
-        set->has_internet = set->has_internet && !has_internet;
-    } else {
-        for (size_t i = 0; i < what.n; i++)
-            range_set_add(so_far, what.v[i]);
-        range_set_join(so_far);
-        set->has_internet = set->has_internet || has_internet;
-    }
-    if (so_far->n > r->limits->hosts) {
-        read_fail(r, op->at, "ipsets[%s]: more than %zu ranges", read_quote(r, set->name), r->limits->hosts);
-        so_far->n = 0;
-    }
-    range_set_fini(&what);
+    if (is_remove != run->is_remove || run->what.n > r->limits->hosts)
+        end_run(r, set, op->at, run);
+    run->is_remove = is_remove;
+    if (!charge_ranges(r, op->at, 1))
+        return;
+    read_target(r, op->at, target, depth, &run->what, &has_internet);
+    set->has_internet = is_remove ? set->has_internet && !has_internet : set->has_internet || has_internet;
 }
 
 static void check_verbs(struct reader *r, const struct read_items *ops)
@@ -446,17 +478,20 @@ static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth)
         return false;
     }
     struct read_items ops = read_strings(r, set->ops, "an ipset");
-    struct range_set so_far = {0};
+    struct ipset_run run = {0};
     set->state = IPSET_OPEN;
     check_verbs(r, &ops);
     for (size_t i = 0; i < ops.n; i++)
-        apply_op(r, set, &ops.v[i], depth, &so_far);
-    set->v = arena_zalloc(&r->doc->arena, so_far.n, sizeof(*set->v));
-    if (so_far.n > 0)
-        memcpy(set->v, so_far.v, so_far.n * sizeof(*set->v));
-    set->n = so_far.n;
+        apply_op(r, set, &ops.v[i], depth, &run);
+    if (ops.n > 0)
+        end_run(r, set, ops.v[ops.n - 1].at, &run);
+    set->n = run.so_far.n;
+    set->v = arena_zalloc(&r->doc->arena, set->n, sizeof(*set->v));
+    if (set->n > 0)
+        memcpy(set->v, run.so_far.v, set->n * sizeof(*set->v));
     set->state = IPSET_DONE;
-    range_set_fini(&so_far);
+    range_set_fini(&run.so_far);
+    range_set_fini(&run.what);
     return true;
 }
 

@@ -1,14 +1,16 @@
 /* A disk that can be made to fail or to lose power, under SQLite, for tests. One at a time, for one thread at a
  * time.
  *
- * It stands before SQLite's own file access and is the default while installed. Operations that change a disk
- * (write, sync, truncate, delete) are numbered from 1; what happens at a chosen number is the fault. As on a real
- * disk, what was written and not yet synced is in the file for whoever reads it, but not safe: when power is lost
+ * It stands before SQLite's own file access and is the default while installed. Operations are numbered from 1: those that
+ * change a disk (write, sync, truncate, delete), or which faulty_choose names; what happens at a chosen number is the fault. As on
+ * a real disk, what was written and not yet synced is in the file for whoever reads it, but not safe: when power is lost
  * any part of it is. */
 #ifndef STORE_FAULTY_VFS_H
 #define STORE_FAULTY_VFS_H
 
+#include <errno.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,6 +23,26 @@ enum fault_kind {
     FAULT_ONCE,     /* this operation fails, the next works again */
     FAULT_FOR_EVER, /* this one and all later ones fail: the disk is full or gone */
     FAULT_POWER,    /* as for ever; then faulty_power_back */
+};
+
+/* What the disk is asked to do. */
+enum disk_op {
+    OP_WRITE = 1,
+    OP_SYNC = 2,
+    OP_TRUNCATE = 4,
+    OP_DELETE = 8,
+    OP_OPEN = 16,
+    OP_READ = 32,
+    OP_LOCK = 64,
+    OP_INDEX = 128, /* a page of the log's index, which is shared memory */
+};
+enum { OPS_THAT_CHANGE = OP_WRITE | OP_SYNC | OP_TRUNCATE | OP_DELETE };
+
+/* What it says then. */
+enum disk_answer {
+    ANSWER_USUAL, /* of writes that there is no room, of everything else that it is broken */
+    ANSWER_FULL,
+    ANSWER_BROKEN,
 };
 
 struct unsynced {
@@ -40,9 +62,11 @@ struct disk_file {
 enum { DISK_FILES = 4 };
 
 static struct {
-    enum fault_kind kind;
-    unsigned long at;   /* number of the operation */
-    unsigned long seen; /* operations so far */
+    _Atomic enum fault_kind kind;
+    unsigned ops;            /* enum disk_op: those that are numbered */
+    enum disk_answer answer; /* when one fails */
+    unsigned long at;        /* number of the operation */
+    atomic_ulong seen;       /* operations so far */
     struct test_random random;
     struct disk_file files[DISK_FILES];
     size_t file_n;
@@ -56,10 +80,29 @@ struct faulty_file {
     sqlite3_file *below;
 };
 
-static bool disk_fails(void)
+static bool disk_fails(enum disk_op op)
 {
+    if ((disk.ops & op) == 0)
+        return false;
     unsigned long n = ++disk.seen;
     return disk.kind == FAULT_ONCE ? n == disk.at : disk.kind != FAULT_NONE && n >= disk.at;
+}
+
+/* As SQLite's own access says it. src: sqlite 3.40 os_unix.c */
+static int disk_says(enum disk_op op)
+{
+    errno = disk.answer == ANSWER_FULL ? ENOSPC : EIO;
+    switch (op) {
+    case OP_WRITE: return disk.answer == ANSWER_BROKEN ? SQLITE_IOERR_WRITE : SQLITE_FULL;
+    case OP_SYNC: return SQLITE_IOERR_FSYNC;
+    case OP_TRUNCATE: return SQLITE_IOERR_TRUNCATE;
+    case OP_DELETE: return SQLITE_IOERR_DELETE;
+    case OP_OPEN: return SQLITE_CANTOPEN;
+    case OP_READ: return SQLITE_IOERR_READ;
+    case OP_LOCK: return SQLITE_IOERR_LOCK;
+    case OP_INDEX: break;
+    }
+    return disk.answer == ANSWER_FULL ? SQLITE_IOERR_SHMSIZE : SQLITE_IOERR_SHMMAP;
 }
 
 /* --- what is safe --- */
@@ -150,24 +193,26 @@ static int faulty_close(sqlite3_file *f)
 
 static int faulty_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
 {
+    if (disk_fails(OP_READ))
+        return disk_says(OP_READ);
     return file_of(f)->below->pMethods->xRead(file_of(f)->below, p, n, at);
 }
 
 /* What fails half way has written a part. */
 static int faulty_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
-    bool fails = disk_fails();
+    bool fails = disk_fails(OP_WRITE);
     if (fails)
         n = (int)test_random_below(&disk.random, (uint32_t)n + 1);
     int code = n > 0 ? file_of(f)->below->pMethods->xWrite(file_of(f)->below, p, n, at) : SQLITE_OK;
     note(file_of(f)->of, at, 0, p, (size_t)n);
-    return fails ? SQLITE_FULL : code;
+    return fails ? disk_says(OP_WRITE) : code;
 }
 
 static int faulty_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
-    if (disk_fails())
-        return SQLITE_IOERR_TRUNCATE;
+    if (disk_fails(OP_TRUNCATE))
+        return disk_says(OP_TRUNCATE);
     note(file_of(f)->of, -1, size, "", 0);
     return file_of(f)->below->pMethods->xTruncate(file_of(f)->below, size);
 }
@@ -176,8 +221,8 @@ static int faulty_truncate(sqlite3_file *f, sqlite3_int64 size)
 static int faulty_sync(sqlite3_file *f, int flags)
 {
     (void)flags;
-    if (disk_fails())
-        return SQLITE_IOERR_FSYNC;
+    if (disk_fails(OP_SYNC))
+        return disk_says(OP_SYNC);
     make_safe(file_of(f)->of);
     return SQLITE_OK;
 }
@@ -189,6 +234,8 @@ static int faulty_file_size(sqlite3_file *f, sqlite3_int64 *out)
 
 static int faulty_lock(sqlite3_file *f, int level)
 {
+    if (disk_fails(OP_LOCK))
+        return disk_says(OP_LOCK);
     return file_of(f)->below->pMethods->xLock(file_of(f)->below, level);
 }
 
@@ -221,11 +268,15 @@ static int faulty_characteristics(sqlite3_file *f)
 
 static int faulty_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
 {
+    if (disk_fails(OP_INDEX))
+        return disk_says(OP_INDEX);
     return file_of(f)->below->pMethods->xShmMap(file_of(f)->below, page, size, extend, out);
 }
 
 static int faulty_shm_lock(sqlite3_file *f, int offset, int n, int flags)
 {
+    if ((flags & SQLITE_SHM_LOCK) != 0 && disk_fails(OP_LOCK))
+        return SQLITE_IOERR_SHMLOCK;
     return file_of(f)->below->pMethods->xShmLock(file_of(f)->below, offset, n, flags);
 }
 
@@ -265,6 +316,8 @@ static int faulty_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *f, int 
 {
     struct faulty_file *file = file_of(f);
     (void)vfs;
+    if (disk_fails(OP_OPEN))
+        return disk_says(OP_OPEN);
     *file = (struct faulty_file){.below = (sqlite3_file *)(file + 1)};
     int code = disk.below->xOpen(disk.below, path, file->below, flags, out_flags);
     if (code != SQLITE_OK)
@@ -278,8 +331,8 @@ static int faulty_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *f, int 
 static int faulty_delete(sqlite3_vfs *vfs, const char *path, int sync_directory)
 {
     (void)vfs;
-    if (disk_fails())
-        return SQLITE_IOERR_DELETE;
+    if (disk_fails(OP_DELETE))
+        return disk_says(OP_DELETE);
     struct disk_file *f = disk_file_of(path);
     forget_later(f);
     buf_clear(&f->safe);
@@ -297,7 +350,7 @@ static void faulty_install(void)
     sqlite3_vfs_register(&disk.vfs, 1);
 }
 
-static void faulty_remove(void)
+static void UNUSED faulty_remove(void)
 {
     forget_all();
     sqlite3_vfs_unregister(&disk.vfs);
@@ -306,21 +359,30 @@ static void faulty_remove(void)
 /* From now on, counting anew. */
 static void faulty_arm(enum fault_kind kind, unsigned long at, uint64_t seed)
 {
-    disk.kind = kind;
+    disk.ops = OPS_THAT_CHANGE;
+    disk.answer = ANSWER_USUAL;
     disk.at = at;
     disk.seen = 0;
     disk.random.state = seed;
+    disk.kind = kind;
+}
+
+/* Of what was armed: which operations count (enum disk_op), and what those that fail say. */
+static void UNUSED faulty_choose(unsigned ops, enum disk_answer answer)
+{
+    disk.ops = ops;
+    disk.answer = answer;
 }
 
 /* Whether the fault happened. */
-static bool faulty_struck(void)
+static bool UNUSED faulty_struck(void)
 {
     return disk.kind != FAULT_NONE && disk.seen >= disk.at;
 }
 
 /* The disk as it is when power comes back: what was synced, and of the rest any writes, each wholly or up to a sector.
  * With all connections closed. */
-static void faulty_power_back(void)
+static void UNUSED faulty_power_back(void)
 {
     for (size_t i = 0; i < disk.file_n; i++) {
         struct disk_file *f = &disk.files[i];

@@ -1,0 +1,690 @@
+/* Everything below the server fails, at every point: each operation of the disk, as broken and as full, each statement and commit,
+ * each allocation of SQLite and of ours, each accept. Whatever happens the answer is right or a refusal, never a wrong
+ * acknowledgement; when it is over writing resumes; and after a restart everything acknowledged is there, and nothing that was
+ * refused. Each fault has a life of a server of its own (life.h), in a process of its own, some side by side.
+ * FAILURES_STRIDE=1 leaves no point out where there are thousands. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <sqlite3.h>
+
+#include "support/test_random.h"
+#include "base/metric.h"
+#include "crypto/crypto.h"
+#include "hostile/life.h"
+#include "net/tcp.h"
+#include "store/faulty_vfs.h"
+
+enum { SLOTS = 8 };
+
+/* --- what can be made to fail --- */
+
+struct fault {
+    void (*install)(void);
+    void (*arm)(const struct fault *f);
+    void (*end)(void);
+    enum phase phase;
+    bool is_for_ever;
+    unsigned long n;         /* which of those that are counted from the beginning of the phase */
+    unsigned ops;            /* of the disk */
+    enum disk_answer answer; /* of the disk */
+    bool kills;              /* the process ends itself, in an orderly way */
+};
+
+static void disk_arm(const struct fault *f)
+{
+    faulty_arm(FAULT_NONE, f->n, f->n);
+    faulty_choose(f->ops, f->answer);
+    disk.kind = f->is_for_ever ? FAULT_FOR_EVER : FAULT_ONCE;
+}
+
+static atomic_bool struck;
+
+static void disk_end(void)
+{
+    struck |= faulty_struck();
+    disk.kind = FAULT_NONE;
+}
+
+/* All but the disk: what fails is counted here. */
+static struct {
+    unsigned long at;
+    atomic_ulong seen;
+    atomic_bool is_armed, is_for_ever;
+} points;
+
+static bool point_fails(void)
+{
+    unsigned long n = points.is_armed ? ++points.seen : 0;
+    return n > 0 && (points.is_for_ever ? n >= points.at : n == points.at);
+}
+
+static void points_arm(const struct fault *f)
+{
+    points.at = f->n;
+    points.seen = 0;
+    points.is_for_ever = f->is_for_ever;
+    points.is_armed = true;
+}
+
+static void points_end(void)
+{
+    struck |= points.is_armed && points.seen >= points.at;
+    points.is_armed = false;
+}
+
+/* --- statements --- */
+
+static bool statement_fails; /* the one that runs; on the connection's thread */
+
+static int on_statement(unsigned what, void *ctx, void *stmt, void *sql)
+{
+    (void)what;
+    (void)ctx;
+    (void)stmt;
+    (void)sql;
+    statement_fails = point_fails();
+    return 0;
+}
+
+static int on_progress(void *ctx)
+{
+    (void)ctx;
+    return statement_fails;
+}
+
+static int watch_statements(sqlite3 *db, char **error, const void *api)
+{
+    (void)error;
+    (void)api;
+    sqlite3_trace_v2(db, SQLITE_TRACE_STMT, on_statement, NULL);
+    sqlite3_progress_handler(db, 1, on_progress, NULL);
+    return SQLITE_OK;
+}
+
+static int on_commit(void *ctx)
+{
+    (void)ctx;
+    return point_fails();
+}
+
+static int watch_commits(sqlite3 *db, char **error, const void *api)
+{
+    (void)error;
+    (void)api;
+    sqlite3_commit_hook(db, on_commit, NULL);
+    return SQLITE_OK;
+}
+
+static int on_action(void *ctx, int action, const char *a, const char *b, const char *c, const char *d)
+{
+    (void)ctx;
+    (void)action;
+    (void)a;
+    (void)b;
+    (void)c;
+    (void)d;
+    return point_fails() ? SQLITE_DENY : SQLITE_OK;
+}
+
+static int watch_actions(sqlite3 *db, char **error, const void *api)
+{
+    (void)error;
+    (void)api;
+    sqlite3_set_authorizer(db, on_action, NULL);
+    return SQLITE_OK;
+}
+
+static void install_statements(void)
+{
+    sqlite3_auto_extension((void (*)(void))watch_statements);
+}
+
+static void install_commits(void)
+{
+    sqlite3_auto_extension((void (*)(void))watch_commits);
+}
+
+static void install_actions(void)
+{
+    sqlite3_auto_extension((void (*)(void))watch_actions);
+}
+
+/* --- memory --- */
+
+static sqlite3_mem_methods sqlite_memory;
+
+static void *memory_malloc(int n)
+{
+    return point_fails() ? NULL : sqlite_memory.xMalloc(n);
+}
+
+static void *memory_realloc(void *p, int n)
+{
+    return point_fails() ? NULL : sqlite_memory.xRealloc(p, n);
+}
+
+/* Without what SQLite keeps aside for small things, so that each asks. */
+static void install_memory(void)
+{
+    sqlite3_mem_methods failing;
+    sqlite3_shutdown();
+    CHECK(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &sqlite_memory) == SQLITE_OK);
+    failing = sqlite_memory;
+    failing.xMalloc = memory_malloc;
+    failing.xRealloc = memory_realloc;
+    CHECK(sqlite3_config(SQLITE_CONFIG_MALLOC, &failing) == SQLITE_OK);
+    CHECK(sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) == SQLITE_OK);
+    CHECK(sqlite3_initialize() == SQLITE_OK);
+}
+
+static void our_memory_arm(const struct fault *f)
+{
+    mem_test_fail_at(f->n);
+}
+
+static void our_memory_end(void)
+{
+    mem_test_fail_at(0);
+}
+
+/* --- a life with a fault --- */
+
+static char dir[] = "/tmp/fs-failures-XXXXXX";
+static char base_path[64]; /* a database that nothing has happened to yet */
+
+/* One of those that go on side by side. */
+struct slot {
+    pid_t pid; /* 0: free */
+    struct fault fault;
+    char path[96], said[96]; /* the database; what the process says */
+    struct books *books;
+};
+
+static struct slot slots[SLOTS];
+
+static void remove_database(const char *path)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".lock"};
+    char name[128];
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
+        unlink(name);
+    }
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    char bytes[65536];
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    size_t n;
+    CHECK(in != NULL && out != NULL);
+    while ((n = fread(bytes, 1, sizeof(bytes), in)) > 0)
+        CHECK(fwrite(bytes, 1, n, out) == n);
+    CHECK(fclose(in) == 0 && fclose(out) == 0);
+}
+
+/* In a process of its own, for SQLite is not yet to be used in this one. */
+static void make_base(void)
+{
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        life_inspect(base_path, &(struct books){0});
+        _exit(0);
+    }
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void fault_begin(void *ctx)
+{
+    const struct fault *f = ctx;
+    f->arm(f);
+}
+
+static void fault_end(void *ctx)
+{
+    const struct fault *f = ctx;
+    f->end();
+}
+
+static void live(struct slot *s)
+{
+    struct fault *f = &s->fault;
+    const enum rc why = f->answer == ANSWER_FULL && f->ops == OP_WRITE ? RC_FULL : RC_OK;
+    const struct trouble trouble = {f->phase, f->is_for_ever, why, fault_begin, fault_end, f};
+    struct life l = {.path = s->path, .books = s->books, .trouble = &trouble};
+    life_live(&l);
+    f->end();
+    s->books->struck = struck;
+}
+
+static bool says(const char *path, const char *words)
+{
+    char text[4096] = "";
+    FILE *f = fopen(path, "r");
+    CHECK(f != NULL);
+    size_t n = fread(text, 1, sizeof(text) - 1, f);
+    fclose(f);
+    return n > 0 && strstr(text, words) != NULL;
+}
+
+/* In a process of its own: either it gets to its end, or it ends as it should. */
+static void live_or_die(struct slot *s)
+{
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        live(s);
+        _exit(0);
+    }
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == MEM_OOM_EXIT_STATUS);
+    s->books->struck = WEXITSTATUS(status) != 0;
+    CHECK(!s->books->struck || says(s->said, "fullscale: out of memory (asked for "));
+}
+
+/* The life, and what is found afterwards. */
+static NORETURN void live_and_inspect(struct slot *s)
+{
+    const struct fault *f = &s->fault;
+    FILE *said = freopen(s->said, "w", stderr);
+    CHECK(said != NULL);
+    setvbuf(said, NULL, _IONBF, 0);
+    if (f->install != NULL)
+        f->install();
+    faulty_install();
+    if (f->kills)
+        live_or_die(s);
+    else
+        live(s);
+    life_inspect(s->path, s->books);
+    _exit(0);
+}
+
+static void show(const struct slot *s)
+{
+    char text[4096];
+    FILE *f = fopen(s->said, "r");
+    size_t n = f != NULL ? fread(text, 1, sizeof(text), f) : 0;
+    if (f != NULL)
+        fclose(f);
+    print_error("fault %lu of phase %u:\n%.*s\n", s->fault.n, s->fault.phase, (int)n, text);
+}
+
+struct tally {
+    unsigned struck;
+    unsigned refusals;
+    unsigned failed_starts;
+    unsigned bad;
+    bool is_past_the_end; /* a life met its fault no more */
+};
+
+static void begin(struct slot *s, const struct fault *f, unsigned long n)
+{
+    s->fault = *f;
+    s->fault.n = n;
+    *s->books = (struct books){0};
+    remove_database(s->path);
+    if (f->phase != PHASE_START)
+        copy_file(base_path, s->path);
+    fflush(NULL);
+    s->pid = fork();
+    if (s->pid == 0)
+        live_and_inspect(s);
+}
+
+static void finish(struct slot *s, int status, struct tally *t)
+{
+    s->pid = 0;
+    t->bad += status != 0;
+    if (status != 0)
+        show(s);
+    t->struck += s->books->struck;
+    t->refusals += s->books->refusals;
+    t->failed_starts += s->books->failed_starts;
+    t->is_past_the_end |= !s->books->struck || t->bad >= 3;
+}
+
+/* Until a life of them is over. */
+static void wait_for_one(struct tally *t)
+{
+    int status;
+    pid_t pid = waitpid(-1, &status, 0);
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (slots[i].pid == pid)
+            finish(&slots[i], status, t);
+    }
+}
+
+static struct slot *free_slot(void)
+{
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (slots[i].pid == 0)
+            return &slots[i];
+    }
+    return NULL;
+}
+
+static bool is_any_busy(void)
+{
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (slots[i].pid != 0)
+            return true;
+    }
+    return false;
+}
+
+static unsigned long stride_or(unsigned long usual)
+{
+    const char *set = getenv("FAILURES_STRIDE");
+    unsigned long stride = set != NULL ? strtoul(set, NULL, 10) : 0;
+    return stride > 0 ? stride : usual;
+}
+
+/* The fault at the first point of its phase, and at each `stride`th after that, until a life meets it no more. */
+static void sweep_phase(const struct fault *f, unsigned long stride, struct tally *sum)
+{
+    struct tally t = {0};
+    unsigned long n = 1;
+    while (!t.is_past_the_end) {
+        struct slot *s = free_slot();
+        if (s == NULL) {
+            wait_for_one(&t);
+            continue;
+        }
+        begin(s, f, n);
+        n += stride;
+    }
+    while (is_any_busy())
+        wait_for_one(&t);
+    assert_int_equal(t.bad, 0);
+    sum->struck += t.struck;
+    sum->refusals += t.refusals;
+    sum->failed_starts += t.failed_starts;
+}
+
+/* Each phase has a stride; a start on an empty disk has most points by far. */
+struct strides {
+    unsigned long start, steps, restart;
+};
+static const struct strides each = {.start = 5, .steps = 1, .restart = 1};
+/* Of what fails from a point on; odd, for SQLite writes a page and what belongs to it by turns. */
+static const struct strides some = {.start = 7, .steps = 3, .restart = 3};
+
+static void sweep(const char *what, struct fault f, struct strides strides, unsigned least)
+{
+    const unsigned long by_phase[] = {strides.start, strides.steps, strides.restart};
+    struct tally t = {0};
+    for (f.phase = PHASE_START; f.phase <= PHASE_RESTART; f.phase++)
+        sweep_phase(&f, stride_or(by_phase[f.phase]), &t);
+    print_message("# %s: %u faults, %u refusals, %u starts failed\n", what, t.struck, t.refusals, t.failed_starts);
+    assert_true(t.struck >= least);
+    assert_true(f.kills || t.refusals + t.failed_starts > 0);
+}
+
+/* --- the disk --- */
+
+static void sweep_disk(unsigned ops, enum disk_answer answer, bool is_for_ever, unsigned least)
+{
+    const struct fault f = {.arm = disk_arm, .end = disk_end, .is_for_ever = is_for_ever, .ops = ops, .answer = answer};
+    sweep(answer == ANSWER_FULL ? "full" : "broken", f, is_for_ever ? some : each, least);
+}
+
+static void test_every_write_fails_once(void **state)
+{
+    (void)state;
+    sweep_disk(OP_WRITE, ANSWER_BROKEN, false, 100);
+}
+
+static void test_every_write_finds_the_disk_full_once(void **state)
+{
+    (void)state;
+    sweep_disk(OP_WRITE, ANSWER_FULL, false, 100);
+}
+
+static void test_everything_fails_from_some_write_on(void **state)
+{
+    (void)state;
+    sweep_disk(OPS_THAT_CHANGE, ANSWER_BROKEN, true, 50);
+}
+
+static void test_the_disk_is_full_from_some_write_on(void **state)
+{
+    (void)state;
+    sweep_disk(OPS_THAT_CHANGE | OP_INDEX, ANSWER_FULL, true, 50);
+}
+
+static void test_every_sync_fails(void **state)
+{
+    (void)state;
+    sweep_disk(OP_SYNC, ANSWER_BROKEN, false, 10);
+    sweep_disk(OP_SYNC, ANSWER_FULL, false, 10);
+}
+
+static void test_every_truncation_and_removal_fails(void **state)
+{
+    (void)state;
+    sweep_disk(OP_TRUNCATE | OP_DELETE, ANSWER_BROKEN, false, 2);
+    sweep_disk(OP_TRUNCATE | OP_DELETE, ANSWER_FULL, false, 2);
+}
+
+static void test_every_opening_of_a_file_fails(void **state)
+{
+    (void)state;
+    sweep_disk(OP_OPEN, ANSWER_BROKEN, false, 3);
+    sweep_disk(OP_OPEN, ANSWER_FULL, false, 3);
+    sweep_disk(OP_OPEN, ANSWER_BROKEN, true, 1);
+}
+
+static void test_every_read_fails(void **state)
+{
+    (void)state;
+    sweep_disk(OP_READ, ANSWER_BROKEN, false, 20);
+    sweep_disk(OP_READ, ANSWER_BROKEN, true, 10);
+}
+
+static void test_every_lock_fails(void **state)
+{
+    (void)state;
+    sweep_disk(OP_LOCK | OP_INDEX, ANSWER_BROKEN, false, 50);
+}
+
+/* --- SQL, memory --- */
+
+static void sweep_points(const char *what, void (*install)(void), bool is_for_ever, struct strides strides,
+                         unsigned least)
+{
+    const struct fault f = {.install = install, .arm = points_arm, .end = points_end, .is_for_ever = is_for_ever};
+    sweep(what, f, strides, least);
+}
+
+static void test_every_statement_fails(void **state)
+{
+    (void)state;
+    sweep_points("statements", install_statements, false, each, 50);
+    sweep_points("statements from one on", install_statements, true, some, 20);
+}
+
+static void test_every_commit_fails(void **state)
+{
+    (void)state;
+    sweep_points("commits", install_commits, false, each, 8);
+    sweep_points("commits from one on", install_commits, true, each, 8);
+}
+
+/* SQLite asks before it compiles each part of a statement. */
+static void test_every_action_is_denied(void **state)
+{
+    (void)state;
+    sweep_points("actions", install_actions, false, (struct strides){41, 1, 7}, 20);
+}
+
+static void test_every_allocation_of_sqlite_fails(void **state)
+{
+    (void)state;
+    sweep_points("allocations of SQLite", install_memory, false, (struct strides){301, 1, 61}, 50);
+    sweep_points("allocations of SQLite from one on", install_memory, true, (struct strides){501, 5, 101}, 20);
+}
+
+/* Ours end the process with a word. What it had acknowledged is there. */
+static void test_every_allocation_of_ours_ends_the_server(void **state)
+{
+    (void)state;
+    const struct fault f = {.arm = our_memory_arm, .end = our_memory_end, .kills = true};
+    sweep("allocations of ours", f, (struct strides){29, 5, 11}, 50);
+}
+
+/* --- accept --- */
+
+static int accept_error;
+
+int __wrap_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags);
+int __wrap_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags)
+{
+    if (!point_fails())
+        return (int)syscall(SYS_accept4, fd, from, len, flags);
+    errno = accept_error;
+    return -1;
+}
+
+static void serve(void *ctx, struct stream *s)
+{
+    (void)ctx;
+    stream_write(s, "x", 1);
+    stream_close(&s, true);
+}
+
+static void wake(void *ctx)
+{
+    loop_stop(ctx);
+}
+
+static int dial(const struct addr *at)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = addr_to_sockaddr(at, &sa);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&sa, len), 0);
+    return fd;
+}
+
+enum { SOME_TURNS = 5, MANY_TURNS = 1000 };
+
+/* Whether the client is served; false: closed, or not within so many turns. */
+static bool is_served(struct loop *loop, int fd, unsigned turns)
+{
+    char c;
+    while (recv(fd, &c, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN && turns-- > 0)
+        loop_run(loop);
+    return recv(fd, &c, 1, MSG_DONTWAIT) == 1;
+}
+
+/* Three come; one accept fails, or all until the trouble is over. Returns how many were served. */
+static unsigned serve_three(struct loop *loop, const struct addr *at, const struct fault *f)
+{
+    int fds[3];
+    unsigned served = 0;
+    points_arm(f);
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        fds[i] = dial(at);
+    if (f->is_for_ever) {
+        for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+            assert_false(is_served(loop, fds[i], SOME_TURNS));
+        points_end();
+    }
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        served += is_served(loop, fds[i], MANY_TURNS);
+        close(fds[i]);
+    }
+    points_end();
+    return served;
+}
+
+/* Nobody is forgotten, and the next are served; without a descriptor one is turned away. */
+static void test_every_accept_fails(void **state)
+{
+    (void)state;
+    static const int errors[] = {EMFILE, ENFILE, ECONNABORTED, EINTR, ENOBUFS, ENOMEM, EPROTO, EPERM, ENETDOWN};
+    struct loop *loop = loop_create(0);
+    struct loop_timer *timer = loop_timer_create(loop, wake, loop);
+    struct tcp_listener *l;
+    struct addr at;
+    assert_int_equal(addr_parse(STR("127.0.0.1:0"), &at), RC_OK);
+    assert_int_equal(tcp_listen(loop, &at, NULL, serve, NULL, &l, NULL), RC_OK);
+    tcp_listener_addr(l, &at);
+    loop_timer_start(timer, LOOK_AGAIN_MS, LOOK_AGAIN_MS);
+    for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+        accept_error = errors[i];
+        bool is_turned_away = errors[i] == EMFILE || errors[i] == ENFILE;
+        for (unsigned n = 1; n <= 3; n++)
+            assert_int_equal(serve_three(loop, &at, &(struct fault){.n = n}), is_turned_away ? 2 : 3);
+        assert_int_equal(serve_three(loop, &at, &(struct fault){.n = 1, .is_for_ever = true}), 3);
+    }
+    loop_timer_destroy(&timer);
+    tcp_listener_destroy(&l);
+    loop_destroy(&loop);
+}
+
+/* --- */
+
+static int setup(void **state)
+{
+    (void)state;
+    crypto_init();
+    assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
+    if (mkdtemp(dir) == NULL)
+        return -1;
+    snprintf(base_path, sizeof(base_path), "%s/base.db", dir);
+    make_base();
+    for (size_t i = 0; i < SLOTS; i++) {
+        snprintf(slots[i].path, sizeof(slots[i].path), "%s/%zu.db", dir, i);
+        snprintf(slots[i].said, sizeof(slots[i].said), "%s/%zu.said", dir, i);
+        slots[i].books = mmap(NULL, sizeof(struct books), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        assert_ptr_not_equal(slots[i].books, MAP_FAILED);
+    }
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SLOTS; i++) {
+        remove_database(slots[i].path);
+        unlink(slots[i].said);
+        munmap(slots[i].books, sizeof(struct books));
+    }
+    remove_database(base_path);
+    return rmdir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_write_fails_once),
+        cmocka_unit_test(test_every_write_finds_the_disk_full_once),
+        cmocka_unit_test(test_everything_fails_from_some_write_on),
+        cmocka_unit_test(test_the_disk_is_full_from_some_write_on),
+        cmocka_unit_test(test_every_sync_fails),
+        cmocka_unit_test(test_every_truncation_and_removal_fails),
+        cmocka_unit_test(test_every_opening_of_a_file_fails),
+        cmocka_unit_test(test_every_read_fails),
+        cmocka_unit_test(test_every_lock_fails),
+        cmocka_unit_test(test_every_statement_fails),
+        cmocka_unit_test(test_every_commit_fails),
+        cmocka_unit_test(test_every_action_is_denied),
+        cmocka_unit_test(test_every_allocation_of_sqlite_fails),
+        cmocka_unit_test(test_every_allocation_of_ours_ends_the_server),
+        cmocka_unit_test(test_every_accept_fails),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

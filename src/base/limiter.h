@@ -35,8 +35,10 @@ struct limiter {
 void limiter_init(struct limiter *l, const uint8_t seed[16]);
 void limiter_fini(struct limiter *l);
 /* May one more event come from `from` (an IPv4 address, or the /64 of an IPv6 one)? `per_second` in the long run, the tokens
- * of ten seconds at once. 0 is no limit; unix sockets have none. Loopback has: strangers
- * come from there too, through a proxy or a tunnel. */
+ * of ten seconds at once. 0 is no limit; unix sockets have none. Loopback has: a
+ * caller that means to spare what runs on this machine asks limiter_take_from_afar. */
 bool limiter_take(struct limiter *l, const struct addr *from, int64_t per_second, int64_t now_ms);
+/* The same, without a limit for this machine's own loopback addresses: for what costs others nothing. */
+bool limiter_take_from_afar(struct limiter *l, const struct addr *from, int64_t per_second, int64_t now_ms);
 
 #endif

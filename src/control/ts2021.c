@@ -86,7 +86,7 @@ static bool is_over_limit(struct control_worker *w, const struct addr *from)
     const struct control_options *o = &w->control->options;
     if (o->is_trusted != NULL && o->is_trusted(o->trusted_ctx, from))
         return false;
-    return !limiter_take(&w->control->limiter, from, o->handshakes_per_address, loop_now_ms(w->loop));
+    return !limiter_take_from_afar(&w->control->limiter, from, o->handshakes_per_address, loop_now_ms(w->loop));
 }
 
 /* 1: `keys` are there. 0: the exchange is answered or gone. */

@@ -40,8 +40,9 @@ struct daemon_worker {
     pthread_t thread;
     struct tcp_listener *main_listener;
     struct tcp_listener *derp_listener;
-    struct budget_places
-        *derp_places; /* of those that the relay does not count yet: each worker can make room among its own */
+    /* A worker can make room only among its own connections, so each has its part of the places. */
+    struct budget_places *main_places;
+    struct budget_places *derp_places; /* of those that the relay does not count yet */
     struct tls_acceptor *main_tls;
     struct tls_acceptor *derp_tls;
     struct http_server *derp_http;
@@ -68,7 +69,6 @@ struct daemon {
     struct relay_health *relay_health;
     struct limiter derp_limiter; /* of connections to the relay */
     struct limiter main_limiter; /* of TLS connections to the main listener */
-    struct budget_places *main_places;
     struct budget_places *metrics_places;
     struct http_hosts hosts; /* that our listeners answer to */
     const char **host_names; /* of them; owned */

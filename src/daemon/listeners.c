@@ -42,14 +42,17 @@ static bool may_shake_hands(void *ctx, const struct addr *from)
            limiter_take(&d->main_limiter, from, d->cfg->limits_accepts_per_address, clock_mono_ms());
 }
 
-static struct budget_places *places_of(const struct config *cfg, unsigned conns)
+/* The part of one of `workers` in `all` places. */
+static struct budget_places *places_of(const struct config *cfg, unsigned all, unsigned workers)
 {
-    unsigned strangers = conns / (conns > FEW ? STRANGERS_PART : 2);
+    unsigned conns = all / workers + (all % workers != 0);
+    unsigned strangers = conns / (all > FEW ? STRANGERS_PART : 2);
+    unsigned per_address = (unsigned)cfg->limits_strangers_per_address;
     unsigned half = strangers / 2;
     struct budget_places_limits limits = {
         .strangers = strangers,
         .known = conns - strangers,
-        .per_address = (unsigned)cfg->limits_strangers_per_address,
+        .per_address = per_address / workers + (per_address % workers != 0),
         .per_key = (unsigned)cfg->limits_connections_per_key,
     };
     uint8_t seed[16];
@@ -87,20 +90,23 @@ void listeners_prepare(struct daemon *d)
     uint8_t seed[16];
     rng_bytes(seed, sizeof(seed));
     limiter_init(&d->main_limiter, seed);
-    d->main_places = places_of(cfg, (unsigned)cfg->limits_connections);
-    for (unsigned i = 0; i < d->worker_n; i++)
-        d->workers[i].derp_places = places_of(cfg, (unsigned)cfg->derp_limits_connections / d->worker_n + 1);
-    d->metrics_places = places_of(cfg, METRICS_CONNS);
+    for (unsigned i = 0; i < d->worker_n; i++) {
+        struct daemon_worker *w = &d->workers[i];
+        w->main_places = places_of(cfg, (unsigned)cfg->limits_connections, d->worker_n);
+        w->derp_places = places_of(cfg, (unsigned)cfg->derp_limits_connections, d->worker_n);
+    }
+    d->metrics_places = places_of(cfg, METRICS_CONNS, 1);
     name_hosts(d);
 }
 
 void listeners_forget(struct daemon *d)
 {
-    if (d->main_places != NULL)
+    if (d->metrics_places != NULL)
         limiter_fini(&d->main_limiter);
-    budget_places_destroy(&d->main_places);
-    for (unsigned i = 0; i < d->worker_n; i++)
+    for (unsigned i = 0; i < d->worker_n; i++) {
+        budget_places_destroy(&d->workers[i].main_places);
         budget_places_destroy(&d->workers[i].derp_places);
+    }
     budget_places_destroy(&d->metrics_places);
     mem_free(d->host_names);
     d->host_names = NULL;
@@ -130,7 +136,7 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
     struct http_server *http = control_http(d->control, i);
-    struct tcp_listen_opts opts = {.places = d->main_places,
+    struct tcp_listen_opts opts = {.places = w->main_places,
                                    .is_proxy = listeners_is_proxy,
                                    .may_come = d->main_tls != NULL ? may_shake_hands : NULL,
                                    .ctx = d,

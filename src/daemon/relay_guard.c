@@ -13,7 +13,7 @@ bool relay_may_come(void *ctx, const struct addr *from)
 {
     struct daemon *d = ctx;
     return daemon_is_trusted_proxy(d->cfg, from) ||
-           limiter_take(&d->derp_limiter, from, d->cfg->derp_limits_accepts_per_address, clock_mono_ms());
+           limiter_take_from_afar(&d->derp_limiter, from, d->cfg->derp_limits_accepts_per_address, clock_mono_ms());
 }
 
 static void look(void *ctx)

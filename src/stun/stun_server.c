@@ -125,7 +125,7 @@ static bool answer(struct stun_socket *s, struct mmsghdr *m, struct datagram *d)
         verdict = stun_check_request(d->data, m->msg_len, txid);
     struct addr from;
     addr_from_sockaddr((const struct sockaddr *)&d->from, &from);
-    if (verdict == STUN_OK && !limiter_take(&s->limiter, &from, STUN_ANSWERS_PER_ADDRESS, s->now_ms)) {
+    if (verdict == STUN_OK && !limiter_take_from_afar(&s->limiter, &from, STUN_ANSWERS_PER_ADDRESS, s->now_ms)) {
         metric_inc(&limited);
         return false;
     }

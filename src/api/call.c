@@ -37,6 +37,8 @@ static void respond_problem(struct http_exchange *ex, int status, enum rc rc, co
     struct buf out = {0};
     struct json_writer w;
     metric_inc(&refused);
+    if (status == 503)
+        http_set_header(ex, "Retry-After", STR(CORE_BUSY_RETRY_AFTER));
     json_w_init(&w, &out);
     json_w_object(&w);
     json_w_kv_cstr(&w, "title", http_status_text(status));
@@ -212,7 +214,12 @@ void api_start(struct api *api, struct http_exchange *ex, const struct api_op *o
         return;
     }
     http_set_events(ex, &events, call);
-    core_post(api->core, &call->job);
+    const struct wait_who who = wait_who_key(WAIT_ADMIN, "", 0);
+    if (core_offer(api->core, &call->job, &who, sizeof(*call) + call->arena.held_bytes))
+        return;
+    call->rc = err_set(&call->err, RC_BUSY, CORE_BUSY_TEXT);
+    respond_err(call);
+    call_destroy(call);
 }
 
 /* --- for parse --- */

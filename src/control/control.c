@@ -9,16 +9,10 @@
 #include "codec/json_write.h"
 
 LOG_MODULE("control");
-METRIC_COUNTER(too_much_waits, "fullscale_control_busy_total", "",
-               "Requests of nodes refused because those that wait hold too much memory.");
 METRIC_COUNTER(odd_hostinfos, "fullscale_control_odd_hostinfos_total", "",
                "Requests whose Hostinfo had members of the wrong kind or size, which were left out.");
 
-enum {
-    OUTER_BODY_BYTES = 4096, /* nobody has more to say before the handshake */
-    PENDING_OWN_BYTES = 16 *
-                        1024, /* of each request that waits: what nodes usually say. Thousands may wait after a start */
-};
+enum { OUTER_BODY_BYTES = 4096 }; /* nobody has more to say before the handshake */
 
 /* --- routes --- */
 
@@ -82,7 +76,18 @@ static void pending_closed(void *ctx)
     p->ex = NULL;
 }
 
-struct pending *pending_create(struct control_worker *w, struct http_exchange *ex, size_t size, struct str *body)
+/* Strangers behind a proxy that names no clients are told apart by their keys. */
+static struct wait_who who_asks(const struct http_request *req)
+{
+    const struct noise_conn *conn = req->conn_ctx;
+    if (conn->is_known)
+        return wait_who_key(WAIT_NODE, conn->machine.b, sizeof(conn->machine.b));
+    if (conn->from.family != 0)
+        return wait_who_address(&conn->from);
+    return wait_who_key(WAIT_STRANGER, conn->machine.b, sizeof(conn->machine.b));
+}
+
+struct pending *pending_create(struct control_worker *w, struct http_exchange *ex, size_t size)
 {
     static const struct http_events events = {.closed = pending_closed};
     const struct http_request *req = http_request(ex);
@@ -90,36 +95,40 @@ struct pending *pending_create(struct control_worker *w, struct http_exchange *e
     p->ex = ex;
     p->worker = w;
     p->job.home = w->loop;
-    p->share = http_share(ex);
     p->machine = ((const struct noise_conn *)req->conn_ctx)->machine;
-    *body = arena_str(&p->arena, req->body);
+    p->who = who_asks(req);
     http_set_events(ex, &events, p);
     return p;
 }
 
-void pending_free(struct pending *p)
+static size_t report_bytes(const struct node_report *r)
 {
-    if (p->charged_bytes > 0)
-        budget_give(p->share, p->charged_bytes);
-    arena_fini(&p->arena);
-    mem_free(p);
+    size_t n = 0;
+    if (r->hostinfo != NULL)
+        n += r->hostinfo->len;
+    if (r->hostinfo_peers != NULL)
+        n += r->hostinfo_peers->len;
+    if (r->routes != NULL)
+        n += r->routes->n * sizeof(r->routes->v[0]);
+    return n;
 }
 
-bool pending_charge(struct pending *p, struct str body)
+bool pending_post(struct pending *p, size_t size, const struct node_report *report)
 {
-    size_t more = p->arena.held_bytes > PENDING_OWN_BYTES ? p->arena.held_bytes - PENDING_OWN_BYTES : 0;
-    if (budget_take(p->share, more)) {
-        p->charged_bytes = more;
-        return true;
-    }
-    secret_wipe((void *)body.p, body.len);
-    metric_inc(&too_much_waits);
-    log_limited(LOG_WARN, "request refused: too many wait for the database already");
-    http_set_header(p->ex, "Retry-After", STR("5"));
-    http_respond_text(p->ex, 429,
-                      "this server has too many requests that wait for its disk; try again in some seconds");
-    pending_free(p);
-    return false;
+    size_t bytes = size + p->arena.held_bytes + (report != NULL ? report_bytes(report) : 0);
+    return core_offer(p->worker->control->core, &p->job, &p->who, bytes);
+}
+
+void respond_busy(struct http_exchange *ex)
+{
+    http_set_header(ex, "Retry-After", STR(CORE_BUSY_RETRY_AFTER));
+    http_respond_text(ex, 503, CORE_BUSY_TEXT);
+}
+
+void pending_free(struct pending *p)
+{
+    arena_fini(&p->arena);
+    mem_free(p);
 }
 
 void report_from(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h)
@@ -226,6 +235,7 @@ struct control *control_create(const struct control_options *options, struct cor
     private_key_public(&options->noise_key, c->public_key.b);
     c->key_json = make_key_json(&c->public_key);
     relay_desk_init(&c->desk, clock_wall_ms());
+    rng_bytes(c->relay_seed, sizeof(c->relay_seed));
     c->worker_n = loop_n;
     c->workers = mem_zalloc(loop_n, sizeof(*c->workers));
     for (unsigned i = 0; i < loop_n; i++)

@@ -16,6 +16,7 @@ enum {
     WHEEL_SLOTS = 64,
     NODE_BODY_MAX_BYTES = 16 * 1024, /* of the small requests of nodes */
     RELAY_NEWS = 4096,               /* what a relay may have missed without having to ask anew */
+    RELAYS_SEEN = 64,
 };
 
 /* Where the newest poll of a node is. Core's thread only. */
@@ -63,6 +64,7 @@ struct control {
     unsigned worker_n;
     struct control_worker **workers;
     struct relay_desk desk;
+    uint8_t relay_seed[16]; /* of the hashes of their keys */
     struct pings pings;
     struct {                       /* core's thread only */
         struct poll_place *places; /* by node id */
@@ -96,6 +98,9 @@ struct control_worker {
     struct loop_msg news_msg;
     atomic_bool is_news_posted;
     unsigned gone_n; /* sessions that were told that their node is gone */
+    uint64_t relays_seen
+        [RELAYS_SEEN]; /* hashes of keys that relays have shown lately: their questions have a share of their own */
+    unsigned relays_seen_next;
     struct {
         int64_t asked_ms; /* 0: never */
         enum rc fault;
@@ -108,6 +113,7 @@ struct noise_conn {
     machine_key machine;
     uint16_t version;
     struct addr from; /* behind a trusted proxy as that says; family 0: not known */
+    bool is_known;    /* the machine is a node's */
     struct http_conn *http;
     struct stream *stream; /* until HTTP/2 takes it */
 };
@@ -117,19 +123,22 @@ struct pending {
     struct core_job job;
     struct http_exchange *ex; /* null once the client went away */
     struct control_worker *worker;
-    struct arena arena;   /* body and what was parsed of it */
-    struct budget *share; /* of connections like the one that asked, which may be gone before the job is */
-    size_t charged_bytes; /* to that */
+    struct arena arena; /* what is kept of the request, which is gone when its client is */
     machine_key machine;
+    struct wait_who who;
 };
-/* Copies the body into the arena, ties the exchange. */
-struct pending *pending_create(struct control_worker *w, struct http_exchange *ex, size_t size, struct str *body);
+/* Ties the exchange. The request is parsed in an arena of its own, which is gone when the job waits: `p->arena` is for copies of
+ * what the job needs. */
+struct pending *pending_create(struct control_worker *w, struct http_exchange *ex, size_t size);
+/* Hands it to the core. `size` is what pending_create was told, `report` may be null. False: too much waits; it is the
+ * caller's still, who answers at once. */
+MUST_CHECK bool pending_post(struct pending *p, size_t size, const struct node_report *report);
+/* 503 and when to come back. */
+void respond_busy(struct http_exchange *ex);
 void pending_free(struct pending *p);
-/* Charges what was parsed, beyond what is usual, for as long as it waits. False: too much waits already; it has been answered and
- * is gone, the body wiped. */
-MUST_CHECK bool pending_charge(struct pending *p, struct str body);
 
-/* Fills a report with references that pending_free does not hold: drop them with node_report_fini. */
+/* Fills a report with references that pending_free does not hold: drop them with node_report_fini. Nothing of it points into
+ * `h`. */
 void report_from(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h);
 void node_report_fini(struct node_report *r);
 

@@ -582,59 +582,172 @@ static void test_cancelled_while_the_core_works(void **state)
     drop_with(true);
 }
 
-/* The request with a long list that nobody asked for. */
-static void long_body(char *out, size_t cap, const char *request)
-{
-    size_t n = strlen(request) - 1; /* without the last brace */
-    memcpy(out, request, n);
-    memcpy(out + n, ",\"x\":[1", 7);
-    n += 7;
-    while (n + 4 < cap) {
-        out[n++] = ',';
-        out[n++] = '1';
-    }
-    memcpy(out + n, "]}", 3);
-}
-
-/* What waits behind a slow commit stays charged when its client has left, until it is freed. */
-static void test_what_waits_is_bounded(void **state)
-{
-    (void)state;
-    enum { TRIES = 28, LONG = 56 * 1024 };
-    struct client c, evil[3];
-    struct device d, nobody;
-    struct rig_hold hold;
-    char *body = mem_alloc(LONG);
-    int64_t before = metric_read("fullscale_control_busy_total", "");
-    rig_join(r, &c, &d, "waiting", 0);
-    for (size_t i = 0; i < ARRAY_LEN(evil); i++)
-        client_open(&evil[i], r, 0);
-    device_init(&nobody, "nobody");
-    long_body(body, LONG, register_body(r, &nobody, "hskey-auth-nonsense", NULL));
-    rig_hold_core(r, &hold);
-    for (int i = 0; i < TRIES * (int)ARRAY_LEN(evil); i++) {
-        struct client *e = &evil[i % ARRAY_LEN(evil)];
-        struct reply reply;
-        client_send(e, &reply, "POST", "/machine/register", body);
-        assert_int_equal(client_call(e, "GET", "/machine/whoami", "", NULL), 200);
-        h2_client_cancel(e->h2, reply.id);
-        reply_fini(&reply);
-    }
-    assert_true(metric_read("fullscale_control_busy_total", "") > before);
-    rig_release_core(&hold);
-    rig_settle(r);
-    assert_int_equal(client_call(&evil[0], "POST", "/machine/register", body, NULL), 200); /* there is room again */
-    mem_free(body);
-    for (size_t i = 0; i < ARRAY_LEN(evil); i++)
-        client_close(&evil[i]);
-    client_close(&c);
-    rig_wait_idle(r);
-}
-
 static void test_closed_while_the_core_works(void **state)
 {
     (void)state;
     drop_with(false);
+}
+
+/* --- a disk that takes its time --- */
+
+enum { CROWD = 12, CROWD_BOUND = 20 };
+
+/* A machine that registers as many nodes at once. */
+struct crowd {
+    struct client c;
+    struct device d[CROWD];
+    struct reply replies[CROWD];
+};
+
+static void crowd_begin(struct crowd *all, const char *key)
+{
+    client_open(&all->c, r, 0);
+    for (size_t i = 0; i < CROWD; i++) {
+        device_init(&all->d[i], "one-of-many");
+        client_send(&all->c, &all->replies[i], "POST", "/machine/register", register_body(r, &all->d[i], key, NULL));
+    }
+}
+
+static size_t crowd_ended(const struct crowd *all)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < CROWD; i++)
+        n += all->replies[i].is_ended;
+    return n;
+}
+
+/* How many of the answers that are there say this. */
+static size_t crowd_count(struct crowd *all, const char *words)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < CROWD; i++) {
+        if (all->replies[i].is_ended && all->replies[i].status == 200)
+            n += strstr(buf_cstr(&all->replies[i].body), words) != NULL;
+    }
+    return n;
+}
+
+static void crowd_end(struct crowd *all)
+{
+    for (size_t i = 0; i < CROWD; i++)
+        reply_fini(&all->replies[i]);
+    client_close(&all->c);
+}
+
+/* Until so many jobs of a kind wait. */
+static void wait_waiting(enum wait_kind kind, size_t n)
+{
+    int64_t deadline_ms = clock_mono_ms() + RIG_GUARD_MS;
+    while (waiting_jobs(core_waiting(r->core), kind) != n) {
+        assert_true(clock_mono_ms() < deadline_ms);
+        rig_on_worker(r, 0, NULL, NULL);
+    }
+}
+
+/* The disk is slow, and strangers ask for more than may wait: those that are too many hear so at once, who is known here and the
+ * admin get through, and whoever waits gets his answer. */
+static void test_what_waits_for_the_disk_is_bounded(void **state)
+{
+    (void)state;
+    static struct crowd first, second;
+    struct client known, late;
+    struct device node, renewed, other;
+    struct reply again;
+    rig_settle(r);
+    rig_join(r, &known, &node, "known", 0);
+    client_open(&late, r, 0);
+    const char *key = rig_key(r, &(struct auth_key_spec){.is_reusable = true});
+    const char *text;
+    waiting_set_limit(core_waiting(r->core), WAIT_STRANGER, CROWD_BOUND);
+    int64_t crowded = metric_read("fullscale_core_crowded_out_total", "who=\"stranger\"");
+    store_memory_hold(r->store);
+    crowd_begin(&first, key);
+    wait_waiting(WAIT_STRANGER, CROWD);
+    crowd_begin(&second, key);
+    RIG_WAIT(r, crowd_ended(&second) >= 2 * CROWD - CROWD_BOUND);
+    wait_waiting(WAIT_STRANGER, CROWD_BOUND);
+    assert_int_equal(crowd_ended(&first), 0);
+    assert_int_equal(crowd_count(&second, "the server is busy, try again"), 2 * CROWD - CROWD_BOUND);
+    assert_int_equal(crowd_count(&second, "\"MachineAuthorized\":false"), 2 * CROWD - CROWD_BOUND);
+    device_init(&other, "late");
+    assert_int_equal(client_call(&late, "POST", "/machine/map", map_body(r, &other, 0), &text), 503);
+    assert_non_null(strstr(text, "the server is busy, try again"));
+    assert_int_equal(metric_read("fullscale_core_crowded_out_total", "who=\"stranger\""),
+                     crowded + 2 * CROWD - CROWD_BOUND + 1);
+    assert_int_equal(client_update(&known, &node), 200);
+    device_init(&renewed, "known");
+    renewed.old_key = node.key;
+    client_send(&known, &again, "POST", "/machine/register", register_body(r, &renewed, key, NULL));
+    wait_waiting(WAIT_NODE, 1);
+    struct rig_core_call admin = {.job = {.home = r->loop, .run = rig_core_run, .done = rig_core_done}, .rig = r};
+    const struct wait_who who = wait_who_key(WAIT_ADMIN, "", 0);
+    assert_true(core_offer(r->core, &admin.job, &who, sizeof(admin)));
+    store_memory_release(r->store);
+    RIG_WAIT(r, crowd_ended(&first) == CROWD && crowd_ended(&second) == CROWD && again.is_ended && admin.is_done);
+    assert_int_equal(crowd_count(&first, "\"MachineAuthorized\":true"), CROWD);
+    assert_int_equal(crowd_count(&second, "\"MachineAuthorized\":true"), CROWD_BOUND - CROWD);
+    assert_non_null(strstr(buf_cstr(&again.body), "\"MachineAuthorized\":true"));
+    for (int kind = 0; kind < WAIT_KINDS; kind++)
+        wait_waiting(kind, 0);
+    waiting_set_limit(core_waiting(r->core), WAIT_STRANGER, WAIT_STRANGERS_JOBS);
+    reply_fini(&again);
+    crowd_end(&first);
+    crowd_end(&second);
+    client_close(&known);
+    client_close(&late);
+    rig_wait_idle(r);
+}
+
+/* Clients that leave while what they asked for is being written: nothing of their requests is touched any more, also not for
+ * the log, and what they hold waiting stays charged to them. */
+static void leave_while_written(bool is_cancel)
+{
+    static struct crowd gone;
+    struct client c;
+    struct device d;
+    struct reply poll;
+    rig_settle(r);
+    rig_join(r, &c, &d, "staying", 0);
+    const char *key = rig_key(r, &(struct auth_key_spec){.is_reusable = true});
+    size_t before = nodes();
+    store_memory_hold(r->store);
+    crowd_begin(&gone, key);
+    wait_waiting(WAIT_STRANGER, CROWD);
+    client_poll(&gone.c, &poll, &gone.d[0], MAP_ZSTD); /* of a node that is not on disk yet */
+    for (size_t i = 0; i < CROWD; i++) {
+        if (is_cancel)
+            h2_client_cancel(gone.c.h2, gone.replies[i].id);
+        reply_fini(&gone.replies[i]);
+    }
+    reply_fini(&poll);
+    if (is_cancel)
+        assert_int_equal(client_call(&gone.c, "GET", "/machine/whoami", "", NULL), 200);
+    else
+        h2_client_destroy(&gone.c.h2);
+    for (int turn = 0; turn < 20; turn++) /* whenever the server notices */
+        rig_on_worker(r, 0, NULL, NULL);
+    wait_waiting(WAIT_STRANGER, CROWD); /* what they asked is still there, and charged to them */
+    store_memory_fail(r->store, RC_FULL);
+    store_memory_release(r->store);
+    rig_settle(r);
+    store_memory_fail(r->store, RC_OK);
+    while (core_fault(r->core) != RC_OK)
+        rig_on_core(r, NULL, NULL);
+    rig_settle(r);
+    wait_waiting(WAIT_STRANGER, 0);
+    assert_int_equal(nodes(), before);
+    assert_int_equal(client_update(&c, &d), 200);
+    client_close(&gone.c);
+    client_close(&c);
+    rig_wait_idle(r);
+}
+
+static void test_gone_while_it_is_written(void **state)
+{
+    (void)state;
+    rig_wait_idle(r);
+    leave_while_written(true);
+    leave_while_written(false);
 }
 
 static int setup(void **state)
@@ -673,8 +786,9 @@ int main(void)
         cmocka_unit_test(test_large_body),
         cmocka_unit_test(test_huge_body),
         cmocka_unit_test(test_cancelled_while_the_core_works),
-        cmocka_unit_test(test_what_waits_is_bounded),
         cmocka_unit_test(test_closed_while_the_core_works),
+        cmocka_unit_test(test_what_waits_for_the_disk_is_bounded),
+        cmocka_unit_test(test_gone_while_it_is_written),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -37,6 +37,7 @@ struct core {
     struct state *state;
     struct store *store;
     struct core_hooks hooks;
+    struct waiting *waiting;
     uint64_t settled_seq; /* up to here everything is on disk, or undone */
     uint64_t ignored_seq; /* up to here the store's failures are known */
     enum rc fault;        /* not RC_OK: nothing that must be written is accepted */
@@ -65,8 +66,9 @@ static void job_home(struct loop *loop, struct loop_msg *msg)
     job->done(job);
 }
 
-static void answer(struct core_job *job)
+static void answer(struct core *core, struct core_job *job)
 {
+    waiting_leave(core->waiting, &job->ticket);
     if (job->done == NULL) {
         mem_free(job);
         return;
@@ -254,7 +256,7 @@ static void run_job(struct loop *loop, struct loop_msg *msg)
         refuse(core, job);
     job->seq = state_durable_seq(core->state);
     if (job->is_presence || job->seq <= core->settled_seq) {
-        answer(job);
+        answer(core, job);
         return;
     }
     job->next = NULL;
@@ -270,6 +272,19 @@ void core_post(struct core *core, struct core_job *job)
     job->core = core;
     job->msg.run = run_job;
     loop_post(core->loop, &job->msg);
+}
+
+bool core_offer(struct core *core, struct core_job *job, const struct wait_who *who, size_t bytes)
+{
+    if (!waiting_take(core->waiting, who, bytes, &job->ticket))
+        return false;
+    core_post(core, job);
+    return true;
+}
+
+struct waiting *core_waiting(struct core *core)
+{
+    return core->waiting;
 }
 
 /* --- what the store says --- */
@@ -290,7 +305,7 @@ static void answer_waiting(struct core *core, uint64_t seq)
             core->waiting_last = NULL;
         if (core->fault != RC_OK)
             refuse(core, job);
-        answer(job);
+        answer(core, job);
     }
 }
 
@@ -385,6 +400,9 @@ static void *core_main(void *arg)
 struct core *core_create(struct state *st, struct store *store, const struct core_hooks *hooks)
 {
     struct core *core = MEM_NEW(struct core);
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    core->waiting = waiting_create(seed);
     core->loop = loop_create(UINT32_MAX);
     core->state = st;
     core->store = store;
@@ -472,6 +490,7 @@ void core_destroy(struct core **at)
     loop_timer_destroy(&core->lazy_timer);
     loop_timer_destroy(&core->retry_timer);
     loop_destroy(&core->loop);
+    waiting_destroy(&core->waiting);
     snapshot_unref(&core->first);
     state_destroy(&core->state);
     mem_free(core);

@@ -8,12 +8,15 @@
  * on each job whose event would have to be written is undone and refused at once, until the store can write again, which is
  * tried every few seconds at most. Reading, presence and maps go on.
  *
+ * How much may wait is bounded (control/waiting.h).
+ *
  * Publications are spaced by load, not by a fixed delay: after a quiet time a change leaves at once; while changes keep
  * coming, the next one waits until the workers have rested SPACING_FACTOR times as long as the last fan-out took, so that
  * telling everybody never takes more than its share of the machine and what piles up is told together. */
 #ifndef CONTROL_CORE_H
 #define CONTROL_CORE_H
 
+#include "control/waiting.h"
 #include "net/loop.h"
 #include "state/state.h"
 #include "store/store.h"
@@ -21,13 +24,14 @@
 struct core;
 
 struct core_job {
-    struct loop_msg msg;   /* private */
-    struct core *core;     /* private */
-    struct core_job *next; /* private */
-    uint64_t seq;          /* private */
-    struct loop *home;     /* where `done` is called */
-    bool is_presence;      /* answered without waiting for the disk; `run` may set it */
-    enum rc refused;       /* for `done`: RC_OK, or why its event was undone, or what it saw was: store_refusal_text */
+    struct loop_msg msg;       /* private */
+    struct core *core;         /* private */
+    struct core_job *next;     /* private */
+    uint64_t seq;              /* private */
+    struct wait_ticket ticket; /* private */
+    struct loop *home;         /* where `done` is called */
+    bool is_presence;          /* answered without waiting for the disk; `run` may set it */
+    enum rc refused; /* for `done`: RC_OK, or why its event was undone, or what it saw was: store_refusal_text */
     /* On the core's thread. */
     void (*run)(struct core_job *job, struct state *st, int64_t now_ms);
     /* On `home`; owns the job. Null: the job is mem_free'd after `run`, on the core's thread. */
@@ -52,8 +56,15 @@ struct core_hooks {
 struct core *core_create(struct state *st, struct store *store, const struct core_hooks *hooks);
 /* Starts the store's thread and its own: the hooks are called from now on. */
 void core_start(struct core *core);
-/* Any thread. */
+/* For what this program itself has to tell, of which there is little. Any thread. */
 void core_post(struct core *core, struct core_job *job);
+/* For what others ask: it is charged to `who`, with the memory that it holds, until it is answered. False: too much waits
+ * already, and the job stays the caller's, who says "the server is busy" at once. Any thread. */
+MUST_CHECK bool core_offer(struct core *core, struct core_job *job, const struct wait_who *who, size_t bytes);
+/* What waits. */
+struct waiting *core_waiting(struct core *core);
+#define CORE_BUSY_TEXT "the server is busy, try again"
+#define CORE_BUSY_RETRY_AFTER "5" /* seconds */
 /* The snapshot at the start: before any worker runs. Borrowed. */
 struct snapshot *core_first_snapshot(const struct core *core);
 /* RC_OK, or why the database cannot be written now: store_refusal_text. Any thread. */

@@ -151,9 +151,19 @@ static void done(struct core_job *job)
 
 /* --- the request --- */
 
+static const struct addr *copy_endpoints(struct arena *a, const struct map_request *req)
+{
+    struct addr *copy = arena_zalloc(a, req->endpoints_n + 1, sizeof(*copy));
+    if (req->endpoints_n > 0)
+        memcpy(copy, req->endpoints, req->endpoints_n * sizeof(*copy));
+    return copy;
+}
+
 static void fill(struct map_job *j, const struct map_request *req)
 {
     j->req = *req;
+    j->req.hostinfo = (struct hostinfo){0}; /* what it points to does not last */
+    j->req.endpoints = NULL;
     j->coding = req->wants_zstd ? NETMAP_ZSTD : NETMAP_PLAIN;
     if (req->is_read_only)
         return;
@@ -161,7 +171,10 @@ static void fill(struct map_job *j, const struct map_request *req)
     j->report.disco = key_is_zero(req->disco.b) ? NULL : &j->req.disco;
     /* Absent in an update means that none is known now; in a poll it means nothing. */
     static const struct addr none;
-    j->report.endpoints = req->has_endpoints ? req->endpoints : req->is_stream ? NULL : &none;
+    if (req->has_endpoints)
+        j->report.endpoints = copy_endpoints(&j->p.arena, req);
+    else
+        j->report.endpoints = req->is_stream ? NULL : &none;
     j->report.endpoints_n = req->endpoints_n;
 }
 
@@ -185,25 +198,36 @@ static bool refuse_early(struct map_job *j, enum rc rc, const struct err *err)
     return false;
 }
 
+/* False: it is answered. */
+static bool read_request(struct map_job *j, struct str body)
+{
+    struct arena scratch = {0};
+    struct map_request req;
+    struct err err = {0};
+    enum rc rc = map_request_parse(&scratch, body, &req, &err);
+    bool is_refused = refuse_early(j, rc, &err);
+    if (!is_refused)
+        fill(j, &req);
+    arena_fini(&scratch);
+    return !is_refused;
+}
+
 void handle_map(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
-    struct map_request req;
-    struct str body;
-    struct err err = {0};
-    struct map_job *j = (struct map_job *)pending_create(w, ex, sizeof(*j), &body);
-    enum rc rc = map_request_parse(&j->p.arena, body, &req, &err);
-    if (refuse_early(j, rc, &err)) {
+    struct map_job *j = (struct map_job *)pending_create(w, ex, sizeof(*j));
+    if (!read_request(j, http_request(ex)->body)) {
         pending_free(&j->p);
         return;
     }
-    if (!pending_charge(&j->p, body))
-        return;
-    metric_inc(req.is_stream ? &polls : req.is_read_only ? &fetches : &updates);
-    fill(j, &req);
-    j->session = req.is_stream ? w->next_session++ : 0;
+    metric_inc(j->req.is_stream ? &polls : j->req.is_read_only ? &fetches : &updates);
+    j->session = j->req.is_stream ? w->next_session++ : 0;
     j->p.job.is_presence = true;
     j->p.job.run = run;
     j->p.job.done = done;
-    core_post(w->control->core, &j->p.job);
+    if (pending_post(&j->p, sizeof(*j), &j->report))
+        return;
+    respond_busy(ex);
+    node_report_fini(&j->report);
+    pending_free(&j->p);
 }

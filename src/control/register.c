@@ -74,11 +74,12 @@ static void respond(struct http_exchange *ex, const struct register_job *j)
     buf_fini(&out);
 }
 
-/* What waits for the disk is the answer, not the request: a mebibyte of JSON is twelve when it is parsed. */
+/* What waits for the disk is the answer, not the request. */
 static void forget_request(struct register_job *j)
 {
     secret_wipe((void *)j->reg.auth_key.p, j->reg.auth_key.len);
     j->reg.auth_key = STR_EMPTY;
+    node_report_fini(&j->reg.report);
     arena_fini(&j->p.arena);
 }
 
@@ -87,7 +88,6 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     struct register_job *j = (struct register_job *)job;
     struct register_result result;
     state_register(st, &j->reg, now_ms, &result);
-    node_report_fini(&j->reg.report);
     forget_request(j);
     job->is_presence = result.is_firm; /* a stranger's request does not wait for other people's commits */
     j->outcome = result.outcome;
@@ -166,7 +166,7 @@ static void fill(struct register_job *j, const struct register_request *req)
     j->reg.key = req->key;
     j->reg.old_key = req->old_key;
     j->reg.nl = req->nl;
-    /* A copy: parsed strings may point into the body, which is wiped with this one. */
+    /* A copy: parsed strings may point into the request. */
     j->reg.auth_key = arena_str(&j->p.arena, req->auth_key);
     j->reg.expiry_ms = req->expiry_ms;
     j->reg.is_ephemeral = req->is_ephemeral;
@@ -181,35 +181,49 @@ static void fill(struct register_job *j, const struct register_request *req)
     report_from(&j->reg.report, &j->p.arena, req->version, &req->hostinfo);
 }
 
+static void log_misunderstood(const struct register_job *j, const struct err *err)
+{
+    char text[640];
+    char from[ADDR_TEXT_CAP];
+    err_format(err, text, sizeof(text));
+    addr_format(&j->from, false, from);
+    log_limited(LOG_WARN, "register request that is no register request", LOG_S("why", text), LOG_S("from", from));
+}
+
+/* A mebibyte of JSON is twelve when it is parsed: only what is taken from it waits. */
+static bool read_request(struct register_job *j, struct str body)
+{
+    struct arena scratch = {0};
+    struct register_request req;
+    struct err err = {0};
+    enum rc rc = register_request_parse(&scratch, body, &req, &err);
+    if (rc == RC_OK)
+        fill(j, &req);
+    else
+        log_misunderstood(j, &err);
+    arena_fini(&scratch);
+    return rc == RC_OK;
+}
+
 void handle_register(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
-    const struct noise_conn *conn = http_request(ex)->conn_ctx;
-    struct register_request req;
-    struct str body;
-    struct err err = {0};
-    struct register_job *j = (struct register_job *)pending_create(w, ex, sizeof(*j), &body);
-    j->from = http_request(ex)->peer;
+    const struct http_request *http = http_request(ex);
+    const struct noise_conn *conn = http->conn_ctx;
+    struct register_job *j = (struct register_job *)pending_create(w, ex, sizeof(*j));
+    j->from = http->peer;
     j->client = conn->from;
     if (conn->version < CAP_VERSION_FLOOR) {
         refuse_now(j, "this Tailscale client is too old for this server, which needs " CLIENT_FLOOR_TEXT
                       " or newer: please update it");
         return;
     }
-    if (register_request_parse(&j->p.arena, body, &req, &err) != RC_OK) {
-        char text[640];
-        err_format(&err, text, sizeof(text));
-        char from[ADDR_TEXT_CAP];
-        addr_format(&j->from, false, from);
-        log_limited(LOG_WARN, "register request that is no register request", LOG_S("why", text), LOG_S("from", from));
+    if (!read_request(j, http->body)) {
         refuse_now(j, "this server did not understand the client's registration request");
         return;
     }
-    if (!pending_charge(&j->p, body))
-        return;
-    fill(j, &req);
-    secret_wipe((void *)body.p, body.len);
     j->p.job.run = run;
     j->p.job.done = done;
-    core_post(w->control->core, &j->p.job);
+    if (!pending_post(&j->p, sizeof(*j), &j->reg.report))
+        refuse_now(j, CORE_BUSY_TEXT);
 }

@@ -122,6 +122,44 @@ static struct relay_call *call_create(struct control_worker *w, struct http_exch
     return c;
 }
 
+/* --- whose questions they are --- */
+
+static uint64_t hash_key(const struct relay_call *c)
+{
+    uint64_t seed[2];
+    memcpy(seed, c->worker->control->relay_seed, sizeof(seed));
+    return siphash13(seed, c->key.p, c->key.len);
+}
+
+static bool is_seen(const struct control_worker *w, uint64_t hash)
+{
+    for (size_t i = 0; i < RELAYS_SEEN; i++) {
+        if (w->relays_seen[i] == hash)
+            return hash != 0;
+    }
+    return false;
+}
+
+/* The core knows its key: from now on it does not stand in line with strangers. */
+static void note_seen(const struct relay_call *c)
+{
+    struct control_worker *w = c->worker;
+    uint64_t hash = hash_key(c);
+    if (c->key.len > 0 && !is_seen(w, hash))
+        w->relays_seen[w->relays_seen_next++ % RELAYS_SEEN] = hash;
+}
+
+static void post(struct relay_call *c)
+{
+    uint64_t hash = hash_key(c);
+    struct wait_who who = is_seen(c->worker, hash) ? wait_who_key(WAIT_NODE, &hash, sizeof(hash))
+                                                   : wait_who_address(&http_request(c->ex)->peer);
+    if (core_offer(c->worker->control->core, &c->job, &who, sizeof(*c) + c->arena.held_bytes))
+        return;
+    respond_busy(c->ex);
+    call_destroy(c);
+}
+
 static const struct json *parse(struct relay_call *c)
 {
     static const struct json_limits limits = {.max_bytes = REQUEST_MAX_BYTES, .max_depth = 8, .max_nodes = 256};
@@ -173,6 +211,8 @@ static void run_verify(struct core_job *job, struct state *st, int64_t now_ms)
 static void done_verify(struct core_job *job)
 {
     struct relay_call *c = (struct relay_call *)job;
+    if (c->rc == RC_OK)
+        note_seen(c);
     if (c->ex != NULL && c->rc != RC_OK) {
         respond_denied(c, &verify_denied);
     } else if (c->ex != NULL) {
@@ -193,7 +233,7 @@ void handle_verify(void *app, struct http_exchange *ex)
     }
     c->job.run = run_verify;
     c->job.done = done_verify;
-    core_post(c->worker->control->core, &c->job);
+    post(c);
 }
 
 /* Paths land in the logs of proxies, keys should not. */
@@ -419,6 +459,8 @@ static void on_call_closed(void *ctx)
 static void done_announce(struct core_job *job)
 {
     struct relay_call *c = (struct relay_call *)job;
+    if (c->rc == RC_OK)
+        note_seen(c);
     if (c->ex == NULL) {
         note_lost(c);
     } else if (c->rc == RC_EXISTS) {
@@ -594,5 +636,5 @@ void handle_announce(void *app, struct http_exchange *ex)
     c->answer_by_ms = loop_now_ms(c->worker->loop) + HOLD_MS;
     c->job.run = run_announce;
     c->job.done = done_announce;
-    core_post(c->worker->control->core, &c->job);
+    post(c);
 }

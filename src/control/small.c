@@ -57,25 +57,36 @@ static void done_node_job(struct core_job *job)
     pending_free(&j->p);
 }
 
-static void ask_for_node(struct control_worker *w, struct http_exchange *ex, void (*answer)(const struct node_job *j))
+static bool read_node_key(struct str body, node_key *out)
 {
     static const struct json_limits limits = {.max_bytes = NODE_BODY_MAX_BYTES, .max_depth = 8, .max_nodes = 256};
+    struct arena scratch = {0};
     const struct json *root = NULL;
     struct str text;
-    struct str body;
-    struct node_job *j = (struct node_job *)pending_create(w, ex, sizeof(*j), &body);
-    if (json_parse(&j->p.arena, body, &limits, &root, NULL) != RC_OK || !json_str(json_get(root, "NodeKey"), &text) ||
-        node_key_parse(text, &j->key) != RC_OK) {
+    bool is_read = json_parse(&scratch, body, &limits, &root, NULL) == RC_OK &&
+                   json_str(json_get(root, "NodeKey"), &text) && node_key_parse(text, out) == RC_OK;
+    arena_fini(&scratch);
+    return is_read;
+}
+
+static void ask_for_node(struct control_worker *w, struct http_exchange *ex, void (*answer)(const struct node_job *j))
+{
+    struct node_job *j = (struct node_job *)pending_create(w, ex, sizeof(*j));
+    struct str body = http_request(ex)->body;
+    if (!read_node_key(body, &j->key)) {
         http_respond_text(ex, 400, "the body must be a JSON object with the NodeKey of a node of this machine");
         pending_free(&j->p);
         return;
     }
-    j->body = body;
+    j->body = arena_str(&j->p.arena, body);
     j->answer = answer;
     j->p.job.is_presence = true;
     j->p.job.run = run_node_job;
     j->p.job.done = done_node_job;
-    core_post(w->control->core, &j->p.job);
+    if (pending_post(&j->p, sizeof(*j), NULL))
+        return;
+    respond_busy(ex);
+    pending_free(&j->p);
 }
 
 static void answer_update_health(const struct node_job *j)

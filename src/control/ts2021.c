@@ -32,7 +32,8 @@ void handle_key(void *app, struct http_exchange *ex)
 
 void noise_conn_know(struct http_exchange *ex)
 {
-    const struct noise_conn *conn = http_request(ex)->conn_ctx;
+    struct noise_conn *conn = http_request(ex)->conn_ctx;
+    conn->is_known = true;
     http_conn_know(conn->http, conn->machine.b, sizeof(conn->machine.b));
 }
 
@@ -77,7 +78,8 @@ static void start(struct control_worker *w, struct stream *below, struct noise_r
     write_early_payload(s);
     metric_inc(&conns_total);
     conn->http = http_server_attach_h2(w->inner, s, conn);
-    if (machines_has(&w->control->machines, &conn->machine))
+    conn->is_known = machines_has(&w->control->machines, &conn->machine);
+    if (conn->is_known)
         http_conn_know(conn->http, conn->machine.b, sizeof(conn->machine.b));
 }
 

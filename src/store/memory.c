@@ -1,5 +1,6 @@
 #include "store/store.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ struct memory_store {
     struct map nodes;
     struct row_counters counters;
     _Atomic enum rc refusal;
+    pthread_mutex_t gate; /* each write passes it */
 };
 
 static struct memory_store *of(struct store *s)
@@ -62,6 +64,8 @@ static struct memory_row *put(struct map *m, uint64_t id)
 static enum rc memory_write(struct store *s, const struct row_op *const *ops, size_t n)
 {
     struct memory_store *m = of(s);
+    pthread_mutex_lock(&m->gate);
+    pthread_mutex_unlock(&m->gate);
     enum rc refusal = atomic_load(&m->refusal);
     if (refusal != RC_OK)
         return refusal;
@@ -164,6 +168,7 @@ static void memory_destroy(struct store *s, bool is_sound)
         }
         map_fini(maps[i]);
     }
+    pthread_mutex_destroy(&m->gate);
     mem_free(m);
 }
 
@@ -172,10 +177,21 @@ void store_memory_fail(struct store *s, enum rc why)
     atomic_store(&of(s)->refusal, why);
 }
 
+void store_memory_hold(struct store *s)
+{
+    pthread_mutex_lock(&of(s)->gate);
+}
+
+void store_memory_release(struct store *s)
+{
+    pthread_mutex_unlock(&of(s)->gate);
+}
+
 enum rc store_open_memory(struct store **out)
 {
     static const struct store_ops ops = {memory_write, memory_load, memory_ping, memory_destroy};
     struct memory_store *m = MEM_NEW(struct memory_store);
+    pthread_mutex_init(&m->gate, NULL);
     map_init(&m->users, NULL);
     map_init(&m->keys, NULL);
     map_init(&m->relays, NULL);

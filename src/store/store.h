@@ -38,6 +38,9 @@ MUST_CHECK enum rc store_check_sqlite(const char *path, struct err *err);
 MUST_CHECK enum rc store_open_memory(struct store **out);
 /* From the next write on the store in memory refuses with `why`, as a disk may; RC_OK: no more. Any thread. */
 void store_memory_fail(struct store *s, enum rc why);
+/* From the next write on the store in memory takes its time, as a slow disk does, until it is released by the same thread. */
+void store_memory_hold(struct store *s);
+void store_memory_release(struct store *s);
 
 /* Reads everything into an empty state, and ends with state_load_done. Before store_start. Blocks.
  * Rows that cannot be used (values that nothing here writes, contradictions) are logged, each with table, id and reason, and set aside:

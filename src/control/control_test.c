@@ -588,6 +588,107 @@ static void test_closed_while_the_core_works(void **state)
     drop_with(false);
 }
 
+/* --- one key, many machines --- */
+
+enum { RACERS = 5, RACER_JOBS = 10, RACE_ROUNDS = 200, RACE_JOBS = RACERS * RACER_JOBS };
+
+struct race_job {
+    struct core_job job;
+    struct race *race;
+    struct registration reg;
+    enum register_outcome outcome;
+    bool says_used;
+};
+
+struct race {
+    struct race_job jobs[RACE_JOBS];
+    pthread_barrier_t start;
+    unsigned answered;
+};
+
+/* One of the threads that race. */
+struct racer {
+    struct race *race;
+    unsigned index;
+};
+
+static void race_run(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    struct race_job *j = (struct race_job *)job;
+    struct register_result result;
+    state_register(st, &j->reg, now_ms, &result);
+    j->outcome = result.outcome;
+    j->says_used = result.outcome == REGISTER_REFUSED && strstr(result.err.text, "has been used") != NULL;
+}
+
+static void race_done(struct core_job *job)
+{
+    struct race_job *j = (struct race_job *)job;
+    j->race->answered++;
+    rig_wake(r);
+}
+
+static void *race_thread(void *arg)
+{
+    const struct racer *me = arg;
+    for (int round = 0; round < RACE_ROUNDS; round++) {
+        pthread_barrier_wait(&me->race->start);
+        for (unsigned i = 0; i < RACER_JOBS; i++)
+            core_post(r->core, &me->race->jobs[me->index * RACER_JOBS + i].job);
+    }
+    return NULL;
+}
+
+static void race_prepare(struct race *race, const char *key)
+{
+    race->answered = 0;
+    for (size_t i = 0; i < RACE_JOBS; i++) {
+        struct race_job *j = &race->jobs[i];
+        *j = (struct race_job){.job = {.home = r->loop, .run = race_run, .done = race_done}, .race = race};
+        rng_bytes(&j->reg.machine, sizeof(j->reg.machine));
+        rng_bytes(&j->reg.key, sizeof(j->reg.key));
+        rng_bytes(j->reg.random, sizeof(j->reg.random));
+        j->reg.auth_key = str_c(key);
+        j->reg.report.hostname = STR("racer");
+    }
+}
+
+static void assert_one_has_won(const struct race *race)
+{
+    unsigned winners = 0, told = 0;
+    for (size_t i = 0; i < RACE_JOBS; i++) {
+        winners += race->jobs[i].outcome == REGISTER_OK && race->jobs[i].job.refused == RC_OK;
+        told += race->jobs[i].says_used;
+    }
+    assert_int_equal(winners, 1);
+    assert_int_equal(told, RACE_JOBS - 1);
+}
+
+/* Many machines at once show a key that is good for one: one gets in, the others are told why not. */
+static void test_single_use_key_raced(void **state)
+{
+    (void)state;
+    static struct race race;
+    struct racer racers[RACERS];
+    pthread_t threads[RACERS];
+    size_t before = nodes();
+    assert_int_equal(pthread_barrier_init(&race.start, NULL, RACERS + 1), 0);
+    for (unsigned i = 0; i < RACERS; i++) {
+        racers[i] = (struct racer){&race, i};
+        assert_int_equal(pthread_create(&threads[i], NULL, race_thread, &racers[i]), 0);
+    }
+    for (int round = 0; round < RACE_ROUNDS; round++) {
+        race_prepare(&race, rig_key(r, &(struct auth_key_spec){0}));
+        pthread_barrier_wait(&race.start);
+        RIG_WAIT(r, race.answered == RACE_JOBS);
+        assert_one_has_won(&race);
+    }
+    for (unsigned i = 0; i < RACERS; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&race.start);
+    assert_int_equal(nodes(), before + RACE_ROUNDS);
+}
+
 /* --- a disk that takes its time --- */
 
 enum { CROWD = 12, CROWD_BOUND = 20 };
@@ -787,6 +888,7 @@ int main(void)
         cmocka_unit_test(test_huge_body),
         cmocka_unit_test(test_cancelled_while_the_core_works),
         cmocka_unit_test(test_closed_while_the_core_works),
+        cmocka_unit_test(test_single_use_key_raced),
         cmocka_unit_test(test_what_waits_for_the_disk_is_bounded),
         cmocka_unit_test(test_gone_while_it_is_written),
     };

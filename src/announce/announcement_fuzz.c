@@ -20,5 +20,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)!verify_reply_parse(str_n(data, size), &is_allowed);
     arena_fini(&a);
     fuzz_bounds_check(size, 65536, 64);
+    fuzz_bounds_check_steps(size, 40000, 160);
     return 0;
 }

@@ -3,6 +3,7 @@
  * the right keys. */
 #include <stdlib.h>
 
+#include "base/fuzz_bounds.h"
 #include "bench/derp_client_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -78,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     crypto_init();
+    fuzz_bounds_mark();
     stream_pair_create(f.loop, chunks[data[0] & 7], &client_end, &server_end);
     stream_set_events(server_end, &server_events, &f);
     derp_client_start(&f.client, client_end, &at, random, &events, &f);
@@ -88,5 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     derp_client_stop(&f.client);
     stream_close(&server_end, false);
     loop_destroy(&f.loop);
+    /* In pieces of a byte, each a turn of the loop. */
+    fuzz_bounds_check(size, 256 << 10, 32);
+    fuzz_bounds_check_steps(size, 50000, 480);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* The body of a map poll from any bytes; and the document in any two pieces. */
 #include <stdlib.h>
 
+#include "base/fuzz_bounds.h"
 #include "bench/inbox.h"
 #include "bench/view.h"
 
@@ -11,6 +12,7 @@ struct target {
     struct memo memo;
     struct view view;
     struct view_class class;
+    size_t read_bytes; /* that came out of frames */
     uint64_t visible[(MEMBERS + 63) / 64 + ROSTER_FOREIGN_MAX / 64];
 };
 
@@ -18,6 +20,7 @@ static void on_piece(void *ctx, const struct said *s)
 {
     struct target *t = ctx;
     view_apply(&t->view, s, &t->class, MEMBERS);
+    t->read_bytes += s->json_bytes;
 }
 
 static enum rc on_message(void *ctx, const struct inbox *in)
@@ -46,6 +49,7 @@ static void read_body(struct target *t, const uint8_t *data, size_t size, size_t
     enum rc rc = RC_OK;
     for (size_t i = 0; i < size && rc == RC_OK; i += piece)
         rc = inbox_feed(&in, &t->memo, data + i, size - i < piece ? size - i : piece, &events, t);
+    t->read_bytes += buf_len(&t->memo.content); /* of a frame that could not be read */
     inbox_fini(&in);
 }
 
@@ -81,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t whole = 0, cut = 0;
     if (size == 0)
         return 0;
+    fuzz_bounds_mark();
     struct target *t = calloc(1, sizeof(*t));
     target_init(t);
     read_body(t, data + 1, size - 1, size);
@@ -89,9 +94,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum rc two = scan_two(data + 1, size - 1, (size - 1) * data[0] / 255, &cut);
     if (one != two || (one == RC_OK && whole != cut))
         abort();
+    size_t read_bytes = t->read_bytes;
     view_fini(&t->view);
     memo_fini(&t->memo);
     roster_fini(&t->roster);
     free(t);
+    /* A table of a million ids, with what it grew from; four bytes of a frame stand for 128 KiB. */
+    fuzz_bounds_check(size, 16 << 20, 128 << 10);
+    fuzz_bounds_check_steps(100 * size + read_bytes, 4000000, 200);
     return 0;
 }

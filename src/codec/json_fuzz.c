@@ -49,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum rc rc = json_parse(&a, text, NULL, &root, &err);
     /* 24 bytes a node and 3 a byte of text, in an arena and arrays that double. */
     fuzz_bounds_check(size, 64 << 10, 96);
+    fuzz_bounds_check_steps(size, 20000, 80);
     if (rc == RC_OK) {
         check_positions(root, text);
         check_round_trip(root, false);

@@ -1,6 +1,7 @@
 /* The reader on any bytes; and JSON, which we write as YAML, must read back. */
 #include <stdlib.h>
 
+#include "base/fuzz_bounds.h"
 #include "codec/yaml.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -44,10 +45,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err;
     const struct yaml *tree;
     const struct json *root;
+    fuzz_bounds_mark();
     if (yaml_parse(&a, str_n(data, size), "fuzz", &tree, &err) == RC_OK)
         check_tree(tree);
     if (json_parse(&a, str_n(data, size), &limits, &root, NULL) == RC_OK)
         check_output(root);
     arena_fini(&a);
+    /* Most of the memory is libfyaml's. */
+    fuzz_bounds_check(size, 256 << 10, 1280);
+    fuzz_bounds_check_steps(size, 50000, 400);
     return 0;
 }

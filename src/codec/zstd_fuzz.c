@@ -1,6 +1,7 @@
 /* Decompression of any bytes within its limit; and both ways of making frames read back. */
 #include <stdlib.h>
 
+#include "base/fuzz_bounds.h"
 #include "codec/zstd.h"
 
 enum { MAX_OUT = 1 << 20 };
@@ -12,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct zstd_ctx ctx;
     struct buf out = {0};
     struct buf packed = {0};
+    fuzz_bounds_mark();
     enum rc rc = zstd_decompress(&ctx, data, size, MAX_OUT, &out);
     if (buf_len(&out) > (rc == RC_OK ? MAX_OUT : 0))
         abort();
@@ -23,5 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     buf_fini(&out);
     buf_fini(&packed);
+    /* What the codec keeps for itself; and what comes out of a few bytes, in a buffer that doubles. */
+    fuzz_bounds_check(size, 8 << 20, 96);
+    fuzz_bounds_check_steps(size, 2000000, 16);
     return 0;
 }

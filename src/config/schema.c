@@ -531,6 +531,9 @@ struct nearest {
 
 static void consider(struct nearest *best, struct str name, struct str candidate)
 {
+    size_t apart = name.len < candidate.len ? candidate.len - name.len : name.len - candidate.len;
+    if (apart > best->distance)
+        return; /* no nearer than that: most are not compared */
     size_t distance = str_distance(name, candidate);
     if (distance > best->distance || (distance == best->distance && best->name.len > 0))
         return;

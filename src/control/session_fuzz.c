@@ -239,5 +239,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     state_destroy(&r.st);
     /* A tailnet of five, and what one report and one map of them take. */
     fuzz_bounds_check(size, 2 << 20, 256);
+    fuzz_bounds_check_steps(size, 8000000, 200);
     return 0;
 }

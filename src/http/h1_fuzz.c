@@ -2,6 +2,7 @@
  * parser has two opinions. */
 #include <stdlib.h>
 
+#include "base/fuzz_bounds.h"
 #include "base/mem.h"
 #include "http/testing.h"
 
@@ -67,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct loop *loop;
     if (loop == NULL)
         loop = loop_create(0);
+    fuzz_bounds_mark();
     for (int i = 0; i < 2; i++) {
         now = &seen[i];
         buf_clear(now);
@@ -74,5 +76,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (!str_eq(buf_str(&seen[0]), buf_str(&seen[1])))
         abort();
+    /* Requests of a few bytes have answers and notes of many; and the second time each byte is a turn of the loop. */
+    fuzz_bounds_check(size, 256 << 10, 700);
+    fuzz_bounds_check_steps(size, 100000, 1800);
     return 0;
 }

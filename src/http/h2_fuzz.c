@@ -3,6 +3,8 @@
  * windows that are closed, opened by a byte, requests that are begun, ended, reset, answered at once, later and in pieces.
  * Whatever is sent, the session holds no more than its budget, what it allocates on the way grows with the input only, and so does
  * the number of allocations and of calls of handlers. */
+#include <stdlib.h>
+
 #include "base/fuzz_bounds.h"
 #include "base/mem.h"
 #include "http/http_internal.h"
@@ -199,6 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     close_run(&r);
     size_t sent = size + r.sent_bytes;
     fuzz_bounds_check(sent, BASE_BYTES, BYTES_PER_BYTE);
+    fuzz_bounds_check_steps(sent, 200000, 830);
     if (fuzz_bounds_allocations() > 2000 + sent * ALLOCATIONS_PER_BYTE || r.app.handled_n > sent)
         abort();
     return 0;

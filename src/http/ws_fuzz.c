@@ -1,4 +1,5 @@
 /* Any bytes as the frames of a WebSocket client. The first byte says how they are cut, the second what the owner does. */
+#include "base/fuzz_bounds.h"
 #include "base/mem.h"
 #include "crypto/crypto.h"
 #include "http/testing.h"
@@ -49,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         crypto_init();
         loop = loop_create(0);
     }
+    fuzz_bounds_mark();
     struct app app = {.closes = (data[1] & 1) != 0};
     struct http_server_opts opts = {.loop = loop, .routes = routes, .routes_n = 1, .app = &app};
     struct http_server *server = http_server_create(&opts);
@@ -66,5 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     stream_close(&app.ws, false);
     http_server_destroy(&server);
     turn(loop);
+    /* In pieces of a byte, each a turn of the loop. */
+    fuzz_bounds_check(size, 256 << 10, 64);
+    fuzz_bounds_check_steps(size, 60000, 480);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* Selectors, ranges, ports, protocols: the first byte says which. What a range is written as reads back as the same. */
 #include <stdlib.h>
 
+#include "base/fuzz_bounds.h"
 #include "policy/doc_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -79,6 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     struct str text = str_n(data + 1, size - 1);
+    fuzz_bounds_mark();
     switch (data[0] % 4) {
     case 0: check_range(text); break;
     case 1: check_ports(text); break;
@@ -88,5 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         break;
     }
+    fuzz_bounds_check(size, 64 << 10, 40);
+    fuzz_bounds_check_steps(size, 40000, 32);
     return 0;
 }

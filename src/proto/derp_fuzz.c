@@ -68,5 +68,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)!derp_client_info_open(&server, data, size, &info);
     (void)!derp_server_info_open(&server, client_public, data, size, &server_info);
     fuzz_bounds_check(size, 16384, 64);
+    fuzz_bounds_check_steps(size, 20000, 80);
     return 0;
 }

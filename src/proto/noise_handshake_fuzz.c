@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/fuzz_bounds.h"
 #include "proto/noise.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -85,9 +86,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (initiated.version == 0)
         init();
+    fuzz_bounds_mark();
     as_message_1(data, size);
     as_reply(data, size);
     if (size == 2 + 3 * 32)
         as_randomness(data);
+    fuzz_bounds_check(size, 4096, 4);
+    fuzz_bounds_check_steps(size, 10000, 8);
     return 0;
 }

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/fuzz_bounds.h"
 #include "proto/noise.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -78,7 +79,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (key[0] == 0)
         init();
+    fuzz_bounds_mark();
     as_input(data, size);
     as_output(data, size);
+    /* Opened byte by byte. */
+    fuzz_bounds_check(size, 64 << 10, 200);
+    fuzz_bounds_check_steps(size, 20000, 1600);
     return 0;
 }

@@ -25,5 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     (void)!stun_parse_response(data, size, txid, &is_ipv6, got_ip, &port);
     fuzz_bounds_check(size, 0, 0);
+    fuzz_bounds_check_steps(size, 1000, 8);
     return 0;
 }

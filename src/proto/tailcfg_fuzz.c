@@ -60,5 +60,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_fini(&a);
     /* Two trees of 24 bytes a node, at most one node for two bytes, their arena's chunks; Hostinfo written three times. */
     fuzz_bounds_check(size, 64 << 10, 160);
+    fuzz_bounds_check_steps(size, 50000, 200);
     return 0;
 }

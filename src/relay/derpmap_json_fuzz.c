@@ -28,5 +28,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_fini(&first);
     buf_fini(&second);
     fuzz_bounds_check(size, 65536, 256);
+    fuzz_bounds_check_steps(size, 40000, 160);
     return 0;
 }

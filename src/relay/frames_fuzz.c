@@ -52,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_bounds_mark();
     feed(&r, &fuzzed, data, size);
     fuzz_bounds_check(size, 1 << 20, 64);
+    fuzz_bounds_check_steps(size, 100000, 600);
     buf_clear(&other.got); /* it may have been sent things */
     if (!is_neighbour(data) || !other.is_closed) {
         rig_send(&other, &other, "still here", 10);

@@ -103,5 +103,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_bounds_mark();
     run(data, size);
     fuzz_bounds_check(size, 1 << 20, 64);
+    fuzz_bounds_check_steps(size, 400000, 600);
     return 0;
 }

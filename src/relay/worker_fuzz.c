@@ -273,5 +273,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         step(&w, data[i], data[i + 1]);
     settle(&w);
     stop(&w);
+    /* Queues of all clients that are full; and two bytes of input are a packet of up to 64 KiB. */
+    fuzz_bounds_check(size, 12 << 20, 0);
+    fuzz_bounds_check_steps(size, 1000000, 80000);
     return 0;
 }

@@ -67,6 +67,7 @@ static struct {
     enum disk_answer answer; /* when one fails */
     unsigned long at;        /* number of the operation */
     atomic_ulong seen;       /* operations so far */
+    atomic_int last_errno;   /* of the last that failed; 0: none */
     struct test_random random;
     struct disk_file files[DISK_FILES];
     size_t file_n;
@@ -91,7 +92,7 @@ static bool disk_fails(enum disk_op op)
 /* As SQLite's own access says it. src: sqlite 3.40 os_unix.c */
 static int disk_says(enum disk_op op)
 {
-    errno = disk.answer == ANSWER_FULL ? ENOSPC : EIO;
+    errno = disk.last_errno = disk.answer == ANSWER_FULL ? ENOSPC : EIO;
     switch (op) {
     case OP_WRITE: return disk.answer == ANSWER_BROKEN ? SQLITE_IOERR_WRITE : SQLITE_FULL;
     case OP_SYNC: return SQLITE_IOERR_FSYNC;
@@ -251,6 +252,10 @@ static int faulty_check_reserved_lock(sqlite3_file *f, int *out)
 
 static int faulty_file_control(sqlite3_file *f, int op, void *arg)
 {
+    if (op == SQLITE_FCNTL_LAST_ERRNO && disk.last_errno != 0) {
+        *(int *)arg = disk.last_errno;
+        return SQLITE_OK;
+    }
     return file_of(f)->below->pMethods->xFileControl(file_of(f)->below, op, arg);
 }
 
@@ -363,6 +368,7 @@ static void faulty_arm(enum fault_kind kind, unsigned long at, uint64_t seed)
     disk.answer = ANSWER_USUAL;
     disk.at = at;
     disk.seen = 0;
+    disk.last_errno = 0;
     disk.random.state = seed;
     disk.kind = kind;
 }

@@ -28,26 +28,63 @@ static enum rc disk_full(const char *path, const char *doing, struct err *err)
                    doing, (unsigned long long)fs.f_bavail * fs.f_frsize);
 }
 
+static int file_errno(sqlite3_file *file)
+{
+    int os = 0;
+    if (file == NULL || file->pMethods == NULL ||
+        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &os) != SQLITE_OK)
+        return 0;
+    return os;
+}
+
+/* What the system said; SQLite does not hand it on when a commit fails, but its files know. */
+static int last_errno(sqlite3 *db)
+{
+    sqlite3_file *file = NULL, *log = NULL;
+    int os = sqlite3_system_errno(db);
+    if (os != 0 || db == NULL)
+        return os;
+    sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, (void *)&log);
+    if ((os = file_errno(log)) != 0)
+        return os;
+    sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, (void *)&file);
+    return file_errno(file);
+}
+
+static bool means_full(int os)
+{
+    return os == ENOSPC || os == EDQUOT;
+}
+
+/* Of files that cannot be opened. */
+static enum rc cannot_open(sqlite3 *db, const char *path, const char *doing, struct err *err)
+{
+    int os = sqlite3_system_errno(db);
+    bool is_short = os == EMFILE || os == ENFILE || os == ENOMEM || os == EIO; /* nobody forbids it */
+    if (means_full(os))
+        return disk_full(path, doing, err);
+    return err_set(err, is_short ? RC_STORE : RC_DENIED, "database %s: cannot %s: %s", path, doing,
+                   os != 0 ? strerror(os) : sqlite3_errmsg(db));
+}
+
 enum rc sqlite_error(sqlite3 *db, const char *path, const char *doing, struct err *err)
 {
-    int code = sqlite3_errcode(db) & 0xff;
-    int os = sqlite3_system_errno(db);
-    switch (code) {
+    int os;
+    switch (sqlite3_errcode(db) & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return err_set(err, RC_IN_USE, "database %s: another program holds a lock on it (cannot %s)", path, doing);
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
-    case SQLITE_READONLY:
-        return err_set(err, RC_DENIED, "database %s: cannot %s: %s", path, doing,
-                       os != 0 ? strerror(os) : sqlite3_errmsg(db));
+    case SQLITE_READONLY: return cannot_open(db, path, doing, err);
     case SQLITE_NOTADB:
     case SQLITE_CORRUPT:
         return err_set(err, RC_STORE, "database %s is damaged or no database at all (%s); restore it from a backup",
                        path, sqlite3_errmsg(db));
     case SQLITE_FULL: return disk_full(path, doing, err);
     case SQLITE_IOERR:
-        if (os == ENOSPC || os == EDQUOT || sqlite3_extended_errcode(db) == SQLITE_IOERR_SHMSIZE)
+        os = last_errno(db);
+        if (means_full(os) || sqlite3_extended_errcode(db) == SQLITE_IOERR_SHMSIZE)
             return disk_full(path, doing, err);
         return err_set(err, RC_STORE, "database %s: cannot %s: %s%s%s", path, doing, sqlite3_errmsg(db),
                        os != 0 ? ": " : "", os != 0 ? strerror(os) : "");

@@ -245,11 +245,11 @@ static inline enum rc life_open(const char *path, struct store **store_out, stru
     return rc;
 }
 
-static inline void life_check_reason(const struct life *l, enum rc rc)
+static inline void life_check_reason(const struct life *l, enum rc rc, const char *text)
 {
     if (rc == RC_OK || l->trouble->why == RC_OK || rc == l->trouble->why)
         return;
-    fprintf(stderr, "the reason is said to be: %s\n", rc_text(rc));
+    fprintf(stderr, "the reason is said to be: %s\n", text);
     abort();
 }
 
@@ -261,7 +261,7 @@ static inline void life_start(struct life *l)
     struct err err = {0};
     for (unsigned i = 0; life_open(l->path, &l->store, &st, &err) != RC_OK; i++) {
         CHECK(i == 0 && err.text[0] != '\0');
-        life_check_reason(l, err.code);
+        life_check_reason(l, err.code, err.text);
         l->books->failed_starts++;
         if (l->trouble->is_for_ever)
             l->trouble->end(l->trouble->ctx);
@@ -324,7 +324,7 @@ static inline bool life_ask(struct life *l, enum step s, unsigned t)
     *fate = ASKED;
     enum rc rc = life_post(l, &j);
     CHECK(rc != RC_OK || j.is_good);
-    life_check_reason(l, rc);
+    life_check_reason(l, rc, store_refusal_text(rc));
     *fate = rc == RC_OK ? KEPT : REFUSED;
     l->books->refusals += rc != RC_OK;
     return rc == RC_OK;

@@ -202,15 +202,104 @@ static void test_power_lost_at_any_point(void **state)
     sweep(FAULT_POWER, 33);
 }
 
+/* --- a COMMIT whose end is not known --- */
+
+/* Three batches are there; the next one is written with a fault at operation n of it. */
+struct doubt {
+    enum rc told;    /* of that batch */
+    bool is_on_disk; /* as a start afterwards finds it */
+    bool has_struck;
+};
+
+static struct doubt doubt_at(unsigned ops, unsigned long n)
+{
+    struct doubt d;
+    struct world w;
+    world_init(&w, 5);
+    struct store *s = open_file(scratch_path(dir), 1000);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(write_now(s, world_step(&w)), RC_OK);
+    faulty_arm(FAULT_ONCE, n, 7);
+    faulty_choose(ops, ANSWER_BROKEN);
+    d.told = write_now(s, world_step(&w));
+    d.has_struck = faulty_struck();
+    faulty_arm(FAULT_NONE, 0, 1);
+    store_close(&s);
+    s = open_file(scratch_path(dir), 1000);
+    uint64_t seq = seq_in(s);
+    assert_true(seq == w.seq || seq == w.seq - 1);
+    d.is_on_disk = seq == w.seq;
+    store_close(&s);
+    world_fini(&w);
+    scratch_remove_files(scratch_path(dir));
+    return d;
+}
+
+/* The disk says once that it could not write or sync, when all of the transaction is in the log, or when some of it is missing.
+ * The database opened anew tells which: what is there is acknowledged, and what is not is refused. */
+static void test_commit_in_doubt_is_looked_up(void **state)
+{
+    (void)state;
+    unsigned found = 0, not_found = 0;
+    faulty_install();
+    for (unsigned long n = 1;; n++) {
+        struct doubt d = doubt_at(OP_WRITE | OP_SYNC, n);
+        if (!d.has_struck) {
+            assert_int_equal(d.told, RC_OK);
+            break;
+        }
+        assert_int_equal(d.told == RC_OK, d.is_on_disk);
+        found += d.is_on_disk;
+        not_found += !d.is_on_disk;
+    }
+    faulty_remove();
+    print_message("# found %u times, not found %u times\n", found, not_found);
+    assert_true(found > 0);
+    assert_true(not_found > 0);
+}
+
+/* --- a start on a full disk --- */
+
+/* Not even the log's index has room: what is there is read, nothing can be written, and it can once there is room. */
+static void test_start_without_room_for_the_index(void **state)
+{
+    (void)state;
+    struct world w;
+    struct store *s;
+    struct err err = {0};
+    const struct store_options options = {scratch_path(dir), 1000};
+    world_init(&w, 5);
+    faulty_install();
+    s = open_file(scratch_path(dir), 1000);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(write_now(s, world_step(&w)), RC_OK);
+    store_close(&s);
+    faulty_arm(FAULT_FOR_EVER, 1, 7);
+    faulty_choose(OPS_THAT_CHANGE | OP_INDEX, ANSWER_FULL);
+    assert_int_equal(store_open_sqlite(&options, &s, &err), RC_OK);
+    assert_true(faulty_struck());
+    assert_int_equal(store_fault(s), RC_FULL);
+    assert_int_equal(store_ping(s), RC_FULL);
+    assert_holds(s, &w);
+    faulty_arm(FAULT_NONE, 0, 1);
+    assert_int_equal(write_now(s, world_step(&w)), RC_OK);
+    assert_holds(s, &w);
+    store_close(&s);
+    s = open_file(scratch_path(dir), 1000);
+    assert_holds(s, &w);
+    store_close(&s);
+    faulty_remove();
+    world_fini(&w);
+}
+
 #define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_DIR(test_killed_at_any_moment),
-        WITH_DIR(test_one_operation_fails),
-        WITH_DIR(test_disk_full_from_some_point),
-        WITH_DIR(test_power_lost_at_any_point),
+        WITH_DIR(test_killed_at_any_moment),         WITH_DIR(test_one_operation_fails),
+        WITH_DIR(test_disk_full_from_some_point),    WITH_DIR(test_power_lost_at_any_point),
+        WITH_DIR(test_commit_in_doubt_is_looked_up), WITH_DIR(test_start_without_room_for_the_index),
     };
     quiet_logs();
     return cmocka_run_group_tests(tests, NULL, NULL);

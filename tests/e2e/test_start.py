@@ -1,5 +1,6 @@
 """What a start says of ports that are taken and of folders that were moved."""
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -85,6 +86,26 @@ def test_check_changes_nothing_beside_a_server(tmp_path):
         checked = run(folder, "config", "check")
         assert checked.returncode == 0, checked.stdout
         assert look() == before
+
+
+def contents(folder):
+    """Of every file, but the log of this test and the shared memory in which the database's readers meet."""
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*")
+            if path.is_file() and path.name != "log" and not path.name.endswith("-shm")}
+
+
+def test_second_server_changes_nothing_of_the_first(tmp_path):
+    folder = tmp_path / "s"
+    write(folder)
+    with serving(folder):
+        assert run(folder, "users", "create", "anna").returncode == 0
+        before = contents(folder)
+        assert len(before) > 3, before
+        second = run(folder, "serve")
+        assert second.returncode != 0
+        assert "another server" in second.stdout, second.stdout
+        assert contents(folder) == before
+        assert run(folder, "health").returncode == 0
 
 
 def test_moved_and_copied_folders(tmp_path):

@@ -964,15 +964,16 @@ static void attributes_reach_their_targets(void **state)
 {
     (void)state;
     struct policy *p = test_policy(
-        "{" TEST_TAGS "\"nodeAttrs\":[{\"target\":[\"tag:server\",\"100.64.0.10\"],\"attr\":[\"a\",\"b\"],"
-        "\"app\":{\"x.com/c\":[1.50]}},{\"target\":[\"*\"],\"attr\":[\"a\"],\"app\":{\"x.com/c\":[{\"k\":"
+        "{" TEST_TAGS "\"nodeAttrs\":[{\"target\":[\"tag:server\",\"100.64.0.10\"],\"attr\":[\"a\",\"b\","
+        "\"debug-disable-upnp\"],\"app\":{\"x.com/c\":[1.50]}},{\"target\":[\"*\"],\"attr\":[\"a\"],\"app\":{\"x.com/c\":[{\"k\":"
         "\"v\"}]}},{\"target\":[\"cyd@other.org\"],\"attr\":[\"disable-ipv4\"],\"ipPool\":"
         "[\"100.80.0.0/16\",\"100.81.0.0/24\"]}]}");
     struct buf out = {0};
     struct addr addr;
     uint8_t bits;
     policy_self_caps(p, SERVER, &out);
-    assert_string_equal(buf_cstr(&out), "{\"x.com/c\":[1.50,{\"k\":\"v\"}],\"a\":null,\"b\":null}");
+    assert_string_equal(buf_cstr(&out),
+                        "{\"x.com/c\":[1.50,{\"k\":\"v\"}],\"a\":null,\"b\":null,\"debug-disable-upnp\":null}");
     buf_clear(&out);
     policy_self_caps(p, BOB, &out);
     assert_string_equal(buf_cstr(&out), "{\"x.com/c\":[{\"k\":\"v\"}],\"a\":null}");

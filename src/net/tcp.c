@@ -26,6 +26,8 @@ METRIC_COUNTER(refused_address, "fullscale_tcp_refused_total", "reason=\"address
 METRIC_COUNTER(refused_fds, "fullscale_tcp_refused_total", "reason=\"fds\"", "");
 METRIC_COUNTER(evicted, "fullscale_tcp_evicted_total", "",
                "Connections of strangers closed to make room for a newer one.");
+METRIC_COUNTER(accept_failures, "fullscale_tcp_accept_failures_total", "",
+               "Times that accepting failed for want of something other than descriptors; tried again 100 ms later.");
 METRIC_GAUGE(open_conns, "fullscale_tcp_open", "", "TCP connections open now.");
 
 enum {
@@ -34,6 +36,7 @@ enum {
     LINGER_MS = 10000,    /* how long a flushing close waits for a peer that does not read */
     KEEP_OUT_BYTES = 512, /* an idle connection keeps no larger output buffer */
     USER_TIMEOUT_MS = 30000,
+    ACCEPT_REST_MS = 100,
     RESERVED_FDS = 64,  /* for the admin's socket, files and the database */
     RESERVED_CONNS = 4, /* of each listener, which may have of those: somebody asks for /health or /metrics */
     EVICT_LOOK = 64,    /* strangers that are looked at for one of the same address */
@@ -58,7 +61,8 @@ struct tcp_stream {
 struct tcp_listener {
     struct loop *loop;
     int fd;
-    int spare_fd; /* given up for a moment to accept-and-close when descriptors run out */
+    int spare_fd;            /* given up for a moment to accept-and-close when descriptors run out */
+    struct loop_timer *rest; /* running: accept failed, nothing is accepted until it ends */
     struct loop_poll *poll;
     tcp_accept_fn accept;
     void *ctx;
@@ -297,6 +301,22 @@ static void tune(int fd)
     set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
 }
 
+static void rest_over(void *ctx)
+{
+    struct tcp_listener *l = ctx;
+    loop_poll_set(l->poll, LOOP_READ);
+}
+
+/* What the kernel lacks now (memory, buffers) it lacks in the next turn as well, and the listener stays readable: look away for
+ * a moment instead of spinning. Those who wait are not lost. */
+static void take_rest(struct tcp_listener *l, int why)
+{
+    metric_inc(&accept_failures);
+    log_limited(LOG_ERROR, "cannot accept connections; tried again soon", LOG_S("why", strerror(why)));
+    loop_poll_set(l->poll, 0);
+    loop_timer_start(l->rest, ACCEPT_REST_MS, 0);
+}
+
 /* Out of descriptors: answer with a close instead of spinning on a listener that stays readable. */
 static void refuse_one(struct tcp_listener *l)
 {
@@ -307,7 +327,7 @@ static void refuse_one(struct tcp_listener *l)
     l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     metric_inc(&refused_fds);
     log_limited(LOG_ERROR,
-                "out of file descriptors; connection refused (raise LimitNOFILE or lower limits.max_connections)");
+                "out of file descriptors; connection refused (raise LimitNOFILE or lower limits.connections)");
 }
 
 /* --- places --- */
@@ -421,9 +441,16 @@ static bool accept_one(struct tcp_listener *l)
     socklen_t from_len = sizeof(from), to_len = sizeof(to);
     int fd = accept4(l->fd, (struct sockaddr *)&from, &from_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE)
+        int why = errno;
+        if (why == EINTR || why == ECONNABORTED)
+            return true;
+        if (l->spare_fd < 0)
+            l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if ((why == EMFILE || why == ENFILE) && l->spare_fd >= 0)
             refuse_one(l);
-        return errno == EINTR || errno == ECONNABORTED;
+        else if (why != EAGAIN && why != EWOULDBLOCK)
+            take_rest(l, why);
+        return false;
     }
     addr_from_sockaddr((struct sockaddr *)&from, &peer);
     if (refuse(l, &fd, &peer, &place))
@@ -465,6 +492,7 @@ static struct tcp_listener *listener_create(struct loop *loop, int fd, tcp_accep
     l->ctx = ctx;
     list_init(&l->conns);
     list_init(&l->strangers);
+    l->rest = loop_timer_create(loop, rest_over, l);
     l->poll = loop_poll_create(loop, fd, listener_ready, l);
     loop_poll_set(l->poll, LOOP_READ);
     return l;
@@ -644,9 +672,11 @@ void tcp_listener_destroy(struct tcp_listener **at)
         list_remove(&t->place.entry);
         list_remove(it);
     }
+    loop_timer_destroy(&l->rest);
     loop_poll_destroy(&l->poll);
     close(l->fd);
-    close(l->spare_fd);
+    if (l->spare_fd >= 0)
+        close(l->spare_fd);
     if (l->unix_path != NULL)
         unlink(l->unix_path);
     mem_free(l->unix_path);

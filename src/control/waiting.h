@@ -16,8 +16,8 @@ enum wait_kind { WAIT_STRANGER, WAIT_NODE, WAIT_ADMIN, WAIT_KINDS };
 enum {
     WAIT_STRANGERS_JOBS = 2048, /* of all of them */
     WAIT_STRANGERS_BYTES = 16 << 20,
-    WAIT_STRANGER_JOBS = 256, /* of one address */
-    WAIT_STRANGER_BYTES = 2 << 20,
+    WAIT_STRANGER_JOBS = 1024, /* of one address: a house that joins at once */
+    WAIT_STRANGER_BYTES = 8 << 20,
     WAIT_NODES_JOBS = 64 << 10, /* all polls of a large tailnet, twice */
     WAIT_NODES_BYTES = 128 << 20,
     WAIT_NODE_JOBS = 64, /* of one machine */

@@ -290,7 +290,7 @@ static void check_proxies(struct loader *l)
 
 bool check_is_delicate(struct str name)
 {
-    static const char *const heads[] = {"policy",       "acl",         "derp", "relay",    "noise", "tls",
+    static const char *const heads[] = {"polic",        "acl",         "derp", "relay",    "noise", "tls",
                                         "trusted_prox", "unix_socket", "node", "prefixes", "limits"};
     for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
         size_t n = strlen(heads[i]);

@@ -339,6 +339,11 @@ static void test_unknown_keys_about_access_are_errors(void **ctx)
         {"polcy: {path: x}", "unknown key polcy: did you mean policy?"},
         {"policy_path: x", "unknown key policy_path: did you mean policy.path?"},
         {"acl_policy: x", "unknown key acl_policy"},
+        {"polciy: acl.hujson", "unknown key polciy: did you mean policy?"},
+        {"policies: {path: x}", "unknown key policies"},
+        {"noed: {expiry: 90d}", "unknown key noed: did you mean node?"},
+        {"drep: {server: {verify_clients: true}}", "unknown key drep: did you mean derp?"},
+        {"trustd_proxis: [10.0.0.1]", "unknown key trustd_proxis: did you mean trusted_proxies?"},
         {"policy: {where_it_is: x}", "unknown key policy.where_it_is: there are policy.mode, policy.path"},
         {"policy: acl.hujson", "policy must have keys below it"},
         {"derp: {server: {enabld: true}}", "unknown key derp.server.enabld: did you mean derp.server.enabled?"},
@@ -363,6 +368,21 @@ static void test_unknown_keys_about_access_are_errors(void **ctx)
     src.is_client = true;
     struct config *cfg = parse_ok(&src, "policy: {pth: x}");
     config_destroy(&cfg);
+}
+
+/* Words of one's own are like the short groups about access: node, derp, noise, relay. */
+static void test_harmless_unknown_keys_are_warnings(void **ctx)
+{
+    (void)ctx;
+    static const char *const names[] = {"name", "note", "notes", "mode", "role", "home", "code", "notice", "delay"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char text[64];
+        snprintf(text, sizeof(text), "%s: x", names[i]);
+        struct config *cfg = parse_ok(&plain, text);
+        snprintf(text, sizeof(text), "unknown key %s", names[i]);
+        assert_true(has_warning(cfg, text));
+        config_destroy(&cfg);
+    }
 }
 
 /* One port is enough where there is a certificate that serves both. */
@@ -568,7 +588,7 @@ static void test_variables_of_headscale_are_read(void **ctx)
                                     "FULLSCALE_SERVICE_PORT_HTTP=80",
                                     "FULLSCALE_PORT=tcp://10.0.0.1:8080",
                                     NULL};
-    struct config *cfg = parse_ok(&src, "dns.base_domain: file.example.net\n");
+    struct config *cfg = parse_ok(&src, "log.level: info\n");
     assert_string_equal(cfg->dns_base_domain, "env.example.net");
     assert_string_equal(cfg->policy_path, "/dev/null");
     assert_int_equal(cfg->workers, 2);
@@ -586,6 +606,62 @@ static void test_variables_of_headscale_are_read(void **ctx)
     struct err err;
     assert_int_equal(config_parse(&src, STR(""), "c.yaml", &cfg, &err), RC_INVALID);
     assert_string_equal(err.file, "HEADSCALE_WORKERS");
+}
+
+/* A variable left over from Headscale does not undo what was written for this server. */
+static void test_the_file_wins_over_variables_of_headscale(void **ctx)
+{
+    (void)ctx;
+    struct config_source src = plain;
+    src.env = (const char *const[]){"HEADSCALE_DNS_BASE_DOMAIN=old.example.net",
+                                    "HEADSCALE_ACL_POLICY_PATH=/nonexistent",
+                                    "HEADSCALE_LOG_LEVEL=debug",
+                                    "HEADSCALE_WORKERS=3",
+                                    "FULLSCALE_WORKERS=4",
+                                    NULL};
+    struct config *cfg = parse_ok(&src, "workers: 2\ndns:\n  base_domain: file.example.net\n"
+                                        "acl_policy_path: /dev/null\nlog.level: ''\n");
+    assert_string_equal(cfg->dns_base_domain, "file.example.net");
+    assert_string_equal(cfg->policy_path, "/dev/null");
+    assert_int_equal(cfg->log_level, LOG_DEBUG);
+    assert_int_equal(cfg->workers, 4);
+    assert_true(has_warning(cfg, "HEADSCALE_DNS_BASE_DOMAIN is ignored: the file sets dns.base_domain (line 3)"));
+    assert_true(has_warning(cfg, "HEADSCALE_ACL_POLICY_PATH is ignored: the file sets policy.path (line 4)"));
+    assert_true(has_warning(cfg, "HEADSCALE_LOG_LEVEL is read as log.level"));
+    assert_true(has_warning(cfg, "HEADSCALE_WORKERS is ignored: FULLSCALE_WORKERS is set"));
+    config_destroy(&cfg);
+}
+
+/* A Service called fullscale-derp beside the server must not stop it; a misspelt key must. */
+static void test_variables_of_kubernetes_are_passed_over(void **ctx)
+{
+    (void)ctx;
+    struct config_source src = plain;
+    src.env = (const char *const[]){"FULLSCALE_DERP_SERVICE_HOST=10.0.0.1",
+                                    "FULLSCALE_DERP_SERVICE_PORT=443",
+                                    "FULLSCALE_DERP_SERVICE_PORT_HTTPS=443",
+                                    "FULLSCALE_DERP_PORT=tcp://10.0.0.1:443",
+                                    "FULLSCALE_DERP_PORT_443_TCP=tcp://10.0.0.1:443",
+                                    "FULLSCALE_DERP_PORT_443_TCP_ADDR=10.0.0.1",
+                                    "FULLSCALE_DERP_PORT_443_TCP_PORT=443",
+                                    "FULLSCALE_DERP_PORT_443_TCP_PROTO=tcp",
+                                    "FULLSCALE_RELAY_PORT=udp://10.0.0.1:3478",
+                                    "FULLSCALE_RELAY_PORT_3478_UDP=udp://10.0.0.1:3478",
+                                    "FULLSCALE_NODE_X_PORT_99_SCTP_ADDR=10.0.0.1",
+                                    "FULLSCALE_PORT_8080_TCP=tcp://10.0.0.1:8080",
+                                    "FULLSCALE_DERP_SERVER_REGION_ID=7",
+                                    NULL};
+    struct config *cfg = parse_ok(&src, "");
+    assert_int_equal(cfg->derp_server_region_id, 7);
+    assert_false(has_warning(cfg, "environment variable"));
+    config_destroy(&cfg);
+    static const char *const refused[] = {"FULLSCALE_DERP_PORT=8443", "FULLSCALE_DERP_PORT_X_TCP=1",
+                                          "FULLSCALE_DERP_PORT_443_TCPX=1", "FULLSCALE_DERP_SERVICE_HOSTS=x",
+                                          "FULLSCALE_POLCY_PATH=/x"};
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        src.env = (const char *const[]){refused[i], NULL};
+        refused_with(&src, "", 0, -1, "unknown environment variable FULLSCALE_");
+    }
 }
 
 /* What the texts of ignored keys say must be so: a key that is there now is not called unsupported. */
@@ -1005,6 +1081,7 @@ int main(void)
         cmocka_unit_test(test_long_socket_path_is_refused),
         cmocka_unit_test(test_unknown_keys_get_a_suggestion),
         cmocka_unit_test(test_unknown_keys_about_access_are_errors),
+        cmocka_unit_test(test_harmless_unknown_keys_are_warnings),
         cmocka_unit_test(test_where_the_relay_listens),
         cmocka_unit_test(test_relay_behind_a_proxy_is_at_its_port),
         cmocka_unit_test(test_relay_at_an_address_for_documentation),
@@ -1012,6 +1089,8 @@ int main(void)
         cmocka_unit_test(test_one_value_is_a_list_of_one),
         cmocka_unit_test(test_empty_containers_mean_nothing),
         cmocka_unit_test(test_variables_of_headscale_are_read),
+        cmocka_unit_test(test_the_file_wins_over_variables_of_headscale),
+        cmocka_unit_test(test_variables_of_kubernetes_are_passed_over),
         cmocka_unit_test(test_texts_of_ignored_keys_are_true),
         cmocka_unit_test(test_probes_of_routers),
         cmocka_unit_test(test_no_relay_is_worth_a_word),

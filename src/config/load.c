@@ -238,11 +238,25 @@ static const char *list_siblings(struct loader *l, const char *name)
     return list;
 }
 
+/* Is `name` beyond doubt `near`, which is about access? Many a harmless word is like a short one: `note` is no `node`, and
+ * a group holds keys. */
+static bool is_misspelt_delicate(struct str name, struct str near, bool is_map)
+{
+    enum { SHORT_LEN = 5, LONG_LEN = 10 };
+    if (name.len == 0 || near.len == 0 || !check_is_delicate(near) ||
+        tolower((unsigned char)name.p[0]) != tolower((unsigned char)near.p[0]))
+        return false;
+    if (near.len <= SHORT_LEN && !is_map)
+        return false;
+    return str_distance(name, near) <= (near.len >= LONG_LEN ? 3 : 1);
+}
+
 /* What is misspelt where it says who may do what would leave open what was meant to be closed: that is an error. */
 static void take_unknown(struct loader *l, const char *name, const struct yaml *value)
 {
     struct str near = schema_nearest(str_c(name));
-    bool is_error = !l->src->is_client && (check_is_delicate(str_c(name)) || check_is_delicate(near));
+    bool is_error = !l->src->is_client && (check_is_delicate(str_c(name)) ||
+                                           is_misspelt_delicate(str_c(name), near, value->type == YAML_MAP));
     const char *siblings = list_siblings(l, name);
     if (near.len > 0)
         load_note(l, is_error, value->key_line, value->key_col, "unknown key %.80s: did you mean %.*s?", name,
@@ -347,12 +361,40 @@ static const struct schema_row *row_of_env(struct str name)
     return NULL;
 }
 
-/* What Kubernetes puts into each container for a Service that is called like the program. */
-static bool is_of_kubernetes(struct str name)
+/* `rest` is what follows the name of a Service. Its port is a URL there: who wrote a number meant a key. */
+static bool is_service_part(struct str rest, struct str value)
 {
-    struct str port = STR("PORT_");
-    return str_eq(name, STR("PORT")) || str_eq(name, STR("SERVICE_HOST")) || str_starts(name, STR("SERVICE_PORT")) ||
-           (str_starts(name, port) && name.len > port.len && name.p[port.len] >= '0' && name.p[port.len] <= '9');
+    static const char *const protocols[] = {"tcp://", "udp://", "sctp://"};
+    static const char *const ends[] = {"_TCP", "_UDP", "_SCTP"};
+    size_t i = strlen("PORT_");
+    if (str_eq_c(rest, "SERVICE_HOST") || str_eq_c(rest, "SERVICE_PORT") || str_starts(rest, STR("SERVICE_PORT_")))
+        return true;
+    for (size_t k = 0; k < ARRAY_LEN(protocols) && str_eq_c(rest, "PORT"); k++)
+        if (str_starts(value, str_c(protocols[k])))
+            return true;
+    if (!str_starts(rest, STR("PORT_")))
+        return false;
+    while (i < rest.len && isdigit((unsigned char)rest.p[i]))
+        i++;
+    struct str after = str_n(rest.p + i, rest.len - i);
+    for (size_t k = 0; k < ARRAY_LEN(ends) && i > strlen("PORT_"); k++) {
+        size_t n = strlen(ends[k]);
+        if (str_starts(after, str_c(ends[k])) && (after.len == n || after.p[n] == '_'))
+            return true;
+    }
+    return false;
+}
+
+/* What Kubernetes puts into each container for a Service that is called like the program, or like a part of it:
+ * fullscale-derp. */
+static bool is_of_kubernetes(struct str name, struct str value)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        bool is_start = i == 0 || name.p[i - 1] == '_';
+        if (is_start && is_service_part(str_n(name.p + i, name.len - i), value))
+            return true;
+    }
+    return false;
 }
 
 static void take_unknown_env(struct loader *l, struct str name)
@@ -370,7 +412,7 @@ static void take_unknown_env(struct loader *l, struct str name)
     }
     struct str near = str_c(best[0] != '\0' ? best + strlen(SCHEMA_ENV_PREFIX) : best);
     struct str rest = str_n(name.p + strlen(SCHEMA_ENV_PREFIX), name.len - strlen(SCHEMA_ENV_PREFIX));
-    bool is_error = !l->src->is_client && (check_is_delicate(rest) || check_is_delicate(near));
+    bool is_error = !l->src->is_client && (check_is_delicate(rest) || is_misspelt_delicate(rest, near, false));
     load_note(l, is_error, 0, 0, "unknown environment variable %.*s%s%s%s%s", name.len > 80 ? 80 : (int)name.len,
               name.p, is_error ? "" : " is ignored", best[0] != '\0' ? ": did you mean " : "", best,
               best[0] != '\0' ? "?" : "");
@@ -406,7 +448,7 @@ static void take_env(struct loader *l)
         const struct schema_row *row = row_of_env(rest);
         if (row != NULL)
             set_from_env(l, row, name, value);
-        else if (!is_of_kubernetes(rest))
+        else if (!is_of_kubernetes(rest, value))
             take_unknown_env(l, name);
     }
 }
@@ -439,9 +481,13 @@ static void take_headscale_var(struct loader *l, struct str name, struct str res
     const struct schema_old *old = row == NULL ? old_of_env(rest) : NULL;
     if (old != NULL && old->kind == SCHEMA_OLD_MOVED)
         row = schema_find(str_c(old->now));
+    const struct origin *origin = row != NULL ? &l->origins[row - schema_rows] : NULL;
     if (row != NULL && value_is_yaml_only(row->type)) {
         note_headscale(l, name, "is ignored: it can only be written in the file");
-    } else if (row != NULL && !l->origins[row - schema_rows].is_env) {
+    } else if (row != NULL && origin->is_set && !origin->is_env) {
+        note_headscale(l, name,
+                       arena_printf(&l->out->arena, "is ignored: the file sets %s (line %d)", row->name, origin->line));
+    } else if (row != NULL && !origin->is_env) {
         set_from_env(l, row, name, value);
         note_headscale(l, name, arena_printf(&l->out->arena, "is read as %s", row->name));
     } else if (row != NULL) {
@@ -455,7 +501,7 @@ static void take_headscale_var(struct loader *l, struct str name, struct str res
     }
 }
 
-/* After ours, which win. Who moves here may leave the container's environment as it is. */
+/* After ours and the file, which win. Who moves here may leave the container's environment as it is. */
 static void take_headscale_env(struct loader *l)
 {
     struct str prefix = STR("HEADSCALE_");
@@ -465,7 +511,7 @@ static void take_headscale_env(struct loader *l)
         if (!str_cut(str_c(*var), '=', &name, &value) || !str_starts(name, prefix) || value.len == 0)
             continue;
         struct str rest = str_n(name.p + prefix.len, name.len - prefix.len);
-        if (!is_of_kubernetes(rest))
+        if (!is_of_kubernetes(rest, value))
             take_headscale_var(l, name, rest, value);
     }
 }

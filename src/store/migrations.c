@@ -140,7 +140,10 @@ static const char version_6[] =
     "ALTER TABLE auth_keys ADD COLUMN max_nodes INTEGER NOT NULL DEFAULT 0 CHECK (max_nodes >= 0);"
     "ALTER TABLE auth_keys ADD COLUMN joined_n INTEGER NOT NULL DEFAULT 0 CHECK (joined_n >= 0);"
     "ALTER TABLE auth_keys ADD COLUMN sources TEXT;"
-    "UPDATE auth_keys SET joined_n = (SELECT count(*) FROM nodes WHERE nodes.auth_key = auth_keys.id);";
+    /* Counted in one pass: nodes have no index by key. */
+    "UPDATE auth_keys SET joined_n = c.n"
+    "  FROM (SELECT auth_key, count(*) AS n FROM nodes WHERE auth_key IS NOT NULL GROUP BY auth_key) AS c"
+    "  WHERE c.auth_key = auth_keys.id;";
 
 _Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
 

@@ -617,6 +617,32 @@ static void test_routes_of_older_versions(void **state)
     store_close(&s);
 }
 
+/* Nodes counted for keys of older versions: of one, of many, of none, of no key, of a key that is gone. */
+static void test_joined_nodes_of_older_versions(void **state)
+{
+    (void)state;
+    const char *path = scratch_path(dir);
+    struct buf sql = test_file_read(VECTORS_DIR, "store_v1.sql");
+    exec_sql(path, buf_cstr(&sql));
+    buf_fini(&sql);
+    exec_sql(
+        path,
+        "DELETE FROM nodes;"
+        "INSERT INTO auth_keys (id, tailnet, user_id, hash, prefix, is_reusable, is_ephemeral, is_used, created_ms)"
+        "  VALUES (7, 1, 1, zeroblob(32), 'k', 1, 1, 1, 1);"
+        "WITH RECURSIVE i (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM i WHERE n < 8)"
+        "INSERT INTO nodes (id, tailnet, stable_id, machine_key, node_key, name, hostname, is_renamed, is_ephemeral,"
+        "                   is_expired, cap_version, created_ms, endpoints, auth_key)"
+        "  SELECT n, 1, 's' || n, zeroblob(32), CAST(printf('%032d', n) AS BLOB), 'n' || n, 'n', 0, n = 2, n = 3, 100,"
+        "         1, '[]', CASE WHEN n <= 3 THEN 7 WHEN n = 4 THEN 2 WHEN n = 5 THEN 99 END FROM i");
+    struct store *s = open_file(path, 1000);
+    store_close(&s);
+    assert_int_equal(query_int(path, "SELECT joined_n FROM auth_keys WHERE id = 1"), 0);
+    assert_int_equal(query_int(path, "SELECT joined_n FROM auth_keys WHERE id = 2"), 1);
+    assert_int_equal(query_int(path, "SELECT joined_n FROM auth_keys WHERE id = 7"), 3);
+    assert_int_equal(query_int(path, "SELECT count(*) FROM auth_keys"), 3);
+}
+
 /* --- what must be unique is the database's affair --- */
 
 static struct node *claimant(uint64_t id)
@@ -709,6 +735,7 @@ int main(void)
         WITH_DIR(test_step_meets_a_lock),
         WITH_DIR(test_version_1_as_it_was),
         WITH_DIR(test_routes_of_older_versions),
+        WITH_DIR(test_joined_nodes_of_older_versions),
         WITH_DIR(test_constraints),
     };
     quiet_logs();

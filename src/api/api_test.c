@@ -86,7 +86,7 @@ static int setup_with(void **state, const char *policy_path, const char *fault)
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
     assert_int_equal(store_open_memory(&f->store), RC_OK);
     assert_int_equal(store_load(f->store, st, clock_wall_ms(), &err), RC_OK);
-    f->core = core_create(st, f->store, &hooks);
+    f->core = core_create(st, f->store, core_clocks_apart_ms(), &hooks);
     f->api.core = f->core;
     f->api.policy = &f->policy;
     f->api.slow = api_slow_create();

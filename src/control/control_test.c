@@ -851,6 +851,56 @@ static void test_gone_while_it_is_written(void **state)
     leave_while_written(false);
 }
 
+/* --- a start --- */
+
+static void no_one_published(void *ctx, struct change *c)
+{
+    (void)ctx;
+    (void)c;
+}
+
+static void no_one_revoked(void *ctx, const node_key *key)
+{
+    (void)ctx;
+    (void)key;
+}
+
+static void find_after_tick(struct state *st, int64_t now_ms, void *found_out)
+{
+    state_tick(st, now_ms);
+    *(bool *)found_out = state_node(st, 5) != NULL;
+}
+
+/* A machine whose clock was a year late while the state was loaded: its ephemeral nodes get their time to come back. */
+static void test_clock_set_between_loading_and_start(void **state)
+{
+    (void)state;
+    const int64_t year_ms = INT64_C(365) * 24 * 3600 * 1000;
+    const struct core_hooks hooks = {.published = no_one_published, .key_revoked = no_one_revoked};
+    const struct row_counters counters = {.next_node = 6};
+    struct rig one = {.loop = r->loop, .guard = r->guard};
+    int64_t apart_ms = core_clocks_apart_ms() - year_ms;
+    struct state *st = rig_state();
+    struct node *n = node_create(0);
+    bool is_found = false;
+    n->id = 5;
+    n->user = TAGGED_DEVICES_USER;
+    n->key.b[0] = 5;
+    n->is_ephemeral = true;
+    n->expires_ms = NO_EXPIRY;
+    snprintf(n->name, sizeof(n->name), "runner");
+    assert_int_equal(state_load_node(st, n, NULL), RC_OK);
+    state_load_done(st, &counters, clock_wall_ms() - year_ms);
+    assert_int_equal(store_open_memory(&one.store), RC_OK);
+    one.core = core_create(st, one.store, apart_ms, &hooks);
+    core_start(one.core);
+    rig_on_core(&one, find_after_tick, &is_found);
+    core_stop(one.core);
+    store_close(&one.store);
+    core_destroy(&one.core);
+    assert_true(is_found);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -891,6 +941,7 @@ int main(void)
         cmocka_unit_test(test_single_use_key_raced),
         cmocka_unit_test(test_what_waits_for_the_disk_is_bounded),
         cmocka_unit_test(test_gone_while_it_is_written),
+        cmocka_unit_test(test_clock_set_between_loading_and_start),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

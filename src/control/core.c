@@ -51,7 +51,7 @@ struct core {
     struct loop_timer *tick_timer;
     struct loop_timer *lazy_timer;
     int64_t next_publish_us;  /* monotonic */
-    int64_t started_apart_ms; /* what Unix time was ahead of the monotonic clock at the start */
+    int64_t started_apart_ms; /* what Unix time was ahead of the monotonic clock when the state was loaded */
     bool is_stepped;          /* the clock was set, and no tick has looked at it yet */
     int64_t ahead_ms;         /* how far it was set ahead since then, when last looked at */
     int64_t tick_due_ms;      /* what the timer is set for; INT64_MAX: not set */
@@ -397,7 +397,12 @@ static void *core_main(void *arg)
     return NULL;
 }
 
-struct core *core_create(struct state *st, struct store *store, const struct core_hooks *hooks)
+int64_t core_clocks_apart_ms(void)
+{
+    return clock_wall_ms() - clock_mono_ms();
+}
+
+struct core *core_create(struct state *st, struct store *store, int64_t apart_ms, const struct core_hooks *hooks)
 {
     struct core *core = MEM_NEW(struct core);
     uint8_t seed[16];
@@ -408,7 +413,7 @@ struct core *core_create(struct state *st, struct store *store, const struct cor
     core->store = store;
     core->hooks = *hooks;
     core->tick_due_ms = INT64_MAX;
-    core->started_apart_ms = clock_wall_ms() - clock_mono_ms();
+    core->started_apart_ms = apart_ms;
     core->end_of_turn.run = end_turn;
     core->publish_timer = loop_timer_create(core->loop, on_publish_timer, core);
     core->tick_timer = loop_timer_create(core->loop, on_tick, core);

@@ -52,8 +52,11 @@ struct core_hooks {
     void (*clock_set)(void *ctx, int64_t now_ms);
 };
 
-/* Takes over `st`, which is loaded, and borrows `store`, which is not started yet. */
-struct core *core_create(struct state *st, struct store *store, const struct core_hooks *hooks);
+/* What Unix time is ahead of the monotonic clock, for core_create. */
+int64_t core_clocks_apart_ms(void);
+/* Takes over `st`, which is loaded, and borrows `store`, which is not started yet. `apart_ms` is core_clocks_apart_ms of before
+ * `st` was loaded: the deadlines in it hold even if the clock was set since. */
+struct core *core_create(struct state *st, struct store *store, int64_t apart_ms, const struct core_hooks *hooks);
 /* Starts the store's thread and its own: the hooks are called from now on. */
 void core_start(struct core *core);
 /* For what this program itself has to tell, of which there is little. Any thread. */

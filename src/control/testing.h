@@ -300,7 +300,7 @@ static inline struct rig *rig_create(unsigned worker_n)
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
     assert_int_equal(store_open_memory(&r->store), RC_OK);
     assert_int_equal(store_load(r->store, st, clock_wall_ms(), &err), RC_OK);
-    r->core = core_create(st, r->store, &hooks);
+    r->core = core_create(st, r->store, core_clocks_apart_ms(), &hooks);
     r->worker_n = worker_n;
     for (unsigned i = 0; i < worker_n; i++)
         r->loops[i] = loop_create(i);

@@ -192,12 +192,13 @@ static enum rc start_core(struct daemon *d, struct err *err)
                                .policy_changed = policy_changed,
                                .clock_set = on_clock_set};
     struct state *st = NULL;
+    int64_t apart_ms = core_clocks_apart_ms();
     enum rc rc = load_state(d, &st, err);
     if (rc != RC_OK) {
         state_destroy(&st);
         return rc;
     }
-    d->core = core_create(st, d->store, &hooks);
+    d->core = core_create(st, d->store, apart_ms, &hooks);
     return RC_OK;
 }
 

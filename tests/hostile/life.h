@@ -267,7 +267,7 @@ static inline void life_start(struct life *l)
             l->trouble->end(l->trouble->ctx);
     }
     life_look(l->books, st);
-    l->core = core_create(st, l->store, &hooks);
+    l->core = core_create(st, l->store, core_clocks_apart_ms(), &hooks);
     core_start(l->core);
 }
 

@@ -182,6 +182,7 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
     e->polls++;
     e->offline_at_ms = 0;
     e->remove_at_ms = 0;
+    e->remove_again_ms = 0;
     e->away_at_ms = 0;
     e->has_left = false;
     e->is_silent = false;

@@ -197,9 +197,10 @@ void mark_dirty(struct state *st, struct entry *e)
 
 void mark_stale(struct state *st, struct entry *e)
 {
-    if (e->is_stale_on_disk)
-        return;
     e->is_stale_on_disk = true;
+    if (e->is_in_stale)
+        return;
+    e->is_in_stale = true;
     id_list_push(&st->stale, e->id);
 }
 
@@ -275,7 +276,6 @@ void entry_bring_back(struct state *st, struct entry *e, const struct node *n)
     index_node(st, e);
     policy_feed(st, NULL, n);
     mark_dirty(st, e);
-    e->is_stale_on_disk = false; /* a flush may have passed it over */
     routes_follow(st, e);
 }
 
@@ -436,8 +436,11 @@ size_t state_flush_lazy(struct state *st, size_t max)
 {
     size_t written = 0, taken = 0;
     for (; taken < st->stale.n && written < max; taken++) {
-        struct entry *e = entry_of(st, st->stale.ids[taken]);
-        if (e == NULL || !e->is_stale_on_disk)
+        struct entry *e = st->entries[st->stale.ids[taken]];
+        if (e == NULL)
+            continue;
+        e->is_in_stale = false;
+        if (e->node == NULL || !e->is_stale_on_disk)
             continue;
         put_row_lazy(st, ROW_PUT_NODE, e->id);
         e->is_stale_on_disk = false;

@@ -33,16 +33,18 @@ struct entry {
     bool is_silent;        /* it has a poll, but answers no pings */
     bool is_failing;       /* for the length of state_routers_silent */
     struct counted_routes counted;
-    int64_t announce_at_ms; /* a newcomer: when others are told of it, whatever it has said; 0: it is none */
-    int64_t remove_at_ms;   /* an ephemeral node that is offline: when it is removed; 0: not */
-    bool is_dirty;          /* in `dirty` */
-    bool is_stale_on_disk;  /* presence changed since the row was last written */
-    bool is_from_disk;      /* it has said nothing since it was loaded, and may have moved since it was written */
-    bool name_lags;         /* its host name asks for another name, which could not be written */
-    bool approval_lags;     /* the policy approves routes of it, which could not be written */
-    uint64_t written_seq;   /* of the last batch that has its row */
-    size_t undo_at;         /* of an event that is not over: its place in the log, from 1; 0: none */
-    unsigned undo_depth;    /* events within that one */
+    int64_t announce_at_ms;  /* a newcomer: when others are told of it, whatever it has said; 0: it is none */
+    int64_t remove_at_ms;    /* an ephemeral node that is offline: when it is removed; 0: not */
+    int64_t remove_again_ms; /* how long after the last removal that could not be written; 0: there was none */
+    bool is_dirty;           /* in `dirty` */
+    bool is_stale_on_disk;   /* presence changed since the row was last written */
+    bool is_in_stale;        /* in `stale`, where each is once, however often it is written and taken back */
+    bool is_from_disk;       /* it has said nothing since it was loaded, and may have moved since it was written */
+    bool name_lags;          /* its host name asks for another name, which could not be written */
+    bool approval_lags;      /* the policy approves routes of it, which could not be written */
+    uint64_t written_seq;    /* of the last batch that has its row */
+    size_t undo_at;          /* of an event that is not over: its place in the log, from 1; 0: none */
+    unsigned undo_depth;     /* events within that one */
 };
 
 struct id_list {
@@ -103,7 +105,6 @@ struct undo {
     bool approval_lags;
     uint64_t policy_sets; /* as in `state` */
     uint64_t visible_seq;
-    int64_t remove_at_ms;
     int64_t offline_at_ms;
     const struct user *user; /* references, here and below; null: there was none */
     const struct auth_key *key;

@@ -18,8 +18,8 @@
 #include "crypto/crypto.h"
 #include "state/state_internal.h"
 
-/* An ephemeral node whose removal could not be written is removed so long after. */
-enum { REMOVE_AGAIN_MS = 5000 };
+/* An ephemeral node whose removal could not be written is removed so long after; each time twice as long, up to the most. */
+enum { REMOVE_AGAIN_MS = 5000, REMOVE_AGAIN_MAX_MS = 300000 };
 
 /* --- noting --- */
 
@@ -98,7 +98,6 @@ void undo_begin_node(struct state *st, struct entry *e, enum undo_cause cause)
     struct undo *u = add(st, ROW_PUT_NODE, e->id);
     u->cause = cause;
     u->visible_seq = e->visible_seq;
-    u->remove_at_ms = e->remove_at_ms;
     u->offline_at_ms = e->offline_at_ms;
     u->name_lags = e->name_lags;
     u->approval_lags = e->approval_lags;
@@ -270,12 +269,30 @@ static struct node *without_event(const struct node *now, const struct undo *u)
     return n;
 }
 
+/* Its removal was due, and could not be written. */
+static int64_t remove_again_at(struct entry *e, int64_t steady_now_ms)
+{
+    int64_t ms = e->remove_again_ms > 0 ? e->remove_again_ms * 2 : REMOVE_AGAIN_MS;
+    e->remove_again_ms = ms < REMOVE_AGAIN_MAX_MS ? ms : REMOVE_AGAIN_MAX_MS;
+    return steady_now_ms + e->remove_again_ms;
+}
+
+/* When an ephemeral node ends depends on its client: it keeps the date that it has now. It has none if its client left while
+ * an event that made it a lasting node waited for the disk: then its time counts from now. */
+static int64_t remove_at(const struct state *st, struct entry *e, const struct undo *u, int64_t steady_now_ms)
+{
+    if (!e->node->is_ephemeral || e->polls > 0 || e->offline_at_ms != 0)
+        return 0; /* who goes offline gets a date then */
+    if (e->remove_at_ms == 0)
+        return steady_now_ms + st->options.ephemeral_timeout_ms;
+    if (u->after == NULL && e->remove_at_ms <= steady_now_ms)
+        return remove_again_at(e, steady_now_ms);
+    return e->remove_at_ms;
+}
+
 static void plan_ticks(struct state *st, struct entry *e, const struct undo *u, int64_t now_ms)
 {
-    e->remove_at_ms = e->polls == 0 ? u->remove_at_ms : 0;
-    int64_t again_ms = steady_ms(st, now_ms) + REMOVE_AGAIN_MS;
-    if (e->remove_at_ms != 0 && e->remove_at_ms < again_ms && u->after == NULL)
-        e->remove_at_ms = again_ms;
+    e->remove_at_ms = remove_at(st, e, u, steady_ms(st, now_ms));
     const int64_t due[] = {e->remove_at_ms, e->offline_at_ms, e->away_at_ms, e->announce_at_ms};
     for (size_t i = 0; i < ARRAY_LEN(due); i++) {
         if (due[i] != 0)
@@ -293,7 +310,7 @@ static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
         return;
     }
     struct node *n = e->node != NULL ? without_event(e->node, u) : node_edit(u->node, NULL, 0);
-    if (e->polls == 0 && e->offline_at_ms == 0)
+    if (n->is_online && e->polls == 0 && e->offline_at_ms == 0)
         e->offline_at_ms = u->offline_at_ms;
     n->is_online = n->is_online && (e->polls > 0 || e->offline_at_ms != 0);
     if (e->node != NULL)

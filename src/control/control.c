@@ -37,19 +37,21 @@ static void bootstrap_dns_handle(void *app, struct http_exchange *ex)
     relay_http_bootstrap_dns(&((struct control_worker *)app)->control->relay_http, ex);
 }
 
-/* A relay has whatever name its region's map gives it, which may be another server's map: what it answers is nobody's secret. */
+/* A relay has whatever name its region's map gives it, which may be another server's map: what it answers is nobody's secret. Nodes
+ * and relays elsewhere go on calling the server by the name of the day on which they joined; what they are told depends on keys,
+ * which a page in a browser has not. */
 static const struct http_route outer_routes[] = {
-    {HTTP_GET, "/key", handle_key, 0},
-    {HTTP_POST, "/ts2021", handle_ts2021_post, 0},
-    {HTTP_GET, "/ts2021", handle_ts2021_websocket, 0},
+    {HTTP_GET, "/key", handle_key, 0, .any_host = true},
+    {HTTP_POST, "/ts2021", handle_ts2021_post, 0, .any_host = true},
+    {HTTP_GET, "/ts2021", handle_ts2021_websocket, 0, .any_host = true},
     {HTTP_GET, "/health", handle_health, 0},
     {HTTP_GET, "/version", handle_version, 0},
     {HTTP_GET, "/robots.txt", handle_robots, 0},
     {HTTP_GET, "/derpmap/default", handle_derpmap, 0},
-    {HTTP_POST, "/verify", handle_verify, 4096},
-    {HTTP_POST, "/verify/{key}", handle_verify_path, 4096},
-    {HTTP_POST, "/relay/announce", handle_announce, 4096},
-    {HTTP_GET, "/machine/ping/{id}", handle_ping, 0},
+    {HTTP_POST, "/verify", handle_verify, 4096, .any_host = true},
+    {HTTP_POST, "/verify/{key}", handle_verify_path, 4096, .any_host = true},
+    {HTTP_POST, "/relay/announce", handle_announce, 4096, .any_host = true},
+    {HTTP_GET, "/machine/ping/{id}", handle_ping, 0, .any_host = true},
     {HTTP_GET, "/derp", derp_handle, 0, .any_host = true},
     {HTTP_GET, "/derp/probe", probe_handle, 0, .any_host = true},
     {HTTP_GET, "/derp/latency-check", probe_handle, 0, .any_host = true},

@@ -480,7 +480,7 @@ static void flush(struct h2_session *s)
 {
     if (s->base.is_dead)
         return;
-    if (s->is_broken || !send_output(s)) {
+    if (s->is_broken || s->mem.is_over || !send_output(s)) {
         conn_die(&s->base, false);
         return;
     }
@@ -525,8 +525,8 @@ static bool is_over_soft_limit(const struct h2_session *s)
 static void read_piece(struct h2_session *s, const uint8_t *p, size_t n)
 {
     ssize_t used = nghttp2_session_mem_recv(s->ng, p, n);
-    if (used < 0) {
-        give_up(s, (int)used);
+    if (used < 0 || s->mem.is_over) {
+        give_up(s, used < 0 ? (int)used : NGHTTP2_ERR_NOMEM);
         return;
     }
     settle(s);

@@ -8,6 +8,8 @@
 
 /* Frame header, padding length and the largest payload that is sent, with room to spare. */
 enum { FRAME_BYTES_MIN = 16 * 1024, FRAME_BYTES_MAX = 17 * 1024 };
+/* From this size on nothing is given beyond the budget: names and values of headers, tables. */
+enum { LARGE_BYTES = 4 * 1024 };
 
 static _Thread_local alignas(max_align_t) uint8_t frame_buffer[FRAME_BYTES_MAX];
 
@@ -17,10 +19,22 @@ union header {
     max_align_t align;
 };
 
-static bool charge(struct h2_mem *m, size_t size)
+/* `more` bytes for a block of `size`. */
+static bool charge(struct h2_mem *m, size_t size, size_t more)
+{
+    if (budget_take(m->budget, more))
+        return true;
+    if (size >= LARGE_BYTES)
+        return false;
+    budget_force(m->budget, more);
+    m->is_over = true;
+    return true;
+}
+
+static bool charge_new(struct h2_mem *m, size_t size)
 {
     size_t total;
-    return !__builtin_add_overflow(size, sizeof(union header), &total) && budget_take(m->budget, total);
+    return !__builtin_add_overflow(size, sizeof(union header), &total) && charge(m, size, total);
 }
 
 static void *h2_malloc(size_t size, void *user)
@@ -30,7 +44,7 @@ static void *h2_malloc(size_t size, void *user)
         m->lent = frame_buffer;
         return m->lent;
     }
-    if (!charge(m, size))
+    if (!charge_new(m, size))
         return NULL;
     union header *h = mem_alloc(sizeof(*h) + size);
     h->size = size;
@@ -51,7 +65,7 @@ static void *h2_calloc(size_t n, size_t size, void *user)
 {
     struct h2_mem *m = user;
     size_t total;
-    if (__builtin_mul_overflow(n, size, &total) || !charge(m, total))
+    if (__builtin_mul_overflow(n, size, &total) || !charge_new(m, total))
         return NULL;
     union header *h = mem_zalloc(1, sizeof(*h) + total);
     h->size = total;
@@ -69,7 +83,7 @@ static void *h2_realloc(void *ptr, size_t size, void *user)
     }
     union header *h = (union header *)ptr - 1;
     size_t before = h->size;
-    if (size > before && !budget_take(m->budget, size - before))
+    if (size > before && !charge(m, size, size - before))
         return NULL;
     if (size < before)
         budget_give(m->budget, before - size);

@@ -134,6 +134,11 @@ static void name_of_key(const void *key, size_t len, struct name *out)
     memcpy(out->bytes + 1, key, len);
 }
 
+static bool is_named(const struct budget_holder *h, const struct name *name)
+{
+    return h->name.len == name->len && memcmp(h->name.bytes, name->bytes, name->len) == 0;
+}
+
 /* One more place for the holder of that name; null when it has `most` (0: as many as it likes). */
 static struct budget_holder *join(struct budget_places *all, const struct name *name, unsigned most)
 {
@@ -192,8 +197,10 @@ enum budget_answer budget_place_readdress(struct budget_place *place, const stru
     if (all == NULL || place->is_known || !name_of_address(from, &name))
         return BUDGET_OK;
     pthread_mutex_lock(&all->lock);
-    struct budget_holder *holder = join(all, &name, all->limits.per_address);
-    if (holder != NULL) {
+    struct budget_holder *holder = place->holder;
+    if (holder == NULL || !is_named(holder, &name))
+        holder = join(all, &name, all->limits.per_address);
+    if (holder != NULL && holder != place->holder) {
         part(all, place->holder);
         place->holder = holder;
     }

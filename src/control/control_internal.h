@@ -112,7 +112,7 @@ struct noise_conn {
     struct control_worker *worker;
     machine_key machine;
     uint16_t version;
-    struct addr from; /* behind a trusted proxy as that says; family 0: not known */
+    struct addr from; /* behind a trusted proxy as that says; family 0: not known, or only claimed */
     bool is_known;    /* the machine is a node's */
     struct http_conn *http;
     struct stream *stream; /* until HTTP/2 takes it */

@@ -62,6 +62,12 @@ static void write_early_payload(struct stream *s)
     buf_fini(&out);
 }
 
+/* Where the client is; family 0 where only its own word or that of a proxy we do not know says so. */
+static struct addr known_address(const struct http_request *req)
+{
+    return req->is_peer_sure ? req->peer : (struct addr){0};
+}
+
 /* `below` is taken over; message 2 goes out first. */
 static void start(struct control_worker *w, struct stream *below, struct noise_result *keys, const struct buf *leftover,
                   const struct addr *from)
@@ -137,7 +143,7 @@ void handle_ts2021_post(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
     const struct http_request *req = http_request(ex);
-    const struct addr from = req->peer;
+    const struct addr from = known_address(req);
     struct str initiation;
     struct noise_result keys;
     struct stream *s;
@@ -174,7 +180,7 @@ void handle_ts2021_post(void *app, struct http_exchange *ex)
 void handle_ts2021_websocket(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
-    const struct addr from = http_request(ex)->peer;
+    const struct addr from = known_address(http_request(ex));
     struct str initiation;
     struct noise_result keys;
     struct stream *s;

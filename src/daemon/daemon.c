@@ -57,7 +57,7 @@ bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from)
     return false;
 }
 
-static bool is_trusted_proxy(const void *ctx, const struct addr *from)
+bool daemon_trusts(const void *ctx, const struct addr *from)
 {
     return daemon_is_trusted_proxy(ctx, from);
 }
@@ -227,7 +227,7 @@ static void start_control(struct daemon *d)
         .version = FULLSCALE_VERSION,
         .handshakes_per_address = d->cfg->limits_handshakes_per_address,
         .max_body_bytes = (size_t)d->cfg->limits_body_bytes,
-        .is_trusted = is_trusted_proxy,
+        .is_trusted = daemon_trusts,
         .trusted_ctx = d->cfg,
         .handshake_timeout_ms = d->cfg->limits_handshake_timeout_ms,
         .idle_timeout_ms = d->cfg->limits_idle_timeout_ms,

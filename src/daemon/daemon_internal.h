@@ -205,6 +205,8 @@ void relay_guard_stop(struct daemon *d);
 
 /* --- daemon.c --- */
 bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from);
+/* The same, as listeners and servers ask: `ctx` is the configuration. */
+bool daemon_trusts(const void *ctx, const struct addr *from);
 
 /* --- invite.c --- */
 /* Prints how to reach the server and the line to type on the next machine, with a key for it when standard output is a terminal.

@@ -22,6 +22,7 @@ enum {
     METRICS_RETRY_MS = 30000,
     STRANGERS_PART = 4, /* a quarter of the places */
     FEW = 64,           /* of which strangers have the half */
+    FEWEST = 4,         /* strangers on a worker, however few places and many workers there are */
     METRICS_CONNS = 256,
 };
 
@@ -42,11 +43,16 @@ static bool may_shake_hands(void *ctx, const struct addr *from)
            limiter_take(&d->main_limiter, from, d->cfg->limits_accepts_per_address, clock_mono_ms());
 }
 
+static unsigned at_least(unsigned n, unsigned least)
+{
+    return n < least ? least : n;
+}
+
 /* The part of one of `workers` in `all` places. */
 static struct budget_places *places_of(const struct config *cfg, unsigned all, unsigned workers)
 {
-    unsigned conns = all / workers + (all % workers != 0);
-    unsigned strangers = conns / (all > FEW ? STRANGERS_PART : 2);
+    unsigned conns = at_least(all / workers + (all % workers != 0), 2 * FEWEST);
+    unsigned strangers = at_least(conns / (all > FEW ? STRANGERS_PART : 2), FEWEST);
     unsigned per_address = (unsigned)cfg->limits_strangers_per_address;
     unsigned half = strangers / 2;
     struct budget_places_limits limits = {

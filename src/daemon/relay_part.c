@@ -141,6 +141,8 @@ static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
                                                                  .app = &d->relay_http,
                                                                  .max_body_bytes = 4096,
                                                                  .has_strangers = true,
+                                                                 .is_proxy = daemon_trusts,
+                                                                 .proxy_ctx = d->cfg,
                                                                  .hosts = &d->hosts});
     w->derp_tls = tls_acceptor_create(w->loop, d->derp_tls, http_server_accept, w->derp_http);
     const struct config_listen *at = &d->cfg->derp_server_listen_addr;

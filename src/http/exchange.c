@@ -16,6 +16,12 @@ enum {
 
 /* --- life --- */
 
+static bool is_listed_proxy(const struct http_conn *conn)
+{
+    const struct http_server_opts *opts = server_opts(conn->server);
+    return opts->is_proxy != NULL && opts->is_proxy(opts->proxy_ctx, &conn->tcp_peer);
+}
+
 struct http_exchange *exchange_create(struct http_conn *conn)
 {
     struct http_exchange *ex = MEM_NEW(struct http_exchange);
@@ -23,6 +29,7 @@ struct http_exchange *exchange_create(struct http_conn *conn)
     ex->max_body_bytes = server_opts(conn->server)->max_body_bytes;
     (void)exchange_charge(ex); /* those who make many at once look first */
     ex->req.peer = conn->tcp_peer;
+    ex->req.is_peer_sure = !is_listed_proxy(conn);
     ex->req.local = conn->below->local;
     ex->req.is_tls = conn->below->is_tls;
     ex->req.conn_ctx = conn->ctx;
@@ -142,12 +149,14 @@ static void drop_request(struct http_exchange *ex)
 static bool see_through_proxy(struct http_exchange *ex)
 {
     const struct http_server_opts *opts = server_opts(ex->conn->server);
-    const struct addr *from = &ex->conn->tcp_peer;
-    bool is_proxy = addr_is_loopback(from) || (opts->is_proxy != NULL && opts->is_proxy(opts->proxy_ctx, from));
+    bool is_listed = is_listed_proxy(ex->conn);
+    bool is_inner = ex->conn->ctx != NULL; /* a proxy speaks before the handshake; behind it the client does */
     struct addr client;
-    if (!is_proxy || !host_forwarded_for(&ex->req, opts, &client))
+    if (is_inner || !(is_listed || addr_is_loopback(&ex->conn->tcp_peer)) ||
+        !host_forwarded_for(&ex->req, opts, &client))
         return true;
     ex->req.peer = client;
+    ex->req.is_peer_sure = is_listed;
     return stream_comes_from(ex->conn->below, &client) == BUDGET_OK;
 }
 

@@ -61,7 +61,6 @@ static bool is_proxy(const struct http_server_opts *opts, const struct addr *a)
 /* The nearest proxy adds its word last: what stands before that is known only if a proxy of ours has said it. */
 bool host_forwarded_for(const struct http_request *req, const struct http_server_opts *opts, struct addr *out)
 {
-    bool is_found = false;
     for (size_t i = req->headers_n; i > 0; i--) {
         struct str list = req->headers[i - 1].value;
         if (!str_eq_c(req->headers[i - 1].name, "x-forwarded-for"))
@@ -69,12 +68,11 @@ bool host_forwarded_for(const struct http_request *req, const struct http_server
         while (list.len > 0) {
             struct addr hop = {0};
             if (!parse_hop(pop_last(&list), &hop))
-                return is_found;
+                return false;
             *out = hop;
-            is_found = true;
             if (!is_proxy(opts, out))
                 return true;
         }
     }
-    return is_found;
+    return false;
 }

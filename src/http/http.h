@@ -72,7 +72,8 @@ struct http_request {
         params[HTTP_MAX_PARAMS]; /* the {name} segments and the rest of a prefix route in order, percent-decoded */
     unsigned version;            /* 10, 11 or 20 */
     bool is_tls;
-    struct addr peer; /* the client's, as far as known: behind a proxy, what the proxy says */
+    struct addr peer;  /* the client's, as far as known: behind a proxy, what the proxy says */
+    bool is_peer_sure; /* `peer` is the client: itself, or as a listed proxy says; else anybody may have chosen it */
     struct addr local;
     void *conn_ctx; /* what the connection was attached with: http_server_attach_h2; null for outer connections */
 };

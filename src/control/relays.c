@@ -140,13 +140,17 @@ static bool is_seen(const struct control_worker *w, uint64_t hash)
     return false;
 }
 
-/* The core knows its key: from now on it does not stand in line with strangers. */
+/* The core knows its key: from now on it does not stand in line with strangers, and its connection is nobody's to evict. */
 static void note_seen(const struct relay_call *c)
 {
     struct control_worker *w = c->worker;
     uint64_t hash = hash_key(c);
-    if (c->key.len > 0 && !is_seen(w, hash))
+    if (c->key.len == 0)
+        return;
+    if (!is_seen(w, hash))
         w->relays_seen[w->relays_seen_next++ % RELAYS_SEEN] = hash;
+    if (c->ex != NULL)
+        http_know(c->ex, &hash, sizeof(hash));
 }
 
 static void post(struct relay_call *c)

@@ -145,6 +145,12 @@ static void drop_request(struct http_exchange *ex)
 
 /* --- the request --- */
 
+void http_know(struct http_exchange *ex, const void *key, size_t key_len)
+{
+    if (!is_listed_proxy(ex->conn) && !addr_is_loopback(&ex->conn->tcp_peer))
+        http_conn_know(ex->conn, key, key_len);
+}
+
 /* Who is behind the proxy: limits are for that one. False: it has its places. */
 static bool see_through_proxy(struct http_exchange *ex)
 {

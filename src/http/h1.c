@@ -402,8 +402,12 @@ static void time_out(struct h1_conn *c)
 static void ops_sweep(struct http_conn *conn, int64_t now_ms)
 {
     struct h1_conn *c = (struct h1_conn *)conn;
-    if (c->state != H1_ANSWER && now_ms >= c->deadline_ms)
+    if (c->state != H1_ANSWER && now_ms >= c->deadline_ms) {
         time_out(c);
+    } else if (c->state == H1_ANSWER && c->ex != NULL && exchange_is_stalled(c->ex, now_ms)) {
+        count_refusal(HTTP_REFUSED_STALLED);
+        conn_die(conn, false);
+    }
 }
 
 static void ops_free(void *obj)

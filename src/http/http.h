@@ -213,6 +213,8 @@ struct http_conn *http_server_attach_h2(struct http_server *server, struct strea
  * the place (net/stream.h) of known parties from now on, unless those are all taken: then it goes on as a stranger. Twice is
  * fine. */
 void http_conn_know(struct http_conn *conn, const void *key, size_t key_len);
+/* The same of the connection by which a request came; not of a proxy's, which may be many clients'. */
+void http_know(struct http_exchange *ex, const void *key, size_t key_len);
 /* What the requests of connections like this one are charged to, which lives as long as the server: for a job that may hold
  * what it was asked longer than the connection lives. Loop thread. */
 struct budget *http_share(const struct http_exchange *ex);

@@ -236,7 +236,7 @@ static enum rc parse_diff(struct api_call *call, struct http_exchange *ex, const
 /* The core only puts users and nodes in; the comparing is for the slow thread, with two policies that nobody else has. */
 static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
-    static const struct policy_options as_it_is = {.allows_blank = true};
+    static const struct policy_options as_it_is = {.is_stored = true};
     struct api_policy_call *p = &call->policy;
     const struct policy *now = state_policy(st);
     struct policy_errors errors = {0};

@@ -136,7 +136,7 @@ static struct file_stamp look_at(const char *path)
 static enum rc load_first(struct daemon *d, const struct state *st, struct policy_doc **out, struct buf *fault,
                           struct err *err)
 {
-    static const struct policy_options as_stored = {.allows_blank = true}; /* older versions stored blank ones */
+    static const struct policy_options as_stored = {.is_stored = true};
     const char *path = d->cfg->policy_path;
     const struct policy_text *t = state_policy_text_newest(st);
     char name[48];

@@ -152,16 +152,18 @@ static void run_acl_test(struct policy *p, const struct acl_test *test, struct p
 
 /* Whether one of the rule's maps gives the login a name, as the client reads them (src: 8.3): the base map, or that of the
  * source's own e-mail. */
-static bool maps_login(const struct ssh_rule *rule, const struct node_state *src, struct str login)
+static bool maps_login(const struct ssh_rule *rule, const struct node_state *src, const struct node_state *dst,
+                       struct str login)
 {
+    bool is_slippery = login_is_slippery(login);
     for (size_t i = 0; i < rule->login_n; i++) {
         if (str_eq(rule->login[i], login))
             return true;
     }
-    if (login_is_slippery(login))
-        return false;
-    if (rule->has_nonroot && !str_eq(login, STR("root")))
+    if (rule->has_nonroot && !is_slippery && !str_eq(login, STR("root")))
         return true;
+    if (is_slippery && dst->has_old_ssh)
+        return false;
     const char *at = src->owner != NULL ? memrchr(src->owner->email.p, '@', src->owner->email.len) : NULL;
     for (size_t i = 0; at != NULL && i < rule->local_domain_n; i++) {
         struct str local = str_n(src->owner->email.p, (size_t)(at - src->owner->email.p));
@@ -198,7 +200,7 @@ static struct ssh_answer ssh_ask(const struct policy *p, const struct ssh_test *
             is_dst = is_dst ||
                      (is_self ? dst->owner != NULL && dst->owner == src->owner : node_is(dst, rule->dst.v[k]));
         }
-        if (!is_source || !is_dst || !maps_login(rule, src, login))
+        if (!is_source || !is_dst || !maps_login(rule, src, dst, login))
             continue;
         answer.is_accepted = answer.is_accepted || !rule->is_check;
         answer.is_checked = answer.is_checked || rule->is_check;

@@ -78,15 +78,16 @@ struct policy_options {
     const struct policy_limits *limits; /* null: the default ones */
     const struct str *domains;          /* the tailnet's own e-mail domains; none: any is accepted. src: 8.1 */
     size_t domain_n;
-    bool has_funnel;   /* else the attribute `funnel` is told to nobody, and warned of. src: 9 */
-    bool is_https_on;  /* for the tailnet's nodes; changes what `funnel` adds */
-    bool allows_blank; /* white space and comments alone are a policy without rules, and not an error */
+    bool has_funnel;  /* else the attribute `funnel` is told to nobody, and warned of. src: 9 */
+    bool is_https_on; /* for the tailnet's nodes; changes what `funnel` adds */
+    bool is_stored;   /* by an older version, perhaps: what only new texts are refused for is let through */
 };
 
 struct policy_doc;
 
-/* Reads and checks a whole policy. A blank text (white space and comments) is refused, unless `opts` allow it: a file that was
- * emptied by accident must not open the network. Who wants everyone to reach everyone says so: {}.
+/* Reads and checks a whole policy. A blank text (white space and comments) is refused: a file that was emptied by accident
+ * must not open the network. Who wants everyone to reach everyone says so: {}. A stored text may be blank (it has no rules), may
+ * name SSH users that are numbers or begin with a sign (they are left out, with a warning), and its ipsets may be ten times the work.
  * `opts` may be null. `*doc_out` is the caller's (policy_doc_unref). Keeps the text as it was given.
  * RC_INVALID: not acceptable, and `errors` (which must be empty) has at least one entry; `*doc_out` is untouched. */
 MUST_CHECK enum rc policy_parse(struct str text, const struct policy_options *opts, struct policy_doc **doc_out,

@@ -282,7 +282,60 @@ static void slippery_logins_are_kept_out_of_old_clients(void **state)
     p = policy_create(doc, zero, 1, NULL);
     n = test_node(ANN);
     policy_put_node(p, &n);
+    assert_true(ssh_has(p, ANN, "{\"0\":\"0\"}")); /* the client knows better */
+    n.has_old_ssh = true;
+    policy_put_node(p, &n);
     assert_false(ssh_has(p, ANN, "\"0\":"));
+    policy_doc_unref(&doc);
+    policy_destroy(&p);
+}
+
+/* What a university gives as e-mails; a test in the policy says the same as the client does. */
+static void localparts_of_digits_reach_new_clients(void **state)
+{
+    (void)state;
+    static const struct policy_user student[] = {{1, STR("s"), STR("123456@uni.edu"), STR(""), POLICY_OWNER}};
+    struct policy_doc *doc = test_parse(
+        "{\"ssh\":[{\"action\":\"accept\",\"src\":[\"autogroup:member\"],\"dst\":[\"autogroup:self\"],"
+        "\"users\":[\"localpart:*@uni.edu\"]}],"
+        "\"sshTests\":[{\"src\":\"123456@uni.edu\",\"dst\":[\"123456@uni.edu\"],\"accept\":[\"123456\"]}]}");
+    struct policy *p = policy_create(doc, student, 1, NULL);
+    for (int is_old = 0; is_old <= 1; is_old++) {
+        struct policy_errors failed = {0};
+        struct policy_node n = test_node(ANN);
+        n.has_old_ssh = is_old == 1;
+        policy_put_node(p, &n);
+        assert_int_equal(ssh_has(p, ANN, "{\"123456\":\"123456\"}"), !n.has_old_ssh);
+        assert_int_equal(policy_run_tests(p, &failed), n.has_old_ssh ? RC_INVALID : RC_OK);
+        policy_errors_fini(&failed);
+    }
+    policy_doc_unref(&doc);
+    policy_destroy(&p);
+}
+
+/* What former versions took must not keep the server from starting: such a login name lets nobody in, and is told of. */
+static void stored_policies_may_have_slippery_logins(void **state)
+{
+    (void)state;
+    static const struct policy_options as_stored = {.is_stored = true};
+    static const char text[] = "{" TEST_TAGS "\"ssh\":[{\"action\":\"accept\",\"src\":[\"autogroup:member\"],\n"
+                               "\"dst\":[\"tag:server\"],\"users\":[\"ubuntu\",\n\"1000\",\"+x\",\"-x\"]}]}";
+    struct policy_errors errors = {0}, warnings = {0};
+    struct policy_doc *doc = NULL;
+    refused(text, "user \"1000\" is not valid", 3, 1);
+    assert_int_equal(policy_parse(str_c(text), &as_stored, &doc, &errors), RC_OK);
+    struct policy *p = policy_create(doc, test_users, ARRAY_LEN(test_users), NULL);
+    struct policy_node n = test_node(SERVER), ann = test_node(ANN);
+    policy_put_node(p, &n);
+    policy_put_node(p, &ann);
+    assert_true(ssh_has(p, SERVER, "\"sshUsers\":{\"root\":\"\",\"ubuntu\":\"ubuntu\"}"));
+    policy_warnings(p, &warnings);
+    size_t told_n = 0;
+    for (size_t i = 0; i < warnings.n; i++)
+        told_n += warnings.v[i].line == 3 && strstr(warnings.v[i].text, "is left out, nobody gets in by it") != NULL;
+    assert_int_equal(told_n, 3);
+    policy_errors_fini(&warnings);
+    policy_errors_fini(&errors);
     policy_doc_unref(&doc);
     policy_destroy(&p);
 }
@@ -461,6 +514,7 @@ static void lists_of_large_ipsets_are_refused(void **state)
 static void ipsets_of_ipsets_have_a_limit_of_work(void **state)
 {
     (void)state;
+    static const struct policy_options as_stored = {.is_stored = true}; /* by a version without the limit */
     struct buf copies = {0}, turns = {0};
     buf_append_c(&copies, "{\"ipsets\":{\"ipset:s\":[");
     for (int i = 0; i < 999; i++)
@@ -470,6 +524,11 @@ static void ipsets_of_ipsets_have_a_limit_of_work(void **state)
     for (int i = 0; i < 2000; i++)
         buf_printf(&copies, ",\"ipset:%d\":[\"ipset:s\"]", i);
     buf_append_c(&copies, "}}");
+    struct policy_errors errors = {0};
+    struct policy_doc *doc = NULL;
+    assert_int_equal(policy_parse(buf_str(&copies), &as_stored, &doc, &errors), RC_OK);
+    policy_doc_unref(&doc);
+    policy_errors_fini(&errors);
     refused_text(&copies, "ipsets: more than 1000000 ranges", 1);
     for (int i = 0; i < 2; i++) {
         buf_printf(&turns, ",\"ipset:%d\":[\"add ipset:s\"", i);
@@ -518,17 +577,20 @@ static void names_of_users_have_no_case(void **state)
         {2, STR("bob"), STR(""), STR(""), POLICY_MEMBER},
         {3, STR("BOB"), STR(""), STR(""), POLICY_MEMBER},
         {4, STR("carl@"), STR(""), STR(""), POLICY_MEMBER},
+        {5, STR("dora"), STR("dora@x.org"), STR(""), POLICY_MEMBER},
+        {6, STR("Dora@x.org"), STR(""), STR(""), POLICY_MEMBER}, /* takes nothing from the one before */
     };
     static const struct {
         const char *selector;
         uint64_t user; /* 0: nobody */
-    } cases[] = {{"anna@", 1}, {"ANNA@", 1}, {"bob@", 2}, {"BOB@", 3}, {"Bob@", 0}, {"carl@", 4}, {"ann@", 0}};
+    } cases[] = {{"anna@", 1}, {"ANNA@", 1}, {"bob@", 2},       {"BOB@", 3},       {"Bob@", 0},
+                 {"carl@", 4}, {"ann@", 0},  {"dora@x.org", 5}, {"DORA@X.ORG", 5}, {"Dora@x.org", 0}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char text[120];
         snprintf(text, sizeof(text), "{\"tagOwners\":{\"tag:x\":[\"%s\"]}}", cases[i].selector);
         struct policy_doc *doc = test_parse(text);
         struct policy *p = policy_create(doc, users, ARRAY_LEN(users), NULL);
-        for (uint64_t user = 1; user <= 4; user++) {
+        for (uint64_t user = 1; user <= ARRAY_LEN(users); user++) {
             bool is_meant = user == cases[i].user || user == 1; /* the owner may apply all */
             assert_int_equal(policy_user_may_tag(p, user, STR("tag:x")), is_meant);
         }
@@ -541,7 +603,7 @@ static void names_of_users_have_no_case(void **state)
 static void blank_is_refused(void **state)
 {
     (void)state;
-    static const struct policy_options as_stored = {.allows_blank = true};
+    static const struct policy_options as_stored = {.is_stored = true};
     static const char *const blank[] = {"", " ", "\n\n\t\r\n", " // nothing\n", "/* {} */", "// {\n// }"};
     for (size_t i = 0; i < ARRAY_LEN(blank); i++) {
         struct policy_errors errors = {0};
@@ -1169,6 +1231,8 @@ int main(void)
         cmocka_unit_test(grants_are_checked),
         cmocka_unit_test(ssh_is_checked),
         cmocka_unit_test(slippery_logins_are_kept_out_of_old_clients),
+        cmocka_unit_test(localparts_of_digits_reach_new_clients),
+        cmocka_unit_test(stored_policies_may_have_slippery_logins),
         cmocka_unit_test(other_sections_are_checked),
         cmocka_unit_test(postures_are_checked),
         cmocka_unit_test(all_errors_are_told_in_file_order),

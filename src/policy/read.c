@@ -463,7 +463,7 @@ static enum rc read_all(struct reader *r, struct str text)
     TRY(read_text(r, &root));
     if (root != NULL)
         read_sections(r, root);
-    else if (r->opts->allows_blank)
+    else if (r->opts->is_stored)
         read_rules(r);
     else
         read_fail(r, NULL, "the policy is empty; to let every node reach every other, write {}");

@@ -4,7 +4,7 @@
 
 #include "policy/read_internal.h"
 
-enum { IPSET_CHAIN_MAX = 64, IPSET_WORK_RATIO = 5 };
+enum { IPSET_CHAIN_MAX = 64, IPSET_WORK_RATIO = 5, IPSET_WORK_RATIO_STORED = 50 };
 
 static const struct autogroup {
     const char *name;
@@ -402,7 +402,8 @@ static bool split_verb(struct str op, bool *is_remove_out, struct str *target_ou
  * memory than text. */
 static bool charge_ranges(struct reader *r, const struct json *at, size_t n)
 {
-    const size_t most = IPSET_WORK_RATIO * r->limits->selectors;
+    const size_t ratio = r->opts->is_stored ? IPSET_WORK_RATIO_STORED : IPSET_WORK_RATIO;
+    const size_t most = ratio * r->limits->selectors;
     if (r->ipset_ranges > most)
         return false;
     r->ipset_ranges += n;

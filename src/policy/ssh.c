@@ -164,13 +164,14 @@ static void tagged_principals(const struct policy *p, uint32_t list, struct buf 
 /* --- localpart. src: 8.2 step 5 --- */
 
 /* The part of the e-mail before the last '@', when its domain is one of those named. */
-static bool local_name(const struct ssh_rule *rule, const struct owner *o, struct str *out)
+static bool local_name(const struct writer *w, const struct owner *o, struct str *out)
 {
+    const struct ssh_rule *rule = w->rule;
     const char *at = memrchr(o->email.p, '@', o->email.len);
     if (at == NULL || at == o->email.p)
         return false;
     *out = str_n(o->email.p, (size_t)(at - o->email.p));
-    if (login_is_slippery(*out))
+    if (w->node->has_old_ssh && login_is_slippery(*out))
         return false;
     struct str domain = str_n(at + 1, o->email.len - out->len - 1);
     for (size_t i = 0; i < rule->local_domain_n; i++) {
@@ -187,7 +188,7 @@ static void put_owner_rules(struct writer *w, const struct owner *o, uint32_t li
     struct str local;
     own_principals(o, list, &principals);
     put_rule(w, buf_str(&principals), users_for(w));
-    if (local_name(w->rule, o, &local)) {
+    if (local_name(w, o, &local)) {
         json_w_init(&json, &users);
         json_w_object(&json);
         json_w_key_str(&json, local);

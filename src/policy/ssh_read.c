@@ -215,6 +215,16 @@ static struct str users_map(struct reader *r, const struct ssh_rule *rule, bool 
     return text;
 }
 
+/* In a stored text it is left out, which lets nobody in: a server that does not start would be worse. */
+static void tell_slippery(struct reader *r, const struct json *at, struct str name)
+{
+    static const char why[] = "to some clients a number or a sign in front means another user";
+    if (r->opts->is_stored)
+        read_warn(r, at, "user %s is left out, nobody gets in by it: %s", read_quote(r, name), why);
+    else
+        read_fail(r, at, "user %s is not valid: %s", read_quote(r, name), why);
+}
+
 static void read_users(struct reader *r, const struct json *rule, const struct json *node, struct ssh_rule *out)
 {
     struct read_items items = read_strings(r, node, "users");
@@ -233,9 +243,7 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
             if (!read_domain_is_ours(r, domain))
                 read_fail(r, items.v[i].at, FOREIGN_DOMAIN, STR_ARG(domain));
         } else if (login_is_slippery(name)) {
-            read_fail(r, items.v[i].at,
-                      "user %s is not valid: to some clients a number or a sign in front means another user",
-                      read_quote(r, name));
+            tell_slippery(r, items.v[i].at, name);
         } else if (str_eq(name, STR("autogroup:nonroot"))) {
             out->has_nonroot = true;
         } else {

@@ -42,8 +42,14 @@ static struct owner *find_lower(const struct map *m, struct str email)
 
 static struct owner *find_name(const struct policy *p, struct str name)
 {
-    struct owner *o = map_get(&p->owner_by_name, name.p, name.len);
-    return o != NULL ? o : find_lower(&p->owner_by_lower_name, name);
+    return map_get(&p->owner_by_name, name.p, name.len);
+}
+
+/* Whatever their case, names are the last resort: one that looks like another user's e-mail must not take that user's access. */
+static struct owner *find_name_ci(const struct policy *p, struct str name, struct str selector)
+{
+    struct owner *o = find_lower(&p->owner_by_lower_name, name);
+    return o != NULL ? o : find_lower(&p->owner_by_lower_name, selector);
 }
 
 struct owner *owner_find(const struct policy *p, struct str selector, bool *is_ambiguous)
@@ -58,6 +64,8 @@ struct owner *owner_find(const struct policy *p, struct str selector, bool *is_a
         struct owner *by_name = find_name(p, name);
         if (by_email == NULL && by_name == NULL)
             by_name = find_name(p, selector);
+        if (by_email == NULL && by_name == NULL)
+            by_name = find_name_ci(p, name, selector);
         *is_ambiguous = by_email != NULL && by_name != NULL && by_email != by_name;
         o = by_email != NULL ? by_email : by_name;
     }

@@ -423,7 +423,7 @@ static void check_node(struct run *r, const struct golden_node *n)
 static struct policy_doc *read_policy(struct run *r, struct policy_errors *errors)
 {
     struct str domains[USERS_MAX];
-    struct policy_options opts = {.domains = domains, .has_funnel = true, .allows_blank = true};
+    struct policy_options opts = {.domains = domains, .has_funnel = true, .is_stored = true};
     struct policy_doc *doc = NULL;
     JSON_EACH (it, json_get_exact(r->file, "domains"))
         domains[opts.domain_n++] = text_of(it);

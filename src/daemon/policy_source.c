@@ -131,6 +131,20 @@ static struct file_stamp look_at(const char *path)
     return (struct file_stamp){true, s.st_dev, s.st_ino, s.st_size, s.st_mtim, s.st_ctim};
 }
 
+/* The newest is one that the store could not read: an older one, or none, would let through what that denies. */
+static enum rc refuse_older(const struct daemon *d, const struct policy_text *newest, struct err *err)
+{
+    struct store_aside aside = store_policy_text_aside(d->store);
+    if (!aside.is_there || (newest != NULL && aside.id <= (int64_t)newest->id))
+        return RC_OK;
+    return err_set(
+        err, RC_INVALID,
+        "policy version %lld in the database cannot be used and is set aside: mend and put it back (why, and its "
+        "statement, are in the table set_aside), then delete its row there; or only delete that, to take the "
+        "version before; or start with policy.mode file",
+        (long long)aside.id);
+}
+
 /* Null: none. A file that is empty or away is refused as any that is wrong: whoever wrote a policy once is not to find the
  * network open after a restart. */
 static enum rc load_first(struct daemon *d, const struct state *st, struct policy_doc **out, struct buf *fault,
@@ -146,6 +160,7 @@ static enum rc load_first(struct daemon *d, const struct state *st, struct polic
             return RC_OK;
         return err_set(err, RC_INVALID, "the policy cannot be used: correct it (fullscale policy check -f %s)", path);
     }
+    TRY(refuse_older(d, t, err));
     if (t == NULL)
         return RC_OK;
     snprintf(name, sizeof(name), "policy version %llu", (unsigned long long)t->id);

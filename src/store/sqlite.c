@@ -301,6 +301,31 @@ static enum rc load_table(struct sqlite_store *s, const struct source *t, const 
     return rc;
 }
 
+static void note_aside(struct store_aside *aside, int64_t id)
+{
+    if (!aside->is_there || id > aside->id)
+        *aside = (struct store_aside){true, id};
+}
+
+/* Also those of this start: moving them may have failed. */
+static enum rc load_text_aside(struct sqlite_store *s, const struct bad_rows *bad, struct err *err)
+{
+#define FROM_TEXTS_ASIDE " FROM set_aside WHERE tailnet = 1 AND table_name = 'policy_texts'"
+    struct store_aside *aside = &s->base.policy_text_aside;
+    int64_t n = 0, id = 0;
+    TRY(sqlite_query_int(s->file.db, s->file.path, "SELECT count(*)" FROM_TEXTS_ASIDE, &n, err));
+    if (n > 0) {
+        TRY(sqlite_query_int(s->file.db, s->file.path, "SELECT max(row_id)" FROM_TEXTS_ASIDE, &id, err));
+        note_aside(aside, id);
+    }
+    for (size_t i = 0; i < bad->n; i++) {
+        if (strcmp(bad->v[i].table, "policy_texts") == 0)
+            note_aside(aside, bad->v[i].id);
+    }
+    return RC_OK;
+#undef FROM_TEXTS_ASIDE
+}
+
 static enum rc load_tables(struct sqlite_store *s, const struct row_sink *sink, struct err *err)
 {
     static const struct source sources[] = {
@@ -314,6 +339,8 @@ static enum rc load_tables(struct sqlite_store *s, const struct row_sink *sink, 
     enum rc rc = RC_OK;
     for (size_t i = 0; i < ARRAY_LEN(sources) && rc == RC_OK; i++)
         rc = load_table(s, &sources[i], sink, &bad, err);
+    if (rc == RC_OK)
+        rc = load_text_aside(s, &bad, err);
     bad_rows_set_aside(&bad, s->file.db, s->file.path);
     return rc;
 }

@@ -459,6 +459,11 @@ static void test_impossible_values_are_set_aside(void **state)
         char said[256], statement[8192];
         s = open_file(path, 1000);
         assert_int_equal(s->ops->load(s, &no_sink, &counters, &err), RC_OK);
+        assert_int_equal(store_policy_text_aside(s).is_there, strstr(cases[i].sql, "UPDATE policy_texts") != NULL);
+        store_close(&s);
+        s = open_file(path, 1000); /* which is still known at the next start */
+        assert_int_equal(s->ops->load(s, &no_sink, &counters, &err), RC_OK);
+        assert_int_equal(store_policy_text_aside(s).is_there, strstr(cases[i].sql, "UPDATE policy_texts") != NULL);
         store_close(&s);
         text_of(path, "SELECT 'table ' || table_name || ', row ' || row_id || ': ' || why FROM set_aside", said,
                 sizeof(said));

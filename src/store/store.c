@@ -338,6 +338,11 @@ static void load_node(void *ctx, struct node *n)
     note(l, state_load_node(l->st, n, &err), "nodes", id, &err);
 }
 
+struct store_aside store_policy_text_aside(const struct store *s)
+{
+    return s->policy_text_aside;
+}
+
 enum rc store_load(struct store *s, struct state *st, int64_t now_ms, struct err *err)
 {
     struct loading l = {.st = st};

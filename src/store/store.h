@@ -46,6 +46,13 @@ void store_memory_release(struct store *s);
  * Rows that cannot be used (values that nothing here writes, contradictions) are logged, each with table, id and reason, and set aside:
  * they move to the table set_aside, and everybody else's are served. */
 MUST_CHECK enum rc store_load(struct store *s, struct state *st, int64_t now_ms, struct err *err);
+/* The policy text with the highest id among those set aside, now or at an earlier start: what was meant to be at work may be that.
+ * After store_load. */
+struct store_aside {
+    bool is_there;
+    int64_t id;
+};
+struct store_aside store_policy_text_aside(const struct store *s);
 /* Starts the thread. */
 void store_start(struct store *s, store_done_fn done, void *ctx);
 /* Any thread, after store_start; takes the batch over. Does not block on the disk. */

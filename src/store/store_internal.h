@@ -46,7 +46,8 @@ struct store {
     void *done_ctx;
     pthread_t thread;
     bool is_started;
-    bool is_refusing;      /* everything but a repair. The store's thread only, once it runs */
+    bool is_refusing; /* everything but a repair. The store's thread only, once it runs */
+    struct store_aside policy_text_aside;
     _Atomic enum rc fault; /* of the last write; RC_OK: it succeeded */
     pthread_mutex_t lock;  /* of what follows */
     pthread_cond_t changed;

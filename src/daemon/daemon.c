@@ -135,7 +135,7 @@ static enum rc start_relay(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
     const struct relay_ops ops = {
-        .ctx = d, .admit = on_admit, .is_open = !cfg->derp_server_verify_clients, .is_proxy = relay_is_proxy};
+        .ctx = d, .admit = on_admit, .is_open = !cfg->derp_server_verify_clients, .is_proxy = listeners_is_proxy};
     if (!cfg->derp_server_enabled)
         return RC_OK;
     TRY(mesh_read_key(cfg, d->mesh_key, err));

@@ -194,8 +194,6 @@ void policy_reload(struct daemon *d);
 void policy_watch(struct daemon *d);
 
 /* --- relay_guard.c --- */
-/* A relay_ops.is_proxy; `ctx` is the daemon. */
-bool relay_is_proxy(void *ctx, const struct addr *from);
 /* A tcp_listen_opts.may_come; `ctx` is the daemon. */
 bool relay_may_come(void *ctx, const struct addr *from);
 /* Looks after the relay's listeners, which are open: STUN is silent while one of them takes no connections. */

@@ -3,12 +3,6 @@
 #include "daemon/daemon_internal.h"
 #include "relay/health.h"
 
-bool relay_is_proxy(void *ctx, const struct addr *from)
-{
-    const struct daemon *d = ctx;
-    return daemon_is_trusted_proxy(d->cfg, from);
-}
-
 bool relay_may_come(void *ctx, const struct addr *from)
 {
     struct daemon *d = ctx;

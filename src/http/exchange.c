@@ -95,11 +95,6 @@ bool exchange_charge(struct http_exchange *ex)
     return false;
 }
 
-struct budget *http_share(const struct http_exchange *ex)
-{
-    return ex->conn->budget.above;
-}
-
 bool exchange_is_stalled(struct http_exchange *ex, int64_t now_ms)
 {
     bool moves = ex->queued_bytes == 0 || ex->stall_since_ms == 0 || ex->sent_bytes - ex->stall_mark >= STALL_BYTES;

@@ -215,9 +215,6 @@ struct http_conn *http_server_attach_h2(struct http_server *server, struct strea
 void http_conn_know(struct http_conn *conn, const void *key, size_t key_len);
 /* The same of the connection by which a request came; not of a proxy's, which may be many clients'. */
 void http_know(struct http_exchange *ex, const void *key, size_t key_len);
-/* What the requests of connections like this one are charged to, which lives as long as the server: for a job that may hold
- * what it was asked longer than the connection lives. Loop thread. */
-struct budget *http_share(const struct http_exchange *ex);
 /* Closes a connection at once; its exchanges get `closed`. */
 void http_conn_close(struct http_conn *conn);
 /* Refuses further requests politely (GOAWAY, Connection: close) and closes each connection as its last exchange ends. */

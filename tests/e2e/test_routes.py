@@ -98,12 +98,9 @@ def test_exit_node(world, version):
     wait_for("it goes no longer through it", lambda: not client.answers(far))
 
 
-@pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
-def test_another_router_takes_over(world, version):
-    """Both have the same network; the second serves it soon after the first was killed, and goes on when that is back."""
-    server = world.server()
-    route, inside = "10.77.0.0/24", "10.77.0.10"
-    routers = [world.node(name) for name in ("r1", "r2")]
+def two_routers(world, server, route, inside, version, router_version=NEW):
+    """r1 and r2, both approved for the same network, which has one host; r1 serves it. Returns them and a client that uses it."""
+    routers = [world.node(name, router_version) for name in ("r1", "r2")]
     for router in routers:
         world.net.ip("-n", router.space.full, "addr", "add", inside + "/24", "dev", "lo")
         router.up(server.key(), "--advertise-routes=" + route)
@@ -115,6 +112,15 @@ def test_another_router_takes_over(world, version):
     wait_allowed(client, "r1", route)
     assert routes_of(server, "r2", "subnetRoutes") == []
     client.ping(inside)
+    return routers, client
+
+
+@pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
+def test_another_router_takes_over(world, version):
+    """Both have the same network; the second serves it soon after the first was killed, and goes on when that is back."""
+    server = world.server()
+    route, inside = "10.77.0.0/24", "10.77.0.10"
+    routers, client = two_routers(world, server, route, inside, version)
 
     routers[0].stop(signal.SIGKILL)
     killed = time.monotonic()
@@ -145,17 +151,7 @@ def test_a_silent_router_is_replaced(world, version, how, with_tls):
     """A router whose cable is pulled, or whose process hangs, says nothing of it: TCP notices after more than a minute."""
     server = world.server(with_tls=with_tls)
     route, inside = "10.77.0.0/24", "10.77.0.10"
-    routers = [world.node(name, version) for name in ("r1", "r2")]
-    for router in routers:
-        world.net.ip("-n", router.space.full, "addr", "add", inside + "/24", "dev", "lo")
-        router.up(server.key(), "--advertise-routes=" + route)
-    client = world.node("client", version)
-    client.up(server.key(), "--accept-routes")
-    for router in routers:
-        wait_advertised(server, router.name, route)
-        server.cli("nodes", "approve-routes", "-i", router.name, "-r", route)
-    wait_allowed(client, "r1", route)
-    client.ping(inside)
+    routers, client = two_routers(world, server, route, inside, version, version)
     wait_for("both have answered a ping",
              lambda: server.metrics().get('fullscale_router_pings_total{result="answered"}', 0) >= 2)
     first = routers[0]
@@ -189,17 +185,7 @@ def test_a_silent_router_is_replaced(world, version, how, with_tls):
 def test_a_router_whose_key_expires_is_replaced(world, version):
     server = world.server()
     route, inside = "10.77.0.0/24", "10.77.0.10"
-    routers = [world.node(name, version) for name in ("r1", "r2")]
-    for router in routers:
-        world.net.ip("-n", router.space.full, "addr", "add", inside + "/24", "dev", "lo")
-        router.up(server.key(), "--advertise-routes=" + route)
-    client = world.node("client", version)
-    client.up(server.key(), "--accept-routes")
-    for router in routers:
-        wait_advertised(server, router.name, route)
-        server.cli("nodes", "approve-routes", "-i", router.name, "-r", route)
-    wait_allowed(client, "r1", route)
-    client.ping(inside)
+    routers, client = two_routers(world, server, route, inside, version, version)
     server.cli("nodes", "expire", "r1")
     wait_allowed(client, "r2", route)
     client.ping(inside)

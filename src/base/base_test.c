@@ -31,7 +31,7 @@ METRIC_GAUGE(test_gauge, "base_test_gauge", "", "A test gauge.");
 
 /* rc */
 
-static void result_codes(void **state UNUSED)
+static void test_result_codes(void **state UNUSED)
 {
     assert_string_equal(rc_text(RC_OK), "ok");
     assert_string_equal(rc_name(RC_NOT_FOUND), "NOT_FOUND");
@@ -43,7 +43,7 @@ static void result_codes(void **state UNUSED)
         assert_true(rc_text(-i)[0] != '\0' && rc_name(-i)[0] != '\0' && rc_http_status(-i) >= 200);
 }
 
-static void errors_for_people(void **state UNUSED)
+static void test_errors_for_people(void **state UNUSED)
 {
     struct err err;
     char text[1024];
@@ -69,7 +69,7 @@ static void errors_for_people(void **state UNUSED)
 
 /* str */
 
-static void text_basics(void **state UNUSED)
+static void test_text_basics(void **state UNUSED)
 {
     struct str head, rest;
     assert_true(str_eq(STR_EMPTY, (struct str){NULL, 0}));
@@ -91,7 +91,7 @@ static void text_basics(void **state UNUSED)
     assert_true(str_c(NULL).len == 0 && str_c("ab").len == 2);
 }
 
-static void text_distance(void **state UNUSED)
+static void test_text_distance(void **state UNUSED)
 {
     char long_text[200];
     memset(long_text, 'a', sizeof(long_text));
@@ -105,7 +105,7 @@ static void text_distance(void **state UNUSED)
     assert_int_equal(str_distance(str_n(long_text, 200), str_n(long_text, 100)), 0);
 }
 
-static void integers(void **state UNUSED)
+static void test_integers(void **state UNUSED)
 {
     static const char *const bad[] = {"",
                                       "+1",
@@ -137,7 +137,7 @@ static void integers(void **state UNUSED)
     assert_true(str_to_i64(STR("-0"), &i) == RC_OK && i == 0);
 }
 
-static void hexadecimal(void **state UNUSED)
+static void test_hexadecimal(void **state UNUSED)
 {
     uint8_t bytes[4];
     char text[8];
@@ -156,7 +156,7 @@ static void hexadecimal(void **state UNUSED)
     }
 }
 
-static void durations(void **state UNUSED)
+static void test_durations(void **state UNUSED)
 {
     static const struct {
         const char *text;
@@ -221,7 +221,7 @@ static void durations(void **state UNUSED)
 enum { SHADOW_CAP = 1 << 16 };
 
 /* Every operation is done on the buffer and on a plain array, which must agree. */
-static void buffers_follow_a_shadow(void **state UNUSED)
+static void test_buffers_follow_a_shadow(void **state UNUSED)
 {
     static uint8_t shadow[SHADOW_CAP];
     struct test_random r = {31};
@@ -294,7 +294,7 @@ static void buffers_follow_a_shadow(void **state UNUSED)
     }
 }
 
-static void buffers_read_as_fast_as_filled_do_not_grow(void **state UNUSED)
+static void test_buffers_read_as_fast_as_filled_do_not_grow(void **state UNUSED)
 {
     struct buf b = {0};
     uint8_t block[1000] = {0};
@@ -313,7 +313,7 @@ static void buffers_read_as_fast_as_filled_do_not_grow(void **state UNUSED)
 
 /* arena */
 
-static void arenas(void **state UNUSED)
+static void test_arenas(void **state UNUSED)
 {
     struct arena a = {0};
     struct test_random r = {37};
@@ -346,7 +346,7 @@ static void arenas(void **state UNUSED)
 
 /* cursor */
 
-static void cursors_stick_to_their_error(void **state UNUSED)
+static void test_cursors_stick_to_their_error(void **state UNUSED)
 {
     static const uint8_t wire[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     struct cursor c = cursor_of(wire, sizeof(wire));
@@ -371,7 +371,7 @@ static void cursors_stick_to_their_error(void **state UNUSED)
 
 /* list */
 
-static void lists(void **state UNUSED)
+static void test_lists(void **state UNUSED)
 {
     struct item {
         int n;
@@ -400,7 +400,7 @@ static void lists(void **state UNUSED)
 enum { TWIN_KEYS = 300 };
 
 /* Against an array of flags, with keys few enough that all of them come and go. */
-static void maps_follow_a_twin(void **state UNUSED)
+static void test_maps_follow_a_twin(void **state UNUSED)
 {
     static char keys[TWIN_KEYS][16];
     static int values[2][TWIN_KEYS];
@@ -442,7 +442,7 @@ static void maps_follow_a_twin(void **state UNUSED)
     assert_null(map_get(&m, "x", 1));
 }
 
-static void maps_take_any_bytes_as_keys(void **state UNUSED)
+static void test_maps_take_any_bytes_as_keys(void **state UNUSED)
 {
     struct map m;
     int a, b;
@@ -456,7 +456,7 @@ static void maps_take_any_bytes_as_keys(void **state UNUSED)
 }
 
 /* src: CPython 3.11, which hashes bytes so; PYTHONHASHSEED=0 is the zero seed. */
-static void hashes_have_their_reference_values(void **state UNUSED)
+static void test_hashes_have_their_reference_values(void **state UNUSED)
 {
     const uint64_t zero[2] = {0, 0};
     assert_true(siphash13(zero, "a", 1) == 0x407448d2b89b1813u);
@@ -466,7 +466,7 @@ static void hashes_have_their_reference_values(void **state UNUSED)
 }
 
 /* What a seeded hash promises: length, seed and every bit of the input count. */
-static void hashes_depend_on_everything(void **state UNUSED)
+static void test_hashes_depend_on_everything(void **state UNUSED)
 {
     const uint64_t seed[2] = {1, 2}, other[2] = {1, 3};
     uint8_t text[32] = {0};
@@ -484,7 +484,7 @@ static void hashes_depend_on_everything(void **state UNUSED)
 
 /* mem */
 
-static void memory(void **state UNUSED)
+static void test_memory(void **state UNUSED)
 {
     char *p = mem_strndup("abcdef", 3);
     assert_string_equal(p, "abc");
@@ -518,7 +518,7 @@ static void overflow_realloc(void *ctx UNUSED)
     mem_free(mem_realloc_array(NULL, huge, 4));
 }
 
-static void overflowing_sizes_end_cleanly(void **state UNUSED)
+static void test_overflowing_sizes_end_cleanly(void **state UNUSED)
 {
     int status = oom_sweep_child(overflow_zalloc, NULL, 0, true);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == MEM_OOM_EXIT_STATUS);
@@ -528,7 +528,7 @@ static void overflowing_sizes_end_cleanly(void **state UNUSED)
 
 /* rcbuf */
 
-static void counted_buffers(void **state UNUSED)
+static void test_counted_buffers(void **state UNUSED)
 {
     struct rcbuf *_Atomic slot = NULL;
     struct rcbuf *a = rcbuf_create("abc", 3);
@@ -550,7 +550,7 @@ static void counted_buffers(void **state UNUSED)
 
 /* clock */
 
-static void times_are_formatted(void **state UNUSED)
+static void test_times_are_formatted(void **state UNUSED)
 {
     static const struct {
         int64_t ms;
@@ -576,7 +576,7 @@ static void times_are_formatted(void **state UNUSED)
     }
 }
 
-static void clocks_and_randomness(void **state UNUSED)
+static void test_clocks_and_randomness(void **state UNUSED)
 {
     uint8_t a[40] = {0}, b[40] = {0};
     int64_t before = clock_mono_us();
@@ -627,7 +627,7 @@ static void assert_logged(struct buf *got, const char *want)
     buf_fini(got);
 }
 
-static void log_lines_are_plain_text(void **state UNUSED)
+static void test_log_lines_are_plain_text(void **state UNUSED)
 {
     struct buf got = {0};
     capture_start();
@@ -638,7 +638,7 @@ static void log_lines_are_plain_text(void **state UNUSED)
                         "u=18446744073709551615 null=\"\" error=expired\n");
 }
 
-static void log_lines_are_json(void **state UNUSED)
+static void test_log_lines_are_json(void **state UNUSED)
 {
     struct buf got = {0};
     capture_start();
@@ -653,7 +653,7 @@ static void log_lines_are_json(void **state UNUSED)
     buf_fini(&got);
 }
 
-static void log_levels(void **state UNUSED)
+static void test_log_levels(void **state UNUSED)
 {
     struct buf got = {0};
     enum log_level level = LOG_OFF;
@@ -678,7 +678,7 @@ static void log_levels(void **state UNUSED)
     assert_true(found);
 }
 
-static void provoked_lines_are_limited(void **state UNUSED)
+static void test_provoked_lines_are_limited(void **state UNUSED)
 {
     struct buf got = {0};
     size_t lines = 0;
@@ -697,7 +697,7 @@ static void provoked_lines_are_limited(void **state UNUSED)
 }
 
 /* What a peer sent may be as long as a body: it must not fill the disk. */
-static void long_fields_are_cut(void **state UNUSED)
+static void test_long_fields_are_cut(void **state UNUSED)
 {
     struct buf got = {0};
     char text[5000];
@@ -710,7 +710,7 @@ static void long_fields_are_cut(void **state UNUSED)
     buf_fini(&got);
 }
 
-static void a_closed_stderr_harms_nothing(void **state UNUSED)
+static void test_a_closed_stderr_harms_nothing(void **state UNUSED)
 {
     int saved = dup(STDERR_FILENO);
     close(STDERR_FILENO);
@@ -721,7 +721,7 @@ static void a_closed_stderr_harms_nothing(void **state UNUSED)
 
 /* metric */
 
-static void metrics_count(void **state UNUSED)
+static void test_metrics_count(void **state UNUSED)
 {
     metric_inc(&test_a);
     metric_add(&test_a, 4);
@@ -747,7 +747,7 @@ static void *count_up(void *ctx UNUSED)
     return NULL;
 }
 
-static void metrics_count_from_any_thread(void **state UNUSED)
+static void test_metrics_count_from_any_thread(void **state UNUSED)
 {
     pthread_t threads[4];
     metric_set(&test_b, 0);
@@ -760,7 +760,7 @@ static void metrics_count_from_any_thread(void **state UNUSED)
 
 /* addr */
 
-static void addresses_with_ports(void **state UNUSED)
+static void test_addresses_with_ports(void **state UNUSED)
 {
     static const char *const good[][2] = {
         {"1.2.3.4:80", "1.2.3.4:80"},
@@ -812,7 +812,7 @@ static void addresses_with_ports(void **state UNUSED)
     }
 }
 
-static void addresses_alone_and_to_listen(void **state UNUSED)
+static void test_addresses_alone_and_to_listen(void **state UNUSED)
 {
     struct addr a, b;
     char text[ADDR_TEXT_CAP];
@@ -834,7 +834,7 @@ static void addresses_alone_and_to_listen(void **state UNUSED)
     assert_string_equal(text, "-");
 }
 
-static void private_addresses(void **state UNUSED)
+static void test_private_addresses(void **state UNUSED)
 {
     static const struct {
         const char *ip;
@@ -904,12 +904,12 @@ static void all_of_base(void *ctx UNUSED)
     buf_fini(&b);
 }
 
-static void allocation_failures(void **state UNUSED)
+static void test_allocation_failures(void **state UNUSED)
 {
     assert_true(oom_sweep(all_of_base, NULL) > 50);
 }
 
-static void prefixes(void **state)
+static void test_prefixes(void **state)
 {
     (void)state;
     static const struct {
@@ -961,40 +961,40 @@ static void prefixes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(result_codes),
-        cmocka_unit_test(errors_for_people),
-        cmocka_unit_test(text_basics),
-        cmocka_unit_test(text_distance),
-        cmocka_unit_test(integers),
-        cmocka_unit_test(hexadecimal),
-        cmocka_unit_test(durations),
-        cmocka_unit_test(buffers_follow_a_shadow),
-        cmocka_unit_test(buffers_read_as_fast_as_filled_do_not_grow),
-        cmocka_unit_test(arenas),
-        cmocka_unit_test(cursors_stick_to_their_error),
-        cmocka_unit_test(lists),
-        cmocka_unit_test(maps_follow_a_twin),
-        cmocka_unit_test(maps_take_any_bytes_as_keys),
-        cmocka_unit_test(hashes_have_their_reference_values),
-        cmocka_unit_test(hashes_depend_on_everything),
-        cmocka_unit_test(memory),
-        cmocka_unit_test(overflowing_sizes_end_cleanly),
-        cmocka_unit_test(counted_buffers),
-        cmocka_unit_test(times_are_formatted),
-        cmocka_unit_test(clocks_and_randomness),
-        cmocka_unit_test(log_lines_are_plain_text),
-        cmocka_unit_test(log_lines_are_json),
-        cmocka_unit_test(log_levels),
-        cmocka_unit_test(provoked_lines_are_limited),
-        cmocka_unit_test(long_fields_are_cut),
-        cmocka_unit_test(a_closed_stderr_harms_nothing),
-        cmocka_unit_test(metrics_count),
-        cmocka_unit_test(metrics_count_from_any_thread),
-        cmocka_unit_test(addresses_with_ports),
-        cmocka_unit_test(addresses_alone_and_to_listen),
-        cmocka_unit_test(private_addresses),
-        cmocka_unit_test(prefixes),
-        cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(test_result_codes),
+        cmocka_unit_test(test_errors_for_people),
+        cmocka_unit_test(test_text_basics),
+        cmocka_unit_test(test_text_distance),
+        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_hexadecimal),
+        cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_buffers_follow_a_shadow),
+        cmocka_unit_test(test_buffers_read_as_fast_as_filled_do_not_grow),
+        cmocka_unit_test(test_arenas),
+        cmocka_unit_test(test_cursors_stick_to_their_error),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_maps_follow_a_twin),
+        cmocka_unit_test(test_maps_take_any_bytes_as_keys),
+        cmocka_unit_test(test_hashes_have_their_reference_values),
+        cmocka_unit_test(test_hashes_depend_on_everything),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_overflowing_sizes_end_cleanly),
+        cmocka_unit_test(test_counted_buffers),
+        cmocka_unit_test(test_times_are_formatted),
+        cmocka_unit_test(test_clocks_and_randomness),
+        cmocka_unit_test(test_log_lines_are_plain_text),
+        cmocka_unit_test(test_log_lines_are_json),
+        cmocka_unit_test(test_log_levels),
+        cmocka_unit_test(test_provoked_lines_are_limited),
+        cmocka_unit_test(test_long_fields_are_cut),
+        cmocka_unit_test(test_a_closed_stderr_harms_nothing),
+        cmocka_unit_test(test_metrics_count),
+        cmocka_unit_test(test_metrics_count_from_any_thread),
+        cmocka_unit_test(test_addresses_with_ports),
+        cmocka_unit_test(test_addresses_alone_and_to_listen),
+        cmocka_unit_test(test_private_addresses),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ static void check_blank(const char *text, const char *want)
     arena_fini(&a);
 }
 
-static void comments_and_commas_become_blanks(void **state UNUSED)
+static void test_comments_and_commas_become_blanks(void **state UNUSED)
 {
     check_blank("", "");
     check_blank("{}", "{}");
@@ -56,7 +56,7 @@ static enum rc parse(const char *text, struct err *err)
     return rc;
 }
 
-static void refusals_have_their_place(void **state UNUSED)
+static void test_refusals_have_their_place(void **state UNUSED)
 {
     static const struct {
         const char *text;
@@ -84,7 +84,7 @@ static void refusals_have_their_place(void **state UNUSED)
     assert_int_equal(parse("/*", NULL), RC_TRUNCATED);
 }
 
-static void a_policy_is_read_with_places(void **state UNUSED)
+static void test_a_policy_is_read_with_places(void **state UNUSED)
 {
     static const char policy[] =
         "// the policy\n{\n  \"acls\": [\n    {\"action\": \"accept\", /* all */ \"src\": [\"*\",], },\n  ],\n}\n";
@@ -102,7 +102,7 @@ static void a_policy_is_read_with_places(void **state UNUSED)
     arena_fini(&a);
 }
 
-static void limits_come_before_the_copy(void **state UNUSED)
+static void test_limits_come_before_the_copy(void **state UNUSED)
 {
     const struct json_limits limits = {.max_bytes = 3, .max_depth = 1, .max_nodes = 10};
     struct arena a = {0};
@@ -114,7 +114,7 @@ static void limits_come_before_the_copy(void **state UNUSED)
 }
 
 /* What is JSON already stays as it is, and comments sprinkled between tokens change nothing. */
-static void comments_anywhere_change_nothing(void **state UNUSED)
+static void test_comments_anywhere_change_nothing(void **state UNUSED)
 {
     static const char *const tokens[] = {"{",          "\"a\"", ":", "[",     "1", ",", "true", ",",
                                          "\"x // y\"", "]",     ",", "\"b\"", ":", "{", "}",    "}"};
@@ -156,7 +156,7 @@ static void parse_for_sweep(void *ctx UNUSED)
         abort();
 }
 
-static void allocation_failures(void **state UNUSED)
+static void test_allocation_failures(void **state UNUSED)
 {
     assert_true(oom_sweep(parse_for_sweep, NULL) > 0);
 }
@@ -164,9 +164,9 @@ static void allocation_failures(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(comments_and_commas_become_blanks), cmocka_unit_test(refusals_have_their_place),
-        cmocka_unit_test(a_policy_is_read_with_places),      cmocka_unit_test(limits_come_before_the_copy),
-        cmocka_unit_test(comments_anywhere_change_nothing),  cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(test_comments_and_commas_become_blanks), cmocka_unit_test(test_refusals_have_their_place),
+        cmocka_unit_test(test_a_policy_is_read_with_places),      cmocka_unit_test(test_limits_come_before_the_copy),
+        cmocka_unit_test(test_comments_anywhere_change_nothing),  cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

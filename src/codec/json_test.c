@@ -61,7 +61,7 @@ static void check_string(const char *text, struct str want)
     drop(&p);
 }
 
-static void strings_are_decoded(void **state UNUSED)
+static void test_strings_are_decoded(void **state UNUSED)
 {
     check_string("\"\"", STR(""));
     check_string("\"plain\"", STR("plain"));
@@ -73,7 +73,7 @@ static void strings_are_decoded(void **state UNUSED)
 }
 
 /* As Go reads them: one U+FFFD for each bad byte, one for each lone half of a pair. */
-static void bad_unicode_is_replaced(void **state UNUSED)
+static void test_bad_unicode_is_replaced(void **state UNUSED)
 {
     check_string("\"bad\xffutf8\"", STR("bad\xef\xbf\xbdutf8"));
     check_string("\"\xc3\"", STR("\xef\xbf\xbd"));
@@ -90,7 +90,7 @@ static void bad_unicode_is_replaced(void **state UNUSED)
     check_string("\"\\ud800\\ud83d\\ude00\"", STR("\xef\xbf\xbd\xf0\x9f\x98\x80"));
 }
 
-static void strict_text_refuses_bad_unicode(void **state)
+static void test_strict_text_refuses_bad_unicode(void **state)
 {
     (void)state;
     static const struct {
@@ -116,7 +116,7 @@ static void strict_text_refuses_bad_unicode(void **state)
     }
 }
 
-static void broken_text_is_refused(void **state UNUSED)
+static void test_broken_text_is_refused(void **state UNUSED)
 {
     static const char *const invalid[] = {
         "{} x",
@@ -195,7 +195,7 @@ static void broken_text_is_refused(void **state UNUSED)
     assert_int_equal(rc_of((struct str){NULL, 0}), RC_TRUNCATED);
 }
 
-static void good_text_is_accepted(void **state UNUSED)
+static void test_good_text_is_accepted(void **state UNUSED)
 {
     static const char *const good[] = {
         "null",
@@ -232,7 +232,7 @@ static void good_text_is_accepted(void **state UNUSED)
     }
 }
 
-static void errors_tell_the_place(void **state UNUSED)
+static void test_errors_tell_the_place(void **state UNUSED)
 {
     static const struct {
         const char *text;
@@ -262,7 +262,7 @@ static void errors_tell_the_place(void **state UNUSED)
     arena_fini(&a);
 }
 
-static void limits_are_kept(void **state UNUSED)
+static void test_limits_are_kept(void **state UNUSED)
 {
     const struct json_limits small = {.max_bytes = 20, .max_depth = 2, .max_nodes = 4};
     static const struct {
@@ -291,7 +291,7 @@ static void limits_are_kept(void **state UNUSED)
     drop(&p);
 }
 
-static void nesting_is_refused_cleanly(void **state UNUSED)
+static void test_nesting_is_refused_cleanly(void **state UNUSED)
 {
     enum { DEEP = 100000 };
     static char text[DEEP * 6];
@@ -311,7 +311,7 @@ static void nesting_is_refused_cleanly(void **state UNUSED)
     }
 }
 
-static void lookup_follows_go(void **state UNUSED)
+static void test_lookup_follows_go(void **state UNUSED)
 {
     struct parsed p = parse(
         STR("{\"domain\":1,\"Domain\":2,\"x\":{\"y\":[10,20]},\"\\u0041b\":3,\"\":4,\"DOMAIN\":5,\"domain\":6}"));
@@ -330,7 +330,7 @@ static void lookup_follows_go(void **state UNUSED)
     drop(&p);
 }
 
-static void iteration_visits_all(void **state UNUSED)
+static void test_iteration_visits_all(void **state UNUSED)
 {
     struct parsed p = parse(STR("{\"a\":[1,[2,3],{\"k\":4}],\"b\":{},\"c\":[],\"d\":\"x\"}"));
     char keys[8] = "";
@@ -354,7 +354,7 @@ static void iteration_visits_all(void **state UNUSED)
     drop(&p);
 }
 
-static void missing_nodes_are_harmless(void **state UNUSED)
+static void test_missing_nodes_are_harmless(void **state UNUSED)
 {
     struct str s = STR("same");
     int64_t i = 7;
@@ -377,7 +377,7 @@ static void missing_nodes_are_harmless(void **state UNUSED)
     assert_int_equal(col, 0);
 }
 
-static void integers_are_exact(void **state UNUSED)
+static void test_integers_are_exact(void **state UNUSED)
 {
     static const struct {
         const char *text;
@@ -413,7 +413,7 @@ static void integers_are_exact(void **state UNUSED)
     }
 }
 
-static void floats_and_booleans(void **state UNUSED)
+static void test_floats_and_booleans(void **state UNUSED)
 {
     struct parsed p = parse(STR("[1.5,-2e-3,10,1e999,-1e999,true,false,\"1\",1e-400]"));
     const struct json *it = json_first(p.root);
@@ -437,7 +437,7 @@ static void floats_and_booleans(void **state UNUSED)
     drop(&p);
 }
 
-static void places_are_found(void **state UNUSED)
+static void test_places_are_found(void **state UNUSED)
 {
     struct parsed p = parse(STR("{\n \"a\": [1,\n  \"x\\n\",\r\n3]}"));
     const struct json *a = json_get(p.root, "a");
@@ -464,7 +464,7 @@ static bool is_syntax_fault(struct str text)
            str_eq_c(text, "{\"Domain\":\"a\"} x");
 }
 
-static void tolerance_vectors(void **state UNUSED)
+static void test_tolerance_vectors(void **state UNUSED)
 {
     struct buf file = test_file_read(VECTORS_DIR, "json_tolerance.json");
     struct parsed vectors = parse(buf_str(&file));
@@ -487,7 +487,7 @@ static void tolerance_vectors(void **state UNUSED)
 }
 
 /* Whatever byte is changed or cut, the parser answers, and reads nothing behind the end. */
-static void mutations_are_survived(void **state UNUSED)
+static void test_mutations_are_survived(void **state UNUSED)
 {
     static const char seed[] =
         "{\"a\":[1,-2.5e+3,\"t\\u00e9xt\\n\",{\"b\":null,\"\xc3\xa9\":true}],\"c\":{\"d\":[[],{}]},\"e\":\"long enough for sse\"}";
@@ -529,7 +529,7 @@ static void parse_for_sweep(void *ctx UNUSED)
     buf_fini(&text);
 }
 
-static void allocation_failures(void **state UNUSED)
+static void test_allocation_failures(void **state UNUSED)
 {
     assert_true(oom_sweep(parse_for_sweep, NULL) > 10);
 }
@@ -537,23 +537,23 @@ static void allocation_failures(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings_are_decoded),
-        cmocka_unit_test(bad_unicode_is_replaced),
-        cmocka_unit_test(strict_text_refuses_bad_unicode),
-        cmocka_unit_test(broken_text_is_refused),
-        cmocka_unit_test(good_text_is_accepted),
-        cmocka_unit_test(errors_tell_the_place),
-        cmocka_unit_test(limits_are_kept),
-        cmocka_unit_test(nesting_is_refused_cleanly),
-        cmocka_unit_test(lookup_follows_go),
-        cmocka_unit_test(iteration_visits_all),
-        cmocka_unit_test(missing_nodes_are_harmless),
-        cmocka_unit_test(integers_are_exact),
-        cmocka_unit_test(floats_and_booleans),
-        cmocka_unit_test(places_are_found),
-        cmocka_unit_test(tolerance_vectors),
-        cmocka_unit_test(mutations_are_survived),
-        cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(test_strings_are_decoded),
+        cmocka_unit_test(test_bad_unicode_is_replaced),
+        cmocka_unit_test(test_strict_text_refuses_bad_unicode),
+        cmocka_unit_test(test_broken_text_is_refused),
+        cmocka_unit_test(test_good_text_is_accepted),
+        cmocka_unit_test(test_errors_tell_the_place),
+        cmocka_unit_test(test_limits_are_kept),
+        cmocka_unit_test(test_nesting_is_refused_cleanly),
+        cmocka_unit_test(test_lookup_follows_go),
+        cmocka_unit_test(test_iteration_visits_all),
+        cmocka_unit_test(test_missing_nodes_are_harmless),
+        cmocka_unit_test(test_integers_are_exact),
+        cmocka_unit_test(test_floats_and_booleans),
+        cmocka_unit_test(test_places_are_found),
+        cmocka_unit_test(test_tolerance_vectors),
+        cmocka_unit_test(test_mutations_are_survived),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@ static void assert_buf(struct buf *b, const char *want)
     buf_clear(b);
 }
 
-static void structure(void **state UNUSED)
+static void test_structure(void **state UNUSED)
 {
     struct buf out = {0};
     struct json_writer w;
@@ -52,7 +52,7 @@ static void structure(void **state UNUSED)
     buf_fini(&out);
 }
 
-static void pretty(void **state UNUSED)
+static void test_pretty(void **state UNUSED)
 {
     struct buf out = {0};
     struct json_writer w;
@@ -73,7 +73,7 @@ static void pretty(void **state UNUSED)
     buf_fini(&out);
 }
 
-static void fragments_may_follow_by_hand(void **state UNUSED)
+static void test_fragments_may_follow_by_hand(void **state UNUSED)
 {
     struct buf out = {0};
     struct json_writer w;
@@ -99,7 +99,7 @@ static void check_string(struct str s, const char *want)
     mem_free(copy);
 }
 
-static void strings_are_escaped_as_go_does(void **state UNUSED)
+static void test_strings_are_escaped_as_go_does(void **state UNUSED)
 {
     check_string(STR(""), "\"\"");
     check_string(STR("plain"), "\"plain\"");
@@ -115,7 +115,7 @@ static void strings_are_escaped_as_go_does(void **state UNUSED)
 }
 
 /* Every byte at every distance from the ends of the blocks in which the writer scans. */
-static void every_byte_at_every_offset(void **state UNUSED)
+static void test_every_byte_at_every_offset(void **state UNUSED)
 {
     for (unsigned c = 1; c < 0x80; c++) {
         for (size_t len = 1; len <= 40; len += c % 3 + 1) {
@@ -147,7 +147,7 @@ static void check_double(double v, const char *want)
     buf_fini(&out);
 }
 
-static void floats_are_printed_as_go_does(void **state UNUSED)
+static void test_floats_are_printed_as_go_does(void **state UNUSED)
 {
     check_double(0, "0");
     check_double(-0.0, "-0");
@@ -169,7 +169,7 @@ static void floats_are_printed_as_go_does(void **state UNUSED)
     check_double(-INFINITY, "null");
 }
 
-static void random_floats_read_back(void **state UNUSED)
+static void test_random_floats_read_back(void **state UNUSED)
 {
     struct test_random r = {7};
     for (int i = 0; i < 20000; i++) {
@@ -289,7 +289,7 @@ static void check_random(struct test_random *r, const struct json *node, unsigne
     }
 }
 
-static void random_trees_read_back(void **state UNUSED)
+static void test_random_trees_read_back(void **state UNUSED)
 {
     for (uint64_t seed = 1; seed <= 3000; seed++) {
         struct buf out = {0};
@@ -331,7 +331,7 @@ static void write_for_sweep(void *ctx UNUSED)
     buf_fini(&out);
 }
 
-static void allocation_failures(void **state UNUSED)
+static void test_allocation_failures(void **state UNUSED)
 {
     assert_true(oom_sweep(write_for_sweep, NULL) > 5);
 }
@@ -339,15 +339,15 @@ static void allocation_failures(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(structure),
-        cmocka_unit_test(pretty),
-        cmocka_unit_test(fragments_may_follow_by_hand),
-        cmocka_unit_test(strings_are_escaped_as_go_does),
-        cmocka_unit_test(every_byte_at_every_offset),
-        cmocka_unit_test(floats_are_printed_as_go_does),
-        cmocka_unit_test(random_floats_read_back),
-        cmocka_unit_test(random_trees_read_back),
-        cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(test_structure),
+        cmocka_unit_test(test_pretty),
+        cmocka_unit_test(test_fragments_may_follow_by_hand),
+        cmocka_unit_test(test_strings_are_escaped_as_go_does),
+        cmocka_unit_test(test_every_byte_at_every_offset),
+        cmocka_unit_test(test_floats_are_printed_as_go_does),
+        cmocka_unit_test(test_random_floats_read_back),
+        cmocka_unit_test(test_random_trees_read_back),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

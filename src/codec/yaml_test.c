@@ -38,7 +38,7 @@ static void drop(struct parsed *p)
     arena_fini(&p->arena);
 }
 
-static void a_configuration_is_read(void **state UNUSED)
+static void test_a_configuration_is_read(void **state UNUSED)
 {
     static const char text[] = "# comment\n"
                                "server_url: https://example.com:8080\n"
@@ -83,7 +83,7 @@ static void a_configuration_is_read(void **state UNUSED)
     drop(&p);
 }
 
-static void lookup_of_nothing(void **state UNUSED)
+static void test_lookup_of_nothing(void **state UNUSED)
 {
     struct parsed p = parse(STR("a: [1]\nb: x"));
     assert_null(yaml_get(p.root, "A"));
@@ -109,7 +109,7 @@ static void check_root(const char *text, enum yaml_type type, const char *want)
     drop(&p);
 }
 
-static void scalars(void **state UNUSED)
+static void test_scalars(void **state UNUSED)
 {
     check_root("", YAML_NULL, "");
     check_root("# nothing\n", YAML_NULL, "");
@@ -133,7 +133,7 @@ static void scalars(void **state UNUSED)
     check_root("{\"json\": [1, true, null, \"x\"]}", YAML_MAP, "");
 }
 
-static void refusals_have_their_place(void **state UNUSED)
+static void test_refusals_have_their_place(void **state UNUSED)
 {
     static const struct {
         struct str text;
@@ -174,7 +174,7 @@ static void refusals_have_their_place(void **state UNUSED)
     }
 }
 
-static void limits_are_kept(void **state UNUSED)
+static void test_limits_are_kept(void **state UNUSED)
 {
     struct buf text = {0};
     for (int depth = YAML_MAX_DEPTH; depth <= YAML_MAX_DEPTH + 1; depth++) {
@@ -215,7 +215,7 @@ static void limits_are_kept(void **state UNUSED)
 }
 
 /* Nothing may reach stderr: the library's own habit is to print there. */
-static void nothing_is_printed(void **state UNUSED)
+static void test_nothing_is_printed(void **state UNUSED)
 {
     static const char *const faulty[] = {"a: [", "%YAML 3.0\n---\na", "a: b: c", "\t", "a: *x", "%TAG x\n---\n"};
     int ends[2];
@@ -252,7 +252,7 @@ static void check_output(const char *json, const char *want)
     arena_fini(&a);
 }
 
-static void output_is_block_style(void **state UNUSED)
+static void test_output_is_block_style(void **state UNUSED)
 {
     check_output("null", "null\n");
     check_output("[]", "[]\n");
@@ -266,7 +266,7 @@ static void output_is_block_style(void **state UNUSED)
     check_output("[1e3,1.5E-3,2.0e+1,-7,0.5]", "- 1.0e+3\n- 1.5e-3\n- 2.0e+1\n- -7\n- 0.5\n");
 }
 
-static void output_quotes_what_could_be_misread(void **state UNUSED)
+static void test_output_quotes_what_could_be_misread(void **state UNUSED)
 {
     static const char *const rows[][2] = {
         {"\"\"", "\"\""},
@@ -385,7 +385,7 @@ static void write_random(struct test_random *r, struct json_writer *w, struct bu
     }
 }
 
-static void random_output_reads_back(void **state UNUSED)
+static void test_random_output_reads_back(void **state UNUSED)
 {
     struct test_random r = {23};
     for (int round = 0; round < 1500; round++) {
@@ -411,7 +411,7 @@ static void random_output_reads_back(void **state UNUSED)
     }
 }
 
-static void mutations_are_survived(void **state UNUSED)
+static void test_mutations_are_survived(void **state UNUSED)
 {
     static const char seed[] = "a: [1, {b: 'c'}]\nd:\n  - e: \"f\\n\"\n  - |\n    g\n? h\n: &i !t j # k\n";
     static const char interesting[] = "[]{}:,-?'\"|>&*!%#\n\t \xc3\xff";
@@ -447,7 +447,7 @@ static void parse_for_sweep(void *ctx UNUSED)
     buf_fini(&text);
 }
 
-static void allocation_failures(void **state UNUSED)
+static void test_allocation_failures(void **state UNUSED)
 {
     assert_true(oom_sweep(parse_for_sweep, NULL) > 10);
 }
@@ -455,17 +455,17 @@ static void allocation_failures(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_configuration_is_read),
-        cmocka_unit_test(lookup_of_nothing),
-        cmocka_unit_test(scalars),
-        cmocka_unit_test(refusals_have_their_place),
-        cmocka_unit_test(limits_are_kept),
-        cmocka_unit_test(nothing_is_printed),
-        cmocka_unit_test(output_is_block_style),
-        cmocka_unit_test(output_quotes_what_could_be_misread),
-        cmocka_unit_test(random_output_reads_back),
-        cmocka_unit_test(mutations_are_survived),
-        cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(test_a_configuration_is_read),
+        cmocka_unit_test(test_lookup_of_nothing),
+        cmocka_unit_test(test_scalars),
+        cmocka_unit_test(test_refusals_have_their_place),
+        cmocka_unit_test(test_limits_are_kept),
+        cmocka_unit_test(test_nothing_is_printed),
+        cmocka_unit_test(test_output_is_block_style),
+        cmocka_unit_test(test_output_quotes_what_could_be_misread),
+        cmocka_unit_test(test_random_output_reads_back),
+        cmocka_unit_test(test_mutations_are_survived),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ static struct buf from_hex(const struct json *node)
     return bytes;
 }
 
-static void framing_vectors(void **state UNUSED)
+static void test_framing_vectors(void **state UNUSED)
 {
     struct buf file = test_file_read(VECTORS_DIR, "map_framing.json");
     struct arena a = {0};
@@ -80,7 +80,7 @@ static void framing_vectors(void **state UNUSED)
     buf_fini(&file);
 }
 
-static void refusals(void **state UNUSED)
+static void test_refusals(void **state UNUSED)
 {
 #define MAGIC "\x28\xb5\x2f\xfd"
     static const struct {
@@ -128,7 +128,7 @@ static void fill(struct buf *b, struct test_random *r, size_t n)
     buf_commit(b, n);
 }
 
-static void compressed_reads_back(void **state UNUSED)
+static void test_compressed_reads_back(void **state UNUSED)
 {
     static const size_t sizes[] = {0, 1, 18, 255, 256, 65791, 65792, 131072, 131073, 3000000};
     static const int levels[] = {-5, 1, 3, 9};
@@ -155,7 +155,7 @@ static void compressed_reads_back(void **state UNUSED)
     }
 }
 
-static void windows_stay_small(void **state UNUSED)
+static void test_windows_stay_small(void **state UNUSED)
 {
     struct buf in = {0};
     struct buf packed = {0};
@@ -173,7 +173,7 @@ static void windows_stay_small(void **state UNUSED)
     buf_fini(&in);
 }
 
-static void bombs_are_refused_early(void **state UNUSED)
+static void test_bombs_are_refused_early(void **state UNUSED)
 {
     struct buf in = {0};
     struct buf bomb = {0};
@@ -199,7 +199,7 @@ static void bombs_are_refused_early(void **state UNUSED)
     buf_fini(&in);
 }
 
-static void raw_frames(void **state UNUSED)
+static void test_raw_frames(void **state UNUSED)
 {
     static const struct {
         size_t n, overhead;
@@ -222,7 +222,7 @@ static void raw_frames(void **state UNUSED)
 }
 
 /* A message as the map stream splices it: glue, cached fragments, empty and skippable frames, in any number. */
-static void frames_of_all_kinds_concatenate(void **state UNUSED)
+static void test_frames_of_all_kinds_concatenate(void **state UNUSED)
 {
     struct test_random r = {17};
     for (int round = 0; round < 200; round++) {
@@ -251,7 +251,7 @@ static void frames_of_all_kinds_concatenate(void **state UNUSED)
     }
 }
 
-static void mutations_are_survived(void **state UNUSED)
+static void test_mutations_are_survived(void **state UNUSED)
 {
     struct test_random r = {19};
     struct buf in = {0};
@@ -291,7 +291,7 @@ static void round_trip_for_sweep(void *unused UNUSED)
     zstd_ctx_fini(&own);
 }
 
-static void allocation_failures(void **state UNUSED)
+static void test_allocation_failures(void **state UNUSED)
 {
     assert_true(oom_sweep(round_trip_for_sweep, NULL) > 3);
 }
@@ -299,15 +299,15 @@ static void allocation_failures(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(framing_vectors),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(compressed_reads_back),
-        cmocka_unit_test(windows_stay_small),
-        cmocka_unit_test(bombs_are_refused_early),
-        cmocka_unit_test(raw_frames),
-        cmocka_unit_test(frames_of_all_kinds_concatenate),
-        cmocka_unit_test(mutations_are_survived),
-        cmocka_unit_test(allocation_failures),
+        cmocka_unit_test(test_framing_vectors),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_compressed_reads_back),
+        cmocka_unit_test(test_windows_stay_small),
+        cmocka_unit_test(test_bombs_are_refused_early),
+        cmocka_unit_test(test_raw_frames),
+        cmocka_unit_test(test_frames_of_all_kinds_concatenate),
+        cmocka_unit_test(test_mutations_are_survived),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, fini_ctx);
 }

@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 
-_Static_assert(sizeof(struct policy_seat) == 16, "padding would be part of the key");
+_Static_assert(sizeof(struct viewer_key) == 16, "padding would be part of the key");
 
 void seats_init(struct seats *s, const uint8_t seed[16])
 {
@@ -22,14 +22,14 @@ void seated_init(struct seated *who)
     list_init(&who->entry);
 }
 
-struct seat_group *seats_find(const struct seats *s, struct policy_seat seat)
+struct seat_group *seats_find(const struct seats *s, struct viewer_key seat)
 {
     return map_get(&s->by_seat, &seat, sizeof(seat));
 }
 
-void seats_put(struct seats *s, struct seated *who, struct policy_seat seat)
+void seats_put(struct seats *s, struct seated *who, struct viewer_key seat)
 {
-    if (who->group != NULL && policy_seats_equal(who->group->seat, seat))
+    if (who->group != NULL && viewer_keys_equal(who->group->seat, seat))
         return;
     struct seat_group *g = seats_find(s, seat);
     if (g == NULL) {

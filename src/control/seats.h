@@ -1,4 +1,4 @@
-/* Sessions by where their nodes sit in the policy (struct policy_seat): those of one group are told the same of others, so
+/* Sessions by where their nodes sit in the policy (struct viewer_key): those of one group are told the same of others, so
  * a change that is nothing to them is passed over once for the group. Intrusive; one thread. */
 #ifndef CONTROL_SEATS_H
 #define CONTROL_SEATS_H
@@ -8,10 +8,10 @@
 #include "policy/policy.h"
 
 struct seat_group {
-    struct policy_seat seat; /* its key; no padding */
-    struct list entry;       /* in seats->groups */
-    struct list members;     /* struct seated */
-    bool is_touched;         /* for the caller */
+    struct viewer_key seat; /* its key; no padding */
+    struct list entry;      /* in seats->groups */
+    struct list members;    /* struct seated */
+    bool is_touched;        /* for the caller */
 };
 
 struct seats {
@@ -30,11 +30,11 @@ void seats_init(struct seats *s, const uint8_t seed[16]);
 void seats_fini(struct seats *s);
 void seated_init(struct seated *who);
 /* Sits down there, from wherever it sat. */
-void seats_put(struct seats *s, struct seated *who, struct policy_seat seat);
+void seats_put(struct seats *s, struct seated *who, struct viewer_key seat);
 /* Its group stays, even when nobody is left, until seats_sweep. */
 void seats_leave(struct seated *who);
 /* Null: nobody ever sat there. */
-struct seat_group *seats_find(const struct seats *s, struct policy_seat seat);
+struct seat_group *seats_find(const struct seats *s, struct viewer_key seat);
 /* Drops groups that are empty. */
 void seats_sweep(struct seats *s);
 

@@ -27,7 +27,7 @@ static int teardown(void **unused)
     return 0;
 }
 
-static size_t members(struct policy_seat seat)
+static size_t members(struct viewer_key seat)
 {
     struct seat_group *g = seats_find(&seats, seat);
     size_t n = 0;
@@ -38,10 +38,10 @@ static size_t members(struct policy_seat seat)
     return n;
 }
 
-static const struct policy_seat a = {.class_index = 1}, b = {.class_index = 1, .owner = 7},
-                                again = {.class_index = 1, .class_made = 2};
+static const struct viewer_key a = {.class_index = 1}, b = {.class_index = 1, .owner = 7},
+                               again = {.class_index = 1, .class_made = 2};
 
-static void seats_differ_in_every_part(void **unused)
+static void test_seats_differ_in_every_part(void **unused)
 {
     (void)unused;
     seats_put(&seats, &who[0], a);
@@ -53,7 +53,7 @@ static void seats_differ_in_every_part(void **unused)
     assert_int_equal(members(again), 1);
 }
 
-static void one_sits_in_one_place(void **unused)
+static void test_one_sits_in_one_place(void **unused)
 {
     (void)unused;
     seats_put(&seats, &who[0], a);
@@ -67,7 +67,7 @@ static void one_sits_in_one_place(void **unused)
     assert_int_equal(members(b), 0);
 }
 
-static void empty_groups_stay_until_they_are_swept(void **unused)
+static void test_empty_groups_stay_until_they_are_swept(void **unused)
 {
     (void)unused;
     seats_put(&seats, &who[0], a);
@@ -84,9 +84,9 @@ static void empty_groups_stay_until_they_are_swept(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(seats_differ_in_every_part, setup, teardown),
-        cmocka_unit_test_setup_teardown(one_sits_in_one_place, setup, teardown),
-        cmocka_unit_test_setup_teardown(empty_groups_stay_until_they_are_swept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_seats_differ_in_every_part, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_sits_in_one_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_empty_groups_stay_until_they_are_swept, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

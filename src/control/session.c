@@ -181,7 +181,7 @@ static bool may_see_peers(const struct snapshot *snapshot, node_id id)
 
 static void sit_down(struct session *s)
 {
-    seats_put(&s->worker->seats, &s->seat, netmap_seat(s->worker->snapshot, s->node));
+    seats_put(&s->worker->seats, &s->seat, netmap_viewer_key(s->worker->snapshot, s->node));
 }
 
 static void send_full(struct session *s)
@@ -358,11 +358,11 @@ static void tell_all(struct control_worker *w, struct change *c)
         if (s->state == SESSION_ACTIVE)
             send_change(s, c);
     }
-    if (c->before->ruling != c->after->ruling)
+    if (c->before->access != c->after->access)
         seat_all(w);
 }
 
-static void touch_seat(struct control_worker *w, struct policy_seat seat)
+static void touch_seat(struct control_worker *w, struct viewer_key seat)
 {
     struct seat_group *g = seats_find(&w->seats, seat);
     if (g != NULL)
@@ -387,9 +387,9 @@ static void reseat(struct control_worker *w)
 static void tell_seats(struct control_worker *w, struct change *c)
 {
     for (size_t i = 0; i < c->item_n; i++)
-        touch_seat(w, netmap_seat(c->before, c->items[i].id));
-    for (node_id id = 0; (id = netmap_next_rights(c, id)) != 0;)
-        touch_seat(w, netmap_seat(c->before, id));
+        touch_seat(w, netmap_viewer_key(c->before, c->items[i].id));
+    for (node_id id = 0; (id = netmap_next_access(c, id)) != 0;)
+        touch_seat(w, netmap_viewer_key(c->before, id));
     LIST_EACH (it, &w->seats.groups) {
         struct seat_group *g = LIST_ENTRY(it, struct seat_group, entry);
         if (!list_is_empty(&g->members) &&
@@ -408,7 +408,7 @@ void sessions_apply(struct control_worker *w, struct change *c)
     w->snapshot = snapshot_ref(c->after);
     LIST_EACH_SAFE (it, &w->waiting)
         try_attach(LIST_ENTRY(it, struct session, seat.entry));
-    if (netmap_is_by_seat(c))
+    if (netmap_is_by_viewer_key(c))
         tell_seats(w, c);
     else
         tell_all(w, c);

@@ -20,7 +20,7 @@ static int setup(void **unused)
     return 0;
 }
 
-static void first_come_first_served(void **unused)
+static void test_first_come_first_served(void **unused)
 {
     (void)unused;
     for (unsigned i = 0; i < 3; i++)
@@ -32,7 +32,7 @@ static void first_come_first_served(void **unused)
     assert_false(turns_wait(&turns));
 }
 
-static void only_so_many_at_once(void **unused)
+static void test_only_so_many_at_once(void **unused)
 {
     (void)unused;
     for (unsigned i = 0; i < MANY; i++)
@@ -47,7 +47,7 @@ static void only_so_many_at_once(void **unused)
     assert_null(turns_next(&turns, 0));
 }
 
-static void newcomers_do_not_wait_for_all_who_return(void **unused)
+static void test_newcomers_do_not_wait_for_all_who_return(void **unused)
 {
     (void)unused;
     for (unsigned i = 0; i < 10; i++)
@@ -59,7 +59,7 @@ static void newcomers_do_not_wait_for_all_who_return(void **unused)
         assert_ptr_equal(turns_next(&turns, 0), &turn[want[i]]);
 }
 
-static void a_slow_reader_gives_its_place_away(void **unused)
+static void test_a_slow_reader_gives_its_place_away(void **unused)
 {
     (void)unused;
     for (unsigned i = 0; i < MANY; i++)
@@ -76,7 +76,7 @@ static void a_slow_reader_gives_its_place_away(void **unused)
     assert_null(turns_next(&turns, TURN_MS));
 }
 
-static void whoever_leaves_the_line_gets_no_turn(void **unused)
+static void test_whoever_leaves_the_line_gets_no_turn(void **unused)
 {
     (void)unused;
     for (unsigned i = 0; i < 3; i++)
@@ -87,7 +87,7 @@ static void whoever_leaves_the_line_gets_no_turn(void **unused)
     assert_null(turns_next(&turns, 0));
 }
 
-static void whoever_has_a_place_may_ask_again(void **unused)
+static void test_whoever_has_a_place_may_ask_again(void **unused)
 {
     (void)unused;
     turns_ask(&turns, &turn[0], TURNS_RETURNING);
@@ -101,12 +101,12 @@ static void whoever_has_a_place_may_ask_again(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(first_come_first_served, setup),
-        cmocka_unit_test_setup(only_so_many_at_once, setup),
-        cmocka_unit_test_setup(newcomers_do_not_wait_for_all_who_return, setup),
-        cmocka_unit_test_setup(a_slow_reader_gives_its_place_away, setup),
-        cmocka_unit_test_setup(whoever_leaves_the_line_gets_no_turn, setup),
-        cmocka_unit_test_setup(whoever_has_a_place_may_ask_again, setup),
+        cmocka_unit_test_setup(test_first_come_first_served, setup),
+        cmocka_unit_test_setup(test_only_so_many_at_once, setup),
+        cmocka_unit_test_setup(test_newcomers_do_not_wait_for_all_who_return, setup),
+        cmocka_unit_test_setup(test_a_slow_reader_gives_its_place_away, setup),
+        cmocka_unit_test_setup(test_whoever_leaves_the_line_gets_no_turn, setup),
+        cmocka_unit_test_setup(test_whoever_has_a_place_may_ask_again, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -227,7 +227,7 @@ void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node
     json_w_init(&w, &ctx->json);
     json_w_object(&w);
     json_w_key(&w, "Node");
-    write_self(&w, n, c->after->settings, ruling_rights(c->after->ruling, n->id), expired_ms);
+    write_self(&w, n, c->after->settings, access_of_node(c->after->access, n->id), expired_ms);
     json_w_end_object(&w);
     metric_inc(&encoded_private);
     pieces_push(out, encode_message(ctx, coding, &ctx->json));
@@ -264,7 +264,7 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
             push_self(ctx, c, self->before, c->after->made_ms - 60000, coding, out);
         return;
     }
-    if (c->told != NULL) {
+    if (c->audiences != NULL) {
         delta_ruled(ctx, c, id, coding, out);
         return;
     }

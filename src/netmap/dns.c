@@ -59,7 +59,7 @@ static void put_device(struct buf *out, const struct node *n, bool hides_v4, cha
 }
 
 /* Inside the quotes of a JSON string: `own` is what the configuration has there. */
-static void put_resolver(struct buf *out, struct str own, const struct node *n, const struct node_rights *r)
+static void put_resolver(struct buf *out, struct str own, const struct node *n, const struct node_access *r)
 {
     bool hides_device = r != NULL && r->hides_device;
     size_t start = buf_len(out);
@@ -76,7 +76,7 @@ static void put_resolver(struct buf *out, struct str own, const struct node *n, 
 }
 
 static void compose(struct buf *out, const struct tailnet_settings *s, const struct node *n,
-                    const struct node_rights *r)
+                    const struct node_access *r)
 {
     const struct rcbuf *all = s->dns_config_json;
     size_t at = 0;
@@ -90,7 +90,7 @@ static void compose(struct buf *out, const struct tailnet_settings *s, const str
 }
 
 void write_dns(struct json_writer *w, const struct tailnet_settings *s, const struct node *n,
-               const struct node_rights *r)
+               const struct node_access *r)
 {
     struct buf text = {0};
     compose(&text, s, n, r);
@@ -100,7 +100,7 @@ void write_dns(struct json_writer *w, const struct tailnet_settings *s, const st
 }
 
 static bool may_differ(const struct change *c, const struct node *before, const struct node *after,
-                       const struct node_rights *was, const struct node_rights *is)
+                       const struct node_access *was, const struct node_access *is)
 {
     if (!dns_is_own(c->before->settings) && !dns_is_own(c->after->settings))
         return false;
@@ -111,7 +111,7 @@ void push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id, enum n
               struct netmap_pieces *out)
 {
     const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
-    const struct node_rights *was = ruling_rights(c->before->ruling, id), *is = ruling_rights(c->after->ruling, id);
+    const struct node_access *was = access_of_node(c->before->access, id), *is = access_of_node(c->after->access, id);
     struct buf old = {0}, new = {0};
     struct json_writer w;
     /* What all are told alike is told to all. */

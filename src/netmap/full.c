@@ -122,7 +122,7 @@ enum { PARTS_MAX = 64 }; /* of a group: more kinds of viewers than that get piec
 struct viewer {
     const struct snapshot *s;
     node_id id;
-    struct policy_seat seat; /* in the policy, if there is one */
+    struct viewer_key seat; /* in the policy, if there is one */
     bool hides_v4;
 };
 
@@ -155,7 +155,7 @@ static bool find_visible(struct netmap_ctx *ctx, const struct viewer *v)
 {
     size_t n = v->s->group_n;
     uint64_t any = 0, *visible = zeros(&ctx->visible, &ctx->visible_cap, n);
-    policy_view_mark(v->s->ruling->view, v->seat, visible, n);
+    policy_view_mark(v->s->access->view, v->seat, visible, n);
     for (size_t i = 0; i < n; i++) {
         visible[i] = shown_of(v, v->s->groups[i], visible[i]);
         any |= visible[i];
@@ -168,7 +168,7 @@ static bool is_plain_part(const struct viewer *v, const struct node_group *g, ui
 {
     for (uint64_t left = mask; left != 0; left &= left - 1) {
         const struct node *n = g->nodes[__builtin_ctzll(left)];
-        struct peer_shape shape = shape_for(v->s->ruling, v->seat, v->hides_v4, n->id);
+        struct peer_shape shape = shape_for(v->s->access, v->seat, v->hides_v4, n->id);
         if (!shape_is_plain(n, &shape))
             return false;
     }
@@ -181,7 +181,7 @@ static void write_part(struct netmap_ctx *ctx, const struct viewer *v, const str
     struct json_writer w;
     for (uint64_t left = mask; left != 0; left &= left - 1) {
         const struct node *n = g->nodes[__builtin_ctzll(left)];
-        struct peer_shape shape = shape_for(v->s->ruling, v->seat, v->hides_v4, n->id);
+        struct peer_shape shape = shape_for(v->s->access, v->seat, v->hides_v4, n->id);
         if (buf_len(&ctx->json) > 0)
             buf_append_byte(&ctx->json, ',');
         if (shape_is_plain(n, &shape)) {
@@ -271,15 +271,15 @@ static void push_visible(struct netmap_ctx *ctx, const struct viewer *v, enum ne
 
 static struct viewer viewer_of(const struct snapshot *s, node_id id)
 {
-    const struct node_rights *rights = ruling_rights(s->ruling, id);
-    return (struct viewer){s, id, netmap_seat(s, id), rights != NULL && rights->hides_v4};
+    const struct node_access *access = access_of_node(s->access, id);
+    return (struct viewer){s, id, netmap_viewer_key(s, id), access != NULL && access->hides_v4};
 }
 
 /* Under a policy whom the viewer is shown is in ctx->visible then. False: nobody. */
 static bool find_peers(struct netmap_ctx *ctx, const struct viewer *v)
 {
     const struct snapshot *s = v->s;
-    if (s->ruling != NULL)
+    if (s->access != NULL)
         return find_visible(ctx, v);
     return count_peers(s->node_n, s->newcomer_n, snapshot_node(s, v->id)) > 0;
 }
@@ -342,30 +342,30 @@ static bool find_owners(struct netmap_ctx *ctx, const struct viewer *v, bool has
 static void write_head(struct json_writer *w, const struct snapshot *s, const struct node *self)
 {
     const struct tailnet_settings *settings = s->settings;
-    const struct node_rights *rights = ruling_rights(s->ruling, self->id);
+    const struct node_access *access = access_of_node(s->access, self->id);
     json_w_object(w);
     json_w_key(w, "Node");
     /* Ended by a clock that was ahead: clients go by the date. */
     bool is_late = self->is_ended && self->expires_ms > s->made_ms;
-    write_self(w, self, settings, rights, is_late ? s->made_ms - 60000 : 0);
+    write_self(w, self, settings, access, is_late ? s->made_ms - 60000 : 0);
     write_raw(w, "DERPMap", derp_map_of(settings, needs_unpinned(self, settings)));
-    write_dns(w, settings, self, rights);
+    write_dns(w, settings, self, access);
     json_w_kv_cstr(w, "Domain", settings->domain);
     json_w_kv_bool(w, "CollectServices", false);
     json_w_key(w, "PacketFilters");
     json_w_object(w);
     json_w_key(w, "base");
-    if (rights == NULL)
+    if (access == NULL)
         json_w_raw(w, STR(ALLOW_ALL_RULES));
     else
-        json_w_raw(w, str_n(rights->filter->json->data, rights->filter->json->len));
+        json_w_raw(w, str_n(access->filter->json->data, access->filter->json->len));
     json_w_end_object(w);
     /* Always: a slow reader that knew a policy may get this one after it is gone, and keeps what is not there. */
     json_w_key(w, "SSHPolicy");
-    if (rights == NULL)
+    if (access == NULL)
         json_w_raw(w, STR(NO_SSH_RULES));
     else
-        json_w_raw(w, str_n(rights->ssh->json->data, rights->ssh->json->len));
+        json_w_raw(w, str_n(access->ssh->json->data, access->ssh->json->len));
     if (!settings->collect_logs) {
         json_w_key(w, "Debug");
         json_w_raw(w, STR("{\"DisableLogTail\":true}"));
@@ -379,7 +379,7 @@ static void push_head(struct netmap_ctx *ctx, const struct viewer *v, bool has_p
 {
     struct json_writer w;
     enum glue next = has_peers ? GLUE_PEERS : GLUE_END;
-    bool has_own_profiles = v->s->ruling != NULL && find_owners(ctx, v, has_peers);
+    bool has_own_profiles = v->s->access != NULL && find_owners(ctx, v, has_peers);
     buf_clear(&ctx->json);
     json_w_init(&w, &ctx->json);
     write_head(&w, v->s, snapshot_node(v->s, v->id));
@@ -407,7 +407,7 @@ enum rc netmap_full(struct netmap_ctx *ctx, const struct snapshot *s, node_id id
     bool has_peers = with_peers && find_peers(ctx, &viewer);
     size_t head_at = out->n, bytes_before = out->bytes;
     push_head(ctx, &viewer, has_peers, coding, out);
-    if (has_peers && s->ruling != NULL)
+    if (has_peers && s->access != NULL)
         push_visible(ctx, &viewer, coding, out);
     else if (has_peers)
         push_peers(ctx, s, id, coding, out);

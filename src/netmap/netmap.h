@@ -6,14 +6,14 @@
  * works because a message may be several concatenated zstd frames.
  *
  * Without a policy everyone sees everyone: the audience of a change is all nodes but those it is about. Under a policy a
- * snapshot has a ruling (state/ruling.h), and those are one audience whom it cannot tell apart: what the items of a change
+ * snapshot has a access (state/access.h), and those are one audience whom it cannot tell apart: what the items of a change
  * mean to them is worked out once (items x audiences), and messages that say the same are encoded once, whoever they are for.
  * A node that moved itself (tags, owner) is compared with every other, alone. A full map looks at the nodes that are seen and is
  * put together from groups of peers, kept for each set of visible ones.
  *
  * What grows with the tailnet, when a node joins or changes: a word for each group of 64 in snapshot and view, and a look at each kind
  * of viewers. All else goes with those who see it. An endpoint update costs nothing but what those are told who see the node
- * (netmap_is_by_seat). When everybody comes to see everybody, at 10,000 nodes, that takes 0.4 s.
+ * (netmap_is_by_viewer_key). When everybody comes to see everybody, at 10,000 nodes, that takes 0.4 s.
  *
  * Without a policy everyone is told the profiles of all users, and changes of them. Under a policy a node is told those of the users
  * whose nodes it sees, with the first of them, and again when they change. There are no peers that are UnsignedPeerAPIOnly: a filter
@@ -65,15 +65,15 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
                   struct netmap_pieces *out);
 
 /* Where a node sits in the policy at work; all sit in one place when there is none. */
-struct policy_seat netmap_seat(const struct snapshot *s, node_id id);
-/* The policy is the same before and after, so that what a node is told of others depends on its seat alone (struct policy_seat),
+struct viewer_key netmap_viewer_key(const struct snapshot *s, node_id id);
+/* The policy is the same before and after, so that what a node is told of others depends on its seat alone (struct viewer_key),
  * and is nothing for most: ask netmap_tells. False without a policy: everyone is told. */
-bool netmap_is_by_seat(const struct change *c);
+bool netmap_is_by_viewer_key(const struct change *c);
 /* When it is by seat: whether those who sit where `id` sits, before and after, are told anything of others. Those whom the
- * change is about, and only they may move to another seat, and those whose rights differ may be told something in any case. */
+ * change is about, and only they may move to another seat, and those whose access differ may be told something in any case. */
 bool netmap_tells(struct change *c, node_id id);
-/* When it is by seat: the next node above `after` whose rights differ; 0: there is none. */
-node_id netmap_next_rights(const struct change *c, node_id after);
+/* When it is by seat: the next node above `after` whose access differ; 0: there is none. */
+node_id netmap_next_access(const struct change *c, node_id after);
 
 /* The message that makes a client with this key log out: a self node whose key has expired.
  * src: control.md 5.8: any error would be retried for ever. `now_ms`: Unix. A new reference. */

@@ -4,7 +4,7 @@
 #include "base/metric.h"
 #include "codec/json_write.h"
 #include "netmap/netmap.h"
-#include "state/ruling.h"
+#include "state/access.h"
 
 /* --- node_json.c: model to JSON --- */
 /* The node as peers see it. Borrowed from the node's slot. */
@@ -19,10 +19,10 @@ struct peer_shape {
 bool shape_is_plain(const struct node *n, const struct peer_shape *shape);
 void write_peer_shaped(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                        const struct peer_shape *shape);
-/* The node as it sees itself. `rights`: null without a policy. `expired_ms` not 0: with that key expiry, whatever the node
+/* The node as it sees itself. `access`: null without a policy. `expired_ms` not 0: with that key expiry, whatever the node
  * says. */
 void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
-                const struct node_rights *rights, int64_t expired_ms);
+                const struct node_access *access, int64_t expired_ms);
 void write_user_profile(struct json_writer *w, const struct user *u);
 /* A list of those whose bits are set, by their places in the table (null: all), and of the owner that tagged nodes show. */
 void write_profiles(struct json_writer *w, const struct user_table *users, const uint64_t *which);
@@ -55,7 +55,7 @@ void push_other_derp_map(struct netmap_ctx *ctx, const struct change *c, const s
 bool dns_is_own(const struct tailnet_settings *s);
 /* The member DNSConfig. `r`: null without a policy. */
 void write_dns(struct json_writer *w, const struct tailnet_settings *s, const struct node *n,
-               const struct node_rights *r);
+               const struct node_access *r);
 /* The node's own DNS configuration, when it is another now. */
 void push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id, enum netmap_coding coding,
               struct netmap_pieces *out);
@@ -65,7 +65,7 @@ void push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id, enum n
 void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
                  struct netmap_pieces *out);
 /* How the viewer in this seat is shown a node. */
-struct peer_shape shape_for(const struct ruling *r, struct policy_seat viewer, bool viewer_hides_v4, node_id id);
+struct peer_shape shape_for(const struct access *r, struct viewer_key viewer, bool viewer_hides_v4, node_id id);
 
 /* --- netmap.c --- */
 /* Everything may be sent to everyone, on every port. */

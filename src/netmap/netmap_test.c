@@ -930,7 +930,7 @@ static bool is_owner_in(const struct view *v, uint64_t user)
 /* A full map has the profiles of those whose nodes it has, and under a policy no others; deltas leave none of them behind. */
 static void compare_users(struct world *w, const struct view *v, const struct view *fresh)
 {
-    bool is_ruled = state_snapshot(w->st)->ruling != NULL;
+    bool is_ruled = state_snapshot(w->st)->access != NULL;
     for (uint64_t id = 1; id < USERS_MAX; id++) {
         bool is_told = fresh->users[id][0] != '\0';
         if (is_told)
@@ -974,7 +974,7 @@ static void compare_views(struct world *w)
 }
 
 /* What the policy says of the viewer itself. */
-static void compare_rights(struct world *w, struct policy *p, const struct view *v)
+static void compare_access(struct world *w, struct policy *p, const struct view *v)
 {
     static const char allow_all[] =
         "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]";
@@ -1033,7 +1033,7 @@ static void compare_with_reference(struct world *w)
             w->pairs_hidden += n != NULL && !want.is_there;
             w->routes_shown += want.primary[0] != '\0';
         }
-        compare_rights(w, p, v);
+        compare_access(w, p, v);
     }
     policy_destroy(&p);
 }
@@ -1249,7 +1249,7 @@ static void test_audiences_share_what_they_are_told(void **state)
     const struct node *n;
     assert_int_equal(state_node_report(w->st, &w->machines[107].key, &w->machines[107].machine, &r, &n), RC_OK);
     struct change *c = state_publish(w->st, w->now_ms);
-    assert_ptr_equal(c->before->ruling, c->after->ruling); /* nothing that the policy cares about */
+    assert_ptr_equal(c->before->access, c->after->access); /* nothing that the policy cares about */
     int64_t shares = metric_read("fullscale_netmap_encoded_total", "what=\"delta_share\"");
     int64_t own = metric_read("fullscale_netmap_encoded_total", "what=\"delta_own\"");
     int64_t audiences = metric_read("fullscale_netmap_audiences_total", "");

@@ -248,15 +248,15 @@ static void write_caps(struct json_writer *w, const struct rcbuf *base, const st
 /* Without what changes by the minute and what the node knows better itself: endpoints, home relay, Hostinfo. A node sees all
  * routes that it serves. src: policy.md 6.2 */
 void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
-                const struct node_rights *rights, int64_t expired_ms)
+                const struct node_access *access, int64_t expired_ms)
 {
-    const struct peer_shape shape = {.hides_v4 = rights != NULL && rights->hides_v4};
+    const struct peer_shape shape = {.hides_v4 = access != NULL && access->hides_v4};
     int64_t expires_ms = expired_ms != 0 ? expired_ms : n->expires_ms;
     json_w_object(w);
     write_common(w, n, settings, &shape, true);
     if (expires_ms != NO_EXPIRY)
         write_time(w, "KeyExpiry", expires_ms);
-    write_caps(w, settings->self_caps_json, rights != NULL ? rights->caps : NULL);
+    write_caps(w, settings->self_caps_json, access != NULL ? access->caps : NULL);
     json_w_end_object(w);
 }
 

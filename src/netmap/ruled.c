@@ -16,7 +16,7 @@ METRIC_COUNTER(audiences_made, "fullscale_netmap_audiences_total", "",
 
 /* All that decides what a viewer is told, itself apart. */
 struct watcher {
-    struct policy_seat before, after;
+    struct viewer_key before, after;
     bool hid_v4, hides_v4;
 };
 
@@ -24,34 +24,34 @@ struct watcher {
  * with a full node or alone. */
 enum { CODE_KIND = 3, CODE_HIDES = 4, CODE_OWNER = 8, CODE_CLASS_SHIFT = 4 };
 
-struct policy_seat netmap_seat(const struct snapshot *s, node_id id)
+struct viewer_key netmap_viewer_key(const struct snapshot *s, node_id id)
 {
     if (snapshot_node(s, id) == NULL)
-        return (struct policy_seat){.class_index = POLICY_NO_CLASS};
-    return s->ruling != NULL ? policy_view_seat(s->ruling->view, id) : (struct policy_seat){0};
+        return (struct viewer_key){.class_index = POLICY_NO_CLASS};
+    return s->access != NULL ? policy_view_key(s->access->view, id) : (struct viewer_key){0};
 }
 
 static bool hides_in(const struct snapshot *s, node_id id)
 {
-    const struct node_rights *r = ruling_rights(s->ruling, id);
+    const struct node_access *r = access_of_node(s->access, id);
     return r != NULL && r->hides_v4;
 }
 
-static bool sees(const struct ruling *r, struct policy_seat viewer, node_id id)
+static bool sees(const struct access *r, struct viewer_key viewer, node_id id)
 {
     if (viewer.class_index == POLICY_NO_CLASS)
         return false;
-    return r == NULL || policy_view_seats_see(r->view, viewer, policy_view_seat(r->view, id));
+    return r == NULL || policy_view_keys_see(r->view, viewer, policy_view_key(r->view, id));
 }
 
-struct peer_shape shape_for(const struct ruling *r, struct policy_seat viewer, bool viewer_hides_v4, node_id id)
+struct peer_shape shape_for(const struct access *r, struct viewer_key viewer, bool viewer_hides_v4, node_id id)
 {
-    const struct node_rights *rights = ruling_rights(r, id);
+    const struct node_access *access = access_of_node(r, id);
     struct peer_shape shape = {.hides_v4 = viewer_hides_v4};
-    if (rights == NULL)
+    if (access == NULL)
         return shape;
-    shape.hides_v4 = viewer_hides_v4 || rights->hides_v4;
-    shape.routes = rights->routes;
+    shape.hides_v4 = viewer_hides_v4 || access->hides_v4;
+    shape.routes = access->routes;
     if (shape.routes != NULL)
         shape.row = route_table_row(shape.routes, viewer);
     return shape;
@@ -87,12 +87,12 @@ static uint32_t code_of_shape(const struct peer_shape *shape)
 
 static uint32_t code_of(const struct change *c, const struct watcher *v, const struct change_item *item)
 {
-    bool saw = node_as_peer(item->before) != NULL && sees(c->before->ruling, v->before, item->id);
-    bool will = node_as_peer(item->after) != NULL && sees(c->after->ruling, v->after, item->id);
+    bool saw = node_as_peer(item->before) != NULL && sees(c->before->access, v->before, item->id);
+    bool will = node_as_peer(item->after) != NULL && sees(c->after->access, v->after, item->id);
     if (!will)
         return saw ? ITEM_REMOVED : ITEM_NOTHING;
-    struct peer_shape was = shape_for(c->before->ruling, v->before, v->hid_v4, item->id);
-    struct peer_shape is = shape_for(c->after->ruling, v->after, v->hides_v4, item->id);
+    struct peer_shape was = shape_for(c->before->access, v->before, v->hid_v4, item->id);
+    struct peer_shape is = shape_for(c->after->access, v->after, v->hides_v4, item->id);
     enum item_kind kind = item_kind_of(item);
     bool is_full = !saw || kind == ITEM_FULL || !same_shape(&was, &is);
     bool tells_owner = (is_full || item->owner_differs) && snapshot_owner(c->after, item->after) != NULL;
@@ -103,11 +103,11 @@ static uint32_t code_of(const struct change *c, const struct watcher *v, const s
 
 static void write_full(struct json_writer *w, const struct change *c, const struct node *n, uint32_t code)
 {
-    const struct node_rights *rights = ruling_rights(c->after->ruling, n->id);
-    struct peer_shape shape = {.hides_v4 = (code & CODE_HIDES) != 0, .routes = rights != NULL ? rights->routes : NULL};
+    const struct node_access *access = access_of_node(c->after->access, n->id);
+    struct peer_shape shape = {.hides_v4 = (code & CODE_HIDES) != 0, .routes = access != NULL ? access->routes : NULL};
     if (shape.routes != NULL && code >> CODE_CLASS_SHIFT != 0)
         shape.row = &shape.routes->rows[((code >> CODE_CLASS_SHIFT) - 1) * shape.routes->words];
-    if (c->after->ruling == NULL || shape_is_plain(n, &shape)) {
+    if (c->after->access == NULL || shape_is_plain(n, &shape)) {
         const struct rcbuf *peer = peer_json(n, c->after->settings);
         json_w_raw(w, str_n(peer->data, peer->len));
     } else {
@@ -116,7 +116,7 @@ static void write_full(struct json_writer *w, const struct change *c, const stru
 }
 
 static void write_kind(struct json_writer *w, const struct change *c, const struct change_item *items,
-                       const struct share_item *v, size_t n, const char *key, enum item_kind kind)
+                       const struct message_item *v, size_t n, const char *key, enum item_kind kind)
 {
     bool open = false;
     for (size_t i = 0; i < n; i++) {
@@ -147,7 +147,7 @@ static int compare_users(const void *a, const void *b)
 
 /* A user is told with the first node of hers at the latest. src: control.md 6.7 */
 static void write_owners(struct json_writer *w, const struct change *c, const struct change_item *items,
-                         const struct share_item *v, size_t n)
+                         const struct message_item *v, size_t n)
 {
     const struct user **owners = mem_zalloc(n, sizeof(struct user *));
     size_t owner_n = 0;
@@ -169,7 +169,7 @@ static void write_owners(struct json_writer *w, const struct change *c, const st
 }
 
 static struct rcbuf *encode_items(struct netmap_ctx *ctx, const struct change *c, const struct change_item *items,
-                                  const struct share_item *v, size_t n, enum netmap_coding coding)
+                                  const struct message_item *v, size_t n, enum netmap_coding coding)
 {
     struct json_writer w;
     buf_clear(&ctx->json);
@@ -190,24 +190,24 @@ static uint64_t mix(uint64_t h, uint64_t v)
     return (h ^ v) * UINT64_C(0x9e3779b97f4a7c15) ^ h >> 29;
 }
 
-static size_t share_bucket(const struct share_item *v, size_t n)
+static size_t share_bucket(const struct message_item *v, size_t n)
 {
     uint64_t h = n;
     for (size_t i = 0; i < n; i++)
         h = mix(h, (uint64_t)v[i].index << 32 | v[i].code);
-    return (size_t)(h >> 32) % TOLD_BUCKETS;
+    return (size_t)(h >> 32) % AUDIENCE_BUCKETS;
 }
 
 /* Under the lock. */
-static struct change_share *get_share(struct change_told *t, const struct share_item *v, size_t n)
+static struct audience_message *get_share(struct change_audiences *t, const struct message_item *v, size_t n)
 {
-    struct change_share *_Atomic *bucket = &t->shares[share_bucket(v, n)];
-    struct change_share *first = atomic_load_explicit(bucket, memory_order_acquire);
-    for (struct change_share *s = first; s != NULL; s = s->next) {
+    struct audience_message *_Atomic *bucket = &t->messages[share_bucket(v, n)];
+    struct audience_message *first = atomic_load_explicit(bucket, memory_order_acquire);
+    for (struct audience_message *s = first; s != NULL; s = s->next) {
         if (s->n == n && memcmp(s->v, v, n * sizeof(*v)) == 0)
             return s;
     }
-    struct change_share *made = mem_zalloc(1, sizeof(*made) + n * sizeof(*v));
+    struct audience_message *made = mem_zalloc(1, sizeof(*made) + n * sizeof(*v));
     made->n = n;
     memcpy(made->v, v, n * sizeof(*v));
     made->next = first;
@@ -222,20 +222,20 @@ enum { SHARE_ITEMS_MIN = CHANGE_CHUNK_ITEMS / 2, SHARE_ITEMS_MAX = CHANGE_CHUNK_
 /* Under the lock. */
 static struct change_audience *make_audience(struct change *c, const struct watcher *v)
 {
-    struct change_audience *a = mem_zalloc(1, sizeof(*a) + c->chunk_n * sizeof(a->shares[0]));
+    struct change_audience *a = mem_zalloc(1, sizeof(*a) + c->chunk_n * sizeof(a->messages[0]));
     a->before = v->before;
     a->after = v->after;
     metric_inc(&audiences_made);
-    struct share_item items[SHARE_ITEMS_MAX];
+    struct message_item items[SHARE_ITEMS_MAX];
     size_t n = 0;
     for (size_t i = 0; i < c->item_n; i++) {
         uint32_t code = code_of(c, v, &c->items[i]);
         if (code != ITEM_NOTHING)
-            items[n++] = (struct share_item){(uint32_t)i, code};
+            items[n++] = (struct message_item){(uint32_t)i, code};
         bool is_last = i + 1 == c->item_n;
         bool is_chunk = (i + 1) % CHANGE_CHUNK_ITEMS == 0 && n >= SHARE_ITEMS_MIN;
         if (n > 0 && (is_last || is_chunk)) {
-            a->shares[a->n++] = get_share(c->told, items, n);
+            a->messages[a->n++] = get_share(c->audiences, items, n);
             n = 0;
         }
     }
@@ -245,19 +245,19 @@ static struct change_audience *make_audience(struct change *c, const struct watc
 static size_t audience_bucket(const struct watcher *v)
 {
     uint64_t h = mix(v->before.class_index, v->before.owner);
-    return (size_t)(mix(mix(h, v->after.class_index), v->after.owner) >> 32) % TOLD_BUCKETS;
+    return (size_t)(mix(mix(h, v->after.class_index), v->after.owner) >> 32) % AUDIENCE_BUCKETS;
 }
 
 static struct change_audience *find_audience(struct change_audience *a, const struct watcher *v)
 {
-    while (a != NULL && !(policy_seats_equal(a->before, v->before) && policy_seats_equal(a->after, v->after)))
+    while (a != NULL && !(viewer_keys_equal(a->before, v->before) && viewer_keys_equal(a->after, v->after)))
         a = a->next;
     return a;
 }
 
 static const struct change_audience *get_audience(struct change *c, const struct watcher *v)
 {
-    struct change_audience *_Atomic *bucket = &c->told->audiences[audience_bucket(v)];
+    struct change_audience *_Atomic *bucket = &c->audiences->audiences[audience_bucket(v)];
     struct change_audience *a = find_audience(atomic_load_explicit(bucket, memory_order_acquire), v);
     if (a != NULL)
         return a;
@@ -273,7 +273,7 @@ static const struct change_audience *get_audience(struct change *c, const struct
     return a;
 }
 
-static struct rcbuf *share_frame(struct netmap_ctx *ctx, struct change *c, struct change_share *s,
+static struct rcbuf *share_frame(struct netmap_ctx *ctx, struct change *c, struct audience_message *s,
                                  enum netmap_coding coding)
 {
     struct rcbuf *held = slot_begin(&s->frame[coding]);
@@ -293,8 +293,8 @@ static void push_shares(struct netmap_ctx *ctx, struct change *c, const struct w
     const struct change_audience *a = get_audience(c, v);
     size_t own = self != NULL ? (size_t)(self - c->items) : SIZE_MAX;
     for (size_t i = 0; i < a->n; i++) {
-        struct change_share *s = a->shares[i];
-        struct share_item rest[SHARE_ITEMS_MAX];
+        struct audience_message *s = a->messages[i];
+        struct message_item rest[SHARE_ITEMS_MAX];
         size_t n = 0;
         if (s->v[0].index > own || s->v[s->n - 1].index < own) {
             pieces_push(out, share_frame(ctx, c, s, coding));
@@ -318,7 +318,7 @@ static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watc
 {
     size_t cap = c->after->group_n * GROUP_NODES, n = 0;
     struct change_item *items = mem_zalloc(cap, sizeof(*items));
-    struct share_item *shares = mem_zalloc(cap, sizeof(*shares));
+    struct message_item *shares = mem_zalloc(cap, sizeof(*shares));
     for (node_id id = 1; id < cap; id++) {
         const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
         items[id] = (struct change_item){.id = id, .before = before, .after = after};
@@ -326,7 +326,7 @@ static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watc
         items[id].owner_differs = item != NULL && item->owner_differs;
         uint32_t code = id != self ? code_of(c, v, &items[id]) : ITEM_NOTHING;
         if (code != ITEM_NOTHING)
-            shares[n++] = (struct share_item){(uint32_t)id, code};
+            shares[n++] = (struct message_item){(uint32_t)id, code};
     }
     if (n > 0) {
         pieces_push(out, encode_items(ctx, c, items, shares, n, coding));
@@ -344,7 +344,7 @@ static struct rcbuf *encode_common(struct netmap_ctx *ctx, const struct change *
     buf_clear(&ctx->json);
     json_w_init(&w, &ctx->json);
     json_w_object(&w);
-    if (c->after->ruling == NULL) {
+    if (c->after->access == NULL) {
         json_w_key(&w, "UserProfiles");
         write_profiles(&w, c->after->users, NULL);
     }
@@ -357,7 +357,7 @@ static struct rcbuf *encode_common(struct netmap_ctx *ctx, const struct change *
 static void push_common(struct netmap_ctx *ctx, struct change *c, const struct node *n, enum netmap_coding coding,
                         struct netmap_pieces *out)
 {
-    if (c->after->ruling != NULL && !c->settings_changed)
+    if (c->after->access != NULL && !c->settings_changed)
         return;
     bool is_unpinned = has_other_derp_map(c, n);
     struct rcbuf *_Atomic *slot = &c->chunks[0].frame[is_unpinned][coding];
@@ -388,7 +388,7 @@ static void push_own_profile(struct netmap_ctx *ctx, const struct change *c, con
 }
 
 /* `text` as one message, kept with the text: nodes of a class often have the same. */
-static void push_text(struct netmap_ctx *ctx, struct told_text *text, const char *before, const char *after,
+static void push_text(struct netmap_ctx *ctx, struct cached_text *text, const char *before, const char *after,
                       enum netmap_coding coding, struct netmap_pieces *out)
 {
     struct rcbuf *held = atomic_load_explicit(&text->frame[coding], memory_order_acquire);
@@ -411,7 +411,7 @@ static void push_json(struct netmap_ctx *ctx, const char *json, enum netmap_codi
 }
 
 /* An empty list is a filter that lets nothing in; null would mean "as before". src: control.md 6.7 */
-static void push_rights(struct netmap_ctx *ctx, const struct node_rights *was, const struct node_rights *is,
+static void push_access(struct netmap_ctx *ctx, const struct node_access *was, const struct node_access *is,
                         enum netmap_coding coding, struct netmap_pieces *out)
 {
     if (is == NULL && was == NULL)
@@ -427,9 +427,9 @@ static void push_rights(struct netmap_ctx *ctx, const struct node_rights *was, c
         push_text(ctx, is->ssh, "{\"SSHPolicy\":", "}", coding, out);
 }
 
-static bool own_rights_differ(const struct node_rights *was, const struct node_rights *is)
+static bool own_access_differs(const struct node_access *was, const struct node_access *is)
 {
-    static const struct node_rights none;
+    static const struct node_access none;
     was = was != NULL ? was : &none;
     is = is != NULL ? is : &none;
     const struct prefix_list *a = was->routes != NULL ? was->routes->prefixes : NULL;
@@ -441,29 +441,29 @@ static bool own_rights_differ(const struct node_rights *was, const struct node_r
 
 static struct watcher watcher_of(const struct change *c, node_id id)
 {
-    return (struct watcher){netmap_seat(c->before, id), netmap_seat(c->after, id), hides_in(c->before, id),
+    return (struct watcher){netmap_viewer_key(c->before, id), netmap_viewer_key(c->after, id), hides_in(c->before, id),
                             hides_in(c->after, id)};
 }
 
-bool netmap_is_by_seat(const struct change *c)
+bool netmap_is_by_viewer_key(const struct change *c)
 {
-    return c->before->ruling != NULL && c->after->ruling != NULL && !c->policy_changed && !c->users_changed &&
+    return c->before->access != NULL && c->after->access != NULL && !c->policy_changed && !c->users_changed &&
            !c->settings_changed;
 }
 
-static const struct rights_group *rights_group_at(const struct ruling *r, size_t i)
+static const struct access_group *access_group_at(const struct access *r, size_t i)
 {
     return i < r->group_n ? r->groups[i] : NULL;
 }
 
-node_id netmap_next_rights(const struct change *c, node_id after)
+node_id netmap_next_access(const struct change *c, node_id after)
 {
-    const struct ruling *a = c->before->ruling, *b = c->after->ruling;
+    const struct access *a = c->before->access, *b = c->after->access;
     if (a == b)
         return 0;
     for (node_id id = after + 1; id < b->group_n * GROUP_NODES; id++) {
         size_t i = id / GROUP_NODES;
-        const struct rights_group *was = rights_group_at(a, i), *is = b->groups[i];
+        const struct access_group *was = access_group_at(a, i), *is = b->groups[i];
         if (was == is)
             id |= GROUP_NODES - 1; /* to the end of the group */
         else if ((was != NULL ? was->of[id % GROUP_NODES] : NULL) != (is != NULL ? is->of[id % GROUP_NODES] : NULL))
@@ -477,7 +477,7 @@ static bool sees_none_of(const struct change *c, const struct watcher *v)
 {
     for (size_t i = 0; i < c->item_n; i++) {
         node_id id = c->items[i].id;
-        if (sees(c->before->ruling, v->before, id) || sees(c->after->ruling, v->after, id))
+        if (sees(c->before->access, v->before, id) || sees(c->after->access, v->after, id))
             return false;
     }
     return true;
@@ -496,21 +496,21 @@ void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netm
                  struct netmap_pieces *out)
 {
     const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
-    const struct node_rights *was = ruling_rights(c->before->ruling, id), *is = ruling_rights(c->after->ruling, id);
+    const struct node_access *was = access_of_node(c->before->access, id), *is = access_of_node(c->after->access, id);
     struct watcher v = watcher_of(c, id);
     if (after == NULL)
         return;
     const struct change_item *self = find_item(c, id);
     push_common(ctx, c, after, coding, out);
     push_other_derp_map(ctx, c, self, coding, out);
-    if (c->policy_changed || policy_seats_equal(v.before, v.after))
+    if (c->policy_changed || viewer_keys_equal(v.before, v.after))
         push_shares(ctx, c, &v, self, coding, out);
     else
         push_all(ctx, c, &v, id, coding, out);
-    push_rights(ctx, was, is, coding, out);
+    push_access(ctx, was, is, coding, out);
     push_dns(ctx, c, id, coding, out);
     push_own_profile(ctx, c, self, coding, out);
-    if (before != NULL &&
-        (self_differs(before, after) || own_rights_differ(was, is) || !prefix_list_eq(before->primary, after->primary)))
+    if (before != NULL && (self_differs(before, after) || own_access_differs(was, is) ||
+                           !prefix_list_eq(before->primary, after->primary)))
         push_self(ctx, c, after, 0, coding, out);
 }

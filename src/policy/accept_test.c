@@ -57,7 +57,7 @@ static void accept_file(const char *name)
     buf_fini(&text);
 }
 
-static void policies_of_people_are_accepted(void **state)
+static void test_policies_of_people_are_accepted(void **state)
 {
     DIR *dir = opendir(VECTORS_DIR "/policies");
     const struct dirent *e;
@@ -86,7 +86,7 @@ static void refused(const char *text, const char *sentence)
 }
 
 /* A slip of the pen is no name of tomorrow; nor is a name that may have been meant to close something. */
-static void slips_are_refused(void **state)
+static void test_slips_are_refused(void **state)
 {
     (void)state;
     refused("{\"acls\":[],\"gruops\":{}}", "unknown field: \"gruops\": did you mean \"groups\"?");
@@ -105,7 +105,7 @@ static void slips_are_refused(void **state)
             "services are not implemented");
 }
 
-static void many_warnings_are_bounded(void **state)
+static void test_many_warnings_are_bounded(void **state)
 {
     struct buf text = {0};
     struct policy_errors warnings = {0};
@@ -125,9 +125,9 @@ static void many_warnings_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(policies_of_people_are_accepted),
-        cmocka_unit_test(slips_are_refused),
-        cmocka_unit_test(many_warnings_are_bounded),
+        cmocka_unit_test(test_policies_of_people_are_accepted),
+        cmocka_unit_test(test_slips_are_refused),
+        cmocka_unit_test(test_many_warnings_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

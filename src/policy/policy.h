@@ -230,22 +230,22 @@ bool policy_view_sees(const struct policy_view *v, uint64_t a, uint64_t b);
 int64_t policy_view_class(const struct policy_view *v, uint64_t id);
 
 /* Where a node sits in a view: all that who-sees-whom depends on. Nodes with equal seats see alike. */
-struct policy_seat {
+struct viewer_key {
     uint32_t class_index; /* POLICY_NO_CLASS: no such node */
     uint32_t owner;       /* number of its owner, among views of one policy; 0: tagged, or no rule asks */
     uint64_t class_made;  /* tells classes of one policy apart whose index is the same, one after the other */
 };
 #define POLICY_NO_CLASS UINT32_MAX
-static inline bool policy_seats_equal(struct policy_seat a, struct policy_seat b)
+static inline bool viewer_keys_equal(struct viewer_key a, struct viewer_key b)
 {
     return a.class_index == b.class_index && a.owner == b.owner && a.class_made == b.class_made;
 }
-struct policy_seat policy_view_seat(const struct policy_view *v, uint64_t id);
+struct viewer_key policy_view_key(const struct policy_view *v, uint64_t id);
 /* Whether nodes in these seats are peers; two different nodes, also when the seats are equal. */
-bool policy_view_seats_see(const struct policy_view *v, struct policy_seat a, struct policy_seat b);
+bool policy_view_keys_see(const struct policy_view *v, struct viewer_key a, struct viewer_key b);
 /* Adds to `set`, bits by id, all nodes that a viewer in this seat sees; itself as well, when those in its seat see each other.
  * Ids from 64 * words on are left out. Costs what it sees, not what there is. */
-void policy_view_mark(const struct policy_view *v, struct policy_seat viewer, uint64_t *set, size_t words);
+void policy_view_mark(const struct policy_view *v, struct viewer_key viewer, uint64_t *set, size_t words);
 /* False: there is no class with this index. */
 bool policy_view_class_made(const struct policy_view *v, size_t class_index, uint64_t *out);
 /* Indexes are below this. */

@@ -39,7 +39,7 @@ static void src_refused(const char *src, const char *sentence)
     refused(text, sentence, 2, 1);
 }
 
-static void syntax_is_refused(void **state)
+static void test_syntax_is_refused(void **state)
 {
     (void)state;
     refused("{\n  \"acls\": [}", "expected a value", 2, 12);
@@ -52,7 +52,7 @@ static void syntax_is_refused(void **state)
     refused("{,}", "expected a key", 1, 2);
 }
 
-static void names_are_checked(void **state)
+static void test_names_are_checked(void **state)
 {
     (void)state;
     refused("{\"acls\":[],\n \"ACLs\":[]}", "duplicate field: \"ACLs\"", 2, 9);
@@ -69,7 +69,7 @@ static void names_are_checked(void **state)
     refused("{\"OneCGNATRoute\":\"never\"}", "OneCGNATRoute must be", 1, 18);
 }
 
-static void groups_and_hosts_are_checked(void **state)
+static void test_groups_and_hosts_are_checked(void **state)
 {
     (void)state;
     refused("{\"groups\":{\"admins\":[]}}", "must begin with 'group:'", 1, 21);
@@ -93,7 +93,7 @@ static void groups_and_hosts_are_checked(void **state)
     refused("{\"tagOwners\":{\"tag:a\":[\"autogroup:tagged\"]}}", "not allowed as the owner of a tag", 1, 24);
 }
 
-static void ipsets_are_checked(void **state)
+static void test_ipsets_are_checked(void **state)
 {
     (void)state;
     refused("{\"ipsets\":{\"ipset:a\":[\"add ipset:b\"],\"ipset:b\":[\"add ipset:a\"]}}", "contains itself", 1, 49);
@@ -105,7 +105,7 @@ static void ipsets_are_checked(void **state)
     src_refused("ipset:none", "ipset not found: \"ipset:none\"");
 }
 
-static void selectors_are_checked(void **state)
+static void test_selectors_are_checked(void **state)
 {
     (void)state;
     src_refused("tag:none", "src=tag not found: \"tag:none\"");
@@ -131,7 +131,7 @@ static void selectors_are_checked(void **state)
     refused("{\"acls\":[{\"src\":[],\"dst\":[]}]}", "action=\"\" is not supported", 1, 10);
 }
 
-static void ports_are_checked(void **state)
+static void test_ports_are_checked(void **state)
 {
     (void)state;
     dst_refused("tag:server", "dst=\"tag:server\": port range \"server\": invalid first integer");
@@ -165,7 +165,7 @@ static void grant_refused(const char *fields, const char *sentence)
     policy_errors_fini(&errors);
 }
 
-static void grants_are_checked(void **state)
+static void test_grants_are_checked(void **state)
 {
     (void)state;
     grant_refused("\"src\":[\"*\"],\"dst\":[\"*\"]", "ip and app can not both be empty");
@@ -205,7 +205,7 @@ static void ssh_refused(const char *fields, const char *sentence)
     policy_errors_fini(&errors);
 }
 
-static void ssh_is_checked(void **state)
+static void test_ssh_is_checked(void **state)
 {
     (void)state;
 #define CHECK "\"action\":\"check\",\"users\":[\"root\"],"
@@ -253,7 +253,7 @@ static bool ssh_has(struct policy *p, uint64_t id, const char *text)
 
 /* A client before 1.98.10 takes "0" for root and "-i" for an option: autogroup:nonroot does not let them in there, nor does an
  * e-mail that begins so. */
-static void slippery_logins_are_kept_out_of_old_clients(void **state)
+static void test_slippery_logins_are_kept_out_of_old_clients(void **state)
 {
     (void)state;
     struct policy *p = test_policy("{" TEST_TAGS "\"ssh\":[{\"action\":\"accept\",\"src\":[\"autogroup:member\"],"
@@ -291,7 +291,7 @@ static void slippery_logins_are_kept_out_of_old_clients(void **state)
 }
 
 /* What a university gives as e-mails; a test in the policy says the same as the client does. */
-static void localparts_of_digits_reach_new_clients(void **state)
+static void test_localparts_of_digits_reach_new_clients(void **state)
 {
     (void)state;
     static const struct policy_user student[] = {{1, STR("s"), STR("123456@uni.edu"), STR(""), POLICY_OWNER}};
@@ -314,7 +314,7 @@ static void localparts_of_digits_reach_new_clients(void **state)
 }
 
 /* What former versions took must not keep the server from starting: such a login name lets nobody in, and is told of. */
-static void stored_policies_may_have_slippery_logins(void **state)
+static void test_stored_policies_may_have_slippery_logins(void **state)
 {
     (void)state;
     static const struct policy_options as_stored = {.is_stored = true};
@@ -340,7 +340,7 @@ static void stored_policies_may_have_slippery_logins(void **state)
     policy_destroy(&p);
 }
 
-static void other_sections_are_checked(void **state)
+static void test_other_sections_are_checked(void **state)
 {
     (void)state;
     refused("{\"nodeAttrs\":[{\"target\":[\"autogroup:self\"],\"attr\":[\"x\"]}]}", "not allowed as a target", 1, 26);
@@ -360,7 +360,7 @@ static void other_sections_are_checked(void **state)
     refused("{\"sshTests\":[{\"dst\":[\"tag:x\"]}]}", "SSH tests dst contains unknown tag \"tag:x\"", 1, 22);
 }
 
-static void postures_are_checked(void **state)
+static void test_postures_are_checked(void **state)
 {
     (void)state;
     static const struct {
@@ -397,7 +397,7 @@ static void postures_are_checked(void **state)
     refused("{\"defaultSrcPosture\":[\"posture:x\"]}", "posture not found", 1, 23);
 }
 
-static void all_errors_are_told_in_file_order(void **state)
+static void test_all_errors_are_told_in_file_order(void **state)
 {
     (void)state;
     struct policy_errors errors = {0};
@@ -428,7 +428,7 @@ static void refused_text(struct buf *text, const char *sentence, int line)
     buf_fini(text);
 }
 
-static void huge_policies_are_refused(void **state)
+static void test_huge_policies_are_refused(void **state)
 {
     (void)state;
     struct buf big = {0}, deep = {0}, list = {0}, wide = {0}, groups = {0}, many = {0};
@@ -463,7 +463,7 @@ static void huge_policies_are_refused(void **state)
 }
 
 /* Each set holds the one before twice: 2^n ranges if nothing joined them; and a chain that is too long. */
-static void ipsets_do_not_explode(void **state)
+static void test_ipsets_do_not_explode(void **state)
 {
     (void)state;
     struct buf text = {0};
@@ -482,7 +482,7 @@ static void ipsets_do_not_explode(void **state)
 }
 
 /* A thousand ipsets that are each in twenty thousand rules would be twenty million ranges. */
-static void lists_of_large_ipsets_are_refused(void **state)
+static void test_lists_of_large_ipsets_are_refused(void **state)
 {
     (void)state;
     struct buf text = {0}, wide = {0};
@@ -511,7 +511,7 @@ static void lists_of_large_ipsets_are_refused(void **state)
 
 /* Each set takes one of a thousand ranges: text of a few bytes for each copy. And additions that alternate with removals, which must
  * go through all that there is so far, in each of many sets. */
-static void ipsets_of_ipsets_have_a_limit_of_work(void **state)
+static void test_ipsets_of_ipsets_have_a_limit_of_work(void **state)
 {
     (void)state;
     static const struct policy_options as_stored = {.is_stored = true}; /* by a version without the limit */
@@ -541,7 +541,7 @@ static void ipsets_of_ipsets_have_a_limit_of_work(void **state)
 }
 
 /* What is written in runs is done in runs: the last operation on an address decides. */
-static void operations_of_an_ipset_come_in_their_order(void **state)
+static void test_operations_of_an_ipset_come_in_their_order(void **state)
 {
     (void)state;
     struct policy *p = test_policy(
@@ -554,7 +554,7 @@ static void operations_of_an_ipset_come_in_their_order(void **state)
 
 /* --- reading --- */
 
-static void hujson_and_old_spellings_are_read(void **state)
+static void test_hujson_and_old_spellings_are_read(void **state)
 {
     (void)state;
     const char *text = "// who\n{ /* all */ \"ACLs\": [{\"action\":\"accept\", \"users\":[\"bob@example.com\",],\n"
@@ -569,7 +569,7 @@ static void hujson_and_old_spellings_are_read(void **state)
 }
 
 /* Names compare like e-mails; rows of older versions that differ by case alone, or end with '@', are still found. */
-static void names_of_users_have_no_case(void **state)
+static void test_names_of_users_have_no_case(void **state)
 {
     (void)state;
     static const struct policy_user users[] = {
@@ -600,7 +600,7 @@ static void names_of_users_have_no_case(void **state)
 }
 
 /* A file that was emptied, half written or filled with zeros is no policy; an older version in a database may be blank. */
-static void blank_is_refused(void **state)
+static void test_blank_is_refused(void **state)
 {
     (void)state;
     static const struct policy_options as_stored = {.is_stored = true};
@@ -623,7 +623,7 @@ static void blank_is_refused(void **state)
     }
 }
 
-static void empty_means_everyone(void **state)
+static void test_empty_means_everyone(void **state)
 {
     (void)state;
     static const char *const open[] = {"{}", " {} // everyone\n", "{\"acls\":null}"};
@@ -642,7 +642,7 @@ static void empty_means_everyone(void **state)
     }
 }
 
-static void network_options_are_read(void **state)
+static void test_network_options_are_read(void **state)
 {
     (void)state;
     struct policy *p = test_policy("{\"derpMap\":{\"regions\":{\"900\":null}},\"disableIPv4\":true,"
@@ -665,7 +665,7 @@ static void network_options_are_read(void **state)
 
 #define ACL(src, dst) "{" TEST_TAGS "\"acls\":[{\"action\":\"accept\",\"src\":[" src "],\"dst\":[" dst "]}]}"
 
-static void selectors_mean_nodes(void **state)
+static void test_selectors_mean_nodes(void **state)
 {
     (void)state;
     static const struct {
@@ -713,7 +713,7 @@ static void selectors_mean_nodes(void **state)
     }
 }
 
-static void addresses_are_written_short(void **state)
+static void test_addresses_are_written_short(void **state)
 {
     (void)state;
     struct policy *p = test_policy(
@@ -728,7 +728,7 @@ static void addresses_are_written_short(void **state)
     policy_destroy(&p);
 }
 
-static void ipsets_add_and_remove(void **state)
+static void test_ipsets_add_and_remove(void **state)
 {
     (void)state;
     struct policy *p = test_policy(
@@ -743,7 +743,7 @@ static void ipsets_add_and_remove(void **state)
     policy_destroy(&p);
 }
 
-static void users_may_be_ambiguous(void **state)
+static void test_users_may_be_ambiguous(void **state)
 {
     (void)state;
     static const struct policy_user users[] = {
@@ -792,7 +792,7 @@ static void put_with(struct policy *p, uint64_t id, const char *v4, const char *
     FILTER_IP("\"10.64.0.0/16\"" strays4 ",\"fd00::/64\"" strays6, DST("*", 0, 65535))
 
 /* Nodes from before the prefixes were changed are of the tailnet, too, and `*` holds them as long as they are there. */
-static void star_is_the_tailnet_whatever_its_addresses(void **state)
+static void test_star_is_the_tailnet_whatever_its_addresses(void **state)
 {
     (void)state;
     struct policy *p = other_ranges("{}");
@@ -817,7 +817,7 @@ static void star_is_the_tailnet_whatever_its_addresses(void **state)
 }
 
 /* What a policy lets nodes have is of the tailnet before anyone has it. */
-static void star_holds_pools(void **state)
+static void test_star_holds_pools(void **state)
 {
     (void)state;
     struct policy *p = other_ranges("{\"nodeAttrs\":[{\"target\":[\"cyd@\"],\"ipPool\":[\"100.80.0.0/16\"]}]}");
@@ -826,7 +826,7 @@ static void star_holds_pools(void **state)
     policy_destroy(&p);
 }
 
-static void postures_choose_sources(void **state)
+static void test_postures_choose_sources(void **state)
 {
     (void)state;
     static const struct {
@@ -873,7 +873,7 @@ static void postures_choose_sources(void **state)
     policy_destroy(&p);
 }
 
-static void routes_are_for_those_who_may(void **state)
+static void test_routes_are_for_those_who_may(void **state)
 {
     (void)state;
     struct policy *p = test_policy(ACL("\"ann@example.com\"", "\"10.1.2.0/24:22\",\"autogroup:internet:443\""));
@@ -902,7 +902,7 @@ static void routes_are_for_those_who_may(void **state)
 }
 
 /* Two routers hold 10.1.0.0/16: 8, the primary, and 7, which carries the tag. */
-static void via_chooses_the_router(void **state)
+static void test_via_chooses_the_router(void **state)
 {
     (void)state;
     struct policy_route route = {test_addr("10.1.0.0"), 16, false};
@@ -925,7 +925,7 @@ static void via_chooses_the_router(void **state)
     policy_destroy(&p);
 }
 
-static void hosts_on_both_sides_of_self(void **state)
+static void test_hosts_on_both_sides_of_self(void **state)
 {
     (void)state;
     struct policy *p = test_policy("{\"acls\":[{\"action\":\"accept\",\"src\":[\"*\"],\"dst\":[\"autogroup:self:1\"]},"
@@ -939,7 +939,7 @@ static void hosts_on_both_sides_of_self(void **state)
     policy_destroy(&p);
 }
 
-static void nodes_come_and_go(void **state)
+static void test_nodes_come_and_go(void **state)
 {
     (void)state;
     struct policy *p = test_policy(ACL("\"autogroup:member\"", "\"tag:server:22\""));
@@ -974,7 +974,7 @@ static void nodes_come_and_go(void **state)
 
 /* --- tags, approvals, attributes --- */
 
-static void tags_belong_to_owners(void **state)
+static void test_tags_belong_to_owners(void **state)
 {
     (void)state;
     struct policy *p = test_policy(
@@ -998,7 +998,7 @@ static void tags_belong_to_owners(void **state)
     policy_destroy(&p);
 }
 
-static void approvers_approve(void **state)
+static void test_approvers_approve(void **state)
 {
     (void)state;
     struct policy *p = test_policy(
@@ -1022,7 +1022,7 @@ static void approvers_approve(void **state)
     policy_destroy(&p);
 }
 
-static void attributes_reach_their_targets(void **state)
+static void test_attributes_reach_their_targets(void **state)
 {
     (void)state;
     struct policy *p = test_policy(
@@ -1054,7 +1054,7 @@ static void attributes_reach_their_targets(void **state)
 
 /* --- ssh --- */
 
-static void ssh_rules_are_written(void **state)
+static void test_ssh_rules_are_written(void **state)
 {
     (void)state;
     struct policy *p = test_policy(
@@ -1088,7 +1088,7 @@ static void ssh_rules_are_written(void **state)
     "\"srcPosture\":[\"posture:p\"]},{\"action\":\"accept\",\"proto\":\"icmp\",\"src\":[\"*\"],\"dst\":[\"*:*\"]},{\"action\":\"accept\"," \
     "\"src\":[\"autogroup:member\"],\"dst\":[\"autogroup:self:9\"]}],\"tests\":[{%s}]}"
 
-static void tests_pass_and_fail(void **state)
+static void test_tests_pass_and_fail(void **state)
 {
     (void)state;
     static const struct {
@@ -1154,7 +1154,7 @@ static void tests_pass_and_fail(void **state)
     }
 }
 
-static void ssh_tests_pass_and_fail(void **state)
+static void test_ssh_tests_pass_and_fail(void **state)
 {
     (void)state;
     static const struct {
@@ -1199,7 +1199,7 @@ static void ssh_tests_pass_and_fail(void **state)
     }
 }
 
-static void reasons_are_told(void **state)
+static void test_reasons_are_told(void **state)
 {
     (void)state;
     struct policy *p = test_policy(
@@ -1222,48 +1222,48 @@ static void reasons_are_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(syntax_is_refused),
-        cmocka_unit_test(names_are_checked),
-        cmocka_unit_test(groups_and_hosts_are_checked),
-        cmocka_unit_test(ipsets_are_checked),
-        cmocka_unit_test(selectors_are_checked),
-        cmocka_unit_test(ports_are_checked),
-        cmocka_unit_test(grants_are_checked),
-        cmocka_unit_test(ssh_is_checked),
-        cmocka_unit_test(slippery_logins_are_kept_out_of_old_clients),
-        cmocka_unit_test(localparts_of_digits_reach_new_clients),
-        cmocka_unit_test(stored_policies_may_have_slippery_logins),
-        cmocka_unit_test(other_sections_are_checked),
-        cmocka_unit_test(postures_are_checked),
-        cmocka_unit_test(all_errors_are_told_in_file_order),
-        cmocka_unit_test(huge_policies_are_refused),
-        cmocka_unit_test(ipsets_do_not_explode),
-        cmocka_unit_test(lists_of_large_ipsets_are_refused),
-        cmocka_unit_test(ipsets_of_ipsets_have_a_limit_of_work),
-        cmocka_unit_test(operations_of_an_ipset_come_in_their_order),
-        cmocka_unit_test(hujson_and_old_spellings_are_read),
-        cmocka_unit_test(names_of_users_have_no_case),
-        cmocka_unit_test(blank_is_refused),
-        cmocka_unit_test(empty_means_everyone),
-        cmocka_unit_test(network_options_are_read),
-        cmocka_unit_test(selectors_mean_nodes),
-        cmocka_unit_test(addresses_are_written_short),
-        cmocka_unit_test(ipsets_add_and_remove),
-        cmocka_unit_test(users_may_be_ambiguous),
-        cmocka_unit_test(star_is_the_tailnet_whatever_its_addresses),
-        cmocka_unit_test(star_holds_pools),
-        cmocka_unit_test(postures_choose_sources),
-        cmocka_unit_test(routes_are_for_those_who_may),
-        cmocka_unit_test(via_chooses_the_router),
-        cmocka_unit_test(hosts_on_both_sides_of_self),
-        cmocka_unit_test(nodes_come_and_go),
-        cmocka_unit_test(tags_belong_to_owners),
-        cmocka_unit_test(approvers_approve),
-        cmocka_unit_test(attributes_reach_their_targets),
-        cmocka_unit_test(ssh_rules_are_written),
-        cmocka_unit_test(tests_pass_and_fail),
-        cmocka_unit_test(ssh_tests_pass_and_fail),
-        cmocka_unit_test(reasons_are_told),
+        cmocka_unit_test(test_syntax_is_refused),
+        cmocka_unit_test(test_names_are_checked),
+        cmocka_unit_test(test_groups_and_hosts_are_checked),
+        cmocka_unit_test(test_ipsets_are_checked),
+        cmocka_unit_test(test_selectors_are_checked),
+        cmocka_unit_test(test_ports_are_checked),
+        cmocka_unit_test(test_grants_are_checked),
+        cmocka_unit_test(test_ssh_is_checked),
+        cmocka_unit_test(test_slippery_logins_are_kept_out_of_old_clients),
+        cmocka_unit_test(test_localparts_of_digits_reach_new_clients),
+        cmocka_unit_test(test_stored_policies_may_have_slippery_logins),
+        cmocka_unit_test(test_other_sections_are_checked),
+        cmocka_unit_test(test_postures_are_checked),
+        cmocka_unit_test(test_all_errors_are_told_in_file_order),
+        cmocka_unit_test(test_huge_policies_are_refused),
+        cmocka_unit_test(test_ipsets_do_not_explode),
+        cmocka_unit_test(test_lists_of_large_ipsets_are_refused),
+        cmocka_unit_test(test_ipsets_of_ipsets_have_a_limit_of_work),
+        cmocka_unit_test(test_operations_of_an_ipset_come_in_their_order),
+        cmocka_unit_test(test_hujson_and_old_spellings_are_read),
+        cmocka_unit_test(test_names_of_users_have_no_case),
+        cmocka_unit_test(test_blank_is_refused),
+        cmocka_unit_test(test_empty_means_everyone),
+        cmocka_unit_test(test_network_options_are_read),
+        cmocka_unit_test(test_selectors_mean_nodes),
+        cmocka_unit_test(test_addresses_are_written_short),
+        cmocka_unit_test(test_ipsets_add_and_remove),
+        cmocka_unit_test(test_users_may_be_ambiguous),
+        cmocka_unit_test(test_star_is_the_tailnet_whatever_its_addresses),
+        cmocka_unit_test(test_star_holds_pools),
+        cmocka_unit_test(test_postures_choose_sources),
+        cmocka_unit_test(test_routes_are_for_those_who_may),
+        cmocka_unit_test(test_via_chooses_the_router),
+        cmocka_unit_test(test_hosts_on_both_sides_of_self),
+        cmocka_unit_test(test_nodes_come_and_go),
+        cmocka_unit_test(test_tags_belong_to_owners),
+        cmocka_unit_test(test_approvers_approve),
+        cmocka_unit_test(test_attributes_reach_their_targets),
+        cmocka_unit_test(test_ssh_rules_are_written),
+        cmocka_unit_test(test_tests_pass_and_fail),
+        cmocka_unit_test(test_ssh_tests_pass_and_fail),
+        cmocka_unit_test(test_reasons_are_told),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 #include "policy/range_internal.h"
 #include "support/test_random.h"
 
-static void texts_are_read_and_written(void **state)
+static void test_texts_are_read_and_written(void **state)
 {
     (void)state;
     static const struct {
@@ -63,7 +63,7 @@ static void texts_are_read_and_written(void **state)
     }
 }
 
-static void longest_texts_fit(void **state)
+static void test_longest_texts_fit(void **state)
 {
     (void)state;
     char text[RANGE_TEXT_CAP];
@@ -75,7 +75,7 @@ static void longest_texts_fit(void **state)
     assert_string_equal(text, "::/0");
 }
 
-static void prefixes_make_up_a_range(void **state)
+static void test_prefixes_make_up_a_range(void **state)
 {
     (void)state;
     static const char *const want[] = {"10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/30", "10.0.0.8/31"};
@@ -144,7 +144,7 @@ static void check(const struct twin *t)
     }
 }
 
-static void sets_equal_bitmaps(void **state)
+static void test_sets_equal_bitmaps(void **state)
 {
     (void)state;
     struct test_random random = {.state = 7};
@@ -165,10 +165,10 @@ static void sets_equal_bitmaps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts_are_read_and_written),
-        cmocka_unit_test(longest_texts_fit),
-        cmocka_unit_test(prefixes_make_up_a_range),
-        cmocka_unit_test(sets_equal_bitmaps),
+        cmocka_unit_test(test_texts_are_read_and_written),
+        cmocka_unit_test(test_longest_texts_fit),
+        cmocka_unit_test(test_prefixes_make_up_a_range),
+        cmocka_unit_test(test_sets_equal_bitmaps),
     };
     return cmocka_run_group_tests_name("policy range", tests, NULL, NULL);
 }

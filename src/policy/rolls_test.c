@@ -78,7 +78,7 @@ static void change_something(struct test_random *r, struct version *now)
     now->is->seat[id] = seat;
 }
 
-static void versions_stay(void **state)
+static void test_versions_stay(void **state)
 {
     (void)state;
     struct test_random r = {77};
@@ -106,6 +106,6 @@ static void versions_stay(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(versions_stay)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_versions_stay)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1180,11 +1180,11 @@ static void all_pairs(const struct fixture *f, bool out[IDS][IDS])
 /* Whom a viewer in the seat of `id` sees, as the view has it in one piece. */
 static bool marks_as(const struct policy_view *v, uint64_t id, const bool want[IDS])
 {
-    struct policy_seat seat = policy_view_seat(v, id);
+    struct viewer_key seat = policy_view_key(v, id);
     uint64_t set[IDS / 64 + 2] = {0}, none[1] = {0};
     policy_view_mark(v, seat, set, ARRAY_LEN(set));
     policy_view_mark(v, seat, none, 0);
-    if (seat.class_index != POLICY_NO_CLASS && policy_view_seats_see(v, seat, seat) != bit_get(set, id))
+    if (seat.class_index != POLICY_NO_CLASS && policy_view_keys_see(v, seat, seat) != bit_get(set, id))
         return false;
     for (uint64_t b = 1; b < ARRAY_LEN(set) * 64; b++) {
         if (b != id && bit_get(set, b) != (b <= IDS && want[b - 1]))
@@ -1201,8 +1201,8 @@ static bool view_says(const struct policy_view *v, bool want[IDS][IDS])
         for (uint32_t b = 0; b < IDS; b++) {
             if (policy_view_sees(v, a + 1, b + 1) != want[a][b])
                 return false;
-            struct policy_seat x = policy_view_seat(v, a + 1), y = policy_view_seat(v, b + 1);
-            if (a != b && policy_view_seats_see(v, x, y) != want[a][b])
+            struct viewer_key x = policy_view_key(v, a + 1), y = policy_view_key(v, b + 1);
+            if (a != b && policy_view_keys_see(v, x, y) != want[a][b])
                 return false;
         }
     }
@@ -1408,7 +1408,7 @@ static void run_round(struct fixture *f)
     policy_doc_unref(&doc);
 }
 
-static void engine_equals_twin(void **state)
+static void test_engine_equals_twin(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     (void)state;
@@ -1540,7 +1540,7 @@ static void check_fingerprints(const struct fixture *f, struct policy *before, s
     }
 }
 
-static void diff_turns_one_into_the_other(void **state)
+static void test_diff_turns_one_into_the_other(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     (void)state;
@@ -1583,7 +1583,7 @@ static void diff_turns_one_into_the_other(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(engine_equals_twin),
-                                       cmocka_unit_test(diff_turns_one_into_the_other)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_engine_equals_twin),
+                                       cmocka_unit_test(test_diff_turns_one_into_the_other)};
     return cmocka_run_group_tests_name("policy twin", tests, NULL, NULL);
 }

@@ -147,15 +147,15 @@ bool policy_view_sees(const struct policy_view *v, uint64_t a, uint64_t b)
     return see(v, x.class, x.owner, y.class, y.owner);
 }
 
-struct policy_seat policy_view_seat(const struct policy_view *v, uint64_t id)
+struct viewer_key policy_view_key(const struct policy_view *v, uint64_t id)
 {
     struct seat s = seating_get(&v->seats, id);
     if (s.class == POLICY_NO_CLASS)
-        return (struct policy_seat){.class_index = POLICY_NO_CLASS};
-    return (struct policy_seat){s.class, v->has_self ? s.owner : 0, v->classes->made[s.class]};
+        return (struct viewer_key){.class_index = POLICY_NO_CLASS};
+    return (struct viewer_key){s.class, v->has_self ? s.owner : 0, v->classes->made[s.class]};
 }
 
-bool policy_view_seats_see(const struct policy_view *v, struct policy_seat a, struct policy_seat b)
+bool policy_view_keys_see(const struct policy_view *v, struct viewer_key a, struct viewer_key b)
 {
     if (a.class_index >= v->classes->cap || b.class_index >= v->classes->cap)
         return false;
@@ -163,7 +163,7 @@ bool policy_view_seats_see(const struct policy_view *v, struct policy_seat a, st
 }
 
 /* Of the nodes of the viewer's owner those that see each other for that reason. */
-static void mark_own(const struct policy_view *v, struct policy_seat viewer, uint64_t *set, size_t words)
+static void mark_own(const struct policy_view *v, struct viewer_key viewer, uint64_t *set, size_t words)
 {
     const struct roll *own = rolls_get(&v->of_owner, viewer.owner);
     if (bit_get(v->classes->self, viewer.class_index)) {
@@ -179,7 +179,7 @@ static void mark_own(const struct policy_view *v, struct policy_seat viewer, uin
     }
 }
 
-void policy_view_mark(const struct policy_view *v, struct policy_seat viewer, uint64_t *set, size_t words)
+void policy_view_mark(const struct policy_view *v, struct viewer_key viewer, uint64_t *set, size_t words)
 {
     const struct class_table *t = v->classes;
     if (viewer.class_index >= t->cap)

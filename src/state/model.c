@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "state/ruling.h"
+#include "state/access.h"
 
 /* True when the last reference went. */
 static bool drop(const atomic_uint *refs)
@@ -435,7 +435,7 @@ void snapshot_unref(struct snapshot **at)
         group_unref(s->groups[i]);
     user_table_unref(&s->users);
     tailnet_settings_unref(&s->settings);
-    ruling_unref(&s->ruling);
+    access_unref(&s->access);
     mem_free(s);
 }
 
@@ -461,7 +461,7 @@ void change_unref(struct change **at)
     }
     snapshot_unref(&c->before);
     snapshot_unref(&c->after);
-    change_told_destroy(&c->told);
+    change_audiences_destroy(&c->audiences);
     mem_free(c->chunks);
     mem_free(c->items);
     mem_free(c);

@@ -235,8 +235,8 @@ struct tailnet_settings {
     char server_url[HOSTNAME_CAP]; /* "https://host", no slash at the end: in SSH policies */
 };
 
-struct ruling;      /* state/ruling.h */
-struct change_told; /* the same */
+struct access;           /* state/access.h */
+struct change_audiences; /* the same */
 
 struct snapshot {
     atomic_uint refs;
@@ -246,7 +246,7 @@ struct snapshot {
     size_t newcomer_n; /* of those, whom no others are told of */
     struct user_table *users;
     struct tailnet_settings *settings;
-    struct ruling *ruling; /* what the policy makes of them; null: no policy, everyone sees and reaches everyone */
+    struct access *access; /* what the policy makes of them; null: no policy, everyone sees and reaches everyone */
     size_t group_n;
     struct node_group *groups[]; /* by id / GROUP_NODES; null: empty. References */
 };
@@ -280,7 +280,7 @@ struct change {
     struct change_item *items; /* owned; ascending by id */
     size_t chunk_n;            /* at least 1 */
     struct change_chunk *chunks;
-    struct change_told *told; /* owned; null: no policy before or after */
+    struct change_audiences *audiences; /* owned; null: no policy before or after */
 };
 
 /* --- references; _unref nulls the pointer and accepts null --- */

@@ -1,4 +1,4 @@
-/* The policy at work: it is told of every user and node, and each snapshot gets a ruling, which workers read instead.
+/* The policy at work: it is told of every user and node, and each snapshot gets a access, which workers read instead.
  *
  * The policy hears of nodes at once, so that it can be asked (may this route be approved?); a snapshot shows what it makes of
  * them at the next publication. A deleted node leaves the policy when its removal is published. So what is visible of an event that
@@ -12,7 +12,7 @@
 #include "base/arena.h"
 #include "base/mem.h"
 #include "codec/json.h"
-#include "state/ruling.h"
+#include "state/access.h"
 #include "state/state_internal.h"
 
 /* --- telling the policy --- */
@@ -271,39 +271,39 @@ enum rc policy_pool_address(struct state *st, const struct node *n, struct addr 
 
 bool policy_is_dirty(const struct state *st)
 {
-    const struct ruling *r = st->snapshot->ruling;
+    const struct access *r = st->snapshot->access;
     if (st->policy == NULL || r == NULL)
         return st->policy != NULL || r != NULL;
     return st->policy_is_stale || r->serial != st->policy_serial || r->clock != policy_clock(st->policy);
 }
 
-/* --- rulings --- */
+/* --- accesses --- */
 
 struct builder {
     const struct state *st;
     struct policy *p;
     const struct snapshot *s;
     const struct snapshot *before;
-    const struct ruling *old; /* null: none, or of another policy */
-    struct ruling *made;
+    const struct access *old; /* null: none, or of another policy */
+    struct access *made;
     const char *base_url;
     bool is_new_policy;
     bool classes_changed;
     uint64_t *look;                       /* bits by id, a word for each group: for whom anything may differ */
     uint64_t *version_of;                 /* by class */
-    const struct node_rights **last_made; /* by class: texts are likely to be equal */
+    const struct node_access **last_made; /* by class: texts are likely to be equal */
     struct buf text;
 };
 
 /* The text as an object that some other node, or the node itself, has already, when there is one. */
-static struct told_text *text_like(const struct buf *text, struct told_text *own, struct told_text *other)
+static struct cached_text *text_like(const struct buf *text, struct cached_text *own, struct cached_text *other)
 {
     struct str s = buf_str(text);
     if (own != NULL && str_eq(s, str_n(own->json->data, own->json->len)))
-        return told_text_ref(own);
+        return cached_text_ref(own);
     if (other != NULL && str_eq(s, str_n(other->json->data, other->json->len)))
-        return told_text_ref(other);
-    return told_text_create(s);
+        return cached_text_ref(other);
+    return cached_text_create(s);
 }
 
 static struct rcbuf *caps_like(const struct buf *text, struct rcbuf *own, struct rcbuf *other)
@@ -316,17 +316,17 @@ static struct rcbuf *caps_like(const struct buf *text, struct rcbuf *own, struct
     return rcbuf_create(s.p, s.len);
 }
 
-static void fill_nextdns(struct builder *b, node_id id, struct node_rights *r)
+static void fill_nextdns(struct builder *b, node_id id, struct node_access *r)
 {
     struct str profile = policy_nextdns(b->p, id, &r->hides_device);
     if (profile.len > 0)
         r->nextdns = rcbuf_create(profile.p, profile.len);
 }
 
-static void fill_texts(struct builder *b, node_id id, struct node_rights *r, const struct node_rights *own)
+static void fill_texts(struct builder *b, node_id id, struct node_access *r, const struct node_access *own)
 {
     int64_t class_index = policy_view_class(b->made->view, id);
-    const struct node_rights **other = &b->last_made[class_index];
+    const struct node_access **other = &b->last_made[class_index];
     buf_clear(&b->text);
     policy_filter(b->p, id, &b->text);
     r->filter = text_like(&b->text, own != NULL ? own->filter : NULL, *other != NULL ? (*other)->filter : NULL);
@@ -399,7 +399,7 @@ static bool same_routes(const struct route_table *a, const struct route_table *b
     return memcmp(a->rows, b->rows, a->class_n * a->words * sizeof(a->rows[0])) == 0;
 }
 
-static void fill_routes(struct builder *b, const struct node *n, struct node_rights *r, const struct node_rights *own)
+static void fill_routes(struct builder *b, const struct node *n, struct node_access *r, const struct node_access *own)
 {
     struct route_table *old = own != NULL ? own->routes : NULL;
     bool is_gone = state_node(b->st, n->id) == NULL && !b->is_new_policy;
@@ -411,10 +411,10 @@ static void fill_routes(struct builder *b, const struct node *n, struct node_rig
     }
 }
 
-static void keep_texts(struct node_rights *r, const struct node_rights *own)
+static void keep_texts(struct node_access *r, const struct node_access *own)
 {
-    r->filter = told_text_ref(own->filter);
-    r->ssh = told_text_ref(own->ssh);
+    r->filter = cached_text_ref(own->filter);
+    r->ssh = cached_text_ref(own->ssh);
     r->caps = rcbuf_ref(own->caps);
     r->nextdns = own->nextdns != NULL ? rcbuf_ref(own->nextdns) : NULL;
     r->hides_device = own->hides_device;
@@ -422,7 +422,7 @@ static void keep_texts(struct node_rights *r, const struct node_rights *own)
 }
 
 /* What the policy makes of a node: what was made before, when that holds. A new reference. */
-static const struct node_rights *rights_of(struct builder *b, const struct node *n, const struct node_rights *own)
+static const struct node_access *access_of(struct builder *b, const struct node *n, const struct node_access *own)
 {
     uint64_t version = policy_version_of_many(b->p, n->id, b->version_of);
     uint64_t routes_version = policy_routes_version(b->p, n->id);
@@ -430,8 +430,8 @@ static const struct node_rights *rights_of(struct builder *b, const struct node 
     bool is_router = now->approved != NULL || (own != NULL && own->routes != NULL);
     bool texts_hold = !b->is_new_policy && own != NULL && own->version == version;
     if (texts_hold && (!is_router || (!b->classes_changed && own->routes_version == routes_version)))
-        return node_rights_ref(own);
-    struct node_rights *r = node_rights_create();
+        return node_access_ref(own);
+    struct node_access *r = node_access_create();
     r->version = version;
     r->routes_version = routes_version;
     if (texts_hold)
@@ -443,16 +443,16 @@ static const struct node_rights *rights_of(struct builder *b, const struct node 
 }
 
 /* New references; whether they differ from those of `old`, which may be null. */
-static bool fill_group(struct builder *b, size_t index, const struct rights_group *old, struct rights_group *made)
+static bool fill_group(struct builder *b, size_t index, const struct access_group *old, struct access_group *made)
 {
     const struct node_group *g = b->s->groups[index];
     bool differs = old == NULL;
     for (size_t i = 0; i < GROUP_NODES; i++) {
-        const struct node_rights *own = old != NULL ? old->of[i] : NULL;
+        const struct node_access *own = old != NULL ? old->of[i] : NULL;
         bool is_looked_at = (b->look[index] >> i & 1) != 0;
         if (g->nodes[i] == NULL)
             continue;
-        made->of[i] = is_looked_at || own == NULL ? rights_of(b, g->nodes[i], own) : node_rights_ref(own);
+        made->of[i] = is_looked_at || own == NULL ? access_of(b, g->nodes[i], own) : node_access_ref(own);
         made->routers |= (uint64_t)(made->of[i]->routes != NULL) << i;
     }
     for (size_t i = 0; i < GROUP_NODES && !differs; i++)
@@ -460,25 +460,25 @@ static bool fill_group(struct builder *b, size_t index, const struct rights_grou
     return differs;
 }
 
-static struct rights_group *group_ref(struct rights_group *g)
+static struct access_group *group_ref(struct access_group *g)
 {
     atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
     return g;
 }
 
-/* A group whose rights are all what they were is that of the ruling before. */
-static struct rights_group *make_group(struct builder *b, size_t index)
+/* A group whose access are all what they were is that of the access before. */
+static struct access_group *make_group(struct builder *b, size_t index)
 {
-    const struct ruling *ruling = b->before->ruling;
-    struct rights_group *old = ruling != NULL && index < ruling->group_n ? ruling->groups[index] : NULL;
+    const struct access *access = b->before->access;
+    struct access_group *old = access != NULL && index < access->group_n ? access->groups[index] : NULL;
     if (old != NULL && b->look[index] == 0)
         return group_ref(old);
-    struct rights_group *made = MEM_NEW(struct rights_group);
+    struct access_group *made = MEM_NEW(struct access_group);
     atomic_init(&made->refs, 1);
     if (fill_group(b, index, old, made))
         return made;
     for (size_t i = 0; i < GROUP_NODES; i++)
-        node_rights_unref(&made->of[i]);
+        node_access_unref(&made->of[i]);
     mem_free(made);
     return group_ref(old);
 }
@@ -497,11 +497,11 @@ static void choose_whom(struct builder *b)
         b->look[i] |= b->old->groups[i] != NULL ? b->old->groups[i]->routers : 0;
 }
 
-/* `look`: bits of the items; gets those of all nodes for whom the ruling was made anew. */
-static struct ruling *make_ruling(struct state *st, const struct change *c, uint64_t *look)
+/* `look`: bits of the items; gets those of all nodes for whom the access was made anew. */
+static struct access *make_access(struct state *st, const struct change *c, uint64_t *look)
 {
     const struct snapshot *s = c->after;
-    const struct ruling *last = st->snapshot->ruling;
+    const struct access *last = st->snapshot->access;
     struct builder b = {
         .st = st, .p = st->policy, .s = s, .before = st->snapshot, .look = look, .base_url = st->settings->server_url};
     b.is_new_policy = last == NULL || last->serial != st->policy_serial;
@@ -556,12 +556,12 @@ static void look_at_owned(const struct change *c, uint64_t *look)
 /* Who sees the node, or which routes of it, or what its owner is called, may not be as it was. */
 static bool is_touched(const struct change *c, node_id id)
 {
-    const struct ruling *a = c->before->ruling, *b = c->after->ruling;
+    const struct access *a = c->before->access, *b = c->after->access;
     if (c->policy_changed || owner_differs(c, snapshot_node(c->before, id), snapshot_node(c->after, id)))
         return true;
-    if (a->view != b->view && !policy_seats_equal(policy_view_seat(a->view, id), policy_view_seat(b->view, id)))
+    if (a->view != b->view && !viewer_keys_equal(policy_view_key(a->view, id), policy_view_key(b->view, id)))
         return true;
-    const struct node_rights *x = ruling_rights(a, id), *y = ruling_rights(b, id);
+    const struct node_access *x = access_of_node(a, id), *y = access_of_node(b, id);
     return x == NULL || y == NULL || routes_differ(x->routes, y->routes) || x->hides_v4 != y->hides_v4;
 }
 
@@ -608,12 +608,12 @@ static bool is_node_new(const struct change *c)
     return false;
 }
 
-void policy_rule(struct state *st, struct change *c)
+void state_build_access(struct state *st, struct change *c)
 {
-    struct ruling *last = c->before->ruling;
+    struct access *last = c->before->access;
     if (st->policy == NULL && last == NULL)
         return;
-    c->told = MEM_NEW(struct change_told);
+    c->audiences = MEM_NEW(struct change_audiences);
     c->policy_changed = st->policy == NULL || last == NULL || last->serial != st->policy_serial;
     uint64_t *look = mem_zalloc(c->after->group_n, sizeof(*look));
     for (size_t i = 0; i < c->item_n; i++)
@@ -621,9 +621,9 @@ void policy_rule(struct state *st, struct change *c)
     if (st->policy == NULL)
         memset(look, 0xff, c->after->group_n * sizeof(*look));
     else if (policy_is_dirty(st) || is_node_new(c))
-        c->after->ruling = make_ruling(st, c, look);
+        c->after->access = make_access(st, c, look);
     else
-        c->after->ruling = ruling_ref(last);
+        c->after->access = access_ref(last);
     if (c->users_changed)
         look_at_owned(c, look);
     add_touched(c, look);

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "crypto/crypto.h"
 #include "policy/policy.h"
-#include "state/ruling.h"
+#include "state/access.h"
 #include "state/state.h"
 #include "support/test_random.h"
 
@@ -570,9 +570,9 @@ static void publish(struct fixture *f)
 static bool is_shown(const struct fixture *f, node_id viewer, node_id router, const char *route)
 {
     struct prefix p;
-    const struct ruling *r = state_snapshot(f->st)->ruling;
-    const struct route_table *t = ruling_rights(r, router)->routes;
-    const uint64_t *row = route_table_row(t, policy_view_seat(r->view, viewer));
+    const struct access *r = state_snapshot(f->st)->access;
+    const struct route_table *t = access_of_node(r, router)->routes;
+    const uint64_t *row = route_table_row(t, policy_view_key(r->view, viewer));
     assert_int_equal(parse_routes(route, &p), 1);
     for (size_t i = 0; i < t->prefixes->n; i++) {
         if (prefix_compare(&t->prefixes->v[i], &p) == 0)
@@ -703,7 +703,7 @@ static void test_capabilities_follow_the_system(void **state)
     struct change *c = state_publish(f->st, f->now_ms); /* the name waits for the disk */
     change_unref(&c);
     publish(f);
-    const struct rcbuf *caps = ruling_rights(state_snapshot(f->st)->ruling, 1)->caps;
+    const struct rcbuf *caps = access_of_node(state_snapshot(f->st)->access, 1)->caps;
     assert_non_null(memmem(caps->data, caps->len, "one-cgnat?v=true", 16));
 }
 

@@ -691,7 +691,7 @@ struct change *state_publish(struct state *st, int64_t now_ms)
     st->settings_dirty = false;
     c->before = st->snapshot;
     c->after = snapshot_ref(s);
-    policy_rule(st, c);
+    state_build_access(st, c);
     c->chunk_n = c->item_n > 0 ? (c->item_n + CHANGE_CHUNK_ITEMS - 1) / CHANGE_CHUNK_ITEMS : 1;
     c->chunks = mem_zalloc(c->chunk_n, sizeof(*c->chunks));
     st->snapshot = s;

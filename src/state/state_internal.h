@@ -323,10 +323,10 @@ void policy_forget(struct state *st, node_id id);
  * they give it none. RC_LIMIT: the pools are full. */
 MUST_CHECK enum rc policy_pool_address(struct state *st, const struct node *n, struct addr *out);
 void policy_users_changed(struct state *st);
-/* The next ruling would not be this one. */
+/* The next access would not be this one. */
 bool policy_is_dirty(const struct state *st);
-/* Gives c->after its ruling, and makes items of the nodes that it touches. */
-void policy_rule(struct state *st, struct change *c);
+/* Gives c->after its access, and makes items of the nodes that it touches. */
+void state_build_access(struct state *st, struct change *c);
 void policy_fini(struct state *st);
 
 /* --- nodes.c --- */

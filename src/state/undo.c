@@ -6,7 +6,7 @@
  * as the event left it.
  *
  * Nothing of this has been in a snapshot; what may have been is what others do because of it (a second router took over the
- * routes of one that was being deleted, the policy gave a node other rights): the next publication tells the inverse.
+ * routes of one that was being deleted, the policy gave a node other access): the next publication tells the inverse.
  *
  * Ids that a failed batch gave are not given again: somebody may have asked for them meanwhile.
  *

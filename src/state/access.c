@@ -1,4 +1,4 @@
-#include "state/ruling.h"
+#include "state/access.h"
 
 #include "base/mem.h"
 
@@ -20,23 +20,23 @@ static void slot_fini(struct rcbuf *_Atomic *slot)
     rcbuf_unref(&held);
 }
 
-struct told_text *told_text_create(struct str json)
+struct cached_text *cached_text_create(struct str json)
 {
-    struct told_text *t = MEM_NEW(struct told_text);
+    struct cached_text *t = MEM_NEW(struct cached_text);
     atomic_init(&t->refs, 1);
     t->json = rcbuf_create(json.p, json.len);
     return t;
 }
 
-struct told_text *told_text_ref(struct told_text *t)
+struct cached_text *cached_text_ref(struct cached_text *t)
 {
     take(&t->refs);
     return t;
 }
 
-void told_text_unref(struct told_text **at)
+void cached_text_unref(struct cached_text **at)
 {
-    struct told_text *t = *at;
+    struct cached_text *t = *at;
     *at = NULL;
     if (t == NULL || !drop(&t->refs))
         return;
@@ -71,56 +71,56 @@ void route_table_unref(struct route_table **at)
     mem_free(t);
 }
 
-const uint64_t *route_table_row(const struct route_table *t, struct policy_seat viewer)
+const uint64_t *route_table_row(const struct route_table *t, struct viewer_key viewer)
 {
     return viewer.class_index < t->class_n ? &t->rows[viewer.class_index * t->words] : NULL;
 }
 
-struct node_rights *node_rights_create(void)
+struct node_access *node_access_create(void)
 {
-    struct node_rights *r = MEM_NEW(struct node_rights);
+    struct node_access *r = MEM_NEW(struct node_access);
     atomic_init(&r->refs, 1);
     return r;
 }
 
-const struct node_rights *node_rights_ref(const struct node_rights *r)
+const struct node_access *node_access_ref(const struct node_access *r)
 {
     take(&r->refs);
     return r;
 }
 
-void node_rights_unref(const struct node_rights **at)
+void node_access_unref(const struct node_access **at)
 {
-    struct node_rights *r = (struct node_rights *)*at;
+    struct node_access *r = (struct node_access *)*at;
     *at = NULL;
     if (r == NULL || !drop(&r->refs))
         return;
-    told_text_unref(&r->filter);
-    told_text_unref(&r->ssh);
+    cached_text_unref(&r->filter);
+    cached_text_unref(&r->ssh);
     rcbuf_unref(&r->caps);
     rcbuf_unref(&r->nextdns);
     route_table_unref(&r->routes);
     mem_free(r);
 }
 
-struct ruling *ruling_ref(struct ruling *r)
+struct access *access_ref(struct access *r)
 {
     take(&r->refs);
     return r;
 }
 
-static void group_unref(struct rights_group *g)
+static void group_unref(struct access_group *g)
 {
     if (g == NULL || !drop(&g->refs))
         return;
     for (size_t i = 0; i < GROUP_NODES; i++)
-        node_rights_unref(&g->of[i]);
+        node_access_unref(&g->of[i]);
     mem_free(g);
 }
 
-void ruling_unref(struct ruling **at)
+void access_unref(struct access **at)
 {
-    struct ruling *r = *at;
+    struct access *r = *at;
     *at = NULL;
     if (r == NULL || !drop(&r->refs))
         return;
@@ -130,7 +130,7 @@ void ruling_unref(struct ruling **at)
     mem_free(r);
 }
 
-const struct node_rights *ruling_rights(const struct ruling *r, node_id id)
+const struct node_access *access_of_node(const struct access *r, node_id id)
 {
     size_t group = id / GROUP_NODES;
     if (r == NULL || group >= r->group_n || r->groups[group] == NULL)
@@ -138,20 +138,20 @@ const struct node_rights *ruling_rights(const struct ruling *r, node_id id)
     return r->groups[group]->of[id % GROUP_NODES];
 }
 
-void change_told_destroy(struct change_told **at)
+void change_audiences_destroy(struct change_audiences **at)
 {
-    struct change_told *t = *at;
+    struct change_audiences *t = *at;
     *at = NULL;
-    for (size_t i = 0; t != NULL && i < TOLD_BUCKETS; i++) {
+    for (size_t i = 0; t != NULL && i < AUDIENCE_BUCKETS; i++) {
         struct change_audience *a = atomic_load_explicit(&t->audiences[i], memory_order_acquire);
         while (a != NULL) {
             struct change_audience *next = a->next;
             mem_free(a);
             a = next;
         }
-        struct change_share *s = atomic_load_explicit(&t->shares[i], memory_order_acquire);
+        struct audience_message *s = atomic_load_explicit(&t->messages[i], memory_order_acquire);
         while (s != NULL) {
-            struct change_share *next = s->next;
+            struct audience_message *next = s->next;
             slot_fini(&s->frame[0]);
             slot_fini(&s->frame[1]);
             mem_free(s);

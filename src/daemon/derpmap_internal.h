@@ -15,7 +15,7 @@
 
 #include "config/config.h"
 #include "fetch/fetch.h"
-#include "relay/derpmap.h"
+#include "derpmap/derpmap.h"
 #include "state/model.h"
 #include "tls/tls.h"
 

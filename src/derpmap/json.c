@@ -2,7 +2,7 @@
 #include "base/arena.h"
 #include "base/mem.h"
 #include "codec/json.h"
-#include "relay/derpmap_internal.h"
+#include "derpmap/derpmap_internal.h"
 
 static const struct json_limits limits = {.max_bytes = 1 << 20, .max_depth = 32, .max_nodes = 256 * 1024};
 
@@ -54,7 +54,7 @@ static enum rc read_field(const struct reader *r, const struct derpmap_field *f,
     return RC_OK;
 }
 
-/* Null values leave the field as it is; what is no plain field is left to the caller. */
+/* Null values leave the member as it is. Members that are not plain values are left to the caller. */
 static enum rc read_fields(const struct reader *r, const struct json *from, const struct derpmap_field *fields,
                            size_t n, void *object)
 {

@@ -1,10 +1,10 @@
-/* Where a DERP map sends clients: what can be no host, and what leads nowhere. */
+/* The hosts of a DERP map: which texts can be a host name, and which hosts clients cannot reach. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/addr.h"
-#include "relay/derpmap_internal.h"
+#include "derpmap/derpmap_internal.h"
 
 static bool is_dns_name(struct str name)
 {
@@ -57,9 +57,9 @@ void derpmap_advise_host(const char *text, char out[300])
         snprintf(out, 300, "hostname: %.*s", STR_ARG(name));
 }
 
-/* --- what leads nowhere --- */
+/* --- Hosts that clients cannot reach --- */
 
-struct teller {
+struct warnings {
     void (*tell)(void *ctx, int line, const char *text);
     void *ctx;
     bool is_server_public;
@@ -76,7 +76,7 @@ static bool is_placeholder(const char *host)
     return false;
 }
 
-static void look_at_address(const struct teller *t, const struct derpmap_region *r, const struct derpmap_node *n,
+static void look_at_address(const struct warnings *w, const struct derpmap_region *r, const struct derpmap_node *n,
                             const char *field, const char *text)
 {
     struct addr ip;
@@ -84,34 +84,34 @@ static void look_at_address(const struct teller *t, const struct derpmap_region 
     if (text == NULL || addr_parse_ip(str_c(text), &ip) != RC_OK)
         return;
     bool is_example = addr_documentation_net(&ip) != 0;
-    if (!is_example && !(t->is_server_public && addr_is_private(&ip)))
+    if (!is_example && !(w->is_server_public && addr_is_private(&ip)))
         return;
     snprintf(sentence, sizeof(sentence), "DERP region %d, node %.60s: %s %s is %s", r->id, n->name, field, text,
              is_example ? "an address for documentation, which leads nowhere: write the relay's own"
                         : "a private address, and server_url a public one: nodes elsewhere do not reach it");
-    t->tell(t->ctx, n->line, sentence);
+    w->tell(w->ctx, n->line, sentence);
 }
 
-static void look_at_node(const struct teller *t, const struct derpmap_region *r, const struct derpmap_node *n)
+static void look_at_node(const struct warnings *w, const struct derpmap_region *r, const struct derpmap_node *n)
 {
     char sentence[400];
     if (n->name == NULL || n->host_name == NULL)
         return;
-    look_at_address(t, r, n, "hostname", n->host_name);
-    look_at_address(t, r, n, "ipv4", n->ipv4);
-    look_at_address(t, r, n, "ipv6", n->ipv6);
+    look_at_address(w, r, n, "hostname", n->host_name);
+    look_at_address(w, r, n, "ipv4", n->ipv4);
+    look_at_address(w, r, n, "ipv6", n->ipv6);
     if (!is_placeholder(n->host_name))
         return;
     snprintf(sentence, sizeof(sentence),
              "DERP region %d, node %.60s: hostname is the example's (%.100s): write the relay's", r->id, n->name,
              n->host_name);
-    t->tell(t->ctx, n->line, sentence);
+    w->tell(w->ctx, n->line, sentence);
 }
 
 void derpmap_oddities(const struct derpmap *map, bool is_server_public,
                       void (*tell)(void *ctx, int line, const char *text), void *ctx)
 {
-    struct teller t = {tell, ctx, is_server_public};
+    struct warnings w = {tell, ctx, is_server_public};
     for (unsigned i = 0; i < map->region_n; i++) {
         const struct derpmap_region *r = &map->regions[i];
         char sentence[100];
@@ -119,6 +119,6 @@ void derpmap_oddities(const struct derpmap *map, bool is_server_public,
         if (r->node_n == 0)
             tell(ctx, r->line, sentence);
         for (unsigned k = 0; k < r->node_n; k++)
-            look_at_node(&t, r, &r->nodes[k]);
+            look_at_node(&w, r, &r->nodes[k]);
     }
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/derpmap.h"
+#include "derpmap/derpmap.h"
 
 static void assert_json(const struct derpmap *map, const char *want)
 {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/fuzz_bounds.h"
-#include "relay/derpmap.h"
+#include "derpmap/derpmap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,8 @@
  * keys that must go), and asks who may use it.
  *
  * While the server does not answer, clients that it has admitted before stay and come back; others wait outside, unless
- * `fail_open` lets them in. A server that no longer knows the relay has its clients sent away. src: protocol/derp-stun.md 4.4, 4.6 */
+ * `fail_open` lets them in. A server that no longer knows the relay has its clients sent away.
+ * src: docs/protocol/derp-stun.md 4.4, 4.6 */
 #ifndef ANNOUNCE_ANNOUNCER_H
 #define ANNOUNCE_ANNOUNCER_H
 

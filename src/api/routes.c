@@ -1,4 +1,4 @@
-/* /api/v1/node/{id}/tags and /approve_routes. src: Headscale API v1 */
+/* /api/v1/node/{id}/tags and /approve_routes. src: Headscale 0.30-dev REST API v1 */
 #include "api/call_internal.h"
 #include "api/rows.h"
 

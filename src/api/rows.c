@@ -163,7 +163,7 @@ static void write_keys(struct json_writer *w, const struct node *n)
     json_w_kv_cstr(w, "discoKey", text);
 }
 
-/* What others send to it now: routes whose primary it is, and exit routes. src: Headscale API v1 */
+/* What others send to it now: routes whose primary it is, and exit routes. src: Headscale 0.30-dev REST API v1 */
 static void write_served(struct json_writer *w, const struct node *n)
 {
     struct prefix p;

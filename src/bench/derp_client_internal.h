@@ -1,6 +1,6 @@
 /* A DERP client over any stream: upgrade, login, packets. Built to cost little: packets are read where the stream has them, and
  * an idle client keeps no buffer. What the server sends is checked in length before anything is done with it.
- * Loop thread only. src: as proto/derp.h */
+ * Loop thread only. src: docs/protocol/derp-stun.md 2, 3 */
 #ifndef BENCH_DERP_CLIENT_INTERNAL_H
 #define BENCH_DERP_CLIENT_INTERNAL_H
 

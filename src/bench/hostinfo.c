@@ -5,7 +5,7 @@
 #include "bench/fleet.h"
 #include "codec/json_write.h"
 
-enum { ENDPOINT_LOCAL = 1, ENDPOINT_STUN = 2 }; /* src: tailcfg.EndpointType */
+enum { ENDPOINT_LOCAL = 1, ENDPOINT_STUN = 2 }; /* src: tailscale 1.102 tailcfg.EndpointType */
 
 enum { ENDPOINTS_MAX = 3, ENDPOINT_CAP = 24 };
 

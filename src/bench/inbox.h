@@ -1,6 +1,6 @@
 /* The body of a map poll: messages with their length in front, each of one or more zstd frames. Frames are taken off as they
  * complete, so that a node holds a part of one frame at most, however long the message is. Bytes come from a server that is
- * under test: hostile. src: protocol/control.md 6.6 */
+ * under test: hostile. src: docs/protocol/control.md 6.6 */
 #ifndef BENCH_INBOX_H
 #define BENCH_INBOX_H
 

@@ -6,7 +6,7 @@
  *
  * Between two records, the state of a scanner is one number (scan_mark): what a piece of a document says depends on that
  * number and the piece's bytes alone, which is what memo.h rests on.
- * src: tailcfg.MapResponse, Node, PeerChange (checked against tailscale 1.80-1.103) */
+ * src: docs/protocol/control.md 6.7-6.9 (checked against tailscale 1.80-1.103) */
 #ifndef BENCH_SCAN_H
 #define BENCH_SCAN_H
 

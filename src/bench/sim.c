@@ -490,7 +490,7 @@ static void greeted(struct sim *s)
 
 /* --- connecting --- */
 
-/* Inside Noise, before HTTP/2: the early payload, if the server sends one. src: protocol/control.md 3.7 */
+/* Inside Noise, before HTTP/2: the early payload, if the server sends one. src: docs/protocol/control.md 3.7 */
 static void on_early(void *ctx, const uint8_t *p, size_t n)
 {
     struct sim *s = ctx;

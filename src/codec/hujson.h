@@ -1,5 +1,5 @@
 /* HuJSON: JSON with C comments and trailing commas, the form policies are written in.
- * src: tailscale/hujson README (grammar). */
+ * src: github.com/tailscale/hujson README */
 #ifndef CODEC_HUJSON_H
 #define CODEC_HUJSON_H
 

@@ -3,7 +3,7 @@
  *
  * Tolerances are those of Go's encoding/json, because that is what the clients were written against: keys found whatever
  * their case, the last duplicate wins, invalid UTF-8 and lone surrogates read as U+FFFD, \u0000 accepted.
- * src: protocol notes "JSON layer after decompression", tests/vectors/json_tolerance.json.
+ * src: docs/protocol/control.md 10; tests/vectors/json_tolerance.json
  *
  * A tree borrows the parsed text (strings and numbers point into it): the text must outlive the tree. Reading a tree is
  * safe from any thread. Nothing recurses, nothing blocks, nothing logs. All accessors accept null (a missing node). */

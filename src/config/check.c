@@ -34,7 +34,7 @@ static bool is_within(struct str host, struct str domain)
 }
 
 /* Where clients keep to plain HTTP: they try TLS only, after a first connection, towards every other host.
- * src: tailscale 1.102 control/controlhttp, control/ts2021 (forced TLS); protocol notes "Ports and dialling" */
+ * src: tailscale 1.102 control/controlhttp, control/ts2021 (forced TLS); docs/protocol/control.md 3.3 */
 static bool is_plain_safe(struct str host)
 {
     struct addr ip;

@@ -1,5 +1,5 @@
 /* What nodes call: /key, ts2021 and, inside Noise, register, map and the small rest. One control_worker a loop.
- * src: protocol/control.md */
+ * src: docs/protocol/control.md */
 #ifndef CONTROL_CONTROL_H
 #define CONTROL_CONTROL_H
 

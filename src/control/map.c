@@ -1,4 +1,4 @@
-/* POST /machine/map: polls, updates, and everything between. src: protocol/control.md 6.1, 6.2 */
+/* POST /machine/map: polls, updates, and everything between. src: docs/protocol/control.md 6.1, 6.2 */
 #include <string.h>
 
 #include "base/clock.h"

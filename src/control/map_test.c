@@ -68,7 +68,7 @@ static void view_patch(struct view *v, const struct json *patch)
         v->endpoints_n = json_len(json_get(patch, "Endpoints"));
 }
 
-/* src: control.md 6.7: order of application */
+/* src: docs/protocol/control.md 6.7: order of application */
 static struct view view_of(struct reply *poll, uint64_t id)
 {
     struct view v = {0};

@@ -6,8 +6,8 @@
  *
  * The URL is made for one node and one round, and nobody else can make it: it has a code under a key that only this process
  * has, so that what is not genuine is refused without a word to the core. Timer: the first worker's. All else that changes is the
- * core's. src: protocol/control.md 6.15; tailscale control/controlclient/direct.go answerPing (1.80, 1.102): HEAD, and a URL
- * is called once */
+ * core's. src: docs/protocol/control.md 6.15; tailscale 1.102 control/controlclient/direct.go answerPing, 1.80
+ * likewise: HEAD, and a URL is called once */
 #include <string.h>
 
 #include "base/clock.h"

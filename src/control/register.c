@@ -1,4 +1,4 @@
-/* POST /machine/register. Whatever a person should read is status 200 with Error. src: protocol/control.md 5 */
+/* POST /machine/register. Whatever a person should read is status 200 with Error. src: docs/protocol/control.md 5 */
 #include <stdio.h>
 #include <string.h>
 

@@ -5,7 +5,8 @@
  * connection. News are numbered; who missed some is told to ask about all its clients anew.
  *
  * Both need the key that the relay was enrolled with: as a bearer token, or as the password of basic credentials for the Go
- * derper, whose -verify-client-url takes no header but https://relay:KEY@HOST/verify. src: protocol/derp-stun.md 4.4, 4.6; tailscale 1.102 derp/derpserver (verifyClient) */
+ * derper, whose -verify-client-url takes no header but https://relay:KEY@HOST/verify.
+ * src: docs/protocol/derp-stun.md 4.4, 4.6; tailscale 1.102 derp/derpserver (verifyClient) */
 #include <stdio.h>
 #include <string.h>
 
@@ -40,7 +41,8 @@ enum {
     /* Its connection broke: so long for another one. Clients of a relay that died look for another home by themselves, in
      * some ten seconds of failing to reach it; one that loses the region from its map before that stops trying, may choose
      * it once more at the end of the look that is under way, and then sits there until the next one.
-     * src: tailscale 1.102 wgengine/magicsock/derp.go (runDerpReader, setDERPMap), net/netcheck (addReportHistoryAndSetPreferredDERP) */
+     * src: tailscale 1.102 wgengine/magicsock/derp.go (runDerpReader, setDERPMap), net/netcheck
+     * (addReportHistoryAndSetPreferredDERP) */
     LOST_GRACE_MS = 20 * 1000,
     REQUEST_MAX_BYTES = 4096,
     NEIGHBOURS_MAX = 64,

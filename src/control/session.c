@@ -26,7 +26,7 @@ METRIC_COUNTER(fanout_us, "fullscale_map_fanout_cpu_microseconds_total", "",
                "CPU time of workers for telling changes to all their sessions.");
 
 enum {
-    KEEP_ALIVE_S = 50, /* and up to JITTER_S more; clients give up after 120 s. src: control.md 6.6, 8.1 */
+    KEEP_ALIVE_S = 50, /* up to JITTER_S more; clients give up after 120 s. src: docs/protocol/control.md 6.6, 8.1 */
     JITTER_S = 10,
     SLACK_BYTES = 256 * 1024, /* deltas that may wait behind a full map */
     FULL_PER_TURN = 16,       /* full maps that begin in one turn of the loop: what they write waits for its end */

@@ -1,4 +1,5 @@
-/* The rest of what clients, browsers and operators ask. src: protocol/control.md 4; headscale features 10 */
+/* The rest of what clients, browsers and operators ask. src: docs/protocol/control.md 4; Headscale 0.30-dev
+ * hscontrol/handlers.go */
 #include <stdio.h>
 
 #include "base/log.h"
@@ -137,7 +138,7 @@ void handle_whoami(void *app, struct http_exchange *ex)
 }
 
 /* A rule of action `check` asks for a login in a browser, and there is none yet. Without an answer the node that is logged
- * in to would ask for half an hour. src: control.md 6.16 */
+ * in to would ask for half an hour. src: docs/protocol/control.md 6.16 */
 void handle_ssh_action(void *app, struct http_exchange *ex)
 {
     (void)app;

@@ -470,7 +470,7 @@ static inline void client_on_closed(void *ctx, enum rc why)
     rig_wake(((struct client *)ctx)->rig);
 }
 
-/* Inside Noise, before HTTP/2: the early payload. src: control.md 3.7 */
+/* Inside Noise, before HTTP/2: the early payload. src: docs/protocol/control.md 3.7 */
 static inline void client_on_early(void *ctx, const uint8_t *p, size_t n)
 {
     static const struct h2_client_events events = {.response = client_on_response,

@@ -1,4 +1,4 @@
-/* From HTTP to HTTP/2 inside Noise. src: protocol/control.md 2.2, 3 */
+/* From HTTP to HTTP/2 inside Noise. src: docs/protocol/control.md 2.2, 3 */
 #include <string.h>
 
 #include "base/clock.h"
@@ -43,7 +43,7 @@ void noise_conn_gone(void *app, void *conn_ctx)
     mem_free(conn_ctx);
 }
 
-/* src: control.md 3.7: no client answers the challenge yet, but they know it. */
+/* src: docs/protocol/control.md 3.7: no client answers the challenge yet, but they know it. */
 static void write_early_payload(struct stream *s)
 {
     challenge_key challenge;

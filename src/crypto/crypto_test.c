@@ -209,7 +209,8 @@ static void test_x25519(void **state)
     }
 }
 
-/* The points whose product with any clamped key is zero. src: cr.yp.to/ecdh.html; also p and p + 1, their aliases */
+/* The points whose product with any clamped key is zero. src: https://cr.yp.to/ecdh.html; also p and p + 1, their
+ * aliases */
 static const char *const low_order_points[] = {
     "0000000000000000000000000000000000000000000000000000000000000000",
     "0100000000000000000000000000000000000000000000000000000000000000",

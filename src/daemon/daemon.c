@@ -15,7 +15,7 @@
 LOG_MODULE("daemon");
 
 enum {
-    OFFLINE_GRACE_MS = 10000, /* a reconnect is no absence. src: control.md 6.2 */
+    OFFLINE_GRACE_MS = 10000, /* a reconnect is no absence. src: docs/protocol/control.md 6.2 */
     NEWCOMER_MS = 2000,       /* clients tell their home relay within a second of their first map */
     DRAIN_MS = 200,           /* between GOAWAY and the end: clients come back within ms of their own loss */
 };
@@ -244,7 +244,7 @@ static void start_control(struct daemon *d)
     secret_wipe(&options, sizeof(options));
 }
 
-/* src: control.md 1: clients keep the server's key until they are restarted. */
+/* src: docs/protocol/control.md 1: clients keep the server's key until they are restarted. */
 static void check_new_key(const struct daemon *d)
 {
     size_t nodes = core_first_snapshot(d->core)->node_n;

@@ -2,13 +2,14 @@
  *
  *     derp.urls -> derp.paths -> the policy -> the region inside -> contributions  =  the map  ->  settings  ->  core  ->  nodes
  *
- * A later source replaces the region of the same number, and null removes it (src: Headscale's hscontrol/derp); only
- * contributions of other parts of this program put further nodes behind those of a region. Each source keeps its last good
- * document, a URL's also on disk (state_dir/derpmap), so nothing waits for another server and no error takes a relay away.
- * Regions stand in the order of their numbers and nodes as their source has them; a map with the same bytes is not sent.
+ * A later source replaces the region of the same number, and null removes it (src: Headscale 0.30-dev hscontrol/derp);
+ * only contributions of other parts of this program put further nodes behind those of a region. Each source keeps its
+ * last good document, a URL's also on disk (state_dir/derpmap), so nothing waits for another server and no error takes
+ * a relay away. Regions stand in the order of their numbers and nodes as their source has them; a map with the same
+ * bytes is not sent.
  *
  * A map always goes whole: clients replace all regions by those of a message whose Regions is not null, which is how
- * removed ones go (src: tailscale control/controlclient/map.go, the same in 1.80 and 1.102). A client closes its connection
+ * removed ones go (src: tailscale 1.102 control/controlclient/map.go, 1.80 likewise). A client closes its connection
  * to a region whose definition changed and goes there anew (wgengine/magicsock/derp.go), so no needless change is made. */
 #ifndef DAEMON_DERPMAP_INTERNAL_H
 #define DAEMON_DERPMAP_INTERNAL_H

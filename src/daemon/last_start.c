@@ -71,7 +71,7 @@ static void write_this(const struct config *cfg, const struct last_start *now)
     buf_fini(&text);
 }
 
-/* src: a client keeps the URL of its login (ControlURL in its preferences) until it logs in anew. */
+/* A client keeps the URL of its login (ControlURL in its preferences) until it logs in anew. */
 static void tell_url(const struct last_start *last, const struct config *cfg, size_t nodes)
 {
     if (last->server_url[0] == '\0' || strcmp(last->server_url, cfg->server_url) == 0 || nodes == 0)

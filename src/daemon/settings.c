@@ -1,4 +1,4 @@
-/* Configuration to what nodes are told. src: protocol/control.md 6.11, 6.12, 7.1 */
+/* Configuration to what nodes are told. src: docs/protocol/control.md 6.11, 6.12, 7.1 */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -110,7 +110,8 @@ static struct rcbuf *make_self_caps(const struct config *cfg)
         json_w_key(&w, "https://tailscale.com/cap/file-sharing");
         json_w_null(&w);
     }
-    /* Without it a client refuses --ssh; who may log in, if anyone, is the policy's business. src: control.md 7.1 */
+    /* Without it a client refuses --ssh; who may log in, if anyone, is the policy's business.
+     * src: docs/protocol/control.md 7.1 */
     json_w_key(&w, "https://tailscale.com/cap/ssh");
     json_w_null(&w);
     json_w_key(&w, "ssh-env-vars"); /* the variables that a rule's acceptEnv names */

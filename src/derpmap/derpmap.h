@@ -76,7 +76,7 @@ enum { DERPMAP_FILE_MAX_BYTES = 1024 * 1024 };
 /* The same as derpmap_merge_text for what another server sends: strict JSON, hostile. Unknown keys are ignored, since
  * newer versions of the protocol have more. At most 1 MiB, 1024 regions, 64 nodes each and 4096 in all, texts of 255 bytes.
  * RC_INVALID (also from the JSON reader: RC_TRUNCATED, RC_TOO_LARGE, RC_TOO_DEEP); `map` is then unchanged.
- * src: tailcfg.DERPMap as served at controlplane.tailscale.com/derpmap/default */
+ * src: tailscale 1.102 tailcfg.DERPMap, as served at controlplane.tailscale.com/derpmap/default */
 MUST_CHECK enum rc derpmap_merge_json(struct derpmap *map, struct str text, const char *source, struct err *err);
 /* Adds copies of the regions of `more`. If `map` already has a region, the nodes are appended to its nodes. */
 void derpmap_append(struct derpmap *map, const struct derpmap *more);

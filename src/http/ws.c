@@ -17,7 +17,7 @@ METRIC_COUNTER(failed, "fullscale_websocket_failed_total", "", "WebSocket connec
 
 enum {
     DEFAULT_MAX_MESSAGE_BYTES = 64 * 1024,
-    /* Clients of tailscale's DERP read messages of up to 32 KiB. src: coder/websocket read limit */
+    /* Clients of tailscale's DERP read messages of up to 32 KiB. src: github.com/coder/websocket, read limit */
     SEND_MESSAGE_BYTES = 16 * 1024,
     SHA1_BYTES = 20,
     KEY_BYTES = 16,

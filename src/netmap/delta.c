@@ -22,7 +22,8 @@ static bool same_endpoints(const struct node *a, const struct node *b)
 }
 
 /* What peers see of both can be told apart by a patch only if this is the same.
- * src: control.md 6.8. Key and KeyExpiry could be patched too, at the same cost to the client as a whole node. */
+ * src: docs/protocol/control.md 6.8. Key and KeyExpiry could be patched too, at the same cost to the client as a whole
+ * node. */
 static bool needs_full(const struct node *a, const struct node *b)
 {
     bool disco_differs = !keys_equal(a->disco.b, b->disco.b);

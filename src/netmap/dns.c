@@ -1,5 +1,5 @@
 /* The DNS configuration of a node. It is the same for all, but for resolvers of NextDNS: their address says which node asks, and
- * nodeAttrs choose the profile. src: protocol/policy.md 9; Headscale: hscontrol/mapper, NextDNS */
+ * nodeAttrs choose the profile. src: docs/protocol/policy.md 9; Headscale 0.30-dev hscontrol/mapper (NextDNS) */
 #include <string.h>
 
 #include "base/mem.h"

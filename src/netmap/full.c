@@ -338,7 +338,7 @@ static bool find_owners(struct netmap_ctx *ctx, const struct viewer *v, bool has
 
 /* --- full maps --- */
 
-/* Everything of a first map but peers and profiles; the object stays open. src: control.md 6.7 */
+/* Everything of a first map but peers and profiles; the object stays open. src: docs/protocol/control.md 6.7 */
 static void write_head(struct json_writer *w, const struct snapshot *s, const struct node *self)
 {
     const struct tailnet_settings *settings = s->settings;

@@ -130,7 +130,7 @@ struct rcbuf *netmap_keep_alive(struct netmap_ctx *ctx, enum netmap_coding codin
     return rcbuf_ref(held);
 }
 
-/* src: "sha256-raw:" in CertName is understood from 1.82 on (capability version 115; derp/derphttp of both releases). */
+/* src: tailscale 1.82 derp/derphttp: "sha256-raw:" in CertName is understood from there on (capability version 115) */
 bool needs_unpinned(const struct node *n, const struct tailnet_settings *settings)
 {
     enum { CAP_PINNED_CERT = 115 };

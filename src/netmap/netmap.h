@@ -17,9 +17,9 @@
  *
  * Without a policy everyone is told the profiles of all users, and changes of them. Under a policy a node is told those of the users
  * whose nodes it sees, with the first of them, and again when they change. There are no peers that are UnsignedPeerAPIOnly: a filter
- * whose sources cover one would be thrown away by clients (src: control.md 6.9).
+ * whose sources cover one would be thrown away by clients (src: docs/protocol/control.md 6.9).
  *
- * Pure; any thread, one netmap_ctx per thread. src: protocol/control.md 6.6-6.9, 10, 12.2 */
+ * Pure; any thread, one netmap_ctx per thread. src: docs/protocol/control.md 6.6-6.9, 10, 12.2 */
 #ifndef NETMAP_NETMAP_H
 #define NETMAP_NETMAP_H
 
@@ -76,21 +76,21 @@ bool netmap_tells(struct change *c, node_id id);
 node_id netmap_next_access(const struct change *c, node_id after);
 
 /* The message that makes a client with this key log out: a self node whose key has expired.
- * src: control.md 5.8: any error would be retried for ever. `now_ms`: Unix. A new reference. */
+ * src: docs/protocol/control.md 5.8: any error would be retried for ever. `now_ms`: Unix. A new reference. */
 struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, int64_t now_ms,
                                   enum netmap_coding coding);
 
 /* A keep-alive, never exactly {"KeepAlive":true}: clients 1.90 to 1.104 would drop later frames of the same length
- * (src: control.md 6.6). A new reference to a shared piece. */
+ * (src: docs/protocol/control.md 6.6). A new reference to a shared piece. */
 struct rcbuf *netmap_keep_alive(struct netmap_ctx *ctx, enum netmap_coding coding);
 
 /* A keep-alive that tells the time (Unix). Clients judge peers' keys by the last that they heard, from the next map on; 1.102 may
  * take what stands in the same message too late for it. A new reference.
- * src: tailscale ipn/ipnlocal/expiry.go, control/controlclient/direct.go */
+ * src: tailscale 1.102 ipn/ipnlocal/expiry.go, control/controlclient/direct.go */
 struct rcbuf *netmap_time(struct netmap_ctx *ctx, int64_t now_ms, enum netmap_coding coding);
 
 /* Asks the client to call `url` (HEAD), which must be another one each time; a keep-alive as well. A new reference.
- * src: control.md 6.15 */
+ * src: docs/protocol/control.md 6.15 */
 struct rcbuf *netmap_ping(struct netmap_ctx *ctx, struct str url, enum netmap_coding coding);
 
 #endif

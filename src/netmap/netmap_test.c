@@ -126,7 +126,7 @@ static void apply_node(struct view *v, const struct json *n)
     json_bool(json_get(n, "Expired"), &p->is_expired);
 }
 
-/* src: tailscale control/controlclient (patches), told in control.md 6.8 */
+/* src: tailscale 1.102 control/controlclient (patches); docs/protocol/control.md 6.8 */
 static void apply_patch(struct view *v, const struct json *c)
 {
     uint64_t id;
@@ -191,7 +191,7 @@ static void apply_self(struct view *v, const struct json *node)
     assert_true(json_u64(json_get(node, "User"), &v->self_user));
 }
 
-/* src: control.md 6.7: added by id, never taken away */
+/* src: docs/protocol/control.md 6.7: added by id, never taken away */
 static void apply_users(struct view *v, const struct json *profiles)
 {
     uint64_t id;

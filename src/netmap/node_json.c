@@ -1,4 +1,4 @@
-/* Nodes and users as JSON. Key names and rules: protocol/control.md 6.9, 6.14. */
+/* Nodes and users as JSON. Key names and rules: docs/protocol/control.md 6.9, 6.14. */
 #include "netmap/netmap_internal.h"
 
 #include <stdio.h>
@@ -66,7 +66,7 @@ static void write_prefix(struct json_writer *w, const struct prefix *p)
 }
 
 /* Whether a route that the node serves stands in its AllowedIPs. Without a policy peers are told those of which
- * it is the primary, and exit routes; a node is told all of its own. src: policy.md 6.2 */
+ * it is the primary, and exit routes; a node is told all of its own. src: docs/protocol/policy.md 6.2 */
 static bool is_allowed(const struct node *n, const struct peer_shape *shape, bool is_self, const struct prefix *p)
 {
     if (is_self)
@@ -145,7 +145,8 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     node_key_format(&n->key, key);
     json_w_kv_cstr(w, "Key", key);
     if (is_self) {
-        /* Nobody needs those of others, and random digits do not compress: a quarter of a peer. src: control.md 6.9 */
+        /* Nobody needs those of others, and random digits do not compress: a quarter of a peer.
+         * src: docs/protocol/control.md 6.9 */
         machine_key_format(&n->machine, key);
         json_w_kv_cstr(w, "Machine", key);
     }
@@ -153,7 +154,7 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     write_allowed_ips(w, n, shape, is_self);
     write_primary_routes(w, n, shape, is_self);
     write_time(w, "Created", n->created_ms);
-    /* On the self node: without it the client waits for approval for ever (src: control.md 6.9). */
+    /* On the self node: without it the client waits for approval for ever (src: docs/protocol/control.md 6.9). */
     json_w_kv_bool(w, "MachineAuthorized", true);
     write_raw(w, "Tags", n->tags);
 }
@@ -202,7 +203,7 @@ void write_peer_shaped(struct json_writer *w, const struct node *n, const struct
     json_w_kv_bool(w, "Online", n->is_online);
     if (n->is_expired)
         json_w_kv_bool(w, "Expired", true);
-    /* src: policy.md 9: exactly when AllowedIPs has exit routes */
+    /* src: docs/protocol/policy.md 9: exactly when AllowedIPs has exit routes */
     if (shows_exit(n, shape)) {
         json_w_key(w, "CapMap");
         json_w_raw(w, STR("{\"suggest-exit-node\":null}"));
@@ -246,7 +247,7 @@ static void write_caps(struct json_writer *w, const struct rcbuf *base, const st
 }
 
 /* Without what changes by the minute and what the node knows better itself: endpoints, home relay, Hostinfo. A node sees all
- * routes that it serves. src: policy.md 6.2 */
+ * routes that it serves. src: docs/protocol/policy.md 6.2 */
 void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                 const struct node_access *access, int64_t expired_ms)
 {

@@ -145,7 +145,7 @@ static int compare_users(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* A user is told with the first node of hers at the latest. src: control.md 6.7 */
+/* A user is told with the first node of hers at the latest. src: docs/protocol/control.md 6.7 */
 static void write_owners(struct json_writer *w, const struct change *c, const struct change_item *items,
                          const struct message_item *v, size_t n)
 {
@@ -410,7 +410,7 @@ static void push_json(struct netmap_ctx *ctx, const char *json, enum netmap_codi
     pieces_push(out, encode_message(ctx, coding, &ctx->json));
 }
 
-/* An empty list is a filter that lets nothing in; null would mean "as before". src: control.md 6.7 */
+/* An empty list is a filter that lets nothing in; null would mean "as before". src: docs/protocol/control.md 6.7 */
 static void push_access(struct netmap_ctx *ctx, const struct node_access *was, const struct node_access *is,
                         enum netmap_coding coding, struct netmap_pieces *out)
 {

@@ -1,5 +1,5 @@
 /* Capabilities and attributes of nodes, what is approved without a person, who may apply which tag; warnings.
- * src: policy 9, 10, 11 */
+ * src: docs/protocol/policy.md 9, 10, 11 */
 #include <stdio.h>
 #include <string.h>
 
@@ -53,7 +53,7 @@ static void put_app(struct caps *caps, struct str name)
     json_w_end_array(&caps->w);
 }
 
-/* src: 9 */
+/* src: docs/protocol/policy.md 9 */
 static void put_funnel(struct caps *caps)
 {
     put_cap(caps, STR("https://tailscale.com/cap/funnel-ports?ports=443,8443,10000"));
@@ -102,7 +102,7 @@ void policy_self_caps(struct policy *p, uint64_t id, struct buf *out)
         buf_append_str(out, caps);
         return;
     }
-    /* src: 13 */
+    /* src: docs/protocol/policy.md 13 */
     buf_append(out, caps.p, caps.len - 1);
     buf_printf(out, "%s\"one-cgnat?v=%s\":null}", caps.len > 2 ? "," : "",
                str_eq(p->doc->network.one_cgnat_route, STR("mac-always")) ? "true" : "false");
@@ -179,7 +179,7 @@ bool policy_ip_pool(const struct policy *p, uint64_t id, size_t index, struct ad
     return false;
 }
 
-/* --- approvers. src: 10 --- */
+/* --- approvers. src: docs/protocol/policy.md 10 --- */
 
 static bool is_approver(const struct node_state *n, const struct sel_list *by)
 {
@@ -217,7 +217,7 @@ bool policy_may_approve_service(const struct policy *p, uint64_t id, struct str 
     return false;
 }
 
-/* --- tags. src: 11 --- */
+/* --- tags. src: docs/protocol/policy.md 11 --- */
 
 /* Marks the tags that own `t`, directly or through others; `t` itself too. A cycle adds nothing. */
 static void mark_owning(const struct policy_doc *doc, const struct tag *t, uint64_t *marks)

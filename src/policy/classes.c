@@ -1,4 +1,4 @@
-/* Classes: what the units mean to nodes that are alike, and who sees whom. src: policy 4.5, 6.1 */
+/* Classes: what the units mean to nodes that are alike, and who sees whom. src: docs/protocol/policy.md 4.5, 6.1 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +49,7 @@ static void find_sources(struct policy *p, struct class *c, const struct node_st
     }
     BITS_EACH (list, c->member, p->list_words)
         put_units(p, &p->list[list], c->src);
-    /* A router stands for its routes. src: 5.2 */
+    /* A router stands for its routes. src: docs/protocol/policy.md 5.2 */
     for (size_t i = 0; i < n->route_n; i++) {
         for (size_t k = 0; k < p->list_n && !n->route[i].is_exit; k++) {
             if (sources_meets(&p->list[k], &n->route[i].range))
@@ -86,7 +86,8 @@ static void find_routed(struct policy *p, struct class *c, const struct node_sta
     }
 }
 
-/* src: 5.5. Prefixes that overlap a route, or the internet of an exit node: own addresses do not count. */
+/* src: docs/protocol/policy.md 5.5. Prefixes that overlap a route, or the internet of an exit node: own addresses do
+ * not count. */
 static bool is_via_for(const struct policy *p, const struct rule *rule, const struct class *c,
                        const struct node_state *n)
 {

@@ -2,7 +2,8 @@
  *
  * selector   what a string in a list names; equal strings are one selector
  * entry      one address range of an address selector: what stands in a packet filter
- * rule       a grant or an ACL; all grants come before all ACLs, as the filter has them (src: 4) */
+ * rule       a grant or an ACL; all grants come before all ACLs, as the filter has them
+ *            (src: docs/protocol/policy.md 4) */
 #ifndef POLICY_DOC_INTERNAL_H
 #define POLICY_DOC_INTERNAL_H
 
@@ -88,7 +89,7 @@ struct rule {
     struct proto_ports *ip; /* ACLs: one, without ports */
     size_t ip_n;
     struct str app; /* JSON object, or empty */
-    bool has_drive; /* companions. src: 4.3 */
+    bool has_drive; /* companions. src: docs/protocol/policy.md 4.3 */
     bool has_relay;
     struct sel_list via;
     posture_set_id posture;
@@ -281,7 +282,7 @@ int doc_line(const struct policy_doc *doc, size_t offset);
 bool doc_find_selector(const struct policy_doc *doc, struct str text, sel_id *out);
 
 /* Whether a node with these attributes satisfies the set: any of its postures, all conditions of it. `more` is looked at
- * first. src: 7 */
+ * first. src: docs/protocol/policy.md 7 */
 struct attr_view {
     const struct policy_attr *more;
     size_t more_n;
@@ -294,9 +295,10 @@ bool posture_set_holds(const struct policy_doc *doc, posture_set_id set, const s
  * autogroup:nonroot keeps out. No login is called so. src: Tailscale security bulletins TS-2026-004, -006, -009 */
 bool login_is_slippery(struct str name);
 
-/* "22", "80-90", "22,80", "*". Returns null, or what is wrong in words. `out` lives in `a`. src: 3.1 */
+/* "22", "80-90", "22,80", "*". Returns null, or what is wrong in words. `out` lives in `a`.
+ * src: docs/protocol/policy.md 3.1 */
 const char *ports_parse(struct arena *a, struct str text, struct port_list *out);
-/* A name or number. "" gives 0, the default set. src: 3.3 */
+/* A name or number. "" gives 0, the default set. src: docs/protocol/policy.md 3.3 */
 bool proto_parse(struct str text, uint8_t *out);
 bool proto_has_ports(uint8_t proto);
 

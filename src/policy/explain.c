@@ -1,4 +1,4 @@
-/* tests and sshTests, and why something is allowed. src: policy 12 */
+/* tests and sshTests, and why something is allowed. src: docs/protocol/policy.md 12 */
 #include <stdarg.h>
 #include <string.h>
 
@@ -28,7 +28,7 @@ static void tell(struct policy_errors *e, const struct policy_doc *doc, size_t o
     buf_fini(&text);
 }
 
-/* --- tests. src: 12.1 --- */
+/* --- tests. src: docs/protocol/policy.md 12.1 --- */
 
 struct acl_case {
     struct policy *p;
@@ -148,10 +148,10 @@ static void run_acl_test(struct policy *p, const struct acl_test *test, struct p
     spots_fini(&c.src);
 }
 
-/* --- sshTests. src: 12.2 --- */
+/* --- sshTests. src: docs/protocol/policy.md 12.2 --- */
 
-/* Whether one of the rule's maps gives the login a name, as the client reads them (src: 8.3): the base map, or that of the
- * source's own e-mail. */
+/* Whether one of the rule's maps gives the login a name, as the client reads them (src: docs/protocol/policy.md 8.3):
+ * the base map, or that of the source's own e-mail. */
 static bool maps_login(const struct ssh_rule *rule, const struct node_state *src, const struct node_state *dst,
                        struct str login)
 {

@@ -1,4 +1,4 @@
-/* The packet filter of a node. src: policy 4, 5
+/* The packet filter of a node. src: docs/protocol/policy.md 4, 5
  *
  * Each rule gives up to a few pieces in a fixed order; pieces with the same sources and protocol are one rule of the filter,
  * at the place of the first such piece of the whole tailnet (4.4), whether or not that one has anything for the node. */
@@ -49,7 +49,7 @@ static uint32_t order_of(const struct policy *p, const struct rule *rule, uint32
     return (uint32_t)(rule - p->doc->rule) * PHASES + phase + 1;
 }
 
-/* --- places. src: 4.4 --- */
+/* --- places. src: docs/protocol/policy.md 4.4 --- */
 
 static struct place *find_place(const struct policy *p, const uint64_t hash[2], uint32_t proto)
 {
@@ -177,7 +177,7 @@ static void add_unit(struct maker *m, const struct unit *u)
         add_ip(m, rule, PHASE_AFTER_SELF, sources, hash);
 }
 
-/* src: 5.3 */
+/* src: docs/protocol/policy.md 5.3 */
 static void add_self(struct maker *m, const struct rule *rule, uint32_t list)
 {
     uint64_t hash[2], unused[2];
@@ -349,7 +349,7 @@ static void put_ip_rule(struct maker *m, const struct piece *v, size_t n, bool *
     }
 }
 
-/* --- capabilities. src: 4.3, 4.5 --- */
+/* --- capabilities. src: docs/protocol/policy.md 4.3, 4.5 --- */
 
 static void put_prefix(struct maker *m, const struct range *prefix, bool *has_some)
 {

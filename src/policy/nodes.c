@@ -148,7 +148,8 @@ static void find_everyone(struct policy *p)
     }
 }
 
-/* What its nodes may get: the prefixes and ipPools. The usual ranges leave out what ChromeOS uses. src: 2.5 */
+/* What its nodes may get: the prefixes and ipPools. The usual ranges leave out what ChromeOS uses.
+ * src: docs/protocol/policy.md 2.5 */
 static void set_tailnet(struct policy *p, const struct policy_ranges *ranges)
 {
     static const char *const usual[] = {"100.64.0.0-100.115.91.255", "100.115.94.0-100.127.255.255",
@@ -651,7 +652,7 @@ size_t policy_class_count(const struct policy *p)
     return p->class_n;
 }
 
-/* --- peers. src: 6.1 --- */
+/* --- peers. src: docs/protocol/policy.md 6.1 --- */
 
 /* Within a user's nodes: one of the two is a source of a rule with autogroup:self. */
 static bool are_own(const struct node_state *a, const struct node_state *b)

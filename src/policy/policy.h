@@ -1,6 +1,6 @@
 /* The policy: who may reach whom. Reads a policy file (HuJSON), says what is wrong with it and where, and turns it, with
  * the users and nodes there are, into what each node is told: packet filter, peers, their routes, SSH policy, capabilities.
- * src: protocol notes "Policy" (sections are cited where they are obeyed).
+ * src: docs/protocol/policy.md (sections are cited where they are obeyed)
  *
  * Two objects:
  *   policy_doc   a file that was read and found good. Immutable; any thread may read it.
@@ -58,7 +58,7 @@ void policy_errors_format(const struct policy_errors *e, const char *file, struc
 
 /* --- reading --- */
 
-/* An error names the limit. src: 14.4 */
+/* An error names the limit. src: docs/protocol/policy.md 14.4 */
 struct policy_limits {
     size_t text_bytes;
     unsigned depth;
@@ -76,9 +76,9 @@ extern const struct policy_limits policy_limits_default;
 
 struct policy_options {
     const struct policy_limits *limits; /* null: the default ones */
-    const struct str *domains;          /* the tailnet's own e-mail domains; none: any is accepted. src: 8.1 */
+    const struct str *domains;          /* the tailnet's e-mail domains; none: any. src: docs/protocol/policy.md 8.1 */
     size_t domain_n;
-    bool has_funnel;  /* else the attribute `funnel` is told to nobody, and warned of. src: 9 */
+    bool has_funnel;  /* else the attribute `funnel` is told to nobody, and warned of. src: docs/protocol/policy.md 9 */
     bool is_https_on; /* for the tailnet's nodes; changes what `funnel` adds */
     bool is_stored;   /* by an older version, perhaps: what only new texts are refused for is let through */
 };
@@ -98,7 +98,8 @@ void policy_doc_unref(struct policy_doc **doc);
 /* What policy_parse was given, byte for byte. Borrowed. */
 struct str policy_doc_text(const struct policy_doc *doc);
 
-/* The options for the whole network. src: 13. `derp_map` is a JSON object or empty; borrowed from the doc. */
+/* The options for the whole network. src: docs/protocol/policy.md 13. `derp_map` is a JSON object or empty; borrowed
+ * from the doc. */
 struct policy_network {
     bool is_ipv4_disabled;
     bool is_client_port_random;
@@ -133,11 +134,10 @@ struct policy_user {
 struct policy_route {
     struct addr addr; /* host bits zero */
     uint8_t bits;
-    bool
-        is_primary; /* of all nodes that hold this prefix, this one serves it; means nothing for exit routes. src: 6.3 */
+    bool is_primary; /* this node serves the prefix; not for exit routes. src: docs/protocol/policy.md 6.3 */
 };
 
-/* What a posture asks about. src: 7.1 */
+/* What a posture asks about. src: docs/protocol/policy.md 7.1 */
 enum policy_attr_type { POLICY_ATTR_STRING, POLICY_ATTR_NUMBER, POLICY_ATTR_BOOL };
 struct policy_attr {
     struct str name; /* "node:os", "custom:level" */
@@ -208,7 +208,7 @@ void policy_moved(const struct policy *p, uint64_t since, uint64_t *set, size_t 
  * written out. 0: no such node. */
 uint64_t policy_fingerprint(struct policy *p, uint64_t id);
 
-/* Whether `a` and `b` are peers. src: 6.1. A node is not its own peer. */
+/* Whether `a` and `b` are peers. src: docs/protocol/policy.md 6.1. A node is not its own peer. */
 bool policy_sees(const struct policy *p, uint64_t a, uint64_t b);
 /* Calls `visit` for each peer, in no particular order. */
 void policy_peers(const struct policy *p, uint64_t id, void (*visit)(void *ctx, uint64_t peer), void *ctx);
@@ -257,39 +257,44 @@ uint64_t policy_class_member(const struct policy *p, size_t class_index, uint64_
 /* Counts writes: while it stands, every answer is as it was. */
 uint64_t policy_clock(const struct policy *p);
 
-/* The packet filter: a JSON array of FilterRule. src: 4 */
+/* The packet filter: a JSON array of FilterRule. src: docs/protocol/policy.md 4 */
 void policy_filter(struct policy *p, uint64_t id, struct buf *out);
 /* Which routes of `peer` (of its `routes`, in order) stand in its AllowedIPs for `viewer`: bit i of word i / 64 of `out`,
- * which has room for bits_n bits. For viewer = peer: all of them. src: 6.2, 5.5 */
+ * which has room for bits_n bits. For viewer = peer: all of them. src: docs/protocol/policy.md 6.2, 5.5 */
 void policy_routes(struct policy *p, uint64_t viewer, uint64_t peer, uint64_t *out, size_t bits_n);
 /* Changes when what the viewers of a class get of the peer's routes may have changed, as long as the class stays
  * (policy_view_class_made); 0: no such node. */
 uint64_t policy_routes_version(const struct policy *p, uint64_t peer);
 /* The clock of the last write that changed such a version of a node with routes. */
 uint64_t policy_routes_clock(const struct policy *p);
-/* The SSH policy's `rules`: a JSON array. `base_url`: of this server, as in "https://host", no slash at the end. src: 8 */
+/* The SSH policy's `rules`: a JSON array. `base_url`: of this server, as in "https://host", no slash at the end.
+ * src: docs/protocol/policy.md 8 */
 void policy_ssh(struct policy *p, uint64_t id, const char *base_url, struct buf *out);
-/* How long a login from `src` to `dst` by a check rule holds: seconds, 0 "always ask"; -1: no check rule. src: 8.4 */
+/* How long a login from `src` to `dst` by a check rule holds: seconds, 0 "always ask"; -1: no check rule.
+ * src: docs/protocol/policy.md 8.4 */
 int64_t policy_ssh_check_period_s(const struct policy *p, uint64_t src, uint64_t dst);
-/* The node's own capabilities that come from the policy: the members of a JSON object, in braces. src: 9 */
+/* The node's own capabilities that come from the policy: the members of a JSON object, in braces.
+ * src: docs/protocol/policy.md 9 */
 void policy_self_caps(struct policy *p, uint64_t id, struct buf *out);
 /* Whether nodeAttrs give the node this attribute, e.g. "disable-ipv4", "nextdns:PROFILE". */
 bool policy_has_attr(const struct policy *p, uint64_t id, struct str attr);
 /* The profile of NextDNS that nodeAttrs choose for the node: the first nextdns:PROFILE, or empty; and whether NextDNS is not told
  * which node asks (nextdns:no-device-info). Borrowed from the doc. */
 struct str policy_nextdns(const struct policy *p, uint64_t id, bool *hides_device_out);
-/* The node is shown without its IPv4 address, to itself and to all; and sees none of others'. src: 6.4 */
+/* The node is shown without its IPv4 address, to itself and to all; and sees none of others'.
+ * src: docs/protocol/policy.md 6.4 */
 bool policy_hides_ipv4(const struct policy *p, uint64_t id);
 /* The `index`th prefix ("100.80.0.0/16") from which the node's new addresses are drawn. False: there are no more. */
 bool policy_ip_pool(const struct policy *p, uint64_t id, size_t index, struct addr *addr_out, uint8_t *bits_out);
 
 /* --- what may be approved and applied --- */
 
-/* Whether the route that the node advertises is approved without a person. 0 bits: an exit route. src: 10 */
+/* Whether the route that the node advertises is approved without a person. 0 bits: an exit route.
+ * src: docs/protocol/policy.md 10 */
 bool policy_may_approve_route(const struct policy *p, uint64_t id, const struct addr *addr, uint8_t bits);
 /* `service`: "svc:NAME". */
 bool policy_may_approve_service(const struct policy *p, uint64_t id, struct str service);
-/* Whether the user may apply the tag; and whether a node or key that has `tags` may. src: 11 */
+/* Whether the user may apply the tag; and whether a node or key that has `tags` may. src: docs/protocol/policy.md 11 */
 bool policy_user_may_tag(const struct policy *p, uint64_t user, struct str tag);
 bool policy_tags_may_tag(const struct policy *p, const struct str *tags, size_t tag_n, struct str tag);
 /* Whether tagOwners has it. */
@@ -298,7 +303,8 @@ bool policy_knows_tag(const struct policy *p, struct str tag);
 /* --- tests --- */
 
 /* Runs `tests` and `sshTests`. RC_OK: all passed. RC_INVALID: the first entry is "test(s) failed", then one line for each
- * failure. To be called before a policy that a person gives takes effect; not when a stored one is loaded. src: 12 */
+ * failure. To be called before a policy that a person gives takes effect; not when a stored one is loaded.
+ * src: docs/protocol/policy.md 12 */
 MUST_CHECK enum rc policy_run_tests(struct policy *p, struct policy_errors *errors);
 
 /* --- explaining --- */

@@ -1,13 +1,14 @@
 /* A policy at work: how users, nodes and the doc hang together.
  *
  *   unit     a part of a rule that has sources and destinations: the grant or ACL itself (without autogroup:self), what a
- *            grant with `via` steers, or the companion of an app grant, which runs backwards (src: policy 4.3)
+ *            grant with `via` steers, or the companion of an app grant, which runs backwards
+ *            (src: docs/protocol/policy.md 4.3)
  *   list     a set of source selectors with a posture set: equal ones are one list, which keeps its text
  *   class    nodes that the doc cannot tell apart: equal selectors, posture results and routes
  *
- * A class has two sets of units, `src` and `dst`; A and B are peers when one's `src` meets the other's `dst` (src: 6.1), so
- * `row` holds, for each class, the classes that it sees. autogroup:self is the one thing that classes do not know: it
- * makes peers within a user's own nodes.
+ * A class has two sets of units, `src` and `dst`; A and B are peers when one's `src` meets the other's `dst`
+ * (src: docs/protocol/policy.md 6.1), so `row` holds, for each class, the classes that it sees. autogroup:self is the
+ * one thing that classes do not know: it makes peers within a user's own nodes.
  *
  * Routes that lie over tailnet addresses match address selectors only: an identity stands for its nodes' own addresses. */
 #ifndef POLICY_POLICY_INTERNAL_H
@@ -129,7 +130,7 @@ struct node_state {
     uint64_t routes_version;
 };
 
-/* Where a merged rule stands: the first with its sources and protocol. src: 4.4 */
+/* Where a merged rule stands: the first with its sources and protocol. src: docs/protocol/policy.md 4.4 */
 struct place {
     uint64_t hash[2];
     uint32_t proto;
@@ -270,7 +271,7 @@ static inline struct range node_range(const struct node_state *n, int family)
 {
     return family == 4 ? n->v4 : n->v6;
 }
-/* Whether an entry stays in the filter of the node. src: 4.5 */
+/* Whether an entry stays in the filter of the node. src: docs/protocol/policy.md 4.5 */
 bool node_keeps_entry(const struct node_state *n, const struct entry *e);
 /* Adds those of its addresses that are outside of the tailnet's ranges. */
 void node_add_stray(const struct policy *p, const struct node_state *n, struct range_set *out);

@@ -1,4 +1,4 @@
-/* Device postures: read, and asked of a node. src: policy 7 */
+/* Device postures: read, and asked of a node. src: docs/protocol/policy.md 7 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,7 +160,7 @@ static const char *read_condition(struct scan *s, struct condition *c)
     return NULL;
 }
 
-/* Others come from services that this server does not ask. src: 7.1 */
+/* Others come from services that this server does not ask. src: docs/protocol/policy.md 7.1 */
 static void warn_attr(struct reader *r, const struct json *at, struct str attr)
 {
     static const char *const known[] = {"node:os",           "node:osVersion",
@@ -236,7 +236,7 @@ posture_set_id read_posture_list(struct reader *r, const struct json *node, cons
         else
             read_fail(r, items.v[i].at, "posture not found: %s", read_quote(r, items.v[i].text));
     }
-    /* A rule's own list replaces the default. src: 7.2 */
+    /* A rule's own list replaces the default. src: docs/protocol/policy.md 7.2 */
     return set.n > 0 ? intern_set(r->doc, &set) : r->default_posture;
 }
 

@@ -8,7 +8,7 @@
 #define V4(a, b, c, d) ((ip_number)(a) << 24 | (ip_number)(b) << 16 | (ip_number)(c) << 8 | (ip_number)(d))
 #define V6_HIGH(word) ((ip_number)(word) << 112)
 
-/* IPv4 without 10/8, 172.16/12, 192.168/16, 100.64/10, 169.254/16; and 2000::/3. src: protocol notes, policy 5.4. */
+/* IPv4 without 10/8, 172.16/12, 192.168/16, 100.64/10, 169.254/16; and 2000::/3. src: docs/protocol/policy.md 5.4 */
 const struct range range_internet[] = {
     {V4(0, 0, 0, 0), V4(9, 255, 255, 255), 4},       {V4(11, 0, 0, 0), V4(100, 63, 255, 255), 4},
     {V4(100, 128, 0, 0), V4(169, 253, 255, 255), 4}, {V4(169, 255, 0, 0), V4(172, 15, 255, 255), 4},

@@ -258,7 +258,7 @@ static bool is_port(const struct rule *rule, const struct rule_dst *dst, int pro
     return false;
 }
 
-/* A source that is no node comes from behind a router, which postures do not bind. src: 7.3 */
+/* A source that is no node comes from behind a router, which postures do not bind. src: docs/protocol/policy.md 7.3 */
 static bool is_fit(const struct policy *p, const struct rule *rule, const struct spot *src,
                    const struct attr_view *attrs)
 {

@@ -1,4 +1,4 @@
-/* Single addresses judged by the whole policy: for tests, and for people who ask why. src: policy 12 */
+/* Single addresses judged by the whole policy, for tests and for people who ask why. src: docs/protocol/policy.md 12 */
 #ifndef POLICY_REACH_INTERNAL_H
 #define POLICY_REACH_INTERNAL_H
 

@@ -1,4 +1,4 @@
-/* Which routes of a peer a viewer gets. src: policy 6.2, 5.5 */
+/* Which routes of a peer a viewer gets. src: docs/protocol/policy.md 6.2, 5.5 */
 #include <string.h>
 
 #include "base/mem.h"
@@ -131,7 +131,7 @@ static bool is_better(const struct node_state *a, const struct node_state *b, co
     return a->created_ms != b->created_ms ? a->created_ms < b->created_ms : a->id < b->id;
 }
 
-/* src: 5.5 */
+/* src: docs/protocol/policy.md 5.5 */
 static bool serves(const struct policy *p, const struct node_state *viewer, const struct node_state *n,
                    struct node_route *r, const uint64_t *via_units, bool has_via)
 {

@@ -1,4 +1,4 @@
-/* acls and grants, with their ports and protocols. src: policy 3 */
+/* acls and grants, with their ports and protocols. src: docs/protocol/policy.md 3 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ enum {
     DESTINATIONS = SEL_BIT(SEL_STAR) | SEL_BIT(SEL_ADDRS) | SEL_BIT(SEL_USER) | SEL_BIT(SEL_DOMAIN) |
                    SEL_BIT(SEL_GROUP) | SEL_BIT(SEL_TAG) | SEL_BIT(SEL_MEMBER) | SEL_BIT(SEL_TAGGED) |
                    SEL_BIT(SEL_SELF) | SEL_BIT(SEL_INTERNET) | SEL_BIT(SEL_ROLE),
-    /* src: 5.3 */
+    /* src: docs/protocol/policy.md 5.3 */
     SELF_SOURCES = SEL_BIT(SEL_USER) | SEL_BIT(SEL_GROUP) | SEL_BIT(SEL_DOMAIN) | SEL_BIT(SEL_ROLE) |
                    SEL_BIT(SEL_MEMBER),
     PROTO_TCP = 6,
@@ -21,7 +21,7 @@ enum {
     PROTO_SCTP = 132,
 };
 
-/* --- protocols and ports. src: 3.1, 3.3 --- */
+/* --- protocols and ports. src: docs/protocol/policy.md 3.1, 3.3 --- */
 
 bool proto_parse(struct str text, uint8_t *out)
 {
@@ -212,7 +212,7 @@ static bool read_acl_dst(struct reader *r, const struct read_item *item, uint8_t
     return (DESTINATIONS & SEL_BIT(kind)) != 0;
 }
 
-/* The order of parts. src: 4.2 */
+/* The order of parts. src: docs/protocol/policy.md 4.2 */
 static int part_class(const struct policy_doc *doc, const struct rule_dst *d)
 {
     switch (doc->sel[d->sel].kind) {
@@ -321,7 +321,7 @@ static void read_ip(struct reader *r, const struct json *node, struct rule *rule
         read_ip_item(r, &items.v[i], rule);
 }
 
-/* src: 3.2 */
+/* src: docs/protocol/policy.md 3.2 */
 static void check_capability(struct reader *r, const struct json *at, struct str name)
 {
     static const char *const ours[] = {"drive", "relay",   "webui",  "kubernetes",
@@ -442,7 +442,7 @@ static void read_section(struct reader *r, enum section section, bool is_acl)
     }
 }
 
-/* src: 3.4 */
+/* src: docs/protocol/policy.md 3.4 */
 static void add_default_rule(struct reader *r)
 {
     static const struct read_item star = {{"*", 1}, NULL};

@@ -1,4 +1,4 @@
-/* nodeAttrs, autoApprovers, tests, and the options for the whole network. src: policy 9, 10, 12.1, 13 */
+/* nodeAttrs, autoApprovers, tests, and options for the whole network. src: docs/protocol/policy.md 9, 10, 12.1, 13 */
 #include <string.h>
 
 #include "codec/json_write.h"
@@ -190,7 +190,7 @@ void read_tests(struct reader *r)
     }
 }
 
-/* --- options. src: 13 --- */
+/* --- options. src: docs/protocol/policy.md 13 --- */
 
 static void check_region(struct reader *r, const struct json *region)
 {
@@ -217,7 +217,7 @@ static void read_derp_map(struct reader *r, const struct json *node)
     r->doc->network.derp_map = json_raw(node);
 }
 
-/* Only the types are checked: postures ask for attributes by name. src: 7.4 */
+/* Only the types are checked: postures ask for attributes by name. src: docs/protocol/policy.md 7.4 */
 static void read_attr_config(struct reader *r, const struct json *section)
 {
     static const char *const names[] = {"type", "allowSetByNode", "broadcastToPeers"};

@@ -1,4 +1,5 @@
-/* What a selector's text names, and the sections that give names: groups, hosts, ipsets, tags. src: policy 2, 11 */
+/* What a selector's text names, and the sections that give names: groups, hosts, ipsets, tags.
+ * src: docs/protocol/policy.md 2, 11 */
 #include <stdio.h>
 #include <string.h>
 
@@ -56,7 +57,7 @@ static void add_entries(struct policy_doc *doc, struct selector *s, sel_id id, c
     for (size_t i = 0; i < set->n; i++) {
         const struct range *range = &set->v[i];
         struct entry e = {.range = *range, .sel = id};
-        /* The internet is always written as ranges, though one of them is a prefix. src: 5.4 */
+        /* The internet is always written as ranges, though one of them is a prefix. src: docs/protocol/policy.md 5.4 */
         size_t n = s->kind == SEL_INTERNET ? range_format_pair(range, text) : range_format(range, text);
         e.text = arena_str(&doc->arena, str_n(text, n));
         for (size_t k = 0; k < range_internet_n; k++)
@@ -72,7 +73,7 @@ static bool host_range(const struct policy_doc *doc, struct str name, struct ran
     return value != NULL && json_str(value, &text) && range_parse(str_trim(text), out);
 }
 
-/* --- kinds. src: 2.1, first match wins --- */
+/* --- kinds. src: docs/protocol/policy.md 2.1, first match wins --- */
 
 static enum sel_fault autogroup_of(struct selector *out)
 {
@@ -151,7 +152,7 @@ void doc_ranges(const struct policy_doc *doc, const struct selector *s, struct r
     }
 }
 
-/* One file does not use both spellings. src: 2.6 */
+/* One file does not use both spellings. src: docs/protocol/policy.md 2.6 */
 static void note_member(struct reader *r, const struct read_item *item)
 {
     bool is_legacy = str_eq(item->text, STR("autogroup:members"));
@@ -267,7 +268,7 @@ struct sel_list read_selectors(struct reader *r, const struct json *node, const 
     return list;
 }
 
-/* --- groups. src: 2.3 --- */
+/* --- groups. src: docs/protocol/policy.md 2.3 --- */
 
 static void read_members(struct reader *r, struct group *g, const struct json *value)
 {
@@ -284,7 +285,8 @@ static void read_members(struct reader *r, struct group *g, const struct json *v
     }
 }
 
-/* A group in a group is told for the group whose name sorts last, ahead of others (src: 2.3). */
+/* A group in a group is reported for the group whose name sorts last, ahead of others
+ * (src: docs/protocol/policy.md 2.3). */
 static void check_nested(struct reader *r, const struct json *section)
 {
     const struct json *worst = NULL, *worst_member = NULL;
@@ -331,7 +333,7 @@ void read_groups(struct reader *r)
     check_nested(r, section);
 }
 
-/* --- hosts and ipsets. src: 2.3, 2.4 --- */
+/* --- hosts and ipsets. src: docs/protocol/policy.md 2.3, 2.4 --- */
 
 static bool is_alnum(char c)
 {
@@ -516,7 +518,7 @@ void read_ipsets(struct reader *r)
         open_ipset(r, &sets[i], 0);
 }
 
-/* --- tags. src: 11 --- */
+/* --- tags. src: docs/protocol/policy.md 11 --- */
 
 static void check_tag_name(struct reader *r, const struct json *at, struct str name)
 {

@@ -12,7 +12,7 @@ struct question {
     int port;  /* -1: any */
 };
 
-/* What a client takes a rule without IPProto for. src: policy 3.3 */
+/* What a client takes a rule without IPProto for. src: docs/protocol/policy.md 3.3 */
 static bool is_usual(int64_t proto)
 {
     return proto == 1 || proto == 6 || proto == 17 || proto == 58;

@@ -1,4 +1,4 @@
-/* Source lists: which addresses a rule's sources are, and their text. src: policy 4.1 */
+/* Source lists: which addresses a rule's sources are, and their text. src: docs/protocol/policy.md 4.1 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,7 +94,7 @@ void sources_fini(struct source_list *l)
 /* --- counting nodes --- */
 
 /* Whether the addresses of the class's nodes stand in the text, apart from what is fixed: an address selector means the
- * addresses that it says and no others (src: 2.1), an identity means all of its nodes'. */
+ * addresses that it says and no others (src: docs/protocol/policy.md 2.1), an identity means all of its nodes'. */
 static bool lists_class(const struct policy *p, const struct source_list *l, const struct class *c)
 {
     if (l->has_danger || (l->has_star && l->posture != 0))
@@ -252,7 +252,7 @@ static void gather_nodes(const struct policy *p, uint32_t list, const sel_id *se
     }
 }
 
-/* Takes away the addresses of nodes that do not satisfy the list's posture. src: 7.3 */
+/* Takes away the addresses of nodes that do not satisfy the list's posture. src: docs/protocol/policy.md 7.3 */
 static void drop_unfit(const struct policy *p, uint32_t list, struct range_set *s)
 {
     struct range_set unfit = {0};
@@ -310,7 +310,7 @@ static void add_strays(const struct policy *p, struct texts *t)
     range_set_fini(&strays);
 }
 
-/* The tailnet's ranges and routes, and what stands beside `*`, each for itself. src: 2.5 */
+/* The tailnet's ranges and routes, and what stands beside `*`, each for itself. src: docs/protocol/policy.md 2.5 */
 static void add_star(const struct policy *p, uint32_t list, struct texts *t)
 {
     const struct source_list *l = &p->list[list];
@@ -343,7 +343,7 @@ static void make_text(struct policy *p, struct source_list *l)
         add_star(p, list, &t);
     } else {
         add_union(p, list, &t);
-        /* With a posture the satisfying nodes stand for the tailnet's ranges. src: 7.3 */
+        /* With a posture the satisfying nodes stand for the tailnet's ranges. src: docs/protocol/policy.md 7.3 */
         if (l->has_star)
             add_routes(p, &t);
     }

@@ -1,4 +1,4 @@
-/* The SSH policy of a node. src: policy 8.2 */
+/* The SSH policy of a node. src: docs/protocol/policy.md 8.2 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,7 +161,7 @@ static void tagged_principals(const struct policy *p, uint32_t list, struct buf 
     take_principals(&ips, out);
 }
 
-/* --- localpart. src: 8.2 step 5 --- */
+/* --- localpart. src: docs/protocol/policy.md 8.2 step 5 --- */
 
 /* The part of the e-mail before the last '@', when its domain is one of those named. */
 static bool local_name(const struct writer *w, const struct owner *o, struct str *out)
@@ -210,7 +210,7 @@ static void put_all_owners(struct writer *w, uint32_t list)
     buf_fini(&tagged);
 }
 
-/* A source that is no destination gets the rules for itself. src: 8.2 step 6 */
+/* A source that is no destination gets the rules for itself. src: docs/protocol/policy.md 8.2 step 6 */
 static void put_quirk(struct writer *w, const struct node_state *n, uint32_t list)
 {
     struct ips ips = {0};

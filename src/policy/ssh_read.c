@@ -1,4 +1,4 @@
-/* The ssh section, and sshTests. src: policy 8.1, 12.2 */
+/* The ssh section, and sshTests. src: docs/protocol/policy.md 8.1, 12.2 */
 #include <stdio.h>
 #include <string.h>
 
@@ -184,7 +184,7 @@ static void deny_slippery(struct json_writer *w)
         json_w_kv_cstr(w, names[i], "");
 }
 
-/* The base map. src: 8.2 step 2. `is_old`: for clients before 1.98.10. */
+/* The base map. src: docs/protocol/policy.md 8.2 step 2. `is_old`: for clients before 1.98.10. */
 static struct str users_map(struct reader *r, const struct ssh_rule *rule, bool is_old)
 {
     struct buf out = {0};
@@ -299,7 +299,7 @@ static bool has_kind(const struct policy_doc *doc, const struct sel_list *list, 
     return false;
 }
 
-/* What may not go together. src: 8.1 */
+/* What may not go together. src: docs/protocol/policy.md 8.1 */
 static void check_ssh_rule(struct reader *r, const struct json *node, const struct ssh_rule *rule)
 {
     const struct policy_doc *doc = r->doc;
@@ -351,7 +351,7 @@ void read_ssh(struct reader *r)
 
 /* --- sshTests --- */
 
-/* src: 12.2 */
+/* src: docs/protocol/policy.md 12.2 */
 static void check_test_dst(struct reader *r, const struct read_item *item)
 {
     struct str text = item->text;

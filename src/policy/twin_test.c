@@ -405,7 +405,7 @@ static bool twin_in_internet(const struct range *r)
     for (const struct policy_node *it = (f)->node; it < (f)->node + IDS; it++)                                         \
         if (it->id != 0)
 
-/* --- the twin: sources. src: 4.1, 7.3 --- */
+/* --- the twin: sources. src: docs/protocol/policy.md 4.1, 7.3 --- */
 
 static void twin_add_node(struct range_set *out, const struct policy_node *n)
 {
@@ -486,7 +486,7 @@ static bool twin_is_source(const struct fixture *f, const struct rule *rule, con
     return is && twin_fits(f, n, rule->posture);
 }
 
-/* --- the twin: a node's filter, as a set. src: 4.2-4.5, 5 --- */
+/* --- the twin: a node's filter, as a set. src: docs/protocol/policy.md 4.2-4.5, 5 --- */
 
 struct twin_filter {
     const struct fixture *f;
@@ -719,7 +719,7 @@ static bool same_filter(struct fixture *f, const struct policy_node *n)
     return more == NULL && less == NULL;
 }
 
-/* --- the twin: peers. src: 6.1 --- */
+/* --- the twin: peers. src: docs/protocol/policy.md 6.1 --- */
 
 /* Whether a rule of the filter has a source with an address of `a`, or over a route of it. */
 static bool twin_reaches(const struct twin_filter *t, const struct policy_node *a)
@@ -798,7 +798,7 @@ static bool same_peers(const struct fixture *f, const struct policy_node *a, con
     return policy_sees(f->p, a->id, b->id) == want && policy_sees(f->p, b->id, a->id) == want;
 }
 
-/* --- the twin: routes. src: 6.2, 5.5 --- */
+/* --- the twin: routes. src: docs/protocol/policy.md 6.2, 5.5 --- */
 
 static bool is_same_route(const struct policy_route *a, const struct policy_route *b)
 {
@@ -944,7 +944,7 @@ static bool same_routes(const struct fixture *f, const struct policy_node *a, co
     return true;
 }
 
-/* --- the twin: SSH. src: 8.2, 8.3 --- */
+/* --- the twin: SSH. src: docs/protocol/policy.md 8.2, 8.3 --- */
 
 enum answer { ANSWER_NONE, ANSWER_CHECK, ANSWER_ACCEPT };
 

@@ -1,4 +1,4 @@
-/* Users, and which selectors hold them. src: policy 2.2, 2.6 */
+/* Users, and which selectors hold them. src: docs/protocol/policy.md 2.2, 2.6 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,7 +81,7 @@ static bool has_domain(const struct owner *o, struct str domain)
     return str_eq_ci(str_n(at + 1, o->email.len - (size_t)(at + 1 - o->email.p)), domain);
 }
 
-/* The owner counts as an admin. src: 2.6 */
+/* The owner counts as an admin. src: docs/protocol/policy.md 2.6 */
 static bool has_role(const struct owner *o, enum policy_role role)
 {
     return o->role == role || (role == POLICY_ADMIN && o->role == POLICY_OWNER);

@@ -35,7 +35,7 @@ static enum rc check_len(uint32_t len, uint32_t min, uint32_t max)
     return len > max ? RC_TOO_LARGE : RC_OK;
 }
 
-/* src: protocol/derp-stun.md 3, column "server rules" */
+/* src: docs/protocol/derp-stun.md 3, column "server rules" */
 static enum rc check_len_of_type(struct derp_header h)
 {
     switch (h.type) {

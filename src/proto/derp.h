@@ -1,6 +1,6 @@
 /* DERP frames and the boxes of the login. Pure: bytes in, bytes out; any thread.
  * A frame is one byte of type, four of length (big-endian), and that many of payload.
- * src: protocol/derp-stun.md 2, 3; tailscale 1.102 derp/derp.go; vectors/derp.json */
+ * src: docs/protocol/derp-stun.md 2, 3; tailscale 1.102 derp/derp.go; tests/vectors/derp.json */
 #ifndef PROTO_DERP_H
 #define PROTO_DERP_H
 

@@ -1,6 +1,6 @@
 /* What a node says of itself, taken apart and written anew. One table names every member that is kept, with its type, its limit and
  * who may see it: peers are official clients, which drop a whole network map that holds one member of a wrong type.
- * src: tailscale.com v1.80.3 and v1.102.5, tailcfg.Hostinfo, Location, TPMInfo, Service */
+ * src: tailscale 1.80.3 and 1.102.5 tailcfg.Hostinfo, Location, TPMInfo, Service */
 #include <math.h>
 
 #include "base/buf.h"

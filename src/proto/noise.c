@@ -42,7 +42,7 @@ static void put_header(uint8_t *at, enum frame_type type, size_t body_len)
     put_u16be(at + 1, body_len);
 }
 
-/* --- The symmetric state. src: Noise rev. 34, 5.2; names as there --- */
+/* --- The symmetric state. src: Noise Protocol Framework rev. 34 5.2; names as there --- */
 
 struct symmetric {
     uint8_t h[HASH_BYTES];

@@ -1,8 +1,8 @@
 /* The cipher of the control connection ("ts2021"): Noise_IK_25519_ChaChaPoly_BLAKE2s with Tailscale's prologue, headers
  * and transport records. Pure: keys, ephemeral randomness and bytes come in as arguments; no sockets, no clock.
  * Any thread; nothing blocks. crypto_init comes first.
- * src: Noise Protocol Framework rev. 34; protocol/control.md 3.4, 3.5 (checked against tailscale 1.80-1.103,
- * control/controlbase), vectors/noise_ik_handshake.json */
+ * src: Noise Protocol Framework rev. 34; docs/protocol/control.md 3.4, 3.5 (checked against tailscale 1.80-1.103,
+ * control/controlbase); tests/vectors/noise_ik_handshake.json */
 #ifndef PROTO_NOISE_H
 #define PROTO_NOISE_H
 

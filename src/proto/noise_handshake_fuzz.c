@@ -1,6 +1,6 @@
 /* The Noise handshake: the input as message 1 at a server, as the reply at a client, and as the randomness of an honest
- * handshake, which must come through. The keys are those of the first case in vectors/noise_ik_handshake.json, so that
- * its messages in the corpus are good ones. */
+ * handshake, which must come through. The keys are those of the first case in tests/vectors/noise_ik_handshake.json, so
+ * that its messages in the corpus are good ones. */
 #include <assert.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Noise records: the input as what arrives, whole and byte by byte with the same outcome, and as what is written,
  * sealed and opened in chunks of sizes that it gives itself. The key is key_client_to_server of the first case in
- * vectors/noise_ik_handshake.json, so that its records in the corpus are good ones. */
+ * tests/vectors/noise_ik_handshake.json, so that its records in the corpus are good ones. */
 #include <assert.h>
 #include <string.h>
 

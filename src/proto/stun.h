@@ -1,6 +1,6 @@
 /* STUN binding requests as Tailscale clients send them, and the answers. Pure: no sockets, no clock; any thread.
  * Strict: whatever is not exactly a client's request gets no answer, so that we serve nobody as an amplifier.
- * src: RFC 8489 5, 14; tailscale 1.102 net/stun/stun.go; vectors/stun.json */
+ * src: RFC 8489 5, 14; tailscale 1.102 net/stun/stun.go; tests/vectors/stun.json */
 #ifndef PROTO_STUN_H
 #define PROTO_STUN_H
 

@@ -16,7 +16,7 @@ static enum rc two_digits(const char *p, int low, int high, int *out)
     return *out >= low && *out <= high ? RC_OK : RC_INVALID;
 }
 
-/* Days since 1970-01-01 of a proleptic Gregorian date. src: the usual era arithmetic (400 years = 146097 days) */
+/* Days since 1970-01-01 of a proleptic Gregorian date. The usual arithmetic of eras: 400 years are 146097 days. */
 static int64_t days_from_civil(int64_t y, int m, int d)
 {
     y -= m <= 2;

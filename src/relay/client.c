@@ -113,7 +113,7 @@ void client_ask_admission(struct client *c)
 }
 
 /* A wrong mesh key makes a client like all others, until it asks for what only neighbours may.
- * src: derpserver isMeshPeer */
+ * src: tailscale 1.102 derp/derpserver isMeshPeer */
 static bool is_neighbour(const struct relay *relay, const struct derp_client_info *info)
 {
     return info->has_mesh_key && !key_is_zero(relay->opts.mesh_key) &&

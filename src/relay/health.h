@@ -1,7 +1,7 @@
 /* Whether a client that comes to the relay now gets in. Whoever measures how near we are must not be answered otherwise: it
  * would choose a relay that it cannot use, and nobody would reach it. Each worker reports about its own listener now and
  * then; a worker that has stopped doing so is stuck.
- * src: protocol/derp-stun.md 5 (home election), 7 */
+ * src: docs/protocol/derp-stun.md 5 (home election), 7 */
 #ifndef RELAY_HEALTH_H
 #define RELAY_HEALTH_H
 

@@ -5,7 +5,7 @@
  * A link lives on one worker loop; nothing blocks there. Names are resolved on a thread of their own, which runs only when
  * a neighbour is given by name. What is lost is dialled again after 5 s.
  *
- * src: protocol/derp-stun.md 4.6; tailscale 1.102 cmd/derper/mesh.go, derp/derphttp/mesh_client.go */
+ * src: docs/protocol/derp-stun.md 4.6; tailscale 1.102 cmd/derper/mesh.go, derp/derphttp/mesh_client.go */
 #ifndef RELAY_MESH_H
 #define RELAY_MESH_H
 

@@ -1,7 +1,7 @@
 /* One link to a neighbour: dials, asks for DERP, logs in with the relay's own key and the mesh key, and watches. What it
  * learns goes into the directory; packets for these keys come by mesh_link_forward. What the neighbour sends is hostile
  * until it has shown the certificate, and bounded afterwards.
- * src: protocol/derp-stun.md 4.6; tailscale 1.102 derp/derp_client.go, derp/derphttp/mesh_client.go */
+ * src: docs/protocol/derp-stun.md 4.6; tailscale 1.102 derp/derp_client.go, derp/derphttp/mesh_client.go */
 #include <assert.h>
 #include <string.h>
 

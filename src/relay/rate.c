@@ -1,6 +1,6 @@
 /* How much one client may send: what it costs is paid as frames come, and who is in debt is not read until time has paid it, so
  * that TCP slows the sender down. Clients are told the rate at login and drop what exceeds it themselves.
- * src: protocol/derp-stun.md 2, 4.5 */
+ * src: docs/protocol/derp-stun.md 2, 4.5 */
 #include "relay/relay_internal.h"
 
 enum { RESUME_MS = 10 }; /* how often the waiting ones are looked at */

@@ -4,7 +4,7 @@
  * worker and connection), kept up to date by messages, so that a packet is looked up without a lock and crosses threads
  * at most once. Connections without traffic hold no buffers.
  *
- * src: protocol/derp-stun.md 2-4; tailscale 1.102 derp/derpserver/derpserver.go */
+ * src: docs/protocol/derp-stun.md 2-4; tailscale 1.102 derp/derpserver/derpserver.go */
 #ifndef RELAY_RELAY_H
 #define RELAY_RELAY_H
 

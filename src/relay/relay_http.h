@@ -1,6 +1,6 @@
 /* The relay's face to HTTP: how a client gets from a request to DERP, and the small answers around it that clients use to
  * find out whether they are online. On the loop of the exchange; nothing blocks.
- * src: protocol/derp-stun.md 1, 8; tailscale 1.102 cmd/derper, derp/derpserver/handler.go */
+ * src: docs/protocol/derp-stun.md 1, 8; tailscale 1.102 cmd/derper, derp/derpserver/handler.go */
 #ifndef RELAY_RELAY_HTTP_H
 #define RELAY_RELAY_HTTP_H
 

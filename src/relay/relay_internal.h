@@ -42,7 +42,7 @@ enum {
     RELAY_POOL_BUFS = 16,
     RELAY_POOL_BUF_MAX_BYTES = 256 * 1024,
     WHEEL_SLOTS = 128,                         /* of a second each */
-    RELAY_MESH_WRITE_TIMEOUT_MS = 30 * 1000,   /* for neighbours; src: derpserver privilegedWriteTimeout */
+    RELAY_MESH_WRITE_TIMEOUT_MS = 30 * 1000,   /* src: tailscale 1.102 derp/derpserver privilegedWriteTimeout */
     RELAY_WATCH_QUEUE_BYTES = 4 * 1024 * 1024, /* updates that may wait for a watcher, beside the first list */
 };
 
@@ -404,7 +404,8 @@ struct peer *worker_peer_make(struct relay_worker *w, const node_key *key);
 void worker_peer_tidy(struct relay_worker *w, struct peer *peer);
 /* Sends a packet of `src`, which is of this worker, on its way. */
 void worker_send(struct relay_worker *w, struct client *src, const node_key *dst, const uint8_t *packet, size_t n);
-/* A packet that a neighbour forwarded; it is never forwarded again. src: derpserver handleFrameForwardPacket */
+/* A packet that a neighbour forwarded; it is never forwarded again.
+ * src: tailscale 1.102 derp/derpserver handleFrameForwardPacket */
 void worker_forward(struct relay_worker *w, struct client *neighbour, const node_key *src, const node_key *dst,
                     const uint8_t *packet, size_t n);
 /* Gives a packet to a client of this worker. `source` may be null: a sender that this worker does not know. */

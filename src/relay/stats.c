@@ -24,7 +24,7 @@ struct metric relay_gauge_watchers = GAUGE("watchers", "Neighbours that are told
 struct metric relay_gauge_held_back = GAUGE("rate_limited_clients", "Clients not read now because of their rate.");
 struct metric relay_gauge_rate = GAUGE("rate_limit_per_client_bytes_per_second", "The limit; 0: none.");
 struct metric relay_gauge_burst = GAUGE("rate_limit_per_client_burst_bytes", "What may come at once; 0: no limit.");
-/* src: tailscale 1.102 derpserver (buckets of tcp_rtt) */
+/* src: tailscale 1.102 derp/derpserver (buckets of tcp_rtt) */
 METRIC_HISTOGRAM(rtt, "fullscale_derp_ping_rtt_seconds", "From a ping of ours to the client's answer.", 10, 20, 50, 100,
                  150, 250, 500);
 

@@ -1,6 +1,6 @@
 #include "state/state_internal.h"
 
-/* src: tailscale net/tsaddr: 100.100.100.100 and fd7a:115c:a1e0::53 are the client's own service address;
+/* src: tailscale 1.102 net/tsaddr: 100.100.100.100 and fd7a:115c:a1e0::53 are the client's own service address;
  * 100.115.92.0/23 is ChromeOS's. */
 static bool is_reserved(const struct addr *a)
 {

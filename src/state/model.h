@@ -44,7 +44,7 @@ enum {
 typedef uint64_t node_id;
 typedef uint64_t user_id;
 
-/* The owner that tagged nodes show. src: tailscale tailcfg, Headscale 0.30 features: pseudo-user "tagged-devices". */
+/* The owner that tagged nodes show. src: tailscale 1.102 tailcfg; Headscale 0.30-dev: pseudo-user "tagged-devices" */
 #define TAGGED_DEVICES_USER ((user_id)2147455555)
 
 /* What a user is in the policy's role autogroups. In the order of enum policy_role; stored by number. */

@@ -55,7 +55,7 @@ void name_make_unique(const struct state *st, const char *base, const struct ent
     }
 }
 
-/* src: protocol/control.md 5.5: "tag:" + letter + letters, digits, dashes */
+/* src: docs/protocol/control.md 5.5: "tag:" + letter + letters, digits, dashes */
 bool tag_is_valid(struct str tag)
 {
     if (!str_starts(tag, STR("tag:")) || tag.len < 5 || tag.len > 128)

@@ -19,7 +19,7 @@
 
 enum { ATTRS_MAX = 6 };
 
-/* What clients call systems, and what postures do. src: policy.md 7.1; names of the client's Hostinfo.OS */
+/* The names of systems: the client's (Hostinfo.OS), and those of postures. src: docs/protocol/policy.md 7.1 */
 static struct str posture_os(struct str os)
 {
     static const char *const names[][2] = {{"macOS", "macos"}, {"iOS", "ios"}, {"tvOS", "ios"}};

@@ -1,4 +1,4 @@
-/* Registration: the state machine of protocol/control.md 5.4, top to bottom. */
+/* Registration: the state machine of docs/protocol/control.md 5.4, top to bottom. */
 #include <stdio.h>
 
 #include "base/mem.h"

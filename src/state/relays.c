@@ -7,7 +7,7 @@
 
 enum {
     RELAYS_MAX = 1000,
-    FIRST_REGION = 901,  /* src: derp-stun.md 6: 900-999 are for users; 900 is what many hand-written maps have */
+    FIRST_REGION = 901,  /* many hand-written maps have 900. src: docs/protocol/derp-stun.md 6: 900-999 are for users */
     BACK_MS = 60 * 1000, /* a relay that was up when the server stopped has so long to announce itself again */
 };
 

@@ -1,8 +1,8 @@
 /* Routes: what is approved, and which node is the primary of a prefix that several serve.
  *
  * A primary stays while it can serve; else the first node by id that can takes over; if none can, nothing changes. Exit routes
- * have no primary. src: policy.md 6.3, headscale features 4. Who is primary is written into the nodes (node.primary), so
- * that a failover reaches maps like any other change of a node. */
+ * have no primary. src: docs/protocol/policy.md 6.3, Headscale 0.30-dev (high availability). Who is primary is written
+ * into the nodes (node.primary), so that a failover reaches maps like any other change of a node. */
 #include "base/mem.h"
 #include "policy/policy.h"
 #include "state/state_internal.h"

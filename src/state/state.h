@@ -292,7 +292,7 @@ struct register_result {
     uint32_t alarm_joins;
     char alarm_key[KEY_PREFIX_CAP];
 };
-/* src: protocol/control.md 5.4, 5.5 */
+/* src: docs/protocol/control.md 5.4, 5.5 */
 void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out);
 
 /* A node's key and the machine key of the connection that it came by. RC_NOT_FOUND: no such node; RC_DENIED: another
@@ -303,7 +303,7 @@ MUST_CHECK enum rc state_authorise(const struct state *st, const node_key *key, 
 MUST_CHECK enum rc state_node_report(struct state *st, const node_key *key, const machine_key *machine,
                                      const struct node_report *report, const struct node **out);
 /* A poll began: the node is online until as many ends. What it reports fills only what is not known yet
- * (src: control.md 6.2). RC as state_authorise. */
+ * (src: docs/protocol/control.md 6.2). RC as state_authorise. */
 MUST_CHECK enum rc state_poll_begin(struct state *st, const node_key *key, const machine_key *machine,
                                     const struct node_report *report, int64_t now_ms, const struct node **out);
 void state_poll_end(struct state *st, node_id id, int64_t now_ms);

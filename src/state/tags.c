@@ -1,4 +1,5 @@
-/* Tags: what a node or key is, instead of whose. src: policy.md 11, control.md 5.5, headscale features 3 */
+/* Tags: what a node or key is, instead of whose. src: docs/protocol/policy.md 11; docs/protocol/control.md 5.5;
+ * Headscale 0.30-dev (tags) */
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,7 +87,7 @@ enum rc tags_for_node(const struct state *st, const struct registration *reg, co
         struct str tag = reg->tags[i];
         if (tag_is_valid(tag) && may_apply(st, k, tag))
             continue;
-        /* src: the beginning is Headscale's, for scripts that look for it */
+        /* The text begins as Headscale's does, for scripts that look for it. */
         return err_set(err, RC_DENIED, "requested tags [%.*s] are invalid or not permitted: %s",
                        (int)(tag.len < 128 ? tag.len : 128), tag.p,
                        state_policy(st) == NULL ? "there is no policy whose tagOwners could allow it; an auth key made "
@@ -113,7 +114,7 @@ enum rc state_node_set_tags(struct state *st, node_id id, const struct str *tags
     TRY(tags_make(st, tags, n, &made, err));
     undo_begin_node(st, e, UNDO_EVENT);
     struct node *next = node_edit(e->node, NULL, 0);
-    /* Nobody is there to log in again for a tagged node. src: headscale features 1: tagged never expires */
+    /* Nobody is there to log in again for a tagged node. src: Headscale 0.30-dev: tagged nodes never expire */
     if (next->tags == NULL && !next->is_expired)
         next->expires_ms = NO_EXPIRY;
     rcbuf_unref(&next->tags);

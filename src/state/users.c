@@ -40,8 +40,8 @@ const struct user *state_user_next(const struct state *st, size_t *pos)
     return map_next(&st->users, pos);
 }
 
-/* src: headscale features 1: at least two characters, begins with a letter, letters digits - . _ and one @. A single
- * letter is accepted as well: it was there. */
+/* src: Headscale 0.30-dev hscontrol/util: at least two characters, begins with a letter, letters digits - . _ and one
+ * @. A single letter is accepted as well: it was there. */
 static enum rc check_name(struct str name, struct err *err)
 {
     if (name.len == 0)

@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "store/sqlite_internal.h"
 
-/* A file name within a URI. src: sqlite.org/uri.html */
+/* A file name within a URI. src: https://sqlite.org/uri.html */
 static void append_escaped(struct buf *out, const char *path)
 {
     for (const char *p = path; *p != '\0'; p++) {

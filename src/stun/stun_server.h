@@ -3,7 +3,7 @@
  * One socket per worker shares the port (SO_REUSEPORT). Datagrams are read and answered in batches of 64, each answer
  * leaves from the address that the request hit. Nothing is allocated per datagram.
  *
- * src: RFC 8489; protocol/derp-stun.md 7 */
+ * src: RFC 8489; docs/protocol/derp-stun.md 7 */
 #ifndef STUN_STUN_SERVER_H
 #define STUN_STUN_SERVER_H
 

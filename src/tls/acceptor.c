@@ -9,7 +9,7 @@
 LOG_MODULE("tls");
 METRIC_COUNTER(timeouts, "fullscale_tls_handshake_failures_total", "reason=\"timeout\"", "");
 
-/* src: tailscale clients give a whole relay login 10 s */
+/* src: docs/protocol/derp-stun.md 1: clients give a whole login to a relay 10 s */
 enum { HANDSHAKE_MS = 10 * 1000, SWEEP_MS = 1000 };
 
 struct pending {

@@ -8,7 +8,7 @@
 #include "base/addr.h"
 #include "tls/tls_internal.h"
 
-/* A name without alternatives is nothing to clients. src: Go crypto/x509 since 1.17 */
+/* A name without alternatives is nothing to clients. src: Go 1.17 crypto/x509 */
 static bool is_for(X509 *cert, const char *host)
 {
     struct addr ip;

@@ -1,6 +1,6 @@
 /* A self-signed certificate for a relay that has no real one; clients pin it by its SHA-256.
  * ECDSA P-256, valid for one year, made anew when less than 30 days are left.
- * src: tailscale cmd/derper (self-signed for an IP host), DERPNode.CertName "sha256-raw:" */
+ * src: tailscale 1.102 cmd/derper (self-signed for an IP host), DERPNode.CertName "sha256-raw:" */
 #ifndef TLS_SELFSIGNED_H
 #define TLS_SELFSIGNED_H
 

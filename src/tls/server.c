@@ -63,7 +63,7 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 }
 
 /* The extra certificate would be read by every eavesdropper in TLS 1.2, and means nothing there.
- * src: tailscale derp/derpserver TLS config, derphttp client */
+ * src: tailscale 1.102 derp/derpserver (TLS configuration), derp/derphttp */
 static int add_extra_cert(SSL *ssl, void *arg)
 {
     struct tls_server *t = arg;

@@ -27,7 +27,8 @@ struct tls_server_opts {
     struct str cert_pem;
     struct str key_pem;
     /* Protocols in order of preference, e.g. {"h2", "http/1.1", NULL}; null: none is ever selected. A client that offers
-     * none gets none; one that offers only others is served without (src: tailscale's ts2021 and DERP connections). */
+     * none gets none; one that offers only others is served without
+     * (src: tailscale 1.102 control/controlhttp, derp/derphttp). */
     const char *const *alpn;
     unsigned tickets; /* per handshake; 0 none. Go clients without a session cache waste them */
 };

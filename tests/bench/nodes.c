@@ -93,7 +93,7 @@ static void random_key(uint8_t out[KEY_BYTES])
     private_key_public(&key, out);
 }
 
-/* What a Linux client of 1.102 sends of itself. src: vectors/captured_requests.json */
+/* What a Linux client of 1.102 sends of itself. src: tests/vectors/captured_requests.json */
 static void write_hostinfo(struct json_writer *w, unsigned i)
 {
     uint8_t id[32];

@@ -204,7 +204,7 @@ static void patch_field(struct patch *p, enum look_field f, const struct json *v
     p->look.f[f] = look_value(f, value);
 }
 
-/* src: control.md 6.8 */
+/* src: docs/protocol/control.md 6.8 */
 static void read_patch(struct told *t, const struct json *change)
 {
     uint64_t id;
@@ -620,7 +620,7 @@ static void do_ops(struct client *c, const struct told *t)
         do_op(c, t, &t->ops[i]);
 }
 
-/* Profiles come before or with the first node that refers to them. src: control.md 6.7 */
+/* Profiles come before or with the first node that refers to them. src: docs/protocol/control.md 6.7 */
 static void check_owners(const struct client *c, const struct told *t)
 {
     uint64_t last = 0;

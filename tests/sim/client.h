@@ -1,5 +1,5 @@
 /* A client of the simulation: knows nothing but the bytes that it was sent, and does with them what the official client
- * does. src: protocol/control.md 6.6-6.8
+ * does. src: docs/protocol/control.md 6.6-6.8
  *
  * Bytes that many clients are sent are read once: the same buffer, the same meaning. */
 #ifndef SIM_CLIENT_H

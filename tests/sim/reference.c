@@ -1,7 +1,7 @@
-/* What every client should have, straight from the definitions (protocol notes, policy 4-6, 8): rule by rule and pair by pair,
- * from the state's nodes and users and from the policy as data. Nothing of the compiled policy, of snapshots or of netmap/ is
- * used. To be fast enough for a hundred million pairs, it is first written down for each node alone of which rules it is a
- * source and of which a destination. */
+/* What every client should have, straight from the definitions (docs/protocol/policy.md 4-6, 8): rule by rule and pair
+ * by pair, from the state's nodes and users and from the policy as data. Nothing of the compiled policy, of snapshots
+ * or of netmap/ is used. To be fast enough for a hundred million pairs, it is first written down for each node alone of
+ * which rules it is a source and of which a destination. */
 #include "sim/sim.h"
 
 #include <setjmp.h>
@@ -143,7 +143,7 @@ static int user_of_name(const char *name, void (*format)(unsigned user, char out
     return strcmp(text, name) == 0 ? (int)user : -1;
 }
 
-/* By what it is, not by its addresses. src: policy 2.6 */
+/* By what it is, not by its addresses. src: docs/protocol/policy.md 2.6 */
 static bool is_in(const struct plan *p, const struct fact *f, const struct pick *s)
 {
     bool is = false;
@@ -197,7 +197,7 @@ static bool is_over_some(const struct pick *s, const struct fact *f)
     return false;
 }
 
-/* --- a node and a rule. src: policy 4, 5, 6.1 --- */
+/* --- a node and a rule. src: docs/protocol/policy.md 4, 5, 6.1 --- */
 
 static bool is_source_itself(const struct plan *p, const struct fact *f, const struct plan_rule *r)
 {
@@ -387,7 +387,7 @@ static void add_addresses(struct prefixes *l, const struct node *n, bool hides_v
     add_prefix(l, &n->v6, 128);
 }
 
-/* `shown`: of its routes. src: policy 6.2, 6.4 */
+/* `shown`: of its routes. src: docs/protocol/policy.md 6.2, 6.4 */
 static look_id look_with(const struct fact *f, uint64_t shown, bool hides_v4)
 {
     struct look l = f->bare;
@@ -477,7 +477,7 @@ static void fill_fact(struct facts *facts, const struct node *n)
     f->looks[1] = look_with(f, 0, true);
 }
 
-/* Of several nodes that serve a prefix one is the primary. src: policy 6.3 */
+/* Of several nodes that serve a prefix one is the primary. src: docs/protocol/policy.md 6.3 */
 static void check_primaries(const struct facts *facts)
 {
     for (size_t i = 0; i < facts->router_n; i++) {
@@ -528,7 +528,7 @@ static void facts_fini(struct facts *facts)
 
 /* --- pairs --- */
 
-/* Both are there. src: policy 6.1 */
+/* Both are there. src: docs/protocol/policy.md 6.1 */
 static bool should_see(const struct plan *plan, const struct reach *a, const struct reach *b)
 {
     return plan == NULL || meets(&a->source, &b->destination) || meets(&b->source, &a->destination) ||
@@ -544,7 +544,7 @@ static const struct served *route_like(const struct fact *f, const struct served
     return NULL;
 }
 
-/* Of several that a via grant lets serve, one. src: policy 5.5 */
+/* Of several that a via grant lets serve, one. src: docs/protocol/policy.md 5.5 */
 static bool is_best_via(const struct facts *facts, const struct fact *viewer, const struct fact *f,
                         const struct served *r)
 {
@@ -574,7 +574,7 @@ static bool serves(const struct facts *facts, const struct fact *viewer, const s
     return is_exit || is_best_via(facts, viewer, f, r);
 }
 
-/* src: policy 6.2 */
+/* src: docs/protocol/policy.md 6.2 */
 static bool should_show(const struct facts *facts, const struct fact *viewer, const struct fact *f,
                         const struct served *r)
 {
@@ -645,7 +645,7 @@ static void compare_peers(const struct facts *facts, const struct fact *viewer, 
     assert_int_equal(at, c->peer_n);
 }
 
-/* --- filters, as sets. src: policy 4, 5 --- */
+/* --- filters, as sets. src: docs/protocol/policy.md 4, 5 --- */
 
 static void allow_node(struct filter_set *to, struct str what, const struct fact *f)
 {
@@ -656,7 +656,7 @@ static void allow_node(struct filter_set *to, struct str what, const struct fact
         filter_set_allow(to, what, f->v6);
 }
 
-/* src: policy 2.5 */
+/* src: docs/protocol/policy.md 2.5 */
 static void allow_star(const struct facts *facts, struct filter_set *to, struct str what)
 {
     static const char *const ranges[] = {"100.64.0.0-100.115.91.255", "100.115.94.0-100.127.255.255",
@@ -777,7 +777,7 @@ static void allow_dst(struct wanted_filter *w, const struct pick *s)
     }
 }
 
-/* src: policy 5.3 */
+/* src: docs/protocol/policy.md 5.3 */
 static void allow_self(struct wanted_filter *w)
 {
     struct filter_set own;
@@ -847,7 +847,7 @@ static void compare_filter(struct facts *facts, const struct fact *f, const stru
     arena_fini(&a);
 }
 
-/* --- SSH policies: each rule as action, users and the set of addresses. src: policy 8.2 --- */
+/* --- SSH policies: each rule as action, users and the set of addresses. src: docs/protocol/policy.md 8.2 --- */
 
 static bool is_in_any(const struct plan *p, const struct fact *f, const struct pick *v, size_t n)
 {
@@ -998,7 +998,8 @@ static void compare_profiles(const struct facts *facts, const struct client *c)
 static void compare_settings(const struct facts *facts, const struct fact *f, const struct client *c)
 {
     const struct tailnet_settings *t = state_settings(facts->s->st);
-    /* src: "sha256-raw:" in CertName is understood from capability version 115 on. */
+    /* src: tailscale 1.82 derp/derphttp: "sha256-raw:" in CertName is understood from there on (capability version
+     * 115) */
     bool is_old = f->n->cap_version != 0 && f->n->cap_version < 115 && t->derp_map_unpinned_json != NULL;
     text_id derp_map = text_raw(is_old ? t->derp_map_unpinned_json : t->derp_map_json);
     if (c->derp_map != derp_map)

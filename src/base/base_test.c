@@ -455,7 +455,7 @@ static void test_maps_take_any_bytes_as_keys(void **state UNUSED)
     map_fini(&m);
 }
 
-/* src: CPython 3.11, which hashes bytes so; PYTHONHASHSEED=0 is the zero seed. */
+/* src: CPython 3.11, which hashes bytes so, PYTHONHASHSEED=0 being the zero seed. */
 static void test_hashes_have_their_reference_values(void **state UNUSED)
 {
     const uint64_t zero[2] = {0, 0};

@@ -1,7 +1,7 @@
 #include "state/state_internal.h"
 
-/* src: tailscale 1.102 net/tsaddr: 100.100.100.100 and fd7a:115c:a1e0::53 are the client's own service address;
- * 100.115.92.0/23 is ChromeOS's. */
+/* src: tailscale 1.102 net/tsaddr: 100.100.100.100 and fd7a:115c:a1e0::53 are the client's own service address,
+ * and 100.115.92.0/23 is ChromeOS's. */
 static bool is_reserved(const struct addr *a)
 {
     static const uint8_t quad100[4] = {100, 100, 100, 100};

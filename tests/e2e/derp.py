@@ -1,5 +1,5 @@
 """A small client of relays (DERP): TLS, the upgrade, the login, and frames.
-src: tailscale 1.102 derp/derp.go, derp/derp_client.go; NaCl's box comes from libsodium, which the server needs anyway"""
+src: tailscale 1.102 derp/derp.go, derp/derp_client.go. NaCl's box comes from libsodium, which the server needs anyway"""
 import ctypes
 import ctypes.util
 import json

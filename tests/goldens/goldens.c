@@ -5,7 +5,7 @@
  *
  * Prints passed and failed per family, ends with 1 when a case failed. With CMOCKA_MESSAGE_OUTPUT=TAP: one line per case.
  * IMPOSSIBLE lists the cases whose answer does not follow from what the case holds, each with its reason; they are run
- * and counted apart. src: the README.md of that folder */
+ * and counted apart. The README.md of such a folder describes its format. */
 #include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -8,14 +8,16 @@ SRC = ROOT / "src"
 
 
 class Module:
-    """One folder under src/: `uses`, `sources`, `tests` and `fuzzers` as its meson.build lists them."""
+    """One folder under src/: the lists of its meson.build, which src/meson.build explains."""
+
+    LISTS = ("uses", "prefixes", "sources", "tests", "helpers", "fuzzers", "fuzz_helpers")
 
     def __init__(self, name):
         self.name = name
         self.folder = SRC / name
         text = re.sub(r"#[^\n]*", "", (self.folder / "meson.build").read_text())
-        self.uses, self.sources, self.tests, self.fuzzers = (
-            self._list(text, key) for key in ("uses", "sources", "tests", "fuzzers"))
+        for key in self.LISTS:
+            setattr(self, key, self._list(text, key))
 
     @staticmethod
     def _list(text, key):

@@ -18,16 +18,16 @@ struct api_policy {
     struct buf fault; /* why the file as it is now is not at work: lines "FILE:LINE:COL: TEXT"; empty: it is */
 };
 
-/* A thread for the calls that take long. It ends before the loops of those calls are destroyed, after they have stopped. */
-struct api_slow;
-struct api_slow *api_slow_create(void);
-/* Waits for what it is at. Null is fine; nulls the pointer. */
-void api_slow_destroy(struct api_slow **slow);
+/* The thread that compares policies for policy diff. It ends after the loops of its calls have stopped, before they are destroyed. */
+struct api_compare_thread;
+struct api_compare_thread *api_compare_thread_create(void);
+/* Waits for the comparison that runs. Null is fine; nulls the pointer. */
+void api_compare_thread_destroy(struct api_compare_thread **thread);
 
 struct api {
-    struct core *core;         /* borrowed */
-    struct api_policy *policy; /* borrowed */
-    struct api_slow *slow;     /* borrowed */
+    struct core *core;                         /* borrowed */
+    struct api_policy *policy;                 /* borrowed */
+    struct api_compare_thread *compare_thread; /* borrowed */
     /* Appends what works less well than it should, a line each, for /health. Any thread; null: nothing to tell. */
     void (*troubles)(void *ctx, struct buf *out);
     void *troubles_ctx;

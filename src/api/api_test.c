@@ -89,7 +89,7 @@ static int setup_with(void **state, const char *policy_path, const char *fault)
     f->core = core_create(st, f->store, core_clocks_apart_ms(), &hooks);
     f->api.core = f->core;
     f->api.policy = &f->policy;
-    f->api.slow = api_slow_create();
+    f->api.compare_thread = api_compare_thread_create();
     f->loop = loop_create(0);
     struct http_server_opts opts = {
         .loop = f->loop, .routes = api_routes, .routes_n = api_routes_n, .app = &f->api, .unmatched = api_unmatched};
@@ -116,7 +116,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     loop_stop(f->loop);
     pthread_join(f->thread, NULL);
-    api_slow_destroy(&f->api.slow);
+    api_compare_thread_destroy(&f->api.compare_thread);
     tcp_listener_destroy(&f->listener);
     http_server_destroy(&f->server);
     core_stop(f->core);
@@ -684,19 +684,19 @@ static void test_slow_calls_are_few(void **state)
 {
     (void)state;
     static struct api_call calls[4];
-    struct api api = {.slow = api_slow_create()};
+    struct api api = {.compare_thread = api_compare_thread_create()};
     struct err err;
     for (size_t i = 0; i < ARRAY_LEN(calls); i++)
         calls[i].api = &api;
     for (size_t i = 0; i < 3; i++)
-        assert_int_equal(api_slow_enter(&calls[i], &err), RC_OK);
-    assert_int_equal(api_slow_enter(&calls[3], &err), RC_LIMIT);
+        assert_int_equal(api_compare_enter(&calls[i], &err), RC_OK);
+    assert_int_equal(api_compare_enter(&calls[3], &err), RC_LIMIT);
     assert_non_null(strstr(err.text, "try again"));
-    api_slow_leave(&calls[3]); /* was not let in */
-    assert_int_equal(api_slow_enter(&calls[3], &err), RC_LIMIT);
-    api_slow_leave(&calls[0]);
-    assert_int_equal(api_slow_enter(&calls[3], &err), RC_OK);
-    api_slow_destroy(&api.slow);
+    api_compare_leave(&calls[3]); /* was not let in */
+    assert_int_equal(api_compare_enter(&calls[3], &err), RC_LIMIT);
+    api_compare_leave(&calls[0]);
+    assert_int_equal(api_compare_enter(&calls[3], &err), RC_OK);
+    api_compare_thread_destroy(&api.compare_thread);
 }
 
 /* With policy.mode file nobody but the file has a say. */

@@ -96,7 +96,7 @@ static void call_destroy(struct api_call *call)
     mem_free(call->keys.items);
     mem_free(call->nodes.items);
     api_policy_call_fini(&call->policy);
-    api_slow_leave(call);
+    api_compare_leave(call);
     prefix_list_unref(&call->key.sources);
     secret_wipe(call->key_text, sizeof(call->key_text));
     secret_wipe(call->random, sizeof(call->random));
@@ -137,19 +137,19 @@ static void finish(struct api_call *call)
     call_destroy(call);
 }
 
-static void finish_slow(struct loop *loop, struct loop_msg *msg)
+static void finish_compared(struct loop *loop, struct loop_msg *msg)
 {
     (void)loop;
-    finish(CONTAINER_OF(msg, struct api_call, slow_msg));
+    finish(CONTAINER_OF(msg, struct api_call, compare_msg));
 }
 
-static void run_slow(struct loop *loop, struct loop_msg *msg)
+static void run_compare(struct loop *loop, struct loop_msg *msg)
 {
-    struct api_call *call = CONTAINER_OF(msg, struct api_call, slow_msg);
+    struct api_call *call = CONTAINER_OF(msg, struct api_call, compare_msg);
     (void)loop;
-    call->slow(call);
-    call->slow_msg.run = finish_slow;
-    loop_post(call->job.home, &call->slow_msg);
+    call->compare(call);
+    call->compare_msg.run = finish_compared;
+    loop_post(call->job.home, &call->compare_msg);
 }
 
 static void on_done(struct core_job *job)
@@ -157,12 +157,12 @@ static void on_done(struct core_job *job)
     struct api_call *call = CONTAINER_OF(job, struct api_call, job);
     if (job->refused != RC_OK)
         call->rc = err_set(&call->err, RC_BUSY, "%s", store_refusal_text(job->refused));
-    if (call->rc != RC_OK || call->slow == NULL || call->ex == NULL) {
+    if (call->rc != RC_OK || call->compare == NULL || call->ex == NULL) {
         finish(call);
         return;
     }
-    call->slow_msg.run = run_slow;
-    api_slow_post(call);
+    call->compare_msg.run = run_compare;
+    api_compare_post(call);
 }
 
 static void on_run(struct core_job *job, struct state *st, int64_t now_ms)

@@ -53,10 +53,10 @@ struct api_call {
     const struct api *api; /* borrowed */
     struct arena arena;
 
-    /* Set by `run`: what is done on the slow thread before the answer is written. The call is its own meanwhile, but for `ex`. */
-    void (*slow)(struct api_call *call);
-    struct loop_msg slow_msg;
-    bool is_slow; /* counted: api_slow_enter */
+    /* Set by `run`: what the compare thread does before the answer is written. Meanwhile the call belongs to that thread, except for `ex`. */
+    void (*compare)(struct api_call *call);
+    struct loop_msg compare_msg;
+    bool is_comparing; /* counted: api_compare_enter */
 
     /* what was asked */
     uint64_t id;
@@ -148,12 +148,12 @@ extern const struct api_op api_key_list, api_key_create, api_key_expire, api_key
 
 void api_policy_call_fini(struct api_policy_call *p);
 
-/* --- slow.c --- */
-/* For parse, when `slow` will be set. RC_LIMIT: too many. */
-MUST_CHECK enum rc api_slow_enter(struct api_call *call, struct err *err);
+/* --- compare_thread.c --- */
+/* For `parse` of a call that will set `compare`. RC_LIMIT: too many compare at this moment. */
+MUST_CHECK enum rc api_compare_enter(struct api_call *call, struct err *err);
 /* At the end of every call. */
-void api_slow_leave(struct api_call *call);
-/* Runs call->slow_msg there. */
-void api_slow_post(struct api_call *call);
+void api_compare_leave(struct api_call *call);
+/* Runs call->compare_msg there. */
+void api_compare_post(struct api_call *call);
 
 #endif

@@ -229,11 +229,11 @@ static void compare(struct api_call *call)
 
 static enum rc parse_diff(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
 {
-    TRY(api_slow_enter(call, err));
+    TRY(api_compare_enter(call, err));
     return api_policy_take(call, ex, body, err);
 }
 
-/* The core only puts users and nodes in; the comparing is for the slow thread, with two policies that nobody else has. */
+/* The core only puts users and nodes in; the comparison runs on the compare thread, with two policies that no one else refers to. */
 static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
     static const struct policy_options as_it_is = {.is_stored = true};
@@ -250,7 +250,7 @@ static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms,
     }
     policy_doc_unref(&doc);
     policy_errors_fini(&errors);
-    call->slow = compare;
+    call->compare = compare;
     return p->before != NULL ? RC_OK : RC_INTERNAL;
 }
 

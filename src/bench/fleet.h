@@ -7,7 +7,7 @@
 #include "bench/inbox.h"
 #include "bench/view.h"
 #include "bench/wire.h"
-#include "control/noise_stream.h"
+#include "control/ts2021_stream.h"
 #include "http/h2_client.h"
 
 enum {

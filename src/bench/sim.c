@@ -530,7 +530,7 @@ static void secure(struct sim *s)
     drop_handshake(s);
     struct stream *below = s->stream;
     s->state = SIM_GREETING;
-    noise_stream_client(below, &keys, buf_at(&s->in) + used, buf_len(&s->in) - used, &s->stream);
+    ts2021_stream_client(below, &keys, buf_at(&s->in) + used, buf_len(&s->in) - used, &s->stream);
     noise_result_wipe(&keys);
     buf_fini(&s->in);
     stream_set_events(s->stream, &events, s);

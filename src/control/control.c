@@ -41,33 +41,33 @@ static void bootstrap_dns_handle(void *app, struct http_exchange *ex)
  * and relays elsewhere go on calling the server by the name of the day on which they joined; what they are told depends on keys,
  * which a page in a browser has not. */
 static const struct http_route outer_routes[] = {
-    {HTTP_GET, "/key", handle_key, 0, .any_host = true},
-    {HTTP_POST, "/ts2021", handle_ts2021_post, 0, .any_host = true},
-    {HTTP_GET, "/ts2021", handle_ts2021_websocket, 0, .any_host = true},
-    {HTTP_GET, "/health", handle_health, 0},
-    {HTTP_GET, "/version", handle_version, 0},
-    {HTTP_GET, "/robots.txt", handle_robots, 0},
-    {HTTP_GET, "/derpmap/default", handle_derpmap, 0},
-    {HTTP_POST, "/verify", handle_verify, 4096, .any_host = true},
-    {HTTP_POST, "/verify/{key}", handle_verify_path, 4096, .any_host = true},
-    {HTTP_POST, "/relay/announce", handle_announce, 4096, .any_host = true},
-    {HTTP_GET, "/machine/ping/{id}", handle_ping, 0, .any_host = true},
+    {HTTP_GET, "/key", control_handle_key, 0, .any_host = true},
+    {HTTP_POST, "/ts2021", control_handle_ts2021_post, 0, .any_host = true},
+    {HTTP_GET, "/ts2021", control_handle_ts2021_websocket, 0, .any_host = true},
+    {HTTP_GET, "/health", control_handle_health, 0},
+    {HTTP_GET, "/version", control_handle_version, 0},
+    {HTTP_GET, "/robots.txt", control_handle_robots, 0},
+    {HTTP_GET, "/derpmap/default", control_handle_derpmap, 0},
+    {HTTP_POST, "/verify", control_handle_verify, 4096, .any_host = true},
+    {HTTP_POST, "/verify/{key}", control_handle_verify_path, 4096, .any_host = true},
+    {HTTP_POST, "/relay/announce", control_handle_announce, 4096, .any_host = true},
+    {HTTP_GET, "/machine/ping/{id}", control_handle_ping, 0, .any_host = true},
     {HTTP_GET, "/derp", derp_handle, 0, .any_host = true},
     {HTTP_GET, "/derp/probe", probe_handle, 0, .any_host = true},
     {HTTP_GET, "/derp/latency-check", probe_handle, 0, .any_host = true},
     {HTTP_GET, "/generate_204", generate_204_handle, 0, .any_host = true},
     {HTTP_GET, "/bootstrap-dns", bootstrap_dns_handle, 0, .any_host = true},
-    {HTTP_GET, "/", handle_home, 0},
+    {HTTP_GET, "/", control_handle_home, 0},
 };
 
 static const struct http_route inner_routes[] = {
-    {HTTP_POST, "/machine/register", handle_register, 0},
-    {HTTP_POST, "/machine/map", handle_map, 0},
-    {HTTP_POST, "/machine/update-health", handle_update_health, NODE_BODY_MAX_BYTES},
-    {HTTP_POST, "/machine/feature/query", handle_feature_query, NODE_BODY_MAX_BYTES},
-    {HTTP_POST, "/machine/audit-log", handle_audit_log, NODE_BODY_MAX_BYTES},
-    {HTTP_GET, "/machine/whoami", handle_whoami, 0},
-    {HTTP_GET, "/machine/ssh/action/{src}/to/{dst}", handle_ssh_action, 0},
+    {HTTP_POST, "/machine/register", control_handle_register, 0},
+    {HTTP_POST, "/machine/map", control_handle_map, 0},
+    {HTTP_POST, "/machine/update-health", control_handle_update_health, NODE_BODY_MAX_BYTES},
+    {HTTP_POST, "/machine/feature/query", control_handle_feature_query, NODE_BODY_MAX_BYTES},
+    {HTTP_POST, "/machine/audit-log", control_handle_audit_log, NODE_BODY_MAX_BYTES},
+    {HTTP_GET, "/machine/whoami", control_handle_whoami, 0},
+    {HTTP_GET, "/machine/ssh/action/{src}/to/{dst}", control_handle_ssh_action, 0},
 };
 
 /* --- pending requests --- */
@@ -81,7 +81,7 @@ static void pending_closed(void *ctx)
 /* Strangers behind a proxy that names no clients are told apart by their keys. */
 static struct wait_who who_asks(const struct http_request *req)
 {
-    const struct noise_conn *conn = req->conn_ctx;
+    const struct ts2021_conn *conn = req->conn_ctx;
     if (conn->is_known)
         return wait_who_key(WAIT_NODE, conn->machine.b, sizeof(conn->machine.b));
     if (conn->from.family != 0)
@@ -97,7 +97,7 @@ struct pending *pending_create(struct control_worker *w, struct http_exchange *e
     p->ex = ex;
     p->worker = w;
     p->job.home = w->loop;
-    p->machine = ((const struct noise_conn *)req->conn_ctx)->machine;
+    p->machine = ((const struct ts2021_conn *)req->conn_ctx)->machine;
     p->who = who_asks(req);
     http_set_events(ex, &events, p);
     return p;
@@ -121,7 +121,7 @@ bool pending_post(struct pending *p, size_t size, const struct node_report *repo
     return core_offer(p->worker->control->core, &p->job, &p->who, bytes);
 }
 
-void respond_busy(struct http_exchange *ex)
+void control_respond_busy(struct http_exchange *ex)
 {
     http_set_header(ex, "Retry-After", STR(CORE_BUSY_RETRY_AFTER));
     http_respond_text(ex, 503, CORE_BUSY_TEXT);
@@ -133,7 +133,7 @@ void pending_free(struct pending *p)
     mem_free(p);
 }
 
-void report_from(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h)
+void control_report_fill(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h)
 {
     out->cap_version = version > 0 && version < INT32_MAX ? (uint32_t)version : 0;
     out->home_derp = h->preferred_derp;
@@ -149,7 +149,7 @@ void report_from(struct node_report *out, struct arena *a, int64_t version, cons
     out->routes = prefix_list_create(h->routes, h->routes_n);
 }
 
-void node_report_fini(struct node_report *r)
+void control_report_fini(struct node_report *r)
 {
     rcbuf_unref(&r->hostinfo);
     rcbuf_unref(&r->hostinfo_peers);
@@ -184,8 +184,8 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
         .routes = inner_routes,
         .routes_n = ARRAY_LEN(inner_routes),
         .app = w,
-        .unmatched = handle_inner_unmatched,
-        .conn_gone = noise_conn_gone,
+        .unmatched = control_handle_inner_unmatched,
+        .conn_gone = ts2021_conn_gone,
         .h2_idle_timeout_ms = c->options.idle_timeout_ms,
         .max_body_bytes = c->options.max_body_bytes,
         .has_strangers = true,

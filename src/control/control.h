@@ -57,7 +57,7 @@ void control_own_relay_renewed(struct control *c, const char *cert_name);
 /* Relays came or went: those that wait for news hear of their neighbours. Core's thread. */
 void control_relays_changed(struct control *c);
 /* The secret that relays of a region share; the same for as long as the server keeps its Noise key. */
-void mesh_key_for_region(const private_key *noise, uint16_t region_id, uint8_t out[DERP_MESH_KEY_BYTES]);
+void control_mesh_key(const private_key *noise, uint16_t region_id, uint8_t out[DERP_MESH_KEY_BYTES]);
 /* Ends politely: no new requests, GOAWAY, connections close as they become idle. On each loop's thread in turn; any
  * thread. */
 void control_drain(struct control *c);

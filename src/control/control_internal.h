@@ -6,8 +6,8 @@
 #include "base/map.h"
 #include "control/control.h"
 #include "control/machines.h"
-#include "control/seats.h"
-#include "control/turns.h"
+#include "control/viewer_groups.h"
+#include "control/map_queue.h"
 #include "netmap/netmap.h"
 #include "proto/tailcfg.h"
 #include "relay/relay_http.h"
@@ -81,19 +81,19 @@ struct control_worker {
     struct snapshot *snapshot; /* reference */
     struct netmap_ctx netmap;
     struct netmap_pieces pieces;
-    struct list sessions;           /* all that stream */
-    struct list waiting;            /* of those, who wait for a snapshot that shows their node */
-    struct seats seats;             /* of those, who follow the snapshot */
-    struct map sessions_by_number;  /* for the one that is superseded */
-    struct list wheel[WHEEL_SLOTS]; /* by the second in which a keep-alive is looked at */
-    int64_t second;                 /* the wheel stands here */
+    struct list sessions;               /* all that stream */
+    struct list waiting;                /* of those, who wait for a snapshot that shows their node */
+    struct viewer_groups viewer_groups; /* of those, the ones that follow the snapshot */
+    struct map sessions_by_number;      /* for the one that is superseded */
+    struct list wheel[WHEEL_SLOTS];     /* by the second in which a keep-alive is looked at */
+    int64_t second;                     /* the wheel stands here */
     struct loop_timer *second_timer;
     uint64_t next_session;
-    struct turns turns; /* of sessions that want a full map */
-    struct loop_msg turns_msg;
-    bool is_turns_posted;
-    struct loop_timer *turns_timer; /* runs while some wait */
-    bool is_turns_timed;
+    struct map_queue map_queue; /* sessions that wait for a full map */
+    struct loop_msg map_queue_msg;
+    bool is_map_queue_posted;
+    struct loop_timer *map_queue_timer; /* runs while some wait */
+    bool is_map_queue_timed;
     struct list announcements; /* of relays, that wait for news */
     struct loop_msg news_msg;
     atomic_bool is_news_posted;
@@ -108,7 +108,7 @@ struct control_worker {
 };
 
 /* A Noise connection; the conn_ctx of its requests. */
-struct noise_conn {
+struct ts2021_conn {
     struct control_worker *worker;
     machine_key machine;
     uint16_t version;
@@ -134,41 +134,41 @@ struct pending *pending_create(struct control_worker *w, struct http_exchange *e
  * caller's still, who answers at once. */
 MUST_CHECK bool pending_post(struct pending *p, size_t size, const struct node_report *report);
 /* 503 and when to come back. */
-void respond_busy(struct http_exchange *ex);
+void control_respond_busy(struct http_exchange *ex);
 void pending_free(struct pending *p);
 
-/* Fills a report with references that pending_free does not hold: drop them with node_report_fini. Nothing of it points into
+/* Fills a report with references that pending_free does not hold: drop them with control_report_fini. Nothing of it points into
  * `h`. */
-void report_from(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h);
-void node_report_fini(struct node_report *r);
+void control_report_fill(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h);
+void control_report_fini(struct node_report *r);
 
 /* --- ts2021.c --- */
 /* The request has shown that its connection's machine is a node here: it is no stranger. */
-void noise_conn_know(struct http_exchange *ex);
-void handle_ts2021_post(void *app, struct http_exchange *ex);
-void handle_ts2021_websocket(void *app, struct http_exchange *ex);
-void handle_key(void *app, struct http_exchange *ex);
-void noise_conn_gone(void *app, void *conn_ctx);
+void ts2021_conn_know(struct http_exchange *ex);
+void control_handle_ts2021_post(void *app, struct http_exchange *ex);
+void control_handle_ts2021_websocket(void *app, struct http_exchange *ex);
+void control_handle_key(void *app, struct http_exchange *ex);
+void ts2021_conn_gone(void *app, void *conn_ctx);
 
 /* --- register.c, map.c, small.c --- */
-void handle_register(void *app, struct http_exchange *ex);
-void handle_map(void *app, struct http_exchange *ex);
-void handle_update_health(void *app, struct http_exchange *ex);
-void handle_feature_query(void *app, struct http_exchange *ex);
-void handle_whoami(void *app, struct http_exchange *ex);
-void handle_ssh_action(void *app, struct http_exchange *ex);
-void handle_audit_log(void *app, struct http_exchange *ex);
-void handle_inner_unmatched(void *app, struct http_exchange *ex, int status);
-void handle_health(void *app, struct http_exchange *ex);
-void handle_version(void *app, struct http_exchange *ex);
-void handle_home(void *app, struct http_exchange *ex);
-void handle_robots(void *app, struct http_exchange *ex);
-void handle_derpmap(void *app, struct http_exchange *ex);
+void control_handle_register(void *app, struct http_exchange *ex);
+void control_handle_map(void *app, struct http_exchange *ex);
+void control_handle_update_health(void *app, struct http_exchange *ex);
+void control_handle_feature_query(void *app, struct http_exchange *ex);
+void control_handle_whoami(void *app, struct http_exchange *ex);
+void control_handle_ssh_action(void *app, struct http_exchange *ex);
+void control_handle_audit_log(void *app, struct http_exchange *ex);
+void control_handle_inner_unmatched(void *app, struct http_exchange *ex, int status);
+void control_handle_health(void *app, struct http_exchange *ex);
+void control_handle_version(void *app, struct http_exchange *ex);
+void control_handle_home(void *app, struct http_exchange *ex);
+void control_handle_robots(void *app, struct http_exchange *ex);
+void control_handle_derpmap(void *app, struct http_exchange *ex);
 
 /* --- relays.c --- */
-void handle_verify(void *app, struct http_exchange *ex);
-void handle_verify_path(void *app, struct http_exchange *ex);
-void handle_announce(void *app, struct http_exchange *ex);
+void control_handle_verify(void *app, struct http_exchange *ex);
+void control_handle_verify_path(void *app, struct http_exchange *ex);
+void control_handle_announce(void *app, struct http_exchange *ex);
 void relay_desk_init(struct relay_desk *desk, int64_t now_ms);
 void announcements_init(struct control_worker *w);
 /* Answers those that have waited long enough. */
@@ -176,7 +176,7 @@ void announcements_tick(struct control_worker *w);
 
 /* --- pings.c --- */
 enum { PING_TEXT_CAP = 2 * (13 + 16) + 1 };
-void handle_ping(void *app, struct http_exchange *ex);
+void control_handle_ping(void *app, struct http_exchange *ex);
 /* After the workers were made, before they run. */
 void pings_init(struct control *c);
 void pings_fini(struct control *c);

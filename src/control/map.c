@@ -74,7 +74,7 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
         j->rc = state_poll_begin(st, &j->req.key, machine, &j->report, now_ms, &n);
     else
         j->rc = state_node_report(st, &j->req.key, machine, &j->report, &n);
-    node_report_fini(&j->report);
+    control_report_fini(&j->report);
     if (j->rc == RC_NOT_FOUND && state_key_is_leaving(st, &j->req.key, machine))
         j->rc = RC_BUSY;
     if (j->rc != RC_OK)
@@ -128,7 +128,7 @@ static void answer_refusal(struct map_job *j)
 static void answer(struct map_job *j)
 {
     if (j->rc == RC_OK)
-        noise_conn_know(j->p.ex);
+        ts2021_conn_know(j->p.ex);
     if (j->rc != RC_OK)
         answer_refusal(j);
     else if (j->req.is_stream && !j->req.is_read_only)
@@ -167,7 +167,7 @@ static void fill(struct map_job *j, const struct map_request *req)
     j->coding = req->wants_zstd ? NETMAP_ZSTD : NETMAP_PLAIN;
     if (req->is_read_only)
         return;
-    report_from(&j->report, &j->p.arena, req->version, &req->hostinfo);
+    control_report_fill(&j->report, &j->p.arena, req->version, &req->hostinfo);
     j->report.disco = key_is_zero(req->disco.b) ? NULL : &j->req.disco;
     /* Absent in an update means that none is known now; in a poll it means nothing. */
     static const struct addr none;
@@ -180,7 +180,7 @@ static void fill(struct map_job *j, const struct map_request *req)
 
 static bool refuse_early(struct map_job *j, enum rc rc, const struct err *err)
 {
-    const struct noise_conn *conn = http_request(j->p.ex)->conn_ctx;
+    const struct ts2021_conn *conn = http_request(j->p.ex)->conn_ctx;
     if (conn->version < CAP_VERSION_FLOOR) {
         metric_inc(&too_old);
         http_respond_text(j->p.ex, 400,
@@ -212,7 +212,7 @@ static bool read_request(struct map_job *j, struct str body)
     return !is_refused;
 }
 
-void handle_map(void *app, struct http_exchange *ex)
+void control_handle_map(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
     struct map_job *j = (struct map_job *)pending_create(w, ex, sizeof(*j));
@@ -227,7 +227,7 @@ void handle_map(void *app, struct http_exchange *ex)
     j->p.job.done = done;
     if (pending_post(&j->p, sizeof(*j), &j->report))
         return;
-    respond_busy(ex);
-    node_report_fini(&j->report);
+    control_respond_busy(ex);
+    control_report_fini(&j->report);
     pending_free(&j->p);
 }

@@ -281,7 +281,7 @@ static void answer_closed(void *ctx)
     ((struct answer_job *)ctx)->ex = NULL;
 }
 
-void handle_ping(void *app, struct http_exchange *ex)
+void control_handle_ping(void *app, struct http_exchange *ex)
 {
     static const struct http_events events = {.closed = answer_closed};
     struct control_worker *w = app;
@@ -301,6 +301,6 @@ void handle_ping(void *app, struct http_exchange *ex)
     who.kind = WAIT_NODE;
     if (core_offer(w->control->core, &j->job, &who, sizeof(*j)))
         return;
-    respond_busy(ex);
+    control_respond_busy(ex);
     mem_free(j);
 }

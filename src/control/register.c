@@ -79,7 +79,7 @@ static void forget_request(struct register_job *j)
 {
     secret_wipe((void *)j->reg.auth_key.p, j->reg.auth_key.len);
     j->reg.auth_key = STR_EMPTY;
-    node_report_fini(&j->reg.report);
+    control_report_fini(&j->reg.report);
     arena_fini(&j->p.arena);
 }
 
@@ -145,7 +145,7 @@ static void done(struct core_job *job)
     tell(j);
     tell_alarm(j);
     if (j->p.ex != NULL && j->outcome == REGISTER_OK)
-        noise_conn_know(j->p.ex);
+        ts2021_conn_know(j->p.ex);
     if (j->p.ex != NULL)
         respond(j->p.ex, j);
     user_unref(&j->user);
@@ -178,7 +178,7 @@ static void fill(struct register_job *j, const struct register_request *req)
     j->reg.tags = tags;
     j->reg.tag_n = req->hostinfo.tags_n;
     snprintf(j->host_name, sizeof(j->host_name), "%.*s", STR_ARG(req->hostinfo.hostname));
-    report_from(&j->reg.report, &j->p.arena, req->version, &req->hostinfo);
+    control_report_fill(&j->reg.report, &j->p.arena, req->version, &req->hostinfo);
 }
 
 static void log_misunderstood(const struct register_job *j, const struct err *err)
@@ -205,11 +205,11 @@ static bool read_request(struct register_job *j, struct str body)
     return rc == RC_OK;
 }
 
-void handle_register(void *app, struct http_exchange *ex)
+void control_handle_register(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
     const struct http_request *http = http_request(ex);
-    const struct noise_conn *conn = http->conn_ctx;
+    const struct ts2021_conn *conn = http->conn_ctx;
     struct register_job *j = (struct register_job *)pending_create(w, ex, sizeof(*j));
     j->from = http->peer;
     j->client = conn->from;

@@ -162,7 +162,7 @@ static void post(struct relay_call *c)
                                                    : wait_who_address(&http_request(c->ex)->peer);
     if (core_offer(c->worker->control->core, &c->job, &who, sizeof(*c) + c->arena.held_bytes))
         return;
-    respond_busy(c->ex);
+    control_respond_busy(c->ex);
     call_destroy(c);
 }
 
@@ -228,7 +228,7 @@ static void done_verify(struct core_job *job)
     call_destroy(c);
 }
 
-void handle_verify(void *app, struct http_exchange *ex)
+void control_handle_verify(void *app, struct http_exchange *ex)
 {
     struct relay_call *c = call_create(app, ex);
     const struct json *body = parse(c);
@@ -243,7 +243,7 @@ void handle_verify(void *app, struct http_exchange *ex)
 }
 
 /* Paths land in the logs of proxies, keys should not. */
-void handle_verify_path(void *app, struct http_exchange *ex)
+void control_handle_verify_path(void *app, struct http_exchange *ex)
 {
     (void)app;
     metric_inc(&verify_denied);
@@ -298,7 +298,7 @@ void control_own_relay_renewed(struct control *c, const char *cert_name)
     control_relays_changed(c);
 }
 
-void mesh_key_for_region(const private_key *noise, uint16_t region_id, uint8_t out[DERP_MESH_KEY_BYTES])
+void control_mesh_key(const private_key *noise, uint16_t region_id, uint8_t out[DERP_MESH_KEY_BYTES])
 {
     static const char label[] = "fullscale mesh key of a region";
     uint8_t text[sizeof(label) + KEY_BYTES + 2];
@@ -354,7 +354,7 @@ static void write_mesh_key(struct json_writer *w, const struct control *c, uint1
     if (c->options.own_relay.host_name[0] != '\0' && region_id == c->options.own_region)
         memcpy(key, c->options.own_mesh_key, sizeof(key));
     else
-        mesh_key_for_region(&c->options.noise_key, region_id, key);
+        control_mesh_key(&c->options.noise_key, region_id, key);
     hex_encode(key, sizeof(key), text);
     json_w_kv_cstr(w, "meshKey", text);
     secret_wipe(key, sizeof(key));
@@ -630,7 +630,7 @@ static bool read_announcement(struct relay_call *c, const struct json *body)
            read_flag(body, "draining", &c->is_draining);
 }
 
-void handle_announce(void *app, struct http_exchange *ex)
+void control_handle_announce(void *app, struct http_exchange *ex)
 {
     struct relay_call *c = call_create(app, ex);
     const struct json *body = parse(c);

@@ -29,14 +29,14 @@ enum {
     KEEP_ALIVE_S = 50, /* up to JITTER_S more; clients give up after 120 s. src: docs/protocol/control.md 6.6, 8.1 */
     JITTER_S = 10,
     SLACK_BYTES = 256 * 1024, /* deltas that may wait behind a full map */
-    FULL_PER_TURN = 16,       /* full maps that begin in one turn of the loop: what they write waits for its end */
+    FULL_PER_ITERATION = 16,  /* full maps that begin in one turn of the loop: what they write waits for its end */
     GONE_MAX = 1000,          /* streams a worker holds open for nodes that are gone */
     GONE_S = 600,             /* and for how long: then the client may ask again */
 };
 
 enum session_state {
     SESSION_WAITING, /* for a snapshot that shows its node */
-    SESSION_QUEUED,  /* for its turn to get a full map */
+    SESSION_QUEUED,  /* in worker->map_queue */
     SESSION_ACTIVE,
     SESSION_BEHIND, /* waits for its queue to drain, then for a full map */
     SESSION_GONE,   /* its node is deleted: keep-alives only */
@@ -45,10 +45,10 @@ enum session_state {
 struct session {
     struct control_worker *worker;
     struct http_exchange *ex;
-    struct list entry;  /* in worker->sessions */
-    struct list slot;   /* in the wheel */
-    struct turn turn;   /* to get a full map */
-    struct seated seat; /* while it is active; while it waits: in worker->waiting */
+    struct list entry;                 /* in worker->sessions */
+    struct list slot;                  /* in the wheel */
+    struct map_waiter waiter;          /* to get a full map */
+    struct viewer_group_member member; /* while it is active; while it waits: in worker->waiting */
     enum session_state state;
     uint64_t number; /* 0: not in the map */
     node_id node;
@@ -76,8 +76,8 @@ static void session_free(struct session *s)
     struct control_worker *w = s->worker;
     list_remove(&s->entry);
     list_remove(&s->slot);
-    turns_leave(&w->turns, &s->turn);
-    seats_leave(&s->seat);
+    map_queue_leave(&w->map_queue, &s->waiter);
+    viewer_groups_leave(&s->member);
     if (s->number != 0)
         map_remove(&w->sessions_by_number, &s->number, sizeof(s->number));
     if (s->state == SESSION_GONE)
@@ -107,14 +107,14 @@ static bool has_other_key(const struct session *s)
 }
 
 static void want_full(struct session *s);
-static void serve_turns_soon(struct control_worker *w);
+static void serve_map_queue_soon(struct control_worker *w);
 
 static void on_drained(void *ctx)
 {
     struct session *s = ctx;
-    if (s->turn.is_running) {
-        turns_leave(&s->worker->turns, &s->turn);
-        serve_turns_soon(s->worker);
+    if (s->waiter.is_sending) {
+        map_queue_leave(&s->worker->map_queue, &s->waiter);
+        serve_map_queue_soon(s->worker);
     }
     if (s->state == SESSION_BEHIND)
         want_full(s);
@@ -138,9 +138,9 @@ static struct session *session_new(struct control_worker *w, struct http_exchang
     s->jitter_s = (uint8_t)(key->b[31] % JITTER_S);
     s->sent_s = now_s(w);
     list_init(&s->slot);
-    turn_init(&s->turn);
-    seated_init(&s->seat);
-    list_push_back(&w->waiting, &s->seat.entry);
+    map_waiter_init(&s->waiter);
+    viewer_group_member_init(&s->member);
+    list_push_back(&w->waiting, &s->member.link);
     list_push_back(&w->sessions, &s->entry);
     wheel_add(s, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
     http_set_events(ex, &events, s);
@@ -166,7 +166,7 @@ static void become_gone(struct session *s)
 {
     struct control_worker *w = s->worker;
     s->state = SESSION_GONE;
-    seats_leave(&s->seat);
+    viewer_groups_leave(&s->member);
     w->gone_n++;
     s->until_s = now_s(w) + GONE_S;
     metric_inc(&gone_told);
@@ -179,9 +179,9 @@ static bool may_see_peers(const struct snapshot *snapshot, node_id id)
     return n != NULL && !n->is_expired;
 }
 
-static void sit_down(struct session *s)
+static void join_group(struct session *s)
 {
-    seats_put(&s->worker->seats, &s->seat, netmap_viewer_key(s->worker->snapshot, s->node));
+    viewer_groups_put(&s->worker->viewer_groups, &s->member, netmap_viewer_key(s->worker->snapshot, s->node));
 }
 
 static void send_full(struct session *s)
@@ -202,7 +202,7 @@ static void send_full(struct session *s)
     }
     s->state = SESSION_ACTIVE;
     s->has_map = true;
-    sit_down(s);
+    join_group(s);
     s->limit_bytes = w->pieces.bytes + SLACK_BYTES;
     metric_inc(&full_maps);
     metric_add(&full_bytes, (int64_t)w->pieces.bytes);
@@ -210,12 +210,12 @@ static void send_full(struct session *s)
     if (s->is_once)
         session_end(s);
     else if (http_stream_queued(s->ex) <= STREAM_HIGH_WATER)
-        turns_leave(&w->turns, &s->turn); /* `drained` would not come */
+        map_queue_leave(&w->map_queue, &s->waiter); /* `drained` would not come */
 }
 
-/* --- turns --- */
+/* --- the queue for full maps --- */
 
-static void take_turn(struct session *s)
+static void begin_full_map(struct session *s)
 {
     if (has_other_key(s))
         session_end(s);
@@ -223,52 +223,54 @@ static void take_turn(struct session *s)
         send_full(s);
 }
 
-static void serve_turns(struct control_worker *w)
+static void serve_map_queue(struct control_worker *w)
 {
-    struct turn *turn;
-    turns_expire(&w->turns, loop_now_ms(w->loop));
-    for (unsigned n = 0; n < FULL_PER_TURN && (turn = turns_next(&w->turns, loop_now_ms(w->loop))) != NULL; n++)
-        take_turn(LIST_ENTRY(turn, struct session, turn));
-    if (turns_wait(&w->turns) != w->is_turns_timed) {
-        w->is_turns_timed = !w->is_turns_timed;
-        if (w->is_turns_timed)
-            loop_timer_start(w->turns_timer, TURN_MS / 4, TURN_MS / 4);
+    struct map_waiter *waiter;
+    map_queue_expire(&w->map_queue, loop_now_ms(w->loop));
+    for (unsigned n = 0;
+         n < FULL_PER_ITERATION && (waiter = map_queue_next(&w->map_queue, loop_now_ms(w->loop))) != NULL; n++)
+        begin_full_map(LIST_ENTRY(waiter, struct session, waiter));
+    if (map_queue_has_waiters(&w->map_queue) != w->is_map_queue_timed) {
+        w->is_map_queue_timed = !w->is_map_queue_timed;
+        if (w->is_map_queue_timed)
+            loop_timer_start(w->map_queue_timer, MAP_QUEUE_HOLD_MS / 4, MAP_QUEUE_HOLD_MS / 4);
         else
-            loop_timer_stop(w->turns_timer);
+            loop_timer_stop(w->map_queue_timer);
     }
-    if (turns_can_begin(&w->turns))
-        serve_turns_soon(w);
+    if (map_queue_can_begin(&w->map_queue))
+        serve_map_queue_soon(w);
 }
 
-static void on_turns(struct loop *loop, struct loop_msg *msg)
+static void on_map_queue_msg(struct loop *loop, struct loop_msg *msg)
 {
-    struct control_worker *w = CONTAINER_OF(msg, struct control_worker, turns_msg);
+    struct control_worker *w = CONTAINER_OF(msg, struct control_worker, map_queue_msg);
     (void)loop;
-    w->is_turns_posted = false;
-    serve_turns(w);
+    w->is_map_queue_posted = false;
+    serve_map_queue(w);
 }
 
-/* In the next turn of the loop: what this one has written leaves first. */
-static void serve_turns_soon(struct control_worker *w)
+/* In the next iteration of the loop: what this one has written leaves first. */
+static void serve_map_queue_soon(struct control_worker *w)
 {
-    if (w->is_turns_posted)
+    if (w->is_map_queue_posted)
         return;
-    w->is_turns_posted = true;
-    loop_post(w->loop, &w->turns_msg);
+    w->is_map_queue_posted = true;
+    loop_post(w->loop, &w->map_queue_msg);
 }
 
-static void on_turns_timer(void *ctx)
+static void on_map_queue_timer(void *ctx)
 {
-    serve_turns(ctx);
+    serve_map_queue(ctx);
 }
 
 static void want_full(struct session *s)
 {
     const struct node *n = snapshot_node(s->worker->snapshot, s->node);
     s->state = SESSION_QUEUED;
-    seats_leave(&s->seat);
-    turns_ask(&s->worker->turns, &s->turn, n != NULL && n->is_newcomer ? TURNS_NEWCOMERS : TURNS_RETURNING);
-    serve_turns_soon(s->worker);
+    viewer_groups_leave(&s->member);
+    map_queue_join(&s->worker->map_queue, &s->waiter,
+                   n != NULL && n->is_newcomer ? MAP_QUEUE_NEWCOMERS : MAP_QUEUE_RETURNING);
+    serve_map_queue_soon(s->worker);
 }
 
 /* The worker's snapshot may not have come to a node that has just registered. */
@@ -282,7 +284,7 @@ static void try_attach(struct session *s)
 static void fall_behind(struct session *s)
 {
     s->state = SESSION_BEHIND;
-    seats_leave(&s->seat);
+    viewer_groups_leave(&s->member);
     metric_inc(&fallen_behind);
     log_limited(LOG_INFO, "slow reader: it gets a full map when it has caught up", LOG_U("node", s->node));
 }
@@ -341,14 +343,14 @@ static void measure(struct control_worker *w)
     loop_post(w->loop, &m->msg);
 }
 
-static void seat_all(struct control_worker *w)
+static void regroup_all(struct control_worker *w)
 {
     LIST_EACH (it, &w->sessions) {
         struct session *s = LIST_ENTRY(it, struct session, entry);
         if (s->state == SESSION_ACTIVE)
-            sit_down(s);
+            join_group(s);
     }
-    seats_sweep(&w->seats);
+    viewer_groups_sweep(&w->viewer_groups);
 }
 
 static void tell_all(struct control_worker *w, struct change *c)
@@ -359,46 +361,46 @@ static void tell_all(struct control_worker *w, struct change *c)
             send_change(s, c);
     }
     if (c->before->access != c->after->access)
-        seat_all(w);
+        regroup_all(w);
 }
 
-static void touch_seat(struct control_worker *w, struct viewer_key seat)
+static void touch_group(struct control_worker *w, struct viewer_key key)
 {
-    struct seat_group *g = seats_find(&w->seats, seat);
+    struct viewer_group *g = viewer_groups_find(&w->viewer_groups, key);
     if (g != NULL)
         g->is_touched = true;
 }
 
 /* Only members of touched groups may have moved. */
-static void reseat(struct control_worker *w)
+static void regroup_touched(struct control_worker *w)
 {
-    LIST_EACH (it, &w->seats.groups) {
-        struct seat_group *g = LIST_ENTRY(it, struct seat_group, entry);
+    LIST_EACH (it, &w->viewer_groups.groups) {
+        struct viewer_group *g = LIST_ENTRY(it, struct viewer_group, link);
         if (!g->is_touched)
             continue;
         g->is_touched = false;
         LIST_EACH_SAFE (member, &g->members)
-            sit_down(LIST_ENTRY(member, struct session, seat.entry));
+            join_group(LIST_ENTRY(member, struct session, member.link));
     }
-    seats_sweep(&w->seats);
+    viewer_groups_sweep(&w->viewer_groups);
 }
 
 /* Those whom the change is nothing to are not looked at. */
-static void tell_seats(struct control_worker *w, struct change *c)
+static void tell_groups(struct control_worker *w, struct change *c)
 {
     for (size_t i = 0; i < c->item_n; i++)
-        touch_seat(w, netmap_viewer_key(c->before, c->items[i].id));
+        touch_group(w, netmap_viewer_key(c->before, c->items[i].id));
     for (node_id id = 0; (id = netmap_next_access(c, id)) != 0;)
-        touch_seat(w, netmap_viewer_key(c->before, id));
-    LIST_EACH (it, &w->seats.groups) {
-        struct seat_group *g = LIST_ENTRY(it, struct seat_group, entry);
+        touch_group(w, netmap_viewer_key(c->before, id));
+    LIST_EACH (it, &w->viewer_groups.groups) {
+        struct viewer_group *g = LIST_ENTRY(it, struct viewer_group, link);
         if (!list_is_empty(&g->members) &&
-            (g->is_touched || netmap_tells(c, LIST_ENTRY(g->members.next, struct session, seat.entry)->node))) {
+            (g->is_touched || netmap_tells(c, LIST_ENTRY(g->members.next, struct session, member.link)->node))) {
             LIST_EACH_SAFE (member, &g->members)
-                send_change(LIST_ENTRY(member, struct session, seat.entry), c);
+                send_change(LIST_ENTRY(member, struct session, member.link), c);
         }
     }
-    reseat(w);
+    regroup_touched(w);
 }
 
 void sessions_apply(struct control_worker *w, struct change *c)
@@ -407,9 +409,9 @@ void sessions_apply(struct control_worker *w, struct change *c)
     snapshot_unref(&w->snapshot);
     w->snapshot = snapshot_ref(c->after);
     LIST_EACH_SAFE (it, &w->waiting)
-        try_attach(LIST_ENTRY(it, struct session, seat.entry));
+        try_attach(LIST_ENTRY(it, struct session, member.link));
     if (netmap_is_by_viewer_key(c))
-        tell_seats(w, c);
+        tell_groups(w, c);
     else
         tell_all(w, c);
 }
@@ -512,15 +514,15 @@ void sessions_init(struct control_worker *w)
     rng_bytes(seed, sizeof(seed));
     list_init(&w->sessions);
     list_init(&w->waiting);
-    seats_init(&w->seats, seed);
+    viewer_groups_init(&w->viewer_groups, seed);
     for (int i = 0; i < WHEEL_SLOTS; i++)
         list_init(&w->wheel[i]);
     map_init(&w->sessions_by_number, seed);
     w->next_session = 1;
     w->second = now_s(w);
-    turns_init(&w->turns);
-    w->turns_msg.run = on_turns;
-    w->turns_timer = loop_timer_create(w->loop, on_turns_timer, w);
+    map_queue_init(&w->map_queue);
+    w->map_queue_msg.run = on_map_queue_msg;
+    w->map_queue_timer = loop_timer_create(w->loop, on_map_queue_timer, w);
     w->second_timer = loop_timer_create(w->loop, on_second, w);
     loop_timer_start(w->second_timer, 1000, 1000);
 }
@@ -528,9 +530,9 @@ void sessions_init(struct control_worker *w)
 void sessions_fini(struct control_worker *w)
 {
     loop_timer_destroy(&w->second_timer);
-    loop_timer_destroy(&w->turns_timer);
+    loop_timer_destroy(&w->map_queue_timer);
     map_fini(&w->sessions_by_number);
-    seats_fini(&w->seats);
+    viewer_groups_fini(&w->viewer_groups);
 }
 
 /* --- beginnings --- */

@@ -130,13 +130,13 @@ static void report(struct run *r, unsigned i, struct str said, bool is_poll)
     const struct node *n;
     names_of(i, &key, &machine);
     if (map_request_parse(&a, body, &req, NULL) == RC_OK) {
-        report_from(&report, &a, req.version, &req.hostinfo);
+        control_report_fill(&report, &a, req.version, &req.hostinfo);
         report.endpoints = req.endpoints;
         report.endpoints_n = req.endpoints_n;
         enum rc rc = is_poll ? state_poll_begin(r->st, &key, &machine, &report, r->now_ms, &n)
                              : state_node_report(r->st, &key, &machine, &report, &n);
         r->polls[i] += rc == RC_OK && is_poll;
-        node_report_fini(&report);
+        control_report_fini(&report);
     }
     arena_fini(&a);
 }

@@ -22,7 +22,7 @@
 #include "base/metric.h"
 #include "codec/json.h"
 #include "control/control_internal.h"
-#include "control/noise_stream.h"
+#include "control/ts2021_stream.h"
 #include "crypto/crypto.h"
 #include "http/h2_client.h"
 #include "net/tcp.h"
@@ -514,7 +514,7 @@ static inline void client_on_upgrade(void *ctx, const uint8_t *p, size_t n)
     assert_int_equal(noise_initiate_finish(&c->hs, buf_at(&c->in), buf_len(&c->in), &keys, &used, &error), 1);
     buf_consume(&c->in, used);
     struct stream *tcp = c->s;
-    noise_stream_client(tcp, &keys, buf_at(&c->in), buf_len(&c->in), &c->s);
+    ts2021_stream_client(tcp, &keys, buf_at(&c->in), buf_len(&c->in), &c->s);
     buf_clear(&c->in);
     stream_set_events(c->s, &events, c);
     c->is_noise = true;

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "control/control_internal.h"
-#include "control/noise_stream.h"
+#include "control/ts2021_stream.h"
 #include "http/ws.h"
 
 LOG_MODULE("ts2021");
@@ -15,7 +15,7 @@ METRIC_COUNTER(refused_rate, "fullscale_noise_refused_total", "reason=\"rate\"",
 METRIC_COUNTER(refused_malformed, "fullscale_noise_refused_total", "reason=\"malformed\"", "");
 METRIC_COUNTER(refused_crypto, "fullscale_noise_refused_total", "reason=\"crypto\"", "");
 
-void handle_key(void *app, struct http_exchange *ex)
+void control_handle_key(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
     struct str version;
@@ -30,14 +30,14 @@ void handle_key(void *app, struct http_exchange *ex)
 
 /* --- the connection --- */
 
-void noise_conn_know(struct http_exchange *ex)
+void ts2021_conn_know(struct http_exchange *ex)
 {
-    struct noise_conn *conn = http_request(ex)->conn_ctx;
+    struct ts2021_conn *conn = http_request(ex)->conn_ctx;
     conn->is_known = true;
     http_conn_know(conn->http, conn->machine.b, sizeof(conn->machine.b));
 }
 
-void noise_conn_gone(void *app, void *conn_ctx)
+void ts2021_conn_gone(void *app, void *conn_ctx)
 {
     (void)app;
     mem_free(conn_ctx);
@@ -72,15 +72,15 @@ static struct addr known_address(const struct http_request *req)
 static void start(struct control_worker *w, struct stream *below, struct noise_result *keys, const struct buf *leftover,
                   const struct addr *from)
 {
-    struct noise_conn *conn = MEM_NEW(struct noise_conn);
+    struct ts2021_conn *conn = MEM_NEW(struct ts2021_conn);
     struct stream *s;
     conn->worker = w;
     conn->machine = keys->peer;
     conn->version = keys->version;
     conn->from = *from;
     stream_write(below, keys->response, sizeof(keys->response));
-    noise_stream_server(below, keys, leftover != NULL ? buf_at(leftover) : NULL,
-                        leftover != NULL ? buf_len(leftover) : 0, &s);
+    ts2021_stream_server(below, keys, leftover != NULL ? buf_at(leftover) : NULL,
+                         leftover != NULL ? buf_len(leftover) : 0, &s);
     write_early_payload(s);
     metric_inc(&conns_total);
     conn->http = http_server_attach_h2(w->inner, s, conn);
@@ -139,7 +139,7 @@ static int handshake(struct control_worker *w, struct http_exchange *ex, struct 
     return 1;
 }
 
-void handle_ts2021_post(void *app, struct http_exchange *ex)
+void control_handle_ts2021_post(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
     const struct http_request *req = http_request(ex);
@@ -177,7 +177,7 @@ void handle_ts2021_post(void *app, struct http_exchange *ex)
     buf_fini(&leftover);
 }
 
-void handle_ts2021_websocket(void *app, struct http_exchange *ex)
+void control_handle_ts2021_websocket(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
     const struct addr from = known_address(http_request(ex));

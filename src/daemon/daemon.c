@@ -140,7 +140,7 @@ static enum rc start_relay(struct daemon *d, struct err *err)
         return RC_OK;
     TRY(mesh_read_key(cfg, d->mesh_key, err));
     if (cfg->derp_server_mesh_key_path[0] == '\0')
-        mesh_key_for_region(&d->noise_key, (uint16_t)cfg->derp_server_region_id, d->mesh_key);
+        control_mesh_key(&d->noise_key, (uint16_t)cfg->derp_server_region_id, d->mesh_key);
     TRY(relay_part_create(d, &ops, err));
     return mesh_set(d, NULL, 0, err);
 }
@@ -319,7 +319,7 @@ static void stop_threads(struct daemon *d)
 
 static void clean_up(struct daemon *d)
 {
-    api_slow_destroy(&d->api.slow);
+    api_compare_thread_destroy(&d->api.compare_thread);
     store_close(&d->store);
     fetch_destroy(&d->fetch);
     derpmap_service_destroy(&d->derpmap);

@@ -1,4 +1,4 @@
-#include "control/noise_stream.h"
+#include "control/ts2021_stream.h"
 
 #include "base/buf.h"
 #include "base/log.h"
@@ -11,7 +11,7 @@ METRIC_GAUGE(open_streams, "fullscale_noise_connections", "", "Noise connections
 /* What is sealed at once when much is waiting: bounds the third copy (ours, this one, the layer below's). */
 enum { SLICE_BYTES = 16 * NOISE_PLAIN_MAX };
 
-struct noise_stream {
+struct ts2021_stream {
     struct stream s;
     struct stream *below; /* owned; null once this stream is dead */
     struct noise_sealer sealer;
@@ -25,7 +25,7 @@ struct noise_stream {
 
 /* --- writing --- */
 
-static enum rc seal_plain(struct noise_stream *ns)
+static enum rc seal_plain(struct ts2021_stream *ns)
 {
     struct buf plain = {0};
     enum rc rc = RC_OK;
@@ -43,14 +43,14 @@ static enum rc seal_plain(struct noise_stream *ns)
 
 /* The layer below tells of draining only after a high of its own, and it may have sent some of its queue between our
  * counting and our sealing: ask it to, or the owner would wait for ever. */
-static void check_drained(struct noise_stream *ns)
+static void check_drained(struct ts2021_stream *ns)
 {
     stream_check_drained(&ns->s);
     if (ns->s.was_high && ns->below != NULL)
         ns->below->was_high = true;
 }
 
-static void end(struct noise_stream *ns, enum rc why)
+static void end(struct ts2021_stream *ns, enum rc why)
 {
     loop_defer_cancel(&ns->seal_task);
     loop_defer_cancel(&ns->open_task);
@@ -62,7 +62,7 @@ static void end(struct noise_stream *ns, enum rc why)
 
 static void run_seal(struct loop_task *task)
 {
-    struct noise_stream *ns = CONTAINER_OF(task, struct noise_stream, seal_task);
+    struct ts2021_stream *ns = CONTAINER_OF(task, struct ts2021_stream, seal_task);
     enum rc rc = seal_plain(ns);
     if (rc != RC_OK)
         end(ns, rc);
@@ -73,7 +73,7 @@ static void run_seal(struct loop_task *task)
 static void noise_write(struct stream *s, const uint8_t *p, size_t n)
 {
     enum { SMALL_BYTES = 240 }; /* most of what is told: no second allocation for it */
-    struct noise_stream *ns = (struct noise_stream *)s;
+    struct ts2021_stream *ns = (struct ts2021_stream *)s;
     if (buf_len(&ns->plain) == 0 && n < SMALL_BYTES)
         buf_reserve(&ns->plain, SMALL_BYTES);
     buf_append(&ns->plain, p, n);
@@ -82,7 +82,7 @@ static void noise_write(struct stream *s, const uint8_t *p, size_t n)
 
 static size_t noise_queued(const struct stream *s)
 {
-    const struct noise_stream *ns = (const struct noise_stream *)s;
+    const struct ts2021_stream *ns = (const struct ts2021_stream *)s;
     return buf_len(&ns->plain) + (ns->below != NULL ? stream_queued(ns->below) : 0);
 }
 
@@ -90,7 +90,7 @@ static size_t noise_queued(const struct stream *s)
 
 /* Opens and hands up what `*p` holds until the owner pauses; an incomplete record stays in the opener. False when the
  * stream ended meanwhile. */
-static bool open_records(struct noise_stream *ns, const uint8_t **p, size_t *n)
+static bool open_records(struct ts2021_stream *ns, const uint8_t **p, size_t *n)
 {
     uint8_t plain[NOISE_PLAIN_MAX];
     while (!ns->is_paused) {
@@ -112,7 +112,7 @@ static bool open_records(struct noise_stream *ns, const uint8_t **p, size_t *n)
 }
 
 /* False when the stream ended meanwhile. */
-static bool open_held(struct noise_stream *ns)
+static bool open_held(struct ts2021_stream *ns)
 {
     struct buf held = {0};
     if (buf_len(&ns->held) == 0)
@@ -129,12 +129,12 @@ static bool open_held(struct noise_stream *ns)
 
 static void run_open(struct loop_task *task)
 {
-    open_held(CONTAINER_OF(task, struct noise_stream, open_task));
+    open_held(CONTAINER_OF(task, struct ts2021_stream, open_task));
 }
 
 static void on_data(void *ctx, const uint8_t *p, size_t n)
 {
-    struct noise_stream *ns = ctx;
+    struct ts2021_stream *ns = ctx;
     if (buf_len(&ns->held) == 0 && !open_records(ns, &p, &n))
         return;
     buf_append(&ns->held, p, n);
@@ -147,14 +147,14 @@ static void on_drained(void *ctx)
 
 static void on_closed(void *ctx, enum rc why)
 {
-    struct noise_stream *ns = ctx;
+    struct ts2021_stream *ns = ctx;
     if (open_held(ns))
         end(ns, why);
 }
 
 static void noise_pause(struct stream *s, bool paused)
 {
-    struct noise_stream *ns = (struct noise_stream *)s;
+    struct ts2021_stream *ns = (struct ts2021_stream *)s;
     ns->is_paused = paused;
     stream_pause(ns->below, paused);
     if (!paused && buf_len(&ns->held) > 0)
@@ -165,7 +165,7 @@ static void noise_pause(struct stream *s, bool paused)
 
 static void free_stream(void *obj)
 {
-    struct noise_stream *ns = obj;
+    struct ts2021_stream *ns = obj;
     noise_sealer_fini(&ns->sealer);
     noise_opener_fini(&ns->opener);
     buf_fini(&ns->plain);
@@ -176,7 +176,7 @@ static void free_stream(void *obj)
 
 static void noise_close(struct stream *s, bool flush)
 {
-    struct noise_stream *ns = (struct noise_stream *)s;
+    struct ts2021_stream *ns = (struct ts2021_stream *)s;
     loop_defer_cancel(&ns->seal_task);
     loop_defer_cancel(&ns->open_task);
     if (flush && seal_plain(ns) != RC_OK)
@@ -190,7 +190,7 @@ static void create(struct stream *below, const uint8_t seal_key[32], const uint8
 {
     static const struct stream_ops ops = {noise_write, noise_queued, noise_pause, noise_close};
     static const struct stream_events events = {on_data, on_drained, on_closed};
-    struct noise_stream *ns = MEM_NEW(struct noise_stream);
+    struct ts2021_stream *ns = MEM_NEW(struct ts2021_stream);
     stream_init(&ns->s, &ops, below->loop, below);
     ns->below = below;
     ns->seal_task.run = run_seal;
@@ -206,14 +206,14 @@ static void create(struct stream *below, const uint8_t seal_key[32], const uint8
     *out = &ns->s;
 }
 
-void noise_stream_server(struct stream *below, const struct noise_result *keys, const uint8_t *early, size_t early_len,
-                         struct stream **out)
+void ts2021_stream_server(struct stream *below, const struct noise_result *keys, const uint8_t *early, size_t early_len,
+                          struct stream **out)
 {
     create(below, keys->server_to_client, keys->client_to_server, early, early_len, out);
 }
 
-void noise_stream_client(struct stream *below, const struct noise_result *keys, const uint8_t *early, size_t early_len,
-                         struct stream **out)
+void ts2021_stream_client(struct stream *below, const struct noise_result *keys, const uint8_t *early, size_t early_len,
+                          struct stream **out)
 {
     create(below, keys->client_to_server, keys->server_to_client, early, early_len, out);
 }

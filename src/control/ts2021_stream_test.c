@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
-#include "control/noise_stream.h"
+#include "control/ts2021_stream.h"
 
 enum { OVERHEAD = NOISE_RECORD_MAX - NOISE_PLAIN_MAX };
 
@@ -134,7 +134,7 @@ static void start(struct fake *f, struct owner *o, const char *early)
     noise_opener_init(&f->opener, keys.server_to_client);
     if (early != NULL)
         assert_int_equal(noise_seal(&f->sealer, early, strlen(early), &wire), RC_OK);
-    noise_stream_server(&f->s, &keys, wire.data, buf_len(&wire), &o->s);
+    ts2021_stream_server(&f->s, &keys, wire.data, buf_len(&wire), &o->s);
     stream_set_events(o->s, &owner_events, o);
     buf_fini(&wire);
 }
@@ -544,8 +544,8 @@ static void exchange(size_t chunk)
     struct buf to_client = {0};
     struct buf to_server = {0};
     stream_pair_create(loop, chunk, &a, &b);
-    noise_stream_server(a, &keys, NULL, 0, &server.s);
-    noise_stream_client(b, &keys, NULL, 0, &client.s);
+    ts2021_stream_server(a, &keys, NULL, 0, &server.s);
+    ts2021_stream_client(b, &keys, NULL, 0, &client.s);
     stream_set_events(server.s, &owner_events, &server);
     stream_set_events(client.s, &owner_events, &client);
     for (unsigned i = 0; i < 200; i++) {

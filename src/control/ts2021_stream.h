@@ -4,8 +4,8 @@
  * (one per 16 full records when it is much). While nothing waits, a stream holds no buffers: about 300 bytes besides
  * the two cipher contexts. A bad record ends the stream (`closed` with RC_INVALID, RC_TOO_LARGE or RC_CRYPTO) and drops
  * what was queued. Loop thread only; nothing blocks. */
-#ifndef CONTROL_NOISE_STREAM_H
-#define CONTROL_NOISE_STREAM_H
+#ifndef CONTROL_TS2021_STREAM_H
+#define CONTROL_TS2021_STREAM_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -16,10 +16,10 @@
 /* `below` is taken over, its callbacks too; message 2 has been written to it already. `keys` is borrowed for the call
  * (wipe it afterwards). `early`: bytes that came after the handshake, copied; their plaintext is given at the end of
  * this turn, so the owner sets its events before. */
-void noise_stream_server(struct stream *below, const struct noise_result *keys, const uint8_t *early, size_t early_len,
-                         struct stream **out);
+void ts2021_stream_server(struct stream *below, const struct noise_result *keys, const uint8_t *early, size_t early_len,
+                          struct stream **out);
 /* The other end, for tests and tools. */
-void noise_stream_client(struct stream *below, const struct noise_result *keys, const uint8_t *early, size_t early_len,
-                         struct stream **out);
+void ts2021_stream_client(struct stream *below, const struct noise_result *keys, const uint8_t *early, size_t early_len,
+                          struct stream **out);
 
 #endif

@@ -13,10 +13,10 @@ export DATA PREFIX DESTDIR
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-build: ## build/fullscale (installs the Debian packages that it needs)
+build: ## build/fullscale and build/fullscale-bench (installs the Debian packages that it needs)
 	@tools/install-packages build
-	@tools/build $(BUILD) src/fullscale
-	@test -e $(BUILD)/fullscale || ln -sfn src/fullscale $(BUILD)/fullscale
+	@tools/build $(BUILD) src/fullscale src/fullscale-bench
+	@for name in fullscale fullscale-bench; do test -e $(BUILD)/$$name || ln -sfn src/$$name $(BUILD)/$$name; done
 
 run: build ## builds and serves on port 8080; data in ./fullscale-data
 	@tools/serve "$$DATA"
@@ -48,7 +48,7 @@ goldens: build ## policy goldens of a folder: make goldens DIR=path (without DIR
 	@tools/build $(BUILD) tests/policy_goldens
 	@$(BUILD)/tests/policy_goldens $(DIR)
 
-bench: ## load figures, written to docs/benchmarks.md (needs Go and ../shared/loadgen); BENCH_ARGS='--nodes 100' only prints
+bench: ## load figures, written to docs/benchmarks.md (needs Go); BENCH_ARGS='--nodes 100' only prints
 	@tools/install-packages build
 	@tests/bench/run $(BENCH_ARGS)
 
@@ -56,11 +56,11 @@ bench-scale: ## 300 to 10,000 nodes beside the targets, and how costs grow, writ
 	@tools/install-packages build
 	@tests/bench/scale $(BENCH_ARGS)
 
-bench-agree: ## `fullscale bench` beside ../shared/loadgen, written to docs/benchmarks.md (needs Go; 8 minutes)
+bench-agree: ## `fullscale-bench` beside tests/loadgen, written to docs/benchmarks.md (needs Go; 8 minutes)
 	@tools/install-packages build
 	@tests/bench/agree $(BENCH_ARGS)
 
-bench-relay: ## relay and STUN beside derper, written to docs/benchmarks.md (needs Go and ../shared/loadgen)
+bench-relay: ## relay and STUN beside derper, written to docs/benchmarks.md (needs Go)
 	@tools/install-packages build
 	@tests/bench/relay $(BENCH_ARGS)
 
@@ -68,7 +68,7 @@ bench-policy: build ## the policy engine with 1,000 to 30,000 nodes, written to 
 	@tools/build $(BUILD) tests/policy_bench
 	@tests/bench/run-policy $(BUILD)/tests/policy_bench
 
-bench-small: ## memory of 100 nodes in 64 MiB, size of the program, time to serve (needs root, Go and ../shared/loadgen)
+bench-small: ## memory of 100 nodes in 64 MiB, size of the program, time to serve (needs root and Go)
 	@tools/install-packages build
 	@tests/bench/small $(BENCH_ARGS)
 

@@ -1,4 +1,4 @@
-/* Load for a server on this machine, and what it cost the server: what `fullscale bench` runs. Each scenario blocks until it is
+/* Load for a server on this machine, and what it cost the server: what `fullscale-bench` runs. Each scenario blocks until it is
  * over, on the calling thread, and writes its reports to `target` (report.h says how). Only loopback addresses are loaded:
  * these are measurements of one's own server, and anything else would be an attack.
  *

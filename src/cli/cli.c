@@ -14,8 +14,9 @@ const char *cli_value(const struct cli_run *run, const char *name)
         if (strcmp(own[i].name, name) == 0)
             return run->call.values[i];
     }
-    for (size_t i = 0; cli_global_options[i].name != NULL; i++) {
-        if (strcmp(cli_global_options[i].name, name) == 0)
+    const struct cli_option *globals = run->program->spec->options;
+    for (size_t i = 0; globals[i].name != NULL; i++) {
+        if (strcmp(globals[i].name, name) == 0)
             return run->call.globals[i];
     }
     return NULL;
@@ -35,7 +36,9 @@ static void print_error(struct cli_run *run, const char *text, const char *more)
 {
     if (run->output == CLI_OUTPUT_TABLE) {
         bool is_red = run->is_coloured && run->is_err_tty;
-        cli_sink_raw(&run->err_sink, is_red ? STR("\033[31mfullscale:\033[0m ") : STR("fullscale: "));
+        char title[64];
+        snprintf(title, sizeof(title), is_red ? "\033[31m%s:\033[0m " : "%s: ", run->program->spec->name);
+        cli_sink_raw(&run->err_sink, str_c(title));
         fprintf(run->err, "%s\n%s", cli_printable(run, text), more);
         return;
     }
@@ -70,8 +73,8 @@ enum cli_exit cli_usage(struct cli_run *run, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    snprintf(more, sizeof(more), "See `fullscale %s%s%s%s--help`.\n", group, group[0] != '\0' ? " " : "",
-             c != NULL ? c->name : "", c != NULL ? " " : "");
+    snprintf(more, sizeof(more), "See `%s %s%s%s%s--help`.\n", run->program->spec->name, group,
+             group[0] != '\0' ? " " : "", c != NULL ? c->name : "", c != NULL ? " " : "");
     print_error(run, text, more);
     return CLI_EXIT_USAGE;
 }
@@ -158,17 +161,9 @@ bool cli_need_config(struct cli_run *run, bool is_client)
     return load_config(run, is_client, false);
 }
 
-/* --- what the table's rows of one line do --- */
-
-enum cli_exit cli_completion_run(struct cli_run *run)
+bool cli_need_relay_config(struct cli_run *run)
 {
-    return cli_completion(run->out, cli_arg(run, 0)) ? CLI_EXIT_OK : CLI_EXIT_USAGE;
-}
-
-enum cli_exit cli_man_run(struct cli_run *run)
-{
-    cli_man(run->out, run->program->version);
-    return CLI_EXIT_OK;
+    return load_config(run, false, true);
 }
 
 enum cli_exit cli_version(struct cli_run *run)
@@ -181,30 +176,9 @@ enum cli_exit cli_version(struct cli_run *run)
     json_w_kv_cstr(&w, "version", run->program->version);
     json_w_end_object(&w);
     if (json_parse(&run->arena, buf_str(&text), NULL, &value, NULL) != RC_OK || !cli_emit(run, value))
-        cli_say(run, "fullscale %s", run->program->version);
+        cli_say(run, "%s %s", run->program->spec->name, run->program->version);
     buf_fini(&text);
     return CLI_EXIT_OK;
-}
-
-enum cli_exit cli_serve(struct cli_run *run)
-{
-    if (!cli_need_config(run, false))
-        return CLI_EXIT_CONFIG;
-    return (enum cli_exit)run->program->serve(run->cfg);
-}
-
-enum cli_exit cli_relay(struct cli_run *run)
-{
-    if (!load_config(run, false, true))
-        return CLI_EXIT_CONFIG;
-    static const struct cli_secret secret = {
-        "the relay's key", "key-file", "FULLSCALE_RELAY_KEY",
-        "with --key-file FILE, in $FULLSCALE_RELAY_KEY, or on standard input (--key -)"};
-    const char *key;
-    enum cli_exit got = cli_secret(run, &secret, cli_value(run, "key"), &key);
-    if (got != CLI_EXIT_OK)
-        return got;
-    return (enum cli_exit)run->program->relay(run->cfg, cli_value(run, "server"), key);
 }
 
 /* --- the frame --- */
@@ -222,18 +196,18 @@ static enum cli_output output_of(const char *format)
 static enum cli_exit help(struct cli_run *run)
 {
     if (run->call.command != NULL)
-        cli_help_command(run->out_sink.to, run->is_coloured, run->call.command);
+        cli_help_command(run->out_sink.to, run->is_coloured, run->program->spec, run->call.command);
     else if (run->call.group != NULL)
-        cli_help_group(run->out_sink.to, run->is_coloured, run->call.group);
+        cli_help_group(run->out_sink.to, run->is_coloured, run->program->spec, run->call.group);
     else
-        cli_help_program(run->out_sink.to, run->is_coloured);
+        cli_help_program(run->out_sink.to, run->is_coloured, run->program->spec);
     return CLI_EXIT_OK;
 }
 
 static enum cli_exit dispatch(struct cli_run *run, int argc, char *const *argv)
 {
     struct err err = {0};
-    if (cli_parse(&run->arena, argc, argv, &run->call, &err) != RC_OK)
+    if (cli_parse(&run->arena, run->program->spec, argc, argv, &run->call, &err) != RC_OK)
         return cli_usage(run, "%s", err.text);
     run->output = output_of(cli_value(run, "output"));
     if (run->output == CLI_OUTPUT_JSON || run->output == CLI_OUTPUT_JSON_LINE)

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 
 struct config;
+struct cli_spec;
 
 /* What users and scripts may rely on. */
 enum cli_exit {
@@ -20,6 +21,7 @@ enum cli_exit {
 
 /* What main wires in, because the command line stands below the daemon. */
 struct cli_program {
+    const struct cli_spec *spec;
     const char *version;
     /* Serves until told to stop; returns the exit status. `cfg` is borrowed. */
     int (*serve)(const struct config *cfg);
@@ -28,6 +30,9 @@ struct cli_program {
     /* What is wrong with configuration and machine, a line each; returns the exit status. Null: not looked at. */
     int (*check)(const struct config *cfg, bool asks_urls, struct buf *report);
 };
+
+/* The command line of `fullscale`. */
+extern const struct cli_spec cli_fullscale;
 
 /* The whole program: returns the exit status. */
 int cli_main(int argc, char **argv, const struct cli_program *program);

@@ -9,7 +9,7 @@
 enum { REPLY_MAX_BYTES = 256 << 20, TIMEOUT_S = 60, CONNECT_TIMEOUT_S = 5 };
 
 /* The socket, and how it was found for the error. */
-static const char *find_socket(struct cli_run *run)
+const char *cli_socket_path(struct cli_run *run)
 {
     static const char system_socket[] = "/run/fullscale/fullscale.sock";
     const char *named = cli_value(run, "socket");
@@ -91,7 +91,7 @@ bool cli_server_is_here(struct cli_run *run)
     struct buf reply = {0};
     long status = 0;
     long os_error = 0;
-    const char *path = find_socket(run);
+    const char *path = cli_socket_path(run);
     bool is_here = path != NULL && transfer(path, "http://localhost/api/v1/health", "GET", NULL, &reply, &status,
                                             &os_error) == CURLE_OK;
     buf_fini(&reply);
@@ -106,7 +106,7 @@ enum cli_exit cli_api_answer(struct cli_run *run, const char *method, const char
     long status = 0;
     long os_error = 0;
     *reply_out = none;
-    const char *socket = find_socket(run);
+    const char *socket = cli_socket_path(run);
     if (socket == NULL)
         return CLI_EXIT_ERROR;
     const char *url = arena_printf(&run->arena, "http://localhost/api/v1%s", path);

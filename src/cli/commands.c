@@ -1,12 +1,10 @@
 /* The one table. Names, aliases and flags are Headscale's where the command is (src: Headscale 0.30-dev cmd/headscale/cli). */
 #include "cli/cli_internal.h"
 
-const char cli_program_summary[] = "the server side of a Tailscale network in one program";
-
 #define OUTPUT_FORMATS "table json json-line yaml"
 #define END {0}
 
-const struct cli_option cli_global_options[] = {
+static const struct cli_option global_options[] = {
     {"config", 'c', "FILE", "FILE", false,
      "configuration file (default: $FULLSCALE_CONFIG, that of `make run` for the program of a checkout, "
      "/etc/fullscale/config.yaml, ./config.yaml)"},
@@ -135,113 +133,6 @@ static const struct cli_option policy_why_options[] = {
     END,
 };
 
-/* Of all `bench` commands. */
-#define BENCH_OPTIONS                                                                                                  \
-    {"server-pid", 0, "PID", NULL, false, "process of the server, whose CPU time and memory are told"},                \
-        {"label", 0, "TEXT", NULL, false, "tags the results"},                                                         \
-        {"out", 0, "FILE", "FILE", false, "file to append the JSON lines to"}
-
-/* Of those with simulated nodes. */
-#define FLEET_OPTIONS                                                                                                  \
-    {"server", 0, "URL", NULL, false, "control server (default http://127.0.0.1:8080)"},                               \
-        {"authkey", 0,     "KEY",                                                                                      \
-         NULL,      false, "reusable auth key; - reads it from standard input (default: $FULLSCALE_BENCH_AUTHKEY)"},   \
-        {"classes", 0, "FILE", "FILE", false, "JSON: classes of nodes, their auth keys and whom they see"},            \
-        {"nodes", 'n', "N", NULL, false, "simulated nodes (default 100)"},                                             \
-        {"prefix", 0, "TEXT", NULL, false, "of their host names (default lg)"},                                        \
-        {"concurrency", 0, "N", NULL, false, "nodes that join at once; 0: all (default 100)"},                         \
-        {"rate", 0, "N", NULL, false, "nodes to start a second; 0: as fast as they join (default 0)"},                 \
-        {"join-updates",                                                                                               \
-         0,                                                                                                            \
-         "N",                                                                                                          \
-         NULL,                                                                                                         \
-         false,                                                                                                        \
-         "updates by which a node tells its endpoints, services and relay; 0: with the first map (default 1)"},        \
-        {"re-register", 0, NULL, NULL, false, "register on each reconnect, as restarted clients do"},                  \
-        {"ephemeral", 0, NULL, NULL, false, "register as ephemeral nodes"},                                            \
-        {"derp-region", 0, "N", NULL, false, "home region that nodes report (default 999)"},                           \
-        {"check",     0,     "HOW",                                                                                    \
-         "scan deep", false, "scan: who knows whom; deep: also all that is told of each (default scan)"},              \
-        {"request-timeout", 0, "DURATION", NULL, false, "limit of a registration (default 1m)"},                       \
-        {"timeout", 0, "DURATION", NULL, false, "limit of each step (default 5m)"},                                    \
-        {"quiet", 0, "DURATION", NULL, false, "a step is over when nothing came for so long (default 2s)"},            \
-        {"settle", 0, "DURATION", NULL, false, "limit of the wait for quiet (default 90s)"}, BENCH_OPTIONS
-#define IDLE_OPTION {"idle-for", 0, "DURATION", NULL, false, "how long to watch idle nodes (default 1m)"}
-#define HOLD_OPTION {"hold-for", 0, "DURATION", NULL, false, "how long to stay connected (default 1m)"}
-#define CHURN_OPTIONS                                                                                                  \
-    {"kind", 0, "WHAT", "endpoints hostinfo", false, "what changes (default endpoints)"},                              \
-        {"churn-rate", 0, "N", NULL, false, "changes a second (default 10)"},                                          \
-        {"churn-for", 0, "DURATION", NULL, false, "for how long (default 20s)"},                                       \
-        {"churn-grace", 0, "DURATION", NULL, false, "wait for the last deliveries (default 30s)"}
-#define RESTART_OPTION                                                                                                 \
-    {"restart-cmd", 0, "COMMAND", NULL, false, "restarts the server, waits until it serves, prints pid=N"}
-#define RECONNECT_OPTIONS                                                                                              \
-    {"mode", 0, "HOW", "drop restart", false, "drop: the nodes' connections break; restart: the server is restarted"}, \
-        {"reconnect-concurrency", 0, "N", NULL, false, "nodes that come back at once; 0: all (default 0)"},            \
-        {"reconnect-count", 0, "N", NULL, false, "how often (default 1)"}, RESTART_OPTION
-#define POLICY_OPTION {"policy-cmd", 0, "COMMAND", NULL, false, "changes the server's policy"}
-#define API_OPTIONS                                                                                                    \
-    {"api-socket", 0, "FILE", "FILE", false, "unix socket of the server's API (default: that of the configuration)"},  \
-        {"api-paths", 0, "PATHS", NULL, true, "what to get (default /api/v1/node)"},                                   \
-        {"api-count", 0, "N", NULL, false, "requests of each path (default 20)"}
-
-static const struct cli_option bench_join_options[] = {FLEET_OPTIONS, END};
-static const struct cli_option bench_idle_options[] = {FLEET_OPTIONS, IDLE_OPTION, END};
-static const struct cli_option bench_hold_options[] = {FLEET_OPTIONS, HOLD_OPTION, END};
-static const struct cli_option bench_churn_options[] = {FLEET_OPTIONS, CHURN_OPTIONS, END};
-static const struct cli_option bench_reconnect_options[] = {FLEET_OPTIONS, RECONNECT_OPTIONS, END};
-static const struct cli_option bench_restart_options[] = {FLEET_OPTIONS, RESTART_OPTION, END};
-static const struct cli_option bench_policy_options[] = {FLEET_OPTIONS, POLICY_OPTION, END};
-static const struct cli_option bench_api_options[] = {FLEET_OPTIONS, CHURN_OPTIONS, API_OPTIONS, END};
-static const struct cli_option bench_suite_options[] = {
-    {"steps", 0, "STEPS", NULL, true,
-     "after the join: idle, churn, reconnect, restart, policy, api, hold (default idle,churn,reconnect)"},
-    FLEET_OPTIONS,
-    IDLE_OPTION,
-    HOLD_OPTION,
-    CHURN_OPTIONS,
-    RECONNECT_OPTIONS,
-    POLICY_OPTION,
-    API_OPTIONS,
-    END,
-};
-static const struct cli_option bench_soak_options[] = {
-    FLEET_OPTIONS,
-    {"for", 0, "DURATION", NULL, false, "how long (default 30m)"},
-    {"check-every", 0, "DURATION", NULL, false, "time between checks, for which the noise stops (default 1m)"},
-    {"seed", 0, "N", NULL, false, "what happens when follows from this (default 1)"},
-    {"churn-rate", 0, "N", NULL, false, "changes of endpoints and Hostinfo a second (default 10)"},
-    {"policy-cmd", 0, "COMMANDS", NULL, false,
-     "change the policy, one after the other in turns: separated by ;; (default: no policy changes)"},
-    RESTART_OPTION,
-    END,
-};
-
-static const struct cli_option bench_relay_options[] = {
-    {"url", 0, "URL", NULL, false, "DERP endpoint, http or https (default http://127.0.0.1:3340/derp)"},
-    {"modes", 0, "MODES", NULL, true, "which runs (default throughput,latency,idle)"},
-    {"pairs", 0, "N", NULL, false, "client pairs; in each, one sends to the other (default 8)"},
-    {"size", 0, "BYTES", NULL, false, "packet size (default 1200)"},
-    {"window", 0, "N", NULL, false, "throughput: packets in flight per pair (default 32)"},
-    {"batch", 0, "N", NULL, false, "throughput: packets per write (default 16)"},
-    {"duration", 0, "DURATION", NULL, false, "length of the throughput and the latency run (default 10s)"},
-    {"rate", 0, "N", NULL, false, "latency: packets per second, all pairs together (default 2000)"},
-    {"idle-conns", 0, "N", NULL, false, "idle: number of connections (default 1000)"},
-    {"idle-for", 0, "DURATION", NULL, false, "idle: how long to watch (default 10s)"},
-    BENCH_OPTIONS,
-    END,
-};
-
-static const struct cli_option bench_stun_options[] = {
-    {"addr", 0, "ADDRESS", NULL, false, "STUN server (default 127.0.0.1:3478)"},
-    {"sockets", 0, "N", NULL, false, "client sockets (default 4)"},
-    {"window", 0, "N", NULL, false, "requests in flight per socket (default 32)"},
-    {"rate", 0, "N", NULL, false, "requests per second, all sockets together (default 0: as fast as answers come)"},
-    {"duration", 0, "DURATION", NULL, false, "length of the run (default 10s)"},
-    BENCH_OPTIONS,
-    END,
-};
-
 static const struct cli_option check_options[] = {
     {"fetch", 0, NULL, NULL, false, "fetch derp.urls, too"},
     END,
@@ -251,7 +142,7 @@ static const struct cli_option reference_options[] = {
     END,
 };
 
-const struct cli_group cli_groups[] = {
+static const struct cli_group groups[] = {
     {"users", "user", "People who own nodes"},
     {"nodes", "node n", "Machines of the network"},
     {"preauthkeys", "preauthkey authkeys authkey pre", "Keys with which machines join without a login"},
@@ -259,11 +150,10 @@ const struct cli_group cli_groups[] = {
     {"policy", "acl", "Who may reach whom"},
     {"config", "", "The configuration file"},
     {"log", "", "What the running server logs"},
-    {"bench", "", "Load for a server on this machine, and what it cost"},
     {0},
 };
 
-const struct cli_command cli_commands[] = {
+static const struct cli_command commands[] = {
     {"", "serve", "", "", 0, 0, NULL, "run the server",
      "Serves until it gets SIGINT or SIGTERM. Without a configuration file it listens on port 8080 and keeps everything "
      "below /var/lib/fullscale (or ./fullscale-data when not root).",
@@ -391,50 +281,6 @@ const struct cli_command cli_commands[] = {
      "fullscale log level\nfullscale log level debug\nfullscale log level relay trace", no_options, cli_log_level,
      false},
 
-    {"bench", "join", "", "", 0, 0, NULL, "simulated nodes join until all know all",
-     "They speak the real protocol, decode every response, and at the end each is checked to know whom it must. Use a fresh server: "
-     "nodes of earlier runs count as foreign and make every map larger. One JSON line on standard output, a table on standard "
-     "error; CPU seconds of the server are what to compare. Only loopback addresses are loaded.",
-     "fullscale preauthkeys create --reusable\nFULLSCALE_BENCH_AUTHKEY=KEY fullscale bench join --nodes 1000 --server-pid $(pidof fullscale)",
-     bench_join_options, cli_bench_join, false},
-    {"bench", "idle", "", "", 0, 0, NULL, "join, then watch idle nodes", NULL,
-     "fullscale bench idle --nodes 1000 --idle-for 5m", bench_idle_options, cli_bench_idle, false},
-    {"bench", "churn", "", "", 0, 0, NULL, "join, then change nodes and time how the news spread",
-     "Each change is of another node, and every delivery to another node is a sample.",
-     "fullscale bench churn --nodes 1000 --churn-rate 50\nfullscale bench churn --kind hostinfo", bench_churn_options,
-     cli_bench_churn, false},
-    {"bench", "reconnect", "", "", 0, 0, NULL, "join, then break all connections at once",
-     "All come back at once. With --mode restart the server is restarted instead, and they come back as real clients would.",
-     "fullscale bench reconnect --nodes 1000 --reconnect-count 3", bench_reconnect_options, cli_bench_reconnect, false},
-    {"bench", "restart", "", "", 0, 0, NULL, "join, then restart the server",
-     "Nodes try again with the real client's back-off.",
-     "fullscale bench restart --nodes 1000 --restart-cmd ./restart-server", bench_restart_options, cli_bench_restart,
-     false},
-    {"bench", "policy", "", "", 0, 0, NULL, "join, then change the policy and time until all have been told",
-     "With --classes, whom each node must see is checked before and after: the new policy must not change it.",
-     "fullscale bench policy --classes classes.json --policy-cmd 'fullscale policy set -f other.hujson'",
-     bench_policy_options, cli_bench_policy, false},
-    {"bench", "api", "", "", 0, 0, NULL, "join, then time requests of the admin API while nodes change", NULL,
-     "fullscale bench api --nodes 1000 --api-paths /api/v1/node,/api/v1/user", bench_api_options, cli_bench_api, false},
-    {"bench", "hold", "", "", 0, 0, NULL, "join, then stay connected, for trying things by hand", NULL,
-     "fullscale bench hold --nodes 100 --hold-for 10m", bench_hold_options, cli_bench_hold, false},
-    {"bench", "suite", "", "", 0, 0, NULL, "several of these with the same nodes", "One JSON line for each step.",
-     "fullscale bench suite --nodes 1000 --steps idle,churn,reconnect --out results.jsonl --label before",
-     bench_suite_options, cli_bench_suite, false},
-    {"bench", "soak", "", "", 0, 0, NULL, "everything at random for a long time; is anything lost or leaked?",
-     "Connections drop, nodes change, log out and come back, the policy changes, the server restarts. At quiet points every node's "
-     "picture of all others is compared with the truth. Exits with 1 when updates were lost, or memory or files grew.",
-     "fullscale bench soak --nodes 2000 --for 30m --restart-cmd ./restart-server", bench_soak_options, cli_bench_soak,
-     false},
-    {"bench", "relay", "derp", "", 0, 0, NULL, "measure a relay: throughput, latency, idle connections",
-     "One JSON line on standard output for each run, a table on standard error. Only loopback addresses are loaded.",
-     "fullscale bench relay --url http://127.0.0.1:3340/derp --server-pid $(pidof derper)\nfullscale bench relay --url https://127.0.0.1:8443/derp --modes latency --rate 5000",
-     bench_relay_options, cli_bench_relay, false},
-    {"bench", "stun", "", "", 0, 0, NULL, "measure a STUN server: answers a second, latency",
-     "An answer counts when its transaction and the address in it are right. Only loopback addresses are loaded.",
-     "fullscale bench stun --addr 127.0.0.1:3478\nfullscale bench stun --rate 10000 --duration 30s", bench_stun_options,
-     cli_bench_stun, false},
-
     {"", "health", "", "", 0, 0, NULL, "ask the running server whether it works", "Exits with 0 when it does.",
      "fullscale health", no_options, cli_health, false},
     {"", "version", "", "", 0, 0, NULL, "show the version", NULL, "fullscale version", no_options, cli_version, false},
@@ -448,16 +294,11 @@ const struct cli_command cli_commands[] = {
     {0},
 };
 
-bool cli_word_is(const char *word, const char *name, const char *aliases)
-{
-    struct str rest = str_c(aliases);
-    struct str alias;
-    if (strcmp(word, name) == 0)
-        return true;
-    while (rest.len > 0) {
-        str_cut(rest, ' ', &alias, &rest);
-        if (str_eq_c(alias, word))
-            return true;
-    }
-    return false;
-}
+const struct cli_spec cli_fullscale = {
+    .name = "fullscale",
+    .summary = "the server side of a Tailscale network in one program",
+    .start = "fullscale serve\nfullscale users create anna\nfullscale preauthkeys create --user anna",
+    .groups = groups,
+    .commands = commands,
+    .options = global_options,
+};

@@ -25,12 +25,12 @@ static void print_patterns(FILE *out, const char *before, const char *name, cons
 /* The part that bash and zsh share: `$where` follows the words. */
 static void print_walk(FILE *out, const char *indent)
 {
-    for (const struct cli_group *g = cli_groups; g->name != NULL; g++) {
+    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++) {
         fprintf(out, "%s", indent);
         print_patterns(out, "", g->name, g->aliases);
         fprintf(out, ") where=\"%s\" ;;\n", g->name);
     }
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
         fprintf(out, "%s", indent);
         print_patterns(out, c->group, c->name, c->aliases);
         fprintf(out, ") where=\"");
@@ -50,22 +50,22 @@ static void bash_options(FILE *out, const struct cli_option *options)
 static void bash_words(FILE *out)
 {
     fprintf(out, "        \"\") words=\"help");
-    for (const struct cli_group *g = cli_groups; g->name != NULL; g++)
+    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++)
         fprintf(out, " %s", g->name);
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
         if (c->group[0] == '\0' && !c->is_hidden)
             fprintf(out, " %s", c->name);
     }
     fprintf(out, "\" ;;\n");
-    for (const struct cli_group *g = cli_groups; g->name != NULL; g++) {
+    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++) {
         fprintf(out, "        \"%s\") words=\"", g->name);
-        for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+        for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
             if (strcmp(c->group, g->name) == 0)
                 fprintf(out, "%s ", c->name);
         }
         fprintf(out, "\" ;;\n");
     }
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
         fprintf(out, "        \"");
         print_place(out, c);
         fprintf(out, "\") words=\"%s", c->args_choices != NULL ? c->args_choices : "");
@@ -103,20 +103,20 @@ static void bash(FILE *out)
     fprintf(out, "        esac\n"
                  "    done\n"
                  "    case \"$where $prev\" in\n");
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
         char place[64];
         snprintf(place, sizeof(place), "%s%s%s", c->group, c->group[0] != '\0' ? " " : "", c->name);
         bash_values(out, c->options, place);
     }
     fprintf(out, "    esac\n"
                  "    case \"* $prev\" in\n");
-    bash_values(out, cli_global_options, "*");
+    bash_values(out, cli_fullscale.options, "*");
     fprintf(out, "    esac\n"
                  "    case \"$where\" in\n");
     bash_words(out);
     fprintf(out, "    esac\n"
                  "    words=\"$words");
-    bash_options(out, cli_global_options);
+    bash_options(out, cli_fullscale.options);
     fprintf(out, "\"\n"
                  "    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
                  "}\n"
@@ -148,7 +148,7 @@ static void zsh_options(FILE *out, const struct cli_option *options)
 
 static void zsh_commands(FILE *out, const char *group)
 {
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
         if (strcmp(c->group, group) == 0 && !c->is_hidden)
             zsh_item(out, "", c->name, c->summary);
     }
@@ -158,15 +158,15 @@ static void zsh_words(FILE *out)
 {
     fprintf(out, "        \"\") items=(");
     zsh_commands(out, "");
-    for (const struct cli_group *g = cli_groups; g->name != NULL; g++)
+    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++)
         zsh_item(out, "", g->name, g->summary);
     fprintf(out, " ) ;;\n");
-    for (const struct cli_group *g = cli_groups; g->name != NULL; g++) {
+    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++) {
         fprintf(out, "        \"%s\") items=(", g->name);
         zsh_commands(out, g->name);
         fprintf(out, " ) ;;\n");
     }
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
         struct str rest = str_c(c->args_choices != NULL ? c->args_choices : "");
         struct str choice;
         fprintf(out, "        \"");
@@ -201,7 +201,7 @@ static void zsh(FILE *out)
     zsh_words(out);
     fprintf(out, "    esac\n"
                  "    [[ \"${words[CURRENT]}\" == -* ]] && items+=(");
-    zsh_options(out, cli_global_options);
+    zsh_options(out, cli_fullscale.options);
     fprintf(
         out,
         " )\n"
@@ -253,7 +253,7 @@ static void fish_command(FILE *out, const struct cli_command *c)
     if (text == NULL)
         return;
     fprintf(text, " -n '");
-    for (const struct cli_group *g = cli_groups; g->name != NULL; g++) {
+    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++) {
         if (strcmp(g->name, c->group) == 0) {
             fprintf(text, "__fish_seen_subcommand_from ");
             fish_words(text, g->name, g->aliases);
@@ -274,13 +274,13 @@ static void fish_group(FILE *out, const struct cli_group *g)
     fprintf(out, "complete -c fullscale -n __fish_use_subcommand -a %s -d ", g->name);
     fish_quoted(out, g->summary);
     fputc('\n', out);
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
         if (strcmp(c->group, g->name) != 0)
             continue;
         fprintf(out, "complete -c fullscale -n '__fish_seen_subcommand_from ");
         fish_words(out, g->name, g->aliases);
         fprintf(out, "; and not __fish_seen_subcommand_from");
-        for (const struct cli_command *other = cli_commands; other->name != NULL; other++) {
+        for (const struct cli_command *other = cli_fullscale.commands; other->name != NULL; other++) {
             if (strcmp(other->group, g->name) == 0) {
                 fputc(' ', out);
                 fish_words(out, other->name, other->aliases);
@@ -296,10 +296,10 @@ static void fish(FILE *out)
 {
     fprintf(out, "# fish completion for fullscale, made by `fullscale completion fish`\n"
                  "complete -c fullscale -f\n");
-    fish_options(out, cli_global_options, "");
-    for (const struct cli_group *g = cli_groups; g->name != NULL; g++)
+    fish_options(out, cli_fullscale.options, "");
+    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++)
         fish_group(out, g);
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
         if (c->group[0] == '\0' && !c->is_hidden) {
             fprintf(out, "complete -c fullscale -n __fish_use_subcommand -a %s -d ", c->name);
             fish_quoted(out, c->summary);
@@ -320,4 +320,9 @@ bool cli_completion(FILE *out, const char *shell)
     else
         return false;
     return true;
+}
+
+enum cli_exit cli_completion_run(struct cli_run *run)
+{
+    return cli_completion(run->out, cli_arg(run, 0)) ? CLI_EXIT_OK : CLI_EXIT_USAGE;
 }

@@ -21,47 +21,12 @@ static void print_options(FILE *out, const struct cli_option *options)
     }
 }
 
-static void print_commands(FILE *out, const char *group)
+static void print_commands(FILE *out, const struct cli_spec *spec, const char *group)
 {
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         if (!c->is_hidden && strcmp(c->group, group) == 0)
             fprintf(out, "  %-14s %s\n", c->name, c->summary);
     }
-}
-
-void cli_help_program(FILE *out, bool is_coloured)
-{
-    fprintf(out, "fullscale - %s\n", cli_program_summary);
-    heading(out, is_coloured, "Usage:");
-    fprintf(out, "  fullscale COMMAND [ARGUMENTS] [OPTIONS]\n");
-    heading(out, is_coloured, "Commands:");
-    print_commands(out, "");
-    for (const struct cli_group *g = cli_groups; g->name != NULL; g++) {
-        heading(out, is_coloured, g->summary);
-        for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
-            if (!c->is_hidden && strcmp(c->group, g->name) == 0)
-                fprintf(out, "  %-12s %-10s %s\n", g->name, c->name, c->summary);
-        }
-    }
-    heading(out, is_coloured, "Options of all commands:");
-    print_options(out, cli_global_options);
-    heading(out, is_coloured, "Start here:");
-    fprintf(out, "  fullscale serve\n"
-                 "  fullscale users create anna\n"
-                 "  fullscale preauthkeys create --user anna\n"
-                 "\n`fullscale COMMAND --help` explains one command and shows examples.\n");
-}
-
-void cli_help_group(FILE *out, bool is_coloured, const struct cli_group *group)
-{
-    fprintf(out, "fullscale %s - %s\n", group->name, group->summary);
-    heading(out, is_coloured, "Usage:");
-    fprintf(out, "  fullscale %s COMMAND [ARGUMENTS] [OPTIONS]\n", group->name);
-    heading(out, is_coloured, "Commands:");
-    print_commands(out, group->name);
-    if (group->aliases[0] != '\0')
-        fprintf(out, "\nOther names: %s\n", group->aliases);
-    fprintf(out, "\n`fullscale %s COMMAND --help` explains one command and shows examples.\n", group->name);
 }
 
 static void print_examples(FILE *out, const char *examples)
@@ -72,6 +37,39 @@ static void print_examples(FILE *out, const char *examples)
         str_cut(rest, '\n', &line, &rest);
         fprintf(out, "  %.*s\n", STR_ARG(line));
     }
+}
+
+void cli_help_program(FILE *out, bool is_coloured, const struct cli_spec *spec)
+{
+    fprintf(out, "%s - %s\n", spec->name, spec->summary);
+    heading(out, is_coloured, "Usage:");
+    fprintf(out, "  %s COMMAND [ARGUMENTS] [OPTIONS]\n", spec->name);
+    heading(out, is_coloured, "Commands:");
+    print_commands(out, spec, "");
+    for (const struct cli_group *g = spec->groups; g->name != NULL; g++) {
+        heading(out, is_coloured, g->summary);
+        for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
+            if (!c->is_hidden && strcmp(c->group, g->name) == 0)
+                fprintf(out, "  %-12s %-10s %s\n", g->name, c->name, c->summary);
+        }
+    }
+    heading(out, is_coloured, "Options of all commands:");
+    print_options(out, spec->options);
+    heading(out, is_coloured, "Start here:");
+    print_examples(out, spec->start);
+    fprintf(out, "\n`%s COMMAND --help` explains one command and shows examples.\n", spec->name);
+}
+
+void cli_help_group(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_group *group)
+{
+    fprintf(out, "%s %s - %s\n", spec->name, group->name, group->summary);
+    heading(out, is_coloured, "Usage:");
+    fprintf(out, "  %s %s COMMAND [ARGUMENTS] [OPTIONS]\n", spec->name, group->name);
+    heading(out, is_coloured, "Commands:");
+    print_commands(out, spec, group->name);
+    if (group->aliases[0] != '\0')
+        fprintf(out, "\nOther names: %s\n", group->aliases);
+    fprintf(out, "\n`%s %s COMMAND --help` explains one command and shows examples.\n", spec->name, group->name);
 }
 
 static void print_wrapped(FILE *out, const char *text)
@@ -88,12 +86,12 @@ static void print_wrapped(FILE *out, const char *text)
     }
 }
 
-void cli_help_command(FILE *out, bool is_coloured, const struct cli_command *command)
+void cli_help_command(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_command *command)
 {
     const char *space = command->group[0] != '\0' ? " " : "";
-    fprintf(out, "fullscale %s%s%s - %s\n", command->group, space, command->name, command->summary);
+    fprintf(out, "%s %s%s%s - %s\n", spec->name, command->group, space, command->name, command->summary);
     heading(out, is_coloured, "Usage:");
-    fprintf(out, "  fullscale %s%s%s%s%s [OPTIONS]\n", command->group, space, command->name,
+    fprintf(out, "  %s %s%s%s%s%s [OPTIONS]\n", spec->name, command->group, space, command->name,
             command->args[0] != '\0' ? " " : "", command->args);
     if (command->details != NULL) {
         fputc('\n', out);
@@ -104,7 +102,7 @@ void cli_help_command(FILE *out, bool is_coloured, const struct cli_command *com
         print_options(out, command->options);
     }
     heading(out, is_coloured, "Options of all commands:");
-    print_options(out, cli_global_options);
+    print_options(out, spec->options);
     heading(out, is_coloured, "Examples:");
     print_examples(out, command->examples);
     if (command->aliases[0] != '\0')

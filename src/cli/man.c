@@ -88,16 +88,16 @@ static void man_command(FILE *out, const struct cli_command *c)
 void cli_man(FILE *out, const char *version)
 {
     fprintf(out, ".TH FULLSCALE 1 \"\" \"fullscale %s\" \"User Commands\"\n.SH NAME\nfullscale \\- ", version);
-    roff_c(out, cli_program_summary);
+    roff_c(out, cli_fullscale.summary);
     fputs("\n.SH SYNOPSIS\n.B fullscale\n.I command\n[\\fIarguments\\fR] [\\fIoptions\\fR]\n.SH DESCRIPTION\n", out);
     roff_c(
         out,
         "The commands serve, config, completion, man and version work alone. All others talk to a running server over "
         "its unix socket, which only root (and the socket's group) may open.");
     fputs("\n.SH OPTIONS\nOptions of all commands:\n", out);
-    man_options(out, cli_global_options);
+    man_options(out, cli_fullscale.options);
     fputs(".SH COMMANDS\n", out);
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
         if (!c->is_hidden)
             man_command(out, c);
     }
@@ -116,4 +116,10 @@ void cli_man(FILE *out, const char *version)
         ".TP\n.I /var/lib/fullscale\nDatabase, keys and certificates.\n"
         ".TP\n.I /run/fullscale/fullscale.sock\nThe socket of the command line.\n",
         out);
+}
+
+enum cli_exit cli_man_run(struct cli_run *run)
+{
+    cli_man(run->out, run->program->version);
+    return CLI_EXIT_OK;
 }

@@ -21,14 +21,29 @@ struct found {
 
 static const char *call_name(const struct cli_call *call, struct arena *a)
 {
+    const char *program = call->spec->name;
     if (call->command != NULL && call->command->group[0] == '\0')
-        return arena_printf(a, "fullscale %s", call->command->name);
+        return arena_printf(a, "%s %s", program, call->command->name);
     if (call->command != NULL)
-        return arena_printf(a, "fullscale %s %s", call->command->group, call->command->name);
-    return call->group != NULL ? arena_printf(a, "fullscale %s", call->group->name) : "fullscale";
+        return arena_printf(a, "%s %s %s", program, call->command->group, call->command->name);
+    return call->group != NULL ? arena_printf(a, "%s %s", program, call->group->name) : program;
 }
 
 /* --- words --- */
+
+bool cli_word_is(const char *word, const char *name, const char *aliases)
+{
+    struct str rest = str_c(aliases);
+    struct str alias;
+    if (strcmp(word, name) == 0)
+        return true;
+    while (rest.len > 0) {
+        str_cut(rest, ' ', &alias, &rest);
+        if (str_eq_c(alias, word))
+            return true;
+    }
+    return false;
+}
 
 struct nearest {
     struct str word;
@@ -49,11 +64,11 @@ static enum rc unknown_word(struct parser *p, const char *word)
 {
     const struct cli_group *group = p->call->group;
     struct nearest near = {str_c(word), NULL, strlen(word) / 2 + 2};
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = p->call->spec->commands; c->name != NULL; c++) {
         if (!c->is_hidden && strcmp(c->group, group != NULL ? group->name : "") == 0)
             consider(&near, c->name);
     }
-    for (const struct cli_group *g = cli_groups; g->name != NULL && group == NULL; g++)
+    for (const struct cli_group *g = p->call->spec->groups; g->name != NULL && group == NULL; g++)
         consider(&near, g->name);
     const char *where = call_name(p->call, p->arena);
     if (near.best != NULL)
@@ -62,9 +77,9 @@ static enum rc unknown_word(struct parser *p, const char *word)
     return err_set(p->err, RC_INVALID, "there is no command \"%s %s\"", where, word);
 }
 
-static const struct cli_command *find_command(const char *group, const char *word)
+static const struct cli_command *find_command(const struct cli_spec *spec, const char *group, const char *word)
 {
-    for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         if (strcmp(c->group, group) == 0 && cli_word_is(word, c->name, c->aliases))
             return c;
     }
@@ -86,14 +101,14 @@ static enum rc take_word(struct parser *p, const char *word)
         return RC_OK;
     }
     if (call->group == NULL) {
-        for (const struct cli_group *g = cli_groups; g->name != NULL; g++) {
+        for (const struct cli_group *g = call->spec->groups; g->name != NULL; g++) {
             if (cli_word_is(word, g->name, g->aliases)) {
                 call->group = g;
                 return RC_OK;
             }
         }
     }
-    call->command = find_command(call->group != NULL ? call->group->name : "", word);
+    call->command = find_command(call->spec, call->group != NULL ? call->group->name : "", word);
     return call->command != NULL ? RC_OK : unknown_word(p, word);
 }
 
@@ -111,8 +126,8 @@ static bool next_option(const struct cli_call *call, size_t *pos, struct found *
         return true;
     }
     i -= own_n;
-    *out = (struct found){&cli_global_options[i], (const char **)&call->globals[i]};
-    return cli_global_options[i].name != NULL;
+    *out = (struct found){&call->spec->options[i], (const char **)&call->globals[i]};
+    return call->spec->options[i].name != NULL;
 }
 
 /* Exact name, or the only one that begins so. */
@@ -226,8 +241,8 @@ static enum rc take_argument(struct parser *p, const char *arg)
 
 static const char *global_value(const struct cli_call *call, const char *name)
 {
-    for (size_t i = 0; cli_global_options[i].name != NULL; i++) {
-        if (strcmp(cli_global_options[i].name, name) == 0)
+    for (size_t i = 0; call->spec->options[i].name != NULL; i++) {
+        if (strcmp(call->spec->options[i].name, name) == 0)
             return call->globals[i];
     }
     return NULL;
@@ -251,10 +266,11 @@ static enum rc check_args(struct parser *p)
     return RC_OK;
 }
 
-enum rc cli_parse(struct arena *a, int argc, char *const *argv, struct cli_call *out, struct err *err)
+enum rc cli_parse(struct arena *a, const struct cli_spec *spec, int argc, char *const *argv, struct cli_call *out,
+                  struct err *err)
 {
     struct parser p = {.arena = a, .call = out, .err = err, .argc = argc, .argv = argv, .i = 1};
-    *out = (struct cli_call){0};
+    *out = (struct cli_call){.spec = spec};
     while (p.i < p.argc)
         TRY(take_argument(&p, p.argv[p.i++]));
     out->is_help = out->is_help || global_value(out, "help") != NULL;

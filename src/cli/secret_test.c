@@ -29,7 +29,7 @@ static int relay(const struct config *cfg, const char *server, const char *key)
     return 0;
 }
 
-static const struct cli_program program = {.version = "1", .serve = serve, .relay = relay};
+static const struct cli_program program = {.spec = &cli_fullscale, .version = "1", .serve = serve, .relay = relay};
 
 enum { WORDS_MAX = 12 };
 
@@ -90,7 +90,7 @@ static void test_command_line_is_overwritten(void **state)
         {"fullscale relay --ke odd-one", "fullscale relay --ke *******"},
         {"fullscale relay --key -", "fullscale relay --key -"},
         {"fullscale relay --key-file /root/key", "fullscale relay --key-file /root/key"},
-        {"fullscale bench join --authkey odd-one --nodes 3", "fullscale bench join --authkey ******* --nodes 3"},
+        {"fullscale-bench join --authkey odd-one --nodes 3", "fullscale-bench join --authkey ******* --nodes 3"},
         {"fullscale preauthkeys expire fskey-auth-12", "fullscale preauthkeys expire fskey-*******"},
         {"fullscale preauthkeys delete hskey-auth-12 -o json", "fullscale preauthkeys delete hskey-******* -o json"},
         {"fullscale users create anna", "fullscale users create anna"},

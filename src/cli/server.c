@@ -1,5 +1,26 @@
-/* `health` and `log ...`. */
+/* `serve`, `relay`, `health` and `log ...`. */
 #include "cli/cli_internal.h"
+
+enum cli_exit cli_serve(struct cli_run *run)
+{
+    if (!cli_need_config(run, false))
+        return CLI_EXIT_CONFIG;
+    return (enum cli_exit)run->program->serve(run->cfg);
+}
+
+enum cli_exit cli_relay(struct cli_run *run)
+{
+    if (!cli_need_relay_config(run))
+        return CLI_EXIT_CONFIG;
+    static const struct cli_secret secret = {
+        "the relay's key", "key-file", "FULLSCALE_RELAY_KEY",
+        "with --key-file FILE, in $FULLSCALE_RELAY_KEY, or on standard input (--key -)"};
+    const char *key;
+    enum cli_exit got = cli_secret(run, &secret, cli_value(run, "key"), &key);
+    if (got != CLI_EXIT_OK)
+        return got;
+    return (enum cli_exit)run->program->relay(run->cfg, cli_value(run, "server"), key);
+}
 
 static void tell_health(struct cli_run *run, const struct json *reply, bool is_good)
 {

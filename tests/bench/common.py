@@ -9,11 +9,12 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SHARED = os.path.join(os.path.dirname(ROOT), "shared", "loadgen")
+LOADGEN = os.path.join(ROOT, "tests", "loadgen")
 BUILD = os.path.join(ROOT, "build-bench")
 PROGRAM = os.path.join(BUILD, "src", "fullscale")
+BENCH = os.path.join(BUILD, "src", "fullscale-bench")
 DOC = os.path.join(ROOT, "docs", "benchmarks.md")
-GENERATORS = {"loadgen": "loadgen (Go)", "fullscale": "`fullscale bench`"}
+GENERATORS = {"loadgen": "loadgen (Go)", "fullscale": "`fullscale-bench`"}
 CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 
 
@@ -33,7 +34,7 @@ def build_program():
         subprocess.run(["meson", "setup", BUILD, "--buildtype=release", "-Dtests=disabled"], cwd=ROOT, check=True,
                        stdout=subprocess.DEVNULL)
     log("building %s (release)" % os.path.relpath(PROGRAM, ROOT))
-    subprocess.run(["ninja", "-C", BUILD, "--quiet", "src/fullscale"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", BUILD, "--quiet", "src/fullscale", "src/fullscale-bench"], check=True, stdout=subprocess.DEVNULL)
 
 
 def build_target(name):
@@ -53,29 +54,27 @@ def source_hash(folder):
 
 
 def build_loadgen():
-    folder = os.path.join(CACHE, "fullscale-bench", source_hash(SHARED))
+    """Path of tests/loadgen as a program; built once for each state of its sources, in the user's cache."""
+    folder = os.path.join(CACHE, "fullscale-bench", source_hash(LOADGEN))
     binary = os.path.join(folder, "loadgen")
-    if os.path.exists(binary):
-        return binary
-    if shutil.which("go") is None:
-        raise BenchError("Go is not installed, and %s is built with it: install Go 1.26 or newer (go.dev/dl) "
-                         "and put it in PATH" % SHARED)
-    log("building loadgen in %s" % folder)
-    source = os.path.join(folder, "source")
-    shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(SHARED, source)
-    for where, _, names in os.walk(source):
-        for path in [where] + [os.path.join(where, name) for name in names]:
-            os.chmod(path, os.stat(path).st_mode | 0o200)
-    if subprocess.run(["go", "build", "-o", binary, "."], cwd=source, stdout=sys.stderr).returncode != 0:
-        raise BenchError("loadgen does not build; see above")
-    shutil.rmtree(source)
+    if not os.path.exists(binary):
+        log("building tests/loadgen in %s" % folder)
+        os.makedirs(folder, exist_ok=True)
+        if subprocess.run(["go", "build", "-o", binary, "."], cwd=LOADGEN, stdout=sys.stderr).returncode != 0:
+            raise BenchError("tests/loadgen does not build; see above")
     return binary
 
 
+def why_no_loadgen():
+    """A sentence when tests/loadgen cannot be built here, else None."""
+    if shutil.which("go") is not None:
+        return None
+    return "no Go, which tests/loadgen is built with: install Go 1.26 or newer (go.dev/dl) and put it in PATH"
+
+
 def generator_command(name):
-    """The load generator: ../shared/loadgen, or the program itself, which has been built. They share flags and figures."""
-    return [PROGRAM, "bench"] if name == "fullscale" else [build_loadgen()]
+    """The load generator: tests/loadgen, or `fullscale-bench`, which has been built. They share flags and figures."""
+    return [BENCH] if name == "fullscale" else [build_loadgen()]
 
 
 def free_port(kind=socket.SOCK_STREAM):
@@ -88,12 +87,9 @@ def free_port(kind=socket.SOCK_STREAM):
 
 
 def read_baseline():
-    """Rows of the first table of BASELINE.md: label to cells, as they stand there. Empty without ../shared."""
+    """Rows of the first table of BASELINE.md: label to cells, as they stand there."""
     rows = {}
-    path = os.path.join(SHARED, "BASELINE.md")
-    if not os.path.exists(path):
-        return rows
-    with open(path) as f:
+    with open(os.path.join(LOADGEN, "BASELINE.md")) as f:
         for line in f:
             cells = [cell.strip().replace("**", "") for cell in line.strip().strip("|").split("|")]
             if line.startswith("| ") and len(cells) == 5:

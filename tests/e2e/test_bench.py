@@ -1,12 +1,17 @@
-"""The load generator against the server that it is part of: over TCP, TLS and UDP, as a person runs it."""
+"""The load generator against the server that it was built with: over TCP, TLS and UDP, as a person runs it."""
 import json
 
 RELAY = {"server": {"listen_addr": "127.0.0.1:8443", "verify_clients": False}}  # its clients are no nodes
 
 
+def bench_of(server):
+    """The load generator that was built beside the server's program."""
+    return str(server.program.with_name("fullscale-bench"))
+
+
 def bench(server, *args):
     """The JSON results, one for each run."""
-    said = server.space.run(str(server.program), "bench", *args, "--server-pid", str(server.process.pid))
+    said = server.space.run(bench_of(server), *args, "--server-pid", str(server.process.pid))
     return {result["scenario"]: result for result in map(json.loads, said.stdout.splitlines())}
 
 
@@ -34,7 +39,7 @@ def test_stun(world):
 def test_other_machines_are_refused(world):
     server = world.server(derp=RELAY)
     for args in (["relay", "--url", "https://198.18.0.1:8443/derp"], ["stun", "--addr", "198.18.0.1:3478"]):
-        said = server.cli("bench", *args, check=False)
+        said = server.space.run(bench_of(server), *args, check=False)
         assert said.returncode == 4 and "only loopback addresses are allowed" in said.stderr
 
 
@@ -42,7 +47,7 @@ def fleet(server, *args):
     """With a key in the environment, as it should not be seen in `ps`."""
     server.cli("users", "create", "load", check=False)
     key = server.cli("preauthkeys", "create", "--user", "load", "--reusable").stdout.split()[-1]
-    said = server.space.run("env", "FULLSCALE_BENCH_AUTHKEY=" + key, str(server.program), "bench", *args, "--server",
+    said = server.space.run("env", "FULLSCALE_BENCH_AUTHKEY=" + key, bench_of(server), *args, "--server",
                             "http://127.0.0.1:8080", "--server-pid", str(server.process.pid))
     return {result["scenario"]: result for result in map(json.loads, said.stdout.splitlines())}
 

@@ -1,4 +1,4 @@
-"""A thousand nodes that `fullscale bench` simulates on the loopback of the server, and whom each of them knows after
+"""A thousand nodes that `fullscale-bench` simulates on the loopback of the server, and whom each of them knows after
 every step. Nothing is timed here: tests/bench does that."""
 import json
 import re
@@ -71,7 +71,7 @@ def make_classes(server):
 
 
 class Fleet:
-    """A run of `fullscale bench suite`, with the server's restart in the middle of it."""
+    """A run of `fullscale-bench suite`, with the server's restart in the middle of it."""
 
     def __init__(self, world, *args):
         self.server, self.folder = world.servers[0], world.folder
@@ -79,7 +79,7 @@ class Fleet:
         restart = ": >{0}; until [ -e {1} ]; do sleep 0.05; done; cat {1}".format(
             shlex.quote(str(self.ask)), shlex.quote(str(self.answer)))
         self.process = self.server.space.popen(
-            *POLITE, str(RELEASE), "bench", "suite", "--server", "http://127.0.0.1:%d" % self.server.address[1],
+            *POLITE, str(RELEASE.with_name("fullscale-bench")), "suite", "--server", "http://127.0.0.1:%d" % self.server.address[1],
             "--server-pid", str(self.server.process.pid), "--nodes", str(NODES), "--steps", ",".join(STEPS),
             "--restart-cmd", restart, "--churn-rate", str(CHANGES_PER_S), "--churn-for", "%ds" % CHURN_S,
             "--hold-for", "1ms", "--quiet", "1s", "--timeout", "60s", "--check", "deep", *args,

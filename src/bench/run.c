@@ -1,9 +1,9 @@
-/* `bench ...`: options into the structs of bench/bench.h. */
-#include "bench/bench.h"
-
+/* What the commands do: options into the structs of bench.h, the scenario, and its result into an exit status. */
 #include <stdlib.h>
+#include <string.h>
 
-#include "cli/cli_internal.h"
+#include "bench/bench.h"
+#include "bench/commands.h"
 
 enum field_kind { FIELD_TEXT, FIELD_COUNT, FIELD_PID, FIELD_RATE, FIELD_DURATION };
 
@@ -54,7 +54,7 @@ static enum cli_exit read_fields(struct cli_run *run, const struct field *fields
     return CLI_EXIT_OK;
 }
 
-/* Its table draws its own progress on the terminal, and has nothing of others in it: errors_add escapes. */
+/* The table draws its own progress on the terminal. Nothing in it comes from the server: errors_add escapes. */
 static struct report_target target_of(struct cli_run *run)
 {
     run->out_sink.how = SHOW_JSON;
@@ -143,82 +143,28 @@ static enum cli_exit read_fleet(struct cli_run *run, struct bench_fleet_opts *o)
     return status == CLI_EXIT_OK ? read_fields(run, fields) : status;
 }
 
-/* The API's socket is the configured one when nobody says where it is. */
 static enum cli_exit find_api(struct cli_run *run, struct bench_fleet_opts *o)
 {
-    if (o->api_socket != NULL || strstr(o->steps, "api") == NULL)
-        return CLI_EXIT_OK;
-    o->api_socket = cli_value(run, "socket");
-    if (o->api_socket != NULL)
-        return CLI_EXIT_OK;
-    if (!cli_need_config(run, true))
-        return CLI_EXIT_ERROR;
-    o->api_socket = run->cfg->unix_socket;
-    return CLI_EXIT_OK;
+    if (o->api_socket == NULL && strstr(o->steps, "api") != NULL)
+        o->api_socket = cli_socket_path(run);
+    return o->api_socket != NULL || strstr(o->steps, "api") == NULL ? CLI_EXIT_OK : CLI_EXIT_ERROR;
 }
 
-static enum cli_exit run_fleet(struct cli_run *run, const char *steps, bool hides_join)
+/* What a command does after the join is its name, but for `suite`. */
+enum cli_exit bench_run_fleet(struct cli_run *run)
 {
+    const char *name = run->call.command->name;
+    bool is_suite = strcmp(name, "suite") == 0;
     struct bench_fleet_opts o;
     struct report_target target = target_of(run);
     struct err err = {0};
     set_defaults(run, &o);
-    o.steps = steps;
-    o.hides_join = hides_join;
+    o.steps = is_suite ? "idle,churn,reconnect" : name;
+    o.hides_join = !is_suite && strcmp(name, "join") != 0;
     enum cli_exit status = read_fleet(run, &o);
     if (status == CLI_EXIT_OK)
         status = find_api(run, &o);
     return status == CLI_EXIT_OK ? finish(run, bench_fleet(&o, &target, &err), &err) : status;
-}
-
-enum cli_exit cli_bench_join(struct cli_run *run)
-{
-    return run_fleet(run, "join", false);
-}
-
-enum cli_exit cli_bench_idle(struct cli_run *run)
-{
-    return run_fleet(run, "idle", true);
-}
-
-enum cli_exit cli_bench_churn(struct cli_run *run)
-{
-    return run_fleet(run, "churn", true);
-}
-
-enum cli_exit cli_bench_reconnect(struct cli_run *run)
-{
-    return run_fleet(run, "reconnect", true);
-}
-
-enum cli_exit cli_bench_restart(struct cli_run *run)
-{
-    return run_fleet(run, "restart", true);
-}
-
-enum cli_exit cli_bench_policy(struct cli_run *run)
-{
-    return run_fleet(run, "policy", true);
-}
-
-enum cli_exit cli_bench_api(struct cli_run *run)
-{
-    return run_fleet(run, "api", true);
-}
-
-enum cli_exit cli_bench_hold(struct cli_run *run)
-{
-    return run_fleet(run, "hold", true);
-}
-
-enum cli_exit cli_bench_suite(struct cli_run *run)
-{
-    return run_fleet(run, "idle,churn,reconnect", false);
-}
-
-enum cli_exit cli_bench_soak(struct cli_run *run)
-{
-    return run_fleet(run, "soak", true);
 }
 
 /* --- relay --- */
@@ -241,7 +187,7 @@ static enum cli_exit read_modes(struct cli_run *run, const char *list, unsigned 
     return CLI_EXIT_OK;
 }
 
-enum cli_exit cli_bench_relay(struct cli_run *run)
+enum cli_exit bench_run_relay(struct cli_run *run)
 {
     struct bench_relay_opts o = {.url = "http://127.0.0.1:3340/derp",
                                  .pairs = 8,
@@ -275,7 +221,7 @@ enum cli_exit cli_bench_relay(struct cli_run *run)
 
 /* --- stun --- */
 
-enum cli_exit cli_bench_stun(struct cli_run *run)
+enum cli_exit bench_run_stun(struct cli_run *run)
 {
     struct bench_stun_opts o = {.addr = "127.0.0.1:3478", .sockets = 4, .window = 32, .duration_ms = 10 * 1000};
     const struct field fields[] = {{"addr", FIELD_TEXT, &o.addr},

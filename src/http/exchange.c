@@ -18,7 +18,7 @@ enum {
 
 static bool is_listed_proxy(const struct http_conn *conn)
 {
-    const struct http_server_opts *opts = server_opts(conn->server);
+    const struct http_server_opts *opts = http_server_options(conn->server);
     return opts->is_proxy != NULL && opts->is_proxy(opts->proxy_ctx, &conn->tcp_peer);
 }
 
@@ -26,7 +26,7 @@ struct http_exchange *exchange_create(struct http_conn *conn)
 {
     struct http_exchange *ex = MEM_NEW(struct http_exchange);
     ex->conn = conn;
-    ex->max_body_bytes = server_opts(conn->server)->max_body_bytes;
+    ex->max_body_bytes = http_server_options(conn->server)->max_body_bytes;
     (void)exchange_charge(ex); /* those who make many at once look first */
     ex->req.peer = conn->tcp_peer;
     ex->req.is_peer_sure = !is_listed_proxy(conn);
@@ -35,7 +35,7 @@ struct http_exchange *exchange_create(struct http_conn *conn)
     ex->req.conn_ctx = conn->ctx;
     ex->req.path = ex->req.query = ex->req.authority = ex->req.body = STR_EMPTY;
     list_init(&ex->todo);
-    list_push_back(&conn->exchanges, &ex->entry);
+    list_push_back(&conn->exchanges, &ex->link);
     return ex;
 }
 
@@ -47,7 +47,7 @@ static void free_now(void *obj)
     mem_free(ex->pieces);
     buf_fini(&ex->body);
     arena_fini(&ex->arena);
-    conn_freed(ex->conn, ex->charged_bytes);
+    http_conn_freed(ex->conn, ex->charged_bytes);
     mem_free(ex);
 }
 
@@ -56,11 +56,11 @@ void exchange_free(struct http_exchange *ex)
     struct http_conn *conn = ex->conn;
     if (conn->in_handler == ex)
         conn->in_handler = NULL;
-    list_remove(&ex->entry);
+    list_remove(&ex->link);
     list_remove(&ex->todo);
-    conn_frees(conn);
+    http_conn_frees(conn);
     ex->is_owned = false;
-    loop_free_later(server_opts(conn->server)->loop, ex, free_now);
+    loop_free_later(http_server_options(conn->server)->loop, ex, free_now);
 }
 
 void exchange_close(struct http_exchange *ex)
@@ -89,7 +89,7 @@ bool exchange_charge(struct http_exchange *ex)
         budget_give(&ex->conn->budget, charged - held);
         return true;
     }
-    if (conn_hold(ex->conn, held - charged))
+    if (http_conn_hold(ex->conn, held - charged))
         return true;
     budget_force(&ex->conn->budget, held - charged);
     return false;
@@ -102,7 +102,8 @@ bool exchange_is_stalled(struct http_exchange *ex, int64_t now_ms)
         ex->stall_since_ms = now_ms;
         ex->stall_mark = ex->sent_bytes;
     }
-    return now_ms - ex->stall_since_ms >= conn_patience_ms(ex->conn, server_opts(ex->conn->server)->stall_timeout_ms);
+    return now_ms - ex->stall_since_ms >=
+           http_conn_patience_ms(ex->conn, http_server_options(ex->conn->server)->stall_timeout_ms);
 }
 
 /* The request's memory goes, but not under the feet of the handler that is still looking at it. */
@@ -118,7 +119,7 @@ static void free_request_memory(void *obj)
     struct request_memory *m = obj;
     arena_fini(&m->arena);
     buf_fini(&m->body);
-    conn_freed(m->conn, m->charged_bytes);
+    http_conn_freed(m->conn, m->charged_bytes);
     mem_free(m);
 }
 
@@ -129,11 +130,11 @@ static void drop_request(struct http_exchange *ex)
     m->charged_bytes = ex->arena.held_bytes + ex->body.cap; /* charged until then */
     (void)exchange_charge(ex);
     ex->charged_bytes -= m->charged_bytes;
-    conn_frees(ex->conn);
+    http_conn_frees(ex->conn);
     m->arena = ex->arena;
     ex->arena = (struct arena){0};
     buf_move(&m->body, &ex->body);
-    loop_free_later(server_opts(ex->conn->server)->loop, m, free_request_memory);
+    loop_free_later(http_server_options(ex->conn->server)->loop, m, free_request_memory);
     ex->res_headers = NULL;
     ex->res_headers_n = ex->res_headers_cap = 0;
 }
@@ -149,12 +150,12 @@ void http_know(struct http_exchange *ex, const void *key, size_t key_len)
 /* Who is behind the proxy: limits are for that one. False: it has its places. */
 static bool see_through_proxy(struct http_exchange *ex)
 {
-    const struct http_server_opts *opts = server_opts(ex->conn->server);
+    const struct http_server_opts *opts = http_server_options(ex->conn->server);
     bool is_listed = is_listed_proxy(ex->conn);
     bool is_inner = ex->conn->ctx != NULL; /* a proxy speaks before the handshake; behind it the client does */
     struct addr client;
     if (is_inner || !(is_listed || addr_is_loopback(&ex->conn->tcp_peer)) ||
-        !host_forwarded_for(&ex->req, opts, &client))
+        !http_host_forwarded_for(&ex->req, opts, &client))
         return true;
     ex->req.peer = client;
     ex->req.is_peer_sure = is_listed;
@@ -163,13 +164,13 @@ static bool see_through_proxy(struct http_exchange *ex)
 
 int exchange_route(struct http_exchange *ex)
 {
-    const struct http_server_opts *opts = server_opts(ex->conn->server);
+    const struct http_server_opts *opts = http_server_options(ex->conn->server);
     unsigned allowed = 0;
     ex->is_head = ex->req.method == HTTP_HEAD;
     if (!see_through_proxy(ex))
         return 429;
-    ex->route = router_match(opts->routes, opts->routes_n, ex, &allowed);
-    if ((ex->route == NULL || !ex->route->any_host) && !host_is_ours(opts->hosts, ex->req.authority))
+    (void)router_match(ex->conn->server, ex, &allowed);
+    if ((ex->route == NULL || !ex->route->any_host) && !http_host_is_ours(opts->hosts, ex->req.authority))
         return 421;
     if (ex->route != NULL) {
         if (ex->route->max_body_bytes > 0)
@@ -186,14 +187,14 @@ int exchange_route(struct http_exchange *ex)
     return 405;
 }
 
-static void run_handler(struct http_exchange *ex, http_handler handle)
+static void run_handler(struct http_exchange *ex, http_handler handle, void *app)
 {
     struct http_conn *conn = ex->conn;
     ex->is_dispatched = true;
     ex->is_owned = true;
     ex->req.body = buf_str(&ex->body);
     conn->in_handler = ex;
-    handle(server_opts(conn->server)->app, ex);
+    handle(app, ex);
     bool is_here = conn->in_handler == ex;
     conn->in_handler = NULL;
     if (!is_here || !ex->is_owned || ex->events != NULL)
@@ -207,7 +208,7 @@ static void run_handler(struct http_exchange *ex, http_handler handle)
 
 void exchange_dispatch(struct http_exchange *ex)
 {
-    run_handler(ex, ex->route->handle);
+    run_handler(ex, ex->route->handle, ex->app);
 }
 
 static void answer_404(void *app, struct http_exchange *ex)
@@ -218,12 +219,12 @@ static void answer_404(void *app, struct http_exchange *ex)
 
 static void answer_unmatched_404(void *app, struct http_exchange *ex)
 {
-    server_opts(ex->conn->server)->unmatched(app, ex, 404);
+    http_server_options(ex->conn->server)->unmatched(app, ex, 404);
 }
 
 static void answer_unmatched_405(void *app, struct http_exchange *ex)
 {
-    server_opts(ex->conn->server)->unmatched(app, ex, 405);
+    http_server_options(ex->conn->server)->unmatched(app, ex, 405);
 }
 
 static void answer_405(void *app, struct http_exchange *ex)
@@ -234,13 +235,13 @@ static void answer_405(void *app, struct http_exchange *ex)
 
 void exchange_refuse(struct http_exchange *ex, int status, const char *text)
 {
-    bool hook = server_opts(ex->conn->server)->unmatched != NULL;
+    const struct http_server_opts *opts = http_server_options(ex->conn->server);
     if (status == 404 && text == NULL) {
-        run_handler(ex, hook ? answer_unmatched_404 : answer_404);
+        run_handler(ex, opts->unmatched != NULL ? answer_unmatched_404 : answer_404, opts->app);
         return;
     }
     if (status == 405 && text == NULL) {
-        run_handler(ex, hook ? answer_unmatched_405 : answer_405);
+        run_handler(ex, opts->unmatched != NULL ? answer_unmatched_405 : answer_405, opts->app);
         return;
     }
     ex->is_dispatched = true;
@@ -257,7 +258,7 @@ enum rc exchange_append_body(struct http_exchange *ex, const uint8_t *p, size_t 
     if (!fits(buf_len(&ex->body), n, ex->max_body_bytes))
         return RC_TOO_LARGE;
     size_t more = buf_cap_with(&ex->body, n) - ex->body.cap;
-    if (!conn_hold(ex->conn, more))
+    if (!http_conn_hold(ex->conn, more))
         return RC_LIMIT;
     ex->charged_bytes += more;
     buf_append(&ex->body, p, n);
@@ -343,21 +344,6 @@ void exchange_check_drained(struct http_exchange *ex)
 
 /* --- what handlers call --- */
 
-const struct http_request *http_request(const struct http_exchange *ex)
-{
-    return &ex->req;
-}
-
-struct arena *http_arena(struct http_exchange *ex)
-{
-    return &ex->arena;
-}
-
-struct loop *http_loop(const struct http_exchange *ex)
-{
-    return server_opts(ex->conn->server)->loop;
-}
-
 void http_set_events(struct http_exchange *ex, const struct http_events *events, void *ctx)
 {
     assert(ex->is_owned && events->closed != NULL);
@@ -411,7 +397,7 @@ static void start(struct http_exchange *ex, int status, const char *content_type
     if (content_type != NULL)
         http_set_header(ex, "content-type", str_c(content_type));
     ex->status = status;
-    count_request(status);
+    http_count_request(status);
 }
 
 void http_respond_ref(struct http_exchange *ex, int status, const char *content_type, struct rcbuf *body)

@@ -43,7 +43,7 @@ struct h1_conn {
 
 static void set_deadline(struct h1_conn *c, int64_t ms)
 {
-    c->deadline_ms = conn_now(&c->base) + ms;
+    c->deadline_ms = http_conn_now(&c->base) + ms;
 }
 
 static void set_paused(struct h1_conn *c, bool paused)
@@ -67,7 +67,7 @@ static void charge_input(struct h1_conn *c)
 
 static void await_head(struct h1_conn *c)
 {
-    const struct http_server_opts *opts = server_opts(c->base.server);
+    const struct http_server_opts *opts = http_server_options(c->base.server);
     c->state = H1_HEAD;
     c->ex = NULL;
     c->scan = (struct h1_scan){0};
@@ -101,16 +101,16 @@ static void ops_start(struct http_exchange *ex)
     if (c->base.is_dead)
         return;
     bool until_close = ex->is_streaming && ex->req.version < 11;
-    if (until_close || c->body_is_unread || c->base.is_draining || server_is_draining(c->base.server))
+    if (until_close || c->body_is_unread || c->base.is_draining || c->base.server->is_draining)
         c->keep_alive = false;
-    c->answer_is_chunked = ex->is_streaming && !until_close && !ex->is_head && !status_has_no_body(ex->status);
+    c->answer_is_chunked = ex->is_streaming && !until_close && !ex->is_head && !http_status_has_no_body(ex->status);
 
     struct buf head = {0};
     buf_printf(&head, "HTTP/1.1 %d %s\r\ndate: %s\r\n", ex->status, http_status_text(ex->status),
-               server_date(c->base.server));
+               http_server_date(c->base.server));
     for (size_t i = 0; i < ex->res_headers_n; i++)
         buf_printf(&head, "%.*s: %.*s\r\n", STR_ARG(ex->res_headers[i].name), STR_ARG(ex->res_headers[i].value));
-    if (!ex->is_streaming && !status_has_no_body(ex->status))
+    if (!ex->is_streaming && !http_status_has_no_body(ex->status))
         buf_printf(&head, "content-length: %zu\r\n", ex->content_length);
     if (c->answer_is_chunked)
         buf_append_c(&head, "transfer-encoding: chunked\r\n");
@@ -146,8 +146,8 @@ static bool write_answer(struct h1_conn *c)
     struct http_exchange *ex = c->ex;
     const uint8_t *p;
     size_t n;
-    while (!conn_is_full(&c->base) && (n = exchange_peek(ex, PIECE_BYTES, &p)) > 0) {
-        if (!status_has_no_body(ex->status))
+    while (!http_conn_is_full(&c->base) && (n = exchange_peek(ex, PIECE_BYTES, &p)) > 0) {
+        if (!http_status_has_no_body(ex->status))
             write_piece(c, p, n);
         exchange_consume(ex, n);
     }
@@ -166,7 +166,7 @@ static void finish_answer(struct h1_conn *c)
     if (c->body_is_unread)
         linger(c);
     else if (!c->keep_alive || c->base.is_draining)
-        conn_die(&c->base, true);
+        http_conn_die(&c->base, true);
     else
         await_head(c);
 }
@@ -204,12 +204,12 @@ static void begin_body(struct h1_conn *c, const struct h1_head *head)
         return;
     }
     if (head->content_length > c->ex->max_body_bytes) {
-        count_refusal(HTTP_REFUSED_BODY);
+        http_count_refusal(HTTP_REFUSED_BODY);
         refuse_connection(c, 413, NULL);
         return;
     }
     c->state = H1_BODY;
-    set_deadline(c, server_opts(c->base.server)->body_timeout_ms);
+    set_deadline(c, http_server_options(c->base.server)->body_timeout_ms);
     if (head->expects_continue && buf_len(&c->in) == 0)
         stream_write(c->base.below, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 }
@@ -222,7 +222,7 @@ static void begin_request(struct h1_conn *c, size_t head_len)
     struct h1_head head;
     enum h1_refusal why = h1_parse_head((char *)text.p, text.len, &head);
     if (why != H1_OK) {
-        count_refusal(HTTP_REFUSED_HEAD);
+        http_count_refusal(HTTP_REFUSED_HEAD);
         log_limited(LOG_DEBUG, "request refused", LOG_S("reason", h1_refusal_text(why)));
         ex->req.version = 11;
         refuse_connection(c, h1_refusal_status(why), h1_refusal_text(why));
@@ -242,14 +242,14 @@ static void begin_request(struct h1_conn *c, size_t head_len)
 
 static bool read_head(struct h1_conn *c)
 {
-    set_paused(c, conn_is_full(&c->base) || conn_must_rest(&c->base));
+    set_paused(c, http_conn_is_full(&c->base) || http_conn_must_rest(&c->base));
     if (buf_len(&c->in) == 0 || c->is_paused)
         return false;
     size_t head_len;
     enum h1_refusal why;
     int got = h1_scan_head(&c->scan, buf_at(&c->in), buf_len(&c->in), &head_len, &why);
     if (got < 0) {
-        count_refusal(HTTP_REFUSED_HEAD);
+        http_count_refusal(HTTP_REFUSED_HEAD);
         log_limited(LOG_DEBUG, "request refused", LOG_S("reason", h1_refusal_text(why)));
         refuse_connection(c, h1_refusal_status(why), h1_refusal_text(why));
     } else if (got > 0) {
@@ -260,7 +260,7 @@ static bool read_head(struct h1_conn *c)
 
 static void refuse_body(struct h1_conn *c, int status, const char *text)
 {
-    count_refusal(HTTP_REFUSED_BODY);
+    http_count_refusal(HTTP_REFUSED_BODY);
     refuse_connection(c, status, text);
 }
 
@@ -338,7 +338,7 @@ static void on_data(void *ctx, const uint8_t *p, size_t n)
     if (c->state == H1_LINGER)
         return;
     if (c->state == H1_HEAD && buf_len(&c->in) == 0)
-        set_deadline(c, server_opts(c->base.server)->head_timeout_ms);
+        set_deadline(c, http_server_options(c->base.server)->head_timeout_ms);
     buf_append(&c->in, p, n);
     charge_input(c);
     advance(c);
@@ -354,7 +354,7 @@ static void on_drained(void *ctx)
 static void on_closed(void *ctx, enum rc why)
 {
     (void)why;
-    conn_die(ctx, false);
+    http_conn_die(ctx, false);
 }
 
 /* --- the rest of the table --- */
@@ -366,7 +366,7 @@ static void ops_resume(struct http_conn *conn)
 
 static void ops_abort(struct http_exchange *ex)
 {
-    conn_die(ex->conn, false);
+    http_conn_die(ex->conn, false);
 }
 
 static void ops_take(struct http_exchange *ex, struct stream **out, struct buf *leftover)
@@ -378,24 +378,24 @@ static void ops_take(struct http_exchange *ex, struct stream **out, struct buf *
     stream_set_events(*out, NULL, NULL);
     *leftover = c->in;
     c->in = (struct buf){0};
-    conn_die(&c->base, false);
+    http_conn_die(&c->base, false);
 }
 
 static void ops_drain(struct http_conn *conn)
 {
     struct h1_conn *c = (struct h1_conn *)conn;
     if (c->state == H1_HEAD && buf_len(&c->in) == 0)
-        conn_die(conn, true);
+        http_conn_die(conn, true);
 }
 
 static void time_out(struct h1_conn *c)
 {
     bool says_so = (c->state == H1_HEAD && buf_len(&c->in) > 0) || c->state == H1_BODY;
     if (!says_so) {
-        conn_die(&c->base, true);
+        http_conn_die(&c->base, true);
         return;
     }
-    count_refusal(HTTP_REFUSED_TIMEOUT);
+    http_count_refusal(HTTP_REFUSED_TIMEOUT);
     refuse_connection(c, 408, NULL);
 }
 
@@ -405,8 +405,8 @@ static void ops_sweep(struct http_conn *conn, int64_t now_ms)
     if (c->state != H1_ANSWER && now_ms >= c->deadline_ms) {
         time_out(c);
     } else if (c->state == H1_ANSWER && c->ex != NULL && exchange_is_stalled(c->ex, now_ms)) {
-        count_refusal(HTTP_REFUSED_STALLED);
-        conn_die(conn, false);
+        http_count_refusal(HTTP_REFUSED_STALLED);
+        http_conn_die(conn, false);
     }
 }
 
@@ -425,9 +425,9 @@ struct http_conn *h1_conn_create(struct http_server *server, struct stream *s)
     static const struct stream_events events = {on_data, on_drained, on_closed};
     struct h1_conn *c = MEM_NEW(struct h1_conn);
     c->task.run = run_task;
-    conn_open_budget(&c->base, server);
-    conn_init(&c->base, &ops, server, s, &events, NULL);
+    http_conn_open_budget(&c->base, server);
+    http_conn_init(&c->base, &ops, server, s, &events, NULL);
     await_head(c);
-    set_deadline(c, server_opts(server)->head_timeout_ms);
+    set_deadline(c, http_server_options(server)->head_timeout_ms);
     return &c->base;
 }

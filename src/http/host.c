@@ -17,7 +17,7 @@ static struct str host_of(struct str authority)
     return host;
 }
 
-bool host_is_ours(const struct http_hosts *hosts, struct str authority)
+bool http_host_is_ours(const struct http_hosts *hosts, struct str authority)
 {
     struct str host = host_of(authority);
     struct addr ip;
@@ -59,7 +59,7 @@ static bool is_proxy(const struct http_server_opts *opts, const struct addr *a)
 }
 
 /* The nearest proxy adds its word last: what stands before that is known only if a proxy of ours has said it. */
-bool host_forwarded_for(const struct http_request *req, const struct http_server_opts *opts, struct addr *out)
+bool http_host_forwarded_for(const struct http_request *req, const struct http_server_opts *opts, struct addr *out)
 {
     for (size_t i = req->headers_n; i > 0; i--) {
         struct str list = req->headers[i - 1].value;

@@ -45,9 +45,9 @@ static void test_host_header(void **state)
         {":80", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (host_is_ours(&hosts, str_c(rows[i].authority)) != rows[i].is_ours)
+        if (http_host_is_ours(&hosts, str_c(rows[i].authority)) != rows[i].is_ours)
             fail_msg("%s", rows[i].authority);
-        assert_true(host_is_ours(NULL, str_c(rows[i].authority)));
+        assert_true(http_host_is_ours(NULL, str_c(rows[i].authority)));
     }
 }
 
@@ -88,7 +88,7 @@ static void test_forwarded_for(void **state)
         const struct http_request req = {.headers = headers, .headers_n = rows[i].second != NULL ? 3 : 2};
         struct addr who = {0};
         char text[ADDR_TEXT_CAP] = "";
-        bool is_found = host_forwarded_for(&req, &opts, &who);
+        bool is_found = http_host_forwarded_for(&req, &opts, &who);
         if (is_found)
             addr_format(&who, false, text);
         if (is_found != (rows[i].who != NULL) || (is_found && strcmp(text, rows[i].who) != 0))

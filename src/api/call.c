@@ -90,7 +90,7 @@ static void call_destroy(struct api_call *call)
     for (size_t i = 0; i < call->nodes.n; i++)
         node_unref((const struct node **)&call->nodes.items[i]);
     for (size_t i = 0; i < call->relays.n; i++)
-        relay_host_unref((const struct relay_host **)&call->relays.items[i]);
+        state_relay_host_unref((const struct relay_host **)&call->relays.items[i]);
     mem_free(call->relays.items);
     mem_free(call->users.items);
     mem_free(call->keys.items);
@@ -332,7 +332,7 @@ void api_keep_key(struct api_call *call, const struct auth_key *k)
 
 void api_keep_relay(struct api_call *call, const struct relay_host *r)
 {
-    api_rows_push(&call->relays, relay_host_ref(r));
+    api_rows_push(&call->relays, state_relay_host_ref(r));
 }
 
 void api_keep_node(struct api_call *call, const struct node *n)

@@ -11,7 +11,7 @@ LOG_MODULE("policy");
 void api_policy_call_fini(struct api_policy_call *p)
 {
     for (size_t i = 0; i < p->texts.n; i++)
-        policy_text_unref((const struct policy_text **)&p->texts.items[i]);
+        state_policy_text_unref((const struct policy_text **)&p->texts.items[i]);
     mem_free(p->texts.items);
     policy_destroy(&p->before);
     policy_destroy(&p->after);
@@ -23,7 +23,7 @@ void api_policy_call_fini(struct api_policy_call *p)
 
 static void keep_text(struct api_call *call, const struct policy_text *t)
 {
-    api_rows_push(&call->policy.texts, policy_text_ref(t));
+    api_rows_push(&call->policy.texts, state_policy_text_ref(t));
 }
 
 /* --- what is wrong --- */

@@ -16,7 +16,7 @@ static size_t ip_len(const struct addr *a)
     return a->family == 4 ? 4 : 16;
 }
 
-const void *addr_key(const struct addr *a, size_t *len)
+const void *addresses_map_key(const struct addr *a, size_t *len)
 {
     *len = ip_len(a);
     return a->ip;
@@ -46,7 +46,7 @@ static bool is_edge(const struct addr *a, unsigned bits)
 static bool is_free(const struct state *st, const struct addr *a, unsigned bits)
 {
     size_t len;
-    const void *key = addr_key(a, &len);
+    const void *key = addresses_map_key(a, &len);
     return !is_edge(a, bits) && !is_reserved(a) && map_get(&st->by_addr, key, len) == NULL;
 }
 

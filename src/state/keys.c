@@ -37,12 +37,12 @@ static void unindex_key(struct state *st, const struct auth_key *k)
 
 static enum rc check_row(const struct state *st, const struct auth_key *k, struct err *err)
 {
-    TRY(load_check_id(k->id, err));
+    TRY(state_load_check_id(k->id, err));
     if (state_key(st, k->id) != NULL || map_get(&st->keys_by_hash, k->hash, sizeof(k->hash)) != NULL)
         return err_set(err, RC_INVALID, "another row has the same id or hash");
     if (k->user != 0 ? state_user(st, k->user) == NULL : k->tags == NULL)
         return err_set(err, RC_INVALID, "its user is not there");
-    return load_check_tags(k->tags, err);
+    return state_load_check_tags(k->tags, err);
 }
 
 enum rc state_load_key(struct state *st, struct auth_key *k, struct err *err)
@@ -53,16 +53,16 @@ enum rc state_load_key(struct state *st, struct auth_key *k, struct err *err)
         auth_key_unref(&dropped);
         return rc;
     }
-    load_fit_time(&k->created_ms);
-    load_fit_expiry(&k->expires_ms);
+    state_load_fit_time(&k->created_ms);
+    state_load_fit_expiry(&k->expires_ms);
     index_key(st, k);
     if (k->id >= st->counters.next_key)
         st->counters.next_key = k->id + 1;
     return RC_OK;
 }
 
-void key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
-                   char text[AUTH_KEY_TEXT_CAP], uint8_t hash[KEY_HASH_BYTES])
+void auth_key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
+                        char text[AUTH_KEY_TEXT_CAP], uint8_t hash[KEY_HASH_BYTES])
 {
     char shown[13] = "", secret[65] = "";
     hex_encode(random, 6, shown);
@@ -87,7 +87,7 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
         return err_set(err, RC_INVALID, "a key that is not reusable is for one node: leave out the number of nodes");
     if (spec->sources != NULL && spec->sources->n > KEY_SOURCES_MAX)
         return err_set(err, RC_INVALID, "a key has at most %d source networks", KEY_SOURCES_MAX);
-    TRY(tags_make(st, spec->tags, spec->tag_n, &tags, err));
+    TRY(node_tags_make(st, spec->tags, spec->tag_n, &tags, err));
     struct auth_key *k = auth_key_create();
     k->id = st->counters.next_key++;
     st->counters_dirty = true;
@@ -99,10 +99,10 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
     k->tags = tags;
     k->max_nodes = spec->max_nodes;
     k->sources = prefix_list_ref(spec->sources);
-    key_text_make("fskey-auth", random, k->prefix, text, k->hash);
+    auth_key_text_make("fskey-auth", random, k->prefix, text, k->hash);
     undo_note_key(st, k->id);
     index_key(st, k);
-    put_row(st, ROW_PUT_KEY, k->id)->key = auth_key_ref(k);
+    row_put(st, ROW_PUT_KEY, k->id)->key = auth_key_ref(k);
     *out = k;
     return RC_OK;
 }
@@ -116,7 +116,7 @@ static enum rc no_such_key(uint64_t id, struct err *err)
 /* A date that is past for good: that of now, unless the clock was set ahead and may be set back. */
 static int64_t end_date(const struct state *st, const struct auth_key *k, int64_t now_ms)
 {
-    int64_t at_ms = steady_ms(st, now_ms) < now_ms ? steady_ms(st, now_ms) : now_ms;
+    int64_t at_ms = state_steady_ms(st, now_ms) < now_ms ? state_steady_ms(st, now_ms) : now_ms;
     int64_t earliest_ms = k->created_ms < now_ms ? k->created_ms : now_ms;
     return at_ms > earliest_ms ? at_ms : earliest_ms;
 }
@@ -135,7 +135,7 @@ enum rc state_key_expire(struct state *st, uint64_t id, int64_t now_ms, struct e
     unindex_key(st, old);
     auth_key_unref(&old);
     index_key(st, k);
-    put_row(st, ROW_PUT_KEY, id)->key = auth_key_ref(k);
+    row_put(st, ROW_PUT_KEY, id)->key = auth_key_ref(k);
     return RC_OK;
 }
 
@@ -147,11 +147,11 @@ enum rc state_key_delete(struct state *st, uint64_t id, struct err *err)
     undo_note_key(st, id);
     unindex_key(st, k);
     auth_key_unref(&k);
-    put_row(st, ROW_DEL_KEY, id);
+    row_put(st, ROW_DEL_KEY, id);
     return RC_OK;
 }
 
-void key_restore(struct state *st, uint64_t id, const struct auth_key *before)
+void auth_key_restore(struct state *st, uint64_t id, const struct auth_key *before)
 {
     const struct auth_key *now = state_key(st, id);
     if (now != NULL)

@@ -9,7 +9,7 @@
 /* Ids of users, keys and relays may be sparse; what is above cannot have been given by counting. */
 enum { ROW_ID_BITS = 62 };
 
-enum rc load_check_id(uint64_t id, struct err *err)
+enum rc state_load_check_id(uint64_t id, struct err *err)
 {
     if (id == 0 || id >> ROW_ID_BITS != 0)
         return err_set(err, RC_INVALID, "its id is no id");
@@ -22,19 +22,19 @@ static int64_t year_of_calendar(int64_t unix_ms)
     return unix_ms < 0 ? 0 : unix_ms > last ? last : unix_ms;
 }
 
-void load_fit_time(int64_t *unix_ms)
+void state_load_fit_time(int64_t *unix_ms)
 {
     *unix_ms = year_of_calendar(*unix_ms);
 }
 
 /* Long past is past; 0 would be never. */
-void load_fit_expiry(int64_t *unix_ms)
+void state_load_fit_expiry(int64_t *unix_ms)
 {
     if (*unix_ms != NO_EXPIRY)
         *unix_ms = *unix_ms <= 0 ? 1 : year_of_calendar(*unix_ms);
 }
 
-enum rc load_check_tags(const struct rcbuf *tags, struct err *err)
+enum rc state_load_check_tags(const struct rcbuf *tags, struct err *err)
 {
     struct arena a = {0};
     const struct json *root;
@@ -47,7 +47,7 @@ enum rc load_check_tags(const struct rcbuf *tags, struct err *err)
         rc = err_set(err, RC_INVALID, "column tags is no list of tags");
     for (const struct json *it = rc == RC_OK ? json_first(root) : NULL; it != NULL && rc == RC_OK; it = json_next(it)) {
         /* As it is written: it is told to clients, and compared, as bytes. */
-        if (!json_str(it, &tag) || !tag_is_valid(tag) || json_raw(it).len != tag.len + 2)
+        if (!json_str(it, &tag) || !node_tag_is_valid(tag) || json_raw(it).len != tag.len + 2)
             rc = err_set(err, RC_INVALID, "column tags has something that is no tag");
     }
     arena_fini(&a);
@@ -75,7 +75,7 @@ static void clean_hostinfo(struct rcbuf **at, bool for_peers, struct err *odd)
 static bool is_held(const struct map *by_addr, const struct addr *a)
 {
     size_t len;
-    const void *key = addr_key(a, &len);
+    const void *key = addresses_map_key(a, &len);
     return a->family != 0 && map_get(by_addr, key, len) != NULL;
 }
 
@@ -83,9 +83,9 @@ static enum rc check_node(const struct state *st, const struct node *n, struct e
 {
     if (n->id == 0 || n->id > NODE_ID_MAX)
         return err_set(err, RC_INVALID, "its id is none that this server gives");
-    if (n->id < st->entries_cap && st->entries[n->id] != NULL)
+    if (n->id < st->records_cap && st->records[n->id] != NULL)
         return err_set(err, RC_INVALID, "another row has the same id");
-    if (!name_is_label(str_c(n->name)))
+    if (!node_name_is_label(str_c(n->name)))
         return err_set(err, RC_INVALID, "column name is no DNS label");
     if (map_get(&st->by_key, n->key.b, KEY_BYTES) != NULL)
         return err_set(err, RC_INVALID, "another row has the same node_key");
@@ -93,7 +93,7 @@ static enum rc check_node(const struct state *st, const struct node *n, struct e
         return err_set(err, RC_INVALID, "another row has the same name");
     if (is_held(&st->by_addr, &n->v4) || is_held(&st->by_addr, &n->v6))
         return err_set(err, RC_INVALID, "another row has the same address");
-    return load_check_tags(n->tags, err);
+    return state_load_check_tags(n->tags, err);
 }
 
 enum rc state_load_node(struct state *st, struct node *n, struct err *err)
@@ -106,15 +106,15 @@ enum rc state_load_node(struct state *st, struct node *n, struct err *err)
     }
     clean_hostinfo(&n->hostinfo, false, err);
     clean_hostinfo(&n->hostinfo_peers, true, err);
-    load_fit_time(&n->created_ms);
-    load_fit_time(&n->last_seen_ms);
-    load_fit_expiry(&n->expires_ms);
+    state_load_fit_time(&n->created_ms);
+    state_load_fit_time(&n->last_seen_ms);
+    state_load_fit_expiry(&n->expires_ms);
     if (n->cap_version > INT32_MAX) /* Go's int on small clients */
         n->cap_version = 0;
     n->is_online = false;
     n->is_away = false;
     n->is_expired = n->is_ended; /* state_load_done looks at the date */
-    struct entry *e = entry_add(st, n);
+    struct node_record *e = node_record_add(st, n);
     e->is_from_disk = true;
     node_id id = e->id;
     if (id >= st->counters.next_node)
@@ -129,7 +129,7 @@ static void take_counter(uint64_t *own, uint64_t stored, uint64_t max)
         *own = stored;
 }
 
-void load_counters(struct row_counters *own, const struct row_counters *stored)
+void state_load_counters(struct row_counters *own, const struct row_counters *stored)
 {
     const uint64_t most = (uint64_t)1 << ROW_ID_BITS;
     take_counter(&own->next_node, stored->next_node, NODE_ID_MAX + 1);

@@ -156,27 +156,27 @@ void auth_key_unref(const struct auth_key **at)
 
 /* --- relays --- */
 
-struct relay_host *relay_host_create(void)
+struct relay_host *state_relay_host_create(void)
 {
     struct relay_host *r = MEM_NEW(struct relay_host);
     atomic_init(&r->refs, 1);
     return r;
 }
 
-struct relay_host *relay_host_edit(const struct relay_host *r)
+struct relay_host *state_relay_host_edit(const struct relay_host *r)
 {
-    struct relay_host *copy = relay_host_create();
+    struct relay_host *copy = state_relay_host_create();
     copy_behind_count(copy, r, offsetof(struct relay_host, id), sizeof(*copy));
     return copy;
 }
 
-const struct relay_host *relay_host_ref(const struct relay_host *r)
+const struct relay_host *state_relay_host_ref(const struct relay_host *r)
 {
     take(&r->refs);
     return r;
 }
 
-void relay_host_unref(const struct relay_host **at)
+void state_relay_host_unref(const struct relay_host **at)
 {
     const struct relay_host *r = *at;
     *at = NULL;
@@ -186,7 +186,7 @@ void relay_host_unref(const struct relay_host **at)
 
 /* --- policy texts --- */
 
-struct policy_text *policy_text_create(struct str text)
+struct policy_text *state_policy_text_create(struct str text)
 {
     struct policy_text *t = MEM_NEW(struct policy_text);
     atomic_init(&t->refs, 1);
@@ -194,13 +194,13 @@ struct policy_text *policy_text_create(struct str text)
     return t;
 }
 
-const struct policy_text *policy_text_ref(const struct policy_text *t)
+const struct policy_text *state_policy_text_ref(const struct policy_text *t)
 {
     take(&t->refs);
     return t;
 }
 
-void policy_text_unref(const struct policy_text **at)
+void state_policy_text_unref(const struct policy_text **at)
 {
     struct policy_text *t = (struct policy_text *)(uintptr_t)*at;
     *at = NULL;
@@ -266,56 +266,6 @@ void node_unref(const struct node **at)
 
 /* --- routes and tags --- */
 
-static int compare_prefixes(const void *a, const void *b)
-{
-    return prefix_compare(a, b);
-}
-
-struct prefix_list *prefix_list_create(struct prefix *v, size_t n)
-{
-    if (n == 0)
-        return NULL;
-    qsort(v, n, sizeof(*v), compare_prefixes);
-    struct prefix_list *l = mem_zalloc(1, sizeof(*l) + n * sizeof(l->v[0]));
-    atomic_init(&l->refs, 1);
-    for (size_t i = 0; i < n; i++) {
-        if (l->n == 0 || prefix_compare(&l->v[l->n - 1], &v[i]) != 0)
-            l->v[l->n++] = v[i];
-    }
-    return l;
-}
-
-struct prefix_list *prefix_list_ref(struct prefix_list *l)
-{
-    if (l != NULL)
-        take(&l->refs);
-    return l;
-}
-
-void prefix_list_unref(struct prefix_list **at)
-{
-    struct prefix_list *l = *at;
-    *at = NULL;
-    if (l != NULL && drop(&l->refs))
-        mem_free(l);
-}
-
-bool prefix_list_eq(const struct prefix_list *a, const struct prefix_list *b)
-{
-    if (a == b || a == NULL || b == NULL || a->n != b->n)
-        return a == b;
-    for (size_t i = 0; i < a->n; i++) {
-        if (prefix_compare(&a->v[i], &b->v[i]) != 0)
-            return false;
-    }
-    return true;
-}
-
-bool prefix_list_has(const struct prefix_list *l, const struct prefix *p)
-{
-    return l != NULL && bsearch(p, l->v, l->n, sizeof(l->v[0]), compare_prefixes) != NULL;
-}
-
 bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out)
 {
     while (n->approved != NULL && n->advertised != NULL && *pos < n->advertised->n) {
@@ -336,7 +286,7 @@ bool node_is_exit(const struct node *n)
     return false;
 }
 
-size_t tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX])
+size_t node_tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX])
 {
     struct str rest = tags != NULL ? str_n(tags->data, tags->len) : STR_EMPTY, before, tag;
     size_t n = 0;

@@ -14,10 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/addr.h"
+#include "base/prefix_list.h"
 #include "base/rcbuf.h"
 #include "base/str.h"
 #include "crypto/keys.h"
-#include "base/addr.h"
 
 enum {
     NAME_CAP = 64,      /* a DNS label and its terminator */
@@ -76,8 +77,6 @@ struct user {
     enum user_role role; /* the first user of a tailnet is its owner */
 };
 
-struct prefix_list;
-
 struct auth_key {
     atomic_uint refs;
     uint64_t id;
@@ -133,13 +132,6 @@ struct policy_text {
     char author[POLICY_AUTHOR_CAP]; /* as the caller says; may be "" */
     char note[POLICY_NOTE_CAP];     /* why; may be "" */
     struct rcbuf *text;             /* byte for byte; never null */
-};
-
-/* Routes: ascending (prefix_compare), none twice. Immutable; an empty list is null. */
-struct prefix_list {
-    atomic_uint refs;
-    size_t n;
-    struct prefix v[];
 };
 
 struct node {
@@ -288,10 +280,10 @@ const struct user *user_ref(const struct user *u);
 void user_unref(const struct user **u);
 const struct auth_key *auth_key_ref(const struct auth_key *k);
 void auth_key_unref(const struct auth_key **k);
-const struct relay_host *relay_host_ref(const struct relay_host *r);
-void relay_host_unref(const struct relay_host **r);
-const struct policy_text *policy_text_ref(const struct policy_text *t);
-void policy_text_unref(const struct policy_text **t);
+const struct relay_host *state_relay_host_ref(const struct relay_host *r);
+void state_relay_host_unref(const struct relay_host **r);
+const struct policy_text *state_policy_text_ref(const struct policy_text *t);
+void state_policy_text_unref(const struct policy_text **t);
 const struct node *node_ref(const struct node *n);
 void node_unref(const struct node **n);
 struct snapshot *snapshot_ref(struct snapshot *s);
@@ -307,9 +299,9 @@ void tailnet_settings_unref(struct tailnet_settings **t);
 /* Zeroed, one reference. */
 struct user *user_create(void);
 struct auth_key *auth_key_create(void);
-struct relay_host *relay_host_create(void);
+struct relay_host *state_relay_host_create(void);
 /* With a copy of `text`. */
-struct policy_text *policy_text_create(struct str text);
+struct policy_text *state_policy_text_create(struct str text);
 /* Room for `endpoints_n` endpoints. */
 struct node *node_create(unsigned endpoints_n);
 /* A copy to change before it is shared, with the same endpoints, or with these when `endpoints` is not null; its caches are
@@ -317,25 +309,18 @@ struct node *node_create(unsigned endpoints_n);
 struct node *node_edit(const struct node *n, const struct addr *endpoints, unsigned endpoints_n);
 struct user *user_edit(const struct user *u);
 struct auth_key *auth_key_edit(const struct auth_key *k);
-struct relay_host *relay_host_edit(const struct relay_host *r);
+struct relay_host *state_relay_host_edit(const struct relay_host *r);
 struct tailnet_settings *tailnet_settings_create(void);
 /* A copy to change before it is shared. */
 struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t);
 
 /* --- routes and tags --- */
-/* Sorts `v`, which is the caller's, and copies it without doubles; null when `n` is 0. */
-struct prefix_list *prefix_list_create(struct prefix *v, size_t n);
-/* Null is fine, here and below. */
-struct prefix_list *prefix_list_ref(struct prefix_list *l);
-void prefix_list_unref(struct prefix_list **l);
-bool prefix_list_eq(const struct prefix_list *a, const struct prefix_list *b);
-bool prefix_list_has(const struct prefix_list *l, const struct prefix *p);
 /* Walks what the node serves (advertised and approved), ascending: start with *pos = 0. False at the end. */
 bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out);
 /* It serves an exit route. */
 bool node_is_exit(const struct node *n);
 /* The tags of a node or key, borrowed from `tags`, at most TAGS_MAX. Null: none. */
-size_t tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX]);
+size_t node_tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX]);
 
 /* --- reading a snapshot --- */
 /* Borrowed from the snapshot, or null. */

@@ -8,7 +8,7 @@ static bool label_char(char c)
 }
 
 /* src: RFC 1035 2.3.1; underscores and the like become dashes, runs of them one. */
-void name_from_hostname(struct str hostname, char out[NAME_CAP])
+void node_name_from_hostname(struct str hostname, char out[NAME_CAP])
 {
     size_t n = 0;
     struct str first, rest;
@@ -31,7 +31,7 @@ void name_from_hostname(struct str hostname, char out[NAME_CAP])
         snprintf(out, NAME_CAP, "node");
 }
 
-bool name_is_label(struct str name)
+bool node_name_is_label(struct str name)
 {
     if (name.len == 0 || name.len >= NAME_CAP || name.p[0] == '-' || name.p[name.len - 1] == '-')
         return false;
@@ -42,11 +42,11 @@ bool name_is_label(struct str name)
     return true;
 }
 
-void name_make_unique(const struct state *st, const char *base, const struct entry *self, char out[NAME_CAP])
+void node_name_make_unique(const struct state *st, const char *base, const struct node_record *self, char out[NAME_CAP])
 {
     snprintf(out, NAME_CAP, "%s", base);
     for (unsigned i = 1;; i++) {
-        const struct entry *holder = map_get(&st->by_name, out, strlen(out));
+        const struct node_record *holder = map_get(&st->by_name, out, strlen(out));
         if (holder == NULL || holder == self)
             return;
         char suffix[16];
@@ -56,7 +56,7 @@ void name_make_unique(const struct state *st, const char *base, const struct ent
 }
 
 /* src: docs/protocol/control.md 5.5: "tag:" + letter + letters, digits, dashes */
-bool tag_is_valid(struct str tag)
+bool node_tag_is_valid(struct str tag)
 {
     if (!str_starts(tag, STR("tag:")) || tag.len < 5 || tag.len > 128)
         return false;

@@ -10,13 +10,13 @@ enum { ROUTE_GRACE_MS = 2000 };
 /* A clock that is set by less is late, no more. */
 enum { JUMP_MS = 1000 };
 
-void due_at(struct state *st, int64_t steady_ms)
+void state_due_at(struct state *st, int64_t steady_ms)
 {
     if (steady_ms < st->next_due_ms)
         st->next_due_ms = steady_ms;
 }
 
-void date_at(struct state *st, int64_t unix_ms)
+void state_date_at(struct state *st, int64_t unix_ms)
 {
     if (unix_ms < st->next_date_ms)
         st->next_date_ms = unix_ms;
@@ -73,25 +73,26 @@ static struct node_report news_of(const struct node *n, const struct node_report
 }
 
 /* The name that it gave up may be taken by the next: the disk must hear of both in this order. */
-void follow_hostname(struct state *st, struct entry *e)
+void node_record_follow_hostname(struct state *st, struct node_record *e)
 {
     char base[NAME_CAP], name[NAME_CAP];
     e->name_lags = false;
     if (e->node->is_renamed)
         return;
-    name_from_hostname(str_c(e->node->hostname), base);
-    name_make_unique(st, base, e, name);
+    node_name_from_hostname(str_c(e->node->hostname), base);
+    node_name_make_unique(st, base, e, name);
     if (strcmp(name, e->node->name) == 0)
         return;
     undo_begin_node(st, e, UNDO_NAME);
     struct node *n = node_edit(e->node, NULL, 0);
     memcpy(n->name, name, sizeof(n->name));
-    entry_replace(st, e, n);
-    put_row_node(st, e);
-    mark_durable(st, e);
+    node_record_replace(st, e, n);
+    node_record_put_row(st, e);
+    node_record_mark_durable(st, e);
 }
 
-void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing)
+void node_record_apply_report(struct state *st, struct node_record *e, const struct node_report *report,
+                              bool only_missing)
 {
     struct node_report news = news_of(e->node, report, only_missing);
     if (news.cap_version == 0 && news.disco == NULL && news.endpoints == NULL && news.home_derp == 0 &&
@@ -122,17 +123,18 @@ void apply_report(struct state *st, struct entry *e, const struct node_report *r
     if (news.hostname.len > 0)
         snprintf(n->hostname, sizeof(n->hostname), "%.*s", (int)(news.hostname.len < 255 ? news.hostname.len : 255),
                  news.hostname.p);
-    entry_replace(st, e, n);
-    mark_stale(st, e);
+    node_record_replace(st, e, n);
+    node_record_mark_stale(st, e);
     if (news.hostname.len > 0)
-        follow_hostname(st, e);
+        node_record_follow_hostname(st, e);
     if (routes_differ)
         routes_auto_approve(st, e);
 }
 
-static enum rc authorise(const struct state *st, const node_key *key, const machine_key *machine, struct entry **out)
+static enum rc authorise(const struct state *st, const node_key *key, const machine_key *machine,
+                         struct node_record **out)
 {
-    struct entry *e = map_get(&st->by_key, key->b, KEY_BYTES);
+    struct node_record *e = map_get(&st->by_key, key->b, KEY_BYTES);
     if (e == NULL)
         return RC_NOT_FOUND;
     if (!keys_equal(e->node->machine.b, machine->b))
@@ -144,7 +146,7 @@ static enum rc authorise(const struct state *st, const node_key *key, const mach
 enum rc state_authorise(const struct state *st, const node_key *key, const machine_key *machine,
                         const struct node **out)
 {
-    struct entry *e;
+    struct node_record *e;
     TRY(authorise(st, key, machine, &e));
     *out = e->node;
     return RC_OK;
@@ -153,9 +155,9 @@ enum rc state_authorise(const struct state *st, const node_key *key, const machi
 enum rc state_node_report(struct state *st, const node_key *key, const machine_key *machine,
                           const struct node_report *report, const struct node **out)
 {
-    struct entry *e;
+    struct node_record *e;
     TRY(authorise(st, key, machine, &e));
-    apply_report(st, e, report, false);
+    node_record_apply_report(st, e, report, false);
     e->is_from_disk = false;
     *out = e->node;
     return RC_OK;
@@ -163,21 +165,21 @@ enum rc state_node_report(struct state *st, const node_key *key, const machine_k
 
 /* --- polls: who is online --- */
 
-static void set_online(struct state *st, struct entry *e, bool online, int64_t now_ms)
+static void set_online(struct state *st, struct node_record *e, bool online, int64_t now_ms)
 {
     if (e->node->is_online == online)
         return;
     struct node *n = node_edit(e->node, NULL, 0);
     n->is_online = online;
     n->last_seen_ms = now_ms;
-    entry_replace(st, e, n);
-    mark_stale(st, e);
+    node_record_replace(st, e, n);
+    node_record_mark_stale(st, e);
 }
 
 enum rc state_poll_begin(struct state *st, const node_key *key, const machine_key *machine,
                          const struct node_report *report, int64_t now_ms, const struct node **out)
 {
-    struct entry *e;
+    struct node_record *e;
     TRY(authorise(st, key, machine, &e));
     e->polls++;
     e->offline_at_ms = 0;
@@ -189,7 +191,7 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
     set_online(st, e, true, now_ms);
     routes_follow_presence(st, e);
     /* Beside an update of the same moment a poll's copy may be the older one. What a crash left on disk is older still. */
-    apply_report(st, e, report, !e->is_from_disk);
+    node_record_apply_report(st, e, report, !e->is_from_disk);
     e->is_from_disk = false;
     *out = e->node;
     return RC_OK;
@@ -198,19 +200,19 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
 void state_poll_end(struct state *st, node_id id, int64_t now_ms)
 {
     /* Also of one whose removal waits for the disk: it may come back. */
-    struct entry *e = id < st->entries_cap ? st->entries[id] : NULL;
+    struct node_record *e = id < st->records_cap ? st->records[id] : NULL;
     if (e == NULL || e->polls == 0 || --e->polls > 0)
         return;
-    e->offline_at_ms = steady_ms(st, now_ms) + st->options.offline_grace_ms;
-    due_at(st, e->offline_at_ms);
+    e->offline_at_ms = state_steady_ms(st, now_ms) + st->options.offline_grace_ms;
+    state_due_at(st, e->offline_at_ms);
     if (e->node != NULL && e->node->advertised != NULL && e->node->approved != NULL) {
-        e->away_at_ms = steady_ms(st, now_ms) + ROUTE_GRACE_MS;
-        due_at(st, e->away_at_ms);
+        e->away_at_ms = state_steady_ms(st, now_ms) + ROUTE_GRACE_MS;
+        state_due_at(st, e->away_at_ms);
     }
 }
 
 /* Polls that are still open count no more; their ends find it offline. */
-void go_offline(struct state *st, struct entry *e, int64_t now_ms)
+void node_record_go_offline(struct state *st, struct node_record *e, int64_t now_ms)
 {
     e->offline_at_ms = 0;
     set_online(st, e, false, now_ms);
@@ -223,21 +225,21 @@ static bool is_past(const struct node *n, int64_t now_ms)
     return n->is_ended || (n->expires_ms != NO_EXPIRY && n->expires_ms <= now_ms);
 }
 
-void follow_date(struct state *st, struct entry *e, int64_t now_ms)
+void node_record_follow_date(struct state *st, struct node_record *e, int64_t now_ms)
 {
     bool is_expired = is_past(e->node, now_ms);
     if (!is_expired && e->node->expires_ms != NO_EXPIRY)
-        date_at(st, e->node->expires_ms);
+        state_date_at(st, e->node->expires_ms);
     if (e->node->is_expired == is_expired)
         return;
     struct node *n = node_edit(e->node, NULL, 0);
     n->is_expired = is_expired;
     if (is_expired)
-        revoke_key(st, &n->key);
-    entry_replace(st, e, n);
+        state_revoke_key(st, &n->key);
+    node_record_replace(st, e, n);
 }
 
-void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, int64_t now_ms)
+void node_record_set_expiry(struct state *st, struct node_record *e, int64_t expires_ms, int64_t now_ms)
 {
     undo_begin_node(st, e, UNDO_EVENT);
     struct node *n = node_edit(e->node, NULL, 0);
@@ -246,23 +248,23 @@ void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, int64_t n
     n->is_expired = n->is_ended;
     n->expires_ms = n->is_ended ? now_ms : expires_ms;
     if (!was_expired && n->is_expired)
-        revoke_key_durably(st, &n->key);
-    entry_replace(st, e, n);
-    put_row_node(st, e);
-    mark_durable(st, e);
+        state_revoke_key_durably(st, &n->key);
+    node_record_replace(st, e, n);
+    node_record_put_row(st, e);
+    node_record_mark_durable(st, e);
     if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY)
-        date_at(st, e->node->expires_ms);
+        state_date_at(st, e->node->expires_ms);
 }
 
-static void announce(struct state *st, struct entry *e)
+static void announce(struct state *st, struct node_record *e)
 {
     struct node *n = node_edit(e->node, NULL, 0);
     n->is_newcomer = false;
     e->announce_at_ms = 0;
-    entry_replace(st, e, n);
+    node_record_replace(st, e, n);
 }
 
-static void leave(struct state *st, struct entry *e)
+static void leave(struct state *st, struct node_record *e)
 {
     e->away_at_ms = 0;
     e->has_left = true;
@@ -270,11 +272,11 @@ static void leave(struct state *st, struct entry *e)
 }
 
 /* Seen until its poll ended, not until we were sure. */
-static void lose(struct state *st, struct entry *e, int64_t now_ms)
+static void lose(struct state *st, struct node_record *e, int64_t now_ms)
 {
     int64_t seen_steady_ms = e->offline_at_ms - st->options.offline_grace_ms;
     e->offline_at_ms = 0;
-    set_online(st, e, false, now_ms - (steady_ms(st, now_ms) - seen_steady_ms));
+    set_online(st, e, false, now_ms - (state_steady_ms(st, now_ms) - seen_steady_ms));
     if (e->node->is_ephemeral)
         e->remove_at_ms = seen_steady_ms + st->options.ephemeral_timeout_ms;
 }
@@ -284,64 +286,64 @@ static bool is_due(int64_t at_ms, int64_t steady_now_ms)
     return at_ms != 0 && at_ms <= steady_now_ms;
 }
 
-static void tick_entry(struct state *st, struct entry *e, int64_t now_ms)
+static void tick_entry(struct state *st, struct node_record *e, int64_t now_ms)
 {
-    int64_t steady_now_ms = steady_ms(st, now_ms);
+    int64_t steady_now_ms = state_steady_ms(st, now_ms);
     if (is_due(e->announce_at_ms, steady_now_ms))
         announce(st, e);
     if (is_due(e->offline_at_ms, steady_now_ms))
         lose(st, e, now_ms);
     if (is_due(e->remove_at_ms, steady_now_ms)) {
-        entry_remove(st, e);
+        node_record_remove(st, e);
         return;
     }
     if (is_due(e->away_at_ms, steady_now_ms))
         leave(st, e);
-    follow_date(st, e, now_ms);
+    node_record_follow_date(st, e, now_ms);
     const int64_t at_ms[] = {e->announce_at_ms, e->offline_at_ms, e->remove_at_ms, e->away_at_ms};
     for (size_t i = 0; i < ARRAY_LEN(at_ms); i++) {
         if (at_ms[i] != 0)
-            due_at(st, at_ms[i]);
+            state_due_at(st, at_ms[i]);
     }
 }
 
 void state_tick(struct state *st, int64_t now_ms)
 {
-    if (steady_ms(st, now_ms) < st->next_due_ms && now_ms < st->next_date_ms)
+    if (state_steady_ms(st, now_ms) < st->next_due_ms && now_ms < st->next_date_ms)
         return;
     st->next_due_ms = INT64_MAX;
     st->next_date_ms = INT64_MAX;
-    for (node_id id = 1; id < st->entries_cap; id++) {
-        struct entry *e = entry_of(st, id);
+    for (node_id id = 1; id < st->records_cap; id++) {
+        struct node_record *e = node_record_of(st, id);
         if (e != NULL)
             tick_entry(st, e, now_ms);
     }
-    relays_tick(st, now_ms);
+    state_relays_tick(st, now_ms);
 }
 
 /* --- what admins do --- */
 
-enum rc no_such_node(node_id id, struct err *err)
+enum rc node_not_found(node_id id, struct err *err)
 {
     return err_set(err, RC_NOT_FOUND, "there is no node with id %llu (list them: nodes list)", (unsigned long long)id);
 }
 
-static enum rc find(struct state *st, node_id id, struct entry **out, struct err *err)
+static enum rc find(struct state *st, node_id id, struct node_record **out, struct err *err)
 {
-    *out = entry_of(st, id);
-    return *out != NULL ? RC_OK : no_such_node(id, err);
+    *out = node_record_of(st, id);
+    return *out != NULL ? RC_OK : node_not_found(id, err);
 }
 
 enum rc state_node_rename(struct state *st, node_id id, struct str name, const struct node **out, struct err *err)
 {
-    struct entry *e;
+    struct node_record *e;
     TRY(find(st, id, &e, err));
-    if (!name_is_label(name))
+    if (!node_name_is_label(name))
         return err_set(
             err, RC_INVALID,
             "'%.*s' is no DNS label: use 1 to 63 lower-case letters, digits and dashes, no dash at either end",
             STR_ARG(name));
-    const struct entry *holder = map_get(&st->by_name, name.p, name.len);
+    const struct node_record *holder = map_get(&st->by_name, name.p, name.len);
     if (holder != NULL && holder != e)
         return err_set(err, RC_EXISTS, "node %llu is named '%.*s' already", (unsigned long long)holder->id,
                        STR_ARG(name));
@@ -349,9 +351,9 @@ enum rc state_node_rename(struct state *st, node_id id, struct str name, const s
     struct node *n = node_edit(e->node, NULL, 0);
     snprintf(n->name, sizeof(n->name), "%.*s", STR_ARG(name));
     n->is_renamed = true;
-    entry_replace(st, e, n);
-    put_row_node(st, e);
-    mark_durable(st, e);
+    node_record_replace(st, e, n);
+    node_record_put_row(st, e);
+    node_record_mark_durable(st, e);
     *out = e->node;
     return RC_OK;
 }
@@ -359,19 +361,19 @@ enum rc state_node_rename(struct state *st, node_id id, struct str name, const s
 enum rc state_node_expire(struct state *st, node_id id, int64_t expires_ms, int64_t now_ms, const struct node **out,
                           struct err *err)
 {
-    struct entry *e;
+    struct node_record *e;
     TRY(find(st, id, &e, err));
     if (expires_ms > DATE_MAX_MS)
         return err_set(err, RC_INVALID, "a key cannot expire after the year 9999: give an earlier date, or none");
-    set_expiry(st, e, expires_ms, now_ms);
+    node_record_set_expiry(st, e, expires_ms, now_ms);
     *out = e->node;
     return RC_OK;
 }
 
 enum rc state_node_delete(struct state *st, node_id id, struct err *err)
 {
-    struct entry *e;
+    struct node_record *e;
     TRY(find(st, id, &e, err));
-    entry_remove(st, e);
+    node_record_remove(st, e);
     return RC_OK;
 }

@@ -113,7 +113,7 @@ static void put_node(struct policy *p, const struct node *n)
     struct policy_node f = {.id = n->id, .user = n->user, .tags = tags, .v4 = n->v4, .v6 = n->v6, .routes = routes};
     f.created_ms = n->created_ms;
     f.has_old_ssh = true;
-    f.tag_n = tags_split(n->tags, tags);
+    f.tag_n = node_tags_split(n->tags, tags);
     f.route_n = may_serve ? served(n, routes) : 0;
     /* Only asked of routers: others come and go without a write. */
     f.is_online = node_can_serve(n) || f.route_n == 0;
@@ -132,20 +132,20 @@ static bool is_same_to_policy(const struct node *a, const struct node *b)
            (node_can_serve(a) == node_can_serve(b) || !is_router);
 }
 
-void policy_feed(struct state *st, const struct node *before, const struct node *after)
+void state_policy_put_node(struct state *st, const struct node *before, const struct node *after)
 {
     if (st->policy == NULL || st->policy_is_stale || (before != NULL && is_same_to_policy(before, after)))
         return;
     put_node(st->policy, after);
 }
 
-void policy_forget(struct state *st, node_id id)
+void state_policy_forget_node(struct state *st, node_id id)
 {
     if (st->policy != NULL && !st->policy_is_stale)
         policy_remove_node(st->policy, id);
 }
 
-void policy_users_changed(struct state *st)
+void state_policy_users_changed(struct state *st)
 {
     st->policy_is_stale = st->policy != NULL;
 }
@@ -182,8 +182,8 @@ static struct policy_ranges own_ranges(const struct state_options *o)
 /* Deleted nodes whose removal is not told yet are in the snapshot, and so in the policy. */
 static void put_all(const struct state *st, struct policy *p)
 {
-    for (node_id id = 1; id < st->entries_cap; id++) {
-        const struct entry *e = st->entries[id];
+    for (node_id id = 1; id < st->records_cap; id++) {
+        const struct node_record *e = st->records[id];
         const struct node *n = e != NULL && e->node != NULL ? e->node : snapshot_node(st->snapshot, id);
         if (n != NULL)
             put_node(p, n);
@@ -208,7 +208,7 @@ static void make_policy(struct state *st, struct policy_doc *doc)
     st->policy_is_stale = false;
 }
 
-void policy_fini(struct state *st)
+void state_policy_fini(struct state *st)
 {
     if (st->policy != NULL)
         policy_destroy(&st->policy);
@@ -216,7 +216,7 @@ void policy_fini(struct state *st)
 
 void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms)
 {
-    policy_fini(st);
+    state_policy_fini(st);
     st->policy_changed = true;
     st->policy_sets++;
     st->policy_is_stale = false;
@@ -253,7 +253,7 @@ struct policy *state_policy(const struct state *st)
     return st->policy;
 }
 
-enum rc policy_pool_address(struct state *st, const struct node *n, struct addr *out)
+enum rc state_policy_pool_address(struct state *st, const struct node *n, struct addr *out)
 {
     struct policy *p = state_policy(st);
     struct addr prefix;
@@ -269,7 +269,7 @@ enum rc policy_pool_address(struct state *st, const struct node *n, struct addr 
     return rc;
 }
 
-bool policy_is_dirty(const struct state *st)
+bool state_policy_is_dirty(const struct state *st)
 {
     const struct access *r = st->snapshot->access;
     if (st->policy == NULL || r == NULL)
@@ -620,7 +620,7 @@ void state_build_access(struct state *st, struct change *c)
         look[c->items[i].id / GROUP_NODES] |= UINT64_C(1) << (c->items[i].id % GROUP_NODES);
     if (st->policy == NULL)
         memset(look, 0xff, c->after->group_n * sizeof(*look));
-    else if (policy_is_dirty(st) || is_node_new(c))
+    else if (state_policy_is_dirty(st) || is_node_new(c))
         c->after->access = make_access(st, c, look);
     else
         c->after->access = access_ref(last);

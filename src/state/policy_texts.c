@@ -34,23 +34,23 @@ static void append(struct state *st, const struct policy_text *t)
 enum rc state_load_policy_text(struct state *st, struct policy_text *t, struct err *err)
 {
     const struct policy_text *newest = state_policy_text_newest(st);
-    enum rc rc = load_check_id(t->id, err);
+    enum rc rc = state_load_check_id(t->id, err);
     if (rc == RC_OK && newest != NULL && t->id <= newest->id)
         rc = err_set(err, RC_INVALID, "another row has the same id");
     if (rc != RC_OK) {
         const struct policy_text *dropped = t;
-        policy_text_unref(&dropped);
+        state_policy_text_unref(&dropped);
         return rc;
     }
-    load_fit_time(&t->created_ms);
+    state_load_fit_time(&t->created_ms);
     append(st, t);
     return RC_OK;
 }
 
-void policy_texts_fini(struct state *st)
+void state_policy_texts_fini(struct state *st)
 {
     for (size_t i = 0; i < st->text_n; i++)
-        policy_text_unref(&st->texts[i]);
+        state_policy_text_unref(&st->texts[i]);
     mem_free(st->texts);
     policy_doc_unref(&st->next_policy.doc);
 }
@@ -60,9 +60,9 @@ void policy_texts_fini(struct state *st)
 static void drop_oldest(struct state *st)
 {
     undo_note_policy_text(st, st->texts[0]->id);
-    put_row(st, ROW_DEL_POLICY_TEXT, st->texts[0]->id);
+    row_put(st, ROW_DEL_POLICY_TEXT, st->texts[0]->id);
     st->text_bytes -= st->texts[0]->text->len;
-    policy_text_unref(&st->texts[0]);
+    state_policy_text_unref(&st->texts[0]);
     st->text_n--;
     memmove(st->texts, st->texts + 1, st->text_n * sizeof(*st->texts));
 }
@@ -86,14 +86,14 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     TRY(copy_remark(head.author, sizeof(head.author), "author", author, err));
     TRY(copy_remark(head.note, sizeof(head.note), "note", note, err));
     const struct policy_text *newest = state_policy_text_newest(st);
-    struct policy_text *t = policy_text_create(policy_doc_text(doc));
+    struct policy_text *t = state_policy_text_create(policy_doc_text(doc));
     t->id = newest != NULL ? newest->id + 1 : 1;
     t->created_ms = now_ms;
     memcpy(t->author, head.author, sizeof(t->author));
     memcpy(t->note, head.note, sizeof(t->note));
     undo_note_policy_text(st, t->id);
     append(st, t);
-    put_row(st, ROW_PUT_POLICY_TEXT, t->id)->policy_text = policy_text_ref(t);
+    row_put(st, ROW_PUT_POLICY_TEXT, t->id)->policy_text = state_policy_text_ref(t);
     while (st->text_n > 1 && (st->text_n > POLICY_TEXTS_MAX || st->text_bytes > POLICY_TEXTS_MAX_BYTES))
         drop_oldest(st);
     policy_doc_unref(&st->next_policy.doc);
@@ -103,21 +103,21 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
 }
 
 /* Events add the newest and drop the oldest: taken back in turn, it is the other way round. */
-void policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before)
+void state_policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before)
 {
     const struct policy_text *newest = state_policy_text_newest(st);
     if (before == NULL && newest != NULL && newest->id == id) {
         st->text_bytes -= newest->text->len;
-        policy_text_unref(&st->texts[--st->text_n]);
+        state_policy_text_unref(&st->texts[--st->text_n]);
     }
     if (before == NULL)
         return;
-    append(st, policy_text_ref(before));
+    append(st, state_policy_text_ref(before));
     memmove(st->texts + 1, st->texts, (st->text_n - 1) * sizeof(*st->texts));
     st->texts[0] = before;
 }
 
-void policy_texts_committed(struct state *st)
+void state_policy_texts_committed(struct state *st)
 {
     struct policy_doc *doc = st->next_policy.doc;
     if (doc == NULL || st->committed_seq < st->next_policy.seq)

@@ -160,7 +160,7 @@ static void test_loading(void **state)
     } rows[] = {{3, RC_OK}, {3, RC_INVALID}, {2, RC_INVALID}, {7, RC_OK}};
     struct state *st = start();
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct policy_text *t = policy_text_create(STR("{}"));
+        struct policy_text *t = state_policy_text_create(STR("{}"));
         t->id = rows[i].id;
         assert_int_equal(state_load_policy_text(st, t, NULL), rows[i].rc);
     }

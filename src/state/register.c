@@ -11,7 +11,7 @@ static void refuse(struct register_result *out, enum rc code, const char *text)
     err_set(&out->err, code, "%s", text);
 }
 
-static void succeed(struct state *st, struct register_result *out, const struct entry *e)
+static void succeed(struct state *st, struct register_result *out, const struct node_record *e)
 {
     out->outcome = REGISTER_OK;
     out->node = e->node;
@@ -19,27 +19,27 @@ static void succeed(struct state *st, struct register_result *out, const struct 
 }
 
 /* Rows 3 and 4. The client's own date (1970) is not kept: peers would show it. */
-static void logout(struct state *st, struct entry *e, int64_t now_ms, struct register_result *out)
+static void logout(struct state *st, struct node_record *e, int64_t now_ms, struct register_result *out)
 {
     out->outcome = REGISTER_KEY_EXPIRED;
     if (e == NULL)
         return;
     if (e->node->is_ephemeral) {
-        entry_remove(st, e);
+        node_record_remove(st, e);
         return;
     }
     if (e->node->is_ended) {
-        go_offline(st, e, now_ms);
+        node_record_go_offline(st, e, now_ms);
         return;
     }
     undo_begin_node(st, e, UNDO_EVENT); /* that it goes offline as well */
-    go_offline(st, e, now_ms);
-    set_expiry(st, e, now_ms, now_ms);
+    node_record_go_offline(st, e, now_ms);
+    node_record_set_expiry(st, e, now_ms, now_ms);
     undo_end_node(st, e);
 }
 
 /* Row 6. */
-static void shorten_expiry(struct state *st, struct entry *e, int64_t asked_ms, int64_t now_ms,
+static void shorten_expiry(struct state *st, struct node_record *e, int64_t asked_ms, int64_t now_ms,
                            struct register_result *out)
 {
     int64_t expiry_ms = asked_ms < DATE_MAX_MS ? asked_ms : DATE_MAX_MS;
@@ -47,7 +47,7 @@ static void shorten_expiry(struct state *st, struct entry *e, int64_t asked_ms, 
         refuse(out, RC_DENIED, "the key's expiry can only be brought forward; an admin may extend it");
         return;
     }
-    set_expiry(st, e, expiry_ms, now_ms);
+    node_record_set_expiry(st, e, expiry_ms, now_ms);
     succeed(st, out, e);
 }
 
@@ -118,13 +118,13 @@ static void consume_key(struct state *st, const struct auth_key *k, int64_t now_
     auth_key_unref(&k);
     map_put(&st->keys, &used->id, sizeof(used->id), used);
     map_put(&st->keys_by_hash, used->hash, sizeof(used->hash), used);
-    put_row(st, ROW_PUT_KEY, used->id)->key = auth_key_ref(used);
+    row_put(st, ROW_PUT_KEY, used->id)->key = auth_key_ref(used);
 }
 
 /* The node that this machine had before with this owner; its addresses and name are kept. */
-static struct entry *find_earlier(struct state *st, const struct registration *reg, user_id owner_id)
+static struct node_record *find_earlier(struct state *st, const struct registration *reg, user_id owner_id)
 {
-    struct entry *e = map_get(&st->by_key, reg->old_key.b, KEY_BYTES);
+    struct node_record *e = map_get(&st->by_key, reg->old_key.b, KEY_BYTES);
     if (e != NULL && keys_equal(e->node->machine.b, reg->machine.b))
         return e;
     struct machine_user owner = {reg->machine, owner_id};
@@ -184,27 +184,27 @@ static bool is_same_owner(const struct node *n, const struct admission *a)
 }
 
 /* What was granted and given to the owner before is not the next one's. */
-static void forget_owner(struct state *st, struct node *n, const struct entry *e, struct str hostname)
+static void forget_owner(struct state *st, struct node *n, const struct node_record *e, struct str hostname)
 {
     char base[NAME_CAP];
     prefix_list_unref(&n->approved);
     n->is_renamed = false;
-    name_from_hostname(hostname.len > 0 ? hostname : str_c(n->hostname), base);
-    name_make_unique(st, base, e, n->name);
+    node_name_from_hostname(hostname.len > 0 ? hostname : str_c(n->hostname), base);
+    node_name_make_unique(st, base, e, n->name);
 }
 
-static struct entry *rotate(struct state *st, struct entry *e, const struct admission *a, int64_t now_ms)
+static struct node_record *rotate(struct state *st, struct node_record *e, const struct admission *a, int64_t now_ms)
 {
     undo_begin_node(st, e, UNDO_EVENT);
     if (!keys_equal(e->node->key.b, a->reg->key.b))
-        revoke_key_durably(st, &e->node->key);
+        state_revoke_key_durably(st, &e->node->key);
     struct node *n = node_edit(e->node, NULL, 0);
     if (!is_same_owner(n, a))
         forget_owner(st, n, e, a->reg->report.hostname);
     fill_node(st, n, a, now_ms);
     if (!n->is_ephemeral)
         e->remove_at_ms = 0;
-    entry_replace(st, e, n);
+    node_record_replace(st, e, n);
     return e;
 }
 
@@ -216,13 +216,14 @@ static node_id next_id(struct state *st)
         return st->counters.next_node++;
     }
     for (node_id id = 1; id <= NODE_ID_MAX; id++) {
-        if (id >= st->entries_cap || st->entries[id] == NULL)
+        if (id >= st->records_cap || st->records[id] == NULL)
             return id;
     }
     return 0;
 }
 
-static struct entry *create(struct state *st, const struct admission *a, int64_t now_ms, struct register_result *out)
+static struct node_record *create(struct state *st, const struct admission *a, int64_t now_ms,
+                                  struct register_result *out)
 {
     const struct registration *reg = a->reg;
     struct addr v4, v6;
@@ -244,26 +245,26 @@ static struct entry *create(struct state *st, const struct admission *a, int64_t
     n->created_ms = now_ms;
     n->last_seen_ms = now_ms;
     snprintf(n->hostname, sizeof(n->hostname), "%.*s", STR_ARG(reg->report.hostname));
-    name_from_hostname(reg->report.hostname, base);
-    name_make_unique(st, base, NULL, n->name);
+    node_name_from_hostname(reg->report.hostname, base);
+    node_name_make_unique(st, base, NULL, n->name);
     fill_node(st, n, a, now_ms);
-    if (policy_pool_address(st, n, &n->v4) == RC_LIMIT) {
+    if (state_policy_pool_address(st, n, &n->v4) == RC_LIMIT) {
         refuse(out, RC_LIMIT, "the policy's ipPool for this node has no free address left: an admin must widen it");
         const struct node *refused = n;
         node_unref(&refused);
         return NULL;
     }
     n->is_newcomer = st->options.newcomer_ms > 0;
-    struct entry *e = entry_add(st, n);
+    struct node_record *e = node_record_add(st, n);
     undo_begin_node(st, e, UNDO_NEW);
     if (n->is_newcomer) {
-        e->announce_at_ms = steady_ms(st, now_ms) + st->options.newcomer_ms;
-        due_at(st, e->announce_at_ms);
+        e->announce_at_ms = state_steady_ms(st, now_ms) + st->options.newcomer_ms;
+        state_due_at(st, e->announce_at_ms);
     }
     if (e->node->is_ephemeral) {
         /* It may never poll. */
-        e->remove_at_ms = steady_ms(st, now_ms) + st->options.ephemeral_timeout_ms;
-        due_at(st, e->remove_at_ms);
+        e->remove_at_ms = state_steady_ms(st, now_ms) + st->options.ephemeral_timeout_ms;
+        state_due_at(st, e->remove_at_ms);
     }
     out->is_new = true;
     return e;
@@ -273,7 +274,7 @@ static struct entry *create(struct state *st, const struct admission *a, int64_t
 static void admit(struct state *st, const struct admission *a, int64_t now_ms, struct register_result *out)
 {
     /* A key that is known names its node, whoever owns it from now on: no two nodes have the same one. */
-    struct entry *e = map_get(&st->by_key, a->reg->key.b, KEY_BYTES);
+    struct node_record *e = map_get(&st->by_key, a->reg->key.b, KEY_BYTES);
     if (e == NULL)
         e = find_earlier(st, a->reg, a->tags != NULL ? TAGGED_DEVICES_USER : a->key->user);
     if (e == NULL && a->key->max_nodes > 0 && a->key->joined_n >= a->key->max_nodes) {
@@ -284,11 +285,11 @@ static void admit(struct state *st, const struct admission *a, int64_t now_ms, s
     e = e != NULL ? rotate(st, e, a, now_ms) : create(st, a, now_ms, out);
     if (e == NULL)
         return;
-    apply_report(st, e, &a->reg->report, false);
+    node_record_apply_report(st, e, &a->reg->report, false);
     if (e->node->expires_ms != NO_EXPIRY)
-        date_at(st, e->node->expires_ms);
-    put_row_node(st, e);
-    mark_durable(st, e);
+        state_date_at(st, e->node->expires_ms);
+    node_record_put_row(st, e);
+    node_record_mark_durable(st, e);
     routes_auto_approve(st, e); /* its owner or tags may be others now */
     consume_key(st, a->key, now_ms, out);
     succeed(st, out, e);
@@ -301,7 +302,7 @@ static void register_with_key(struct state *st, const struct registration *reg, 
     struct admission a = {.reg = reg, .key = check_key(st, reg, now_ms, out)};
     if (a.key == NULL)
         return;
-    if (tags_for_node(st, reg, a.key, &a.tags, &out->err) != RC_OK) {
+    if (node_tags_for_registration(st, reg, a.key, &a.tags, &out->err) != RC_OK) {
         out->outcome = REGISTER_REFUSED;
         return;
     }
@@ -339,11 +340,11 @@ static bool is_firm(const struct state *st, const struct registration *reg)
 
 static void decide(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out)
 {
-    struct entry *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
+    struct node_record *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
     bool is_foreign = e != NULL && !keys_equal(e->node->machine.b, reg->machine.b);
     bool past = reg->expiry_ms != 0 && reg->expiry_ms <= now_ms;
     if (e != NULL)
-        follow_date(st, e, now_ms);
+        node_record_follow_date(st, e, now_ms);
     if (key_is_zero(reg->key.b)) {
         refuse(out, RC_INVALID, "the request has no node key");
     } else if (past) {
@@ -354,7 +355,7 @@ static void decide(struct state *st, const struct registration *reg, int64_t now
         shorten_expiry(st, e, reg->expiry_ms, now_ms, out);
     } else if (e != NULL && !e->node->is_expired) {
         /* A restart, or a retry whose answer was lost: no key is consumed. */
-        apply_report(st, e, &reg->report, false);
+        node_record_apply_report(st, e, &reg->report, false);
         succeed(st, out, e);
     } else if (reg->auth_key.len > 0) {
         register_with_key(st, reg, now_ms, out);

@@ -11,7 +11,7 @@ enum {
     BACK_MS = 60 * 1000, /* a relay that was up when the server stopped has so long to announce itself again */
 };
 
-struct relay_entry *relay_entry_of(const struct state *st, uint64_t id)
+struct relay_record *state_relay_record(const struct state *st, uint64_t id)
 {
     for (size_t i = 0; i < st->relay_n; i++) {
         if (st->relays[i].host->id == id)
@@ -22,7 +22,7 @@ struct relay_entry *relay_entry_of(const struct state *st, uint64_t id)
 
 const struct relay_host *state_relay(const struct state *st, uint64_t id)
 {
-    const struct relay_entry *e = relay_entry_of(st, id);
+    const struct relay_record *e = state_relay_record(st, id);
     return e != NULL ? e->host : NULL;
 }
 
@@ -67,25 +67,25 @@ bool state_take_relays_changed(struct state *st)
 static void append(struct state *st, const struct relay_host *r, int64_t until_ms)
 {
     st->relays = mem_realloc_array(st->relays, st->relay_n + 1, sizeof(*st->relays));
-    st->relays[st->relay_n++] = (struct relay_entry){.host = r, .until_ms = until_ms};
+    st->relays[st->relay_n++] = (struct relay_record){.host = r, .until_ms = until_ms};
 }
 
-static void replace(struct state *st, struct relay_entry *e, const struct relay_host *next)
+static void replace(struct state *st, struct relay_record *e, const struct relay_host *next)
 {
-    relay_host_unref(&e->host);
+    state_relay_host_unref(&e->host);
     e->host = next;
     if (!e->is_stale_on_disk)
-        put_row_lazy(st, ROW_PUT_RELAY, next->id);
+        row_put_lazy(st, ROW_PUT_RELAY, next->id);
     e->is_stale_on_disk = true;
 }
 
-size_t relays_flush(struct state *st)
+size_t state_relays_flush(struct state *st)
 {
     size_t n = 0;
     for (size_t i = 0; i < st->relay_n; i++) {
         if (!st->relays[i].is_stale_on_disk)
             continue;
-        put_row_lazy(st, ROW_PUT_RELAY, st->relays[i].host->id);
+        row_put_lazy(st, ROW_PUT_RELAY, st->relays[i].host->id);
         n++;
     }
     return n;
@@ -93,12 +93,12 @@ size_t relays_flush(struct state *st)
 
 static enum rc check_row(const struct state *st, const struct relay_host *r, struct err *err)
 {
-    TRY(load_check_id(r->id, err));
+    TRY(state_load_check_id(r->id, err));
     if (st->relay_n == RELAYS_MAX)
         return err_set(err, RC_INVALID, "there can be %d relays", RELAYS_MAX);
-    if (relay_entry_of(st, r->id) != NULL || state_relay_by_name(st, str_c(r->name)) != NULL)
+    if (state_relay_record(st, r->id) != NULL || state_relay_by_name(st, str_c(r->name)) != NULL)
         return err_set(err, RC_INVALID, "another row has the same id or name");
-    if (!name_is_label(str_c(r->name)))
+    if (!node_name_is_label(str_c(r->name)))
         return err_set(err, RC_INVALID, "column name is no DNS label");
     return RC_OK;
 }
@@ -132,33 +132,33 @@ enum rc state_load_relay(struct state *st, struct relay_host *r, struct err *err
         rc = err_set(err, RC_INVALID, "it is out of order");
     if (rc != RC_OK) {
         const struct relay_host *dropped = r;
-        relay_host_unref(&dropped);
+        state_relay_host_unref(&dropped);
         return rc;
     }
     fit_report(r, err);
-    load_fit_time(&r->created_ms);
-    load_fit_time(&r->last_seen_ms);
+    state_load_fit_time(&r->created_ms);
+    state_load_fit_time(&r->last_seen_ms);
     append(st, r, 0);
     if (r->id >= st->counters.next_relay)
         st->counters.next_relay = r->id + 1;
     return RC_OK;
 }
 
-void relays_load_done(struct state *st, int64_t now_ms)
+void state_relays_load_done(struct state *st, int64_t now_ms)
 {
     for (size_t i = 0; i < st->relay_n; i++) {
         if (!st->relays[i].host->is_up)
             continue;
-        st->relays[i].until_ms = steady_ms(st, now_ms) + BACK_MS;
-        due_at(st, st->relays[i].until_ms);
+        st->relays[i].until_ms = state_steady_ms(st, now_ms) + BACK_MS;
+        state_due_at(st, st->relays[i].until_ms);
         st->relays_changed = true;
     }
 }
 
-void relays_fini(struct state *st)
+void state_relays_fini(struct state *st)
 {
     for (size_t i = 0; i < st->relay_n; i++)
-        relay_host_unref(&st->relays[i].host);
+        state_relay_host_unref(&st->relays[i].host);
     mem_free(st->relays);
 }
 
@@ -184,7 +184,7 @@ static uint16_t free_region(const struct state *st)
 
 static enum rc check_spec(const struct state *st, const struct relay_spec *spec, struct err *err)
 {
-    if (!name_is_label(spec->name))
+    if (!node_name_is_label(spec->name))
         return err_set(err, RC_INVALID,
                        "'%.*s' is no name for a relay: use 1 to 63 lower-case letters, digits and dashes, no dash at "
                        "either end",
@@ -212,7 +212,7 @@ enum rc state_relay_create(struct state *st, const struct relay_spec *spec, cons
                            int64_t now_ms, const struct relay_host **out, char text[AUTH_KEY_TEXT_CAP], struct err *err)
 {
     TRY(check_spec(st, spec, err));
-    struct relay_host *r = relay_host_create();
+    struct relay_host *r = state_relay_host_create();
     r->id = st->counters.next_relay++;
     st->counters_dirty = true;
     snprintf(r->name, sizeof(r->name), "%.*s", STR_ARG(spec->name));
@@ -221,18 +221,18 @@ enum rc state_relay_create(struct state *st, const struct relay_spec *spec, cons
     choose_text(r->region_code, sizeof(r->region_code), spec->region_code, other ? other->region_code : NULL, r->name);
     choose_text(r->region_name, sizeof(r->region_name), spec->region_name, other ? other->region_name : NULL, r->name);
     r->created_ms = now_ms;
-    key_text_make("fskey-relay", random, r->prefix, text, r->hash);
+    auth_key_text_make("fskey-relay", random, r->prefix, text, r->hash);
     undo_note_relay(st, r->id);
     append(st, r, 0);
-    put_row(st, ROW_PUT_RELAY, r->id)->relay = relay_host_ref(r);
+    row_put(st, ROW_PUT_RELAY, r->id)->relay = state_relay_host_ref(r);
     *out = r;
     return RC_OK;
 }
 
-static void drop_entry(struct state *st, struct relay_entry *e)
+static void drop_entry(struct state *st, struct relay_record *e)
 {
     st->relays_changed = st->relays_changed || e->host->is_up;
-    relay_host_unref(&e->host);
+    state_relay_host_unref(&e->host);
     size_t after = (size_t)(st->relays + st->relay_n - (e + 1));
     memmove(e, e + 1, after * sizeof(*e));
     st->relay_n--;
@@ -240,25 +240,25 @@ static void drop_entry(struct state *st, struct relay_entry *e)
 
 enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err)
 {
-    struct relay_entry *e = relay_entry_of(st, id);
+    struct relay_record *e = state_relay_record(st, id);
     if (e == NULL)
         return err_set(err, RC_NOT_FOUND, "there is no relay with id %llu (list them: relays list)",
                        (unsigned long long)id);
     undo_note_relay(st, id);
     drop_entry(st, e);
-    put_row(st, ROW_DEL_RELAY, id);
+    row_put(st, ROW_DEL_RELAY, id);
     return RC_OK;
 }
 
-void relay_restore(struct state *st, uint64_t id, const struct relay_entry *before, int64_t now_ms)
+void state_relay_restore(struct state *st, uint64_t id, const struct relay_record *before, int64_t now_ms)
 {
-    struct relay_entry *e = relay_entry_of(st, id);
+    struct relay_record *e = state_relay_record(st, id);
     size_t at = 0;
     if (e != NULL)
         drop_entry(st, e);
     if (before == NULL)
         return;
-    append(st, relay_host_ref(before->host), 0);
+    append(st, state_relay_host_ref(before->host), 0);
     while (at + 1 < st->relay_n && st->relays[at].host->id < id)
         at++;
     memmove(st->relays + at + 1, st->relays + at, (st->relay_n - 1 - at) * sizeof(*st->relays));
@@ -267,8 +267,8 @@ void relay_restore(struct state *st, uint64_t id, const struct relay_entry *befo
     if (!before->host->is_up)
         return;
     /* While it was gone from here, nothing it said was heard. */
-    st->relays[at].until_ms = steady_ms(st, now_ms) + BACK_MS;
-    due_at(st, st->relays[at].until_ms);
+    st->relays[at].until_ms = state_steady_ms(st, now_ms) + BACK_MS;
+    state_due_at(st, st->relays[at].until_ms);
     st->relays_changed = true;
 }
 
@@ -283,7 +283,7 @@ static bool same_report(const struct relay_report *a, const struct relay_report 
 
 enum rc state_relay_turn(struct state *st, uint64_t id, uint64_t started_ms, uint64_t turn)
 {
-    struct relay_entry *e = relay_entry_of(st, id);
+    struct relay_record *e = state_relay_record(st, id);
     if (e == NULL)
         return RC_NOT_FOUND;
     if (e->host->is_up && started_ms < e->started_ms)
@@ -298,15 +298,15 @@ enum rc state_relay_turn(struct state *st, uint64_t id, uint64_t started_ms, uin
 enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_report *report, int64_t until_ms,
                              int64_t now_ms, uint64_t *serial_out)
 {
-    struct relay_entry *e = relay_entry_of(st, id);
+    struct relay_record *e = state_relay_record(st, id);
     if (e == NULL)
         return RC_NOT_FOUND;
     *serial_out = ++e->serial;
-    e->until_ms = steady_ms(st, until_ms);
-    due_at(st, e->until_ms);
+    e->until_ms = state_steady_ms(st, until_ms);
+    state_due_at(st, e->until_ms);
     if (e->host->is_up && same_report(&e->host->report, report))
         return RC_OK;
-    struct relay_host *r = relay_host_edit(e->host);
+    struct relay_host *r = state_relay_host_edit(e->host);
     r->is_up = true;
     r->last_seen_ms = now_ms;
     r->report = *report;
@@ -315,9 +315,9 @@ enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_r
     return RC_OK;
 }
 
-static void go_down(struct state *st, struct relay_entry *e, int64_t now_ms)
+static void go_down(struct state *st, struct relay_record *e, int64_t now_ms)
 {
-    struct relay_host *r = relay_host_edit(e->host);
+    struct relay_host *r = state_relay_host_edit(e->host);
     r->is_up = false;
     r->last_seen_ms = now_ms;
     replace(st, e, r);
@@ -326,25 +326,25 @@ static void go_down(struct state *st, struct relay_entry *e, int64_t now_ms)
 
 void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms)
 {
-    struct relay_entry *e = relay_entry_of(st, id);
-    if (e == NULL || !e->host->is_up || e->serial != serial || e->until_ms <= steady_ms(st, at_ms))
+    struct relay_record *e = state_relay_record(st, id);
+    if (e == NULL || !e->host->is_up || e->serial != serial || e->until_ms <= state_steady_ms(st, at_ms))
         return;
-    e->until_ms = steady_ms(st, at_ms);
+    e->until_ms = state_steady_ms(st, at_ms);
     if (at_ms <= now_ms)
         go_down(st, e, now_ms);
     else
-        due_at(st, e->until_ms);
+        state_due_at(st, e->until_ms);
 }
 
-void relays_tick(struct state *st, int64_t now_ms)
+void state_relays_tick(struct state *st, int64_t now_ms)
 {
     for (size_t i = 0; i < st->relay_n; i++) {
-        struct relay_entry *e = &st->relays[i];
+        struct relay_record *e = &st->relays[i];
         if (!e->host->is_up)
             continue;
-        if (e->until_ms <= steady_ms(st, now_ms))
+        if (e->until_ms <= state_steady_ms(st, now_ms))
             go_down(st, e, now_ms);
         else
-            due_at(st, e->until_ms);
+            state_due_at(st, e->until_ms);
     }
 }

@@ -165,7 +165,8 @@ static void test_after_a_restart(void **state)
 {
     (void)state;
     struct state *st = start(0);
-    struct relay_host *up = relay_host_create(), *down = relay_host_create(), *twin = relay_host_create();
+    struct relay_host *up = state_relay_host_create(), *down = state_relay_host_create(),
+                      *twin = state_relay_host_create();
     snprintf(up->name, sizeof(up->name), "up");
     snprintf(down->name, sizeof(down->name), "down");
     snprintf(twin->name, sizeof(twin->name), "up");

@@ -97,7 +97,7 @@ static void leave_route(struct state *st, const struct prefix *p, node_id id)
 
 static bool can_serve(const struct state *st, node_id id)
 {
-    const struct entry *e = entry_of(st, id);
+    const struct node_record *e = node_record_of(st, id);
     /* The entry knows first, so that of several that go together none is elected on the way. */
     return e != NULL && node_can_serve(e->node) && !e->has_left && !e->is_silent;
 }
@@ -134,7 +134,7 @@ static void hold_election(struct state *st, const struct prefix *p, struct id_li
 /* Writes into the node of which routes it is the primary. */
 static void tell_primary(struct state *st, node_id id)
 {
-    struct entry *e = entry_of(st, id);
+    struct node_record *e = node_record_of(st, id);
     struct prefix v[ROUTES_MAX];
     size_t n = 0;
     if (e == NULL)
@@ -151,7 +151,7 @@ static void tell_primary(struct state *st, node_id id)
     struct node *next = node_edit(e->node, NULL, 0);
     prefix_list_unref(&next->primary);
     next->primary = list;
-    entry_replace(st, e, next);
+    node_record_replace(st, e, next);
 }
 
 /* --- following a node --- */
@@ -167,7 +167,7 @@ static bool next_of(const struct counted_routes *c, size_t *pos, struct prefix *
     return false;
 }
 
-static struct counted_routes routes_now(const struct state *st, const struct entry *e)
+static struct counted_routes routes_now(const struct state *st, const struct node_record *e)
 {
     struct counted_routes now = {.can_serve = can_serve(st, e->id)};
     if (e->node != NULL) {
@@ -177,7 +177,7 @@ static struct counted_routes routes_now(const struct state *st, const struct ent
     return now;
 }
 
-void routes_follow(struct state *st, struct entry *e)
+void routes_follow(struct state *st, struct node_record *e)
 {
     struct counted_routes before = e->counted, now = routes_now(st, e);
     struct id_list concerned = {0};
@@ -203,38 +203,38 @@ void routes_follow(struct state *st, struct entry *e)
     mem_free(concerned.ids);
 }
 
-void routes_forget(struct entry *e)
+void routes_forget(struct node_record *e)
 {
     prefix_list_unref(&e->counted.advertised);
     prefix_list_unref(&e->counted.approved);
 }
 
-void routes_follow_presence(struct state *st, struct entry *e)
+void routes_follow_presence(struct state *st, struct node_record *e)
 {
     bool is_away = e->has_left || e->is_silent;
     if (e->node->is_away == is_away)
         return;
     struct node *n = node_edit(e->node, NULL, 0);
     n->is_away = is_away;
-    entry_replace(st, e, n);
+    node_record_replace(st, e, n);
 }
 
 /* --- who stands by for whom --- */
 
 /* Connected: whether it answers is another question. */
-static bool is_reachable(const struct entry *e)
+static bool is_reachable(const struct node_record *e)
 {
     return e != NULL && e->polls > 0 && e->node->is_online && !e->node->is_expired;
 }
 
 /* Another node that is connected serves one of its routes; one that answers, if that is asked for. */
-static bool has_standby(const struct state *st, const struct entry *e, bool answering)
+static bool has_standby(const struct state *st, const struct node_record *e, bool answering)
 {
     struct prefix p;
     for (size_t pos = 0; node_serves_next(e->node, &pos, &p);) {
         const struct route *r = p.bits > 0 ? route_of(st, &p) : NULL;
         for (size_t i = 0; r != NULL && i < r->holders.n; i++) {
-            const struct entry *other = entry_of(st, r->holders.ids[i]);
+            const struct node_record *other = node_record_of(st, r->holders.ids[i]);
             if (other != e && is_reachable(other) && !(answering && (other->is_failing || other->is_silent)))
                 return true;
         }
@@ -244,8 +244,8 @@ static bool has_standby(const struct state *st, const struct entry *e, bool answ
 
 node_id state_router_next(const struct state *st, node_id after)
 {
-    for (node_id id = after + 1; id < st->entries_cap; id++) {
-        const struct entry *e = entry_of(st, id);
+    for (node_id id = after + 1; id < st->records_cap; id++) {
+        const struct node_record *e = node_record_of(st, id);
         if (is_reachable(e) && e->node->approved != NULL && has_standby(st, e, false))
             return id;
     }
@@ -254,7 +254,7 @@ node_id state_router_next(const struct state *st, node_id after)
 
 void state_router_answered(struct state *st, node_id id)
 {
-    struct entry *e = entry_of(st, id);
+    struct node_record *e = node_record_of(st, id);
     if (e == NULL || !e->is_silent)
         return;
     e->is_silent = false;
@@ -264,7 +264,7 @@ void state_router_answered(struct state *st, node_id id)
 static void mark_failing(const struct state *st, const node_id *ids, size_t n, bool is_failing)
 {
     for (size_t i = 0; i < n; i++) {
-        struct entry *e = entry_of(st, ids[i]);
+        struct node_record *e = node_record_of(st, ids[i]);
         if (e != NULL)
             e->is_failing = is_failing;
     }
@@ -275,7 +275,7 @@ size_t state_routers_silent(struct state *st, const node_id *ids, size_t n)
     size_t fallen = 0;
     mark_failing(st, ids, n, true);
     for (size_t i = 0; i < n; i++) {
-        struct entry *e = entry_of(st, ids[i]);
+        struct node_record *e = node_record_of(st, ids[i]);
         if (!is_reachable(e) || e->is_silent || !has_standby(st, e, true))
             continue;
         e->is_silent = true;
@@ -283,14 +283,14 @@ size_t state_routers_silent(struct state *st, const node_id *ids, size_t n)
     }
     mark_failing(st, ids, n, false);
     for (size_t i = 0; i < n; i++) {
-        struct entry *e = entry_of(st, ids[i]);
+        struct node_record *e = node_record_of(st, ids[i]);
         if (e != NULL)
             routes_follow_presence(st, e);
     }
     return fallen;
 }
 
-void routes_claim(struct state *st, struct entry *e, const struct prefix_list *primary)
+void routes_claim(struct state *st, struct node_record *e, const struct prefix_list *primary)
 {
     for (size_t i = 0; primary != NULL && i < primary->n; i++) {
         struct route *r = route_of(st, &primary->v[i]);
@@ -307,17 +307,17 @@ void routes_claim(struct state *st, struct entry *e, const struct prefix_list *p
 /* --- approval --- */
 
 /* Takes the list over. undo_begin_node has been called. */
-static void set_approved(struct state *st, struct entry *e, struct prefix_list *approved)
+static void set_approved(struct state *st, struct node_record *e, struct prefix_list *approved)
 {
     struct node *n = node_edit(e->node, NULL, 0);
     prefix_list_unref(&n->approved);
     n->approved = approved;
-    entry_replace(st, e, n);
-    put_row_node(st, e);
-    mark_durable(st, e);
+    node_record_replace(st, e, n);
+    node_record_put_row(st, e);
+    node_record_mark_durable(st, e);
 }
 
-void routes_auto_approve(struct state *st, struct entry *e)
+void routes_auto_approve(struct state *st, struct node_record *e)
 {
     const struct policy *policy = state_policy(st);
     const struct prefix_list *advertised = e->node->advertised, *approved = e->node->approved;
@@ -342,8 +342,8 @@ void routes_auto_approve(struct state *st, struct entry *e)
 void state_routes_auto_approve(struct state *st, int64_t now_ms)
 {
     (void)now_ms;
-    for (node_id id = 1; id < st->entries_cap; id++) {
-        struct entry *e = entry_of(st, id);
+    for (node_id id = 1; id < st->records_cap; id++) {
+        struct node_record *e = node_record_of(st, id);
         if (e != NULL)
             routes_auto_approve(st, e);
     }
@@ -365,9 +365,9 @@ enum rc state_node_approve_routes(struct state *st, node_id id, const struct pre
                                   const struct node **out, struct err *err)
 {
     struct prefix v[ROUTES_MAX + 1];
-    struct entry *e = entry_of(st, id);
+    struct node_record *e = node_record_of(st, id);
     if (e == NULL)
-        return no_such_node(id, err);
+        return node_not_found(id, err);
     if (n >= ROUTES_MAX)
         return err_set(err, RC_LIMIT, "a node can have less than %d routes", ROUTES_MAX);
     if (n > 0)

@@ -58,8 +58,8 @@ void row_batch_destroy(struct row_batch **at)
     for (size_t i = 0; i < b->n; i++) {
         user_unref(&b->ops[i].user);
         auth_key_unref(&b->ops[i].key);
-        relay_host_unref(&b->ops[i].relay);
-        policy_text_unref(&b->ops[i].policy_text);
+        state_relay_host_unref(&b->ops[i].relay);
+        state_policy_text_unref(&b->ops[i].policy_text);
         node_unref(&b->ops[i].node);
     }
     mem_free(b->ops);
@@ -72,12 +72,12 @@ void state_destroy(struct state **at)
     *at = NULL;
     if (st == NULL)
         return;
-    for (size_t i = 0; i < st->entries_cap; i++) {
-        if (st->entries[i] == NULL)
+    for (size_t i = 0; i < st->records_cap; i++) {
+        if (st->records[i] == NULL)
             continue;
-        node_unref(&st->entries[i]->node);
-        routes_forget(st->entries[i]);
-        mem_free(st->entries[i]);
+        node_unref(&st->records[i]->node);
+        routes_forget(st->records[i]);
+        mem_free(st->records[i]);
     }
     for (size_t pos = 0;;) {
         const struct user *u = map_next(&st->users, &pos);
@@ -95,10 +95,10 @@ void state_destroy(struct state **at)
                           &st->users,  &st->users_by_name, &st->keys,    &st->keys_by_hash};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_fini(maps[i]);
-    relays_fini(st);
-    policy_texts_fini(st);
+    state_relays_fini(st);
+    state_policy_texts_fini(st);
     routes_fini(st);
-    policy_fini(st);
+    state_policy_fini(st);
     undo_fini(st);
     row_batch_destroy(&st->pending);
     row_batch_destroy(&st->pending_lazy);
@@ -107,7 +107,7 @@ void state_destroy(struct state **at)
     mem_free(st->sealed_users);
     snapshot_unref(&st->snapshot);
     tailnet_settings_unref(&st->settings);
-    mem_free(st->entries);
+    mem_free(st->records);
     mem_free(st->dirty.ids);
     mem_free(st->stale.ids);
     mem_free(st->revoked.v);
@@ -116,26 +116,26 @@ void state_destroy(struct state **at)
 
 /* --- entries --- */
 
-struct entry *entry_of(const struct state *st, node_id id)
+struct node_record *node_record_of(const struct state *st, node_id id)
 {
-    if (id >= st->entries_cap || st->entries[id] == NULL || st->entries[id]->node == NULL)
+    if (id >= st->records_cap || st->records[id] == NULL || st->records[id]->node == NULL)
         return NULL;
-    return st->entries[id];
+    return st->records[id];
 }
 
-static void index_addr(struct state *st, const struct addr *a, struct entry *e)
+static void index_addr(struct state *st, const struct addr *a, struct node_record *e)
 {
     size_t len;
-    const void *key = addr_key(a, &len);
+    const void *key = addresses_map_key(a, &len);
     if (a->family != 0)
         map_put(&st->by_addr, key, len, e);
 }
 
 /* A machine may have several nodes with one owner (an admin has tagged them): the first by id is the one that is found. */
-static void link_owner(struct state *st, struct entry *e)
+static void link_owner(struct state *st, struct node_record *e)
 {
     e->owner = (struct machine_user){e->node->machine, e->node->tags != NULL ? TAGGED_DEVICES_USER : e->node->user};
-    struct entry *first = map_get(&st->by_machine, &e->owner, sizeof(e->owner)), **at = &first;
+    struct node_record *first = map_get(&st->by_machine, &e->owner, sizeof(e->owner)), **at = &first;
     while (*at != NULL && (*at)->id < e->id)
         at = &(*at)->next_of_owner;
     e->next_of_owner = *at;
@@ -143,9 +143,9 @@ static void link_owner(struct state *st, struct entry *e)
     map_put(&st->by_machine, &first->owner, sizeof(first->owner), first);
 }
 
-static void unlink_owner(struct state *st, struct entry *e)
+static void unlink_owner(struct state *st, struct node_record *e)
 {
-    struct entry *first = map_get(&st->by_machine, &e->owner, sizeof(e->owner)), **at = &first;
+    struct node_record *first = map_get(&st->by_machine, &e->owner, sizeof(e->owner)), **at = &first;
     while (*at != e)
         at = &(*at)->next_of_owner;
     *at = e->next_of_owner;
@@ -156,7 +156,7 @@ static void unlink_owner(struct state *st, struct entry *e)
 }
 
 /* Map keys point into the node, so each new version is indexed anew. */
-static void index_node(struct state *st, struct entry *e)
+static void index_node(struct state *st, struct node_record *e)
 {
     const struct node *n = e->node;
     map_put(&st->by_key, n->key.b, KEY_BYTES, e);
@@ -166,28 +166,28 @@ static void index_node(struct state *st, struct entry *e)
     index_addr(st, &n->v6, e);
 }
 
-static void remove_if_mine(struct map *m, const void *key, size_t len, const struct entry *e)
+static void remove_if_mine(struct map *m, const void *key, size_t len, const struct node_record *e)
 {
     if (map_get(m, key, len) == e)
         map_remove(m, key, len);
 }
 
-static void unindex_node(struct state *st, struct entry *e)
+static void unindex_node(struct state *st, struct node_record *e)
 {
     const struct node *n = e->node;
     size_t len;
     remove_if_mine(&st->by_key, n->key.b, KEY_BYTES, e);
     unlink_owner(st, e);
     remove_if_mine(&st->by_name, n->name, strlen(n->name), e);
-    const void *key = addr_key(&n->v4, &len);
+    const void *key = addresses_map_key(&n->v4, &len);
     if (n->v4.family != 0)
         remove_if_mine(&st->by_addr, key, len, e);
-    key = addr_key(&n->v6, &len);
+    key = addresses_map_key(&n->v6, &len);
     if (n->v6.family != 0)
         remove_if_mine(&st->by_addr, key, len, e);
 }
 
-void mark_dirty(struct state *st, struct entry *e)
+void node_record_mark_dirty(struct state *st, struct node_record *e)
 {
     if (e->is_dirty)
         return;
@@ -195,7 +195,7 @@ void mark_dirty(struct state *st, struct entry *e)
     id_list_push(&st->dirty, e->id);
 }
 
-void mark_stale(struct state *st, struct entry *e)
+void node_record_mark_stale(struct state *st, struct node_record *e)
 {
     e->is_stale_on_disk = true;
     if (e->is_in_stale)
@@ -204,78 +204,78 @@ void mark_stale(struct state *st, struct entry *e)
     id_list_push(&st->stale, e->id);
 }
 
-void entry_replace(struct state *st, struct entry *e, const struct node *next)
+void node_record_replace(struct state *st, struct node_record *e, const struct node *next)
 {
     unindex_node(st, e);
-    policy_feed(st, e->node, next);
+    state_policy_put_node(st, e->node, next);
     node_unref(&e->node);
     e->node = next;
     index_node(st, e);
-    mark_dirty(st, e);
+    node_record_mark_dirty(st, e);
     routes_follow(st, e);
 }
 
 static void make_room(struct state *st, node_id id)
 {
-    if (id < st->entries_cap)
+    if (id < st->records_cap)
         return;
-    size_t cap = st->entries_cap > 0 ? st->entries_cap : 64;
+    size_t cap = st->records_cap > 0 ? st->records_cap : 64;
     while (cap <= id)
         cap *= 2;
-    st->entries = mem_realloc_array(st->entries, cap, sizeof(*st->entries));
-    memset(st->entries + st->entries_cap, 0, (cap - st->entries_cap) * sizeof(*st->entries));
-    st->entries_cap = cap;
+    st->records = mem_realloc_array(st->records, cap, sizeof(*st->records));
+    memset(st->records + st->records_cap, 0, (cap - st->records_cap) * sizeof(*st->records));
+    st->records_cap = cap;
 }
 
-struct entry *entry_add(struct state *st, const struct node *n)
+struct node_record *node_record_add(struct state *st, const struct node *n)
 {
     make_room(st, n->id);
-    assert(st->entries[n->id] == NULL);
-    struct entry *e = MEM_NEW(struct entry);
+    assert(st->records[n->id] == NULL);
+    struct node_record *e = MEM_NEW(struct node_record);
     e->node = n;
     e->id = n->id;
-    st->entries[n->id] = e;
+    st->records[n->id] = e;
     st->node_n++;
     index_node(st, e);
-    policy_feed(st, NULL, n);
-    mark_dirty(st, e);
+    state_policy_put_node(st, NULL, n);
+    node_record_mark_dirty(st, e);
     if (n->expires_ms != NO_EXPIRY && !n->is_expired)
-        date_at(st, n->expires_ms);
+        state_date_at(st, n->expires_ms);
     routes_follow(st, e);
     return e;
 }
 
-void entry_remove(struct state *st, struct entry *e)
+void node_record_remove(struct state *st, struct node_record *e)
 {
     undo_begin_node(st, e, UNDO_EVENT);
     unindex_node(st, e);
-    revoke_key_durably(st, &e->node->key);
+    state_revoke_key_durably(st, &e->node->key);
     node_unref(&e->node);
     st->node_n--;
-    put_row(st, ROW_DEL_NODE, e->id);
-    mark_dirty(st, e);
-    mark_durable(st, e);
+    row_put(st, ROW_DEL_NODE, e->id);
+    node_record_mark_dirty(st, e);
+    node_record_mark_durable(st, e);
     routes_follow(st, e);
 }
 
-void entry_forget(struct state *st, struct entry *e)
+void node_record_forget(struct state *st, struct node_record *e)
 {
     unindex_node(st, e);
-    policy_forget(st, e->id);
+    state_policy_forget_node(st, e->id);
     node_unref(&e->node);
     st->node_n--;
     routes_follow(st, e);
-    st->entries[e->id] = NULL;
+    st->records[e->id] = NULL;
     mem_free(e);
 }
 
-void entry_bring_back(struct state *st, struct entry *e, const struct node *n)
+void node_record_bring_back(struct state *st, struct node_record *e, const struct node *n)
 {
     e->node = n;
     st->node_n++;
     index_node(st, e);
-    policy_feed(st, NULL, n);
-    mark_dirty(st, e);
+    state_policy_put_node(st, NULL, n);
+    node_record_mark_dirty(st, e);
     routes_follow(st, e);
 }
 
@@ -289,12 +289,12 @@ static void revoke(struct state *st, const node_key *key, uint64_t seq)
     l->v[l->n++] = (struct revoked_key){*key, seq};
 }
 
-void revoke_key(struct state *st, const node_key *key)
+void state_revoke_key(struct state *st, const node_key *key)
 {
     revoke(st, key, 0);
 }
 
-void revoke_key_durably(struct state *st, const node_key *key)
+void state_revoke_key_durably(struct state *st, const node_key *key)
 {
     revoke(st, key, st->next_seq);
 }
@@ -324,7 +324,7 @@ struct row_op *row_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_
     return op;
 }
 
-struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id)
+struct row_op *row_put(struct state *st, enum row_op_kind kind, uint64_t id)
 {
     if (st->pending == NULL) {
         st->pending = MEM_NEW(struct row_batch);
@@ -333,7 +333,7 @@ struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id)
     return row_batch_add(st->pending, kind, id);
 }
 
-void put_row_lazy(struct state *st, enum row_op_kind kind, uint64_t id)
+void row_put_lazy(struct state *st, enum row_op_kind kind, uint64_t id)
 {
     if (st->pending_lazy == NULL) {
         st->pending_lazy = MEM_NEW(struct row_batch);
@@ -342,14 +342,14 @@ void put_row_lazy(struct state *st, enum row_op_kind kind, uint64_t id)
     row_batch_add(st->pending_lazy, kind, id);
 }
 
-void put_row_node(struct state *st, struct entry *e)
+void node_record_put_row(struct state *st, struct node_record *e)
 {
-    put_row(st, ROW_PUT_NODE, e->id)->node = node_ref(e->node);
+    row_put(st, ROW_PUT_NODE, e->id)->node = node_ref(e->node);
     e->is_stale_on_disk = false;
     e->written_seq = st->next_seq;
 }
 
-void mark_durable(struct state *st, struct entry *e)
+void node_record_mark_durable(struct state *st, struct node_record *e)
 {
     e->visible_seq = st->next_seq;
     undo_end_node(st, e);
@@ -373,14 +373,14 @@ static void seal_users(struct state *st, uint64_t seq)
 /* False: there is no such row any more. */
 static bool fill_lazy(const struct state *st, struct row_op *op)
 {
-    struct entry *e = op->kind == ROW_PUT_NODE ? entry_of(st, op->id) : NULL;
-    struct relay_entry *r = op->kind == ROW_PUT_RELAY ? relay_entry_of(st, op->id) : NULL;
+    struct node_record *e = op->kind == ROW_PUT_NODE ? node_record_of(st, op->id) : NULL;
+    struct relay_record *r = op->kind == ROW_PUT_RELAY ? state_relay_record(st, op->id) : NULL;
     if (e != NULL) {
         op->node = node_ref(e->node);
         e->written_seq = st->next_seq;
     }
     if (r != NULL) {
-        op->relay = relay_host_ref(r->host);
+        op->relay = state_relay_host_ref(r->host);
         r->written_seq = st->next_seq;
         r->is_stale_on_disk = false;
     }
@@ -414,7 +414,7 @@ struct row_batch *state_take_batch(struct state *st)
     if (b == NULL)
         return take_lazy(st);
     if (st->counters_dirty) {
-        put_row(st, ROW_PUT_COUNTERS, 0)->counters = st->counters;
+        row_put(st, ROW_PUT_COUNTERS, 0)->counters = st->counters;
         st->counters_dirty = false;
     }
     seal_users(st, b->seq);
@@ -429,27 +429,27 @@ void state_committed(struct state *st, uint64_t seq)
     if (seq > st->committed_seq)
         st->committed_seq = seq;
     undo_committed(st);
-    policy_texts_committed(st);
+    state_policy_texts_committed(st);
 }
 
 size_t state_flush_lazy(struct state *st, size_t max)
 {
     size_t written = 0, taken = 0;
     for (; taken < st->stale.n && written < max; taken++) {
-        struct entry *e = st->entries[st->stale.ids[taken]];
+        struct node_record *e = st->records[st->stale.ids[taken]];
         if (e == NULL)
             continue;
         e->is_in_stale = false;
         if (e->node == NULL || !e->is_stale_on_disk)
             continue;
-        put_row_lazy(st, ROW_PUT_NODE, e->id);
+        row_put_lazy(st, ROW_PUT_NODE, e->id);
         e->is_stale_on_disk = false;
         written++;
     }
     st->stale.n -= taken;
     if (taken > 0)
         memmove(st->stale.ids, st->stale.ids + taken, st->stale.n * sizeof(*st->stale.ids));
-    return written + relays_flush(st);
+    return written + state_relays_flush(st);
 }
 
 /* --- loading --- */
@@ -462,20 +462,20 @@ static void later(struct addr *last, const struct addr *a)
 
 void state_load_done(struct state *st, const struct row_counters *counters, int64_t now_ms)
 {
-    load_counters(&st->counters, counters);
-    for (node_id id = 1; id < st->entries_cap; id++) {
-        struct entry *e = entry_of(st, id);
+    state_load_counters(&st->counters, counters);
+    for (node_id id = 1; id < st->records_cap; id++) {
+        struct node_record *e = node_record_of(st, id);
         if (e == NULL)
             continue;
         later(&st->last_v4, &e->node->v4);
         later(&st->last_v6, &e->node->v6);
         /* Nobody is connected to a server that starts: its ephemeral nodes get their time to come back. */
         if (e->node->is_ephemeral) {
-            e->remove_at_ms = steady_ms(st, now_ms) + st->options.ephemeral_timeout_ms;
-            due_at(st, e->remove_at_ms);
+            e->remove_at_ms = state_steady_ms(st, now_ms) + st->options.ephemeral_timeout_ms;
+            state_due_at(st, e->remove_at_ms);
         }
     }
-    relays_load_done(st, now_ms);
+    state_relays_load_done(st, now_ms);
     undo_load_done(st);
     state_tick(st, now_ms);
     st->users_dirty = true;
@@ -493,13 +493,13 @@ struct snapshot *state_snapshot(const struct state *st)
 
 const struct node *state_node(const struct state *st, node_id id)
 {
-    const struct entry *e = entry_of(st, id);
+    const struct node_record *e = node_record_of(st, id);
     return e != NULL ? e->node : NULL;
 }
 
 const struct node *state_node_by_key(const struct state *st, const node_key *key)
 {
-    const struct entry *e = map_get(&st->by_key, key->b, KEY_BYTES);
+    const struct node_record *e = map_get(&st->by_key, key->b, KEY_BYTES);
     return e != NULL ? e->node : NULL;
 }
 
@@ -550,7 +550,8 @@ static struct user_table *make_user_table(const struct state *st)
 
 bool state_is_dirty(const struct state *st)
 {
-    return st->dirty.n > 0 || st->users_dirty || st->sealed_users_n > 0 || st->settings_dirty || policy_is_dirty(st);
+    return st->dirty.n > 0 || st->users_dirty || st->sealed_users_n > 0 || st->settings_dirty ||
+           state_policy_is_dirty(st);
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -618,10 +619,10 @@ static struct snapshot *next_snapshot(struct state *st, int64_t now_ms)
 /* Forgets a deleted node once its removal is told. */
 static void reap_entry(struct state *st, node_id id)
 {
-    struct entry *e = st->entries[id];
+    struct node_record *e = st->records[id];
     if (e->node != NULL || e->is_dirty)
         return;
-    st->entries[id] = NULL;
+    st->records[id] = NULL;
     mem_free(e);
 }
 
@@ -634,14 +635,14 @@ static void collect_items(struct state *st, struct change *c)
     qsort(st->dirty.ids, st->dirty.n, sizeof(*st->dirty.ids), compare_ids);
     c->items = mem_zalloc(st->dirty.n, sizeof(*c->items));
     for (size_t i = 0; i < st->dirty.n; i++) {
-        struct entry *e = st->entries[st->dirty.ids[i]];
+        struct node_record *e = st->records[st->dirty.ids[i]];
         if (e->visible_seq > st->committed_seq) {
             st->dirty.ids[kept++] = e->id;
             continue;
         }
         e->is_dirty = false;
         if (e->node == NULL)
-            policy_forget(st, e->id);
+            state_policy_forget_node(st, e->id);
         const struct node *before = snapshot_node(st->snapshot, e->id);
         if (before != e->node) {
             struct change_item *item = &c->items[c->item_n++];
@@ -679,7 +680,7 @@ struct change *state_publish(struct state *st, int64_t now_ms)
     c->users_changed = users != NULL;
     c->settings_changed = st->settings_dirty;
     collect_items(st, c);
-    if (c->item_n == 0 && !c->users_changed && !c->settings_changed && !policy_is_dirty(st)) {
+    if (c->item_n == 0 && !c->users_changed && !c->settings_changed && !state_policy_is_dirty(st)) {
         change_unref(&c);
         return NULL;
     }

@@ -19,13 +19,13 @@ struct counted_routes {
 };
 
 /* A node of the working state. */
-struct entry {
+struct node_record {
     const struct node *node; /* reference; null: deleted, waiting for the publication that tells it */
     node_id id;
-    struct machine_user owner;   /* the key in `by_machine` */
-    struct entry *next_of_owner; /* with the same, ascending by id */
-    uint64_t visible_seq;        /* hidden from snapshots until this batch is committed; 0: visible */
-    unsigned polls;              /* open now */
+    struct machine_user owner;         /* the key in `by_machine` */
+    struct node_record *next_of_owner; /* with the same, ascending by id */
+    uint64_t visible_seq;              /* hidden from snapshots until this batch is committed; 0: visible */
+    unsigned polls;                    /* open now */
     /* Deadlines: steady time, see steady_ms. */
     int64_t offline_at_ms; /* with no poll left: when it counts as offline; 0 while polls are open or it is offline */
     int64_t away_at_ms;    /* with no poll left: when another may take over its routes; 0: not */
@@ -65,7 +65,7 @@ struct revoked_list {
 };
 
 /* A relay of the working state. */
-struct relay_entry {
+struct relay_record {
     uint64_t started_ms, turn;     /* of the announcement that counted last; see state_relay_turn */
     const struct relay_host *host; /* reference */
     uint64_t serial;               /* of its last announcement; 0: none */
@@ -108,7 +108,7 @@ struct undo {
     int64_t offline_at_ms;
     const struct user *user; /* references, here and below; null: there was none */
     const struct auth_key *key;
-    struct relay_entry relay;
+    struct relay_record relay;
     const struct policy_text *policy_text;
     struct next_policy next_policy; /* of a new policy text: what was to be put to work */
     const struct node *node;
@@ -135,8 +135,8 @@ struct state {
     struct snapshot *snapshot;
     struct row_counters counters;
 
-    struct entry **entries; /* by id; null: no such node */
-    size_t entries_cap;
+    struct node_record **records; /* by id; null: no such node */
+    size_t records_cap;
     size_t node_n;
 
     struct map by_key;     /* node key -> entry */
@@ -150,7 +150,7 @@ struct state {
 
     struct map routes; /* prefix -> route, owned: see routes.c */
 
-    struct relay_entry *relays; /* owned; ascending by id; few */
+    struct relay_record *relays; /* owned; ascending by id; few */
     size_t relay_n;
     bool relays_changed; /* since state_take_relays_changed */
     bool policy_changed; /* since state_take_policy_changed */
@@ -192,47 +192,47 @@ struct state {
 void id_list_push(struct id_list *l, uint64_t id);
 
 /* --- state.c --- */
-struct entry *entry_of(const struct state *st, node_id id);
+struct node_record *node_record_of(const struct state *st, node_id id);
 /* Installs a new version of a node (consumes the reference), keeps the indexes true, and marks it to be told. Where that
- * changes who is primary of a route, e->node is yet another version afterwards; so it may be after entry_add. */
-void entry_replace(struct state *st, struct entry *e, const struct node *next);
-struct entry *entry_add(struct state *st, const struct node *n);
-void entry_remove(struct state *st, struct entry *e);
-void mark_dirty(struct state *st, struct entry *e);
+ * changes who is primary of a route, e->node is yet another version afterwards; so it may be after node_record_add. */
+void node_record_replace(struct state *st, struct node_record *e, const struct node *next);
+struct node_record *node_record_add(struct state *st, const struct node *n);
+void node_record_remove(struct state *st, struct node_record *e);
+void node_record_mark_dirty(struct state *st, struct node_record *e);
 /* The entry's effects stay hidden until the pending batch is on disk. */
-void mark_durable(struct state *st, struct entry *e);
-void mark_stale(struct state *st, struct entry *e);
-void put_row_node(struct state *st, struct entry *e);
-struct row_op *put_row(struct state *st, enum row_op_kind kind, uint64_t id);
+void node_record_mark_durable(struct state *st, struct node_record *e);
+void node_record_mark_stale(struct state *st, struct node_record *e);
+void node_record_put_row(struct state *st, struct node_record *e);
+struct row_op *row_put(struct state *st, enum row_op_kind kind, uint64_t id);
 /* The same for presence, which nobody waits for (state.h): the row is written as it is when the batch is taken. */
-void put_row_lazy(struct state *st, enum row_op_kind kind, uint64_t id);
+void row_put_lazy(struct state *st, enum row_op_kind kind, uint64_t id);
 struct row_op *row_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_t id);
 /* At once, or when the pending batch is on disk. */
-void revoke_key(struct state *st, const node_key *key);
-void revoke_key_durably(struct state *st, const node_key *key);
-/* Takes back an entry_add whose node nobody has seen. `e` is gone. */
-void entry_forget(struct state *st, struct entry *e);
-/* Takes back an entry_remove (consumes the reference). */
-void entry_bring_back(struct state *st, struct entry *e, const struct node *n);
+void state_revoke_key(struct state *st, const node_key *key);
+void state_revoke_key_durably(struct state *st, const node_key *key);
+/* Takes back an node_record_add whose node nobody has seen. `e` is gone. */
+void node_record_forget(struct state *st, struct node_record *e);
+/* Takes back an node_record_remove (consumes the reference). */
+void node_record_bring_back(struct state *st, struct node_record *e, const struct node *n);
 /* Deadlines are measured by a clock that nobody sets: what `now_ms` is on it. */
-static inline int64_t steady_ms(const struct state *st, int64_t now_ms)
+static inline int64_t state_steady_ms(const struct state *st, int64_t now_ms)
 {
     return now_ms - st->ahead_ms;
 }
 /* Something is due at this steady time, or at this date. */
-void due_at(struct state *st, int64_t steady_ms);
-void date_at(struct state *st, int64_t unix_ms);
+void state_due_at(struct state *st, int64_t steady_ms);
+void state_date_at(struct state *st, int64_t unix_ms);
 
 /* --- load.c --- */
 /* RC_INVALID: no id that counting gives. */
-MUST_CHECK enum rc load_check_id(uint64_t id, struct err *err);
+MUST_CHECK enum rc state_load_check_id(uint64_t id, struct err *err);
 /* RC_INVALID: neither null nor a JSON array of 1 to TAGS_MAX tags. */
-MUST_CHECK enum rc load_check_tags(const struct rcbuf *tags, struct err *err);
+MUST_CHECK enum rc state_load_check_tags(const struct rcbuf *tags, struct err *err);
 /* To the years 1970 to 9999. */
-void load_fit_time(int64_t *unix_ms);
-void load_fit_expiry(int64_t *unix_ms);
+void state_load_fit_time(int64_t *unix_ms);
+void state_load_fit_expiry(int64_t *unix_ms);
 /* `own` is moved on to what is stored, where that can be. */
-void load_counters(struct row_counters *own, const struct row_counters *stored);
+void state_load_counters(struct row_counters *own, const struct row_counters *stored);
 
 /* --- undo.c: called before a row is changed by an event that puts it --- */
 /* How the row is now. */
@@ -240,9 +240,9 @@ void undo_note_user(struct state *st, user_id id);
 void undo_note_key(struct state *st, uint64_t id);
 void undo_note_relay(struct state *st, uint64_t id);
 void undo_note_policy_text(struct state *st, uint64_t id);
-/* Until mark_durable ends it; for a new node after entry_add. One that begins within another is a part of that. */
-void undo_begin_node(struct state *st, struct entry *e, enum undo_cause cause);
-void undo_end_node(struct state *st, struct entry *e);
+/* Until node_record_mark_durable ends it; for a new node after node_record_add. One that begins within another is a part of that. */
+void undo_begin_node(struct state *st, struct node_record *e, enum undo_cause cause);
+void undo_end_node(struct state *st, struct node_record *e);
 void undo_load_done(struct state *st);
 /* When a batch is taken. */
 void undo_mark_batch(struct state *st, uint64_t seq);
@@ -256,56 +256,57 @@ void undo_fini(struct state *st);
 
 /* --- users.c, keys.c, relays.c, policy_texts.c: the row becomes what it was; null: none --- */
 void user_restore(struct state *st, user_id id, const struct user *before);
-void key_restore(struct state *st, uint64_t id, const struct auth_key *before);
-void relay_restore(struct state *st, uint64_t id, const struct relay_entry *before, int64_t now_ms);
-void policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before);
+void auth_key_restore(struct state *st, uint64_t id, const struct auth_key *before);
+void state_relay_restore(struct state *st, uint64_t id, const struct relay_record *before, int64_t now_ms);
+void state_policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before);
 
 /* --- keys.c --- */
 /* "KIND-" + 12 hex digits that lists show (with KIND- they are the prefix) + "-" + 64 hex digits that are the secret. */
-void key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
-                   char text[AUTH_KEY_TEXT_CAP], uint8_t hash[KEY_HASH_BYTES]);
+void auth_key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
+                        char text[AUTH_KEY_TEXT_CAP], uint8_t hash[KEY_HASH_BYTES]);
 
 /* --- relays.c --- */
-struct relay_entry *relay_entry_of(const struct state *st, uint64_t id);
+struct relay_record *state_relay_record(const struct state *st, uint64_t id);
 /* Puts the rows that a failed batch left out. Returns how many. */
-size_t relays_flush(struct state *st);
-void relays_tick(struct state *st, int64_t now_ms);
-void relays_load_done(struct state *st, int64_t now_ms);
-void relays_fini(struct state *st);
+size_t state_relays_flush(struct state *st);
+void state_relays_tick(struct state *st, int64_t now_ms);
+void state_relays_load_done(struct state *st, int64_t now_ms);
+void state_relays_fini(struct state *st);
 
 /* --- policy_texts.c --- */
-void policy_texts_committed(struct state *st);
-void policy_texts_fini(struct state *st);
+void state_policy_texts_committed(struct state *st);
+void state_policy_texts_fini(struct state *st);
 
 /* --- names.c --- */
 /* A DNS label out of whatever a machine calls itself; "node" when nothing is left. */
-void name_from_hostname(struct str hostname, char out[NAME_CAP]);
-bool name_is_label(struct str name);
+void node_name_from_hostname(struct str hostname, char out[NAME_CAP]);
+bool node_name_is_label(struct str name);
 /* `base`, or base-1, base-2... the first that no node other than `self` has. */
-void name_make_unique(const struct state *st, const char *base, const struct entry *self, char out[NAME_CAP]);
-bool tag_is_valid(struct str tag);
+void node_name_make_unique(const struct state *st, const char *base, const struct node_record *self,
+                           char out[NAME_CAP]);
+bool node_tag_is_valid(struct str tag);
 
 /* --- tags.c --- */
 /* A new reference, or null for none. RC_INVALID: not a tag, or not one of the policy's. */
-MUST_CHECK enum rc tags_make(const struct state *st, const struct str *tags, size_t n, struct rcbuf **out,
-                             struct err *err);
+MUST_CHECK enum rc node_tags_make(const struct state *st, const struct str *tags, size_t n, struct rcbuf **out,
+                                  struct err *err);
 /* What a node that registers with `k` will be tagged with, as it asks or as the key says; a new reference, or null. RC_DENIED,
  * RC_LIMIT. */
-MUST_CHECK enum rc tags_for_node(const struct state *st, const struct registration *reg, const struct auth_key *k,
-                                 struct rcbuf **out, struct err *err);
+MUST_CHECK enum rc node_tags_for_registration(const struct state *st, const struct registration *reg,
+                                              const struct auth_key *k, struct rcbuf **out, struct err *err);
 
 /* --- routes.c --- */
 /* After any change of the node, or when it was removed: elects the primaries anew that this concerns. */
-void routes_follow(struct state *st, struct entry *e);
-void routes_forget(struct entry *e);
+void routes_follow(struct state *st, struct node_record *e);
+void routes_forget(struct node_record *e);
 /* Makes node->is_away what the entry says. */
-void routes_follow_presence(struct state *st, struct entry *e);
+void routes_follow_presence(struct state *st, struct node_record *e);
 /* Makes the node the primary again of these of its routes, if it serves them and is up. */
-void routes_claim(struct state *st, struct entry *e, const struct prefix_list *primary);
+void routes_claim(struct state *st, struct node_record *e, const struct prefix_list *primary);
 /* Approves what the policy at work approves without a person, of all that nodes advertise. */
 void state_routes_auto_approve(struct state *st, int64_t now_ms);
 /* Approves what the policy lets it, of what it advertises. */
-void routes_auto_approve(struct state *st, struct entry *e);
+void routes_auto_approve(struct state *st, struct node_record *e);
 void routes_fini(struct state *st);
 
 /* --- addresses.c --- */
@@ -313,32 +314,33 @@ void routes_fini(struct state *st);
 MUST_CHECK enum rc addresses_allocate(struct state *st, struct addr *v4, struct addr *v6);
 /* One of this prefix. RC_LIMIT: it is full. */
 MUST_CHECK enum rc addresses_allocate_in(struct state *st, const struct addr *prefix, unsigned bits, struct addr *out);
-const void *addr_key(const struct addr *a, size_t *len);
+const void *addresses_map_key(const struct addr *a, size_t *len);
 
 /* --- policy.c --- */
 /* The policy hears of a node that is new (`before` null) or changed. */
-void policy_feed(struct state *st, const struct node *before, const struct node *after);
-void policy_forget(struct state *st, node_id id);
+void state_policy_put_node(struct state *st, const struct node *before, const struct node *after);
+void state_policy_forget_node(struct state *st, node_id id);
 /* An IPv4 address for a node that is about to be added, from the pools that the policy's nodeAttrs give it. RC_NOT_FOUND:
  * they give it none. RC_LIMIT: the pools are full. */
-MUST_CHECK enum rc policy_pool_address(struct state *st, const struct node *n, struct addr *out);
-void policy_users_changed(struct state *st);
+MUST_CHECK enum rc state_policy_pool_address(struct state *st, const struct node *n, struct addr *out);
+void state_policy_users_changed(struct state *st);
 /* The next access would not be this one. */
-bool policy_is_dirty(const struct state *st);
+bool state_policy_is_dirty(const struct state *st);
 /* Gives c->after its access, and makes items of the nodes that it touches. */
 void state_build_access(struct state *st, struct change *c);
-void policy_fini(struct state *st);
+void state_policy_fini(struct state *st);
 
 /* --- nodes.c --- */
-enum rc no_such_node(node_id id, struct err *err);
+enum rc node_not_found(node_id id, struct err *err);
 /* It says itself that it goes: offline at once, without the grace. */
-void go_offline(struct state *st, struct entry *e, int64_t now_ms);
+void node_record_go_offline(struct state *st, struct node_record *e, int64_t now_ms);
 /* Makes is_expired true or false as the date says now. */
-void follow_date(struct state *st, struct entry *e, int64_t now_ms);
+void node_record_follow_date(struct state *st, struct node_record *e, int64_t now_ms);
 /* A date at or before now ends the key for good. */
-void set_expiry(struct state *st, struct entry *e, int64_t expires_ms, int64_t now_ms);
+void node_record_set_expiry(struct state *st, struct node_record *e, int64_t expires_ms, int64_t now_ms);
 /* Gives the node the name that its host name asks for, unless an admin has named it. */
-void follow_hostname(struct state *st, struct entry *e);
-void apply_report(struct state *st, struct entry *e, const struct node_report *report, bool only_missing);
+void node_record_follow_hostname(struct state *st, struct node_record *e);
+void node_record_apply_report(struct state *st, struct node_record *e, const struct node_report *report,
+                              bool only_missing);
 
 #endif

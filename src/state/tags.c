@@ -10,7 +10,7 @@
 static enum rc check_tag(const struct state *st, struct str tag, struct err *err)
 {
     const struct policy *policy = state_policy(st);
-    if (!tag_is_valid(tag))
+    if (!node_tag_is_valid(tag))
         return err_set(err, RC_INVALID,
                        "'%.*s' is no tag: write tag:NAME, where NAME begins with a letter and has letters, digits "
                        "and dashes",
@@ -45,7 +45,7 @@ static struct rcbuf *write_tags(const struct str *tags, size_t n)
     return made;
 }
 
-enum rc tags_make(const struct state *st, const struct str *tags, size_t n, struct rcbuf **out, struct err *err)
+enum rc node_tags_make(const struct state *st, const struct str *tags, size_t n, struct rcbuf **out, struct err *err)
 {
     *out = NULL;
     if (n > TAGS_MAX)
@@ -64,7 +64,7 @@ static bool may_apply(const struct state *st, const struct auth_key *k, struct s
 {
     const struct policy *policy = state_policy(st);
     struct str own[TAGS_MAX];
-    size_t n = tags_split(k->tags, own);
+    size_t n = node_tags_split(k->tags, own);
     for (size_t i = 0; i < n; i++) {
         if (str_eq(own[i], tag))
             return true;
@@ -74,8 +74,8 @@ static bool may_apply(const struct state *st, const struct auth_key *k, struct s
     return n > 0 ? policy_tags_may_tag(policy, own, n, tag) : policy_user_may_tag(policy, k->user, tag);
 }
 
-enum rc tags_for_node(const struct state *st, const struct registration *reg, const struct auth_key *k,
-                      struct rcbuf **out, struct err *err)
+enum rc node_tags_for_registration(const struct state *st, const struct registration *reg, const struct auth_key *k,
+                                   struct rcbuf **out, struct err *err)
 {
     *out = k->tags != NULL ? rcbuf_ref(k->tags) : NULL;
     if (reg->tag_n == 0)
@@ -85,7 +85,7 @@ enum rc tags_for_node(const struct state *st, const struct registration *reg, co
         return err_set(err, RC_LIMIT, "a node can have %d tags", TAGS_MAX);
     for (size_t i = 0; i < reg->tag_n; i++) {
         struct str tag = reg->tags[i];
-        if (tag_is_valid(tag) && may_apply(st, k, tag))
+        if (node_tag_is_valid(tag) && may_apply(st, k, tag))
             continue;
         /* The text begins as Headscale's does, for scripts that look for it. */
         return err_set(err, RC_DENIED, "requested tags [%.*s] are invalid or not permitted: %s",
@@ -103,15 +103,15 @@ enum rc tags_for_node(const struct state *st, const struct registration *reg, co
 enum rc state_node_set_tags(struct state *st, node_id id, const struct str *tags, size_t n, const struct node **out,
                             struct err *err)
 {
-    struct entry *e = entry_of(st, id);
+    struct node_record *e = node_record_of(st, id);
     struct rcbuf *made;
     if (e == NULL)
-        return no_such_node(id, err);
+        return node_not_found(id, err);
     if (n == 0)
         return err_set(
             err, RC_INVALID,
             "a node keeps at least one tag: to give it back to a user, let it join again with that user's key");
-    TRY(tags_make(st, tags, n, &made, err));
+    TRY(node_tags_make(st, tags, n, &made, err));
     undo_begin_node(st, e, UNDO_EVENT);
     struct node *next = node_edit(e->node, NULL, 0);
     /* Nobody is there to log in again for a tagged node. src: Headscale 0.30-dev: tagged nodes never expire */
@@ -119,9 +119,9 @@ enum rc state_node_set_tags(struct state *st, node_id id, const struct str *tags
         next->expires_ms = NO_EXPIRY;
     rcbuf_unref(&next->tags);
     next->tags = made;
-    entry_replace(st, e, next);
-    put_row_node(st, e);
-    mark_durable(st, e);
+    node_record_replace(st, e, next);
+    node_record_put_row(st, e);
+    node_record_mark_durable(st, e);
     routes_auto_approve(st, e);
     *out = e->node;
     return RC_OK;

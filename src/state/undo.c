@@ -39,8 +39,8 @@ static void undo_drop(struct undo *u)
 {
     user_unref(&u->user);
     auth_key_unref(&u->key);
-    relay_host_unref(&u->relay.host);
-    policy_text_unref(&u->policy_text);
+    state_relay_host_unref(&u->relay.host);
+    state_policy_text_unref(&u->policy_text);
     policy_doc_unref(&u->next_policy.doc);
     node_unref(&u->node);
     node_unref(&u->after);
@@ -69,19 +69,19 @@ void undo_note_key(struct state *st, uint64_t id)
 
 void undo_note_relay(struct state *st, uint64_t id)
 {
-    const struct relay_entry *e = relay_entry_of(st, id);
+    const struct relay_record *e = state_relay_record(st, id);
     struct undo *u = add(st, ROW_PUT_RELAY, id);
     if (e == NULL)
         return;
     u->relay = *e;
-    relay_host_ref(e->host);
+    state_relay_host_ref(e->host);
 }
 
 void undo_note_policy_text(struct state *st, uint64_t id)
 {
     const struct policy_text *t = state_policy_text(st, id);
     struct undo *u = add(st, ROW_PUT_POLICY_TEXT, id);
-    u->policy_text = t != NULL ? policy_text_ref(t) : NULL;
+    u->policy_text = t != NULL ? state_policy_text_ref(t) : NULL;
     if (t != NULL)
         return;
     u->next_policy = st->next_policy;
@@ -89,7 +89,7 @@ void undo_note_policy_text(struct state *st, uint64_t id)
         policy_doc_ref(u->next_policy.doc);
 }
 
-void undo_begin_node(struct state *st, struct entry *e, enum undo_cause cause)
+void undo_begin_node(struct state *st, struct node_record *e, enum undo_cause cause)
 {
     if (e->undo_at != 0) {
         e->undo_depth++;
@@ -106,7 +106,7 @@ void undo_begin_node(struct state *st, struct entry *e, enum undo_cause cause)
     e->undo_at = st->undo.n;
 }
 
-void undo_end_node(struct state *st, struct entry *e)
+void undo_end_node(struct state *st, struct node_record *e)
 {
     if (e->undo_depth > 0) {
         e->undo_depth--;
@@ -270,7 +270,7 @@ static struct node *without_event(const struct node *now, const struct undo *u)
 }
 
 /* Its removal was due, and could not be written. */
-static int64_t remove_again_at(struct entry *e, int64_t steady_now_ms)
+static int64_t remove_again_at(struct node_record *e, int64_t steady_now_ms)
 {
     int64_t ms = e->remove_again_ms > 0 ? e->remove_again_ms * 2 : REMOVE_AGAIN_MS;
     e->remove_again_ms = ms < REMOVE_AGAIN_MAX_MS ? ms : REMOVE_AGAIN_MAX_MS;
@@ -279,7 +279,7 @@ static int64_t remove_again_at(struct entry *e, int64_t steady_now_ms)
 
 /* When an ephemeral node ends depends on its client: it keeps the date that it has now. It has none if its client left while
  * an event that made it a lasting node waited for the disk: then its time counts from now. */
-static int64_t remove_at(const struct state *st, struct entry *e, const struct undo *u, int64_t steady_now_ms)
+static int64_t remove_at(const struct state *st, struct node_record *e, const struct undo *u, int64_t steady_now_ms)
 {
     if (!e->node->is_ephemeral || e->polls > 0 || e->offline_at_ms != 0)
         return 0; /* who goes offline gets a date then */
@@ -290,23 +290,23 @@ static int64_t remove_at(const struct state *st, struct entry *e, const struct u
     return e->remove_at_ms;
 }
 
-static void plan_ticks(struct state *st, struct entry *e, const struct undo *u, int64_t now_ms)
+static void plan_ticks(struct state *st, struct node_record *e, const struct undo *u, int64_t now_ms)
 {
-    e->remove_at_ms = remove_at(st, e, u, steady_ms(st, now_ms));
+    e->remove_at_ms = remove_at(st, e, u, state_steady_ms(st, now_ms));
     const int64_t due[] = {e->remove_at_ms, e->offline_at_ms, e->away_at_ms, e->announce_at_ms};
     for (size_t i = 0; i < ARRAY_LEN(due); i++) {
         if (due[i] != 0)
-            due_at(st, due[i]);
+            state_due_at(st, due[i]);
     }
     if (e->node->expires_ms != NO_EXPIRY)
-        date_at(st, e->node->expires_ms);
+        state_date_at(st, e->node->expires_ms);
 }
 
 static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
 {
-    struct entry *e = st->entries[u->id];
+    struct node_record *e = st->records[u->id];
     if (u->node == NULL) {
-        entry_forget(st, e);
+        node_record_forget(st, e);
         return;
     }
     struct node *n = e->node != NULL ? without_event(e->node, u) : node_edit(u->node, NULL, 0);
@@ -314,14 +314,14 @@ static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
         e->offline_at_ms = u->offline_at_ms;
     n->is_online = n->is_online && (e->polls > 0 || e->offline_at_ms != 0);
     if (e->node != NULL)
-        entry_replace(st, e, n);
+        node_record_replace(st, e, n);
     else
-        entry_bring_back(st, e, n);
+        node_record_bring_back(st, e, n);
     e->visible_seq = u->visible_seq;
     e->name_lags = u->name_lags || u->cause == UNDO_NAME;
     /* A policy that was put to work meanwhile saw the node as it is no longer. */
     e->approval_lags = u->approval_lags || u->cause == UNDO_APPROVAL || u->policy_sets != st->policy_sets;
-    mark_stale(st, e);
+    node_record_mark_stale(st, e);
     routes_claim(st, e, u->node->primary);
     plan_ticks(st, e, u, now_ms);
 }
@@ -332,10 +332,10 @@ static void undo_one(struct state *st, struct undo *u, int64_t now_ms)
 {
     switch (u->kind) {
     case ROW_PUT_USER: user_restore(st, u->id, u->user); break;
-    case ROW_PUT_KEY: key_restore(st, u->id, u->key); break;
-    case ROW_PUT_RELAY: relay_restore(st, u->id, u->relay.host != NULL ? &u->relay : NULL, now_ms); break;
+    case ROW_PUT_KEY: auth_key_restore(st, u->id, u->key); break;
+    case ROW_PUT_RELAY: state_relay_restore(st, u->id, u->relay.host != NULL ? &u->relay : NULL, now_ms); break;
     case ROW_PUT_POLICY_TEXT:
-        policy_text_restore(st, u->id, u->policy_text);
+        state_policy_text_restore(st, u->id, u->policy_text);
         if (u->policy_text != NULL)
             break;
         policy_doc_unref(&st->next_policy.doc);
@@ -368,7 +368,7 @@ static void forget_ids(const struct state *st, struct id_list *l)
 {
     size_t kept = 0;
     for (size_t i = 0; i < l->n; i++) {
-        if (st->entries[l->ids[i]] != NULL)
+        if (st->records[l->ids[i]] != NULL)
             l->ids[kept++] = l->ids[i];
     }
     l->n = kept;
@@ -392,13 +392,13 @@ static void suspect(struct state *st, enum row_op_kind kind, uint64_t id)
 
 static void mark_unwritten(struct state *st, uint64_t from_seq, uint64_t to_seq)
 {
-    for (node_id id = 1; id < st->entries_cap; id++) {
-        struct entry *e = entry_of(st, id);
+    for (node_id id = 1; id < st->records_cap; id++) {
+        struct node_record *e = node_record_of(st, id);
         if (e != NULL && e->written_seq >= from_seq && e->written_seq <= to_seq)
-            mark_stale(st, e);
+            node_record_mark_stale(st, e);
     }
     for (size_t i = 0; i < st->relay_n; i++) {
-        struct relay_entry *r = &st->relays[i];
+        struct relay_record *r = &st->relays[i];
         r->is_stale_on_disk |= r->written_seq >= from_seq && r->written_seq <= to_seq;
     }
 }
@@ -452,7 +452,7 @@ bool state_refused(struct state *st, uint64_t seq, int64_t now_ms)
     /* What those batches held is settled: nobody waits for them. */
     st->durable_seq = st->next_seq - 1;
     st->committed_seq = st->next_seq - 1;
-    policy_texts_committed(st);
+    state_policy_texts_committed(st);
     return true;
 }
 
@@ -460,7 +460,7 @@ bool state_refused(struct state *st, uint64_t seq, int64_t now_ms)
 
 static void put_as_it_is(struct state *st, struct row_batch *b, const struct row_op *s)
 {
-    struct entry *e = s->kind == ROW_PUT_NODE ? entry_of(st, s->id) : NULL;
+    struct node_record *e = s->kind == ROW_PUT_NODE ? node_record_of(st, s->id) : NULL;
     const struct relay_host *r;
     const struct policy_text *t;
     const struct auth_key *k;
@@ -470,9 +470,9 @@ static void put_as_it_is(struct state *st, struct row_batch *b, const struct row
     else if (s->kind == ROW_PUT_KEY && (k = state_key(st, s->id)) != NULL)
         row_batch_add(b, ROW_PUT_KEY, s->id)->key = auth_key_ref(k);
     else if (s->kind == ROW_PUT_RELAY && (r = state_relay(st, s->id)) != NULL)
-        row_batch_add(b, ROW_PUT_RELAY, s->id)->relay = relay_host_ref(r);
+        row_batch_add(b, ROW_PUT_RELAY, s->id)->relay = state_relay_host_ref(r);
     else if (s->kind == ROW_PUT_POLICY_TEXT && (t = state_policy_text(st, s->id)) != NULL)
-        row_batch_add(b, ROW_PUT_POLICY_TEXT, s->id)->policy_text = policy_text_ref(t);
+        row_batch_add(b, ROW_PUT_POLICY_TEXT, s->id)->policy_text = state_policy_text_ref(t);
     else if (e != NULL)
         row_batch_add(b, ROW_PUT_NODE, s->id)->node = node_ref(e->node);
     else
@@ -498,10 +498,10 @@ struct row_batch *state_take_repair(struct state *st)
 void state_repaired(struct state *st)
 {
     row_batch_destroy(&st->suspects);
-    for (node_id id = 1; id < st->entries_cap; id++) {
-        struct entry *e = entry_of(st, id);
+    for (node_id id = 1; id < st->records_cap; id++) {
+        struct node_record *e = node_record_of(st, id);
         if (e != NULL && e->name_lags)
-            follow_hostname(st, e);
+            node_record_follow_hostname(st, e);
         if (e != NULL && e->approval_lags)
             routes_auto_approve(st, e);
     }

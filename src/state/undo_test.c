@@ -40,8 +40,8 @@ static void op_drop(struct row_op *op)
 {
     user_unref(&op->user);
     auth_key_unref(&op->key);
-    relay_host_unref(&op->relay);
-    policy_text_unref(&op->policy_text);
+    state_relay_host_unref(&op->relay);
+    state_policy_text_unref(&op->policy_text);
     node_unref(&op->node);
 }
 
@@ -70,9 +70,9 @@ static struct row_op op_ref(const struct row_op *op)
     if (op->key != NULL)
         auth_key_ref(op->key);
     if (op->relay != NULL)
-        relay_host_ref(op->relay);
+        state_relay_host_ref(op->relay);
     if (op->policy_text != NULL)
-        policy_text_ref(op->policy_text);
+        state_policy_text_ref(op->policy_text);
     if (op->node != NULL)
         node_ref(op->node);
     return copy;
@@ -415,9 +415,9 @@ static void print_node(struct buf *out, const struct state *st, const struct nod
     buf_printf(out, " prim");
     print_list(out, n->primary);
     size_t len;
-    const void *v4_key = addr_key(&n->v4, &len);
-    const struct entry *by_addr = map_get(&st->by_addr, v4_key, len),
-                       *by_name = map_get(&st->by_name, n->name, strlen(n->name));
+    const void *v4_key = addresses_map_key(&n->v4, &len);
+    const struct node_record *by_addr = map_get(&st->by_addr, v4_key, len),
+                             *by_name = map_get(&st->by_name, n->name, strlen(n->name));
     buf_printf(out, " index %d %d %d\n", (int)(state_node_by_key(st, &n->key) == n),
                (int)(by_addr != NULL && by_addr->id == n->id), (int)(by_name != NULL && by_name->id == n->id));
 }
@@ -503,7 +503,7 @@ static void assert_twins(struct story *s)
 
 static struct policy_text *text_copy(const struct policy_text *t)
 {
-    struct policy_text *copy = policy_text_create(str_n(t->text->data, t->text->len));
+    struct policy_text *copy = state_policy_text_create(str_n(t->text->data, t->text->len));
     copy->id = t->id;
     copy->created_ms = t->created_ms;
     return copy;
@@ -523,7 +523,7 @@ static void assert_disk(struct story *s, struct disk *d, struct state *st)
         else if (op->kind == ROW_PUT_KEY)
             rc = state_load_key(next, auth_key_edit(op->key), NULL);
         else if (op->kind == ROW_PUT_RELAY)
-            rc = state_load_relay(next, relay_host_edit(op->relay), NULL);
+            rc = state_load_relay(next, state_relay_host_edit(op->relay), NULL);
         else if (op->kind == ROW_PUT_POLICY_TEXT)
             rc = state_load_policy_text(next, text_copy(op->policy_text), NULL);
         else

@@ -90,12 +90,12 @@ static void unindex_user(struct state *st, const struct user *u)
 static void users_changed(struct state *st)
 {
     st->users_dirty = true;
-    policy_users_changed(st);
+    state_policy_users_changed(st);
 }
 
 static enum rc check_row(const struct state *st, const struct user *u, struct err *err)
 {
-    TRY(load_check_id(u->id, err));
+    TRY(state_load_check_id(u->id, err));
     if (u->id == TAGGED_DEVICES_USER)
         return err_set(err, RC_INVALID, "its id is that of tagged devices");
     if (u->name[0] == '\0')
@@ -113,9 +113,9 @@ enum rc state_load_user(struct state *st, struct user *u, struct err *err)
         user_unref(&dropped);
         return rc;
     }
-    load_fit_time(&u->created_ms);
+    state_load_fit_time(&u->created_ms);
     index_user(st, u);
-    policy_users_changed(st);
+    state_policy_users_changed(st);
     if (u->id >= st->counters.next_user)
         st->counters.next_user = u->id + 1;
     return RC_OK;
@@ -143,7 +143,7 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
     u->created_ms = now_ms;
     u->role = st->users.n == 0 ? USER_OWNER : USER_MEMBER;
     index_user(st, u);
-    put_row(st, ROW_PUT_USER, u->id)->user = user_ref(u);
+    row_put(st, ROW_PUT_USER, u->id)->user = user_ref(u);
     users_changed(st);
     *out = u;
     return RC_OK;
@@ -156,7 +156,7 @@ static void user_replace(struct state *st, const struct user *old, struct user *
     unindex_user(st, old);
     user_unref(&old);
     index_user(st, u);
-    put_row(st, ROW_PUT_USER, u->id)->user = user_ref(u);
+    row_put(st, ROW_PUT_USER, u->id)->user = user_ref(u);
     users_changed(st);
 }
 
@@ -191,8 +191,8 @@ enum rc state_user_set_role(struct state *st, user_id id, enum user_role role, c
 static unsigned count_nodes(const struct state *st, user_id id)
 {
     unsigned n = 0;
-    for (node_id i = 1; i < st->entries_cap; i++) {
-        const struct entry *e = entry_of(st, i);
+    for (node_id i = 1; i < st->records_cap; i++) {
+        const struct node_record *e = node_record_of(st, i);
         n += e != NULL && e->node->user == id && e->node->tags == NULL;
     }
     return n;
@@ -228,7 +228,7 @@ enum rc state_user_delete(struct state *st, user_id id, struct err *err)
     undo_note_user(st, id);
     unindex_user(st, u);
     user_unref(&u);
-    put_row(st, ROW_DEL_USER, id);
+    row_put(st, ROW_DEL_USER, id);
     users_changed(st);
     return RC_OK;
 }
@@ -241,5 +241,5 @@ void user_restore(struct state *st, user_id id, const struct user *before)
     user_unref(&now);
     if (before != NULL)
         index_user(st, user_ref(before));
-    policy_users_changed(st);
+    state_policy_users_changed(st);
 }

@@ -11,16 +11,17 @@ LOG_MODULE("sqlite");
 METRIC_GAUGE(aside, "fullscale_store_rows_set_aside", "",
              "Rows of the database that could not be used, and are in its table set_aside.");
 
-void bad_rows_add(struct bad_rows *rows, const char *table, const char *move_sql, int64_t id, const char *why)
+void store_bad_rows_add(struct store_bad_rows *rows, const char *table, const char *move_sql, int64_t id,
+                        const char *why)
 {
     if ((rows->n & (rows->n - 1)) == 0) /* full at each power of two */
         rows->v = mem_realloc_array(rows->v, rows->n > 0 ? rows->n * 2 : 1, sizeof(*rows->v));
-    struct bad_row *r = &rows->v[rows->n++];
-    *r = (struct bad_row){.table = table, .move_sql = move_sql, .id = id};
+    struct store_bad_row *r = &rows->v[rows->n++];
+    *r = (struct store_bad_row){.table = table, .move_sql = move_sql, .id = id};
     snprintf(r->why, sizeof(r->why), "%s", why);
 }
 
-static bool step_once(sqlite3 *db, const char *sql, const struct bad_row *r, int64_t now_ms)
+static bool step_once(sqlite3 *db, const char *sql, const struct store_bad_row *r, int64_t now_ms)
 {
     sqlite3_stmt *stmt;
     if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
@@ -34,7 +35,7 @@ static bool step_once(sqlite3 *db, const char *sql, const struct bad_row *r, int
     return is_done;
 }
 
-static bool move(sqlite3 *db, const struct bad_row *r, int64_t now_ms)
+static bool move(sqlite3 *db, const struct store_bad_row *r, int64_t now_ms)
 {
     char delete_sql[64];
     snprintf(delete_sql, sizeof(delete_sql), "DELETE FROM %s WHERE id = ?", r->table);
@@ -42,7 +43,7 @@ static bool move(sqlite3 *db, const struct bad_row *r, int64_t now_ms)
 }
 
 /* All in one transaction: a user and the keys that refer to it go together. */
-static bool move_all(const struct bad_rows *rows, sqlite3 *db, int64_t now_ms)
+static bool move_all(const struct store_bad_rows *rows, sqlite3 *db, int64_t now_ms)
 {
     bool is_done = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
     for (size_t i = 0; is_done && i < rows->n; i++)
@@ -50,7 +51,7 @@ static bool move_all(const struct bad_rows *rows, sqlite3 *db, int64_t now_ms)
     return is_done && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
 }
 
-void bad_rows_set_aside(struct bad_rows *rows, sqlite3 *db, const char *path)
+void store_bad_rows_set_aside(struct store_bad_rows *rows, sqlite3 *db, const char *path)
 {
     int64_t total = 0;
     struct err err = {0};
@@ -65,7 +66,7 @@ void bad_rows_set_aside(struct bad_rows *rows, sqlite3 *db, const char *path)
                   LOG_S("reason", err.text));
     }
     mem_free(rows->v);
-    *rows = (struct bad_rows){0};
+    *rows = (struct store_bad_rows){0};
     if (sqlite_query_int(db, path, "SELECT count(*) FROM set_aside", &total, &err) != RC_OK || total == 0)
         return;
     metric_set(&aside, total);

@@ -41,8 +41,8 @@ static void row_destroy(struct memory_row *row)
         return;
     user_unref(&row->user);
     auth_key_unref(&row->key);
-    relay_host_unref(&row->relay);
-    policy_text_unref(&row->policy_text);
+    state_relay_host_unref(&row->relay);
+    state_policy_text_unref(&row->policy_text);
     node_unref(&row->node);
     mem_free(row);
 }
@@ -76,9 +76,11 @@ static enum rc memory_write(struct store *s, const struct row_op *const *ops, si
         case ROW_DEL_USER: drop(&m->users, op->id); break;
         case ROW_PUT_KEY: put(&m->keys, op->id)->key = auth_key_ref(op->key); break;
         case ROW_DEL_KEY: drop(&m->keys, op->id); break;
-        case ROW_PUT_RELAY: put(&m->relays, op->id)->relay = relay_host_ref(op->relay); break;
+        case ROW_PUT_RELAY: put(&m->relays, op->id)->relay = state_relay_host_ref(op->relay); break;
         case ROW_DEL_RELAY: drop(&m->relays, op->id); break;
-        case ROW_PUT_POLICY_TEXT: put(&m->policy_texts, op->id)->policy_text = policy_text_ref(op->policy_text); break;
+        case ROW_PUT_POLICY_TEXT:
+            put(&m->policy_texts, op->id)->policy_text = state_policy_text_ref(op->policy_text);
+            break;
         case ROW_DEL_POLICY_TEXT: drop(&m->policy_texts, op->id); break;
         case ROW_PUT_NODE: put(&m->nodes, op->id)->node = node_ref(op->node); break;
         case ROW_DEL_NODE: drop(&m->nodes, op->id); break;
@@ -104,7 +106,7 @@ static struct node *node_at_rest(const struct node *n)
 
 static struct policy_text *text_copy(const struct policy_text *t)
 {
-    struct policy_text *copy = policy_text_create(str_n(t->text->data, t->text->len));
+    struct policy_text *copy = state_policy_text_create(str_n(t->text->data, t->text->len));
     copy->id = t->id;
     copy->created_ms = t->created_ms;
     memcpy(copy->author, t->author, sizeof(copy->author));
@@ -125,7 +127,7 @@ static void load_table(const struct map *m, const struct row_sink *sink)
         else if (rows[i]->key != NULL)
             sink->key(sink->ctx, auth_key_edit(rows[i]->key));
         else if (rows[i]->relay != NULL)
-            sink->relay(sink->ctx, relay_host_edit(rows[i]->relay));
+            sink->relay(sink->ctx, state_relay_host_edit(rows[i]->relay));
         else if (rows[i]->policy_text != NULL)
             sink->policy_text(sink->ctx, text_copy(rows[i]->policy_text));
         else

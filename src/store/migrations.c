@@ -147,8 +147,8 @@ static const char version_6[] =
 
 _Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
 
-const char *const migrations[] = {version_1, version_2, version_3, version_4, version_5, version_6};
-const int migrations_n = ARRAY_LEN(migrations);
+const char *const sqlite_migrations[] = {version_1, version_2, version_3, version_4, version_5, version_6};
+const int sqlite_migrations_n = ARRAY_LEN(sqlite_migrations);
 
 static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)
 {
@@ -166,7 +166,7 @@ static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, st
     return rc;
 }
 
-enum rc migrate(sqlite3 *db, const char *path, int from, const char *const *list, int n, struct err *err)
+enum rc sqlite_migrate(sqlite3 *db, const char *path, int from, const char *const *list, int n, struct err *err)
 {
     for (int version = from; version < n; version++)
         TRY(step(db, path, version, list[version], err));

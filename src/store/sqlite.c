@@ -30,15 +30,15 @@ static const char *const statements[STMT_COUNT] = {
     [STMT_BEGIN] = "BEGIN IMMEDIATE",
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
-    [STMT_INSERT_USER] = user_insert_sql,
+    [STMT_INSERT_USER] = store_user_insert_sql,
     [STMT_DELETE_USER] = "DELETE FROM users WHERE id = ?",
-    [STMT_INSERT_KEY] = auth_key_insert_sql,
+    [STMT_INSERT_KEY] = store_auth_key_insert_sql,
     [STMT_DELETE_KEY] = "DELETE FROM auth_keys WHERE id = ?",
-    [STMT_INSERT_RELAY] = relay_insert_sql,
+    [STMT_INSERT_RELAY] = store_relay_insert_sql,
     [STMT_DELETE_RELAY] = "DELETE FROM relays WHERE id = ?",
-    [STMT_INSERT_POLICY_TEXT] = policy_text_insert_sql,
+    [STMT_INSERT_POLICY_TEXT] = store_policy_text_insert_sql,
     [STMT_DELETE_POLICY_TEXT] = "DELETE FROM policy_texts WHERE id = ?",
-    [STMT_INSERT_NODE] = node_insert_sql,
+    [STMT_INSERT_NODE] = store_node_insert_sql,
     [STMT_DELETE_NODE] = "DELETE FROM nodes WHERE id = ?",
     [STMT_PUT_COUNTERS] =
         "INSERT OR REPLACE INTO counters (tailnet, next_node, next_user, next_key, next_relay) VALUES (1, ?, ?, ?, ?)",
@@ -100,12 +100,13 @@ static bool insert_row(struct sqlite_store *s, const struct row_op *op)
 {
     sqlite3_stmt **stmts = s->stmts;
     switch (op->kind) {
-    case ROW_PUT_USER: return user_bind(stmts[STMT_INSERT_USER], op->user) && run(s, STMT_INSERT_USER);
-    case ROW_PUT_KEY: return auth_key_bind(stmts[STMT_INSERT_KEY], op->key) && run(s, STMT_INSERT_KEY);
-    case ROW_PUT_RELAY: return relay_bind(stmts[STMT_INSERT_RELAY], op->relay) && run(s, STMT_INSERT_RELAY);
+    case ROW_PUT_USER: return store_user_bind(stmts[STMT_INSERT_USER], op->user) && run(s, STMT_INSERT_USER);
+    case ROW_PUT_KEY: return store_auth_key_bind(stmts[STMT_INSERT_KEY], op->key) && run(s, STMT_INSERT_KEY);
+    case ROW_PUT_RELAY: return store_relay_bind(stmts[STMT_INSERT_RELAY], op->relay) && run(s, STMT_INSERT_RELAY);
     case ROW_PUT_POLICY_TEXT:
-        return policy_text_bind(stmts[STMT_INSERT_POLICY_TEXT], op->policy_text) && run(s, STMT_INSERT_POLICY_TEXT);
-    case ROW_PUT_NODE: return node_bind(stmts[STMT_INSERT_NODE], op->node) && run(s, STMT_INSERT_NODE);
+        return store_policy_text_bind(stmts[STMT_INSERT_POLICY_TEXT], op->policy_text) &&
+               run(s, STMT_INSERT_POLICY_TEXT);
+    case ROW_PUT_NODE: return store_node_bind(stmts[STMT_INSERT_NODE], op->node) && run(s, STMT_INSERT_NODE);
     case ROW_PUT_COUNTERS: return bind_counters(stmts[STMT_PUT_COUNTERS], &op->counters) && run(s, STMT_PUT_COUNTERS);
     case ROW_DEL_USER:
     case ROW_DEL_KEY:
@@ -227,7 +228,7 @@ typedef bool (*row_fn)(sqlite3_stmt *stmt, const struct row_sink *sink, const ch
 
 static bool take_user(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
 {
-    struct user *u = user_read(stmt, bad_out);
+    struct user *u = store_user_read(stmt, bad_out);
     if (u != NULL)
         sink->user(sink->ctx, u);
     return u != NULL;
@@ -235,7 +236,7 @@ static bool take_user(sqlite3_stmt *stmt, const struct row_sink *sink, const cha
 
 static bool take_key(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
 {
-    struct auth_key *k = auth_key_read(stmt, bad_out);
+    struct auth_key *k = store_auth_key_read(stmt, bad_out);
     if (k != NULL)
         sink->key(sink->ctx, k);
     return k != NULL;
@@ -243,7 +244,7 @@ static bool take_key(sqlite3_stmt *stmt, const struct row_sink *sink, const char
 
 static bool take_relay(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
 {
-    struct relay_host *r = relay_read(stmt, bad_out);
+    struct relay_host *r = store_relay_read(stmt, bad_out);
     if (r != NULL)
         sink->relay(sink->ctx, r);
     return r != NULL;
@@ -251,7 +252,7 @@ static bool take_relay(sqlite3_stmt *stmt, const struct row_sink *sink, const ch
 
 static bool take_policy_text(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
 {
-    struct policy_text *t = policy_text_read(stmt, bad_out);
+    struct policy_text *t = store_policy_text_read(stmt, bad_out);
     if (t != NULL)
         sink->policy_text(sink->ctx, t);
     return t != NULL;
@@ -259,7 +260,7 @@ static bool take_policy_text(sqlite3_stmt *stmt, const struct row_sink *sink, co
 
 static bool take_node(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
 {
-    struct node *n = node_read(stmt, bad_out);
+    struct node *n = store_node_read(stmt, bad_out);
     if (n != NULL)
         sink->node(sink->ctx, n);
     return n != NULL;
@@ -273,7 +274,8 @@ struct source {
     row_fn take;
 };
 
-static void take_row(const struct source *t, sqlite3_stmt *stmt, const struct row_sink *sink, struct bad_rows *bad)
+static void take_row(const struct source *t, sqlite3_stmt *stmt, const struct row_sink *sink,
+                     struct store_bad_rows *bad)
 {
     const char *column = NULL;
     char why[160] = "";
@@ -284,11 +286,11 @@ static void take_row(const struct source *t, sqlite3_stmt *stmt, const struct ro
     else if (sink->refusal != NULL)
         snprintf(why, sizeof(why), "%.150s", sink->refusal->text);
     if (why[0] != '\0')
-        bad_rows_add(bad, t->name, t->move_sql, sqlite3_column_int64(stmt, 1), why);
+        store_bad_rows_add(bad, t->name, t->move_sql, sqlite3_column_int64(stmt, 1), why);
 }
 
 static enum rc load_table(struct sqlite_store *s, const struct source *t, const struct row_sink *sink,
-                          struct bad_rows *bad, struct err *err)
+                          struct store_bad_rows *bad, struct err *err)
 {
     sqlite3_stmt *stmt;
     int code;
@@ -308,7 +310,7 @@ static void note_aside(struct store_aside *aside, int64_t id)
 }
 
 /* Also those of this start: moving them may have failed. */
-static enum rc load_text_aside(struct sqlite_store *s, const struct bad_rows *bad, struct err *err)
+static enum rc load_text_aside(struct sqlite_store *s, const struct store_bad_rows *bad, struct err *err)
 {
 #define FROM_TEXTS_ASIDE " FROM set_aside WHERE tailnet = 1 AND table_name = 'policy_texts'"
     struct store_aside *aside = &s->base.policy_text_aside;
@@ -329,19 +331,19 @@ static enum rc load_text_aside(struct sqlite_store *s, const struct bad_rows *ba
 static enum rc load_tables(struct sqlite_store *s, const struct row_sink *sink, struct err *err)
 {
     static const struct source sources[] = {
-        {"users", user_select_sql, user_set_aside_sql, take_user},
-        {"auth_keys", auth_key_select_sql, auth_key_set_aside_sql, take_key},
-        {"relays", relay_select_sql, relay_set_aside_sql, take_relay},
-        {"policy_texts", policy_text_select_sql, policy_text_set_aside_sql, take_policy_text},
-        {"nodes", node_select_sql, node_set_aside_sql, take_node},
+        {"users", store_user_select_sql, store_user_set_aside_sql, take_user},
+        {"auth_keys", store_auth_key_select_sql, store_auth_key_set_aside_sql, take_key},
+        {"relays", store_relay_select_sql, store_relay_set_aside_sql, take_relay},
+        {"policy_texts", store_policy_text_select_sql, store_policy_text_set_aside_sql, take_policy_text},
+        {"nodes", store_node_select_sql, store_node_set_aside_sql, take_node},
     };
-    struct bad_rows bad = {0};
+    struct store_bad_rows bad = {0};
     enum rc rc = RC_OK;
     for (size_t i = 0; i < ARRAY_LEN(sources) && rc == RC_OK; i++)
         rc = load_table(s, &sources[i], sink, &bad, err);
     if (rc == RC_OK)
         rc = load_text_aside(s, &bad, err);
-    bad_rows_set_aside(&bad, s->file.db, s->file.path);
+    store_bad_rows_set_aside(&bad, s->file.db, s->file.path);
     return rc;
 }
 

@@ -37,49 +37,51 @@ MUST_CHECK enum rc sqlite_query_int(sqlite3 *db, const char *path, const char *s
 
 /* --- aside.c --- */
 /* A row that cannot be used. */
-struct bad_row {
+struct store_bad_row {
     const char *table;
     const char *move_sql;
     int64_t id;
     char why[160];
 };
-struct bad_rows {
-    struct bad_row *v; /* owned */
+struct store_bad_rows {
+    struct store_bad_row *v; /* owned */
     size_t n;
 };
-void bad_rows_add(struct bad_rows *rows, const char *table, const char *move_sql, int64_t id, const char *why);
+void store_bad_rows_add(struct store_bad_rows *rows, const char *table, const char *move_sql, int64_t id,
+                        const char *why);
 /* Moves them to the table set_aside and logs each; where that fails they stay, and that is logged. Empties the list. */
-void bad_rows_set_aside(struct bad_rows *rows, sqlite3 *db, const char *path);
+void store_bad_rows_set_aside(struct store_bad_rows *rows, sqlite3 *db, const char *path);
 
 /* --- migrations.c --- */
 /* Entry i leads from version i to version i + 1. */
-extern const char *const migrations[];
-extern const int migrations_n;
+extern const char *const sqlite_migrations[];
+extern const int sqlite_migrations_n;
 /* Applies migrations `from` .. n - 1, each in a transaction of its own. */
-MUST_CHECK enum rc migrate(sqlite3 *db, const char *path, int from, const char *const *list, int n, struct err *err);
+MUST_CHECK enum rc sqlite_migrate(sqlite3 *db, const char *path, int from, const char *const *list, int n,
+                                  struct err *err);
 
 /* --- sqlite_rows.c: the only place that knows columns --- */
-extern const char user_insert_sql[], user_select_sql[];
-extern const char auth_key_insert_sql[], auth_key_select_sql[];
-extern const char relay_insert_sql[], relay_select_sql[];
-extern const char policy_text_insert_sql[], policy_text_select_sql[];
-extern const char node_insert_sql[], node_select_sql[];
+extern const char store_user_insert_sql[], store_user_select_sql[];
+extern const char store_auth_key_insert_sql[], store_auth_key_select_sql[];
+extern const char store_relay_insert_sql[], store_relay_select_sql[];
+extern const char store_policy_text_insert_sql[], store_policy_text_select_sql[];
+extern const char store_node_insert_sql[], store_node_select_sql[];
 /* Moves a row to the table set_aside: ?1 its id, ?2 why, ?3 when (Unix ms); it is still to be deleted. */
-extern const char user_set_aside_sql[], auth_key_set_aside_sql[], relay_set_aside_sql[], policy_text_set_aside_sql[],
-    node_set_aside_sql[];
+extern const char store_user_set_aside_sql[], store_auth_key_set_aside_sql[], store_relay_set_aside_sql[],
+    store_policy_text_set_aside_sql[], store_node_set_aside_sql[];
 
 /* Fill the parameters of the insert. What is bound is borrowed until the statement is reset. False: SQLite refused. */
-bool user_bind(sqlite3_stmt *stmt, const struct user *u);
-bool auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k);
-bool relay_bind(sqlite3_stmt *stmt, const struct relay_host *r);
-bool policy_text_bind(sqlite3_stmt *stmt, const struct policy_text *t);
-bool node_bind(sqlite3_stmt *stmt, const struct node *n);
+bool store_user_bind(sqlite3_stmt *stmt, const struct user *u);
+bool store_auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k);
+bool store_relay_bind(sqlite3_stmt *stmt, const struct relay_host *r);
+bool store_policy_text_bind(sqlite3_stmt *stmt, const struct policy_text *t);
+bool store_node_bind(sqlite3_stmt *stmt, const struct node *n);
 /* Make of the current row of the select what the caller then owns; null when a column holds what cannot be, and its
  * name is in `*bad_out`. */
-struct user *user_read(sqlite3_stmt *stmt, const char **bad_out);
-struct auth_key *auth_key_read(sqlite3_stmt *stmt, const char **bad_out);
-struct relay_host *relay_read(sqlite3_stmt *stmt, const char **bad_out);
-struct policy_text *policy_text_read(sqlite3_stmt *stmt, const char **bad_out);
-struct node *node_read(sqlite3_stmt *stmt, const char **bad_out);
+struct user *store_user_read(sqlite3_stmt *stmt, const char **bad_out);
+struct auth_key *store_auth_key_read(sqlite3_stmt *stmt, const char **bad_out);
+struct relay_host *store_relay_read(sqlite3_stmt *stmt, const char **bad_out);
+struct policy_text *store_policy_text_read(sqlite3_stmt *stmt, const char **bad_out);
+struct node *store_node_read(sqlite3_stmt *stmt, const char **bad_out);
 
 #endif

@@ -39,22 +39,22 @@
     "', id, ?2, ?3, 'INSERT INTO " table                                                                               \
     " (tailnet" COLUMNS(COLUMN_NAME) ") VALUES (1'" COLUMNS(COLUMN_QUOTE) " || ');' FROM " table " WHERE id = ?1"
 
-const char user_set_aside_sql[] = SET_ASIDE("users", USER_COLUMNS);
-const char auth_key_set_aside_sql[] = SET_ASIDE("auth_keys", AUTH_KEY_COLUMNS);
-const char relay_set_aside_sql[] = SET_ASIDE("relays", RELAY_COLUMNS);
-const char policy_text_set_aside_sql[] = SET_ASIDE("policy_texts", POLICY_TEXT_COLUMNS);
-const char node_set_aside_sql[] = SET_ASIDE("nodes", NODE_COLUMNS);
+const char store_user_set_aside_sql[] = SET_ASIDE("users", USER_COLUMNS);
+const char store_auth_key_set_aside_sql[] = SET_ASIDE("auth_keys", AUTH_KEY_COLUMNS);
+const char store_relay_set_aside_sql[] = SET_ASIDE("relays", RELAY_COLUMNS);
+const char store_policy_text_set_aside_sql[] = SET_ASIDE("policy_texts", POLICY_TEXT_COLUMNS);
+const char store_node_set_aside_sql[] = SET_ASIDE("nodes", NODE_COLUMNS);
 
-const char user_insert_sql[] = INSERT("users", USER_COLUMNS);
-const char user_select_sql[] = SELECT("users", USER_COLUMNS);
-const char auth_key_insert_sql[] = INSERT("auth_keys", AUTH_KEY_COLUMNS);
-const char auth_key_select_sql[] = SELECT("auth_keys", AUTH_KEY_COLUMNS);
-const char relay_insert_sql[] = INSERT("relays", RELAY_COLUMNS);
-const char relay_select_sql[] = SELECT("relays", RELAY_COLUMNS);
-const char policy_text_insert_sql[] = INSERT("policy_texts", POLICY_TEXT_COLUMNS);
-const char policy_text_select_sql[] = SELECT("policy_texts", POLICY_TEXT_COLUMNS);
-const char node_insert_sql[] = INSERT("nodes", NODE_COLUMNS);
-const char node_select_sql[] = SELECT("nodes", NODE_COLUMNS);
+const char store_user_insert_sql[] = INSERT("users", USER_COLUMNS);
+const char store_user_select_sql[] = SELECT("users", USER_COLUMNS);
+const char store_auth_key_insert_sql[] = INSERT("auth_keys", AUTH_KEY_COLUMNS);
+const char store_auth_key_select_sql[] = SELECT("auth_keys", AUTH_KEY_COLUMNS);
+const char store_relay_insert_sql[] = INSERT("relays", RELAY_COLUMNS);
+const char store_relay_select_sql[] = SELECT("relays", RELAY_COLUMNS);
+const char store_policy_text_insert_sql[] = INSERT("policy_texts", POLICY_TEXT_COLUMNS);
+const char store_policy_text_select_sql[] = SELECT("policy_texts", POLICY_TEXT_COLUMNS);
+const char store_node_insert_sql[] = INSERT("nodes", NODE_COLUMNS);
+const char store_node_select_sql[] = SELECT("nodes", NODE_COLUMNS);
 
 enum {
     USER_tailnet,
@@ -178,7 +178,7 @@ static void put_prefixes(struct row_writer *w, int column, const struct prefix_l
     buf_fini(&text);
 }
 
-bool user_bind(sqlite3_stmt *stmt, const struct user *u)
+bool store_user_bind(sqlite3_stmt *stmt, const struct user *u)
 {
     struct row_writer w = {stmt, false};
     put_int(&w, USER_id, (int64_t)u->id);
@@ -191,7 +191,7 @@ bool user_bind(sqlite3_stmt *stmt, const struct user *u)
     return !w.failed;
 }
 
-bool auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k)
+bool store_auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k)
 {
     struct row_writer w = {stmt, false};
     put_int(&w, KEY_id, (int64_t)k->id);
@@ -210,7 +210,7 @@ bool auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k)
     return !w.failed;
 }
 
-bool relay_bind(sqlite3_stmt *stmt, const struct relay_host *r)
+bool store_relay_bind(sqlite3_stmt *stmt, const struct relay_host *r)
 {
     struct row_writer w = {stmt, false};
     put_int(&w, RELAY_id, (int64_t)r->id);
@@ -232,7 +232,7 @@ bool relay_bind(sqlite3_stmt *stmt, const struct relay_host *r)
     return !w.failed;
 }
 
-bool policy_text_bind(sqlite3_stmt *stmt, const struct policy_text *t)
+bool store_policy_text_bind(sqlite3_stmt *stmt, const struct policy_text *t)
 {
     struct row_writer w = {stmt, false};
     put_int(&w, POLICY_TEXT_id, (int64_t)t->id);
@@ -243,7 +243,7 @@ bool policy_text_bind(sqlite3_stmt *stmt, const struct policy_text *t)
     return !w.failed;
 }
 
-bool node_bind(sqlite3_stmt *stmt, const struct node *n)
+bool store_node_bind(sqlite3_stmt *stmt, const struct node *n)
 {
     struct row_writer w = {stmt, false};
     put_int(&w, NODE_id, (int64_t)n->id);
@@ -418,7 +418,7 @@ static struct prefix_list *get_sources(struct row_reader *r)
     return l;
 }
 
-struct user *user_read(sqlite3_stmt *stmt, const char **bad_out)
+struct user *store_user_read(sqlite3_stmt *stmt, const char **bad_out)
 {
     struct row_reader r = {stmt, NULL};
     struct user *u = user_create();
@@ -435,7 +435,7 @@ struct user *user_read(sqlite3_stmt *stmt, const char **bad_out)
     return u;
 }
 
-struct auth_key *auth_key_read(sqlite3_stmt *stmt, const char **bad_out)
+struct auth_key *store_auth_key_read(sqlite3_stmt *stmt, const char **bad_out)
 {
     struct row_reader r = {stmt, NULL};
     struct auth_key *k = auth_key_create();
@@ -458,10 +458,10 @@ struct auth_key *auth_key_read(sqlite3_stmt *stmt, const char **bad_out)
     return k;
 }
 
-struct relay_host *relay_read(sqlite3_stmt *stmt, const char **bad_out)
+struct relay_host *store_relay_read(sqlite3_stmt *stmt, const char **bad_out)
 {
     struct row_reader r = {stmt, NULL};
-    struct relay_host *h = relay_host_create();
+    struct relay_host *h = state_relay_host_create();
     h->id = get_id(&r, RELAY_id);
     get_text(&r, RELAY_name, h->name, sizeof(h->name));
     get_bytes(&r, RELAY_hash, h->hash, KEY_HASH_BYTES);
@@ -480,11 +480,11 @@ struct relay_host *relay_read(sqlite3_stmt *stmt, const char **bad_out)
     h->report.stun_port = (uint16_t)get_int(&r, RELAY_stun_port, 0, UINT16_MAX);
     *bad_out = r.bad;
     if (r.bad != NULL)
-        relay_host_unref((const struct relay_host **)&h);
+        state_relay_host_unref((const struct relay_host **)&h);
     return h;
 }
 
-struct policy_text *policy_text_read(sqlite3_stmt *stmt, const char **bad_out)
+struct policy_text *store_policy_text_read(sqlite3_stmt *stmt, const char **bad_out)
 {
     struct row_reader r = {stmt, NULL};
     struct str text = {NULL, 0};
@@ -496,14 +496,14 @@ struct policy_text *policy_text_read(sqlite3_stmt *stmt, const char **bad_out)
         r.bad = "text";
         text = STR_EMPTY;
     }
-    struct policy_text *t = policy_text_create(text);
+    struct policy_text *t = state_policy_text_create(text);
     t->id = get_id(&r, POLICY_TEXT_id);
     t->created_ms = get_time(&r, POLICY_TEXT_created_ms);
     get_text(&r, POLICY_TEXT_author, t->author, sizeof(t->author));
     get_text(&r, POLICY_TEXT_note, t->note, sizeof(t->note));
     *bad_out = r.bad;
     if (r.bad != NULL)
-        policy_text_unref((const struct policy_text **)&t);
+        state_policy_text_unref((const struct policy_text **)&t);
     return t;
 }
 
@@ -516,7 +516,7 @@ static struct node *node_with_endpoints(struct row_reader *r)
     return node;
 }
 
-struct node *node_read(sqlite3_stmt *stmt, const char **bad_out)
+struct node *store_node_read(sqlite3_stmt *stmt, const char **bad_out)
 {
     struct row_reader r = {stmt, NULL};
     struct node *n = node_with_endpoints(&r);

@@ -1,4 +1,4 @@
-/* What is particular to SQLite: who may open a file, what is refused and left as it was, migrations, constraints. */
+/* What is particular to SQLite: who may open a file, what is refused and left as it was, sqlite_migrations, constraints. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -135,7 +135,7 @@ static void test_file_and_directory(void **state)
     assert_int_equal(mode_of(path), 0600);
     assert_int_equal(mode_of(wal), 0600);
     assert_int_equal(query_int(path, "PRAGMA application_id"), SQLITE_APPLICATION_ID);
-    assert_int_equal(query_int(path, "SELECT version FROM schema_version"), migrations_n);
+    assert_int_equal(query_int(path, "SELECT version FROM schema_version"), sqlite_migrations_n);
     assert_int_equal(query_int(path, "SELECT count(*) FROM tailnets WHERE id = 1 AND name = 'default'"), 1);
     store_close(&s);
     assert_int_equal(access(wal, F_OK), -1); /* all of it is in the database now */
@@ -288,7 +288,7 @@ static void test_newer_schema_is_refused(void **state)
     buf_fini(&log_before);
     buf_fini(&log_after);
     char restore[64];
-    snprintf(restore, sizeof(restore), "UPDATE schema_version SET version = %d", migrations_n);
+    snprintf(restore, sizeof(restore), "UPDATE schema_version SET version = %d", sqlite_migrations_n);
     exec_sql(path, restore);
     struct store *s = open_file(path, 1000);
     assert_holds(s, &w);
@@ -505,17 +505,17 @@ static void test_steps(void **state)
     world_init(&w, 9);
     fill(path, &w, 60);
     memcpy(list, longer_list, sizeof(list));
-    list[0] = migrations[0];
+    list[0] = sqlite_migrations[0];
     int64_t nodes = query_int(path, "SELECT count(*) FROM nodes");
     assert_true(nodes > 0);
 
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(migrate(db, path, 1, list, 2, &err), RC_OK);
+    assert_int_equal(sqlite_migrate(db, path, 1, list, 2, &err), RC_OK);
     assert_int_equal(query_int(path, "SELECT version FROM schema_version"), 2);
     assert_int_equal(query_int(path, "SELECT count(*) FROM nodes WHERE nickname = name || '!'"), nodes);
-    assert_int_equal(migrate(db, path, 2, list, 2, &err), RC_OK); /* nothing to do */
+    assert_int_equal(sqlite_migrate(db, path, 2, list, 2, &err), RC_OK); /* nothing to do */
 
-    assert_int_equal(migrate(db, path, 2, list, 4, &err), RC_STORE);
+    assert_int_equal(sqlite_migrate(db, path, 2, list, 4, &err), RC_STORE);
     assert_non_null(strstr(err.text, "from version 3 to 4"));
     assert_int_equal(query_int(path, "SELECT version FROM schema_version"), 3);
     assert_int_equal(query_int(path, "SELECT count(*) FROM pets"), 1);
@@ -535,7 +535,7 @@ static void test_step_meets_a_lock(void **state)
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
     assert_int_equal(sqlite3_exec(other, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(migrate(db, path, 0, migrations, 1, &err), RC_IN_USE);
+    assert_int_equal(sqlite_migrate(db, path, 0, sqlite_migrations, 1, &err), RC_IN_USE);
     assert_non_null(strstr(err.text, "holds a lock"));
     sqlite3_close(other);
     sqlite3_close(db);
@@ -554,7 +554,7 @@ static void test_version_1_as_it_was(void **state)
     struct store *s = open_file(path, 1000);
     struct state *st = state_create(&options, tailnet_settings_create());
     assert_int_equal(store_load(s, st, 1700000000000, &err), RC_OK);
-    assert_int_equal(query_int(path, "SELECT version FROM schema_version"), migrations_n);
+    assert_int_equal(query_int(path, "SELECT version FROM schema_version"), sqlite_migrations_n);
 
     const struct user *u = state_user(st, 1);
     assert_string_equal(u->name, "ann@example.com");

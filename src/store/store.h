@@ -25,7 +25,7 @@ struct store_options {
     int64_t wal_autocheckpoint_pages; /* 0 or less: the log is copied into the database only at the end */
 };
 
-/* Opens and migrates (numbered migrations, each in a transaction; a newer schema than ours is RC_UNSUPPORTED and
+/* Opens and migrates (numbered sqlite_migrations, each in a transaction; a newer schema than ours is RC_UNSUPPORTED and
  * nothing is touched). WAL, synchronous=FULL. RC_STORE (damage, disk), RC_INVALID (another program's database),
  * RC_DENIED, RC_FULL, RC_IN_USE (another server has it: a lock on "PATH.lock") with the reason in `err`. Others may read the
  * file meanwhile. On a full disk a database of this schema is opened all the same, for reading: store_fault says so until a

@@ -111,8 +111,8 @@ static inline void world_fini(struct world *w)
     for (size_t i = 0; i < WORLD_SLOTS; i++) {
         user_unref(&w->users[i]);
         auth_key_unref(&w->keys[i]);
-        relay_host_unref(&w->relays[i]);
-        policy_text_unref(&w->texts[i]);
+        state_relay_host_unref(&w->relays[i]);
+        state_policy_text_unref(&w->texts[i]);
         node_unref(&w->nodes[i]);
     }
 }
@@ -233,10 +233,10 @@ static inline void event_relay(struct world *w, struct row_batch *b, size_t slot
     const struct relay_host *old = w->relays[slot];
     if (old != NULL && below(w, 4) == 0) {
         batch_add(b, ROW_DEL_RELAY, old->id);
-        relay_host_unref(&w->relays[slot]);
+        state_relay_host_unref(&w->relays[slot]);
         return;
     }
-    struct relay_host *r = old != NULL ? relay_host_edit(old) : relay_host_create();
+    struct relay_host *r = old != NULL ? state_relay_host_edit(old) : state_relay_host_create();
     if (old == NULL) {
         r->id = w->counters.next_relay++;
         random_bytes(w, r->hash, sizeof(r->hash));
@@ -258,9 +258,9 @@ static inline void event_relay(struct world *w, struct row_batch *b, size_t slot
         fresh_addr(w, 6, &r->report.ipv6);
     r->report.derp_port = (uint16_t)below(w, 65536);
     r->report.stun_port = (uint16_t)below(w, 65536);
-    relay_host_unref(&w->relays[slot]);
+    state_relay_host_unref(&w->relays[slot]);
     w->relays[slot] = r;
-    batch_add(b, ROW_PUT_RELAY, r->id)->relay = relay_host_ref(r);
+    batch_add(b, ROW_PUT_RELAY, r->id)->relay = state_relay_host_ref(r);
 }
 
 /* Versions come at one end and go at the other; none changes. */
@@ -269,16 +269,16 @@ static inline void event_policy_text(struct world *w, struct row_batch *b, size_
     char text[64];
     if (w->texts[slot] != NULL) {
         batch_add(b, ROW_DEL_POLICY_TEXT, w->texts[slot]->id);
-        policy_text_unref(&w->texts[slot]);
+        state_policy_text_unref(&w->texts[slot]);
     }
     snprintf(text, sizeof(text), "// %c %u\n{}", below(w, 2) != 0 ? 0xff : 0, below(w, 1000));
-    struct policy_text *t = policy_text_create(str_n(text, below(w, 12)));
+    struct policy_text *t = state_policy_text_create(str_n(text, below(w, 12)));
     t->id = ++w->fresh;
     t->created_ms = (int64_t)test_random_u64(&w->random);
     snprintf(t->author, sizeof(t->author), "user%u", below(w, 1000));
     snprintf(t->note, sizeof(t->note), "%s", below(w, 2) != 0 ? "for the new site \xc3\xa9" : "");
     w->texts[slot] = t;
-    batch_add(b, ROW_PUT_POLICY_TEXT, t->id)->policy_text = policy_text_ref(t);
+    batch_add(b, ROW_PUT_POLICY_TEXT, t->id)->policy_text = state_policy_text_ref(t);
 }
 
 static inline void random_endpoints(struct world *w, struct addr out[ENDPOINTS_MAX], unsigned *n)
@@ -548,7 +548,7 @@ static inline void compare_relay(void *ctx, struct relay_host *r)
     c->wrong += !found || r->id <= c->last_relay || c->nodes > 0;
     c->last_relay = r->id;
     c->relays++;
-    relay_host_unref((const struct relay_host **)&r);
+    state_relay_host_unref((const struct relay_host **)&r);
 }
 
 static inline void compare_text(void *ctx, struct policy_text *t)
@@ -560,7 +560,7 @@ static inline void compare_text(void *ctx, struct policy_text *t)
     c->wrong += !found || t->id <= c->last_text || c->nodes > 0;
     c->last_text = t->id;
     c->texts++;
-    policy_text_unref((const struct policy_text **)&t);
+    state_policy_text_unref((const struct policy_text **)&t);
 }
 
 static inline void compare_node(void *ctx, struct node *n)
@@ -623,13 +623,13 @@ static inline void drop_key(void *ctx, struct auth_key *k)
 static inline void drop_relay(void *ctx, struct relay_host *r)
 {
     (void)ctx;
-    relay_host_unref((const struct relay_host **)&r);
+    state_relay_host_unref((const struct relay_host **)&r);
 }
 
 static inline void drop_text(void *ctx, struct policy_text *t)
 {
     (void)ctx;
-    policy_text_unref((const struct policy_text **)&t);
+    state_policy_text_unref((const struct policy_text **)&t);
 }
 
 static inline void drop_node(void *ctx, struct node *n)

@@ -16,27 +16,6 @@ enum { OUTER_BODY_BYTES = 4096 }; /* nobody has more to say before the handshake
 
 /* --- routes --- */
 
-/* The relay answers on this listener too: one port less where TLS ends in front of us. */
-static void derp_handle(void *app, struct http_exchange *ex)
-{
-    relay_http_derp(&((struct control_worker *)app)->control->relay_http, ex);
-}
-
-static void probe_handle(void *app, struct http_exchange *ex)
-{
-    relay_http_probe(&((struct control_worker *)app)->control->relay_http, ex);
-}
-
-static void generate_204_handle(void *app, struct http_exchange *ex)
-{
-    relay_http_generate_204(&((struct control_worker *)app)->control->relay_http, ex);
-}
-
-static void bootstrap_dns_handle(void *app, struct http_exchange *ex)
-{
-    relay_http_bootstrap_dns(&((struct control_worker *)app)->control->relay_http, ex);
-}
-
 /* A relay has whatever name its region's map gives it, which may be another server's map: what it answers is nobody's secret. Nodes
  * and relays elsewhere go on calling the server by the name of the day on which they joined; what they are told depends on keys,
  * which a page in a browser has not. */
@@ -52,12 +31,16 @@ static const struct http_route outer_routes[] = {
     {HTTP_POST, "/verify/{key}", control_handle_verify_path, 4096, .any_host = true},
     {HTTP_POST, "/relay/announce", control_handle_announce, 4096, .any_host = true},
     {HTTP_GET, "/machine/ping/{id}", control_handle_ping, 0, .any_host = true},
-    {HTTP_GET, "/derp", derp_handle, 0, .any_host = true},
-    {HTTP_GET, "/derp/probe", probe_handle, 0, .any_host = true},
-    {HTTP_GET, "/derp/latency-check", probe_handle, 0, .any_host = true},
-    {HTTP_GET, "/generate_204", generate_204_handle, 0, .any_host = true},
-    {HTTP_GET, "/bootstrap-dns", bootstrap_dns_handle, 0, .any_host = true},
     {HTTP_GET, "/", control_handle_home, 0},
+};
+
+/* The relay answers on this listener too: one port less where TLS ends in front of us. */
+static const struct http_route relay_routes[] = {
+    {HTTP_GET, "/derp", relay_http_derp, 0, .any_host = true},
+    {HTTP_GET, "/derp/probe", relay_http_probe, 0, .any_host = true},
+    {HTTP_GET, "/derp/latency-check", relay_http_probe, 0, .any_host = true},
+    {HTTP_GET, "/generate_204", relay_http_generate_204, 0, .any_host = true},
+    {HTTP_GET, "/bootstrap-dns", relay_http_bootstrap_dns, 0, .any_host = true},
 };
 
 static const struct http_route inner_routes[] = {
@@ -179,6 +162,7 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
         .proxy_ctx = c->options.trusted_ctx,
         .hosts = c->options.hosts,
     });
+    http_server_mount(w->outer, relay_routes, ARRAY_LEN(relay_routes), &c->relay_http);
     w->inner = http_server_create(&(struct http_server_opts){
         .loop = loop,
         .routes = inner_routes,

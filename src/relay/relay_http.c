@@ -77,8 +77,9 @@ static void refuse_draining(struct http_exchange *ex)
         http_respond_text(ex, 503, "this relay is going down");
 }
 
-void relay_http_derp(const struct relay_http *h, struct http_exchange *ex)
+void relay_http_derp(void *app, struct http_exchange *ex)
 {
+    const struct relay_http *h = app;
     const struct http_request *req = http_request(ex);
     bool is_websocket = ws_is_upgrade(req);
     if (h->relay == NULL)
@@ -95,8 +96,9 @@ void relay_http_derp(const struct relay_http *h, struct http_exchange *ex)
 
 /* --- Probes --- */
 
-void relay_http_probe(const struct relay_http *h, struct http_exchange *ex)
+void relay_http_probe(void *app, struct http_exchange *ex)
 {
+    const struct relay_http *h = app;
     enum http_method method = http_request(ex)->method;
     if (method != HTTP_GET && method != HTTP_HEAD) {
         http_respond_text(ex, 405, "bogus probe method");
@@ -121,10 +123,10 @@ static bool is_challenge(struct str s)
     return true;
 }
 
-void relay_http_generate_204(const struct relay_http *h, struct http_exchange *ex)
+void relay_http_generate_204(void *app, struct http_exchange *ex)
 {
     struct str challenge;
-    (void)h;
+    (void)app;
     if (http_header(http_request(ex), "x-tailscale-challenge", &challenge) && is_challenge(challenge))
         http_set_header(ex, "X-Tailscale-Response",
                         str_c(arena_printf(http_arena(ex), "response %.*s", STR_ARG(challenge))));
@@ -156,8 +158,9 @@ static const struct relay_http_name *find_name(const struct relay_http *h, struc
     return NULL;
 }
 
-void relay_http_bootstrap_dns(const struct relay_http *h, struct http_exchange *ex)
+void relay_http_bootstrap_dns(void *app, struct http_exchange *ex)
 {
+    const struct relay_http *h = app;
     struct str asked = STR_EMPTY;
     const struct relay_http_name *one = http_query(ex, "q", &asked) ? find_name(h, asked) : NULL;
     struct buf body = {0};
@@ -174,9 +177,9 @@ void relay_http_bootstrap_dns(const struct relay_http *h, struct http_exchange *
     buf_fini(&body);
 }
 
-void relay_http_home(const struct relay_http *h, struct http_exchange *ex)
+static void answer_home(void *app, struct http_exchange *ex)
 {
-    (void)h;
+    (void)app;
     http_set_browser_headers(ex);
     http_respond(
         ex, 200, "text/html; charset=utf-8",
@@ -186,35 +189,22 @@ void relay_http_home(const struct relay_http *h, struct http_exchange *ex)
             "</body></html>\n"));
 }
 
-void relay_http_robots(const struct relay_http *h, struct http_exchange *ex)
+static void answer_robots(void *app, struct http_exchange *ex)
 {
-    (void)h;
+    (void)app;
     http_respond(ex, 200, "text/plain; charset=utf-8", STR("User-agent: *\nDisallow: /\n"));
 }
 
 /* --- Routes --- */
 
-#define ROUTE(handler)                                                                                                 \
-    static void route_##handler(void *app, struct http_exchange *ex)                                                   \
-    {                                                                                                                  \
-        relay_http_##handler(app, ex);                                                                                 \
-    }                                                                                                                  \
-    _Static_assert(1, "")
-ROUTE(derp);
-ROUTE(probe);
-ROUTE(generate_204);
-ROUTE(bootstrap_dns);
-ROUTE(home);
-ROUTE(robots);
-
 /* A relay has whatever name the map of its region gives it, which may be another server's map. */
 const struct http_route relay_http_routes[] = {
-    {ANY_METHOD, "/derp", route_derp, 1024, .any_host = true},
-    {ANY_METHOD, "/derp/probe", route_probe, 1024, .any_host = true},
-    {ANY_METHOD, "/derp/latency-check", route_probe, 1024, .any_host = true},
-    {HTTP_GET, "/generate_204", route_generate_204, 1024, .any_host = true},
-    {HTTP_GET, "/bootstrap-dns", route_bootstrap_dns, 1024, .any_host = true},
-    {HTTP_GET, "/robots.txt", route_robots, 1024},
-    {HTTP_GET, "/", route_home, 1024},
+    {ANY_METHOD, "/derp", relay_http_derp, 1024, .any_host = true},
+    {ANY_METHOD, "/derp/probe", relay_http_probe, 1024, .any_host = true},
+    {ANY_METHOD, "/derp/latency-check", relay_http_probe, 1024, .any_host = true},
+    {HTTP_GET, "/generate_204", relay_http_generate_204, 1024, .any_host = true},
+    {HTTP_GET, "/bootstrap-dns", relay_http_bootstrap_dns, 1024, .any_host = true},
+    {HTTP_GET, "/robots.txt", answer_robots, 1024},
+    {HTTP_GET, "/", answer_home, 1024},
 };
 const size_t relay_http_routes_n = ARRAY_LEN(relay_http_routes);

@@ -27,18 +27,14 @@ struct relay_http {
 extern const struct http_route relay_http_routes[];
 extern const size_t relay_http_routes_n;
 
-/* The same one by one, for another server's route table (any method may be routed here):
+/* Some of them one by one, for the route table of another server; `app` is a `struct relay_http`.
  * /derp: upgrade, fast start (Derp-Fast-Start: 1: no HTTP answer), WebSocket with the sub-protocol "derp"; else 426. */
-void relay_http_derp(const struct relay_http *h, struct http_exchange *ex);
+void relay_http_derp(void *app, struct http_exchange *ex);
 /* /derp/probe, /derp/latency-check: 200 and nothing; 503 while draining or full, so that no client takes us for near. */
-void relay_http_probe(const struct relay_http *h, struct http_exchange *ex);
+void relay_http_probe(void *app, struct http_exchange *ex);
 /* /generate_204: tells a client that no captive portal stands between. Also over plain HTTP. */
-void relay_http_generate_204(const struct relay_http *h, struct http_exchange *ex);
+void relay_http_generate_204(void *app, struct http_exchange *ex);
 /* /bootstrap-dns: {"name": ["address", ...]} of the listed names, or of the one asked for with ?q=. */
-void relay_http_bootstrap_dns(const struct relay_http *h, struct http_exchange *ex);
-/* /: a page for whoever opens a relay in a browser. */
-void relay_http_home(const struct relay_http *h, struct http_exchange *ex);
-/* /robots.txt */
-void relay_http_robots(const struct relay_http *h, struct http_exchange *ex);
+void relay_http_bootstrap_dns(void *app, struct http_exchange *ex);
 
 #endif

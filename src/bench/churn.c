@@ -35,15 +35,15 @@ struct churn {
 /* --- receiving --- */
 
 /* The change that the record tells of; -1: none of ours. */
-static int change_of(const struct churn *c, const struct said_mark *m)
+static int change_of(const struct churn *c, const struct map_effect_mark *m)
 {
-    bool says = (m->flags & (c->is_hostinfo ? SAID_HAS_HOSTINFO : SAID_HAS_ENDPOINTS)) != 0;
+    bool says = (m->flags & (c->is_hostinfo ? MAP_EFFECT_HAS_HOSTINFO : MAP_EFFECT_HAS_ENDPOINTS)) != 0;
     uint32_t seq = c->is_hostinfo ? m->hostinfo_mark : m->endpoints_mark;
     return says && seq >= c->base && seq - c->base < c->n ? (int)(seq - c->base) : -1;
 }
 
 /* Who knows of a change knows of all earlier ones of that node. */
-void churn_seen(struct churn *c, struct sim *receiver, const struct said_mark *m)
+void churn_seen(struct churn *c, struct sim *receiver, const struct map_effect_mark *m)
 {
     struct fleet *f = c->fleet;
     bool is_first = true;

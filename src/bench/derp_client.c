@@ -11,16 +11,16 @@ enum {
     FRAME_MAX_BYTES = KEY_BYTES + DERP_PACKET_MAX_BYTES,
 };
 
-static void end(struct derp_client *c, const char *why)
+static void end(struct bench_derp_client *c, const char *why)
 {
-    const struct derp_client_events *events = c->events;
-    derp_client_stop(c);
+    const struct bench_derp_client_events *events = c->events;
+    bench_derp_client_stop(c);
     events->ended(c->ctx, why);
 }
 
 /* --- login --- */
 
-static void on_server_key(struct derp_client *c, const uint8_t *payload, size_t n)
+static void on_server_key(struct bench_derp_client *c, const uint8_t *payload, size_t n)
 {
     struct derp_client_info info = {.key = c->public_key, .version = DERP_VERSION};
     struct buf out = {0};
@@ -30,26 +30,26 @@ static void on_server_key(struct derp_client *c, const uint8_t *payload, size_t 
         derp_append_client_info(&out, &c->key, c->server_key, nonce, &info) != RC_OK) {
         end(c, "login: the server's key is no key");
     } else {
-        c->phase = DERP_CLIENT_LOGIN;
+        c->phase = BENCH_DERP_CLIENT_LOGIN;
         stream_write(c->stream, buf_at(&out), buf_len(&out));
     }
     buf_fini(&out);
 }
 
-static void on_server_info(struct derp_client *c, const uint8_t *payload, size_t n)
+static void on_server_info(struct bench_derp_client *c, const uint8_t *payload, size_t n)
 {
     struct derp_server_info info;
     if (derp_server_info_open(&c->key, c->server_key, payload, n, &info) != RC_OK) {
         end(c, "login: ServerInfo is not sealed to this client's key");
         return;
     }
-    c->phase = DERP_CLIENT_UP;
+    c->phase = BENCH_DERP_CLIENT_UP;
     c->events->up(c->ctx);
 }
 
 /* --- frames --- */
 
-static void answer_ping(struct derp_client *c, const uint8_t *payload)
+static void answer_ping(struct bench_derp_client *c, const uint8_t *payload)
 {
     struct buf out = {0};
     derp_append_frame(&out, DERP_PONG, payload, DERP_PING_BYTES);
@@ -58,11 +58,11 @@ static void answer_ping(struct derp_client *c, const uint8_t *payload)
 }
 
 /* Null when a frame with this header may come now. */
-static const char *refuse(const struct derp_client *c, struct derp_header h)
+static const char *refuse(const struct bench_derp_client *c, struct derp_header h)
 {
-    if (c->phase == DERP_CLIENT_GREETING && (h.type != DERP_SERVER_KEY || h.len > KEY_FRAME_MAX_BYTES))
+    if (c->phase == BENCH_DERP_CLIENT_GREETING && (h.type != DERP_SERVER_KEY || h.len > KEY_FRAME_MAX_BYTES))
         return "login: no ServerKey";
-    if (c->phase == DERP_CLIENT_LOGIN && (h.type != DERP_SERVER_INFO || h.len > INFO_FRAME_MAX_BYTES))
+    if (c->phase == BENCH_DERP_CLIENT_LOGIN && (h.type != DERP_SERVER_INFO || h.len > INFO_FRAME_MAX_BYTES))
         return "login: no ServerInfo";
     if (h.len > FRAME_MAX_BYTES)
         return "a frame that is too large";
@@ -73,11 +73,11 @@ static const char *refuse(const struct derp_client *c, struct derp_header h)
     return NULL;
 }
 
-static void dispatch(struct derp_client *c, struct derp_header h, const uint8_t *payload)
+static void dispatch(struct bench_derp_client *c, struct derp_header h, const uint8_t *payload)
 {
-    if (c->phase == DERP_CLIENT_GREETING)
+    if (c->phase == BENCH_DERP_CLIENT_GREETING)
         on_server_key(c, payload, h.len);
-    else if (c->phase == DERP_CLIENT_LOGIN)
+    else if (c->phase == BENCH_DERP_CLIENT_LOGIN)
         on_server_info(c, payload, h.len);
     else if (h.type == DERP_RECV_PACKET)
         c->events->packet(c->ctx, payload, payload + KEY_BYTES, h.len - KEY_BYTES);
@@ -86,7 +86,7 @@ static void dispatch(struct derp_client *c, struct derp_header h, const uint8_t 
 }
 
 /* The first frame of these bytes: its length, or 0 when it is not whole. The client may have ended. */
-static size_t take_frame(struct derp_client *c, const uint8_t *p, size_t n)
+static size_t take_frame(struct bench_derp_client *c, const uint8_t *p, size_t n)
 {
     if (n < DERP_HEADER_BYTES)
         return 0;
@@ -103,7 +103,7 @@ static size_t take_frame(struct derp_client *c, const uint8_t *p, size_t n)
 }
 
 /* The frame whose beginning was kept: takes what its header or payload lacks, and says how much that was. */
-static size_t feed_kept(struct derp_client *c, const uint8_t *p, size_t n)
+static size_t feed_kept(struct bench_derp_client *c, const uint8_t *p, size_t n)
 {
     struct buf frame = c->in; /* what is done with the frame may end the client */
     size_t have = buf_len(&frame), want = DERP_HEADER_BYTES;
@@ -121,7 +121,7 @@ static size_t feed_kept(struct derp_client *c, const uint8_t *p, size_t n)
     return used;
 }
 
-static void feed(struct derp_client *c, const uint8_t *p, size_t n)
+static void feed(struct bench_derp_client *c, const uint8_t *p, size_t n)
 {
     while (n > 0 && c->stream != NULL) {
         bool is_kept = buf_len(&c->in) > 0;
@@ -138,7 +138,7 @@ static void feed(struct derp_client *c, const uint8_t *p, size_t n)
 /* --- the stream --- */
 
 /* The answer of HTTP, and what came behind it. */
-static void feed_answer(struct derp_client *c, const uint8_t *p, size_t n)
+static void feed_answer(struct bench_derp_client *c, const uint8_t *p, size_t n)
 {
     struct err err = {0};
     size_t used = 0;
@@ -153,15 +153,15 @@ static void feed_answer(struct derp_client *c, const uint8_t *p, size_t n)
     struct buf rest = c->in;
     c->in = (struct buf){0};
     buf_consume(&rest, used);
-    c->phase = DERP_CLIENT_GREETING;
+    c->phase = BENCH_DERP_CLIENT_GREETING;
     feed(c, buf_at(&rest), buf_len(&rest));
     buf_fini(&rest);
 }
 
 static void on_data(void *ctx, const uint8_t *p, size_t n)
 {
-    struct derp_client *c = ctx;
-    if (c->phase == DERP_CLIENT_UPGRADING)
+    struct bench_derp_client *c = ctx;
+    if (c->phase == BENCH_DERP_CLIENT_UPGRADING)
         feed_answer(c, p, n);
     else
         feed(c, p, n);
@@ -170,18 +170,18 @@ static void on_data(void *ctx, const uint8_t *p, size_t n)
 static void on_closed(void *ctx, enum rc why)
 {
     static const char *const at[] = {"upgrade", "login", "login", "connection"};
-    struct derp_client *c = ctx;
+    struct bench_derp_client *c = ctx;
     char text[128];
     snprintf(text, sizeof(text), "%s: %s", at[c->phase], rc_text(why));
     end(c, text);
 }
 
-void derp_client_start(struct derp_client *c, struct stream *s, const struct bench_url *at,
-                       const uint8_t random[KEY_BYTES], const struct derp_client_events *events, void *ctx)
+void bench_derp_client_start(struct bench_derp_client *c, struct stream *s, const struct bench_url *at,
+                             const uint8_t random[KEY_BYTES], const struct bench_derp_client_events *events, void *ctx)
 {
     static const struct stream_events stream_events = {on_data, NULL, on_closed};
     struct buf out = {0};
-    *c = (struct derp_client){.stream = s, .events = events, .ctx = ctx};
+    *c = (struct bench_derp_client){.stream = s, .events = events, .ctx = ctx};
     private_key_from_bytes(random, &c->key);
     private_key_public(&c->key, c->public_key.b);
     stream_set_events(s, &stream_events, c);
@@ -190,7 +190,7 @@ void derp_client_start(struct derp_client *c, struct stream *s, const struct ben
     buf_fini(&out);
 }
 
-void derp_client_stop(struct derp_client *c)
+void bench_derp_client_stop(struct bench_derp_client *c)
 {
     stream_close(&c->stream, false);
     buf_fini(&c->in);

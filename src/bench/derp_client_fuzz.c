@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct fuzzed {
     struct loop *loop;
-    struct derp_client client;
+    struct bench_derp_client client;
     unsigned packets;
 };
 
@@ -27,7 +27,7 @@ static void on_packet(void *ctx, const uint8_t src[KEY_BYTES], const uint8_t *p,
     for (size_t i = 0; i < n; i++)
         sum += p[i];
     if (++f->packets == 100 + (sum & 1))
-        derp_client_stop(&f->client);
+        bench_derp_client_stop(&f->client);
 }
 
 static void on_ended(void *ctx, const char *why)
@@ -66,7 +66,7 @@ static void stop(struct loop *loop, struct loop_msg *msg)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct derp_client_events events = {on_up, on_packet, on_ended};
+    static const struct bench_derp_client_events events = {on_up, on_packet, on_ended};
     static const struct stream_events server_events = {on_data, NULL, on_closed};
     static const size_t chunks[] = {1, 2, 5, 37, 1000, 0, 0, 0};
     static const uint8_t random[KEY_BYTES] = {7};
@@ -82,12 +82,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_bounds_mark();
     stream_pair_create(f.loop, chunks[data[0] & 7], &client_end, &server_end);
     stream_set_events(server_end, &server_events, &f);
-    derp_client_start(&f.client, client_end, &at, random, &events, &f);
+    bench_derp_client_start(&f.client, client_end, &at, random, &events, &f);
     f.client.phase = data[1] & 3;
     stream_write(server_end, data + 2, size - 2);
     loop_post(f.loop, &s.msg);
     loop_run(f.loop);
-    derp_client_stop(&f.client);
+    bench_derp_client_stop(&f.client);
     stream_close(&server_end, false);
     loop_destroy(&f.loop);
     /* In pieces of a byte, each a turn of the loop. */

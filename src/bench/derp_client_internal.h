@@ -9,30 +9,35 @@
 #include "proto/derp.h"
 
 /* All may stop the client. */
-struct derp_client_events {
+struct bench_derp_client_events {
     /* The server has let it in, and has shown that it holds the key of its greeting. */
     void (*up)(void *ctx);
     /* `p` is borrowed for the call. */
     void (*packet)(void *ctx, const uint8_t src[KEY_BYTES], const uint8_t *p, size_t n);
-    /* Not after derp_client_stop. The last event; the client has stopped. */
+    /* Not after bench_derp_client_stop. The last event; the client has stopped. */
     void (*ended)(void *ctx, const char *why);
 };
 
-struct derp_client {
+struct bench_derp_client {
     struct stream *stream; /* owned; null before the start and after the end */
-    enum { DERP_CLIENT_UPGRADING, DERP_CLIENT_GREETING, DERP_CLIENT_LOGIN, DERP_CLIENT_UP } phase;
+    enum {
+        BENCH_DERP_CLIENT_UPGRADING,
+        BENCH_DERP_CLIENT_GREETING,
+        BENCH_DERP_CLIENT_LOGIN,
+        BENCH_DERP_CLIENT_UP
+    } phase;
     private_key key;
     node_key public_key;
     uint8_t server_key[KEY_BYTES];
     struct buf in; /* an answer or a frame that has not come whole */
-    const struct derp_client_events *events;
+    const struct bench_derp_client_events *events;
     void *ctx;
 };
 
 /* Takes over `s`, which may be connecting still. `random`: 32 fresh bytes, of which its key is made. */
-void derp_client_start(struct derp_client *c, struct stream *s, const struct bench_url *at,
-                       const uint8_t random[KEY_BYTES], const struct derp_client_events *events, void *ctx);
+void bench_derp_client_start(struct bench_derp_client *c, struct stream *s, const struct bench_url *at,
+                             const uint8_t random[KEY_BYTES], const struct bench_derp_client_events *events, void *ctx);
 /* Ends it without an event; harmless on one that has ended. The struct may be freed when the loop has gone round. */
-void derp_client_stop(struct derp_client *c);
+void bench_derp_client_stop(struct bench_derp_client *c);
 
 #endif

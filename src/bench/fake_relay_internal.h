@@ -210,7 +210,7 @@ static inline void fake_closed(void *ctx, enum rc why)
     stream_close(&c->s, false);
 }
 
-/* A relay_load_hooks.dial: `ctx` is the relay. */
+/* A bench_relay_load_hooks.dial: `ctx` is the relay. */
 static inline struct stream *fake_dial(void *ctx, struct loop *loop)
 {
     static const struct stream_events events = {fake_data, NULL, fake_closed};

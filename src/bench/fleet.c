@@ -256,17 +256,17 @@ static void add_example(void *ctx, unsigned viewer, unsigned peer, const char *w
 void fleet_verify(struct fleet *f, struct view_report *r, struct errors *examples)
 {
     struct examples e = {f, examples};
-    struct view_told *said = f->keeps_told ? mem_zalloc(f->n, sizeof(*said)) : NULL;
+    struct view_facts *stated = f->keeps_facts ? mem_zalloc(f->n, sizeof(*stated)) : NULL;
     *r = (struct view_report){0};
-    for (unsigned i = 0; said != NULL && i < f->n; i++)
-        sim_describe(&f->sims[i], &said[i]);
+    for (unsigned i = 0; stated != NULL && i < f->n; i++)
+        sim_describe(&f->sims[i], &stated[i]);
     for (unsigned i = 0; i < f->n; i++) {
         const struct sim *s = &f->sims[i];
-        struct view_truth truth = {&f->classes[s->class].view, f->n, said, add_example, &e};
+        struct view_truth truth = {&f->classes[s->class].view, f->n, stated, add_example, &e};
         if (!s->is_paused)
             view_check(&s->view, &truth, r);
     }
-    mem_free(said);
+    mem_free(stated);
 }
 
 uint64_t fleet_visible_pairs(const struct fleet *f)
@@ -405,14 +405,14 @@ void fleet_reset_stats(struct fleet *f)
     f->converge_since_us = clock_mono_us();
 }
 
-static enum rc check_limits(const struct bench_fleet_opts *o, bool keeps_told, struct err *err)
+static enum rc check_limits(const struct bench_fleet_opts *o, bool keeps_facts, struct err *err)
 {
-    enum { NODES_MAX = 100000, TOLD_NODES_MAX = 4000 };
+    enum { NODES_MAX = 100000, FACTS_NODES_MAX = 4000 };
     if (o->nodes == 0 || o->nodes > NODES_MAX)
         return err_set(err, RC_INVALID, "between 1 and %d nodes can be simulated", NODES_MAX);
-    if (keeps_told && o->nodes > TOLD_NODES_MAX)
+    if (keeps_facts && o->nodes > FACTS_NODES_MAX)
         return err_set(err, RC_INVALID, "with every pair of nodes checked in depth, %d nodes are the most",
-                       TOLD_NODES_MAX);
+                       FACTS_NODES_MAX);
     uint64_t limit = proc_raise_fd_limit((uint64_t)o->nodes + 1024);
     if (limit < (uint64_t)o->nodes + SPARE_FDS)
         return err_set(err, RC_LIMIT,
@@ -433,7 +433,7 @@ static void init_sims(struct fleet *f)
 {
     unsigned *class_of = fleet_classes_deal(f);
     roster_init(&f->roster, f->n);
-    memo_init(&f->memo, &f->roster, look, f);
+    frame_cache_init(&f->frames, &f->roster, look, f);
     f->sims = mem_zalloc(f->n, sizeof(*f->sims));
     for (unsigned i = 0; i < f->n; i++)
         sim_init(&f->sims[i], f, i, class_of[i]);
@@ -444,12 +444,12 @@ enum rc fleet_create(const struct bench_fleet_opts *opts, const struct report_ta
                      struct err *err)
 {
     bool is_deep = strcmp(opts->check, "deep") == 0;
-    bool keeps_told = is_deep || strstr(opts->steps, "soak") != NULL;
+    bool keeps_facts = is_deep || strstr(opts->steps, "soak") != NULL;
     struct bench_url url;
     TRY(bench_url_parse(opts->server, &url, err));
     if (url.is_tls)
         return err_set(err, RC_INVALID, "only http:// is measured: %s", opts->server);
-    TRY(check_limits(opts, keeps_told, err));
+    TRY(check_limits(opts, keeps_facts, err));
     crypto_init();
     TRY(log_set_level(NULL, LOG_ERROR)); /* what goes wrong is counted and told in the report */
     catch_signals();
@@ -461,7 +461,7 @@ enum rc fleet_create(const struct bench_fleet_opts *opts, const struct report_ta
     f->n = opts->nodes;
     f->pid = opts->server_pid;
     f->is_deep = is_deep;
-    f->keeps_told = keeps_told;
+    f->keeps_facts = keeps_facts;
     f->concurrency = opts->concurrency;
     list_init(&f->waiting);
     list_init(&f->ready);
@@ -490,7 +490,7 @@ void fleet_destroy(struct fleet **at)
         sim_fini(&f->sims[i]);
     mem_free(f->sims);
     if (f->sims != NULL) {
-        memo_fini(&f->memo);
+        frame_cache_fini(&f->frames);
         roster_fini(&f->roster);
     }
     fleet_classes_fini(f);

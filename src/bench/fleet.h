@@ -4,7 +4,7 @@
 #define BENCH_FLEET_H
 
 #include "bench/bench.h"
-#include "bench/inbox.h"
+#include "bench/map_stream.h"
 #include "bench/view.h"
 #include "bench/wire.h"
 #include "control/ts2021_stream.h"
@@ -68,7 +68,7 @@ struct sim {
     int64_t dialled_us, asked_us, updated_us;
 
     /* What it knows, and says. */
-    struct inbox inbox;
+    struct map_stream map_stream;
     struct view view;
     bool is_complete;
     bool knows_all_endpoints;
@@ -115,13 +115,13 @@ struct fleet {
     struct loop_timer *starter;
     bool is_starter_on;
     struct sim *sims;
-    bool keeps_told; /* each node keeps what it was told last of every peer */
-    bool is_deep;    /* every record is compared with what its node says */
+    bool keeps_facts; /* each node keeps what it was told last of every peer */
+    bool is_deep;     /* every record is compared with what its node says */
     unsigned n;
     struct fleet_class *classes;
     unsigned class_n;
     struct roster roster;
-    struct memo memo;
+    struct frame_cache frames;
     struct wire_count wire;
 
     struct list waiting, ready;
@@ -171,7 +171,7 @@ void sim_check_deadline(struct sim *s, int64_t now_ms);
 void sim_write_register(const struct sim *s, bool is_logout, struct buf *out);
 void sim_write_map_request(const struct sim *s, bool is_stream, struct buf *out);
 /* What peers should be told of it. */
-void sim_describe(const struct sim *s, struct view_told *out);
+void sim_describe(const struct sim *s, struct view_facts *out);
 void sim_host_name(const struct sim *s, char out[64]);
 
 /* --- fleet.c --- */
@@ -254,6 +254,6 @@ MUST_CHECK enum rc fleet_soak(struct fleet *f, struct err *err);
 
 /* --- churn.c --- */
 /* A receiver has got `m`. */
-void churn_seen(struct churn *c, struct sim *receiver, const struct said_mark *m);
+void churn_seen(struct churn *c, struct sim *receiver, const struct map_effect_mark *m);
 
 #endif

@@ -192,8 +192,8 @@ static enum rc report_join(struct fleet *f, const struct measured *m, struct err
     fleet_report_peak(f, &r);
     report_generator(&r, &m->start);
     report_f64(&r, "loadgen_rss_mb", (double)proc_memory_self().peak_rss_bytes / 1e6, NULL);
-    report_u64(&r, "pieces_read", f->memo.misses, "parts of map responses that were decompressed and scanned");
-    report_u64(&r, "pieces_known", f->memo.hits, "parts that had been read before");
+    report_u64(&r, "pieces_read", f->frames.misses, "parts of map responses that were decompressed and scanned");
+    report_u64(&r, "pieces_known", f->frames.hits, "parts that had been read before");
     fleet_report_health(f, &r);
     return fleet_report_emit(f, &r, err);
 }
@@ -355,14 +355,14 @@ static enum rc reconnect(struct fleet *f, const char *mode, struct err *err)
 
 /* --- policy --- */
 
-struct told {
+struct reached {
     int64_t since_us, last_us;
     unsigned n;
 };
 
-static bool are_all_told(struct fleet *f, void *ctx)
+static bool are_all_reached(struct fleet *f, void *ctx)
 {
-    struct told *t = ctx;
+    struct reached *t = ctx;
     t->n = 0;
     for (unsigned i = 0; i < f->n; i++) {
         int64_t at = f->sims[i].last_map_us;
@@ -379,19 +379,19 @@ static enum rc policy(struct fleet *f, struct err *err)
     if (f->opts->policy_cmd == NULL)
         return err_set(err, RC_INVALID, "policy needs --policy-cmd");
     struct fleet_start s = fleet_begin(f);
-    struct told told = {.since_us = s.at_us};
+    struct reached reached = {.since_us = s.at_us};
     TRY(fleet_command(f, f->opts->policy_cmd, f->opts->timeout_ms, NULL, err));
     double command_s = seconds(clock_mono_us() - s.at_us);
-    bool all = fleet_wait(f, "policy", f->opts->timeout_ms, are_all_told, &told);
+    bool all = fleet_wait(f, "policy", f->opts->timeout_ms, are_all_reached, &reached);
     (void)fleet_settle(f, f->opts->quiet_ms, f->opts->settle_ms);
-    (void)are_all_told(f, &told);
+    (void)are_all_reached(f, &reached);
     struct proc_cpu cpu = fleet_cpu_since(f, &s.server);
     fleet_report_begin(f, &r, "policy");
     report_f64(&r, "command_s", command_s, NULL);
-    snprintf(note, sizeof(note), "%u of %u nodes got a map response", told.n, f->n);
+    snprintf(note, sizeof(note), "%u of %u nodes got a map response", reached.n, f->n);
     report_bool(&r, "all_told", all, note);
-    if (told.n > 0)
-        report_f64(&r, "last_told_s", seconds(told.last_us - s.at_us), "latest response of any node");
+    if (reached.n > 0)
+        report_f64(&r, "last_told_s", seconds(reached.last_us - s.at_us), "latest response of any node");
     report_wire(f, &r, &s);
     report_cpu(&r, "cpu", &cpu, "server, until settled");
     fleet_report_peak(f, &r);

@@ -101,7 +101,7 @@ static void test_all_join(void **state)
     assert_int_equal(st->update.n, NODES);
     assert_true(st->peer_records >= NODES * (NODES - 1));
     assert_true(f->fleet->wire.in > st->zstd_bytes);
-    assert_true(f->fleet->memo.hits > 0);
+    assert_true(f->fleet->frames.hits > 0);
     assert_int_equal(st->self_as_peer + st->failed_starts + st->sessions_lost + st->decode_errors, 0);
 }
 

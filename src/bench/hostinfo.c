@@ -38,11 +38,11 @@ static unsigned endpoints_of(const struct sim *s, struct endpoint out[ENDPOINTS_
     return n;
 }
 
-void sim_describe(const struct sim *s, struct view_told *out)
+void sim_describe(const struct sim *s, struct view_facts *out)
 {
     struct endpoint endpoints[ENDPOINTS_MAX];
     unsigned n = endpoints_of(s, endpoints);
-    *out = (struct view_told){.hostinfo_mark = s->hostinfo_seq, .online = s->state == SIM_UP ? 2 : 1};
+    *out = (struct view_facts){.hostinfo_mark = s->hostinfo_seq, .online = s->state == SIM_UP ? 2 : 1};
     for (unsigned i = 0; i < n; i++)
         out->endpoints += scan_digest(str_c(endpoints[i].text));
     if (s->knows >= SIM_KNOWS_NETINFO)

@@ -16,14 +16,14 @@ enum {
 
 /* --- clients --- */
 
-static void fail_dialling(struct relay_load *load, enum rc rc, const char *why)
+static void fail_dialling(struct bench_relay_load *load, enum rc rc, const char *why)
 {
     if (load->failure.code == RC_OK)
         err_set(&load->failure, rc, "%u of %u connected: %s", load->up_n, load->link_n, why);
     loop_stop(load->loop);
 }
 
-static struct stream *dial(struct relay_load *load)
+static struct stream *dial(struct bench_relay_load *load)
 {
     static const struct tls_client_opts tls = {0}; /* the server under test has a certificate of its own making */
     struct stream *s;
@@ -34,12 +34,12 @@ static struct stream *dial(struct relay_load *load)
     return load->at.is_tls ? tls_client_create(s, &tls) : s;
 }
 
-static void dial_next(struct relay_load *load);
+static void dial_next(struct bench_relay_load *load);
 
 static void on_up(void *ctx)
 {
-    struct relay_link *link = ctx;
-    struct relay_load *load = link->load;
+    struct bench_relay_link *link = ctx;
+    struct bench_relay_load *load = link->load;
     load->up_n++;
     if (load->dialled_n < load->link_n)
         dial_next(load);
@@ -50,15 +50,15 @@ static void on_up(void *ctx)
 
 static void on_packet(void *ctx, const uint8_t src[KEY_BYTES], const uint8_t *p, size_t n)
 {
-    struct relay_link *link = ctx;
+    struct bench_relay_link *link = ctx;
     if (link->load->packet != NULL)
         link->load->packet(link->load->ctx, link->index, src, p, n);
 }
 
 static void on_ended(void *ctx, const char *why)
 {
-    struct relay_link *link = ctx;
-    struct relay_load *load = link->load;
+    struct bench_relay_link *link = ctx;
+    struct bench_relay_load *load = link->load;
     if (load->is_dialling) {
         fail_dialling(load, RC_IO, why);
         return;
@@ -67,10 +67,10 @@ static void on_ended(void *ctx, const char *why)
     errors_add(&load->errors, "%s", why);
 }
 
-static void dial_next(struct relay_load *load)
+static void dial_next(struct bench_relay_load *load)
 {
-    static const struct derp_client_events events = {on_up, on_packet, on_ended};
-    struct relay_link *link = &load->links[load->dialled_n];
+    static const struct bench_derp_client_events events = {on_up, on_packet, on_ended};
+    struct bench_relay_link *link = &load->links[load->dialled_n];
     uint8_t random[KEY_BYTES];
     struct stream *s = dial(load);
     if (s == NULL) {
@@ -80,10 +80,10 @@ static void dial_next(struct relay_load *load)
     link->load = load;
     link->index = load->dialled_n++;
     rng_bytes(random, sizeof(random));
-    derp_client_start(&link->client, s, &load->at, random, &events, link);
+    bench_derp_client_start(&link->client, s, &load->at, random, &events, link);
 }
 
-enum rc relay_load_connect(struct relay_load *load, unsigned n, struct err *err)
+enum rc bench_relay_load_connect(struct bench_relay_load *load, unsigned n, struct err *err)
 {
     load->links = mem_zalloc(n, sizeof(*load->links));
     load->link_n = n;
@@ -103,21 +103,21 @@ enum rc relay_load_connect(struct relay_load *load, unsigned n, struct err *err)
 
 static void on_timer(void *ctx)
 {
-    struct relay_load *load = ctx;
+    struct bench_relay_load *load = ctx;
     if (load->is_dialling)
         fail_dialling(load, RC_TIMEOUT, "the server does not answer");
     loop_stop(load->loop);
 }
 
-void relay_load_run_for(struct relay_load *load, int64_t ms)
+void bench_relay_load_run_for(struct bench_relay_load *load, int64_t ms)
 {
     loop_timer_start(load->timer, ms, 0);
     loop_run(load->loop);
 }
 
-struct relay_load_reading relay_load_read(const struct relay_load *load)
+struct bench_relay_load_reading bench_relay_load_read(const struct bench_relay_load *load)
 {
-    struct relay_load_reading r = {.at_us = clock_mono_us(), .self = proc_cpu_self()};
+    struct bench_relay_load_reading r = {.at_us = clock_mono_us(), .self = proc_cpu_self()};
     if (proc_cpu_read(load->opts->server_pid, &r.server) != RC_OK)
         r.server = (struct proc_cpu){0}; /* the server has died: its connections tell */
     return r;
@@ -125,26 +125,26 @@ struct relay_load_reading relay_load_read(const struct relay_load *load)
 
 /* --- idle connections --- */
 
-static int64_t server_rss(const struct relay_load *load)
+static int64_t server_rss(const struct bench_relay_load *load)
 {
     struct proc_memory memory;
     return proc_memory_read(load->opts->server_pid, &memory) == RC_OK ? memory.rss_bytes : 0;
 }
 
-static double seconds_between(const struct relay_load_reading *a, const struct relay_load_reading *b)
+static double seconds_between(const struct bench_relay_load_reading *a, const struct bench_relay_load_reading *b)
 {
     return (double)(b->at_us - a->at_us) / 1e6;
 }
 
-static enum rc run_idle(struct relay_load *load, struct err *err)
+static enum rc run_idle(struct bench_relay_load *load, struct err *err)
 {
     struct report r;
     int64_t rss_start = server_rss(load);
-    struct relay_load_reading start = relay_load_read(load);
-    TRY(relay_load_connect(load, load->opts->idle_conns, err));
-    struct relay_load_reading up = relay_load_read(load);
-    relay_load_run_for(load, load->opts->idle_for_ms);
-    struct relay_load_reading end = relay_load_read(load);
+    struct bench_relay_load_reading start = bench_relay_load_read(load);
+    TRY(bench_relay_load_connect(load, load->opts->idle_conns, err));
+    struct bench_relay_load_reading up = bench_relay_load_read(load);
+    bench_relay_load_run_for(load, load->opts->idle_for_ms);
+    struct bench_relay_load_reading end = bench_relay_load_read(load);
     struct proc_cpu setup = proc_cpu_between(&start.server, &up.server),
                     cpu = proc_cpu_between(&up.server, &end.server);
     int64_t rss = server_rss(load);
@@ -168,17 +168,17 @@ static enum rc run_idle(struct relay_load *load, struct err *err)
 
 /* --- the runs --- */
 
-static void close_links(struct relay_load *load)
+static void close_links(struct bench_relay_load *load)
 {
     for (unsigned i = 0; i < load->link_n; i++)
-        derp_client_stop(&load->links[i].client);
+        bench_derp_client_stop(&load->links[i].client);
 }
 
-static enum rc run_mode(struct relay_load *load, enum bench_relay_mode mode, struct err *err)
+static enum rc run_mode(struct bench_relay_load *load, enum bench_relay_mode mode, struct err *err)
 {
     load->loop = loop_create(0);
     load->timer = loop_timer_create(load->loop, on_timer, load);
-    enum rc rc = mode == BENCH_RELAY_IDLE ? run_idle(load, err) : relay_traffic_run(load, mode, err);
+    enum rc rc = mode == BENCH_RELAY_IDLE ? run_idle(load, err) : bench_relay_traffic_run(load, mode, err);
     close_links(load);
     loop_timer_destroy(&load->timer);
     loop_destroy(&load->loop);
@@ -215,8 +215,8 @@ static enum rc raise_limits(const struct bench_relay_opts *o, struct err *err)
     return RC_OK;
 }
 
-enum rc relay_load_run(const struct bench_relay_opts *opts, const struct relay_load_hooks *hooks,
-                       const struct report_target *target, struct err *err)
+enum rc bench_relay_load_run(const struct bench_relay_opts *opts, const struct bench_relay_load_hooks *hooks,
+                             const struct report_target *target, struct err *err)
 {
     static const enum bench_relay_mode modes[] = {BENCH_RELAY_THROUGHPUT, BENCH_RELAY_LATENCY, BENCH_RELAY_IDLE};
     struct bench_url at;
@@ -224,7 +224,7 @@ enum rc relay_load_run(const struct bench_relay_opts *opts, const struct relay_l
     TRY(check_opts(opts, err));
     TRY(raise_limits(opts, err));
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
-        struct relay_load load = {.opts = opts, .target = target, .at = at, .hooks.drain_ms = 1000};
+        struct bench_relay_load load = {.opts = opts, .target = target, .at = at, .hooks.drain_ms = 1000};
         if (hooks != NULL)
             load.hooks = *hooks;
         if ((opts->modes & modes[i]) != 0)
@@ -237,5 +237,5 @@ enum rc bench_relay(const struct bench_relay_opts *opts, const struct report_tar
 {
     crypto_init();
     proc_keep_heap();
-    return relay_load_run(opts, NULL, target, err);
+    return bench_relay_load_run(opts, NULL, target, err);
 }

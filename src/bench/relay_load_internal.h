@@ -6,29 +6,29 @@
 #include "bench/proc.h"
 
 /* For tests. */
-struct relay_load_hooks {
+struct bench_relay_load_hooks {
     /* A stream to the relay. Null: TCP, and TLS where the URL says so. */
     struct stream *(*dial)(void *ctx, struct loop *loop);
     void *ctx;
     int64_t drain_ms; /* how long is waited for packets under way */
 };
 
-struct relay_load;
+struct bench_relay_load;
 
-struct relay_link {
-    struct derp_client client;
-    struct relay_load *load;
+struct bench_relay_link {
+    struct bench_derp_client client;
+    struct bench_relay_load *load;
     unsigned index;
 };
 
-struct relay_load {
+struct bench_relay_load {
     const struct bench_relay_opts *opts;
     const struct report_target *target;
-    struct relay_load_hooks hooks;
+    struct bench_relay_load_hooks hooks;
     struct bench_url at;
     struct loop *loop;
-    struct loop_timer *timer; /* ends relay_load_run_for, and dialling that gets nowhere */
-    struct relay_link *links; /* owned */
+    struct loop_timer *timer;       /* ends bench_relay_load_run_for, and dialling that gets nowhere */
+    struct bench_relay_link *links; /* owned */
     unsigned link_n, dialled_n, up_n;
     bool is_dialling;
     /* A packet for link `index`; null: packets are dropped. */
@@ -39,21 +39,21 @@ struct relay_load {
 };
 
 /* Connects `n` clients and comes back when all are up. RC_IO, RC_TIMEOUT... with a sentence. */
-MUST_CHECK enum rc relay_load_connect(struct relay_load *load, unsigned n, struct err *err);
-void relay_load_run_for(struct relay_load *load, int64_t ms);
+MUST_CHECK enum rc bench_relay_load_connect(struct bench_relay_load *load, unsigned n, struct err *err);
+void bench_relay_load_run_for(struct bench_relay_load *load, int64_t ms);
 
 /* Of the server and of ourselves, at one moment. */
-struct relay_load_reading {
+struct bench_relay_load_reading {
     int64_t at_us;
     struct proc_cpu server, self;
 };
-struct relay_load_reading relay_load_read(const struct relay_load *load);
+struct bench_relay_load_reading bench_relay_load_read(const struct bench_relay_load *load);
 
 /* --- relay_traffic.c --- */
-MUST_CHECK enum rc relay_traffic_run(struct relay_load *load, enum bench_relay_mode mode, struct err *err);
+MUST_CHECK enum rc bench_relay_traffic_run(struct bench_relay_load *load, enum bench_relay_mode mode, struct err *err);
 
 /* bench_relay with a network of the test's. `hooks` may be null. */
-MUST_CHECK enum rc relay_load_run(const struct bench_relay_opts *opts, const struct relay_load_hooks *hooks,
-                                  const struct report_target *target, struct err *err);
+MUST_CHECK enum rc bench_relay_load_run(const struct bench_relay_opts *opts, const struct bench_relay_load_hooks *hooks,
+                                        const struct report_target *target, struct err *err);
 
 #endif

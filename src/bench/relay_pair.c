@@ -6,11 +6,11 @@
 #include "base/mem.h"
 #include "proto/derp.h"
 
-void relay_pair_init(struct relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t dst[KEY_BYTES], size_t size,
-                     uint64_t seed, struct hist *latency)
+void bench_relay_pair_init(struct bench_relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t dst[KEY_BYTES],
+                           size_t size, uint64_t seed, struct hist *latency)
 {
     uint64_t x = seed * 2 + 1; /* not 0: xorshift64 */
-    *p = (struct relay_pair){.size = size, .latency = latency, .filler = mem_alloc(size)};
+    *p = (struct bench_relay_pair){.size = size, .latency = latency, .filler = mem_alloc(size)};
     memcpy(p->src, src, KEY_BYTES);
     memcpy(p->dst, dst, KEY_BYTES);
     for (size_t i = 0; i < size; i++) {
@@ -21,7 +21,7 @@ void relay_pair_init(struct relay_pair *p, const uint8_t src[KEY_BYTES], const u
     }
 }
 
-void relay_pair_fini(struct relay_pair *p)
+void bench_relay_pair_fini(struct bench_relay_pair *p)
 {
     mem_free(p->filler);
     p->filler = NULL;
@@ -40,7 +40,7 @@ static uint64_t get_u64(const uint8_t *p)
     return high << 32 | cursor_u32be(&c);
 }
 
-void relay_pair_append(struct relay_pair *p, struct buf *out, int64_t now_us)
+void bench_relay_pair_append(struct bench_relay_pair *p, struct buf *out, int64_t now_us)
 {
     size_t n = DERP_HEADER_BYTES + KEY_BYTES + p->size;
     uint8_t *at = buf_reserve(out, n), *packet = at + DERP_HEADER_BYTES + KEY_BYTES;
@@ -52,15 +52,15 @@ void relay_pair_append(struct relay_pair *p, struct buf *out, int64_t now_us)
     buf_commit(out, n);
 }
 
-static bool is_as_sent(const struct relay_pair *p, const uint8_t *packet, int64_t now_us)
+static bool is_as_sent(const struct bench_relay_pair *p, const uint8_t *packet, int64_t now_us)
 {
     uint64_t sent_us = get_u64(packet), newest_us = p->latency != NULL ? (uint64_t)now_us : 0;
     return sent_us <= newest_us && get_u64(packet + 8) < p->sent &&
            memcmp(packet + PAIR_STAMP_BYTES, p->filler, p->size - PAIR_STAMP_BYTES) == 0;
 }
 
-void relay_pair_take(struct relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t *packet, size_t n,
-                     int64_t now_us)
+void bench_relay_pair_take(struct bench_relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t *packet, size_t n,
+                           int64_t now_us)
 {
     if (n != p->size || !keys_equal(src, p->src) || !is_as_sent(p, packet, now_us)) {
         p->bad++;
@@ -75,14 +75,14 @@ void relay_pair_take(struct relay_pair *p, const uint8_t src[KEY_BYTES], const u
     p->received++;
 }
 
-unsigned relay_pair_room(const struct relay_pair *p, unsigned window)
+unsigned bench_relay_pair_room(const struct bench_relay_pair *p, unsigned window)
 {
     /* What was given up may come after all: then fewer are on their way than none. */
     int64_t away = (int64_t)(p->sent - p->received - p->given_up);
     return away >= (int64_t)window ? 0 : (unsigned)((int64_t)window - (away > 0 ? away : 0));
 }
 
-void relay_pair_give_up(struct relay_pair *p)
+void bench_relay_pair_give_up(struct bench_relay_pair *p)
 {
     p->given_up = p->sent > p->received ? p->sent - p->received : 0;
 }

@@ -10,7 +10,7 @@
 
 enum { PAIR_STAMP_BYTES = 16 };
 
-struct relay_pair {
+struct bench_relay_pair {
     uint8_t src[KEY_BYTES], dst[KEY_BYTES];
     size_t size; /* of a packet, >= PAIR_STAMP_BYTES */
     uint8_t *filler;
@@ -22,17 +22,17 @@ struct relay_pair {
 };
 
 /* `seed`: of the filler. */
-void relay_pair_init(struct relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t dst[KEY_BYTES], size_t size,
-                     uint64_t seed, struct hist *latency);
-void relay_pair_fini(struct relay_pair *p);
+void bench_relay_pair_init(struct bench_relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t dst[KEY_BYTES],
+                           size_t size, uint64_t seed, struct hist *latency);
+void bench_relay_pair_fini(struct bench_relay_pair *p);
 /* Appends the next packet as a SendPacket frame. */
-void relay_pair_append(struct relay_pair *p, struct buf *out, int64_t now_us);
+void bench_relay_pair_append(struct bench_relay_pair *p, struct buf *out, int64_t now_us);
 /* A packet has arrived. */
-void relay_pair_take(struct relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t *packet, size_t n,
-                     int64_t now_us);
+void bench_relay_pair_take(struct bench_relay_pair *p, const uint8_t src[KEY_BYTES], const uint8_t *packet, size_t n,
+                           int64_t now_us);
 /* How many packets more may be on their way. */
-unsigned relay_pair_room(const struct relay_pair *p, unsigned window);
+unsigned bench_relay_pair_room(const struct bench_relay_pair *p, unsigned window);
 /* What is on its way is lost. */
-void relay_pair_give_up(struct relay_pair *p);
+void bench_relay_pair_give_up(struct bench_relay_pair *p);
 
 #endif

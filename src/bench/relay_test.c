@@ -16,7 +16,7 @@
 static const uint8_t from_key[KEY_BYTES] = {1}, to_key[KEY_BYTES] = {2};
 
 /* The packet in the frame that is the last in `out`. */
-static uint8_t *last_packet(struct buf *out, const struct relay_pair *p)
+static uint8_t *last_packet(struct buf *out, const struct bench_relay_pair *p)
 {
     return buf_at(out) + buf_len(out) - p->size;
 }
@@ -24,20 +24,20 @@ static uint8_t *last_packet(struct buf *out, const struct relay_pair *p)
 static void test_pair_frames(void **state)
 {
     (void)state;
-    struct relay_pair p;
+    struct bench_relay_pair p;
     struct buf out = {0};
-    relay_pair_init(&p, from_key, to_key, 100, 3, NULL);
-    relay_pair_append(&p, &out, 5);
-    relay_pair_append(&p, &out, 5);
+    bench_relay_pair_init(&p, from_key, to_key, 100, 3, NULL);
+    bench_relay_pair_append(&p, &out, 5);
+    bench_relay_pair_append(&p, &out, 5);
     assert_int_equal(buf_len(&out), 2 * (DERP_HEADER_BYTES + KEY_BYTES + 100));
     struct derp_header h = derp_header_parse(buf_at(&out));
     assert_int_equal(h.type, DERP_SEND_PACKET);
     assert_int_equal(h.len, KEY_BYTES + 100);
     assert_memory_equal(buf_at(&out) + DERP_HEADER_BYTES, to_key, KEY_BYTES);
-    relay_pair_take(&p, from_key, last_packet(&out, &p), 100, 6);
+    bench_relay_pair_take(&p, from_key, last_packet(&out, &p), 100, 6);
     assert_true(p.sent == 2 && p.received == 1 && p.bad == 0 && p.next == 2);
     buf_fini(&out);
-    relay_pair_fini(&p);
+    bench_relay_pair_fini(&p);
 }
 
 static void test_every_changed_bit_is_noticed(void **state)
@@ -46,22 +46,22 @@ static void test_every_changed_bit_is_noticed(void **state)
     enum { SIZE = 40 };
     struct hist latency = {0};
     for (unsigned timed = 0; timed < 2; timed++) {
-        struct relay_pair p;
+        struct bench_relay_pair p;
         struct buf out = {0};
-        relay_pair_init(&p, from_key, to_key, SIZE, 1, timed != 0 ? &latency : NULL);
-        relay_pair_append(&p, &out, 0);
+        bench_relay_pair_init(&p, from_key, to_key, SIZE, 1, timed != 0 ? &latency : NULL);
+        bench_relay_pair_append(&p, &out, 0);
         uint8_t *packet = last_packet(&out, &p);
         for (unsigned bit = 0; bit < 8 * SIZE; bit++) {
             packet[bit / 8] ^= (uint8_t)(1u << bit % 8);
-            relay_pair_take(&p, from_key, packet, SIZE, 0);
+            bench_relay_pair_take(&p, from_key, packet, SIZE, 0);
             assert_int_equal(p.bad, bit + 1);
             packet[bit / 8] ^= (uint8_t)(1u << bit % 8);
         }
         assert_int_equal(p.received, 0);
-        relay_pair_take(&p, from_key, packet, SIZE, 0);
+        bench_relay_pair_take(&p, from_key, packet, SIZE, 0);
         assert_int_equal(p.received, 1);
         buf_fini(&out);
-        relay_pair_fini(&p);
+        bench_relay_pair_fini(&p);
     }
     assert_int_equal(latency.n, 1);
 }
@@ -69,47 +69,47 @@ static void test_every_changed_bit_is_noticed(void **state)
 static void test_pairs_are_told_apart(void **state)
 {
     (void)state;
-    struct relay_pair p, q;
+    struct bench_relay_pair p, q;
     struct buf out = {0};
-    relay_pair_init(&p, from_key, to_key, 64, 1, NULL);
-    relay_pair_init(&q, from_key, to_key, 64, 2, NULL);
-    relay_pair_append(&p, &out, 0);
-    relay_pair_append(&q, &out, 0);
-    relay_pair_take(&p, from_key, last_packet(&out, &q), 64, 0); /* another's filler */
-    relay_pair_take(&p, to_key, last_packet(&out, &p) - DERP_HEADER_BYTES - KEY_BYTES - 64, 64, 0);
-    relay_pair_take(&p, from_key, last_packet(&out, &p), 63, 0);
-    relay_pair_take(&p, from_key, last_packet(&out, &p), 0, 0);
+    bench_relay_pair_init(&p, from_key, to_key, 64, 1, NULL);
+    bench_relay_pair_init(&q, from_key, to_key, 64, 2, NULL);
+    bench_relay_pair_append(&p, &out, 0);
+    bench_relay_pair_append(&q, &out, 0);
+    bench_relay_pair_take(&p, from_key, last_packet(&out, &q), 64, 0); /* another's filler */
+    bench_relay_pair_take(&p, to_key, last_packet(&out, &p) - DERP_HEADER_BYTES - KEY_BYTES - 64, 64, 0);
+    bench_relay_pair_take(&p, from_key, last_packet(&out, &p), 63, 0);
+    bench_relay_pair_take(&p, from_key, last_packet(&out, &p), 0, 0);
     assert_true(p.bad == 4 && p.received == 0);
     buf_fini(&out);
-    relay_pair_fini(&p);
-    relay_pair_fini(&q);
+    bench_relay_pair_fini(&p);
+    bench_relay_pair_fini(&q);
 }
 
 static void test_order_and_window(void **state)
 {
     (void)state;
     struct hist latency = {0};
-    struct relay_pair p;
+    struct bench_relay_pair p;
     struct buf out[3] = {0};
-    relay_pair_init(&p, from_key, to_key, PAIR_STAMP_BYTES, 1, &latency);
-    assert_int_equal(relay_pair_room(&p, 4), 4);
+    bench_relay_pair_init(&p, from_key, to_key, PAIR_STAMP_BYTES, 1, &latency);
+    assert_int_equal(bench_relay_pair_room(&p, 4), 4);
     for (unsigned i = 0; i < 3; i++)
-        relay_pair_append(&p, &out[i], 1000 * i);
-    assert_int_equal(relay_pair_room(&p, 4), 1);
-    assert_int_equal(relay_pair_room(&p, 3), 0);
-    assert_int_equal(relay_pair_room(&p, 1), 0);
-    relay_pair_take(&p, from_key, last_packet(&out[1], &p), PAIR_STAMP_BYTES, 3000);
+        bench_relay_pair_append(&p, &out[i], 1000 * i);
+    assert_int_equal(bench_relay_pair_room(&p, 4), 1);
+    assert_int_equal(bench_relay_pair_room(&p, 3), 0);
+    assert_int_equal(bench_relay_pair_room(&p, 1), 0);
+    bench_relay_pair_take(&p, from_key, last_packet(&out[1], &p), PAIR_STAMP_BYTES, 3000);
     assert_true(p.bad == 0 && p.received == 1 && latency.max_us == 2000);
-    relay_pair_take(&p, from_key, last_packet(&out[0], &p), PAIR_STAMP_BYTES, 3000);
+    bench_relay_pair_take(&p, from_key, last_packet(&out[0], &p), PAIR_STAMP_BYTES, 3000);
     assert_true(p.bad == 1 && p.received == 2); /* later than its successor */
-    relay_pair_give_up(&p);
+    bench_relay_pair_give_up(&p);
     assert_int_equal(p.given_up, 1);
-    assert_int_equal(relay_pair_room(&p, 4), 4);
-    relay_pair_take(&p, from_key, last_packet(&out[2], &p), PAIR_STAMP_BYTES, 3000);
-    assert_int_equal(relay_pair_room(&p, 4), 4); /* came after all */
+    assert_int_equal(bench_relay_pair_room(&p, 4), 4);
+    bench_relay_pair_take(&p, from_key, last_packet(&out[2], &p), PAIR_STAMP_BYTES, 3000);
+    assert_int_equal(bench_relay_pair_room(&p, 4), 4); /* came after all */
     for (unsigned i = 0; i < 3; i++)
         buf_fini(&out[i]);
-    relay_pair_fini(&p);
+    bench_relay_pair_fini(&p);
 }
 
 /* --- the answer to the upgrade --- */
@@ -185,9 +185,9 @@ static struct outcome run(const struct bench_relay_opts *opts, struct fake_relay
 {
     struct outcome o = {0};
     size_t n;
-    const struct relay_load_hooks hooks = {fake_dial, fake, 100};
+    const struct bench_relay_load_hooks hooks = {fake_dial, fake, 100};
     struct report_target target = {.json = open_memstream(&o.json, &n)};
-    o.rc = relay_load_run(opts, &hooks, &target, &o.err);
+    o.rc = bench_relay_load_run(opts, &hooks, &target, &o.err);
     fclose(target.json);
     if (o.rc == RC_OK)
         assert_int_equal(json_parse(&o.arena, str_c(o.json), NULL, &o.result, NULL), RC_OK);
@@ -274,11 +274,11 @@ static void test_all_modes_in_one_call(void **state)
     char *json = NULL;
     size_t n;
     struct err err = {0};
-    const struct relay_load_hooks hooks = {fake_dial, &fake, 100};
+    const struct bench_relay_load_hooks hooks = {fake_dial, &fake, 100};
     struct report_target target = {.json = open_memstream(&json, &n), .label = "all"};
     opts.modes = BENCH_RELAY_THROUGHPUT | BENCH_RELAY_LATENCY | BENCH_RELAY_IDLE;
     fake_init(&fake, FAKE_NONE, 0);
-    assert_int_equal(relay_load_run(&opts, &hooks, &target, &err), RC_OK);
+    assert_int_equal(bench_relay_load_run(&opts, &hooks, &target, &err), RC_OK);
     fclose(target.json);
     assert_non_null(strstr(json, "{\"scenario\":\"derp-throughput\",\"label\":\"all\""));
     assert_non_null(strstr(json, "\n{\"scenario\":\"derp-latency\",\"label\":\"all\""));

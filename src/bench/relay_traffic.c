@@ -21,9 +21,9 @@ enum {
 };
 
 struct flow {
-    struct relay_pair pair;
+    struct bench_relay_pair pair;
     struct traffic *traffic;
-    struct derp_client *sender;
+    struct bench_derp_client *sender;
     struct loop_task task; /* sends at the end of a turn in which packets arrived */
     struct loop_msg more;  /* sends in the next turn what the window still allows */
     bool is_more_posted;
@@ -31,7 +31,7 @@ struct flow {
 };
 
 struct traffic {
-    struct relay_load *load;
+    struct bench_relay_load *load;
     struct flow *flows; /* owned; flow i has the links 2 i, which sends, and 2 i + 1 */
     struct hist latency;
     struct buf out; /* packets of one write */
@@ -58,7 +58,7 @@ static void send_packets(struct flow *f, unsigned n)
     int64_t now_us = f->pair.latency != NULL ? clock_mono_us() : 0;
     buf_clear(out);
     for (unsigned i = 0; i < n; i++)
-        relay_pair_append(&f->pair, out, now_us);
+        bench_relay_pair_append(&f->pair, out, now_us);
     stream_write(f->sender->stream, buf_at(out), buf_len(out));
 }
 
@@ -68,7 +68,7 @@ static void flood(struct flow *f)
     const struct bench_relay_opts *opts = f->traffic->load->opts;
     if (!f->traffic->is_sending)
         return;
-    unsigned room = relay_pair_room(&f->pair, opts->window), n = room < opts->batch ? room : opts->batch;
+    unsigned room = bench_relay_pair_room(&f->pair, opts->window), n = room < opts->batch ? room : opts->batch;
     if (n > 0)
         send_packets(f, n);
     if (n < room && !f->is_more_posted) {
@@ -98,7 +98,7 @@ static void on_packet(void *ctx, unsigned index, const uint8_t src[KEY_BYTES], c
         f->pair.bad++;
         return;
     }
-    relay_pair_take(&f->pair, src, p, n, t->is_latency ? clock_mono_us() : 0);
+    bench_relay_pair_take(&f->pair, src, p, n, t->is_latency ? clock_mono_us() : 0);
     f->heard_ms = loop_now_ms(t->load->loop);
     if (!t->is_latency && t->is_sending)
         loop_defer(t->load->loop, &f->task);
@@ -110,9 +110,9 @@ static void look_for_stalls(void *ctx)
     int64_t now_ms = loop_now_ms(t->load->loop);
     for (unsigned i = 0; i < t->load->opts->pairs; i++) {
         struct flow *f = &t->flows[i];
-        if (relay_pair_room(&f->pair, t->load->opts->window) > 0 || now_ms - f->heard_ms < STALL_MS)
+        if (bench_relay_pair_room(&f->pair, t->load->opts->window) > 0 || now_ms - f->heard_ms < STALL_MS)
             continue;
-        relay_pair_give_up(&f->pair);
+        bench_relay_pair_give_up(&f->pair);
         f->heard_ms = now_ms;
         flood(f);
     }
@@ -127,7 +127,7 @@ static void run_flood(struct traffic *t)
         t->flows[i].heard_ms = loop_now_ms(t->load->loop);
         flood(&t->flows[i]);
     }
-    relay_load_run_for(t->load, t->load->opts->duration_ms);
+    bench_relay_load_run_for(t->load, t->load->opts->duration_ms);
     t->is_sending = false;
     loop_timer_destroy(&stalls);
 }
@@ -172,7 +172,7 @@ static enum rc run_pace(struct traffic *t, struct err *err)
     t->start_us = clock_mono_us();
     enum rc rc = start_ticking(t, err);
     if (rc == RC_OK)
-        relay_load_run_for(t->load, t->load->opts->duration_ms);
+        bench_relay_load_run_for(t->load, t->load->opts->duration_ms);
     loop_poll_destroy(&t->timer_poll);
     if (t->timer_fd >= 0)
         close(t->timer_fd);
@@ -202,7 +202,7 @@ static void drain(struct traffic *t)
         struct totals sum = add_up(t);
         if (sum.received >= sum.sent)
             return;
-        relay_load_run_for(t->load, DRAIN_STEP_MS);
+        bench_relay_load_run_for(t->load, DRAIN_STEP_MS);
     }
 }
 
@@ -219,10 +219,10 @@ static void report_costs(struct report *r, const struct traffic *t, const struct
         report_f64(r, "rss_peak_mb", (double)memory.peak_rss_bytes / 1e6, NULL);
 }
 
-static enum rc tell(struct traffic *t, const struct relay_load_reading *start, double wall_s, struct err *err)
+static enum rc tell(struct traffic *t, const struct bench_relay_load_reading *start, double wall_s, struct err *err)
 {
     const struct bench_relay_opts *o = t->load->opts;
-    struct relay_load_reading end = relay_load_read(t->load);
+    struct bench_relay_load_reading end = bench_relay_load_read(t->load);
     struct proc_cpu cpu = proc_cpu_between(&start->server, &end.server),
                     self = proc_cpu_between(&start->self, &end.self);
     struct totals sum = add_up(t);
@@ -256,14 +256,14 @@ static void make_flows(struct traffic *t)
 {
     const struct bench_relay_opts *o = t->load->opts;
     for (unsigned i = 0; i < o->pairs; i++) {
-        struct derp_client *from = &t->load->links[2 * i].client, *to = &t->load->links[2 * i + 1].client;
+        struct bench_derp_client *from = &t->load->links[2 * i].client, *to = &t->load->links[2 * i + 1].client;
         struct flow *f = &t->flows[i];
         f->traffic = t;
         f->sender = from;
         f->task.run = flood_task;
         f->more.run = flood_more;
-        relay_pair_init(&f->pair, from->public_key.b, to->public_key.b, o->size_bytes, i,
-                        t->is_latency ? &t->latency : NULL);
+        bench_relay_pair_init(&f->pair, from->public_key.b, to->public_key.b, o->size_bytes, i,
+                              t->is_latency ? &t->latency : NULL);
     }
     t->load->packet = on_packet;
     t->load->ctx = t;
@@ -271,13 +271,13 @@ static void make_flows(struct traffic *t)
 
 static enum rc run(struct traffic *t, struct err *err)
 {
-    struct relay_load *load = t->load;
-    TRY(relay_load_connect(load, 2 * load->opts->pairs, err));
+    struct bench_relay_load *load = t->load;
+    TRY(bench_relay_load_connect(load, 2 * load->opts->pairs, err));
     make_flows(t);
-    relay_load_run_for(load, SETTLE_MS);
+    bench_relay_load_run_for(load, SETTLE_MS);
     if (proc_peak_reset(load->opts->server_pid) != RC_OK)
         errors_add(&load->errors, "rss_peak_mb is since the server's start: its peak cannot be reset");
-    struct relay_load_reading start = relay_load_read(load);
+    struct bench_relay_load_reading start = bench_relay_load_read(load);
     if (t->is_latency)
         TRY(run_pace(t, err));
     else
@@ -287,7 +287,7 @@ static enum rc run(struct traffic *t, struct err *err)
     return tell(t, &start, wall_s, err);
 }
 
-enum rc relay_traffic_run(struct relay_load *load, enum bench_relay_mode mode, struct err *err)
+enum rc bench_relay_traffic_run(struct bench_relay_load *load, enum bench_relay_mode mode, struct err *err)
 {
     struct traffic t = {.load = load, .is_latency = mode == BENCH_RELAY_LATENCY};
     t.flows = mem_zalloc(load->opts->pairs, sizeof(*t.flows));
@@ -295,7 +295,7 @@ enum rc relay_traffic_run(struct relay_load *load, enum bench_relay_mode mode, s
     load->packet = NULL;
     for (unsigned i = 0; i < load->opts->pairs; i++) {
         loop_defer_cancel(&t.flows[i].task);
-        relay_pair_fini(&t.flows[i].pair);
+        bench_relay_pair_fini(&t.flows[i].pair);
     }
     buf_fini(&t.out);
     mem_free(t.flows);

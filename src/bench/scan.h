@@ -5,7 +5,7 @@
  * are no lists, and ids that are no integers, are refused too. Bytes come from a server that is under test: hostile.
  *
  * Between two records, the state of a scanner is one number (scan_mark): what a piece of a document says depends on that
- * number and the piece's bytes alone, which is what memo.h rests on.
+ * number and the piece's bytes alone, which is what frame_cache.h rests on.
  * src: docs/protocol/control.md 6.7-6.9 (checked against tailscale 1.80-1.103) */
 #ifndef BENCH_SCAN_H
 #define BENCH_SCAN_H

@@ -2,28 +2,28 @@
 #include <stdlib.h>
 
 #include "base/fuzz_bounds.h"
-#include "bench/inbox.h"
+#include "bench/map_stream.h"
 #include "bench/view.h"
 
 enum { MEMBERS = 4 };
 
 struct target {
     struct roster roster;
-    struct memo memo;
+    struct frame_cache frames;
     struct view view;
     struct view_class class;
     size_t read_bytes; /* that came out of frames */
     uint64_t visible[(MEMBERS + 63) / 64 + ROSTER_FOREIGN_MAX / 64];
 };
 
-static void on_piece(void *ctx, const struct said *s)
+static void on_piece(void *ctx, const struct map_effect *s)
 {
     struct target *t = ctx;
     view_apply(&t->view, s, &t->class, MEMBERS);
     t->read_bytes += s->json_bytes;
 }
 
-static enum rc on_message(void *ctx, const struct inbox *in)
+static enum rc on_message(void *ctx, const struct map_stream *in)
 {
     (void)ctx;
     (void)in;
@@ -36,7 +36,7 @@ static void target_init(struct target *t)
     roster_init(&t->roster, MEMBERS);
     for (unsigned i = 0; i < MEMBERS; i++)
         roster_add_key(&t->roster, str_c(keys[i]), i);
-    memo_init(&t->memo, &t->roster, NULL, NULL);
+    frame_cache_init(&t->frames, &t->roster, NULL, NULL);
     view_init(&t->view, 0, MEMBERS, true);
     t->visible[0] = 7;
     t->class = (struct view_class){t->visible, 2};
@@ -44,13 +44,13 @@ static void target_init(struct target *t)
 
 static void read_body(struct target *t, const uint8_t *data, size_t size, size_t piece)
 {
-    static const struct inbox_events events = {on_piece, on_message};
-    struct inbox in = {0};
+    static const struct map_stream_events events = {on_piece, on_message};
+    struct map_stream in = {0};
     enum rc rc = RC_OK;
     for (size_t i = 0; i < size && rc == RC_OK; i += piece)
-        rc = inbox_feed(&in, &t->memo, data + i, size - i < piece ? size - i : piece, &events, t);
-    t->read_bytes += buf_len(&t->memo.content); /* of a frame that could not be read */
-    inbox_fini(&in);
+        rc = map_stream_feed(&in, &t->frames, data + i, size - i < piece ? size - i : piece, &events, t);
+    t->read_bytes += buf_len(&t->frames.content); /* of a frame that could not be read */
+    map_stream_fini(&in);
 }
 
 static void ignore_record(void *ctx, const struct scan_record *r)
@@ -96,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     size_t read_bytes = t->read_bytes;
     view_fini(&t->view);
-    memo_fini(&t->memo);
+    frame_cache_fini(&t->frames);
     roster_fini(&t->roster);
     free(t);
     /* A table of a million ids, with what it grew from; four bytes of a frame stand for 128 KiB. */

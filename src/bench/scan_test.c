@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "bench/inbox.h"
+#include "bench/map_stream.h"
 #include "support/test_random.h"
 
 enum { MEMBERS = 100 };
@@ -290,22 +290,22 @@ static char keys[MEMBERS][24];
 
 struct reader {
     struct roster roster;
-    struct memo memo;
-    struct inbox inbox;
+    struct frame_cache frames;
+    struct map_stream map_stream;
     struct buf told;
     unsigned messages;
 };
 
-static void on_piece(void *ctx, const struct said *s)
+static void on_piece(void *ctx, const struct map_effect *s)
 {
     struct reader *r = ctx;
     for (uint32_t i = 0; i < s->mark_n; i++) {
-        const struct said_mark *m = &s->marks[i];
+        const struct map_effect_mark *m = &s->marks[i];
         buf_printf(&r->told, "m%u/%x/%u/%u/%u/%u;", m->index, m->endpoints, m->endpoints_mark, m->hostinfo_mark,
                    m->derp, m->flags);
     }
     for (uint32_t i = 0; i < s->op_n; i++) {
-        const struct said_op *o = &s->ops[i];
+        const struct map_effect_op *o = &s->ops[i];
         buf_printf(&r->told, "o%u/%u/%llx/%llx;", o->kind, o->word, (unsigned long long)o->peers,
                    (unsigned long long)o->endpoints);
     }
@@ -313,7 +313,7 @@ static void on_piece(void *ctx, const struct said *s)
         buf_printf(&r->told, "self %lld;", (long long)s->self_id);
 }
 
-static enum rc on_message(void *ctx, const struct inbox *in)
+static enum rc on_message(void *ctx, const struct map_stream *in)
 {
     struct reader *r = ctx;
     r->messages++;
@@ -323,7 +323,7 @@ static enum rc on_message(void *ctx, const struct inbox *in)
     return RC_OK;
 }
 
-static const struct inbox_events reading = {on_piece, on_message};
+static const struct map_stream_events reading = {on_piece, on_message};
 
 static void reader_init(struct reader *r, size_t generation_bytes)
 {
@@ -333,25 +333,25 @@ static void reader_init(struct reader *r, size_t generation_bytes)
         snprintf(keys[i], sizeof(keys[i]), "nodekey:%u", i + 1);
         roster_add_key(&r->roster, str_c(keys[i]), i);
     }
-    memo_init(&r->memo, &r->roster, NULL, NULL);
-    r->memo.generation_bytes = generation_bytes;
+    frame_cache_init(&r->frames, &r->roster, NULL, NULL);
+    r->frames.generation_bytes = generation_bytes;
 }
 
 static void reader_fini(struct reader *r)
 {
-    inbox_fini(&r->inbox);
-    memo_fini(&r->memo);
+    map_stream_fini(&r->map_stream);
+    frame_cache_fini(&r->frames);
     roster_fini(&r->roster);
     buf_fini(&r->told);
 }
 
 static enum rc read_in_pieces(struct reader *r, const struct buf *bytes)
 {
-    inbox_clear(&r->inbox);
+    map_stream_clear(&r->map_stream);
     for (size_t i = 0; i < buf_len(bytes);) {
         size_t n = 1 + random_below(300);
         n = n < buf_len(bytes) - i ? n : buf_len(bytes) - i;
-        TRY(inbox_feed(&r->inbox, &r->memo, buf_at(bytes) + i, n, &reading, r));
+        TRY(map_stream_feed(&r->map_stream, &r->frames, buf_at(bytes) + i, n, &reading, r));
         i += n;
     }
     return RC_OK;
@@ -361,7 +361,7 @@ static void test_memory_changes_nothing(void **state)
 {
     struct reader with, small, without;
     (void)state;
-    reader_init(&with, MEMO_GENERATION_BYTES);
+    reader_init(&with, FRAME_CACHE_GENERATION_BYTES);
     reader_init(&small, 3000);
     reader_init(&without, 0);
     for (unsigned round = 0; round < 400; round++) {
@@ -384,9 +384,9 @@ static void test_memory_changes_nothing(void **state)
         buf_fini(&text);
         buf_fini(&bytes);
     }
-    assert_true(with.memo.hits > 400);
-    assert_true(small.memo.hits > 0);
-    assert_int_equal(without.memo.hits, 0);
+    assert_true(with.frames.hits > 400);
+    assert_true(small.frames.hits > 0);
+    assert_int_equal(without.frames.hits, 0);
     assert_int_equal(with.messages, without.messages);
     reader_fini(&with);
     reader_fini(&small);
@@ -396,8 +396,8 @@ static void test_memory_changes_nothing(void **state)
 static enum rc read_bytes(const void *bytes, size_t n)
 {
     struct reader r;
-    reader_init(&r, MEMO_GENERATION_BYTES);
-    enum rc rc = inbox_feed(&r.inbox, &r.memo, bytes, n, &reading, &r);
+    reader_init(&r, FRAME_CACHE_GENERATION_BYTES);
+    enum rc rc = map_stream_feed(&r.map_stream, &r.frames, bytes, n, &reading, &r);
     reader_fini(&r);
     return rc;
 }

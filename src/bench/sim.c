@@ -46,7 +46,7 @@ void sim_init(struct sim *s, struct fleet *f, unsigned index, unsigned class)
     s->disco_digest = scan_digest(str_c(text));
     s->knows = f->opts->join_updates == 0 ? SIM_KNOWS_ALL : 0;
     list_init(&s->entry);
-    view_init(&s->view, index, f->n, f->keeps_told);
+    view_init(&s->view, index, f->n, f->keeps_facts);
     roster_add_key(&f->roster, str_c(s->key_text), index);
 }
 
@@ -71,7 +71,7 @@ static void disconnect(struct sim *s)
     stream_close(&s->stream, false);
     drop_handshake(s);
     buf_fini(&s->in);
-    inbox_clear(&s->inbox);
+    map_stream_clear(&s->map_stream);
     list_remove(&s->entry);
     f->connected -= is_connected(s);
     s->state = SIM_OFF;
@@ -185,13 +185,13 @@ void sim_log_in(struct sim *s)
 /* Peers may be told of these endpoints from now on. */
 static void note_sent(struct sim *s)
 {
-    struct view_told told;
-    sim_describe(s, &told);
-    if (s->sent_n > 0 && s->sent[s->sent_n - 1] == told.endpoints)
+    struct view_facts facts;
+    sim_describe(s, &facts);
+    if (s->sent_n > 0 && s->sent[s->sent_n - 1] == facts.endpoints)
         return;
     if (s->sent_n == SIM_SENT_MAX)
         memmove(s->sent, s->sent + 1, --s->sent_n * sizeof(s->sent[0]));
-    s->sent[s->sent_n++] = told.endpoints;
+    s->sent[s->sent_n++] = facts.endpoints;
 }
 
 static int32_t post_map(struct sim *s, bool is_stream)
@@ -209,7 +209,7 @@ static void poll_now(struct sim *s)
     s->state = SIM_POLLING;
     s->deadline_ms = now_ms(s) + WATCHDOG_MS;
     s->asked_us = clock_mono_us();
-    inbox_clear(&s->inbox);
+    map_stream_clear(&s->map_stream);
     s->poll_status = 0;
     s->poll_id = post_map(s, true);
 }
@@ -326,20 +326,20 @@ static void end_poll(struct sim *s, uint32_t error)
 
 /* --- map responses --- */
 
-static void on_piece(void *ctx, const struct said *said)
+static void on_piece(void *ctx, const struct map_effect *effect)
 {
     struct sim *s = ctx;
     struct fleet *f = s->fleet;
-    f->stats.self_as_peer += view_apply(&s->view, said, &f->classes[s->class].view, f->n);
-    if (said->self_id >= 0) {
-        s->id = said->self_id;
-        memcpy(s->addresses, said->self_addresses, sizeof(s->addresses));
+    f->stats.self_as_peer += view_apply(&s->view, effect, &f->classes[s->class].view, f->n);
+    if (effect->self_id >= 0) {
+        s->id = effect->self_id;
+        memcpy(s->addresses, effect->self_addresses, sizeof(s->addresses));
     }
-    for (uint32_t i = 0; f->churn != NULL && i < said->mark_n; i++)
-        churn_seen(f->churn, s, &said->marks[i]);
+    for (uint32_t i = 0; f->churn != NULL && i < effect->mark_n; i++)
+        churn_seen(f->churn, s, &effect->marks[i]);
 }
 
-static void count_message(struct fleet *f, const struct inbox *in)
+static void count_message(struct fleet *f, const struct map_stream *in)
 {
     struct fleet_stats *st = &f->stats;
     st->zstd_bytes += in->message_n;
@@ -356,7 +356,7 @@ static void count_message(struct fleet *f, const struct inbox *in)
     f->last_data_us = f->now_us;
 }
 
-static void first_map(struct sim *s, const struct inbox *in)
+static void first_map(struct sim *s, const struct map_stream *in)
 {
     struct fleet_stats *st = &s->fleet->stats;
     s->state = SIM_UP;
@@ -374,7 +374,7 @@ static void first_map(struct sim *s, const struct inbox *in)
         join_update(s);
 }
 
-static enum rc on_message(void *ctx, const struct inbox *in)
+static enum rc on_message(void *ctx, const struct map_stream *in)
 {
     struct sim *s = ctx;
     struct fleet *f = s->fleet;
@@ -397,7 +397,7 @@ static enum rc on_message(void *ctx, const struct inbox *in)
 
 static void read_poll(struct sim *s, const uint8_t *p, size_t n)
 {
-    static const struct inbox_events events = {on_piece, on_message};
+    static const struct map_stream_events events = {on_piece, on_message};
     struct fleet *f = s->fleet;
     if (s->poll_status != 200) {
         size_t room = ERROR_BODY_BYTES - buf_len(&s->in);
@@ -405,7 +405,7 @@ static void read_poll(struct sim *s, const uint8_t *p, size_t n)
         return;
     }
     f->now_us = clock_mono_us();
-    enum rc rc = inbox_feed(&s->inbox, &f->memo, p, n, &events, s);
+    enum rc rc = map_stream_feed(&s->map_stream, &f->frames, p, n, &events, s);
     if (rc == RC_NOT_FOUND) {
         sim_fail(s, "map: the first response of a stream has no Node");
     } else if (rc != RC_OK) {

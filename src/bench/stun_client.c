@@ -6,20 +6,20 @@
 #include "base/cursor.h"
 #include "base/mem.h"
 
-void stun_client_init(struct stun_client *c, unsigned window, const struct addr *me, struct hist *latency)
+void bench_stun_client_init(struct bench_stun_client *c, unsigned window, const struct addr *me, struct hist *latency)
 {
-    *c = (struct stun_client){.slot_n = window, .idle_n = window, .me = *me, .latency = latency};
+    *c = (struct bench_stun_client){.slot_n = window, .idle_n = window, .me = *me, .latency = latency};
     c->slots = mem_zalloc(window, sizeof(*c->slots));
     c->idle = mem_zalloc(window, sizeof(*c->idle));
     for (unsigned i = 0; i < window; i++)
         c->idle[i] = window - 1 - i;
 }
 
-void stun_client_fini(struct stun_client *c)
+void bench_stun_client_fini(struct bench_stun_client *c)
 {
     mem_free(c->slots);
     mem_free(c->idle);
-    *c = (struct stun_client){0};
+    *c = (struct bench_stun_client){0};
 }
 
 static void put_txid(unsigned slot, uint64_t use, uint8_t out[STUN_TXID_BYTES])
@@ -30,7 +30,7 @@ static void put_txid(unsigned slot, uint64_t use, uint8_t out[STUN_TXID_BYTES])
         out[4 + i] = (uint8_t)(use >> (56 - 8 * i));
 }
 
-bool stun_client_next(struct stun_client *c, int64_t now_us, uint8_t out[STUN_REQUEST_BYTES])
+bool bench_stun_client_next(struct bench_stun_client *c, int64_t now_us, uint8_t out[STUN_REQUEST_BYTES])
 {
     uint8_t txid[STUN_TXID_BYTES];
     if (c->idle_n == 0)
@@ -44,7 +44,7 @@ bool stun_client_next(struct stun_client *c, int64_t now_us, uint8_t out[STUN_RE
     return true;
 }
 
-void stun_client_take_back(struct stun_client *c, unsigned n)
+void bench_stun_client_take_back(struct bench_stun_client *c, unsigned n)
 {
     /* Slots are taken from the end of `idle`, and none has come back since: they stand there still. */
     assert(n <= c->slot_n - c->idle_n);
@@ -53,18 +53,18 @@ void stun_client_take_back(struct stun_client *c, unsigned n)
     c->sent -= n;
 }
 
-static void release(struct stun_client *c, unsigned slot)
+static void release(struct bench_stun_client *c, unsigned slot)
 {
     c->slots[slot].is_busy = false;
     c->idle[c->idle_n++] = slot;
 }
 
-static bool is_me(const struct stun_client *c, bool is_ipv6, const uint8_t ip[16], uint16_t port)
+static bool is_me(const struct bench_stun_client *c, bool is_ipv6, const uint8_t ip[16], uint16_t port)
 {
     return c->me.family == (is_ipv6 ? 6 : 4) && c->me.port == port && memcmp(c->me.ip, ip, is_ipv6 ? 16 : 4) == 0;
 }
 
-void stun_client_answer(struct stun_client *c, const uint8_t *datagram, size_t n, int64_t now_us)
+void bench_stun_client_answer(struct bench_stun_client *c, const uint8_t *datagram, size_t n, int64_t now_us)
 {
     uint8_t txid[STUN_TXID_BYTES], ip[16];
     bool is_ipv6 = false;
@@ -86,17 +86,17 @@ void stun_client_answer(struct stun_client *c, const uint8_t *datagram, size_t n
     release(c, slot);
 }
 
-void stun_client_sweep(struct stun_client *c, int64_t now_us)
+void bench_stun_client_sweep(struct bench_stun_client *c, int64_t now_us)
 {
     for (unsigned i = 0; i < c->slot_n; i++) {
-        if (!c->slots[i].is_busy || now_us - c->slots[i].sent_us <= STUN_CLIENT_TIMEOUT_US)
+        if (!c->slots[i].is_busy || now_us - c->slots[i].sent_us <= BENCH_STUN_CLIENT_TIMEOUT_US)
             continue;
         c->lost++;
         release(c, i);
     }
 }
 
-bool stun_client_is_idle(const struct stun_client *c)
+bool bench_stun_client_is_idle(const struct bench_stun_client *c)
 {
     return c->idle_n == c->slot_n;
 }

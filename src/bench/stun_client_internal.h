@@ -9,9 +9,9 @@
 #include "bench/hist.h"
 #include "proto/stun.h"
 
-enum { STUN_CLIENT_TIMEOUT_US = 200 * 1000 };
+enum { BENCH_STUN_CLIENT_TIMEOUT_US = 200 * 1000 };
 
-struct stun_client {
+struct bench_stun_client {
     struct stun_slot {
         uint64_t use;
         int64_t sent_us;
@@ -27,15 +27,15 @@ struct stun_client {
     uint64_t late; /* to no request that is in flight */
 };
 
-void stun_client_init(struct stun_client *c, unsigned window, const struct addr *me, struct hist *latency);
-void stun_client_fini(struct stun_client *c);
+void bench_stun_client_init(struct bench_stun_client *c, unsigned window, const struct addr *me, struct hist *latency);
+void bench_stun_client_fini(struct bench_stun_client *c);
 /* The next request; false when all are in flight. */
-bool stun_client_next(struct stun_client *c, int64_t now_us, uint8_t out[STUN_REQUEST_BYTES]);
+bool bench_stun_client_next(struct bench_stun_client *c, int64_t now_us, uint8_t out[STUN_REQUEST_BYTES]);
 /* The last `n` requests did not get out after all. */
-void stun_client_take_back(struct stun_client *c, unsigned n);
-void stun_client_answer(struct stun_client *c, const uint8_t *datagram, size_t n, int64_t now_us);
-/* Gives up what has had no answer for STUN_CLIENT_TIMEOUT_US. */
-void stun_client_sweep(struct stun_client *c, int64_t now_us);
-bool stun_client_is_idle(const struct stun_client *c);
+void bench_stun_client_take_back(struct bench_stun_client *c, unsigned n);
+void bench_stun_client_answer(struct bench_stun_client *c, const uint8_t *datagram, size_t n, int64_t now_us);
+/* Gives up what has had no answer for BENCH_STUN_CLIENT_TIMEOUT_US. */
+void bench_stun_client_sweep(struct bench_stun_client *c, int64_t now_us);
+bool bench_stun_client_is_idle(const struct bench_stun_client *c);
 
 #endif

@@ -23,7 +23,7 @@ enum {
 struct stun_load {
     const struct bench_stun_opts *opts;
     struct addr server;
-    struct stun_client *clients; /* owned, like the next */
+    struct bench_stun_client *clients; /* owned, like the next */
     struct pollfd *fds;
     unsigned n; /* opened */
     struct hist latency;
@@ -53,7 +53,7 @@ static enum rc open_socket(struct stun_load *l, struct err *err)
         return err_set(err, RC_IO, "cannot reach %s: %s", l->opts->addr, strerror(errno));
     }
     addr_from_sockaddr((struct sockaddr *)&me, &addr);
-    stun_client_init(&l->clients[l->n++], l->opts->window, &addr, &l->latency);
+    bench_stun_client_init(&l->clients[l->n++], l->opts->window, &addr, &l->latency);
     return RC_OK;
 }
 
@@ -70,7 +70,7 @@ static void close_sockets(struct stun_load *l)
 {
     for (unsigned i = 0; i < l->n; i++) {
         close(l->fds[i].fd);
-        stun_client_fini(&l->clients[i]);
+        bench_stun_client_fini(&l->clients[i]);
     }
     mem_free(l->clients);
     mem_free(l->fds);
@@ -89,7 +89,7 @@ static double rate_of_socket(const struct stun_load *l)
 }
 
 /* How many are due; at most what one system call takes. */
-static unsigned due(const struct stun_load *l, const struct stun_client *c, int64_t now_us)
+static unsigned due(const struct stun_load *l, const struct bench_stun_client *c, int64_t now_us)
 {
     if (now_us >= l->end_us)
         return 0;
@@ -99,10 +99,10 @@ static unsigned due(const struct stun_load *l, const struct stun_client *c, int6
     return want < 0 ? 0 : want < BATCH ? (unsigned)want : BATCH;
 }
 
-static unsigned gather(struct stun_load *l, struct stun_client *c, int64_t now_us)
+static unsigned gather(struct stun_load *l, struct bench_stun_client *c, int64_t now_us)
 {
     unsigned n = 0, want = due(l, c, now_us);
-    while (n < want && stun_client_next(c, now_us, l->requests[n])) {
+    while (n < want && bench_stun_client_next(c, now_us, l->requests[n])) {
         l->parts[n] = (struct iovec){l->requests[n], STUN_REQUEST_BYTES};
         l->msgs[n] = (struct mmsghdr){.msg_hdr = {.msg_iov = &l->parts[n], .msg_iovlen = 1}};
         n++;
@@ -120,7 +120,7 @@ static enum rc send_requests(struct stun_load *l, unsigned i, struct err *err)
         if (got < 0 && !would_block())
             return err_set(err, RC_IO, "cannot send to %s: %s", l->opts->addr, strerror(errno));
         unsigned out = got < 0 ? 0 : (unsigned)got;
-        stun_client_take_back(&l->clients[i], n - out);
+        bench_stun_client_take_back(&l->clients[i], n - out);
         if (out < n)
             break;
     }
@@ -138,7 +138,7 @@ static enum rc read_answers(struct stun_load *l, unsigned i, struct err *err)
         return would_block() ? RC_OK : err_set(err, RC_IO, "%s: %s", l->opts->addr, strerror(errno));
     int64_t now_us = clock_mono_us();
     for (int k = 0; k < n; k++)
-        stun_client_answer(&l->clients[i], l->answers[k], l->msgs[k].msg_len, now_us);
+        bench_stun_client_answer(&l->clients[i], l->answers[k], l->msgs[k].msg_len, now_us);
     return RC_OK;
 }
 
@@ -147,7 +147,7 @@ static enum rc read_answers(struct stun_load *l, unsigned i, struct err *err)
 static bool is_over(const struct stun_load *l, int64_t now_us)
 {
     for (unsigned i = 0; i < l->n; i++) {
-        if (!stun_client_is_idle(&l->clients[i]))
+        if (!bench_stun_client_is_idle(&l->clients[i]))
             return false;
     }
     return now_us >= l->end_us;
@@ -155,17 +155,17 @@ static bool is_over(const struct stun_load *l, int64_t now_us)
 
 static void sweep(struct stun_load *l, int64_t now_us)
 {
-    if (now_us - l->swept_us <= STUN_CLIENT_TIMEOUT_US / 2)
+    if (now_us - l->swept_us <= BENCH_STUN_CLIENT_TIMEOUT_US / 2)
         return;
     l->swept_us = now_us;
     for (unsigned i = 0; i < l->n; i++)
-        stun_client_sweep(&l->clients[i], now_us);
+        bench_stun_client_sweep(&l->clients[i], now_us);
 }
 
 /* Until the next sweep; with a rate, until the next request is due. */
 static struct timespec wait_time(const struct stun_load *l, int64_t now_us)
 {
-    int64_t wait_us = STUN_CLIENT_TIMEOUT_US / 2;
+    int64_t wait_us = BENCH_STUN_CLIENT_TIMEOUT_US / 2;
     for (unsigned i = 0; i < l->n && l->opts->rate_per_s > 0 && now_us < l->end_us; i++) {
         double next_us = (double)(l->clients[i].sent + 1) / rate_of_socket(l) * 1e6;
         int64_t left_us = l->start_us + (int64_t)next_us - now_us;
@@ -205,9 +205,9 @@ static enum rc run(struct stun_load *l, struct err *err)
 
 /* --- the report --- */
 
-static struct stun_client add_up(const struct stun_load *l)
+static struct bench_stun_client add_up(const struct stun_load *l)
 {
-    struct stun_client sum = {0};
+    struct bench_stun_client sum = {0};
     for (unsigned i = 0; i < l->n; i++) {
         sum.sent += l->clients[i].sent;
         sum.answered += l->clients[i].answered;
@@ -222,7 +222,7 @@ static enum rc tell(const struct stun_load *l, const struct proc_cpu *cpu, const
                     const struct report_target *target, struct err *err)
 {
     double wall_s = (double)(clock_mono_us() - l->start_us) / 1e6;
-    struct stun_client sum = add_up(l);
+    struct bench_stun_client sum = add_up(l);
     struct proc_memory memory;
     struct report r;
     report_init(&r, "stun", target->label, clock_wall_ms());

@@ -37,22 +37,22 @@ static void test_right_answers(void **state)
 {
     (void)state;
     struct hist latency = {0};
-    struct stun_client c;
+    struct bench_stun_client c;
     uint8_t requests[4][STUN_REQUEST_BYTES];
-    stun_client_init(&c, 4, &me, &latency);
+    bench_stun_client_init(&c, 4, &me, &latency);
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < 4; i++)
-            assert_true(stun_client_next(&c, 1000, requests[i]));
-        assert_false(stun_client_next(&c, 1000, requests[0]));
+            assert_true(bench_stun_client_next(&c, 1000, requests[i]));
+        assert_false(bench_stun_client_next(&c, 1000, requests[0]));
         for (unsigned i = 0; i < 4; i++) {
             struct answer a = answer_to(requests[3 - i], &me);
-            stun_client_answer(&c, a.bytes, a.n, 1500);
+            bench_stun_client_answer(&c, a.bytes, a.n, 1500);
         }
-        assert_true(stun_client_is_idle(&c));
+        assert_true(bench_stun_client_is_idle(&c));
     }
     assert_true(c.sent == 12 && c.answered == 12 && c.lost == 0 && c.bad == 0 && c.late == 0);
     assert_true(latency.n == 12 && latency.max_us == 500 && latency.sum_us == 12 * 500);
-    stun_client_fini(&c);
+    bench_stun_client_fini(&c);
 }
 
 static void test_wrong_answers(void **state)
@@ -62,87 +62,88 @@ static void test_wrong_answers(void **state)
                                          {.family = 4, .port = 4000, .ip = {127, 0, 0, 2}},
                                          {.family = 6, .port = 4000, .ip = {127, 0, 0, 1}}};
     struct hist latency = {0};
-    struct stun_client c;
+    struct bench_stun_client c;
     uint8_t request[STUN_REQUEST_BYTES];
-    stun_client_init(&c, 1, &me, &latency);
-    assert_true(stun_client_next(&c, 0, request));
+    bench_stun_client_init(&c, 1, &me, &latency);
+    assert_true(bench_stun_client_next(&c, 0, request));
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
         struct answer a = answer_to(request, &others[i]);
-        stun_client_answer(&c, a.bytes, a.n, 1);
+        bench_stun_client_answer(&c, a.bytes, a.n, 1);
         assert_int_equal(c.bad, i + 1);
     }
     struct answer a = answer_to(request, &me);
     for (size_t n = 0; n < a.n; n++)
-        stun_client_answer(&c, a.bytes, n, 1); /* cut off */
-    stun_client_answer(&c, request, sizeof(request), 1);
+        bench_stun_client_answer(&c, a.bytes, n, 1); /* cut off */
+    bench_stun_client_answer(&c, request, sizeof(request), 1);
     assert_int_equal(c.bad, ARRAY_LEN(others) + a.n + 1);
-    assert_true(c.answered == 0 && !stun_client_is_idle(&c) && latency.n == 0);
-    stun_client_answer(&c, a.bytes, a.n, 1);
+    assert_true(c.answered == 0 && !bench_stun_client_is_idle(&c) && latency.n == 0);
+    bench_stun_client_answer(&c, a.bytes, a.n, 1);
     assert_int_equal(c.answered, 1);
-    stun_client_fini(&c);
+    bench_stun_client_fini(&c);
 }
 
 static void test_wrong_transactions(void **state)
 {
     (void)state;
     struct hist latency = {0};
-    struct stun_client c;
+    struct bench_stun_client c;
     uint8_t request[STUN_REQUEST_BYTES];
-    stun_client_init(&c, 2, &me, &latency);
-    assert_true(stun_client_next(&c, 0, request));
+    bench_stun_client_init(&c, 2, &me, &latency);
+    assert_true(bench_stun_client_next(&c, 0, request));
     struct answer a = answer_to(request, &me);
     for (unsigned i = 8; i < 8 + STUN_TXID_BYTES; i++) { /* each byte of the transaction id in the header */
         a.bytes[i] ^= 1;
-        stun_client_answer(&c, a.bytes, a.n, 1);
+        bench_stun_client_answer(&c, a.bytes, a.n, 1);
         a.bytes[i] ^= 1;
     }
     assert_true(c.late == STUN_TXID_BYTES && c.answered == 0);
-    stun_client_answer(&c, a.bytes, a.n, 1);
-    stun_client_answer(&c, a.bytes, a.n, 1); /* twice */
+    bench_stun_client_answer(&c, a.bytes, a.n, 1);
+    bench_stun_client_answer(&c, a.bytes, a.n, 1); /* twice */
     assert_true(c.late == STUN_TXID_BYTES + 1 && c.answered == 1);
-    stun_client_fini(&c);
+    bench_stun_client_fini(&c);
 }
 
 static void test_losses(void **state)
 {
     (void)state;
     struct hist latency = {0};
-    struct stun_client c;
+    struct bench_stun_client c;
     uint8_t first[STUN_REQUEST_BYTES], second[STUN_REQUEST_BYTES];
-    stun_client_init(&c, 1, &me, &latency);
-    assert_true(stun_client_next(&c, 0, first));
-    stun_client_sweep(&c, STUN_CLIENT_TIMEOUT_US);
+    bench_stun_client_init(&c, 1, &me, &latency);
+    assert_true(bench_stun_client_next(&c, 0, first));
+    bench_stun_client_sweep(&c, BENCH_STUN_CLIENT_TIMEOUT_US);
     assert_int_equal(c.lost, 0);
-    stun_client_sweep(&c, STUN_CLIENT_TIMEOUT_US + 1);
+    bench_stun_client_sweep(&c, BENCH_STUN_CLIENT_TIMEOUT_US + 1);
     assert_int_equal(c.lost, 1);
-    assert_true(stun_client_next(&c, STUN_CLIENT_TIMEOUT_US + 1, second)); /* the slot again, another transaction */
+    assert_true(
+        bench_stun_client_next(&c, BENCH_STUN_CLIENT_TIMEOUT_US + 1, second)); /* the slot again, another transaction */
     struct answer a = answer_to(first, &me);
-    stun_client_answer(&c, a.bytes, a.n, STUN_CLIENT_TIMEOUT_US + 2);
+    bench_stun_client_answer(&c, a.bytes, a.n, BENCH_STUN_CLIENT_TIMEOUT_US + 2);
     assert_true(c.late == 1 && c.answered == 0);
     a = answer_to(second, &me);
-    stun_client_answer(&c, a.bytes, a.n, STUN_CLIENT_TIMEOUT_US + 2);
+    bench_stun_client_answer(&c, a.bytes, a.n, BENCH_STUN_CLIENT_TIMEOUT_US + 2);
     assert_true(c.answered == 1 && latency.max_us == 1);
-    stun_client_fini(&c);
+    bench_stun_client_fini(&c);
 }
 
 static void test_take_back(void **state)
 {
     (void)state;
     struct hist latency = {0};
-    struct stun_client c;
+    struct bench_stun_client c;
     uint8_t requests[4][STUN_REQUEST_BYTES];
-    stun_client_init(&c, 4, &me, &latency);
+    bench_stun_client_init(&c, 4, &me, &latency);
     for (unsigned i = 0; i < 4; i++)
-        assert_true(stun_client_next(&c, 0, requests[i]));
-    stun_client_take_back(&c, 3); /* the first one went out */
+        assert_true(bench_stun_client_next(&c, 0, requests[i]));
+    bench_stun_client_take_back(&c, 3); /* the first one went out */
     assert_true(c.sent == 1 && c.idle_n == 3);
     struct answer a = answer_to(requests[0], &me);
-    stun_client_answer(&c, a.bytes, a.n, 1);
-    assert_true(c.answered == 1 && stun_client_is_idle(&c));
+    bench_stun_client_answer(&c, a.bytes, a.n, 1);
+    assert_true(c.answered == 1 && bench_stun_client_is_idle(&c));
     a = answer_to(requests[2], &me); /* nobody can answer what was not sent */
-    stun_client_answer(&c, a.bytes, a.n, 1);
+    bench_stun_client_answer(&c, a.bytes, a.n, 1);
     assert_int_equal(c.late, 1);
-    stun_client_fini(&c);
+    bench_stun_client_fini(&c);
 }
 
 /* --- whole runs over loopback --- */

@@ -2,20 +2,20 @@
 
 #include "base/mem.h"
 
-void view_init(struct view *v, unsigned self, unsigned members, bool with_told)
+void view_init(struct view *v, unsigned self, unsigned members, bool with_facts)
 {
     *v = (struct view){.self = self};
     v->known = mem_zalloc(roster_words(members), sizeof(*v->known));
     v->endpoints = mem_zalloc(roster_words(members), sizeof(*v->endpoints));
-    if (with_told)
-        v->told = mem_zalloc(members, sizeof(*v->told));
+    if (with_facts)
+        v->facts = mem_zalloc(members, sizeof(*v->facts));
 }
 
 void view_fini(struct view *v)
 {
     mem_free(v->known);
     mem_free(v->endpoints);
-    mem_free(v->told);
+    mem_free(v->facts);
 }
 
 void view_clear(struct view *v, unsigned members)
@@ -31,7 +31,7 @@ static unsigned count(uint64_t bits)
     return (unsigned)__builtin_popcountll(bits);
 }
 
-static void add(struct view *v, const struct said_op *op, uint64_t visible, bool is_foreign)
+static void add(struct view *v, const struct map_effect_op *op, uint64_t visible, bool is_foreign)
 {
     uint64_t new = op->peers & ~v->known[op->word];
     uint64_t new_endpoints = op->endpoints & ~v->endpoints[op->word];
@@ -43,7 +43,7 @@ static void add(struct view *v, const struct said_op *op, uint64_t visible, bool
         v->extra_n += count(new & ~visible);
 }
 
-static void drop(struct view *v, const struct said_op *op, uint64_t visible, bool is_foreign)
+static void drop(struct view *v, const struct map_effect_op *op, uint64_t visible, bool is_foreign)
 {
     uint64_t old = op->peers & v->known[op->word];
     uint64_t old_endpoints = op->peers & v->endpoints[op->word];
@@ -56,22 +56,23 @@ static void drop(struct view *v, const struct said_op *op, uint64_t visible, boo
 }
 
 /* Returns 1 when the node itself was among the peers. */
-static unsigned apply_op(struct view *v, const struct said_op *op, const struct view_class *class, unsigned members)
+static unsigned apply_op(struct view *v, const struct map_effect_op *op, const struct view_class *class,
+                         unsigned members)
 {
     bool is_foreign = op->word >= roster_foreign_base(members) / 64;
     uint64_t visible = is_foreign ? 0 : class->visible[op->word];
-    struct said_op own = *op;
+    struct map_effect_op own = *op;
     unsigned self_n = 0;
-    if (op->kind != SAID_REPLACE && op->word == v->self / 64) {
+    if (op->kind != MAP_EFFECT_REPLACE && op->word == v->self / 64) {
         uint64_t bit = UINT64_C(1) << v->self % 64;
-        self_n = op->kind == SAID_ADD && (op->peers & bit) != 0;
+        self_n = op->kind == MAP_EFFECT_ADD && (op->peers & bit) != 0;
         own.peers &= ~bit;
         own.endpoints &= ~bit;
     }
     switch (op->kind) {
-    case SAID_REPLACE: view_clear(v, members); break;
-    case SAID_ADD: add(v, &own, visible, is_foreign); break;
-    case SAID_PATCH:
+    case MAP_EFFECT_REPLACE: view_clear(v, members); break;
+    case MAP_EFFECT_ADD: add(v, &own, visible, is_foreign); break;
+    case MAP_EFFECT_PATCH:
         own.peers = 0;
         own.endpoints &= v->known[op->word];
         add(v, &own, visible, is_foreign);
@@ -82,30 +83,30 @@ static unsigned apply_op(struct view *v, const struct said_op *op, const struct 
 }
 
 /* A whole record says everything, also by what it leaves out. */
-static void apply_mark(struct view *v, const struct said_mark *m)
+static void apply_mark(struct view *v, const struct map_effect_mark *m)
 {
-    struct view_told *t = &v->told[m->index];
-    bool is_patch = (m->flags & SAID_IS_PATCH) != 0;
+    struct view_facts *t = &v->facts[m->index];
+    bool is_patch = (m->flags & MAP_EFFECT_IS_PATCH) != 0;
     if (is_patch && !view_bit(v->known, m->index))
         return;
-    if (!is_patch || (m->flags & SAID_HAS_ENDPOINTS) != 0)
+    if (!is_patch || (m->flags & MAP_EFFECT_HAS_ENDPOINTS) != 0)
         t->endpoints = m->endpoints;
-    if (!is_patch || (m->flags & SAID_HAS_HOSTINFO) != 0)
+    if (!is_patch || (m->flags & MAP_EFFECT_HAS_HOSTINFO) != 0)
         t->hostinfo_mark = m->hostinfo_mark;
-    if (!is_patch || (m->flags & SAID_HAS_DERP) != 0)
+    if (!is_patch || (m->flags & MAP_EFFECT_HAS_DERP) != 0)
         t->derp = m->derp;
-    if ((m->flags & SAID_HAS_ONLINE) != 0)
-        t->online = (m->flags & SAID_IS_ONLINE) != 0 ? 2 : 1;
+    if ((m->flags & MAP_EFFECT_HAS_ONLINE) != 0)
+        t->online = (m->flags & MAP_EFFECT_IS_ONLINE) != 0 ? 2 : 1;
     else if (!is_patch)
         t->online = 0;
 }
 
-unsigned view_apply(struct view *v, const struct said *s, const struct view_class *class, unsigned members)
+unsigned view_apply(struct view *v, const struct map_effect *s, const struct view_class *class, unsigned members)
 {
     unsigned self_n = 0;
     for (uint32_t i = 0; i < s->op_n; i++)
         self_n += apply_op(v, &s->ops[i], class, members);
-    for (uint32_t i = 0; v->told != NULL && i < s->mark_n; i++)
+    for (uint32_t i = 0; v->facts != NULL && i < s->mark_n; i++)
         apply_mark(v, &s->marks[i]);
     return self_n;
 }
@@ -118,18 +119,18 @@ static void fault(const struct view_truth *t, unsigned viewer, unsigned peer, co
         t->fault(t->ctx, viewer, peer, what);
 }
 
-static void check_told(const struct view *v, const struct view_truth *t, unsigned peer, struct view_report *r)
+static void check_facts(const struct view *v, const struct view_truth *t, unsigned peer, struct view_report *r)
 {
-    const struct view_told *told = &v->told[peer], *said = &t->said[peer];
+    const struct view_facts *known = &v->facts[peer], *stated = &t->stated[peer];
     const char *what = NULL;
-    if (told->endpoints != said->endpoints)
+    if (known->endpoints != stated->endpoints)
         what = "was last told other endpoints of";
-    else if (told->hostinfo_mark != said->hostinfo_mark)
+    else if (known->hostinfo_mark != stated->hostinfo_mark)
         what = "was last told another Hostinfo of";
-    else if (told->derp != said->derp)
+    else if (known->derp != stated->derp)
         what = "was last told another home relay of";
-    else if (told->online != said->online)
-        what = said->online == 2 ? "thinks offline" : "thinks online";
+    else if (known->online != stated->online)
+        what = stated->online == 2 ? "thinks offline" : "thinks online";
     if (what == NULL)
         return;
     r->differing++;
@@ -147,8 +148,8 @@ static void check_peer(const struct view *v, const struct view_truth *t, unsigne
         fault(t, v->self, peer, "knows, against the policy,");
     } else if (does) {
         r->without_endpoints += !view_bit(v->endpoints, peer);
-        if (t->said != NULL)
-            check_told(v, t, peer, r);
+        if (t->stated != NULL)
+            check_facts(v, t, peer, r);
     }
 }
 

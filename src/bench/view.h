@@ -1,12 +1,12 @@
 /* What a simulated node knows of its peers: a bit for each, and for each whose endpoints it was told; counters tell when it is
- * complete. With `told`, also what it was told last of each. Plain values; not thread-safe. */
+ * complete. With `facts`, also what it was told last of each. Plain values; not thread-safe. */
 #ifndef BENCH_VIEW_H
 #define BENCH_VIEW_H
 
-#include "bench/said.h"
+#include "bench/map_effect.h"
 
 /* What a node was told last of a peer. */
-struct view_told {
+struct view_facts {
     uint32_t endpoints; /* digest, as in scan.h */
     uint32_t hostinfo_mark;
     uint16_t derp;
@@ -20,21 +20,21 @@ struct view_class {
 };
 
 struct view {
-    uint64_t *known;        /* owned; over all indexes of the roster */
-    uint64_t *endpoints;    /* owned */
-    struct view_told *told; /* owned, one for each member; null: not kept */
-    unsigned self;          /* index */
-    unsigned known_n;       /* members that it must know, and does */
-    unsigned extra_n;       /* members that it knows, and must not */
-    unsigned endpoints_n;   /* of known_n */
+    uint64_t *known;          /* owned; over all indexes of the roster */
+    uint64_t *endpoints;      /* owned */
+    struct view_facts *facts; /* owned, one for each member; null: not kept */
+    unsigned self;            /* index */
+    unsigned known_n;         /* members that it must know, and does */
+    unsigned extra_n;         /* members that it knows, and must not */
+    unsigned endpoints_n;     /* of known_n */
 };
 
-void view_init(struct view *v, unsigned self, unsigned members, bool with_told);
+void view_init(struct view *v, unsigned self, unsigned members, bool with_facts);
 void view_fini(struct view *v);
 /* Knows nobody. */
 void view_clear(struct view *v, unsigned members);
 /* Returns how often the node itself was among its peers, which is an error of the server. */
-unsigned view_apply(struct view *v, const struct said *s, const struct view_class *class, unsigned members);
+unsigned view_apply(struct view *v, const struct map_effect *s, const struct view_class *class, unsigned members);
 
 static inline bool view_bit(const uint64_t *bits, unsigned i)
 {
@@ -56,8 +56,8 @@ struct view_report {
 struct view_truth {
     const struct view_class *class;
     unsigned members;
-    /* May be null: the same of each member, as it said last. Only with view.told. */
-    const struct view_told *said;
+    /* May be null: the same of each member, as it said last. Only with view.facts. */
+    const struct view_facts *stated;
     /* Called for what is wrong, e.g. "does not know"; may be null. */
     void (*fault)(void *ctx, unsigned viewer, unsigned peer, const char *what);
     void *ctx;

@@ -7,17 +7,17 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "bench/memo.h"
+#include "bench/frame_cache.h"
 #include "bench/view.h"
 
 enum { MEMBERS = 70, VIEWER = 3 };
 
 struct fixture {
     struct roster roster;
-    struct memo memo;
+    struct frame_cache frames;
     struct view view;
     struct view_class class;
-    struct view_told said[MEMBERS]; /* the truth */
+    struct view_facts stated[MEMBERS]; /* the truth */
     char keys[MEMBERS][24];
     struct view_report report;
     char fault[64]; /* the first */
@@ -35,14 +35,14 @@ static int setup(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     roster_init(&f->roster, MEMBERS);
-    memo_init(&f->memo, &f->roster, NULL, NULL);
+    frame_cache_init(&f->frames, &f->roster, NULL, NULL);
     view_init(&f->view, VIEWER, MEMBERS, true);
     f->class.visible = mem_zalloc(roster_words(MEMBERS), sizeof(*f->class.visible));
     for (unsigned i = 0; i < MEMBERS; i++) {
         snprintf(f->keys[i], sizeof(f->keys[i]), "nodekey:%u", i);
         roster_add_key(&f->roster, str_c(f->keys[i]), i);
         f->class.visible[i / 64] |= UINT64_C(1) << i % 64;
-        f->said[i] = (struct view_told){.endpoints = endpoints_of(i, 0), .derp = 5, .online = 2};
+        f->stated[i] = (struct view_facts){.endpoints = endpoints_of(i, 0), .derp = 5, .online = 2};
     }
     f->class.expected = MEMBERS - 1;
     *state = f;
@@ -54,7 +54,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     view_fini(&f->view);
     mem_free(f->class.visible);
-    memo_fini(&f->memo);
+    frame_cache_fini(&f->frames);
     roster_fini(&f->roster);
     mem_free(f);
     return 0;
@@ -64,11 +64,11 @@ static void tell(struct fixture *f, const char *text)
 {
     struct buf frame = {0};
     struct scan s = {0};
-    const struct said *said;
+    const struct map_effect *effect;
     zstd_append_raw(&frame, text, strlen(text));
-    assert_int_equal(memo_read(&f->memo, &s, buf_at(&frame), buf_len(&frame), &said), RC_OK);
+    assert_int_equal(frame_cache_read(&f->frames, &s, buf_at(&frame), buf_len(&frame), &effect), RC_OK);
     assert_true(scan_is_done(&s));
-    assert_int_equal(view_apply(&f->view, said, &f->class, MEMBERS), 0);
+    assert_int_equal(view_apply(&f->view, effect, &f->class, MEMBERS), 0);
     buf_fini(&frame);
 }
 
@@ -106,7 +106,7 @@ static void note_fault(void *ctx, unsigned viewer, unsigned peer, const char *wh
 
 static void check(struct fixture *f)
 {
-    struct view_truth truth = {&f->class, MEMBERS, f->said, note_fault, f};
+    struct view_truth truth = {&f->class, MEMBERS, f->stated, note_fault, f};
     f->report = (struct view_report){0};
     f->fault[0] = '\0';
     view_check(&f->view, &truth, &f->report);
@@ -137,7 +137,7 @@ static void test_a_full_map_is_complete(void **state)
     assert_int_equal(f->view.endpoints_n, MEMBERS - 1);
     tell_all(f, -1); /* again, from memory */
     assert_all_well(f);
-    assert_int_equal(f->memo.hits, 1);
+    assert_int_equal(f->frames.hits, 1);
     view_clear(&f->view, MEMBERS);
     check(f);
     assert_int_equal(f->report.missing, MEMBERS - 1);
@@ -188,11 +188,11 @@ static void test_a_lost_change_is_noticed(void **state)
 {
     struct fixture *f = *state;
     tell_all(f, -1);
-    f->said[9].endpoints = endpoints_of(9, 1); /* it says so; nobody hears of it */
+    f->stated[9].endpoints = endpoints_of(9, 1); /* it says so; nobody hears of it */
     assert_fault(f, "was last told other endpoints of", 9);
     tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.1.9:1\"]}]}");
     assert_all_well(f);
-    f->said[9].hostinfo_mark = 12;
+    f->stated[9].hostinfo_mark = 12;
     assert_fault(f, "was last told another Hostinfo of", 9);
     tell(
         f,
@@ -205,7 +205,7 @@ static void test_an_old_change_after_a_new_one_is_noticed(void **state)
 {
     struct fixture *f = *state;
     tell_all(f, -1);
-    f->said[9].endpoints = endpoints_of(9, 2);
+    f->stated[9].endpoints = endpoints_of(9, 2);
     tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.2.9:1\"]}]}");
     tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.1.9:1\"]}]}");
     assert_fault(f, "was last told other endpoints of", 9);
@@ -221,7 +221,7 @@ static void test_other_wrongs_are_noticed(void **state)
     assert_fault(f, "was last told another home relay of", 1);
     tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"DERPRegion\":5}]}");
     assert_all_well(f);
-    f->said[1].online = 1;
+    f->stated[1].online = 1;
     assert_fault(f, "thinks online", 1);
 }
 
@@ -254,12 +254,12 @@ static void test_a_node_is_no_peer_of_itself(void **state)
     struct fixture *f = *state;
     struct buf frame = {0};
     struct scan s = {0};
-    const struct said *said;
+    const struct map_effect *effect;
     const char text[] = "{\"PeersChanged\":[{\"ID\":4,\"Key\":\"nodekey:3\"}]}";
     tell_all(f, -1);
     zstd_append_raw(&frame, text, strlen(text));
-    assert_int_equal(memo_read(&f->memo, &s, buf_at(&frame), buf_len(&frame), &said), RC_OK);
-    assert_int_equal(view_apply(&f->view, said, &f->class, MEMBERS), 1);
+    assert_int_equal(frame_cache_read(&f->frames, &s, buf_at(&frame), buf_len(&frame), &effect), RC_OK);
+    assert_int_equal(view_apply(&f->view, effect, &f->class, MEMBERS), 1);
     assert_all_well(f);
     buf_fini(&frame);
 }

@@ -1,4 +1,4 @@
-#include "bench/memo.h"
+#include "bench/frame_cache.h"
 
 #include <zstd.h>
 #include <zstd_errors.h>
@@ -24,7 +24,7 @@ static uint64_t word_at(const uint8_t *p)
     return v;
 }
 
-uint64_t memo_hash(const void *bytes, size_t n, uint64_t seed)
+uint64_t frame_cache_hash(const void *bytes, size_t n, uint64_t seed)
 {
     static const uint64_t k[] = {0xa0761d6478bd642fu, 0xe7037ed1a0b428dbu, 0x8ebc6af09c88c6e3u, 0x589965cc75374cc3u};
     const uint8_t *p = bytes;
@@ -47,28 +47,28 @@ uint64_t memo_hash(const void *bytes, size_t n, uint64_t seed)
 static void drop_all(struct map *m)
 {
     size_t pos = 0;
-    for (struct said *s = map_next(m, &pos); s != NULL; s = map_next(m, &pos))
+    for (struct map_effect *s = map_next(m, &pos); s != NULL; s = map_next(m, &pos))
         mem_free(s);
     map_fini(m);
     map_init(m, NULL);
 }
 
-static void keep(struct memo *m, struct said *s)
+static void keep(struct frame_cache *m, struct map_effect *s)
 {
-    if (m->young_bytes + said_bytes(s) > m->generation_bytes) {
+    if (m->young_bytes + map_effect_bytes(s) > m->generation_bytes) {
         drop_all(&m->old);
         struct map empty = m->old;
         m->old = m->young;
         m->young = empty;
         m->young_bytes = 0;
     }
-    m->young_bytes += said_bytes(s);
+    m->young_bytes += map_effect_bytes(s);
     map_put(&m->young, s->key, sizeof(s->key), s);
 }
 
-static struct said *find(struct memo *m, const uint64_t key[2])
+static struct map_effect *find(struct frame_cache *m, const uint64_t key[2])
 {
-    struct said *s = map_get(&m->young, key, 2 * sizeof(key[0]));
+    struct map_effect *s = map_get(&m->young, key, 2 * sizeof(key[0]));
     if (s != NULL)
         return s;
     s = map_remove(&m->old, key, 2 * sizeof(key[0]));
@@ -77,51 +77,53 @@ static struct said *find(struct memo *m, const uint64_t key[2])
     return s;
 }
 
-void memo_init(struct memo *m, struct roster *roster,
-               void (*look)(void *ctx, const struct scan_record *r, int index, bool is_patch), void *look_ctx)
+void frame_cache_init(struct frame_cache *m, struct roster *roster,
+                      void (*look)(void *ctx, const struct scan_record *r, int index, bool is_patch), void *look_ctx)
 {
-    *m = (struct memo){.builder = {.roster = roster, .look = look, .look_ctx = look_ctx},
-                       .generation_bytes = MEMO_GENERATION_BYTES};
+    *m = (struct frame_cache){.builder = {.roster = roster, .look = look, .look_ctx = look_ctx},
+                              .generation_bytes = FRAME_CACHE_GENERATION_BYTES};
     map_init(&m->young, NULL);
     map_init(&m->old, NULL);
 }
 
-void memo_fini(struct memo *m)
+void frame_cache_fini(struct frame_cache *m)
 {
     drop_all(&m->young);
     drop_all(&m->old);
     map_fini(&m->young);
     map_fini(&m->old);
     mem_free(m->single);
-    said_builder_fini(&m->builder);
+    map_effect_builder_fini(&m->builder);
     zstd_ctx_fini(&m->zstd);
     buf_fini(&m->content);
 }
 
 /* --- reading --- */
 
-static enum rc scan_frame(struct memo *m, struct scan *s, const uint8_t *frame, size_t n, struct said **out)
+static enum rc scan_frame(struct frame_cache *m, struct scan *s, const uint8_t *frame, size_t n,
+                          struct map_effect **out)
 {
-    said_builder_clear(&m->builder);
+    map_effect_builder_clear(&m->builder);
     buf_clear(&m->content);
     s->counts = (struct scan_counts){0};
-    TRY(zstd_decompress(&m->zstd, frame, n, MEMO_CONTENT_MAX_BYTES, &m->content));
-    TRY(scan_feed(s, buf_at(&m->content), buf_len(&m->content), &said_builder_events, &m->builder));
-    *out = said_build(&m->builder);
+    TRY(zstd_decompress(&m->zstd, frame, n, FRAME_CACHE_CONTENT_MAX_BYTES, &m->content));
+    TRY(scan_feed(s, buf_at(&m->content), buf_len(&m->content), &map_effect_builder_events, &m->builder));
+    *out = map_effect_build(&m->builder);
     (*out)->counts = s->counts;
     (*out)->json_bytes = (uint32_t)buf_len(&m->content);
     buf_reset(&m->content, CONTENT_KEEP_BYTES);
     return RC_OK;
 }
 
-enum rc memo_read(struct memo *m, struct scan *s, const uint8_t *frame, size_t n, const struct said **out)
+enum rc frame_cache_read(struct frame_cache *m, struct scan *s, const uint8_t *frame, size_t n,
+                         const struct map_effect **out)
 {
     uint32_t mark = 0;
-    struct said *made;
+    struct map_effect *made;
     bool is_marked = m->generation_bytes > 0 && scan_mark(s, &mark);
     uint64_t key[2] = {0, (uint64_t)n << 32 | mark};
     if (is_marked) {
-        key[0] = memo_hash(frame, n, mark);
+        key[0] = frame_cache_hash(frame, n, mark);
         *out = find(m, key);
         if (*out != NULL) {
             scan_restart(s, (*out)->next_mark);
@@ -149,7 +151,7 @@ static bool is_magic(const uint8_t *p)
     return magic == ZSTD_MAGICNUMBER || (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
 }
 
-int memo_frame_len(const uint8_t *p, size_t n, size_t *len_out)
+int frame_cache_frame_len(const uint8_t *p, size_t n, size_t *len_out)
 {
     if (n < 4)
         return 0;
@@ -158,9 +160,9 @@ int memo_frame_len(const uint8_t *p, size_t n, size_t *len_out)
     size_t len = ZSTD_findFrameCompressedSize(p, n);
     if (!ZSTD_isError(len)) {
         *len_out = len;
-        return len <= MEMO_FRAME_MAX_BYTES ? 1 : RC_TOO_LARGE;
+        return len <= FRAME_CACHE_FRAME_MAX_BYTES ? 1 : RC_TOO_LARGE;
     }
     if (ZSTD_getErrorCode(len) != ZSTD_error_srcSize_wrong)
         return RC_INVALID;
-    return n <= MEMO_FRAME_MAX_BYTES ? 0 : RC_TOO_LARGE;
+    return n <= FRAME_CACHE_FRAME_MAX_BYTES ? 0 : RC_TOO_LARGE;
 }

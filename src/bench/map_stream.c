@@ -1,16 +1,16 @@
-#include "bench/inbox.h"
+#include "bench/map_stream.h"
 
 #include "base/mem.h"
 
-void inbox_fini(struct inbox *in)
+void map_stream_fini(struct map_stream *in)
 {
     buf_fini(&in->partial);
 }
 
-void inbox_clear(struct inbox *in)
+void map_stream_clear(struct map_stream *in)
 {
     buf_fini(&in->partial);
-    *in = (struct inbox){0};
+    *in = (struct map_stream){0};
 }
 
 static void add_counts(struct scan_counts *to, const struct scan_counts *c)
@@ -25,7 +25,7 @@ static void add_counts(struct scan_counts *to, const struct scan_counts *c)
     to->peer_bytes += c->peer_bytes;
 }
 
-static enum rc end_message(struct inbox *in, const struct inbox_events *events, void *ctx)
+static enum rc end_message(struct map_stream *in, const struct map_stream_events *events, void *ctx)
 {
     if (!scan_is_done(&in->scan))
         return RC_TRUNCATED;
@@ -38,47 +38,47 @@ static enum rc end_message(struct inbox *in, const struct inbox_events *events, 
 }
 
 /* Takes the next frame off `*p`, when it is whole: 1; 0 when it is not; negative: an error. */
-static int take_frame(struct inbox *in, struct memo *memo, const uint8_t **p, size_t *n,
-                      const struct inbox_events *events, void *ctx)
+static int take_frame(struct map_stream *in, struct frame_cache *cache, const uint8_t **p, size_t *n,
+                      const struct map_stream_events *events, void *ctx)
 {
     size_t len;
-    const struct said *said;
-    int whole = memo_frame_len(*p, *n, &len);
+    const struct map_effect *effect;
+    int whole = frame_cache_frame_len(*p, *n, &len);
     if (whole <= 0)
         return whole;
-    enum rc rc = memo_read(memo, &in->scan, *p, len, &said);
+    enum rc rc = frame_cache_read(cache, &in->scan, *p, len, &effect);
     if (rc != RC_OK)
         return rc;
-    add_counts(&in->counts, &said->counts);
-    in->json_n += said->json_bytes;
+    add_counts(&in->counts, &effect->counts);
+    in->json_n += effect->json_bytes;
     in->left -= (uint32_t)len;
     *p += len;
     *n -= len;
-    events->piece(ctx, said);
+    events->piece(ctx, effect);
     return 1;
 }
 
 /* Frames of the message in `*p`, of which `n` bytes are here. What is no whole frame is left. */
-static enum rc take_frames(struct inbox *in, struct memo *memo, const uint8_t **p, size_t *n,
-                           const struct inbox_events *events, void *ctx)
+static enum rc take_frames(struct map_stream *in, struct frame_cache *cache, const uint8_t **p, size_t *n,
+                           const struct map_stream_events *events, void *ctx)
 {
     int took = 1;
-    while (*n > 0 && (took = take_frame(in, memo, p, n, events, ctx)) > 0) {
+    while (*n > 0 && (took = take_frame(in, cache, p, n, events, ctx)) > 0) {
     }
     if (took < 0)
         return (enum rc)took;
     return *n > 0 && *n == in->left ? RC_TRUNCATED : RC_OK; /* the message ends within a frame */
 }
 
-static enum rc feed_partial(struct inbox *in, struct memo *memo, const uint8_t *p, size_t n,
-                            const struct inbox_events *events, void *ctx)
+static enum rc feed_partial(struct map_stream *in, struct frame_cache *cache, const uint8_t *p, size_t n,
+                            const struct map_stream_events *events, void *ctx)
 {
     struct buf held = {0};
     buf_append(&in->partial, p, n);
     buf_move(&held, &in->partial);
     const uint8_t *at = buf_at(&held);
     size_t left = buf_len(&held);
-    enum rc rc = take_frames(in, memo, &at, &left, events, ctx);
+    enum rc rc = take_frames(in, cache, &at, &left, events, ctx);
     if (rc == RC_OK && left > 0) {
         buf_consume(&held, buf_len(&held) - left);
         buf_move(&in->partial, &held);
@@ -88,18 +88,18 @@ static enum rc feed_partial(struct inbox *in, struct memo *memo, const uint8_t *
 }
 
 /* `n` bytes of the message. */
-static enum rc feed_message(struct inbox *in, struct memo *memo, const uint8_t *p, size_t n,
-                            const struct inbox_events *events, void *ctx)
+static enum rc feed_message(struct map_stream *in, struct frame_cache *cache, const uint8_t *p, size_t n,
+                            const struct map_stream_events *events, void *ctx)
 {
     if (buf_len(&in->partial) > 0)
-        return feed_partial(in, memo, p, n, events, ctx);
-    TRY(take_frames(in, memo, &p, &n, events, ctx));
+        return feed_partial(in, cache, p, n, events, ctx);
+    TRY(take_frames(in, cache, &p, &n, events, ctx));
     if (n > 0)
         buf_append(&in->partial, p, n);
     return RC_OK;
 }
 
-static size_t take_head(struct inbox *in, const uint8_t *p, size_t n)
+static size_t take_head(struct map_stream *in, const uint8_t *p, size_t n)
 {
     size_t i = 0;
     while (i < n && in->head_n < sizeof(in->head))
@@ -107,18 +107,18 @@ static size_t take_head(struct inbox *in, const uint8_t *p, size_t n)
     return i;
 }
 
-static enum rc begin_message(struct inbox *in)
+static enum rc begin_message(struct map_stream *in)
 {
     in->message_n = in->head[0] | (uint32_t)in->head[1] << 8 | (uint32_t)in->head[2] << 16 |
                     (uint32_t)in->head[3] << 24;
     in->left = in->message_n;
     if (in->message_n == 0)
         return RC_INVALID;
-    return in->message_n <= INBOX_MESSAGE_MAX_BYTES ? RC_OK : RC_TOO_LARGE;
+    return in->message_n <= MAP_STREAM_MESSAGE_MAX_BYTES ? RC_OK : RC_TOO_LARGE;
 }
 
-enum rc inbox_feed(struct inbox *in, struct memo *memo, const uint8_t *p, size_t n, const struct inbox_events *events,
-                   void *ctx)
+enum rc map_stream_feed(struct map_stream *in, struct frame_cache *cache, const uint8_t *p, size_t n,
+                        const struct map_stream_events *events, void *ctx)
 {
     while (n > 0) {
         if (in->head_n < sizeof(in->head)) {
@@ -131,7 +131,7 @@ enum rc inbox_feed(struct inbox *in, struct memo *memo, const uint8_t *p, size_t
         }
         size_t missing = in->left - buf_len(&in->partial);
         size_t part = n < missing ? n : missing;
-        TRY(feed_message(in, memo, p, part, events, ctx));
+        TRY(feed_message(in, cache, p, part, events, ctx));
         p += part;
         n -= part;
         if (in->left == 0)

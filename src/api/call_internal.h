@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "codec/json.h"
 #include "codec/json_write.h"
+#include "reach/reach.h"
 
 struct api_call;
 
@@ -39,9 +40,9 @@ struct api_policy_call {
     struct api_rows texts; /* versions */
     struct str fault;
     bool has_policy;
-    struct policy_reason reason[POLICY_WHY_MAX];
+    struct reach_reason reason[POLICY_WHY_MAX];
     size_t reason_n;
-    struct policy *before, *after; /* owned; to be compared */
+    struct engine *before, *after; /* owned; to be compared */
     size_t left_out;
     struct buf changes; /* JSON: what the comparison comes to */
 };

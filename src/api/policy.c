@@ -13,8 +13,8 @@ void api_policy_call_fini(struct api_policy_call *p)
     for (size_t i = 0; i < p->texts.n; i++)
         state_policy_text_unref((const struct policy_text **)&p->texts.items[i]);
     mem_free(p->texts.items);
-    policy_destroy(&p->before);
-    policy_destroy(&p->after);
+    engine_destroy(&p->before);
+    engine_destroy(&p->after);
     policy_doc_unref(&p->doc);
     buf_fini(&p->changes);
     policy_errors_fini(&p->errors);
@@ -83,10 +83,10 @@ enum rc api_policy_take(struct api_call *call, struct http_exchange *ex, const s
 static enum rc run_tests(struct api_call *call, const struct state *st, struct err *err)
 {
     struct api_policy_call *p = &call->policy;
-    struct policy *tried = state_policy_try(st, p->doc);
-    policy_warnings(tried, &p->warnings);
-    enum rc rc = policy_run_tests(tried, &p->errors);
-    policy_destroy(&tried);
+    struct engine *tried = state_policy_try(st, p->doc);
+    engine_warnings(tried, &p->warnings);
+    enum rc rc = reach_run_tests(tried, &p->errors);
+    engine_destroy(&tried);
     return rc == RC_OK ? RC_OK : say_errors(&p->errors, "nothing has changed: test(s) failed", err);
 }
 
@@ -105,12 +105,12 @@ static enum rc need_database(const struct api_call *call, struct err *err)
 
 static enum rc run_get(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
-    const struct policy *p = state_policy(st);
+    const struct engine *p = state_policy(st);
     const struct policy_text *t = state_policy_text_newest(st);
     const struct api_policy *source = call->api->policy;
     (void)now_ms;
     if (source->path != NULL) {
-        call->text = p != NULL ? arena_str(&call->arena, policy_doc_text(policy_doc_of(p))) : STR_EMPTY;
+        call->text = p != NULL ? arena_str(&call->arena, policy_doc_text(engine_doc(p))) : STR_EMPTY;
         call->policy.fault = arena_str(&call->arena, buf_str(&source->fault));
         return RC_OK;
     }

@@ -106,18 +106,18 @@ static struct meanings meanings_of(struct api_call *call, const struct state *st
     return m;
 }
 
-static unsigned score(const struct policy_reason *r)
+static unsigned score(const struct reach_reason *r)
 {
     return (r->is_allowed ? 8u : 0u) + (r->has_source ? 4u : 0u) + (r->has_destination ? 2u : 0u) + r->has_port;
 }
 
 /* The better of what is known and what these two come to. */
-static bool ask(struct api_call *call, struct policy *policy, struct str src, struct str dst)
+static bool ask(struct api_call *call, struct engine *policy, struct str src, struct str dst)
 {
     struct api_policy_call *p = &call->policy;
-    struct policy_reason found[POLICY_WHY_MAX];
+    struct reach_reason found[POLICY_WHY_MAX];
     size_t n;
-    if (policy_why(policy, src, dst, p->proto, p->port, found, ARRAY_LEN(found), &n) != RC_OK)
+    if (reach_why(policy, src, dst, p->proto, p->port, found, ARRAY_LEN(found), &n) != RC_OK)
         return false;
     if (p->reason_n == 0 || (n > 0 && score(&found[0]) > score(&p->reason[0]))) {
         memcpy(p->reason, found, n * sizeof(found[0]));
@@ -126,12 +126,12 @@ static bool ask(struct api_call *call, struct policy *policy, struct str src, st
     return true;
 }
 
-static bool is_known(struct policy *policy, const struct meanings *m)
+static bool is_known(struct engine *policy, const struct meanings *m)
 {
-    struct policy_reason unused;
+    struct reach_reason unused;
     size_t n;
     for (size_t i = 0; i < m->n; i++) {
-        if (policy_why(policy, m->v[i], m->v[i], 0, -1, &unused, 1, &n) == RC_OK)
+        if (reach_why(policy, m->v[i], m->v[i], 0, -1, &unused, 1, &n) == RC_OK)
             return true;
     }
     return false;
@@ -140,7 +140,7 @@ static bool is_known(struct policy *policy, const struct meanings *m)
 static enum rc run_why(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
     struct api_policy_call *p = &call->policy;
-    struct policy *policy = state_policy(st);
+    struct engine *policy = state_policy(st);
     bool has_answer = false;
     (void)now_ms;
     p->has_policy = policy != NULL;
@@ -160,7 +160,7 @@ static enum rc run_why(struct api_call *call, struct state *st, int64_t now_ms, 
                    arena_str(&call->arena, unknown).p);
 }
 
-static void write_reason(struct json_writer *w, const struct policy_reason *r)
+static void write_reason(struct json_writer *w, const struct reach_reason *r)
 {
     json_w_object(w);
     json_w_kv_i64(w, "line", r->line);
@@ -197,7 +197,7 @@ struct diff_writer {
     size_t left_out;
 };
 
-static void on_reach(void *ctx, const struct policy_reach *r)
+static void on_reach(void *ctx, const struct reach_difference *r)
 {
     enum { MAX = 10000 };
     struct diff_writer *d = ctx;
@@ -222,7 +222,7 @@ static void compare(struct api_call *call)
     json_w_init(&w, &call->policy.changes);
     struct diff_writer d = {.w = &w};
     json_w_array(&w);
-    policy_diff(call->policy.before, call->policy.after, on_reach, &d);
+    reach_diff(call->policy.before, call->policy.after, on_reach, &d);
     json_w_end_array(&w);
     call->policy.left_out = d.left_out;
 }
@@ -238,13 +238,12 @@ static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms,
 {
     static const struct policy_options as_it_is = {.is_stored = true};
     struct api_policy_call *p = &call->policy;
-    const struct policy *now = state_policy(st);
+    const struct engine *now = state_policy(st);
     struct policy_errors errors = {0};
     struct policy_doc *doc = NULL;
     (void)now_ms;
     (void)err;
-    if (policy_parse(now != NULL ? policy_doc_text(policy_doc_of(now)) : STR_EMPTY, &as_it_is, &doc, &errors) ==
-        RC_OK) {
+    if (policy_parse(now != NULL ? policy_doc_text(engine_doc(now)) : STR_EMPTY, &as_it_is, &doc, &errors) == RC_OK) {
         p->before = state_policy_try(st, doc);
         p->after = state_policy_try(st, p->doc);
     }

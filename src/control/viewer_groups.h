@@ -5,7 +5,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
-#include "policy/policy.h"
+#include "engine/view.h"
 
 struct viewer_group {
     struct viewer_key key; /* of all its members; no padding, as it is hashed */

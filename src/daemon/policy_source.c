@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "daemon/daemon_internal.h"
+#include "reach/reach.h"
 
 LOG_MODULE("policy");
 METRIC_COUNTER(reloads_changed, "fullscale_policy_reloads_total", "result=\"changed\"",
@@ -82,20 +83,20 @@ static void log_each(const struct policy_errors *errors, const char *what)
         log_warn("the policy is used, but", LOG_S(what, errors->v[i].text), LOG_I("line", errors->v[i].line));
 }
 
-static void log_warnings(const struct policy *p)
+static void log_warnings(const struct engine *p)
 {
     struct policy_errors warnings = {0};
-    policy_warnings(p, &warnings);
+    engine_warnings(p, &warnings);
     log_each(&warnings, "warning");
     policy_errors_fini(&warnings);
 }
 
 /* Nodes have come and gone since the policy was set: its tests are told of, and hold nothing up. */
-static void log_oddities(struct policy *p)
+static void log_oddities(struct engine *p)
 {
     struct policy_errors failed = {0};
     log_warnings(p);
-    if (policy_run_tests(p, &failed) != RC_OK)
+    if (reach_run_tests(p, &failed) != RC_OK)
         log_each(&failed, "test");
     policy_errors_fini(&failed);
 }
@@ -104,8 +105,8 @@ static void log_oddities(struct policy *p)
 
 struct str policy_derp_map(const struct state *st)
 {
-    const struct policy *p = state_policy(st);
-    return p != NULL ? policy_doc_network(policy_doc_of(p)).derp_map : STR_EMPTY;
+    const struct engine *p = state_policy(st);
+    return p != NULL ? policy_doc_network(engine_doc(p)).derp_map : STR_EMPTY;
 }
 
 void policy_changed(void *ctx, const struct state *st)
@@ -211,20 +212,20 @@ static void tell_fault(struct str lines)
 
 static bool is_at_work(const struct state *st, const struct policy_doc *doc)
 {
-    const struct policy *p = state_policy(st);
-    return p != NULL && str_eq(policy_doc_text(policy_doc_of(p)), policy_doc_text(doc));
+    const struct engine *p = state_policy(st);
+    return p != NULL && str_eq(policy_doc_text(engine_doc(p)), policy_doc_text(doc));
 }
 
 static void try_tests(struct reload_job *j, const struct state *st)
 {
     struct policy_errors failed = {0};
-    struct policy *tried = state_policy_try(st, j->doc);
-    if (policy_run_tests(tried, &failed) != RC_OK)
+    struct engine *tried = state_policy_try(st, j->doc);
+    if (reach_run_tests(tried, &failed) != RC_OK)
         policy_errors_format(&failed, j->daemon->policy.path, &j->fault);
     else
         log_warnings(tried);
     policy_errors_fini(&failed);
-    policy_destroy(&tried);
+    engine_destroy(&tried);
 }
 
 static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/access.h"
 
 METRIC_COUNTER(encoded_group, "fullscale_netmap_encoded_total", "what=\"group\"", "");
 METRIC_COUNTER(encoded_part, "fullscale_netmap_encoded_total", "what=\"group_part\"", "");
@@ -155,7 +156,7 @@ static bool find_visible(struct netmap_ctx *ctx, const struct viewer *v)
 {
     size_t n = v->s->group_n;
     uint64_t any = 0, *visible = zeros(&ctx->visible, &ctx->visible_cap, n);
-    policy_view_mark(v->s->access->view, v->seat, visible, n);
+    engine_view_mark(v->s->access->view, v->seat, visible, n);
     for (size_t i = 0; i < n; i++) {
         visible[i] = shown_of(v, v->s->groups[i], visible[i]);
         any |= visible[i];

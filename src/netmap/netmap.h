@@ -24,7 +24,7 @@
 #define NETMAP_NETMAP_H
 
 #include "codec/zstd.h"
-#include "policy/policy.h"
+#include "engine/view.h"
 #include "state/model.h"
 
 enum netmap_coding { NETMAP_PLAIN, NETMAP_ZSTD };

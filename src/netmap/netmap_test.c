@@ -18,7 +18,7 @@
 #include "codec/json.h"
 #include "crypto/crypto.h"
 #include "netmap/netmap.h"
-#include "policy/policy.h"
+#include "engine/access.h"
 #include "state/state.h"
 #include "support/test_random.h"
 
@@ -282,21 +282,21 @@ static void list_take(struct buf *list, char *out, size_t cap)
 }
 
 /* Addresses and routes as a policy shows them. `p` null: there is none. */
-static void reference_routes(struct policy *p, node_id viewer, const struct node *n, struct peer_view *out)
+static void reference_routes(struct engine *p, node_id viewer, const struct node *n, struct peer_view *out)
 {
     struct buf allowed = {0}, primary = {0};
     struct prefix route;
     uint64_t bits[ROUTES_MAX / 64] = {0};
     size_t i = 0;
     bool has_exit = false;
-    bool hides = p != NULL && (policy_hides_ipv4(p, viewer) || policy_hides_ipv4(p, n->id));
+    bool hides = p != NULL && (engine_hides_ipv4(p, viewer) || engine_hides_ipv4(p, n->id));
     if (!hides)
         list_add(&allowed, &n->v4, 32);
     list_add(&allowed, &n->v6, 128);
     buf_append_str(&primary, buf_str(&allowed));
     list_take(&primary, out->addresses, sizeof(out->addresses));
     if (p != NULL)
-        policy_routes(p, viewer, n->id, bits, ROUTES_MAX);
+        engine_routes(p, viewer, n->id, bits, ROUTES_MAX);
     for (size_t pos = 0; node_serves_next(n, &pos, &route); i++) {
         bool is_primary = prefix_list_has(n->primary, &route);
         bool is_shown = p != NULL ? (bits[i / 64] >> (i % 64) & 1) != 0
@@ -316,7 +316,7 @@ static void reference_routes(struct policy *p, node_id viewer, const struct node
     buf_fini(&primary);
 }
 
-static void reference_peer(struct policy *policy, node_id viewer, const struct node *n, struct peer_view *p)
+static void reference_peer(struct engine *policy, node_id viewer, const struct node *n, struct peer_view *p)
 {
     struct buf list = {0};
     char text[ADDR_TEXT_CAP];
@@ -974,7 +974,7 @@ static void compare_views(struct world *w)
 }
 
 /* What the policy says of the viewer itself. */
-static void compare_access(struct world *w, struct policy *p, const struct view *v)
+static void compare_access(struct world *w, struct engine *p, const struct view *v)
 {
     static const char allow_all[] =
         "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]";
@@ -990,15 +990,15 @@ static void compare_access(struct world *w, struct policy *p, const struct view 
         assert_string_equal(v->self_caps, "{\"base\":[]}");
         return;
     }
-    policy_filter(p, v->self, &text);
+    engine_filter(p, v->self, &text);
     assert_true(str_eq_c(buf_str(&text), v->filter));
     buf_clear(&text);
     buf_append_c(&text, "{\"rules\":");
-    policy_ssh(p, v->self, "https://control.example", &text);
+    engine_ssh(p, v->self, "https://control.example", &text);
     buf_append_byte(&text, '}');
     assert_true(str_eq_c(buf_str(&text), v->ssh));
     buf_clear(&text);
-    policy_self_caps(p, v->self, &text);
+    engine_self_caps(p, v->self, &text);
     if (buf_len(&text) > 2)
         assert_non_null(strstr(v->self_caps, buf_cstr(&text) + 1));
     else
@@ -1016,10 +1016,10 @@ static void compare_with_reference(struct world *w)
         commit_one(w);
     publish(w);
     /* Made anew, of all users and nodes as they are. */
-    const struct policy *at_work = state_policy(w->st);
-    struct policy *p = NULL;
+    const struct engine *at_work = state_policy(w->st);
+    struct engine *p = NULL;
     if (at_work != NULL)
-        p = state_policy_try(w->st, (struct policy_doc *)policy_doc_of(at_work));
+        p = state_policy_try(w->st, (struct policy_doc *)engine_doc(at_work));
     for (unsigned i = 0; i < VIEWERS_MAX; i++) {
         const struct view *v = w->views[i];
         if (v == NULL || v->is_gone)
@@ -1027,7 +1027,7 @@ static void compare_with_reference(struct world *w)
         for (node_id id = 1; id < IDS_MAX; id++) {
             const struct node *n = id != v->self ? node_as_peer(state_node(w->st, id)) : NULL;
             struct peer_view want = {0};
-            if (n != NULL && (p == NULL || policy_sees(p, v->self, id)))
+            if (n != NULL && (p == NULL || engine_sees(p, v->self, id)))
                 reference_peer(p, v->self, n, &want);
             assert_same_peer(v->self, id, &v->peers[id], &want);
             w->pairs_hidden += n != NULL && !want.is_there;
@@ -1035,7 +1035,7 @@ static void compare_with_reference(struct world *w)
         }
         compare_access(w, p, v);
     }
-    policy_destroy(&p);
+    engine_destroy(&p);
 }
 
 static void run_world(uint64_t seed, unsigned events, bool has_policies)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/access.h"
 
 METRIC_COUNTER(encoded_share, "fullscale_netmap_encoded_total", "what=\"delta_share\"", "");
 METRIC_COUNTER(encoded_own, "fullscale_netmap_encoded_total", "what=\"delta_own\"", "");
@@ -27,8 +28,8 @@ enum { CODE_KIND = 3, CODE_HIDES = 4, CODE_OWNER = 8, CODE_CLASS_SHIFT = 4 };
 struct viewer_key netmap_viewer_key(const struct snapshot *s, node_id id)
 {
     if (snapshot_node(s, id) == NULL)
-        return (struct viewer_key){.class_index = POLICY_NO_CLASS};
-    return s->access != NULL ? policy_view_key(s->access->view, id) : (struct viewer_key){0};
+        return (struct viewer_key){.class_index = ENGINE_NO_CLASS};
+    return s->access != NULL ? engine_view_key(s->access->view, id) : (struct viewer_key){0};
 }
 
 static bool hides_in(const struct snapshot *s, node_id id)
@@ -39,9 +40,9 @@ static bool hides_in(const struct snapshot *s, node_id id)
 
 static bool sees(const struct access *r, struct viewer_key viewer, node_id id)
 {
-    if (viewer.class_index == POLICY_NO_CLASS)
+    if (viewer.class_index == ENGINE_NO_CLASS)
         return false;
-    return r == NULL || policy_view_keys_see(r->view, viewer, policy_view_key(r->view, id));
+    return r == NULL || engine_view_keys_see(r->view, viewer, engine_view_key(r->view, id));
 }
 
 struct peer_shape shape_for(const struct access *r, struct viewer_key viewer, bool viewer_hides_v4, node_id id)

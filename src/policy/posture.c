@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/read_internal.h"
+#include "policy/reader_internal.h"
 
 /* --- reading --- */
 
@@ -170,42 +170,42 @@ static void warn_attr(struct reader *r, const struct json *at, struct str attr)
         if (str_eq_c(attr, known[i]))
             return;
     }
-    read_warn(r, at, "%s: no node has this attribute here", read_quote(r, attr));
+    reader_warn(r, at, "%s: no node has this attribute here", reader_quote(r, attr));
 }
 
 static void read_posture(struct reader *r, const struct json *node, struct posture *p)
 {
-    struct read_items items = read_strings(r, node, "a posture");
+    struct read_items items = reader_strings(r, node, "a posture");
     p->all = arena_zalloc(&r->doc->arena, items.n, sizeof(*p->all));
     for (size_t i = 0; i < items.n; i++) {
         struct scan s = {r, items.v[i].at, items.v[i].text};
         const char *fault = read_condition(&s, &p->all[p->n]);
         if (fault != NULL)
-            read_fail(r, items.v[i].at, "postures[%s]: %s: %s", read_quote(r, p->name), read_quote(r, items.v[i].text),
-                      fault);
+            reader_fail(r, items.v[i].at, "postures[%s]: %s: %s", reader_quote(r, p->name),
+                        reader_quote(r, items.v[i].text), fault);
         else
             warn_attr(r, items.v[i].at, p->all[p->n++].attr);
     }
 }
 
-void read_postures(struct reader *r)
+void reader_postures(struct reader *r)
 {
     const struct json *section = r->section[SECTION_POSTURES];
     struct policy_doc *doc = r->doc;
     size_t count = 0;
-    if (read_is(r, section, JSON_OBJECT, "postures") &&
-        read_counted(r, section, &count, json_len(section), r->limits->hosts, "postures")) {
+    if (reader_is(r, section, JSON_OBJECT, "postures") &&
+        reader_counted(r, section, &count, json_len(section), r->limits->hosts, "postures")) {
         doc->posture = arena_zalloc(&doc->arena, json_len(section), sizeof(*doc->posture));
         JSON_EACH (it, section) {
             struct posture *p = &doc->posture[doc->posture_n++];
             p->name = json_key_of(it);
             if (!str_starts(p->name, STR("posture:")) || p->name.len == 8)
-                read_fail(r, it, "postures[%s]: names must begin with 'posture:'", read_quote(r, p->name));
+                reader_fail(r, it, "postures[%s]: names must begin with 'posture:'", reader_quote(r, p->name));
             read_posture(r, it, p);
             map_put(&doc->posture_by_name, p->name.p, p->name.len, p);
         }
     }
-    r->default_posture = read_posture_list(r, r->section[SECTION_DEFAULT_POSTURE], "defaultSrcPosture");
+    r->default_posture = reader_posture_list(r, r->section[SECTION_DEFAULT_POSTURE], "defaultSrcPosture");
 }
 
 static bool find_posture(const struct policy_doc *doc, struct str name, uint32_t *out)
@@ -226,24 +226,24 @@ static posture_set_id intern_set(struct policy_doc *doc, const struct posture_se
     return (posture_set_id)(doc->posture_set_n - 1);
 }
 
-posture_set_id read_posture_list(struct reader *r, const struct json *node, const char *name)
+posture_set_id reader_posture_list(struct reader *r, const struct json *node, const char *name)
 {
-    struct read_items items = read_strings(r, node, name);
+    struct read_items items = reader_strings(r, node, name);
     struct posture_set set = {arena_zalloc(&r->doc->arena, items.n, sizeof(*set.any)), 0};
     for (size_t i = 0; i < items.n; i++) {
         if (find_posture(r->doc, items.v[i].text, &set.any[set.n]))
             set.n++;
         else
-            read_fail(r, items.v[i].at, "posture not found: %s", read_quote(r, items.v[i].text));
+            reader_fail(r, items.v[i].at, "posture not found: %s", reader_quote(r, items.v[i].text));
     }
     /* A rule's own list replaces the default. src: docs/protocol/policy.md 7.2 */
     return set.n > 0 ? intern_set(r->doc, &set) : r->default_posture;
 }
 
-struct policy_attr *read_posture_attrs(struct reader *r, const struct json *node, size_t *n_out)
+struct policy_attr *reader_posture_attrs(struct reader *r, const struct json *node, size_t *n_out)
 {
     *n_out = 0;
-    if (!read_is(r, node, JSON_OBJECT, "srcPostureAttrs"))
+    if (!reader_is(r, node, JSON_OBJECT, "srcPostureAttrs"))
         return NULL;
     struct policy_attr *v = arena_zalloc(&r->doc->arena, json_len(node), sizeof(*v));
     JSON_EACH (it, node) {
@@ -256,7 +256,7 @@ struct policy_attr *read_posture_attrs(struct reader *r, const struct json *node
         else if (json_bool(it, &a->truth))
             a->type = POLICY_ATTR_BOOL;
         else
-            read_fail(r, it, "srcPostureAttrs[%s]: must be text, a number, true or false", read_quote(r, a->name));
+            reader_fail(r, it, "srcPostureAttrs[%s]: must be text, a number, true or false", reader_quote(r, a->name));
         ++*n_out;
     }
     return v;
@@ -364,7 +364,7 @@ static bool condition_holds(const struct condition *c, const struct attr_view *v
     return is_equal == (c->op == OP_EQ || c->op == OP_IN);
 }
 
-bool posture_set_holds(const struct policy_doc *doc, posture_set_id id, const struct attr_view *view)
+bool policy_posture_holds(const struct policy_doc *doc, posture_set_id id, const struct attr_view *view)
 {
     const struct posture_set *set = &doc->posture_set[id];
     for (size_t i = 0; i < set->n; i++) {

@@ -1,4 +1,4 @@
-#include "policy/range_internal.h"
+#include "policy/range.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "policy/range_internal.h"
+#include "policy/range.h"
 #include "support/test_random.h"
 
 static void test_texts_are_read_and_written(void **state)

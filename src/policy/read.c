@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "codec/hujson.h"
 #include "codec/json_write.h"
-#include "policy/read_internal.h"
+#include "policy/reader_internal.h"
 
 enum { QUOTE_MAX = 120, FEW_MEMBERS = 8 };
 
@@ -35,7 +35,7 @@ void *vec_grow(void *v, size_t n, size_t *cap, size_t size)
 
 /* --- errors --- */
 
-size_t read_offset(const struct reader *r, const struct json *node)
+size_t reader_offset(const struct reader *r, const struct json *node)
 {
     return node != NULL ? (size_t)(json_raw(node).p - r->doc->clean.p) : 0;
 }
@@ -51,13 +51,13 @@ static void fail_va(struct reader *r, const struct json *rank, const struct json
     }
     struct buf text = {0};
     buf_vprintf(&text, fmt, args);
-    struct found_error e = {.rank = read_offset(r, rank), .order = r->found_n, .offset = read_offset(r, at)};
+    struct found_error e = {.rank = reader_offset(r, rank), .order = r->found_n, .offset = reader_offset(r, at)};
     e.text = arena_str(&r->errors->arena, buf_str(&text)).p;
     buf_fini(&text);
     VEC_PUSH(r->found, r->found_n, r->found_cap, e);
 }
 
-void read_fail(struct reader *r, const struct json *at, const char *fmt, ...)
+void reader_fail(struct reader *r, const struct json *at, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
@@ -65,7 +65,7 @@ void read_fail(struct reader *r, const struct json *at, const char *fmt, ...)
     va_end(args);
 }
 
-void read_fail_ranked(struct reader *r, const struct json *rank, const struct json *at, const char *fmt, ...)
+void reader_fail_ranked(struct reader *r, const struct json *rank, const struct json *at, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
@@ -73,7 +73,7 @@ void read_fail_ranked(struct reader *r, const struct json *rank, const struct js
     va_end(args);
 }
 
-void read_warn(struct reader *r, const struct json *at, const char *fmt, ...)
+void reader_warn(struct reader *r, const struct json *at, const char *fmt, ...)
 {
     struct policy_doc *doc = r->doc;
     struct buf text = {0};
@@ -85,11 +85,11 @@ void read_warn(struct reader *r, const struct json *at, const char *fmt, ...)
     va_start(args, fmt);
     buf_vprintf(&text, fmt, args);
     va_end(args);
-    doc->warning[doc->warning_n++] = (struct item){arena_str(&doc->arena, buf_str(&text)), read_offset(r, at)};
+    doc->warning[doc->warning_n++] = (struct item){arena_str(&doc->arena, buf_str(&text)), reader_offset(r, at)};
     buf_fini(&text);
 }
 
-const char *read_quote(struct reader *r, struct str s)
+const char *reader_quote(struct reader *r, struct str s)
 {
     struct buf out = {0};
     /* Nobody will read it: a text full of errors costs no memory. */
@@ -225,15 +225,15 @@ static void tell_unknown(struct reader *r, const struct json *member, const char
         return;
     str_cut(str_c(best != NULL ? best : ""), '|', &near, &legacy);
     if (best != NULL)
-        read_fail(r, member, "unknown field: %s: did you mean \"%.*s\"?", read_quote(r, name), STR_ARG(near));
+        reader_fail(r, member, "unknown field: %s: did you mean \"%.*s\"?", reader_quote(r, name), STR_ARG(near));
     else if (kind == FIELDS_LOOSE)
-        read_warn(r, member, "unknown field: %s: it has no effect here", read_quote(r, name));
+        reader_warn(r, member, "unknown field: %s: it has no effect here", reader_quote(r, name));
     else
-        read_fail(r, member, "unknown field: %s", read_quote(r, name));
+        reader_fail(r, member, "unknown field: %s", reader_quote(r, name));
 }
 
-void read_fields(struct reader *r, const struct json *obj, const char *const *names, size_t n, enum fields kind,
-                 const struct json **out)
+void reader_fields(struct reader *r, const struct json *obj, const char *const *names, size_t n, enum fields kind,
+                   const struct json **out)
 {
     for (size_t i = 0; i < n; i++)
         out[i] = NULL;
@@ -243,7 +243,7 @@ void read_fields(struct reader *r, const struct json *obj, const char *const *na
         while (i < n && !name_matches(name, names[i]))
             i++;
         if (i < n && out[i] != NULL)
-            read_fail(r, member, "duplicate field: %s", read_quote(r, name));
+            reader_fail(r, member, "duplicate field: %s", reader_quote(r, name));
         else if (i < n)
             out[i] = member;
         else
@@ -251,23 +251,23 @@ void read_fields(struct reader *r, const struct json *obj, const char *const *na
     }
 }
 
-bool read_is(struct reader *r, const struct json *node, enum json_type type, const char *name)
+bool reader_is(struct reader *r, const struct json *node, enum json_type type, const char *name)
 {
     static const char *const words[] = {"null", "true or false", "a number", "a string", "a list", "an object"};
     if (json_is_null(node))
         return false;
     if (json_type_of(node) != type)
-        read_fail(r, node, "%s must be %s", name, words[type]);
+        reader_fail(r, node, "%s must be %s", name, words[type]);
     return json_type_of(node) == type;
 }
 
-struct read_items read_strings(struct reader *r, const struct json *node, const char *name)
+struct read_items reader_strings(struct reader *r, const struct json *node, const char *name)
 {
     struct read_items items = {0};
-    if (!read_is(r, node, JSON_ARRAY, name))
+    if (!reader_is(r, node, JSON_ARRAY, name))
         return items;
     if (json_len(node) > r->limits->list) {
-        read_fail(r, node, "%s has %zu elements (limit %zu)", name, json_len(node), r->limits->list);
+        reader_fail(r, node, "%s has %zu elements (limit %zu)", name, json_len(node), r->limits->list);
         return items;
     }
     items.v = arena_zalloc(&r->doc->arena, json_len(node), sizeof(*items.v));
@@ -276,48 +276,48 @@ struct read_items read_strings(struct reader *r, const struct json *node, const 
         if (json_str(it, &text))
             items.v[items.n++] = (struct read_item){str_trim(text), it};
         else
-            read_fail(r, it, "%s must be a list of strings", name);
+            reader_fail(r, it, "%s must be a list of strings", name);
     }
     return items;
 }
 
-struct str read_string(struct reader *r, const struct json *node, const char *name)
+struct str reader_string(struct reader *r, const struct json *node, const char *name)
 {
     struct str text = STR_EMPTY;
-    if (read_is(r, node, JSON_STRING, name))
+    if (reader_is(r, node, JSON_STRING, name))
         json_str(node, &text);
     return str_trim(text);
 }
 
-bool read_bool(struct reader *r, const struct json *node, const char *name)
+bool reader_bool(struct reader *r, const struct json *node, const char *name)
 {
     bool v = false;
-    if (read_is(r, node, JSON_BOOL, name))
+    if (reader_is(r, node, JSON_BOOL, name))
         json_bool(node, &v);
     return v;
 }
 
-struct items read_keep(struct reader *r, const struct read_items *items)
+struct items reader_keep(struct reader *r, const struct read_items *items)
 {
     struct items kept = {arena_zalloc(&r->doc->arena, items->n, sizeof(*kept.v)), items->n};
     for (size_t i = 0; i < items->n; i++)
-        kept.v[i] = (struct item){items->v[i].text, read_offset(r, items->v[i].at)};
+        kept.v[i] = (struct item){items->v[i].text, reader_offset(r, items->v[i].at)};
     return kept;
 }
 
-bool read_count_selector(struct reader *r, const struct json *at, sel_id sel)
+bool reader_count_selector(struct reader *r, const struct json *at, sel_id sel)
 {
     size_t entries = r->doc->sel[sel].entry_n;
-    return read_counted(r, at, &r->selectors_read, entries > 1 ? entries : 1, r->limits->selectors,
-                        "selectors and addresses in all lists");
+    return reader_counted(r, at, &r->selectors_read, entries > 1 ? entries : 1, r->limits->selectors,
+                          "selectors and addresses in all lists");
 }
 
-bool read_counted(struct reader *r, const struct json *at, size_t *count, size_t more, size_t limit, const char *what)
+bool reader_counted(struct reader *r, const struct json *at, size_t *count, size_t more, size_t limit, const char *what)
 {
     bool was_fine = *count <= limit;
     *count += more;
     if (*count > limit && was_fine)
-        read_fail(r, at, "too many %s (limit %zu)", what, limit);
+        reader_fail(r, at, "too many %s (limit %zu)", what, limit);
     return *count <= limit;
 }
 
@@ -328,7 +328,7 @@ static void check_few(struct reader *r, const struct json *obj)
     JSON_EACH (it, obj) {
         for (const struct json *other = json_next(it); other != NULL; other = json_next(other)) {
             if (str_eq(json_key_of(it), json_key_of(other)))
-                read_fail(r, other, "duplicate field: %s", read_quote(r, json_key_of(other)));
+                reader_fail(r, other, "duplicate field: %s", reader_quote(r, json_key_of(other)));
         }
     }
 }
@@ -340,7 +340,7 @@ static void check_many(struct reader *r, const struct json *obj)
     JSON_EACH (it, obj) {
         struct str key = json_key_of(it);
         if (map_put(&seen, key.p, key.len, &seen) != NULL)
-            read_fail(r, it, "duplicate field: %s", read_quote(r, key));
+            reader_fail(r, it, "duplicate field: %s", reader_quote(r, key));
     }
     map_fini(&seen);
 }
@@ -380,28 +380,29 @@ static const char *const section_names[SECTION_N] = {
 static void read_sections(struct reader *r, const struct json *root)
 {
     if (json_type_of(root) != JSON_OBJECT) {
-        read_fail(r, root, "a policy must be an object");
+        reader_fail(r, root, "a policy must be an object");
         return;
     }
     check_names(r, root);
     if (r->found_n > 0)
         return;
-    /* Without rules everyone reaches everyone: then a section that is not known may be the one that was to say who may. */
+    /* Without rules everyone reaches everyone: then a section that is not known may be the one that was to say who
+     * may. */
     bool has_rules = json_get(root, "acls") != NULL || json_get(root, "grants") != NULL;
-    read_fields(r, root, section_names, SECTION_N, has_rules ? FIELDS_LOOSE : FIELDS_KNOWN, r->section);
-    read_groups(r);
-    read_hosts(r);
-    read_ipsets(r);
-    read_tags(r);
-    read_tag_owners(r);
-    read_postures(r);
-    read_rules(r);
-    read_ssh(r);
-    read_node_attrs(r);
-    read_approvers(r);
-    read_tests(r);
-    read_ssh_tests(r);
-    read_network(r);
+    reader_fields(r, root, section_names, SECTION_N, has_rules ? FIELDS_LOOSE : FIELDS_KNOWN, r->section);
+    reader_groups(r);
+    reader_hosts(r);
+    reader_ipsets(r);
+    reader_tags(r);
+    reader_tag_owners(r);
+    reader_postures(r);
+    reader_rules(r);
+    reader_ssh(r);
+    reader_node_attrs(r);
+    reader_approvers(r);
+    reader_tests(r);
+    reader_ssh_tests(r);
+    reader_network(r);
 }
 
 static enum rc fail_syntax(struct policy_errors *errors, const struct err *err)
@@ -464,9 +465,9 @@ static enum rc read_all(struct reader *r, struct str text)
     if (root != NULL)
         read_sections(r, root);
     else if (r->opts->is_stored)
-        read_rules(r);
+        reader_rules(r);
     else
-        read_fail(r, NULL, "the policy is empty; to let every node reach every other, write {}");
+        reader_fail(r, NULL, "the policy is empty; to let every node reach every other, write {}");
     sort_errors(r);
     return r->errors->n == 0 ? RC_OK : RC_INVALID;
 }
@@ -521,4 +522,12 @@ struct str policy_doc_text(const struct policy_doc *doc)
 struct policy_network policy_doc_network(const struct policy_doc *doc)
 {
     return doc->network;
+}
+
+bool policy_doc_has_pools(const struct policy_doc *doc)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < doc->node_attr_n; i++)
+        n += doc->node_attr[i].pool_n;
+    return n > 0;
 }

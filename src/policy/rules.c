@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "codec/json_write.h"
-#include "policy/read_internal.h"
+#include "policy/reader_internal.h"
 
 enum {
     SOURCES = SEL_BIT(SEL_STAR) | SEL_BIT(SEL_ADDRS) | SEL_BIT(SEL_USER) | SEL_BIT(SEL_DOMAIN) | SEL_BIT(SEL_GROUP) |
@@ -23,7 +23,7 @@ enum {
 
 /* --- protocols and ports. src: docs/protocol/policy.md 3.1, 3.3 --- */
 
-bool proto_parse(struct str text, uint8_t *out)
+bool policy_proto_parse(struct str text, uint8_t *out)
 {
     static const struct {
         const char *name;
@@ -49,7 +49,7 @@ bool proto_parse(struct str text, uint8_t *out)
     return true;
 }
 
-bool proto_has_ports(uint8_t proto)
+bool policy_proto_has_ports(uint8_t proto)
 {
     return proto == 0 || proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP;
 }
@@ -77,7 +77,7 @@ static const char *parse_port_range(struct str text, struct port_range *out)
     return out->first <= out->last ? NULL : "the first port is above the last";
 }
 
-const char *ports_parse(struct arena *a, struct str text, struct port_list *out)
+const char *policy_ports_parse(struct arena *a, struct str text, struct port_list *out)
 {
     size_t n = 1;
     if (str_eq(text, STR("*"))) {
@@ -143,7 +143,7 @@ static void check_self(struct reader *r, const struct json *at, const struct rul
         return;
     for (size_t i = 0; i < rule->src.n; i++) {
         if ((allowed & SEL_BIT(r->doc->sel[rule->src.v[i]].kind)) == 0) {
-            read_fail(r, at, "autogroup:self can only be used with users, groups, or supported autogroups");
+            reader_fail(r, at, "autogroup:self can only be used with users, groups, or supported autogroups");
             return;
         }
     }
@@ -176,39 +176,39 @@ static long last_index(struct str s, char c)
 /* One "HOST:PORTS". False: told. */
 static bool read_acl_dst(struct reader *r, const struct read_item *item, uint8_t proto, struct rule_dst *out)
 {
-    const char *quoted = read_quote(r, item->text);
+    const char *quoted = reader_quote(r, item->text);
     long colon = last_index(item->text, ':');
     if (colon < 0) {
-        read_fail(r, item->at, "dst=%s: ports are missing (\"HOST:PORTS\")", quoted);
+        reader_fail(r, item->at, "dst=%s: ports are missing (\"HOST:PORTS\")", quoted);
         return false;
     }
     struct read_item host = {str_n(item->text.p, (size_t)colon), item->at};
     struct str ports = str_n(item->text.p + colon + 1, item->text.len - (size_t)colon - 1);
-    const char *fault = ports_parse(&r->doc->arena, ports, &out->ports);
+    const char *fault = policy_ports_parse(&r->doc->arena, ports, &out->ports);
     if (fault != NULL) {
-        read_fail(r, item->at, "dst=%s: port range %s: %s", quoted, read_quote(r, ports), fault);
+        reader_fail(r, item->at, "dst=%s: port range %s: %s", quoted, reader_quote(r, ports), fault);
         return false;
     }
-    if (!proto_has_ports(proto) && !is_all_ports(&out->ports))
-        read_fail(r, item->at, "dst=%s: this protocol has no ports: use '*'", quoted);
+    if (!policy_proto_has_ports(proto) && !is_all_ports(&out->ports))
+        reader_fail(r, item->at, "dst=%s: this protocol has no ports: use '*'", quoted);
     if (!strip_brackets(r, &host.text)) {
-        read_fail(r, item->at, "dst=%s: brackets are for IPv6 addresses", quoted);
+        reader_fail(r, item->at, "dst=%s: brackets are for IPv6 addresses", quoted);
         return false;
     }
-    enum sel_fault sel_fault = read_selector(r, &host, &out->sel);
+    enum sel_fault sel_fault = reader_selector(r, &host, &out->sel);
     if (sel_fault == SEL_NO_SERVICES) {
-        read_warn_service(r, item->at, host.text);
+        reader_warn_service(r, item->at, host.text);
         return false;
     }
     if (sel_fault != SEL_FINE) {
-        read_fail(r, item->at, "dst=%s: %s", read_quote(r, host.text), read_fault_text(r, sel_fault, host.text));
+        reader_fail(r, item->at, "dst=%s: %s", reader_quote(r, host.text), reader_fault_text(r, sel_fault, host.text));
         return false;
     }
     enum sel_kind kind = r->doc->sel[out->sel].kind;
     if (kind == SEL_DANGER_ALL)
-        read_fail(r, item->at, "cannot use autogroup:danger-all as a dst");
+        reader_fail(r, item->at, "cannot use autogroup:danger-all as a dst");
     else if ((DESTINATIONS & SEL_BIT(kind)) == 0)
-        read_fail(r, item->at, "dst=%s: not allowed as a destination", quoted);
+        reader_fail(r, item->at, "dst=%s: not allowed as a destination", quoted);
     return (DESTINATIONS & SEL_BIT(kind)) != 0;
 }
 
@@ -244,12 +244,12 @@ static void sort_parts(const struct policy_doc *doc, struct rule *rule)
 
 static void read_acl_dsts(struct reader *r, const struct json *node, struct rule *rule)
 {
-    struct read_items items = read_strings(r, node, "dst");
+    struct read_items items = reader_strings(r, node, "dst");
     rule->dst = arena_zalloc(&r->doc->arena, items.n, sizeof(*rule->dst));
     for (size_t i = 0; i < items.n; i++) {
         struct rule_dst d = {0};
         size_t k = 0;
-        if (!read_acl_dst(r, &items.v[i], rule->ip[0].proto, &d) || !read_count_selector(r, items.v[i].at, d.sel))
+        if (!read_acl_dst(r, &items.v[i], rule->ip[0].proto, &d) || !reader_count_selector(r, items.v[i].at, d.sel))
             continue;
         while (k < rule->dst_n && rule->dst[k].sel != d.sel)
             k++;
@@ -265,18 +265,18 @@ static void read_acl(struct reader *r, const struct json *node, struct rule *rul
 {
     static const char *const names[] = {"action", "src|users", "proto", "dst|ports", "srcPosture"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_NOTES, f);
-    struct str action = read_string(r, f[0], "action");
+    reader_fields(r, node, names, ARRAY_LEN(names), FIELDS_NOTES, f);
+    struct str action = reader_string(r, f[0], "action");
     if (!str_eq(action, STR("accept")))
-        read_fail(r, f[0] != NULL ? f[0] : node, "action=%s is not supported", read_quote(r, action));
-    rule->src = read_selectors(r, f[1], "src", SOURCES, "src=", "a source");
+        reader_fail(r, f[0] != NULL ? f[0] : node, "action=%s is not supported", reader_quote(r, action));
+    rule->src = reader_selectors(r, f[1], "src", SOURCES, "src=", "a source");
     rule->ip = arena_zalloc(&r->doc->arena, 1, sizeof(*rule->ip));
     rule->ip_n = 1;
-    struct str proto = read_string(r, f[2], "proto");
-    if (!proto_parse(proto, &rule->ip[0].proto))
-        read_fail(r, f[2], "unknown protocol %s", read_quote(r, proto));
+    struct str proto = reader_string(r, f[2], "proto");
+    if (!policy_proto_parse(proto, &rule->ip[0].proto))
+        reader_fail(r, f[2], "unknown protocol %s", reader_quote(r, proto));
     read_acl_dsts(r, f[3], rule);
-    rule->posture = read_posture_list(r, f[4], "srcPosture");
+    rule->posture = reader_posture_list(r, f[4], "srcPosture");
     check_self(r, node, rule);
 }
 
@@ -300,22 +300,24 @@ static void read_ip_item(struct reader *r, const struct read_item *item, struct 
     uint8_t proto = 0;
     if (!str_cut(item->text, ':', &proto_text, &ports_text))
         ports_text = item->text;
-    else if (proto_text.len == 0 || !proto_parse(proto_text, &proto)) {
-        read_fail(r, item->at, "ip=%s: unknown protocol %s", read_quote(r, item->text), read_quote(r, proto_text));
+    else if (proto_text.len == 0 || !policy_proto_parse(proto_text, &proto)) {
+        reader_fail(r, item->at, "ip=%s: unknown protocol %s", reader_quote(r, item->text),
+                    reader_quote(r, proto_text));
         return;
     }
-    const char *fault = ports_parse(&r->doc->arena, ports_text, &ports);
+    const char *fault = policy_ports_parse(&r->doc->arena, ports_text, &ports);
     if (fault != NULL)
-        read_fail(r, item->at, "ip=%s: port range %s: %s", read_quote(r, item->text), read_quote(r, ports_text), fault);
-    else if (!proto_has_ports(proto) && !is_all_ports(&ports))
-        read_fail(r, item->at, "ip=%s: this protocol has no ports: use '*'", read_quote(r, item->text));
+        reader_fail(r, item->at, "ip=%s: port range %s: %s", reader_quote(r, item->text), reader_quote(r, ports_text),
+                    fault);
+    else if (!policy_proto_has_ports(proto) && !is_all_ports(&ports))
+        reader_fail(r, item->at, "ip=%s: this protocol has no ports: use '*'", reader_quote(r, item->text));
     else
         add_ip(r, rule, proto, &ports);
 }
 
 static void read_ip(struct reader *r, const struct json *node, struct rule *rule)
 {
-    struct read_items items = read_strings(r, node, "ip");
+    struct read_items items = reader_strings(r, node, "ip");
     rule->ip = arena_zalloc(&r->doc->arena, items.n, sizeof(*rule->ip));
     for (size_t i = 0; i < items.n; i++)
         read_ip_item(r, &items.v[i], rule);
@@ -328,7 +330,7 @@ static void check_capability(struct reader *r, const struct json *at, struct str
                                        "tsidp", "secrets", "golink", "tailsql"};
     struct str prefix = STR("tailscale.com/");
     if (memmem(name.p, name.len, "://", 3) != NULL || str_index(name, '/') < 1 || str_ends(name, STR("/"))) {
-        read_fail(r, at, "app[%s]: capability name must have the form {domain}/{path}", read_quote(r, name));
+        reader_fail(r, at, "app[%s]: capability name must have the form {domain}/{path}", reader_quote(r, name));
         return;
     }
     if (name.len < prefix.len || !str_eq_ci(str_n(name.p, prefix.len), prefix))
@@ -339,25 +341,25 @@ static void check_capability(struct reader *r, const struct json *at, struct str
             str_starts(name, prefix))
             return;
     }
-    read_fail(r, at, "app[%s]: capability name must not be in the tailscale.com domain", read_quote(r, name));
+    reader_fail(r, at, "app[%s]: capability name must not be in the tailscale.com domain", reader_quote(r, name));
 }
 
 static void read_app(struct reader *r, const struct json *node, struct rule *rule)
 {
-    if (!read_is(r, node, JSON_OBJECT, "app") || json_len(node) == 0)
+    if (!reader_is(r, node, JSON_OBJECT, "app") || json_len(node) == 0)
         return;
     JSON_EACH (it, node) {
         struct str name = json_key_of(it);
         check_capability(r, it, name);
         if (json_type_of(it) != JSON_ARRAY)
-            read_fail(r, it, "app[%s]: must be a list", read_quote(r, name));
+            reader_fail(r, it, "app[%s]: must be a list", reader_quote(r, name));
         rule->has_drive = rule->has_drive || str_eq(name, STR("tailscale.com/cap/drive"));
         rule->has_relay = rule->has_relay || str_eq(name, STR("tailscale.com/cap/relay"));
     }
     struct buf out = {0};
     struct json_writer w;
     json_w_init(&w, &out);
-    if (read_counted(r, node, &r->app_bytes, json_raw(node).len, r->limits->app_bytes, "bytes of app values"))
+    if (reader_counted(r, node, &r->app_bytes, json_raw(node).len, r->limits->app_bytes, "bytes of app values"))
         json_w_tree(&w, node);
     rule->app = arena_str(&r->doc->arena, buf_str(&out));
     buf_fini(&out);
@@ -365,13 +367,13 @@ static void read_app(struct reader *r, const struct json *node, struct rule *rul
 
 static void read_via(struct reader *r, const struct json *node, struct rule *rule)
 {
-    struct read_items items = read_strings(r, node, "via");
+    struct read_items items = reader_strings(r, node, "via");
     rule->via.v = arena_zalloc(&r->doc->arena, items.n, sizeof(*rule->via.v));
     for (size_t i = 0; i < items.n; i++) {
         if (!str_starts(items.v[i].text, STR("tag:")))
-            read_fail(r, items.v[i].at, "via can only be a tag");
-        else if (read_selector(r, &items.v[i], &rule->via.v[rule->via.n]) != SEL_FINE)
-            read_fail(r, items.v[i].at, "tag %s not found", read_quote(r, items.v[i].text));
+            reader_fail(r, items.v[i].at, "via can only be a tag");
+        else if (reader_selector(r, &items.v[i], &rule->via.v[rule->via.n]) != SEL_FINE)
+            reader_fail(r, items.v[i].at, "tag %s not found", reader_quote(r, items.v[i].text));
         else
             rule->via.n++;
     }
@@ -384,12 +386,12 @@ static void check_grant_dst(struct reader *r, const struct json *list, const str
         struct range range;
         unsigned bits;
         if (json_str(it, &text) && range_parse(str_trim(text), &range) && range_prefix_bits(&range, &bits) && bits == 0)
-            read_fail(r, it, "dst %s: to allow all IP addresses, use \"*\" or \"autogroup:internet\"",
-                      read_quote(r, str_trim(text)));
+            reader_fail(r, it, "dst %s: to allow all IP addresses, use \"*\" or \"autogroup:internet\"",
+                        reader_quote(r, str_trim(text)));
     }
     for (size_t i = 0; i < rule->dst_n; i++) {
         if (rule->app.len > 0 && r->doc->sel[rule->dst[i].sel].kind == SEL_INTERNET)
-            read_fail(r, list, "cannot use app grants with autogroup:internet");
+            reader_fail(r, list, "cannot use app grants with autogroup:internet");
     }
 }
 
@@ -397,18 +399,18 @@ static void read_grant(struct reader *r, const struct json *node, struct rule *r
 {
     static const char *const names[] = {"src", "dst", "ip", "app", "via", "srcPosture"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_KNOWN, f);
-    rule->src = read_selectors(r, f[0], "src", SOURCES, "src=", "a source");
-    struct sel_list dst = read_selectors(r, f[1], "dst", DESTINATIONS, "dst=", "a destination");
+    reader_fields(r, node, names, ARRAY_LEN(names), FIELDS_KNOWN, f);
+    rule->src = reader_selectors(r, f[0], "src", SOURCES, "src=", "a source");
+    struct sel_list dst = reader_selectors(r, f[1], "dst", DESTINATIONS, "dst=", "a destination");
     rule->dst = arena_zalloc(&r->doc->arena, dst.n, sizeof(*rule->dst));
     for (size_t i = 0; i < dst.n; i++)
         rule->dst[rule->dst_n++].sel = dst.v[i];
     read_ip(r, f[2], rule);
     read_app(r, f[3], rule);
     if (json_len(f[2]) == 0 && json_len(f[3]) == 0)
-        read_fail(r, node, "ip and app can not both be empty");
+        reader_fail(r, node, "ip and app can not both be empty");
     read_via(r, f[4], rule);
-    rule->posture = read_posture_list(r, f[5], "srcPosture");
+    rule->posture = reader_posture_list(r, f[5], "srcPosture");
     check_grant_dst(r, f[1], rule);
     check_self(r, node, rule);
 }
@@ -418,8 +420,8 @@ static void read_grant(struct reader *r, const struct json *node, struct rule *r
 static size_t section_len(struct reader *r, enum section section, const char *name)
 {
     const struct json *node = r->section[section];
-    if (!read_is(r, node, JSON_ARRAY, name) ||
-        !read_counted(r, node, &r->rules_read, json_len(node), r->limits->rules, "rules"))
+    if (!reader_is(r, node, JSON_ARRAY, name) ||
+        !reader_counted(r, node, &r->rules_read, json_len(node), r->limits->rules, "rules"))
         return 0;
     return json_len(node);
 }
@@ -429,9 +431,9 @@ static void read_section(struct reader *r, enum section section, bool is_acl)
     size_t index = 0;
     JSON_EACH (it, r->section[section]) {
         struct rule *rule = &r->doc->rule[r->doc->rule_n];
-        *rule = (struct rule){.is_acl = is_acl, .index = index++, .offset = read_offset(r, it)};
+        *rule = (struct rule){.is_acl = is_acl, .index = index++, .offset = reader_offset(r, it)};
         if (json_type_of(it) != JSON_OBJECT) {
-            read_fail(r, it, "a rule must be an object");
+            reader_fail(r, it, "a rule must be an object");
             continue;
         }
         r->doc->rule_n++;
@@ -453,11 +455,12 @@ static void add_default_rule(struct reader *r)
     rule->dst_n = 1;
     rule->ip = arena_zalloc(a, 1, sizeof(*rule->ip));
     rule->ip_n = 1;
-    if (read_selector(r, &star, rule->src.v) == SEL_FINE && ports_parse(a, STR("*"), &rule->ip[0].ports) == NULL)
+    if (reader_selector(r, &star, rule->src.v) == SEL_FINE &&
+        policy_ports_parse(a, STR("*"), &rule->ip[0].ports) == NULL)
         rule->dst[0].sel = rule->src.v[0];
 }
 
-void read_rules(struct reader *r)
+void reader_rules(struct reader *r)
 {
     size_t grants = section_len(r, SECTION_GRANTS, "grants");
     size_t acls = section_len(r, SECTION_ACLS, "acls");

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "codec/json_write.h"
-#include "policy/read_internal.h"
+#include "policy/reader_internal.h"
 
 /* --- nodeAttrs --- */
 
@@ -12,21 +12,21 @@ static void read_pool(struct reader *r, const struct read_item *item, struct nod
 {
     struct range range, limit;
     unsigned bits;
-    const char *quoted = read_quote(r, item->text);
+    const char *quoted = reader_quote(r, item->text);
     if (!range_parse(item->text, &range) || !range_prefix_bits(&range, &bits) ||
         !range_parse(STR("100.64.0.0/10"), &limit)) {
-        read_fail(r, item->at, "IPPool(%s): not a network", quoted);
+        reader_fail(r, item->at, "IPPool(%s): not a network", quoted);
         return;
     }
     if (!range_holds(&limit, &range)) {
-        read_fail(r, item->at, "IPPool(%s): network must be within 100.64.0.0/10", quoted);
+        reader_fail(r, item->at, "IPPool(%s): network must be within 100.64.0.0/10", quoted);
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(reserved_pools); i++) {
         struct range reserved;
         if (range_parse(str_c(reserved_pools[i]), &reserved) && range_meets(&reserved, &range)) {
-            read_fail(r, item->at, "IPPool(%.*s): network within reserved range",
-                      (int)(item->text.len < RANGE_TEXT_CAP ? item->text.len : RANGE_TEXT_CAP), item->text.p);
+            reader_fail(r, item->at, "IPPool(%.*s): network within reserved range",
+                        (int)(item->text.len < RANGE_TEXT_CAP ? item->text.len : RANGE_TEXT_CAP), item->text.p);
             return;
         }
     }
@@ -35,14 +35,14 @@ static void read_pool(struct reader *r, const struct read_item *item, struct nod
 
 static void read_attr_names(struct reader *r, const struct json *node, struct node_attr *out)
 {
-    struct read_items items = read_strings(r, node, "attr");
+    struct read_items items = reader_strings(r, node, "attr");
     out->attr = arena_zalloc(&r->doc->arena, items.n, sizeof(*out->attr));
     for (size_t i = 0; i < items.n; i++) {
         if (items.v[i].text.len == 0)
-            read_fail(r, items.v[i].at, "an attribute cannot be empty");
+            reader_fail(r, items.v[i].at, "an attribute cannot be empty");
         /* A client that has the attribute would try. */
         if (str_eq(items.v[i].text, STR("funnel")) && !r->opts->has_funnel)
-            read_warn(r, items.v[i].at, "\"funnel\" has no effect here: this server has no Funnel");
+            reader_warn(r, items.v[i].at, "\"funnel\" has no effect here: this server has no Funnel");
         else
             out->attr[out->attr_n++] = items.v[i].text;
     }
@@ -50,13 +50,13 @@ static void read_attr_names(struct reader *r, const struct json *node, struct no
 
 static void read_attr_app(struct reader *r, const struct json *node, struct node_attr *out)
 {
-    if (!read_is(r, node, JSON_OBJECT, "app") ||
-        !read_counted(r, node, &r->app_bytes, json_raw(node).len, r->limits->app_bytes, "bytes of app values"))
+    if (!reader_is(r, node, JSON_OBJECT, "app") ||
+        !reader_counted(r, node, &r->app_bytes, json_raw(node).len, r->limits->app_bytes, "bytes of app values"))
         return;
     out->app = arena_zalloc(&r->doc->arena, json_len(node), sizeof(*out->app));
     JSON_EACH (it, node) {
         if (json_type_of(it) != JSON_ARRAY)
-            read_fail(r, it, "app[%s]: must be a list", read_quote(r, json_key_of(it)));
+            reader_fail(r, it, "app[%s]: must be a list", reader_quote(r, json_key_of(it)));
         out->app[out->app_n++] = (struct app_member){json_key_of(it), it};
     }
 }
@@ -69,26 +69,26 @@ static void read_node_attr(struct reader *r, const struct json *node, struct nod
     };
     static const char *const names[] = {"target", "attr", "app", "ipPool"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
-    out->target = read_selectors(r, f[0], "target", TARGETS, "", "a target of nodeAttrs");
+    reader_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
+    out->target = reader_selectors(r, f[0], "target", TARGETS, "", "a target of nodeAttrs");
     read_attr_names(r, f[1], out);
     read_attr_app(r, f[2], out);
-    struct read_items pools = read_strings(r, f[3], "ipPool");
+    struct read_items pools = reader_strings(r, f[3], "ipPool");
     out->pool = arena_zalloc(&r->doc->arena, pools.n, sizeof(*out->pool));
     for (size_t i = 0; i < pools.n; i++)
         read_pool(r, &pools.v[i], out);
 }
 
-void read_node_attrs(struct reader *r)
+void reader_node_attrs(struct reader *r)
 {
     const struct json *section = r->section[SECTION_NODE_ATTRS];
     struct policy_doc *doc = r->doc;
-    if (!read_is(r, section, JSON_ARRAY, "nodeAttrs") ||
-        !read_counted(r, section, &r->rules_read, json_len(section), r->limits->rules, "rules"))
+    if (!reader_is(r, section, JSON_ARRAY, "nodeAttrs") ||
+        !reader_counted(r, section, &r->rules_read, json_len(section), r->limits->rules, "rules"))
         return;
     doc->node_attr = arena_zalloc(&doc->arena, json_len(section), sizeof(*doc->node_attr));
     JSON_EACH (it, section) {
-        if (read_is(r, it, JSON_OBJECT, "an entry of nodeAttrs"))
+        if (reader_is(r, it, JSON_OBJECT, "an entry of nodeAttrs"))
             read_node_attr(r, it, &doc->node_attr[doc->node_attr_n++]);
     }
 }
@@ -101,20 +101,20 @@ static struct sel_list read_approver_list(struct reader *r, const struct json *n
         APPROVERS = SEL_BIT(SEL_USER) | SEL_BIT(SEL_GROUP) | SEL_BIT(SEL_TAG) | SEL_BIT(SEL_ROLE) |
                     SEL_BIT(SEL_MEMBER) | SEL_BIT(SEL_TAGGED)
     };
-    return read_selectors(r, node, "approvers", APPROVERS, "autoApprovers: ", "an approver");
+    return reader_selectors(r, node, "approvers", APPROVERS, "autoApprovers: ", "an approver");
 }
 
 static void read_route_approvers(struct reader *r, const struct json *node)
 {
     struct policy_doc *doc = r->doc;
     unsigned bits;
-    if (!read_is(r, node, JSON_OBJECT, "routes"))
+    if (!reader_is(r, node, JSON_OBJECT, "routes"))
         return;
     doc->route_approver = arena_zalloc(&doc->arena, json_len(node), sizeof(*doc->route_approver));
     JSON_EACH (it, node) {
         struct approver *a = &doc->route_approver[doc->route_approver_n];
         if (!range_parse(json_key_of(it), &a->route) || !range_prefix_bits(&a->route, &bits))
-            read_fail(r, it, "autoApprovers: %s is not a prefix", read_quote(r, json_key_of(it)));
+            reader_fail(r, it, "autoApprovers: %s is not a prefix", reader_quote(r, json_key_of(it)));
         else
             doc->route_approver_n++;
         a->by = read_approver_list(r, it);
@@ -124,25 +124,25 @@ static void read_route_approvers(struct reader *r, const struct json *node)
 static void read_service_approvers(struct reader *r, const struct json *node)
 {
     struct policy_doc *doc = r->doc;
-    if (!read_is(r, node, JSON_OBJECT, "services"))
+    if (!reader_is(r, node, JSON_OBJECT, "services"))
         return;
     doc->service_approver = arena_zalloc(&doc->arena, json_len(node), sizeof(*doc->service_approver));
     JSON_EACH (it, node) {
         struct str name = json_key_of(it);
         if (!str_starts(name, STR("svc:")) && !str_starts(name, STR("tag:")))
-            read_fail(r, it, "autoApprovers: %s is neither a service (svc:NAME) nor a tag", read_quote(r, name));
+            reader_fail(r, it, "autoApprovers: %s is neither a service (svc:NAME) nor a tag", reader_quote(r, name));
         doc->service_approver[doc->service_approver_n++] = (struct approver){.name = name,
                                                                              .by = read_approver_list(r, it)};
     }
 }
 
-void read_approvers(struct reader *r)
+void reader_approvers(struct reader *r)
 {
     static const char *const names[] = {"routes", "exitNode", "services"};
     const struct json *f[ARRAY_LEN(names)];
-    if (!read_is(r, r->section[SECTION_AUTO_APPROVERS], JSON_OBJECT, "autoApprovers"))
+    if (!reader_is(r, r->section[SECTION_AUTO_APPROVERS], JSON_OBJECT, "autoApprovers"))
         return;
-    read_fields(r, r->section[SECTION_AUTO_APPROVERS], names, ARRAY_LEN(names), FIELDS_LOOSE, f);
+    reader_fields(r, r->section[SECTION_AUTO_APPROVERS], names, ARRAY_LEN(names), FIELDS_LOOSE, f);
     read_route_approvers(r, f[0]);
     r->doc->exit_approver = read_approver_list(r, f[1]);
     read_service_approvers(r, f[2]);
@@ -154,8 +154,8 @@ static void warn_services(struct reader *r, const struct read_items *items)
 {
     for (size_t i = 0; i < items->n; i++) {
         if (str_starts(items->v[i].text, STR("svc:")))
-            read_warn(r, items->v[i].at, "%s is not tested: this server has no services",
-                      read_quote(r, items->v[i].text));
+            reader_warn(r, items->v[i].at, "%s is not tested: this server has no services",
+                        reader_quote(r, items->v[i].text));
     }
 }
 
@@ -163,29 +163,29 @@ static void read_test(struct reader *r, const struct json *node, struct acl_test
 {
     static const char *const names[] = {"src|user", "proto", "accept|allow", "deny", "srcPostureAttrs"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
-    t->offset = read_offset(r, node);
-    t->src = read_string(r, f[0], "src");
-    t->proto = read_string(r, f[1], "proto");
-    struct read_items accept = read_strings(r, f[2], "accept");
-    struct read_items deny = read_strings(r, f[3], "deny");
-    t->accept = read_keep(r, &accept);
-    t->deny = read_keep(r, &deny);
-    t->attr = read_posture_attrs(r, f[4], &t->attr_n);
+    reader_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
+    t->offset = reader_offset(r, node);
+    t->src = reader_string(r, f[0], "src");
+    t->proto = reader_string(r, f[1], "proto");
+    struct read_items accept = reader_strings(r, f[2], "accept");
+    struct read_items deny = reader_strings(r, f[3], "deny");
+    t->accept = reader_keep(r, &accept);
+    t->deny = reader_keep(r, &deny);
+    t->attr = reader_posture_attrs(r, f[4], &t->attr_n);
     warn_services(r, &accept);
     warn_services(r, &deny);
 }
 
-void read_tests(struct reader *r)
+void reader_tests(struct reader *r)
 {
     const struct json *section = r->section[SECTION_TESTS];
     size_t count = 0;
-    if (!read_is(r, section, JSON_ARRAY, "tests") ||
-        !read_counted(r, section, &count, json_len(section), r->limits->tests, "tests"))
+    if (!reader_is(r, section, JSON_ARRAY, "tests") ||
+        !reader_counted(r, section, &count, json_len(section), r->limits->tests, "tests"))
         return;
     r->doc->test = arena_zalloc(&r->doc->arena, json_len(section), sizeof(*r->doc->test));
     JSON_EACH (it, section) {
-        if (read_is(r, it, JSON_OBJECT, "a test"))
+        if (reader_is(r, it, JSON_OBJECT, "a test"))
             read_test(r, it, &r->doc->test[r->doc->test_n++]);
     }
 }
@@ -197,20 +197,20 @@ static void check_region(struct reader *r, const struct json *region)
     uint64_t id;
     struct str key = json_key_of(region);
     if (str_to_u64(key, &id) != RC_OK || id == 0 || id > 65535)
-        read_fail(r, region, "derpMap: %s is not a region number", read_quote(r, key));
+        reader_fail(r, region, "derpMap: %s is not a region number", reader_quote(r, key));
     if (!json_is_null(region) && json_type_of(region) != JSON_OBJECT)
-        read_fail(r, region, "derpMap: a region must be an object, or null to remove it");
+        reader_fail(r, region, "derpMap: a region must be an object, or null to remove it");
 }
 
 static void read_derp_map(struct reader *r, const struct json *node)
 {
     static const char *const names[] = {"regions", "omitDefaultRegions"};
     const struct json *f[ARRAY_LEN(names)];
-    if (!read_is(r, node, JSON_OBJECT, "derpMap"))
+    if (!reader_is(r, node, JSON_OBJECT, "derpMap"))
         return;
-    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
-    read_bool(r, f[1], "omitDefaultRegions");
-    if (read_is(r, f[0], JSON_OBJECT, "regions")) {
+    reader_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
+    reader_bool(r, f[1], "omitDefaultRegions");
+    if (reader_is(r, f[0], JSON_OBJECT, "regions")) {
         JSON_EACH (region, f[0])
             check_region(r, region);
     }
@@ -221,31 +221,31 @@ static void read_derp_map(struct reader *r, const struct json *node)
 static void read_attr_config(struct reader *r, const struct json *section)
 {
     static const char *const names[] = {"type", "allowSetByNode", "broadcastToPeers"};
-    if (!read_is(r, section, JSON_OBJECT, "attrConfig"))
+    if (!reader_is(r, section, JSON_OBJECT, "attrConfig"))
         return;
     JSON_EACH (it, section) {
         const struct json *f[ARRAY_LEN(names)];
-        if (!read_is(r, it, JSON_OBJECT, "an attribute"))
+        if (!reader_is(r, it, JSON_OBJECT, "an attribute"))
             continue;
-        read_fields(r, it, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
-        struct str type = read_string(r, f[0], "type");
+        reader_fields(r, it, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
+        struct str type = reader_string(r, f[0], "type");
         if (f[0] != NULL && !str_eq(type, STR("string")) && !str_eq(type, STR("bool")) && !str_eq(type, STR("number")))
-            read_fail(r, f[0], "attrConfig: type must be \"string\", \"bool\" or \"number\"");
-        read_bool(r, f[1], "allowSetByNode");
-        read_strings(r, f[2], "broadcastToPeers");
+            reader_fail(r, f[0], "attrConfig: type must be \"string\", \"bool\" or \"number\"");
+        reader_bool(r, f[1], "allowSetByNode");
+        reader_strings(r, f[2], "broadcastToPeers");
     }
 }
 
-void read_network(struct reader *r)
+void reader_network(struct reader *r)
 {
     struct policy_network *n = &r->doc->network;
     const struct json *cgnat = r->section[SECTION_ONE_CGNAT];
     read_derp_map(r, r->section[SECTION_DERP_MAP]);
     read_attr_config(r, r->section[SECTION_ATTR_CONFIG]);
-    n->is_ipv4_disabled = read_bool(r, r->section[SECTION_DISABLE_IPV4], "disableIPv4");
-    n->is_client_port_random = read_bool(r, r->section[SECTION_RANDOM_PORT], "randomizeClientPort");
-    n->one_cgnat_route = read_string(r, cgnat, "OneCGNATRoute");
+    n->is_ipv4_disabled = reader_bool(r, r->section[SECTION_DISABLE_IPV4], "disableIPv4");
+    n->is_client_port_random = reader_bool(r, r->section[SECTION_RANDOM_PORT], "randomizeClientPort");
+    n->one_cgnat_route = reader_string(r, cgnat, "OneCGNATRoute");
     if (n->one_cgnat_route.len > 0 && !str_eq(n->one_cgnat_route, STR("mac-always")) &&
         !str_eq(n->one_cgnat_route, STR("mac-never")))
-        read_fail(r, cgnat, "OneCGNATRoute must be \"mac-always\" or \"mac-never\"");
+        reader_fail(r, cgnat, "OneCGNATRoute must be \"mac-always\" or \"mac-never\"");
 }

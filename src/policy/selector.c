@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "policy/read_internal.h"
+#include "policy/reader_internal.h"
 
 enum { IPSET_CHAIN_MAX = 64, IPSET_WORK_RATIO = 5, IPSET_WORK_RATIO_STORED = 50 };
 
@@ -38,7 +38,7 @@ struct ipset {
     bool has_internet;
 };
 
-bool read_domain_is_ours(const struct reader *r, struct str domain)
+bool reader_domain_is_ours(const struct reader *r, struct str domain)
 {
     for (size_t i = 0; i < r->opts->domain_n; i++) {
         if (str_eq_ci(r->opts->domains[i], domain))
@@ -159,14 +159,14 @@ static void note_member(struct reader *r, const struct read_item *item)
     bool *mine = is_legacy ? &r->wrote_members : &r->wrote_member;
     bool other = is_legacy ? r->wrote_member : r->wrote_members;
     if (!*mine && other)
-        read_fail(r, item->at, "autogroup:member and autogroup:members cannot both be used");
+        reader_fail(r, item->at, "autogroup:member and autogroup:members cannot both be used");
     *mine = true;
 }
 
 static enum sel_fault classify(struct reader *r, const struct read_item *item, struct selector *out)
 {
     enum sel_fault fault = doc_classify(r->doc, item->text, out);
-    if (fault == SEL_FINE && out->kind == SEL_DOMAIN && !read_domain_is_ours(r, out->name))
+    if (fault == SEL_FINE && out->kind == SEL_DOMAIN && !reader_domain_is_ours(r, out->name))
         return SEL_FOREIGN_DOMAIN;
     if (fault == SEL_FINE && out->kind == SEL_MEMBER) {
         note_member(r, item);
@@ -194,7 +194,7 @@ bool doc_find_selector(const struct policy_doc *doc, struct str text, sel_id *ou
     return true;
 }
 
-enum sel_fault read_selector(struct reader *r, const struct read_item *item, sel_id *out)
+enum sel_fault reader_selector(struct reader *r, const struct read_item *item, sel_id *out)
 {
     struct policy_doc *doc = r->doc;
     struct selector s;
@@ -210,12 +210,12 @@ enum sel_fault read_selector(struct reader *r, const struct read_item *item, sel
     return SEL_FINE;
 }
 
-const char *read_fault_text(struct reader *r, enum sel_fault fault, struct str text)
+const char *reader_fault_text(struct reader *r, enum sel_fault fault, struct str text)
 {
     struct arena *a = &r->errors->arena;
     if (r->found_n == FOUND_MAX)
         return "";
-    const char *quoted = read_quote(r, text);
+    const char *quoted = reader_quote(r, text);
     switch (fault) {
     case SEL_NO_TAG: return arena_printf(a, "tag not found: %s", quoted);
     case SEL_NO_GROUP: return arena_printf(a, "group not found: %s", quoted);
@@ -233,36 +233,36 @@ const char *read_fault_text(struct reader *r, enum sel_fault fault, struct str t
 }
 
 /* A destination that nobody has: nothing is let through. */
-void read_warn_service(struct reader *r, const struct json *at, struct str text)
+void reader_warn_service(struct reader *r, const struct json *at, struct str text)
 {
-    read_warn(r, at, "%s is reached by nobody: this server has no services", read_quote(r, text));
+    reader_warn(r, at, "%s is reached by nobody: this server has no services", reader_quote(r, text));
 }
 
 static void refuse_kind(struct reader *r, const struct read_item *item, enum sel_kind kind, const char *place)
 {
     if (kind == SEL_SELF && strcmp(place, "a source") == 0)
-        read_fail(r, item->at, "%s not valid on the src side of a rule", read_quote(r, item->text));
+        reader_fail(r, item->at, "%s not valid on the src side of a rule", reader_quote(r, item->text));
     else if (kind == SEL_DANGER_ALL && strcmp(place, "a destination") == 0)
-        read_fail(r, item->at, "cannot use autogroup:danger-all as a dst");
+        reader_fail(r, item->at, "cannot use autogroup:danger-all as a dst");
     else
-        read_fail(r, item->at, "%s is not allowed as %s", read_quote(r, item->text), place);
+        reader_fail(r, item->at, "%s is not allowed as %s", reader_quote(r, item->text), place);
 }
 
-struct sel_list read_selectors(struct reader *r, const struct json *node, const char *name, unsigned allowed,
-                               const char *prefix, const char *place)
+struct sel_list reader_selectors(struct reader *r, const struct json *node, const char *name, unsigned allowed,
+                                 const char *prefix, const char *place)
 {
-    struct read_items items = read_strings(r, node, name);
+    struct read_items items = reader_strings(r, node, name);
     struct sel_list list = {arena_zalloc(&r->doc->arena, items.n, sizeof(*list.v)), 0};
     for (size_t i = 0; i < items.n; i++) {
         sel_id id = 0;
-        enum sel_fault fault = read_selector(r, &items.v[i], &id);
+        enum sel_fault fault = reader_selector(r, &items.v[i], &id);
         if (fault == SEL_NO_SERVICES && (allowed & SEL_BIT(SEL_INTERNET)) != 0)
-            read_warn_service(r, items.v[i].at, items.v[i].text);
+            reader_warn_service(r, items.v[i].at, items.v[i].text);
         else if (fault != SEL_FINE)
-            read_fail(r, items.v[i].at, "%s%s", prefix, read_fault_text(r, fault, items.v[i].text));
+            reader_fail(r, items.v[i].at, "%s%s", prefix, reader_fault_text(r, fault, items.v[i].text));
         else if ((allowed & SEL_BIT(r->doc->sel[id].kind)) == 0)
             refuse_kind(r, &items.v[i], r->doc->sel[id].kind, place);
-        else if (read_count_selector(r, items.v[i].at, id))
+        else if (reader_count_selector(r, items.v[i].at, id))
             list.v[list.n++] = id;
     }
     return list;
@@ -272,7 +272,7 @@ struct sel_list read_selectors(struct reader *r, const struct json *node, const 
 
 static void read_members(struct reader *r, struct group *g, const struct json *value)
 {
-    struct read_items items = read_strings(r, value, "a group");
+    struct read_items items = reader_strings(r, value, "a group");
     g->member = arena_zalloc(&r->doc->arena, items.n, sizeof(*g->member));
     for (size_t i = 0; i < items.n; i++) {
         struct str text = items.v[i].text;
@@ -280,8 +280,8 @@ static void read_members(struct reader *r, struct group *g, const struct json *v
         if (is_user && !str_starts(text, STR("group:")))
             g->member[g->member_n++] = text;
         else if (!str_starts(text, STR("group:")))
-            read_fail(r, items.v[i].at, "groups[%s]: %s: members must be users (with an @)", read_quote(r, g->name),
-                      read_quote(r, text));
+            reader_fail(r, items.v[i].at, "groups[%s]: %s: members must be users (with an @)", reader_quote(r, g->name),
+                        reader_quote(r, text));
     }
 }
 
@@ -306,27 +306,27 @@ static void check_nested(struct reader *r, const struct json *section)
     }
     struct str inner;
     if (worst != NULL && json_str(worst_member, &inner))
-        read_fail_ranked(r, section, worst_member, "groups[%s]: %s: group members cannot be recursive",
-                         read_quote(r, json_key_of(worst)), read_quote(r, str_trim(inner)));
+        reader_fail_ranked(r, section, worst_member, "groups[%s]: %s: group members cannot be recursive",
+                           reader_quote(r, json_key_of(worst)), reader_quote(r, str_trim(inner)));
 }
 
-void read_groups(struct reader *r)
+void reader_groups(struct reader *r)
 {
     const struct json *section = r->section[SECTION_GROUPS];
     struct policy_doc *doc = r->doc;
     size_t count = 0, members = 0;
-    if (!read_is(r, section, JSON_OBJECT, "groups") ||
-        !read_counted(r, section, &count, json_len(section), r->limits->groups, "groups"))
+    if (!reader_is(r, section, JSON_OBJECT, "groups") ||
+        !reader_counted(r, section, &count, json_len(section), r->limits->groups, "groups"))
         return;
     doc->group = arena_zalloc(&doc->arena, json_len(section), sizeof(*doc->group));
     JSON_EACH (it, section) {
         struct group *g = &doc->group[doc->group_n++];
         g->name = json_key_of(it);
         if (!str_starts(g->name, STR("group:")) || g->name.len == 6)
-            read_fail(r, it, "groups[%s]: group names must begin with 'group:'", read_quote(r, g->name));
+            reader_fail(r, it, "groups[%s]: group names must begin with 'group:'", reader_quote(r, g->name));
         if (json_type_of(it) != JSON_ARRAY)
-            read_fail(r, it, "groups[%s]: a group must be a list of users", read_quote(r, g->name));
-        else if (read_counted(r, it, &members, json_len(it), r->limits->memberships, "group members"))
+            reader_fail(r, it, "groups[%s]: a group must be a list of users", reader_quote(r, g->name));
+        else if (reader_counted(r, it, &members, json_len(it), r->limits->memberships, "group members"))
             read_members(r, g, it);
         map_put(&doc->group_by_name, g->name.p, g->name.len, g);
     }
@@ -340,23 +340,23 @@ static bool is_alnum(char c)
     return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
 }
 
-void read_hosts(struct reader *r)
+void reader_hosts(struct reader *r)
 {
     const struct json *section = r->section[SECTION_HOSTS];
     size_t count = 0;
-    if (!read_is(r, section, JSON_OBJECT, "hosts") ||
-        !read_counted(r, section, &count, json_len(section), r->limits->hosts, "hosts"))
+    if (!reader_is(r, section, JSON_OBJECT, "hosts") ||
+        !reader_counted(r, section, &count, json_len(section), r->limits->hosts, "hosts"))
         return;
     JSON_EACH (it, section) {
         struct str name = json_key_of(it), value;
         struct range range;
         if (name.len == 0 || !is_alnum(name.p[0]) || str_index(name, '@') >= 0 || str_index(name, ':') >= 0)
-            read_fail(r, it, "hosts[%s]: a host name begins with a letter or digit and has no '@' or ':'",
-                      read_quote(r, name));
+            reader_fail(r, it, "hosts[%s]: a host name begins with a letter or digit and has no '@' or ':'",
+                        reader_quote(r, name));
         else if (range_parse(name, &range))
-            read_fail(r, it, "hosts[%s]: a host name cannot be an address", read_quote(r, name));
+            reader_fail(r, it, "hosts[%s]: a host name cannot be an address", reader_quote(r, name));
         if (!json_str(it, &value) || !range_parse(str_trim(value), &range) || str_index(value, '-') >= 0)
-            read_fail(r, it, "hosts[%s]: must be one address or prefix", read_quote(r, name));
+            reader_fail(r, it, "hosts[%s]: must be one address or prefix", reader_quote(r, name));
         map_put(&r->doc->host_by_name, name.p, name.len, (void *)it);
     }
 }
@@ -377,13 +377,13 @@ static void read_target(struct reader *r, const struct json *at, struct str targ
         for (size_t i = 0; i < range_internet_n; i++)
             range_set_add(out, range_internet[i]);
     } else if (other != NULL && other->state == IPSET_OPEN) {
-        read_fail(r, at, "ipsets: %s contains itself", read_quote(r, target));
+        reader_fail(r, at, "ipsets: %s contains itself", reader_quote(r, target));
     } else if (other != NULL && open_ipset(r, other, depth + 1)) {
         *has_internet = *has_internet || other->has_internet;
         for (size_t i = 0; i < other->n; i++)
             range_set_add(out, other->v[i]);
     } else if (other == NULL) {
-        read_fail(r, at, "ipsets: %s is not an address, host, ipset or autogroup:internet", read_quote(r, target));
+        reader_fail(r, at, "ipsets: %s is not an address, host, ipset or autogroup:internet", reader_quote(r, target));
     }
 }
 
@@ -400,8 +400,8 @@ static bool split_verb(struct str op, bool *is_remove_out, struct str *target_ou
     return true;
 }
 
-/* Whether `n` more ranges may be gone through: ipsets of ipsets, and additions that alternate with removals, take far more time and
- * memory than text. */
+/* Whether `n` more ranges may be gone through: ipsets of ipsets, and additions that alternate with removals, take
+ * far more time and memory than text. */
 static bool charge_ranges(struct reader *r, const struct json *at, size_t n)
 {
     const size_t ratio = r->opts->is_stored ? IPSET_WORK_RATIO_STORED : IPSET_WORK_RATIO;
@@ -410,10 +410,11 @@ static bool charge_ranges(struct reader *r, const struct json *at, size_t n)
         return false;
     r->ipset_ranges += n;
     if (r->ipset_ranges > most)
-        read_fail(r, at,
-                  "ipsets: more than %zu ranges, counting a set's again wherever another takes them and at each change "
-                  "between 'add' and 'remove': use fewer of either",
-                  most);
+        reader_fail(
+            r, at,
+            "ipsets: more than %zu ranges, counting a set's again wherever another takes them and at each change "
+            "between 'add' and 'remove': use fewer of either",
+            most);
     return r->ipset_ranges <= most;
 }
 
@@ -437,7 +438,7 @@ static void end_run(struct reader *r, struct ipset *set, const struct json *at, 
     if (!run->is_remove)
         range_set_join(so_far);
     if (so_far->n > r->limits->hosts) {
-        read_fail(r, at, "ipsets[%s]: more than %zu ranges", read_quote(r, set->name), r->limits->hosts);
+        reader_fail(r, at, "ipsets[%s]: more than %zu ranges", reader_quote(r, set->name), r->limits->hosts);
         so_far->n = 0;
     }
     run->what.n = 0;
@@ -468,7 +469,7 @@ static void check_verbs(struct reader *r, const struct read_items *ops)
         removes += is_remove;
     }
     if (removes > 0 && with_verb < ops->n)
-        read_fail(r, ops->v[0].at, "ipsets: a list with 'remove' needs 'add' or 'remove' before every target");
+        reader_fail(r, ops->v[0].at, "ipsets: a list with 'remove' needs 'add' or 'remove' before every target");
 }
 
 static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth)
@@ -476,11 +477,11 @@ static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth)
     if (set->state == IPSET_DONE)
         return true;
     if (depth > IPSET_CHAIN_MAX) {
-        read_fail(r, set->ops, "ipsets[%s]: more than %d ipsets in one another", read_quote(r, set->name),
-                  IPSET_CHAIN_MAX);
+        reader_fail(r, set->ops, "ipsets[%s]: more than %d ipsets in one another", reader_quote(r, set->name),
+                    IPSET_CHAIN_MAX);
         return false;
     }
-    struct read_items ops = read_strings(r, set->ops, "an ipset");
+    struct read_items ops = reader_strings(r, set->ops, "an ipset");
     struct ipset_run run = {0};
     set->state = IPSET_OPEN;
     check_verbs(r, &ops);
@@ -498,19 +499,19 @@ static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth)
     return true;
 }
 
-void read_ipsets(struct reader *r)
+void reader_ipsets(struct reader *r)
 {
     const struct json *section = r->section[SECTION_IPSETS];
     size_t count = 0;
-    if (!read_is(r, section, JSON_OBJECT, "ipsets") ||
-        !read_counted(r, section, &count, json_len(section), r->limits->hosts, "ipsets"))
+    if (!reader_is(r, section, JSON_OBJECT, "ipsets") ||
+        !reader_counted(r, section, &count, json_len(section), r->limits->hosts, "ipsets"))
         return;
     struct ipset *sets = arena_zalloc(&r->doc->arena, json_len(section), sizeof(*sets));
     size_t n = 0;
     JSON_EACH (it, section) {
         sets[n] = (struct ipset){.name = json_key_of(it), .ops = it};
         if (!str_starts(sets[n].name, STR("ipset:")) || sets[n].name.len == 6)
-            read_fail(r, it, "ipsets[%s]: names must begin with 'ipset:'", read_quote(r, sets[n].name));
+            reader_fail(r, it, "ipsets[%s]: names must begin with 'ipset:'", reader_quote(r, sets[n].name));
         map_put(&r->doc->ipset_by_name, sets[n].name.p, sets[n].name.len, &sets[n]);
         n++;
     }
@@ -523,24 +524,24 @@ void read_ipsets(struct reader *r)
 static void check_tag_name(struct reader *r, const struct json *at, struct str name)
 {
     if (!str_starts(name, STR("tag:")) || name.len < 5 || (name.p[4] | 0x20) < 'a' || (name.p[4] | 0x20) > 'z') {
-        read_fail(r, at, "tagOwners[%s]: tag names must start with a letter, after 'tag:'", read_quote(r, name));
+        reader_fail(r, at, "tagOwners[%s]: tag names must start with a letter, after 'tag:'", reader_quote(r, name));
         return;
     }
     for (size_t i = 5; i < name.len; i++) {
         if (!is_alnum(name.p[i]) && strchr("-_.", name.p[i]) == NULL) {
-            read_fail(r, at, "tagOwners[%s]: tag names have letters, digits and '-' only", read_quote(r, name));
+            reader_fail(r, at, "tagOwners[%s]: tag names have letters, digits and '-' only", reader_quote(r, name));
             return;
         }
     }
 }
 
-void read_tags(struct reader *r)
+void reader_tags(struct reader *r)
 {
     const struct json *section = r->section[SECTION_TAG_OWNERS];
     struct policy_doc *doc = r->doc;
     size_t count = 0;
-    if (!read_is(r, section, JSON_OBJECT, "tagOwners") ||
-        !read_counted(r, section, &count, json_len(section), r->limits->tags, "tags"))
+    if (!reader_is(r, section, JSON_OBJECT, "tagOwners") ||
+        !reader_counted(r, section, &count, json_len(section), r->limits->tags, "tags"))
         return;
     doc->tag = arena_zalloc(&doc->arena, json_len(section), sizeof(*doc->tag));
     JSON_EACH (it, section) {
@@ -551,7 +552,7 @@ void read_tags(struct reader *r)
     }
 }
 
-void read_tag_owners(struct reader *r)
+void reader_tag_owners(struct reader *r)
 {
     enum {
         OWNERS = SEL_BIT(SEL_USER) | SEL_BIT(SEL_GROUP) | SEL_BIT(SEL_ROLE) | SEL_BIT(SEL_MEMBER) | SEL_BIT(SEL_TAG)
@@ -561,5 +562,5 @@ void read_tag_owners(struct reader *r)
     if (r->doc->tag_n == 0)
         return;
     JSON_EACH (it, section)
-        r->doc->tag[i++].owner = read_selectors(r, it, "tag owners", OWNERS, "tagOwners: ", "the owner of a tag");
+        r->doc->tag[i++].owner = reader_selectors(r, it, "tag owners", OWNERS, "tagOwners: ", "the owner of a tag");
 }

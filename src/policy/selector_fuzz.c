@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/fuzz_bounds.h"
-#include "policy/doc_internal.h"
+#include "policy/document.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -46,7 +46,7 @@ static void check_ports(struct str text)
 {
     struct arena a = {0};
     struct port_list ports = {0};
-    const char *fault = ports_parse(&a, text, &ports);
+    const char *fault = policy_ports_parse(&a, text, &ports);
     for (size_t i = 0; fault == NULL && i < ports.n; i++) {
         if (ports.v[i].first > ports.v[i].last)
             abort();
@@ -86,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 1: check_ports(text); break;
     case 2: check_selector(text); break;
     default:
-        if (proto_parse(text, &proto) && text.len == 0 && proto != 0)
+        if (policy_proto_parse(text, &proto) && text.len == 0 && proto != 0)
             abort();
         break;
     }

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "codec/json_write.h"
-#include "policy/read_internal.h"
+#include "policy/reader_internal.h"
 
 enum {
     SSH_SOURCES = SEL_BIT(SEL_USER) | SEL_BIT(SEL_DOMAIN) | SEL_BIT(SEL_GROUP) | SEL_BIT(SEL_TAG) |
@@ -125,13 +125,13 @@ static const char *format_duration(struct reader *r, int64_t ns)
 static void read_action(struct reader *r, const struct json *rule, const struct json *node, struct ssh_rule *out)
 {
     struct str raw = STR_EMPTY;
-    struct str action = read_string(r, node, "action");
+    struct str action = reader_string(r, node, "action");
     json_str(node, &raw);
     out->is_check = str_eq(action, STR("check"));
     if (action.len == 0)
-        read_fail(r, node != NULL ? node : rule, "action must be specified");
+        reader_fail(r, node != NULL ? node : rule, "action must be specified");
     else if (!out->is_check && !str_eq(action, STR("accept")))
-        read_fail(r, node, "%s is not a valid action", read_quote(r, raw));
+        reader_fail(r, node, "%s is not a valid action", reader_quote(r, raw));
 }
 
 static void read_check_period(struct reader *r, const struct json *node, struct ssh_rule *out)
@@ -140,19 +140,19 @@ static void read_check_period(struct reader *r, const struct json *node, struct 
     out->check_period_s = CHECK_PERIOD_DEFAULT_S;
     if (json_is_null(node))
         return;
-    struct str text = read_string(r, node, "checkPeriod");
+    struct str text = reader_string(r, node, "checkPeriod");
     if (str_eq(text, STR("always"))) {
         ns = 0;
     } else if (!parse_duration(text, &ns)) {
-        read_fail(r, node, "time: invalid duration %s", read_quote(r, text));
+        reader_fail(r, node, "time: invalid duration %s", reader_quote(r, text));
         return;
     }
     if (ns < 0)
-        read_fail(r, node, "checkPeriod %s must be a positive duration", format_duration(r, ns));
+        reader_fail(r, node, "checkPeriod %s must be a positive duration", format_duration(r, ns));
     else if (ns > CHECK_PERIOD_MAX_S * NS_PER_S)
-        read_fail(r, node, "checkPeriod %s is above the max (168h)", format_duration(r, ns));
+        reader_fail(r, node, "checkPeriod %s is above the max (168h)", format_duration(r, ns));
     else if (!out->is_check)
-        read_fail(r, node, "checkPeriod needs the action \"check\"");
+        reader_fail(r, node, "checkPeriod needs the action \"check\"");
     out->check_period_s = ns / NS_PER_S;
 }
 
@@ -166,7 +166,7 @@ static bool localpart_domain(struct str text, struct str *domain_out)
     return str_index(*domain_out, '@') < 0;
 }
 
-bool login_is_slippery(struct str name)
+bool policy_login_is_misread(struct str name)
 {
     size_t digits = 0;
     while (digits < name.len && name.p[digits] >= '0' && name.p[digits] <= '9')
@@ -220,16 +220,16 @@ static void tell_slippery(struct reader *r, const struct json *at, struct str na
 {
     static const char why[] = "to some clients a number or a sign in front means another user";
     if (r->opts->is_stored)
-        read_warn(r, at, "user %s is left out, nobody gets in by it: %s", read_quote(r, name), why);
+        reader_warn(r, at, "user %s is left out, nobody gets in by it: %s", reader_quote(r, name), why);
     else
-        read_fail(r, at, "user %s is not valid: %s", read_quote(r, name), why);
+        reader_fail(r, at, "user %s is not valid: %s", reader_quote(r, name), why);
 }
 
 static void read_users(struct reader *r, const struct json *rule, const struct json *node, struct ssh_rule *out)
 {
-    struct read_items items = read_strings(r, node, "users");
+    struct read_items items = reader_strings(r, node, "users");
     if (items.n == 0) {
-        read_fail(r, json_is_null(node) ? rule : node, "users must be specified");
+        reader_fail(r, json_is_null(node) ? rule : node, "users must be specified");
         return;
     }
     out->local_domain = arena_zalloc(&r->doc->arena, items.n, sizeof(*out->local_domain));
@@ -237,12 +237,12 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
     for (size_t i = 0; i < items.n; i++) {
         struct str name = items.v[i].text, domain;
         if (name.len == 0 || str_eq(name, STR("*"))) {
-            read_fail(r, items.v[i].at, "user %s is not valid", read_quote(r, name));
+            reader_fail(r, items.v[i].at, "user %s is not valid", reader_quote(r, name));
         } else if (localpart_domain(name, &domain)) {
             out->local_domain[out->local_domain_n++] = domain;
-            if (!read_domain_is_ours(r, domain))
-                read_fail(r, items.v[i].at, FOREIGN_DOMAIN, STR_ARG(domain));
-        } else if (login_is_slippery(name)) {
+            if (!reader_domain_is_ours(r, domain))
+                reader_fail(r, items.v[i].at, FOREIGN_DOMAIN, STR_ARG(domain));
+        } else if (policy_login_is_misread(name)) {
             tell_slippery(r, items.v[i].at, name);
         } else if (str_eq(name, STR("autogroup:nonroot"))) {
             out->has_nonroot = true;
@@ -256,7 +256,7 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
 
 static void read_accept_env(struct reader *r, const struct json *node, struct ssh_rule *out)
 {
-    struct read_items items = read_strings(r, node, "acceptEnv");
+    struct read_items items = reader_strings(r, node, "acceptEnv");
     if (items.n == 0)
         return;
     struct buf text = {0};
@@ -265,7 +265,7 @@ static void read_accept_env(struct reader *r, const struct json *node, struct ss
     json_w_array(&w);
     for (size_t i = 0; i < items.n; i++) {
         if (items.v[i].text.len == 0)
-            read_fail(r, items.v[i].at, "acceptEnv values cannot be empty");
+            reader_fail(r, items.v[i].at, "acceptEnv values cannot be empty");
         json_w_str(&w, items.v[i].text);
     }
     json_w_end_array(&w);
@@ -275,15 +275,15 @@ static void read_accept_env(struct reader *r, const struct json *node, struct ss
 
 static struct sel_list read_destinations(struct reader *r, const struct json *node)
 {
-    struct read_items items = read_strings(r, node, "dst");
+    struct read_items items = reader_strings(r, node, "dst");
     struct sel_list list = {arena_zalloc(&r->doc->arena, items.n, sizeof(*list.v)), 0};
     for (size_t i = 0; i < items.n; i++) {
         sel_id id = 0;
-        enum sel_fault fault = read_selector(r, &items.v[i], &id);
+        enum sel_fault fault = reader_selector(r, &items.v[i], &id);
         if (fault != SEL_FINE && fault != SEL_NO_ADDRESS)
-            read_fail(r, items.v[i].at, "%s", read_fault_text(r, fault, items.v[i].text));
+            reader_fail(r, items.v[i].at, "%s", reader_fault_text(r, fault, items.v[i].text));
         else if (fault != SEL_FINE || (SSH_DESTINATIONS & SEL_BIT(r->doc->sel[id].kind)) == 0)
-            read_fail(r, items.v[i].at, "invalid dst %s", read_quote(r, items.v[i].text));
+            reader_fail(r, items.v[i].at, "invalid dst %s", reader_quote(r, items.v[i].text));
         else
             list.v[list.n++] = id;
     }
@@ -305,13 +305,13 @@ static void check_ssh_rule(struct reader *r, const struct json *node, const stru
     const struct policy_doc *doc = r->doc;
     bool is_same_user = rule->src.n == 1 && rule->dst.n == 1 && rule->src.v[0] == rule->dst.v[0];
     if (has_kind(doc, &rule->dst, SEL_BIT(SEL_USER)) && !is_same_user)
-        read_fail(r, node, "a user can be the dst of an ssh rule only when it is the only src as well");
+        reader_fail(r, node, "a user can be the dst of an ssh rule only when it is the only src as well");
     if (!has_kind(doc, &rule->src, TAGGED_KINDS))
         return;
     if (has_kind(doc, &rule->dst, OWNED_KINDS))
-        read_fail(r, node, "tags cannot reach nodes of users by ssh");
+        reader_fail(r, node, "tags cannot reach nodes of users by ssh");
     if (rule->is_check)
-        read_fail(r, node, "the action \"check\" needs sources that are users: a tag cannot log in");
+        reader_fail(r, node, "the action \"check\" needs sources that are users: a tag cannot log in");
 }
 
 static void read_ssh_rule(struct reader *r, const struct json *node, struct ssh_rule *rule)
@@ -319,32 +319,32 @@ static void read_ssh_rule(struct reader *r, const struct json *node, struct ssh_
     static const char *const names[] = {"action",    "src",        "dst",      "users",          "checkPeriod",
                                         "acceptEnv", "srcPosture", "recorder", "enforceRecorder"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_KNOWN, f);
+    reader_fields(r, node, names, ARRAY_LEN(names), FIELDS_KNOWN, f);
     read_action(r, node, f[0], rule);
-    rule->src = read_selectors(r, f[1], "src", SSH_SOURCES, "[ssh] ", "the src of an ssh rule");
+    rule->src = reader_selectors(r, f[1], "src", SSH_SOURCES, "[ssh] ", "the src of an ssh rule");
     rule->dst = read_destinations(r, f[2]);
     read_users(r, node, f[3], rule);
     read_check_period(r, f[4], rule);
     read_accept_env(r, f[5], rule);
-    rule->posture = read_posture_list(r, f[6], "srcPosture");
-    rule->recorder = read_selectors(r, f[7], "recorder", SEL_BIT(SEL_TAG) | SEL_BIT(SEL_ADDRS),
-                                    "recorder=", "a recorder");
-    rule->is_recorder_enforced = read_bool(r, f[8], "enforceRecorder");
+    rule->posture = reader_posture_list(r, f[6], "srcPosture");
+    rule->recorder = reader_selectors(r, f[7], "recorder", SEL_BIT(SEL_TAG) | SEL_BIT(SEL_ADDRS),
+                                      "recorder=", "a recorder");
+    rule->is_recorder_enforced = reader_bool(r, f[8], "enforceRecorder");
     check_ssh_rule(r, node, rule);
 }
 
-void read_ssh(struct reader *r)
+void reader_ssh(struct reader *r)
 {
     const struct json *section = r->section[SECTION_SSH];
-    if (!read_is(r, section, JSON_ARRAY, "ssh") ||
-        !read_counted(r, section, &r->rules_read, json_len(section), r->limits->rules, "rules"))
+    if (!reader_is(r, section, JSON_ARRAY, "ssh") ||
+        !reader_counted(r, section, &r->rules_read, json_len(section), r->limits->rules, "rules"))
         return;
     r->doc->ssh = arena_zalloc(&r->doc->arena, json_len(section), sizeof(*r->doc->ssh));
     JSON_EACH (it, section) {
-        if (!read_is(r, it, JSON_OBJECT, "an ssh rule"))
+        if (!reader_is(r, it, JSON_OBJECT, "an ssh rule"))
             continue;
         struct ssh_rule *rule = &r->doc->ssh[r->doc->ssh_n++];
-        rule->offset = read_offset(r, it);
+        rule->offset = reader_offset(r, it);
         read_ssh_rule(r, it, rule);
     }
 }
@@ -356,46 +356,46 @@ static void check_test_dst(struct reader *r, const struct read_item *item)
 {
     struct str text = item->text;
     sel_id id = 0;
-    enum sel_fault fault = read_selector(r, item, &id);
+    enum sel_fault fault = reader_selector(r, item, &id);
     const struct selector *s = fault == SEL_FINE ? &r->doc->sel[id] : NULL;
     bool is_wide = s != NULL && s->kind == SEL_ADDRS &&
                    (s->entry_n != 1 || !range_is_single(&r->doc->entry[s->entry_first].range));
     if (fault == SEL_NO_TAG)
-        read_fail(r, item->at, "SSH tests dst contains unknown tag %s", read_quote(r, text));
+        reader_fail(r, item->at, "SSH tests dst contains unknown tag %s", reader_quote(r, text));
     else if (is_wide || (s != NULL && (s->kind == SEL_INTERNET || s->kind == SEL_STAR || s->kind == SEL_DANGER_ALL)))
-        read_fail(r, item->at, "SSH tests dst contains disallowed element %s", read_quote(r, text));
+        reader_fail(r, item->at, "SSH tests dst contains disallowed element %s", reader_quote(r, text));
 }
 
 static void read_ssh_test(struct reader *r, const struct json *node, struct ssh_test *t)
 {
     static const char *const names[] = {"src", "dst", "accept", "check", "deny", "srcPostureAttrs"};
     const struct json *f[ARRAY_LEN(names)];
-    read_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
-    t->offset = read_offset(r, node);
-    t->src = read_string(r, f[0], "src");
-    struct read_items dst = read_strings(r, f[1], "dst");
-    struct read_items accept = read_strings(r, f[2], "accept");
-    struct read_items check = read_strings(r, f[3], "check");
-    struct read_items deny = read_strings(r, f[4], "deny");
+    reader_fields(r, node, names, ARRAY_LEN(names), FIELDS_LOOSE, f);
+    t->offset = reader_offset(r, node);
+    t->src = reader_string(r, f[0], "src");
+    struct read_items dst = reader_strings(r, f[1], "dst");
+    struct read_items accept = reader_strings(r, f[2], "accept");
+    struct read_items check = reader_strings(r, f[3], "check");
+    struct read_items deny = reader_strings(r, f[4], "deny");
     for (size_t i = 0; i < dst.n; i++)
         check_test_dst(r, &dst.v[i]);
-    t->dst = read_keep(r, &dst);
-    t->accept = read_keep(r, &accept);
-    t->check = read_keep(r, &check);
-    t->deny = read_keep(r, &deny);
-    t->attr = read_posture_attrs(r, f[5], &t->attr_n);
+    t->dst = reader_keep(r, &dst);
+    t->accept = reader_keep(r, &accept);
+    t->check = reader_keep(r, &check);
+    t->deny = reader_keep(r, &deny);
+    t->attr = reader_posture_attrs(r, f[5], &t->attr_n);
 }
 
-void read_ssh_tests(struct reader *r)
+void reader_ssh_tests(struct reader *r)
 {
     const struct json *section = r->section[SECTION_SSH_TESTS];
     size_t count = r->doc->test_n;
-    if (!read_is(r, section, JSON_ARRAY, "sshTests") ||
-        !read_counted(r, section, &count, json_len(section), r->limits->tests, "tests"))
+    if (!reader_is(r, section, JSON_ARRAY, "sshTests") ||
+        !reader_counted(r, section, &count, json_len(section), r->limits->tests, "tests"))
         return;
     r->doc->ssh_test = arena_zalloc(&r->doc->arena, json_len(section), sizeof(*r->doc->ssh_test));
     JSON_EACH (it, section) {
-        if (read_is(r, it, JSON_OBJECT, "an ssh test"))
+        if (reader_is(r, it, JSON_OBJECT, "an ssh test"))
             read_ssh_test(r, it, &r->doc->ssh_test[r->doc->ssh_test_n++]);
     }
 }

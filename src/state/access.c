@@ -126,7 +126,7 @@ void access_unref(struct access **at)
         return;
     for (size_t i = 0; i < r->group_n; i++)
         group_unref(r->groups[i]);
-    policy_view_unref(&r->view);
+    engine_view_unref(&r->view);
     mem_free(r);
 }
 

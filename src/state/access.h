@@ -9,7 +9,7 @@
 #ifndef STATE_ACCESS_H
 #define STATE_ACCESS_H
 
-#include "policy/policy.h"
+#include "engine/view.h"
 #include "state/model.h"
 
 /* Something that nodes are told, and its encoded forms. */
@@ -30,7 +30,7 @@ struct route_table {
 
 struct node_access {
     atomic_uint refs;
-    uint64_t version;           /* policy_version that the texts were made at */
+    uint64_t version;           /* engine_version that the texts were made at */
     struct cached_text *filter; /* JSON array of FilterRule */
     struct cached_text *ssh;    /* JSON object: SSHPolicy */
     struct rcbuf *caps;         /* JSON object: what nodeAttrs add to the node's own CapMap */
@@ -38,7 +38,7 @@ struct node_access {
     bool hides_device;          /* nextdns:no-device-info */
     bool hides_v4;
     struct route_table *routes; /* null: it serves none */
-    uint64_t routes_version;    /* policy_routes_version that the rows were made at */
+    uint64_t routes_version;    /* engine_routes_version that the rows were made at */
 };
 
 struct access_group {
@@ -51,7 +51,7 @@ struct access {
     atomic_uint refs;
     uint64_t serial; /* of the policy: another one means that classes have nothing to do with those before */
     uint64_t clock;  /* of the policy */
-    struct policy_view *view;
+    struct engine_view *view;
     size_t group_n;
     struct access_group *groups[]; /* by id / GROUP_NODES; null: empty */
 };

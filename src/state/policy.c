@@ -4,7 +4,7 @@
  * them at the next publication. A deleted node leaves the policy when its removal is published. So what is visible of an event that
  * waits for the disk is at most who sees a node that everyone knew before.
  *
- * Costs, with C classes: an endpoint update nothing; an event that the policy cares about one policy_put_node and, at the
+ * Costs, with C classes: an endpoint update nothing; an event that the policy cares about one engine_put_node and, at the
  * publication, the texts of the nodes whose version moved; an event of a router C rows for it and for those that serve the
  * same routes; another set of classes one row for each router and new class. Nothing is done for pairs of nodes. */
 #include <string.h>
@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/mem.h"
 #include "codec/json.h"
+#include "engine/access.h"
 #include "state/access.h"
 #include "state/state_internal.h"
 
@@ -30,7 +31,7 @@ static struct str posture_os(struct str os)
     return os;
 }
 
-static void add_text(struct policy_node *f, struct policy_attr *attrs, const char *name, struct str text)
+static void add_text(struct engine_facts *f, struct policy_attr *attrs, const char *name, struct str text)
 {
     if (text.len > 0)
         attrs[f->attr_n++] = (struct policy_attr){.name = str_c(name), .type = POLICY_ATTR_STRING, .text = text};
@@ -68,7 +69,7 @@ static bool is_before_1_98_10(struct str version)
     return false;
 }
 
-static void add_attrs(struct arena *a, const struct rcbuf *hostinfo, struct policy_node *f, struct policy_attr *attrs)
+static void add_attrs(struct arena *a, const struct rcbuf *hostinfo, struct engine_facts *f, struct policy_attr *attrs)
 {
     const struct json *root;
     struct str text, rest;
@@ -94,23 +95,23 @@ static void add_attrs(struct arena *a, const struct rcbuf *hostinfo, struct poli
             .name = STR("node:tsAutoUpdate"), .type = POLICY_ATTR_BOOL, .truth = truth};
 }
 
-static size_t served(const struct node *n, struct policy_route *out)
+static size_t served(const struct node *n, struct engine_route *out)
 {
     struct prefix p;
     size_t count = 0;
-    for (size_t pos = 0; count < POLICY_ROUTES_MAX && node_serves_next(n, &pos, &p); count++)
-        out[count] = (struct policy_route){p.ip, p.bits, prefix_list_has(n->primary, &p)};
+    for (size_t pos = 0; count < ENGINE_ROUTES_MAX && node_serves_next(n, &pos, &p); count++)
+        out[count] = (struct engine_route){p.ip, p.bits, prefix_list_has(n->primary, &p)};
     return count;
 }
 
-static void put_node(struct policy *p, const struct node *n)
+static void put_node(struct engine *p, const struct node *n)
 {
     struct str tags[TAGS_MAX];
     struct policy_attr attrs[ATTRS_MAX];
     struct arena a = {0};
     bool may_serve = n->advertised != NULL && n->approved != NULL;
-    struct policy_route *routes = may_serve ? mem_zalloc(n->advertised->n, sizeof(*routes)) : NULL;
-    struct policy_node f = {.id = n->id, .user = n->user, .tags = tags, .v4 = n->v4, .v6 = n->v6, .routes = routes};
+    struct engine_route *routes = may_serve ? mem_zalloc(n->advertised->n, sizeof(*routes)) : NULL;
+    struct engine_facts f = {.id = n->id, .user = n->user, .tags = tags, .v4 = n->v4, .v6 = n->v6, .routes = routes};
     f.created_ms = n->created_ms;
     f.has_old_ssh = true;
     f.tag_n = node_tags_split(n->tags, tags);
@@ -118,7 +119,7 @@ static void put_node(struct policy *p, const struct node *n)
     /* Only asked of routers: others come and go without a write. */
     f.is_online = node_can_serve(n) || f.route_n == 0;
     add_attrs(&a, n->hostinfo, &f, attrs);
-    policy_put_node(p, &f);
+    engine_put_node(p, &f);
     arena_fini(&a);
     mem_free(routes);
 }
@@ -142,7 +143,7 @@ void state_policy_put_node(struct state *st, const struct node *before, const st
 void state_policy_forget_node(struct state *st, node_id id)
 {
     if (st->policy != NULL && !st->policy_is_stale)
-        policy_remove_node(st->policy, id);
+        engine_remove_node(st->policy, id);
 }
 
 void state_policy_users_changed(struct state *st)
@@ -152,15 +153,15 @@ void state_policy_users_changed(struct state *st)
 
 /* --- making it --- */
 
-static struct policy_user *all_users(const struct state *st, size_t *n_out)
+static struct engine_user *all_users(const struct state *st, size_t *n_out)
 {
-    struct policy_user *users = mem_zalloc(st->users.n + 1, sizeof(*users));
+    struct engine_user *users = mem_zalloc(st->users.n + 1, sizeof(*users));
     size_t n = 0;
     for (size_t pos = 0;;) {
         const struct user *u = state_user_next(st, &pos);
         if (u == NULL)
             break;
-        users[n++] = (struct policy_user){
+        users[n++] = (struct engine_user){
             .id = u->id, .name = str_c(u->name), .email = str_c(u->email), .role = (enum policy_role)u->role};
     }
     *n_out = n;
@@ -168,10 +169,10 @@ static struct policy_user *all_users(const struct state *st, size_t *n_out)
 }
 
 /* The usual ranges have a hole that others do not. */
-static struct policy_ranges own_ranges(const struct state_options *o)
+static struct engine_ranges own_ranges(const struct state_options *o)
 {
     static const uint8_t usual_v4[4] = {100, 64}, usual_v6[6] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0};
-    struct policy_ranges r = {o->v4_prefix, o->v6_prefix, o->v4_bits, o->v6_bits};
+    struct engine_ranges r = {o->v4_prefix, o->v6_prefix, o->v4_bits, o->v6_bits};
     if (r.v4_bits == 10 && memcmp(r.v4.ip, usual_v4, sizeof(usual_v4)) == 0)
         r.v4.family = 0;
     if (r.v6_bits == 48 && memcmp(r.v6.ip, usual_v6, sizeof(usual_v6)) == 0)
@@ -180,7 +181,7 @@ static struct policy_ranges own_ranges(const struct state_options *o)
 }
 
 /* Deleted nodes whose removal is not told yet are in the snapshot, and so in the policy. */
-static void put_all(const struct state *st, struct policy *p)
+static void put_all(const struct state *st, struct engine *p)
 {
     for (node_id id = 1; id < st->records_cap; id++) {
         const struct node_record *e = st->records[id];
@@ -190,12 +191,12 @@ static void put_all(const struct state *st, struct policy *p)
     }
 }
 
-struct policy *state_policy_try(const struct state *st, struct policy_doc *doc)
+struct engine *state_policy_try(const struct state *st, struct policy_doc *doc)
 {
     size_t user_n;
-    struct policy_user *users = all_users(st, &user_n);
-    struct policy_ranges ranges = own_ranges(&st->options);
-    struct policy *p = policy_create(doc, users, user_n, &ranges);
+    struct engine_user *users = all_users(st, &user_n);
+    struct engine_ranges ranges = own_ranges(&st->options);
+    struct engine *p = engine_create(doc, users, user_n, &ranges);
     mem_free(users);
     put_all(st, p);
     return p;
@@ -211,7 +212,7 @@ static void make_policy(struct state *st, struct policy_doc *doc)
 void state_policy_fini(struct state *st)
 {
     if (st->policy != NULL)
-        policy_destroy(&st->policy);
+        engine_destroy(&st->policy);
 }
 
 void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms)
@@ -239,14 +240,14 @@ static void refresh(struct state *st)
 {
     if (!st->policy_is_stale)
         return;
-    struct policy *old = st->policy;
-    struct policy_doc *doc = policy_doc_ref((struct policy_doc *)policy_doc_of(old));
+    struct engine *old = st->policy;
+    struct policy_doc *doc = policy_doc_ref((struct policy_doc *)engine_doc(old));
     make_policy(st, doc);
     policy_doc_unref(&doc);
-    policy_destroy(&old);
+    engine_destroy(&old);
 }
 
-struct policy *state_policy(const struct state *st)
+struct engine *state_policy(const struct state *st)
 {
     /* What is made here is a cache. */
     refresh((struct state *)st);
@@ -255,17 +256,17 @@ struct policy *state_policy(const struct state *st)
 
 enum rc state_policy_pool_address(struct state *st, const struct node *n, struct addr *out)
 {
-    struct policy *p = state_policy(st);
+    struct engine *p = state_policy(st);
     struct addr prefix;
     uint8_t bits;
     enum rc rc = RC_NOT_FOUND;
-    if (p == NULL || n->v4.family == 0 || !policy_doc_has_pools(policy_doc_of(p)))
+    if (p == NULL || n->v4.family == 0 || !policy_doc_has_pools(engine_doc(p)))
         return rc;
     put_node(p, n);
-    for (size_t i = 0; rc != RC_OK && policy_ip_pool(p, n->id, i, &prefix, &bits); i++)
+    for (size_t i = 0; rc != RC_OK && engine_ip_pool(p, n->id, i, &prefix, &bits); i++)
         rc = addresses_allocate_in(st, &prefix, bits, out);
     if (rc == RC_LIMIT)
-        policy_remove_node(p, n->id);
+        engine_remove_node(p, n->id);
     return rc;
 }
 
@@ -274,14 +275,14 @@ bool state_policy_is_dirty(const struct state *st)
     const struct access *r = st->snapshot->access;
     if (st->policy == NULL || r == NULL)
         return st->policy != NULL || r != NULL;
-    return st->policy_is_stale || r->serial != st->policy_serial || r->clock != policy_clock(st->policy);
+    return st->policy_is_stale || r->serial != st->policy_serial || r->clock != engine_clock(st->policy);
 }
 
 /* --- accesses --- */
 
 struct builder {
     const struct state *st;
-    struct policy *p;
+    struct engine *p;
     const struct snapshot *s;
     const struct snapshot *before;
     const struct access *old; /* null: none, or of another policy */
@@ -318,27 +319,27 @@ static struct rcbuf *caps_like(const struct buf *text, struct rcbuf *own, struct
 
 static void fill_nextdns(struct builder *b, node_id id, struct node_access *r)
 {
-    struct str profile = policy_nextdns(b->p, id, &r->hides_device);
+    struct str profile = engine_nextdns(b->p, id, &r->hides_device);
     if (profile.len > 0)
         r->nextdns = rcbuf_create(profile.p, profile.len);
 }
 
 static void fill_texts(struct builder *b, node_id id, struct node_access *r, const struct node_access *own)
 {
-    int64_t class_index = policy_view_class(b->made->view, id);
+    int64_t class_index = engine_view_class(b->made->view, id);
     const struct node_access **other = &b->last_made[class_index];
     buf_clear(&b->text);
-    policy_filter(b->p, id, &b->text);
+    engine_filter(b->p, id, &b->text);
     r->filter = text_like(&b->text, own != NULL ? own->filter : NULL, *other != NULL ? (*other)->filter : NULL);
     buf_clear(&b->text);
     buf_append_c(&b->text, "{\"rules\":");
-    policy_ssh(b->p, id, b->base_url, &b->text);
+    engine_ssh(b->p, id, b->base_url, &b->text);
     buf_append_byte(&b->text, '}');
     r->ssh = text_like(&b->text, own != NULL ? own->ssh : NULL, *other != NULL ? (*other)->ssh : NULL);
     buf_clear(&b->text);
-    policy_self_caps(b->p, id, &b->text);
+    engine_self_caps(b->p, id, &b->text);
     r->caps = caps_like(&b->text, own != NULL ? own->caps : NULL, *other != NULL ? (*other)->caps : NULL);
-    r->hides_v4 = policy_hides_ipv4(b->p, id);
+    r->hides_v4 = engine_hides_ipv4(b->p, id);
     fill_nextdns(b, id, r);
     *other = r;
 }
@@ -346,24 +347,24 @@ static void fill_texts(struct builder *b, node_id id, struct node_access *r, con
 /* What a class is told of a router's routes is that of any node in it but the router itself. */
 static void fill_row(struct builder *b, node_id router, struct route_table *t, size_t class_index)
 {
-    uint64_t member = policy_class_member(b->p, class_index, router);
+    uint64_t member = engine_class_member(b->p, class_index, router);
     if (member != 0)
-        policy_routes(b->p, member, router, &t->rows[class_index * t->words], t->prefixes->n);
+        engine_routes(b->p, member, router, &t->rows[class_index * t->words], t->prefixes->n);
 }
 
 /* Whether the row of the table before, which holds but for the classes, is that of the same class. */
 static bool row_holds(const struct builder *b, const struct route_table *old, size_t class_index)
 {
     uint64_t made, was;
-    return old != NULL && class_index < old->class_n && policy_view_class_made(b->made->view, class_index, &made) &&
-           policy_view_class_made(b->old->view, class_index, &was) && made == was;
+    return old != NULL && class_index < old->class_n && engine_view_class_made(b->made->view, class_index, &made) &&
+           engine_view_class_made(b->old->view, class_index, &was) && made == was;
 }
 
 static struct prefix_list *list_served(const struct node *n)
 {
     struct prefix *v = mem_zalloc(n->advertised->n, sizeof(*v));
     size_t count = 0;
-    for (size_t pos = 0; count < POLICY_ROUTES_MAX && node_serves_next(n, &pos, &v[count]);)
+    for (size_t pos = 0; count < ENGINE_ROUTES_MAX && node_serves_next(n, &pos, &v[count]);)
         count++;
     struct prefix_list *l = prefix_list_create(v, count);
     mem_free(v);
@@ -378,7 +379,7 @@ static struct route_table *make_routes(struct builder *b, const struct node *n, 
     struct prefix_list *prefixes = n->advertised != NULL && n->approved != NULL ? list_served(n) : NULL;
     if (prefixes == NULL)
         return NULL;
-    size_t class_n = policy_view_class_cap(b->made->view);
+    size_t class_n = engine_view_class_cap(b->made->view);
     struct route_table *t = route_table_create(class_n, (prefixes->n + 63) / 64);
     t->prefixes = prefixes;
     if (old != NULL && !prefix_list_eq(old->prefixes, prefixes))
@@ -424,8 +425,8 @@ static void keep_texts(struct node_access *r, const struct node_access *own)
 /* What the policy makes of a node: what was made before, when that holds. A new reference. */
 static const struct node_access *access_of(struct builder *b, const struct node *n, const struct node_access *own)
 {
-    uint64_t version = policy_version_of_many(b->p, n->id, b->version_of);
-    uint64_t routes_version = policy_routes_version(b->p, n->id);
+    uint64_t version = engine_version_of_many(b->p, n->id, b->version_of);
+    uint64_t routes_version = engine_routes_version(b->p, n->id);
     const struct node *now = state_node(b->st, n->id) != NULL ? state_node(b->st, n->id) : n;
     bool is_router = now->approved != NULL || (own != NULL && own->routes != NULL);
     bool texts_hold = !b->is_new_policy && own != NULL && own->version == version;
@@ -491,8 +492,8 @@ static void choose_whom(struct builder *b)
         memset(b->look, 0xff, b->s->group_n * sizeof(*b->look));
         return;
     }
-    policy_moved(b->p, b->old->clock, b->look, b->s->group_n);
-    bool rows_changed = b->classes_changed || policy_routes_clock(b->p) > b->old->clock;
+    engine_mark_moved(b->p, b->old->clock, b->look, b->s->group_n);
+    bool rows_changed = b->classes_changed || engine_routes_clock(b->p) > b->old->clock;
     for (size_t i = 0; i < b->old->group_n && rows_changed; i++)
         b->look[i] |= b->old->groups[i] != NULL ? b->old->groups[i]->routers : 0;
 }
@@ -509,10 +510,10 @@ static struct access *make_access(struct state *st, const struct change *c, uint
     b.made = mem_zalloc(1, sizeof(*b.made) + s->group_n * sizeof(b.made->groups[0]));
     atomic_init(&b.made->refs, 1);
     b.made->serial = st->policy_serial;
-    b.made->view = policy_view_get(st->policy);
+    b.made->view = engine_view_get(st->policy);
     b.made->group_n = s->group_n;
-    b.classes_changed = b.old == NULL || !policy_view_same_classes(b.old->view, b.made->view);
-    size_t class_n = policy_view_class_cap(b.made->view);
+    b.classes_changed = b.old == NULL || !engine_view_same_classes(b.old->view, b.made->view);
+    size_t class_n = engine_view_class_cap(b.made->view);
     choose_whom(&b);
     b.version_of = mem_zalloc(class_n + 1, sizeof(*b.version_of));
     b.last_made = mem_zalloc(class_n + 1, sizeof(*b.last_made));
@@ -521,7 +522,7 @@ static struct access *make_access(struct state *st, const struct change *c, uint
     mem_free(b.version_of);
     mem_free(b.last_made);
     buf_fini(&b.text);
-    b.made->clock = policy_clock(st->policy);
+    b.made->clock = engine_clock(st->policy);
     return b.made;
 }
 
@@ -559,7 +560,7 @@ static bool is_touched(const struct change *c, node_id id)
     const struct access *a = c->before->access, *b = c->after->access;
     if (c->policy_changed || owner_differs(c, snapshot_node(c->before, id), snapshot_node(c->after, id)))
         return true;
-    if (a->view != b->view && !viewer_keys_equal(policy_view_key(a->view, id), policy_view_key(b->view, id)))
+    if (a->view != b->view && !viewer_keys_equal(engine_view_key(a->view, id), engine_view_key(b->view, id)))
         return true;
     const struct node_access *x = access_of_node(a, id), *y = access_of_node(b, id);
     return x == NULL || y == NULL || routes_differ(x->routes, y->routes) || x->hides_v4 != y->hides_v4;

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "crypto/crypto.h"
+#include "engine/access.h"
 #include "state/state.h"
 #include "support/test_random.h"
 
@@ -42,8 +43,8 @@ static const struct policy_text *store(struct state *st, const char *text, const
 
 static bool is_at_work(const struct state *st, const char *text)
 {
-    const struct policy *p = state_policy(st);
-    return p != NULL && str_eq_c(policy_doc_text(policy_doc_of(p)), text);
+    const struct engine *p = state_policy(st);
+    return p != NULL && str_eq_c(policy_doc_text(engine_doc(p)), text);
 }
 
 static void commit(struct state *st)
@@ -179,8 +180,7 @@ static void test_try(void **state)
     struct state *st = start();
     struct err err;
     const struct user *u;
-    struct policy_reason why;
-    size_t n;
+    struct buf filter = {0};
     struct user_spec spec = {.name = STR("anna"), .email = STR("anna@example.com")};
     assert_int_equal(state_user_create(st, &spec, NOW_MS, &u, &err), RC_OK);
     for (uint8_t i = 1; i <= 2; i++) {
@@ -196,14 +196,19 @@ static void test_try(void **state)
     struct policy_doc *doc = doc_of(
         "{\"tagOwners\":{\"tag:web\":[]},\n"
         "\"grants\":[{\"src\":[\"anna@example.com\"],\"dst\":[\"tag:web\"],\"ip\":[\"443\"]}]}");
-    struct policy *p = state_policy_try(st, doc);
+    struct engine *p = state_policy_try(st, doc);
     policy_doc_unref(&doc);
-    assert_int_equal(policy_node_count(p), 2);
-    assert_int_equal(policy_why(p, STR("anna@example.com"), STR("tag:web"), 6, 443, &why, 1, &n), RC_OK);
-    assert_true(n == 1 && why.is_allowed && why.line == 2);
-    assert_int_equal(policy_why(p, STR("100.64.0.2"), STR("100.64.0.1"), 6, 443, &why, 1, &n), RC_OK);
-    assert_false(why.is_allowed);
-    policy_destroy(&p);
+    assert_int_equal(engine_node_count(p), 2);
+    engine_filter(p, 2, &filter);
+    assert_string_equal(
+        buf_cstr(&filter),
+        "[{\"SrcIPs\":[\"100.64.0.1\"],"
+        "\"DstPorts\":[{\"IP\":\"100.64.0.2\",\"Ports\":{\"First\":443,\"Last\":443}}]}]");
+    buf_clear(&filter);
+    engine_filter(p, 1, &filter);
+    assert_string_equal(buf_cstr(&filter), "[]");
+    buf_fini(&filter);
+    engine_destroy(&p);
     assert_null(state_policy(st));
     state_destroy(&st);
 }

@@ -4,10 +4,10 @@
  * have no primary. src: docs/protocol/policy.md 6.3, Headscale 0.30-dev (high availability). Who is primary is written
  * into the nodes (node.primary), so that a failover reaches maps like any other change of a node. */
 #include "base/mem.h"
-#include "policy/policy.h"
+#include "engine/approval.h"
 #include "state/state_internal.h"
 
-_Static_assert(ROUTES_MAX == (int)POLICY_ROUTES_MAX, "the policy looks at all routes of a node");
+_Static_assert(ROUTES_MAX == (int)ENGINE_ROUTES_MAX, "the policy looks at all routes of a node");
 
 enum { ROUTE_KEY_BYTES = 18 };
 
@@ -319,7 +319,7 @@ static void set_approved(struct state *st, struct node_record *e, struct prefix_
 
 void routes_auto_approve(struct state *st, struct node_record *e)
 {
-    const struct policy *policy = state_policy(st);
+    const struct engine *policy = state_policy(st);
     const struct prefix_list *advertised = e->node->advertised, *approved = e->node->approved;
     struct prefix v[ROUTES_MAX];
     size_t before = approved != NULL ? approved->n : 0, n = before;
@@ -329,7 +329,7 @@ void routes_auto_approve(struct state *st, struct node_record *e)
         memcpy(v, approved->v, before * sizeof(v[0]));
     for (size_t i = 0; i < advertised->n && n < ROUTES_MAX; i++) {
         const struct prefix *p = &advertised->v[i];
-        if (!prefix_list_has(approved, p) && policy_may_approve_route(policy, e->id, &p->ip, p->bits))
+        if (!prefix_list_has(approved, p) && engine_may_approve_route(policy, e->id, &p->ip, p->bits))
             v[n++] = *p;
     }
     e->approval_lags = false;

@@ -572,7 +572,7 @@ static bool is_shown(const struct fixture *f, node_id viewer, node_id router, co
     struct prefix p;
     const struct access *r = state_snapshot(f->st)->access;
     const struct route_table *t = access_of_node(r, router)->routes;
-    const uint64_t *row = route_table_row(t, policy_view_key(r->view, viewer));
+    const uint64_t *row = route_table_row(t, engine_view_key(r->view, viewer));
     assert_int_equal(parse_routes(route, &p), 1);
     for (size_t i = 0; i < t->prefixes->n; i++) {
         if (prefix_compare(&t->prefixes->v[i], &p) == 0)

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "policy/policy.h"
 #include "state/state_internal.h"
 
 void id_list_push(struct id_list *l, uint64_t id)

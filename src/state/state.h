@@ -15,7 +15,7 @@
 #ifndef STATE_STATE_H
 #define STATE_STATE_H
 
-#include "policy/policy.h"
+#include "engine/engine.h"
 #include "state/model.h"
 
 struct state;
@@ -222,15 +222,15 @@ bool state_take_relays_changed(struct state *st);
 /* --- the policy --- */
 /* Puts a policy to work; a reference is taken over; null: none, everyone reaches everyone. Connected nodes hear of what is
  * different with the next publication; routes that the policy approves without a person are approved, and nothing is ever taken
- * back. Durable text is not this call's business. Costs one policy_put_node for each node. */
+ * back. Durable text is not this call's business. Costs one engine_put_node for each node. */
 void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms);
 /* Whether another policy is at work than at the last call. */
 bool state_take_policy_changed(struct state *st);
 /* The policy at work, with all users and nodes of the working state in it; borrowed until the next event, null: none. For
- * questions such as policy_user_may_tag; a deleted node leaves it when its removal is published. */
-struct policy *state_policy(const struct state *st);
-/* Another policy with all users and nodes in it, to ask what it would do. The caller's: policy_destroy. */
-struct policy *state_policy_try(const struct state *st, struct policy_doc *doc);
+ * questions such as engine_user_may_tag; a deleted node leaves it when its removal is published. */
+struct engine *state_policy(const struct state *st);
+/* Another policy with all users and nodes in it, to ask what it would do. The caller's: engine_destroy. */
+struct engine *state_policy_try(const struct state *st, struct policy_doc *doc);
 
 /* --- the policy's versions in the database. Results are borrowed until the next event. --- */
 /* What is beyond either is forgotten, the oldest first; the newest never. */

@@ -176,7 +176,7 @@ struct state {
     struct row_batch *suspects; /* rows that undone batches would have written, and may have; null: none */
     bool counters_dirty;
 
-    struct policy *policy;  /* owned; null: none */
+    struct engine *policy;  /* owned; null: none */
     uint64_t policy_serial; /* of `policy`: counts those made */
     uint64_t policy_sets;   /* counts those put to work */
     bool policy_is_stale;   /* users changed since it was made */

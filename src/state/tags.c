@@ -4,18 +4,18 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "policy/policy.h"
+#include "engine/approval.h"
 #include "state/state_internal.h"
 
 static enum rc check_tag(const struct state *st, struct str tag, struct err *err)
 {
-    const struct policy *policy = state_policy(st);
+    const struct engine *policy = state_policy(st);
     if (!node_tag_is_valid(tag))
         return err_set(err, RC_INVALID,
                        "'%.*s' is no tag: write tag:NAME, where NAME begins with a letter and has letters, digits "
                        "and dashes",
                        STR_ARG(tag));
-    if (policy != NULL && !policy_knows_tag(policy, tag))
+    if (policy != NULL && !engine_knows_tag(policy, tag))
         return err_set(err, RC_INVALID, "the policy does not know '%.*s': define it in tagOwners first", STR_ARG(tag));
     return RC_OK;
 }
@@ -62,7 +62,7 @@ enum rc node_tags_make(const struct state *st, const struct str *tags, size_t n,
 /* May whoever has the key apply the tag? */
 static bool may_apply(const struct state *st, const struct auth_key *k, struct str tag)
 {
-    const struct policy *policy = state_policy(st);
+    const struct engine *policy = state_policy(st);
     struct str own[TAGS_MAX];
     size_t n = node_tags_split(k->tags, own);
     for (size_t i = 0; i < n; i++) {
@@ -71,7 +71,7 @@ static bool may_apply(const struct state *st, const struct auth_key *k, struct s
     }
     if (policy == NULL)
         return false;
-    return n > 0 ? policy_tags_may_tag(policy, own, n, tag) : policy_user_may_tag(policy, k->user, tag);
+    return n > 0 ? engine_tags_may_tag(policy, own, n, tag) : engine_user_may_tag(policy, k->user, tag);
 }
 
 enum rc node_tags_for_registration(const struct state *st, const struct registration *reg, const struct auth_key *k,

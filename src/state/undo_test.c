@@ -452,8 +452,8 @@ static void print_rows(struct buf *out, const struct state *st)
 static void print_state(struct buf *out, struct state *st)
 {
     print_rows(out, st);
-    const struct policy *p = state_policy(st);
-    struct str text = p != NULL ? policy_doc_text(policy_doc_of(p)) : STR("none");
+    const struct engine *p = state_policy(st);
+    struct str text = p != NULL ? policy_doc_text(engine_doc(p)) : STR("none");
     buf_printf(out, "policy %.*s counters %d %d %d %d\n", STR_ARG(text), (int)st->counters.next_node,
                (int)st->counters.next_user, (int)st->counters.next_key, (int)st->counters.next_relay);
 }

@@ -9,7 +9,9 @@
 #include <time.h>
 
 #include "base/mem.h"
-#include "policy/policy.h"
+#include "engine/access.h"
+#include "engine/engine.h"
+#include "engine/view.h"
 #include "support/test_random.h"
 
 enum { USERS = 500, GROUPS = 100, GROUP_USERS = 20, TAGS = 50, RULES = 1000, JOINS = 200, SIZES_MAX = 8 };
@@ -25,7 +27,7 @@ struct figures {
 struct bench {
     struct test_random random;
     struct buf text;
-    struct policy_user user[USERS];
+    struct engine_user user[USERS];
     char name[USERS][24];
     char email[USERS][32];
     struct str tag[TAGS];
@@ -44,7 +46,7 @@ static void make_users(struct bench *b)
     for (uint32_t i = 0; i < USERS; i++) {
         snprintf(b->name[i], sizeof(b->name[i]), "user%u", i);
         snprintf(b->email[i], sizeof(b->email[i]), "user%u@example.com", i);
-        b->user[i] = (struct policy_user){i + 1, str_c(b->name[i]), str_c(b->email[i]), STR_EMPTY, POLICY_MEMBER};
+        b->user[i] = (struct engine_user){i + 1, str_c(b->name[i]), str_c(b->email[i]), STR_EMPTY, POLICY_MEMBER};
     }
     for (uint32_t i = 0; i < TAGS; i++) {
         snprintf(b->tag_name[i], sizeof(b->tag_name[i]), "tag:t%u", i);
@@ -131,10 +133,10 @@ static void make_text(struct bench *b)
 }
 
 /* Half of the nodes have a tag, the others a user; one in fifty routes a network. */
-static void put_node(struct bench *b, struct policy *p, uint32_t i, uint32_t shift)
+static void put_node(struct bench *b, struct engine *p, uint32_t i, uint32_t shift)
 {
-    struct policy_route route = {{4, 0, {10, (uint8_t)(i % 20), (uint8_t)(i / 20)}}, 24, true};
-    struct policy_node n = {.id = i + 1, .user = 1 + i / 2 % USERS, .created_ms = i, .is_online = true};
+    struct engine_route route = {{4, 0, {10, (uint8_t)(i % 20), (uint8_t)(i / 20)}}, 24, true};
+    struct engine_facts n = {.id = i + 1, .user = 1 + i / 2 % USERS, .created_ms = i, .is_online = true};
     n.v4 = (struct addr){4, 0, {100, (uint8_t)(64 + (i >> 16)), (uint8_t)(i >> 8), (uint8_t)i}};
     n.v6 = (struct addr){
         6, 0, {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, [13] = (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i}};
@@ -142,17 +144,17 @@ static void put_node(struct bench *b, struct policy *p, uint32_t i, uint32_t shi
     n.tag_n = i % 2;
     n.routes = &route;
     n.route_n = i % 50 == 49 && i / 20 < 256;
-    policy_put_node(p, &n);
+    engine_put_node(p, &n);
 }
 
-static size_t render(struct policy *p, uint64_t id, struct buf *out)
+static size_t render(struct engine *p, uint64_t id, struct buf *out)
 {
     buf_clear(out);
-    policy_filter(p, id, out);
+    engine_filter(p, id, out);
     return buf_len(out);
 }
 
-static void measure_filters(struct policy *p, size_t n, struct figures *f)
+static void measure_filters(struct engine *p, size_t n, struct figures *f)
 {
     struct buf out = {0};
     double start = now_ms();
@@ -167,14 +169,14 @@ static void measure_filters(struct policy *p, size_t n, struct figures *f)
     buf_fini(&out);
 }
 
-static void measure_joins(struct bench *b, struct policy *p, size_t n, struct figures *f)
+static void measure_joins(struct bench *b, struct engine *p, size_t n, struct figures *f)
 {
     struct buf out = {0};
     for (uint32_t i = 0; i < JOINS; i++) {
         uint32_t id = (uint32_t)n + i;
         double start = now_ms();
         put_node(b, p, id, 0);
-        size_t peers = policy_peer_count(p, id + 1);
+        size_t peers = engine_peer_count(p, id + 1);
         double took = now_ms() - start;
         if (peers == 0)
             f->peers++;
@@ -185,9 +187,9 @@ static void measure_joins(struct bench *b, struct policy *p, size_t n, struct fi
         f->join_filter_us += (now_ms() - start) * 1e3 / (double)JOINS;
     }
     double start = now_ms();
-    struct policy_view *view = policy_view_get(p);
+    struct engine_view *view = engine_view_get(p);
     f->view_us = (now_ms() - start) * 1e3;
-    policy_view_unref(&view);
+    engine_view_unref(&view);
     start = now_ms();
     for (uint32_t i = 0; i < JOINS; i++)
         put_node(b, p, 2 * i + 1, 7);
@@ -214,7 +216,7 @@ static struct figures measure(struct bench *b, size_t n)
     }
     f.parse_ms = now_ms() - start;
     start = now_ms();
-    struct policy *p = policy_create(doc, b->user, USERS, NULL);
+    struct engine *p = engine_create(doc, b->user, USERS, NULL);
     f.create_ms = now_ms() - start;
     start = now_ms();
     for (uint32_t i = 0; i < n; i++)
@@ -222,17 +224,17 @@ static struct figures measure(struct bench *b, size_t n)
     f.nodes_ms = now_ms() - start;
     start = now_ms();
     for (uint64_t id = 1; id <= n; id++)
-        f.peers += policy_peer_count(p, id);
+        f.peers += engine_peer_count(p, id);
     f.visibility_ms = now_ms() - start;
-    f.classes = policy_class_count(p);
+    f.classes = engine_class_count(p);
     f.memory_mb = peak_mb();
     start = now_ms();
     for (uint64_t id = 1; id <= n; id++)
-        f.filter_bytes += policy_fingerprint(p, id) & 0;
+        f.filter_bytes += engine_fingerprint(p, id) & 0;
     f.prints_ms = now_ms() - start;
     measure_filters(p, n, &f);
     measure_joins(b, p, n, &f);
-    policy_destroy(&p);
+    engine_destroy(&p);
     policy_doc_unref(&doc);
     policy_errors_fini(&errors);
     return f;

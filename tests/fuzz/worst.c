@@ -349,7 +349,7 @@ static struct {
 
 static size_t max_bytes(void)
 {
-    static const char *const bodies[] = {"codec_json", "codec_hujson", "proto_tailcfg", "policy_policy"};
+    static const char *const bodies[] = {"codec_json", "codec_hujson", "proto_tailcfg", "reach_policy"};
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
         if (strcmp(FUZZ_TARGET, bodies[i]) == 0)
             return BODY_MAX;

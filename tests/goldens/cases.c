@@ -15,9 +15,11 @@
 #include "base/mem.h"
 #include "codec/hujson.h"
 #include "codec/json.h"
+#include "engine/access.h"
+#include "engine/approval.h"
 #include "goldens/compare.h"
 #include "goldens/tailnet.h"
-#include "policy/policy.h"
+#include "reach/reach.h"
 #include "support/filter_set.h"
 #include "support/test_file.h"
 
@@ -28,7 +30,7 @@ struct run {
     const struct json *common; /* tailnet.hujson */
     const struct json *at;
     struct tailnet tailnet;
-    struct policy *policy;
+    struct engine *policy;
     struct buf why; /* what is wrong */
 };
 
@@ -166,7 +168,7 @@ static void check_question(struct run *r, const struct question *q, struct str t
     struct buf out = {0};
     struct arena a = {0};
     unsigned asked = 0;
-    policy_filter(r->policy, q->node->facts.id, &out);
+    engine_filter(r->policy, q->node->facts.id, &out);
     const struct json *filter = case_parse_ours(&a, &out);
     if (source != NULL) {
         from[0] = source->facts.v4;
@@ -206,12 +208,12 @@ static void check_reach(struct run *r, const struct json *want)
 /* --- other answers --- */
 
 /* What writes a node's answer as JSON. */
-typedef void answer_fn(struct policy *p, uint64_t id, struct buf *out);
+typedef void answer_fn(struct engine *p, uint64_t id, struct buf *out);
 typedef bool equal_fn(const struct json *a, const struct json *b);
 
-static void ssh_of(struct policy *p, uint64_t id, struct buf *out)
+static void ssh_of(struct engine *p, uint64_t id, struct buf *out)
 {
-    policy_ssh(p, id, "https://server", out);
+    engine_ssh(p, id, "https://server", out);
 }
 
 static void check_answers(struct run *r, const struct json *want, answer_fn *answer, equal_fn *equal)
@@ -234,7 +236,7 @@ static void check_answers(struct run *r, const struct json *want, answer_fn *ans
 /* To the letter, order included. */
 static void check_filters(struct run *r, const struct json *want)
 {
-    check_answers(r, want, policy_filter, case_json_equal);
+    check_answers(r, want, engine_filter, case_json_equal);
 }
 
 static void check_ssh(struct run *r, const struct json *want)
@@ -244,7 +246,7 @@ static void check_ssh(struct run *r, const struct json *want)
 
 static void check_caps(struct run *r, const struct json *want)
 {
-    check_answers(r, want, policy_self_caps, case_json_equal);
+    check_answers(r, want, engine_self_caps, case_json_equal);
 }
 
 static void check_peers(struct run *r, const struct json *want)
@@ -256,7 +258,7 @@ static void check_peers(struct run *r, const struct json *want)
         for (size_t i = 0; n != NULL && i < r->tailnet.node_n; i++) {
             const struct tailnet_node *other = &r->tailnet.node[i];
             bool wanted = case_list_has(it, other->name);
-            if (policy_sees(r->policy, n->facts.id, other->facts.id) != wanted)
+            if (engine_sees(r->policy, n->facts.id, other->facts.id) != wanted)
                 case_wrong(&r->why, "%.*s should %ssee %.*s", STR_ARG(n->name), wanted ? "" : "not ",
                            STR_ARG(other->name));
         }
@@ -268,7 +270,7 @@ static void check_routes_of(struct run *r, const struct tailnet_node *viewer, co
 {
     uint64_t routes = 0;
     size_t n = 0;
-    policy_routes(r->policy, viewer->facts.id, peer->facts.id, &routes, peer->facts.route_n);
+    engine_routes(r->policy, viewer->facts.id, peer->facts.id, &routes, peer->facts.route_n);
     for (size_t i = 0; i < peer->facts.route_n; i++) {
         bool is_given = (routes >> i & 1) != 0;
         n += is_given;
@@ -302,7 +304,7 @@ static void check_approvals(struct run *r, const struct json *want)
             bool wanted = false;
             tailnet_parse_prefix(json_key_of(route), &addr, &bits);
             if (n == NULL || !json_bool(route, &wanted) ||
-                policy_may_approve_route(r->policy, n->facts.id, &addr, bits) != wanted)
+                engine_may_approve_route(r->policy, n->facts.id, &addr, bits) != wanted)
                 case_wrong(&r->why, "%.*s of %.*s should %sbe approved", STR_ARG(json_key_of(route)),
                            STR_ARG(json_key_of(it)), wanted ? "" : "not ");
         }
@@ -314,11 +316,11 @@ static void check_tagging(struct run *r, const struct json *want)
 {
     JSON_EACH (it, want) {
         struct str who = json_key_of(it);
-        const struct policy_user *u = tailnet_user(&r->tailnet, who);
+        const struct engine_user *u = tailnet_user(&r->tailnet, who);
         JSON_EACH (tag, it) {
             bool wanted = false;
-            bool may = u != NULL ? policy_user_may_tag(r->policy, u->id, json_key_of(tag))
-                                 : policy_tags_may_tag(r->policy, &who, 1, json_key_of(tag));
+            bool may = u != NULL ? engine_user_may_tag(r->policy, u->id, json_key_of(tag))
+                                 : engine_tags_may_tag(r->policy, &who, 1, json_key_of(tag));
             if (!json_bool(tag, &wanted) || may != wanted)
                 case_wrong(&r->why, "%.*s should %sbe able to apply %.*s", STR_ARG(who), wanted ? "" : "not ",
                            STR_ARG(json_key_of(tag)));
@@ -331,7 +333,7 @@ static void check_hidden(struct run *r, const struct json *want)
     JSON_EACH (it, want) {
         const struct tailnet_node *n = node_of(r, json_key_of(it));
         bool wanted = false;
-        if (n != NULL && (!json_bool(it, &wanted) || policy_hides_ipv4(r->policy, n->facts.id) != wanted))
+        if (n != NULL && (!json_bool(it, &wanted) || engine_hides_ipv4(r->policy, n->facts.id) != wanted))
             case_wrong(&r->why, "IPv4 of %.*s should %sbe hidden", STR_ARG(n->name), wanted ? "" : "not ");
     }
 }
@@ -345,11 +347,11 @@ static void check_pools(struct run *r, const struct json *want)
         size_t i = 0;
         JSON_EACH (pool, it) {
             tailnet_parse_prefix(case_text(pool), &wanted_addr, &wanted_bits);
-            if (n == NULL || !policy_ip_pool(r->policy, n->facts.id, i++, &addr, &bits) || bits != wanted_bits ||
+            if (n == NULL || !engine_ip_pool(r->policy, n->facts.id, i++, &addr, &bits) || bits != wanted_bits ||
                 !addr_eq(&addr, &wanted_addr))
                 case_wrong(&r->why, "%.*s lacks the pool %.*s", STR_ARG(json_key_of(it)), STR_ARG(case_text(pool)));
         }
-        if (n != NULL && policy_ip_pool(r->policy, n->facts.id, i, &addr, &bits))
+        if (n != NULL && engine_ip_pool(r->policy, n->facts.id, i, &addr, &bits))
             case_wrong(&r->why, "%.*s has one more pool", STR_ARG(n->name));
     }
 }
@@ -368,7 +370,7 @@ static void check_periods(struct run *r, const struct json *want)
         size_t left = (size_t)(arrow - text.p);
         const struct tailnet_node *src = node_of(r, str_n(text.p, left));
         const struct tailnet_node *dst = node_of(r, str_n(arrow + 4, text.len - left - 4));
-        if (src != NULL && dst != NULL && policy_ssh_check_period_s(r->policy, src->facts.id, dst->facts.id) != wanted)
+        if (src != NULL && dst != NULL && engine_ssh_check_period_s(r->policy, src->facts.id, dst->facts.id) != wanted)
             case_wrong(&r->why, "%.*s should hold for %lld s", STR_ARG(text), (long long)wanted);
     }
 }
@@ -385,7 +387,7 @@ static bool errors_have(const struct policy_errors *e, struct str text)
 static void check_warnings(struct run *r, const struct json *want)
 {
     struct policy_errors got = {0};
-    policy_warnings(r->policy, &got);
+    engine_warnings(r->policy, &got);
     JSON_EACH (it, want) {
         if (!errors_have(&got, case_text(it)))
             case_wrong(&r->why, "should warn: %.*s", STR_ARG(case_text(it)));
@@ -505,14 +507,14 @@ static void check_at_work(struct run *r, struct policy_doc *doc)
 {
     struct policy_errors errors = {0};
     r->policy = tailnet_policy(&r->tailnet, doc);
-    check_fails(r, policy_run_tests(r->policy, &errors), &errors);
+    check_fails(r, reach_run_tests(r->policy, &errors), &errors);
     JSON_EACH (it, r->at) {
         check_fn *check = answer_named(json_key_of(it));
         if (check != NULL)
             check(r, it);
     }
     policy_errors_fini(&errors);
-    policy_destroy(&r->policy);
+    engine_destroy(&r->policy);
 }
 
 static void run_case(struct run *r)

@@ -20,9 +20,11 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "codec/json.h"
+#include "engine/access.h"
+#include "engine/approval.h"
 #include "goldens/compare.h"
 #include "goldens/tailnet.h"
-#include "policy/policy.h"
+#include "reach/reach.h"
 #include "support/test_file.h"
 
 enum { DOMAINS_MAX = 16 };
@@ -38,7 +40,7 @@ struct run {
     const struct json *at;
     struct family *family;
     struct tailnet tailnet;
-    struct policy *policy;
+    struct engine *policy;
     struct buf why; /* what is wrong */
 };
 
@@ -54,7 +56,7 @@ static void check_filter(struct run *r, const struct tailnet_node *n)
     json_u64(case_member(json_get_exact(filters, "of"), n->name), &index);
     for (; index > 0; index--)
         want = json_next(want);
-    policy_filter(r->policy, n->facts.id, &text);
+    engine_filter(r->policy, n->facts.id, &text);
     const struct json *ours = case_parse_ours(&a, &text);
     r->family->filters++;
     if (case_json_equal(want, ours))
@@ -85,9 +87,9 @@ static void visit_peer(void *ctx, uint64_t peer)
 static void check_peers(struct run *r, const struct tailnet_node *n)
 {
     struct peer_check c = {case_member(json_get_exact(r->at, "peers"), n->name), r, n, 0};
-    policy_peers(r->policy, n->facts.id, visit_peer, &c);
+    engine_peers(r->policy, n->facts.id, visit_peer, &c);
     size_t wanted = json_type_of(c.want) == JSON_STRING ? r->tailnet.node_n - 1 : json_len(c.want);
-    if (c.seen != wanted || policy_peer_count(r->policy, n->facts.id) != wanted)
+    if (c.seen != wanted || engine_peer_count(r->policy, n->facts.id) != wanted)
         case_wrong(&r->why, "%.*s sees %zu peers instead of %zu", STR_ARG(n->name), c.seen, wanted);
 }
 
@@ -106,7 +108,7 @@ static void check_routes(struct run *r, const struct tailnet_node *viewer, const
     const struct json *caps = case_member(case_member(json_get_exact(r->at, "peer_caps"), viewer->name), peer->name);
     uint64_t routes = 0;
     size_t n = 0;
-    policy_routes(r->policy, viewer->facts.id, peer->facts.id, &routes, peer->facts.route_n);
+    engine_routes(r->policy, viewer->facts.id, peer->facts.id, &routes, peer->facts.route_n);
     for (size_t i = 0; i < peer->facts.route_n; i++) {
         bool is_wanted = case_list_has(want, peer->route_text[i]);
         bool is_given = (routes >> i & 1) != 0;
@@ -129,7 +131,7 @@ static void check_approved(struct run *r, const struct tailnet_node *n)
         uint8_t bits;
         tailnet_parse_prefix(case_text(it), &addr, &bits);
         bool wanted = case_list_has(json_get_exact(n->at, "approved"), case_text(it));
-        if (policy_may_approve_route(r->policy, n->facts.id, &addr, bits) != wanted)
+        if (engine_may_approve_route(r->policy, n->facts.id, &addr, bits) != wanted)
             case_wrong(&r->why, "%.*s of %.*s should %sbe approved", STR_ARG(case_text(it)), STR_ARG(n->name),
                        wanted ? "" : "not ");
     }
@@ -140,7 +142,7 @@ static void check_ssh(struct run *r, const struct tailnet_node *n)
     const struct json *want = case_member(json_get_exact(r->at, "ssh"), n->name);
     struct buf text = {0};
     struct arena a = {0};
-    policy_ssh(r->policy, n->facts.id, "https://unused", &text);
+    engine_ssh(r->policy, n->facts.id, "https://unused", &text);
     const struct json *ours = case_parse_ours(&a, &text);
     if (!case_ssh_equal(want, ours))
         case_wrong(&r->why, "ssh of %.*s:\n      want %.*s\n      got  %.*s", STR_ARG(n->name),
@@ -163,7 +165,7 @@ static void add_baseline(struct run *r, const struct tailnet_node *n, struct str
     };
     bool updates = false;
     json_bool(json_get_exact(json_get_exact(r->at, "settings"), "devices_auto_updates_on"), &updates);
-    const struct policy_user *owner = tailnet_user(&r->tailnet, case_field(n->at, "user"));
+    const struct engine_user *owner = tailnet_user(&r->tailnet, case_field(n->at, "user"));
     buf_append(out, ours.p, ours.len - 1);
     buf_printf(out, "%s\"default-auto-update\":[%s],\"tailnet-display-name\":[\"odin@example.com\"]",
                ours.len > 2 ? "," : "", updates ? "true" : "false");
@@ -186,7 +188,7 @@ static void check_self_caps(struct run *r, const struct tailnet_node *n)
     struct arena a = {0};
     if (want == NULL)
         return;
-    policy_self_caps(r->policy, n->facts.id, &text);
+    engine_self_caps(r->policy, n->facts.id, &text);
     add_baseline(r, n, buf_str(&text), &all);
     if (!case_json_equal(want, case_parse_ours(&a, &all)))
         case_wrong(&r->why, "capabilities of %.*s:\n      want %.*s\n      got  %.*s", STR_ARG(n->name),
@@ -201,7 +203,7 @@ static void check_addresses(struct run *r, const struct tailnet_node *n)
 {
     const struct json *of = case_member(json_get_exact(r->at, "addresses"), n->name);
     bool hidden = of != NULL && !case_list_has(of, case_field(n->at, "ip4"));
-    if (json_get_exact(r->at, "addresses") != NULL && policy_hides_ipv4(r->policy, n->facts.id) != hidden)
+    if (json_get_exact(r->at, "addresses") != NULL && engine_hides_ipv4(r->policy, n->facts.id) != hidden)
         case_wrong(&r->why, "IPv4 of %.*s should %sbe hidden", STR_ARG(n->name), hidden ? "" : "not ");
 }
 
@@ -217,7 +219,7 @@ static void check_node(struct run *r, const struct tailnet_node *n)
     check_self_caps(r, n);
     check_addresses(r, n);
     for (size_t i = 0; i < r->tailnet.node_n; i++) {
-        if (&r->tailnet.node[i] != n && policy_sees(r->policy, n->facts.id, r->tailnet.node[i].facts.id))
+        if (&r->tailnet.node[i] != n && engine_sees(r->policy, n->facts.id, r->tailnet.node[i].facts.id))
             check_routes(r, n, &r->tailnet.node[i]);
     }
 }
@@ -242,7 +244,7 @@ static enum rc run_policy(struct run *r, struct policy_errors *errors)
     if (doc == NULL)
         return RC_INVALID;
     r->policy = tailnet_policy(&r->tailnet, doc);
-    return policy_run_tests(r->policy, errors);
+    return reach_run_tests(r->policy, errors);
 }
 
 static void check_rejected(struct run *r, bool is_rejected, const struct policy_errors *errors, uint64_t status)
@@ -276,7 +278,7 @@ static void run_case(struct run *r)
             check_node(r, &r->tailnet.node[i]);
     }
     policy_errors_fini(&errors);
-    policy_destroy(&r->policy);
+    engine_destroy(&r->policy);
 }
 
 /* --- files --- */

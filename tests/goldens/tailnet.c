@@ -36,7 +36,7 @@ void tailnet_add_users(struct tailnet *t, const struct json *list)
     JSON_EACH (it, list) {
         if (t->user_n == TAILNET_USERS_MAX)
             too_many("users");
-        struct policy_user *u = &t->user[t->user_n++];
+        struct engine_user *u = &t->user[t->user_n++];
         json_u64(json_get_exact(it, "id"), &u->id);
         u->name = case_field(it, "name");
         u->email = case_field(it, "email");
@@ -45,7 +45,7 @@ void tailnet_add_users(struct tailnet *t, const struct json *list)
     }
 }
 
-const struct policy_user *tailnet_user(const struct tailnet *t, struct str name)
+const struct engine_user *tailnet_user(const struct tailnet *t, struct str name)
 {
     for (size_t i = 0; i < t->user_n; i++) {
         if (str_eq(t->user[i].name, name))
@@ -91,7 +91,7 @@ static void read_lists(struct tailnet_node *n, const struct json *it)
     JSON_EACH (tag, json_get_exact(it, "tags"))
         n->tags[n->facts.tag_n++] = case_text(tag);
     JSON_EACH (route, json_get_exact(it, "approved")) {
-        struct policy_route *out = &n->routes[n->facts.route_n];
+        struct engine_route *out = &n->routes[n->facts.route_n];
         n->route_text[n->facts.route_n++] = case_text(route);
         tailnet_parse_prefix(case_text(route), &out->addr, &out->bits);
         out->is_primary = case_list_has(json_get_exact(it, "primary"), case_text(route));
@@ -108,11 +108,11 @@ void tailnet_add_node(struct tailnet *t, const struct json *node)
     size_t at = known != NULL ? (size_t)(known - t->node) : t->node_n++;
     struct tailnet_node *n = &t->node[at];
     *n = (struct tailnet_node){.name = case_field(node, "name"), .at = node};
-    n->facts = (struct policy_node){.id = at + 1, .tags = n->tags, .routes = n->routes, .attrs = n->attrs};
+    n->facts = (struct engine_facts){.id = at + 1, .tags = n->tags, .routes = n->routes, .attrs = n->attrs};
     n->facts.created_ms = (int64_t)at + 1;
     n->facts.is_online = true;
     json_bool(json_get_exact(node, "is_online"), &n->facts.is_online);
-    const struct policy_user *u = tailnet_user(t, case_field(node, "user"));
+    const struct engine_user *u = tailnet_user(t, case_field(node, "user"));
     n->facts.user = u != NULL ? u->id : 0;
     if (addr_parse_ip(case_field(node, "ip4"), &n->facts.v4) != RC_OK)
         n->facts.v4.family = 0;
@@ -121,11 +121,11 @@ void tailnet_add_node(struct tailnet *t, const struct json *node)
     read_lists(n, node);
 }
 
-struct policy *tailnet_policy(const struct tailnet *t, struct policy_doc *doc)
+struct engine *tailnet_policy(const struct tailnet *t, struct policy_doc *doc)
 {
-    struct policy *p = policy_create(doc, t->user, t->user_n, NULL);
+    struct engine *p = engine_create(doc, t->user, t->user_n, NULL);
     policy_doc_unref(&doc);
     for (size_t i = 0; i < t->node_n; i++)
-        policy_put_node(p, &t->node[i].facts);
+        engine_put_node(p, &t->node[i].facts);
     return p;
 }

@@ -8,15 +8,15 @@
 #define TESTS_GOLDENS_TAILNET_H
 
 #include "codec/json.h"
-#include "policy/policy.h"
+#include "engine/engine.h"
 
 enum { TAILNET_NODES_MAX = 64, TAILNET_USERS_MAX = 16, TAILNET_LIST_MAX = 32 };
 
 struct tailnet_node {
     struct str name;
-    struct policy_node facts; /* points into this struct */
+    struct engine_facts facts; /* points into this struct */
     struct str tags[TAILNET_LIST_MAX];
-    struct policy_route routes[TAILNET_LIST_MAX];
+    struct engine_route routes[TAILNET_LIST_MAX];
     struct str route_text[TAILNET_LIST_MAX];
     struct policy_attr attrs[TAILNET_LIST_MAX];
     const struct json *at;
@@ -26,7 +26,7 @@ struct tailnet_node {
 struct tailnet {
     struct tailnet_node node[TAILNET_NODES_MAX];
     size_t node_n;
-    struct policy_user user[TAILNET_USERS_MAX];
+    struct engine_user user[TAILNET_USERS_MAX];
     size_t user_n;
 };
 
@@ -34,10 +34,10 @@ void tailnet_add_users(struct tailnet *t, const struct json *list);
 /* A node whose name is there already is replaced, and keeps its id. */
 void tailnet_add_node(struct tailnet *t, const struct json *node);
 /* Null: there is none of this name. */
-const struct policy_user *tailnet_user(const struct tailnet *t, struct str name);
+const struct engine_user *tailnet_user(const struct tailnet *t, struct str name);
 const struct tailnet_node *tailnet_node(const struct tailnet *t, struct str name);
 /* A policy with these users and nodes; takes the reference to `doc`. */
-struct policy *tailnet_policy(const struct tailnet *t, struct policy_doc *doc);
+struct engine *tailnet_policy(const struct tailnet *t, struct policy_doc *doc);
 
 /* "ADDRESS/BITS"; ends the program when it is something else. */
 void tailnet_parse_prefix(struct str text, struct addr *addr_out, uint8_t *bits_out);

@@ -1,0 +1,208 @@
+/* Which routes of a peer a viewer gets. src: docs/protocol/policy.md 6.2, 5.5 */
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/parts.h"
+
+/* --- what a route is to the units --- */
+
+/* Whether one of the selector's entries reaches over the route; for an exit route it must be all of it, or the
+ * internet. */
+static bool entries_reach(const struct engine *p, const struct selector *s, const struct node_route *r)
+{
+    if (r->is_exit && s->has_internet)
+        return true;
+    for (uint32_t i = 0; s->kind == SEL_ADDRS && i < s->entry_n; i++) {
+        const struct range *e = &p->doc->entry[s->entry_first + i].range;
+        if (r->is_exit ? range_holds(e, &r->range) : range_meets(e, &r->range))
+            return true;
+    }
+    return false;
+}
+
+static bool rule_reaches(const struct engine *p, const struct rule *rule, const struct node_route *r, bool with_star)
+{
+    for (size_t i = 0; i < rule->dst_n; i++) {
+        const struct selector *s = &p->doc->sel[rule->dst[i].sel];
+        if ((s->kind == SEL_STAR && with_star) || entries_reach(p, s, r))
+            return true;
+    }
+    return false;
+}
+
+/* The entries that the internet has over a public route count for exit nodes only, which hold the whole of it. */
+static bool internet_reaches(const struct engine *p, const struct rule *rule, const struct engine_node *n,
+                             const struct node_route *r)
+{
+    bool has_internet = false, meets = false;
+    for (size_t i = 0; i < rule->dst_n; i++)
+        has_internet = has_internet || p->doc->sel[rule->dst[i].sel].kind == SEL_INTERNET;
+    for (size_t i = 0; i < range_internet_n; i++)
+        meets = meets || range_meets(&range_internet[i], &r->range);
+    return has_internet && meets && n->class->is_exit;
+}
+
+static bool back_reaches(const struct engine *p, const struct rule *rule, const struct node_route *r)
+{
+    for (size_t i = 0; i < rule->src.n && !r->is_exit; i++) {
+        if (entries_reach(p, &p->doc->sel[rule->src.v[i]], r))
+            return true;
+    }
+    return false;
+}
+
+/* Whether the router's filter has a destination over the route because of this unit. */
+static bool unit_reaches(const struct engine *p, const struct engine_node *n, const struct node_route *r,
+                         const struct unit *u)
+{
+    const struct rule *rule = &p->doc->rule[u->rule];
+    bool has_ip = rule->ip_n > 0;
+    if (u->kind == UNIT_BACK)
+        return back_reaches(p, rule, r);
+    if (has_ip && internet_reaches(p, rule, n, r))
+        return true;
+    /* A grant with `via` needs `ip` to be in a filter; without it `*` is the node's own addresses, and means no
+     * route. */
+    if (u->kind == UNIT_VIA)
+        return has_ip && rule_reaches(p, rule, r, false);
+    return rule_reaches(p, rule, r, has_ip);
+}
+
+static void note_unit(const struct engine *p, const struct engine_node *n, const struct node_route *r, uint32_t id,
+                      struct route_units *out)
+{
+    const struct unit *u = &p->unit[id];
+    const struct rule *rule = &p->doc->rule[u->rule];
+    if (unit_reaches(p, n, r, u))
+        bit_put(out->to, id);
+    if (u->kind == UNIT_VIA && rule_reaches(p, rule, r, false))
+        bit_put(out->via, id);
+    if (u->kind == UNIT_RULE && rule_reaches(p, rule, r, true))
+        bit_put(out->plain, id);
+    /* What only steers is in no filter. */
+    if (!r->is_exit && (u->kind != UNIT_VIA || rule->ip_n > 0) && sources_meets(&p->list[u->list], &r->range))
+        bit_put(out->from, id);
+}
+
+static const struct route_units *units_of(const struct engine *p, const struct engine_node *n, struct node_route *r)
+{
+    struct route_units *u = &r->units;
+    if (u->to != NULL)
+        return u;
+    u->to = mem_zalloc(4 * p->unit_words + 1, sizeof(*u->to));
+    u->from = u->to + p->unit_words;
+    u->via = u->from + p->unit_words;
+    u->plain = u->via + p->unit_words;
+    for (uint32_t id = 0; id < p->unit_n; id++)
+        note_unit(p, n, r, id, u);
+    return u;
+}
+
+/* --- who serves --- */
+
+static bool has_via_tag(const struct engine *p, const struct engine_node *n, const uint64_t *via_units)
+{
+    BITS_EACH (u, via_units, p->unit_words) {
+        const struct rule *rule = &p->doc->rule[p->unit[u].rule];
+        for (size_t i = 0; i < rule->via.n; i++) {
+            if (engine_node_is(n, rule->via.v[i]))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool is_primary_of(const struct engine_node *n, const struct range *route)
+{
+    for (size_t i = 0; i < n->route_n; i++) {
+        if (n->route[i].range.family == route->family && n->route[i].range.lo == route->lo &&
+            n->route[i].range.hi == route->hi)
+            return n->route[i].is_primary;
+    }
+    return false;
+}
+
+/* Better to carry a route: the primary, one that is online, the oldest. */
+static bool is_better(const struct engine_node *a, const struct engine_node *b, const struct range *route)
+{
+    bool a_first = is_primary_of(a, route), b_first = is_primary_of(b, route);
+    if (a_first != b_first)
+        return a_first;
+    if (a->is_online != b->is_online)
+        return a->is_online;
+    return a->created_ms != b->created_ms ? a->created_ms < b->created_ms : a->id < b->id;
+}
+
+/* src: docs/protocol/policy.md 5.5 */
+static bool serves(const struct engine *p, const struct engine_node *viewer, const struct engine_node *n,
+                   struct node_route *r, const uint64_t *via_units, bool has_via)
+{
+    const struct route_units *u = units_of(p, n, r);
+    if (!has_via || bits_meet(viewer->class->src, u->plain, p->unit_words))
+        return r->is_exit || r->is_primary;
+    if (!has_via_tag(p, n, via_units))
+        return false;
+    for (size_t i = 0; !r->is_exit && i < r->holders->n; i++) {
+        const struct engine_node *other = r->holders->v[i];
+        if (other != n && has_via_tag(p, other, via_units) && is_better(other, n, &r->range))
+            return false;
+    }
+    return true;
+}
+
+static bool holds(const struct engine_node *n, const struct range *route)
+{
+    for (size_t i = 0; i < n->route_n; i++) {
+        if (!n->route[i].is_exit && n->route[i].range.family == route->family && n->route[i].range.lo == route->lo &&
+            n->route[i].range.hi == route->hi)
+            return true;
+    }
+    return false;
+}
+
+static bool is_shown(const struct engine *p, const struct engine_node *viewer, const struct engine_node *n,
+                     struct node_route *r, uint64_t *via_units)
+{
+    const struct route_units *u = units_of(p, n, r);
+    bool has_via = false;
+    for (size_t w = 0; w < p->unit_words; w++) {
+        via_units[w] = viewer->class->src[w] & u->via[w];
+        has_via = has_via || via_units[w] != 0;
+    }
+    if (!serves(p, viewer, n, r, via_units, has_via))
+        return false;
+    bool may_send = false;
+    for (size_t w = 0; w < p->unit_words; w++)
+        may_send = may_send || (viewer->class->src[w] & n->class->dst[w] & u->to[w]) != 0;
+    if (may_send || (has_via && has_via_tag(p, n, via_units)))
+        return true;
+    if (r->is_exit)
+        return false;
+    return bits_meet(viewer->class->dst, u->from, p->unit_words) || (holds(viewer, &r->range) && r->is_primary);
+}
+
+void engine_routes(struct engine *p, uint64_t viewer, uint64_t peer, uint64_t *out, size_t bits_n)
+{
+    const struct engine_node *v = engine_node_find(p, viewer);
+    struct engine_node *n = engine_node_find(p, peer);
+    memset(out, 0, bits_words(bits_n) * sizeof(*out));
+    if (v == NULL || n == NULL)
+        return;
+    uint64_t *via_units = mem_zalloc(p->unit_words + 1, sizeof(*via_units));
+    for (size_t i = 0; i < n->route_n && i < bits_n; i++) {
+        if (v == n || is_shown(p, v, n, &n->route[i], via_units))
+            bit_put(out, i);
+    }
+    mem_free(via_units);
+}
+
+uint64_t engine_routes_version(const struct engine *p, uint64_t peer)
+{
+    const struct engine_node *n = engine_node_find(p, peer);
+    return n != NULL ? n->routes_version : 0;
+}
+
+uint64_t engine_routes_clock(const struct engine *p)
+{
+    return p->routes_touched;
+}

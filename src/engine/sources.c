@@ -1,0 +1,429 @@
+/* Source lists: which addresses a rule's sources are, and their text. src: docs/protocol/policy.md 4.1 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/parts.h"
+
+/* --- making them --- */
+
+static int compare_ids(const void *a, const void *b)
+{
+    const sel_id *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+uint32_t sources_intern(struct engine *p, const struct sel_list *sels, posture_set_id posture)
+{
+    /* The key: the posture, then the selectors in ascending order. */
+    size_t n = sels->n;
+    uint32_t *key = arena_zalloc(&p->arena, n + 1, sizeof(*key));
+    key[0] = posture;
+    if (n > 0)
+        memcpy(key + 1, sels->v, n * sizeof(*key));
+    qsort(key + 1, n, sizeof(*key), compare_ids);
+    size_t unique = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (unique == 0 || key[unique] != key[1 + i])
+            key[++unique] = key[1 + i];
+    }
+    size_t known = (size_t)map_get(&p->list_by_key, key, (unique + 1) * sizeof(*key));
+    if (known > 0)
+        return (uint32_t)(known - 1);
+    VEC_PUSH(p->list, p->list_n, p->list_cap, ((struct source_list){.sels = {key + 1, unique}, .posture = posture}));
+    map_put(&p->list_by_key, key, (unique + 1) * sizeof(*key), (void *)p->list_n);
+    return (uint32_t)(p->list_n - 1);
+}
+
+static uint64_t mix(uint64_t x)
+{
+    x ^= x >> 31;
+    x *= UINT64_C(0x7fb5d329728ea185);
+    x ^= x >> 27;
+    x *= UINT64_C(0x81dadef4bc2dd44d);
+    return x ^ x >> 33;
+}
+
+void hash_range(uint64_t sum[2], const struct range *r, int sign)
+{
+    uint64_t words[] = {(uint64_t)r->lo, (uint64_t)(r->lo >> 64), (uint64_t)r->hi, (uint64_t)(r->hi >> 64), r->family};
+    uint64_t a = 1, b = 2;
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        a = mix(a ^ words[i]) + i;
+        b = mix(b + words[i] * UINT64_C(0x9e3779b97f4a7c15));
+    }
+    sum[0] += sign > 0 ? a : 0 - a;
+    sum[1] += sign > 0 ? b : 0 - b;
+}
+
+/* With a posture it is all addresses but those of nodes that do not satisfy. */
+static void add_everything(struct source_list *l)
+{
+    l->has_danger = l->posture == 0;
+    range_set_add(&l->fixed, (struct range){0, UINT32_MAX, 4});
+    range_set_add(&l->fixed, (struct range){0, ~(ip_number)0, 6});
+}
+
+void sources_finish(struct engine *p)
+{
+    for (size_t i = 0; i < p->list_n; i++) {
+        struct source_list *l = &p->list[i];
+        for (size_t k = 0; k < l->sels.n; k++) {
+            const struct selector *s = &p->doc->sel[l->sels.v[k]];
+            l->has_star = l->has_star || s->kind == SEL_STAR;
+            if (s->kind == SEL_DANGER_ALL)
+                add_everything(l);
+            for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->entry_n; e++)
+                range_set_add(&l->fixed, p->doc->entry[s->entry_first + e].range);
+        }
+        range_set_join(&l->fixed);
+        for (size_t k = 0; k < l->fixed.n; k++)
+            hash_range(l->hash, &l->fixed.v[k], 1);
+        l->version = 1;
+    }
+}
+
+void sources_fini(struct source_list *l)
+{
+    range_set_fini(&l->fixed);
+    mem_free(l->unit);
+    buf_fini(&l->text);
+    buf_fini(&l->principals);
+}
+
+/* --- counting nodes --- */
+
+/* Whether the addresses of the class's nodes stand in the text, apart from what is fixed: an address selector means the
+ * addresses that it says and no others (src: docs/protocol/policy.md 2.1), an identity means all of its nodes'. */
+static bool lists_class(const struct engine *p, const struct source_list *l, const struct class *c)
+{
+    if (l->has_danger || (l->has_star && l->posture != 0))
+        return !l->has_danger;
+    for (size_t i = 0; i < l->sels.n; i++) {
+        enum sel_kind kind = p->doc->sel[l->sels.v[i]].kind;
+        if (kind != SEL_STAR && kind != SEL_ADDRS && bit_get(c->in, l->sels.v[i]))
+            return true;
+    }
+    return false;
+}
+
+static void count_address(struct source_list *l, const struct range *r, int delta)
+{
+    if (r->family != 0 && !range_set_holds(&l->fixed, r))
+        hash_range(l->hash, r, delta);
+}
+
+void sources_count(struct engine *p, const struct engine_node *n, int delta)
+{
+    BITS_EACH (i, n->class->member, p->list_words) {
+        struct source_list *l = &p->list[i];
+        l->node_n += (size_t)delta;
+        if (l->is_recorder)
+            l->version = p->clock;
+        if (!lists_class(p, l, n->class))
+            continue;
+        count_address(l, &n->v4, delta);
+        count_address(l, &n->v6, delta);
+        l->version = p->clock;
+    }
+    /* Nodes that do not satisfy are taken out of what is fixed. */
+    for (size_t i = 0; i < p->posture_list_n; i++) {
+        struct source_list *l = &p->list[p->posture_list[i]];
+        if (!engine_node_in_list(n, p->posture_list[i]) &&
+            (range_set_meets(&l->fixed, &n->v4) || range_set_meets(&l->fixed, &n->v6)))
+            l->version = p->clock;
+    }
+}
+
+uint64_t sources_version(const struct engine *p, const struct source_list *l)
+{
+    return l->has_star && p->star_version > l->version ? p->star_version : l->version;
+}
+
+/* --- texts --- */
+
+struct texts {
+    struct arena arena;
+    struct str *v; /* heap */
+    size_t n, cap;
+};
+
+static void texts_add(struct texts *t, const struct range *r)
+{
+    char out[RANGE_TEXT_CAP];
+    struct str text = arena_str(&t->arena, str_n(out, range_format(r, out)));
+    VEC_PUSH(t->v, t->n, t->cap, text);
+}
+
+/* The byte at `depth`; 0 behind the end, which no text holds. */
+static uint8_t byte_at(const struct str *s, size_t depth)
+{
+    return depth < s->len ? (uint8_t)s->p[depth] : 0;
+}
+
+static void swap(struct str *v, size_t a, size_t b)
+{
+    struct str s = v[a];
+    v[a] = v[b];
+    v[b] = s;
+}
+
+static void sort_few(struct str *v, size_t n, size_t depth)
+{
+    for (size_t i = 1; i < n; i++) {
+        for (size_t k = i; k > 0; k--) {
+            const struct str *a = &v[k - 1], *b = &v[k];
+            size_t at = depth;
+            while (byte_at(a, at) == byte_at(b, at) && at < a->len)
+                at++;
+            if (byte_at(a, at) <= byte_at(b, at))
+                break;
+            swap(v, k - 1, k);
+        }
+    }
+}
+
+/* Three-way radix quicksort: addresses begin alike, and no byte is looked at twice. Depth: each level of calls has
+ * consumed a byte of the text or one of the few characters that addresses are written with. */
+static void sort_texts(struct str *v, size_t n, size_t depth)
+{
+    while (n > 8) {
+        uint8_t pivot = byte_at(&v[n / 2], depth);
+        size_t less = 0, at = 0, more = n;
+        while (at < more) {
+            uint8_t c = byte_at(&v[at], depth);
+            if (c < pivot)
+                swap(v, less++, at++);
+            else if (c > pivot)
+                swap(v, at, --more);
+            else
+                at++;
+        }
+        sort_texts(v, less, depth);
+        sort_texts(v + more, n - more, depth);
+        if (pivot == 0)
+            return;
+        v += less;
+        n = more - less;
+        depth++;
+    }
+    sort_few(v, n, depth);
+}
+
+static void texts_add_set(struct texts *t, const struct range_set *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        texts_add(t, &s->v[i]);
+}
+
+/* Sorted, each once, as a JSON array; frees. `before` and `after` stand around each text. */
+static void texts_take(struct texts *t, const char *before, const char *after, struct buf *out)
+{
+    sort_texts(t->v, t->n, 0);
+    buf_append_byte(out, '[');
+    for (size_t i = 0; i < t->n; i++) {
+        if (i > 0 && str_eq(t->v[i], t->v[i - 1]))
+            continue;
+        if (i > 0)
+            buf_append_byte(out, ',');
+        buf_append_c(out, before);
+        buf_append_str(out, t->v[i]);
+        buf_append_c(out, after);
+    }
+    buf_append_byte(out, ']');
+    mem_free(t->v);
+    arena_fini(&t->arena);
+}
+
+static void add_node(struct range_set *s, const struct engine_node *n)
+{
+    range_set_add(s, n->v4);
+    range_set_add(s, n->v6);
+}
+
+/* The addresses of all nodes of the list, or (`sel` given) of those that this selector holds. */
+static void gather_nodes(const struct engine *p, uint32_t list, const sel_id *sel, struct range_set *out)
+{
+    CLASS_EACH (c, p) {
+        if (!bit_get(c->member, list) || (sel != NULL ? !bit_get(c->in, *sel) : !lists_class(p, &p->list[list], c)))
+            continue;
+        LIST_EACH (it, &c->nodes)
+            add_node(out, LIST_ENTRY(it, struct engine_node, of_class));
+    }
+}
+
+/* Takes away the addresses of nodes that do not satisfy the list's posture. src: docs/protocol/policy.md 7.3 */
+static void drop_unfit(const struct engine *p, uint32_t list, struct range_set *s)
+{
+    struct range_set unfit = {0};
+    if (p->list[list].posture == 0)
+        return;
+    CLASS_EACH (c, p) {
+        if (bit_get(c->member, list))
+            continue;
+        LIST_EACH (it, &c->nodes)
+            add_node(&unfit, LIST_ENTRY(it, struct engine_node, of_class));
+    }
+    range_set_join(&unfit);
+    range_set_subtract(s, &unfit);
+    range_set_fini(&unfit);
+}
+
+static void add_fixed(const struct engine *p, uint32_t list, const struct range_set *fixed, struct range_set *out)
+{
+    struct range_set copy = {0};
+    for (size_t i = 0; i < fixed->n; i++)
+        range_set_add(&copy, fixed->v[i]);
+    drop_unfit(p, list, &copy);
+    for (size_t i = 0; i < copy.n; i++)
+        range_set_add(out, copy.v[i]);
+    range_set_fini(&copy);
+}
+
+/* Everything as one set. */
+static void add_union(const struct engine *p, uint32_t list, struct texts *t)
+{
+    struct range_set all = {0};
+    gather_nodes(p, list, NULL, &all);
+    add_fixed(p, list, &p->list[list].fixed, &all);
+    range_set_join(&all);
+    texts_add_set(t, &all);
+    range_set_fini(&all);
+}
+
+static void add_routes(const struct engine *p, struct texts *t)
+{
+    size_t pos = 0;
+    const struct route_holders *h;
+    while ((h = map_next(&p->holders_by_route, &pos)) != NULL)
+        texts_add(t, &h->range);
+}
+
+/* Nodes have addresses from elsewhere when the tailnet's prefixes were others once. */
+static void add_strays(const struct engine *p, struct texts *t)
+{
+    struct range_set strays = {0};
+    LIST_EACH (it, &p->strays)
+        engine_node_add_stray(p, LIST_ENTRY(it, struct engine_node, of_strays), &strays);
+    range_set_join(&strays);
+    texts_add_set(t, &strays);
+    range_set_fini(&strays);
+}
+
+/* The tailnet's ranges and routes, and what stands beside `*`, each for itself. src: docs/protocol/policy.md 2.5 */
+static void add_star(const struct engine *p, uint32_t list, struct texts *t)
+{
+    const struct source_list *l = &p->list[list];
+    texts_add_set(t, &p->tailnet);
+    add_strays(p, t);
+    add_routes(p, t);
+    for (size_t i = 0; i < l->sels.n; i++) {
+        const struct selector *s = &p->doc->sel[l->sels.v[i]];
+        struct range_set own = {0};
+        for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->entry_n; e++)
+            range_set_add(&own, p->doc->entry[s->entry_first + e].range);
+        if (s->kind != SEL_STAR && s->kind != SEL_ADDRS)
+            gather_nodes(p, list, &l->sels.v[i], &own);
+        range_set_join(&own);
+        texts_add_set(t, &own);
+        range_set_fini(&own);
+    }
+}
+
+static void make_text(struct engine *p, struct source_list *l)
+{
+    uint32_t list = (uint32_t)(l - p->list);
+    struct texts t = {0};
+    buf_clear(&l->text);
+    if (l->has_danger) {
+        buf_append_c(&l->text, "[\"*\"]");
+        return;
+    }
+    if (l->has_star && l->posture == 0) {
+        add_star(p, list, &t);
+    } else {
+        add_union(p, list, &t);
+        /* With a posture the satisfying nodes stand for the tailnet's ranges. src: docs/protocol/policy.md 7.3 */
+        if (l->has_star)
+            add_routes(p, &t);
+    }
+    texts_take(&t, "\"", "\"", &l->text);
+}
+
+struct str sources_text(struct engine *p, struct source_list *l)
+{
+    uint64_t version = sources_version(p, l);
+    if (l->text_version != version) {
+        make_text(p, l);
+        l->text_version = version;
+    }
+    return buf_str(&l->text);
+}
+
+struct str sources_principals(struct engine *p, struct source_list *l)
+{
+    if (l->principals_version == l->version)
+        return buf_str(&l->principals);
+    struct texts t = {0};
+    struct range_set all = {0};
+    gather_nodes(p, (uint32_t)(l - p->list), NULL, &all);
+    texts_add_set(&t, &all);
+    range_set_fini(&all);
+    buf_clear(&l->principals);
+    texts_take(&t, "{\"nodeIP\":\"", "\"}", &l->principals);
+    l->principals_version = l->version;
+    return buf_str(&l->principals);
+}
+
+void sources_hash(struct engine *p, struct source_list *l, uint64_t out[2])
+{
+    static const uint64_t seeds[2][2] = {{1, 2}, {3, 4}};
+    out[0] = l->hash[0];
+    out[1] = l->hash[1];
+    if (l->has_danger) {
+        out[0] = out[1] = 1;
+    } else if (l->posture != 0) {
+        struct str text = sources_text(p, l);
+        for (int i = 0; i < 2; i++)
+            out[i] = siphash13(seeds[i], text.p, text.len);
+    } else if (l->has_star) {
+        out[0] = mix(out[0] + p->star_hash + 1);
+        out[1] = mix(out[1] ^ p->star_hash);
+    }
+}
+
+bool sources_is_empty(struct engine *p, struct source_list *l)
+{
+    if (l->has_danger || (l->has_star && l->posture == 0) || (l->posture == 0 && (l->node_n > 0 || l->fixed.n > 0)))
+        return false;
+    /* With a posture; or nothing at all. */
+    return l->posture == 0 || sources_text(p, l).len <= 2;
+}
+
+bool sources_meets(const struct source_list *l, const struct range *range)
+{
+    return l->has_star || l->has_danger || range_set_meets(&l->fixed, range);
+}
+
+void sources_own_text(const struct engine *p, const struct owner *o, uint32_t list, bool all, struct buf *out,
+                      uint64_t hash[2])
+{
+    struct range_set own = {0};
+    struct texts t = {0};
+    (void)p;
+    hash[0] = hash[1] = 0;
+    LIST_EACH (it, &o->nodes) {
+        const struct engine_node *n = LIST_ENTRY(it, struct engine_node, of_owner);
+        if (!all && !engine_node_in_list(n, list))
+            continue;
+        add_node(&own, n);
+        if (n->v4.family != 0)
+            hash_range(hash, &n->v4, 1);
+        if (n->v6.family != 0)
+            hash_range(hash, &n->v6, 1);
+    }
+    range_set_join(&own);
+    texts_add_set(&t, &own);
+    range_set_fini(&own);
+    texts_take(&t, "\"", "\"", out);
+}

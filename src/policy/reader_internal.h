@@ -1,0 +1,127 @@
+/* What the readers of the sections share. A reader goes on after an error, so that all errors are told. */
+#ifndef POLICY_READER_INTERNAL_H
+#define POLICY_READER_INTERNAL_H
+
+#include "policy/document.h"
+
+enum section {
+    SECTION_GROUPS,
+    SECTION_HOSTS,
+    SECTION_IPSETS,
+    SECTION_TAG_OWNERS,
+    SECTION_ACLS,
+    SECTION_GRANTS,
+    SECTION_SSH,
+    SECTION_AUTO_APPROVERS,
+    SECTION_NODE_ATTRS,
+    SECTION_POSTURES,
+    SECTION_DEFAULT_POSTURE,
+    SECTION_ATTR_CONFIG,
+    SECTION_TESTS,
+    SECTION_SSH_TESTS,
+    SECTION_DERP_MAP,
+    SECTION_DISABLE_IPV4,
+    SECTION_ONE_CGNAT,
+    SECTION_RANDOM_PORT,
+    SECTION_N,
+};
+
+/* More errors than these are only counted. */
+enum { FOUND_MAX = 2000 };
+
+struct found_error {
+    size_t rank; /* where it is sorted in: an offset of the text */
+    size_t order;
+    size_t offset;
+    const char *text;
+};
+
+struct reader {
+    struct policy_doc *doc;
+    const struct policy_options *opts;
+    const struct policy_limits *limits;
+    struct policy_errors *errors;
+    struct found_error *found; /* heap */
+    size_t found_n, found_cap, found_left_out;
+    const struct json *section[SECTION_N];
+    size_t rules_read;
+    size_t selectors_read;
+    size_t ipset_ranges; /* gone through so far */
+    size_t app_bytes;
+    posture_set_id default_posture;
+    bool wrote_member, wrote_members;
+};
+
+struct read_item {
+    struct str text; /* trimmed */
+    const struct json *at;
+};
+struct read_items {
+    struct read_item *v;
+    size_t n;
+};
+
+/* --- errors --- */
+void reader_fail(struct reader *r, const struct json *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* The same, sorted in at `rank` instead of at its own place. */
+void reader_fail_ranked(struct reader *r, const struct json *rank, const struct json *at, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
+/* What is read and has no effect here. Kept in the doc; those beyond DOC_WARNINGS_MAX are only counted. */
+void reader_warn(struct reader *r, const struct json *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* In double quotes with JSON's escapes, shortened when very long; lives as long as the errors. */
+const char *reader_quote(struct reader *r, struct str s);
+
+/* --- values. `name` is what the field is called --- */
+/* What becomes of a name that is not known. One that is nearly a known one is always an error. */
+enum fields {
+    FIELDS_KNOWN, /* an error: to leave out what it means might let more through */
+    FIELDS_NOTES, /* an error, but for names that begin with '#' */
+    FIELDS_LOOSE, /* a warning */
+};
+/* Sorts the members of `obj` into `out`, one for each of `names` ("name" or "name|legacy name"), null when it is not
+ * there. Tells of unknown and double ones. */
+void reader_fields(struct reader *r, const struct json *obj, const char *const *names, size_t n, enum fields kind,
+                   const struct json **out);
+/* False when there is nothing to read: it is absent or null, or (told) of another type. */
+bool reader_is(struct reader *r, const struct json *node, enum json_type type, const char *name);
+struct read_items reader_strings(struct reader *r, const struct json *node, const char *name);
+struct str reader_string(struct reader *r, const struct json *node, const char *name);
+bool reader_bool(struct reader *r, const struct json *node, const char *name);
+struct items reader_keep(struct reader *r, const struct read_items *items);
+size_t reader_offset(const struct reader *r, const struct json *node);
+/* One more of something limited; tells when it is too many. */
+bool reader_counted(struct reader *r, const struct json *at, size_t *count, size_t more, size_t limit,
+                    const char *what);
+
+/* One more in a list; an ipset counts with all its ranges. Tells when they are too many. */
+bool reader_count_selector(struct reader *r, const struct json *at, sel_id sel);
+
+/* --- selectors --- */
+enum sel_fault reader_selector(struct reader *r, const struct read_item *item, sel_id *out);
+/* The sentence about a fault. */
+const char *reader_fault_text(struct reader *r, enum sel_fault fault, struct str text);
+void reader_warn_service(struct reader *r, const struct json *at, struct str text);
+/* A list in which only selectors of the kinds `allowed` (SEL_BIT) may stand; others are told as
+ * "PREFIX..." and "... not allowed as PLACE". */
+struct sel_list reader_selectors(struct reader *r, const struct json *node, const char *name, unsigned allowed,
+                                 const char *prefix, const char *place);
+bool reader_domain_is_ours(const struct reader *r, struct str domain);
+posture_set_id reader_posture_list(struct reader *r, const struct json *node, const char *name);
+struct policy_attr *reader_posture_attrs(struct reader *r, const struct json *node, size_t *n_out);
+
+/* --- sections --- */
+void reader_groups(struct reader *r);
+void reader_hosts(struct reader *r);
+void reader_ipsets(struct reader *r);
+void reader_tags(struct reader *r);
+void reader_tag_owners(struct reader *r);
+void reader_postures(struct reader *r);
+void reader_rules(struct reader *r);
+void reader_ssh(struct reader *r);
+void reader_node_attrs(struct reader *r);
+void reader_approvers(struct reader *r);
+void reader_tests(struct reader *r);
+void reader_ssh_tests(struct reader *r);
+void reader_network(struct reader *r);
+
+#endif

@@ -1,7 +1,7 @@
 /* Which connections each key has, over all workers, and which neighbours in the mesh have it. Changed only when a client
  * comes, goes, or takes over from a twin, so one lock does; nobody looks here to pass a packet on. Each change is posted to every worker while the lock is held, so
  * that all see the changes of a key in the same order. */
-#include <string.h>
+#include "relay/directory_internal.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -12,30 +12,30 @@ METRIC_COUNTER(multi_created, "fullscale_derp_multiforwarder_created_total", "",
 METRIC_COUNTER(multi_deleted, "fullscale_derp_multiforwarder_deleted_total", "",
                "Times that a key was at one neighbour again.");
 
-/* Twins that take turns more often than a client which moves from an old connection to a new one. */
-enum { SWITCHES_OF_RIVALS = 2 };
+/* A client that moves from an old connection to a new one makes fewer switches; these are two devices with one key. */
+enum { SWITCHES_OF_DUPLICATES = 2 };
 
 struct dir_key {
     node_key key;
-    struct list conns; /* struct dir_conn.entry; who spoke last stands first, and is the active one */
+    struct list conns; /* struct dir_conn.of_key; the one that spoke last is the first, and active */
     unsigned conn_n;
-    unsigned switches;      /* while there have been twins */
-    bool is_unwell;         /* the twins were told of each other */
-    struct list forwarders; /* struct dir_forwarder.entry, oldest first: that one is used */
+    unsigned switches;      /* of the active connection, while there have been several */
+    bool is_duplicate;      /* its connections were told that another device has their key */
+    struct list forwarders; /* struct dir_forwarder.of_key, oldest first: that one is used */
     unsigned forwarder_n;
 };
 
 struct dir_conn {
-    struct list entry;
-    struct dir_key *of; /* null: evicted, and on its way out */
+    struct list of_key;
+    struct dir_key *key; /* null: evicted, and about to close */
     unsigned worker;
     uint64_t conn_id;
     struct presence presence;
 };
 
 struct dir_forwarder {
-    struct list entry;
-    struct dir_key *of;
+    struct list of_key;
+    struct dir_key *key;
     unsigned worker;
     uint64_t link_id;
 };
@@ -56,46 +56,44 @@ void directory_fini(struct directory *d)
 
 static struct dir_conn *active_of(const struct dir_key *k)
 {
-    return LIST_ENTRY(k->conns.next, struct dir_conn, entry);
+    return LIST_ENTRY(k->conns.next, struct dir_conn, of_key);
 }
 
 static struct dir_forwarder *oldest_of(const struct dir_key *k)
 {
-    return LIST_ENTRY(k->forwarders.next, struct dir_forwarder, entry);
+    return LIST_ENTRY(k->forwarders.next, struct dir_forwarder, of_key);
 }
 
-/* What is new beside the route itself. */
-struct change_note {
-    int health;                      /* relay_msg.health */
-    int news;                        /* relay_msg.news */
-    const struct presence *presence; /* for NEWS_PRESENT */
-};
+static struct route route_of(const struct dir_key *k)
+{
+    struct route route = {.conn_n = k->conn_n};
+    if (k->conn_n > 0) {
+        route.worker = active_of(k)->worker;
+        route.conn_id = active_of(k)->conn_id;
+    }
+    if (k->forwarder_n > 0) {
+        route.forward_worker = oldest_of(k)->worker;
+        route.forward_id = oldest_of(k)->link_id;
+    }
+    return route;
+}
 
-/* Tells all workers how the key stands now. The lock is held. */
-static void publish(struct relay *relay, const struct dir_key *k, struct change_note note)
+/* Sends all workers the route of the key as it is now, with the rest of `news`. The lock is held. */
+static void publish(struct relay *relay, const struct dir_key *k, const struct route_message *news)
 {
     for (unsigned i = 0; i < relay->worker_n && !relay->is_ending; i++) {
-        struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[i], worker_on_route);
+        struct route_message *m = message_create(&relay->workers[i], MSG_ROUTE);
         m->key = k->key;
-        m->conn_n = k->conn_n;
-        m->health = note.health;
-        m->news = note.news;
-        if (note.presence != NULL)
-            m->presence = *note.presence;
-        if (k->conn_n > 0) {
-            m->worker = active_of(k)->worker;
-            m->conn_id = active_of(k)->conn_id;
-        }
-        if (k->forwarder_n > 0) {
-            m->forward_worker = oldest_of(k)->worker;
-            m->forward_id = oldest_of(k)->link_id;
-        }
-        relay_msg_post(m);
+        m->route = route_of(k);
+        m->health = news->health;
+        m->news = news->news;
+        m->presence = news->presence;
+        message_post(&m->base);
     }
 }
 
 /* The gauges count keys with more than one connection, and these connections. */
-static void count_twins(unsigned before, unsigned after)
+static void count_duplicates(unsigned before, unsigned after)
 {
     int64_t conns = (after > 1 ? (int64_t)after : 0) - (before > 1 ? (int64_t)before : 0);
     int64_t keys = (after > 1) - (before > 1);
@@ -105,7 +103,7 @@ static void count_twins(unsigned before, unsigned after)
 
 static void push_front(struct dir_key *k, struct dir_conn *conn)
 {
-    list_push_back(k->conns.next, &conn->entry); /* before the first */
+    list_push_back(k->conns.next, &conn->of_key); /* before the first */
 }
 
 static struct dir_key *key_make(struct directory *d, const node_key *key)
@@ -136,22 +134,22 @@ static int is_remote(const struct dir_key *k)
 
 static struct dir_conn *most_silent_of(const struct dir_key *k)
 {
-    return LIST_ENTRY(k->conns.prev, struct dir_conn, entry);
+    return LIST_ENTRY(k->conns.prev, struct dir_conn, of_key);
 }
 
 /* The lock is held, and the key has others. */
 static void evict_most_silent(struct relay *relay, struct dir_key *k)
 {
     struct dir_conn *conn = most_silent_of(k);
-    list_remove(&conn->entry);
-    conn->of = NULL;
+    list_remove(&conn->of_key);
+    conn->key = NULL;
     k->conn_n--;
-    count_twins(k->conn_n + 1, k->conn_n);
+    count_duplicates(k->conn_n + 1, k->conn_n);
     if (relay->is_ending)
         return;
-    struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[conn->worker], worker_on_evict);
+    struct evict_message *m = message_create(&relay->workers[conn->worker], MSG_EVICT);
     m->conn_id = conn->conn_id;
-    relay_msg_post(m);
+    message_post(&m->base);
 }
 
 struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigned worker, uint64_t conn_id,
@@ -164,15 +162,17 @@ struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigne
     conn->presence = *presence;
     pthread_mutex_lock(&d->lock);
     struct dir_key *k = key_make(d, key);
-    conn->of = k;
+    conn->key = k;
     metric_add(&relay_gauge_remote, -is_remote(k));
     push_front(k, conn);
     k->conn_n++;
-    count_twins(k->conn_n - 1, k->conn_n);
+    count_duplicates(k->conn_n - 1, k->conn_n);
     if (k->conn_n > relay->opts.max_conns_per_key)
         evict_most_silent(relay, k);
-    publish(relay, k,
-            (struct change_note){k->is_unwell ? HEALTH_DUPLICATE_TO_NEW : HEALTH_SAME, NEWS_PRESENT, &conn->presence});
+    const struct route_message news = {.health = k->is_duplicate ? HEALTH_DUPLICATE_TO_NEW : HEALTH_SAME,
+                                       .news = NEWS_PRESENT,
+                                       .presence = conn->presence};
+    publish(relay, k, &news);
     pthread_mutex_unlock(&d->lock);
     return conn;
 }
@@ -181,14 +181,14 @@ void directory_speak(struct relay *relay, struct dir_conn *conn)
 {
     struct directory *d = &relay->directory;
     pthread_mutex_lock(&d->lock);
-    struct dir_key *k = conn->of;
+    struct dir_key *k = conn->key;
     if (k != NULL && active_of(k) != conn) {
-        list_remove(&conn->entry);
+        list_remove(&conn->of_key);
         push_front(k, conn);
         k->switches++;
-        bool is_news = !k->is_unwell && k->switches >= SWITCHES_OF_RIVALS;
-        k->is_unwell = k->is_unwell || is_news;
-        publish(relay, k, (struct change_note){.health = is_news ? HEALTH_DUPLICATE : HEALTH_SAME});
+        bool is_news = !k->is_duplicate && k->switches >= SWITCHES_OF_DUPLICATES;
+        k->is_duplicate = k->is_duplicate || is_news;
+        publish(relay, k, &(struct route_message){.health = is_news ? HEALTH_DUPLICATE : HEALTH_SAME});
     }
     pthread_mutex_unlock(&d->lock);
 }
@@ -196,19 +196,19 @@ void directory_speak(struct relay *relay, struct dir_conn *conn)
 /* The lock is held. */
 static void leave(struct relay *relay, struct dir_conn *conn)
 {
-    struct dir_key *k = conn->of;
-    list_remove(&conn->entry);
+    struct dir_key *k = conn->key;
+    list_remove(&conn->of_key);
     k->conn_n--;
-    count_twins(k->conn_n + 1, k->conn_n);
-    bool is_well_again = k->conn_n == 1 && k->is_unwell;
+    count_duplicates(k->conn_n + 1, k->conn_n);
+    bool is_single_again = k->conn_n == 1 && k->is_duplicate;
     if (k->conn_n <= 1) {
         k->switches = 0;
-        k->is_unwell = false;
+        k->is_duplicate = false;
     }
     metric_add(&relay_gauge_remote, is_remote(k));
-    publish(relay, k,
-            (struct change_note){.health = is_well_again ? HEALTH_CLEAR : HEALTH_SAME,
-                                 .news = k->conn_n == 0 ? NEWS_GONE : NEWS_NONE});
+    const struct route_message news = {.health = is_single_again ? HEALTH_CLEAR : HEALTH_SAME,
+                                       .news = k->conn_n == 0 ? NEWS_GONE : NEWS_NONE};
+    publish(relay, k, &news);
     key_tidy(&relay->directory, k);
 }
 
@@ -218,7 +218,7 @@ void directory_remove(struct relay *relay, struct dir_conn **at)
     struct dir_conn *conn = *at;
     *at = NULL;
     pthread_mutex_lock(&d->lock);
-    if (conn->of != NULL)
+    if (conn->key != NULL)
         leave(relay, conn);
     pthread_mutex_unlock(&d->lock);
     mem_free(conn);
@@ -234,12 +234,12 @@ struct dir_forwarder *directory_forward(struct relay *relay, const node_key *key
     f->link_id = link_id;
     pthread_mutex_lock(&d->lock);
     struct dir_key *k = key_make(d, key);
-    f->of = k;
-    list_push_back(&k->forwarders, &f->entry);
+    f->key = k;
+    list_push_back(&k->forwarders, &f->of_key);
     k->forwarder_n++;
     if (k->forwarder_n == 1) {
         metric_add(&relay_gauge_remote, is_remote(k));
-        publish(relay, k, (struct change_note){0});
+        publish(relay, k, &(struct route_message){0});
     } else if (k->forwarder_n == 2) {
         metric_inc(&multi_created);
     }
@@ -253,16 +253,16 @@ void directory_unforward(struct relay *relay, struct dir_forwarder **at)
     struct dir_forwarder *f = *at;
     *at = NULL;
     pthread_mutex_lock(&d->lock);
-    struct dir_key *k = f->of;
+    struct dir_key *k = f->key;
     bool was_used = oldest_of(k) == f;
     int was_remote = is_remote(k);
-    list_remove(&f->entry);
+    list_remove(&f->of_key);
     k->forwarder_n--;
     metric_add(&relay_gauge_remote, is_remote(k) - was_remote);
     if (k->forwarder_n == 1)
         metric_inc(&multi_deleted);
     if (was_used)
-        publish(relay, k, (struct change_note){0});
+        publish(relay, k, &(struct route_message){0});
     key_tidy(d, k);
     pthread_mutex_unlock(&d->lock);
     mem_free(f);
@@ -270,13 +270,13 @@ void directory_unforward(struct relay *relay, struct dir_forwarder **at)
 
 const node_key *directory_forwarder_key(const struct dir_forwarder *f)
 {
-    return &f->of->key;
+    return &f->key->key;
 }
 
 void directory_list(struct relay *relay, unsigned worker, uint64_t conn_id)
 {
     struct directory *d = &relay->directory;
-    struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[worker], worker_on_list);
+    struct watch_list_message *m = message_create(&relay->workers[worker], MSG_WATCH_LIST);
     m->conn_id = conn_id;
     pthread_mutex_lock(&d->lock);
     struct dir_key *k;
@@ -286,6 +286,6 @@ void directory_list(struct relay *relay, unsigned worker, uint64_t conn_id)
         if (p != NULL)
             derp_append_peer_present(&m->frames, &k->key, p->ip, p->port, p->flags);
     }
-    relay_msg_post(m); /* in the same order as the changes */
+    message_post(&m->base); /* in the same order as the changes */
     pthread_mutex_unlock(&d->lock);
 }

@@ -1,6 +1,6 @@
-/* What a neighbour answers to the request for an upgrade. Nothing but a plain grant is accepted. */
+/* What a neighbour answers to the request for an upgrade. Only a plain grant is accepted. */
 #include "base/str.h"
-#include "relay/relay_internal.h"
+#include "relay/mesh_internal.h"
 
 enum { HEAD_MAX_BYTES = 4096 };
 

@@ -1,145 +1,72 @@
 /* One link to a neighbour: dials, asks for DERP, logs in with the relay's own key and the mesh key, and watches. What it
- * learns goes into the directory; packets for these keys come by mesh_link_forward. What the neighbour sends is hostile
- * until it has shown the certificate, and bounded afterwards.
+ * learns goes into the directory; packets for these keys come by mesh_link_forward. What the neighbour sends is treated as
+ * hostile, and bounded.
  * src: docs/protocol/derp-stun.md 4.6; tailscale 1.102 derp/derp_client.go, derp/derphttp/mesh_client.go */
 #include <assert.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/fits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "relay/mesh_link_internal.h"
+#include "relay/relay_internal.h"
 #include "tls/tls.h"
 
 LOG_MODULE("mesh");
 
-/* What the workers may have before them, above which a neighbour is not read: each of its changes is a message to each. */
-enum { MESSAGES_MAX = 100 * 1000 };
+enum {
+    FORWARD_HEAD_BYTES = DERP_HEADER_BYTES + 2 * KEY_BYTES, /* of a ForwardPacket, ahead of the packet */
+    CONTROL_QUEUE_BYTES = 64 * 1024,
+    /* While more messages wait for the workers, neighbours are not read: each change that they send is a message to each. */
+    MESSAGES_MAX = 100 * 1000,
+};
 
 static int64_t now_of(const struct mesh_link *l)
 {
     return worker_now_ms(l->worker);
 }
 
-/* --- Packets out --- */
+/* --- Frames out --- */
 
-static void schedule(struct mesh_link *l)
+void mesh_link_forward(struct mesh_link *l, const struct packet *p)
 {
-    loop_defer(l->worker->loop, &l->task);
-}
-
-static size_t frame_len_at(const uint8_t *p)
-{
-    return DERP_HEADER_BYTES + derp_header_parse(p).len;
-}
-
-static void drop_first(struct mesh_link *l, unsigned queue, enum drop_reason reason)
-{
-    struct buf *b = &l->out[queue];
-    size_t n = frame_len_at(buf_at(b));
-    stats_drop(&l->worker->stats, reason, queue == MESH_QUEUE_DISCO, n - DERP_HEADER_BYTES - 2 * KEY_BYTES);
-    buf_consume(b, n);
-}
-
-/* A queue near its limit would otherwise be moved down in memory for every packet. */
-static void reserve(struct buf *b, size_t n)
-{
-    if (!fits(b->end, n, b->cap) && buf_len(b) > b->cap / 2)
-        buf_reserve(b, b->cap + n);
-}
-
-static void append_forward(struct buf *b, const node_key *src, const node_key *dst, const uint8_t *packet, size_t n)
-{
-    uint8_t *p = buf_reserve(b, DERP_HEADER_BYTES + 2 * KEY_BYTES + n);
-    derp_header_build(DERP_FORWARD_PACKET, (uint32_t)(2 * KEY_BYTES + n), p);
-    memcpy(p + DERP_HEADER_BYTES, src->b, KEY_BYTES);
-    memcpy(p + DERP_HEADER_BYTES + KEY_BYTES, dst->b, KEY_BYTES);
-    if (n > 0)
-        memcpy(p + DERP_HEADER_BYTES + 2 * KEY_BYTES, packet, n);
-    buf_commit(b, DERP_HEADER_BYTES + 2 * KEY_BYTES + n);
-}
-
-void mesh_link_forward(struct mesh_link *l, const node_key *src, const node_key *dst, const uint8_t *packet, size_t n)
-{
-    unsigned queue = derp_is_disco(packet, n) ? MESH_QUEUE_DISCO : MESH_QUEUE_DATA;
     struct relay_worker *w = l->worker;
+    enum frame_priority priority = p->is_disco ? FRAME_DISCO : FRAME_DATA;
+    struct derp_header h = {DERP_FORWARD_PACKET, (uint32_t)(2 * KEY_BYTES + p->n)};
     worker_touch(w);
     if (l->phase != MESH_UP) {
-        stats_drop(&w->stats, DROP_GONE, queue == MESH_QUEUE_DISCO, n);
+        stats_drop(&w->stats, DROP_GONE, p->is_disco, p->n);
         return;
     }
-    struct buf *b = &l->out[queue];
-    size_t frame_len = DERP_HEADER_BYTES + 2 * KEY_BYTES + n;
-    while (buf_len(b) > 0 && buf_len(b) + frame_len > w->relay->opts.mesh_queue_bytes)
-        drop_first(l, queue, DROP_HEAD);
-    reserve(b, frame_len);
-    append_forward(b, src, dst, packet, n);
-    schedule(l);
+    struct buf *b = frame_endpoint_make_room(&l->endpoint, priority, FORWARD_HEAD_BYTES + p->n,
+                                             w->relay->opts.mesh_queue_bytes);
+    uint8_t *at = buf_reserve(b, FORWARD_HEAD_BYTES + p->n);
+    derp_header_build(h.type, h.len, at);
+    memcpy(at + DERP_HEADER_BYTES, p->src->b, KEY_BYTES);
+    memcpy(at + DERP_HEADER_BYTES + KEY_BYTES, p->dst->b, KEY_BYTES);
+    if (p->n > 0)
+        memcpy(at + FORWARD_HEAD_BYTES, p->bytes, p->n);
+    buf_commit(b, FORWARD_HEAD_BYTES + p->n);
 }
 
 static void queue_control(struct mesh_link *l, uint8_t type, const void *payload, size_t n)
 {
-    struct buf *b = &l->out[MESH_QUEUE_CONTROL];
-    if (buf_len(b) + n > RELAY_CONTROL_QUEUE_BYTES)
-        return;
-    derp_append_frame(b, type, payload, n);
-    schedule(l);
+    struct derp_header h = {type, (uint32_t)n};
+    (void)frame_endpoint_queue(&l->endpoint, FRAME_CONTROL, h, payload, CONTROL_QUEUE_BYTES);
 }
 
-/* The length of the whole frames at the front that fit into `room`, at least one. */
-static size_t frames_within(const struct buf *b, size_t room)
+static void on_flush(void *ctx)
 {
-    size_t len = 0;
-    while (len < buf_len(b)) {
-        size_t n = frame_len_at(buf_at(b) + len);
-        if (len > 0 && len + n > room)
-            break;
-        len += n;
-    }
-    return len;
+    struct mesh_link *l = ctx;
+    (void)frame_endpoint_flush(&l->endpoint, now_of(l), MESH_WRITE_MS);
 }
 
-/* False: the stream takes no more for now. */
-static bool write_queue(struct mesh_link *l, struct buf *b)
+static void on_dropped(void *ctx, enum frame_priority priority, size_t bytes, bool is_closing)
 {
-    while (buf_len(b) > 0) {
-        size_t waiting = stream_queued(l->stream);
-        if (waiting > STREAM_HIGH_WATER)
-            return false;
-        size_t n = frames_within(b, STREAM_HIGH_WATER - waiting);
-        l->written_bytes += (int64_t)n;
-        stream_write(l->stream, buf_at(b), n);
-        buf_consume(b, n);
-    }
-    buf_reset(b, RELAY_POOL_BUF_MAX_BYTES);
-    return true;
-}
-
-static void flush(struct loop_task *task)
-{
-    struct mesh_link *l = CONTAINER_OF(task, struct mesh_link, task);
-    if (l->stream == NULL || l->phase < MESH_LOGIN)
-        return;
-    unsigned queue = 0;
-    while (queue < MESH_QUEUE_N && write_queue(l, &l->out[queue]))
-        queue++;
-    if (l->write_due_ms == 0 && stream_queued(l->stream) > 0) {
-        l->write_due_ms = now_of(l) + MESH_WRITE_MS;
-        l->progress_bytes = l->written_bytes - (int64_t)stream_queued(l->stream);
-    }
-}
-
-/* False: nothing of what waited has gone in a term. */
-static bool check_progress(struct mesh_link *l, int64_t now_ms)
-{
-    size_t waiting = stream_queued(l->stream);
-    int64_t gone_bytes = l->written_bytes - (int64_t)waiting;
-    if (waiting > 0 && gone_bytes <= l->progress_bytes)
-        return false;
-    l->progress_bytes = gone_bytes;
-    l->write_due_ms = waiting > 0 ? now_ms + MESH_WRITE_MS : 0;
-    return true;
+    struct mesh_link *l = ctx;
+    if (priority == FRAME_DISCO || priority == FRAME_DATA)
+        stats_drop(&l->worker->stats, is_closing ? DROP_GONE : DROP_HEAD, priority == FRAME_DISCO,
+                   bytes - FORWARD_HEAD_BYTES);
 }
 
 /* --- Ends --- */
@@ -155,47 +82,36 @@ static void forget_keys(struct mesh_link *l)
     map_fini(&keys);
 }
 
-static void drop_queues(struct mesh_link *l)
-{
-    buf_clear(&l->out[MESH_QUEUE_CONTROL]);
-    for (unsigned queue = MESH_QUEUE_DISCO; queue < MESH_QUEUE_N; queue++)
-        while (buf_len(&l->out[queue]) > 0)
-            drop_first(l, queue, DROP_GONE);
-    worker_touch(l->worker);
-}
-
 static void disconnect(struct mesh_link *l)
 {
     if (l->phase == MESH_UP)
         atomic_fetch_sub_explicit(&l->worker->relay->mesh.link_n, 1, memory_order_relaxed);
-    stream_close(&l->stream, false);
+    frame_endpoint_close(&l->endpoint, false);
     forget_keys(l);
-    drop_queues(l);
-    buf_reset(&l->in, 0);
-    l->skip = 0;
+    buf_fini(&l->answer);
     l->is_paused = false;
-    l->write_due_ms = 0;
-    l->written_bytes = l->progress_bytes = 0;
+    worker_touch(l->worker);
 }
 
-/* Dials again later; the next of the name's addresses at once, when this one gave nothing. */
+/* Dials again later; or the next address of the name at once, when this one did not answer. */
 static void lose(struct mesh_link *l, const char *why)
 {
-    bool was_up = l->phase == MESH_UP, is_deaf = l->phase == MESH_UPGRADING && l->heard_ms == 0;
+    bool was_up = l->phase == MESH_UP, is_silent = l->phase == MESH_UPGRADING && l->heard_ms == 0;
     log_limited(was_up ? LOG_WARN : LOG_INFO, was_up ? "neighbour lost" : "neighbour not reached",
                 LOG_S("neighbour", l->at.host), LOG_S("why", why));
     disconnect(l);
     l->phase = MESH_WAITING;
-    l->due_ms = now_of(l) + (is_deaf && l->addr_i < l->addr_n ? 1 : MESH_RETRY_MS);
+    l->due_ms = now_of(l) + (is_silent && l->addr_i < l->addr_n ? 1 : MESH_RETRY_MS);
 }
 
-/* --- What the neighbour tells --- */
+/* --- Frames in --- */
 
 static void on_server_key(struct mesh_link *l, const uint8_t *payload, size_t n)
 {
     struct relay *relay = l->worker->relay;
     struct derp_client_info info = {.version = DERP_VERSION, .has_mesh_key = true, .can_ack_pings = true};
     uint8_t nonce[BOX_NONCE_BYTES];
+    struct buf login = {0};
     if (derp_server_key_parse(payload, n, l->server_key) != RC_OK) {
         lose(l, "no key");
         return;
@@ -209,14 +125,17 @@ static void on_server_key(struct mesh_link *l, const uint8_t *payload, size_t n)
     memcpy(info.key.b, relay->public_key, KEY_BYTES);
     memcpy(info.mesh_key, relay->opts.mesh_key, DERP_MESH_KEY_BYTES);
     rng_bytes(nonce, sizeof(nonce));
-    enum rc rc = derp_append_client_info(&l->out[MESH_QUEUE_CONTROL], &relay->key, l->server_key, nonce, &info);
+    enum rc rc = derp_append_client_info(&login, &relay->key, l->server_key, nonce, &info);
     secret_wipe(&info, sizeof(info));
-    if (rc != RC_OK) {
-        lose(l, "bad key");
-        return;
+    if (rc == RC_OK) {
+        l->phase = MESH_LOGIN;
+        (void)frame_endpoint_queue_raw(&l->endpoint, FRAME_CONTROL, buf_at(&login), buf_len(&login),
+                                       CONTROL_QUEUE_BYTES);
+        queue_control(l, DERP_WATCH_CONNS, NULL, 0);
     }
-    l->phase = MESH_LOGIN;
-    queue_control(l, DERP_WATCH_CONNS, NULL, 0);
+    buf_fini(&login);
+    if (rc != RC_OK)
+        lose(l, "bad key");
 }
 
 static void on_server_info(struct mesh_link *l, const uint8_t *payload, size_t n)
@@ -238,8 +157,8 @@ static void on_present(struct mesh_link *l, const uint8_t *payload)
     struct relay_worker *w = l->worker;
     node_key key;
     memcpy(key.b, payload, KEY_BYTES);
-    /* It tells each connection and only the last departure: more than "it is there" is not to be counted. Our own key is
-     * this link's other end. */
+    /* Every connection of a key comes as a frame, but only the last departure: so connections are not counted. Our own key is
+     * this end of the link. */
     if (map_get(&l->keys, key.b, KEY_BYTES) != NULL || keys_equal(key.b, w->relay->public_key))
         return;
     if (l->keys.n >= w->relay->opts.max_mesh_keys) {
@@ -250,7 +169,7 @@ static void on_present(struct mesh_link *l, const uint8_t *payload)
     map_put(&l->keys, directory_forwarder_key(f)->b, KEY_BYTES, f);
 }
 
-/* For either reason: gone from there, or not there when a packet came. */
+/* It has left, or it was not there when a packet came. */
 static void on_gone(struct mesh_link *l, const uint8_t *payload)
 {
     struct dir_forwarder *f = map_remove(&l->keys, payload, KEY_BYTES);
@@ -260,7 +179,7 @@ static void on_gone(struct mesh_link *l, const uint8_t *payload)
         stats_add(&l->worker->stats, COUNT_FORWARDER_NOT_KNOWN, 1);
 }
 
-/* May the header be, and is its payload read? */
+/* Whether this frame is allowed now, and how much of its payload to read. `*read_max_out` 0: skip it. */
 static bool accept_header(struct mesh_link *l, struct derp_header h, size_t *read_max_out)
 {
     *read_max_out = 0;
@@ -282,8 +201,22 @@ static bool accept_header(struct mesh_link *l, struct derp_header h, size_t *rea
     return h.len <= *read_max_out || *read_max_out == 0;
 }
 
-static void dispatch(struct mesh_link *l, struct derp_header h, const uint8_t *payload)
+static enum frame_verdict on_header(void *ctx, struct derp_header h)
 {
+    struct mesh_link *l = ctx;
+    size_t read_max;
+    bool is_accepted = accept_header(l, h, &read_max);
+    if (is_accepted && read_max == 0)
+        return FRAME_SKIP;
+    if (is_accepted && h.len > 0) /* none of those that are read may be empty */
+        return FRAME_READ;
+    lose(l, "bad frame");
+    return FRAME_STOP;
+}
+
+static bool on_frame(void *ctx, struct derp_header h, const uint8_t *payload)
+{
+    struct mesh_link *l = ctx;
     if (l->phase == MESH_GREETING)
         on_server_key(l, payload, h.len);
     else if (l->phase == MESH_LOGIN)
@@ -294,96 +227,38 @@ static void dispatch(struct mesh_link *l, struct derp_header h, const uint8_t *p
         on_gone(l, payload);
     else if (h.type == DERP_PING)
         queue_control(l, DERP_PONG, payload, DERP_PING_BYTES);
+    return l->endpoint.stream != NULL;
 }
 
 /* --- Bytes in --- */
 
-/* The header in `in` is whole: goes on to the payload, or skips it. */
-static void on_header(struct mesh_link *l)
-{
-    struct derp_header h = derp_header_parse(buf_at(&l->in));
-    size_t read_max;
-    if (!accept_header(l, h, &read_max)) {
-        lose(l, "bad frame");
-        return;
-    }
-    if (read_max == 0) {
-        buf_clear(&l->in);
-        l->skip = h.len;
-    } else if (h.len == 0) {
-        lose(l, "bad frame"); /* none of those that are read may be empty */
-    }
-}
-
-static void on_whole_frame(struct mesh_link *l)
-{
-    struct buf frame = l->in; /* the handler may end the link */
-    l->in = (struct buf){0};
-    dispatch(l, derp_header_parse(buf_at(&frame)), buf_at(&frame) + DERP_HEADER_BYTES);
-    buf_clear(&frame);
-    if (l->stream != NULL)
-        l->in = frame;
-    else
-        buf_fini(&frame);
-}
-
-static size_t feed_some(struct mesh_link *l, const uint8_t *p, size_t n)
-{
-    size_t have = buf_len(&l->in), used;
-    if (l->skip > 0) {
-        used = l->skip < n ? l->skip : n;
-        l->skip -= used;
-        return used;
-    }
-    bool has_header = have >= DERP_HEADER_BYTES;
-    size_t want = has_header ? frame_len_at(buf_at(&l->in)) : DERP_HEADER_BYTES;
-    used = want - have < n ? want - have : n;
-    buf_append(&l->in, p, used);
-    if (have + used < want)
-        return used;
-    if (has_header)
-        on_whole_frame(l);
-    else
-        on_header(l);
-    return used;
-}
-
-static void feed(struct mesh_link *l, const uint8_t *p, size_t n)
-{
-    while (n > 0 && l->stream != NULL) {
-        size_t used = feed_some(l, p, n);
-        p += used;
-        n -= used;
-    }
-}
-
-/* The answer of HTTP, and what came behind it. */
+/* The answer of HTTP, and the frames behind it. */
 static void feed_answer(struct mesh_link *l, const uint8_t *p, size_t n)
 {
     size_t used = 0;
-    buf_append(&l->in, p, n); /* a stream hands over at most a few records at once */
-    int rc = mesh_http_answer(buf_at(&l->in), buf_len(&l->in), &used);
+    buf_append(&l->answer, p, n); /* a stream hands over at most a few records at once */
+    int rc = mesh_http_answer(buf_at(&l->answer), buf_len(&l->answer), &used);
     if (rc == 0)
         return;
     if (rc < 0) {
         lose(l, rc == RC_UNSUPPORTED ? "it grants no DERP" : "bad answer");
         return;
     }
-    struct buf rest = l->in;
-    l->in = (struct buf){0};
+    struct buf rest = l->answer; /* a frame may end the link */
+    l->answer = (struct buf){0};
     buf_consume(&rest, used);
     l->phase = MESH_GREETING;
-    feed(l, buf_at(&rest), buf_len(&rest));
+    frame_reader_feed(&l->endpoint.reader, buf_at(&rest), buf_len(&rest));
     buf_fini(&rest);
 }
 
 static void hold_back(struct mesh_link *l)
 {
-    bool is_behind = atomic_load_explicit(&l->worker->relay->message_n, memory_order_relaxed) > MESSAGES_MAX;
-    if (l->stream == NULL || is_behind == l->is_paused)
+    bool is_behind = atomic_load_explicit(&l->worker->relay->messages.n, memory_order_relaxed) > MESSAGES_MAX;
+    if (l->endpoint.stream == NULL || is_behind == l->is_paused)
         return;
     l->is_paused = is_behind;
-    stream_pause(l->stream, is_behind);
+    stream_pause(l->endpoint.stream, is_behind);
 }
 
 static void on_data(void *ctx, const uint8_t *p, size_t n)
@@ -393,14 +268,15 @@ static void on_data(void *ctx, const uint8_t *p, size_t n)
     if (l->phase == MESH_UPGRADING)
         feed_answer(l, p, n);
     else
-        feed(l, p, n);
+        frame_reader_feed(&l->endpoint.reader, p, n);
     hold_back(l);
     worker_touch(l->worker);
 }
 
 static void on_drained(void *ctx)
 {
-    schedule(ctx);
+    struct mesh_link *l = ctx;
+    frame_endpoint_mark_dirty(&l->endpoint);
 }
 
 static void on_closed(void *ctx, enum rc why)
@@ -418,7 +294,7 @@ static void write_request(struct mesh_link *l)
     if (l->at.port != 0 && l->at.port != 443)
         buf_printf(&b, ":%u", l->at.port);
     buf_append_c(&b, "\r\nUser-Agent: fullscale/" FULLSCALE_VERSION "\r\nConnection: Upgrade\r\nUpgrade: DERP\r\n\r\n");
-    stream_write(l->stream, buf_at(&b), buf_len(&b));
+    stream_write(l->endpoint.stream, buf_at(&b), buf_len(&b));
     buf_fini(&b);
 }
 
@@ -451,12 +327,13 @@ static void connect_next(struct mesh_link *l)
     static const struct stream_events events = {on_data, on_drained, on_closed};
     l->phase = MESH_UPGRADING;
     l->heard_ms = 0;
-    l->stream = connect_to(l, l->addrs[l->addr_i++]);
-    if (l->stream == NULL) {
+    struct stream *s = connect_to(l, l->addrs[l->addr_i++]);
+    if (s == NULL) {
         lose(l, "no connection");
         return;
     }
-    stream_set_events(l->stream, &events, l);
+    frame_endpoint_open(&l->endpoint, s);
+    stream_set_events(s, &events, l);
     write_request(l);
 }
 
@@ -486,7 +363,7 @@ static void dial(struct mesh_link *l)
     if (addr_parse_ip(str_c(name), &literal) == RC_OK)
         mesh_link_resolved(l, &literal, 1);
     else
-        mesh_resolve(l, name);
+        mesh_resolver_ask(l->worker->relay->mesh.resolver, name, l->worker, l->id);
 }
 
 /* --- Time --- */
@@ -503,16 +380,22 @@ static void tick_up(struct mesh_link *l, int64_t now_ms)
     }
 }
 
+static bool is_draining(const struct mesh_link *l)
+{
+    return atomic_load_explicit(&l->worker->relay->is_draining, memory_order_relaxed);
+}
+
 void mesh_link_tick(struct mesh_link *l, int64_t now_ms)
 {
     if (l->phase == MESH_SELF)
         return;
     hold_back(l);
-    if (l->phase == MESH_WAITING && now_ms >= l->due_ms && !relay_is_draining(l->worker->relay))
+    if (l->phase == MESH_WAITING && now_ms >= l->due_ms && !is_draining(l))
         dial(l);
     else if (l->phase != MESH_WAITING && l->phase != MESH_UP && now_ms >= l->due_ms)
         lose(l, "took too long");
-    else if (l->write_due_ms != 0 && now_ms >= l->write_due_ms && !check_progress(l, now_ms))
+    else if (l->endpoint.write_due_ms != 0 && now_ms >= l->endpoint.write_due_ms &&
+             !frame_endpoint_has_progress(&l->endpoint, now_ms, MESH_WRITE_MS))
         lose(l, "it does not read");
     else if (l->phase == MESH_UP)
         tick_up(l, now_ms);
@@ -526,6 +409,9 @@ static void on_timer(void *ctx)
 
 /* --- Life --- */
 
+static const struct frame_endpoint_ops ops = {
+    .reader = {on_header, on_frame}, .flush = on_flush, .dropped = on_dropped};
+
 struct mesh_link *mesh_link_create(struct relay_worker *w, uint64_t id, const struct relay_neighbour *at)
 {
     struct mesh_link *l = MEM_NEW(struct mesh_link);
@@ -535,18 +421,16 @@ struct mesh_link *mesh_link_create(struct relay_worker *w, uint64_t id, const st
     l->id = id;
     mesh_neighbour_copy(&l->at, at);
     map_init(&l->keys, seed);
-    l->task.run = flush;
+    frame_endpoint_init(&l->endpoint, &w->frames, &ops, l);
     l->timer = loop_timer_create(w->loop, on_timer, l);
     loop_timer_start(l->timer, 1000, 1000);
-    list_push_back(&w->mesh_links, &l->entry);
+    list_push_back(&w->mesh_links, &l->of_worker);
     return l;
 }
 
 static void link_free(void *obj)
 {
     struct mesh_link *l = obj;
-    for (unsigned i = 0; i < MESH_QUEUE_N; i++)
-        buf_fini(&l->out[i]);
     mesh_neighbour_fini(&l->at);
     map_fini(&l->keys);
     mem_free(l);
@@ -557,8 +441,7 @@ void mesh_link_destroy(struct mesh_link **at)
     struct mesh_link *l = *at;
     *at = NULL;
     disconnect(l);
-    list_remove(&l->entry);
-    loop_defer_cancel(&l->task);
+    list_remove(&l->of_worker);
     loop_timer_destroy(&l->timer);
     loop_free_later(l->worker->loop, l, link_free);
 }
@@ -566,7 +449,7 @@ void mesh_link_destroy(struct mesh_link **at)
 struct mesh_link *mesh_link_find(struct relay_worker *w, uint64_t id)
 {
     LIST_EACH (it, &w->mesh_links) {
-        struct mesh_link *l = LIST_ENTRY(it, struct mesh_link, entry);
+        struct mesh_link *l = LIST_ENTRY(it, struct mesh_link, of_worker);
         if (l->id == id)
             return l;
     }

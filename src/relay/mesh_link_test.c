@@ -735,13 +735,13 @@ static void test_back_pressure(void **state)
     script_log_in(&s);
     rig_connect(&s.r, &x, 2, 0);
     rig_close(&x);
-    atomic_fetch_add(&s.r.relay->message_n, 1000 * 1000);
+    atomic_fetch_add(&s.r.relay->messages.n, 1000 * 1000);
     rig_frame(&s.far, DERP_KEEP_ALIVE, NULL, 0);
     rig_run(&s.r);
     send_present(&s, &x);
     rig_run(&s.r);
     assert_int_equal(rig_count("clients_remote", ""), 0);
-    atomic_fetch_sub(&s.r.relay->message_n, 1000 * 1000);
+    atomic_fetch_sub(&s.r.relay->messages.n, 1000 * 1000);
     relay_test_advance(s.r.relay, 1000);
     rig_run(&s.r);
     assert_int_equal(rig_count("clients_remote", ""), 1);

@@ -414,18 +414,18 @@ static void check_frames(struct model *m, struct slot *s)
 
 static void check_peer(struct model *m, unsigned relay, struct relay_worker *w, unsigned key)
 {
-    struct peer *p = worker_peer_get(w, &m->keys[key]);
+    struct peer *p = peers_get(w, &m->keys[key]);
     struct relay *r = m->rig.relays[relay];
     if (p == NULL) {
         assert_false(is_known(m, relay, key));
         return;
     }
     assert_true(is_known(m, relay, key) || is_remembered(m, relay, key));
-    assert_int_equal(p->conn_id != 0, count_here(m, relay, key) > 0);
-    assert_int_equal(p->forward_id != 0, m->forward_n[relay][key] > 0);
-    assert_int_equal(p->local != NULL, p->conn_id != 0 && p->worker == w->index);
-    if (p->forward_id != 0) {
-        struct mesh_link *l = mesh_link_find(&r->workers[p->forward_worker], p->forward_id);
+    assert_int_equal(p->route.conn_id != 0, count_here(m, relay, key) > 0);
+    assert_int_equal(p->route.forward_id != 0, m->forward_n[relay][key] > 0);
+    assert_int_equal(p->local != NULL, p->route.conn_id != 0 && p->route.worker == w->index);
+    if (p->route.forward_id != 0) {
+        struct mesh_link *l = mesh_link_find(&r->workers[p->route.forward_worker], p->route.forward_id);
         assert_non_null(l);
         assert_int_equal(l->at.host[1] - '0', m->forward[relay][key][0]);
     }

@@ -445,7 +445,7 @@ static void test_forwarded_packets(void **state)
         rig_forward(&n, &far, &nobody, disco, sizeof(disco));
     rig_forward(&n, &far, &nobody, "data", 4);
     rig_run(&r);
-    for (int i = 0; i < RELAY_NOT_HERE_BURST; i++)
+    for (int i = 0; i < PACKET_NOT_HERE_BURST; i++)
         rig_expect_gone(&n, &nobody, DERP_GONE_NOT_HERE);
     rig_expect_nothing(&n);
     rig_expect_nothing(&a);

@@ -1,8 +1,9 @@
-/* Who may have a connection here. Those that have not logged in have a small share of their own, over all and by address, in
- * which the newest comes in and the oldest goes: strangers who hold on to connections only lose them to each other. Those who
- * have logged in are bounded by the key (directory.c) and all together; guests, whose key the program does not know, also by
- * the address, and leave a quarter of the places to those it does. */
+/* How many connections there may be. Those that have not logged in have a small share of their own, over all and by address, in
+ * which a newcomer replaces the oldest: strangers who hold on to connections only lose them to each other. Those that have
+ * logged in are bounded by the key (directory.c) and all together. Guests, whose key the program does not know, are also bounded
+ * by the address, and leave a quarter of the places to clients that it does know. */
 #include "base/clock.h"
+#include "relay/client_internal.h"
 #include "relay/relay_internal.h"
 
 enum { QUARTER = 4 };
@@ -19,7 +20,7 @@ static unsigned part_of(unsigned all, unsigned n)
     return all / n + (all % n != 0);
 }
 
-/* A worker can make room only among its own connections, so each has its part of the strangers' share. */
+/* A worker can replace only connections of its own, so each has a part of the strangers' share. */
 void places_init(struct relay *relay)
 {
     const struct relay_opts *opts = &relay->opts;
@@ -40,7 +41,7 @@ void places_fini(struct relay *relay)
     budget_places_destroy(&relay->guests);
 }
 
-/* Behind a reverse proxy, on this machine or on another, are all kinds of clients: it counts for no address. */
+/* A reverse proxy, on this machine or on another, has all kinds of clients behind it: its address is not counted. */
 static bool is_counted(const struct relay *relay, const struct addr *from)
 {
     return from->family != 0 && !addr_is_loopback(from) &&
@@ -58,30 +59,24 @@ static struct client *oldest_login(const struct relay_worker *w, const struct ad
 {
     LIST_EACH (it, &w->logins) {
         struct client *c = LIST_ENTRY(it, struct client, in_logins);
-        if (from == NULL || is_neighbour_of(&c->stream->peer, from))
+        if (from == NULL || is_neighbour_of(&c->endpoint.stream->peer, from))
             return c;
     }
     return NULL;
 }
 
-bool places_take(struct relay_worker *w, const struct addr *from, struct budget_place *out)
+bool places_take(struct relay_worker *w, const struct addr *from, struct budget_place *out, struct client **oldest_out)
 {
-    struct relay *relay = w->relay;
-    const struct addr *counted = is_counted(relay, from) ? from : NULL;
+    const struct addr *counted = is_counted(w->relay, from) ? from : NULL;
     enum budget_answer answer = budget_place_take(w->places, counted, out);
-    if (answer == BUDGET_OK)
-        return true;
-    struct client *oldest = oldest_login(w, answer == BUDGET_ADDRESS_FULL ? counted : NULL);
-    if (oldest == NULL)
-        return false;
-    client_close(oldest, COUNT_CLOSED_LOGIN_LIMIT, false);
-    return budget_place_take(w->places, counted, out) == BUDGET_OK;
+    *oldest_out = answer == BUDGET_OK ? NULL : oldest_login(w, answer == BUDGET_ADDRESS_FULL ? counted : NULL);
+    return answer == BUDGET_OK;
 }
 
 static bool enter_as_guest(struct client *c)
 {
     struct relay *relay = c->worker->relay;
-    const struct addr *from = &c->stream->peer;
+    const struct addr *from = &c->endpoint.stream->peer;
     struct budget_place place;
     if (budget_place_take(relay->guests, is_counted(relay, from) ? from : NULL, &place) != BUDGET_OK)
         return false;
@@ -96,7 +91,7 @@ bool places_enter(struct client *c)
     bool is_in = atomic_fetch_add(&relay->member_n, 1) < relay->opts.max_conns;
     if (is_in && c->is_guest)
         is_in = enter_as_guest(c);
-    else if (is_in) /* the directory bounds what a key has: here all are one */
+    else if (is_in) /* the directory bounds the connections of a key: here all keys are one holder */
         is_in = budget_place_know(&c->place, "", 0) == BUDGET_OK;
     if (is_in)
         list_remove(&c->in_logins);

@@ -1,9 +1,10 @@
-/* How much one client may send: what it costs is paid as frames come, and who is in debt is not read until time has paid it, so
- * that TCP slows the sender down. Clients are told the rate at login and drop what exceeds it themselves.
+/* How much one client may send. Frames are paid for as they come; a client in debt is not read until time has paid the debt, so
+ * that TCP slows the sender down. Clients get the rate at login, and drop what exceeds it themselves.
  * src: docs/protocol/derp-stun.md 2, 4.5 */
+#include "relay/client_internal.h"
 #include "relay/relay_internal.h"
 
-enum { RESUME_MS = 10 }; /* how often the waiting ones are looked at */
+enum { RESUME_MS = 10 }; /* how often those that are held back are looked at */
 
 static bool is_limited(const struct client *c)
 {
@@ -21,7 +22,7 @@ void rate_charge(struct client *c, uint32_t frame_len)
     enum { CHARGE_MAX_BYTES = DERP_PACKET_MAX_BYTES + KEY_BYTES };
     if (!is_limited(c) || c->phase != CLIENT_ACTIVE)
         return;
-    earn(c); /* before it is spent: a full purse earns nothing */
+    earn(c); /* before it is spent: a full bucket earns nothing */
     bucket_pay(&c->rate, frame_len < CHARGE_MAX_BYTES ? frame_len : CHARGE_MAX_BYTES);
 }
 
@@ -37,9 +38,9 @@ void rate_check(struct client *c)
     if (wait_ms == 0)
         return;
     stats_add(&w->stats, COUNT_RATE_WAITS, 1);
-    stream_pause(c->stream, true);
+    stream_pause(c->endpoint.stream, true);
     c->resume_ms = now_ms + wait_ms;
-    c->frame_due_ms = 0; /* if half a frame waits, it is we who keep the rest waiting */
+    c->frame_due_ms = 0; /* it is not the client that keeps the rest of a frame waiting */
     if (list_is_empty(&w->held_back))
         loop_timer_start(w->rate_timer, RESUME_MS, RESUME_MS);
     list_push_back(&w->held_back, &c->in_held_back);
@@ -58,7 +59,7 @@ void rate_forget(struct client *c)
         loop_timer_stop(w->rate_timer);
 }
 
-/* What has come meanwhile is handed over later in the turn. */
+/* What has come meanwhile is handed over later in the same iteration. */
 void rate_tick(struct relay_worker *w)
 {
     int64_t now_ms = worker_now_ms(w);
@@ -67,7 +68,7 @@ void rate_tick(struct relay_worker *w)
         if (c->resume_ms > now_ms)
             continue;
         rate_forget(c);
-        client_watch_frame(c);
-        stream_pause(c->stream, false);
+        client_timers_watch_frame(c);
+        stream_pause(c->endpoint.stream, false);
     }
 }

@@ -131,7 +131,7 @@ static void test_half_a_frame_while_waiting(void **state)
     stream_write(c.s, "\x12\0\0", 3);
     rig_run(&r);
     assert_int_equal(rig_count("rate_limited_clients", ""), 1);
-    struct peer *p = worker_peer_get(&r.relay->workers[0], &c.public);
+    struct peer *p = peers_get(&r.relay->workers[0], &c.public);
     assert_int_equal(p->local->frame_due_ms, 0);
     relay_test_advance(r.relay, 1000);
     rig_run(&r);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "crypto/crypto.h"
+#include "relay/client_internal.h"
 #include "relay/relay_internal.h"
 
 LOG_MODULE("relay");
@@ -78,8 +79,8 @@ struct relay *relay_create(const struct relay_opts *opts, const struct relay_ops
     if (ops != NULL)
         relay->ops = *ops;
     directory_init(&relay->directory);
-    pthread_mutex_init(&relay->messages_lock, NULL);
-    list_init(&relay->messages);
+    messages_init(&relay->messages, worker_message_handlers);
+    relay->on_batch = packet_deliver_batch;
     mesh_init(&relay->mesh);
     relay->worker_n = loop_n;
     relay->workers = mem_zalloc(loop_n, sizeof(*relay->workers));
@@ -96,18 +97,13 @@ void relay_destroy(struct relay **at)
     if (relay == NULL)
         return;
     relay->is_ending = true;
-    mesh_fini(relay);
+    mesh_fini(&relay->mesh);
     for (unsigned i = 0; i < relay->worker_n; i++)
         worker_fini(&relay->workers[i]);
-    LIST_EACH_SAFE (it, &relay->messages) { /* what the stopped loops have not run */
-        struct relay_msg *m = LIST_ENTRY(it, struct relay_msg, entry);
-        buf_fini(&m->frames);
-        mem_free(m);
-    }
+    messages_fini(&relay->messages); /* what the stopped loops have not run */
     places_fini(relay);
     mem_free(relay->workers);
     directory_fini(&relay->directory);
-    pthread_mutex_destroy(&relay->messages_lock);
     mem_free_secret(relay, sizeof(*relay));
 }
 
@@ -144,80 +140,32 @@ enum rc relay_mesh_key_parse(struct str text, uint8_t out[32])
     return rc;
 }
 
-/* --- Messages --- */
-
-struct relay_msg *relay_msg_create(struct relay *relay, size_t size, struct relay_worker *to,
-                                   void (*run)(struct relay_worker *to, struct relay_msg *m))
-{
-    struct relay_msg *m = mem_zalloc(1, size);
-    m->to = to;
-    m->run = run;
-    pthread_mutex_lock(&relay->messages_lock);
-    list_push_back(&relay->messages, &m->entry);
-    pthread_mutex_unlock(&relay->messages_lock);
-    atomic_fetch_add_explicit(&relay->message_n, 1, memory_order_relaxed);
-    return m;
-}
-
-static void run_message(struct loop *loop, struct loop_msg *msg)
-{
-    (void)loop;
-    struct relay_msg *m = CONTAINER_OF(msg, struct relay_msg, msg);
-    struct relay *relay = m->to->relay;
-    m->run(m->to, m);
-    pthread_mutex_lock(&relay->messages_lock);
-    list_remove(&m->entry);
-    pthread_mutex_unlock(&relay->messages_lock);
-    atomic_fetch_sub_explicit(&relay->message_n, 1, memory_order_relaxed);
-    buf_fini(&m->frames);
-    mem_free(m);
-}
-
-void relay_msg_post(struct relay_msg *m)
-{
-    m->msg.run = run_message;
-    loop_post(m->to->loop, &m->msg);
-}
+/* --- Requests to the workers --- */
 
 void relay_admit(struct relay_admission *login, bool is_allowed)
 {
-    login->m.is_allowed = is_allowed;
-    relay_msg_post(&login->m);
-}
-
-static void post_close(struct relay *relay, const node_key *key, bool is_by_mesh)
-{
-    for (unsigned i = 0; i < relay->worker_n; i++) {
-        struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[i], worker_on_close_key);
-        m->key = *key;
-        m->is_by_mesh = is_by_mesh;
-        relay_msg_post(m);
-    }
+    login->is_allowed = is_allowed;
+    message_post(&login->base);
 }
 
 void relay_close_key(struct relay *relay, const node_key *key)
 {
-    post_close(relay, key, false);
-}
-
-void relay_close_peer(struct relay *relay, const node_key *key)
-{
-    post_close(relay, key, true);
+    message_post_close_key(relay, key, false);
 }
 
 void relay_ask_again(struct relay *relay)
 {
     for (unsigned i = 0; i < relay->worker_n && relay->ops.admit != NULL; i++)
-        relay_msg_post(relay_msg_create(relay, sizeof(struct relay_msg), &relay->workers[i], worker_on_ask_again));
+        message_post(message_create(&relay->workers[i], MSG_ASK_AGAIN));
 }
 
 void relay_drain(struct relay *relay, int64_t over_ms)
 {
     atomic_store(&relay->is_draining, true);
     for (unsigned i = 0; i < relay->worker_n; i++) {
-        struct relay_msg *m = relay_msg_create(relay, sizeof(*m), &relay->workers[i], worker_on_drain);
+        struct drain_message *m = message_create(&relay->workers[i], MSG_DRAIN);
         m->over_ms = over_ms;
-        relay_msg_post(m);
+        message_post(&m->base);
     }
     log_info("draining", LOG_U("clients", relay_client_count(relay)), LOG_I("over_ms", over_ms));
 }
@@ -233,6 +181,19 @@ static struct relay_worker *worker_of(struct relay *relay, const struct loop *lo
     return &relay->workers[i];
 }
 
+/* A newcomer takes the place of the connection that has been logging in for longest, rather than be refused: a client that logs
+ * in without delay always gets in. */
+static bool take_place(struct relay_worker *w, const struct addr *from, struct budget_place *out)
+{
+    struct client *oldest;
+    if (places_take(w, from, out, &oldest))
+        return true;
+    if (oldest == NULL)
+        return false;
+    client_close(oldest, COUNT_CLOSED_LOGIN_LIMIT, false);
+    return places_take(w, from, out, &oldest);
+}
+
 void relay_attach(struct relay *relay, struct stream *s, const void *leftover, size_t leftover_len, bool is_not_ideal)
 {
     struct relay_worker *w = worker_of(relay, s->loop);
@@ -243,7 +204,7 @@ void relay_attach(struct relay *relay, struct stream *s, const void *leftover, s
         return;
     }
     struct budget_place place;
-    if (!places_take(w, &s->peer, &place)) {
+    if (!take_place(w, &s->peer, &place)) {
         stats_add(&w->stats, COUNT_CLOSED_LIMIT, 1);
         log_limited(LOG_WARN, "too many connections that have not logged in", LOG_U("limit", relay->opts.max_logins));
         stream_close(&s, false);

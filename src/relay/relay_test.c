@@ -792,7 +792,7 @@ static void test_not_here(void **state)
         rig_send(&a, &nobody, disco, sizeof(disco));
     rig_send(&a, &nobody, text, sizeof(text));
     rig_run(&r);
-    for (int i = 0; i < RELAY_NOT_HERE_BURST; i++)
+    for (int i = 0; i < PACKET_NOT_HERE_BURST; i++)
         rig_expect_gone(&a, &nobody, DERP_GONE_NOT_HERE);
     rig_expect_nothing(&a);
     assert_int_equal(rig_count("packets_dropped_total", "reason=\"unknown_dest\",kind=\"disco\""), dropped + 10);
@@ -838,7 +838,7 @@ static void test_gone_is_told_each_time(void **state)
     rig_close(&stranger);
     rig_run(&r);
     assert_int_equal(r.relay->workers[0].peers.n, 0);
-    assert_int_equal(r.relay->workers[0].links.n, 0);
+    assert_int_equal(r.relay->workers[0].gone_links.n, 0);
     rig_stop(&r);
 }
 
@@ -876,14 +876,14 @@ static void test_memory_of_senders_is_bounded(void **state)
         rig_run(&r);
         rig_expect_packet(&b, &senders[i], text, sizeof(text));
     }
-    assert_int_equal(r.relay->workers[0].links.n, 4);
+    assert_int_equal(r.relay->workers[0].gone_links.n, 4);
     for (uint8_t i = 0; i < 10; i++)
         rig_close(&senders[i]);
     rig_run(&r);
     for (uint8_t i = 6; i < 10; i++)
         rig_expect_gone(&b, &senders[i], DERP_GONE_DISCONNECTED);
     rig_expect_nothing(&b);
-    assert_int_equal(r.relay->workers[0].links.n, 0);
+    assert_int_equal(r.relay->workers[0].gone_links.n, 0);
     rig_close(&b);
     rig_stop(&r);
 }
@@ -1103,7 +1103,7 @@ static void test_a_worker_that_is_late(void **state)
         rig_expect_packet(&b, &a, &i, 1);
     rig_expect_nothing(&b);
     assert_int_equal(rig_count("packets_dropped_total", "reason=\"worker_busy\",kind=\"other\""), dropped);
-    for (unsigned i = 0; i < 2 * LANE_IN_FLIGHT_MAX_BYTES / sizeof(large); i++) {
+    for (unsigned i = 0; i < 2 * PIPE_IN_FLIGHT_MAX_BYTES / sizeof(large); i++) {
         rig_send(&a, &b, large, sizeof(large));
         rig_run(&r[0]);
     }
@@ -1135,10 +1135,9 @@ static void test_idle_memory(void **state)
     struct client *c;
     size_t pos = 0;
     while ((c = map_next(&r.relay->workers[0].clients, &pos)) != NULL) {
-        assert_null(c->in.data);
-        assert_null(c->control.frames.data);
-        assert_null(c->disco.frames.data);
-        assert_null(c->data.frames.data);
+        assert_null(c->endpoint.reader.in.data);
+        for (unsigned i = 0; i < FRAME_PRIORITY_N; i++)
+            assert_null(c->endpoint.queues[i].data);
     }
     rig_close(&a);
     rig_close(&b);
@@ -1199,7 +1198,7 @@ static void test_pings_of_the_server(void **state)
     rig_expect(&good, DERP_PING, 8);
     rig_expect_closed(&dead);
     rig_expect_nothing(&mute);
-    struct peer *p = worker_peer_get(&r.relay->workers[0], &good.public);
+    struct peer *p = peers_get(&r.relay->workers[0], &good.public);
     assert_in_range(p->local->rtt_ms, 20, 1000);
     assert_int_equal(metric_histogram_count("fullscale_derp_ping_rtt_seconds"), answers + 3);
     rig_close(&good);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "relay/client_internal.h"
 #include "relay/relay_internal.h"
 
 struct rig_client {

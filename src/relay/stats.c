@@ -1,4 +1,4 @@
-#include "relay/relay_internal.h"
+#include "relay/stats_internal.h"
 
 static struct metric counters[RELAY_COUNTER_N] = {
 #define X(id, suffix, labels_, help_)                                                                                  \
@@ -76,12 +76,12 @@ void stats_drop(struct relay_stats *s, enum drop_reason reason, bool is_disco, s
         [DROP_FORWARD] = {COUNT_DROP_FORWARD_OTHER, COUNT_DROP_FORWARD_DISCO},
         [DROP_GONE] = {COUNT_DROP_GONE_OTHER, COUNT_DROP_GONE_DISCO},
         [DROP_HEAD] = {COUNT_DROP_HEAD_OTHER, COUNT_DROP_HEAD_DISCO},
-        [DROP_LANE] = {COUNT_DROP_LANE_OTHER, COUNT_DROP_LANE_DISCO},
+        [DROP_PIPE] = {COUNT_DROP_PIPE_OTHER, COUNT_DROP_PIPE_DISCO},
     };
     static const enum relay_counter bytes[] = {
         [DROP_UNKNOWN] = COUNT_DROP_BYTES_UNKNOWN, [DROP_FORWARD] = COUNT_DROP_BYTES_FORWARD,
         [DROP_GONE] = COUNT_DROP_BYTES_GONE,       [DROP_HEAD] = COUNT_DROP_BYTES_HEAD,
-        [DROP_LANE] = COUNT_DROP_BYTES_LANE,
+        [DROP_PIPE] = COUNT_DROP_BYTES_PIPE,
     };
     stats_add(s, packets[reason][is_disco], 1);
     stats_add(s, bytes[reason], (int64_t)packet_len);

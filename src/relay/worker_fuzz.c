@@ -66,17 +66,20 @@ static void answer(struct world *w, bool is_allowed)
 
 static void check_client(const struct client *c)
 {
-    assert_true(buf_len(&c->control.frames) <= RELAY_CONTROL_QUEUE_BYTES + DERP_HEADER_BYTES);
-    assert_true(buf_len(&c->disco.frames) <= RELAY_DISCO_QUEUE_BYTES + DERP_HEADER_BYTES + KEY_BYTES);
-    assert_true(buf_len(&c->data.frames) <= QUEUE_BYTES);
-    assert_true(buf_len(&c->watch.frames) <= c->watch_limit);
-    assert_true(buf_len(&c->in) <= RELAY_HELD_MAX_BYTES + DERP_HEADER_BYTES + 2 * KEY_BYTES);
-    assert_true(c->phase != CLIENT_LOGIN || buf_len(&c->in) <= DERP_HEADER_BYTES + DERP_CLIENT_INFO_MAX_BYTES);
-    assert_true(c->link_n <= MAX_GONE);
+    assert_true(frame_endpoint_waiting(&c->endpoint, FRAME_CONTROL) <= CLIENT_CONTROL_QUEUE_BYTES + DERP_HEADER_BYTES);
+    assert_true(frame_endpoint_waiting(&c->endpoint, FRAME_DISCO) <=
+                CLIENT_DISCO_QUEUE_BYTES + DERP_HEADER_BYTES + KEY_BYTES);
+    assert_true(frame_endpoint_waiting(&c->endpoint, FRAME_DATA) <= QUEUE_BYTES);
+    assert_true(frame_endpoint_waiting(&c->endpoint, FRAME_UPDATE) <= c->watch_limit);
+    size_t partial = buf_len(&c->endpoint.reader.in);
+    assert_true(partial <= DERP_HEADER_BYTES + 2 * KEY_BYTES + DERP_PACKET_MAX_BYTES);
+    assert_true(c->phase != CLIENT_LOGIN || partial <= DERP_HEADER_BYTES + DERP_CLIENT_INFO_MAX_BYTES);
+    assert_true(buf_len(&c->held) <= CLIENT_HELD_MAX_BYTES);
+    assert_true(c->sender_n <= MAX_GONE);
     assert_true(c->place.places != NULL);
     assert_int_equal(c->place.is_known, c->phase >= CLIENT_JOINING && !c->is_guest);
     assert_int_equal(c->place.places == c->worker->relay->guests, c->phase >= CLIENT_JOINING && c->is_guest);
-    assert_true(stream_queued(c->stream) <= STREAM_HIGH_WATER + 2 * (DERP_PACKET_MAX_BYTES + 2 * KEY_BYTES));
+    assert_true(stream_queued(c->endpoint.stream) <= STREAM_HIGH_WATER + 2 * (DERP_PACKET_MAX_BYTES + 2 * KEY_BYTES));
 }
 
 static void check_keys(const struct relay_worker *w)
@@ -86,8 +89,8 @@ static void check_keys(const struct relay_worker *w)
         unsigned in = 0;
         LIST_EACH (it, &p->clients)
             in += LIST_ENTRY(it, struct client, of_peer)->phase >= CLIENT_JOINING;
-        assert_true(in <= MAX_PER_KEY && p->conn_n <= MAX_PER_KEY);
-        assert_int_equal(p->local != NULL, p->conn_id != 0);
+        assert_true(in <= MAX_PER_KEY && p->route.conn_n <= MAX_PER_KEY);
+        assert_int_equal(p->local != NULL, p->route.conn_id != 0);
     }
 }
 
@@ -103,7 +106,7 @@ static void check(const struct world *world)
     for (size_t pos = 0; (c = map_next(&w->clients, &pos)) != NULL;) {
         check_client(c);
         members += c->phase >= CLIENT_JOINING;
-        held += c->held_bytes;
+        held += buf_len(&c->held);
     }
     check_keys(w);
     assert_true(use.strangers <= MAX_LOGINS && members <= MAX_CONNS);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/time.h"
 #include "crypto/crypto.h"
 #include "proto/tailcfg.h"
 

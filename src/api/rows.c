@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/clock.h"
+#include "base/time.h"
 #include "codec/json.h"
 
 void api_write_id(struct json_writer *w, const char *key, uint64_t id)

@@ -13,6 +13,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/time.h"
 #include "base/cursor.h"
 #include "base/list.h"
 #include "base/log.h"

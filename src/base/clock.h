@@ -13,10 +13,6 @@ int64_t clock_wall_ms(void);
 /* CPU time of the calling thread. */
 int64_t clock_thread_cpu_us(void);
 
-/* "2026-11-23T01:02:03.123Z"; `out` takes 32 bytes, terminated. Years outside 1..9999 are clamped. */
-#define TIME_TEXT_CAP 32
-void time_format(int64_t unix_ms, char out[TIME_TEXT_CAP]);
-
 /* From the kernel's generator; ends the process if that fails. */
 void rng_bytes(void *out, size_t n);
 

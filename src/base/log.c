@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/time.h"
 #include "base/show.h"
 
 enum {

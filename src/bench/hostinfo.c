@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/time.h"
 #include "bench/fleet.h"
 #include "codec/json_write.h"
 

@@ -2,6 +2,7 @@
 #include "cli/cli_internal.h"
 
 #include "base/clock.h"
+#include "base/time.h"
 
 static const char *status_of(const struct json *node)
 {

@@ -2,6 +2,7 @@
 #include "cli/cli_internal.h"
 
 #include "base/clock.h"
+#include "base/time.h"
 
 /* "anna, bert and 12 more" */
 static const char *names_of(struct cli_run *run, const struct json *users)

@@ -9,7 +9,7 @@
 static void check_readable(struct loader *l, const char *row_name, const char *path)
 {
     if (!l->src->is_client && path[0] != '\0' && access(path, R_OK) != 0)
-        load_note_row(l, true, row_name, "names a file that cannot be read: %.200s (%s)", path, strerror(errno));
+        loader_note_row(l, true, row_name, "names a file that cannot be read: %.200s (%s)", path, strerror(errno));
 }
 
 static void check_tls(struct loader *l)
@@ -18,7 +18,7 @@ static void check_tls(struct loader *l)
     bool has_cert = cfg->tls_cert_path[0] != '\0';
     if (has_cert != (cfg->tls_key_path[0] != '\0')) {
         const char *set = has_cert ? "tls_cert_path" : "tls_key_path";
-        load_note_row(l, true, set, "needs %s, too", has_cert ? "tls_key_path" : "tls_cert_path");
+        loader_note_row(l, true, set, "needs %s, too", has_cert ? "tls_key_path" : "tls_cert_path");
         return;
     }
     check_readable(l, "tls_cert_path", cfg->tls_cert_path);
@@ -67,31 +67,31 @@ static void check_server_url(struct loader *l)
         return;
     bool is_ip = addr_parse_ip(url.host, &ip) == RC_OK;
     if (!is_ip && is_within(url.host, str_c(cfg->dns_base_domain)))
-        load_note_row(
+        loader_note_row(
             l, true, "dns.base_domain",
             "must not contain the host of server_url (%.*s): nodes would look for the server inside the tailnet. "
             "Use another domain, e.g. tailnet.internal",
             STR_ARG(url.host));
     if (!url.is_https && cfg->tls_cert_path[0] != '\0')
-        load_note_row(l, false, "server_url",
-                      "says http://, but listen_addr speaks TLS (tls_cert_path is set): use https://");
+        loader_note_row(l, false, "server_url",
+                        "says http://, but listen_addr speaks TLS (tls_cert_path is set): use https://");
     else if (!url.is_https && !is_plain_safe(url.host))
-        load_note_row(
+        loader_note_row(
             l, false, "server_url",
             "is plain http:// on a public name or address (%s): clients lose the server for good after their first "
             "reconnect. Set tls_cert_path and tls_key_path, or put a TLS proxy in front, and use https://",
             cfg->server_url);
     if (url.is_https && cfg->tls_cert_path[0] == '\0' && cfg->trusted_proxies.n == 0 &&
         !addr_is_loopback(&cfg->listen_addr.addr))
-        load_note_row(
+        loader_note_row(
             l, false, "server_url",
             "is https://, but nothing here speaks TLS: set tls_cert_path and tls_key_path, or put the address "
             "of the TLS proxy in front into trusted_proxies");
     if (is_placeholder(url.host))
-        load_note_row(l, false, "server_url",
-                      "is the example's (%s): write the name by which clients reach this server", cfg->server_url);
+        loader_note_row(l, false, "server_url",
+                        "is the example's (%s): write the name by which clients reach this server", cfg->server_url);
     if (str_eq_ci(url.host, STR("localhost")) || (is_ip && addr_is_loopback(&ip)))
-        load_note_row(l, false, "server_url", "is %s: only this machine can reach it", cfg->server_url);
+        loader_note_row(l, false, "server_url", "is %s: only this machine can reach it", cfg->server_url);
 }
 
 static void check_prefix(struct loader *l, const char *row_name, const struct config_prefix *p, uint8_t family)
@@ -102,26 +102,26 @@ static void check_prefix(struct loader *l, const char *row_name, const struct co
     if (p->ip.family == 0)
         return;
     if (p->ip.family != family) {
-        load_note_row(l, true, row_name, "must be an IPv%u prefix, not %s", family, p->text);
+        loader_note_row(l, true, row_name, "must be an IPv%u prefix, not %s", family, p->text);
         return;
     }
     if (p->bits > longest || p->bits < 8) {
-        load_note_row(l, true, row_name, "must have a length from 8 to %u, not %s", longest, p->text);
+        loader_note_row(l, true, row_name, "must have a length from 8 to %u, not %s", longest, p->text);
         return;
     }
     bool is_usual = family == 4 ? p->ip.ip[0] == v4[0] && (p->ip.ip[1] & 0xc0) == v4[1] && p->bits >= 10
                                 : memcmp(p->ip.ip, v6, sizeof(v6)) == 0 && p->bits >= 48;
     if (!is_usual)
-        load_note_row(l, false, row_name,
-                      "is outside %s, the range that clients are made for: some of their features will not work",
-                      family == 4 ? "100.64.0.0/10" : "fd7a:115c:a1e0::/48");
+        loader_note_row(l, false, row_name,
+                        "is outside %s, the range that clients are made for: some of their features will not work",
+                        family == 4 ? "100.64.0.0/10" : "fd7a:115c:a1e0::/48");
 }
 
 static void check_prefixes(struct loader *l)
 {
     const struct config *cfg = &l->out->cfg;
     if (cfg->prefix_v4.ip.family == 0 && cfg->prefix_v6.ip.family == 0)
-        load_note_row(l, true, "prefixes.v4", "and prefixes.v6 are both empty: nodes need at least one address");
+        loader_note_row(l, true, "prefixes.v4", "and prefixes.v6 are both empty: nodes need at least one address");
     check_prefix(l, "prefixes.v4", &cfg->prefix_v4, 4);
     check_prefix(l, "prefixes.v6", &cfg->prefix_v6, 6);
 }
@@ -131,7 +131,7 @@ static void check_relay(struct loader *l)
     const struct config *cfg = &l->out->cfg;
     bool has_own = cfg->derp_server_enabled && cfg->derp_server_add_region;
     if (!has_own && cfg->derp_paths.n == 0 && cfg->derp_urls.n == 0)
-        load_note_row(
+        loader_note_row(
             l, false,
             cfg->derp_server_enabled ? "derp.server.automatically_add_embedded_derp_region" : "derp.server.enabled",
             "is false, and neither derp.paths nor derp.urls names another relay: no client gets connected until one is "
@@ -140,19 +140,19 @@ static void check_relay(struct loader *l)
         check_readable(l, "derp.paths", cfg->derp_paths.items[i]);
     check_readable(l, "derp.server.mesh_key_path", cfg->derp_server_mesh_key_path);
     if (cfg->derp_server_mesh_with.n > 0 && cfg->derp_server_mesh_key_path[0] == '\0')
-        load_note_row(l, true, "derp.server.mesh_with", "needs derp.server.mesh_key_path, too");
+        loader_note_row(l, true, "derp.server.mesh_with", "needs derp.server.mesh_key_path, too");
     if (cfg->derp_server_enabled && cfg->derp_server_listen_addr.addr.family == 0 && cfg->tls_cert_path[0] == '\0' &&
         !config_is_behind_proxy(cfg))
-        load_note_row(l, true, "derp.server.listen_addr",
-                      "may only be empty when tls_cert_path is set, or when server_url is the https:// URL of a TLS "
-                      "proxy in front: clients speak to relays over TLS only");
-    bool has_cert = load_is_set(l, "derp.server.tls_cert_path");
-    if (has_cert != load_is_set(l, "derp.server.tls_key_path"))
-        load_note_row(l, true, has_cert ? "derp.server.tls_cert_path" : "derp.server.tls_key_path", "needs %s, too",
-                      has_cert ? "derp.server.tls_key_path" : "derp.server.tls_cert_path");
+        loader_note_row(l, true, "derp.server.listen_addr",
+                        "may only be empty when tls_cert_path is set, or when server_url is the https:// URL of a TLS "
+                        "proxy in front: clients speak to relays over TLS only");
+    bool has_cert = loader_is_set(l, "derp.server.tls_cert_path");
+    if (has_cert != loader_is_set(l, "derp.server.tls_key_path"))
+        loader_note_row(l, true, has_cert ? "derp.server.tls_cert_path" : "derp.server.tls_key_path", "needs %s, too",
+                        has_cert ? "derp.server.tls_key_path" : "derp.server.tls_cert_path");
 }
 
-bool check_is_same_port(const struct config_listen *a, const struct config_listen *b)
+bool config_is_same_port(const struct config_listen *a, const struct config_listen *b)
 {
     static const uint8_t any[16];
     if (a->addr.family == 0 || b->addr.family == 0 || a->addr.port != b->addr.port || a->addr.port == 0)
@@ -172,9 +172,9 @@ static void check_listeners(struct loader *l)
                {"derp.server.listen_addr", cfg->derp_server_enabled ? &cfg->derp_server_listen_addr : NULL}};
     for (size_t i = 1; i < ARRAY_LEN(tcp); i++) {
         for (size_t j = 0; j < i; j++) {
-            if (tcp[i].listen != NULL && tcp[j].listen != NULL && check_is_same_port(tcp[i].listen, tcp[j].listen))
-                load_note_row(l, true, tcp[i].name, "(%s) takes the port of %s (%s): choose another",
-                              tcp[i].listen->text, tcp[j].name, tcp[j].listen->text);
+            if (tcp[i].listen != NULL && tcp[j].listen != NULL && config_is_same_port(tcp[i].listen, tcp[j].listen))
+                loader_note_row(l, true, tcp[i].name, "(%s) takes the port of %s (%s): choose another",
+                                tcp[i].listen->text, tcp[j].name, tcp[j].listen->text);
         }
     }
 }
@@ -182,17 +182,17 @@ static void check_listeners(struct loader *l)
 static void check_dns(struct loader *l)
 {
     const struct config *cfg = &l->out->cfg;
-    if (load_is_set(l, "dns.override_local_dns") && cfg->dns_override_local_dns && cfg->dns_nameservers_global.n == 0)
-        load_note_row(l, false, "dns.override_local_dns", "has no effect without dns.nameservers.global");
+    if (loader_is_set(l, "dns.override_local_dns") && cfg->dns_override_local_dns && cfg->dns_nameservers_global.n == 0)
+        loader_note_row(l, false, "dns.override_local_dns", "has no effect without dns.nameservers.global");
     if (str_ends(str_c(cfg->dns_base_domain), STR(".local")))
-        load_note_row(l, false, "dns.base_domain", "ends in .local, which many systems resolve by multicast only");
+        loader_note_row(l, false, "dns.base_domain", "ends in .local, which many systems resolve by multicast only");
 }
 
 static void check_socket(struct loader *l)
 {
     size_t cap = sizeof(((struct sockaddr_un *)0)->sun_path);
     if (strlen(l->out->cfg.unix_socket) >= cap)
-        load_note_row(l, true, "unix_socket", "is longer than the %zu bytes that a socket's path may have", cap - 1);
+        loader_note_row(l, true, "unix_socket", "is longer than the %zu bytes that a socket's path may have", cap - 1);
 }
 
 static void check_policy(struct loader *l)
@@ -201,8 +201,8 @@ static void check_policy(struct loader *l)
     if (cfg->policy_mode == CONFIG_POLICY_FILE)
         check_readable(l, "policy.path", cfg->policy_path);
     else if (cfg->policy_path[0] != '\0')
-        load_note_row(l, false, "policy.path", "is not read: policy.mode is database (fullscale policy set -f %.200s)",
-                      cfg->policy_path);
+        loader_note_row(l, false, "policy.path",
+                        "is not read: policy.mode is database (fullscale policy set -f %.200s)", cfg->policy_path);
 }
 
 /* --- where the relay is said to be --- */
@@ -247,13 +247,14 @@ static void check_relay_address(struct loader *l, const char *row_name, const ch
         return;
     config_url_host(l->out->cfg.server_url, host);
     if (is_example(l, *field)) {
-        load_note_row(l, false, row_name,
-                      "(%s) is an address for documentation, which leads nowhere, and is ignored: remove the line, or "
-                      "write the relay's public address",
-                      *field);
+        loader_note_row(
+            l, false, row_name,
+            "(%s) is an address for documentation, which leads nowhere, and is ignored: remove the line, or "
+            "write the relay's public address",
+            *field);
         *field = "";
     } else if (addr_is_private(&ip) && is_public_host(str_c(host))) {
-        load_note_row(
+        loader_note_row(
             l, false, row_name,
             "(%s) is a private address, and server_url a public one: nodes outside of that network do not reach "
             "the relay. Remove the line, or write its public address",
@@ -273,10 +274,10 @@ static void check_relay_places(struct loader *l)
         return;
     check_relay_address(l, "derp.server.ipv4", &cfg->derp_server_ipv4);
     check_relay_address(l, "derp.server.ipv6", &cfg->derp_server_ipv6);
-    if (load_is_set(l, "derp.server.hostname") && is_placeholder(str_c(cfg->derp_server_hostname)))
-        load_note_row(l, false, "derp.server.hostname",
-                      "is the example's (%s): clients look for the relay there. Remove the line, or write its name",
-                      cfg->derp_server_hostname);
+    if (loader_is_set(l, "derp.server.hostname") && is_placeholder(str_c(cfg->derp_server_hostname)))
+        loader_note_row(l, false, "derp.server.hostname",
+                        "is the example's (%s): clients look for the relay there. Remove the line, or write its name",
+                        cfg->derp_server_hostname);
 }
 
 static void check_proxies(struct loader *l)
@@ -284,11 +285,11 @@ static void check_proxies(struct loader *l)
     const struct config_prefixes *p = &l->out->cfg.trusted_proxies;
     for (size_t i = 0; i < p->n; i++) {
         if (p->items[i].bits == 0)
-            load_note_row(l, true, "trusted_proxies", "must not hold %s: that is everyone", p->items[i].text);
+            loader_note_row(l, true, "trusted_proxies", "must not hold %s: that is everyone", p->items[i].text);
     }
 }
 
-bool check_is_delicate(struct str name)
+bool schema_is_delicate(struct str name)
 {
     static const char *const heads[] = {"polic",        "acl",         "derp", "relay",    "noise", "tls",
                                         "trusted_prox", "unix_socket", "node", "prefixes", "limits"};
@@ -308,14 +309,14 @@ static void check_probes(struct loader *l)
     if (interval_ms == 0)
         return;
     if (interval_ms < 2000)
-        load_note_row(l, true, interval, "must be at least 2s, or 0 for no probes");
-    else if (timeout_ms >= interval_ms && load_is_set(l, timeout))
-        load_note_row(l, true, timeout, "must be less than %s, which is %gs", interval, (double)interval_ms / 1000);
+        loader_note_row(l, true, interval, "must be at least 2s, or 0 for no probes");
+    else if (timeout_ms >= interval_ms && loader_is_set(l, timeout))
+        loader_note_row(l, true, timeout, "must be less than %s, which is %gs", interval, (double)interval_ms / 1000);
     else if (timeout_ms >= interval_ms)
-        load_note_row(l, true, interval, "must be more than %s, which is %gs", timeout, (double)timeout_ms / 1000);
+        loader_note_row(l, true, interval, "must be more than %s, which is %gs", timeout, (double)timeout_ms / 1000);
 }
 
-void check_all(struct loader *l)
+void config_check_rules(struct loader *l)
 {
     check_proxies(l);
     check_relay_places(l);

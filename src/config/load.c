@@ -39,7 +39,7 @@ static void note_add(struct loader *l, bool is_error, const char *file, int line
     out->notes_end = &note->next;
 }
 
-void load_note(struct loader *l, bool is_error, int line, int col, const char *fmt, ...)
+void loader_note(struct loader *l, bool is_error, int line, int col, const char *fmt, ...)
 {
     char text[512];
     va_list args;
@@ -54,12 +54,12 @@ static size_t row_index(const char *name)
     return (size_t)(schema_find(str_c(name)) - schema_rows);
 }
 
-bool load_is_set(const struct loader *l, const char *row_name)
+bool loader_is_set(const struct loader *l, const char *row_name)
 {
     return l->origins[row_index(row_name)].is_set;
 }
 
-void load_note_row(struct loader *l, bool is_error, const char *row_name, const char *fmt, ...)
+void loader_note_row(struct loader *l, bool is_error, const char *row_name, const char *fmt, ...)
 {
     char text[512];
     size_t i = row_index(row_name);
@@ -137,7 +137,7 @@ static void set_sequence(struct loader *l, const struct schema_row *row, const c
     bool is_good = true;
     YAML_EACH (it, value) {
         if (it->type != YAML_SCALAR && it->type != YAML_NULL) {
-            load_note(l, true, it->line, it->col, "%s must be %s %s", name, article(row), value_type_name(row->type));
+            loader_note(l, true, it->line, it->col, "%s must be %s %s", name, article(row), value_type_name(row->type));
             is_good = false;
             break;
         }
@@ -152,7 +152,7 @@ static void set_composite(struct loader *l, const struct schema_row *row, const 
 {
     struct value_error error;
     if (value_set_yaml(&l->out->arena, row, value, &l->out->cfg, &error) != RC_OK)
-        load_note(l, true, error.line, error.col, "%s %s", name, error.why);
+        loader_note(l, true, error.line, error.col, "%s %s", name, error.why);
 }
 
 /* An empty container means nothing, whatever kind the key wants. */
@@ -168,7 +168,7 @@ static void set_from_file(struct loader *l, const struct schema_row *row, const 
     if (value->type == YAML_SCALAR ? is_unset(row, value->text) : is_empty(value))
         return;
     if (origin->is_set) {
-        load_note(l, true, value->key_line, value->key_col, "%s is set twice", name);
+        loader_note(l, true, value->key_line, value->key_col, "%s is set twice", name);
         return;
     }
     *origin = (struct origin){.is_set = true, .line = value->line, .col = value->col};
@@ -179,7 +179,8 @@ static void set_from_file(struct loader *l, const struct schema_row *row, const 
     else if (value->type == YAML_SEQ && value_is_list(row->type))
         set_sequence(l, row, name, value);
     else
-        load_note(l, true, value->line, value->col, "%s must be %s %s", name, article(row), value_type_name(row->type));
+        loader_note(l, true, value->line, value->col, "%s must be %s %s", name, article(row),
+                    value_type_name(row->type));
 }
 
 /* --- the file --- */
@@ -216,7 +217,7 @@ static void take_old(struct loader *l, const struct schema_old *old, const char 
     case SCHEMA_OLD_MOVED: remember_old(l, old, value); break;
     case SCHEMA_OLD_IGNORED:
     case SCHEMA_OLD_LATER:
-        load_note(l, false, value->key_line, value->key_col, "%s is ignored: %s", name, old->note);
+        loader_note(l, false, value->key_line, value->key_col, "%s is ignored: %s", name, old->note);
         break;
     case SCHEMA_OLD_QUIET: break;
     }
@@ -243,7 +244,7 @@ static const char *list_siblings(struct loader *l, const char *name)
 static bool is_misspelt_delicate(struct str name, struct str near, bool is_map)
 {
     enum { SHORT_LEN = 5, LONG_LEN = 10 };
-    if (name.len == 0 || near.len == 0 || !check_is_delicate(near) ||
+    if (name.len == 0 || near.len == 0 || !schema_is_delicate(near) ||
         tolower((unsigned char)name.p[0]) != tolower((unsigned char)near.p[0]))
         return false;
     if (near.len <= SHORT_LEN && !is_map)
@@ -255,18 +256,18 @@ static bool is_misspelt_delicate(struct str name, struct str near, bool is_map)
 static void take_unknown(struct loader *l, const char *name, const struct yaml *value)
 {
     struct str near = schema_nearest(str_c(name));
-    bool is_error = !l->src->is_client && (check_is_delicate(str_c(name)) ||
+    bool is_error = !l->src->is_client && (schema_is_delicate(str_c(name)) ||
                                            is_misspelt_delicate(str_c(name), near, value->type == YAML_MAP));
     const char *siblings = list_siblings(l, name);
     if (near.len > 0)
-        load_note(l, is_error, value->key_line, value->key_col, "unknown key %.80s: did you mean %.*s?", name,
-                  STR_ARG(near));
+        loader_note(l, is_error, value->key_line, value->key_col, "unknown key %.80s: did you mean %.*s?", name,
+                    STR_ARG(near));
     else if (is_error && siblings[0] != '\0')
-        load_note(l, true, value->key_line, value->key_col, "unknown key %.80s: there are %.250s", name, siblings);
+        loader_note(l, true, value->key_line, value->key_col, "unknown key %.80s: there are %.250s", name, siblings);
     else
-        load_note(l, is_error, value->key_line, value->key_col,
-                  "unknown key %.80s%s (`fullscale config reference` lists all keys)", name,
-                  is_error ? "" : " is ignored");
+        loader_note(l, is_error, value->key_line, value->key_col,
+                    "unknown key %.80s%s (`fullscale config reference` lists all keys)", name,
+                    is_error ? "" : " is ignored");
 }
 
 static void walk(struct loader *l, const char *prefix, const struct yaml *map, int depth)
@@ -284,7 +285,7 @@ static void walk(struct loader *l, const char *prefix, const struct yaml *map, i
         else if (!schema_is_group(str_c(name)))
             take_unknown(l, name, it);
         else if (it->type != YAML_MAP)
-            load_note(l, true, it->line, it->col, "%s must have keys below it", name);
+            loader_note(l, true, it->line, it->col, "%s must have keys below it", name);
         else if (depth < 8)
             walk(l, name, it, depth + 1);
     }
@@ -293,7 +294,7 @@ static void walk(struct loader *l, const char *prefix, const struct yaml *map, i
 static void take_ip_prefix(struct loader *l, const struct yaml *value)
 {
     const char *name = str_index(value->text, ':') >= 0 ? "prefixes.v6" : "prefixes.v4";
-    if (!load_is_set(l, name))
+    if (!loader_is_set(l, name))
         set_from_file(l, schema_find(str_c(name)), "ip_prefixes", value);
 }
 
@@ -304,7 +305,7 @@ static void take_ip_prefixes(struct loader *l, const struct yaml *value)
         if (it->type == YAML_SCALAR)
             take_ip_prefix(l, it);
         else if (!is_empty(it))
-            load_note(l, true, it->line, it->col, "ip_prefixes must be a list of prefixes");
+            loader_note(l, true, it->line, it->col, "ip_prefixes must be a list of prefixes");
     }
     if (value->type != YAML_SCALAR)
         return;
@@ -322,8 +323,8 @@ static void take_moved(struct loader *l)
     for (const struct old_use *use = l->olds; use != NULL; use = use->next) {
         const struct schema_row *row = schema_find(str_c(use->old->now));
         bool is_ignored = row != NULL && l->origins[row - schema_rows].is_set;
-        load_note(l, false, use->value->key_line, use->value->key_col,
-                  is_ignored ? "%s is ignored: %s is set" : "%s is now called %s", use->old->name, use->old->now);
+        loader_note(l, false, use->value->key_line, use->value->key_col,
+                    is_ignored ? "%s is ignored: %s is set" : "%s is now called %s", use->old->name, use->old->now);
         if (row == NULL)
             take_ip_prefixes(l, use->value);
         else if (!is_ignored)
@@ -336,11 +337,11 @@ static void take_file(struct loader *l, struct str text)
     const struct yaml *root;
     struct err err;
     if (yaml_parse(&l->out->arena, text, l->out->path, &root, &err) != RC_OK) {
-        load_note(l, true, err.line, err.col, "%s", err.text);
+        loader_note(l, true, err.line, err.col, "%s", err.text);
         return;
     }
     if (root->type != YAML_MAP && root->type != YAML_NULL) {
-        load_note(l, true, root->line, root->col, "must be a list of `key: value` lines");
+        loader_note(l, true, root->line, root->col, "must be a list of `key: value` lines");
         return;
     }
     walk(l, "", root, 0);
@@ -412,10 +413,10 @@ static void take_unknown_env(struct loader *l, struct str name)
     }
     struct str near = str_c(best[0] != '\0' ? best + strlen(SCHEMA_ENV_PREFIX) : best);
     struct str rest = str_n(name.p + strlen(SCHEMA_ENV_PREFIX), name.len - strlen(SCHEMA_ENV_PREFIX));
-    bool is_error = !l->src->is_client && (check_is_delicate(rest) || is_misspelt_delicate(rest, near, false));
-    load_note(l, is_error, 0, 0, "unknown environment variable %.*s%s%s%s%s", name.len > 80 ? 80 : (int)name.len,
-              name.p, is_error ? "" : " is ignored", best[0] != '\0' ? ": did you mean " : "", best,
-              best[0] != '\0' ? "?" : "");
+    bool is_error = !l->src->is_client && (schema_is_delicate(rest) || is_misspelt_delicate(rest, near, false));
+    loader_note(l, is_error, 0, 0, "unknown environment variable %.*s%s%s%s%s", name.len > 80 ? 80 : (int)name.len,
+                name.p, is_error ? "" : " is ignored", best[0] != '\0' ? ": did you mean " : "", best,
+                best[0] != '\0' ? "?" : "");
 }
 
 static void set_from_env(struct loader *l, const struct schema_row *row, struct str name, struct str value)
@@ -472,7 +473,7 @@ static const struct schema_old *old_of_env(struct str rest)
 
 static void note_headscale(struct loader *l, struct str name, const char *what)
 {
-    load_note(l, false, 0, 0, "environment variable %.*s %s", name.len > 80 ? 80 : (int)name.len, name.p, what);
+    loader_note(l, false, 0, 0, "environment variable %.*s %s", name.len > 80 ? 80 : (int)name.len, name.p, what);
 }
 
 static void take_headscale_var(struct loader *l, struct str name, struct str rest, struct str value)
@@ -547,13 +548,13 @@ static const char *default_server_url(struct loader *l)
 static bool is_relay_at_main_port(const struct loader *l)
 {
     const struct config *cfg = &l->out->cfg;
-    if (load_is_set(l, "derp.server.tls_cert_path") || l->src->is_relay)
+    if (loader_is_set(l, "derp.server.tls_cert_path") || l->src->is_relay)
         return false;
     if (cfg->tls_cert_path[0] != '\0')
         return true;
     char host[CONFIG_HOST_CAP];
     config_url_host(cfg->server_url, host);
-    bool has_own_name = load_is_set(l, "derp.server.hostname") &&
+    bool has_own_name = loader_is_set(l, "derp.server.hostname") &&
                         !str_eq_ci(str_c(host), str_c(cfg->derp_server_hostname));
     return config_is_behind_proxy(cfg) && !has_own_name;
 }
@@ -640,7 +641,7 @@ static void place_relay(struct loader *l)
     if (cfg->derp_server_hostname[0] == '\0')
         cfg->derp_server_hostname = arena_str(&l->out->arena, url.host).p;
     bool has_tls = cfg->tls_cert_path[0] != '\0' || url.is_https;
-    if (has_tls && !l->src->is_relay && check_is_same_port(at, &cfg->listen_addr))
+    if (has_tls && !l->src->is_relay && config_is_same_port(at, &cfg->listen_addr))
         *at = (struct config_listen){.text = ""};
     cfg->derp_public_port = at->addr.family != 0 ? at->addr.port
                             : !url.is_https      ? cfg->listen_addr.addr.port
@@ -737,7 +738,7 @@ static struct loaded *load(const struct config_source *src, struct str yaml, con
     place_relay(&l);
     drop_searched_twice(&l);
     if (out->errors_n == 0)
-        check_all(&l);
+        config_check_rules(&l);
     return out;
 }
 

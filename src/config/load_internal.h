@@ -51,16 +51,16 @@ struct loader {
 enum { LOAD_MAX_NOTES = 100 };
 
 /* A note at a place in the file. */
-void load_note(struct loader *l, bool is_error, int line, int col, const char *fmt, ...) PRINTF_LIKE(5, 6);
+void loader_note(struct loader *l, bool is_error, int line, int col, const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* A note at the place where `row_name` was set. */
-void load_note_row(struct loader *l, bool is_error, const char *row_name, const char *fmt, ...) PRINTF_LIKE(4, 5);
-bool load_is_set(const struct loader *l, const char *row_name);
+void loader_note_row(struct loader *l, bool is_error, const char *row_name, const char *fmt, ...) PRINTF_LIKE(4, 5);
+bool loader_is_set(const struct loader *l, const char *row_name);
 
 /* Is `name` one of the keys, or near one, that say who may do what? A mistake there must not pass. */
-bool check_is_delicate(struct str name);
+bool schema_is_delicate(struct str name);
 /* Do both take the same port of some address? */
-bool check_is_same_port(const struct config_listen *a, const struct config_listen *b);
+bool config_is_same_port(const struct config_listen *a, const struct config_listen *b);
 /* The rules between keys, and what will hurt later. All rows have their values. */
-void check_all(struct loader *l);
+void config_check_rules(struct loader *l);
 
 #endif

@@ -204,7 +204,7 @@ static bool read_request(struct map_job *j, struct str body)
     struct arena scratch = {0};
     struct map_request req;
     struct err err = {0};
-    enum rc rc = map_request_parse(&scratch, body, &req, &err);
+    enum rc rc = tailcfg_map_request_parse(&scratch, body, &req, &err);
     bool is_refused = refuse_early(j, rc, &err);
     if (!is_refused)
         fill(j, &req);

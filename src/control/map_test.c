@@ -1,5 +1,6 @@
 /* Polls, updates, and what they tell of each other. */
 #include "control/testing.h"
+#include "base/time.h"
 
 static struct rig *r;
 

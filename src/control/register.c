@@ -196,7 +196,7 @@ static bool read_request(struct register_job *j, struct str body)
     struct arena scratch = {0};
     struct register_request req;
     struct err err = {0};
-    enum rc rc = register_request_parse(&scratch, body, &req, &err);
+    enum rc rc = tailcfg_register_request_parse(&scratch, body, &req, &err);
     if (rc == RC_OK)
         fill(j, &req);
     else

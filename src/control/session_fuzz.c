@@ -129,7 +129,7 @@ static void report(struct run *r, unsigned i, struct str said, bool is_poll)
     machine_key machine;
     const struct node *n;
     names_of(i, &key, &machine);
-    if (map_request_parse(&a, body, &req, NULL) == RC_OK) {
+    if (tailcfg_map_request_parse(&a, body, &req, NULL) == RC_OK) {
         control_report_fill(&report, &a, req.version, &req.hostinfo);
         report.endpoints = req.endpoints;
         report.endpoints_n = req.endpoints_n;

@@ -25,9 +25,9 @@ enum {
 static void on_published(void *ctx, struct change *c)
 {
     struct daemon *d = ctx;
-    if (c->settings_changed && d->derp_tls != NULL && derp_certificate_is_ours(d->cfg)) {
+    if (c->settings_changed && d->derp_tls != NULL && daemon_derp_certificate_is_ours(d->cfg)) {
         char cert_name[TLS_FINGERPRINT_CAP + 16] = "sha256-raw:";
-        derp_certificate_published(d->derp_tls, c->after->settings->derp_map_json);
+        daemon_derp_certificate_published(d->derp_tls, c->after->settings->derp_map_json);
         tls_server_fingerprint(d->derp_tls, cert_name + strlen(cert_name));
         control_own_relay_renewed(d->control, cert_name);
     }
@@ -88,7 +88,7 @@ static void on_admit(void *ctx, struct relay_admission *login, const node_key *k
 
 struct derp_job {
     struct core_job job;
-    struct derpmap_texts texts;
+    struct daemon_derpmap_texts texts;
 };
 
 static void run_derp(struct core_job *job, struct state *st, int64_t now_ms)
@@ -97,12 +97,12 @@ static void run_derp(struct core_job *job, struct state *st, int64_t now_ms)
     (void)now_ms;
     struct tailnet_settings *t = tailnet_settings_edit(state_settings(st));
     settings_set_derp(t, &j->texts);
-    derpmap_texts_fini(&j->texts);
+    daemon_derpmap_texts_fini(&j->texts);
     state_set_settings(st, t);
 }
 
-/* On the thread of derpmap_service. */
-static void on_derp_map(void *ctx, const struct derpmap_texts *texts)
+/* On the thread of daemon_derpmap. */
+static void on_derp_map(void *ctx, const struct daemon_derpmap_texts *texts)
 {
     struct daemon *d = ctx;
     struct derp_job *j = MEM_NEW(struct derp_job);
@@ -117,15 +117,15 @@ static enum rc make_derp_map(struct daemon *d, struct err *err)
     const struct config *cfg = d->cfg;
     if (cfg->derp_urls.n > 0)
         d->fetch = fetch_create();
-    struct derpmap_service_options options = {
+    struct daemon_derpmap_options options = {
         .cfg = cfg,
         .fetch = d->fetch,
-        .renewed_tls = derp_certificate_is_ours(cfg) ? d->derp_tls : NULL,
+        .renewed_tls = daemon_derp_certificate_is_ours(cfg) ? d->derp_tls : NULL,
         .pin = d->derp_fingerprint,
         .changed = on_derp_map,
         .ctx = d,
     };
-    return derpmap_service_create(&options, &d->derpmap, err);
+    return daemon_derpmap_create(&options, &d->derpmap, err);
 }
 
 /* --- start --- */
@@ -138,11 +138,11 @@ static enum rc start_relay(struct daemon *d, struct err *err)
         .ctx = d, .admit = on_admit, .is_open = !cfg->derp_server_verify_clients, .is_proxy = listeners_is_proxy};
     if (!cfg->derp_server_enabled)
         return RC_OK;
-    TRY(mesh_read_key(cfg, d->mesh_key, err));
+    TRY(daemon_mesh_key_read(cfg, d->mesh_key, err));
     if (cfg->derp_server_mesh_key_path[0] == '\0')
         control_mesh_key(&d->noise_key, (uint16_t)cfg->derp_server_region_id, d->mesh_key);
-    TRY(relay_part_create(d, &ops, err));
-    return mesh_set(d, NULL, 0, err);
+    TRY(daemon_relay_part_create(d, &ops, err));
+    return daemon_mesh_set(d, NULL, 0, err);
 }
 
 /* A server that was just killed may hold the lock for some moments more, until its last thread has ended. */
@@ -179,8 +179,8 @@ static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
     rng_bytes(options.seed, sizeof(options.seed));
     *out = state_create(&options, tailnet_settings_ref(d->settings));
     TRY(store_load(d->store, *out, clock_wall_ms(), err));
-    TRY(policy_load(d, *out, err));
-    return relays_load(d, *out, err);
+    TRY(daemon_policy_load(d, *out, err));
+    return daemon_relays_load(d, *out, err);
 }
 
 static enum rc start_core(struct daemon *d, struct err *err)
@@ -188,8 +188,8 @@ static enum rc start_core(struct daemon *d, struct err *err)
     struct core_hooks hooks = {.ctx = d,
                                .published = on_published,
                                .key_revoked = on_key_revoked,
-                               .relays_changed = relays_changed,
-                               .policy_changed = policy_changed,
+                               .relays_changed = daemon_relays_changed,
+                               .policy_changed = daemon_policy_changed,
                                .clock_set = on_clock_set};
     struct state *st = NULL;
     int64_t apart_ms = core_clocks_apart_ms();
@@ -259,18 +259,18 @@ static enum rc start(struct daemon *d, struct err *err)
     const struct config *cfg = d->cfg;
     bool is_new_key = access(cfg->noise_private_key_path, F_OK) != 0;
     TRY(preflight_serve(cfg, err));
-    TRY(make_directories(cfg->state_dir, 0700, err));
-    TRY(make_parent(cfg->unix_socket, err));
+    TRY(daemon_make_directories(cfg->state_dir, 0700, err));
+    TRY(daemon_make_parent(cfg->unix_socket, err));
     /* Its lock tells whether another server is at work here: before anything of that one's is written over. */
     TRY(open_store(cfg, &d->store, err));
     TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));
     workers_create(d);
     listeners_prepare(d);
-    relay_part_names(d);
+    daemon_relay_part_names(d);
     TRY(start_relay(d, err));
     TRY(certificates_load(d, err));
     TRY(make_derp_map(d, err));
-    d->settings = settings_make(cfg, derpmap_service_first(d->derpmap));
+    d->settings = settings_make(cfg, daemon_derpmap_first(d->derpmap));
     TRY(start_core(d, err));
     if (is_new_key)
         check_new_key(d);
@@ -284,7 +284,7 @@ static void run_threads(struct daemon *d)
 {
     workers_start(d);
     core_start(d->core);
-    derpmap_service_start(d->derpmap);
+    daemon_derpmap_start(d->derpmap);
 }
 
 /* --- end --- */
@@ -293,9 +293,9 @@ static void reload(struct daemon *d)
 {
     struct err err;
     log_info("SIGHUP: reading the certificates, the DERP map and the policy again");
-    policy_reload(d);
-    derpmap_service_refresh(d->derpmap);
-    relay_part_reload(d);
+    daemon_policy_reload(d);
+    daemon_derpmap_refresh(d->derpmap);
+    daemon_relay_part_reload(d);
     /* A bad file is logged and leaves the old certificate in place. */
     if (d->main_tls != NULL && tls_server_reload(d->main_tls, &err) != RC_OK)
         log_error("kept the old certificate", LOG_S("why", err.text));
@@ -305,7 +305,7 @@ static void stop_threads(struct daemon *d)
 {
     log_info("ending");
     notify_manager(NOTIFY_STOPPING, "ending");
-    derpmap_service_stop(d->derpmap);
+    daemon_derpmap_stop(d->derpmap);
     fetch_destroy(&d->fetch);
     if (d->stun != NULL)
         stun_server_set_silent(d->stun, true);
@@ -322,10 +322,10 @@ static void clean_up(struct daemon *d)
     api_compare_thread_destroy(&d->api.compare_thread);
     store_close(&d->store);
     fetch_destroy(&d->fetch);
-    derpmap_service_destroy(&d->derpmap);
+    daemon_derpmap_destroy(&d->derpmap);
     listeners_close(d);
     control_destroy(&d->control);
-    relay_part_destroy(d);
+    daemon_relay_part_destroy(d);
     tls_server_destroy(&d->main_tls);
     core_destroy(&d->core);
     workers_destroy(d);
@@ -354,7 +354,7 @@ int daemon_serve(const struct config *cfg)
              LOG_U("nodes", core_first_snapshot(d->core)->node_n));
     invite_print(d);
     notify_manager(NOTIFY_READY, cfg->server_url);
-    process_wait(&signals, reload, policy_watch, d);
+    process_wait(&signals, reload, daemon_policy_watch, d);
     stop_threads(d);
     clean_up(d);
     return EXIT_SUCCESS;

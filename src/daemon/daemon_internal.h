@@ -78,7 +78,7 @@ struct daemon {
     char derp_fingerprint[TLS_FINGERPRINT_CAP]; /* "" when the relay's certificate is a real one */
     struct tailnet_settings *settings;          /* those at the start */
     struct fetch *fetch;                        /* null: no other server is asked */
-    struct derpmap_service *derpmap;
+    struct daemon_derpmap *derpmap;
     struct announcer *announcer; /* only of `relay` */
     struct api_policy policy;
     struct file_stamp policy_read; /* the policy file as it was when it was read; main thread */
@@ -95,9 +95,9 @@ struct daemon {
 
 /* --- settings.c --- */
 /* The DERP map, DNS and capabilities that every node is told. */
-struct tailnet_settings *settings_make(const struct config *cfg, const struct derpmap_texts *derp);
+struct tailnet_settings *settings_make(const struct config *cfg, const struct daemon_derpmap_texts *derp);
 /* Of settings that are not shared yet: another DERP map. */
-void settings_set_derp(struct tailnet_settings *t, const struct derpmap_texts *derp);
+void settings_set_derp(struct tailnet_settings *t, const struct daemon_derpmap_texts *derp);
 
 /* --- last_start.c --- */
 /* Logs what differs from the last start in ways that people should know of, and keeps this one. While the database is
@@ -114,9 +114,9 @@ int process_cannot_start(const struct err *err);
 /* Until SIGTERM or SIGINT; `reload` at each SIGHUP, `tick` (may be null) every second. */
 void process_wait(const sigset_t *signals, void (*reload)(struct daemon *d), void (*tick)(struct daemon *d),
                   struct daemon *d);
-MUST_CHECK enum rc make_directories(const char *path, mode_t mode, struct err *err);
+MUST_CHECK enum rc daemon_make_directories(const char *path, mode_t mode, struct err *err);
 /* Of a file. Open to all, since what is in it need not be. */
-MUST_CHECK enum rc make_parent(const char *path, struct err *err);
+MUST_CHECK enum rc daemon_make_parent(const char *path, struct err *err);
 /* The loops; then their threads; then these end; then the loops too, once nothing is on them. */
 void workers_create(struct daemon *d);
 void workers_start(struct daemon *d);
@@ -136,7 +136,7 @@ void listeners_prepare(struct daemon *d);
 /* Everything that accepts; before the loops run. */
 MUST_CHECK enum rc listeners_open(struct daemon *d, struct err *err);
 /* A port that is taken is logged and tried again: it stops nothing. */
-void metrics_open(struct daemon *d);
+void listeners_open_metrics(struct daemon *d);
 /* After the loops have stopped. */
 void listeners_close(struct daemon *d);
 /* After all streams are gone. Twice is fine. */
@@ -146,60 +146,61 @@ bool listeners_is_proxy(void *ctx, const struct addr *from);
 
 /* --- relay_part.c: what has no relay does nothing --- */
 /* The key, the relay and STUN; the mesh key is in `d`. */
-MUST_CHECK enum rc relay_part_create(struct daemon *d, const struct relay_ops *ops, struct err *err);
-MUST_CHECK enum rc relay_part_certificate(struct daemon *d, struct err *err);
+MUST_CHECK enum rc daemon_relay_part_create(struct daemon *d, const struct relay_ops *ops, struct err *err);
+MUST_CHECK enum rc daemon_relay_part_certificate(struct daemon *d, struct err *err);
 /* It listens at a place of its own, not at listen_addr. */
-bool relay_part_has_port(const struct config *cfg);
+bool daemon_relay_part_has_port(const struct config *cfg);
 /* The relay's certificate is ours to make and renew only where nobody named another. */
-bool derp_certificate_is_ours(const struct config *cfg);
-MUST_CHECK enum rc relay_part_open(struct daemon *d, struct err *err);
+bool daemon_derp_certificate_is_ours(const struct config *cfg);
+MUST_CHECK enum rc daemon_relay_part_open(struct daemon *d, struct err *err);
 /* Our names and addresses, for /bootstrap-dns. */
-void relay_part_names(struct daemon *d);
+void daemon_relay_part_names(struct daemon *d);
 /* Reads a certificate that is not ours again. */
-void relay_part_reload(struct daemon *d);
+void daemon_relay_part_reload(struct daemon *d);
 /* After listeners_close. */
-void relay_part_destroy(struct daemon *d);
+void daemon_relay_part_destroy(struct daemon *d);
 
 /* --- mesh.c --- */
 /* The secret that the relays of the region share, or zeros. Reads a file. */
-MUST_CHECK enum rc mesh_read_key(const struct config *cfg, uint8_t out[32], struct err *err);
+MUST_CHECK enum rc daemon_mesh_key_read(const struct config *cfg, uint8_t out[32], struct err *err);
 /* Links to the relays that the configuration lists, and to these. Any thread. */
-MUST_CHECK enum rc mesh_set(struct daemon *d, const struct relay_neighbour *more, size_t n, struct err *err);
+MUST_CHECK enum rc daemon_mesh_set(struct daemon *d, const struct relay_neighbour *more, size_t n, struct err *err);
 
 /* --- relays.c --- */
 /* A core_hooks.relays_changed; `ctx` is the daemon. */
-void relays_changed(void *ctx, const struct state *st);
+void daemon_relays_changed(void *ctx, const struct state *st);
 /* At the start, with the rows loaded and before anyone sees the state. */
-MUST_CHECK enum rc relays_load(struct daemon *d, struct state *st, struct err *err);
+MUST_CHECK enum rc daemon_relays_load(struct daemon *d, struct state *st, struct err *err);
 /* Those of a region that are up. `all` points into the state and into `dials`. */
-enum { RELAYS_NEIGHBOURS_MAX = 64 };
-size_t relays_neighbours(const struct state *st, int64_t region_id, struct relay_neighbour all[RELAYS_NEIGHBOURS_MAX],
-                         char dials[RELAYS_NEIGHBOURS_MAX][ADDR_TEXT_CAP]);
+enum { DAEMON_NEIGHBOURS_MAX = 64 };
+size_t daemon_relays_neighbours(const struct state *st, int64_t region_id,
+                                struct relay_neighbour all[DAEMON_NEIGHBOURS_MAX],
+                                char dials[DAEMON_NEIGHBOURS_MAX][ADDR_TEXT_CAP]);
 
 /* --- policy_source.c --- */
 /* A core_hooks.policy_changed; `ctx` is the daemon. */
-void policy_changed(void *ctx, const struct state *st);
+void daemon_policy_changed(void *ctx, const struct state *st);
 /* The derpMap of the policy at work, JSON; empty: none. Borrowed from the policy. */
-struct str policy_derp_map(const struct state *st);
+struct str daemon_policy_derp_map(const struct state *st);
 /* At the start, with the rows loaded and before anyone sees the state. Says on stderr what is wrong with a policy that cannot be
  * used: the program must not start without it. */
-MUST_CHECK enum rc policy_load(struct daemon *d, struct state *st, struct err *err);
+MUST_CHECK enum rc daemon_policy_load(struct daemon *d, struct state *st, struct err *err);
 /* A policy file as the start would take it: RC_INVALID with `errors` for one that is no good; else `err` says why it cannot be
  * read. */
-MUST_CHECK enum rc policy_read(const char *path, struct policy_doc **out, struct policy_errors *errors,
-                               struct err *err);
+MUST_CHECK enum rc daemon_policy_read(const char *path, struct policy_doc **out, struct policy_errors *errors,
+                                      struct err *err);
 /* Reads the file again. Main thread, while the core runs. */
-void policy_reload(struct daemon *d);
+void daemon_policy_reload(struct daemon *d);
 /* The same when it has changed. To be called every second. */
-void policy_watch(struct daemon *d);
+void daemon_policy_watch(struct daemon *d);
 
 /* --- relay_guard.c --- */
 /* A tcp_listen_opts.may_come; `ctx` is the daemon. */
-bool relay_may_come(void *ctx, const struct addr *from);
+bool daemon_relay_may_come(void *ctx, const struct addr *from);
 /* Looks after the relay's listeners, which are open: STUN is silent while one of them takes no connections. */
-void relay_guard_start(struct daemon *d);
+void daemon_relay_guard_start(struct daemon *d);
 /* After the loops have stopped. */
-void relay_guard_stop(struct daemon *d);
+void daemon_relay_guard_stop(struct daemon *d);
 
 /* --- daemon.c --- */
 bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from);

@@ -10,7 +10,7 @@ METRIC_COUNTER(renewals_ok, "fullscale_derp_certificate_renewals_total", "result
                "Renewals of the relay's certificate, by result.");
 METRIC_COUNTER(renewals_failed, "fullscale_derp_certificate_renewals_total", "result=\"failed\"", "");
 
-bool derp_certificate_check(struct derp_certificate *c, int64_t now_s)
+bool daemon_derp_certificate_check(struct derp_certificate *c, int64_t now_s)
 {
     char pin[TLS_FINGERPRINT_CAP];
     struct err err = {0};
@@ -37,7 +37,7 @@ bool derp_certificate_check(struct derp_certificate *c, int64_t now_s)
     return true;
 }
 
-void derp_certificate_published(struct tls_server *tls, const struct rcbuf *map)
+void daemon_derp_certificate_published(struct tls_server *tls, const struct rcbuf *map)
 {
     char pin[TLS_FINGERPRINT_CAP];
     if (!tls_server_prepared(tls, pin) || memmem(map->data, map->len, pin, strlen(pin)) == NULL)

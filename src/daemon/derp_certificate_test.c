@@ -50,7 +50,7 @@ static void publish(struct fixture *x, const char *pin)
     char text[200];
     int n = snprintf(text, sizeof(text), "{\"CertName\":\"sha256-raw:%s\"}", pin);
     struct rcbuf *map = rcbuf_create(text, (size_t)n);
-    derp_certificate_published(x->c.tls, map);
+    daemon_derp_certificate_published(x->c.tls, map);
     rcbuf_unref(&map);
 }
 
@@ -63,7 +63,7 @@ static void test_a_year(void **state)
         char before[TLS_FINGERPRINT_CAP];
         snprintf(before, sizeof(before), "%s", x->c.pin);
         assert_string_equal(served(x), before);
-        if (!derp_certificate_check(&x->c, begin_s + (int64_t)day * DAY_S)) {
+        if (!daemon_derp_certificate_check(&x->c, begin_s + (int64_t)day * DAY_S)) {
             assert_string_equal(x->c.pin, before);
             continue;
         }
@@ -71,8 +71,8 @@ static void test_a_year(void **state)
         assert_true(day == 335 || day == 670);
         assert_string_not_equal(x->c.pin, before);
         assert_string_equal(served(x), before);
-        assert_false(derp_certificate_check(&x->c, begin_s + (int64_t)day * DAY_S)); /* on its way already */
-        publish(x, before);                                                          /* something else changed */
+        assert_false(daemon_derp_certificate_check(&x->c, begin_s + (int64_t)day * DAY_S)); /* on its way already */
+        publish(x, before);                                                                 /* something else changed */
         assert_string_equal(served(x), before);
         publish(x, x->c.pin);
         assert_string_equal(served(x), x->c.pin);
@@ -88,20 +88,20 @@ static void test_forced(void **state)
     char first[TLS_FINGERPRINT_CAP], own[TLS_FINGERPRINT_CAP];
     snprintf(first, sizeof(first), "%s", x->c.pin);
     unlink(x->cert);
-    assert_true(derp_certificate_check(&x->c, begin_s));
+    assert_true(daemon_derp_certificate_check(&x->c, begin_s));
     assert_string_equal(served(x), first);
     /* Again, before the first was published: the newest counts. */
     unlink(x->key);
-    assert_true(derp_certificate_check(&x->c, begin_s));
+    assert_true(daemon_derp_certificate_check(&x->c, begin_s));
     publish(x, x->c.pin);
     assert_string_equal(served(x), x->c.pin);
     unlink(x->cert);
     unlink(x->key);
     assert_int_equal(selfsigned_ensure(x->cert, x->key, x->c.host, begin_s, own, NULL, NULL), RC_OK);
-    assert_true(derp_certificate_check(&x->c, begin_s));
+    assert_true(daemon_derp_certificate_check(&x->c, begin_s));
     assert_string_equal(x->c.pin, own);
     x->c.host = "relay.example"; /* moved */
-    assert_true(derp_certificate_check(&x->c, begin_s));
+    assert_true(daemon_derp_certificate_check(&x->c, begin_s));
     assert_string_not_equal(x->c.pin, own);
 }
 
@@ -112,17 +112,17 @@ static void test_cannot(void **state)
     int64_t failed = metric_read("fullscale_derp_certificate_renewals_total", "result=\"failed\"");
     snprintf(first, sizeof(first), "%s", x->c.pin);
     x->c.cert_path = "/nonexistent/cert.pem";
-    assert_false(derp_certificate_check(&x->c, begin_s));
+    assert_false(daemon_derp_certificate_check(&x->c, begin_s));
     assert_true(x->c.is_failing);
     assert_string_equal(x->c.pin, first);
-    assert_false(derp_certificate_check(&x->c, begin_s));
+    assert_false(daemon_derp_certificate_check(&x->c, begin_s));
     assert_int_equal(metric_read("fullscale_derp_certificate_renewals_total", "result=\"failed\""), failed + 2);
     x->c.cert_path = x->cert;
     /* The key was made anew for a certificate that could not be saved: that pair is renewed now. */
-    assert_true(derp_certificate_check(&x->c, begin_s));
+    assert_true(daemon_derp_certificate_check(&x->c, begin_s));
     assert_false(x->c.is_failing);
     struct derp_certificate none = {.tls = NULL};
-    assert_false(derp_certificate_check(&none, begin_s));
+    assert_false(daemon_derp_certificate_check(&none, begin_s));
 }
 
 int main(void)

@@ -21,44 +21,44 @@
 #include "tls/tls.h"
 
 /* --- derpmap_sources.c: the documents and what they come to. Not thread-safe; blocks on files. --- */
-struct derpmap_sources;
+struct daemon_derpmap_sources;
 
 /* `cfg` is borrowed. */
-struct derpmap_sources *derpmap_sources_create(const struct config *cfg);
-void derpmap_sources_destroy(struct derpmap_sources **s);
+struct daemon_derpmap_sources *daemon_derpmap_sources_create(const struct config *cfg);
+void daemon_derpmap_sources_destroy(struct daemon_derpmap_sources **s);
 /* At the start: the files, which must be good, and what is left of the URLs from last time. */
-MUST_CHECK enum rc derpmap_sources_load(struct derpmap_sources *s, struct err *err);
+MUST_CHECK enum rc daemon_derpmap_sources_load(struct daemon_derpmap_sources *s, struct err *err);
 /* The files again: a bad one is logged and stays what it was. */
-void derpmap_sources_reread(struct derpmap_sources *s);
+void daemon_derpmap_sources_reread(struct daemon_derpmap_sources *s);
 /* What is held of URLs; their copies on disk stay. */
-void derpmap_sources_forget_urls(struct derpmap_sources *s);
-size_t derpmap_sources_url_n(const struct derpmap_sources *s);
-const char *derpmap_sources_url(const struct derpmap_sources *s, size_t i);
+void daemon_derpmap_sources_forget_urls(struct daemon_derpmap_sources *s);
+size_t daemon_derpmap_sources_url_n(const struct daemon_derpmap_sources *s);
+const char *daemon_derpmap_sources_url(const struct daemon_derpmap_sources *s, size_t i);
 /* Of the document that is held; null: none. */
-const char *derpmap_sources_etag(const struct derpmap_sources *s, size_t i);
+const char *daemon_derpmap_sources_etag(const struct daemon_derpmap_sources *s, size_t i);
 /* Some URL gave nothing good when it was asked last. */
-bool derpmap_sources_is_failing(const struct derpmap_sources *s);
+bool daemon_derpmap_sources_is_failing(const struct daemon_derpmap_sources *s);
 /* Why sources gave nothing good when they were looked at last, a line each. */
-void derpmap_sources_faults(const struct derpmap_sources *s, struct buf *out);
+void daemon_derpmap_sources_faults(const struct daemon_derpmap_sources *s, struct buf *out);
 /* What came for URL number `i`. A good document is kept and saved; anything else is logged once, and changes nothing. */
-void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetch_reply *reply);
+void daemon_derpmap_sources_take(struct daemon_derpmap_sources *s, size_t i, const struct fetch_reply *reply);
 /* The `derpMap` of the policy, empty: none; with OmitDefaultRegions URLs count for nothing. False: nothing has changed, be it
  * that the text is no good map, which is logged. */
-bool derpmap_sources_set_policy(struct derpmap_sources *s, struct str text);
+bool daemon_derpmap_sources_set_policy(struct daemon_derpmap_sources *s, struct str text);
 /* Replaces what the part of the program with this name contributed before; takes `map`'s content over. */
-void derpmap_sources_contribute(struct derpmap_sources *s, const char *name, struct derpmap *map);
+void daemon_derpmap_sources_contribute(struct daemon_derpmap_sources *s, const char *name, struct derpmap *map);
 
 /* The map as JSON, references owned by the holder. */
-struct derpmap_texts {
+struct daemon_derpmap_texts {
     struct rcbuf *pinned;
     struct rcbuf *unpinned; /* for clients that know no pins; null: no difference */
     unsigned region_n;
 };
-void derpmap_texts_fini(struct derpmap_texts *t);
+void daemon_derpmap_texts_fini(struct daemon_derpmap_texts *t);
 /* `pin`: SHA-256 of the relay's certificate in hex, "" for one that needs no pin. RC_INVALID: the sources contradict each
  * other, or name no relay at all (which is accepted while no URL has ever answered, and if it `may_be_empty`). */
-MUST_CHECK enum rc derpmap_sources_build(const struct derpmap_sources *s, const char *pin, bool may_be_empty,
-                                         struct derpmap_texts *out, struct err *err);
+MUST_CHECK enum rc daemon_derpmap_sources_build(const struct daemon_derpmap_sources *s, const char *pin,
+                                                bool may_be_empty, struct daemon_derpmap_texts *out, struct err *err);
 
 /* --- derp_certificate.c: the renewal of the certificate that signs itself.
  *
@@ -84,48 +84,48 @@ struct derp_certificate {
 
 /* Makes or renews the files if they need it and prepares what is new. True when the pin has changed: make a map with it.
  * `now_s`: Unix time. Blocks on files. */
-bool derp_certificate_check(struct derp_certificate *c, int64_t now_s);
+bool daemon_derp_certificate_check(struct derp_certificate *c, int64_t now_s);
 /* A map goes out: right before anyone can get it, if it names the prepared certificate that is served from now on. Any
  * thread; never blocks on files. */
-void derp_certificate_published(struct tls_server *tls, const struct rcbuf *map);
+void daemon_derp_certificate_published(struct tls_server *tls, const struct rcbuf *map);
 
-/* --- derpmap_service.c: time, other servers, and the way to the core. Everything is rebuilt on its thread ("derpmap"). --- */
-struct derpmap_service;
+/* --- daemon_derpmap.c: time, other servers, and the way to the core. Everything is rebuilt on its thread ("derpmap"). --- */
+struct daemon_derpmap;
 
-struct derpmap_service_options {
+struct daemon_derpmap_options {
     const struct config *cfg;       /* borrowed */
     struct fetch *fetch;            /* borrowed; null when there are no URLs */
     struct tls_server *renewed_tls; /* borrowed; the relay's, when its certificate is ours to renew; else null */
     const char *pin;                /* of its certificate; "": none needed */
     /* A map that differs from the last. Its thread; the texts are borrowed. */
-    void (*changed)(void *ctx, const struct derpmap_texts *texts);
+    void (*changed)(void *ctx, const struct daemon_derpmap_texts *texts);
     void *ctx;
 };
 
 /* Reads the documents and makes the first map. RC_INVALID, RC_IO, RC_TOO_LARGE for a file that is not as it must be. */
-MUST_CHECK enum rc derpmap_service_create(const struct derpmap_service_options *options, struct derpmap_service **out,
-                                          struct err *err);
-/* A contribution to the first map, before derpmap_service_start. RC_INVALID: it does not fit the other sources. */
-MUST_CHECK enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *name, struct derpmap *map,
-                                                    struct err *err);
+MUST_CHECK enum rc daemon_derpmap_create(const struct daemon_derpmap_options *options, struct daemon_derpmap **out,
+                                         struct err *err);
+/* A contribution to the first map, before daemon_derpmap_start. RC_INVALID: it does not fit the other sources. */
+MUST_CHECK enum rc daemon_derpmap_contribute_first(struct daemon_derpmap *s, const char *name, struct derpmap *map,
+                                                   struct err *err);
 /* The same for the policy's derpMap. */
-MUST_CHECK enum rc derpmap_service_set_policy_first(struct derpmap_service *s, struct str text, struct err *err);
-/* The map at the start; borrowed, before derpmap_service_start. */
-const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s);
+MUST_CHECK enum rc daemon_derpmap_set_policy_first(struct daemon_derpmap *s, struct str text, struct err *err);
+/* The map at the start; borrowed, before daemon_derpmap_start. */
+const struct daemon_derpmap_texts *daemon_derpmap_first(const struct daemon_derpmap *s);
 /* Starts the thread: URLs are fetched at once, and then by the clock; after a failure every so often until it works. */
-void derpmap_service_start(struct derpmap_service *s);
+void daemon_derpmap_start(struct daemon_derpmap *s);
 /* What is wrong with the map's sources at the moment, appended, a line each. Any thread; does not block. */
-void derpmap_service_troubles(struct derpmap_service *s, struct buf *out);
+void daemon_derpmap_troubles(struct daemon_derpmap *s, struct buf *out);
 /* Files, URLs and the certificate are looked at now. Any thread; does not block. */
-void derpmap_service_refresh(struct derpmap_service *s);
+void daemon_derpmap_refresh(struct daemon_derpmap *s);
 /* Further regions, or further nodes in regions of others, from a part of this program: replaces what `name` contributed
  * before, the map's content is taken over. Any thread; does not block. */
-void derpmap_service_contribute(struct derpmap_service *s, const char *name, struct derpmap *map);
+void daemon_derpmap_contribute(struct daemon_derpmap *s, const char *name, struct derpmap *map);
 /* The policy's derpMap is another one. Any thread; does not block; the text is copied. */
-void derpmap_service_set_policy(struct derpmap_service *s, struct str text);
+void daemon_derpmap_set_policy(struct daemon_derpmap *s, struct str text);
 /* Ends the thread: while the core runs, and before fetch_destroy. Later calls have no effect. */
-void derpmap_service_stop(struct derpmap_service *s);
+void daemon_derpmap_stop(struct daemon_derpmap *s);
 /* After fetch_destroy. Null is fine; nulls the pointer. */
-void derpmap_service_destroy(struct derpmap_service **s);
+void daemon_derpmap_destroy(struct daemon_derpmap **s);
 
 #endif

@@ -30,7 +30,7 @@ struct contribution {
     struct derpmap map;
 };
 
-struct derpmap_sources {
+struct daemon_derpmap_sources {
     const struct config *cfg;
     struct source *urls;
     struct source *files;
@@ -41,9 +41,9 @@ struct derpmap_sources {
 
 /* --- life --- */
 
-struct derpmap_sources *derpmap_sources_create(const struct config *cfg)
+struct daemon_derpmap_sources *daemon_derpmap_sources_create(const struct config *cfg)
 {
-    struct derpmap_sources *s = MEM_NEW(struct derpmap_sources);
+    struct daemon_derpmap_sources *s = MEM_NEW(struct daemon_derpmap_sources);
     s->cfg = cfg;
     s->policy.name = "derpMap of the policy";
     s->urls = mem_zalloc(cfg->derp_urls.n + 1, sizeof(*s->urls));
@@ -55,9 +55,9 @@ struct derpmap_sources *derpmap_sources_create(const struct config *cfg)
     return s;
 }
 
-void derpmap_sources_destroy(struct derpmap_sources **at)
+void daemon_derpmap_sources_destroy(struct daemon_derpmap_sources **at)
 {
-    struct derpmap_sources *s = *at;
+    struct daemon_derpmap_sources *s = *at;
     *at = NULL;
     if (s == NULL)
         return;
@@ -78,20 +78,20 @@ void derpmap_sources_destroy(struct derpmap_sources **at)
 
 /* --- one document --- */
 
-static bool is_url(const struct derpmap_sources *s, const struct source *src)
+static bool is_url(const struct daemon_derpmap_sources *s, const struct source *src)
 {
     return src >= s->urls && src < s->urls + s->cfg->derp_urls.n;
 }
 
-static enum rc merge(const struct derpmap_sources *s, const struct source *src, struct str text, struct derpmap *map,
-                     struct err *err)
+static enum rc merge(const struct daemon_derpmap_sources *s, const struct source *src, struct str text,
+                     struct derpmap *map, struct err *err)
 {
     return is_url(s, src) || src == &s->policy ? derpmap_merge_json(map, text, src->name, err)
                                                : derpmap_merge_text(map, text, src->name, err);
 }
 
 /* Keeps the text if it is a good document by itself. */
-static enum rc accept_text(const struct derpmap_sources *s, struct source *src, struct str text, struct err *err)
+static enum rc accept_text(const struct daemon_derpmap_sources *s, struct source *src, struct str text, struct err *err)
 {
     struct derpmap alone = {0};
     enum rc rc = merge(s, src, text, &alone, err);
@@ -132,7 +132,7 @@ static void note_err(struct source *src, const struct err *err)
 
 /* --- copies of URLs on disk --- */
 
-static void copy_path(const struct derpmap_sources *s, const struct source *src, char out[4096])
+static void copy_path(const struct daemon_derpmap_sources *s, const struct source *src, char out[4096])
 {
     uint8_t hash[32];
     char name[33] = "";
@@ -141,7 +141,7 @@ static void copy_path(const struct derpmap_sources *s, const struct source *src,
     snprintf(out, 4096, "%s/derpmap/%s.json", s->cfg->state_dir, name);
 }
 
-static void save_copy(const struct derpmap_sources *s, const struct source *src)
+static void save_copy(const struct daemon_derpmap_sources *s, const struct source *src)
 {
     char path[4096], folder[4096];
     struct err err = {0};
@@ -154,7 +154,7 @@ static void save_copy(const struct derpmap_sources *s, const struct source *src)
     log_warn("the copy of a DERP map is not saved", LOG_S("why", err.text));
 }
 
-static void load_copy(struct derpmap_sources *s, struct source *src)
+static void load_copy(struct daemon_derpmap_sources *s, struct source *src)
 {
     char path[4096];
     struct buf text = {0};
@@ -172,7 +172,7 @@ static void load_copy(struct derpmap_sources *s, struct source *src)
 
 /* --- files --- */
 
-static enum rc read_source(struct derpmap_sources *s, struct source *src, struct err *err)
+static enum rc read_source(struct daemon_derpmap_sources *s, struct source *src, struct err *err)
 {
     struct buf text = {0};
     enum rc rc = file_read(src->name, DERPMAP_FILE_MAX_BYTES, &text, err);
@@ -182,7 +182,7 @@ static enum rc read_source(struct derpmap_sources *s, struct source *src, struct
     return rc;
 }
 
-enum rc derpmap_sources_load(struct derpmap_sources *s, struct err *err)
+enum rc daemon_derpmap_sources_load(struct daemon_derpmap_sources *s, struct err *err)
 {
     for (size_t i = 0; i < s->cfg->derp_paths.n; i++)
         TRY(read_source(s, &s->files[i], err));
@@ -191,7 +191,7 @@ enum rc derpmap_sources_load(struct derpmap_sources *s, struct err *err)
     return RC_OK;
 }
 
-void derpmap_sources_reread(struct derpmap_sources *s)
+void daemon_derpmap_sources_reread(struct daemon_derpmap_sources *s)
 {
     for (size_t i = 0; i < s->cfg->derp_paths.n; i++) {
         struct err err = {0};
@@ -204,7 +204,7 @@ void derpmap_sources_reread(struct derpmap_sources *s)
 
 /* --- URLs --- */
 
-void derpmap_sources_forget_urls(struct derpmap_sources *s)
+void daemon_derpmap_sources_forget_urls(struct daemon_derpmap_sources *s)
 {
     for (size_t i = 0; i < s->cfg->derp_urls.n; i++) {
         buf_clear(&s->urls[i].text);
@@ -212,17 +212,17 @@ void derpmap_sources_forget_urls(struct derpmap_sources *s)
     }
 }
 
-size_t derpmap_sources_url_n(const struct derpmap_sources *s)
+size_t daemon_derpmap_sources_url_n(const struct daemon_derpmap_sources *s)
 {
     return s->cfg->derp_urls.n;
 }
 
-const char *derpmap_sources_url(const struct derpmap_sources *s, size_t i)
+const char *daemon_derpmap_sources_url(const struct daemon_derpmap_sources *s, size_t i)
 {
     return s->urls[i].name;
 }
 
-bool derpmap_sources_is_failing(const struct derpmap_sources *s)
+bool daemon_derpmap_sources_is_failing(const struct daemon_derpmap_sources *s)
 {
     for (size_t i = 0; i < s->cfg->derp_urls.n; i++) {
         if (s->urls[i].fault[0] != '\0')
@@ -241,7 +241,7 @@ static void append_fault(const struct source *src, const char *key, struct buf *
     buf_append_c(out, "; what was there before stays\n");
 }
 
-void derpmap_sources_faults(const struct derpmap_sources *s, struct buf *out)
+void daemon_derpmap_sources_faults(const struct daemon_derpmap_sources *s, struct buf *out)
 {
     for (size_t i = 0; i < s->cfg->derp_urls.n; i++)
         append_fault(&s->urls[i], "derp.urls", out);
@@ -250,13 +250,13 @@ void derpmap_sources_faults(const struct derpmap_sources *s, struct buf *out)
     append_fault(&s->policy, "policy", out);
 }
 
-const char *derpmap_sources_etag(const struct derpmap_sources *s, size_t i)
+const char *daemon_derpmap_sources_etag(const struct daemon_derpmap_sources *s, size_t i)
 {
     return s->urls[i].etag[0] != '\0' ? s->urls[i].etag : NULL;
 }
 
 /* Why this is no document, without what differs each time (such as how long a connection was tried). */
-static enum rc judge(const struct derpmap_sources *s, struct source *src, const struct fetch_reply *reply,
+static enum rc judge(const struct daemon_derpmap_sources *s, struct source *src, const struct fetch_reply *reply,
                      struct err *err)
 {
     if (reply->rc != RC_OK)
@@ -266,7 +266,7 @@ static enum rc judge(const struct derpmap_sources *s, struct source *src, const 
     return accept_text(s, src, reply->body, err);
 }
 
-void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetch_reply *reply)
+void daemon_derpmap_sources_take(struct daemon_derpmap_sources *s, size_t i, const struct fetch_reply *reply)
 {
     struct source *src = &s->urls[i];
     struct err err = {0};
@@ -294,7 +294,7 @@ void derpmap_sources_take(struct derpmap_sources *s, size_t i, const struct fetc
 
 /* --- the policy --- */
 
-bool derpmap_sources_set_policy(struct derpmap_sources *s, struct str text)
+bool daemon_derpmap_sources_set_policy(struct daemon_derpmap_sources *s, struct str text)
 {
     struct err err = {0};
     if (str_eq(text, buf_str(&s->policy.text)))
@@ -312,7 +312,7 @@ bool derpmap_sources_set_policy(struct derpmap_sources *s, struct str text)
 
 /* --- contributions --- */
 
-void derpmap_sources_contribute(struct derpmap_sources *s, const char *name, struct derpmap *map)
+void daemon_derpmap_sources_contribute(struct daemon_derpmap_sources *s, const char *name, struct derpmap *map)
 {
     size_t i = 0;
     while (i < s->contribution_n && strcmp(s->contributions[i].name, name) != 0)
@@ -386,7 +386,7 @@ static struct rcbuf *text_of(const struct derpmap *map)
     return made;
 }
 
-static enum rc merge_all(const struct derpmap_sources *s, const char *pin, struct derpmap *map, struct err *err)
+static enum rc merge_all(const struct daemon_derpmap_sources *s, const char *pin, struct derpmap *map, struct err *err)
 {
     const struct config *cfg = s->cfg;
     for (size_t i = 0; i < cfg->derp_urls.n; i++) {
@@ -404,7 +404,7 @@ static enum rc merge_all(const struct derpmap_sources *s, const char *pin, struc
     return RC_OK;
 }
 
-static bool waits_for_url(const struct derpmap_sources *s)
+static bool waits_for_url(const struct daemon_derpmap_sources *s)
 {
     for (size_t i = 0; i < s->cfg->derp_urls.n; i++) {
         if (buf_len(&s->urls[i].text) == 0)
@@ -413,11 +413,11 @@ static bool waits_for_url(const struct derpmap_sources *s)
     return false;
 }
 
-enum rc derpmap_sources_build(const struct derpmap_sources *s, const char *pin, bool may_be_empty,
-                              struct derpmap_texts *out, struct err *err)
+enum rc daemon_derpmap_sources_build(const struct daemon_derpmap_sources *s, const char *pin, bool may_be_empty,
+                                     struct daemon_derpmap_texts *out, struct err *err)
 {
     struct derpmap map = {0};
-    *out = (struct derpmap_texts){0};
+    *out = (struct daemon_derpmap_texts){0};
     enum rc rc = merge_all(s, pin, &map, err);
     if (rc == RC_OK)
         rc = may_be_empty || waits_for_url(s) ? derpmap_check_nodes(&map, err) : derpmap_check(&map, err);
@@ -431,7 +431,7 @@ enum rc derpmap_sources_build(const struct derpmap_sources *s, const char *pin, 
     return rc;
 }
 
-void derpmap_texts_fini(struct derpmap_texts *t)
+void daemon_derpmap_texts_fini(struct daemon_derpmap_texts *t)
 {
     rcbuf_unref(&t->pinned);
     rcbuf_unref(&t->unpinned);

@@ -10,21 +10,21 @@
 struct fixture {
     struct test_folder folder;
     struct config *cfg;
-    struct derpmap_sources *sources;
+    struct daemon_derpmap_sources *sources;
 };
 
 static void open_sources(struct fixture *x, const char *yaml)
 {
     struct err err = {0};
     x->cfg = test_config(&x->folder, yaml);
-    x->sources = derpmap_sources_create(x->cfg);
-    if (derpmap_sources_load(x->sources, &err) != RC_OK)
+    x->sources = daemon_derpmap_sources_create(x->cfg);
+    if (daemon_derpmap_sources_load(x->sources, &err) != RC_OK)
         fail_msg("%s", err.text);
 }
 
 static void close_sources(struct fixture *x)
 {
-    derpmap_sources_destroy(&x->sources);
+    daemon_derpmap_sources_destroy(&x->sources);
     config_destroy(&x->cfg);
 }
 
@@ -47,18 +47,18 @@ static const char *outline(const struct rcbuf *json)
 
 static void assert_map(struct fixture *x, const char *want)
 {
-    struct derpmap_texts t;
+    struct daemon_derpmap_texts t;
     struct err err = {0};
-    if (derpmap_sources_build(x->sources, PIN, false, &t, &err) != RC_OK)
+    if (daemon_derpmap_sources_build(x->sources, PIN, false, &t, &err) != RC_OK)
         fail_msg("%s", err.text);
     assert_string_equal(outline(t.pinned), want);
-    derpmap_texts_fini(&t);
+    daemon_derpmap_texts_fini(&t);
 }
 
 static void answer(struct fixture *x, size_t url, enum rc rc, int status, const char *body, const char *etag)
 {
     struct fetch_reply r = {rc, status, str_c(body), etag, rc == RC_OK ? "" : "in words"};
-    derpmap_sources_take(x->sources, url, &r);
+    daemon_derpmap_sources_take(x->sources, url, &r);
 }
 
 static int64_t fetches(const char *result)
@@ -99,15 +99,15 @@ static void test_policy(void **state)
     open_sources(x, two_urls);
     answer(x, 0, RC_OK, 200, MAP_OF(REGION(1, "1a")), "");
     answer(x, 1, RC_OK, 200, MAP_OF(REGION(2, "2b")), "");
-    assert_true(derpmap_sources_set_policy(x->sources, STR("{\"regions\":{\"1\":null," REGION(3, "3p") "}}")));
+    assert_true(daemon_derpmap_sources_set_policy(x->sources, STR("{\"regions\":{\"1\":null," REGION(3, "3p") "}}")));
     assert_map(x, "2:2b 3:3p 999:999a");
-    assert_false(derpmap_sources_set_policy(x->sources, STR("{\"regions\":{\"1\":null," REGION(3, "3p") "}}")));
-    assert_false(derpmap_sources_set_policy(x->sources, STR("{\"regions\":{\"5\":{\"Nodes\":[{}]}}}")));
+    assert_false(daemon_derpmap_sources_set_policy(x->sources, STR("{\"regions\":{\"1\":null," REGION(3, "3p") "}}")));
+    assert_false(daemon_derpmap_sources_set_policy(x->sources, STR("{\"regions\":{\"5\":{\"Nodes\":[{}]}}}")));
     assert_map(x, "2:2b 3:3p 999:999a");
-    assert_true(derpmap_sources_set_policy(x->sources,
-                                           STR("{\"omitDefaultRegions\":true,\"regions\":{" REGION(999, "999p") "}}")));
+    assert_true(daemon_derpmap_sources_set_policy(
+        x->sources, STR("{\"omitDefaultRegions\":true,\"regions\":{" REGION(999, "999p") "}}")));
     assert_map(x, "3:3f 999:999a");
-    assert_true(derpmap_sources_set_policy(x->sources, STR("")));
+    assert_true(daemon_derpmap_sources_set_policy(x->sources, STR("")));
     assert_map(x, "1:1a 2:2b 3:3f 999:999a");
     close_sources(x);
 }
@@ -116,10 +116,10 @@ static void test_policy(void **state)
 static void test_relay_behind_a_proxy(void **state)
 {
     struct fixture *x = *state;
-    struct derpmap_texts t;
+    struct daemon_derpmap_texts t;
     open_sources(x, "server_url: https://hs.example.net\ntrusted_proxies: [172.16.0.0/12]\nlisten_addr: 0.0.0.0:8080\n"
                     "derp.server: {ipv4: 198.51.100.1, stun_listen_addr: 0.0.0.0:3478}\n");
-    assert_int_equal(derpmap_sources_build(x->sources, "", false, &t, NULL), RC_OK);
+    assert_int_equal(daemon_derpmap_sources_build(x->sources, "", false, &t, NULL), RC_OK);
     assert_null(t.unpinned);
     static const char *const parts[] = {"\"HostName\":\"hs.example.net\"", "\"STUNPort\":3478", NULL};
     for (size_t i = 0; parts[i] != NULL; i++)
@@ -128,7 +128,7 @@ static void test_relay_behind_a_proxy(void **state)
     for (size_t i = 0; absent[i] != NULL; i++)
         if (memmem(t.pinned->data, t.pinned->len, absent[i], strlen(absent[i])) != NULL)
             fail_msg("%s in %.*s", absent[i], (int)t.pinned->len, (const char *)t.pinned->data);
-    derpmap_texts_fini(&t);
+    daemon_derpmap_texts_fini(&t);
     close_sources(x);
 }
 
@@ -139,13 +139,13 @@ static void test_contributions(void **state)
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3f, hostname: h}]}}");
     open_sources(x, "derp.paths: [%/f.yaml]\n");
     assert_int_equal(derpmap_merge_json(&map, STR(MAP_OF(REGION(999, "999b") "," REGION(7, "7c"))), "c", NULL), RC_OK);
-    derpmap_sources_contribute(x->sources, "relays", &map);
+    daemon_derpmap_sources_contribute(x->sources, "relays", &map);
     assert_int_equal(map.region_n, 0);
     assert_map(x, "3:3f 7:7c 999:999a+999b");
     assert_int_equal(derpmap_merge_json(&map, STR(MAP_OF(REGION(3, "3o"))), "c", NULL), RC_OK);
-    derpmap_sources_contribute(x->sources, "others", &map);
+    daemon_derpmap_sources_contribute(x->sources, "others", &map);
     assert_map(x, "3:3f+3o 7:7c 999:999a+999b");
-    derpmap_sources_contribute(x->sources, "relays", &map); /* nothing any more */
+    daemon_derpmap_sources_contribute(x->sources, "relays", &map); /* nothing any more */
     assert_map(x, "3:3f+3o 999:999a");
     close_sources(x);
 }
@@ -169,24 +169,24 @@ static void test_answers(void **state)
         {RC_OK, 200, MAP_OF("\"99999\":{}")},
     };
     open_sources(x, "derp.urls: [http://a/]\n");
-    assert_int_equal(derpmap_sources_url_n(x->sources), 1);
-    assert_string_equal(derpmap_sources_url(x->sources, 0), "http://a/");
+    assert_int_equal(daemon_derpmap_sources_url_n(x->sources), 1);
+    assert_string_equal(daemon_derpmap_sources_url(x->sources, 0), "http://a/");
     int64_t failed = fetches("failed"), new = fetches("new"), same = fetches("unchanged");
     answer(x, 0, RC_OK, 200, good, "");
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         answer(x, 0, bad[i].rc, bad[i].status, bad[i].body, "\"e\"");
         assert_map(x, "1:1a 999:999a");
-        assert_null(derpmap_sources_etag(x->sources, 0));
+        assert_null(daemon_derpmap_sources_etag(x->sources, 0));
         assert_int_equal(fetches("failed"), failed + 1 + (int64_t)i);
-        assert_true(derpmap_sources_is_failing(x->sources));
+        assert_true(daemon_derpmap_sources_is_failing(x->sources));
     }
     answer(x, 0, RC_OK, 200, good, "\"v1\""); /* the same, now with a name */
-    assert_string_equal(derpmap_sources_etag(x->sources, 0), "\"v1\"");
-    assert_false(derpmap_sources_is_failing(x->sources));
+    assert_string_equal(daemon_derpmap_sources_etag(x->sources, 0), "\"v1\"");
+    assert_false(daemon_derpmap_sources_is_failing(x->sources));
     answer(x, 0, RC_OK, 304, "", "\"v1\"");
     assert_int_equal(fetches("unchanged"), same + 2);
     answer(x, 0, RC_OK, 200, other, "\"v2\"");
-    assert_string_equal(derpmap_sources_etag(x->sources, 0), "\"v2\"");
+    assert_string_equal(daemon_derpmap_sources_etag(x->sources, 0), "\"v2\"");
     assert_map(x, "2:2a 999:999a");
     assert_int_equal(fetches("new"), new + 2);
     answer(x, 0, RC_CLOSED, 0, "", "");
@@ -218,17 +218,17 @@ static void test_reasons_are_told(void **state)
     struct buf out = {0};
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3f, hostname: h}]}}");
     open_sources(x, two_urls);
-    derpmap_sources_faults(x->sources, &out);
+    daemon_derpmap_sources_faults(x->sources, &out);
     assert_int_equal(buf_len(&out), 0);
     answer(x, 0, RC_TIMEOUT, 0, "", "");
     answer(x, 1, RC_OK, 404, "", "");
-    derpmap_sources_faults(x->sources, &out);
+    daemon_derpmap_sources_faults(x->sources, &out);
     assert_string_equal(buf_cstr(&out), "derp.urls: http://a/: timed out (in words); what was there before stays\n"
                                         "derp.urls: http://b/: HTTP status 404; what was there before stays\n");
     buf_clear(&out);
     answer(x, 0, RC_OK, 200, MAP_OF(REGION(1, "1a")), "");
     answer(x, 1, RC_OK, 200, MAP_OF(REGION(2, "2b")), "");
-    derpmap_sources_faults(x->sources, &out);
+    daemon_derpmap_sources_faults(x->sources, &out);
     assert_int_equal(buf_len(&out), 0);
     buf_fini(&out);
     close_sources(x);
@@ -243,7 +243,7 @@ static void test_copies(void **state)
     close_sources(x);
     open_sources(x, "derp.urls: [http://a/]\n");
     assert_map(x, "1:1a 999:999a");
-    assert_null(derpmap_sources_etag(x->sources, 0)); /* asked for anew */
+    assert_null(daemon_derpmap_sources_etag(x->sources, 0)); /* asked for anew */
     answer(x, 0, RC_OK, 200, "nonsense", "");
     close_sources(x);
     open_sources(x, "derp.urls: [http://other/]\n"); /* not its copy */
@@ -257,7 +257,7 @@ static void test_copies(void **state)
     open_sources(x, "derp.urls: [http://a/]\n"); /* a broken one is no reason not to start */
     assert_map(x, "999:999a");
     answer(x, 0, RC_OK, 200, MAP_OF(REGION(1, "1a")), "");
-    derpmap_sources_forget_urls(x->sources);
+    daemon_derpmap_sources_forget_urls(x->sources);
     assert_map(x, "999:999a");
     close_sources(x);
     open_sources(x, "derp.urls: [http://a/]\n"); /* mended */
@@ -271,21 +271,21 @@ static void test_files(void **state)
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3f, hostname: h}]}}");
     open_sources(x, "derp.paths: [%/f.yaml]\n");
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3f}]}}");
-    derpmap_sources_reread(x->sources);
+    daemon_derpmap_sources_reread(x->sources);
     assert_map(x, "3:3f 999:999a");
     unlink(test_path(&x->folder, "f.yaml"));
-    derpmap_sources_reread(x->sources);
+    daemon_derpmap_sources_reread(x->sources);
     assert_map(x, "3:3f 999:999a");
     test_write(&x->folder, "f.yaml", "regions: {4: {nodes: [{name: 4f, hostname: h}]}}");
-    derpmap_sources_reread(x->sources);
+    daemon_derpmap_sources_reread(x->sources);
     assert_map(x, "4:4f 999:999a");
     close_sources(x);
 
     struct err err = {0}; /* at the start it must be good */
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3f}]}}");
     x->cfg = test_config(&x->folder, "derp.paths: [%/f.yaml]\n");
-    x->sources = derpmap_sources_create(x->cfg);
-    assert_int_equal(derpmap_sources_load(x->sources, &err), RC_INVALID);
+    x->sources = daemon_derpmap_sources_create(x->cfg);
+    assert_int_equal(daemon_derpmap_sources_load(x->sources, &err), RC_INVALID);
     assert_non_null(strstr(err.text, "hostname is required"));
     close_sources(x);
 }
@@ -294,12 +294,12 @@ static void test_files(void **state)
 static void test_no_relay(void **state)
 {
     struct fixture *x = *state;
-    struct derpmap_texts t;
+    struct daemon_derpmap_texts t;
     struct err err = {0};
     open_sources(x, "derp.urls: [http://a/]\nderp.server.enabled: false\n");
     assert_map(x, "");
     answer(x, 0, RC_OK, 200, MAP_OF("\"1\":null"), "");
-    assert_int_equal(derpmap_sources_build(x->sources, PIN, false, &t, &err), RC_INVALID);
+    assert_int_equal(daemon_derpmap_sources_build(x->sources, PIN, false, &t, &err), RC_INVALID);
     assert_null(t.pinned);
     assert_non_null(strstr(err.text, "derp.urls"));
     close_sources(x);
@@ -308,12 +308,12 @@ static void test_no_relay(void **state)
 static void test_double_names(void **state)
 {
     struct fixture *x = *state;
-    struct derpmap_texts t;
+    struct daemon_derpmap_texts t;
     struct err err = {0};
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 1a, hostname: h}]}}");
     open_sources(x, "derp.urls: [http://a/]\nderp.paths: [%/f.yaml]\n");
     answer(x, 0, RC_OK, 200, MAP_OF(REGION(1, "1a")), "");
-    assert_int_equal(derpmap_sources_build(x->sources, PIN, false, &t, &err), RC_INVALID);
+    assert_int_equal(daemon_derpmap_sources_build(x->sources, PIN, false, &t, &err), RC_INVALID);
     assert_non_null(strstr(err.text, "another node named 1a"));
     close_sources(x);
 }
@@ -321,22 +321,23 @@ static void test_double_names(void **state)
 static void test_pins(void **state)
 {
     struct fixture *x = *state;
-    struct derpmap_texts a, b;
+    struct daemon_derpmap_texts a, b;
     open_sources(x, "");
-    assert_int_equal(derpmap_sources_build(x->sources, PIN, false, &a, NULL), RC_OK);
+    assert_int_equal(daemon_derpmap_sources_build(x->sources, PIN, false, &a, NULL), RC_OK);
     assert_non_null(memmem(a.pinned->data, a.pinned->len, "sha256-raw:" PIN, 11 + 64));
     assert_null(memmem(a.unpinned->data, a.unpinned->len, "sha256-raw", 10));
     assert_non_null(memmem(a.unpinned->data, a.unpinned->len, "\"InsecureForTests\":true", 23));
     assert_non_null(memmem(a.pinned->data, a.pinned->len, "\"IPv4\":\"192.0.2.1\"", 18));
-    assert_int_equal(derpmap_sources_build(x->sources, PIN, false, &b, NULL), RC_OK); /* same sources, same bytes */
+    assert_int_equal(daemon_derpmap_sources_build(x->sources, PIN, false, &b, NULL),
+                     RC_OK); /* same sources, same bytes */
     assert_true(rcbuf_eq(a.pinned, b.pinned));
     assert_true(rcbuf_eq(a.unpinned, b.unpinned));
-    derpmap_texts_fini(&b);
-    assert_int_equal(derpmap_sources_build(x->sources, "", false, &b, NULL), RC_OK);
+    daemon_derpmap_texts_fini(&b);
+    assert_int_equal(daemon_derpmap_sources_build(x->sources, "", false, &b, NULL), RC_OK);
     assert_null(memmem(b.pinned->data, b.pinned->len, "sha256-raw", 10));
     assert_null(b.unpinned);
-    derpmap_texts_fini(&a);
-    derpmap_texts_fini(&b);
+    daemon_derpmap_texts_fini(&a);
+    daemon_derpmap_texts_fini(&b);
     close_sources(x);
 }
 

@@ -133,7 +133,7 @@ static enum rc load_main_certificate(struct daemon *d, struct err *err)
 enum rc certificates_load(struct daemon *d, struct err *err)
 {
     TRY(load_main_certificate(d, err));
-    return relay_part_certificate(d, err);
+    return daemon_relay_part_certificate(d, err);
 }
 
 /* --- per worker --- */
@@ -164,7 +164,7 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 static void tell_troubles(void *ctx, struct buf *out)
 {
     struct daemon *d = ctx;
-    derpmap_service_troubles(d->derpmap, out);
+    daemon_derpmap_troubles(d->derpmap, out);
     if (atomic_load(&d->lacks_metrics))
         buf_printf(out, "metrics_listen_addr: %s is taken, there are no metrics\n", d->cfg->metrics_listen_addr.text);
 }
@@ -208,7 +208,7 @@ static void on_metrics_timer(void *ctx)
     loop_timer_destroy(&d->metrics_timer);
 }
 
-void metrics_open(struct daemon *d)
+void listeners_open_metrics(struct daemon *d)
 {
     struct loop *loop = d->loops[0];
     struct err err = {0};
@@ -234,9 +234,9 @@ enum rc listeners_open(struct daemon *d, struct err *err)
 {
     for (unsigned i = 0; i < d->worker_n; i++)
         TRY(open_main(d, i, err));
-    TRY(relay_part_open(d, err));
+    TRY(daemon_relay_part_open(d, err));
     TRY(open_api(d, err));
-    metrics_open(d);
+    listeners_open_metrics(d);
     if (d->main_tls != NULL)
         tls_server_watch(d->main_tls, d->loops[0], CERT_CHECK_MS);
     return RC_OK;
@@ -244,7 +244,7 @@ enum rc listeners_open(struct daemon *d, struct err *err)
 
 void listeners_close(struct daemon *d)
 {
-    relay_guard_stop(d);
+    daemon_relay_guard_stop(d);
     loop_timer_destroy(&d->metrics_timer);
     tcp_listener_destroy(&d->api_listener);
     tcp_listener_destroy(&d->metrics_listener);

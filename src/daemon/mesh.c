@@ -9,7 +9,7 @@
 
 enum { KEY_FILE_MAX_BYTES = 1024 };
 
-enum rc mesh_read_key(const struct config *cfg, uint8_t out[32], struct err *err)
+enum rc daemon_mesh_key_read(const struct config *cfg, uint8_t out[32], struct err *err)
 {
     const char *path = cfg->derp_server_mesh_key_path;
     char text[KEY_FILE_MAX_BYTES];
@@ -30,7 +30,7 @@ enum rc mesh_read_key(const struct config *cfg, uint8_t out[32], struct err *err
     return RC_OK;
 }
 
-enum rc mesh_set(struct daemon *d, const struct relay_neighbour *more, size_t more_n, struct err *err)
+enum rc daemon_mesh_set(struct daemon *d, const struct relay_neighbour *more, size_t more_n, struct err *err)
 {
     const struct config_strings *with = &d->cfg->derp_server_mesh_with;
     struct relay_neighbour *all = mem_zalloc(with->n + more_n + 1, sizeof(*all));

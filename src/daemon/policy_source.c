@@ -51,7 +51,7 @@ static enum rc read_regular(const char *path, struct buf *text, struct err *err)
     return file_read(path, policy_limits_default.text_bytes, text, err);
 }
 
-enum rc policy_read(const char *path, struct policy_doc **out, struct policy_errors *errors, struct err *err)
+enum rc daemon_policy_read(const char *path, struct policy_doc **out, struct policy_errors *errors, struct err *err)
 {
     struct buf text = {0};
     enum rc rc = read_regular(path, &text, err);
@@ -103,16 +103,16 @@ static void log_oddities(struct engine *p)
 
 /* --- its derpMap --- */
 
-struct str policy_derp_map(const struct state *st)
+struct str daemon_policy_derp_map(const struct state *st)
 {
     const struct engine *p = state_policy(st);
     return p != NULL ? policy_doc_network(engine_doc(p)).derp_map : STR_EMPTY;
 }
 
-void policy_changed(void *ctx, const struct state *st)
+void daemon_policy_changed(void *ctx, const struct state *st)
 {
     struct daemon *d = ctx;
-    derpmap_service_set_policy(d->derpmap, policy_derp_map(st));
+    daemon_derpmap_set_policy(d->derpmap, daemon_policy_derp_map(st));
 }
 
 /* --- at the start --- */
@@ -172,7 +172,7 @@ static enum rc load_first(struct daemon *d, const struct state *st, struct polic
                    "corrected policy in policy.path");
 }
 
-enum rc policy_load(struct daemon *d, struct state *st, struct err *err)
+enum rc daemon_policy_load(struct daemon *d, struct state *st, struct err *err)
 {
     struct policy_doc *doc = NULL;
     struct buf fault = {0};
@@ -268,13 +268,13 @@ static void reload(struct daemon *d, bool is_retry)
     mem_free(j);
 }
 
-void policy_reload(struct daemon *d)
+void daemon_policy_reload(struct daemon *d)
 {
     if (is_file_mode(d->cfg) && d->cfg->policy_path[0] != '\0')
         reload(d, false);
 }
 
-void policy_watch(struct daemon *d)
+void daemon_policy_watch(struct daemon *d)
 {
     if (!is_file_mode(d->cfg) || d->cfg->policy_path[0] == '\0')
         return;

@@ -52,7 +52,7 @@ void preflight_keys(struct preflight *p)
     if (!cfg->derp_server_enabled)
         return;
     check_key(p, "derp.server.private_key_path", cfg->derp_server_private_key_path);
-    if (mesh_read_key(cfg, mesh, &err) != RC_OK)
+    if (daemon_mesh_key_read(cfg, mesh, &err) != RC_OK)
         preflight_tell(p, FINDING_ERROR, err.code, mesh_key, "cannot be used: %s", err.text + strlen(mesh_key) + 2);
     else if (cfg->derp_server_mesh_key_path[0] != '\0' && stat(cfg->derp_server_mesh_key_path, &st) == 0 &&
              (st.st_mode & 007) != 0)
@@ -121,7 +121,7 @@ void preflight_certificates(struct preflight *p)
     config_url_host(cfg->server_url, host);
     if (cfg->tls_cert_path[0] != '\0')
         check_pair(p, "tls_cert_path", cfg->tls_cert_path, cfg->tls_key_path, host, "server_url");
-    if (cfg->derp_server_enabled && relay_part_has_port(cfg) && !derp_certificate_is_ours(cfg))
+    if (cfg->derp_server_enabled && daemon_relay_part_has_port(cfg) && !daemon_derp_certificate_is_ours(cfg))
         check_pair(p, "derp.server.tls_cert_path", cfg->derp_server_tls_cert_path, cfg->derp_server_tls_key_path,
                    cfg->derp_server_hostname, "derp.server.hostname");
 }
@@ -186,16 +186,16 @@ static void check_file(struct preflight *p, const char *path)
 /* Together they may be less good than each by itself. */
 static void check_together(struct preflight *p)
 {
-    struct derpmap_sources *s = derpmap_sources_create(p->cfg);
-    struct derpmap_texts texts = {0};
+    struct daemon_derpmap_sources *s = daemon_derpmap_sources_create(p->cfg);
+    struct daemon_derpmap_texts texts = {0};
     struct err err = {0};
-    if (derpmap_sources_load(s, &err) == RC_OK) {
-        derpmap_sources_forget_urls(s);
-        if (derpmap_sources_build(s, "", true, &texts, &err) != RC_OK)
+    if (daemon_derpmap_sources_load(s, &err) == RC_OK) {
+        daemon_derpmap_sources_forget_urls(s);
+        if (daemon_derpmap_sources_build(s, "", true, &texts, &err) != RC_OK)
             preflight_tell(p, FINDING_ERROR, err.code, "derp.paths", "do not fit together: %s", err.text);
     }
-    derpmap_texts_fini(&texts);
-    derpmap_sources_destroy(&s);
+    daemon_derpmap_texts_fini(&texts);
+    daemon_derpmap_sources_destroy(&s);
 }
 
 void preflight_relays(struct preflight *p)
@@ -243,7 +243,7 @@ void preflight_policy(struct preflight *p)
     struct err err = {0};
     if (cfg->policy_mode != CONFIG_POLICY_FILE || cfg->policy_path[0] == '\0')
         return;
-    enum rc rc = policy_read(cfg->policy_path, &doc, &errors, &err);
+    enum rc rc = daemon_policy_read(cfg->policy_path, &doc, &errors, &err);
     if (rc != RC_OK && errors.n == 0)
         preflight_tell(p, FINDING_ERROR, rc, "policy.path", "cannot be used: %s", err.text);
     tell_policy(p, FINDING_ERROR, &errors);

@@ -54,7 +54,7 @@ void preflight_relays(struct preflight *p);
 void preflight_policy(struct preflight *p);
 void preflight_urls(struct preflight *p);
 
-/* --- preflight_places.c: what is written, and where it listens --- */
+/* --- preflight_paths.c: what is written, and where it listens --- */
 void preflight_folders(struct preflight *p);
 void preflight_moved(struct preflight *p);
 void preflight_socket(struct preflight *p);

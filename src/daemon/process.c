@@ -85,7 +85,7 @@ void process_wait(const sigset_t *signals, void (*reload)(struct daemon *d), voi
 
 /* --- directories --- */
 
-enum rc make_directories(const char *path, mode_t mode, struct err *err)
+enum rc daemon_make_directories(const char *path, mode_t mode, struct err *err)
 {
     char part[4096];
     snprintf(part, sizeof(part), "%s", path);
@@ -103,7 +103,7 @@ enum rc make_directories(const char *path, mode_t mode, struct err *err)
     }
 }
 
-enum rc make_parent(const char *path, struct err *err)
+enum rc daemon_make_parent(const char *path, struct err *err)
 {
     char parent[4096];
     snprintf(parent, sizeof(parent), "%s", path);
@@ -111,7 +111,7 @@ enum rc make_parent(const char *path, struct err *err)
     if (slash == NULL || slash == parent)
         return RC_OK;
     *slash = '\0';
-    return make_directories(parent, 0755, err);
+    return daemon_make_directories(parent, 0755, err);
 }
 
 /* --- workers --- */

@@ -3,7 +3,7 @@
 #include "daemon/daemon_internal.h"
 #include "relay/health.h"
 
-bool relay_may_come(void *ctx, const struct addr *from)
+bool daemon_relay_may_come(void *ctx, const struct addr *from)
 {
     struct daemon *d = ctx;
     return daemon_is_trusted_proxy(d->cfg, from) ||
@@ -21,7 +21,7 @@ static void look(void *ctx)
     stun_server_set_silent(d->stun, !relay_health_check(d->relay_health, now_ms));
 }
 
-void relay_guard_start(struct daemon *d)
+void daemon_relay_guard_start(struct daemon *d)
 {
     /* The loops' own clocks stand still until they run, which may be long after they were made. */
     d->relay_health = relay_health_create(d->relay, d->worker_n, clock_mono_ms());
@@ -33,7 +33,7 @@ void relay_guard_start(struct daemon *d)
     }
 }
 
-void relay_guard_stop(struct daemon *d)
+void daemon_relay_guard_stop(struct daemon *d)
 {
     for (unsigned i = 0; i < d->worker_n; i++)
         loop_timer_destroy(&d->workers[i].health_timer);

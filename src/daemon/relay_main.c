@@ -129,7 +129,7 @@ struct relay_program {
 static void on_neighbours(void *ctx, const struct relay_neighbour *all, size_t n)
 {
     struct err err;
-    (void)!mesh_set(ctx, all, n, &err); /* what the configuration lists was good at the start */
+    (void)!daemon_mesh_set(ctx, all, n, &err); /* what the configuration lists was good at the start */
 }
 
 /* A private address is where we think we are; the control server sees better. */
@@ -223,7 +223,7 @@ static void use_certificate(void *ctx)
 static void on_certificate_timer(void *ctx)
 {
     struct relay_program *p = ctx;
-    if (!derp_certificate_check(&p->certificate, clock_wall_ms() / 1000))
+    if (!daemon_derp_certificate_check(&p->certificate, clock_wall_ms() / 1000))
         return;
     name_certificate(p, p->certificate.pin);
     announcer_set_cert_name(p->d.announcer, p->cert_name);
@@ -232,7 +232,7 @@ static void on_certificate_timer(void *ctx)
 static void watch_certificate(struct relay_program *p)
 {
     const struct config *cfg = p->d.cfg;
-    if (!derp_certificate_is_ours(cfg))
+    if (!daemon_derp_certificate_is_ours(cfg))
         return;
     p->certificate = (struct derp_certificate){.tls = p->d.derp_tls,
                                                .cert_path = cfg->derp_server_tls_cert_path,
@@ -254,23 +254,23 @@ static enum rc start(struct relay_program *p, const char *server, const char *ke
                      struct err *err)
 {
     struct daemon *d = &p->d;
-    if (!relay_part_has_port(d->cfg))
+    if (!daemon_relay_part_has_port(d->cfg))
         return err_set(err, RC_INVALID, "derp.server.listen_addr must say where the relay listens, e.g. [::]:8443");
-    TRY(make_directories(d->cfg->state_dir, 0700, err));
+    TRY(daemon_make_directories(d->cfg->state_dir, 0700, err));
     TRY(enrolment_load(d->cfg, server, key, &p->enrolment, err));
     TRY(enrolment_check(&p->enrolment, err));
-    TRY(mesh_read_key(d->cfg, d->mesh_key, err));
+    TRY(daemon_mesh_key_read(d->cfg, d->mesh_key, err));
     make_announcer(p);
     TRY(ask_server(p, signals, err));
     TRY(enrolment_save(d->cfg, &p->enrolment, err));
     workers_create(d);
     listeners_prepare(d);
     const struct relay_ops ops = {.ctx = d, .admit = on_admit, .is_proxy = listeners_is_proxy};
-    TRY(relay_part_create(d, &ops, err));
-    TRY(relay_part_certificate(d, err));
+    TRY(daemon_relay_part_create(d, &ops, err));
+    TRY(daemon_relay_part_certificate(d, err));
     name_certificate(p, d->derp_fingerprint);
-    TRY(relay_part_open(d, err));
-    metrics_open(d);
+    TRY(daemon_relay_part_open(d, err));
+    listeners_open_metrics(d);
     watch_certificate(p);
     announcer_start(d->announcer, d->relay, d->loops[0], p->cert_name);
     return RC_OK;
@@ -307,7 +307,7 @@ static void clean_up(struct relay_program *p)
     loop_timer_destroy(&p->use_timer);
     announcer_destroy(&d->announcer);
     listeners_close(d);
-    relay_part_destroy(d);
+    daemon_relay_part_destroy(d);
     workers_destroy(d);
     listeners_forget(d);
     secret_wipe(&p->enrolment, sizeof(p->enrolment));
@@ -327,7 +327,7 @@ static void reload(struct daemon *d)
 {
     struct relay_program *p = (struct relay_program *)d;
     log_info("SIGHUP: looking at the certificate again");
-    relay_part_reload(d);
+    daemon_relay_part_reload(d);
     p->check_msg.run = check_certificate;
     if (!atomic_exchange(&p->is_check_posted, true))
         loop_post(d->loops[0], &p->check_msg);

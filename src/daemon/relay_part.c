@@ -15,7 +15,7 @@ LOG_MODULE("daemon");
 
 enum { CERT_CHECK_MS = 60000 };
 
-enum rc relay_part_create(struct daemon *d, const struct relay_ops *ops, struct err *err)
+enum rc daemon_relay_part_create(struct daemon *d, const struct relay_ops *ops, struct err *err)
 {
     const struct config *cfg = d->cfg;
     struct relay_opts opts = {
@@ -38,7 +38,7 @@ enum rc relay_part_create(struct daemon *d, const struct relay_ops *ops, struct 
     return RC_OK;
 }
 
-void relay_part_destroy(struct daemon *d)
+void daemon_relay_part_destroy(struct daemon *d)
 {
     relay_destroy(&d->relay);
     stun_server_destroy(&d->stun);
@@ -58,7 +58,7 @@ static void add_name(struct daemon *d, const char *name, size_t address_n)
         .name = name, .addrs = d->addresses, .addrs_n = address_n};
 }
 
-void relay_part_names(struct daemon *d)
+void daemon_relay_part_names(struct daemon *d)
 {
     const struct config *cfg = d->cfg;
     const char *const known[] = {cfg->derp_server_ipv4, cfg->derp_server_ipv6};
@@ -76,7 +76,7 @@ void relay_part_names(struct daemon *d)
 
 /* --- certificate --- */
 
-bool derp_certificate_is_ours(const struct config *cfg)
+bool daemon_derp_certificate_is_ours(const struct config *cfg)
 {
     char path[4096];
     snprintf(path, sizeof(path), "%s/derp_cert.pem", cfg->state_dir);
@@ -94,12 +94,12 @@ static enum rc add_metacert(struct daemon *d, struct tls_server *tls, struct err
     return RC_OK;
 }
 
-bool relay_part_has_port(const struct config *cfg)
+bool daemon_relay_part_has_port(const struct config *cfg)
 {
     return cfg->derp_server_listen_addr.addr.family != 0;
 }
 
-enum rc relay_part_certificate(struct daemon *d, struct err *err)
+enum rc daemon_relay_part_certificate(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
     static const char *const alpn[] = {"http/1.1", NULL};
@@ -107,9 +107,9 @@ enum rc relay_part_certificate(struct daemon *d, struct err *err)
         return RC_OK;
     if (d->main_tls != NULL)
         TRY(add_metacert(d, d->main_tls, err));
-    if (!relay_part_has_port(cfg))
+    if (!daemon_relay_part_has_port(cfg))
         return RC_OK;
-    if (derp_certificate_is_ours(cfg))
+    if (daemon_derp_certificate_is_ours(cfg))
         TRY(selfsigned_ensure(cfg->derp_server_tls_cert_path, cfg->derp_server_tls_key_path, cfg->derp_server_hostname,
                               clock_wall_ms() / 1000, d->derp_fingerprint, NULL, err));
     struct tls_server_opts opts = {
@@ -118,10 +118,11 @@ enum rc relay_part_certificate(struct daemon *d, struct err *err)
     return add_metacert(d, d->derp_tls, err);
 }
 
-void relay_part_reload(struct daemon *d)
+void daemon_relay_part_reload(struct daemon *d)
 {
     struct err err;
-    if (d->derp_tls != NULL && !derp_certificate_is_ours(d->cfg) && tls_server_reload(d->derp_tls, &err) != RC_OK)
+    if (d->derp_tls != NULL && !daemon_derp_certificate_is_ours(d->cfg) &&
+        tls_server_reload(d->derp_tls, &err) != RC_OK)
         log_error("kept the relay's old certificate", LOG_S("why", err.text));
 }
 
@@ -133,7 +134,7 @@ static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
     struct tcp_listen_opts opts = {.places = w->derp_places,
                                    .is_proxy = listeners_is_proxy,
                                    .is_exclusive = i == 0,
-                                   .may_come = relay_may_come,
+                                   .may_come = daemon_relay_may_come,
                                    .ctx = d};
     w->derp_http = http_server_create(&(struct http_server_opts){.loop = w->loop,
                                                                  .routes = relay_http_routes,
@@ -159,20 +160,20 @@ static enum rc open_stun(struct daemon *d, unsigned i, struct err *err)
 
 static enum rc open_on_worker(struct daemon *d, unsigned i, struct err *err)
 {
-    if (relay_part_has_port(d->cfg))
+    if (daemon_relay_part_has_port(d->cfg))
         TRY(open_derp(d, i, err));
     return d->cfg->derp_server_stun_listen_addr.addr.family == 0 ? RC_OK : open_stun(d, i, err);
 }
 
-enum rc relay_part_open(struct daemon *d, struct err *err)
+enum rc daemon_relay_part_open(struct daemon *d, struct err *err)
 {
     if (d->relay == NULL)
         return RC_OK;
     for (unsigned i = 0; i < d->worker_n; i++)
         TRY(open_on_worker(d, i, err));
-    relay_guard_start(d);
+    daemon_relay_guard_start(d);
     /* One of ours is renewed, not read again. */
-    if (d->derp_tls != NULL && !derp_certificate_is_ours(d->cfg))
+    if (d->derp_tls != NULL && !daemon_derp_certificate_is_ours(d->cfg))
         tls_server_watch(d->derp_tls, d->loops[0], CERT_CHECK_MS);
     return RC_OK;
 }

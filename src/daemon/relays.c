@@ -68,12 +68,13 @@ static void make_neighbour(const struct relay_host *r, char dial[ADDR_TEXT_CAP],
         out->host = r->report.cert_name;
 }
 
-size_t relays_neighbours(const struct state *st, int64_t region_id, struct relay_neighbour all[RELAYS_NEIGHBOURS_MAX],
-                         char dials[RELAYS_NEIGHBOURS_MAX][ADDR_TEXT_CAP])
+size_t daemon_relays_neighbours(const struct state *st, int64_t region_id,
+                                struct relay_neighbour all[DAEMON_NEIGHBOURS_MAX],
+                                char dials[DAEMON_NEIGHBOURS_MAX][ADDR_TEXT_CAP])
 {
     const struct relay_host *r;
     size_t n = 0;
-    for (size_t pos = 0; n < RELAYS_NEIGHBOURS_MAX && (r = state_relay_next(st, &pos)) != NULL;) {
+    for (size_t pos = 0; n < DAEMON_NEIGHBOURS_MAX && (r = state_relay_next(st, &pos)) != NULL;) {
         if (!r->is_up || r->region_id != region_id)
             continue;
         make_neighbour(r, dials[n], &all[n]);
@@ -84,21 +85,21 @@ size_t relays_neighbours(const struct state *st, int64_t region_id, struct relay
 
 static void set_mesh(struct daemon *d, const struct state *st)
 {
-    struct relay_neighbour all[RELAYS_NEIGHBOURS_MAX];
-    char dials[RELAYS_NEIGHBOURS_MAX][ADDR_TEXT_CAP];
+    struct relay_neighbour all[DAEMON_NEIGHBOURS_MAX];
+    char dials[DAEMON_NEIGHBOURS_MAX][ADDR_TEXT_CAP];
     struct err err;
-    size_t n = relays_neighbours(st, d->cfg->derp_server_region_id, all, dials);
-    (void)!mesh_set(d, all, n, &err); /* what the configuration lists was good at the start */
+    size_t n = daemon_relays_neighbours(st, d->cfg->derp_server_region_id, all, dials);
+    (void)!daemon_mesh_set(d, all, n, &err); /* what the configuration lists was good at the start */
 }
 
 /* --- when they change --- */
 
-void relays_changed(void *ctx, const struct state *st)
+void daemon_relays_changed(void *ctx, const struct state *st)
 {
     struct daemon *d = ctx;
     struct derpmap map = {0};
     make_map(st, &map);
-    derpmap_service_contribute(d->derpmap, "relays", &map);
+    daemon_derpmap_contribute(d->derpmap, "relays", &map);
     control_relays_changed(d->control);
     if (d->relay != NULL)
         set_mesh(d, st);
@@ -106,17 +107,17 @@ void relays_changed(void *ctx, const struct state *st)
 
 /* The relays that were up when the server stopped are in the first map that nodes get: without them each would leave its
  * relay, only to come back a moment later. */
-enum rc relays_load(struct daemon *d, struct state *st, struct err *err)
+enum rc daemon_relays_load(struct daemon *d, struct state *st, struct err *err)
 {
     struct derpmap map = {0};
-    struct str policy = policy_derp_map(st);
+    struct str policy = daemon_policy_derp_map(st);
     make_map(st, &map);
     if (map.region_n == 0 && policy.len == 0)
         return RC_OK;
-    TRY(derpmap_service_set_policy_first(d->derpmap, policy, err));
-    TRY(derpmap_service_contribute_first(d->derpmap, "relays", &map, err));
+    TRY(daemon_derpmap_set_policy_first(d->derpmap, policy, err));
+    TRY(daemon_derpmap_contribute_first(d->derpmap, "relays", &map, err));
     struct tailnet_settings *t = tailnet_settings_edit(state_settings(st));
-    settings_set_derp(t, derpmap_service_first(d->derpmap));
+    settings_set_derp(t, daemon_derpmap_first(d->derpmap));
     state_set_settings(st, t);
     struct change *c = state_publish(st, state_snapshot(st)->made_ms);
     change_unref(&c);

@@ -38,14 +38,14 @@ static void add(struct state *st, const char *name, const char *host, const char
 
 static void test_neighbours(void **state)
 {
-    struct relay_neighbour all[RELAYS_NEIGHBOURS_MAX];
-    char dials[RELAYS_NEIGHBOURS_MAX][ADDR_TEXT_CAP];
+    struct relay_neighbour all[DAEMON_NEIGHBOURS_MAX];
+    char dials[DAEMON_NEIGHBOURS_MAX][ADDR_TEXT_CAP];
     struct state *st = make_state();
     (void)state;
     add(st, "a", "a.example.com", "192.0.2.1", "sha256-raw:" HEX32, true);
     add(st, "b", "b.example.com", "192.0.2.2", "", false);
     add(st, "c", "c.example.com", NULL, "other.example.com", true);
-    assert_int_equal(relays_neighbours(st, 905, all, dials), 2);
+    assert_int_equal(daemon_relays_neighbours(st, 905, all, dials), 2);
     assert_string_equal(all[0].host, "a.example.com");
     assert_string_equal(all[0].dial, "192.0.2.1");
     assert_string_equal(all[0].fingerprint, HEX32);
@@ -53,11 +53,11 @@ static void test_neighbours(void **state)
     assert_string_equal(all[1].dial, "c.example.com");
     assert_string_equal(all[1].host, "other.example.com");
     assert_null(all[1].fingerprint);
-    assert_int_equal(relays_neighbours(st, 906, all, dials), 0);
+    assert_int_equal(daemon_relays_neighbours(st, 906, all, dials), 0);
     state_destroy(&st);
 }
 
-static void ignore(void *ctx, const struct derpmap_texts *texts)
+static void ignore(void *ctx, const struct daemon_derpmap_texts *texts)
 {
     (void)ctx;
     (void)texts;
@@ -70,17 +70,17 @@ static void test_one_bad_of_several(void **state)
     struct config *cfg = test_config(folder, "");
     struct daemon d = {.cfg = cfg};
     struct err err = {0};
-    struct derpmap_service_options options = {.cfg = cfg, .pin = "", .changed = ignore};
-    assert_int_equal(derpmap_service_create(&options, &d.derpmap, &err), RC_OK);
+    struct daemon_derpmap_options options = {.cfg = cfg, .pin = "", .changed = ignore};
+    assert_int_equal(daemon_derpmap_create(&options, &d.derpmap, &err), RC_OK);
     struct state *st = make_state();
     add(st, "bad", "bad.example.com", NULL, "sha256-raw:abc", true);
     add(st, "good", "good.example.com", NULL, "sha256-raw:" HEX32, true);
-    assert_int_equal(relays_load(&d, st, &err), RC_OK);
-    const struct rcbuf *map = derpmap_service_first(d.derpmap)->pinned;
+    assert_int_equal(daemon_relays_load(&d, st, &err), RC_OK);
+    const struct rcbuf *map = daemon_derpmap_first(d.derpmap)->pinned;
     assert_null(memmem(map->data, map->len, "bad.example.com", 15));
     assert_non_null(memmem(map->data, map->len, "good.example.com", 16));
     state_destroy(&st);
-    derpmap_service_destroy(&d.derpmap);
+    daemon_derpmap_destroy(&d.derpmap);
     config_destroy(&cfg);
 }
 

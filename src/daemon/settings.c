@@ -131,7 +131,7 @@ static struct rcbuf *make_self_caps(const struct config *cfg)
     return take(&json);
 }
 
-struct tailnet_settings *settings_make(const struct config *cfg, const struct derpmap_texts *derp)
+struct tailnet_settings *settings_make(const struct config *cfg, const struct daemon_derpmap_texts *derp)
 {
     struct tailnet_settings *t = tailnet_settings_create();
     settings_set_derp(t, derp);
@@ -143,7 +143,7 @@ struct tailnet_settings *settings_make(const struct config *cfg, const struct de
     return t;
 }
 
-void settings_set_derp(struct tailnet_settings *t, const struct derpmap_texts *derp)
+void settings_set_derp(struct tailnet_settings *t, const struct daemon_derpmap_texts *derp)
 {
     rcbuf_unref(&t->derp_map_json);
     rcbuf_unref(&t->derp_map_unpinned_json);

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/clock.h"
+#include "base/time.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "codec/json.h"

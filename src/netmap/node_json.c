@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
+#include "base/time.h"
 
 /* Suffixes of "name." + domain + "." */
 static void write_name(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings)

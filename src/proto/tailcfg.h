@@ -51,8 +51,8 @@ struct register_request {
 };
 
 /* RC_INVALID, RC_TRUNCATED, RC_TOO_DEEP, RC_TOO_LARGE; `err` (may be null) names the member. */
-MUST_CHECK enum rc register_request_parse(struct arena *a, struct str body, struct register_request *out,
-                                          struct err *err);
+MUST_CHECK enum rc tailcfg_register_request_parse(struct arena *a, struct str body, struct register_request *out,
+                                                  struct err *err);
 
 struct map_request {
     int64_t version;
@@ -67,7 +67,8 @@ struct map_request {
     struct addr *endpoints; /* in the arena */
     struct hostinfo hostinfo;
 };
-MUST_CHECK enum rc map_request_parse(struct arena *a, struct str body, struct map_request *out, struct err *err);
+MUST_CHECK enum rc tailcfg_map_request_parse(struct arena *a, struct str body, struct map_request *out,
+                                             struct err *err);
 
 /* A Hostinfo was written to be kept: `text` is one, or it is RC_INVALID and the like; `out` borrows from it and from the arena. */
 MUST_CHECK enum rc hostinfo_read(struct arena *a, struct str text, struct hostinfo *out);
@@ -82,9 +83,5 @@ struct rcbuf *hostinfo_for_peers(const struct hostinfo *h);
 /* At most `max_bytes` of the text, which is UTF-8 without NUL bytes and with '?' for characters that would move, hide or reorder
  * what a terminal prints. Borrows from `s` or lives in the arena. */
 struct str hostinfo_text(struct arena *a, struct str s, size_t max_bytes);
-
-/* "2026-11-23T01:02:03.123Z" or with an offset, to Unix ms. The zero time (year 1) is 0, and nothing else
- * is: the very start of 1970 is 1. RC_INVALID. src: RFC 3339 5.6 */
-MUST_CHECK enum rc time_parse(struct str text, int64_t *out_ms);
 
 #endif

@@ -53,9 +53,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct map_request map;
     struct err err;
     fuzz_bounds_mark();
-    if (register_request_parse(&a, str_n(data, size), &reg, &err) == RC_OK)
+    if (tailcfg_register_request_parse(&a, str_n(data, size), &reg, &err) == RC_OK)
         derive(&reg.hostinfo);
-    if (map_request_parse(&a, str_n(data, size), &map, &err) == RC_OK)
+    if (tailcfg_map_request_parse(&a, str_n(data, size), &map, &err) == RC_OK)
         derive(&map.hostinfo);
     arena_fini(&a);
     /* Two trees of 24 bytes a node, at most one node for two bytes, their arena's chunks; Hostinfo written three times. */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/clock.h"
+#include "base/time.h"
 #include "codec/json.h"
 #include "proto/tailcfg.h"
 
@@ -30,7 +30,7 @@ static void check_register(struct str body, bool has_auth)
 {
     struct arena a = {0};
     struct register_request req;
-    assert_int_equal(register_request_parse(&a, body, &req, NULL), RC_OK);
+    assert_int_equal(tailcfg_register_request_parse(&a, body, &req, NULL), RC_OK);
     assert_true(req.version >= CAP_VERSION_FLOOR);
     assert_false(key_is_zero(req.key.b));
     assert_true(req.hostinfo.is_present);
@@ -53,7 +53,7 @@ static void check_map(struct str body)
 {
     struct arena a = {0};
     struct map_request req;
-    assert_int_equal(map_request_parse(&a, body, &req, NULL), RC_OK);
+    assert_int_equal(tailcfg_map_request_parse(&a, body, &req, NULL), RC_OK);
     assert_true(req.wants_zstd);
     assert_false(key_is_zero(req.key.b));
     assert_false(key_is_zero(req.disco.b));
@@ -111,7 +111,7 @@ static void test_refusals(void **state)
         struct arena a = {0};
         struct map_request req;
         struct err err = {0};
-        assert_int_not_equal(map_request_parse(&a, str_c(bad[i]), &req, &err), RC_OK);
+        assert_int_not_equal(tailcfg_map_request_parse(&a, str_c(bad[i]), &req, &err), RC_OK);
         assert_true(err.text[0] != '\0');
         arena_fini(&a);
     }
@@ -121,7 +121,7 @@ static void test_refusals(void **state)
     for (size_t i = 0; i < ARRAY_LEN(bad_register); i++) {
         struct arena a = {0};
         struct register_request req;
-        assert_int_not_equal(register_request_parse(&a, str_c(bad_register[i]), &req, NULL), RC_OK);
+        assert_int_not_equal(tailcfg_register_request_parse(&a, str_c(bad_register[i]), &req, NULL), RC_OK);
         arena_fini(&a);
     }
 }
@@ -139,7 +139,7 @@ static void rewrite(struct rewritten *r, const char *hostinfo)
 {
     *r = (struct rewritten){0};
     struct str body = str_c(arena_printf(&r->arena, "{\"Hostinfo\":%s}", hostinfo));
-    assert_int_equal(map_request_parse(&r->arena, body, &r->req, NULL), RC_OK);
+    assert_int_equal(tailcfg_map_request_parse(&r->arena, body, &r->req, NULL), RC_OK);
     r->kept = hostinfo_for_store(&r->req.hostinfo, &r->bad);
     r->shown = hostinfo_for_peers(&r->req.hostinfo);
 }
@@ -314,15 +314,15 @@ static void test_endpoints_of_unknown_kinds_are_left_out(void **state)
     (void)state;
     struct arena a = {0};
     struct map_request req;
-    assert_int_equal(
-        map_request_parse(&a,
-                          STR("{\"Endpoints\":[\"1.2.3.4\",null,7,\"1.2.3.4:70000\",\"[fe80::1%e]:1\",\"1.2.3.4:5\"]}"),
-                          &req, NULL),
-        RC_OK);
+    assert_int_equal(tailcfg_map_request_parse(
+                         &a,
+                         STR("{\"Endpoints\":[\"1.2.3.4\",null,7,\"1.2.3.4:70000\",\"[fe80::1%e]:1\",\"1.2.3.4:5\"]}"),
+                         &req, NULL),
+                     RC_OK);
     assert_true(req.has_endpoints);
     assert_int_equal(req.endpoints_n, 1);
     assert_int_equal(req.endpoints[0].port, 5);
-    assert_int_equal(map_request_parse(&a, STR("{\"Endpoints\":\"1.2.3.4:5\"}"), &req, NULL), RC_OK);
+    assert_int_equal(tailcfg_map_request_parse(&a, STR("{\"Endpoints\":\"1.2.3.4:5\"}"), &req, NULL), RC_OK);
     assert_false(req.has_endpoints);
     arena_fini(&a);
 }
@@ -333,10 +333,10 @@ static void test_tolerances(void **state)
     struct arena a = {0};
     struct map_request req;
     assert_int_equal(
-        map_request_parse(&a,
-                          STR("{\"version\":113,\"NODEKEY\":\"nodekey:" KEY64 "\",\"DiscoKey\":null,"
-                              "\"Endpoints\":[],\"New\":{\"x\":[1,{}]},\"Stream\":false,\"Stream\":true}\n"),
-                          &req, NULL),
+        tailcfg_map_request_parse(&a,
+                                  STR("{\"version\":113,\"NODEKEY\":\"nodekey:" KEY64 "\",\"DiscoKey\":null,"
+                                      "\"Endpoints\":[],\"New\":{\"x\":[1,{}]},\"Stream\":false,\"Stream\":true}\n"),
+                                  &req, NULL),
         RC_OK);
     assert_int_equal(req.version, 113);
     assert_true(req.is_stream);

@@ -198,7 +198,7 @@ static void make_node(struct maker *m, unsigned i)
     struct registration reg = {0};
     struct err err = {0};
     write_request(&body, i, i % 5 == 0 ? m->tag_keys[i % USERS] : m->keys[i % USERS]);
-    if (register_request_parse(&arena, buf_str(&body), &req, &err) != RC_OK)
+    if (tailcfg_register_request_parse(&arena, buf_str(&body), &req, &err) != RC_OK)
         die("request", err.text);
     random_key(reg.machine.b);
     rng_bytes(reg.random, sizeof(reg.random));

@@ -169,7 +169,7 @@ static bool apply(struct hostile *h, unsigned node, struct str body)
     node_key key;
     const struct node *n;
     struct node_report report;
-    bool is_taken = map_request_parse(&a, body, &req, NULL) == RC_OK;
+    bool is_taken = tailcfg_map_request_parse(&a, body, &req, NULL) == RC_OK;
     world_machine(node, &machine);
     world_key(node, &key);
     if (is_taken) {

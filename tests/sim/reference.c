@@ -11,7 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "base/clock.h"
+#include "base/time.h"
 #include "base/mem.h"
 #include "support/filter_set.h"
 

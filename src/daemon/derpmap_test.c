@@ -76,14 +76,14 @@ struct fixture {
     struct test_folder folder;
     struct config *cfg;
     struct fetch *fetch;
-    struct derpmap_service *service;
+    struct daemon_derpmap *service;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     unsigned n; /* locked: maps that came */
     char last[4096];
 };
 
-static void on_changed(void *ctx, const struct derpmap_texts *texts)
+static void on_changed(void *ctx, const struct daemon_derpmap_texts *texts)
 {
     struct fixture *x = ctx;
     pthread_mutex_lock(&x->lock);
@@ -107,20 +107,20 @@ static void start(struct fixture *x, const char *yaml, struct tls_server *tls, c
     struct err err = {0};
     x->cfg = test_config(&x->folder, yaml);
     x->fetch = x->cfg->derp_urls.n > 0 ? fetch_create() : NULL;
-    struct derpmap_service_options options = {
+    struct daemon_derpmap_options options = {
         .cfg = x->cfg, .fetch = x->fetch, .renewed_tls = tls, .pin = pin, .changed = on_changed, .ctx = x};
-    if (derpmap_service_create(&options, &x->service, &err) != RC_OK)
+    if (daemon_derpmap_create(&options, &x->service, &err) != RC_OK)
         fail_msg("%s", err.text);
-    assert_non_null(derpmap_service_first(x->service)->pinned);
-    derpmap_service_start(x->service);
+    assert_non_null(daemon_derpmap_first(x->service)->pinned);
+    daemon_derpmap_start(x->service);
 }
 
 static void stop(struct fixture *x)
 {
-    derpmap_service_stop(x->service);
+    daemon_derpmap_stop(x->service);
     fetch_destroy(&x->fetch);
-    derpmap_service_refresh(x->service); /* too late, and harmless */
-    derpmap_service_destroy(&x->service);
+    daemon_derpmap_refresh(x->service); /* too late, and harmless */
+    daemon_derpmap_destroy(&x->service);
     config_destroy(&x->cfg);
 }
 
@@ -128,7 +128,7 @@ static void contribute(struct fixture *x, const char *regions)
 {
     struct derpmap map = {0};
     assert_int_equal(derpmap_merge_text(&map, str_c(regions), "test", NULL), RC_OK);
-    derpmap_service_contribute(x->service, "test", &map);
+    daemon_derpmap_contribute(x->service, "test", &map);
 }
 
 static int64_t refreshes(const char *result)
@@ -144,14 +144,14 @@ static void test_files(void **state)
     int64_t same = refreshes("unchanged"), failed = refreshes("failed");
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3f, hostname: h}]}}");
     start(x, "derp.paths: [%/f.yaml]\n", NULL, "");
-    derpmap_service_refresh(x->service); /* nothing new: the map below is the first */
+    daemon_derpmap_refresh(x->service); /* nothing new: the map below is the first */
     contribute(x, "regions: {4: {nodes: [{name: 4c, hostname: h}]}}");
     wait_maps(x, 1);
     assert_non_null(strstr(x->last, "\"3f\""));
     assert_non_null(strstr(x->last, "\"4c\""));
     assert_int_equal(refreshes("unchanged"), same + 1);
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3g, hostname: h}]}}");
-    derpmap_service_refresh(x->service);
+    daemon_derpmap_refresh(x->service);
     wait_maps(x, 2);
     assert_non_null(strstr(x->last, "\"3g\""));
     contribute(x, "regions: {4: {nodes: [{name: 3g, hostname: h}]}}"); /* refused: a double name */
@@ -175,19 +175,19 @@ static void test_urls(void **state)
     wait_maps(x, 1); /* fetched without being asked */
     assert_non_null(strstr(x->last, "\"1a\""));
     site_say(&site, NULL);
-    derpmap_service_refresh(x->service);
+    daemon_derpmap_refresh(x->service);
     site_say(&site, REGION("1b"));
-    derpmap_service_refresh(x->service); /* while the other may be under way: there is one more round */
+    daemon_derpmap_refresh(x->service); /* while the other may be under way: there is one more round */
     wait_maps(x, 2);
     assert_non_null(strstr(x->last, "\"1b\""));
     stop(x);
     site_say(&site, NULL);
     x->n = 0;
     start(x, yaml, NULL, ""); /* from the copy */
-    const struct rcbuf *first = derpmap_service_first(x->service)->pinned;
+    const struct rcbuf *first = daemon_derpmap_first(x->service)->pinned;
     assert_non_null(memmem(first->data, first->len, "\"1b\"", 4));
     site_say(&site, REGION("1c"));
-    derpmap_service_refresh(x->service);
+    daemon_derpmap_refresh(x->service);
     wait_maps(x, 1);
     assert_non_null(strstr(x->last, "\"1c\""));
     stop(x);
@@ -209,7 +209,7 @@ static void test_copy_in_the_way(void **state)
     site_say(&site, NULL);
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 1a, hostname: h}]}}");
     start(x, yaml, NULL, "");
-    const struct rcbuf *first = derpmap_service_first(x->service)->pinned;
+    const struct rcbuf *first = daemon_derpmap_first(x->service)->pinned;
     assert_null(memmem(first->data, first->len, "\"1\":", 4));
     assert_non_null(memmem(first->data, first->len, "\"3\":", 4));
     stop(x);
@@ -229,7 +229,7 @@ static void test_certificate(void **state)
     assert_int_equal(tls_server_create(&opts, &tls, NULL), RC_OK);
     start(x, "", tls, pin);
     unlink(cert);
-    derpmap_service_refresh(x->service);
+    daemon_derpmap_refresh(x->service);
     wait_maps(x, 1);
     assert_true(tls_server_prepared(tls, next));
     assert_null(strstr(x->last, pin));

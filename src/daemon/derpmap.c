@@ -25,20 +25,20 @@ enum {
     CERTIFICATE_CHECK_MS = 60 * 1000, /* soon after the clock was set, too */
 };
 
-struct derpmap_service {
-    struct derpmap_service_options options;
+struct daemon_derpmap {
+    struct daemon_derpmap_options options;
     struct loop *loop;
     pthread_t thread;
     bool is_running; /* between start and stop; the caller's thread */
     bool is_over;    /* what is still posted is only freed; after the thread has ended */
     /* on the loop */
-    struct derpmap_sources *sources;
+    struct daemon_derpmap_sources *sources;
     struct derp_certificate certificate;
-    struct derpmap_texts texts; /* as sent last */
-    char fault[512];            /* of the last build, logged once; "": none */
-    size_t pending;             /* answers of this round that are still to come */
-    bool is_wanted_again;       /* asked for while a round was under way */
-    unsigned failures;          /* rounds in a row in which some URL failed */
+    struct daemon_derpmap_texts texts; /* as sent last */
+    char fault[512];                   /* of the last build, logged once; "": none */
+    size_t pending;                    /* answers of this round that are still to come */
+    bool is_wanted_again;              /* asked for while a round was under way */
+    unsigned failures;                 /* rounds in a row in which some URL failed */
     struct loop_timer *refresh_timer;
     struct loop_timer *certificate_timer;
     pthread_mutex_t lock;
@@ -47,7 +47,7 @@ struct derpmap_service {
 
 /* --- making the map --- */
 
-static void note_fault(struct derpmap_service *s, const struct err *err)
+static void note_fault(struct daemon_derpmap *s, const struct err *err)
 {
     char text[sizeof(s->fault)];
     err_format(err, text, sizeof(text));
@@ -56,17 +56,17 @@ static void note_fault(struct derpmap_service *s, const struct err *err)
     snprintf(s->fault, sizeof(s->fault), "%s", text);
 }
 
-static void remember_troubles(struct derpmap_service *s)
+static void remember_troubles(struct daemon_derpmap *s)
 {
     pthread_mutex_lock(&s->lock);
     buf_clear(&s->troubles);
-    derpmap_sources_faults(s->sources, &s->troubles);
+    daemon_derpmap_sources_faults(s->sources, &s->troubles);
     if (s->fault[0] != '\0')
         buf_printf(&s->troubles, "the DERP map is not updated: %s\n", s->fault);
     pthread_mutex_unlock(&s->lock);
 }
 
-void derpmap_service_troubles(struct derpmap_service *s, struct buf *out)
+void daemon_derpmap_troubles(struct daemon_derpmap *s, struct buf *out)
 {
     pthread_mutex_lock(&s->lock);
     buf_append_str(out, buf_str(&s->troubles));
@@ -74,13 +74,13 @@ void derpmap_service_troubles(struct derpmap_service *s, struct buf *out)
 }
 
 /* `is_last`: of this refresh. Whatever changes goes out at once, but a refresh that changed nothing counts once. */
-static void rebuild(struct derpmap_service *s, bool is_last)
+static void rebuild(struct daemon_derpmap *s, bool is_last)
 {
-    struct derpmap_texts made;
+    struct daemon_derpmap_texts made;
     struct err err = {0};
     /* Better a relay that does not answer now than none. */
     bool has_none = s->texts.region_n == 0;
-    if (derpmap_sources_build(s->sources, s->certificate.pin, has_none, &made, &err) != RC_OK) {
+    if (daemon_derpmap_sources_build(s->sources, s->certificate.pin, has_none, &made, &err) != RC_OK) {
         metric_inc(&refreshes_failed);
         note_fault(s, &err);
         remember_troubles(s);
@@ -90,20 +90,20 @@ static void rebuild(struct derpmap_service *s, bool is_last)
     remember_troubles(s);
     if (rcbuf_eq(made.pinned, s->texts.pinned) && rcbuf_eq(made.unpinned, s->texts.unpinned)) {
         metric_add(&refreshes_same, is_last);
-        derpmap_texts_fini(&made);
+        daemon_derpmap_texts_fini(&made);
         return;
     }
     metric_inc(&refreshes_changed);
     log_info("the DERP map has changed", LOG_U("regions", made.region_n), LOG_U("bytes", made.pinned->len));
     metric_set(&regions_now, made.region_n);
-    derpmap_texts_fini(&s->texts);
+    daemon_derpmap_texts_fini(&s->texts);
     s->texts = made;
     s->options.changed(s->options.ctx, &s->texts);
 }
 
 /* --- asking the URLs --- */
 
-static void refresh(struct derpmap_service *s);
+static void refresh(struct daemon_derpmap *s);
 
 /* Not all servers at the same second: give or take a tenth. */
 static int64_t jittered(int64_t ms)
@@ -113,10 +113,10 @@ static int64_t jittered(int64_t ms)
     return ms - ms / 10 + (int64_t)(random % 1000) * ms / 5000;
 }
 
-static void wait_for_next(struct derpmap_service *s)
+static void wait_for_next(struct daemon_derpmap *s)
 {
     int64_t wait_ms = s->options.cfg->derp_update_frequency_ms;
-    s->failures = derpmap_sources_is_failing(s->sources) ? s->failures + 1 : 0;
+    s->failures = daemon_derpmap_sources_is_failing(s->sources) ? s->failures + 1 : 0;
     if (s->failures > 0) {
         unsigned doublings = s->failures - 1 < RETRY_DOUBLINGS_MAX ? s->failures - 1 : RETRY_DOUBLINGS_MAX;
         int64_t retry_ms = (int64_t)RETRY_MS << doublings;
@@ -127,7 +127,7 @@ static void wait_for_next(struct derpmap_service *s)
     loop_timer_start(s->refresh_timer, jittered(wait_ms), 0);
 }
 
-static void end_round(struct derpmap_service *s)
+static void end_round(struct daemon_derpmap *s)
 {
     rebuild(s, true);
     if (s->is_wanted_again)
@@ -138,7 +138,7 @@ static void end_round(struct derpmap_service *s)
 
 struct answer_msg {
     struct loop_msg msg;
-    struct derpmap_service *service;
+    struct daemon_derpmap *service;
     size_t url;
     enum rc rc;
     int status;
@@ -150,11 +150,11 @@ struct answer_msg {
 static void run_answer(struct loop *loop, struct loop_msg *msg)
 {
     struct answer_msg *m = CONTAINER_OF(msg, struct answer_msg, msg);
-    struct derpmap_service *s = m->service;
+    struct daemon_derpmap *s = m->service;
     (void)loop;
     if (!s->is_over) {
         struct fetch_reply reply = {m->rc, m->status, buf_str(&m->body), m->etag, m->error};
-        derpmap_sources_take(s->sources, m->url, &reply);
+        daemon_derpmap_sources_take(s->sources, m->url, &reply);
         if (--s->pending == 0)
             end_round(s);
     }
@@ -174,13 +174,13 @@ static void on_answer(void *ctx, const struct fetch_reply *reply)
     loop_post(m->service->loop, &m->msg);
 }
 
-static void ask(struct derpmap_service *s, size_t url)
+static void ask(struct daemon_derpmap *s, size_t url)
 {
     struct answer_msg *m = MEM_NEW(struct answer_msg);
     *m = (struct answer_msg){.msg.run = run_answer, .service = s, .url = url};
     struct fetch_request req = {
-        .url = derpmap_sources_url(s->sources, url),
-        .etag = derpmap_sources_etag(s->sources, url),
+        .url = daemon_derpmap_sources_url(s->sources, url),
+        .etag = daemon_derpmap_sources_etag(s->sources, url),
         .max_bytes = MAP_MAX_BYTES,
         .timeout_ms = FETCH_TIMEOUT_MS,
     };
@@ -188,13 +188,13 @@ static void ask(struct derpmap_service *s, size_t url)
 }
 
 /* Files at once, URLs when all have answered or given up. */
-static void refresh(struct derpmap_service *s)
+static void refresh(struct daemon_derpmap *s)
 {
-    size_t n = s->options.fetch != NULL ? derpmap_sources_url_n(s->sources) : 0;
+    size_t n = s->options.fetch != NULL ? daemon_derpmap_sources_url_n(s->sources) : 0;
     s->is_wanted_again = s->pending > 0;
     if (s->pending > 0)
         return;
-    derpmap_sources_reread(s->sources);
+    daemon_derpmap_sources_reread(s->sources);
     s->pending = n;
     if (n == 0) {
         end_round(s);
@@ -212,9 +212,9 @@ static void on_refresh_timer(void *ctx)
 
 /* --- the certificate --- */
 
-static void check_certificate(struct derpmap_service *s)
+static void check_certificate(struct daemon_derpmap *s)
 {
-    if (!derp_certificate_check(&s->certificate, clock_wall_ms() / 1000))
+    if (!daemon_derp_certificate_check(&s->certificate, clock_wall_ms() / 1000))
         return;
     if (!s->options.cfg->derp_server_add_region)
         tls_server_use_prepared(s->certificate.tls, s->certificate.pin); /* nobody waits for a map */
@@ -230,7 +230,7 @@ static void on_certificate_timer(void *ctx)
 
 struct order_msg {
     struct loop_msg msg;
-    struct derpmap_service *service;
+    struct daemon_derpmap *service;
     bool is_policy;
     struct buf policy;
     char *name; /* null: refresh all; else `map` is its contribution */
@@ -240,15 +240,15 @@ struct order_msg {
 static void run_order(struct loop *loop, struct loop_msg *msg)
 {
     struct order_msg *m = CONTAINER_OF(msg, struct order_msg, msg);
-    struct derpmap_service *s = m->service;
+    struct daemon_derpmap *s = m->service;
     (void)loop;
     if (!s->is_over && m->is_policy) {
-        if (derpmap_sources_set_policy(s->sources, buf_str(&m->policy)))
+        if (daemon_derpmap_sources_set_policy(s->sources, buf_str(&m->policy)))
             rebuild(s, true);
         else
             remember_troubles(s);
     } else if (!s->is_over && m->name != NULL) {
-        derpmap_sources_contribute(s->sources, m->name, &m->map);
+        daemon_derpmap_sources_contribute(s->sources, m->name, &m->map);
         rebuild(s, true);
     } else if (!s->is_over) {
         check_certificate(s);
@@ -260,7 +260,7 @@ static void run_order(struct loop *loop, struct loop_msg *msg)
     mem_free(m);
 }
 
-static void post_order(struct derpmap_service *s, const char *name, struct derpmap *map)
+static void post_order(struct daemon_derpmap *s, const char *name, struct derpmap *map)
 {
     struct order_msg *m = MEM_NEW(struct order_msg);
     *m = (struct order_msg){.msg.run = run_order, .service = s, .name = name != NULL ? mem_strdup(name) : NULL};
@@ -271,17 +271,17 @@ static void post_order(struct derpmap_service *s, const char *name, struct derpm
     loop_post(s->loop, &m->msg);
 }
 
-void derpmap_service_refresh(struct derpmap_service *s)
+void daemon_derpmap_refresh(struct daemon_derpmap *s)
 {
     post_order(s, NULL, NULL);
 }
 
-void derpmap_service_contribute(struct derpmap_service *s, const char *name, struct derpmap *map)
+void daemon_derpmap_contribute(struct daemon_derpmap *s, const char *name, struct derpmap *map)
 {
     post_order(s, name, map);
 }
 
-void derpmap_service_set_policy(struct derpmap_service *s, struct str text)
+void daemon_derpmap_set_policy(struct daemon_derpmap *s, struct str text)
 {
     struct order_msg *m = MEM_NEW(struct order_msg);
     *m = (struct order_msg){.msg.run = run_order, .service = s, .is_policy = true};
@@ -293,7 +293,7 @@ void derpmap_service_set_policy(struct derpmap_service *s, struct str text)
 
 static void *service_main(void *arg)
 {
-    struct derpmap_service *s = arg;
+    struct daemon_derpmap *s = arg;
     pthread_setname_np(pthread_self(), "derpmap");
     if (s->options.fetch != NULL)
         refresh(s);
@@ -304,30 +304,30 @@ static void *service_main(void *arg)
 }
 
 /* Copies of URLs from another time must not keep the program from starting; files must be good. */
-static enum rc build_first(struct derpmap_service *s, struct err *err)
+static enum rc build_first(struct daemon_derpmap *s, struct err *err)
 {
     struct err with_copies = {0};
-    TRY(derpmap_sources_load(s->sources, err));
-    if (derpmap_sources_build(s->sources, s->certificate.pin, true, &s->texts, &with_copies) == RC_OK)
+    TRY(daemon_derpmap_sources_load(s->sources, err));
+    if (daemon_derpmap_sources_build(s->sources, s->certificate.pin, true, &s->texts, &with_copies) == RC_OK)
         return RC_OK;
-    if (derpmap_sources_url_n(s->sources) > 0)
+    if (daemon_derpmap_sources_url_n(s->sources) > 0)
         note_fault(s, &with_copies);
-    derpmap_sources_forget_urls(s->sources);
-    return derpmap_sources_build(s->sources, s->certificate.pin, true, &s->texts, err);
+    daemon_derpmap_sources_forget_urls(s->sources);
+    return daemon_derpmap_sources_build(s->sources, s->certificate.pin, true, &s->texts, err);
 }
 
-enum rc derpmap_service_create(const struct derpmap_service_options *options, struct derpmap_service **out,
-                               struct err *err)
+enum rc daemon_derpmap_create(const struct daemon_derpmap_options *options, struct daemon_derpmap **out,
+                              struct err *err)
 {
     const struct config *cfg = options->cfg;
-    struct derpmap_service *s = MEM_NEW(struct derpmap_service);
+    struct daemon_derpmap *s = MEM_NEW(struct daemon_derpmap);
     s->options = *options;
     pthread_mutex_init(&s->lock, NULL);
     s->loop = loop_create(UINT32_MAX);
     s->refresh_timer = loop_timer_create(s->loop, on_refresh_timer, s);
     s->certificate_timer = loop_timer_create(s->loop, on_certificate_timer, s);
     loop_timer_start(s->certificate_timer, CERTIFICATE_CHECK_MS, CERTIFICATE_CHECK_MS);
-    s->sources = derpmap_sources_create(cfg);
+    s->sources = daemon_derpmap_sources_create(cfg);
     s->certificate = (struct derp_certificate){.tls = options->renewed_tls,
                                                .cert_path = cfg->derp_server_tls_cert_path,
                                                .key_path = cfg->derp_server_tls_key_path,
@@ -335,38 +335,38 @@ enum rc derpmap_service_create(const struct derpmap_service_options *options, st
     snprintf(s->certificate.pin, sizeof(s->certificate.pin), "%s", options->pin);
     enum rc rc = build_first(s, err);
     if (rc != RC_OK)
-        derpmap_service_destroy(&s);
+        daemon_derpmap_destroy(&s);
     *out = s;
     return rc;
 }
 
-static enum rc rebuild_first(struct derpmap_service *s, struct err *err)
+static enum rc rebuild_first(struct daemon_derpmap *s, struct err *err)
 {
-    struct derpmap_texts made;
-    TRY(derpmap_sources_build(s->sources, s->certificate.pin, true, &made, err));
-    derpmap_texts_fini(&s->texts);
+    struct daemon_derpmap_texts made;
+    TRY(daemon_derpmap_sources_build(s->sources, s->certificate.pin, true, &made, err));
+    daemon_derpmap_texts_fini(&s->texts);
     s->texts = made;
     return RC_OK;
 }
 
-enum rc derpmap_service_contribute_first(struct derpmap_service *s, const char *name, struct derpmap *map,
-                                         struct err *err)
+enum rc daemon_derpmap_contribute_first(struct daemon_derpmap *s, const char *name, struct derpmap *map,
+                                        struct err *err)
 {
-    derpmap_sources_contribute(s->sources, name, map);
+    daemon_derpmap_sources_contribute(s->sources, name, map);
     return rebuild_first(s, err);
 }
 
-enum rc derpmap_service_set_policy_first(struct derpmap_service *s, struct str text, struct err *err)
+enum rc daemon_derpmap_set_policy_first(struct daemon_derpmap *s, struct str text, struct err *err)
 {
-    return derpmap_sources_set_policy(s->sources, text) ? rebuild_first(s, err) : RC_OK;
+    return daemon_derpmap_sources_set_policy(s->sources, text) ? rebuild_first(s, err) : RC_OK;
 }
 
-const struct derpmap_texts *derpmap_service_first(const struct derpmap_service *s)
+const struct daemon_derpmap_texts *daemon_derpmap_first(const struct daemon_derpmap *s)
 {
     return &s->texts;
 }
 
-void derpmap_service_start(struct derpmap_service *s)
+void daemon_derpmap_start(struct daemon_derpmap *s)
 {
     metric_set(&regions_now, s->texts.region_n);
     if (s->texts.region_n == 0)
@@ -377,7 +377,7 @@ void derpmap_service_start(struct derpmap_service *s)
     pthread_create(&s->thread, NULL, service_main, s);
 }
 
-void derpmap_service_stop(struct derpmap_service *s)
+void daemon_derpmap_stop(struct daemon_derpmap *s)
 {
     if (!s->is_running)
         return;
@@ -387,9 +387,9 @@ void derpmap_service_stop(struct derpmap_service *s)
     s->is_over = true;
 }
 
-void derpmap_service_destroy(struct derpmap_service **at)
+void daemon_derpmap_destroy(struct daemon_derpmap **at)
 {
-    struct derpmap_service *s = *at;
+    struct daemon_derpmap *s = *at;
     *at = NULL;
     if (s == NULL)
         return;
@@ -399,8 +399,8 @@ void derpmap_service_destroy(struct derpmap_service **at)
     loop_stop(s->loop); /* frees what was posted last */
     loop_run(s->loop);
     loop_destroy(&s->loop);
-    derpmap_sources_destroy(&s->sources);
-    derpmap_texts_fini(&s->texts);
+    daemon_derpmap_sources_destroy(&s->sources);
+    daemon_derpmap_texts_fini(&s->texts);
     buf_fini(&s->troubles);
     pthread_mutex_destroy(&s->lock);
     mem_free(s);

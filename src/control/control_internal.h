@@ -102,6 +102,11 @@ struct control_worker {
         [RELAYS_SEEN]; /* hashes of keys that relays have shown lately: their questions have a share of their own */
     unsigned relays_seen_next;
     struct {
+        struct loop_msg msg; /* here, not allocated: a loop that ends may leave it where it is */
+        bool is_posted;
+        int64_t began_cpu_us;
+    } fanout; /* what it costs to send a change */
+    struct {
         int64_t asked_ms; /* 0: never */
         enum rc fault;
     } health; /* of the store, as /health last found it */

@@ -319,28 +319,26 @@ static void send_change(struct session *s, struct change *c)
 
 /* --- the worker's side --- */
 
-struct fanout_msg {
-    struct loop_msg msg;
-    struct control_worker *worker;
-    int64_t cpu_us;
-};
-
-/* Runs in the turn after: what the sessions wrote has been sealed and sent by then, and is counted. */
+/* Runs in the iteration after: what the sessions wrote has been sealed and sent by then, and is counted. */
 static void on_fanout_over(struct loop *loop, struct loop_msg *msg)
 {
-    struct fanout_msg *m = CONTAINER_OF(msg, struct fanout_msg, msg);
-    int64_t took_us = clock_thread_cpu_us() - m->cpu_us;
+    struct control_worker *w = CONTAINER_OF(msg, struct control_worker, fanout.msg);
+    int64_t took_us = clock_thread_cpu_us() - w->fanout.began_cpu_us;
     (void)loop;
+    w->fanout.is_posted = false;
     metric_add(&fanout_us, took_us);
-    core_fanout_took(m->worker->control->core, took_us);
-    mem_free(m);
+    core_fanout_took(w->control->core, took_us);
 }
 
+/* Several changes in one iteration are measured as one. */
 static void measure(struct control_worker *w)
 {
-    struct fanout_msg *m = MEM_NEW(struct fanout_msg);
-    *m = (struct fanout_msg){.msg.run = on_fanout_over, .worker = w, .cpu_us = clock_thread_cpu_us()};
-    loop_post(w->loop, &m->msg);
+    if (w->fanout.is_posted)
+        return;
+    w->fanout.is_posted = true;
+    w->fanout.began_cpu_us = clock_thread_cpu_us();
+    w->fanout.msg.run = on_fanout_over;
+    loop_post(w->loop, &w->fanout.msg);
 }
 
 static void regroup_all(struct control_worker *w)

@@ -31,7 +31,7 @@ void announcement_write(const struct announcement *a, struct buf *out)
     json_w_end_object(&w);
 }
 
-void verify_request_write(const node_key *key, const char *source, struct buf *out)
+void announcement_verify_request_write(const node_key *key, const char *source, struct buf *out)
 {
     char text[KEY_TEXT_CAP];
     struct json_writer w;
@@ -43,7 +43,7 @@ void verify_request_write(const node_key *key, const char *source, struct buf *o
     json_w_end_object(&w);
 }
 
-enum rc verify_reply_parse(struct str json, bool *is_allowed_out)
+enum rc announcement_verify_reply_parse(struct str json, bool *is_allowed_out)
 {
     static const struct json_limits limits = {.max_bytes = 4096, .max_depth = 8, .max_nodes = 256};
     struct arena a = {0};
@@ -93,7 +93,7 @@ static bool read_revoked(struct arena *a, const struct json *list, struct announ
     return true;
 }
 
-/* A copy with an end, or null for what is no text. */
+/* A terminated copy; null: it is not a text. */
 static const char *text_of(struct arena *a, const struct json *obj, const char *key)
 {
     struct str s;
@@ -108,7 +108,7 @@ static bool is_fingerprint(struct str hex)
     return hex_decode(hex, hash, sizeof(hash)) == RC_OK;
 }
 
-/* A pinned certificate goes by its hash; another name on it is the one to check and to ask for. */
+/* A pinned certificate is checked by its hash. Otherwise `certName` is the name to ask for and to check. */
 static bool read_neighbour(struct arena *a, const struct json *obj, struct relay_neighbour *out)
 {
     static const struct str pin = {"sha256-raw:", 11};

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 __builtin_trap();
         }
     }
-    (void)!verify_reply_parse(str_n(data, size), &is_allowed);
+    (void)!announcement_verify_reply_parse(str_n(data, size), &is_allowed);
     arena_fini(&a);
     fuzz_bounds_check(size, 65536, 64);
     fuzz_bounds_check_steps(size, 40000, 160);

@@ -120,18 +120,18 @@ static void test_verify(void **state)
     struct buf out = {0};
     node_key key = {{0xab}};
     bool is_allowed = false;
-    verify_request_write(&key, "192.0.2.9", &out);
+    announcement_verify_request_write(&key, "192.0.2.9", &out);
     assert_non_null(strstr(buf_cstr(&out), "{\"NodePublic\":\"nodekey:ab000000"));
     assert_non_null(strstr(buf_cstr(&out), "\",\"Source\":\"192.0.2.9\"}"));
     buf_fini(&out);
-    assert_int_equal(verify_reply_parse(STR("{\"Allow\":true}"), &is_allowed), RC_OK);
+    assert_int_equal(announcement_verify_reply_parse(STR("{\"Allow\":true}"), &is_allowed), RC_OK);
     assert_true(is_allowed);
-    assert_int_equal(verify_reply_parse(STR("{\"allow\":false,\"x\":1}"), &is_allowed), RC_OK);
+    assert_int_equal(announcement_verify_reply_parse(STR("{\"allow\":false,\"x\":1}"), &is_allowed), RC_OK);
     assert_false(is_allowed);
-    assert_int_not_equal(verify_reply_parse(STR("{}"), &is_allowed), RC_OK);
-    assert_int_not_equal(verify_reply_parse(STR("{\"Allow\":1}"), &is_allowed), RC_OK);
-    assert_int_not_equal(verify_reply_parse(STR("true"), &is_allowed), RC_OK);
-    assert_int_not_equal(verify_reply_parse(STR(""), &is_allowed), RC_OK);
+    assert_int_not_equal(announcement_verify_reply_parse(STR("{}"), &is_allowed), RC_OK);
+    assert_int_not_equal(announcement_verify_reply_parse(STR("{\"Allow\":1}"), &is_allowed), RC_OK);
+    assert_int_not_equal(announcement_verify_reply_parse(STR("true"), &is_allowed), RC_OK);
+    assert_int_not_equal(announcement_verify_reply_parse(STR(""), &is_allowed), RC_OK);
 }
 
 int main(void)

@@ -21,7 +21,7 @@ METRIC_COUNTER(answered, "fullscale_relay_control_requests_total", "result=\"ok\
                "Requests of this relay to its control server.");
 METRIC_COUNTER(failed, "fullscale_relay_control_requests_total", "result=\"failed\"", "");
 METRIC_COUNTER(crowded_out, "fullscale_relay_admissions_crowded_out_total", "",
-               "Logins refused because too many others waited for the control server's word.");
+               "Logins refused because too many others waited for the control server's answer.");
 METRIC_COUNTER(admitted_from_memory, "fullscale_relay_admissions_unasked_total", "",
                "Clients admitted while the control server did not answer.");
 
@@ -35,8 +35,9 @@ enum {
     ROUND_FAST_MS = 100,    /* an answer that comes sooner is fast */
     ROUNDS_FAST_MAX = 20,   /* in a row: from then on there is a pause between announcements */
     KNOWN_MAX = 200 * 1000, /* node keys that are remembered as admitted */
-    QUESTIONS_MAX = 32,     /* under way; more wait here, where they cost little and are not timed out */
-    WAITING_MAX = 4096,     /* so many; for one more the oldest is refused, whose client has given up or tries again */
+    QUESTIONS_MAX = 32,     /* under way; the others wait in a list, where they cost little and do not time out */
+    WAITING_MAX =
+        4096, /* logins in that list; for one more the oldest is refused: its client has given up, or tries again */
     URL_CAP = 512,
 };
 
@@ -56,19 +57,19 @@ struct announcer {
     int64_t announced_ms;
     unsigned fast_n; /* answers in a row that were fast */
     uint64_t news;
-    unsigned round;   /* of announcements: a newer one makes the answer to the one before worthless */
-    bool was_told;    /* that the server does not answer */
-    bool is_cert_new; /* the server has not heard of it */
+    unsigned round;   /* of announcements: an answer to an earlier one is ignored */
+    bool is_reported; /* a log line says that the server does not answer */
+    bool is_cert_new; /* the server has not confirmed it */
     bool is_stranger; /* the server does not know this relay any more */
     /* any thread, under the lock */
     pthread_mutex_t lock;
     struct map known; /* node key -> itself: admitted, and not revoked since */
-    struct list
-        waiting; /* questions that are not asked yet: nodes that were admitted before stand in front of strangers */
-    struct list *last_known; /* of those: the last such node; else the list's head */
+    /* struct question.link: not asked yet. Nodes that were admitted before stand in front of the others. */
+    struct list waiting;
+    struct list *last_known; /* the last such node in the list; the list's head: none */
     unsigned waiting_n;
-    unsigned asked_n;    /* those that are */
-    char cert_name[256]; /* the loop, which changes it, may look without */
+    unsigned asked_n;    /* questions under way */
+    char cert_name[256]; /* the loop, which alone changes it, may read it without the lock */
 };
 
 struct announcer *announcer_create(const struct announcer_opts *opts, struct fetch *fetch)
@@ -95,7 +96,7 @@ struct announcer *announcer_create(const struct announcer_opts *opts, struct fet
 }
 
 struct question {
-    struct list entry;
+    struct list link; /* of announcer.waiting */
     struct announcer *a;
     struct relay_admission *login;
     node_key key;
@@ -114,14 +115,14 @@ void announcer_destroy(struct announcer **at)
         mem_free(key);
     map_fini(&a->known);
     LIST_EACH_SAFE (it, &a->waiting) /* the relay frees the logins itself */
-        mem_free(LIST_ENTRY(it, struct question, entry));
+        mem_free(LIST_ENTRY(it, struct question, link));
     pthread_mutex_destroy(&a->lock);
     secret_wipe(a->key, strlen(a->key));
     mem_free(a->key);
     mem_free(a);
 }
 
-/* --- whom the server has admitted --- */
+/* --- clients that the server has admitted --- */
 
 static void remember(struct announcer *a, const node_key *key, bool is_allowed)
 {
@@ -166,7 +167,7 @@ static void post_announcement(struct announcer *a, const struct announcement *ab
     buf_fini(&body);
 }
 
-/* What a reply that is no 200 means. */
+/* What a reply other than 200 means. */
 static enum rc refusal(const struct fetch_reply *reply, struct err *err)
 {
     if (reply->rc != RC_OK)
@@ -180,7 +181,7 @@ static enum rc refusal(const struct fetch_reply *reply, struct err *err)
         return err_set(err, RC_EXISTS,
                        "another relay that was started later uses the same key: enrol each with a key of its own "
                        "(`fullscale relays create NAME` there)");
-    if (reply->status >= 500 || reply->status == 429) /* a proxy whose server restarts says such things */
+    if (reply->status >= 500 || reply->status == 429) /* what a proxy answers while the server behind it restarts */
         return err_set(err, RC_IO, "the control server, or a proxy in front of it, answers with status %d",
                        reply->status);
     if (reply->status != 200)
@@ -271,21 +272,22 @@ static void pause_then_announce(struct announcer *a, enum rc rc, const struct er
     loop_timer_start(a->timer, a->retry_ms / 2 + (int64_t)chance % a->retry_ms, 0);
     metric_inc(&failed);
     metric_set(&connected, 0);
-    if (!a->was_told && rc == RC_EXISTS)
+    if (!a->is_reported && rc == RC_EXISTS)
         log_error("this relay is not in the map", LOG_S("why", why->text));
-    else if (!a->was_told && !a->is_stranger)
+    else if (!a->is_reported && !a->is_stranger)
         log_warn("the control server does not answer: clients that it admitted before are served, trying again",
                  LOG_S("why", why->text));
-    a->was_told = true;
+    a->is_reported = true;
 }
 
-/* Deleted there. Who is revoked from now on would not be heard of, so nobody stays. */
+/* The server does not know this relay any more. It would not report keys that are revoked from now on, so no client may
+ * stay. */
 static void note_stranger(struct announcer *a)
 {
     if (a->is_stranger)
         return;
     a->is_stranger = true;
-    a->news = 0; /* if it ever knows us again, all of it */
+    a->news = 0; /* if it knows this relay again, everything is news */
     log_error("the control server does not know this relay any more (was it deleted?): its clients are sent away");
     a->opts.neighbours(a->opts.ctx, NULL, 0);
     relay_ask_again(a->relay);
@@ -305,8 +307,8 @@ static void take_news(struct announcer *a, const struct announcement_reply *r)
     a->opts.neighbours(a->opts.ctx, r->neighbours, r->neighbour_n);
 }
 
-/* The next one waits at the server at once: that is how our death is noticed. A server that always has news must not be
- * asked without a pause, though. */
+/* The next announcement is sent at once and waits at the server, which notices by it when this relay dies. A server that
+ * always has news at once is asked with pauses. */
 static void announce_next(struct announcer *a)
 {
     bool is_fast = loop_now_ms(a->loop) - a->announced_ms < ROUND_FAST_MS;
@@ -319,20 +321,20 @@ static void announce_next(struct announcer *a)
 
 static void on_answer(struct announcer *a, const struct announcement_reply *r)
 {
-    if (a->was_told || a->retry_ms != 0)
+    if (a->is_reported || a->retry_ms != 0)
         log_info("the control server answers again");
     a->retry_ms = 0;
-    a->was_told = a->is_stranger = false;
+    a->is_reported = a->is_stranger = false;
     metric_inc(&answered);
     metric_set(&connected, 1);
     take_news(a, r);
-    if (a->is_cert_new && a->opts.cert_told != NULL)
-        a->opts.cert_told(a->opts.ctx);
+    if (a->is_cert_new && a->opts.cert_announced != NULL)
+        a->opts.cert_announced(a->opts.ctx);
     a->is_cert_new = false;
     announce_next(a);
 }
 
-static void on_reply_home(struct loop *loop, struct loop_msg *msg)
+static void on_reply(struct loop *loop, struct loop_msg *msg)
 {
     struct reply_msg *m = CONTAINER_OF(msg, struct reply_msg, msg);
     struct announcer *a = m->a;
@@ -363,7 +365,7 @@ static void on_announced(void *ctx, const struct fetch_reply *reply)
     loop_post(m->a->loop, &m->msg);
 }
 
-/* Nothing after the last words: they would be taken back. */
+/* Not after announcer_leave: that would take it back. */
 static void announce(struct announcer *a)
 {
     struct announcement about = a->about;
@@ -372,7 +374,7 @@ static void announce(struct announcer *a)
     struct reply_msg *m = MEM_NEW(struct reply_msg);
     a->announced_ms = loop_now_ms(a->loop);
     loop_timer_stop(a->timer);
-    m->msg.run = on_reply_home;
+    m->msg.run = on_reply;
     m->a = a;
     m->round = ++a->round;
     about.news = a->news;
@@ -414,32 +416,32 @@ static void ask(struct question *q);
 /* The lock is held. */
 static void leave_queue(struct announcer *a, struct question *q)
 {
-    if (a->last_known == &q->entry)
-        a->last_known = q->entry.prev;
-    list_remove(&q->entry);
+    if (a->last_known == &q->link)
+        a->last_known = q->link.prev;
+    list_remove(&q->link);
     a->waiting_n--;
 }
 
-/* Strangers do not keep nodes waiting that were here before. The lock is held. */
+/* Nodes that were admitted before do not wait behind others. The lock is held. */
 static void join_queue(struct announcer *a, struct question *q, bool is_known)
 {
     struct list *behind = is_known ? a->last_known : a->waiting.prev;
-    list_push_back(behind->next, &q->entry);
+    list_push_back(behind->next, &q->link);
     if (is_known)
-        a->last_known = &q->entry;
+        a->last_known = &q->link;
     a->waiting_n++;
 }
 
-/* The oldest stranger, or the oldest of all; the lock is held, and there are some. */
+/* The oldest question about an unknown node, or else the oldest of all. The lock is held, and there are some. */
 static struct question *pop_oldest(struct announcer *a)
 {
     struct list *first = a->last_known->next != &a->waiting ? a->last_known->next : a->waiting.next;
-    struct question *q = LIST_ENTRY(first, struct question, entry);
+    struct question *q = LIST_ENTRY(first, struct question, link);
     leave_queue(a, q);
     return q;
 }
 
-/* A place among those under way is free: for the next, or for nobody. */
+/* A question has ended: the next one may be asked. */
 static void ask_next(struct announcer *a)
 {
     struct question *next = NULL;
@@ -447,7 +449,7 @@ static void ask_next(struct announcer *a)
     if (list_is_empty(&a->waiting)) {
         a->asked_n--;
     } else {
-        next = LIST_ENTRY(a->waiting.next, struct question, entry);
+        next = LIST_ENTRY(a->waiting.next, struct question, link);
         leave_queue(a, next);
     }
     pthread_mutex_unlock(&a->lock);
@@ -464,21 +466,21 @@ static void answer_from_memory(struct question *q)
     mem_free(q);
 }
 
-/* The server does not answer this one, so it will not answer those behind it either. */
+/* The server has not answered a question, so it will not answer those that wait either. */
 static void answer_all(struct announcer *a)
 {
     struct list all;
     list_init(&all);
     pthread_mutex_lock(&a->lock);
     while (!list_is_empty(&a->waiting)) {
-        struct question *first = LIST_ENTRY(a->waiting.next, struct question, entry);
+        struct question *first = LIST_ENTRY(a->waiting.next, struct question, link);
         leave_queue(a, first);
-        list_push_back(&all, &first->entry);
+        list_push_back(&all, &first->link);
     }
     a->asked_n--;
     pthread_mutex_unlock(&a->lock);
     LIST_EACH_SAFE (it, &all)
-        answer_from_memory(LIST_ENTRY(it, struct question, entry));
+        answer_from_memory(LIST_ENTRY(it, struct question, link));
 }
 
 static void on_verdict(void *ctx, const struct fetch_reply *reply)
@@ -493,7 +495,7 @@ static void on_verdict(void *ctx, const struct fetch_reply *reply)
         return;
     }
     if (rc == RC_OK)
-        rc = verify_reply_parse(reply->body, &is_allowed);
+        rc = announcement_verify_reply_parse(reply->body, &is_allowed);
     if (rc != RC_OK && rc != RC_DENIED) {
         answer_from_memory(q);
         answer_all(a);
@@ -511,7 +513,7 @@ static void on_verdict(void *ctx, const struct fetch_reply *reply)
 static void ask(struct question *q)
 {
     struct buf body = {0};
-    verify_request_write(&q->key, q->source, &body);
+    announcement_verify_request_write(&q->key, q->source, &body);
     post(q->a, q->a->verify_url, &body, VERIFY_TIMEOUT_MS, on_verdict, q);
     buf_fini(&body);
 }
@@ -520,10 +522,10 @@ void announcer_admit(void *ctx, struct relay_admission *login, const node_key *k
 {
     struct announcer *a = ctx;
     if (atomic_load(&a->is_leaving))
-        return; /* nobody is let in any more, and the relay frees the login itself */
+        return; /* no client is let in any more, and the relay frees the login itself */
     struct question *q = MEM_NEW(struct question);
     *q = (struct question){.a = a, .login = login, .key = *key};
-    list_init(&q->entry);
+    list_init(&q->link);
     if (from->family != 0)
         addr_format(from, false, q->source);
     struct question *refused = NULL;

@@ -1,8 +1,8 @@
-/* The line from `fullscale relay` to its control server: says that the relay is there, learns what it must know (neighbours,
- * keys that must go), and asks who may use it.
+/* The connection from `fullscale relay` to its control server: it announces that the relay is there, receives what the
+ * relay must know (neighbours, revoked keys), and asks which clients may use it.
  *
- * While the server does not answer, clients that it has admitted before stay and come back; others wait outside, unless
- * `fail_open` lets them in. A server that no longer knows the relay has its clients sent away.
+ * While the server does not answer, clients that it has admitted before stay and can come back; others are refused, unless
+ * `fail_open` lets them in. When the server no longer knows the relay, all clients are disconnected.
  * src: docs/protocol/derp-stun.md 4.4, 4.6 */
 #ifndef ANNOUNCE_ANNOUNCER_H
 #define ANNOUNCE_ANNOUNCER_H
@@ -16,35 +16,38 @@ struct announcer;
 
 struct announcer_opts {
     const char *server_url;    /* copied; http:// or https://, no trailing slash */
-    const char *key;           /* copied; what `fullscale relays create` showed */
-    struct announcement about; /* texts are borrowed for life; news and flags are not looked at */
+    const char *key;           /* copied; the output of `fullscale relays create` */
+    struct announcement about; /* its texts are borrowed for life; news and flags are ignored */
     bool fail_open;
     unsigned
-        max_waiting; /* 0: 4,096. Logins that wait until the server is asked; for one more the oldest stranger is refused */
+        max_waiting; /* 0: 4,096. Logins that wait to be asked about; for one more, the oldest unknown one is refused */
     /* The neighbours in the mesh from now on; borrowed for the call. On the loop. */
     void (*neighbours)(void *ctx, const struct relay_neighbour *all, size_t n);
-    /* The server has heard of the certificate of announcer_set_cert_name; may be null. On the loop. */
-    void (*cert_told)(void *ctx);
+    /* The server has the certificate name that announcer_set_cert_name set; may be null. On the loop. */
+    void (*cert_announced)(void *ctx);
     void *ctx;
 };
 
-/* `fetch` is borrowed. */
+/* Sends nothing yet. `fetch` is borrowed. */
 struct announcer *announcer_create(const struct announcer_opts *opts, struct fetch *fetch);
-/* After fetch_destroy, and after its loop has stopped and has run what was posted to it last. Null is fine; nulls the pointer. */
+/* After fetch_destroy, and after its loop has stopped and has run what was posted to it last. Null is fine; nulls
+ * the pointer. */
 void announcer_destroy(struct announcer **a);
 
-/* Asks what the relay is to be, before there is one. Blocks until the server answers, at most 10 s. RC_DENIED when the
- * server does not know the key, RC_INVALID when it is no such server, else why there was no answer; with a sentence. */
+/* Asks for the settings of the relay (name, region, mesh key), before it is created. Blocks until the server answers, at
+ * most 10 s. RC_DENIED when the server does not know the key, RC_INVALID when it is no such server, else why there was no
+ * answer; with a sentence in `err`. */
 MUST_CHECK enum rc announcer_ask(struct announcer *a, struct announcement_reply *out, struct err *err);
 
-/* From now on, on this loop: before it runs. `relay` is borrowed; `cert_name`: DERPNode.CertName, copied. */
+/* Announces `relay` from now on, on this loop, which does not run yet. `relay` is borrowed; `cert_name`:
+ * DERPNode.CertName, copied. */
 void announcer_start(struct announcer *a, struct relay *relay, struct loop *loop, const char *cert_name);
-/* It will have another certificate: nodes are to hear of it at once. On the loop. */
+/* The relay will have another certificate; announces it at once, since nodes have to know it. On the loop. */
 void announcer_set_cert_name(struct announcer *a, const char *cert_name);
 /* A relay_ops.admit; `ctx` is a struct announcer. */
 void announcer_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from);
-/* Tells the server that the relay goes: nodes leave it. The last that the server hears. Blocks for at most 3 s; not on the
- * loop. */
+/* Announces that the relay stops, so that nodes leave it. Nothing is announced afterwards. Blocks for at most 3 s; not
+ * on the loop. */
 void announcer_leave(struct announcer *a);
 
 #endif

@@ -129,7 +129,7 @@ struct fixture {
     struct relay *relay;
     struct announcer *announcer;
     size_t neighbour_n; /* as told last */
-    unsigned told_n;    /* calls of cert_told */
+    unsigned told_n;    /* calls of cert_announced */
     size_t stop_at;     /* neighbours: then the loop ends; SIZE_MAX: not for them */
 };
 
@@ -163,7 +163,7 @@ static void start_with(struct fixture *f, const struct answer *script, size_t n,
         .about = {.hostname = "192.0.2.7", .local_ip = "", .ipv4 = "", .ipv6 = "", .cert_name = "", .derp_port = 8443},
         .max_waiting = max_waiting,
         .neighbours = on_neighbours,
-        .cert_told = on_cert_told,
+        .cert_announced = on_cert_told,
         .ctx = f};
     f->announcer = announcer_create(&opts, f->fetch);
     const struct relay_ops ops = {.ctx = f->announcer, .admit = announcer_admit};
@@ -353,7 +353,8 @@ static void run_turns(struct fixture *f)
     loop_run(f->loop);
 }
 
-/* A flood of logins with keys that nobody knows: what waits is bounded, and a node that was here before is not crowded out. */
+/* A flood of logins with keys that nobody knows: what waits is bounded, and a node that was here before is not
+ * crowded out. */
 static void test_strangers_keep_no_node_waiting(void **state)
 {
     (void)state;

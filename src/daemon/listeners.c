@@ -257,6 +257,6 @@ void listeners_close(struct daemon *d)
         tls_acceptor_destroy(&w->main_tls);
         tls_acceptor_destroy(&w->derp_tls);
         http_server_destroy(&w->derp_http);
-        stun_socket_close(&w->stun);
+        stun_server_socket_close(&w->stun);
     }
 }

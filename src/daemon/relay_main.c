@@ -205,7 +205,7 @@ static void make_announcer(struct relay_program *p)
         .about = describe(p),
         .fail_open = p->d.cfg->relay_fail_open,
         .neighbours = on_neighbours,
-        .cert_told = on_certificate_told,
+        .cert_announced = on_certificate_told,
         .ctx = &p->d,
     };
     p->d.fetch = fetch_create();

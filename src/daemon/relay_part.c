@@ -154,7 +154,7 @@ static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
 static enum rc open_stun(struct daemon *d, unsigned i, struct err *err)
 {
     const struct config_listen *at = &d->cfg->derp_server_stun_listen_addr;
-    enum rc rc = stun_socket_open(d->stun, d->loops[i], &at->addr, &d->workers[i].stun, err);
+    enum rc rc = stun_server_socket_open(d->stun, d->loops[i], &at->addr, &d->workers[i].stun, err);
     return port_holder_explain(d->cfg, "derp.server.stun_listen_addr", at, SOCK_DGRAM, rc, err);
 }
 

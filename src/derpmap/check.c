@@ -4,7 +4,8 @@
 #include "base/addr.h"
 #include "derpmap/derpmap_internal.h"
 
-/* An address of the right family, or a word that switches the family off. An address of the other family is a mistake. */
+/* An address of the right family, or a word that switches the family off. An address of the other family is a
+ * mistake. */
 static bool is_address_fit(const char *text, int family)
 {
     struct addr a;

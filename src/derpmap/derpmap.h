@@ -1,7 +1,6 @@
-/* The DERP map: the list of relays that nodes get. A value in memory, built from configuration files, from other servers
- * and from the embedded relay. Regions are ordered by number and nodes as given, because nodes reconnect whenever the
- * order changes.
- * Pure: no files, no network. Not thread-safe; a finished map may be read by any thread.
+/* The DERP map: the list of relays that nodes get. A value in memory, built from configuration files, from other
+ * servers and from the embedded relay. Regions are ordered by number and nodes as given, because nodes reconnect
+ * whenever the order changes. Pure: no files, no network. Not thread-safe; a finished map may be read by any thread.
  * src: docs/protocol/derp-stun.md 6 (tailcfg.DERPMap, capability version 145) */
 #ifndef DERPMAP_DERPMAP_H
 #define DERPMAP_DERPMAP_H
@@ -50,7 +49,8 @@ struct derpmap {
 /* Frees what the map owns and leaves the empty map. Zero-initialised is the empty map too. */
 void derpmap_fini(struct derpmap *map);
 
-/* The embedded relay, or one that announced itself, for derpmap_add_own. Texts are borrowed; null or "" where absent. */
+/* The embedded relay, or one that announced itself, for derpmap_add_own. Texts are borrowed; null or "" where
+ * absent. */
 struct derpmap_own {
     int region_id;           /* 0: 999 */
     const char *region_code; /* null: "fullscale" */
@@ -73,9 +73,10 @@ MUST_CHECK enum rc derpmap_add_own(struct derpmap *map, const struct derpmap_own
  * On RC_INVALID `map` is unchanged and `err` has the position and the reason. */
 MUST_CHECK enum rc derpmap_merge_text(struct derpmap *map, struct str text, const char *file, struct err *err);
 enum { DERPMAP_FILE_MAX_BYTES = 1024 * 1024 };
-/* The same as derpmap_merge_text for what another server sends: strict JSON, hostile. Unknown keys are ignored, since
- * newer versions of the protocol have more. At most 1 MiB, 1024 regions, 64 nodes each and 4096 in all, texts of 255 bytes.
- * RC_INVALID (also from the JSON reader: RC_TRUNCATED, RC_TOO_LARGE, RC_TOO_DEEP); `map` is then unchanged.
+/* The same as derpmap_merge_text for what another server sends: strict JSON, hostile. Unknown keys are ignored,
+ * since newer versions of the protocol have more. At most 1 MiB, 1024 regions, 64 nodes each and 4096 in all, texts
+ * of 255 bytes. RC_INVALID (also from the JSON reader: RC_TRUNCATED, RC_TOO_LARGE, RC_TOO_DEEP); `map` is then
+ * unchanged.
  * src: tailscale 1.102 tailcfg.DERPMap, as served at controlplane.tailscale.com/derpmap/default */
 MUST_CHECK enum rc derpmap_merge_json(struct derpmap *map, struct str text, const char *source, struct err *err);
 /* Adds copies of the regions of `more`. If `map` already has a region, the nodes are appended to its nodes. */
@@ -87,8 +88,9 @@ MUST_CHECK enum rc derpmap_check_nodes(const struct derpmap *map, struct err *er
 /* The same, and that at least one node relays. */
 MUST_CHECK enum rc derpmap_check(const struct derpmap *map, struct err *err);
 
-/* Finds what keeps clients from reaching the relays of a valid map: names and addresses from examples, private addresses
- * while the server is public, regions without nodes. `tell` is called with a sentence for each; `line` 0: not known. */
+/* Finds what keeps clients from reaching the relays of a valid map: names and addresses from examples, private
+ * addresses while the server is public, regions without nodes. `tell` is called with a sentence for each; `line` 0:
+ * not known. */
 void derpmap_oddities(const struct derpmap *map, bool is_server_public,
                       void (*tell)(void *ctx, int line, const char *text), void *ctx);
 

@@ -135,8 +135,8 @@ void rate_tick(struct relay_worker *w);
 
 void places_init(struct relay *relay);
 void places_fini(struct relay *relay);
-/* Takes a place for a connection that begins. False: there is none. Then `*oldest_out` is the login that has lasted longest among
- * those that a newcomer may replace: close it and try once more; null: refuse the newcomer. */
+/* Takes a place for a connection that begins. False: there is none. Then `*oldest_out` is the login that has lasted
+ * longest among those that a newcomer may replace: close it and try once more; null: refuse the newcomer. */
 bool places_take(struct relay_worker *w, const struct addr *from, struct budget_place *out, struct client **oldest_out);
 /* The client is let in: the place is its key's now. False: there are as many as may be. */
 bool places_enter(struct client *c);
@@ -145,8 +145,8 @@ void places_leave(struct client *c, bool is_in);
 
 /* --- client.c --- */
 
-/* Makes a client in the phase LOGIN, of a stream that it owns from here on. `place`: what places_take gave. `reader`: what
- * the frames do (client_frames.c). */
+/* Makes a client in the phase LOGIN, of a stream that it owns from here on. `place`: what places_take gave.
+ * `reader`: what the frames do (client_frames.c). */
 struct client *client_open(struct relay_worker *w, struct stream *s, const struct budget_place *place,
                            const struct frame_endpoint_ops *ops, const struct stream_events *events);
 /* Closes it; harmless when it is closed. `why`: a COUNT_CLOSED_...; `flush`: sends what waits first. */

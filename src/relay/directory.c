@@ -1,6 +1,6 @@
-/* Which connections each key has, over all workers, and which neighbours in the mesh have it. Changed only when a client
- * comes, goes, or takes over from a twin, so one lock does; nobody looks here to pass a packet on. Each change is posted to every worker while the lock is held, so
- * that all see the changes of a key in the same order. */
+/* Which connections each key has, over all workers, and which neighbours in the mesh have it. Changed only when a
+ * client comes, goes, or takes over from a twin, so one lock does; nobody looks here to pass a packet on. Each
+ * change is posted to every worker while the lock is held, so that all see the changes of a key in the same order. */
 #include "relay/directory_internal.h"
 
 #include "base/clock.h"

@@ -1,6 +1,7 @@
-/* Which connections each key has, over all workers, and which neighbours in the mesh have it. It changes only when a client
- * comes, goes, or takes over from a duplicate, so one lock is enough; packets are routed by the workers' replicas instead.
- * Each change is posted to every worker while the lock is held, so that all see the changes of a key in the same order. */
+/* Which connections each key has, over all workers, and which neighbours in the mesh have it. It changes only when a
+ * client comes, goes, or takes over from a duplicate, so one lock is enough; packets are routed by the workers'
+ * replicas instead. Each change is posted to every worker while the lock is held, so that all see the changes of a
+ * key in the same order. */
 #ifndef RELAY_DIRECTORY_INTERNAL_H
 #define RELAY_DIRECTORY_INTERNAL_H
 
@@ -21,8 +22,8 @@ struct dir_forwarder;
 /* Any thread, all of these. */
 void directory_init(struct directory *d);
 void directory_fini(struct directory *d);
-/* Enters a connection, which becomes the active one of its key. The client is in when its worker gets the message about it.
- * When the key has too many connections, the one that has been silent longest is evicted. */
+/* Enters a connection, which becomes the active one of its key. The client is in when its worker gets the message
+ * about it. When the key has too many connections, the one that has been silent longest is evicted. */
 struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigned worker, uint64_t conn_id,
                                const struct presence *presence);
 /* A connection that is not the active one of its key has spoken, and becomes it. */

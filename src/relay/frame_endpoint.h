@@ -1,12 +1,14 @@
-/* One end of a DERP connection: a stream, the reader of its frames (frame_reader.h), and bounded queues for the frames that
- * wait to be written. The relay has one for each client and for each link of the mesh.
+/* One end of a DERP connection: a stream, the reader of its frames (frame_reader.h), and bounded queues for the
+ * frames that wait to be written. The relay has one for each client and for each link of the mesh.
  *
- * Queues. A frame is encoded once, into the queue of its priority, as it goes to the wire. At the end of the iteration of the
- * event loop, or when the stream has drained, the queues are written in the order of their priority, so that the layers
- * below make one record of it. No more than STREAM_HIGH_WATER bytes wait in the stream; what waits above can still be dropped
- * or overtaken. Packets drop the oldest packet when their queue is full; other frames are refused.
+ * Queues. A frame is encoded once, into the queue of its priority, as it goes to the wire. At the end of the
+ * iteration of the event loop, or when the stream has drained, the queues are written in the order of their
+ * priority, so that the layers below make one record of it. No more than STREAM_HIGH_WATER bytes wait in the stream;
+ * what waits above can still be dropped or overtaken. Packets drop the oldest packet when their queue is full; other
+ * frames are refused.
  *
- * Deadline. While bytes wait, the peer has to take some within a term (`write_due_ms`); see frame_endpoint_has_progress.
+ * Deadline. While bytes wait, the peer has to take some within a term (`write_due_ms`); see
+ * frame_endpoint_has_progress.
  *
  * Loop thread only; nothing blocks. */
 #ifndef RELAY_FRAME_ENDPOINT_H
@@ -65,12 +67,12 @@ void frame_endpoint_init(struct frame_endpoint *e, struct frame_hub *hub, const 
 /* Takes over the stream; the caller sets the stream's events, and calls frame_reader_feed when data comes and
  * frame_endpoint_mark_dirty when it has drained. */
 void frame_endpoint_open(struct frame_endpoint *e, struct stream *s);
-/* Drops what waits and what came in part, and closes the stream (`flush`: the stream sends first what it holds). Harmless
- * on one that is closed. Afterwards it may be opened again. */
+/* Drops what waits and what came in part, and closes the stream (`flush`: the stream sends first what it holds).
+ * Harmless on one that is closed. Afterwards it may be opened again. */
 void frame_endpoint_close(struct frame_endpoint *e, bool flush);
 
-/* Makes room for one frame of `bytes` in a queue of packets, dropping the oldest ones when more than `limit_bytes` would
- * wait. The caller appends exactly that frame at once. */
+/* Makes room for one frame of `bytes` in a queue of packets, dropping the oldest ones when more than `limit_bytes`
+ * would wait. The caller appends exactly that frame at once. */
 struct buf *frame_endpoint_make_room(struct frame_endpoint *e, enum frame_priority priority, size_t bytes,
                                      size_t limit_bytes);
 /* Queues a frame. False: refused, since the queue would have more than `limit_bytes` of earlier frames and payload. */
@@ -87,11 +89,12 @@ static inline size_t frame_endpoint_waiting(const struct frame_endpoint *e, enum
 
 /* To be flushed at the end of the iteration. */
 void frame_endpoint_mark_dirty(struct frame_endpoint *e);
-/* Writes what the stream takes, and sets `write_due_ms` when bytes wait and it was not set (`timeout_ms` negative: never).
- * False: frames wait in the queues; the stream's `drained` will come. The stream may close the endpoint meanwhile. */
+/* Writes what the stream takes, and sets `write_due_ms` when bytes wait and it was not set (`timeout_ms` negative:
+ * never). False: frames wait in the queues; the stream's `drained` will come. The stream may close the endpoint
+ * meanwhile. */
 bool frame_endpoint_flush(struct frame_endpoint *e, int64_t now_ms, int64_t timeout_ms);
-/* To be asked when `write_due_ms` has come. False: none of the bytes that waited has gone since. Otherwise sets the next
- * `write_due_ms`, or 0 when nothing waits. */
+/* To be asked when `write_due_ms` has come. False: none of the bytes that waited has gone since. Otherwise sets the
+ * next `write_due_ms`, or 0 when nothing waits. */
 bool frame_endpoint_has_progress(struct frame_endpoint *e, int64_t now_ms, int64_t timeout_ms);
 
 #endif

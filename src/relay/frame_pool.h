@@ -1,5 +1,5 @@
-/* Buffers for frames that have not come whole or wait to be written, shared by the connections of one loop: a connection
- * without traffic holds none, and a relayed packet allocates none. Loop thread only. */
+/* Buffers for frames that have not come whole or wait to be written, shared by the connections of one loop: a
+ * connection without traffic holds none, and a relayed packet allocates none. Loop thread only. */
 #ifndef RELAY_FRAME_POOL_H
 #define RELAY_FRAME_POOL_H
 

@@ -1,10 +1,10 @@
-/* Finds the DERP frames in a stream of bytes that comes in pieces of any size. A frame that is whole in a piece is handled
- * where it is, without a copy; only a frame that is cut off is collected in a buffer. Used by the relay's clients, by the
- * links of the mesh and by the load generator.
+/* Finds the DERP frames in a stream of bytes that comes in pieces of any size. A frame that is whole in a piece is
+ * handled where it is, without a copy; only a frame that is cut off is collected in a buffer. Used by the relay's
+ * clients, by the links of the mesh and by the load generator.
  *
- * The reader trusts nothing that the header says: its owner decides by the header alone, before a byte of the payload is
- * kept, whether the frame is read. So the owner's limits bound the buffer.
- * No I/O, no clock. Loop thread only. src: docs/protocol/derp-stun.md 2 */
+ * The reader trusts nothing that the header says: its owner decides by the header alone, before a byte of the
+ * payload is kept, whether the frame is read. So the owner's limits bound the buffer. No I/O, no clock. Loop thread
+ * only. src: docs/protocol/derp-stun.md 2 */
 #ifndef RELAY_FRAME_READER_H
 #define RELAY_FRAME_READER_H
 

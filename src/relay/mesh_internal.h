@@ -42,8 +42,8 @@ enum { MESH_NAME_MAX_BYTES = 253 }; /* of a DNS name */
 
 /* --- mesh_http.c --- */
 
-/* Reads the answer to the request for an upgrade. 1: it is granted, `*used_out` bytes are the answer, DERP follows; 0: more
- * must come; negative enum rc: RC_TOO_LARGE, RC_INVALID, RC_UNSUPPORTED (another status than 101). Pure. */
+/* Reads the answer to the request for an upgrade. 1: it is granted, `*used_out` bytes are the answer, DERP follows;
+ * 0: more must come; negative enum rc: RC_TOO_LARGE, RC_INVALID, RC_UNSUPPORTED (another status than 101). Pure. */
 int mesh_http_answer(const uint8_t *p, size_t n, size_t *used_out);
 
 /* --- mesh_resolver.c --- */
@@ -51,8 +51,8 @@ int mesh_http_answer(const uint8_t *p, size_t n, size_t *used_out);
 struct mesh_resolver *mesh_resolver_create(void);
 /* Does not wait for a name that is being looked up: the thread frees the resolver. No message is posted afterwards. */
 void mesh_resolver_close(struct mesh_resolver **r);
-/* Looks a name up on a thread of its own; a MSG_LINK_RESOLVED follows. A link that asks again while its question waits is
- * not counted twice. Any thread; does not block. */
+/* Looks a name up on a thread of its own; a MSG_LINK_RESOLVED follows. A link that asks again while its question
+ * waits is not counted twice. Any thread; does not block. */
 void mesh_resolver_ask(struct mesh_resolver *r, const char *name, struct relay_worker *to, uint64_t link_id);
 
 /* --- mesh.c --- */

@@ -1,6 +1,6 @@
-/* One link to a neighbour: dials, asks for DERP, logs in with the relay's own key and the mesh key, and watches. What it
- * learns goes into the directory; packets for these keys come by mesh_link_forward. What the neighbour sends is treated as
- * hostile, and bounded.
+/* One link to a neighbour: dials, asks for DERP, logs in with the relay's own key and the mesh key, and watches.
+ * What it learns goes into the directory; packets for these keys come by mesh_link_forward. What the neighbour sends
+ * is treated as hostile, and bounded.
  * src: docs/protocol/derp-stun.md 4.6; tailscale 1.102 derp/derp_client.go, derp/derphttp/mesh_client.go */
 #include <assert.h>
 #include <string.h>
@@ -17,7 +17,8 @@ LOG_MODULE("mesh");
 enum {
     FORWARD_HEAD_BYTES = DERP_HEADER_BYTES + 2 * KEY_BYTES, /* of a ForwardPacket, ahead of the packet */
     CONTROL_QUEUE_BYTES = 64 * 1024,
-    /* While more messages wait for the workers, neighbours are not read: each change that they send is a message to each. */
+    /* While more messages wait for the workers, neighbours are not read: each change that they send is a message to
+     * each. */
     MESSAGES_MAX = 100 * 1000,
 };
 
@@ -157,8 +158,8 @@ static void on_present(struct mesh_link *l, const uint8_t *payload)
     struct relay_worker *w = l->worker;
     node_key key;
     memcpy(key.b, payload, KEY_BYTES);
-    /* Every connection of a key comes as a frame, but only the last departure: so connections are not counted. Our own key is
-     * this end of the link. */
+    /* Every connection of a key comes as a frame, but only the last departure: so connections are not counted. Our
+     * own key is this end of the link. */
     if (map_get(&l->keys, key.b, KEY_BYTES) != NULL || keys_equal(key.b, w->relay->public_key))
         return;
     if (l->keys.n >= w->relay->opts.max_mesh_keys) {

@@ -1,5 +1,5 @@
-/* The names of neighbours, looked up on a thread that starts with the first question. When a name takes long the thread outlives
- * the relay, so that relay_destroy does not wait for it. */
+/* The names of neighbours, looked up on a thread that starts with the first question. When a name takes long the
+ * thread outlives the relay, so that relay_destroy does not wait for it. */
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,7 +118,8 @@ static bool start_thread(struct mesh_resolver *r)
     return true;
 }
 
-/* The lock is held. A link asks again when it has waited too long; while names cannot be found, its questions must not pile up. */
+/* The lock is held. A link asks again when it has waited too long; while names cannot be found, its questions must
+ * not pile up. */
 static bool is_asked(const struct mesh_resolver *r, uint64_t link_id)
 {
     LIST_EACH (it, &r->questions) {

@@ -1,5 +1,5 @@
-/* Several relays in one process, on one or several loops of one thread, that reach each other over in-memory streams and
- * real HTTP: for the tests of the mesh. Relay number i is the neighbour "r<i>". */
+/* Several relays in one process, on one or several loops of one thread, that reach each other over in-memory streams
+ * and real HTTP: for the tests of the mesh. Relay number i is the neighbour "r<i>". */
 #ifndef RELAY_MESH_RIG_INTERNAL_H
 #define RELAY_MESH_RIG_INTERNAL_H
 

@@ -1,8 +1,9 @@
-/* Messages to a worker, for everything but packets (worker_pipe_internal.h). A message belongs to the receiver, and is freed
- * when its handler has run; all that are under way are listed, so that those which a stopped loop never runs are freed.
+/* Messages to a worker, for everything but packets (worker_pipe_internal.h). A message belongs to the receiver, and
+ * is freed when its handler has run; all that are under way are listed, so that those which a stopped loop never
+ * runs are freed.
  *
- * Each kind has a struct of its own that begins with `base`. The handlers stand in one table (worker.c), so that the files
- * below can send messages which the files above handle. */
+ * Each kind has a struct of its own that begins with `base`. The handlers stand in one table (worker.c), so that the
+ * files below can send messages which the files above handle. */
 #ifndef RELAY_MESSAGE_INTERNAL_H
 #define RELAY_MESSAGE_INTERNAL_H
 

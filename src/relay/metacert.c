@@ -9,8 +9,8 @@
 
 enum { VALID_S = 30 * 24 * 3600 };
 
-/* "derpkey" and 64 digits are longer than the 64 characters that X.520 allows a common name. OpenSSL checks that only when
- * it may choose the string type itself, so the type is given: the one that the reference has. */
+/* "derpkey" and 64 digits are longer than the 64 characters that X.520 allows a common name. OpenSSL checks that
+ * only when it may choose the string type itself, so the type is given: the one that the reference has. */
 static bool set_names(X509 *cert, const uint8_t server_public[32])
 {
     char cn[7 + 2 * KEY_BYTES] = "derpkey";

@@ -1,6 +1,6 @@
-/* Which clients get a PeerGone when a sender leaves: those that had a packet from it, and so may use this relay as the way
- * back. A link is removed when the sender leaves (the next packet makes a new one), when the client closes, and, the oldest
- * first, when a client has had packets from too many senders. */
+/* Which clients get a PeerGone when a sender leaves: those that had a packet from it, and so may use this relay as
+ * the way back. A link is removed when the sender leaves (the next packet makes a new one), when the client closes,
+ * and, the oldest first, when a client has had packets from too many senders. */
 #include "base/mem.h"
 #include "relay/client_internal.h"
 #include "relay/relay_internal.h"

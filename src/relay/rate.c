@@ -1,5 +1,5 @@
-/* How much one client may send. Frames are paid for as they come; a client in debt is not read until time has paid the debt, so
- * that TCP slows the sender down. Clients get the rate at login, and drop what exceeds it themselves.
+/* How much one client may send. Frames are paid for as they come; a client in debt is not read until time has paid
+ * the debt, so that TCP slows the sender down. Clients get the rate at login, and drop what exceeds it themselves.
  * src: docs/protocol/derp-stun.md 2, 4.5 */
 #include "relay/client_internal.h"
 #include "relay/relay_internal.h"

@@ -1,5 +1,5 @@
-/* The relay's face to HTTP: how a client gets from a request to DERP, and the small answers around it that clients use to
- * find out whether they are online. On the loop of the exchange; nothing blocks.
+/* The relay's face to HTTP: how a client gets from a request to DERP, and the small answers around it that clients
+ * use to find out whether they are online. On the loop of the exchange; nothing blocks.
  * src: docs/protocol/derp-stun.md 1, 8; tailscale 1.102 cmd/derper, derp/derpserver/handler.go */
 #ifndef RELAY_RELAY_HTTP_H
 #define RELAY_RELAY_HTTP_H
@@ -30,7 +30,8 @@ extern const size_t relay_http_routes_n;
 /* Some of them one by one, for the route table of another server; `app` is a `struct relay_http`.
  * /derp: upgrade, fast start (Derp-Fast-Start: 1: no HTTP answer), WebSocket with the sub-protocol "derp"; else 426. */
 void relay_http_derp(void *app, struct http_exchange *ex);
-/* /derp/probe, /derp/latency-check: 200 and nothing; 503 while draining or full, so that no client takes us for near. */
+/* /derp/probe, /derp/latency-check: 200 and nothing; 503 while draining or full, so that no client takes us for
+ * near. */
 void relay_http_probe(void *app, struct http_exchange *ex);
 /* /generate_204: tells a client that no captive portal stands between. Also over plain HTTP. */
 void relay_http_generate_204(void *app, struct http_exchange *ex);

@@ -237,7 +237,8 @@ static void test_websocket(void **state)
     site_stop(&t);
 }
 
-/* A request of a megabyte is refused when its head is too long, whatever is still to come; another client does not notice. */
+/* A request of a megabyte is refused when its head is too long, whatever is still to come; another client does not
+ * notice. */
 static void test_a_megabyte_of_headers(void **state)
 {
     (void)state;

@@ -27,9 +27,10 @@
  *
  * metacert.c, health.c and relay_http.c stand beside the relay and use what relay.h offers.
  *
- * A packet: client_frames.c reads a frame where the stream has it; packet.c finds the destination's route in peers.c; the
- * packet is copied once, into the queue of a client of this worker (client_queue.c), into a batch for another worker
- * (worker_pipe.c), or into the queue of a link (mesh_link.c); frame_endpoint.c writes it at the end of the iteration. */
+ * A packet: client_frames.c reads a frame where the stream has it; packet.c finds the destination's route in
+ * peers.c; the packet is copied once, into the queue of a client of this worker (client_queue.c), into a batch for
+ * another worker (worker_pipe.c), or into the queue of a link (mesh_link.c); frame_endpoint.c writes it at the end
+ * of the iteration. */
 #ifndef RELAY_RELAY_INTERNAL_H
 #define RELAY_RELAY_INTERNAL_H
 

@@ -539,7 +539,8 @@ static void test_guests_leave_a_reserve(void **state)
     rig_stop(&r);
 }
 
-/* One address, or one /64, has no more than a quarter of the places for guests; nodes that are known are not counted by it. */
+/* One address, or one /64, has no more than a quarter of the places for guests; nodes that are known are not counted
+ * by it. */
 static void test_guests_of_one_address(void **state)
 {
     (void)state;

@@ -1,5 +1,6 @@
-/* Two workers on two threads: packets, departures, twins and closings that cross from one to the other. The test's thread
- * starts things by messages and waits for counts; nothing depends on time. Meant to be run under ThreadSanitizer too. */
+/* Two workers on two threads: packets, departures, twins and closings that cross from one to the other. The test's
+ * thread starts things by messages and waits for counts; nothing depends on time. Meant to be run under
+ * ThreadSanitizer too. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -308,8 +309,8 @@ static void wait_for_remotes(struct world *w, const struct mesh_rig *m, int64_t 
     settle(w);
 }
 
-/* Two relays on the same two workers: packets go from a client's worker to the link's, over the link, and from there to the
- * worker of the other client. */
+/* Two relays on the same two workers: packets go from a client's worker to the link's, over the link, and from there
+ * to the worker of the other client. */
 static void test_packets_cross_the_mesh(void **state)
 {
     (void)state;

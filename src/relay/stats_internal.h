@@ -1,5 +1,5 @@
-/* Counters and gauges of the relay. Each worker counts without contention in its own `struct relay_stats`, and adds that to
- * the metrics at the end of an iteration of its loop. */
+/* Counters and gauges of the relay. Each worker counts without contention in its own `struct relay_stats`, and adds
+ * that to the metrics at the end of an iteration of its loop. */
 #ifndef RELAY_STATS_INTERNAL_H
 #define RELAY_STATS_INTERNAL_H
 

@@ -1,6 +1,7 @@
-/* Neighbours in the mesh (or others that have its key) that watch which clients come and go. A watcher gets the list of all
- * keys that have a connection here, and then each change: every new connection, but a departure only when it was the last of
- * its key. The list and the changes reach a watcher's worker as messages in one order, so that nothing is missed in between.
+/* Neighbours in the mesh (or others that have its key) that watch which clients come and go. A watcher gets the list
+ * of all keys that have a connection here, and then each change: every new connection, but a departure only when it
+ * was the last of its key. The list and the changes reach a watcher's worker as messages in one order, so that
+ * nothing is missed in between.
  * src: tailscale 1.102 derp/derpserver addWatcher, broadcastPeerStateChangeLocked, sendMeshUpdates */
 #include "relay/watch_internal.h"
 

@@ -103,8 +103,8 @@ static void send_health(struct peer *p, enum route_health health)
     }
 }
 
-/* However many connections the key has, two of them change: the one that was active, and the one that is now. Returns the
- * latter if it is joining. */
+/* However many connections the key has, two of them change: the one that was active, and the one that is now.
+ * Returns the latter if it is joining. */
 static struct client *change_route(struct relay_worker *w, struct peer *p, const struct route *to)
 {
     if (p->local != NULL)

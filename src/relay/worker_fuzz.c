@@ -1,6 +1,7 @@
-/* A whole relay under a program: each two bytes of the input are a step of one of eight connections (it connects, logs in, sends,
- * stops reading, sends half a frame, leaves), of the clock, or of the program around it (an admission, a revocation). After each
- * run of the loop everything that is bounded must be within its bounds; in the end nothing may be left. */
+/* A whole relay under a program: each two bytes of the input are a step of one of eight connections (it connects,
+ * logs in, sends, stops reading, sends half a frame, leaves), of the clock, or of the program around it (an
+ * admission, a revocation). After each run of the loop everything that is bounded must be within its bounds; in the
+ * end nothing may be left. */
 #include <stdlib.h>
 
 #define assert_true(x)                                                                                                 \
@@ -30,8 +31,8 @@ enum {
     STEPS_MAX = 400,
     LAST_TURNS = 2000,
     WINDOW_BYTES = 256 * 1024, /* what may be on its way to who does not read, as TCP has it */
-    /* Eight connections with all queues full, each of which may have twice the room that it uses, what waits below them, and the
-     * pool: not more for a longer input. */
+    /* Eight connections with all queues full, each of which may have twice the room that it uses, what waits below
+     * them, and the pool: not more for a longer input. */
     MEMORY_MAX_BYTES = SLOTS * 2 * (QUEUE_BYTES + 4 * 64 * 1024 + 2 * WINDOW_BYTES) + (8 << 20),
 };
 

@@ -1,5 +1,5 @@
-/* A record in a batch is: id of the connection or link (8 bytes), source key (32), length of the packet (4), destination key
- * (32, only for a link), packet. Numbers are in the order of this machine. */
+/* A record in a batch is: id of the connection or link (8 bytes), source key (32), length of the packet (4),
+ * destination key (32, only for a link), packet. Numbers are in the order of this machine. */
 #include "relay/worker_pipe_internal.h"
 
 #include <string.h>

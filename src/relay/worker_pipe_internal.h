@@ -1,5 +1,6 @@
-/* Packets from one worker to another. They are copied into a batch, which is posted at the end of the sender's iteration (or
- * when it is full) and returned when the receiver has read it. Batches are reused: no allocation per packet.
+/* Packets from one worker to another. They are copied into a batch, which is posted at the end of the sender's
+ * iteration (or when it is full) and returned when the receiver has read it. Batches are reused: no allocation per
+ * packet.
  *
  * The receiver handles a batch with the function that the relay was given for it (`on_batch`), by pipe_batch_next. */
 #ifndef RELAY_WORKER_PIPE_INTERNAL_H
@@ -47,14 +48,14 @@ struct worker_pipes {
 void worker_pipes_init(struct relay_worker *w);
 /* Frees all batches; none is under way any more. */
 void worker_pipes_fini(struct relay_worker *w);
-/* Copies the packet, for the connection or link `id` of worker `to`. The destination's key travels only to a link, which needs
- * it. False: too much is under way to that worker. */
+/* Copies the packet, for the connection or link `id` of worker `to`. The destination's key travels only to a link,
+ * which needs it. False: too much is under way to that worker. */
 bool worker_pipe_append(struct relay_worker *w, unsigned to, uint64_t id, const struct packet *p);
 /* Posts what was appended to the pipes of this worker. */
 void worker_pipes_post(struct relay_worker *w);
 
-/* Reads the next packet of a batch, from `*at`, which is 0 at first. `out->dst` is null when `*id_out` is no link's. What
- * `out` points to is valid until the batch is returned. False: there is no other. */
+/* Reads the next packet of a batch, from `*at`, which is 0 at first. `out->dst` is null when `*id_out` is no link's.
+ * What `out` points to is valid until the batch is returned. False: there is no other. */
 bool pipe_batch_next(const struct pipe_batch *b, size_t *at, uint64_t *id_out, struct packet *out);
 
 #endif

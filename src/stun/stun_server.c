@@ -18,8 +18,8 @@ LOG_MODULE("stun");
 
 enum {
     BATCH = 64,
-    BATCHES_PER_TURN = 4,      /* then other work of the loop gets its turn */
-    DATAGRAM_CAP_BYTES = 1500, /* whatever is longer is no request of a client */
+    BATCHES_MAX = 4,           /* in one iteration; then the loop does its other work */
+    DATAGRAM_CAP_BYTES = 1500, /* requests of clients are shorter */
     RECEIVE_BUFFER_BYTES = 1 << 20,
 };
 
@@ -54,8 +54,8 @@ struct stun_server {
     unsigned socket_n; /* open */
 };
 
-/* One datagram. The message header serves for reading, and then for the answer: name and control data (the address that
- * was hit) are what the kernel filled in. */
+/* One datagram. Its message header is used for reading and then for the answer: the kernel has filled in the name (the
+ * source) and the control data (the address that the request was sent to). */
 struct datagram {
     struct iovec iov;
     struct sockaddr_storage from;
@@ -66,7 +66,7 @@ struct datagram {
 struct stun_socket {
     struct stun_server *server;
     struct loop *loop;
-    int64_t now_ms; /* in this turn */
+    int64_t now_ms; /* in this iteration */
     struct loop_poll *poll;
     int fd;
     struct addr at;
@@ -92,7 +92,8 @@ void stun_server_set_silent(struct stun_server *server, bool is_silent)
     atomic_store_explicit(&server->is_silent, is_silent, memory_order_relaxed);
 }
 
-/* The interface number in the control data is where the request came in; the answer goes by the routing table instead. */
+/* The control data has the number of the interface on which the request came in. The answer is to go by the routing
+ * table instead. */
 static void forget_interface(struct msghdr *h)
 {
     struct cmsghdr *c = CMSG_FIRSTHDR(h);
@@ -106,13 +107,13 @@ static void forget_interface(struct msghdr *h)
         memcpy(CMSG_DATA(c), &v4, sizeof(v4));
     } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
         memcpy(&v6, CMSG_DATA(c), sizeof(v6));
-        if (!IN6_IS_ADDR_LINKLOCAL(&v6.ipi6_addr)) /* these mean nothing without it */
+        if (!IN6_IS_ADDR_LINKLOCAL(&v6.ipi6_addr)) /* those need it */
             v6.ipi6_ifindex = 0;
         memcpy(CMSG_DATA(c), &v6, sizeof(v6));
     }
 }
 
-/* Turns the datagram into its answer, in place. False: stay silent. */
+/* Replaces the request with its answer. False: there is no answer. */
 static bool answer(struct stun_socket *s, struct mmsghdr *m, struct datagram *d)
 {
     if (atomic_load_explicit(&s->server->is_silent, memory_order_relaxed)) {
@@ -138,7 +139,7 @@ static bool answer(struct stun_socket *s, struct mmsghdr *m, struct datagram *d)
     return true;
 }
 
-/* One that can't be sent (no route, no room) is skipped: the client asks again. */
+/* An answer that cannot be sent (no route, no room) is skipped: the client asks again. */
 static void send_answers(struct stun_socket *s, unsigned n)
 {
     unsigned sent = 0;
@@ -194,7 +195,7 @@ static void on_ready(void *ctx, int events)
     struct stun_socket *s = ctx;
     (void)events;
     s->now_ms = loop_now_ms(s->loop);
-    for (int i = 0; i < BATCHES_PER_TURN && run_batch(s); i++) {
+    for (int i = 0; i < BATCHES_MAX && run_batch(s); i++) {
     }
 }
 
@@ -209,8 +210,8 @@ static bool is_wildcard_ipv6(const struct addr *at)
     return at->family == 6 && memcmp(at->ip, any, sizeof(any)) == 0;
 }
 
-/* The sockets of our loops share the port by SO_REUSEPORT, which any other server of the same user could join, and get a part of
- * the requests without a word. So the first one, a probe, does not share. */
+/* Our sockets share the port by SO_REUSEPORT. Any other server of the same user could join them and get a part of the
+ * requests unnoticed, so the first socket is a probe that does not share. */
 static bool bind_socket(int fd, const struct addr *at, bool is_shared)
 {
     bool ok = set_option(fd, SOL_SOCKET, SO_REUSEPORT, is_shared);
@@ -232,7 +233,7 @@ static enum rc open_errno(struct err *err, const struct addr *at, int code)
     return err_set(err, rc, "STUN cannot listen on %s: %s", text, strerror(code));
 }
 
-/* A bound socket in `*fd_out`, where it listens in `*bound_out`. */
+/* A bound socket, and the address that it is bound to. */
 static enum rc open_fd(const struct addr *at, bool is_shared, int *fd_out, struct addr *bound_out, struct err *err)
 {
     int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -242,7 +243,7 @@ static enum rc open_fd(const struct addr *at, bool is_shared, int *fd_out, struc
             close(fd);
         return open_errno(err, at, code);
     }
-    set_option(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES); /* the system's default will do as well */
+    set_option(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES); /* if this fails the system's default is good enough */
     struct sockaddr_storage sa;
     socklen_t len = sizeof(sa);
     if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
@@ -251,8 +252,8 @@ static enum rc open_fd(const struct addr *at, bool is_shared, int *fd_out, struc
     return RC_OK;
 }
 
-enum rc stun_socket_open(struct stun_server *server, struct loop *loop, const struct addr *at, struct stun_socket **out,
-                         struct err *err)
+enum rc stun_server_socket_open(struct stun_server *server, struct loop *loop, const struct addr *at,
+                                struct stun_socket **out, struct err *err)
 {
     struct addr where;
     net_usable_addr(at, &where);
@@ -278,12 +279,12 @@ enum rc stun_socket_open(struct stun_server *server, struct loop *loop, const st
     return RC_OK;
 }
 
-void stun_socket_addr(const struct stun_socket *socket, struct addr *out)
+void stun_server_socket_addr(const struct stun_socket *socket, struct addr *out)
 {
     *out = socket->at;
 }
 
-void stun_socket_close(struct stun_socket **at)
+void stun_server_socket_close(struct stun_socket **at)
 {
     struct stun_socket *s = *at;
     *at = NULL;

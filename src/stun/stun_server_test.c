@@ -72,12 +72,12 @@ static bool start(struct fixture *f, const char *listen, int client_family)
     struct addr at;
     struct err err = {0};
     assert_int_equal(addr_parse_listen(str_c(listen), &at), RC_OK);
-    enum rc rc = stun_socket_open(f->server, f->loop, &at, &f->socket, &err);
+    enum rc rc = stun_server_socket_open(f->server, f->loop, &at, &f->socket, &err);
     if (rc != RC_OK) {
         print_message("%s\n", err.text);
         return false;
     }
-    stun_socket_addr(f->socket, &at);
+    stun_server_socket_addr(f->socket, &at);
     assert_int_not_equal(at.port, 0);
     client_open(f, loopback(client_family, at.port));
     return true;
@@ -88,7 +88,7 @@ static void stop(struct fixture *f)
     loop_poll_destroy(&f->poll);
     if (f->fd >= 0)
         close(f->fd);
-    stun_socket_close(&f->socket);
+    stun_server_socket_close(&f->socket);
     stun_server_destroy(&f->server);
     loop_destroy(&f->loop);
 }
@@ -251,19 +251,19 @@ static void test_silence(void **state)
     struct stun_server *other = stun_server_create();
     struct stun_socket *socket = NULL;
     struct addr at = loopback(4, 0);
-    assert_int_equal(stun_socket_open(other, f.loop, &at, &socket, NULL), RC_OK);
+    assert_int_equal(stun_server_socket_open(other, f.loop, &at, &socket, NULL), RC_OK);
     while (disposition("silent") < before + 3) {
-        stun_socket_addr(socket, &f.at);
+        stun_server_socket_addr(socket, &f.at);
         send_request(&f, 4);
         await_answers(&f, 1);
         assert_answer(&f, 4, 32);
     }
-    stun_socket_addr(f.socket, &f.at);
+    stun_server_socket_addr(f.socket, &f.at);
     stun_server_set_silent(f.server, false);
     send_request(&f, 5);
     await_answers(&f, 1);
     assert_answer(&f, 5, 32);
-    stun_socket_close(&socket);
+    stun_server_socket_close(&socket);
     stun_server_destroy(&other);
     stop(&f);
 }
@@ -280,10 +280,10 @@ static void test_port_in_use(void **state)
     addr_from_sockaddr((struct sockaddr *)&sa, &taken);
     struct stun_socket *socket = NULL;
     struct err err = {0};
-    assert_int_equal(stun_socket_open(f.server, f.loop, &taken, &socket, &err), RC_IN_USE);
+    assert_int_equal(stun_server_socket_open(f.server, f.loop, &taken, &socket, &err), RC_IN_USE);
     assert_non_null(strstr(err.text, "STUN cannot listen on 127.0.0.1:"));
     assert_null(socket);
-    stun_socket_close(&socket);
+    stun_server_socket_close(&socket);
     stop(&f);
 }
 
@@ -299,15 +299,15 @@ static void test_second_server_is_refused(void **state)
         struct stun_socket *socket = NULL;
         struct addr at;
         struct err err = {0};
-        stun_socket_addr(f.socket, &at);
-        assert_int_equal(stun_socket_open(other, f.loop, &at, &socket, &err), RC_IN_USE);
+        stun_server_socket_addr(f.socket, &at);
+        assert_int_equal(stun_server_socket_open(other, f.loop, &at, &socket, &err), RC_IN_USE);
         assert_non_null(strstr(err.text, "STUN cannot listen on "));
         send_request(&f, 6); /* the first goes on */
         await_answers(&f, 1);
         assert_answer(&f, 6, 32);
-        stun_socket_close(&f.socket);
-        assert_int_equal(stun_socket_open(other, f.loop, &at, &socket, &err), RC_OK); /* it is free now */
-        stun_socket_close(&socket);
+        stun_server_socket_close(&f.socket);
+        assert_int_equal(stun_server_socket_open(other, f.loop, &at, &socket, &err), RC_OK); /* it is free now */
+        stun_server_socket_close(&socket);
         stun_server_destroy(&other);
         stop(&f);
     }
@@ -320,11 +320,11 @@ static void test_two_sockets_on_one_port(void **state)
     struct fixture f;
     assert_true(start(&f, "127.0.0.1:0", 4));
     struct stun_socket *second = NULL;
-    assert_int_equal(stun_socket_open(f.server, f.loop, &f.at, &second, NULL), RC_OK);
+    assert_int_equal(stun_server_socket_open(f.server, f.loop, &f.at, &second, NULL), RC_OK);
     for (unsigned i = 0; i < 20; i++)
         send_request(&f, (uint8_t)i);
     await_answers(&f, 20);
-    stun_socket_close(&second);
+    stun_server_socket_close(&second);
     stop(&f);
 }
 

@@ -1,11 +1,13 @@
-/* The admin API, version 1: Headscale's paths and field names (src: Headscale 0.30-dev REST API v1, all ids are strings).
+/* The admin API, version 1: Headscale's paths and field names (src: Headscale 0.30-dev REST API v1, all ids are
+ * strings).
  *
- * Served on the unix socket, which only its owner and group may open: there is no other authentication yet. Every request
- * is a job of the core: what it read or wrote is on disk before it is answered. Liberal in what it accepts: ids as numbers
- * or strings, any or no Content-Type, unknown members ignored, an empty body where everything is optional. Errors are
- * {"title","status","detail","errors","code","message","details"}, which old and new tools of Headscale read.
+ * Served on the unix socket, which only its owner and group may open: there is no other authentication yet. Every
+ * request is a job of the core: what it read or wrote is on disk before it is answered. Liberal in what it accepts: ids
+ * as numbers or strings, any or no Content-Type, unknown members ignored, an empty body where everything is optional.
+ * Errors are {"title","status","detail","errors","code","message","details"}, which old and new tools of Headscale
+ * read.
  *
- * Wiring: an http_server with these routes, this `unmatched` and a struct api as `app`. */
+ * Wiring: an http_server with this `unmatched`, and api_mount. */
 #ifndef API_API_H
 #define API_API_H
 
@@ -18,8 +20,10 @@ struct api_policy {
     struct buf fault; /* why the file as it is now is not at work: lines "FILE:LINE:COL: TEXT"; empty: it is */
 };
 
-/* The thread that compares policies for policy diff. It ends after the loops of its calls have stopped, before they are destroyed. */
+/* The thread that compares policies for policy diff. It ends after the loops of its calls have stopped, before they are
+ * destroyed. */
 struct api_compare_thread;
+/* Starts it. */
 struct api_compare_thread *api_compare_thread_create(void);
 /* Waits for the comparison that runs. Null is fine; nulls the pointer. */
 void api_compare_thread_destroy(struct api_compare_thread **thread);
@@ -33,8 +37,10 @@ struct api {
     void *troubles_ctx;
 };
 
-extern const struct http_route api_routes[];
-extern const size_t api_routes_n;
+/* Adds all calls to a server that has no connections yet; `api` is borrowed and outlives it. */
+void api_mount(struct api *api, struct http_server *server);
+/* The route number `index` from 0; null past the last. For tests. */
+const struct http_route *api_route_at(size_t index);
 
 /* For http_server_opts: 404 and 405 in the form of the other errors. */
 void api_unmatched(void *app, struct http_exchange *ex, int status);

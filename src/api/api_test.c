@@ -91,9 +91,9 @@ static int setup_with(void **state, const char *policy_path, const char *fault)
     f->api.policy = &f->policy;
     f->api.compare_thread = api_compare_thread_create();
     f->loop = loop_create(0);
-    struct http_server_opts opts = {
-        .loop = f->loop, .routes = api_routes, .routes_n = api_routes_n, .app = &f->api, .unmatched = api_unmatched};
+    struct http_server_opts opts = {.loop = f->loop, .app = &f->api, .unmatched = api_unmatched};
     f->server = http_server_create(&opts);
+    api_mount(&f->api, f->server);
     snprintf(f->path, sizeof(f->path), "/tmp/fullscale-api-%d.sock", (int)getpid());
     assert_int_equal(tcp_listen_unix(f->loop, f->path, 0600, http_server_accept, f->server, &f->listener, &err), RC_OK);
     core_start(f->core);
@@ -944,9 +944,10 @@ static void for_all_routes(struct fixture *f, void (*leave)(struct fixture *f, c
 {
     fill(f);
     for (int is_delete = 0; is_delete <= 1; is_delete++) {
-        for (size_t i = 0; i < api_routes_n; i++) {
-            if ((api_routes[i].methods == HTTP_DELETE) == is_delete)
-                leave(f, &api_routes[i]);
+        const struct http_route *route;
+        for (size_t i = 0; (route = api_route_at(i)) != NULL; i++) {
+            if ((route->methods == HTTP_DELETE) == is_delete)
+                leave(f, route);
         }
     }
 }
@@ -1093,9 +1094,10 @@ static void test_encoded_paths_reach_no_other_handler(void **state)
     struct fixture *f = *state;
     fill(f);
     const char *before = world(f);
-    for (size_t i = 0; i < api_routes_n; i++) {
-        try_spellings_of_path(f, &api_routes[i]);
-        try_spellings_of_parameters(f, &api_routes[i]);
+    const struct http_route *route;
+    for (size_t i = 0; (route = api_route_at(i)) != NULL; i++) {
+        try_spellings_of_path(f, route);
+        try_spellings_of_parameters(f, route);
     }
     assert_string_equal(world(f), before);
     call(f, 200, "POST", "/api/v1/user/1/rename/%62erta", ""); /* a name may be encoded: it is data */

@@ -15,12 +15,6 @@ void api_write_first_node(struct api_call *call, struct json_writer *w)
     write_node(call, call->nodes.items[0], w);
 }
 
-static enum rc parse_id(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    (void)body;
-    return api_param_id(ex, &call->id, err);
-}
-
 /* --- GET /node?user= --- */
 
 static enum rc parse_list(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
@@ -61,8 +55,6 @@ static void write_list(struct api_call *call, struct json_writer *w)
     json_w_end_array(w);
 }
 
-const struct api_op api_node_list = {parse_list, run_list, write_list};
-
 /* --- GET /node/{id} --- */
 
 static enum rc run_get(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
@@ -76,14 +68,12 @@ static enum rc run_get(struct api_call *call, struct state *st, int64_t now_ms, 
     return RC_OK;
 }
 
-const struct api_op api_node_get = {parse_id, run_get, api_write_first_node};
-
 /* --- POST /node/{id}/rename/{name} --- */
 
 static enum rc parse_rename(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
 {
     call->text = arena_str(&call->arena, http_request(ex)->params[1]);
-    return parse_id(call, ex, body, err);
+    return api_parse_id(call, ex, body, err);
 }
 
 static enum rc run_rename(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
@@ -94,8 +84,6 @@ static enum rc run_rename(struct api_call *call, struct state *st, int64_t now_m
     api_keep_node_whole(call, st, n);
     return RC_OK;
 }
-
-const struct api_op api_node_rename = {parse_rename, run_rename, api_write_first_node};
 
 /* --- POST /node/{id}/expire --- */
 
@@ -108,7 +96,7 @@ static enum rc parse_expire(struct api_call *call, struct http_exchange *ex, con
     call->is_never = call->is_never || is_never_by_query;
     if (call->is_never && call->when_ms != 0)
         return err_set(err, RC_INVALID, "expiry and disableExpiry exclude each other");
-    return parse_id(call, ex, body, err);
+    return api_parse_id(call, ex, body, err);
 }
 
 static enum rc run_expire(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
@@ -120,8 +108,6 @@ static enum rc run_expire(struct api_call *call, struct state *st, int64_t now_m
     return RC_OK;
 }
 
-const struct api_op api_node_expire = {parse_expire, run_expire, api_write_first_node};
-
 /* --- DELETE /node/{id} --- */
 
 static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
@@ -130,4 +116,15 @@ static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_m
     return state_node_delete(st, call->id, err);
 }
 
-const struct api_op api_node_delete = {parse_id, run_delete, NULL};
+/* --- the calls --- */
+
+static const struct http_route routes[] = {
+    API_CALL(HTTP_GET, "/api/v1/node", API_READ, API_BODY_BYTES, parse_list, run_list, write_list),
+    API_CALL(HTTP_GET, "/api/v1/node/{id}", API_READ, API_BODY_BYTES, api_parse_id, run_get, api_write_first_node),
+    API_CALL(HTTP_DELETE, "/api/v1/node/{id}", API_WRITE, API_BODY_BYTES, api_parse_id, run_delete, NULL),
+    API_CALL(HTTP_POST, "/api/v1/node/{id}/rename/{name}", API_WRITE, API_BODY_BYTES, parse_rename, run_rename,
+             api_write_first_node),
+    API_CALL(HTTP_POST, "/api/v1/node/{id}/expire", API_WRITE, API_BODY_BYTES, parse_expire, run_expire,
+             api_write_first_node),
+};
+const struct api_calls api_node_calls = {routes, ARRAY_LEN(routes)};

@@ -4,22 +4,8 @@
 #include "api/call_internal.h"
 #include "api/rows.h"
 #include "base/log.h"
-#include "base/mem.h"
 
 LOG_MODULE("policy");
-
-void api_policy_call_fini(struct api_policy_call *p)
-{
-    for (size_t i = 0; i < p->texts.n; i++)
-        state_policy_text_unref((const struct policy_text **)&p->texts.items[i]);
-    mem_free(p->texts.items);
-    engine_destroy(&p->before);
-    engine_destroy(&p->after);
-    policy_doc_unref(&p->doc);
-    buf_fini(&p->changes);
-    policy_errors_fini(&p->errors);
-    policy_errors_fini(&p->warnings);
-}
 
 static void keep_text(struct api_call *call, const struct policy_text *t)
 {
@@ -44,25 +30,7 @@ static enum rc say_errors(const struct policy_errors *errors, const char *what, 
     return err_set(err, RC_INVALID, "%s: %s%.300s%s", what, place, e->text, more);
 }
 
-void api_write_policy_errors(struct json_writer *w, const struct policy_errors *errors)
-{
-    json_w_array(w);
-    for (size_t i = 0; i < errors->n; i++) {
-        const struct policy_error *e = &errors->v[i];
-        char place[48] = "policy";
-        if (e->line > 0)
-            snprintf(place, sizeof(place), "policy:%d:%d", e->line, e->col);
-        json_w_object(w);
-        json_w_kv_cstr(w, "message", e->text);
-        json_w_kv_cstr(w, "location", place);
-        json_w_kv_i64(w, "line", e->line);
-        json_w_kv_i64(w, "column", e->col);
-        json_w_end_object(w);
-    }
-    json_w_end_array(w);
-}
-
-enum rc api_policy_parse(struct api_call *call, struct str text, struct err *err)
+static enum rc parse_policy(struct api_call *call, struct str text, struct err *err)
 {
     if (policy_parse(text, NULL, &call->policy.doc, &call->policy.errors) == RC_OK)
         return RC_OK;
@@ -76,7 +44,7 @@ enum rc api_policy_take(struct api_call *call, struct http_exchange *ex, const s
     (void)ex;
     if (!json_str(json_get(body, "policy"), &text))
         return err_set(err, RC_INVALID, "\"policy\" is missing, or not text: the policy as a JSON string");
-    return api_policy_parse(call, text, err);
+    return parse_policy(call, text, err);
 }
 
 /* With the users and nodes that there are. */
@@ -167,9 +135,6 @@ static void write_policy(struct api_call *call, struct json_writer *w)
     json_w_kv_str(w, "fault", call->policy.fault);
 }
 
-const struct api_op api_policy_get = {NULL, run_get, write_policy};
-const struct api_op api_policy_get_version = {parse_version, run_get_version, write_policy};
-
 /* --- PUT /policy, POST /policy/rollback/{id} --- */
 
 static enum rc parse_set(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
@@ -208,7 +173,7 @@ static enum rc run_rollback(struct api_call *call, struct state *st, int64_t now
 {
     const struct policy_text *t;
     TRY(find_version(st, call->id, &t, err));
-    TRY(api_policy_parse(call, str_n(t->text->data, t->text->len), err));
+    TRY(parse_policy(call, str_n(t->text->data, t->text->len), err));
     call->policy.note = str_c(arena_printf(&call->arena, "rollback to %llu", (unsigned long long)t->id));
     return store(call, st, now_ms, err);
 }
@@ -225,9 +190,6 @@ static void write_stored(struct api_call *call, struct json_writer *w)
     write_warnings(call, w);
 }
 
-const struct api_op api_policy_set = {parse_set, store, write_stored};
-const struct api_op api_policy_rollback = {parse_rollback, run_rollback, write_stored};
-
 /* --- POST /policy/check --- */
 
 static enum rc run_check(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
@@ -235,8 +197,6 @@ static enum rc run_check(struct api_call *call, struct state *st, int64_t now_ms
     (void)now_ms;
     return run_tests(call, st, err);
 }
-
-const struct api_op api_policy_check = {api_policy_take, run_check, write_warnings};
 
 /* --- GET /policy/history --- */
 
@@ -273,4 +233,17 @@ static void write_history(struct api_call *call, struct json_writer *w)
     json_w_end_array(w);
 }
 
-const struct api_op api_policy_history = {parse_history, run_history, write_history};
+/* --- the calls --- */
+
+static const struct http_route routes[] = {
+    API_CALL(HTTP_GET, "/api/v1/policy", API_READ, API_BODY_BYTES, NULL, run_get, write_policy),
+    API_CALL(HTTP_PUT, "/api/v1/policy", API_WRITE, API_POLICY_BODY_BYTES, parse_set, store, write_stored),
+    API_CALL(HTTP_POST, "/api/v1/policy/check", API_TRY, API_POLICY_BODY_BYTES, api_policy_take, run_check,
+             write_warnings),
+    API_CALL(HTTP_GET, "/api/v1/policy/history", API_READ, API_BODY_BYTES, parse_history, run_history, write_history),
+    API_CALL(HTTP_GET, "/api/v1/policy/history/{id}", API_READ, API_BODY_BYTES, parse_version, run_get_version,
+             write_policy),
+    API_CALL(HTTP_POST, "/api/v1/policy/rollback/{id}", API_WRITE, API_BODY_BYTES, parse_rollback, run_rollback,
+             write_stored),
+};
+const struct api_calls api_policy_calls = {routes, ARRAY_LEN(routes)};

@@ -33,7 +33,8 @@ static enum rc take_proto(struct api_call *call, struct http_exchange *ex, int *
     return take_number(call, ex, "proto", 255, out, err);
 }
 
-/* "tag:web:443", "[fd7a::1]:22", "web:22": the port is what stands behind the last colon, unless all of it is an address. */
+/* "tag:web:443", "[fd7a::1]:22", "web:22": the port is what stands behind the last colon, unless all of it is an
+ * address. */
 static void cut_port(struct str *dst, int *port)
 {
     struct addr ip;
@@ -187,8 +188,6 @@ static void write_why(struct api_call *call, struct json_writer *w)
     json_w_end_array(w);
 }
 
-const struct api_op api_policy_why = {parse_why, run_why, write_why};
-
 /* --- POST /policy/diff --- */
 
 struct diff_writer {
@@ -233,7 +232,8 @@ static enum rc parse_diff(struct api_call *call, struct http_exchange *ex, const
     return api_policy_take(call, ex, body, err);
 }
 
-/* The core only puts users and nodes in; the comparison runs on the compare thread, with two policies that no one else refers to. */
+/* The core only puts users and nodes in; the comparison runs on the compare thread, with two policies that no one else
+ * refers to. */
 static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
     static const struct policy_options as_it_is = {.is_stored = true};
@@ -260,4 +260,10 @@ static void write_diff(struct api_call *call, struct json_writer *w)
     json_w_kv_u64(w, "leftOut", call->policy.left_out);
 }
 
-const struct api_op api_policy_diff = {parse_diff, run_diff, write_diff};
+/* --- the calls --- */
+
+static const struct http_route routes[] = {
+    API_CALL(HTTP_GET, "/api/v1/policy/why", API_READ, API_BODY_BYTES, parse_why, run_why, write_why),
+    API_CALL(HTTP_POST, "/api/v1/policy/diff", API_TRY, API_POLICY_BODY_BYTES, parse_diff, run_diff, write_diff),
+};
+const struct api_calls api_policy_ask_calls = {routes, ARRAY_LEN(routes)};

@@ -35,8 +35,6 @@ static void write_list(struct api_call *call, struct json_writer *w)
     json_w_end_array(w);
 }
 
-const struct api_op api_key_list = {parse_list, run_list, write_list};
-
 /* --- POST /preauthkey --- */
 
 static enum rc take_max_nodes(const struct json *body, uint32_t *out, struct err *err)
@@ -105,8 +103,6 @@ static void write_created(struct api_call *call, struct json_writer *w)
     api_write_key(w, k, api_kept_user(call, k->user), call->key_text);
 }
 
-const struct api_op api_key_create = {parse_create, run_create, write_created};
-
 /* --- POST /preauthkey/expire, DELETE /preauthkey?id= --- */
 
 /* Headscale up to 0.27 names a key by its text. */
@@ -144,8 +140,6 @@ static enum rc run_expire(struct api_call *call, struct state *st, int64_t now_m
     return state_key_expire(st, k != NULL ? k->id : call->id, now_ms, err);
 }
 
-const struct api_op api_key_expire = {parse_expire, run_expire, NULL};
-
 static enum rc parse_delete(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
 {
     (void)body;
@@ -158,4 +152,12 @@ static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_m
     return state_key_delete(st, call->id, err);
 }
 
-const struct api_op api_key_delete = {parse_delete, run_delete, NULL};
+/* --- the calls --- */
+
+static const struct http_route routes[] = {
+    API_CALL(HTTP_GET, "/api/v1/preauthkey", API_READ, API_BODY_BYTES, parse_list, run_list, write_list),
+    API_CALL(HTTP_POST, "/api/v1/preauthkey", API_WRITE, API_BODY_BYTES, parse_create, run_create, write_created),
+    API_CALL(HTTP_DELETE, "/api/v1/preauthkey", API_WRITE, API_BODY_BYTES, parse_delete, run_delete, NULL),
+    API_CALL(HTTP_POST, "/api/v1/preauthkey/expire", API_WRITE, API_BODY_BYTES, parse_expire, run_expire, NULL),
+};
+const struct api_calls api_key_calls = {routes, ARRAY_LEN(routes)};

@@ -24,8 +24,6 @@ static void write_list(struct api_call *call, struct json_writer *w)
     json_w_end_array(w);
 }
 
-const struct api_op api_relay_list = {NULL, run_list, write_list};
-
 /* --- POST /relay --- */
 
 static enum rc parse_create(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
@@ -55,15 +53,7 @@ static void write_created(struct api_call *call, struct json_writer *w)
     api_write_relay(w, call->relays.items[0], call->key_text);
 }
 
-const struct api_op api_relay_create = {parse_create, run_create, write_created};
-
 /* --- DELETE /relay/{id} --- */
-
-static enum rc parse_delete(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    (void)body;
-    return api_param_id(ex, &call->id, err);
-}
 
 static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
@@ -71,4 +61,11 @@ static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_m
     return state_relay_delete(st, call->id, err);
 }
 
-const struct api_op api_relay_delete = {parse_delete, run_delete, NULL};
+/* --- the calls --- */
+
+static const struct http_route routes[] = {
+    API_CALL(HTTP_GET, "/api/v1/relay", API_READ, API_BODY_BYTES, NULL, run_list, write_list),
+    API_CALL(HTTP_POST, "/api/v1/relay", API_WRITE, API_BODY_BYTES, parse_create, run_create, write_created),
+    API_CALL(HTTP_DELETE, "/api/v1/relay/{id}", API_WRITE, API_BODY_BYTES, api_parse_id, run_delete, NULL),
+};
+const struct api_calls api_relay_calls = {routes, ARRAY_LEN(routes)};

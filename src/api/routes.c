@@ -17,8 +17,6 @@ static enum rc parse_tags(struct api_call *call, struct http_exchange *ex, const
     return api_list(call, body, "tags", TAGS_MAX, &call->tags, &call->tags_n, err);
 }
 
-const struct api_op api_node_tags = {parse_tags, run_tags, api_write_first_node};
-
 static enum rc parse_route(struct str text, struct prefix *out, struct err *err)
 {
     bool had_host_bits;
@@ -57,4 +55,12 @@ static enum rc run_routes(struct api_call *call, struct state *st, int64_t now_m
     return RC_OK;
 }
 
-const struct api_op api_node_approve_routes = {parse_routes, run_routes, api_write_first_node};
+/* --- the calls --- */
+
+static const struct http_route routes[] = {
+    API_CALL(HTTP_POST, "/api/v1/node/{id}/tags", API_WRITE, API_BODY_BYTES, parse_tags, run_tags,
+             api_write_first_node),
+    API_CALL(HTTP_POST, "/api/v1/node/{id}/approve_routes", API_WRITE, API_BODY_BYTES, parse_routes, run_routes,
+             api_write_first_node),
+};
+const struct api_calls api_route_calls = {routes, ARRAY_LEN(routes)};

@@ -5,10 +5,12 @@
 
 #include "base/arena.h"
 #include "codec/json_write.h"
+#include "policy/errors.h"
 #include "state/model.h"
 
-/* A member: an id as text; a time, null for 0. */
+/* A member: an id as text. */
 void api_write_id(struct json_writer *w, const char *key, uint64_t id);
+/* A member: a time in milliseconds since 1970 as RFC 3339 text; 0 as null. */
 void api_write_time(struct json_writer *w, const char *key, int64_t ms);
 /* Null writes JSON null. */
 void api_write_user(struct json_writer *w, const struct user *u);
@@ -19,5 +21,8 @@ void api_write_relay(struct json_writer *w, const struct relay_host *r, const ch
 /* `owner` and `key` (that it registered with) may be null. `scratch` is used for the node's Hostinfo. */
 void api_write_node(struct json_writer *w, const struct node *n, const struct user *owner, const struct auth_key *key,
                     struct arena *scratch);
+
+/* The array of errors or warnings of a policy: message, line, column. */
+void api_write_policy_errors(struct json_writer *w, const struct policy_errors *errors);
 
 #endif

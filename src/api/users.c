@@ -44,8 +44,6 @@ static void write_list(struct api_call *call, struct json_writer *w)
     json_w_end_array(w);
 }
 
-const struct api_op api_user_list = {parse_list, run_list, write_list};
-
 /* --- POST /user --- */
 
 static enum rc parse_create(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
@@ -65,8 +63,6 @@ static enum rc run_create(struct api_call *call, struct state *st, int64_t now_m
     return RC_OK;
 }
 
-const struct api_op api_user_create = {parse_create, run_create, write_first_user};
-
 /* --- POST /user/{id}/rename/{name} --- */
 
 static enum rc parse_rename(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
@@ -84,8 +80,6 @@ static enum rc run_rename(struct api_call *call, struct state *st, int64_t now_m
     api_keep_user(call, u);
     return RC_OK;
 }
-
-const struct api_op api_user_rename = {parse_rename, run_rename, write_first_user};
 
 /* --- POST /user/{id}/role --- */
 
@@ -108,15 +102,7 @@ static enum rc run_role(struct api_call *call, struct state *st, int64_t now_ms,
     return RC_OK;
 }
 
-const struct api_op api_user_role = {parse_role, run_role, write_first_user};
-
 /* --- DELETE /user/{id} --- */
-
-static enum rc parse_delete(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    (void)body;
-    return api_param_id(ex, &call->id, err);
-}
 
 static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
@@ -124,4 +110,14 @@ static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_m
     return state_user_delete(st, call->id, err);
 }
 
-const struct api_op api_user_delete = {parse_delete, run_delete, NULL};
+/* --- the calls --- */
+
+static const struct http_route routes[] = {
+    API_CALL(HTTP_GET, "/api/v1/user", API_READ, API_BODY_BYTES, parse_list, run_list, write_list),
+    API_CALL(HTTP_POST, "/api/v1/user", API_WRITE, API_BODY_BYTES, parse_create, run_create, write_first_user),
+    API_CALL(HTTP_DELETE, "/api/v1/user/{id}", API_WRITE, API_BODY_BYTES, api_parse_id, run_delete, NULL),
+    API_CALL(HTTP_POST, "/api/v1/user/{id}/rename/{name}", API_WRITE, API_BODY_BYTES, parse_rename, run_rename,
+             write_first_user),
+    API_CALL(HTTP_POST, "/api/v1/user/{id}/role", API_WRITE, API_BODY_BYTES, parse_role, run_role, write_first_user),
+};
+const struct api_calls api_user_calls = {routes, ARRAY_LEN(routes)};

@@ -1,5 +1,5 @@
-/* HTTP/1.1 connections: bytes to exchanges and back. Everything happens in advance(), which runs from the stream's events and
- * from a deferred task, never from a handler's call. */
+/* HTTP/1.1 connections: bytes to exchanges and back. Everything happens in advance(), which runs from the stream's
+ * events and from a deferred task, never from a handler's call. */
 #include "http/h1.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Any bytes as the input of an HTTP/1.1 connection, whole and in single bytes: what handlers get must be the same, or the
- * parser has two opinions. */
+/* Any bytes as the input of an HTTP/1.1 connection, whole and in single bytes: what handlers get must be the same, or
+ * the parser has two opinions. */
 #include <stdlib.h>
 
 #include "base/fuzz_bounds.h"

@@ -35,6 +35,7 @@ enum h1_refusal {
 #undef X
 };
 
+/* 200 for H1_OK. */
 int h1_refusal_status(enum h1_refusal r);
 /* Static. */
 const char *h1_refusal_text(enum h1_refusal r);
@@ -62,7 +63,8 @@ struct h1_head {
     size_t headers_n;
     struct http_header headers[HTTP_MAX_HEADERS];
 };
-/* Parses a whole head as h1_scan_head found it. Header names are turned to lower case in place; `out` points into `p`. */
+/* Parses a whole head as h1_scan_head found it. Header names are turned to lower case in place; `out` points into
+ * `p`. */
 enum h1_refusal h1_parse_head(char *p, size_t n, struct h1_head *out);
 
 /* Shared with HTTP/2, whose library checks less. */
@@ -87,8 +89,8 @@ struct h1_chunked {
     unsigned digits;
     uint64_t left;
 };
-/* Consumes some of `p`: `*used_out` bytes, of which `*data_out` (may be empty) is body. Call until used is 0 or the state is
- * H1_CHUNK_DONE. */
+/* Consumes some of `p`: `*used_out` bytes, of which `*data_out` (may be empty) is body. Call until used is 0 or the
+ * state is H1_CHUNK_DONE. */
 enum h1_refusal h1_chunked_next(struct h1_chunked *c, const uint8_t *p, size_t n, size_t *used_out,
                                 struct str *data_out);
 

@@ -1,7 +1,8 @@
-/* HTTP/2 server sessions over any byte stream (nghttp2). Handlers use http.h; this is for http_server_attach_h2 and tests.
+/* HTTP/2 server sessions over any byte stream (nghttp2). Handlers use http.h; this is for http_server_attach_h2 and
+ * tests.
  *
- * Memory: nghttp2's header compression state is switched off in our direction and a session shares its frame buffer with
- * all others of the thread; h2_test has the figure. Output is made in a deferred task, only while less than
+ * Memory: nghttp2's header compression state is switched off in our direction and a session shares its frame buffer
+ * with all others of the thread; h2_test has the figure. Output is made in a deferred task, only while less than
  * STREAM_HIGH_WATER waits below. A peer that floods (resets, pings, settings, empty frames) gets GOAWAY.
  * src: RFC 9113; docs/protocol/control.md 12.1: clients keep one stream open for ever and up to three sessions each */
 #ifndef HTTP_H2_H

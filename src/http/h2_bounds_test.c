@@ -1,4 +1,5 @@
-/* What strangers can make an HTTP/2 session hold, and for how long. Raw frames; their side never acknowledges SETTINGS. */
+/* What strangers can make an HTTP/2 session hold, and for how long. Raw frames; their side never acknowledges
+ * SETTINGS. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -180,8 +181,8 @@ static int status_of(const struct side *s, uint32_t stream)
 
 /* --- what is held --- */
 
-/* A header of 4 KiB stands in the decoder's table, which the client may use until it has acknowledged SETTINGS, and is named
- * again and again by one byte. */
+/* A header of 4 KiB stands in the decoder's table, which the client may use until it has acknowledged SETTINGS, and is
+ * named again and again by one byte. */
 static void bomb(struct buf *out, unsigned streams, unsigned repeats, bool is_complete)
 {
     for (unsigned i = 0; i < streams; i++) {

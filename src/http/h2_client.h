@@ -19,8 +19,8 @@ struct h2_client_events {
     void (*closed)(void *ctx, enum rc why);
 };
 
-/* Takes over `s` and sends preface and settings. `manual_window`: data is not acknowledged until h2_client_consume, which
- * plays a stalled reader. */
+/* Takes over `s` and sends preface and settings. `manual_window`: data is not acknowledged until h2_client_consume,
+ * which plays a stalled reader. */
 struct h2_client *h2_client_create(struct stream *s, bool manual_window, const struct h2_client_events *events,
                                    void *ctx);
 /* Sends a request; the body is copied and may be empty. Returns the stream's id, or a negative number when the session

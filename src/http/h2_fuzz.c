@@ -1,8 +1,8 @@
-/* HTTP/2 sessions of strangers, whose side never acknowledges SETTINGS. The first byte says how: any bytes behind a preface, cut
- * in pieces; or (its highest bit) commands, each a frame or a step in time, so that whole connections with flow control come up:
- * windows that are closed, opened by a byte, requests that are begun, ended, reset, answered at once, later and in pieces.
- * Whatever is sent, the session holds no more than its budget, what it allocates on the way grows with the input only, and so does
- * the number of allocations and of calls of handlers. */
+/* HTTP/2 sessions of strangers, whose side never acknowledges SETTINGS. The first byte says how: any bytes behind a
+ * preface, cut in pieces; or (its highest bit) commands, each a frame or a step in time, so that whole connections with
+ * flow control come up: windows that are closed, opened by a byte, requests that are begun, ended, reset, answered at
+ * once, later and in pieces. Whatever is sent, the session holds no more than its budget, what it allocates on the way
+ * grows with the input only, and so does the number of allocations and of calls of handlers. */
 #include <stdlib.h>
 
 #include "base/fuzz_bounds.h"

@@ -1,6 +1,6 @@
-/* What the files of HTTP/2 sessions share: h2.c (the life of a session), h2_request.c and h2_answer.c (the library's callbacks
- * for what comes in and what goes out). The callbacks only note what happened (ready, gone); handlers run after the library
- * has returned, so nothing they do can find it half-way through a frame. Loop thread only. */
+/* What the files of HTTP/2 sessions share: h2.c (the life of a session), h2_request.c and h2_answer.c (the library's
+ * callbacks for what comes in and what goes out). The callbacks only note what happened (ready, gone); handlers run
+ * after the library has returned, so nothing they do can find it half-way through a frame. Loop thread only. */
 #ifndef HTTP_H2_INTERNAL_H
 #define HTTP_H2_INTERNAL_H
 
@@ -39,8 +39,8 @@ static inline struct http_exchange *h2_exchange(const struct h2_session *s, int3
     return nghttp2_session_get_stream_user_data(s->ng, stream_id);
 }
 
-/* Looks at the result of a call that tells the library something which must not get lost. When it had no memory left for it
- * because the peer has used up its budget, the session ends, soon. */
+/* Looks at the result of a call that tells the library something which must not get lost. When it had no memory left
+ * for it because the peer has used up its budget, the session ends, soon. */
 static inline void h2_must(struct h2_session *s, int error)
 {
     if (error != NGHTTP2_ERR_NOMEM)

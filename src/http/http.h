@@ -5,14 +5,14 @@
  *   - http_stream_start, then http_stream_push any number of times, then http_stream_end;
  *   - http_take_stream: the connection is the handler's from then on (HTTP/1.1 only);
  *   - http_abort.
- * Life of an exchange: it is gone when http_respond*, http_stream_end, http_take_stream or http_abort return. Until then
- * the peer may go away: then `closed` of the events is called, once, and the exchange is gone when that returns. So a
- * handler that answers later or streams must call http_set_events before it returns; an exchange that has neither an answer
- * nor events when its handler returns gets a 500 (and a log line, as it is a bug of ours).
+ * Life of an exchange: it is gone when http_respond*, http_stream_end, http_take_stream or http_abort return. Until
+ * then the peer may go away: then `closed` of the events is called, once, and the exchange is gone when that returns.
+ * So a handler that answers later or streams must call http_set_events before it returns; an exchange that has neither
+ * an answer nor events when its handler returns gets a 500 (and a log line, as it is a bug of ours).
  * `closed` is never called after the exchange was ended by its owner, nor from inside a call on that same exchange.
  *
- * The strings of the request live until it is answered, or http_stream_start is called, and then to the end of that iteration
- * of the loop: an exchange that streams to a slow peer holds its queue and little else.
+ * The strings of the request live until it is answered, or http_stream_start is called, and then to the end of that
+ * iteration of the loop: an exchange that streams to a slow peer holds its queue and little else.
  *
  * Loop thread only; nothing blocks. src: RFC 9110, RFC 9112, RFC 9113. */
 #ifndef HTTP_HTTP_H
@@ -53,8 +53,8 @@ enum {
     HTTP_MAX_HEAD_BYTES = 16 * 1024,
     HTTP_MAX_PARAMS = 4,
     HTTP_MAX_BODY_BYTES = 1024 * 1024,
-    /* What a connection of a stranger may hold: heads, bodies, answers, and the memory of HTTP/2 with its tables. Together with
-     * the layers below (TLS, Noise, queued output) it is less than 256 KiB. */
+    /* What a connection of a stranger may hold: heads, bodies, answers, and the memory of HTTP/2 with its tables.
+     * Together with the layers below (TLS, Noise, queued output) it is less than 256 KiB. */
     HTTP_STRANGER_BYTES = 128 * 1024,
     HTTP_STRANGER_BODY_BYTES = 60 * 1024,
 };
@@ -72,9 +72,8 @@ struct http_request {
     struct str params[HTTP_MAX_PARAMS];
     unsigned version; /* 10, 11 or 20 */
     bool is_tls;
-    struct addr peer; /* the client's, as far as known: behind a proxy, what the proxy says */
-    bool
-        is_peer_sure; /* `peer` is the client's own address, or what a listed proxy says; else anyone may have chosen it */
+    struct addr peer;  /* the client's, as far as known: behind a proxy, what the proxy says */
+    bool is_peer_sure; /* `peer` is the client's own address, or from a listed proxy; else anyone may have chosen it */
     struct addr local;
     void *conn_ctx; /* what the connection was attached with: http_server_attach_h2; null for outer connections */
 };
@@ -87,8 +86,8 @@ const struct http_request *http_request(const struct http_exchange *ex);
 bool http_header(const struct http_request *req, const char *name, struct str *out);
 /* Whether a comma-separated header holds `token` (case-insensitive): Connection, Upgrade, Sec-WebSocket-Protocol... */
 bool http_header_has_token(const struct http_request *req, const char *name, const char *token);
-/* The first query parameter of that name, decoded ('+' is a space); lives as the request does. False when it is absent or
- * wrongly escaped. */
+/* The first query parameter of that name, decoded ('+' is a space); lives as the request does. False when it is absent
+ * or wrongly escaped. */
 bool http_query(struct http_exchange *ex, const char *name, struct str *out);
 /* Memory that lives as long as the request's strings, for what a handler derives from them. Borrowed. */
 struct arena *http_arena(struct http_exchange *ex);
@@ -139,10 +138,10 @@ size_t http_stream_drop_queued(struct http_exchange *ex);
 /* Ends the body after what is queued. */
 void http_stream_end(struct http_exchange *ex);
 
-/* Hands over the byte stream under an HTTP/1.1 exchange (Upgrade, or DERP's fast start): nothing has been written to it, and
- * `leftover` (an empty buf, the caller's from then on: buf_fini) gets what arrived after the request. The exchange and its
- * connection are gone. Set events on the stream before returning to the loop. RC_UNSUPPORTED for HTTP/2: the exchange is
- * still there. */
+/* Hands over the byte stream under an HTTP/1.1 exchange (Upgrade, or DERP's fast start): nothing has been written to
+ * it, and `leftover` (an empty buf, the caller's from then on: buf_fini) gets what arrived after the request. The
+ * exchange and its connection are gone. Set events on the stream before returning to the loop. RC_UNSUPPORTED for
+ * HTTP/2: the exchange is still there. */
 MUST_CHECK enum rc http_take_stream(struct http_exchange *ex, struct stream **out, struct buf *leftover);
 
 /* The reason phrase ("Not Found"); never null. */
@@ -155,8 +154,8 @@ typedef void (*http_handler)(void *app, struct http_exchange *ex);
 
 struct http_route {
     unsigned methods; /* bits of enum http_method; GET allows HEAD as well, answered as GET without its body */
-    /* "/machine/map" exact; "/a/{id}" one segment (not empty) each; "/assets/" + "*" any rest, even empty. The first row
-     * that matches wins. Query and trailing slashes are not ignored. */
+    /* "/machine/map" exact; "/a/{id}" one segment (not empty) each; "/assets/" + "*" any rest, even empty. The first
+     * row that matches wins. Query and trailing slashes are not ignored. */
     const char *path;
     http_handler handle;
     size_t max_body_bytes; /* larger ones get 413, if possible before they are sent. 0: the server's default */
@@ -171,8 +170,8 @@ struct http_server_opts {
     void *app; /* for the handlers of these routes, `unmatched` and `conn_gone` */
     /* For requests that no route matches; null: 404 as text. `status` is 404 or 405 (Allow is set already). */
     void (*unmatched)(void *app, struct http_exchange *ex, int status);
-    /* An attached connection is gone; its exchanges have been closed before. `conn_ctx` is that of http_server_attach_h2.
-     * May be null. */
+    /* An attached connection is gone; its exchanges have been closed before. `conn_ctx` is that of
+     * http_server_attach_h2. May be null. */
     void (*conn_gone)(void *app, void *conn_ctx);
     /* All in ms; 0 takes the default in brackets. */
     int64_t head_timeout_ms;    /* from the first byte, or the accept, to the end of the headers (10 s) */
@@ -182,19 +181,20 @@ struct http_server_opts {
     int64_t stall_timeout_ms;   /* the peer takes next to nothing of what is queued, in all or of one stream (2 min) */
     unsigned h2_max_streams;    /* at once, per session (250) */
     size_t max_body_bytes;      /* of routes that have no limit of their own (HTTP_MAX_BODY_BYTES) */
-    /* Heads, bodies and HTTP/2 memory of all connections together, besides 48 KiB of each (64 MiB); requests beyond it get
-     * 429. At least three times the largest body. Strangers have a quarter as much besides, for them alone. */
+    /* Heads, bodies and HTTP/2 memory of all connections together, besides 48 KiB of each (64 MiB); requests beyond it
+     * get 429. At least three times the largest body. Strangers have a quarter as much besides, for them alone. */
     size_t pool_bytes;
-    /* Connections belong to strangers until http_conn_know: they hold HTTP_STRANGER_BYTES at most, and may wait and be idle no
-     * longer than stranger_timeout_ms (15 s) instead of the times above. False: all are known. */
+    /* Connections belong to strangers until http_conn_know: they hold HTTP_STRANGER_BYTES at most, and may wait and be
+     * idle no longer than stranger_timeout_ms (15 s) instead of the times above. False: all are known. */
     bool has_strangers;
     int64_t stranger_timeout_ms;
-    /* Whether an address is one of our reverse proxies: the peer of a request that comes through them is the last address in
-     * X-Forwarded-For that is no proxy. A request from loopback with that header is taken for a proxy's. May be null. */
+    /* Whether an address is one of our reverse proxies: the peer of a request that comes through them is the last
+     * address in X-Forwarded-For that is no proxy. A request from loopback with that header is taken for a proxy's. May
+     * be null. */
     bool (*is_proxy)(const void *ctx, const struct addr *from);
     const void *proxy_ctx;
-    /* The names that this server answers to besides addresses and localhost; requests for others get 421, so that a page of
-     * another site whose name resolves to us (DNS rebinding) gets nothing. Borrowed. Null: any. */
+    /* The names that this server answers to besides addresses and localhost; requests for others get 421, so that a
+     * page of another site whose name resolves to us (DNS rebinding) gets nothing. Borrowed. Null: any. */
     const struct http_hosts *hosts;
 };
 
@@ -205,25 +205,28 @@ struct http_hosts {
 
 struct http_server;
 
-/* One per loop and purpose: the outer one for TCP and TLS, an inner one for Noise. The caller's: http_server_destroy. */
+/* One per loop and purpose: the outer one for TCP and TLS, an inner one for Noise. The caller's:
+ * http_server_destroy. */
 struct http_server *http_server_create(const struct http_server_opts *opts);
-/* Adds `n` routes after those that the server has; their handlers get `app`, which outlives the server. `rows` is static.
- * Before the first connection. */
+/* Adds `n` routes after those that the server has; their handlers get `app`, which outlives the server. `rows` is
+ * static. Before the first connection. */
 void http_server_mount(struct http_server *server, const struct http_route *rows, size_t n, void *app);
-/* Takes over an accepted connection: HTTP/2 when TLS agreed on it by ALPN, else HTTP/1.1. A tcp_accept_fn and the `ready`
- * of a tls_acceptor; `server` is a struct http_server. */
+/* Takes over an accepted connection: HTTP/2 when TLS agreed on it by ALPN, else HTTP/1.1. A tcp_accept_fn and the
+ * `ready` of a tls_acceptor; `server` is a struct http_server. */
 void http_server_accept(void *server, struct stream *s);
 /* Takes over `s` and speaks HTTP/2 with prior knowledge (RFC 9113 3.3), as inside Noise. `conn_ctx` shows up in each
  * request. The result is borrowed and valid until `conn_gone`. */
 struct http_conn *http_server_attach_h2(struct http_server *server, struct stream *s, void *conn_ctx);
-/* The peer has proved that it holds `key` (at most 32 bytes), which is known here: from now on the connection has the limits
- * of known parties and one of their places (net/stream.h). If all of those are taken it goes on as a stranger. Twice is fine. */
+/* The peer has proved that it holds `key` (at most 32 bytes), which is known here: from now on the connection has the
+ * limits of known parties and one of their places (net/stream.h). If all of those are taken it goes on as a stranger.
+ * Twice is fine. */
 void http_conn_know(struct http_conn *conn, const void *key, size_t key_len);
 /* The same for the connection by which a request came; nothing if that is a proxy's, which may carry many clients. */
 void http_know(struct http_exchange *ex, const void *key, size_t key_len);
 /* Closes a connection at once; its exchanges get `closed`. */
 void http_conn_close(struct http_conn *conn);
-/* Refuses further requests politely (GOAWAY, Connection: close) and closes each connection as its last exchange ends. */
+/* Refuses further requests politely (GOAWAY, Connection: close) and closes each connection as its last exchange
+ * ends. */
 void http_server_drain(struct http_server *server);
 /* Connections and HTTP/2 sessions now. */
 size_t http_server_conns(const struct http_server *server);

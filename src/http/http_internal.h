@@ -1,5 +1,5 @@
-/* What the files of http/ share. Loop thread only. Upwards, each file calls only those before it: counters, answer_head,
- * request, host, router, conn_budget, exchange, conn, then the protocols (h1, h2_*), server.c. */
+/* What the files of http/ share. Loop thread only. Upwards, each file calls only those before it: counters,
+ * answer_head, request, host, router, conn_budget, exchange, conn, then the protocols (h1, h2_*), server.c. */
 #ifndef HTTP_HTTP_INTERNAL_H
 #define HTTP_HTTP_INTERNAL_H
 
@@ -24,8 +24,8 @@ struct http_conn_ops {
     void (*resume)(struct http_conn *conn);
     /* Called each second. May close the connection. */
     void (*sweep)(struct http_conn *conn, int64_t now_ms);
-    /* The connection is dead and off the server's list: frees it, and what it holds beyond the common part. Called when no
-     * function of it is running. */
+    /* The connection is dead and off the server's list: frees it, and what it holds beyond the common part. Called when
+     * no function of it is running. */
     void (*free)(void *conn);
 };
 
@@ -163,8 +163,8 @@ bool http_host_is_ours(const struct http_hosts *hosts, struct str authority);
 bool http_host_forwarded_for(const struct http_request *req, const struct http_server_opts *opts, struct addr *out);
 
 /* --- router.c --- */
-/* Finds the first row that matches; sets ex->route, ex->app and ex->req.params. False: none does, and `*allowed_out` has the
- * other methods of the path, or 0. */
+/* Finds the first row that matches; sets ex->route, ex->app and ex->req.params. False: none does, and `*allowed_out`
+ * has the other methods of the path, or 0. */
 bool router_match(const struct http_server *server, struct http_exchange *ex, unsigned *allowed_out);
 /* "GET, HEAD, POST", for the header Allow. */
 void router_allow_text(unsigned methods, char *out, size_t out_cap);
@@ -174,15 +174,15 @@ void router_allow_text(unsigned methods, char *out, size_t out_cap);
 void http_conn_open_budget(struct http_conn *conn, struct http_server *server);
 /* Charges `n` more bytes for requests of this connection. False: it may not hold them, and nothing is charged. */
 MUST_CHECK bool http_conn_hold(struct http_conn *conn, size_t n);
-/* The memory of a request is freed at the end of the iteration: http_conn_frees when that is certain, http_conn_freed when it
- * is done, with the bytes that were charged for it. The connection outlives both. */
+/* The memory of a request is freed at the end of the iteration: http_conn_frees when that is certain, http_conn_freed
+ * when it is done, with the bytes that were charged for it. The connection outlives both. */
 static inline void http_conn_frees(struct http_conn *conn)
 {
     conn->frees_n++;
 }
 void http_conn_freed(struct http_conn *conn, size_t bytes);
-/* Whether it holds half of what it may, a part of which is freed at the end of the iteration: then nothing more is to be read
- * until `resume`. */
+/* Whether it holds half of what it may, a part of which is freed at the end of the iteration: then nothing more is to
+ * be read until `resume`. */
 bool http_conn_must_rest(struct http_conn *conn);
 /* How long this peer may keep us waiting, or be idle: `known_ms`, or less if it is a stranger. */
 int64_t http_conn_patience_ms(const struct http_conn *conn, int64_t known_ms);
@@ -200,8 +200,8 @@ int exchange_route(struct http_exchange *ex);
 void exchange_dispatch(struct http_exchange *ex);
 /* Answers for the server: 404 and 405 by the hook, others as text. */
 void exchange_refuse(struct http_exchange *ex, int status, const char *text);
-/* Charges what the exchange holds by now, or gives back what it does not hold any more. False: it holds more than it may; it
- * is charged all the same, and is to be refused. */
+/* Charges what the exchange holds by now, or gives back what it does not hold any more. False: it holds more than it
+ * may; it is charged all the same, and is to be refused. */
 bool exchange_charge(struct http_exchange *ex);
 /* RC_TOO_LARGE: more than the route takes. RC_LIMIT: more than all requests of a connection may hold. */
 MUST_CHECK enum rc exchange_append_body(struct http_exchange *ex, const uint8_t *p, size_t n);
@@ -218,8 +218,8 @@ void exchange_check_drained(struct http_exchange *ex);
 /* Puts the connection on the server's list and takes over `below` with its events. */
 void http_conn_init(struct http_conn *conn, const struct http_conn_ops *ops, struct http_server *server,
                     struct stream *below, const struct stream_events *events, void *ctx);
-/* Ends the connection: exchanges get `closed`, the stream below is closed (after its output with `flush`), `conn_gone` of the
- * server is called, and memory is freed later. Twice is fine. */
+/* Ends the connection: exchanges get `closed`, the stream below is closed (after its output with `flush`), `conn_gone`
+ * of the server is called, and memory is freed later. Twice is fine. */
 void http_conn_die(struct http_conn *conn, bool flush);
 /* Whether so much output waits below that no more should be made: go on in `drained`, which is certain to come. */
 bool http_conn_is_full(struct http_conn *conn);

@@ -6,7 +6,8 @@
 #include "base/metric.h"
 #include "http/http.h"
 
-/* Runs everything that is due without waiting: posted bytes, deferred tasks, frees, and what was put off to the next turn. */
+/* Runs everything that is due without waiting: posted bytes, deferred tasks, frees, and what was put off to the next
+ * turn. */
 static inline void turn(struct loop *loop)
 {
     for (int i = 0; i < 16; i++) {

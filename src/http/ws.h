@@ -1,6 +1,6 @@
 /* WebSocket server: a byte stream in binary messages. Message boundaries mean nothing to the stream's owner; one
- * stream's turn of output is one message. Compression and other extensions are refused by not being answered, any Origin is
- * taken, pings are answered.
+ * stream's turn of output is one message. Compression and other extensions are refused by not being answered, any
+ * Origin is taken, pings are answered.
  * src: RFC 6455; tailscale 1.102 derp/derphttp/websocket.go, control/controlhttp */
 #ifndef HTTP_WS_H
 #define HTTP_WS_H
@@ -18,8 +18,8 @@ bool ws_is_upgrade(const struct http_request *req);
 /* ... and offers this sub-protocol. */
 bool ws_offers(const struct http_request *req, const char *subprotocol);
 /* Answers the handshake and gives the stream above it, whose owner must set events before returning to the loop. The
- * exchange is gone in every case. RC_INVALID: a bad handshake, answered with 400 or 426. RC_DENIED: the sub-protocol was not
- * offered; the handshake is answered, then closed with 1008. RC_UNSUPPORTED: HTTP/2, answered with 400. */
+ * exchange is gone in every case. RC_INVALID: a bad handshake, answered with 400 or 426. RC_DENIED: the sub-protocol
+ * was not offered; the handshake is answered, then closed with 1008. RC_UNSUPPORTED: HTTP/2, answered with 400. */
 MUST_CHECK enum rc ws_accept(struct http_exchange *ex, const struct ws_opts *opts, struct stream **out);
 
 #endif

@@ -1,4 +1,5 @@
-/* Any bytes as the frames of a WebSocket client. The first byte says how they are cut, the second what the owner does. */
+/* Any bytes as the frames of a WebSocket client. The first byte says how they are cut, the second what the owner
+ * does. */
 #include "base/fuzz_bounds.h"
 #include "base/mem.h"
 #include "crypto/crypto.h"

@@ -1,0 +1,37 @@
+/* /api/v1/health */
+#include "api/call_internal.h"
+
+/* "troubles": what works less well than it should; absent when there is nothing. */
+static void write_troubles(const struct api *api, struct json_writer *w)
+{
+    struct buf lines = {0};
+    struct str line, rest;
+    if (api->troubles != NULL)
+        api->troubles(api->troubles_ctx, &lines);
+    rest = buf_str(&lines);
+    if (rest.len > 0) {
+        json_w_key(w, "troubles");
+        json_w_array(w);
+        while (rest.len > 0) {
+            str_cut(rest, '\n', &line, &rest);
+            json_w_str(w, line);
+        }
+        json_w_end_array(w);
+    }
+    buf_fini(&lines);
+}
+
+/* Whether changes can be kept now. */
+static void write_health(struct api_call *call, struct json_writer *w)
+{
+    enum rc fault = core_fault(call->api->core);
+    json_w_kv_bool(w, "databaseConnectivity", fault == RC_OK);
+    if (fault != RC_OK)
+        json_w_kv_cstr(w, "databaseFault", store_refusal_text(fault));
+    write_troubles(call->api, w);
+}
+
+static const struct http_route routes[] = {
+    API_CALL(HTTP_GET, "/api/v1/health", API_READ, API_BODY_BYTES, NULL, NULL, write_health),
+};
+const struct api_calls api_health_calls = {routes, ARRAY_LEN(routes)};

@@ -17,7 +17,7 @@
 #include "base/list.h"
 #include "engine/access.h"
 #include "engine/approval.h"
-#include "engine/bits.h"
+#include "base/bits.h"
 #include "engine/engine.h"
 #include "policy/document.h"
 #include "engine/rolls.h"

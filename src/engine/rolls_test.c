@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "engine/bits.h"
+#include "base/bits.h"
 #include "policy/policy.h"
 #include "engine/rolls.h"
 #include "engine/view.h"

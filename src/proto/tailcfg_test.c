@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/time.h"
 #include "codec/json.h"
 #include "proto/tailcfg.h"
 
@@ -346,45 +345,6 @@ static void test_tolerances(void **state)
     arena_fini(&a);
 }
 
-static void test_times(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text;
-        int64_t ms;
-    } good[] = {
-        {"1970-01-01T00:00:00Z", 1}, /* a time long past, not the absence of one */
-        {"0001-01-01T00:00:00Z", 0},
-        {"1970-01-01T00:02:03Z", 123000},
-        {"2026-11-23T01:02:03.123Z", 1795395723123},
-        {"2026-11-23T02:32:03.123456789+01:30", 1795395723123},
-        {"2024-02-29T23:59:59.5Z", 1709251199500},
-        {"9999-12-31T23:59:59-23:59", 253402300799000}, /* of the year 10000, which nobody can write */
-    };
-    static const char *const bad[] = {"",
-                                      "2026-11-23",
-                                      "2026-11-23T01:02:03",
-                                      "2026-13-01T00:00:00Z",
-                                      "2026-11-23T01:02:03.Z",
-                                      "2026-11-23 01:02:03Z",
-                                      "2026-11-23T01:02:03+1:30",
-                                      "2026-11-23T01:02:03Zx",
-                                      "20x6-11-23T01:02:03Z"};
-    int64_t ms;
-    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
-        assert_int_equal(time_parse(str_c(good[i].text), &ms), RC_OK);
-        assert_int_equal(ms, good[i].ms);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        assert_int_equal(time_parse(str_c(bad[i]), &ms), RC_INVALID);
-    for (int64_t t = -3000000000000; t < 9000000000000; t += 123456789123) {
-        char text[TIME_TEXT_CAP];
-        time_format(t, text);
-        assert_int_equal(time_parse(str_c(text), &ms), RC_OK);
-        assert_int_equal(ms, t);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,7 +357,6 @@ int main(void)
         cmocka_unit_test(test_kept_hostinfo_reads_again),
         cmocka_unit_test(test_endpoints_of_unknown_kinds_are_left_out),
         cmocka_unit_test(test_tolerances),
-        cmocka_unit_test(test_times),
     };
     return cmocka_run_group_tests_name("tailcfg", tests, NULL, NULL);
 }

@@ -289,7 +289,7 @@ static void place_text(const struct policy_doc *doc, struct str text, struct pol
     while (text.len > 0 && (at = memmem(from, (size_t)(end - from), text.p, text.len)) != NULL) {
         const char *after = at + text.len;
         if (at > clean.p && at[-1] == '"' && after < end && *after == '"') {
-            doc_place(doc, (size_t)(at - 1 - clean.p), &out->line, &out->col);
+            doc_position(doc, (size_t)(at - 1 - clean.p), &out->line, &out->col);
             return;
         }
         from = at + 1;
@@ -324,7 +324,7 @@ static void warn_unused(const struct engine *p, struct policy_errors *out)
     size_t check_n = 0;
     for (size_t i = 0; i < p->doc->warning_n && out->n < POLICY_ERRORS_MAX; i++) {
         struct policy_error *added = &out->v[out->n++];
-        doc_place(p->doc, p->doc->warning[i].offset, &added->line, &added->col);
+        doc_position(p->doc, p->doc->warning[i].offset, &added->line, &added->col);
         added->text = arena_str(&out->arena, p->doc->warning[i].text).p;
     }
     out->left_out += p->doc->warnings_left_out;

@@ -23,7 +23,7 @@ static bool has_exit(const struct engine_node *n)
     return false;
 }
 
-bool engine_node_keeps(const struct engine_node *n, const struct entry *e)
+bool engine_node_keeps(const struct engine_node *n, const struct sel_range *e)
 {
     return range_holds(&e->range, &n->v4) || range_holds(&e->range, &n->v6) || engine_node_routes_meet(n, &e->range) ||
            (e->is_in_internet && has_exit(n));
@@ -64,8 +64,8 @@ static bool routes_keep(const struct engine *p, const struct selector *s, const 
 {
     if (s->kind == SEL_INTERNET)
         return is_exit;
-    for (uint32_t e = 0; e < s->entry_n; e++) {
-        const struct entry *entry = &p->doc->entry[s->entry_first + e];
+    for (uint32_t e = 0; e < s->range_n; e++) {
+        const struct sel_range *entry = &p->doc->range[s->range_first + e];
         if (engine_node_routes_meet(n, &entry->range) || (entry->is_in_internet && is_exit))
             return true;
     }
@@ -97,8 +97,8 @@ static bool is_via_for(const struct engine *p, const struct rule *rule, const st
     for (size_t i = 0; has_tag && i < rule->dst_n; i++) {
         const struct selector *s = &p->doc->sel[rule->dst[i].sel];
         has_route = has_route || (s->has_internet && has_exit(n));
-        for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->entry_n; e++)
-            has_route = has_route || engine_node_routes_meet(n, &p->doc->entry[s->entry_first + e].range);
+        for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->range_n; e++)
+            has_route = has_route || engine_node_routes_meet(n, &p->doc->range[s->range_first + e].range);
     }
     return has_route;
 }

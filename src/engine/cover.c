@@ -37,7 +37,7 @@ static int compare_cells(const void *a, const void *b)
     return (x->first > y->first) - (x->first < y->first);
 }
 
-static void add_single(struct cover *c, const struct entry *e)
+static void add_single(struct cover *c, const struct sel_range *e)
 {
     struct single *s = arena_zalloc(&c->arena, 1, sizeof(*s) + sizeof(struct range_key));
     struct range_key *key = (struct range_key *)(s + 1);
@@ -53,7 +53,7 @@ static void add_cut(struct cover *c, uint8_t family, ip_number first)
 
 static void add_wide(struct cover *c, uint32_t index)
 {
-    const struct range *r = &c->doc->entry[index].range;
+    const struct range *r = &c->doc->range[index].range;
     ip_number last = r->family == 4 ? UINT32_MAX : ~(ip_number)0;
     VEC_PUSH(c->wide, c->wide_n, c->wide_cap, index);
     add_cut(c, r->family, r->lo);
@@ -79,8 +79,8 @@ struct cover *cover_create(const struct policy_doc *doc)
     struct cover *c = MEM_NEW(struct cover);
     c->doc = doc;
     map_init(&c->single_by_addr, NULL);
-    for (uint32_t i = 0; i < doc->entry_n; i++) {
-        const struct entry *e = &doc->entry[i];
+    for (uint32_t i = 0; i < doc->range_n; i++) {
+        const struct sel_range *e = &doc->range[i];
         /* No node is of the internet: it is told by exit routes. */
         if (doc->sel[e->sel].kind == SEL_INTERNET)
             continue;
@@ -112,7 +112,7 @@ static void explore(const struct cover *c, struct cell *cell)
 {
     size_t cap = 0;
     for (size_t i = 0; i < c->wide_n; i++) {
-        const struct entry *e = &c->doc->entry[c->wide[i]];
+        const struct sel_range *e = &c->doc->range[c->wide[i]];
         if (range_has(&e->range, cell->family, cell->first))
             VEC_PUSH(cell->sel, cell->n, cap, e->sel);
     }

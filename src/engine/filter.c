@@ -52,7 +52,7 @@ static uint32_t order_of(const struct engine *p, const struct rule *rule, uint32
 
 /* --- places. src: docs/protocol/policy.md 4.4 --- */
 
-static struct place *find_place(const struct engine *p, const uint64_t hash[2], uint32_t proto)
+static struct place *find_position(const struct engine *p, const uint64_t hash[2], uint32_t proto)
 {
     size_t mask = p->place_cap - 1;
     for (size_t i = (hash[0] ^ proto) & mask;; i = (i + 1) & mask) {
@@ -64,7 +64,7 @@ static struct place *find_place(const struct engine *p, const uint64_t hash[2], 
 
 static void note_place(struct engine *p, const uint64_t hash[2], uint32_t proto, uint32_t order)
 {
-    struct place *at = find_place(p, hash, proto);
+    struct place *at = find_position(p, hash, proto);
     if (at->order == 0)
         *at = (struct place){{hash[0], hash[1]}, proto, order};
 }
@@ -133,7 +133,7 @@ static void add_ip(struct maker *m, const struct rule *rule, enum phase phase, s
         piece->proto = rule->ip[i].proto;
         piece->sources = sources;
         memcpy(piece->hash, hash, sizeof(piece->hash));
-        const struct place *at = find_place(m->p, hash, piece->proto);
+        const struct place *at = find_position(m->p, hash, piece->proto);
         if (at->order != 0 && at->order < piece->place)
             piece->place = at->order;
     }
@@ -275,7 +275,8 @@ static void put_own_dst(struct maker *m, const struct port_list *ports, bool *ha
         put_dst(m, str_c(m->n->text6), ports, has_some);
 }
 
-static bool keeps_entry(const struct maker *m, const struct rule *rule, const struct selector *s, const struct entry *e)
+static bool keeps_entry(const struct maker *m, const struct rule *rule, const struct selector *s,
+                        const struct sel_range *e)
 {
     if (s->kind == SEL_INTERNET)
         return m->n->class->is_exit;
@@ -291,8 +292,8 @@ static void put_selector_dst(struct maker *m, const struct rule *rule, sel_id se
     const struct policy_doc *doc = m->p->doc;
     const struct selector *s = &doc->sel[sel];
     if (s->kind == SEL_ADDRS || s->kind == SEL_INTERNET) {
-        for (uint32_t i = 0; i < s->entry_n; i++) {
-            const struct entry *e = &doc->entry[s->entry_first + i];
+        for (uint32_t i = 0; i < s->range_n; i++) {
+            const struct sel_range *e = &doc->range[s->range_first + i];
             if (keeps_entry(m, rule, s, e))
                 put_dst(m, e->text, ports, has_some);
         }
@@ -372,7 +373,7 @@ static void put_own_prefixes(struct maker *m, const struct range *within, bool *
     }
 }
 
-static void put_entry_prefixes(struct maker *m, const struct entry *e, bool *has_some)
+static void put_entry_prefixes(struct maker *m, const struct sel_range *e, bool *has_some)
 {
     put_own_prefixes(m, &e->range, has_some);
     if (!engine_node_routes_meet(m->n, &e->range) && !(e->is_in_internet && m->n->class->is_exit))
@@ -386,8 +387,8 @@ static void put_selector_prefixes(struct maker *m, sel_id sel, bool *has_some)
 {
     const struct policy_doc *doc = m->p->doc;
     const struct selector *s = &doc->sel[sel];
-    for (uint32_t i = 0; s->kind == SEL_ADDRS && i < s->entry_n; i++)
-        put_entry_prefixes(m, &doc->entry[s->entry_first + i], has_some);
+    for (uint32_t i = 0; s->kind == SEL_ADDRS && i < s->range_n; i++)
+        put_entry_prefixes(m, &doc->range[s->range_first + i], has_some);
     if (s->kind != SEL_ADDRS && s->kind != SEL_SELF && engine_node_is(m->n, sel))
         put_own_prefixes(m, NULL, has_some);
 }
@@ -405,8 +406,8 @@ static bool is_back_dst(const struct maker *m, const struct rule *rule, const st
         const struct selector *s = &doc->sel[rule->src.v[i]];
         if (s->kind != SEL_ADDRS && engine_node_is(m->n, rule->src.v[i]))
             return true;
-        for (uint32_t k = 0; s->kind == SEL_ADDRS && k < s->entry_n; k++) {
-            if (range_holds(&doc->entry[s->entry_first + k].range, own))
+        for (uint32_t k = 0; s->kind == SEL_ADDRS && k < s->range_n; k++) {
+            if (range_holds(&doc->range[s->range_first + k].range, own))
                 return true;
         }
     }
@@ -424,8 +425,8 @@ static void put_back_prefixes(struct maker *m, const struct rule *rule, bool *ha
     }
     for (size_t i = 0; i < rule->src.n; i++) {
         const struct selector *s = &doc->sel[rule->src.v[i]];
-        for (uint32_t k = 0; s->kind == SEL_ADDRS && k < s->entry_n; k++) {
-            struct range rest = doc->entry[s->entry_first + k].range, prefix;
+        for (uint32_t k = 0; s->kind == SEL_ADDRS && k < s->range_n; k++) {
+            struct range rest = doc->range[s->range_first + k].range, prefix;
             if (!engine_node_routes_meet(m->n, &rest))
                 continue;
             while (range_take_prefix(&rest, &prefix))

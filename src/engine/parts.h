@@ -277,7 +277,7 @@ static inline struct range engine_node_range(const struct engine_node *n, int fa
     return family == 4 ? n->v4 : n->v6;
 }
 /* Whether an entry stays in the filter of the node. src: docs/protocol/policy.md 4.5 */
-bool engine_node_keeps(const struct engine_node *n, const struct entry *e);
+bool engine_node_keeps(const struct engine_node *n, const struct sel_range *e);
 /* Adds those of its addresses that are outside of the tailnet's ranges. */
 void engine_node_add_stray(const struct engine *p, const struct engine_node *n, struct range_set *out);
 bool engine_node_routes_meet(const struct engine_node *n, const struct range *r);

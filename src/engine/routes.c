@@ -12,8 +12,8 @@ static bool entries_reach(const struct engine *p, const struct selector *s, cons
 {
     if (r->is_exit && s->has_internet)
         return true;
-    for (uint32_t i = 0; s->kind == SEL_ADDRS && i < s->entry_n; i++) {
-        const struct range *e = &p->doc->entry[s->entry_first + i].range;
+    for (uint32_t i = 0; s->kind == SEL_ADDRS && i < s->range_n; i++) {
+        const struct range *e = &p->doc->range[s->range_first + i].range;
         if (r->is_exit ? range_holds(e, &r->range) : range_meets(e, &r->range))
             return true;
     }

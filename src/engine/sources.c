@@ -73,8 +73,8 @@ void sources_finish(struct engine *p)
             l->has_star = l->has_star || s->kind == SEL_STAR;
             if (s->kind == SEL_DANGER_ALL)
                 add_everything(l);
-            for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->entry_n; e++)
-                range_set_add(&l->fixed, p->doc->entry[s->entry_first + e].range);
+            for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->range_n; e++)
+                range_set_add(&l->fixed, p->doc->range[s->range_first + e].range);
         }
         range_set_join(&l->fixed);
         for (size_t k = 0; k < l->fixed.n; k++)
@@ -320,8 +320,8 @@ static void add_star(const struct engine *p, uint32_t list, struct texts *t)
     for (size_t i = 0; i < l->sels.n; i++) {
         const struct selector *s = &p->doc->sel[l->sels.v[i]];
         struct range_set own = {0};
-        for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->entry_n; e++)
-            range_set_add(&own, p->doc->entry[s->entry_first + e].range);
+        for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->range_n; e++)
+            range_set_add(&own, p->doc->range[s->range_first + e].range);
         if (s->kind != SEL_STAR && s->kind != SEL_ADDRS)
             gather_nodes(p, list, &l->sels.v[i], &own);
         range_set_join(&own);

@@ -1,8 +1,11 @@
-/* A policy as it was read: selectors interned to small numbers, everything checked, places kept.
+/* What a policy document contains: selectors interned to small numbers, everything checked, positions kept. For the
+ * modules that evaluate it (engine, reach).
  *
- * selector   what a string in a list names; equal strings are one selector entry      one address range of an
- * address selector: what stands in a packet filter rule       a grant or an ACL; all grants come before all ACLs, as
- * the filter has them (src: docs/protocol/policy.md 4) */
+ * selector    what a string in a list names; equal strings are one selector sel_range   one address range of an address
+ * selector, as it appears in a packet filter rule        a grant or an ACL; all grants come before all ACLs, in the
+ * order of the filter (src: docs/protocol/policy.md 4)
+ *
+ * A document is immutable once policy_parse has returned it. */
 #ifndef POLICY_DOCUMENT_H
 #define POLICY_DOCUMENT_H
 
@@ -12,6 +15,8 @@
 #include "codec/json.h"
 #include "policy/policy.h"
 #include "policy/range.h"
+
+/* --- selectors --- */
 
 enum sel_kind {
     SEL_STAR,
@@ -30,7 +35,7 @@ enum sel_kind {
 };
 #define SEL_BIT(kind) (1u << (kind))
 
-typedef uint32_t sel_id;
+typedef uint32_t sel_id; /* index of a selector */
 
 struct selector {
     enum sel_kind kind;
@@ -38,22 +43,46 @@ struct selector {
     struct str text;       /* as written, trimmed */
     struct str name;       /* SEL_DOMAIN: the domain; otherwise as `text` */
     size_t group;          /* SEL_GROUP: index */
-    uint32_t entry_first;  /* SEL_ADDRS, SEL_INTERNET: its entries stand together */
-    uint32_t entry_n;
+    uint32_t range_first; /* SEL_ADDRS, SEL_INTERNET: its ranges are range_n consecutive elements of policy_doc.range */
+    uint32_t range_n;
     bool has_internet; /* SEL_INTERNET, or an ipset that adds it */
 };
 
-struct entry {
+struct sel_range {
     struct range range;
     sel_id sel;
     struct str text;     /* as DstPorts have it */
-    bool is_in_internet; /* wholly */
+    bool is_in_internet; /* all of it is */
 };
 
 struct sel_list {
     sel_id *v;
     size_t n;
 };
+
+/* A named set of addresses. */
+enum ipset_state { IPSET_NEW, IPSET_OPEN, IPSET_DONE };
+struct ipset {
+    struct str name;
+    const struct json *ops;
+    enum ipset_state state; /* IPSET_DONE, except while the ipsets are read */
+    struct range *v;        /* arena; canonical */
+    size_t n;
+    bool has_internet;
+};
+
+struct tag {
+    struct str name;
+    struct sel_list owner;
+};
+
+struct group {
+    struct str name;
+    struct str *member;
+    size_t member_n;
+};
+
+/* --- rules --- */
 
 struct port_range {
     uint16_t first;
@@ -65,7 +94,7 @@ struct port_list {
     size_t cap;
 };
 
-/* IP items of one protocol. 0: the default set. */
+/* The ports of one protocol. Protocol 0: TCP, UDP, ICMP and ICMPv6. */
 struct proto_ports {
     uint8_t proto;
     struct port_list ports;
@@ -73,22 +102,22 @@ struct proto_ports {
 
 struct rule_dst {
     sel_id sel;
-    struct port_list ports; /* ACLs; grants have them by protocol */
+    struct port_list ports; /* of an ACL; those of a grant are in `ip` */
 };
 
-typedef uint32_t posture_set_id; /* 0: none asked for */
+typedef uint32_t posture_set_id; /* index of a posture set; 0: no posture is required */
 
 struct rule {
     bool is_acl;
     size_t index;  /* in its section */
-    size_t offset; /* of the text */
+    size_t offset; /* in the text */
     struct sel_list src;
-    struct rule_dst *dst; /* ACLs: in the order of 4.2 */
+    struct rule_dst *dst; /* of an ACL: in the order of docs/protocol/policy.md 4.2 */
     size_t dst_n;
-    struct proto_ports *ip; /* ACLs: one, without ports */
+    struct proto_ports *ip; /* of an ACL: one, without ports */
     size_t ip_n;
     struct str app; /* JSON object, or empty */
-    bool has_drive; /* companions. src: docs/protocol/policy.md 4.3 */
+    bool has_drive; /* `app` has a capability that needs a companion rule. src: docs/protocol/policy.md 4.3 */
     bool has_relay;
     struct sel_list via;
     posture_set_id posture;
@@ -102,10 +131,10 @@ struct ssh_rule {
     struct sel_list dst;
     struct str users;     /* the base map: JSON object */
     struct str users_old; /* the same for clients that take numbers and options for login names */
-    struct str *login;    /* literal names, root among them */
+    struct str *login;    /* literal names, also root */
     size_t login_n;
     bool has_nonroot;
-    struct str *local_domain; /* of the localpart: entries */
+    struct str *local_domain; /* DOMAIN of each localpart:*@DOMAIN */
     size_t local_domain_n;
     struct str accept_env; /* JSON array, or empty */
     struct sel_list recorder;
@@ -129,21 +158,12 @@ struct node_attr {
 };
 
 struct approver {
-    struct str name; /* services */
-    struct range route;
+    struct str name;    /* of a service */
+    struct range route; /* of a route */
     struct sel_list by;
 };
 
-struct tag {
-    struct str name;
-    struct sel_list owner;
-};
-
-struct group {
-    struct str name;
-    struct str *member;
-    size_t member_n;
-};
+/* --- postures --- */
 
 enum posture_op {
     OP_EQ,
@@ -161,7 +181,7 @@ enum posture_op {
 struct condition {
     struct str attr;
     enum posture_op op;
-    struct policy_attr *value; /* names are empty */
+    struct policy_attr *value; /* without names */
     size_t value_n;
 };
 
@@ -172,11 +192,13 @@ struct posture {
 };
 
 struct posture_set {
-    uint32_t *any; /* indices of postures */
+    uint32_t *any; /* indexes of postures */
     size_t n;
 };
 
-/* A text with its place. */
+/* --- tests --- */
+
+/* A text with its position. */
 struct item {
     struct str text;
     size_t offset;
@@ -207,21 +229,23 @@ struct ssh_test {
     size_t attr_n;
 };
 
+/* --- the document --- */
+
 enum { DOC_WARNINGS_MAX = 40 };
 
 struct policy_doc {
     atomic_uint refs;
-    struct arena arena; /* everything below without a note */
+    struct arena arena; /* owns everything below that has no other note */
     struct str text;
-    struct str clean; /* without comments: what offsets and JSON point into */
-    bool has_rules;   /* acls or grants are there, maybe empty */
+    struct str clean; /* `text` with blanks for comments: offsets and JSON values refer to it */
+    bool has_rules;   /* there is a section acls or grants, even an empty one */
     bool has_funnel;
     bool is_https_on;
 
     struct selector *sel; /* heap */
     size_t sel_n, sel_cap;
-    struct entry *entry; /* heap */
-    size_t entry_n, entry_cap;
+    struct sel_range *range; /* heap */
+    size_t range_n, range_cap;
     struct map sel_by_text;
 
     struct group *group;
@@ -247,18 +271,25 @@ struct policy_doc {
     struct posture *posture;
     size_t posture_n;
     struct map posture_by_name;
-    struct posture_set *posture_set; /* heap; [0] is none */
+    struct posture_set *posture_set; /* heap; [0] is the empty set, which every node satisfies */
     size_t posture_set_n, posture_set_cap;
     struct acl_test *test;
     size_t test_n;
     struct ssh_test *ssh_test;
     size_t ssh_test_n;
     struct policy_network network;
-    struct item warning[DOC_WARNINGS_MAX]; /* what has no effect here */
+    struct item warning[DOC_WARNINGS_MAX]; /* what has no effect on this server */
     size_t warning_n, warnings_left_out;
 };
 
-/* What may be wrong with a selector. */
+/* An empty document with one reference. */
+struct policy_doc *doc_create(void);
+/* Line and column (in bytes) of an offset, both from 1. */
+void doc_position(const struct policy_doc *doc, size_t offset, int *line_out, int *col_out);
+/* The line alone. */
+int doc_line(const struct policy_doc *doc, size_t offset);
+
+/* Why a text is not a selector. */
 enum sel_fault {
     SEL_FINE,
     SEL_NO_ADDRESS,
@@ -269,43 +300,45 @@ enum sel_fault {
     SEL_FOREIGN_DOMAIN,
     SEL_NO_SERVICES,
 };
-
-/* What `text` (trimmed) means, whether or not it is one of the doc's selectors. */
+/* What `text` (trimmed) means in this document, whether or not the document uses it as a selector. */
 enum sel_fault doc_classify(const struct policy_doc *doc, struct str text, struct selector *out);
-/* The addresses of an address selector; canonical as it is added to an empty set. */
+/* The address or prefix of a host of the section hosts. False: there is no such host. */
+bool doc_host_range(const struct policy_doc *doc, struct str name, struct range *out);
+/* Adds the addresses of an address selector; an empty set is canonical afterwards. */
 void doc_ranges(const struct policy_doc *doc, const struct selector *s, struct range_set *out);
-/* Line and column (bytes) of an offset, both from 1. */
-void doc_place(const struct policy_doc *doc, size_t offset, int *line, int *col);
-int doc_line(const struct policy_doc *doc, size_t offset);
-/* The selector that is written so, if the doc has it. */
+/* The selector of the document with this text. False: there is none. */
 bool doc_find_selector(const struct policy_doc *doc, struct str text, sel_id *out);
 
-/* Whether a node with these attributes satisfies the set: any of its postures, all conditions of it. `more` is
- * looked at first. src: docs/protocol/policy.md 7 */
+/* The attributes of a node, as a posture sees them: those of `more` hide equally named ones of `own`. */
 struct attr_view {
     const struct policy_attr *more;
     size_t more_n;
     const struct policy_attr *own;
     size_t own_n;
 };
+/* Whether a node with these attributes satisfies the set: all conditions of any of its postures.
+ * src: docs/protocol/policy.md 7 */
 bool policy_posture_holds(const struct policy_doc *doc, posture_set_id set, const struct attr_view *attrs);
 
-/* Numbers, and what begins with a sign: old clients take them for a user id or an option of login(1) and so let in whom
- * autogroup:nonroot keeps out. No login is called so. src: Tailscale security bulletins TS-2026-004, -006, -009 */
+/* Whether old clients misread this login name: numbers and names that begin with a sign are taken for a user id or
+ * an option of login(1), and let in users whom autogroup:nonroot excludes. No real login has such a name. src:
+ * Tailscale security bulletins TS-2026-004, -006, -009 */
 bool policy_login_is_misread(struct str name);
 
-/* "22", "80-90", "22,80", "*". Returns null, or what is wrong in words. `out` lives in `a`. src:
- * docs/protocol/policy.md 3.1 */
+/* Parses "22", "80-90", "22,80", "*". Returns null, or what is wrong in words. `out` is allocated in `a`.
+ * src: docs/protocol/policy.md 3.1 */
 const char *policy_ports_parse(struct arena *a, struct str text, struct port_list *out);
-/* A name or number. "" gives 0, the default set. src: docs/protocol/policy.md 3.3 */
+/* Parses the name or number of a protocol; "" gives 0. False: there is no such protocol. src:
+ * docs/protocol/policy.md 3.3 */
 bool policy_proto_parse(struct str text, uint8_t *out);
+/* Whether packets of the protocol have ports. */
 bool policy_proto_has_ports(uint8_t proto);
 
-/* Room for one more at the end of a heap array. */
-void *vec_grow(void *v, size_t n, size_t *cap, size_t size);
+/* Makes room for one more element at the end of a heap array. */
+void *policy_vec_grow(void *v, size_t n, size_t *cap, size_t size);
 #define VEC_PUSH(v, n, cap, item)                                                                                      \
     do {                                                                                                               \
-        (v) = vec_grow((v), (n), &(cap), sizeof(*(v)));                                                                \
+        (v) = policy_vec_grow((v), (n), &(cap), sizeof(*(v)));                                                         \
         (v)[(n)++] = (item);                                                                                           \
     } while (0)
 

@@ -27,6 +27,8 @@ struct policy_errors {
 
 /* Frees the sentences; `e` is empty afterwards. */
 void policy_errors_fini(struct policy_errors *e);
+/* Adds an error; there must be room. `text` is borrowed, best from the arena. */
+void policy_errors_add(struct policy_errors *e, int line, int col, const char *text);
 /* Appends one line "FILE:LINE:COL: TEXT" for each error, without the parts that are unknown; `file` may be null. */
 void policy_errors_format(const struct policy_errors *e, const char *file, struct buf *out);
 

@@ -56,6 +56,9 @@ struct policy_doc;
  * one entry; `*doc_out` is untouched. */
 MUST_CHECK enum rc policy_parse(struct str text, const struct policy_options *opts, struct policy_doc **doc_out,
                                 struct policy_errors *errors);
+/* The policy of a tailnet that has none: every node reaches every node, as {} says. Its text is empty. The caller
+ * owns it. */
+struct policy_doc *policy_doc_allow_all(void);
 /* One more reference to the same document. */
 struct policy_doc *policy_doc_ref(struct policy_doc *doc);
 /* Drops a reference and nulls the pointer. Null is fine. */

@@ -22,7 +22,7 @@ static unsigned family_bits(uint8_t family)
     return family == 4 ? 32 : 128;
 }
 
-ip_number ip_number_of(const struct addr *a)
+ip_number range_number(const struct addr *a)
 {
     ip_number v = 0;
     for (unsigned i = 0; i < family_bits(a->family) / 8; i++)
@@ -34,7 +34,7 @@ struct range range_of_addr(const struct addr *a)
 {
     if (a->family == 0)
         return (struct range){0};
-    ip_number v = ip_number_of(a);
+    ip_number v = range_number(a);
     return (struct range){v, v, a->family};
 }
 
@@ -83,7 +83,7 @@ bool range_parse(struct str text, struct range *out)
         return true;
     if (addr_parse_ip(second, &b) != RC_OK || b.family != a.family)
         return false;
-    out->hi = ip_number_of(&b);
+    out->hi = range_number(&b);
     return out->lo <= out->hi;
 }
 

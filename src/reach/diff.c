@@ -236,8 +236,8 @@ static void find_cuts(const struct diff *d, struct range_set *cuts)
     range_set_add(cuts, (struct range){0, 0, 4});
     range_set_add(cuts, (struct range){0, 0, 6});
     for (int i = 0; i < 2; i++) {
-        for (size_t k = 0; k < d->side[i].p->doc->entry_n; k++)
-            add_cuts(cuts, &d->side[i].p->doc->entry[k].range);
+        for (size_t k = 0; k < d->side[i].p->doc->range_n; k++)
+            add_cuts(cuts, &d->side[i].p->doc->range[k].range);
     }
     for (size_t i = 0; i < range_internet_n; i++)
         add_cuts(cuts, &range_internet[i]);

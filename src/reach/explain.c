@@ -23,7 +23,7 @@ static void tell(struct policy_errors *e, const struct policy_doc *doc, size_t o
     buf_vprintf(&text, fmt, args);
     va_end(args);
     struct policy_error *added = &e->v[e->n++];
-    doc_place(doc, offset, &added->line, &added->col);
+    doc_position(doc, offset, &added->line, &added->col);
     added->text = arena_str(&e->arena, buf_str(&text)).p;
     buf_fini(&text);
 }

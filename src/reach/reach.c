@@ -189,8 +189,8 @@ void spots_reduce(struct engine *p, struct spots *s, const struct policy_attr *m
 
 static bool entry_holds(const struct engine *p, const struct selector *s, const struct range *at)
 {
-    for (uint32_t i = 0; i < s->entry_n; i++) {
-        if (range_holds(&p->doc->entry[s->entry_first + i].range, at))
+    for (uint32_t i = 0; i < s->range_n; i++) {
+        if (range_holds(&p->doc->range[s->range_first + i].range, at))
             return true;
     }
     return false;

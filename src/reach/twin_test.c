@@ -479,8 +479,8 @@ static bool twin_is_source(const struct fixture *f, const struct rule *rule, con
         const struct selector *s = &f->doc->sel[rule->src.v[i]];
         struct range_set ranges = {0};
         doc_ranges(f->doc, s, &ranges);
-        is = is || twin_is(f, n, s) || range_set_has(&ranges, n->v4.family, ip_number_of(&n->v4)) ||
-             range_set_has(&ranges, n->v6.family, ip_number_of(&n->v6));
+        is = is || twin_is(f, n, s) || range_set_has(&ranges, n->v4.family, range_number(&n->v4)) ||
+             range_set_has(&ranges, n->v6.family, range_number(&n->v6));
         range_set_fini(&ranges);
     }
     return is && twin_fits(f, n, rule->posture);

@@ -359,7 +359,7 @@ static void check_test_dst(struct reader *r, const struct read_item *item)
     enum sel_fault fault = reader_selector(r, item, &id);
     const struct selector *s = fault == SEL_FINE ? &r->doc->sel[id] : NULL;
     bool is_wide = s != NULL && s->kind == SEL_ADDRS &&
-                   (s->entry_n != 1 || !range_is_single(&r->doc->entry[s->entry_first].range));
+                   (s->range_n != 1 || !range_is_single(&r->doc->range[s->range_first].range));
     if (fault == SEL_NO_TAG)
         reader_fail(r, item->at, "SSH tests dst contains unknown tag %s", reader_quote(r, text));
     else if (is_wide || (s != NULL && (s->kind == SEL_INTERNET || s->kind == SEL_STAR || s->kind == SEL_DANGER_ALL)))

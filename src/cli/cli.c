@@ -136,7 +136,7 @@ enum cli_exit cli_confirm(struct cli_run *run, const char *fmt, ...)
         return CLI_EXIT_OK;
     if (can_ask)
         return cli_fail(run, CLI_EXIT_ERROR, "nothing was changed");
-    return cli_usage(run, "%s There is no terminal to ask on, so nothing was changed: say --force", question);
+    return cli_usage(run, "%s There is no terminal to ask on, so nothing was changed: use --force", question);
 }
 
 static bool load_config(struct cli_run *run, bool is_client, bool is_relay)
@@ -181,7 +181,7 @@ enum cli_exit cli_version(struct cli_run *run)
     return CLI_EXIT_OK;
 }
 
-/* --- the frame --- */
+/* --- running a command --- */
 
 static enum cli_output output_of(const char *format)
 {

@@ -1,5 +1,6 @@
-/* The command line: one table of commands (commands.c) from which parsing, help, completion and the man page come.
- * Everything but `serve` and `config` talks HTTP to the running server over its unix socket. Blocking; main thread. */
+/* The command line. Parsing, help, completion and the man page are made from one table of commands (commands.c). All
+ * commands but `serve`, `relay` and `config` talk HTTP to the running server over its unix socket.
+ * Main thread; calls block. */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
@@ -8,7 +9,7 @@
 struct config;
 struct cli_spec;
 
-/* What users and scripts may rely on. */
+/* Exit statuses; scripts may rely on them. */
 enum cli_exit {
     CLI_EXIT_OK,
     CLI_EXIT_ERROR,
@@ -16,25 +17,26 @@ enum cli_exit {
     CLI_EXIT_NOT_FOUND,
     CLI_EXIT_DENIED,
     CLI_EXIT_CONFIG =
-        78, /* `serve` and `relay`: starting again is in vain until somebody mends it. src: sysexits.h EX_CONFIG */
+        78, /* `serve` and `relay`: starting again does not help until the configuration is corrected. src: sysexits.h */
 };
 
-/* What main wires in, because the command line stands below the daemon. */
+/* What main passes in: the command line may not include the daemon, which is above it. */
 struct cli_program {
     const struct cli_spec *spec;
     const char *version;
-    /* Serves until told to stop; returns the exit status. `cfg` is borrowed. */
+    /* Runs the server until it receives SIGINT or SIGTERM; returns the exit status. `cfg` is borrowed. */
     int (*serve)(const struct config *cfg);
-    /* The same for a relay alone. Texts are borrowed; null where nothing was said. */
+    /* Runs only a relay. `server` and `key` are those of the command line, borrowed; null where not given. */
     int (*relay)(const struct config *cfg, const char *server, const char *key);
-    /* What is wrong with configuration and machine, a line each; returns the exit status. Null: not looked at. */
+    /* Checks the configuration against this machine: appends a line to `report` for each finding, and returns the exit
+     * status. `asks_urls`: fetch derp.urls as well. The member is null where nothing is checked (tests). */
     int (*check)(const struct config *cfg, bool asks_urls, struct buf *report);
 };
 
-/* The command line of `fullscale`. */
+/* The commands of `fullscale`. */
 extern const struct cli_spec cli_fullscale;
 
-/* The whole program: returns the exit status. */
+/* Runs the command line from argv, whose secrets it overwrites; returns the exit status. */
 int cli_main(int argc, char **argv, const struct cli_program *program);
 
 #endif

@@ -1,4 +1,5 @@
-/* Inside the command line: parsing, what is made from a program's tables, and the commands of `fullscale`. */
+/* Inside the command line: parsing, help, completion and man page, the API client, output, and the commands of
+ * `fullscale`. */
 #ifndef CLI_CLI_INTERNAL_H
 #define CLI_CLI_INTERNAL_H
 
@@ -9,59 +10,60 @@
 
 /* --- parse.c --- */
 
-/* Is `word` the name or one of the aliases? */
+/* Whether `word` is the name or one of the aliases (separated by spaces). */
 bool cli_word_is(const char *word, const char *name, const char *aliases);
 
-/* Semantics of getopt_long: options anywhere, --name=value, -nvalue, -ab, unique abbreviations, "--" ends them. Strings are
- * borrowed from argv or the arena. RC_INVALID with a sentence in `err`. */
+/* Parses as getopt_long does: options anywhere, --name=value, -nvalue, -ab, unique abbreviations, "--" ends the
+ * options. Strings are borrowed from argv or the arena. RC_INVALID: `err` has a sentence for the user. */
 MUST_CHECK enum rc cli_parse(struct arena *a, const struct cli_spec *spec, int argc, char *const *argv,
                              struct cli_call *out, struct err *err);
 
 /* --- sink.c --- */
 
-/* False when memory is out. */
+/* Opens an escaping stream over `to`. False: out of memory. */
 bool cli_sink_open(struct cli_sink *sink, FILE *to, bool is_by_line);
-/* Flushes; the stream is gone. False when not all could be written. */
+/* Flushes and closes the stream, not `to`. False: not everything could be written. */
 bool cli_sink_close(struct cli_sink *sink);
 
-/* As cli_need_config, for a relay alone. */
+/* As cli_need_config, for `fullscale relay`. */
 bool cli_need_relay_config(struct cli_run *run);
 
 /* --- secret.c --- */
-/* Copies the words of the command line, and overwrites in the old ones what may be secret. */
+/* Copies argv, and overwrites in the original what may be a secret. Free with cli_argv_drop. */
 char **cli_argv_take(int argc, char **argv);
 void cli_argv_drop(char ***copy);
 
-/* --- help.c, completion.c, man.c: from the table --- */
+/* --- help.c, completion.c, man.c: made from the table of commands --- */
 void cli_help_program(FILE *out, bool is_coloured, const struct cli_spec *spec);
 void cli_help_group(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_group *group);
 void cli_help_command(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_command *command);
-/* False: no such shell. */
+/* Prints the completion script. False: no such shell. */
 bool cli_completion(FILE *out, const char *shell);
 void cli_man(FILE *out, const char *version);
 
 /* --- client.c: the server's API --- */
-/* `body` may be null. On success `*reply_out` is the parsed answer, in the run's arena. Else a message has been written. */
+/* Calls the server. `body` may be null. On success `*reply_out` is the parsed answer, in the run's arena; otherwise the
+ * error has been printed. */
 enum cli_exit cli_api(struct cli_run *run, const char *method, const char *path, const struct buf *body,
                       const struct json **reply_out);
-/* The same, but an error that the server answers is the caller's to tell: the reply's "detail". `*reply_out` is null when there
- * was no answer, which has been told. */
+/* The same, but the caller prints an error that the server answers: "detail" of the reply. `*reply_out` is null when
+ * the server did not answer; that error has been printed. */
 enum cli_exit cli_api_answer(struct cli_run *run, const char *method, const char *path, const struct buf *body,
                              const struct json **reply_out);
-/* Whether a server could be asked. Says nothing. */
+/* Whether a server answers at the socket. Prints nothing. */
 bool cli_server_is_here(struct cli_run *run);
-/* A piece of a path or query, percent-encoded. */
+/* `text` percent-encoded for a path or query. In the run's arena. */
 const char *cli_escape(struct cli_run *run, const char *text);
-/* The user that `text` names by id, name or email: its JSON. */
+/* Finds the user that `text` names by id, name or e-mail address. */
 enum cli_exit cli_find_user(struct cli_run *run, const char *text, const struct json **out);
-/* The node that `text` names by id, name, host name or address. */
+/* Finds the node that `text` names by id, name, host name or address. */
 enum cli_exit cli_find_node(struct cli_run *run, const char *text, const struct json **out);
-/* The node that --identifier or `arg` names. */
+/* Finds the node that --identifier, or else `arg`, names. */
 enum cli_exit cli_named_node(struct cli_run *run, const char *arg, const struct json **out);
-/* A call below the node's path; prints the node, or a sentence that begins with its name. */
+/* Calls METHOD on the node's path followed by `rest`, then prints the node, or "Node NAME" and `done`. */
 enum cli_exit cli_node_call(struct cli_run *run, const struct json *node, const char *method, const char *rest,
                             const struct buf *body, const char *done);
-/* "a, b" as an array of strings. */
+/* Writes "a, b" as an array of strings. */
 void cli_write_list(struct json_writer *w, const char *list);
 
 /* --- output.c --- */
@@ -70,21 +72,21 @@ struct cli_table {
     size_t cols;
     size_t n, cap;
     const char **cells;   /* owned */
-    const char *if_empty; /* said instead of titles without rows; null: nothing */
+    const char *if_empty; /* printed instead of a table without rows; null: nothing */
 };
-/* Titles end with null. */
+/* `titles` ends with null. */
 void cli_table_init(struct cli_table *t, struct cli_run *run, const char *const *titles);
-/* Cells are copied, escaped. */
+/* Adds a cell, copied and escaped. */
 void cli_table_add(struct cli_table *t, const char *cell);
-/* The text as a part of a line. In the run's arena. */
+/* `text` escaped, to stand within a line. In the run's arena. */
 const char *cli_printable(struct cli_run *run, const char *text);
-/* Prints and frees. */
+/* Prints the table and frees it. */
 void cli_table_finish(struct cli_table *t);
 
-/* Text (or number) of a member, "" when missing; in the run's arena, terminated. */
+/* The text (or number) of a member, "" when missing; in the run's arena, with a terminator. */
 const char *cli_text(struct cli_run *run, const struct json *object, const char *key);
 bool cli_is_true(const struct json *object, const char *key);
-/* A time as "2026-11-23 01:02:03 UTC", "-" when missing or null. */
+/* A time as "2026-11-23 01:02:03 UTC"; "-" when missing or null. */
 const char *cli_time(struct cli_run *run, const struct json *object, const char *key);
 /* An array of strings, joined by ", ". */
 const char *cli_joined(struct cli_run *run, const struct json *object, const char *key);

@@ -1,4 +1,5 @@
-/* The command line: the table, parsing, what is made from the table, and each command against a server that plays a part. */
+/* The command line: the table, parsing, what is made from the table, and each command against a server that plays a
+ * part. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -137,7 +138,7 @@ static void test_each_command_has_help(void **state)
     }
     expect("fullscale", CLI_EXIT_OK, "preauthkeys", NULL);
     expect("fullscale help users create", CLI_EXIT_OK, "fullscale users create - ", NULL);
-    expect("fullscale help nodes", CLI_EXIT_OK, "make a node log in again", NULL);
+    expect("fullscale help nodes", CLI_EXIT_OK, "expire a node's key", NULL);
     expect("fullscale nodes", CLI_EXIT_USAGE, "Usage:", NULL);
     expect("fullscale --version", CLI_EXIT_OK, "fullscale 1.2.3\n", NULL);
     expect("fullscale version -o json", CLI_EXIT_OK, "\"version\": \"1.2.3\"", NULL);
@@ -210,7 +211,7 @@ static void test_usage_errors_teach(void **state)
         {"fullscale serve --force=maybe", "--force takes no value"},
         {"fullscale completion tcsh", "SHELL must be one of bash zsh fish"},
         {"fullscale log level a b c", "one argument too many"},
-        {"fullscale nodes expire x --disable --expiry 3d", "exclude each other"},
+        {"fullscale nodes expire x --disable --expiry 3d", "give either --disable or --expiry, not both"},
         {"fullscale nodes expire x --expiry soon", "must be a time such as"},
         {"fullscale preauthkeys create --expiration soon", "must be a duration"},
     };
@@ -625,17 +626,17 @@ static void test_users_commands(void **state)
     expect("fullscale users rename bert bert/2", CLI_EXIT_OK, "User renamed to bert/2\n", NULL);
     expect("fullscale users rename -i 2 -r bert/2", CLI_EXIT_OK, "User renamed", NULL);
     expect("fullscale users rename --name bert bert/2 -o json", CLI_EXIT_OK, "\"name\": \"bert\"", NULL);
-    expect("fullscale users rename", CLI_EXIT_USAGE, NULL, "say the new name");
-    expect("fullscale users rename x", CLI_EXIT_USAGE, NULL, "say which user");
+    expect("fullscale users rename", CLI_EXIT_USAGE, NULL, "give the new name");
+    expect("fullscale users rename x", CLI_EXIT_USAGE, NULL, "name the user");
     expect("fullscale users set-role bert it-admin", CLI_EXIT_OK, "User bert is now it-admin\n", NULL);
     asked("{\"role\":\"it-admin\"}");
     expect("fullscale users set-role -i 2 auditor -o json", CLI_EXIT_OK, "\"name\": \"bert\"", NULL);
-    expect("fullscale users set-role admin", CLI_EXIT_USAGE, NULL, "say which user");
+    expect("fullscale users set-role admin", CLI_EXIT_USAGE, NULL, "name the user");
     expect("fullscale users set-role", CLI_EXIT_USAGE, NULL, "needs [USER] ROLE");
     expect("fullscale users delete bert --force", CLI_EXIT_OK, "User bert deleted\n", NULL);
     expect("fullscale users destroy a@b.c --force", CLI_EXIT_ERROR, NULL, "fullscale: anna has nodes\n");
     expect("fullscale users delete nobody", CLI_EXIT_NOT_FOUND, NULL, "there is no user \"nobody\"");
-    expect("fullscale users delete", CLI_EXIT_USAGE, NULL, "say which user");
+    expect("fullscale users delete", CLI_EXIT_USAGE, NULL, "name the user");
 }
 
 static void test_nodes_commands(void **state)
@@ -660,7 +661,7 @@ static void test_nodes_commands(void **state)
     expect("fullscale nodes expire web -e 30d", CLI_EXIT_OK, "new expiry", NULL);
     asked("{\"expiry\":\"2");
     expect("fullscale nodes delete --identifier 4 --force", CLI_EXIT_OK, "deleted\n", NULL);
-    expect("fullscale nodes delete", CLI_EXIT_USAGE, NULL, "say which node");
+    expect("fullscale nodes delete", CLI_EXIT_USAGE, NULL, "name the node");
 }
 
 static void test_tags_and_routes(void **state)
@@ -670,19 +671,19 @@ static void test_tags_and_routes(void **state)
     asked("{\"tags\":[\"tag:a\",\"tag:b\"]}");
     expect("fullscale nodes tags -i 4 -t tag:a -t tag:b", CLI_EXIT_OK, "Node web is tagged tag:a,tag:b\n", NULL);
     asked("{\"tags\":[\"tag:a\",\"tag:b\"]}");
-    expect("fullscale nodes tag -i 4", CLI_EXIT_USAGE, NULL, "say which tags");
-    expect("fullscale nodes tag tag:a", CLI_EXIT_USAGE, NULL, "say the node and its tags, not only \"tag:a\"");
-    expect("fullscale nodes tag -t tag:a", CLI_EXIT_USAGE, NULL, "say which node: `fullscale nodes tag [NODE] [TAGS]`");
+    expect("fullscale nodes tag -i 4", CLI_EXIT_USAGE, NULL, "give the tags");
+    expect("fullscale nodes tag tag:a", CLI_EXIT_USAGE, NULL, "give the node and its tags, not only \"tag:a\"");
+    expect("fullscale nodes tag -t tag:a", CLI_EXIT_USAGE, NULL, "name the node: `fullscale nodes tag [NODE] [TAGS]`");
     expect("fullscale nodes approve-routes a", CLI_EXIT_USAGE, NULL,
-           "say the node and its routes, not only \"a\": `fullscale nodes approve-routes NODE 10.0.0.0/8");
-    expect("fullscale nodes tag -i 4 --tags=", CLI_EXIT_USAGE, NULL, "say which tags");
+           "give the node and its routes, not only \"a\": `fullscale nodes approve-routes NODE 10.0.0.0/8");
+    expect("fullscale nodes tag -i 4 --tags=", CLI_EXIT_USAGE, NULL, "give the tags");
     expect("fullscale nodes approve-routes -i web -r 10.0.0.0/8,::/0", CLI_EXIT_OK,
            "Node web may serve 10.0.0.0/8,::/0\n", NULL);
     asked("{\"routes\":[\"10.0.0.0/8\",\"::/0\"]}");
     expect("fullscale nodes approve-routes web --routes=", CLI_EXIT_OK, "Node web may serve no routes\n", NULL);
     asked("{\"routes\":[]}");
-    expect("fullscale nodes approve-routes -i web -o json", CLI_EXIT_USAGE, NULL, "say which routes");
-    expect("fullscale nodes approve-routes -r 10.0.0.0/8", CLI_EXIT_USAGE, NULL, "say which node");
+    expect("fullscale nodes approve-routes -i web -o json", CLI_EXIT_USAGE, NULL, "give the routes");
+    expect("fullscale nodes approve-routes -r 10.0.0.0/8", CLI_EXIT_USAGE, NULL, "name the node");
     expect("fullscale nodes list-routes", CLI_EXIT_OK,
            "ID  NAME  ADVERTISED        APPROVED    SERVING\n"
            "4   web   10.0.0.0/8, ::/0  10.0.0.0/8  -\n",
@@ -700,17 +701,17 @@ static void test_preauthkeys_commands(void **state)
     asked("{\"user\":\"1\",\"reusable\":true,\"ephemeral\":false,\"aclTags\":[\"tag:a\",\"tag:b\"]}");
     expect("fullscale preauthkeys create -u 2 -o json", CLI_EXIT_OK, "\"key\": \"fskey-auth-whole\"", NULL);
     asked("\"expiration\":\"2");
-    expect("fullscale preauthkeys create", CLI_EXIT_USAGE, NULL, "say whose key: --user NAME");
+    expect("fullscale preauthkeys create", CLI_EXIT_USAGE, NULL, "name the key's user: --user NAME");
     expect("fullscale preauthkeys create --user nobody", CLI_EXIT_NOT_FOUND, NULL, "no user \"nobody\"");
     expect("fullscale preauthkeys list", CLI_EXIT_OK, "fskey-auth-0123456789ab-***  anna  yes", NULL);
     expect("fullscale preauthkeys list", CLI_EXIT_OK, "tag:a, tag:b\n", NULL);
-    expect("fullscale preauthkeys list --user anna", CLI_EXIT_DENIED, NULL, "the server says 403");
+    expect("fullscale preauthkeys list --user anna", CLI_EXIT_DENIED, NULL, "the server answered with status 403");
     expect("fullscale preauthkeys expire 7", CLI_EXIT_OK, "Key 7 expired\n", NULL);
     expect("fullscale preauthkeys expire fskey-auth-0123456789ab-abcdef --user anna", CLI_EXIT_OK, "Key 7 expired\n",
            NULL);
     asked("{\"id\":\"7\"}");
     expect("fullscale preauthkeys expire --id 9", CLI_EXIT_NOT_FOUND, NULL, "there is no such auth key");
-    expect("fullscale preauthkeys expire", CLI_EXIT_USAGE, NULL, "say which key");
+    expect("fullscale preauthkeys expire", CLI_EXIT_USAGE, NULL, "name the key");
     expect("fullscale preauthkeys rm 7 --force", CLI_EXIT_OK, "Key 7 deleted\n", NULL);
 }
 
@@ -729,7 +730,7 @@ static void test_relays_commands(void **state)
     expect("fullscale relays delete fra --force", CLI_EXIT_OK, "Relay fra deleted\n", NULL);
     expect("fullscale relays rm -i 1 --force", CLI_EXIT_OK, "Relay fra deleted\n", NULL);
     expect("fullscale relays delete nyc", CLI_EXIT_NOT_FOUND, NULL, "there is no relay 'nyc'");
-    expect("fullscale relays delete", CLI_EXIT_USAGE, NULL, "say which relay");
+    expect("fullscale relays delete", CLI_EXIT_USAGE, NULL, "name the relay");
 }
 
 /* What is wrong is told before anything is sent, also where there is no server. */
@@ -745,12 +746,12 @@ static void test_policy_files(void **state)
     expect("fullscale policy diff /tmp/fullscale-cli-test.hujson -o json", CLI_EXIT_ERROR, NULL,
            "\"errors\":[{\"file\":\"/tmp/fullscale-cli-test.hujson\",\"line\":2,\"column\":12,\"message\":\"");
     write_file(path, "{} // good");
-    expect("fullscale policy check -f /tmp/fullscale-cli-test.hujson", CLI_EXIT_OK, ": good\n", "There is no server");
+    expect("fullscale policy check -f /tmp/fullscale-cli-test.hujson", CLI_EXIT_OK, ": good\n", "No server runs here");
     expect("fullscale policy check -f /tmp/fullscale-cli-test.hujson -o json-line", CLI_EXIT_OK, "{\"warnings\":[]}\n",
-           "There is no server");
+           "No server runs here");
     expect("fullscale policy set -f /tmp/fullscale-cli-test.hujson", CLI_EXIT_ERROR, NULL, "no server answers");
     expect("fullscale policy set -f /nonexistent", CLI_EXIT_ERROR, NULL, "/nonexistent");
-    expect("fullscale policy set", CLI_EXIT_USAGE, NULL, "say which file");
+    expect("fullscale policy set", CLI_EXIT_USAGE, NULL, "name the file");
     unsetenv("FULLSCALE_UNIX_SOCKET");
     unlink(path);
 }
@@ -764,23 +765,23 @@ static void test_policy_commands(void **state)
     expect("fullscale policy get -n 2", CLI_EXIT_OK, "{} // then\n", NULL);
     expect("fullscale policy get -n 9", CLI_EXIT_NOT_FOUND, NULL, "there is no version 9");
     expect("fullscale policy set -f /tmp/fullscale-cli-test.hujson -m why", CLI_EXIT_OK,
-           "Policy version 4 is at work\n", "/tmp/fullscale-cli-test.hujson: warning: nobody is zoe@\n");
+           "Policy version 4 is in force\n", "/tmp/fullscale-cli-test.hujson: warning: nobody is zoe@\n");
     asked("{\"policy\":\"{} // \\\"new\\\"\\n\",\"author\":\"");
     asked("\"note\":\"why\"}");
     expect("fullscale policy check /tmp/fullscale-cli-test.hujson", CLI_EXIT_ERROR, NULL,
            "/tmp/fullscale-cli-test.hujson: test(s) failed\n"
            "/tmp/fullscale-cli-test.hujson:3:7: expected \\x1b[31mDENIED\nfullscale: test(s) failed\n");
-    expect("fullscale policy rollback 2 --force", CLI_EXIT_OK, "Policy version 5 is at work", NULL);
+    expect("fullscale policy rollback 2 --force", CLI_EXIT_OK, "Policy version 5 is in force", NULL);
     expect("fullscale policy rollback 3 --force", CLI_EXIT_ERROR, NULL, "version 3:1:2: bad\nfullscale: no\n");
     expect("fullscale policy rollback", CLI_EXIT_USAGE, NULL, "needs N");
     expect("fullscale policy history", CLI_EXIT_OK,
            "VERSION  SET AT                   BY    BYTES  NOTE\n4        2026-11-23 01:02:03 UTC  anna  7      -\n",
            NULL);
     expect("fullscale policy diff -f /tmp/fullscale-cli-test.hujson", CLI_EXIT_OK,
-           "REACH   SOURCE    DESTINATION  PROTOCOL  PORTS\n"
-           "gained  10.0.0.1  10.0.0.3     tcp,udp   *\n"
-           "lost    10.0.0.1  10.0.0.2     47        1-9\n"
-           "lost    10.0.0.1  10.0.0.2     udp       22\n",
+           "CHANGE   SOURCE    DESTINATION  PROTOCOL  PORTS\n"
+           "granted  10.0.0.1  10.0.0.3     tcp,udp   *\n"
+           "revoked  10.0.0.1  10.0.0.2     47        1-9\n"
+           "revoked  10.0.0.1  10.0.0.2     udp       22\n",
            "and 2 more\n");
     expect("fullscale policy diff -f /tmp/fullscale-cli-test.hujson -o json", CLI_EXIT_OK, "\"leftOut\": 2", NULL);
     unlink(path);
@@ -791,9 +792,10 @@ static void test_policy_why(void **state)
     (void)state;
     expect("fullscale policy why a b:22", CLI_EXIT_OK,
            "Allowed by\n  /etc/p.hujson:4  acls[0]\n  /etc/p.hujson:9  grants[2]\n", NULL);
-    expect("fullscale policy why a c --proto udp", CLI_EXIT_ERROR,
-           "Not allowed. Closest comes\n  policy:4  acls[1]: all but the destination and the port or protocol fits\n",
-           NULL);
+    expect(
+        "fullscale policy why a c --proto udp", CLI_EXIT_ERROR,
+        "Not allowed. The closest rule is\n  policy:4  acls[1]: matches all but the destination and the port or protocol\n",
+        NULL);
     expect("fullscale policy why a d", CLI_EXIT_ERROR, "no rule that allows anything", NULL);
     expect("fullscale policy why a d -o json", CLI_EXIT_ERROR, "\"allowed\": false", NULL);
     expect("fullscale policy why a e", CLI_EXIT_OK, "there is no policy", NULL);
@@ -856,7 +858,8 @@ static void try_hostile(const char *command, const char *format)
     result_free(&r);
 }
 
-/* Nothing that nodes, users, files or arguments hold reaches the terminal as more than text, by no command and no format. */
+/* Nothing that nodes, users, files or arguments hold reaches the terminal as more than text, by no command and no
+ * format. */
 static void test_hostile_text_is_shown(void **state)
 {
     (void)state;
@@ -960,7 +963,7 @@ static void test_deletes_need_a_yes(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         expect(commands[i], CLI_EXIT_USAGE, NULL,
-               "? There is no terminal to ask on, so nothing was changed: say --force\n");
+               "? There is no terminal to ask on, so nothing was changed: use --force\n");
         pthread_mutex_lock(&fake.lock);
         assert_true(strncmp(fake.last, "GET ", 4) == 0 || fake.last[0] == '\0');
         pthread_mutex_unlock(&fake.lock);
@@ -990,12 +993,12 @@ static void test_empty_tables_speak(void **state)
 {
     (void)state;
     are_lists_empty = true;
-    expect("fullscale users list", CLI_EXIT_OK, "", "No users yet. Make one with");
+    expect("fullscale users list", CLI_EXIT_OK, "", "No users yet. Create one with");
     expect("fullscale nodes list", CLI_EXIT_OK, "", "No nodes yet. Make a key with");
-    expect("fullscale preauthkeys list", CLI_EXIT_OK, "", "No auth keys. Make one with");
+    expect("fullscale preauthkeys list", CLI_EXIT_OK, "", "No auth keys. Create one with");
     expect("fullscale relays list", CLI_EXIT_OK, "", "No relays on other machines. Enrol one with");
     expect("fullscale nodes list-routes", CLI_EXIT_OK, "", "No node advertises routes");
-    expect("fullscale policy history", CLI_EXIT_OK, "", "No policy was ever set here");
+    expect("fullscale policy history", CLI_EXIT_OK, "", "No policy has been set yet");
     expect("fullscale nodes list -o json-line", CLI_EXIT_OK, "[]\n", NULL);
     are_lists_empty = false;
 }

@@ -8,7 +8,6 @@
 
 enum { REPLY_MAX_BYTES = 256 << 20, TIMEOUT_S = 60, CONNECT_TIMEOUT_S = 5 };
 
-/* The socket, and how it was found for the error. */
 const char *cli_socket_path(struct cli_run *run)
 {
     static const char system_socket[] = "/run/fullscale/fullscale.sock";
@@ -17,7 +16,7 @@ const char *cli_socket_path(struct cli_run *run)
         return named;
     if (!cli_need_config(run, true))
         return NULL;
-    /* Somebody of the socket's group, without a configuration of his own, means the server of this machine. */
+    /* A member of the socket's group without a configuration file means the server of this machine. */
     if (config_path(run->cfg)[0] == '\0' && access(run->cfg->unix_socket, F_OK) != 0 &&
         access(system_socket, F_OK) == 0)
         return system_socket;
@@ -119,10 +118,10 @@ enum cli_exit cli_api_answer(struct cli_run *run, const char *method, const char
     if (!is_json)
         *reply_out = none;
     if (!is_json && status == 200)
-        return cli_fail(run, CLI_EXIT_ERROR, "what answers at %s is no Fullscale server", socket);
+        return cli_fail(run, CLI_EXIT_ERROR, "the program that answers at %s is not a Fullscale server", socket);
     if (status != 200 && cli_text(run, *reply_out, "detail")[0] == '\0') {
         *reply_out = none;
-        return cli_fail(run, exit_of_status(status), "the server says %ld", status);
+        return cli_fail(run, exit_of_status(status), "the server answered with status %ld", status);
     }
     return status == 200 ? CLI_EXIT_OK : exit_of_status(status);
 }
@@ -163,7 +162,8 @@ static unsigned count_text(struct cli_run *run, const struct json *list, const c
     return n;
 }
 
-/* The object of `list` of which one of `keys` is `text`, whatever its case; as it is written wins, and so do earlier keys. */
+/* The object of `list` of which one of `keys` is `text`, whatever its case; as it is written wins, and so do earlier
+ * keys. */
 static enum cli_exit pick(struct cli_run *run, const struct json *list, const char *const *keys, const char *text,
                           const char *what, const struct json **out)
 {

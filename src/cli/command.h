@@ -1,5 +1,5 @@
-/* What a program's commands are made of: its tables, a parsed call, and what a command runs on. `fullscale` (commands.c) and
- * `fullscale-bench` (bench/commands.c) are such programs. Main thread. */
+/* What programs with commands are made of: their tables, a parsed command line, and what a running command gets. Two
+ * programs have such tables: `fullscale` (commands.c) and `fullscale-bench` (bench/commands.c). Main thread. */
 #ifndef CLI_COMMAND_H
 #define CLI_COMMAND_H
 
@@ -19,12 +19,12 @@ struct cli_run;
 
 struct cli_option {
     const char *name;    /* null ends a list */
-    char letter;         /* 0: none */
-    const char *value;   /* what stands for its value in the help; null: a flag */
-    const char *choices; /* the only values, separated by spaces; null: any. "FILE": completed as a file name */
-    bool is_list;        /* given again it adds to the list, which is kept joined by commas */
+    char letter;         /* -X; 0: none */
+    const char *value;   /* placeholder for the value in the help; null: a flag */
+    const char *choices; /* allowed values, separated by spaces; null: any. "FILE": completed as a file name */
+    bool is_list;        /* may be repeated: the values are joined by commas */
     const char *help;
-    bool may_be_empty; /* --name '' means something */
+    bool may_be_empty; /* --name '' is allowed */
 };
 
 struct cli_group {
@@ -49,7 +49,7 @@ struct cli_command {
     bool args_may_be_empty;
 };
 
-/* A program's command line: parsing and help come from this. */
+/* A program's command line: parsing and help are made from this. */
 struct cli_spec {
     const char *name; /* of the program */
     const char *summary;
@@ -61,7 +61,7 @@ struct cli_spec {
 
 enum { CLI_MAX_ARGS = 8, CLI_MAX_OPTIONS = 48 };
 
-/* What the words of a command line mean. */
+/* A parsed command line. */
 struct cli_call {
     const struct cli_spec *spec;
     const struct cli_group *group;     /* null: none named */
@@ -74,26 +74,26 @@ struct cli_call {
     unsigned args_n;
 };
 
-/* --- sink.c: one escaping for all output --- */
+/* --- sink.c: all output is escaped in one place --- */
 
-/* A stream that shows what would drive a terminal instead of passing it on. */
+/* A stream that escapes control characters, so that no text from elsewhere can control the terminal. */
 struct cli_sink {
     FILE *to;     /* borrowed */
     FILE *stream; /* owned: to be written to */
     enum show how;
     bool is_raw;
-    char tail[3]; /* of a character that has not come whole yet */
+    char tail[3]; /* first bytes of a character whose rest has not been written yet */
     unsigned tail_n;
 };
 
-/* What is meant for the terminal, such as colours, or must arrive byte for byte. Never text of others that goes to a terminal. */
+/* Writes without escaping: colours, or what must arrive byte for byte. Never text from elsewhere to a terminal. */
 void cli_sink_raw(struct cli_sink *sink, struct str text);
 
 enum cli_output { CLI_OUTPUT_TABLE, CLI_OUTPUT_JSON, CLI_OUTPUT_JSON_LINE, CLI_OUTPUT_YAML };
 
 struct cli_run {
     const struct cli_program *program;
-    FILE *out; /* streams of the sinks: nothing written here can drive a terminal */
+    FILE *out; /* streams of the sinks: what is written here is escaped */
     FILE *err;
     struct cli_sink out_sink;
     struct cli_sink err_sink;
@@ -104,48 +104,50 @@ struct cli_run {
     enum cli_output output;
     struct cli_call call;
     struct arena arena; /* lives as long as the run */
-    struct config *cfg; /* owned; null until something needed it */
+    struct config *cfg; /* owned; null until a command needs it */
 };
 
-/* The value of an option of the command, or of a global one; null when it was not given. */
+/* The value of an option of the command, or of a global option; null when it was not given. */
 const char *cli_value(const struct cli_run *run, const char *name);
 bool cli_flag(const struct cli_run *run, const char *name);
 /* Positional argument `i`, or null. */
 const char *cli_arg(const struct cli_run *run, unsigned i);
-/* Says what is wrong, on `err`; returns `status`. */
+/* Prints an error on `err`; returns `status`. */
 enum cli_exit cli_fail(struct cli_run *run, enum cli_exit status, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* A usage error: adds where the help is. */
+/* Prints a usage error, and which --help to read; returns CLI_EXIT_USAGE. */
 enum cli_exit cli_usage(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* One line on `out`, ended here. Line ends within are escaped: they come from what it tells of. */
+/* Prints one line on `out` and ends it. Line ends inside are escaped, since they come from names and other data. */
 void cli_say(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* A remark for a person, a line on `err`, not when that is no terminal. */
+/* Prints a remark for a person: a line on `err`, only if that is a terminal. */
 void cli_hint(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Asks on the terminal, unless --force was said. CLI_EXIT_OK: go ahead. Else it has said that nothing was done: after a no, or
- * because there is no terminal to ask on. */
+/* Asks for confirmation on the terminal, unless --force was given. CLI_EXIT_OK: go ahead. Otherwise it has printed that
+ * nothing was changed: the answer was no, or there is no terminal to ask on. */
 enum cli_exit cli_confirm(struct cli_run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Loads the configuration once. `is_client`: only to find the server. False after having said why not. */
+/* Loads the configuration, once. `is_client`: only what is needed to find the server. False: the reason has been
+ * printed. */
 bool cli_need_config(struct cli_run *run, bool is_client);
 
 /* --- secret.c --- */
 
-/* How a command can be given a secret. */
+/* The ways in which a command takes a secret. */
 struct cli_secret {
-    const char *title;       /* what to ask for on a terminal */
-    const char *file_option; /* name of the option with a file; null: none */
-    const char *env;         /* name of the variable; null: none */
-    const char *better;      /* how it should be given: "with --key-file FILE" */
+    const char *title;       /* prompt on a terminal */
+    const char *file_option; /* name of the option that names a file; null: none */
+    const char *env;         /* environment variable; null: none */
+    const char *better;      /* recommended way, for the warning: "with --key-file FILE" */
 };
-/* From what was `given` on the command line (which is warned of; - reads a line of standard input; null: nothing was), else the
- * file, else the environment. `*out` is null when it is nowhere; it lives as long as the run. */
+/* Takes the secret from `given`, the value on the command line (with a warning; "-" reads a line of standard input),
+ * else from the file, else from the environment. `*out` is null when it was given nowhere; it lives as long as the
+ * run. */
 enum cli_exit cli_secret(struct cli_run *run, const struct cli_secret *what, const char *given, const char **out);
 
 /* --- client.c --- */
 
-/* The socket of the server's API: --socket, else that of the configuration. Null after having said why there is none. Lives as
- * long as the run. */
+/* The path of the server's API socket: --socket, else that of the configuration. Null: the reason has been printed.
+ * Lives as long as the run. */
 const char *cli_socket_path(struct cli_run *run);
 
-/* cli_main without process-wide things, for tests. The streams are borrowed. */
+/* cli_main without what concerns the whole process, for tests. The streams are borrowed. */
 enum cli_exit cli_run_args(int argc, char *const *argv, const struct cli_program *program, FILE *out, FILE *err);
 
 #endif

@@ -1,10 +1,10 @@
-/* Completion scripts from the table. Each finds out which command the words before the cursor name, then offers what may
- * follow. */
+/* Completion scripts, made from the table of commands. Each finds the command that the words before the cursor name,
+ * then offers what may follow. */
 #include "cli/cli_internal.h"
 
 #include <string.h>
 
-/* "users" / "users create" / "serve": how a script calls a place in the table. */
+/* How a script names an entry of the table: "users create", "serve". */
 static void print_place(FILE *out, const struct cli_command *c)
 {
     fprintf(out, "%s%s%s", c->group, c->group[0] != '\0' ? " " : "", c->name);
@@ -22,7 +22,7 @@ static void print_patterns(FILE *out, const char *before, const char *name, cons
     }
 }
 
-/* The part that bash and zsh share: `$where` follows the words. */
+/* The part that bash and zsh share: sets `$where` to the command that the words name. */
 static void print_walk(FILE *out, const char *indent)
 {
     for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++) {

@@ -1,9 +1,9 @@
-/* `config ...`: without a server. */
+/* `config ...`: needs no running server. */
 #include "cli/cli_internal.h"
 
 #include <string.h>
 
-/* Where nodes will look for it, which no single key says. */
+/* Prints where nodes will look for the relay, which follows from several keys. */
 static void tell_relay(struct cli_run *run)
 {
     const struct config *cfg = run->cfg;
@@ -20,7 +20,7 @@ static void tell_relay(struct cli_run *run)
             cfg->derp_server_stun_listen_addr.addr.port);
 }
 
-/* What only the machine can tell: files, folders, addresses. */
+/* Checks what depends on this machine: files, folders, addresses. */
 static bool is_machine_fit(struct cli_run *run)
 {
     struct buf report = {0};

@@ -1,4 +1,4 @@
-/* Help texts from the table. */
+/* Help texts, made from the table of commands. */
 #include "cli/cli_internal.h"
 
 #include <string.h>
@@ -53,11 +53,11 @@ void cli_help_program(FILE *out, bool is_coloured, const struct cli_spec *spec)
                 fprintf(out, "  %-12s %-10s %s\n", g->name, c->name, c->summary);
         }
     }
-    heading(out, is_coloured, "Options of all commands:");
+    heading(out, is_coloured, "Global options:");
     print_options(out, spec->options);
-    heading(out, is_coloured, "Start here:");
+    heading(out, is_coloured, "Getting started:");
     print_examples(out, spec->start);
-    fprintf(out, "\n`%s COMMAND --help` explains one command and shows examples.\n", spec->name);
+    fprintf(out, "\n`%s COMMAND --help` describes one command and gives examples.\n", spec->name);
 }
 
 void cli_help_group(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_group *group)
@@ -69,7 +69,7 @@ void cli_help_group(FILE *out, bool is_coloured, const struct cli_spec *spec, co
     print_commands(out, spec, group->name);
     if (group->aliases[0] != '\0')
         fprintf(out, "\nOther names: %s\n", group->aliases);
-    fprintf(out, "\n`%s %s COMMAND --help` explains one command and shows examples.\n", spec->name, group->name);
+    fprintf(out, "\n`%s %s COMMAND --help` describes one command and gives examples.\n", spec->name, group->name);
 }
 
 static void print_wrapped(FILE *out, const char *text)
@@ -101,7 +101,7 @@ void cli_help_command(FILE *out, bool is_coloured, const struct cli_spec *spec, 
         heading(out, is_coloured, "Options:");
         print_options(out, command->options);
     }
-    heading(out, is_coloured, "Options of all commands:");
+    heading(out, is_coloured, "Global options:");
     print_options(out, spec->options);
     heading(out, is_coloured, "Examples:");
     print_examples(out, command->examples);

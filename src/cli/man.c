@@ -92,8 +92,8 @@ void cli_man(FILE *out, const char *version)
     fputs("\n.SH SYNOPSIS\n.B fullscale\n.I command\n[\\fIarguments\\fR] [\\fIoptions\\fR]\n.SH DESCRIPTION\n", out);
     roff_c(
         out,
-        "The commands serve, config, completion, man and version work alone. All others talk to a running server over "
-        "its unix socket, which only root (and the socket's group) may open.");
+        "The commands serve, relay, config, completion, man and version need no running server. All others talk to one over "
+        "its unix socket, which only root and the members of the socket's group may open.");
     fputs("\n.SH OPTIONS\nOptions of all commands:\n", out);
     man_options(out, cli_fullscale.options);
     fputs(".SH COMMANDS\n", out);
@@ -103,18 +103,18 @@ void cli_man(FILE *out, const char *version)
     }
     fputs(
         ".SH EXIT STATUS\n"
-        ".TP\n0\nSuccess.\n.TP\n1\nAn error.\n.TP\n2\nThe command line was not understood.\n"
-        ".TP\n3\nWhat was named does not exist.\n.TP\n4\nNot allowed.\n"
-        ".TP\n78\nserve and relay: the configuration is at fault, another start is in vain until it is mended.\n"
+        ".TP\n0\nSuccess.\n.TP\n1\nAn error.\n.TP\n2\nWrong usage.\n"
+        ".TP\n3\nThe named user, node, key or relay does not exist.\n.TP\n4\nNot allowed.\n"
+        ".TP\n78\nserve and relay: a mistake in the configuration. Starting again does not help until it is corrected.\n"
         ".SH ENVIRONMENT\n"
         ".TP\n.B FULLSCALE_CONFIG\nThe configuration file.\n"
-        ".TP\n.B FULLSCALE_\\fIKEY\\fR\nOverrides a key of the configuration: capitals, and an underscore for each dot. "
+        ".TP\n.B FULLSCALE_\\fIKEY\\fR\nOverrides a key of the configuration; its name is in capitals, with an underscore for each dot. "
         "See \\fBfullscale config reference\\fR.\n"
-        ".TP\n.B NO_COLOR\nWhen set, output is never coloured.\n"
+        ".TP\n.B NO_COLOR\nIf set, output has no colours.\n"
         ".SH FILES\n"
         ".TP\n.I /etc/fullscale/config.yaml\nThe configuration. Every key is optional.\n"
         ".TP\n.I /var/lib/fullscale\nDatabase, keys and certificates.\n"
-        ".TP\n.I /run/fullscale/fullscale.sock\nThe socket of the command line.\n",
+        ".TP\n.I /run/fullscale/fullscale.sock\nThe socket over which commands talk to the server.\n",
         out);
 }
 

@@ -52,7 +52,7 @@ enum cli_exit cli_named_node(struct cli_run *run, const char *arg, const struct 
     if (text == NULL)
         text = arg;
     if (text == NULL)
-        return cli_usage(run, "say which node: `fullscale nodes %s %s`, or --identifier NODE", run->call.command->name,
+        return cli_usage(run, "name the node: `fullscale nodes %s %s`, or --identifier NODE", run->call.command->name,
                          run->call.command->args);
     return cli_find_node(run, text, out);
 }
@@ -125,7 +125,7 @@ enum cli_exit cli_nodes_rename(struct cli_run *run)
                          arena_printf(&run->arena, "renamed to %s", new_name));
 }
 
-/* The body of an expire call. False: no time and no duration. */
+/* The body of an expire call. False: --expiry is neither a time nor a duration. */
 static bool write_expiry(struct cli_run *run, struct buf *body)
 {
     char text[TIME_TEXT_CAP];
@@ -154,7 +154,7 @@ enum cli_exit cli_nodes_expire(struct cli_run *run)
     struct buf body = {0};
     bool is_never = cli_flag(run, "disable");
     if (is_never && cli_flag(run, "expiry"))
-        return cli_usage(run, "--disable and --expiry exclude each other");
+        return cli_usage(run, "give either --disable or --expiry, not both");
     if (!write_expiry(run, &body)) {
         buf_fini(&body);
         return cli_usage(run, "--expiry must be a time such as 2026-12-31T00:00:00Z or a duration such as 30d");
@@ -163,7 +163,7 @@ enum cli_exit cli_nodes_expire(struct cli_run *run)
     if (status == CLI_EXIT_OK)
         status = cli_node_call(run, node, "POST", "/expire", &body,
                                is_never                  ? "never expires"
-                               : cli_flag(run, "expiry") ? "has a new expiry"
+                               : cli_flag(run, "expiry") ? "has a new expiry date"
                                                          : "expired");
     buf_fini(&body);
     return status;

@@ -1,4 +1,4 @@
-/* argv to a cli_call. */
+/* From argv to a cli_call. */
 #include "cli/cli_internal.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@ struct parser {
     bool is_only_args; /* after "--" */
 };
 
-/* Where an option of some name or letter stands. */
+/* An option that was found, and where its value goes. */
 struct found {
     const struct cli_option *option;
     const char **value;
@@ -130,7 +130,7 @@ static bool next_option(const struct cli_call *call, size_t *pos, struct found *
     return call->spec->options[i].name != NULL;
 }
 
-/* Exact name, or the only one that begins so. */
+/* The option with exactly this name, or the only one that begins with it. */
 static enum rc find_long(struct parser *p, struct str name, struct found *out)
 {
     struct found it;
@@ -195,7 +195,7 @@ static enum rc take_value(struct parser *p, const struct found *f)
     return store(p, f, p->argv[p->i++]);
 }
 
-/* A flag may say =true or =false, as users of Go programs write. */
+/* A flag may be given as --flag=true or --flag=false, as in Go programs. */
 static enum rc store_flag(struct parser *p, const struct found *f, const char *value)
 {
     if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)

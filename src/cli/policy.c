@@ -8,9 +8,9 @@
 #include "cli/cli_internal.h"
 #include "policy/policy.h"
 
-/* --- what is wrong --- */
+/* --- errors and warnings --- */
 
-/* Of the server's answer; texts live in the run's arena. */
+/* Reads the errors of the server's answer; texts live in the run's arena. */
 static void errors_of(struct cli_run *run, const struct json *list, struct policy_errors *out)
 {
     int64_t line, col;
@@ -58,7 +58,7 @@ static void write_errors_json(struct cli_run *run, const struct policy_errors *e
     buf_fini(&out);
 }
 
-/* Every error with its place, then the sentence. */
+/* Prints every error with its position, then the sentence. */
 static enum cli_exit fail_with(struct cli_run *run, enum cli_exit status, const struct policy_errors *errors,
                                const char *file, const char *sentence)
 {
@@ -91,7 +91,7 @@ static enum rc read_stdin(struct buf *out, struct err *err)
     return buf_len(out) <= FILE_MAX_BYTES ? RC_OK : err_set(err, RC_TOO_LARGE, "standard input is too large");
 }
 
-/* Reads the file that --file or the argument names, and parses it: what is wrong here need not go to the server. */
+/* Reads the file that --file or the argument names, and parses it: a policy with errors is not sent to the server. */
 static enum cli_exit take_file(struct cli_run *run, struct policy_file *out)
 {
     struct policy_errors errors = {0};
@@ -101,7 +101,7 @@ static enum cli_exit take_file(struct cli_run *run, struct policy_file *out)
     if (path == NULL)
         path = cli_arg(run, 0);
     if (path == NULL)
-        return cli_usage(run, "say which file: --file FILE (- for standard input)");
+        return cli_usage(run, "name the file: --file FILE (- for standard input)");
     bool is_stdin = strcmp(path, "-") == 0;
     out->name = is_stdin ? "standard input" : path;
     if ((is_stdin ? read_stdin(&out->text, &err) : file_read(path, FILE_MAX_BYTES, &out->text, &err)) != RC_OK)
@@ -114,7 +114,7 @@ static enum cli_exit take_file(struct cli_run *run, struct policy_file *out)
     return status;
 }
 
-/* Who does it, for the history. */
+/* The name of the person who runs this, for the history. */
 static const char *author(void)
 {
     const char *sudo = getenv("SUDO_USER");
@@ -124,7 +124,7 @@ static const char *author(void)
     return pw != NULL && strlen(pw->pw_name) < 64 ? pw->pw_name : "";
 }
 
-/* Sends the policy; `note` null: none of the members for the history. */
+/* Sends the policy. `note` null: without author and note, which are for the history. */
 static enum cli_exit send_file(struct cli_run *run, const char *method, const char *path,
                                const struct policy_file *file, const char *note, const struct json **reply_out)
 {
@@ -156,7 +156,7 @@ static void print_warnings(struct cli_run *run, const struct json *reply, const 
 
 /* --- policy get --- */
 
-/* A file gets it byte for byte; a terminal gets to see what would drive it. */
+/* Byte for byte into a file or pipe; escaped on a terminal. */
 static void print_policy(struct cli_run *run, struct str text)
 {
     if (run->is_out_tty)
@@ -186,7 +186,8 @@ enum cli_exit cli_policy_get(struct cli_run *run)
             "and `fullscale policy set -f FILE`");
     const char *fault = cli_text(run, reply, "fault");
     if (fault[0] != '\0')
-        fprintf(run->err, "%sfullscale: this is the last good policy: the file as it is now cannot be used\n", fault);
+        fprintf(run->err, "%sfullscale: this is the last good policy; the file in its present form cannot be used\n",
+                fault);
     return CLI_EXIT_OK;
 }
 
@@ -197,7 +198,7 @@ static enum cli_exit tell_stored(struct cli_run *run, const struct json *reply, 
     if (cli_emit(run, reply))
         return CLI_EXIT_OK;
     print_warnings(run, reply, file);
-    cli_say(run, "Policy version %s is at work", cli_text(run, reply, "version"));
+    cli_say(run, "Policy version %s is in force", cli_text(run, reply, "version"));
     return CLI_EXIT_OK;
 }
 
@@ -222,7 +223,7 @@ enum cli_exit cli_policy_rollback(struct cli_run *run)
     struct json_writer w;
     const char *version = cli_arg(run, 0);
     struct policy_errors errors = {0};
-    enum cli_exit status = cli_confirm(run, "Put version %s of the policy to work again?", version);
+    enum cli_exit status = cli_confirm(run, "Apply version %s of the policy again?", version);
     if (status != CLI_EXIT_OK)
         return status;
     json_w_init(&w, &body);
@@ -253,7 +254,7 @@ static enum cli_exit tell_good(struct cli_run *run, const struct json *reply, co
     }
     if (!has_server)
         fprintf(run->err,
-                "There is no server here: the policy's tests, and whether its users exist, were not looked at\n");
+                "No server runs here: the policy's tests were not run, and whether its users exist was not checked\n");
     return CLI_EXIT_OK;
 }
 
@@ -297,7 +298,7 @@ enum cli_exit cli_policy_history(struct cli_run *run)
     if (status != CLI_EXIT_OK || cli_emit(run, versions))
         return status;
     cli_table_init(&table, run, titles);
-    table.if_empty = "No policy was ever set here. Set one with `fullscale policy set -f FILE`";
+    table.if_empty = "No policy has been set yet. Set one with `fullscale policy set -f FILE`";
     JSON_EACH (it, versions) {
         cli_table_add(&table, cli_text(run, it, "version"));
         cli_table_add(&table, cli_time(run, it, "updatedAt"));

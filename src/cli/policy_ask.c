@@ -20,14 +20,14 @@ static void print_missing(struct cli_run *run, const struct json *rule)
 {
     static const char *const parts[][2] = {
         {"hasSource", "the source"}, {"hasDestination", "the destination"}, {"hasPort", "the port or protocol"}};
-    const char *sep = ": all but ";
+    const char *sep = ": matches all but ";
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         if (cli_is_true(rule, parts[i][0]))
             continue;
         fprintf(run->out, "%s%s", sep, parts[i][1]);
         sep = " and ";
     }
-    cli_say(run, " fits");
+    fputc('\n', run->out);
 }
 
 static enum cli_exit tell_allowed(struct cli_run *run, const struct json *reply)
@@ -66,7 +66,7 @@ enum cli_exit cli_policy_why(struct cli_run *run)
         cli_say(run, "Not allowed: the policy has no rule that allows anything");
         return CLI_EXIT_ERROR;
     }
-    cli_say(run, "Not allowed. Closest comes");
+    cli_say(run, "Not allowed. The closest rule is");
     print_place(run, reply, closest);
     print_missing(run, closest);
     return CLI_EXIT_ERROR;
@@ -140,10 +140,10 @@ static const char *ports(struct cli_run *run, const struct change *c)
     return arena_printf(&run->arena, "%lld-%lld", (long long)c->first_port, (long long)c->last_port);
 }
 
-/* One row for all protocols that are otherwise alike. */
+/* One row for all protocols with the same source, destination and ports. */
 static void print_changes(struct cli_run *run, const struct change *all, size_t n)
 {
-    static const char *const titles[] = {"REACH", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", NULL};
+    static const char *const titles[] = {"CHANGE", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", NULL};
     struct cli_table table;
     cli_table_init(&table, run, titles);
     for (size_t i = 0; i < n;) {
@@ -151,7 +151,7 @@ static void print_changes(struct cli_run *run, const struct change *all, size_t 
         const char *protocols = protocol_name(run, c->protocol);
         for (i++; i < n && compare_reach(c, &all[i]) == 0; i++)
             protocols = arena_printf(&run->arena, "%s,%s", protocols, protocol_name(run, all[i].protocol));
-        cli_table_add(&table, c->is_gained ? "gained" : "lost");
+        cli_table_add(&table, c->is_gained ? "granted" : "revoked");
         cli_table_add(&table, c->source);
         cli_table_add(&table, c->destination);
         cli_table_add(&table, protocols);
@@ -168,7 +168,7 @@ enum cli_exit cli_policy_diff_tell(struct cli_run *run, const struct json *reply
         return CLI_EXIT_OK;
     size_t n = read_changes(run, json_get(reply, "changes"), &all);
     if (n == 0) {
-        cli_say(run, "Nobody gains or loses reach");
+        cli_say(run, "This policy grants and revokes nothing");
         return CLI_EXIT_OK;
     }
     print_changes(run, all, n);

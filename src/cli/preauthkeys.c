@@ -22,7 +22,7 @@ static const char *names_of(struct cli_run *run, const struct json *users)
     return text;
 }
 
-/* The id of --user's user, or of the only one. */
+/* The id of the user that --user names, or of the only user. */
 static enum cli_exit owner_id(struct cli_run *run, const char **out)
 {
     const struct json *user;
@@ -33,7 +33,7 @@ static enum cli_exit owner_id(struct cli_run *run, const char **out)
         *out = status == CLI_EXIT_OK ? cli_text(run, user, "id") : "";
         return status;
     }
-    /* Nodes with tags are nobody's. */
+    /* Tagged nodes have no owner. */
     if (cli_flag(run, "tags")) {
         *out = "0";
         return CLI_EXIT_OK;
@@ -43,9 +43,9 @@ static enum cli_exit owner_id(struct cli_run *run, const char **out)
     if (status != CLI_EXIT_OK)
         return status;
     if (json_len(users) == 0)
-        return cli_fail(run, CLI_EXIT_ERROR, "there is no user yet: make one with `fullscale users create NAME`");
+        return cli_fail(run, CLI_EXIT_ERROR, "there is no user yet: create one with `fullscale users create NAME`");
     if (json_len(users) > 1)
-        return cli_usage(run, "say whose key: --user NAME, one of %s", names_of(run, users));
+        return cli_usage(run, "name the key's user: --user NAME, one of %s", names_of(run, users));
     *out = cli_text(run, json_first(users), "id");
     return CLI_EXIT_OK;
 }
@@ -88,9 +88,9 @@ enum cli_exit cli_preauthkeys_create(struct cli_run *run)
     const char *most = cli_value(run, "max-nodes");
     uint64_t max_nodes = 0;
     if (most != NULL && (str_to_u64(str_c(most), &max_nodes) != RC_OK || max_nodes == 0 || max_nodes > UINT32_MAX))
-        return cli_usage(run, "--max-nodes must be a whole number from 1 on");
+        return cli_usage(run, "--max-nodes must be a whole number, 1 or more");
     if (most != NULL && !cli_flag(run, "reusable"))
-        return cli_usage(run, "--max-nodes goes with --reusable: other keys are for one node");
+        return cli_usage(run, "--max-nodes needs --reusable: other keys are for one node");
     enum cli_exit status = owner_id(run, &user);
     if (status != CLI_EXIT_OK)
         return status;
@@ -105,7 +105,7 @@ enum cli_exit cli_preauthkeys_create(struct cli_run *run)
     cli_say(run, "%s", cli_text(run, key, "key"));
     if (run->cfg == NULL)
         return CLI_EXIT_OK;
-    cli_hint(run, "On the machine to join (with --force-reauth, if it is logged in elsewhere):");
+    cli_hint(run, "On the machine that should join (with --force-reauth if it is logged in elsewhere):");
     cli_hint(run, "  tailscale up --login-server %s --auth-key %s", run->cfg->server_url, cli_text(run, key, "key"));
     return CLI_EXIT_OK;
 }
@@ -131,7 +131,7 @@ enum cli_exit cli_preauthkeys_list(struct cli_run *run)
         return status;
     cli_table_init(&table, run, titles);
     table.if_empty = user != NULL ? arena_printf(&run->arena, "The user %s has no auth keys", user)
-                                  : "No auth keys. Make one with `fullscale preauthkeys create`";
+                                  : "No auth keys. Create one with `fullscale preauthkeys create`";
     JSON_EACH (it, keys) {
         cli_table_add(&table, cli_text(run, it, "id"));
         cli_table_add(&table, cli_text(run, it, "key"));
@@ -158,7 +158,7 @@ static bool is_key(struct cli_run *run, const struct json *key, const char *text
     return shown.len > 8 && str_starts(str_c(text), shown);
 }
 
-/* The id of the key that --id or the argument means. */
+/* The id of the key that --id or the argument names. */
 static enum cli_exit named_key(struct cli_run *run, const char **id)
 {
     const struct json *reply;
@@ -169,7 +169,7 @@ static enum cli_exit named_key(struct cli_run *run, const char **id)
     if (status != CLI_EXIT_OK)
         return status;
     if (text == NULL)
-        return cli_usage(run, "say which key: --id ID");
+        return cli_usage(run, "name the key: --id ID");
     status = cli_api(run, "GET", "/preauthkey", NULL, &reply);
     if (status != CLI_EXIT_OK)
         return status;

@@ -31,7 +31,7 @@ enum cli_exit cli_relays_create(struct cli_run *run)
     cli_say(run, "%s", cli_text(run, relay, "key"));
     if (run->cfg == NULL)
         return CLI_EXIT_OK;
-    cli_hint(run, "On the machine that is to relay, which asks for this key:");
+    cli_hint(run, "On the machine of the relay (the command asks for this key):");
     cli_hint(run, "  fullscale relay --server %s --key -", run->cfg->server_url);
     return CLI_EXIT_OK;
 }
@@ -61,7 +61,7 @@ enum cli_exit cli_relays_list(struct cli_run *run)
     return CLI_EXIT_OK;
 }
 
-/* The relay that --identifier or the argument means, by id or name. */
+/* Finds the relay that --identifier or the argument names, by id or name. */
 static enum cli_exit named_relay(struct cli_run *run, const struct json **out)
 {
     const struct json *reply;
@@ -69,7 +69,7 @@ static enum cli_exit named_relay(struct cli_run *run, const struct json **out)
     if (text == NULL)
         text = cli_arg(run, 0);
     if (text == NULL)
-        return cli_usage(run, "say which relay: its id or name");
+        return cli_usage(run, "name the relay by its id or name");
     enum cli_exit status = cli_api(run, "GET", "/relay", NULL, &reply);
     if (status != CLI_EXIT_OK)
         return status;

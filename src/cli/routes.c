@@ -1,7 +1,7 @@
 /* `nodes tag`, `nodes list-routes`, `nodes approve-routes` */
 #include "cli/cli_internal.h"
 
-/* {"KEY": [...]} of a list with commas. */
+/* Writes {"KEY": [...]} from a list with commas. */
 static void write_list(struct buf *body, const char *key, const char *list)
 {
     struct json_writer w;
@@ -12,7 +12,7 @@ static void write_list(struct buf *body, const char *key, const char *list)
     json_w_end_object(&w);
 }
 
-/* Asks the node's path REST to take the list. */
+/* Posts the list to the node's path followed by `rest`. */
 static enum cli_exit send_list(struct cli_run *run, const struct json *node, const char *rest, const char *key,
                                const char *list, const char *done)
 {
@@ -23,7 +23,8 @@ static enum cli_exit send_list(struct cli_run *run, const struct json *node, con
     return status;
 }
 
-/* The list of the option, else of the last argument; null: neither. `n_out`: the arguments before it, which name the node. */
+/* The list from the option, else from the last argument; null: neither was given. `n_out`: how many arguments before it
+ * name the node. */
 static const char *list_of(struct cli_run *run, const char *option, unsigned *n_out)
 {
     const char *list = cli_value(run, option);
@@ -31,7 +32,7 @@ static const char *list_of(struct cli_run *run, const char *option, unsigned *n_
     return list == NULL && *n_out > 0 ? cli_arg(run, --*n_out) : list;
 }
 
-/* One word where a node and a list are meant, which could be either. `n`: the arguments that name the node. */
+/* Whether only one word was given where a node and a list are needed. `n`: how many arguments name the node. */
 static bool is_one_of_two(const struct cli_run *run, unsigned n)
 {
     return n == 0 && run->call.args_n > 0 && !cli_flag(run, "identifier");
@@ -43,10 +44,10 @@ enum cli_exit cli_nodes_tag(struct cli_run *run)
     unsigned n;
     const char *tags = list_of(run, "tags", &n);
     if (tags == NULL || tags[0] == '\0')
-        return cli_usage(run, "say which tags: `fullscale nodes tag NODE tag:web,tag:prod`");
+        return cli_usage(run, "give the tags: `fullscale nodes tag NODE tag:web,tag:prod`");
     if (is_one_of_two(run, n))
-        return cli_usage(run, "say the node and its tags, not only \"%s\": `fullscale nodes tag NODE tag:web,tag:prod`",
-                         tags);
+        return cli_usage(
+            run, "give the node and its tags, not only \"%s\": `fullscale nodes tag NODE tag:web,tag:prod`", tags);
     enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);
     if (status != CLI_EXIT_OK)
         return status;
@@ -59,10 +60,10 @@ enum cli_exit cli_nodes_approve_routes(struct cli_run *run)
     unsigned n;
     const char *routes = list_of(run, "routes", &n);
     if (routes == NULL)
-        return cli_usage(run, "say which routes: --routes 10.0.0.0/8,192.168.0.0/24, or --routes '' for none");
+        return cli_usage(run, "give the routes: --routes 10.0.0.0/8,192.168.0.0/24, or --routes '' for none");
     if (is_one_of_two(run, n))
         return cli_usage(run,
-                         "say the node and its routes, not only \"%s\": `fullscale nodes approve-routes NODE "
+                         "give the node and its routes, not only \"%s\": `fullscale nodes approve-routes NODE "
                          "10.0.0.0/8,192.168.0.0/24`, or '' for none",
                          routes);
     enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);
@@ -84,8 +85,7 @@ static void show_routes(struct cli_run *run, const struct json *nodes, const cha
     static const char *const titles[] = {"ID", "NAME", "ADVERTISED", "APPROVED", "SERVING", NULL};
     struct cli_table table;
     cli_table_init(&table, run, titles);
-    table
-        .if_empty = "No node advertises routes. On a machine that is to: `tailscale set --advertise-routes=10.0.0.0/8`";
+    table.if_empty = "No node advertises routes. A machine does after `tailscale set --advertise-routes=10.0.0.0/8`";
     JSON_EACH (it, nodes) {
         if (id != NULL ? strcmp(cli_text(run, it, "id"), id) != 0 : !has_routes(it))
             continue;
@@ -98,7 +98,7 @@ static void show_routes(struct cli_run *run, const struct json *nodes, const cha
     cli_table_finish(&table);
 }
 
-/* The nodes that have routes, or the one with this id, as JSON. */
+/* Writes the nodes that have routes, or the one with this id, as JSON. */
 static void write_routes(struct cli_run *run, const struct json *nodes, const char *id, struct buf *out)
 {
     struct json_writer w;

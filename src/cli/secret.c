@@ -1,6 +1,6 @@
-/* Secrets that commands take. What stands on the command line is in the list of processes for everyone on the machine to see,
- * and in the shell's history: so they can come from a file, the environment or standard input; what is on the command line
- * nevertheless is overwritten there before anything else is done. */
+/* Secrets that commands take. Everyone on the machine can read the command line in the list of processes, and the shell
+ * keeps it in its history. Therefore secrets can come from a file, the environment or standard input, and those on the
+ * command line are overwritten there before anything else is done. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -19,7 +19,7 @@ static void hide(char *text)
         memset(text, '*', strlen(text));
 }
 
-/* Options may be cut short: what might be one of these is taken for it. */
+/* Options may be abbreviated: every prefix of a secret option counts. */
 static bool is_secret_option(struct str word)
 {
     static const char *const names[] = {"--key", "--authkey"};
@@ -30,7 +30,7 @@ static bool is_secret_option(struct str word)
     return str_eq_c(word, "-k");
 }
 
-/* A key tells what it is wherever it stands. */
+/* A key is recognised by its prefix, wherever it is. */
 static char *find_key(char *word)
 {
     static const char *const prefixes[] = {"fskey-", "hskey-", "tskey-"};
@@ -78,9 +78,9 @@ void cli_argv_drop(char ***at)
     mem_free(copy);
 }
 
-/* --- what a command is given --- */
+/* --- where the secret comes from --- */
 
-/* The first line, without what surrounds it. */
+/* The first line without white space around it; null when empty. */
 static const char *keep(struct cli_run *run, struct str text)
 {
     long end = str_index(text, '\n');
@@ -112,7 +112,7 @@ static enum cli_exit from_file(struct cli_run *run, const char *path, const char
     buf_fini(&text);
     if (rc != RC_OK)
         return cli_fail(run, rc == RC_DENIED ? CLI_EXIT_DENIED : CLI_EXIT_ERROR, "%s", err.text);
-    return *out != NULL ? CLI_EXIT_OK : cli_fail(run, CLI_EXIT_ERROR, "%s: the file holds no key", path);
+    return *out != NULL ? CLI_EXIT_OK : cli_fail(run, CLI_EXIT_ERROR, "%s: there is no key in the file", path);
 }
 
 static void from_environment(struct cli_run *run, const struct cli_secret *what, const char **out)
@@ -121,7 +121,7 @@ static void from_environment(struct cli_run *run, const struct cli_secret *what,
     if (value == NULL)
         return;
     *out = keep(run, str_c(value));
-    secret_wipe(value, strlen(value)); /* root and we ourselves could read it in /proc for as long as we live */
+    secret_wipe(value, strlen(value)); /* root and this user could read it in /proc as long as the process runs */
 }
 
 enum cli_exit cli_secret(struct cli_run *run, const struct cli_secret *what, const char *given, const char **out)
@@ -129,7 +129,7 @@ enum cli_exit cli_secret(struct cli_run *run, const struct cli_secret *what, con
     const char *file = what->file_option != NULL ? cli_value(run, what->file_option) : NULL;
     *out = NULL;
     if (given != NULL && file != NULL)
-        return cli_usage(run, "say either the key or --%s", what->file_option);
+        return cli_usage(run, "give either the key or --%s, not both", what->file_option);
     if (given != NULL && strcmp(given, "-") == 0)
         return from_input(run, what, out);
     if (file != NULL)
@@ -140,8 +140,8 @@ enum cli_exit cli_secret(struct cli_run *run, const struct cli_secret *what, con
     else if (find_key((char *)given) != NULL && !str_ends(str_c(given), STR("***")))
         fprintf(
             run->err,
-            "warning: everyone on this machine could see the key in the list of processes until now, and the shell keeps it: "
-            "better give it %s\n",
+            "warning: until now everyone on this machine could read the key in the list of processes, and the shell keeps it in "
+            "its history: better give it %s\n",
             what->better);
     return CLI_EXIT_OK;
 }

@@ -162,7 +162,7 @@ static void test_a_relay_is_given_its_key(void **state)
     snprintf(line, sizeof(line), "fullscale relay --server https://x --key-file %s", f->key);
     expect_refusal(line, CLI_EXIT_ERROR, f->key); /* there is none */
     write_file(f->key, "\n");
-    expect_refusal(line, CLI_EXIT_ERROR, "the file holds no key");
+    expect_refusal(line, CLI_EXIT_ERROR, "there is no key in the file");
     write_file(f->key, "  fskey-relay-3-4 \r\nand a remark\n");
     expect_key(line, "fskey-relay-3-4", false);
     setenv("FULLSCALE_RELAY_KEY", "fskey-relay-5-6", 1);

@@ -1,9 +1,9 @@
-/* The streams that commands write to: what arrives behind them is escaped, whoever wrote it. */
+/* The streams that commands write to: everything that passes through them is escaped. */
 #include "cli/cli_internal.h"
 
 #include <string.h>
 
-/* Text comes in pieces, which may end within a character: its first bytes wait for the rest. */
+/* Text comes in pieces that may end within a character; the first bytes of such a character wait for the rest. */
 static void pass(struct cli_sink *sink, const char *bytes, size_t n, bool is_end)
 {
     struct buf in = {0};

@@ -10,8 +10,8 @@ static enum cli_exit show_users(struct cli_run *run, const struct json *users)
     cli_table_init(&table, run, titles);
     table.if_empty = cli_value(run, "name") != NULL || cli_value(run, "email") != NULL ||
                              cli_value(run, "identifier") != NULL
-                         ? "No user is called that: see `fullscale users list`"
-                         : "No users yet. Make one with `fullscale users create NAME`";
+                         ? "There is no such user: see `fullscale users list`"
+                         : "No users yet. Create one with `fullscale users create NAME`";
     JSON_EACH (it, users) {
         cli_table_add(&table, cli_text(run, it, "id"));
         cli_table_add(&table, cli_text(run, it, "name"));
@@ -65,7 +65,7 @@ enum cli_exit cli_users_list(struct cli_run *run)
     return status == CLI_EXIT_OK ? show_users(run, json_get(reply, "users")) : status;
 }
 
-/* By --identifier, --name, or the first argument. */
+/* Finds the user that --identifier, --name or the argument names. */
 static enum cli_exit named_user(struct cli_run *run, const char *arg, const struct json **out)
 {
     const char *text = cli_value(run, "identifier");
@@ -74,7 +74,7 @@ static enum cli_exit named_user(struct cli_run *run, const char *arg, const stru
     if (text == NULL)
         text = arg;
     if (text == NULL)
-        return cli_usage(run, "say which user: `fullscale users %s %s`, or --identifier ID", run->call.command->name,
+        return cli_usage(run, "name the user: `fullscale users %s %s`, or --identifier ID", run->call.command->name,
                          run->call.command->args);
     return cli_find_user(run, text, out);
 }
@@ -88,7 +88,7 @@ enum cli_exit cli_users_rename(struct cli_run *run)
     if (new_name == NULL && n > 0)
         new_name = cli_arg(run, --n);
     if (new_name == NULL)
-        return cli_usage(run, "say the new name: `fullscale users rename USER NEW-NAME`");
+        return cli_usage(run, "give the new name: `fullscale users rename USER NEW-NAME`");
     enum cli_exit status = named_user(run, n > 0 ? cli_arg(run, 0) : NULL, &user);
     if (status != CLI_EXIT_OK)
         return status;
@@ -131,7 +131,7 @@ enum cli_exit cli_users_delete(struct cli_run *run)
     if (status != CLI_EXIT_OK)
         return status;
     const char *name = cli_text(run, user, "name");
-    status = cli_confirm(run, "Delete the user %s with its auth keys?", name);
+    status = cli_confirm(run, "Delete the user %s and their auth keys?", name);
     if (status != CLI_EXIT_OK)
         return status;
     status = cli_api(run, "DELETE", arena_printf(&run->arena, "/user/%s", cli_text(run, user, "id")), NULL, &reply);

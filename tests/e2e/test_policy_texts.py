@@ -55,7 +55,7 @@ def test_file(world):
     wait_for("the change is seen", lambda: at_work(server)["policy"] == CLOSED, 10)
     said = server.cli("policy", "why", "n1", "n2:22", check=False)
     assert said.returncode == 1
-    assert "%s:4  acls[0]: all but the port or protocol fits" % path in said.stdout
+    assert "%s:4  acls[0]: matches all but the port or protocol" % path in said.stdout
     other = world.folder / "policy.new"
     other.write_text(OPEN)
     os.replace(other, path)

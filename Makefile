@@ -7,13 +7,13 @@ DATA ?= fullscale-data
 export DATA PREFIX DESTDIR
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test check static tidy fmt fuzz goldens bench bench-scale bench-agree bench-relay bench-policy bench-small
+.PHONY: help build run unit test check static tidy fmt fuzz goldens bench bench-scale bench-agree bench-relay bench-policy bench-small
 .PHONY: install uninstall clean packages deb lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-build: ## build/fullscale and build/fullscale-bench (installs the Debian packages that it needs)
+build: ## build/fullscale and build/fullscale-bench; installs what is missing and says so
 	@tools/install-packages build
 	@tools/build $(BUILD) src/fullscale src/fullscale-bench
 	@for name in fullscale fullscale-bench; do test -e $(BUILD)/$$name || ln -sfn src/$$name $(BUILD)/$$name; done
@@ -21,19 +21,23 @@ build: ## build/fullscale and build/fullscale-bench (installs the Debian package
 run: build ## builds and serves on port 8080; data in ./fullscale-data
 	@tools/serve "$$DATA"
 
-test: ## all test suites; the last line is `N passed, N failed`
-	@tools/install-packages build test
+unit: ## unit tests that take seconds, under ASan and UBSan; no root, no Go, no network
+	@tools/install-packages build unit
+	@tools/run-tests quick
+
+test: ## all test suites, quick and slow; the last line is `N passed, N failed`
+	@tools/install-packages build unit test
 	@tools/run-tests
 
 check: ## what CI runs: static checks, warnings as errors with gcc and clang, all tests
 	@.ci/run
 
 lint: ## format, include layers, house rules, gcc and clang without a warning
-	@tools/install-packages build test check
+	@tools/install-packages build unit test check
 	@tools/check-static
 
 tidy: ## clang-tidy over src/
-	@tools/install-packages build test check
+	@tools/install-packages build unit test check
 	@tools/check-tidy
 
 fmt: ## clang-format over src/ and tests/
@@ -41,10 +45,10 @@ fmt: ## clang-format over src/ and tests/
 	@git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' | xargs clang-format-19 -i
 
 fuzz: ## fuzz targets only; FUZZ_SECONDS=600 make fuzz
-	@tools/install-packages build test
+	@tools/install-packages build unit test
 	@tools/run-tests fuzz
 
-goldens: build ## policy goldens of a folder: make goldens DIR=path (without DIR: ../shared/goldens/policy)
+goldens: build ## policies and what Tailscale's service answered, from a folder: make goldens DIR=path
 	@tools/build $(BUILD) tests/policy_goldens
 	@$(BUILD)/tests/policy_goldens $(DIR)
 
@@ -87,7 +91,7 @@ static: ## build-static/fullscale: server and relay without shared libraries, fo
 	@tools/build-static build-static
 
 packages: ## installs the Debian packages for building, testing and checking
-	@tools/install-packages build test check
+	@tools/install-packages build unit test check
 
 clean: ## removes the build folders
 	rm -rf build build-*

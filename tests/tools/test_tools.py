@@ -91,7 +91,62 @@ def test_what_is_here_needs_no_package(tmp_path):
     said = run(tmp_path / "tools" / "install-packages", "build", check=False,
                env=dict(env, PKG_CONFIG_LIBDIR="/nonexistent"))
     assert said.returncode == 1
-    assert "pkg:libfyaml\t(Debian: libfyaml-dev)" in said.stdout and "cmd:meson" not in said.stdout
+    assert "pkg-config finds no libfyaml (YAML, for the configuration; Debian: libfyaml-dev)" in said.stdout
+    assert "meson" not in said.stdout and "dnf" not in said.stdout
+    (bare / "dnf").symlink_to("/bin/true")
+    said = run(tmp_path / "tools" / "install-packages", "build", check=False,
+               env=dict(env, PKG_CONFIG_LIBDIR="/nonexistent"))
+    assert "sudo dnf install 'pkgconfig(openssl)' " in said.stdout
+
+
+FAKE_APT = """#!/bin/sh
+echo "$*" >>"$APT_LOG"
+case "$*" in
+*--assume-no*)
+    [ -z "${APT_UNKNOWN:-}" ] || echo "E: Unable to locate package $APT_UNKNOWN" >&2
+    echo "0 upgraded, 31 newly installed, 0 to remove and 2 not upgraded."
+    echo "Need to get 24.5 MB of archives."
+    echo "After this operation, 98.1 MB of additional disk space will be used."
+    exit 1
+    ;;
+esac
+"""
+
+
+def with_apt(tmp_path, **env):
+    """Runs it where no library is in sight, with an apt-get that only notes what it is asked for; also returns these notes."""
+    shutil.copytree(TOOLS, tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for name in ("sh", "awk", "dirname", "cat", "sed", "id", "cc", "make", "meson", "ninja", "pkg-config", "env", "sort", "tr",
+                 "mkdir", "date", "sleep", "tail", "grep", "cut", "find", "head", "stat"):
+        found = shutil.which(name)
+        if found:
+            (bare / name).symlink_to(found)
+    (bare / "apt-get").write_text(FAKE_APT)
+    (bare / "apt-get").chmod(0o755)
+    notes = tmp_path / "apt.log"
+    notes.touch()
+    said = run(tmp_path / "tools" / "install-packages", "build", check=False,
+               env=dict(env, PATH=str(bare), PKG_CONFIG_LIBDIR="/nonexistent", APT_LOG=str(notes)))
+    return said, notes.read_text().splitlines()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_is_installed_is_said_before(tmp_path):
+    said, asked = with_apt(tmp_path)
+    assert said.returncode == 0
+    assert "\n  libuv1-dev: event loops and sockets\n" in said.stdout and "  meson:" not in said.stdout
+    assert "31 packages, 24.5 MB to fetch, 98.1 MB on disk" in said.stdout
+    assert [words.split()[0] for words in asked] == ["-y", "install", "-y"]
+    assert asked[-1].startswith("-y ") and asked[-1].endswith("libcurl4-openssl-dev")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_package_that_no_source_has_is_named(tmp_path):
+    said, asked = with_apt(tmp_path, APT_UNKNOWN="libfyaml-dev")
+    assert said.returncode == 1 and "package sources do not have: libfyaml-dev" in said.stdout
+    assert len(asked) == 2, "nothing is installed"
 
 
 def test_installs_where_it_is_told_and_takes_all_back(tmp_path):

@@ -3,13 +3,11 @@
 
 #include "api/call_internal.h"
 #include "base/mem.h"
+#include "base/vec.h"
 
 void api_rows_push(struct api_rows *rows, const void *item)
 {
-    if (rows->n == rows->cap) {
-        rows->cap = rows->cap > 0 ? rows->cap * 2 : 4;
-        rows->items = mem_realloc_array(rows->items, rows->cap, sizeof(*rows->items));
-    }
+    VEC_ROOM(rows->items, rows->n, rows->cap, 4);
     rows->items[rows->n++] = item;
 }
 

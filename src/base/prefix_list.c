@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/refs.h"
 
 static int compare_prefixes(const void *a, const void *b)
 {
@@ -26,7 +27,7 @@ struct prefix_list *prefix_list_create(struct prefix *v, size_t n)
 struct prefix_list *prefix_list_ref(struct prefix_list *l)
 {
     if (l != NULL)
-        atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
+        refs_take(&l->refs);
     return l;
 }
 
@@ -34,7 +35,7 @@ void prefix_list_unref(struct prefix_list **at)
 {
     struct prefix_list *l = *at;
     *at = NULL;
-    if (l != NULL && atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) == 1)
+    if (l != NULL && refs_drop(&l->refs))
         mem_free(l);
 }
 

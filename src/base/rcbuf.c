@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/refs.h"
 
 struct rcbuf *rcbuf_create(const void *bytes, size_t len)
 {
@@ -16,7 +17,7 @@ struct rcbuf *rcbuf_create(const void *bytes, size_t len)
 
 struct rcbuf *rcbuf_ref(struct rcbuf *b)
 {
-    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    refs_take(&b->refs);
     return b;
 }
 
@@ -24,7 +25,7 @@ void rcbuf_unref(struct rcbuf **b)
 {
     struct rcbuf *held = *b;
     *b = NULL;
-    if (held != NULL && atomic_fetch_sub_explicit(&held->refs, 1, memory_order_acq_rel) == 1)
+    if (held != NULL && refs_drop(&held->refs))
         mem_free(held);
 }
 

@@ -21,6 +21,13 @@
         }                                                                                                              \
     } while (0)
 
+/* Puts `item` behind the `n` that the array holds; `cap` starts with 16. */
+#define VEC_PUSH(v, n, cap, item)                                                                                      \
+    do {                                                                                                               \
+        VEC_ROOM(v, n, cap, 16);                                                                                       \
+        (v)[(n)++] = (item);                                                                                           \
+    } while (0)
+
 /* Makes v[index] exist, for arrays whose index is an id: doubles `cap` until it is larger than `index` and zeroes the new
  * elements. `cap` is a size_t and counts all elements, used or not. */
 #define VEC_COVER(v, cap, index, first)                                                                                \

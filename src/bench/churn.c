@@ -2,6 +2,7 @@
  * its Hostinfo, so that each receiver can tell which change it sees. */
 #include <stdio.h>
 
+#include "base/bits.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "bench/fleet.h"
@@ -47,14 +48,14 @@ void churn_seen(struct churn *c, struct sim *receiver, const struct map_effect_m
 {
     struct fleet *f = c->fleet;
     bool is_first = true;
-    if (m->index == receiver->index || !view_bit(f->classes[receiver->class].view.visible, m->index) ||
-        !view_bit(receiver->view.known, m->index))
+    if (m->index == receiver->index || !bit_get(f->classes[receiver->class].view.visible, m->index) ||
+        !bit_get(receiver->view.known, m->index))
         return;
     for (int i = change_of(c, m); i >= 0; i = c->changes[i].prev) {
         struct change *change = &c->changes[i];
-        if (change->origin != m->index || view_bit(change->got, receiver->index))
+        if (change->origin != m->index || bit_get(change->got, receiver->index))
             return;
-        change->got[receiver->index / 64] |= UINT64_C(1) << receiver->index % 64;
+        bit_put(change->got, receiver->index);
         c->delivered++;
         if (++change->got_n == change->due_n)
             hist_add(&c->all_know, f->now_us - change->at_us);

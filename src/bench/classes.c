@@ -1,4 +1,5 @@
 /* Classes of nodes: who sees whom under the server's policy, from a file. */
+#include "base/bits.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "bench/fleet.h"
@@ -147,7 +148,7 @@ static void set_visible(struct fleet *f, const unsigned *class_of)
         for (unsigned i = 0; i < f->n; i++) {
             if (!sees(c, &f->classes[class_of[i]]))
                 continue;
-            c->view.visible[i / 64] |= UINT64_C(1) << i % 64;
+            bit_put(c->view.visible, i);
             c->view.expected++;
         }
         c->view.expected -= c->size > 0 && sees(c, c); /* not itself */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -281,7 +282,7 @@ unsigned fleet_receivers(const struct fleet *f, const struct sim *s)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < f->class_n; i++) {
-        if (view_bit(f->classes[i].view.visible, s->index))
+        if (bit_get(f->classes[i].view.visible, s->index))
             n += f->classes[i].size - (i == s->class);
     }
     return n;

@@ -1,6 +1,7 @@
 #include "bench/roster.h"
 
 #include "base/mem.h"
+#include "base/vec.h"
 
 enum { SMALL_ID_MAX = 1 << 20 };
 
@@ -42,14 +43,7 @@ static void learn(struct roster *r, int64_t id, uint32_t index)
         map_put(&r->by_big_id, &row->id, sizeof(row->id), row);
         return;
     }
-    if ((size_t)id >= r->by_id_cap) {
-        size_t cap = r->by_id_cap > 0 ? r->by_id_cap : 1024;
-        while (cap <= (size_t)id)
-            cap *= 2;
-        r->by_id = mem_realloc_array(r->by_id, cap, sizeof(*r->by_id));
-        memset(r->by_id + r->by_id_cap, 0, (cap - r->by_id_cap) * sizeof(*r->by_id));
-        r->by_id_cap = cap;
-    }
+    VEC_COVER(r->by_id, r->by_id_cap, (size_t)id, 1024);
     r->by_id[id] = index + 1;
 }
 

@@ -1,5 +1,6 @@
 #include "bench/view.h"
 
+#include "base/bits.h"
 #include "base/mem.h"
 
 void view_init(struct view *v, unsigned self, unsigned members, bool with_facts)
@@ -87,7 +88,7 @@ static void apply_mark(struct view *v, const struct map_effect_mark *m)
 {
     struct view_facts *t = &v->facts[m->index];
     bool is_patch = (m->flags & MAP_EFFECT_IS_PATCH) != 0;
-    if (is_patch && !view_bit(v->known, m->index))
+    if (is_patch && !bit_get(v->known, m->index))
         return;
     if (!is_patch || (m->flags & MAP_EFFECT_HAS_ENDPOINTS) != 0)
         t->endpoints = m->endpoints;
@@ -139,7 +140,7 @@ static void check_facts(const struct view *v, const struct view_truth *t, unsign
 
 static void check_peer(const struct view *v, const struct view_truth *t, unsigned peer, struct view_report *r)
 {
-    bool must = view_bit(t->class->visible, peer), does = view_bit(v->known, peer);
+    bool must = bit_get(t->class->visible, peer), does = bit_get(v->known, peer);
     if (must && !does) {
         r->missing++;
         fault(t, v->self, peer, "does not know");
@@ -147,7 +148,7 @@ static void check_peer(const struct view *v, const struct view_truth *t, unsigne
         r->extra++;
         fault(t, v->self, peer, "knows, against the policy,");
     } else if (does) {
-        r->without_endpoints += !view_bit(v->endpoints, peer);
+        r->without_endpoints += !bit_get(v->endpoints, peer);
         if (t->stated != NULL)
             check_facts(v, t, peer, r);
     }

@@ -5,6 +5,8 @@
 
 #include "bench/map_effect.h"
 
+#include "base/bits.h"
+
 /* What a node was told last of a peer. */
 struct view_facts {
     uint32_t endpoints; /* digest, as in scan.h */
@@ -35,11 +37,6 @@ void view_fini(struct view *v);
 void view_clear(struct view *v, unsigned members);
 /* Returns how often the node itself was among its peers, which is an error of the server. */
 unsigned view_apply(struct view *v, const struct map_effect *s, const struct view_class *class, unsigned members);
-
-static inline bool view_bit(const uint64_t *bits, unsigned i)
-{
-    return (bits[i / 64] >> (i % 64) & 1) != 0;
-}
 
 static inline bool view_is_complete(const struct view *v, const struct view_class *class)
 {

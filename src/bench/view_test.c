@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/bits.h"
 #include "base/mem.h"
 #include "bench/frame_cache.h"
 #include "bench/view.h"
@@ -41,7 +42,7 @@ static int setup(void **state)
     for (unsigned i = 0; i < MEMBERS; i++) {
         snprintf(f->keys[i], sizeof(f->keys[i]), "nodekey:%u", i);
         roster_add_key(&f->roster, str_c(f->keys[i]), i);
-        f->class.visible[i / 64] |= UINT64_C(1) << i % 64;
+        bit_put(f->class.visible, i);
         f->stated[i] = (struct view_facts){.endpoints = endpoints_of(i, 0), .derp = 5, .online = 2};
     }
     f->class.expected = MEMBERS - 1;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 #include "codec/yaml.h"
 
 const char *cli_printable(struct cli_run *run, const char *text)
@@ -27,10 +28,7 @@ void cli_table_init(struct cli_table *t, struct cli_run *run, const char *const 
 
 void cli_table_add(struct cli_table *t, const char *cell)
 {
-    if (t->n == t->cap) {
-        t->cap = t->cap > 0 ? t->cap * 2 : 64;
-        t->cells = mem_realloc_array(t->cells, t->cap, sizeof(*t->cells));
-    }
+    VEC_ROOM(t->cells, t->n, t->cap, 64);
     t->cells[t->n++] = cli_printable(t->run, cell[0] != '\0' ? cell : "-");
 }
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/vec.h"
 #include "control/control_internal.h"
 
 LOG_MODULE("map");
@@ -44,14 +45,7 @@ static void on_supersede(struct loop *loop, struct loop_msg *msg)
 
 static void take_place(struct control *c, node_id id, struct control_worker *w, uint64_t session)
 {
-    if (id >= c->polls.cap) {
-        size_t cap = c->polls.cap > 0 ? c->polls.cap : 256;
-        while (cap <= id)
-            cap *= 2;
-        c->polls.places = mem_realloc_array(c->polls.places, cap, sizeof(*c->polls.places));
-        memset(c->polls.places + c->polls.cap, 0, (cap - c->polls.cap) * sizeof(*c->polls.places));
-        c->polls.cap = cap;
-    }
+    VEC_COVER(c->polls.places, c->polls.cap, id, 256);
     struct poll_place *place = &c->polls.places[id];
     if (place->worker != NULL) {
         struct supersede_msg *m = MEM_NEW(struct supersede_msg);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/vec.h"
 #include "control/control_internal.h"
 #include "crypto/crypto.h"
 
@@ -116,10 +117,7 @@ static void ask(struct control *c, uint32_t index, uint8_t attempt)
 static void add_probe(struct pings *p, const struct control *c, node_id id)
 {
     const struct poll_place *place = place_of(c, id);
-    if (p->n == p->cap) {
-        p->cap = p->cap > 0 ? p->cap * 2 : 16;
-        p->probes = mem_realloc_array(p->probes, p->cap, sizeof(*p->probes));
-    }
+    VEC_ROOM(p->probes, p->n, p->cap, 16);
     p->probes[p->n++] = (struct ping_probe){.node = id, .session = place != NULL ? place->session : 0};
 }
 

@@ -3,32 +3,15 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/refs.h"
 #include "engine/view.h"
-
-/* --- counts --- */
-
-static bool drop(atomic_uint *refs)
-{
-    return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
-}
-
-static void take(atomic_uint *refs)
-{
-    atomic_fetch_add_explicit(refs, 1, memory_order_relaxed);
-}
-
-/* Nobody else holds it, and nobody can come to. */
-static bool is_own(atomic_uint *refs)
-{
-    return atomic_load_explicit(refs, memory_order_acquire) == 1;
-}
 
 /* --- sets --- */
 
 static struct roll *roll_ref(struct roll *r)
 {
     if (r != NULL)
-        take(&r->refs);
+        refs_take(&r->refs);
     return r;
 }
 
@@ -36,7 +19,7 @@ static void roll_unref(struct roll **at)
 {
     struct roll *r = *at;
     *at = NULL;
-    if (r != NULL && drop(&r->refs))
+    if (r != NULL && refs_drop(&r->refs))
         mem_free(r);
 }
 
@@ -65,7 +48,7 @@ static void roll_own(struct roll **at, size_t n)
 {
     struct roll *old = *at, *made;
     size_t size = sizeof(*made) + n * sizeof(made->v[0]);
-    if (old != NULL && is_own(&old->refs)) {
+    if (old != NULL && refs_is_only(&old->refs)) {
         made = mem_realloc(old, size);
     } else {
         made = mem_alloc(size);
@@ -128,7 +111,7 @@ struct pages pages_freeze(const struct pages *t)
     for (size_t i = 0; i < t->n; i++) {
         copy.at[i] = t->at[i];
         if (copy.at[i] != NULL)
-            take(copy.at[i]);
+            refs_take(copy.at[i]);
     }
     return copy;
 }
@@ -155,7 +138,7 @@ static void pages_set(struct pages *t, uint64_t entry, atomic_uint *page)
 
 static void roll_page_unref(struct roll_page *page)
 {
-    if (page == NULL || !drop(&page->refs))
+    if (page == NULL || !refs_drop(&page->refs))
         return;
     for (size_t i = 0; i < PAGE_N; i++)
         roll_unref(&page->of[i]);
@@ -172,7 +155,7 @@ const struct roll *rolls_get(const struct pages *t, size_t number)
 static struct roll **rolls_at(struct pages *t, size_t number)
 {
     struct roll_page *page = (struct roll_page *)page_of(t, number);
-    if (page == NULL || !is_own(&page->refs)) {
+    if (page == NULL || !refs_is_only(&page->refs)) {
         struct roll_page *old = page;
         page = MEM_NEW(struct roll_page);
         atomic_init(&page->refs, 1);
@@ -206,7 +189,7 @@ void rolls_fini(struct pages *t)
 
 static void seat_page_unref(struct seat_page *page)
 {
-    if (page != NULL && drop(&page->refs))
+    if (page != NULL && refs_drop(&page->refs))
         mem_free(page);
 }
 
@@ -219,7 +202,7 @@ struct seat seating_get(const struct pages *t, uint64_t id)
 void seating_put(struct pages *t, uint64_t id, struct seat seat)
 {
     struct seat_page *page = (struct seat_page *)page_of(t, id);
-    if (page == NULL || !is_own(&page->refs)) {
+    if (page == NULL || !refs_is_only(&page->refs)) {
         struct seat_page *old = page;
         page = MEM_NEW(struct seat_page);
         atomic_init(&page->refs, 1);

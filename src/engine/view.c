@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/refs.h"
 #include "engine/parts.h"
 
 /* What there is of classes; made anew when one came or went. */
@@ -45,7 +46,7 @@ void class_table_unref(struct class_table **at)
 {
     struct class_table *t = *at;
     *at = NULL;
-    if (t != NULL && atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1)
+    if (t != NULL && refs_drop(&t->refs))
         mem_free(t);
 }
 
@@ -114,7 +115,7 @@ void engine_mark_moved(const struct engine *p, uint64_t since, uint64_t *set, si
 
 struct engine_view *engine_view_ref(struct engine_view *v)
 {
-    atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+    refs_take(&v->refs);
     return v;
 }
 
@@ -122,7 +123,7 @@ void engine_view_unref(struct engine_view **v_ptr)
 {
     struct engine_view *v = *v_ptr;
     *v_ptr = NULL;
-    if (v == NULL || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
+    if (v == NULL || !refs_drop(&v->refs))
         return;
     class_table_unref(&v->classes);
     seating_fini(&v->seats);

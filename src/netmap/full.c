@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/mem.h"
 #include "engine/access.h"
 
@@ -313,9 +314,9 @@ static struct rcbuf *profiles_piece(struct netmap_ctx *ctx, const struct user_ta
 static size_t mark_owner(const struct snapshot *s, const struct node *n, uint64_t *owners)
 {
     size_t i = n->tags == NULL ? user_table_find(s->users, n->user) : s->users->n;
-    if (i == s->users->n || (owners[i / 64] >> (i % 64) & 1) != 0)
+    if (i == s->users->n || bit_get(owners, i))
         return 0;
-    owners[i / 64] |= UINT64_C(1) << (i % 64);
+    bit_put(owners, i);
     return 1;
 }
 

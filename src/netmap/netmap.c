@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 
 METRIC_COUNTER(encoded_keep_alive, "fullscale_netmap_encoded_total", "what=\"keep_alive\"",
                "Pieces of map responses serialised and compressed.");
@@ -34,10 +35,7 @@ void netmap_pieces_fini(struct netmap_pieces *p)
 
 void pieces_push(struct netmap_pieces *p, struct rcbuf *taken)
 {
-    if (p->n == p->cap) {
-        p->cap = p->cap > 0 ? p->cap * 2 : 8;
-        p->items = mem_realloc_array(p->items, p->cap, sizeof(*p->items));
-    }
+    VEC_ROOM(p->items, p->n, p->cap, 8);
     p->items[p->n++] = taken;
     p->bytes += taken->len;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/bits.h"
 #include "base/time.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -299,8 +300,7 @@ static void reference_routes(struct engine *p, node_id viewer, const struct node
         engine_routes(p, viewer, n->id, bits, ROUTES_MAX);
     for (size_t pos = 0; node_serves_next(n, &pos, &route); i++) {
         bool is_primary = prefix_list_has(n->primary, &route);
-        bool is_shown = p != NULL ? (bits[i / 64] >> (i % 64) & 1) != 0
-                                  : is_primary || route.bits == 0 || viewer == n->id;
+        bool is_shown = p != NULL ? bit_get(bits, i) : is_primary || route.bits == 0 || viewer == n->id;
         if (!is_shown)
             continue;
         list_add(&allowed, &route.ip, route.bits);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "base/time.h"
 
 /* Suffixes of "name." + domain + "." */
@@ -45,7 +46,7 @@ static bool is_shown(const struct peer_shape *shape, const struct prefix *p)
     const struct prefix_list *l = shape->routes->prefixes;
     const struct prefix *found = bsearch(p, l->v, l->n, sizeof(l->v[0]), compare_prefixes);
     size_t i = found != NULL ? (size_t)(found - l->v) : 0;
-    return found != NULL && (shape->row[i / 64] >> (i % 64) & 1) != 0;
+    return found != NULL && bit_get(shape->row, i);
 }
 
 static void write_addresses(struct json_writer *w, const struct node *n, const struct peer_shape *shape)
@@ -309,7 +310,7 @@ void write_profiles(struct json_writer *w, const struct user_table *users, const
 {
     json_w_array(w);
     for (size_t i = 0; i < users->n; i++) {
-        if (which == NULL || (which[i / 64] >> (i % 64) & 1) != 0)
+        if (which == NULL || bit_get(which, i))
             write_user_profile(w, users->users[i]);
     }
     write_tagged_profile(w);

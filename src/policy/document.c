@@ -2,14 +2,7 @@
 #include "policy/document.h"
 
 #include "base/mem.h"
-
-void *policy_vec_grow(void *v, size_t n, size_t *cap, size_t size)
-{
-    if (n < *cap)
-        return v;
-    *cap = *cap > 0 ? *cap * 2 : 16;
-    return mem_realloc_array(v, *cap, size);
-}
+#include "base/refs.h"
 
 struct policy_doc *doc_create(void)
 {
@@ -27,7 +20,7 @@ struct policy_doc *doc_create(void)
 
 struct policy_doc *policy_doc_ref(struct policy_doc *doc)
 {
-    atomic_fetch_add_explicit(&doc->refs, 1, memory_order_relaxed);
+    refs_take(&doc->refs);
     return doc;
 }
 
@@ -35,7 +28,7 @@ void policy_doc_unref(struct policy_doc **doc_ptr)
 {
     struct policy_doc *doc = *doc_ptr;
     *doc_ptr = NULL;
-    if (doc == NULL || atomic_fetch_sub_explicit(&doc->refs, 1, memory_order_acq_rel) != 1)
+    if (doc == NULL || !refs_drop(&doc->refs))
         return;
     map_fini(&doc->sel_by_text);
     map_fini(&doc->group_by_name);

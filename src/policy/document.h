@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "base/map.h"
+#include "base/vec.h"
 #include "codec/json.h"
 #include "policy/policy.h"
 #include "policy/range.h"
@@ -333,13 +334,5 @@ const char *policy_ports_parse(struct arena *a, struct str text, struct port_lis
 bool policy_proto_parse(struct str text, uint8_t *out);
 /* Whether packets of the protocol have ports. */
 bool policy_proto_has_ports(uint8_t proto);
-
-/* Makes room for one more element at the end of a heap array. */
-void *policy_vec_grow(void *v, size_t n, size_t *cap, size_t size);
-#define VEC_PUSH(v, n, cap, item)                                                                                      \
-    do {                                                                                                               \
-        (v) = policy_vec_grow((v), (n), &(cap), sizeof(*(v)));                                                         \
-        (v)[(n)++] = (item);                                                                                           \
-    } while (0)
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 
 #define V4(a, b, c, d) ((ip_number)(a) << 24 | (ip_number)(b) << 16 | (ip_number)(c) << 8 | (ip_number)(d))
 #define V6_HIGH(word) ((ip_number)(word) << 112)
@@ -228,10 +229,7 @@ void range_set_add(struct range_set *s, struct range r)
 {
     if (r.family == 0)
         return;
-    if (s->n == s->cap) {
-        s->cap = s->cap > 0 ? s->cap * 2 : 8;
-        s->v = mem_realloc_array(s->v, s->cap, sizeof(*s->v));
-    }
+    VEC_ROOM(s->v, s->n, s->cap, 8);
     s->v[s->n++] = r;
 }
 

@@ -1,18 +1,9 @@
 #include "state/access.h"
 
 #include "base/mem.h"
+#include "base/refs.h"
 
 _Static_assert(GROUP_NODES == 64, "a word of bits is a group, in state/policy.c and netmap/");
-
-static bool drop(const atomic_uint *refs)
-{
-    return atomic_fetch_sub_explicit((atomic_uint *)refs, 1, memory_order_acq_rel) == 1;
-}
-
-static void take(const atomic_uint *refs)
-{
-    atomic_fetch_add_explicit((atomic_uint *)refs, 1, memory_order_relaxed);
-}
 
 static void slot_fini(struct rcbuf *_Atomic *slot)
 {
@@ -30,7 +21,7 @@ struct cached_text *cached_text_create(struct str json)
 
 struct cached_text *cached_text_ref(struct cached_text *t)
 {
-    take(&t->refs);
+    refs_take(&t->refs);
     return t;
 }
 
@@ -38,7 +29,7 @@ void cached_text_unref(struct cached_text **at)
 {
     struct cached_text *t = *at;
     *at = NULL;
-    if (t == NULL || !drop(&t->refs))
+    if (t == NULL || !refs_drop(&t->refs))
         return;
     rcbuf_unref(&t->json);
     slot_fini(&t->frame[0]);
@@ -57,7 +48,7 @@ struct route_table *route_table_create(size_t class_n, size_t words)
 
 struct route_table *route_table_ref(struct route_table *t)
 {
-    take(&t->refs);
+    refs_take(&t->refs);
     return t;
 }
 
@@ -65,7 +56,7 @@ void route_table_unref(struct route_table **at)
 {
     struct route_table *t = *at;
     *at = NULL;
-    if (t == NULL || !drop(&t->refs))
+    if (t == NULL || !refs_drop(&t->refs))
         return;
     prefix_list_unref(&t->prefixes);
     mem_free(t);
@@ -85,7 +76,7 @@ struct node_access *node_access_create(void)
 
 const struct node_access *node_access_ref(const struct node_access *r)
 {
-    take(&r->refs);
+    refs_take(&r->refs);
     return r;
 }
 
@@ -93,7 +84,7 @@ void node_access_unref(const struct node_access **at)
 {
     struct node_access *r = (struct node_access *)*at;
     *at = NULL;
-    if (r == NULL || !drop(&r->refs))
+    if (r == NULL || !refs_drop(&r->refs))
         return;
     cached_text_unref(&r->filter);
     cached_text_unref(&r->ssh);
@@ -105,13 +96,13 @@ void node_access_unref(const struct node_access **at)
 
 struct access *access_ref(struct access *r)
 {
-    take(&r->refs);
+    refs_take(&r->refs);
     return r;
 }
 
 static void group_unref(struct access_group *g)
 {
-    if (g == NULL || !drop(&g->refs))
+    if (g == NULL || !refs_drop(&g->refs))
         return;
     for (size_t i = 0; i < GROUP_NODES; i++)
         node_access_unref(&g->of[i]);
@@ -122,7 +113,7 @@ void access_unref(struct access **at)
 {
     struct access *r = *at;
     *at = NULL;
-    if (r == NULL || !drop(&r->refs))
+    if (r == NULL || !refs_drop(&r->refs))
         return;
     for (size_t i = 0; i < r->group_n; i++)
         group_unref(r->groups[i]);

@@ -4,18 +4,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/refs.h"
 #include "state/access.h"
-
-/* True when the last reference went. */
-static bool drop(const atomic_uint *refs)
-{
-    return atomic_fetch_sub_explicit((atomic_uint *)refs, 1, memory_order_acq_rel) == 1;
-}
-
-static void take(const atomic_uint *refs)
-{
-    atomic_fetch_add_explicit((atomic_uint *)refs, 1, memory_order_relaxed);
-}
 
 /* The count at the start of `from` belongs to all threads. */
 static void copy_behind_count(void *to, const void *from, size_t start, size_t end)
@@ -75,7 +65,7 @@ enum rc user_role_parse(struct str name, enum user_role *out)
 
 const struct user *user_ref(const struct user *u)
 {
-    take(&u->refs);
+    refs_take(&u->refs);
     return u;
 }
 
@@ -83,13 +73,13 @@ void user_unref(const struct user **at)
 {
     const struct user *u = *at;
     *at = NULL;
-    if (u != NULL && drop(&u->refs))
+    if (u != NULL && refs_drop(&u->refs))
         mem_free((void *)u);
 }
 
 struct user_table *user_table_ref(struct user_table *t)
 {
-    take(&t->refs);
+    refs_take(&t->refs);
     return t;
 }
 
@@ -97,7 +87,7 @@ void user_table_unref(struct user_table **at)
 {
     struct user_table *t = *at;
     *at = NULL;
-    if (t == NULL || !drop(&t->refs))
+    if (t == NULL || !refs_drop(&t->refs))
         return;
     for (size_t i = 0; i < t->n; i++)
         user_unref(&t->users[i]);
@@ -139,7 +129,7 @@ struct auth_key *auth_key_edit(const struct auth_key *k)
 
 const struct auth_key *auth_key_ref(const struct auth_key *k)
 {
-    take(&k->refs);
+    refs_take(&k->refs);
     return k;
 }
 
@@ -147,7 +137,7 @@ void auth_key_unref(const struct auth_key **at)
 {
     struct auth_key *k = (struct auth_key *)*at;
     *at = NULL;
-    if (k == NULL || !drop(&k->refs))
+    if (k == NULL || !refs_drop(&k->refs))
         return;
     rcbuf_unref(&k->tags);
     prefix_list_unref(&k->sources);
@@ -172,7 +162,7 @@ struct relay_host *state_relay_host_edit(const struct relay_host *r)
 
 const struct relay_host *state_relay_host_ref(const struct relay_host *r)
 {
-    take(&r->refs);
+    refs_take(&r->refs);
     return r;
 }
 
@@ -180,7 +170,7 @@ void state_relay_host_unref(const struct relay_host **at)
 {
     const struct relay_host *r = *at;
     *at = NULL;
-    if (r != NULL && drop(&r->refs))
+    if (r != NULL && refs_drop(&r->refs))
         mem_free((void *)r);
 }
 
@@ -196,7 +186,7 @@ struct policy_text *state_policy_text_create(struct str text)
 
 const struct policy_text *state_policy_text_ref(const struct policy_text *t)
 {
-    take(&t->refs);
+    refs_take(&t->refs);
     return t;
 }
 
@@ -204,7 +194,7 @@ void state_policy_text_unref(const struct policy_text **at)
 {
     struct policy_text *t = (struct policy_text *)(uintptr_t)*at;
     *at = NULL;
-    if (t == NULL || !drop(&t->refs))
+    if (t == NULL || !refs_drop(&t->refs))
         return;
     rcbuf_unref(&t->text);
     mem_free(t);
@@ -244,7 +234,7 @@ struct node *node_edit(const struct node *n, const struct addr *endpoints, unsig
 
 const struct node *node_ref(const struct node *n)
 {
-    take(&n->refs);
+    refs_take(&n->refs);
     return n;
 }
 
@@ -252,7 +242,7 @@ void node_unref(const struct node **at)
 {
     struct node *n = (struct node *)*at;
     *at = NULL;
-    if (n == NULL || !drop(&n->refs))
+    if (n == NULL || !refs_drop(&n->refs))
         return;
     rcbuf_unref(&n->tags);
     rcbuf_unref(&n->hostinfo);
@@ -327,7 +317,7 @@ struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t)
 
 struct tailnet_settings *tailnet_settings_ref(struct tailnet_settings *t)
 {
-    take(&t->refs);
+    refs_take(&t->refs);
     return t;
 }
 
@@ -335,7 +325,7 @@ void tailnet_settings_unref(struct tailnet_settings **at)
 {
     struct tailnet_settings *t = *at;
     *at = NULL;
-    if (t == NULL || !drop(&t->refs))
+    if (t == NULL || !refs_drop(&t->refs))
         return;
     rcbuf_unref(&t->derp_map_json);
     rcbuf_unref(&t->derp_map_unpinned_json);
@@ -359,7 +349,7 @@ static void parts_fini(struct group_part *p)
 
 static void group_unref(struct node_group *g)
 {
-    if (g == NULL || !drop(&g->refs))
+    if (g == NULL || !refs_drop(&g->refs))
         return;
     for (size_t i = 0; i < GROUP_NODES; i++)
         node_unref(&g->nodes[i]);
@@ -371,7 +361,7 @@ static void group_unref(struct node_group *g)
 
 struct snapshot *snapshot_ref(struct snapshot *s)
 {
-    take(&s->refs);
+    refs_take(&s->refs);
     return s;
 }
 
@@ -379,7 +369,7 @@ void snapshot_unref(struct snapshot **at)
 {
     struct snapshot *s = *at;
     *at = NULL;
-    if (s == NULL || !drop(&s->refs))
+    if (s == NULL || !refs_drop(&s->refs))
         return;
     for (size_t i = 0; i < s->group_n; i++)
         group_unref(s->groups[i]);
@@ -391,7 +381,7 @@ void snapshot_unref(struct snapshot **at)
 
 struct change *change_ref(struct change *c)
 {
-    take(&c->refs);
+    refs_take(&c->refs);
     return c;
 }
 
@@ -399,7 +389,7 @@ void change_unref(struct change **at)
 {
     struct change *c = *at;
     *at = NULL;
-    if (c == NULL || !drop(&c->refs))
+    if (c == NULL || !refs_drop(&c->refs))
         return;
     for (size_t i = 0; i < c->item_n; i++) {
         node_unref(&c->items[i].before);

@@ -11,6 +11,8 @@
 
 #include "base/arena.h"
 #include "base/mem.h"
+#include "base/refs.h"
+#include "base/vec.h"
 #include "codec/json.h"
 #include "engine/access.h"
 #include "state/access.h"
@@ -463,7 +465,7 @@ static bool fill_group(struct builder *b, size_t index, const struct access_grou
 
 static struct access_group *group_ref(struct access_group *g)
 {
-    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+    refs_take(&g->refs);
     return g;
 }
 
@@ -586,10 +588,7 @@ static void add_touched(struct change *c, const uint64_t *look)
         bool is_item = next < c->item_n && c->items[next].id == id;
         if (!is_item && (node == NULL || !is_touched(c, id)))
             continue;
-        if (n == cap) {
-            cap = cap > 0 ? cap * 2 : 64;
-            all = mem_realloc_array(all, cap, sizeof(*all));
-        }
+        VEC_ROOM(all, n, cap, 64);
         all[n] = is_item ? c->items[next++]
                          : (struct change_item){.id = id, .before = node_ref(node), .after = node_ref(node)};
         all[n].owner_differs = owner_differs(c, all[n].before, all[n].after);

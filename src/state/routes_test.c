@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/mem.h"
 #include "crypto/crypto.h"
 #include "policy/policy.h"
@@ -576,7 +577,7 @@ static bool is_shown(const struct fixture *f, node_id viewer, node_id router, co
     assert_int_equal(parse_routes(route, &p), 1);
     for (size_t i = 0; i < t->prefixes->n; i++) {
         if (prefix_compare(&t->prefixes->v[i], &p) == 0)
-            return (row[i / 64] >> i % 64 & 1) != 0;
+            return bit_get(row, i);
     }
     return false;
 }

@@ -4,14 +4,12 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 #include "state/state_internal.h"
 
 void id_list_push(struct id_list *l, uint64_t id)
 {
-    if (l->n == l->cap) {
-        l->cap = l->cap > 0 ? l->cap * 2 : 64;
-        l->ids = mem_realloc_array(l->ids, l->cap, sizeof(*l->ids));
-    }
+    VEC_ROOM(l->ids, l->n, l->cap, 64);
     l->ids[l->n++] = id;
 }
 
@@ -216,14 +214,7 @@ void node_record_replace(struct state *st, struct node_record *e, const struct n
 
 static void make_room(struct state *st, node_id id)
 {
-    if (id < st->records_cap)
-        return;
-    size_t cap = st->records_cap > 0 ? st->records_cap : 64;
-    while (cap <= id)
-        cap *= 2;
-    st->records = mem_realloc_array(st->records, cap, sizeof(*st->records));
-    memset(st->records + st->records_cap, 0, (cap - st->records_cap) * sizeof(*st->records));
-    st->records_cap = cap;
+    VEC_COVER(st->records, st->records_cap, id, 64);
 }
 
 struct node_record *node_record_add(struct state *st, const struct node *n)
@@ -281,10 +272,7 @@ void node_record_bring_back(struct state *st, struct node_record *e, const struc
 static void revoke(struct state *st, const node_key *key, uint64_t seq)
 {
     struct revoked_list *l = &st->revoked;
-    if (l->n == l->cap) {
-        l->cap = l->cap > 0 ? l->cap * 2 : 8;
-        l->v = mem_realloc_array(l->v, l->cap, sizeof(*l->v));
-    }
+    VEC_ROOM(l->v, l->n, l->cap, 8);
     l->v[l->n++] = (struct revoked_key){*key, seq};
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 #include "crypto/crypto.h"
 #include "state/state_internal.h"
 
@@ -26,10 +27,7 @@ enum { REMOVE_AGAIN_MS = 5000, REMOVE_AGAIN_MAX_MS = 300000 };
 static struct undo *add(struct state *st, enum row_op_kind kind, uint64_t id)
 {
     struct undo_log *log = &st->undo;
-    if (log->n == log->cap) {
-        log->cap = log->cap > 0 ? log->cap * 2 : 16;
-        log->v = mem_realloc_array(log->v, log->cap, sizeof(*log->v));
-    }
+    VEC_ROOM(log->v, log->n, log->cap, 16);
     struct undo *u = &log->v[log->n++];
     *u = (struct undo){.seq = st->next_seq, .kind = kind, .id = id};
     return u;
@@ -125,10 +123,7 @@ static void begin_batch(struct state *st)
 void undo_mark_batch(struct state *st, uint64_t seq)
 {
     struct undo_log *log = &st->undo;
-    if (log->mark_n == log->mark_cap) {
-        log->mark_cap = log->mark_cap > 0 ? log->mark_cap * 2 : 16;
-        log->marks = mem_realloc_array(log->marks, log->mark_cap, sizeof(*log->marks));
-    }
+    VEC_ROOM(log->marks, log->mark_n, log->mark_cap, 16);
     log->marks[log->mark_n++] = seq;
     begin_batch(st);
 }

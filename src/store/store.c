@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/vec.h"
 #include "store/store_internal.h"
 
 LOG_MODULE("store");
@@ -232,10 +233,7 @@ void store_commit(struct store *s, struct row_batch *batch)
     pthread_mutex_lock(&s->lock);
     assert(!s->is_stopping);
     struct batch_list *l = &s->waiting;
-    if (l->n == l->cap) {
-        l->cap = l->cap > 0 ? l->cap * 2 : 16;
-        l->batches = mem_realloc_array(l->batches, l->cap, sizeof(*l->batches));
-    }
+    VEC_ROOM(l->batches, l->n, l->cap, 16);
     l->batches[l->n++] = batch;
     metric_inc(&waiting);
     pthread_cond_signal(&s->changed);

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/vec.h"
 
 enum { MESSAGE_MAX = 256 << 20 };
 
@@ -74,19 +75,13 @@ static void read_destroy(struct read_bytes *r)
 
 static void add_op(struct told *t, struct op op)
 {
-    if (t->op_n == t->op_cap) {
-        t->op_cap = t->op_cap > 0 ? t->op_cap * 2 : 8;
-        t->ops = mem_realloc_array(t->ops, t->op_cap, sizeof(t->ops[0]));
-    }
+    VEC_ROOM(t->ops, t->op_n, t->op_cap, 8);
     t->ops[t->op_n++] = op;
 }
 
 static struct told *add_told(struct read_bytes *r)
 {
-    if (r->told_n == r->told_cap) {
-        r->told_cap = r->told_cap > 0 ? r->told_cap * 2 : 1;
-        r->told = mem_realloc_array(r->told, r->told_cap, sizeof(r->told[0]));
-    }
+    VEC_ROOM(r->told, r->told_n, r->told_cap, 1);
     r->told[r->told_n] = (struct told){0};
     return &r->told[r->told_n++];
 }
@@ -236,10 +231,7 @@ static void read_patch(struct told *t, const struct json *change)
         assert_null(json_get_exact(change, "DiscoKey"));
     if (json_get_exact(change, "Online") != NULL && is_online)
         p.mask |= 1u << LOOK_LAST_SEEN; /* only told of those offline */
-    if (t->patch_n == t->patch_cap) {
-        t->patch_cap = t->patch_cap > 0 ? t->patch_cap * 2 : 8;
-        t->patches = mem_realloc_array(t->patches, t->patch_cap, sizeof(t->patches[0]));
-    }
+    VEC_ROOM(t->patches, t->patch_n, t->patch_cap, 8);
     add_op(t, (struct op){.kind = OP_PATCH, .id = (uint32_t)id, .patch = (uint32_t)t->patch_n});
     t->patches[t->patch_n++] = p;
 }
@@ -577,10 +569,7 @@ static void set_peer(struct client *c, size_t at, const struct op *op)
         c->peers[at].look = op->look;
         return;
     }
-    if (c->peer_n == c->peer_cap) {
-        c->peer_cap = c->peer_cap > 0 ? c->peer_cap * 2 : 32;
-        c->peers = mem_realloc_array(c->peers, c->peer_cap, sizeof(c->peers[0]));
-    }
+    VEC_ROOM(c->peers, c->peer_n, c->peer_cap, 32);
     memmove(&c->peers[at + 1], &c->peers[at], (c->peer_n - at) * sizeof(c->peers[0]));
     c->peers[at] = (struct client_peer){op->id, op->look};
     c->peer_n++;

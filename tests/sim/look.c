@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/vec.h"
 
 enum { SET_MAX = 4096 };
 
@@ -43,10 +44,7 @@ static uint32_t number_of(struct numbers *s, const void *p, size_t len)
     const struct numbered *known = len > 0 ? map_get(&s->map, p, len) : NULL;
     if (known != NULL)
         return known->id;
-    if (s->n == s->cap) {
-        s->cap = s->cap > 0 ? s->cap * 2 : 1024;
-        s->by_id = mem_realloc_array(s->by_id, s->cap, sizeof(s->by_id[0]));
-    }
+    VEC_ROOM(s->by_id, s->n, s->cap, 1024);
     if (s->n == 0) {
         map_init(&s->map, NULL);
         s->by_id[s->n++] = NULL;

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/vec.h"
 #include "codec/json.h"
 
 typedef unsigned __int128 filter_ip;
@@ -89,10 +90,7 @@ static inline struct filter_allowed *filter_set_what(struct filter_set *set, str
 static inline void filter_set_allow(struct filter_set *set, struct str what, struct filter_span s)
 {
     struct filter_allowed *to = filter_set_what(set, what);
-    if (to->n == to->cap) {
-        to->cap = to->cap > 0 ? to->cap * 2 : 16;
-        to->v = mem_realloc_array(to->v, to->cap, sizeof(*to->v));
-    }
+    VEC_ROOM(to->v, to->n, to->cap, 16);
     to->v[to->n++] = s;
     set->is_joined = false;
 }

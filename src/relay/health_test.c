@@ -15,17 +15,24 @@ struct fixture {
     struct relay_health *health;
 };
 
+static void free_health(void *obj)
+{
+    struct relay_health *health = obj;
+    relay_health_destroy(&health);
+}
+
 static void start(struct fixture *f, unsigned max_conns)
 {
     struct relay_opts opts = rig_default_opts;
     opts.max_conns = max_conns;
     rig_start(&f->rig, &opts, NULL);
     f->health = relay_health_create(f->rig.relay, 2, START_MS);
+    rig_cleanup_add(free_health, f->health, f->health);
 }
 
 static void stop(struct fixture *f)
 {
-    relay_health_destroy(&f->health);
+    rig_cleanup_now(f->health);
     rig_stop(&f->rig);
 }
 
@@ -93,10 +100,10 @@ static void test_a_relay_that_drains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_listener_that_takes_nothing),
-        cmocka_unit_test(test_a_worker_that_is_stuck),
-        cmocka_unit_test(test_a_full_relay),
-        cmocka_unit_test(test_a_relay_that_drains),
+        cmocka_unit_test_teardown(test_a_listener_that_takes_nothing, rig_teardown),
+        cmocka_unit_test_teardown(test_a_worker_that_is_stuck, rig_teardown),
+        cmocka_unit_test_teardown(test_a_full_relay, rig_teardown),
+        cmocka_unit_test_teardown(test_a_relay_that_drains, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

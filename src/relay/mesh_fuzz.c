@@ -25,14 +25,13 @@ struct neighbour {
 
 static struct stream *dial(void *ctx, struct loop *loop, const struct relay_neighbour *to)
 {
-    static const struct stream_events events = {rig_on_data, NULL, rig_on_closed};
     struct neighbour *n = ctx;
     struct stream *near;
     (void)to;
     if (n->far.s != NULL)
         return NULL; /* once is enough */
     stream_pair_create(loop, n->chunk, &near, &n->far.s);
-    stream_set_events(n->far.s, &events, &n->far);
+    stream_set_events(n->far.s, &rig_client_events, &n->far);
     return near;
 }
 

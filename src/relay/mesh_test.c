@@ -1,4 +1,4 @@
-/* The mesh as neighbours see this relay: rights, watching, forwarded packets; and its texts. */
+/* The mesh as neighbours see this relay: rights, watching, forwarded packets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -301,7 +301,6 @@ static void test_self_is_not_told(void **state)
 static void join_as(struct rig *r, struct rig_client *c, struct vectors *v, const char *key, const char *from,
                     bool is_not_ideal, bool is_neighbour)
 {
-    static const struct stream_events events = {rig_on_data, NULL, rig_on_closed};
     struct derp_client_info info = {.version = 2, .has_mesh_key = is_neighbour};
     struct buf b = {0};
     uint8_t nonce[BOX_NONCE_BYTES] = {5};
@@ -311,7 +310,7 @@ static void join_as(struct rig *r, struct rig_client *c, struct vectors *v, cons
     private_key_public(&c->key, c->public.b);
     stream_pair_create(r->loop, 0, &c->s, &server_end);
     assert_int_equal(addr_parse(str_c(from), &server_end->peer), RC_OK);
-    stream_set_events(c->s, &events, c);
+    stream_set_events(c->s, &rig_client_events, c);
     relay_attach(r->relay, server_end, NULL, 0, is_not_ideal);
     info.key = c->public;
     memcpy(info.mesh_key, mesh_rig_key, sizeof(info.mesh_key));
@@ -486,165 +485,23 @@ static void test_close_peer(void **state)
     rig_stop(&r);
 }
 
-/* --- Texts --- */
-
-static void test_mesh_key_texts(void **state)
-{
-    (void)state;
-    static const char good[] = " \n00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF\r\n";
-    static const char *const bad[] = {
-        "",
-        "0011",
-        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeef",
-        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff0",
-        "00112233445566778899aabbccddeeff 0112233445566778899aabbccddeeff",
-        "0000000000000000000000000000000000000000000000000000000000000000",
-        "g0112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
-    };
-    uint8_t key[32] = {0};
-    assert_int_equal(relay_mesh_key_parse(str_c(good), key), RC_OK);
-    assert_int_equal(key[1], 0x11);
-    assert_int_equal(key[31], 0xff);
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        memset(key, 9, sizeof(key));
-        assert_int_equal(relay_mesh_key_parse(str_c(bad[i]), key), RC_INVALID);
-        assert_int_equal(key[0], 9);
-    }
-}
-
-#define PIN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-
-static void test_neighbour_texts(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text, *host, *dial, *pin;
-        uint16_t port;
-    } good[] = {
-        {"relay2.example.com", "relay2.example.com", NULL, NULL, 0},
-        {"relay2.example.com:8443", "relay2.example.com", NULL, NULL, 8443},
-        {"192.0.2.1", "192.0.2.1", NULL, NULL, 0},
-        {"192.0.2.1:1", "192.0.2.1", NULL, NULL, 1},
-        {"2001:db8::1", "2001:db8::1", NULL, NULL, 0},
-        {"[2001:db8::1]", "2001:db8::1", NULL, NULL, 0},
-        {"[2001:db8::1]:65535/10.0.0.1", "2001:db8::1", "10.0.0.1", NULL, 65535},
-        {"a.example/b.example/sha256-raw:" PIN, "a.example", "b.example", PIN, 0},
-        {"a.example:2/sha256-raw:" PIN, "a.example", NULL, PIN, 2},
-    };
-    static const char *const bad[] = {
-        "",
-        "/",
-        "a/",
-        "a//b",
-        ":443",
-        "a:",
-        "a:0",
-        "a:65536",
-        "a:x",
-        "a b",
-        "[a]:1",
-        "[::1]x",
-        "[::1",
-        "[::1]:",
-        "a/b/c",
-        "a/sha256-raw:12",
-        "a/sha256-raw:" PIN "/b",
-        "a/sha256-raw:" PIN "0",
-        "a\r\nX: y",
-        "https://a",
-        "-a",
-        "a/sha256-raw:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
-        "a/b_c",
-        "a:1:2",
-    };
-    char store[RELAY_NEIGHBOUR_CAP];
-    struct relay_neighbour n;
-    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
-        assert_int_equal(relay_neighbour_parse(str_c(good[i].text), store, &n), RC_OK);
-        assert_string_equal(n.host, good[i].host);
-        assert_int_equal(n.port, good[i].port);
-        assert_true(good[i].dial == NULL ? n.dial == NULL : strcmp(good[i].dial, n.dial) == 0);
-        assert_true(good[i].pin == NULL ? n.fingerprint == NULL : strcmp(good[i].pin, n.fingerprint) == 0);
-        assert_false(n.is_plain);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        if (relay_neighbour_parse(str_c(bad[i]), store, &n) != RC_INVALID)
-            fail_msg("taken: %s", bad[i]);
-    char longest[RELAY_NEIGHBOUR_CAP + 1];
-    memset(longest, 'a', sizeof(longest));
-    assert_int_equal(relay_neighbour_parse(str_n(longest, RELAY_NEIGHBOUR_CAP), store, &n), RC_TOO_LARGE);
-    assert_int_equal(relay_neighbour_parse(str_n(longest, 254), store, &n), RC_INVALID);
-    assert_int_equal(relay_neighbour_parse(str_n(longest, 253), store, &n), RC_OK);
-}
-
-/* Each answer also in all shorter lengths: more must come, until it is whole. */
-static void check_answer(const char *text, int want, size_t want_used)
-{
-    size_t used = 0, n = strlen(text);
-    int got = mesh_http_answer((const uint8_t *)text, n, &used);
-    if (got != want || (want == 1 && used != want_used))
-        fail_msg("%d after %zu bytes: %s", got, used, text);
-    for (size_t i = 0; want == 1 && i < want_used; i++)
-        assert_int_equal(mesh_http_answer((const uint8_t *)text, i, &used), 0);
-}
-
-static void test_http_answers(void **state)
-{
-    (void)state;
-    struct vectors v;
-    vectors_load(&v, VECTORS_DIR "/derp.json");
-    struct str real = vectors_text(vectors_at(&v, "http_101_response", NULL));
-    char text[512];
-    snprintf(text, sizeof(text), "%.*s\1\2", STR_ARG(real));
-    check_answer(text, 1, real.len);
-    vectors_fini(&v);
-    check_answer("HTTP/1.1 101\r\nupgrade: derp\r\n\r\n", 1, 31);
-    check_answer("HTTP/1.1 101 \r\nUPGRADE:DERP\r\nX:\r\n\r\nabc", 1, 35);
-    check_answer("HTTP/1.1 101 Switching Protocols\r\n\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 200 OK\r\nUpgrade: DERP\r\n\r\n", RC_UNSUPPORTED, 0);
-    check_answer("HTTP/1.1 426 Upgrade Required\r\n", RC_UNSUPPORTED, 0);
-    check_answer("HTTP/1.0 101 Switching Protocols\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 1015 x\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 10\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 1x1 x\r\n", RC_INVALID, 0);
-    check_answer("\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 101 x\r\nUpgrade : DERP\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 101 x\r\n: DERP\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 101 x\r\n folded\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 101 x\r\nA: b\x01\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 101 x\r\nA: b\nUpgrade: DERP\r\n\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 101 x\r\nno colon\r\n", RC_INVALID, 0);
-    check_answer("HTTP/1.1 101 x\r\nUpgrade: DERP\r\n", 0, 0);
-    static uint8_t endless[8192];
-    size_t used;
-    memset(endless, 'a', sizeof(endless));
-    memcpy(endless, "HTTP/1.1 101 x\r\nA: ", 19);
-    assert_int_equal(mesh_http_answer(endless, 4095, &used), 0);
-    assert_int_equal(mesh_http_answer(endless, 4096, &used), RC_TOO_LARGE);
-    assert_int_equal(mesh_http_answer(endless, sizeof(endless), &used), RC_TOO_LARGE);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_neighbours_are_always_admitted),
-        cmocka_unit_test(test_no_mesh),
-        cmocka_unit_test(test_wrong_key_is_a_client),
-        cmocka_unit_test(test_key_of_wrong_length),
-        cmocka_unit_test(test_wrong_sizes),
-        cmocka_unit_test(test_neighbours_have_no_limits),
-        cmocka_unit_test(test_watching),
-        cmocka_unit_test(test_many_requests_to_watch),
-        cmocka_unit_test(test_self_is_not_told),
-        cmocka_unit_test(test_presence_as_the_reference_tells_it),
-        cmocka_unit_test(test_slow_watcher),
-        cmocka_unit_test(test_patience_with_neighbours),
-        cmocka_unit_test(test_forwarded_packets),
-        cmocka_unit_test(test_close_peer),
-        cmocka_unit_test(test_mesh_key_texts),
-        cmocka_unit_test(test_neighbour_texts),
-        cmocka_unit_test(test_http_answers),
+        cmocka_unit_test_teardown(test_neighbours_are_always_admitted, rig_teardown),
+        cmocka_unit_test_teardown(test_no_mesh, rig_teardown),
+        cmocka_unit_test_teardown(test_wrong_key_is_a_client, rig_teardown),
+        cmocka_unit_test_teardown(test_key_of_wrong_length, rig_teardown),
+        cmocka_unit_test_teardown(test_wrong_sizes, rig_teardown),
+        cmocka_unit_test_teardown(test_neighbours_have_no_limits, rig_teardown),
+        cmocka_unit_test_teardown(test_watching, rig_teardown),
+        cmocka_unit_test_teardown(test_many_requests_to_watch, rig_teardown),
+        cmocka_unit_test_teardown(test_self_is_not_told, rig_teardown),
+        cmocka_unit_test_teardown(test_presence_as_the_reference_tells_it, rig_teardown),
+        cmocka_unit_test_teardown(test_slow_watcher, rig_teardown),
+        cmocka_unit_test_teardown(test_patience_with_neighbours, rig_teardown),
+        cmocka_unit_test_teardown(test_forwarded_packets, rig_teardown),
+        cmocka_unit_test_teardown(test_close_peer, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

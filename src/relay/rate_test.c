@@ -213,12 +213,12 @@ static void test_neighbours_are_exempt(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rate),
-        cmocka_unit_test(test_frames_of_unknown_type_cost_as_well),
-        cmocka_unit_test(test_silence_is_not_saved_up),
-        cmocka_unit_test(test_half_a_frame_while_waiting),
-        cmocka_unit_test(test_clients_are_told),
-        cmocka_unit_test(test_neighbours_are_exempt),
+        cmocka_unit_test_teardown(test_rate, rig_teardown),
+        cmocka_unit_test_teardown(test_frames_of_unknown_type_cost_as_well, rig_teardown),
+        cmocka_unit_test_teardown(test_silence_is_not_saved_up, rig_teardown),
+        cmocka_unit_test_teardown(test_half_a_frame_while_waiting, rig_teardown),
+        cmocka_unit_test_teardown(test_clients_are_told, rig_teardown),
+        cmocka_unit_test_teardown(test_neighbours_are_exempt, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,12 @@ struct site {
     struct http_server *http;
 };
 
+static void free_http(void *obj)
+{
+    struct http_server *http = obj;
+    http_server_destroy(&http);
+}
+
 static void site_start(struct site *t)
 {
     struct vectors v;
@@ -37,25 +43,32 @@ static void site_start(struct site *t)
     struct http_server_opts http_opts = {
         .loop = t->rig.loop, .routes = relay_http_routes, .routes_n = relay_http_routes_n, .app = &t->app};
     t->http = http_server_create(&http_opts);
+    rig_cleanup_add(free_http, t->http, t->http);
 }
 
 static void site_stop(struct site *t)
 {
-    http_server_destroy(&t->http);
+    rig_cleanup_now(t->http);
     rig_stop(&t->rig);
+}
+
+static void close_stream(void *obj)
+{
+    struct stream *s = obj;
+    stream_close(&s, true);
 }
 
 /* A connection to the site with this as its first bytes. */
 static void site_connect(struct site *t, struct rig_client *c, struct str bytes)
 {
-    static const struct stream_events events = {rig_on_data, NULL, rig_on_closed};
     *c = (struct rig_client){0};
     uint8_t random[KEY_BYTES] = {[1] = 9};
     private_key_from_bytes(random, &c->key);
     private_key_public(&c->key, c->public.b);
     struct stream *server_end;
     stream_pair_create(t->rig.loop, 0, &c->s, &server_end);
-    stream_set_events(c->s, &events, c);
+    stream_set_events(c->s, &rig_client_events, c);
+    rig_cleanup_add(close_stream, c->s, c);
     assert_int_equal(addr_parse_ip(STR("192.0.2.53"), &server_end->local), RC_OK);
     stream_write(c->s, bytes.p, bytes.len);
     http_server_accept(t->http, server_end);
@@ -322,13 +335,13 @@ static void test_ideal_node(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_answers),
-        cmocka_unit_test(test_upgrade),
-        cmocka_unit_test(test_fast_start),
-        cmocka_unit_test(test_ideal_node),
-        cmocka_unit_test(test_websocket),
-        cmocka_unit_test(test_a_megabyte_of_headers),
-        cmocka_unit_test(test_websocket_without_the_protocol_is_an_upgrade),
+        cmocka_unit_test_teardown(test_small_answers, rig_teardown),
+        cmocka_unit_test_teardown(test_upgrade, rig_teardown),
+        cmocka_unit_test_teardown(test_fast_start, rig_teardown),
+        cmocka_unit_test_teardown(test_ideal_node, rig_teardown),
+        cmocka_unit_test_teardown(test_websocket, rig_teardown),
+        cmocka_unit_test_teardown(test_a_megabyte_of_headers, rig_teardown),
+        cmocka_unit_test_teardown(test_websocket_without_the_protocol_is_an_upgrade, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -357,10 +357,10 @@ static void test_packets_cross_the_mesh(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packets_cross),
-        cmocka_unit_test(test_comings_and_goings),
-        cmocka_unit_test(test_packets_cross_the_mesh),
-        cmocka_unit_test(test_end_under_way),
+        cmocka_unit_test_teardown(test_packets_cross, rig_teardown),
+        cmocka_unit_test_teardown(test_comings_and_goings, rig_teardown),
+        cmocka_unit_test_teardown(test_packets_cross_the_mesh, rig_teardown),
+        cmocka_unit_test_teardown(test_end_under_way, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

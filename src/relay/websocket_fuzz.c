@@ -29,10 +29,9 @@ static void feed(struct rig *r, struct http_server *http, struct rig_client *c, 
                                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
                                "Sec-WebSocket-Protocol: derp\r\n\r\n";
     static const size_t chunks[] = {1, 2, 5, 37, 1000, 0, 0, 0};
-    static const struct stream_events events = {rig_on_data, NULL, rig_on_closed};
     struct stream *server_end;
     stream_pair_create(r->loop, chunks[data[0] & 7], &c->s, &server_end);
-    stream_set_events(c->s, &events, c);
+    stream_set_events(c->s, &rig_client_events, c);
     stream_write(c->s, head, sizeof(head) - 1);
     stream_write(c->s, data + 1, size - 1);
     http_server_accept(http, server_end);

@@ -369,14 +369,17 @@ static void touch_group(struct control_worker *w, struct viewer_key key)
         g->is_touched = true;
 }
 
-/* Only members of touched groups may have moved. */
-static void regroup_touched(struct control_worker *w)
+/* Only members of touched groups may have other viewer keys now, and only with another access. */
+static void regroup_touched(struct control_worker *w, const struct change *c)
 {
+    bool may_move = c->before->access != c->after->access;
     LIST_EACH (it, &w->viewer_groups.groups) {
         struct viewer_group *g = LIST_ENTRY(it, struct viewer_group, link);
         if (!g->is_touched)
             continue;
         g->is_touched = false;
+        if (!may_move)
+            continue;
         LIST_EACH_SAFE (member, &g->members)
             join_group(LIST_ENTRY(member, struct session, member.link));
     }
@@ -398,7 +401,7 @@ static void tell_groups(struct control_worker *w, struct change *c)
                 send_change(LIST_ENTRY(member, struct session, member.link), c);
         }
     }
-    regroup_touched(w);
+    regroup_touched(w, c);
 }
 
 void sessions_apply(struct control_worker *w, struct change *c)

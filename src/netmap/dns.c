@@ -8,7 +8,7 @@
 
 #define NEXTDNS "https://dns.nextdns.io/"
 
-bool dns_is_own(const struct tailnet_settings *s)
+bool netmap_dns_is_own(const struct tailnet_settings *s)
 {
     return s->dns_hole_n > 0;
 }
@@ -59,41 +59,40 @@ static void put_device(struct buf *out, const struct node *n, bool hides_v4, cha
 }
 
 /* Inside the quotes of a JSON string: `own` is what the configuration has there. */
-static void put_resolver(struct buf *out, struct str own, const struct node *n, const struct node_access *r)
+static void put_resolver(struct buf *out, struct str own, const struct node *n, const struct node_access *access)
 {
-    bool hides_device = r != NULL && r->hides_device;
     size_t start = buf_len(out);
-    if (r != NULL && r->nextdns != NULL) {
+    if (access->nextdns != NULL) {
         buf_append_c(out, NEXTDNS);
-        put_escaped(out, str_n(r->nextdns->data, r->nextdns->len));
+        put_escaped(out, str_n(access->nextdns->data, access->nextdns->len));
     } else {
         buf_append_str(out, own);
     }
-    if (hides_device)
+    if (access->hides_device)
         return;
     bool has_query = memchr(buf_at(out) + start, '?', buf_len(out) - start) != NULL;
-    put_device(out, n, r != NULL && r->hides_v4, has_query ? '&' : '?');
+    put_device(out, n, access->hides_v4, has_query ? '&' : '?');
 }
 
 static void compose(struct buf *out, const struct tailnet_settings *s, const struct node *n,
-                    const struct node_access *r)
+                    const struct node_access *access)
 {
     const struct rcbuf *all = s->dns_config_json;
     size_t at = 0;
     for (size_t i = 0; i < s->dns_hole_n; i++) {
         const struct dns_hole *h = &s->dns_hole[i];
         buf_append(out, all->data + at, h->at - at);
-        put_resolver(out, str_n(all->data + h->at, h->len), n, r);
+        put_resolver(out, str_n(all->data + h->at, h->len), n, access);
         at = h->at + h->len;
     }
     buf_append(out, all->data + at, all->len - at);
 }
 
-void write_dns(struct json_writer *w, const struct tailnet_settings *s, const struct node *n,
-               const struct node_access *r)
+void netmap_write_dns(struct json_writer *w, const struct tailnet_settings *s, const struct node *n,
+                      const struct node_access *access)
 {
     struct buf text = {0};
-    compose(&text, s, n, r);
+    compose(&text, s, n, access);
     json_w_key(w, "DNSConfig");
     json_w_raw(w, buf_str(&text));
     buf_fini(&text);
@@ -102,31 +101,29 @@ void write_dns(struct json_writer *w, const struct tailnet_settings *s, const st
 static bool may_differ(const struct change *c, const struct node *before, const struct node *after,
                        const struct node_access *was, const struct node_access *is)
 {
-    if (!dns_is_own(c->before->settings) && !dns_is_own(c->after->settings))
+    if (!netmap_dns_is_own(c->before->settings) && !netmap_dns_is_own(c->after->settings))
         return false;
     return before != after || was != is || c->settings_changed;
 }
 
-void push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id, enum netmap_coding coding,
-              struct netmap_pieces *out)
+void netmap_push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id, enum netmap_coding coding,
+                     struct netmap_pieces *out)
 {
     const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
     const struct node_access *was = access_of_node(c->before->access, id), *is = access_of_node(c->after->access, id);
     struct buf old = {0}, new = {0};
     struct json_writer w;
     /* What all are told alike is told to all. */
-    if (before == NULL || after == NULL || !may_differ(c, before, after, was, is) || !dns_is_own(c->after->settings))
+    if (before == NULL || after == NULL || !may_differ(c, before, after, was, is) ||
+        !netmap_dns_is_own(c->after->settings))
         return;
     compose(&old, c->before->settings, before, was);
     compose(&new, c->after->settings, after, is);
     if (!str_eq(buf_str(&old), buf_str(&new))) {
-        buf_clear(&ctx->json);
-        json_w_init(&w, &ctx->json);
-        json_w_object(&w);
+        netmap_object_begin(ctx, &w);
         json_w_key(&w, "DNSConfig");
         json_w_raw(&w, buf_str(&new));
-        json_w_end_object(&w);
-        pieces_push(out, encode_message(ctx, coding, &ctx->json));
+        netmap_pieces_push(out, netmap_object_end(ctx, &w, coding));
     }
     buf_fini(&old);
     buf_fini(&new);

@@ -44,88 +44,50 @@ __attribute__((destructor)) static void drop_shared(void)
 
 static void push_glue(struct netmap_pieces *out, enum glue which, enum netmap_coding coding)
 {
-    pieces_push(out, rcbuf_ref(shared_glue[which][coding]));
+    netmap_pieces_push(out, rcbuf_ref(shared_glue[which][coding]));
 }
 
 /* --- groups of peers: {..},{..} --- */
 
-static void write_group(struct netmap_ctx *ctx, const struct node_group *g, const struct tailnet_settings *settings,
-                        node_id except)
-{
-    buf_clear(&ctx->json);
-    for (size_t i = 0; i < GROUP_NODES; i++) {
-        const struct node *n = node_as_peer(g->nodes[i]);
-        if (n == NULL || n->id == except)
-            continue;
-        const struct rcbuf *peer = peer_json(n, settings);
-        if (buf_len(&ctx->json) > 0)
-            buf_append_byte(&ctx->json, ',');
-        buf_append(&ctx->json, peer->data, peer->len);
-    }
-}
+enum { PARTS_MAX = 64 }; /* of a group: more kinds of viewers than that get pieces that are not kept */
 
-/* A new reference to the group's shared piece. */
-static struct rcbuf *group_piece(struct netmap_ctx *ctx, const struct node_group *g,
-                                 const struct tailnet_settings *settings, enum netmap_coding coding)
-{
-    struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&g->peers_frame[coding];
-    struct rcbuf *held = slot_begin(slot);
-    if (held == NULL) {
-        write_group(ctx, g, settings, 0);
-        metric_inc(&encoded_group);
-        held = slot_end(slot, encode_piece(ctx, coding, &ctx->json));
-    }
-    return rcbuf_ref(held);
-}
-
-/* How many others the viewer would be told of, of `n` nodes with `newcomer_n` newcomers; `self`: it is among them, or null. */
-static size_t count_peers(size_t n, size_t newcomer_n, const struct node *self)
-{
-    return n - newcomer_n - (node_as_peer(self) != NULL);
-}
-
-/* Peers of a full map, in the order of ids. */
-struct peers_writer {
-    enum netmap_coding coding;
-    struct netmap_pieces *out;
-    bool is_begun; /* there is a piece */
+/* Those nodes of a group whose bits are in `mask`, as peers that are shown plainly. */
+struct group_part {
+    struct group_part *next;
+    uint64_t mask;
+    struct netmap_frames frames;
 };
 
-static void put_piece(struct peers_writer *pw, struct rcbuf *taken)
-{
-    if (pw->is_begun)
-        push_glue(pw->out, GLUE_COMMA, pw->coding);
-    pw->is_begun = true;
-    pieces_push(pw->out, taken);
-}
+/* What is kept of a group. */
+struct group_cache {
+    struct netmap_frames whole; /* all of its peers, shown plainly */
+    struct group_part *_Atomic parts;
+};
 
-static void push_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id self, enum netmap_coding coding,
-                       struct netmap_pieces *out)
+static void group_cache_destroy(void *held)
 {
-    struct peers_writer pw = {.coding = coding, .out = out};
-    for (size_t i = 0; i < s->group_n; i++) {
-        const struct node_group *g = s->groups[i];
-        const struct node *own = i == self / GROUP_NODES ? snapshot_node(s, self) : NULL;
-        if (g == NULL || count_peers(g->n, g->newcomer_n, own) == 0)
-            continue;
-        if (own != NULL) {
-            write_group(ctx, g, s->settings, self);
-            put_piece(&pw, encode_piece(ctx, coding, &ctx->json));
-        } else {
-            put_piece(&pw, group_piece(ctx, g, s->settings, coding));
-        }
+    struct group_cache *c = held;
+    struct group_part *p = atomic_load_explicit(&c->parts, memory_order_acquire);
+    while (p != NULL) {
+        struct group_part *next = p->next;
+        netmap_frames_fini(&p->frames);
+        mem_free(p);
+        p = next;
     }
+    netmap_frames_fini(&c->whole);
+    mem_free(c);
 }
 
-/* --- the same under a policy: those of a group whom the viewer sees --- */
+static struct group_cache *cache_of(const struct node_group *g)
+{
+    struct group_cache *found = cache_slot_get(&g->cache);
+    return found != NULL ? found : cache_slot_offer(&g->cache, MEM_NEW(struct group_cache), group_cache_destroy);
+}
 
-enum { PARTS_MAX = 64 }; /* of a group: more kinds of viewers than that get pieces of their own */
-
-struct viewer {
+struct map_viewer {
     const struct snapshot *s;
     node_id id;
-    struct viewer_key seat; /* in the policy, if there is one */
-    bool hides_v4;
+    struct viewer as;
 };
 
 /* `n` words of zeros in a scratch. */
@@ -140,67 +102,79 @@ static uint64_t *zeros(uint64_t **at, size_t *cap, size_t n)
     return *at;
 }
 
-/* Those of a group, which may be null, who are shown, of `mask`. */
-static uint64_t shown_of(const struct viewer *v, const struct node_group *g, uint64_t mask)
+/* Finds the peers that the viewer is shown, in ctx->visible. False: there are none. */
+static bool find_visible(struct netmap_ctx *ctx, const struct map_viewer *v)
 {
-    uint64_t shown = 0;
-    for (uint64_t left = mask; g != NULL && left != 0; left &= left - 1) {
-        const struct node *n = node_as_peer(g->nodes[__builtin_ctzll(left)]);
-        if (n != NULL && n->id != v->id)
-            shown |= left & -left;
-    }
-    return shown;
-}
-
-/* Finds whom the viewer is shown, in ctx->visible. False: nobody. */
-static bool find_visible(struct netmap_ctx *ctx, const struct viewer *v)
-{
-    size_t n = v->s->group_n;
-    uint64_t any = 0, *visible = zeros(&ctx->visible, &ctx->visible_cap, n);
-    engine_view_mark(v->s->access->view, v->seat, visible, n);
-    for (size_t i = 0; i < n; i++) {
-        visible[i] = shown_of(v, v->s->groups[i], visible[i]);
+    const struct snapshot *s = v->s;
+    uint64_t any = 0, *visible = zeros(&ctx->visible, &ctx->visible_cap, s->group_n);
+    if (v->as.key.class_index != ENGINE_NO_CLASS)
+        access_mark_seen(s->access, v->as.key, visible, s->group_n);
+    for (size_t i = 0; i < s->group_n; i++) {
+        visible[i] &= s->groups[i] != NULL ? s->groups[i]->peers : 0;
+        if (i == v->id / GROUP_NODES)
+            visible[i] &= ~(UINT64_C(1) << (v->id % GROUP_NODES));
         any |= visible[i];
     }
     return any != 0;
 }
 
-/* They are shown as to everyone. */
-static bool is_plain_part(const struct viewer *v, const struct node_group *g, uint64_t mask)
+/* Those of the group that are in `mask` are shown as they are without a policy. */
+static bool is_plain_part(const struct map_viewer *v, size_t index, uint64_t mask)
 {
-    for (uint64_t left = mask; left != 0; left &= left - 1) {
+    const struct access *access = v->s->access;
+    const struct node_group *g = v->s->groups[index];
+    if (access_is_open(access))
+        return true;
+    if (v->as.hides_v4 || (access_without_v4(access, index) & mask) != 0)
+        return false;
+    for (uint64_t left = g->routers & mask; left != 0; left &= left - 1) {
         const struct node *n = g->nodes[__builtin_ctzll(left)];
-        struct peer_shape shape = shape_for(v->s->access, v->seat, v->hides_v4, n->id);
-        if (!shape_is_plain(n, &shape))
+        struct peer_shape shape = netmap_shape(access, &v->as, n->id);
+        if (!netmap_shape_is_plain(n, &shape))
             return false;
     }
     return true;
 }
 
 /* Appends to ctx->json. */
-static void write_part(struct netmap_ctx *ctx, const struct viewer *v, const struct node_group *g, uint64_t mask)
+static void write_part(struct netmap_ctx *ctx, const struct map_viewer *v, const struct node_group *g, uint64_t mask)
 {
     struct json_writer w;
     for (uint64_t left = mask; left != 0; left &= left - 1) {
         const struct node *n = g->nodes[__builtin_ctzll(left)];
-        struct peer_shape shape = shape_for(v->s->access, v->seat, v->hides_v4, n->id);
+        struct peer_shape shape = netmap_shape(v->s->access, &v->as, n->id);
         if (buf_len(&ctx->json) > 0)
             buf_append_byte(&ctx->json, ',');
-        if (shape_is_plain(n, &shape)) {
-            const struct rcbuf *peer = peer_json(n, v->s->settings);
+        if (netmap_shape_is_plain(n, &shape)) {
+            const struct rcbuf *peer = netmap_peer_json(n, v->s->settings);
             buf_append(&ctx->json, peer->data, peer->len);
         } else {
             json_w_init(&w, &ctx->json);
-            write_peer_shaped(&w, n, v->s->settings, &shape);
+            netmap_write_peer(&w, n, v->s->settings, &shape);
         }
     }
 }
 
+/* A new reference to the piece that is kept of the whole group, which is shown plainly. */
+static struct rcbuf *group_piece(struct netmap_ctx *ctx, const struct map_viewer *v, const struct node_group *g,
+                                 enum netmap_coding coding)
+{
+    struct rcbuf *_Atomic *frame = &cache_of(g)->whole.of[coding];
+    struct rcbuf *held = netmap_frame_begin(frame);
+    if (held == NULL) {
+        buf_clear(&ctx->json);
+        write_part(ctx, v, g, g->peers);
+        metric_inc(&encoded_group);
+        held = netmap_frame_end(frame, netmap_encode_piece(ctx, coding, &ctx->json));
+    }
+    return rcbuf_ref(held);
+}
+
 /* The part of the group that is kept, made when there is none; null when there are too many. */
-static struct group_part *find_part(struct node_group *g, uint64_t mask)
+static struct group_part *find_part(struct group_cache *c, uint64_t mask)
 {
     size_t n = 0;
-    for (struct group_part *p = atomic_load_explicit(&g->parts, memory_order_acquire); p != NULL; p = p->next, n++) {
+    for (struct group_part *p = atomic_load_explicit(&c->parts, memory_order_acquire); p != NULL; p = p->next, n++) {
         if (p->mask == mask)
             return p;
     }
@@ -208,25 +182,41 @@ static struct group_part *find_part(struct node_group *g, uint64_t mask)
         return NULL;
     struct group_part *made = MEM_NEW(struct group_part);
     made->mask = mask;
-    made->next = atomic_load_explicit(&g->parts, memory_order_acquire);
-    while (!atomic_compare_exchange_weak_explicit(&g->parts, &made->next, made, memory_order_acq_rel,
+    made->next = atomic_load_explicit(&c->parts, memory_order_acquire);
+    while (!atomic_compare_exchange_weak_explicit(&c->parts, &made->next, made, memory_order_acq_rel,
                                                   memory_order_acquire)) {
     }
     return made; /* two threads at once may make two: no harm */
 }
 
-static struct rcbuf *part_piece(struct netmap_ctx *ctx, const struct viewer *v, const struct node_group *g,
+static struct rcbuf *part_piece(struct netmap_ctx *ctx, const struct map_viewer *v, const struct node_group *g,
                                 uint64_t mask, enum netmap_coding coding)
 {
-    struct group_part *part = find_part((struct node_group *)g, mask);
-    struct rcbuf *held = part != NULL ? atomic_load_explicit(&part->frame[coding], memory_order_acquire) : NULL;
+    struct group_part *part = find_part(cache_of(g), mask);
+    struct rcbuf *held = part != NULL ? atomic_load_explicit(&part->frames.of[coding], memory_order_acquire) : NULL;
     if (held != NULL)
         return rcbuf_ref(held);
     buf_clear(&ctx->json);
     write_part(ctx, v, g, mask);
     metric_inc(&encoded_part);
-    struct rcbuf *made = encode_piece(ctx, coding, &ctx->json);
-    return part != NULL ? rcbuf_ref(rcbuf_slot_offer(&part->frame[coding], made)) : made;
+    struct rcbuf *made = netmap_encode_piece(ctx, coding, &ctx->json);
+    return part != NULL ? rcbuf_ref(rcbuf_slot_offer(&part->frames.of[coding], made)) : made;
+}
+
+/* --- the list of peers, in the order of ids --- */
+
+struct peers_writer {
+    enum netmap_coding coding;
+    struct netmap_pieces *out;
+    bool is_begun; /* there is a piece */
+};
+
+static void put_piece(struct peers_writer *pw, struct rcbuf *taken)
+{
+    if (pw->is_begun)
+        push_glue(pw->out, GLUE_COMMA, pw->coding);
+    pw->is_begun = true;
+    netmap_pieces_push(pw->out, taken);
 }
 
 /* What has gathered in ctx->json becomes a piece. */
@@ -234,23 +224,20 @@ static void put_gathered(struct netmap_ctx *ctx, struct peers_writer *pw)
 {
     if (buf_len(&ctx->json) == 0)
         return;
-    put_piece(pw, encode_piece(ctx, pw->coding, &ctx->json));
+    put_piece(pw, netmap_encode_piece(ctx, pw->coding, &ctx->json));
     buf_clear(&ctx->json);
 }
 
 /* Few of a group are not worth a piece of their own: what is scattered over many groups goes to the wire together. */
-static void put_visible(struct netmap_ctx *ctx, const struct viewer *v, size_t index, uint64_t mask,
+static void put_visible(struct netmap_ctx *ctx, const struct map_viewer *v, size_t index, uint64_t mask,
                         struct peers_writer *pw)
 {
     enum { FEW = 16, GATHERED_MAX_BYTES = 64 * 1024 };
     const struct node_group *g = v->s->groups[index];
-    unsigned n = (unsigned)__builtin_popcountll(mask);
-    bool is_own = v->id / GROUP_NODES == index;
-    bool is_whole = n == g->n - g->newcomer_n;
-    if (!is_own && (is_whole || n >= FEW) && is_plain_part(v, g, mask)) {
+    bool is_whole = mask == g->peers, is_own = v->id / GROUP_NODES == index;
+    if (!is_own && (is_whole || __builtin_popcountll(mask) >= FEW) && is_plain_part(v, index, mask)) {
         put_gathered(ctx, pw);
-        put_piece(pw,
-                  is_whole ? group_piece(ctx, g, v->s->settings, pw->coding) : part_piece(ctx, v, g, mask, pw->coding));
+        put_piece(pw, is_whole ? group_piece(ctx, v, g, pw->coding) : part_piece(ctx, v, g, mask, pw->coding));
         buf_clear(&ctx->json);
         return;
     }
@@ -259,7 +246,7 @@ static void put_visible(struct netmap_ctx *ctx, const struct viewer *v, size_t i
         put_gathered(ctx, pw);
 }
 
-static void push_visible(struct netmap_ctx *ctx, const struct viewer *v, enum netmap_coding coding,
+static void push_visible(struct netmap_ctx *ctx, const struct map_viewer *v, enum netmap_coding coding,
                          struct netmap_pieces *out)
 {
     struct peers_writer pw = {.coding = coding, .out = out};
@@ -271,25 +258,15 @@ static void push_visible(struct netmap_ctx *ctx, const struct viewer *v, enum ne
     put_gathered(ctx, &pw);
 }
 
-static struct viewer viewer_of(const struct snapshot *s, node_id id)
+static struct map_viewer viewer_of(const struct snapshot *s, node_id id)
 {
-    const struct node_access *access = access_of_node(s->access, id);
-    return (struct viewer){s, id, netmap_viewer_key(s, id), access != NULL && access->hides_v4};
-}
-
-/* Under a policy whom the viewer is shown is in ctx->visible then. False: nobody. */
-static bool find_peers(struct netmap_ctx *ctx, const struct viewer *v)
-{
-    const struct snapshot *s = v->s;
-    if (s->access != NULL)
-        return find_visible(ctx, v);
-    return count_peers(s->node_n, s->newcomer_n, snapshot_node(s, v->id)) > 0;
+    return (struct map_viewer){s, id, netmap_viewer(s, id)};
 }
 
 bool netmap_has_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id id)
 {
-    struct viewer v = viewer_of(s, id);
-    return find_peers(ctx, &v);
+    struct map_viewer v = viewer_of(s, id);
+    return find_visible(ctx, &v);
 }
 
 /* --- profiles of users --- */
@@ -297,15 +274,15 @@ bool netmap_has_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id 
 /* A new reference to that of all. */
 static struct rcbuf *profiles_piece(struct netmap_ctx *ctx, const struct user_table *users, enum netmap_coding coding)
 {
-    struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&users->profiles_frame[coding];
-    struct rcbuf *held = slot_begin(slot);
+    struct rcbuf *_Atomic *frame = &netmap_frames_in(&users->cache)->of[coding];
+    struct rcbuf *held = netmap_frame_begin(frame);
     if (held == NULL) {
         struct json_writer w;
         buf_clear(&ctx->json);
         json_w_init(&w, &ctx->json);
-        write_profiles(&w, users, NULL);
+        netmap_write_profiles(&w, users, NULL);
         metric_inc(&encoded_profiles);
-        held = slot_end(slot, encode_piece(ctx, coding, &ctx->json));
+        held = netmap_frame_end(frame, netmap_encode_piece(ctx, coding, &ctx->json));
     }
     return rcbuf_ref(held);
 }
@@ -321,7 +298,7 @@ static size_t mark_owner(const struct snapshot *s, const struct node *n, uint64_
 }
 
 /* Finds who owns what the viewer is shown (if it is shown anything) and the viewer, in ctx->owners. False: that is everyone. */
-static bool find_owners(struct netmap_ctx *ctx, const struct viewer *v, bool has_peers)
+static bool find_owners(struct netmap_ctx *ctx, const struct map_viewer *v, bool has_peers)
 {
     const struct snapshot *s = v->s;
     uint64_t *owners = zeros(&ctx->owners, &ctx->owners_cap, (s->users->n + 63) / 64);
@@ -349,52 +326,44 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     json_w_key(w, "Node");
     /* Ended by a clock that was ahead: clients go by the date. */
     bool is_late = self->is_ended && self->expires_ms > s->made_ms;
-    write_self(w, self, settings, access, is_late ? s->made_ms - 60000 : 0);
-    write_raw(w, "DERPMap", derp_map_of(settings, needs_unpinned(self, settings)));
-    write_dns(w, settings, self, access);
+    netmap_write_self(w, self, settings, access, is_late ? s->made_ms - 60000 : 0);
+    netmap_write_derp_map(w, settings, self);
+    netmap_write_dns(w, settings, self, access);
     json_w_kv_cstr(w, "Domain", settings->domain);
     json_w_kv_bool(w, "CollectServices", false);
     json_w_key(w, "PacketFilters");
     json_w_object(w);
-    json_w_key(w, "base");
-    if (access == NULL)
-        json_w_raw(w, STR(ALLOW_ALL_RULES));
-    else
-        json_w_raw(w, str_n(access->filter->json->data, access->filter->json->len));
+    netmap_write_raw(w, "base", access->filter->json);
     json_w_end_object(w);
     /* Always: a slow reader that knew a policy may get this one after it is gone, and keeps what is not there. */
-    json_w_key(w, "SSHPolicy");
-    if (access == NULL)
-        json_w_raw(w, STR(NO_SSH_RULES));
-    else
-        json_w_raw(w, str_n(access->ssh->json->data, access->ssh->json->len));
+    netmap_write_raw(w, "SSHPolicy", access->ssh->json);
     if (!settings->collect_logs) {
         json_w_key(w, "Debug");
         json_w_raw(w, STR("{\"DisableLogTail\":true}"));
     }
-    write_time(w, "ControlTime", s->made_ms);
+    netmap_write_time(w, "ControlTime", s->made_ms);
 }
 
 /* The first piece, and what comes before the peers. Profiles stand last, so that they can be a piece that all share. */
-static void push_head(struct netmap_ctx *ctx, const struct viewer *v, bool has_peers, enum netmap_coding coding,
+static void push_head(struct netmap_ctx *ctx, const struct map_viewer *v, bool has_peers, enum netmap_coding coding,
                       struct netmap_pieces *out)
 {
     struct json_writer w;
     enum glue next = has_peers ? GLUE_PEERS : GLUE_END;
-    bool has_own_profiles = v->s->access != NULL && find_owners(ctx, v, has_peers);
+    bool has_own_profiles = !access_is_open(v->s->access) && find_owners(ctx, v, has_peers);
     buf_clear(&ctx->json);
     json_w_init(&w, &ctx->json);
     write_head(&w, v->s, snapshot_node(v->s, v->id));
     json_w_key(&w, "UserProfiles");
     if (has_own_profiles) {
-        write_profiles(&w, v->s->users, ctx->owners);
+        netmap_write_profiles(&w, v->s->users, ctx->owners);
         buf_append_c(&ctx->json, glue_texts[next]);
     }
     metric_inc(&encoded_full);
-    pieces_push(out, encode_message(ctx, coding, &ctx->json));
+    netmap_pieces_push(out, netmap_encode_message(ctx, coding, &ctx->json));
     if (has_own_profiles)
         return;
-    pieces_push(out, profiles_piece(ctx, v->s->users, coding));
+    netmap_pieces_push(out, profiles_piece(ctx, v->s->users, coding));
     push_glue(out, next, coding);
 }
 
@@ -405,16 +374,14 @@ enum rc netmap_full(struct netmap_ctx *ctx, const struct snapshot *s, node_id id
     if (self == NULL)
         return RC_NOT_FOUND;
     pthread_once(&shared_once, make_shared);
-    struct viewer viewer = viewer_of(s, id);
-    bool has_peers = with_peers && find_peers(ctx, &viewer);
+    struct map_viewer viewer = viewer_of(s, id);
+    bool has_peers = with_peers && find_visible(ctx, &viewer);
     size_t head_at = out->n, bytes_before = out->bytes;
     push_head(ctx, &viewer, has_peers, coding, out);
-    if (has_peers && s->access != NULL)
+    if (has_peers) {
         push_visible(ctx, &viewer, coding, out);
-    else if (has_peers)
-        push_peers(ctx, s, id, coding, out);
-    if (has_peers)
         push_glue(out, GLUE_PEERS_END, coding);
-    set_length(out->items[head_at], out->bytes - bytes_before);
+    }
+    netmap_set_length(out->items[head_at], out->bytes - bytes_before);
     return RC_OK;
 }

@@ -1,3 +1,15 @@
+/* Inside netmap. Files from the bottom up, each calling only those before it:
+ *
+ *   cache.c      encoded forms in the slots of the model
+ *   message.c    pieces, codings, messages that say nothing of a snapshot
+ *   node_json.c  nodes and users as JSON
+ *   settings.c   what all nodes get alike: the DERP map; and each node's DNS configuration (dns.c)
+ *   items.c      what one item of a change means to a viewer; several items as one message
+ *   audiences.c  viewers to whom all items of a change mean the same, and their messages
+ *   delta.c      what one node gets of a change
+ *   full.c       full maps
+ *
+ * Functions that write JSON append to the writer that they are given. "A new reference" is the caller's. */
 #ifndef NETMAP_NETMAP_INTERNAL_H
 #define NETMAP_NETMAP_INTERNAL_H
 
@@ -6,88 +18,152 @@
 #include "netmap/netmap.h"
 #include "state/access.h"
 
-/* --- node_json.c: model to JSON --- */
-/* The node as peers see it. Borrowed from the node's slot. */
-struct rcbuf *peer_json(const struct node *n, const struct tailnet_settings *settings);
-/* How a policy shows a node to a viewer, as far as it differs from what everyone is told. */
+enum { NETMAP_CODINGS_N = NETMAP_ZSTD + 1 };
+
+/* --- cache.c --- */
+
+/* One thing in each coding; null: not encoded yet. */
+struct netmap_frames {
+    struct rcbuf *_Atomic of[NETMAP_CODINGS_N]; /* references */
+};
+/* The frames that the slot holds, borrowed; empty ones when it was empty. */
+struct netmap_frames *netmap_frames_in(const struct cache_slot *slot);
+void netmap_frames_fini(struct netmap_frames *f);
+/* Around filling what others read without a lock: one thread does the work, and those that want the same wait for it. */
+void netmap_fill_lock(void);
+void netmap_fill_unlock(void);
+/* The same for one frame: what is there, borrowed; or null, and then the lock is held until netmap_frame_end puts `taken` there
+ * (a reference, which it takes) and returns it, borrowed. */
+struct rcbuf *netmap_frame_begin(struct rcbuf *_Atomic *frame);
+struct rcbuf *netmap_frame_end(struct rcbuf *_Atomic *frame, struct rcbuf *taken);
+
+/* --- message.c --- */
+
+/* Takes the reference. */
+void netmap_pieces_push(struct netmap_pieces *p, struct rcbuf *taken);
+/* `json` as a piece of a message. A new reference. */
+struct rcbuf *netmap_encode_piece(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
+/* `json` as a whole message, with its length in front. A new reference. */
+struct rcbuf *netmap_encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
+/* Makes a message that no other thread has seen the first piece of one whose pieces have `bytes` together. */
+void netmap_set_length(struct rcbuf *first, size_t bytes);
+/* A message that is one JSON object, made in ctx->json: begins it; ends it and encodes it. A new reference. */
+void netmap_object_begin(struct netmap_ctx *ctx, struct json_writer *w);
+struct rcbuf *netmap_object_end(struct netmap_ctx *ctx, struct json_writer *w, enum netmap_coding coding);
+
+/* --- node_json.c --- */
+
+/* How a node is shown to a viewer. All zero: as it is without a policy, with its IPv4 address, its exit routes, and those
+ * routes that it is the primary of. */
 struct peer_shape {
     bool hides_v4;
-    const struct route_table *routes; /* null: a node that serves none */
-    const uint64_t *row;              /* which of the routes */
+    bool has_policy;                  /* the policy says which routes are shown: */
+    const struct route_table *routes; /* null: none */
+    const uint64_t *row;              /* which of them; null: none */
 };
-/* It is shown as to everyone: peer_json will do. */
-bool shape_is_plain(const struct node *n, const struct peer_shape *shape);
-void write_peer_shaped(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+/* It is the same as without a policy, so that netmap_peer_json will do. */
+bool netmap_shape_is_plain(const struct node *n, const struct peer_shape *shape);
+/* The node as peers see it that are shown it plainly. Borrowed from the node. */
+struct rcbuf *netmap_peer_json(const struct node *n, const struct tailnet_settings *settings);
+void netmap_write_peer(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                        const struct peer_shape *shape);
-/* The node as it sees itself. `access`: null without a policy. `expired_ms` not 0: with that key expiry, whatever the node
- * says. */
-void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
-                const struct node_access *access, int64_t expired_ms);
-void write_user_profile(struct json_writer *w, const struct user *u);
-/* A list of those whose bits are set, by their places in the table (null: all), and of the owner that tagged nodes show. */
-void write_profiles(struct json_writer *w, const struct user_table *users, const uint64_t *which);
-/* Nothing for null. */
-void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw);
-void write_time(struct json_writer *w, const char *key, int64_t unix_ms);
-void write_endpoints(struct json_writer *w, const struct node *n);
-/* What of a self node is visible in its own map differs. */
-bool self_differs(const struct node *a, const struct node *b);
+/* The node as it sees itself. `expired_ms` not 0: with that key expiry, whatever the node says. */
+void netmap_write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+                       const struct node_access *access, int64_t expired_ms);
+/* Something differs that a node's own map shows of it. */
+bool netmap_self_differs(const struct node *a, const struct node *b);
+void netmap_write_profile(struct json_writer *w, const struct user *u);
+/* A list of those whose bits are set, by their index in the table (null: all), and of the owner that tagged nodes show. */
+void netmap_write_profiles(struct json_writer *w, const struct user_table *users, const uint64_t *which);
+/* The member `key`; null: nothing. */
+void netmap_write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw);
+void netmap_write_time(struct json_writer *w, const char *key, int64_t unix_ms);
+void netmap_write_endpoints(struct json_writer *w, const struct node *n);
 
-/* --- delta.c --- */
-enum item_kind { ITEM_NOTHING, ITEM_FULL, ITEM_PATCH, ITEM_REMOVED };
-/* What it means to those who see the node before and after. */
-enum item_kind item_kind_of(const struct change_item *item);
-void write_patch(struct json_writer *w, const struct change_item *item);
-/* What the change says of the DERP map is for this node the one without pinned certificates. */
-bool has_other_derp_map(const struct change *c, const struct node *n);
-void write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned);
-/* Where `id` stands in the change, or null. */
-const struct change_item *find_item(const struct change *c, node_id id);
-/* A self node stands in a message of its own: it makes the client rebuild everything, the rest does not. */
-void push_self(struct netmap_ctx *ctx, const struct change *c, const struct node *n, int64_t expired_ms,
-               enum netmap_coding coding, struct netmap_pieces *out);
-/* The DERP map, when the node's client is another version that needs another. */
-void push_other_derp_map(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
-                         enum netmap_coding coding, struct netmap_pieces *out);
+/* --- settings.c --- */
+
+/* The member DERPMap for the node. */
+void netmap_write_derp_map(struct json_writer *w, const struct tailnet_settings *settings, const struct node *n);
+/* The node's client cannot pin certificates, and the change concerns the DERP map for those. */
+bool netmap_wants_unpinned(const struct change *c, const struct node *n);
+/* What differs of the settings, and is the same for all nodes, or for all that cannot pin certificates. */
+void netmap_write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned);
+/* The DERP map, when the node's client is another version that needs another. `self`: the node's item, or null. */
+void netmap_push_other_derp_map(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
+                                enum netmap_coding coding, struct netmap_pieces *out);
 
 /* --- dns.c --- */
-/* Each node has a DNS configuration of its own: push_dns tells it, and not what is told to all. */
-bool dns_is_own(const struct tailnet_settings *s);
-/* The member DNSConfig. `r`: null without a policy. */
-void write_dns(struct json_writer *w, const struct tailnet_settings *s, const struct node *n,
-               const struct node_access *r);
+
+/* Each node has a DNS configuration of its own, so that it is no part of what all get alike. */
+bool netmap_dns_is_own(const struct tailnet_settings *s);
+/* The member DNSConfig. */
+void netmap_write_dns(struct json_writer *w, const struct tailnet_settings *s, const struct node *n,
+                      const struct node_access *access);
 /* The node's own DNS configuration, when it is another now. */
-void push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id, enum netmap_coding coding,
-              struct netmap_pieces *out);
+void netmap_push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id, enum netmap_coding coding,
+                     struct netmap_pieces *out);
 
-/* --- ruled.c: under a policy --- */
-/* Like netmap_delta, for a node that is still there, when a policy is at work before or after. */
-void delta_ruled(struct netmap_ctx *ctx, struct change *c, node_id id, enum netmap_coding coding,
-                 struct netmap_pieces *out);
-/* How the viewer in this seat is shown a node. */
-struct peer_shape shape_for(const struct access *r, struct viewer_key viewer, bool viewer_hides_v4, node_id id);
+/* --- items.c --- */
 
-/* --- netmap.c --- */
-/* Everything may be sent to everyone, on every port. */
-#define ALLOW_ALL_RULES "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]"
-#define NO_SSH_RULES "{\"rules\":[]}"
-/* Codes `json` as a piece of a message. A new reference, here and below. */
-struct rcbuf *encode_piece(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
-/* Codes it as a message, with its length in front. */
-struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
-/* Makes a message of nobody else's yet the first piece of one whose pieces have `bytes` together. */
-void set_length(struct rcbuf *first, size_t bytes);
-/* This node's DERP map is the one without pinned certificates. */
-bool needs_unpinned(const struct node *n, const struct tailnet_settings *settings);
-/* The one or the other; the only one where both are the same. Borrowed. */
-const struct rcbuf *derp_map_of(const struct tailnet_settings *settings, bool is_unpinned);
-/* Around filling a shared slot. */
-void encode_once_lock(void);
-void encode_once_unlock(void);
-/* The same for one buffer: what is in the slot, borrowed; or null, and then the lock is held until slot_end has put it there, which
- * takes the reference and gives what is in the slot. */
-struct rcbuf *slot_begin(struct rcbuf *_Atomic *slot);
-struct rcbuf *slot_end(struct rcbuf *_Atomic *slot, struct rcbuf *taken);
-void pieces_push(struct netmap_pieces *p, struct rcbuf *taken);
+/* All that decides what a node is shown of others, at one moment. */
+struct viewer {
+    struct viewer_key key;
+    bool hides_v4; /* it is shown no IPv4 addresses */
+};
+struct viewer netmap_viewer(const struct snapshot *s, node_id id);
+struct peer_shape netmap_shape(const struct access *a, const struct viewer *v, node_id id);
+bool netmap_sees(const struct snapshot *s, const struct viewer *v, node_id id);
+
+/* The viewer of a change. */
+struct watcher {
+    struct viewer before, after;
+};
+/* An item of a change that means something to a viewer: what it means is packed in `code`, so that equal messages are equal
+ * memory. */
+struct message_item {
+    uint32_t index; /* in the items */
+    uint32_t code;
+};
+/* 0: nothing. */
+uint32_t netmap_item_code(const struct change *c, const struct watcher *v, const struct change_item *item);
+/* One message. `items`: what the indexes of `v` stand for. A new reference. */
+struct rcbuf *netmap_encode_items(struct netmap_ctx *ctx, const struct change *c, const struct change_item *items,
+                                  const struct message_item *v, size_t n, enum netmap_coding coding);
+/* The node's own item, or null. */
+const struct change_item *netmap_find_item(const struct change *c, node_id id);
+
+/* --- audiences.c --- */
+
+/* Message items are cut into messages near each 32nd item of the change: at the same items for all audiences, so that
+ * audiences that get the same have equal messages; but a cut that would leave a message too short is not made. */
+enum {
+    MESSAGE_ITEMS = 32,
+    MESSAGE_ITEMS_MIN = MESSAGE_ITEMS / 2,
+    MESSAGE_ITEMS_MAX = MESSAGE_ITEMS + MESSAGE_ITEMS_MIN
+};
+
+/* One message. Equal ones are one, whichever audiences get it. */
+struct audience_message {
+    struct audience_message *next;
+    struct netmap_frames frames;
+    size_t n; /* at most MESSAGE_ITEMS_MAX */
+    struct message_item v[];
+};
+/* Viewers with these keys, to whom the items of the change mean the same. */
+struct change_audience {
+    struct change_audience *next;
+    struct viewer_key before, after;
+    size_t n;                            /* 0: the change means nothing to them */
+    struct audience_message *messages[]; /* in the order of the items */
+};
+/* Borrowed from the change; made when there is none. */
+const struct change_audience *netmap_audience(struct change *c, const struct watcher *v);
+/* A new reference. */
+struct rcbuf *netmap_message_frame(struct netmap_ctx *ctx, struct change *c, struct audience_message *m,
+                                   enum netmap_coding coding);
+/* What every node gets, or every node whose client cannot pin certificates: settings, and the profiles of users when there is no
+ * policy. A new reference; null: there is no such message. */
+struct rcbuf *netmap_common_frame(struct netmap_ctx *ctx, struct change *c, bool is_unpinned,
+                                  enum netmap_coding coding);
 
 #endif

@@ -20,6 +20,7 @@
 #include "crypto/crypto.h"
 #include "netmap/netmap.h"
 #include "engine/access.h"
+#include "state/access.h"
 #include "state/state.h"
 #include "support/test_random.h"
 
@@ -930,7 +931,7 @@ static bool is_owner_in(const struct view *v, uint64_t user)
 /* A full map has the profiles of those whose nodes it has, and under a policy no others; deltas leave none of them behind. */
 static void compare_users(struct world *w, const struct view *v, const struct view *fresh)
 {
-    bool is_ruled = state_snapshot(w->st)->access != NULL;
+    bool is_ruled = !access_is_open(state_snapshot(w->st)->access);
     for (uint64_t id = 1; id < USERS_MAX; id++) {
         bool is_told = fresh->users[id][0] != '\0';
         if (is_told)
@@ -1250,13 +1251,13 @@ static void test_audiences_share_what_they_are_told(void **state)
     assert_int_equal(state_node_report(w->st, &w->machines[107].key, &w->machines[107].machine, &r, &n), RC_OK);
     struct change *c = state_publish(w->st, w->now_ms);
     assert_ptr_equal(c->before->access, c->after->access); /* nothing that the policy cares about */
-    int64_t shares = metric_read("fullscale_netmap_encoded_total", "what=\"delta_share\"");
-    int64_t own = metric_read("fullscale_netmap_encoded_total", "what=\"delta_own\"");
+    int64_t shares = metric_read("fullscale_netmap_encoded_total", "what=\"delta_shared\"");
+    int64_t own = metric_read("fullscale_netmap_encoded_total", "what=\"delta_private\"");
     int64_t audiences = metric_read("fullscale_netmap_audiences_total", "");
     for (unsigned i = 0; i < 120; i++)
         netmap_delta(&ctx, c, w->machines[i].id, NETMAP_ZSTD, &pieces);
-    assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"delta_share\"") - shares, 1);
-    assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"delta_own\"") - own, 0);
+    assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"delta_shared\"") - shares, 1);
+    assert_int_equal(metric_read("fullscale_netmap_encoded_total", "what=\"delta_private\"") - own, 0);
     assert_int_equal(metric_read("fullscale_netmap_audiences_total", "") - audiences, 2);
     assert_int_equal(pieces.n, 100);
     for (size_t i = 1; i < pieces.n; i++)

@@ -16,7 +16,7 @@ static void write_name(struct json_writer *w, const struct node *n, const struct
     json_w_kv_str(w, "Name", str_n(fqdn, (size_t)len));
 }
 
-void write_time(struct json_writer *w, const char *key, int64_t unix_ms)
+void netmap_write_time(struct json_writer *w, const char *key, int64_t unix_ms)
 {
     char text[TIME_TEXT_CAP];
     time_format(unix_ms, text);
@@ -39,7 +39,7 @@ static int compare_prefixes(const void *a, const void *b)
     return prefix_compare(a, b);
 }
 
-static bool is_shown(const struct peer_shape *shape, const struct prefix *p)
+static bool is_granted(const struct peer_shape *shape, const struct prefix *p)
 {
     if (shape->routes == NULL || shape->row == NULL)
         return false;
@@ -53,7 +53,7 @@ static void write_addresses(struct json_writer *w, const struct node *n, const s
 {
     json_w_key(w, "Addresses");
     json_w_array(w);
-    if (shape == NULL || !shape->hides_v4)
+    if (!shape->hides_v4)
         write_address(w, &n->v4);
     write_address(w, &n->v6);
     json_w_end_array(w);
@@ -66,15 +66,16 @@ static void write_prefix(struct json_writer *w, const struct prefix *p)
     json_w_cstr(w, text);
 }
 
-/* Whether a route that the node serves stands in its AllowedIPs. Without a policy peers are told those of which
- * it is the primary, and exit routes; a node is told all of its own. src: docs/protocol/policy.md 6.2 */
-static bool is_allowed(const struct node *n, const struct peer_shape *shape, bool is_self, const struct prefix *p)
+/* What peers are shown without a policy. src: docs/protocol/policy.md 6.2 */
+static bool is_plain_route(const struct node *n, const struct prefix *p)
 {
-    if (is_self)
-        return true;
-    if (shape != NULL)
-        return is_shown(shape, p);
     return p->bits == 0 || prefix_list_has(n->primary, p);
+}
+
+/* Whether a route that the node serves is shown to a peer. */
+static bool is_shown(const struct node *n, const struct peer_shape *shape, const struct prefix *p)
+{
+    return shape->has_policy ? is_granted(shape, p) : is_plain_route(n, p);
 }
 
 /* Clients from capability version 112 could do without when there are no routes. */
@@ -83,11 +84,11 @@ static void write_allowed_ips(struct json_writer *w, const struct node *n, const
     struct prefix p;
     json_w_key(w, "AllowedIPs");
     json_w_array(w);
-    if (shape == NULL || !shape->hides_v4)
+    if (!shape->hides_v4)
         write_address(w, &n->v4);
     write_address(w, &n->v6);
     for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
-        if (is_allowed(n, shape, is_self, &p))
+        if (is_self || is_shown(n, shape, &p))
             write_prefix(w, &p);
     }
     json_w_end_array(w);
@@ -100,7 +101,7 @@ static void write_primary_routes(struct json_writer *w, const struct node *n, co
     struct prefix p;
     bool open = false;
     for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
-        bool is_one = is_self ? prefix_list_has(n->primary, &p) : is_allowed(n, shape, false, &p);
+        bool is_one = is_self ? prefix_list_has(n->primary, &p) : is_shown(n, shape, &p);
         if (p.bits == 0 || !is_one)
             continue;
         if (!open) {
@@ -114,7 +115,7 @@ static void write_primary_routes(struct json_writer *w, const struct node *n, co
         json_w_end_array(w);
 }
 
-void write_endpoints(struct json_writer *w, const struct node *n)
+void netmap_write_endpoints(struct json_writer *w, const struct node *n)
 {
     json_w_key(w, "Endpoints");
     json_w_array(w);
@@ -126,7 +127,7 @@ void write_endpoints(struct json_writer *w, const struct node *n)
     json_w_end_array(w);
 }
 
-void write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw)
+void netmap_write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw)
 {
     if (raw == NULL)
         return;
@@ -154,43 +155,48 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     write_addresses(w, n, shape);
     write_allowed_ips(w, n, shape, is_self);
     write_primary_routes(w, n, shape, is_self);
-    write_time(w, "Created", n->created_ms);
+    netmap_write_time(w, "Created", n->created_ms);
     /* On the self node: without it the client waits for approval for ever (src: docs/protocol/control.md 6.9). */
     json_w_kv_bool(w, "MachineAuthorized", true);
-    write_raw(w, "Tags", n->tags);
+    netmap_write_raw(w, "Tags", n->tags);
 }
 
-bool shape_is_plain(const struct node *n, const struct peer_shape *shape)
+bool netmap_shape_is_plain(const struct node *n, const struct peer_shape *shape)
 {
     struct prefix p;
-    size_t pos = 0;
-    return !shape->hides_v4 && !node_serves_next(n, &pos, &p);
+    if (shape->hides_v4)
+        return false;
+    for (size_t pos = 0; shape->has_policy && node_serves_next(n, &pos, &p);) {
+        if (is_granted(shape, &p) != is_plain_route(n, &p))
+            return false;
+    }
+    return true;
 }
 
 static bool shows_exit(const struct node *n, const struct peer_shape *shape)
 {
     struct prefix p;
     for (size_t pos = 0; node_serves_next(n, &pos, &p);) {
-        if (p.bits == 0 && is_allowed(n, shape, false, &p))
+        if (p.bits == 0 && is_shown(n, shape, &p))
             return true;
     }
     return false;
 }
 
-void write_peer_shaped(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+void netmap_write_peer(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                        const struct peer_shape *shape)
 {
     char disco[KEY_TEXT_CAP];
     json_w_object(w);
     write_common(w, n, settings, shape, false);
     if (n->expires_ms != NO_EXPIRY)
-        write_time(w, "KeyExpiry", n->expires_ms);
+        netmap_write_time(w, "KeyExpiry", n->expires_ms);
     if (!key_is_zero(n->disco.b)) {
         disco_key_format(&n->disco, disco);
         json_w_kv_cstr(w, "DiscoKey", disco);
     }
     if (n->endpoints_n > 0)
-        write_endpoints(w, n);
+        netmap_write_endpoints(w, n);
     if (n->home_derp != 0)
         json_w_kv_u64(w, "HomeDERP", n->home_derp);
     /* Clients of 1.102 die of a peer without one when they are asked for their status.
@@ -200,7 +206,7 @@ void write_peer_shaped(struct json_writer *w, const struct node *n, const struct
     if (n->cap_version != 0)
         json_w_kv_u64(w, "Cap", n->cap_version);
     if (!n->is_online)
-        write_time(w, "LastSeen", n->last_seen_ms);
+        netmap_write_time(w, "LastSeen", n->last_seen_ms);
     json_w_kv_bool(w, "Online", n->is_online);
     if (n->is_expired)
         json_w_kv_bool(w, "Expired", true);
@@ -214,18 +220,24 @@ void write_peer_shaped(struct json_writer *w, const struct node *n, const struct
 
 METRIC_COUNTER(encoded_peer, "fullscale_netmap_encoded_total", "what=\"peer\"", "");
 
-struct rcbuf *peer_json(const struct node *n, const struct tailnet_settings *settings)
+static void drop_rcbuf(void *held)
 {
-    struct rcbuf *_Atomic *slot = (struct rcbuf * _Atomic *)&n->peer_json;
-    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
+    struct rcbuf *b = held;
+    rcbuf_unref(&b);
+}
+
+struct rcbuf *netmap_peer_json(const struct node *n, const struct tailnet_settings *settings)
+{
+    static const struct peer_shape plain;
+    struct rcbuf *held = cache_slot_get(&n->cache);
     if (held != NULL)
         return held;
     struct buf json = {0};
     struct json_writer w;
     json_w_init(&w, &json);
-    write_peer_shaped(&w, n, settings, NULL);
+    netmap_write_peer(&w, n, settings, &plain);
     metric_inc(&encoded_peer);
-    held = rcbuf_slot_offer(slot, rcbuf_create(buf_at(&json), buf_len(&json)));
+    held = cache_slot_offer(&n->cache, rcbuf_create(buf_at(&json), buf_len(&json)), drop_rcbuf);
     buf_fini(&json);
     return held;
 }
@@ -235,8 +247,8 @@ static void write_caps(struct json_writer *w, const struct rcbuf *base, const st
 {
     struct buf both = {0};
     json_w_key(w, "CapMap");
-    if (more == NULL || more->len <= 2 || base->len <= 2) {
-        const struct rcbuf *only = more == NULL || more->len <= 2 ? base : more;
+    if (more->len <= 2 || base->len <= 2) {
+        const struct rcbuf *only = more->len <= 2 ? base : more;
         json_w_raw(w, str_n(only->data, only->len));
         return;
     }
@@ -249,16 +261,16 @@ static void write_caps(struct json_writer *w, const struct rcbuf *base, const st
 
 /* Without what changes by the minute and what the node knows better itself: endpoints, home relay, Hostinfo. A node sees all
  * routes that it serves. src: docs/protocol/policy.md 6.2 */
-void write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
-                const struct node_access *access, int64_t expired_ms)
+void netmap_write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
+                       const struct node_access *access, int64_t expired_ms)
 {
-    const struct peer_shape shape = {.hides_v4 = access != NULL && access->hides_v4};
+    const struct peer_shape shape = {.hides_v4 = access->hides_v4};
     int64_t expires_ms = expired_ms != 0 ? expired_ms : n->expires_ms;
     json_w_object(w);
     write_common(w, n, settings, &shape, true);
     if (expires_ms != NO_EXPIRY)
-        write_time(w, "KeyExpiry", expires_ms);
-    write_caps(w, settings->self_caps_json, access != NULL ? access->caps : NULL);
+        netmap_write_time(w, "KeyExpiry", expires_ms);
+    write_caps(w, settings->self_caps_json, access->caps);
     json_w_end_object(w);
 }
 
@@ -277,7 +289,7 @@ static bool routes_differ(const struct node *a, const struct node *b)
     return has_p || has_q || !prefix_list_eq(a->primary, b->primary);
 }
 
-bool self_differs(const struct node *a, const struct node *b)
+bool netmap_self_differs(const struct node *a, const struct node *b)
 {
     return routes_differ(a, b) || a->user != b->user || strcmp(a->name, b->name) != 0 ||
            !keys_equal(a->key.b, b->key.b) || !keys_equal(a->machine.b, b->machine.b) ||
@@ -285,7 +297,7 @@ bool self_differs(const struct node *a, const struct node *b)
            !rcbuf_eq(a->tags, b->tags);
 }
 
-void write_user_profile(struct json_writer *w, const struct user *u)
+void netmap_write_profile(struct json_writer *w, const struct user *u)
 {
     json_w_object(w);
     json_w_kv_u64(w, "ID", u->id);
@@ -306,12 +318,12 @@ static void write_tagged_profile(struct json_writer *w)
     json_w_end_object(w);
 }
 
-void write_profiles(struct json_writer *w, const struct user_table *users, const uint64_t *which)
+void netmap_write_profiles(struct json_writer *w, const struct user_table *users, const uint64_t *which)
 {
     json_w_array(w);
     for (size_t i = 0; i < users->n; i++) {
         if (which == NULL || bit_get(which, i))
-            write_user_profile(w, users->users[i]);
+            netmap_write_profile(w, users->users[i]);
     }
     write_tagged_profile(w);
     json_w_end_array(w);

@@ -1,15 +1,11 @@
 #include "state/access.h"
 
+#include <string.h>
+
 #include "base/mem.h"
 #include "base/refs.h"
 
-_Static_assert(GROUP_NODES == 64, "a word of bits is a group, in state/policy.c and netmap/");
-
-static void slot_fini(struct rcbuf *_Atomic *slot)
-{
-    struct rcbuf *held = atomic_exchange_explicit(slot, NULL, memory_order_acquire);
-    rcbuf_unref(&held);
-}
+_Static_assert(GROUP_NODES == 64, "a word of bits is a group");
 
 struct cached_text *cached_text_create(struct str json)
 {
@@ -32,8 +28,7 @@ void cached_text_unref(struct cached_text **at)
     if (t == NULL || !refs_drop(&t->refs))
         return;
     rcbuf_unref(&t->json);
-    slot_fini(&t->frame[0]);
-    slot_fini(&t->frame[1]);
+    cache_slot_fini(&t->cache);
     mem_free(t);
 }
 
@@ -94,6 +89,22 @@ void node_access_unref(const struct node_access **at)
     mem_free(r);
 }
 
+/* On every port, of every address. Clients that had a policy keep an SSH policy until they get another: hence the empty one. */
+#define EVERYTHING "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]"
+#define NO_SSH "{\"rules\":[]}"
+
+struct access *access_create_open(void)
+{
+    struct access *a = MEM_NEW(struct access);
+    struct node_access *everyone = node_access_create();
+    atomic_init(&a->refs, 1);
+    everyone->filter = cached_text_create(STR(EVERYTHING));
+    everyone->ssh = cached_text_create(STR(NO_SSH));
+    everyone->caps = rcbuf_create("{}", 2);
+    a->everyone = everyone;
+    return a;
+}
+
 struct access *access_ref(struct access *r)
 {
     refs_take(&r->refs);
@@ -118,36 +129,47 @@ void access_unref(struct access **at)
     for (size_t i = 0; i < r->group_n; i++)
         group_unref(r->groups[i]);
     engine_view_unref(&r->view);
+    node_access_unref(&r->everyone);
     mem_free(r);
 }
 
-const struct node_access *access_of_node(const struct access *r, node_id id)
+/* Null: the access has no such group, or is open. */
+static const struct access_group *find_group(const struct access *a, size_t group)
 {
-    size_t group = id / GROUP_NODES;
-    if (r == NULL || group >= r->group_n || r->groups[group] == NULL)
-        return NULL;
-    return r->groups[group]->of[id % GROUP_NODES];
+    return group < a->group_n ? a->groups[group] : NULL;
 }
 
-void change_audiences_destroy(struct change_audiences **at)
+const struct node_access *access_of_node(const struct access *a, node_id id)
 {
-    struct change_audiences *t = *at;
-    *at = NULL;
-    for (size_t i = 0; t != NULL && i < AUDIENCE_BUCKETS; i++) {
-        struct change_audience *a = atomic_load_explicit(&t->audiences[i], memory_order_acquire);
-        while (a != NULL) {
-            struct change_audience *next = a->next;
-            mem_free(a);
-            a = next;
-        }
-        struct audience_message *s = atomic_load_explicit(&t->messages[i], memory_order_acquire);
-        while (s != NULL) {
-            struct audience_message *next = s->next;
-            slot_fini(&s->frame[0]);
-            slot_fini(&s->frame[1]);
-            mem_free(s);
-            s = next;
-        }
-    }
-    mem_free(t);
+    const struct access_group *g = find_group(a, id / GROUP_NODES);
+    return g != NULL ? g->of[id % GROUP_NODES] : a->everyone;
+}
+
+bool access_same_group(const struct access *a, const struct access *b, size_t group)
+{
+    return find_group(a, group) == find_group(b, group);
+}
+
+struct viewer_key access_viewer_key(const struct access *a, node_id id)
+{
+    return access_is_open(a) ? (struct viewer_key){0} : engine_view_key(a->view, id);
+}
+
+bool access_sees(const struct access *a, struct viewer_key viewer, node_id id)
+{
+    return access_is_open(a) || engine_view_keys_see(a->view, viewer, engine_view_key(a->view, id));
+}
+
+void access_mark_seen(const struct access *a, struct viewer_key viewer, uint64_t *set, size_t groups)
+{
+    if (access_is_open(a))
+        memset(set, 0xff, groups * sizeof(*set));
+    else
+        engine_view_mark(a->view, viewer, set, groups);
+}
+
+uint64_t access_without_v4(const struct access *a, size_t group)
+{
+    const struct access_group *g = find_group(a, group);
+    return g != NULL ? g->without_v4 : 0;
 }

@@ -1,25 +1,24 @@
-/* What the policy makes of the nodes of a snapshot: as immutable as the snapshot, counted, read by any thread without a lock.
+/* What the policy grants the nodes of a snapshot: as immutable as the snapshot, counted, read by any thread without a lock.
  *
- * Kept in groups of 64 nodes as the nodes are: the next access copies the groups of which something differs. Texts that are
- * equal to those of the access before, or of another node of the class, are the same object: a pointer that differs means
- * that there is something to tell.
- *
- * Beside it the audiences of a change: viewers whom the policy cannot tell apart, before and after, are told the same,
- * which is worked out and encoded once. Filled by netmap/. */
+ * No policy is a policy too: it grants everything to all. Its access, the *open* one, is a single object without anything for
+ * each node. Otherwise an access is kept in groups of 64 nodes as the nodes are: the next access copies the groups in which
+ * something differs. Texts that are equal to those of the access before, or of another node of the class, are the same object:
+ * a pointer that differs means that there is something to send. */
 #ifndef STATE_ACCESS_H
 #define STATE_ACCESS_H
 
 #include "engine/view.h"
+#include "state/cache_slot.h"
 #include "state/model.h"
 
-/* Something that nodes are told, and its encoded forms. */
+/* A part of a message that several nodes may have in common. */
 struct cached_text {
     atomic_uint refs;
     struct rcbuf *json;
-    struct rcbuf *_Atomic frame[2]; /* caches of netmap/: plain, compressed */
+    struct cache_slot cache;
 };
 
-/* The routes of a router, and which of them each class of viewers is told. */
+/* The routes of a router, and which of them each class of viewers gets. */
 struct route_table {
     atomic_uint refs;
     struct prefix_list *prefixes; /* what it serves */
@@ -37,71 +36,70 @@ struct node_access {
     struct rcbuf *nextdns;      /* the profile that nodeAttrs choose (nextdns:PROFILE); null: none */
     bool hides_device;          /* nextdns:no-device-info */
     bool hides_v4;
-    struct route_table *routes; /* null: it serves none */
-    uint64_t routes_version;    /* engine_routes_version that the rows were made at */
+    struct route_table
+        *routes; /* null: it serves none; or the access is open, where all get the same routes of a router */
+    uint64_t routes_version; /* engine_routes_version that the rows were made at */
 };
 
 struct access_group {
     atomic_uint refs;
     uint64_t routers;                          /* bits of those that serve routes */
+    uint64_t without_v4;                       /* bits of those with hides_v4 */
     const struct node_access *of[GROUP_NODES]; /* by id % GROUP_NODES; references; null: no such node */
 };
 
 struct access {
     atomic_uint refs;
-    uint64_t serial; /* of the policy: another one means that classes have nothing to do with those before */
+    uint64_t serial; /* of the policy: another one means that classes have nothing to do with those before. 0: open */
     uint64_t clock;  /* of the policy */
-    struct engine_view *view;
-    size_t group_n;
-    struct access_group *groups[]; /* by id / GROUP_NODES; null: empty */
+    struct engine_view *view;           /* who sees whom; null: open, everyone sees everyone */
+    const struct node_access *everyone; /* reference; of each node, if it is open; else null */
+    size_t group_n;                     /* 0 if it is open */
+    struct access_group *groups[];      /* by id / GROUP_NODES; null: empty */
 };
 
-/* --- references; _unref nulls the pointer and accepts null --- */
+/* --- making: one reference for the caller --- */
+
+/* Without a policy: every node sees and reaches every other, and gets the profiles of all users. */
+struct access *access_create_open(void);
+/* Zeroed but for `text`, which is copied. */
 struct cached_text *cached_text_create(struct str json);
+struct node_access *node_access_create(void);
+/* Rows of zeros. */
+struct route_table *route_table_create(size_t class_n, size_t words);
+
+/* --- references; _unref nulls the pointer and accepts null --- */
+
 struct cached_text *cached_text_ref(struct cached_text *t);
 void cached_text_unref(struct cached_text **t);
-struct route_table *route_table_create(size_t class_n, size_t words);
 struct route_table *route_table_ref(struct route_table *t);
 void route_table_unref(struct route_table **t);
-struct node_access *node_access_create(void);
 const struct node_access *node_access_ref(const struct node_access *r);
 void node_access_unref(const struct node_access **r);
 struct access *access_ref(struct access *r);
 void access_unref(struct access **r);
 
-/* Null when there is no access or no such node. Borrowed. */
-const struct node_access *access_of_node(const struct access *r, node_id id);
-/* The row of `viewer`'s class; null: no such class. */
+/* --- reading: any thread, never blocks; results are borrowed from the access --- */
+
+/* There is no policy. */
+static inline bool access_is_open(const struct access *a)
+{
+    return a->view == NULL;
+}
+/* Null: no such node. An open access has no list of nodes: it gives the same for every id. */
+const struct node_access *access_of_node(const struct access *a, node_id id);
+/* No node of the group has another access in `b` than in `a`. */
+bool access_same_group(const struct access *a, const struct access *b, size_t group);
+/* All that who-sees-whom depends on, of a node that exists. An open access has one class. */
+struct viewer_key access_viewer_key(const struct access *a, node_id id);
+/* Whether a viewer with this key and another node that exists are peers. */
+bool access_sees(const struct access *a, struct viewer_key viewer, node_id id);
+/* Adds to `set`, a word of bits for each of the first `groups` groups of nodes, all ids that a viewer with this key sees, and
+ * perhaps its own. An open access adds ids of which there is no node. */
+void access_mark_seen(const struct access *a, struct viewer_key viewer, uint64_t *set, size_t groups);
+/* Bits of those in the group that are shown without their IPv4 address. */
+uint64_t access_without_v4(const struct access *a, size_t group);
+/* The row of the viewer's class; null: no such class. */
 const uint64_t *route_table_row(const struct route_table *t, struct viewer_key viewer);
-
-/* --- a change, under a policy --- */
-
-/* What an item of a change means to an audience; packed by netmap/. */
-struct message_item {
-    uint32_t index; /* in change->items */
-    uint32_t code;
-};
-
-/* One message: what a chunk of the items means. Equal ones are one, whoever it is for. */
-struct audience_message {
-    struct audience_message *next;
-    struct rcbuf *_Atomic frame[2];
-    size_t n;
-    struct message_item v[];
-};
-
-struct change_audience {
-    struct change_audience *next;
-    struct viewer_key before, after; /* whom it is for */
-    size_t n;
-    struct audience_message *messages[]; /* that say something, in the order of the items */
-};
-
-enum { AUDIENCE_BUCKETS = 64 };
-struct change_audiences {
-    struct change_audience *_Atomic audiences[AUDIENCE_BUCKETS];
-    struct audience_message *_Atomic messages[AUDIENCE_BUCKETS];
-};
-void change_audiences_destroy(struct change_audiences **t);
 
 #endif

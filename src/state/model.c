@@ -18,12 +18,6 @@ static struct rcbuf *maybe_ref(struct rcbuf *b)
     return b != NULL ? rcbuf_ref(b) : NULL;
 }
 
-static void slot_fini(struct rcbuf *_Atomic *slot)
-{
-    struct rcbuf *held = atomic_exchange_explicit(slot, NULL, memory_order_acquire);
-    rcbuf_unref(&held);
-}
-
 /* --- users --- */
 
 struct user *user_create(void)
@@ -91,8 +85,7 @@ void user_table_unref(struct user_table **at)
         return;
     for (size_t i = 0; i < t->n; i++)
         user_unref(&t->users[i]);
-    slot_fini(&t->profiles_frame[0]);
-    slot_fini(&t->profiles_frame[1]);
+    cache_slot_fini(&t->cache);
     mem_free(t);
 }
 
@@ -218,9 +211,9 @@ struct node *node_edit(const struct node *n, const struct addr *endpoints, unsig
     }
     struct node *copy = mem_alloc(sizeof(*copy) + endpoints_n * sizeof(copy->endpoints[0]));
     /* Not the caches either: other threads may be filling them meanwhile. */
-    copy_behind_count(copy, n, offsetof(struct node, id), offsetof(struct node, peer_json));
+    copy_behind_count(copy, n, offsetof(struct node, id), offsetof(struct node, cache));
     atomic_init(&copy->refs, 1);
-    atomic_init(&copy->peer_json, NULL);
+    cache_slot_init(&copy->cache);
     copy->endpoints_n = endpoints_n;
     memcpy(copy->endpoints, endpoints, endpoints_n * sizeof(copy->endpoints[0]));
     maybe_ref(copy->tags);
@@ -250,7 +243,7 @@ void node_unref(const struct node **at)
     prefix_list_unref(&n->advertised);
     prefix_list_unref(&n->approved);
     prefix_list_unref(&n->primary);
-    slot_fini(&n->peer_json);
+    cache_slot_fini(&n->cache);
     mem_free(n);
 }
 
@@ -264,6 +257,13 @@ bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out)
             return true;
     }
     return false;
+}
+
+bool node_serves(const struct node *n)
+{
+    struct prefix p;
+    size_t pos = 0;
+    return node_serves_next(n, &pos, &p);
 }
 
 bool node_is_exit(const struct node *n)
@@ -336,26 +336,13 @@ void tailnet_settings_unref(struct tailnet_settings **at)
 
 /* --- snapshots --- */
 
-static void parts_fini(struct group_part *p)
-{
-    while (p != NULL) {
-        struct group_part *next = p->next;
-        slot_fini(&p->frame[0]);
-        slot_fini(&p->frame[1]);
-        mem_free(p);
-        p = next;
-    }
-}
-
 static void group_unref(struct node_group *g)
 {
     if (g == NULL || !refs_drop(&g->refs))
         return;
     for (size_t i = 0; i < GROUP_NODES; i++)
         node_unref(&g->nodes[i]);
-    slot_fini(&g->peers_frame[0]);
-    slot_fini(&g->peers_frame[1]);
-    parts_fini(atomic_load_explicit(&g->parts, memory_order_acquire));
+    cache_slot_fini(&g->cache);
     mem_free(g);
 }
 
@@ -395,14 +382,9 @@ void change_unref(struct change **at)
         node_unref(&c->items[i].before);
         node_unref(&c->items[i].after);
     }
-    for (size_t i = 0; i < c->chunk_n; i++) {
-        for (size_t k = 0; k < 4; k++)
-            slot_fini(&c->chunks[i].frame[k / 2][k % 2]);
-    }
     snapshot_unref(&c->before);
     snapshot_unref(&c->after);
-    change_audiences_destroy(&c->audiences);
-    mem_free(c->chunks);
+    cache_slot_fini(&c->cache);
     mem_free(c->items);
     mem_free(c);
 }

@@ -19,6 +19,7 @@
 #include "base/rcbuf.h"
 #include "base/str.h"
 #include "crypto/keys.h"
+#include "state/cache_slot.h"
 
 enum {
     NAME_CAP = 64,      /* a DNS label and its terminator */
@@ -172,38 +173,31 @@ struct node {
     struct rcbuf *tags;           /* JSON array of strings; null: none */
     struct rcbuf *hostinfo;       /* as the node sent it, without NetInfo: JSON object; null: never told */
     struct rcbuf *hostinfo_peers; /* the part that peers get: JSON object; null: none */
-    /* What it serves is in both (node_serves); 0 bits: an exit route. */
+    /* What it serves is in both (node_serves_next); 0 bits: an exit route. */
     struct prefix_list *advertised; /* Hostinfo.RoutableIPs; null: none */
     struct prefix_list *approved;   /* null: none */
     /* Of what it serves, exit routes apart, that for which it is the primary now: of several nodes that serve the same
      * prefix the first that can serve (node_can_serve), by id, until it cannot. Kept by state/routes.c; null: none. */
     struct prefix_list *primary;
     unsigned endpoints_n;
-    struct rcbuf *_Atomic peer_json; /* cache of netmap/: the node as its peers see it */
+    struct cache_slot cache;
     struct addr endpoints[];
-};
-
-/* Those nodes of a group whose bits are in `mask`, as peers. */
-struct group_part {
-    struct group_part *next;
-    uint64_t mask;
-    struct rcbuf *_Atomic frame[2];
 };
 
 struct node_group {
     atomic_uint refs;
-    unsigned n;                            /* nodes present */
-    unsigned newcomer_n;                   /* of those, whom no others are told of */
-    struct rcbuf *_Atomic peers_frame[2];  /* cache of netmap/: all of them as peers; plain, compressed */
-    struct group_part *_Atomic parts;      /* cache of netmap/: some of them, as policies show them */
+    /* Bits by id % GROUP_NODES: */
+    uint64_t peers;   /* nodes that others may hear of: all but newcomers */
+    uint64_t routers; /* nodes that serve routes */
+    struct cache_slot cache;
     const struct node *nodes[GROUP_NODES]; /* by id % GROUP_NODES; null: no such node. References */
 };
 
 struct user_table {
     atomic_uint refs;
     size_t n;
-    struct rcbuf *_Atomic profiles_frame[2]; /* cache of netmap/: all of them; plain, compressed */
-    const struct user *users[];              /* ascending by id. References */
+    struct cache_slot cache;
+    const struct user *users[]; /* ascending by id. References */
 };
 
 /* The address of a resolver of NextDNS in dns_config_json, without its quotes: each node has its own there. */
@@ -227,18 +221,16 @@ struct tailnet_settings {
     char server_url[HOSTNAME_CAP]; /* "https://host", no slash at the end: in SSH policies */
 };
 
-struct access;           /* state/access.h */
-struct change_audiences; /* the same */
+struct access; /* state/access.h */
 
 struct snapshot {
     atomic_uint refs;
     uint64_t version; /* counts up from 1 */
     int64_t made_ms;  /* Unix time, for ControlTime */
     size_t node_n;
-    size_t newcomer_n; /* of those, whom no others are told of */
     struct user_table *users;
     struct tailnet_settings *settings;
-    struct access *access; /* what the policy makes of them; null: no policy, everyone sees and reaches everyone */
+    struct access *access; /* what the policy grants them; never null: without a policy it grants everything to all */
     size_t group_n;
     struct node_group *groups[]; /* by id / GROUP_NODES; null: empty. References */
 };
@@ -252,14 +244,6 @@ struct change_item {
     bool owner_differs; /* it has another owner, or the same with another profile; only under a policy */
 };
 
-enum { CHANGE_CHUNK_ITEMS = 32 };
-
-/* A part of a change that is told in one map response: encoded once for everyone who is not in it. */
-struct change_chunk {
-    /* Cache of netmap/: for most, and with the DERP map without pins; plain, compressed. */
-    struct rcbuf *_Atomic frame[2][2];
-};
-
 /* What happened between two snapshots that were published one after the other. */
 struct change {
     atomic_uint refs;
@@ -270,9 +254,7 @@ struct change {
     bool policy_changed; /* another policy, or none: everything that it says may differ, and every node is an item */
     size_t item_n;
     struct change_item *items; /* owned; ascending by id */
-    size_t chunk_n;            /* at least 1 */
-    struct change_chunk *chunks;
-    struct change_audiences *audiences; /* owned; null: no policy before or after */
+    struct cache_slot cache;
 };
 
 /* --- references; _unref nulls the pointer and accepts null --- */
@@ -317,6 +299,8 @@ struct tailnet_settings *tailnet_settings_edit(const struct tailnet_settings *t)
 /* --- routes and tags --- */
 /* Walks what the node serves (advertised and approved), ascending: start with *pos = 0. False at the end. */
 bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out);
+/* It serves any route. */
+bool node_serves(const struct node *n);
 /* It serves an exit route. */
 bool node_is_exit(const struct node *n);
 /* The tags of a node or key, borrowed from `tags`, at most TAGS_MAX. Null: none. */

@@ -275,8 +275,8 @@ enum rc state_policy_pool_address(struct state *st, const struct node *n, struct
 bool state_policy_is_dirty(const struct state *st)
 {
     const struct access *r = st->snapshot->access;
-    if (st->policy == NULL || r == NULL)
-        return st->policy != NULL || r != NULL;
+    if (st->policy == NULL)
+        return !access_is_open(r);
     return st->policy_is_stale || r->serial != st->policy_serial || r->clock != engine_clock(st->policy);
 }
 
@@ -457,6 +457,7 @@ static bool fill_group(struct builder *b, size_t index, const struct access_grou
             continue;
         made->of[i] = is_looked_at || own == NULL ? access_of(b, g->nodes[i], own) : node_access_ref(own);
         made->routers |= (uint64_t)(made->of[i]->routes != NULL) << i;
+        made->without_v4 |= (uint64_t)made->of[i]->hides_v4 << i;
     }
     for (size_t i = 0; i < GROUP_NODES && !differs; i++)
         differs = made->of[i] != old->of[i];
@@ -473,7 +474,7 @@ static struct access_group *group_ref(struct access_group *g)
 static struct access_group *make_group(struct builder *b, size_t index)
 {
     const struct access *access = b->before->access;
-    struct access_group *old = access != NULL && index < access->group_n ? access->groups[index] : NULL;
+    struct access_group *old = index < access->group_n ? access->groups[index] : NULL;
     if (old != NULL && b->look[index] == 0)
         return group_ref(old);
     struct access_group *made = MEM_NEW(struct access_group);
@@ -507,7 +508,7 @@ static struct access *make_access(struct state *st, const struct change *c, uint
     const struct access *last = st->snapshot->access;
     struct builder b = {
         .st = st, .p = st->policy, .s = s, .before = st->snapshot, .look = look, .base_url = st->settings->server_url};
-    b.is_new_policy = last == NULL || last->serial != st->policy_serial;
+    b.is_new_policy = last->serial != st->policy_serial;
     b.old = b.is_new_policy ? NULL : last;
     b.made = mem_zalloc(1, sizeof(*b.made) + s->group_n * sizeof(b.made->groups[0]));
     atomic_init(&b.made->refs, 1);
@@ -611,19 +612,22 @@ static bool is_node_new(const struct change *c)
 void state_build_access(struct state *st, struct change *c)
 {
     struct access *last = c->before->access;
-    if (st->policy == NULL && last == NULL)
+    if (st->policy == NULL && access_is_open(last)) {
+        c->after->access = access_ref(last);
         return;
-    c->audiences = MEM_NEW(struct change_audiences);
-    c->policy_changed = st->policy == NULL || last == NULL || last->serial != st->policy_serial;
+    }
+    c->policy_changed = st->policy == NULL || last->serial != st->policy_serial;
     uint64_t *look = mem_zalloc(c->after->group_n, sizeof(*look));
     for (size_t i = 0; i < c->item_n; i++)
         look[c->items[i].id / GROUP_NODES] |= UINT64_C(1) << (c->items[i].id % GROUP_NODES);
-    if (st->policy == NULL)
+    if (st->policy == NULL) {
         memset(look, 0xff, c->after->group_n * sizeof(*look));
-    else if (state_policy_is_dirty(st) || is_node_new(c))
+        c->after->access = access_ref(st->open_access);
+    } else if (state_policy_is_dirty(st) || is_node_new(c)) {
         c->after->access = make_access(st, c, look);
-    else
+    } else {
         c->after->access = access_ref(last);
+    }
     if (c->users_changed)
         look_at_owned(c, look);
     add_touched(c, look);

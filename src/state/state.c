@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/vec.h"
+#include "state/access.h"
 #include "state/state_internal.h"
 
 void id_list_push(struct id_list *l, uint64_t id)
@@ -24,6 +25,7 @@ static struct snapshot *empty_snapshot(struct state *st)
     s->version = 1;
     s->users = make_user_table(st);
     s->settings = tailnet_settings_ref(st->settings);
+    s->access = access_ref(st->open_access);
     return s;
 }
 
@@ -42,6 +44,7 @@ struct state *state_create(const struct state_options *options, struct tailnet_s
                           &st->users_by_name, &st->keys,       &st->keys_by_hash, &st->routes};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_init(maps[i], options->seed);
+    st->open_access = access_create_open();
     st->snapshot = empty_snapshot(st);
     return st;
 }
@@ -103,6 +106,7 @@ void state_destroy(struct state **at)
         user_table_unref(&st->sealed_users[i].table);
     mem_free(st->sealed_users);
     snapshot_unref(&st->snapshot);
+    access_unref(&st->open_access);
     tailnet_settings_unref(&st->settings);
     mem_free(st->records);
     mem_free(st->dirty.ids);
@@ -558,8 +562,8 @@ static struct node_group *own_group(struct snapshot *s, node_id id, const struct
     struct node_group *g = MEM_NEW(struct node_group);
     atomic_init(&g->refs, 1);
     if (old != NULL) {
-        g->n = old->n;
-        g->newcomer_n = old->newcomer_n;
+        g->peers = old->peers;
+        g->routers = old->routers;
         for (size_t k = 0; k < GROUP_NODES; k++)
             g->nodes[k] = old->nodes[k] != NULL ? node_ref(old->nodes[k]) : NULL;
         atomic_fetch_sub(&old->refs, 1); /* the snapshot before still holds it */
@@ -572,14 +576,13 @@ static void place_node(struct snapshot *s, const struct snapshot *before, node_i
 {
     struct node_group *g = own_group(s, id, before);
     const struct node **slot = &g->nodes[id % GROUP_NODES];
-    int delta = (n != NULL) - (*slot != NULL);
-    int newcomers = (n != NULL && n->is_newcomer) - (*slot != NULL && (*slot)->is_newcomer);
+    uint64_t bit = UINT64_C(1) << (id % GROUP_NODES);
+    s->node_n += n != NULL;
+    s->node_n -= *slot != NULL;
     node_unref(slot);
     *slot = n != NULL ? node_ref(n) : NULL;
-    g->n = (unsigned)((int)g->n + delta);
-    g->newcomer_n = (unsigned)((int)g->newcomer_n + newcomers);
-    s->node_n = (size_t)((int64_t)s->node_n + delta);
-    s->newcomer_n = (size_t)((int64_t)s->newcomer_n + newcomers);
+    g->peers = node_as_peer(n) != NULL ? g->peers | bit : g->peers & ~bit;
+    g->routers = n != NULL && node_serves(n) ? g->routers | bit : g->routers & ~bit;
 }
 
 static struct snapshot *next_snapshot(struct state *st, int64_t now_ms)
@@ -593,7 +596,6 @@ static struct snapshot *next_snapshot(struct state *st, int64_t now_ms)
     s->version = old->version + 1;
     s->made_ms = now_ms;
     s->node_n = old->node_n;
-    s->newcomer_n = old->newcomer_n;
     s->group_n = group_n;
     for (size_t i = 0; i < old->group_n; i++) {
         s->groups[i] = old->groups[i];
@@ -680,8 +682,6 @@ struct change *state_publish(struct state *st, int64_t now_ms)
     c->before = st->snapshot;
     c->after = snapshot_ref(s);
     state_build_access(st, c);
-    c->chunk_n = c->item_n > 0 ? (c->item_n + CHANGE_CHUNK_ITEMS - 1) / CHANGE_CHUNK_ITEMS : 1;
-    c->chunks = mem_zalloc(c->chunk_n, sizeof(*c->chunks));
     st->snapshot = s;
     return c;
 }

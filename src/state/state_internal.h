@@ -176,10 +176,11 @@ struct state {
     struct row_batch *suspects; /* rows that undone batches would have written, and may have; null: none */
     bool counters_dirty;
 
-    struct engine *policy;  /* owned; null: none */
-    uint64_t policy_serial; /* of `policy`: counts those made */
-    uint64_t policy_sets;   /* counts those put to work */
-    bool policy_is_stale;   /* users changed since it was made */
+    struct engine *policy;      /* owned; null: none */
+    uint64_t policy_serial;     /* of `policy`: counts those made */
+    uint64_t policy_sets;       /* counts those put to work */
+    bool policy_is_stale;       /* users changed since it was made */
+    struct access *open_access; /* reference; of every snapshot while there is no policy */
 
     struct revoked_list revoked;
     int64_t ahead_ms;             /* of Unix time before steady time, see state_set_clock */

@@ -1,7 +1,7 @@
+/* Messages: pieces and their codings, and those that say nothing of a snapshot. */
 #include "netmap/netmap_internal.h"
 
 #include <assert.h>
-#include <pthread.h>
 
 #include "base/mem.h"
 #include "base/vec.h"
@@ -33,51 +33,18 @@ void netmap_pieces_fini(struct netmap_pieces *p)
     *p = (struct netmap_pieces){0};
 }
 
-void pieces_push(struct netmap_pieces *p, struct rcbuf *taken)
+void netmap_pieces_push(struct netmap_pieces *p, struct rcbuf *taken)
 {
     VEC_ROOM(p->items, p->n, p->cap, 8);
     p->items[p->n++] = taken;
     p->bytes += taken->len;
 }
 
-/* Taken only by whoever finds a slot empty: workers wake for the same change at the same moment, and one of them shall do
- * the work. Readers of a filled slot take nothing. */
-static pthread_mutex_t encode_once = PTHREAD_MUTEX_INITIALIZER;
-
-void encode_once_lock(void)
-{
-    pthread_mutex_lock(&encode_once);
-}
-
-void encode_once_unlock(void)
-{
-    pthread_mutex_unlock(&encode_once);
-}
-
-struct rcbuf *slot_begin(struct rcbuf *_Atomic *slot)
-{
-    struct rcbuf *held = atomic_load_explicit(slot, memory_order_acquire);
-    if (held != NULL)
-        return held;
-    encode_once_lock();
-    held = atomic_load_explicit(slot, memory_order_acquire);
-    if (held != NULL)
-        encode_once_unlock();
-    return held;
-}
-
-struct rcbuf *slot_end(struct rcbuf *_Atomic *slot, struct rcbuf *taken)
-{
-    struct rcbuf *held = rcbuf_slot_offer(slot, taken);
-    encode_once_unlock();
-    return held;
-}
-
 /* --- coding --- */
 
 enum { LENGTH_BYTES = 4 };
 
-void set_length(struct rcbuf *first, size_t bytes)
+void netmap_set_length(struct rcbuf *first, size_t bytes)
 {
     size_t n = bytes - LENGTH_BYTES;
     assert(n <= UINT32_MAX);
@@ -97,48 +64,50 @@ static void code(struct netmap_ctx *ctx, enum netmap_coding coding, struct str j
         zstd_append_raw(&ctx->coded, json.p, json.len);
 }
 
-struct rcbuf *encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json)
+struct rcbuf *netmap_encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json)
 {
     static const uint8_t room[LENGTH_BYTES];
     buf_clear(&ctx->coded);
     buf_append(&ctx->coded, room, sizeof(room));
     code(ctx, coding, buf_str(json));
     struct rcbuf *made = rcbuf_create(buf_at(&ctx->coded), buf_len(&ctx->coded));
-    set_length(made, made->len);
+    netmap_set_length(made, made->len);
     return made;
 }
 
-struct rcbuf *encode_piece(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json)
+struct rcbuf *netmap_encode_piece(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json)
 {
     buf_clear(&ctx->coded);
     code(ctx, coding, buf_str(json));
     return rcbuf_create(buf_at(&ctx->coded), buf_len(&ctx->coded));
 }
 
+void netmap_object_begin(struct netmap_ctx *ctx, struct json_writer *w)
+{
+    buf_clear(&ctx->json);
+    json_w_init(w, &ctx->json);
+    json_w_object(w);
+}
+
+struct rcbuf *netmap_object_end(struct netmap_ctx *ctx, struct json_writer *w, enum netmap_coding coding)
+{
+    json_w_end_object(w);
+    return netmap_encode_message(ctx, coding, &ctx->json);
+}
+
+/* --- messages that say nothing of a snapshot --- */
+
 struct rcbuf *netmap_keep_alive(struct netmap_ctx *ctx, enum netmap_coding coding)
 {
-    static struct rcbuf *_Atomic shared[2];
-    struct rcbuf *held = atomic_load_explicit(&shared[coding], memory_order_acquire);
+    static struct netmap_frames shared;
+    struct rcbuf *held = atomic_load_explicit(&shared.of[coding], memory_order_acquire);
     if (held == NULL) {
         buf_clear(&ctx->json);
         buf_append_c(&ctx->json, "{\"KeepAlive\":true}\n");
         metric_inc(&encoded_keep_alive);
-        held = rcbuf_slot_offer(&shared[coding], encode_message(ctx, coding, &ctx->json));
+        held = rcbuf_slot_offer(&shared.of[coding], netmap_encode_message(ctx, coding, &ctx->json));
     }
     return rcbuf_ref(held);
-}
-
-/* src: tailscale 1.82 derp/derphttp: "sha256-raw:" in CertName is understood from there on (capability version 115) */
-bool needs_unpinned(const struct node *n, const struct tailnet_settings *settings)
-{
-    enum { CAP_PINNED_CERT = 115 };
-    return settings->derp_map_unpinned_json != NULL && n->cap_version != 0 && n->cap_version < CAP_PINNED_CERT;
-}
-
-const struct rcbuf *derp_map_of(const struct tailnet_settings *settings, bool is_unpinned)
-{
-    return is_unpinned && settings->derp_map_unpinned_json != NULL ? settings->derp_map_unpinned_json
-                                                                   : settings->derp_map_json;
 }
 
 struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, int64_t now_ms,
@@ -147,9 +116,7 @@ struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, i
     struct json_writer w;
     char text[KEY_TEXT_CAP];
     node_key_format(key, text);
-    buf_clear(&ctx->json);
-    json_w_init(&w, &ctx->json);
-    json_w_object(&w);
+    netmap_object_begin(ctx, &w);
     json_w_key(&w, "Node");
     json_w_object(&w);
     /* Ids and names that no other node has: the client wants some. */
@@ -158,37 +125,30 @@ struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, i
     json_w_kv_cstr(&w, "Name", "logged-out.");
     json_w_kv_u64(&w, "User", TAGGED_DEVICES_USER);
     json_w_kv_cstr(&w, "Key", text);
-    write_time(&w, "KeyExpiry", now_ms - 60000);
+    netmap_write_time(&w, "KeyExpiry", now_ms - 60000);
     json_w_kv_bool(&w, "MachineAuthorized", true);
     json_w_end_object(&w);
-    write_time(&w, "ControlTime", now_ms);
-    json_w_end_object(&w);
-    return encode_message(ctx, coding, &ctx->json);
+    netmap_write_time(&w, "ControlTime", now_ms);
+    return netmap_object_end(ctx, &w, coding);
 }
 
 struct rcbuf *netmap_ping(struct netmap_ctx *ctx, struct str url, enum netmap_coding coding)
 {
     struct json_writer w;
-    buf_clear(&ctx->json);
-    json_w_init(&w, &ctx->json);
-    json_w_object(&w);
+    netmap_object_begin(ctx, &w);
     json_w_key(&w, "PingRequest");
     json_w_object(&w);
     json_w_kv_str(&w, "URL", url);
     json_w_end_object(&w);
     json_w_kv_bool(&w, "KeepAlive", true);
-    json_w_end_object(&w);
-    return encode_message(ctx, coding, &ctx->json);
+    return netmap_object_end(ctx, &w, coding);
 }
 
 struct rcbuf *netmap_time(struct netmap_ctx *ctx, int64_t now_ms, enum netmap_coding coding)
 {
     struct json_writer w;
-    buf_clear(&ctx->json);
-    json_w_init(&w, &ctx->json);
-    json_w_object(&w);
-    write_time(&w, "ControlTime", now_ms);
+    netmap_object_begin(ctx, &w);
+    netmap_write_time(&w, "ControlTime", now_ms);
     json_w_kv_bool(&w, "KeepAlive", true);
-    json_w_end_object(&w);
-    return encode_message(ctx, coding, &ctx->json);
+    return netmap_object_end(ctx, &w, coding);
 }

@@ -3,6 +3,7 @@
 #define CONTROL_CONTROL_INTERNAL_H
 
 #include "base/limiter.h"
+#include "base/wheel.h"
 #include "base/map.h"
 #include "control/control.h"
 #include "control/machines.h"
@@ -13,7 +14,6 @@
 #include "relay/relay_http.h"
 
 enum {
-    WHEEL_SLOTS = 64,
     NODE_BODY_MAX_BYTES = 16 * 1024, /* of the small requests of nodes */
     RELAY_NEWS = 4096,               /* what a relay may have missed without having to ask anew */
     RELAYS_SEEN = 64,
@@ -85,8 +85,7 @@ struct control_worker {
     struct list waiting;                /* of those, who wait for a snapshot that shows their node */
     struct viewer_groups viewer_groups; /* of those, the ones that follow the snapshot */
     struct map sessions_by_number;      /* for the one that is superseded */
-    struct list wheel[WHEEL_SLOTS];     /* by the second in which a keep-alive is looked at */
-    int64_t second;                     /* the wheel stands here */
+    struct wheel wheel;                 /* of sessions, in seconds: when a keep-alive is due */
     struct loop_timer *second_timer;
     uint64_t next_session;
     struct map_queue map_queue; /* sessions that wait for a full map */

@@ -120,12 +120,6 @@ static void on_drained(void *ctx)
         want_full(s);
 }
 
-static void wheel_add(struct session *s, int64_t due_s)
-{
-    list_remove(&s->slot);
-    list_push_back(&s->worker->wheel[due_s % WHEEL_SLOTS], &s->slot);
-}
-
 static struct session *session_new(struct control_worker *w, struct http_exchange *ex, const node_key *key,
                                    enum netmap_coding coding)
 {
@@ -142,7 +136,7 @@ static struct session *session_new(struct control_worker *w, struct http_exchang
     viewer_group_member_init(&s->member);
     list_push_back(&w->waiting, &s->member.link);
     list_push_back(&w->sessions, &s->entry);
-    wheel_add(s, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
+    wheel_put(&w->wheel, &s->slot, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
     http_set_events(ex, &events, s);
     http_stream_start(ex, 200, NULL);
     metric_add(&sessions_open, 1);
@@ -476,30 +470,15 @@ static void keep_alive(struct session *s, int64_t second)
         s->sent_s = second;
         due_s = second + KEEP_ALIVE_S + s->jitter_s;
     }
-    wheel_add(s, due_s);
-}
-
-static void run_slot(struct list *slot, int64_t second)
-{
-    /* Off the wheel first: after a pause of the process a session may come back to the slot that it was in. */
-    struct list due;
-    list_init(&due);
-    while (!list_is_empty(slot)) {
-        struct list *it = slot->next;
-        list_remove(it);
-        list_push_back(&due, it);
-    }
-    while (!list_is_empty(&due))
-        keep_alive(LIST_ENTRY(due.next, struct session, slot), second);
+    wheel_put(&s->worker->wheel, &s->slot, due_s);
 }
 
 void sessions_tick(struct control_worker *w, int64_t second)
 {
-    /* After a pause of the process each slot has its turn once, not once for each round that was missed. */
-    if (w->second < second - WHEEL_SLOTS)
-        w->second = second - WHEEL_SLOTS;
-    for (; w->second < second; w->second++)
-        run_slot(&w->wheel[w->second % WHEEL_SLOTS], second);
+    struct list due;
+    wheel_advance(&w->wheel, second, &due);
+    while (!list_is_empty(&due))
+        keep_alive(LIST_ENTRY(due.next, struct session, slot), second);
 }
 
 static void on_second(void *ctx)
@@ -516,11 +495,9 @@ void sessions_init(struct control_worker *w)
     list_init(&w->sessions);
     list_init(&w->waiting);
     viewer_groups_init(&w->viewer_groups, seed);
-    for (int i = 0; i < WHEEL_SLOTS; i++)
-        list_init(&w->wheel[i]);
+    wheel_init(&w->wheel, now_s(w));
     map_init(&w->sessions_by_number, seed);
     w->next_session = 1;
-    w->second = now_s(w);
     map_queue_init(&w->map_queue);
     w->map_queue_msg.run = on_map_queue_msg;
     w->map_queue_timer = loop_timer_create(w->loop, on_map_queue_timer, w);

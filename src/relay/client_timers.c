@@ -14,17 +14,10 @@ static int64_t first_due_ms(const struct client *c)
 
 void client_timers_schedule(struct client *c)
 {
-    struct relay_worker *w = c->worker;
     int64_t due_ms = first_due_ms(c);
     list_remove(&c->in_wheel);
-    if (due_ms == 0)
-        return;
-    int64_t s = (due_ms + 999) / 1000;
-    if (s <= w->wheel_s)
-        s = w->wheel_s + 1;
-    if (s >= w->wheel_s + CLIENT_WHEEL_SLOTS)
-        s = w->wheel_s + CLIENT_WHEEL_SLOTS - 1; /* put off again then */
-    list_push_back(&w->wheel[s % CLIENT_WHEEL_SLOTS], &c->in_wheel);
+    if (due_ms != 0)
+        wheel_put(&c->worker->wheel, &c->in_wheel, (due_ms + 999) / 1000);
 }
 
 void client_timers_watch_frame(struct client *c)
@@ -38,15 +31,11 @@ void client_timers_watch_frame(struct client *c)
 
 void client_timers_tick(struct relay_worker *w, int64_t now_ms, void (*on_due)(struct client *c, int64_t now_ms))
 {
-    int64_t now_s = now_ms / 1000;
-    if (now_s - w->wheel_s > CLIENT_WHEEL_SLOTS)
-        w->wheel_s = now_s - CLIENT_WHEEL_SLOTS; /* once round is all of them */
-    while (w->wheel_s < now_s) {
-        struct list *slot = &w->wheel[++w->wheel_s % CLIENT_WHEEL_SLOTS];
-        while (!list_is_empty(slot)) {
-            struct client *c = LIST_ENTRY(slot->next, struct client, in_wheel);
-            list_remove(&c->in_wheel);
-            on_due(c, now_ms);
-        }
+    struct list due;
+    wheel_advance(&w->wheel, now_ms / 1000, &due);
+    while (!list_is_empty(&due)) {
+        struct client *c = LIST_ENTRY(due.next, struct client, in_wheel);
+        list_remove(&c->in_wheel);
+        on_due(c, now_ms);
     }
 }

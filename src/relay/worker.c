@@ -48,9 +48,7 @@ void worker_init(struct relay_worker *w, struct relay *relay, struct loop *loop,
     list_init(&w->mesh_links);
     worker_pipes_init(w);
     list_init(&w->held_back);
-    for (unsigned i = 0; i < CLIENT_WHEEL_SLOTS; i++)
-        list_init(&w->wheel[i]);
-    w->wheel_s = loop_now_ms(loop) / 1000;
+    wheel_init(&w->wheel, loop_now_ms(loop) / 1000);
     w->timer = loop_timer_create(loop, on_timer, w);
     w->rate_timer = loop_timer_create(loop, on_rate_timer, w);
 }

@@ -6,12 +6,11 @@
 #include "base/budget.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/wheel.h"
 #include "relay/frame_endpoint.h"
 #include "relay/message_internal.h"
 #include "relay/stats_internal.h"
 #include "relay/worker_pipe_internal.h"
-
-enum { CLIENT_WHEEL_SLOTS = 128 /* of a second each */ };
 
 struct relay_worker {
     struct relay *relay;
@@ -34,8 +33,7 @@ struct relay_worker {
     struct loop_timer *rate_timer; /* runs while there are such */
 
     struct loop_timer *timer; /* runs while there are clients */
-    struct list wheel[CLIENT_WHEEL_SLOTS];
-    int64_t wheel_s; /* the last second that was served */
+    struct wheel wheel;       /* of clients, in seconds */
     int64_t test_skew_ms;
 };
 

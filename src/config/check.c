@@ -289,18 +289,6 @@ static void check_proxies(struct loader *l)
     }
 }
 
-bool schema_is_delicate(struct str name)
-{
-    static const char *const heads[] = {"polic",        "acl",         "derp", "relay",    "noise", "tls",
-                                        "trusted_prox", "unix_socket", "node", "prefixes", "limits"};
-    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
-        size_t n = strlen(heads[i]);
-        if (name.len >= n && str_eq_ci(str_n(name.p, n), str_c(heads[i])))
-            return true;
-    }
-    return false;
-}
-
 static void check_probes(struct loader *l)
 {
     static const char interval[] = "node.routes.ha.probe_interval", timeout[] = "node.routes.ha.probe_timeout";

@@ -1,10 +1,17 @@
-/* The loader's state, for load.c and check.c. */
+/* The loader's state, and its files from bottom to top; only for this folder.
+ *
+ *   loaded.c         where values were set, notes for the operator
+ *   load_values.c    one row from text or YAML
+ *   load_file.c, load_env.c, load_defaults.c   the sources, in this order: what is set first wins
+ *   check.c          the rules between keys
+ *   load.c           calls all of them */
 #ifndef CONFIG_LOAD_INTERNAL_H
 #define CONFIG_LOAD_INTERNAL_H
 
 #include "base/arena.h"
 #include "codec/yaml.h"
 #include "config/schema_internal.h"
+#include "config/value_internal.h"
 
 /* A sentence for the operator. */
 struct note {
@@ -50,17 +57,50 @@ struct loader {
 
 enum { LOAD_MAX_NOTES = 100 };
 
-/* A note at a place in the file. */
+/* --- loaded.c --- */
+/* Adds a note at a place in the file; line 0: none. After LOAD_MAX_NOTES notes only the first error is kept. */
 void loader_note(struct loader *l, bool is_error, int line, int col, const char *fmt, ...) PRINTF_LIKE(5, 6);
-/* A note at the place where `row_name` was set. */
+/* The same at `file`, which may be a variable of the environment; null: none. */
+void loader_note_at(struct loader *l, bool is_error, const char *file, int line, int col, const char *text);
+/* A note that begins with `row_name`, at the place where that key was set. */
 void loader_note_row(struct loader *l, bool is_error, const char *row_name, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* Whether file or environment set the key, which must exist. */
 bool loader_is_set(const struct loader *l, const char *row_name);
 
-/* Is `name` one of the keys, or near one, that say who may do what? A mistake there must not pass. */
-bool schema_is_delicate(struct str name);
-/* Do both take the same port of some address? */
+/* --- load_values.c: a value that does not fit is noted as an error, and the row counts as not set --- */
+/* Sets a row from text; lists are split at spaces and commas. `name` is what notes call the key; relative paths are resolved
+ * against `base_dir`. */
+void loader_set_text(struct loader *l, const struct schema_row *row, const char *name, const char *base_dir,
+                     struct value_item item);
+/* Sets a row from the file. An empty value leaves it unset; a row that is set already is an error. */
+void loader_set_yaml(struct loader *l, const struct schema_row *row, const char *name, const struct yaml *value);
+/* Splits at spaces, commas, tabs and line ends; returns how many. `items` has room for (text.len + 1) / 2. */
+size_t loader_split_items(struct str text, int line, int col, struct value_item *items);
+/* Whether a value is null, "" or a container without elements: all of them leave a key unset. */
+bool loader_is_empty(const struct yaml *value);
+
+/* --- load_file.c --- */
+/* Takes all keys of the file, whose text is YAML. */
+void loader_take_file(struct loader *l, struct str text);
+
+/* --- load_env.c --- */
+/* FULLSCALE_*, which win over the file. */
+void loader_take_env(struct loader *l);
+/* HEADSCALE_*, for keys that neither the file nor FULLSCALE_* set. Each is noted. */
+void loader_take_headscale_env(struct loader *l);
+
+/* --- load_defaults.c --- */
+/* Gives every row that is not set its default. */
+void loader_take_defaults(struct loader *l);
+/* Where the relay listens and which name and port clients are given, where that follows from other keys. */
+void loader_place_relay(struct loader *l);
+/* Leaves base_domain out of the search domains: clients search it first anyway. */
+void loader_drop_searched_twice(struct loader *l);
+
+/* --- check.c --- */
+/* Whether both listen at the same port of some address. */
 bool config_is_same_port(const struct config_listen *a, const struct config_listen *b);
-/* The rules between keys, and what will hurt later. All rows have their values. */
+/* The rules between keys, and what will cause trouble later. All rows have their values. */
 void config_check_rules(struct loader *l);
 
 #endif

@@ -71,19 +71,29 @@ extern const size_t schema_rows_n;
 extern const struct schema_old schema_olds[];
 extern const size_t schema_olds_n;
 
-/* Case is ignored. Null when there is none. */
+/* --- schema_names.c: case is ignored in all names --- */
+/* The row of a key; null: there is none. */
 const struct schema_row *schema_find(struct str name);
+/* The position of a row in schema_rows; the key must exist. */
+size_t schema_index(const char *name);
+/* The row of a key of Headscale that is none of ours, or of the group it is in; null: there is none. */
 const struct schema_old *schema_find_old(struct str name);
-/* Is there a row below `name`, as in "derp"? */
+/* Whether there are rows below `name`, as for "derp". */
 bool schema_is_group(struct str name);
-/* The key or group of keys most like `name`; empty when none is near. */
+/* The key or group of keys that is most like `name`; empty when none is near. */
 struct str schema_nearest(struct str name);
+/* Whether `name` is one of the keys that decide who may do what, or begins like one: a mistake there must not pass. */
+bool schema_is_delicate(struct str name);
+/* Whether `name` is certainly meant to be `near`, a delicate key. Many a harmless word is like a short key (`note` is no
+ * `node`), so that those count only when keys stand below them (`is_map`). */
+bool schema_is_misspelt_delicate(struct str name, struct str near, bool is_map);
 
-/* The environment variable of a row: "FULLSCALE_DERP_SERVER_ENABLED". */
+/* The environment variable of a row: "FULLSCALE_DERP_SERVER_ENABLED", NUL-terminated. */
 #define SCHEMA_ENV_PREFIX "FULLSCALE_"
 #define SCHEMA_ENV_CAP 96
 void schema_env_name(const struct schema_row *row, char out[SCHEMA_ENV_CAP]);
 
+/* --- schema.c: checks of single values, used elsewhere too --- */
 /* "http://host:port" to its parts; IPv6 hosts without brackets. False when it is no such URL, or has a path, a user or a
  * query. `port` is 0 when not given. */
 struct schema_url {

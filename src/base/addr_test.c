@@ -171,13 +171,49 @@ static void test_prefixes(void **state UNUSED)
     assert_true(prefix_compare(&four, &longer) < 0 && prefix_compare(&six, &four) > 0);
 }
 
+static void test_addresses_as_sockaddr(void **state UNUSED)
+{
+    static const char *const good[] = {"192.0.2.1:41641", "[2001:db8::1]:443", "0.0.0.0:0", "[::]:65535"};
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        struct addr a;
+        char text[ADDR_TEXT_CAP];
+        assert_int_equal(addr_parse(str_c(good[i]), &a), RC_OK);
+        addr_format(&a, true, text);
+        assert_string_equal(text, good[i]);
+        struct sockaddr_storage sa;
+        struct addr b;
+        addr_to_sockaddr(&a, &sa);
+        addr_from_sockaddr((struct sockaddr *)&sa, &b);
+        assert_true(addr_eq(&a, &b));
+    }
+}
+
+static void test_addresses_that_are_refused(void **state UNUSED)
+{
+    static const char *const bad[] = {"",       ":80",        "1.2.3.4",    "1.2.3.4:",     "1.2.3.4:65536", "1.2.3:80",
+                                      "[::1]",  "[::1]80",    "[::1]:",     "::1:80x",      "1.2.3.4:8 0",   "a.b:80",
+                                      "[1::2:", "[::1%lo]:1", "1.2.3.4:-1", "[1.2.3.4]:80 "};
+    struct addr a;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(addr_parse(str_c(bad[i]), &a), RC_INVALID);
+    assert_int_equal(addr_parse_listen(STR(":8080"), &a), RC_OK);
+    assert_int_equal(a.port, 8080);
+    assert_int_equal(a.family, 6);
+    assert_int_equal(addr_parse_ip(STR("::ffff:10.1.2.3"), &a), RC_OK);
+    assert_int_equal(a.family, 4);
+    assert_true(addr_is_private(&a));
+    assert_int_equal(addr_parse_ip(STR("8.8.8.8"), &a), RC_OK);
+    assert_false(addr_is_private(&a));
+    assert_int_equal(addr_parse_ip(STR("fd7a:115c:a1e0::1"), &a), RC_OK);
+    assert_true(addr_is_private(&a));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addresses_with_ports),
-        cmocka_unit_test(test_addresses_alone_and_to_listen),
-        cmocka_unit_test(test_private_addresses),
-        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_addresses_with_ports),  cmocka_unit_test(test_addresses_alone_and_to_listen),
+        cmocka_unit_test(test_private_addresses),     cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_addresses_as_sockaddr), cmocka_unit_test(test_addresses_that_are_refused),
     };
     return cmocka_run_group_tests_name("addr", tests, NULL, NULL);
 }

@@ -5,16 +5,6 @@
 #include "crypto/crypto.h"
 #include "state/state_internal.h"
 
-const struct auth_key *state_key(const struct state *st, uint64_t id)
-{
-    return map_get(&st->keys, &id, sizeof(id));
-}
-
-const struct auth_key *state_key_next(const struct state *st, size_t *pos)
-{
-    return map_next(&st->keys, pos);
-}
-
 /* A look-up by the hash takes no longer for a nearly right key: nothing to learn from the time. */
 const struct auth_key *state_key_by_text(const struct state *st, struct str text)
 {

@@ -1,58 +1,8 @@
 /* What the database holds is looked at like anything from outside: disks fail, people edit. A row that cannot be used is refused with
  * the reason, and nothing that it says reaches anyone. */
-#include <stdio.h>
-
 #include "codec/json.h"
 #include "proto/tailcfg.h"
 #include "state/state_internal.h"
-
-/* Ids of users, keys and relays may be sparse; what is above cannot have been given by counting. */
-enum { ROW_ID_BITS = 62 };
-
-enum rc state_load_check_id(uint64_t id, struct err *err)
-{
-    if (id == 0 || id >> ROW_ID_BITS != 0)
-        return err_set(err, RC_INVALID, "its id is no id");
-    return RC_OK;
-}
-
-static int64_t year_of_calendar(int64_t unix_ms)
-{
-    const int64_t last = 253402300799999; /* of the year 9999 */
-    return unix_ms < 0 ? 0 : unix_ms > last ? last : unix_ms;
-}
-
-void state_load_fit_time(int64_t *unix_ms)
-{
-    *unix_ms = year_of_calendar(*unix_ms);
-}
-
-/* Long past is past; 0 would be never. */
-void state_load_fit_expiry(int64_t *unix_ms)
-{
-    if (*unix_ms != NO_EXPIRY)
-        *unix_ms = *unix_ms <= 0 ? 1 : year_of_calendar(*unix_ms);
-}
-
-enum rc state_load_check_tags(const struct rcbuf *tags, struct err *err)
-{
-    struct arena a = {0};
-    const struct json *root;
-    struct str tag;
-    enum rc rc = RC_OK;
-    if (tags == NULL)
-        return RC_OK;
-    if (json_parse(&a, str_n(tags->data, tags->len), NULL, &root, NULL) != RC_OK || json_type_of(root) != JSON_ARRAY ||
-        json_len(root) == 0 || json_len(root) > TAGS_MAX)
-        rc = err_set(err, RC_INVALID, "column tags is no list of tags");
-    for (const struct json *it = rc == RC_OK ? json_first(root) : NULL; it != NULL && rc == RC_OK; it = json_next(it)) {
-        /* As it is written: it is told to clients, and compared, as bytes. */
-        if (!json_str(it, &tag) || !node_tag_is_valid(tag) || json_raw(it).len != tag.len + 2)
-            rc = err_set(err, RC_INVALID, "column tags has something that is no tag");
-    }
-    arena_fini(&a);
-    return rc;
-}
 
 /* Written anew like what a node sends; null when it is no Hostinfo. */
 static void clean_hostinfo(struct rcbuf **at, bool for_peers, struct err *odd)
@@ -129,11 +79,41 @@ static void take_counter(uint64_t *own, uint64_t stored, uint64_t max)
         *own = stored;
 }
 
-void state_load_counters(struct row_counters *own, const struct row_counters *stored)
+static void load_counters(struct row_counters *own, const struct row_counters *stored)
 {
     const uint64_t most = (uint64_t)1 << ROW_ID_BITS;
     take_counter(&own->next_node, stored->next_node, NODE_ID_MAX + 1);
     take_counter(&own->next_user, stored->next_user, most);
     take_counter(&own->next_key, stored->next_key, most);
     take_counter(&own->next_relay, stored->next_relay, most);
+}
+
+static void later(struct addr *last, const struct addr *a)
+{
+    if (a->family != 0 && (last->family == 0 || memcmp(a->ip, last->ip, 16) > 0))
+        *last = *a;
+}
+
+void state_load_done(struct state *st, const struct row_counters *counters, int64_t now_ms)
+{
+    load_counters(&st->counters, counters);
+    for (node_id id = 1; id < st->records_cap; id++) {
+        struct node_record *e = node_record_of(st, id);
+        if (e == NULL)
+            continue;
+        later(&st->last_v4, &e->node->v4);
+        later(&st->last_v6, &e->node->v6);
+        /* Nobody is connected to a server that starts: its ephemeral nodes get their time to come back. */
+        if (e->node->is_ephemeral) {
+            e->remove_at_ms = state_steady_ms(st, now_ms) + st->options.ephemeral_timeout_ms;
+            state_due_at(st, e->remove_at_ms);
+        }
+    }
+    state_relays_load_done(st, now_ms);
+    undo_begin_batch(st);
+    state_tick(st, now_ms);
+    st->users_dirty = true;
+    state_seal_users(st, 0);
+    struct change *c = state_publish(st, now_ms);
+    change_unref(&c);
 }

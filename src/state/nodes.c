@@ -7,35 +7,6 @@
  * routes to another, if there is one; it counts as online for some time more. */
 enum { ROUTE_GRACE_MS = 2000 };
 
-/* A clock that is set by less is late, no more. */
-enum { JUMP_MS = 1000 };
-
-void state_due_at(struct state *st, int64_t steady_ms)
-{
-    if (steady_ms < st->next_due_ms)
-        st->next_due_ms = steady_ms;
-}
-
-void state_date_at(struct state *st, int64_t unix_ms)
-{
-    if (unix_ms < st->next_date_ms)
-        st->next_date_ms = unix_ms;
-}
-
-int64_t state_next_tick_ms(const struct state *st)
-{
-    int64_t due_ms = st->next_due_ms == INT64_MAX ? INT64_MAX : st->next_due_ms + st->ahead_ms;
-    return due_ms < st->next_date_ms ? due_ms : st->next_date_ms;
-}
-
-void state_set_clock(struct state *st, int64_t ahead_ms)
-{
-    int64_t by_ms = ahead_ms - st->ahead_ms;
-    st->ahead_ms = ahead_ms;
-    if (by_ms >= JUMP_MS || by_ms <= -JUMP_MS)
-        st->next_date_ms = INT64_MIN;
-}
-
 /* --- reports --- */
 
 static bool same_endpoints(const struct node *n, const struct node_report *r)
@@ -322,11 +293,6 @@ void state_tick(struct state *st, int64_t now_ms)
 }
 
 /* --- what admins do --- */
-
-enum rc node_not_found(node_id id, struct err *err)
-{
-    return err_set(err, RC_NOT_FOUND, "there is no node with id %llu (list them: nodes list)", (unsigned long long)id);
-}
 
 static enum rc find(struct state *st, node_id id, struct node_record **out, struct err *err)
 {

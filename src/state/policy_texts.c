@@ -5,25 +5,6 @@
 #include "base/mem.h"
 #include "state/state_internal.h"
 
-const struct policy_text *state_policy_text_newest(const struct state *st)
-{
-    return st->text_n > 0 ? st->texts[st->text_n - 1] : NULL;
-}
-
-const struct policy_text *state_policy_text(const struct state *st, uint64_t id)
-{
-    for (size_t i = 0; i < st->text_n; i++) {
-        if (st->texts[i]->id == id)
-            return st->texts[i];
-    }
-    return NULL;
-}
-
-const struct policy_text *state_policy_text_next(const struct state *st, size_t *pos)
-{
-    return *pos < st->text_n ? st->texts[(*pos)++] : NULL;
-}
-
 static void append(struct state *st, const struct policy_text *t)
 {
     st->texts = mem_realloc_array(st->texts, st->text_n + 1, sizeof(*st->texts));
@@ -115,6 +96,21 @@ void state_policy_text_restore(struct state *st, uint64_t id, const struct polic
     append(st, state_policy_text_ref(before));
     memmove(st->texts + 1, st->texts, (st->text_n - 1) * sizeof(*st->texts));
     st->texts[0] = before;
+}
+
+void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms)
+{
+    (void)now_ms;
+    state_policy_install(st, doc);
+    if (doc != NULL)
+        routes_auto_approve_all(st);
+}
+
+bool state_take_policy_changed(struct state *st)
+{
+    bool changed = st->policy_changed;
+    st->policy_changed = false;
+    return changed;
 }
 
 void state_policy_texts_committed(struct state *st)

@@ -200,10 +200,9 @@ static void test_try(void **state)
     policy_doc_unref(&doc);
     assert_int_equal(engine_node_count(p), 2);
     engine_filter(p, 2, &filter);
-    assert_string_equal(
-        buf_cstr(&filter),
-        "[{\"SrcIPs\":[\"100.64.0.1\"],"
-        "\"DstPorts\":[{\"IP\":\"100.64.0.2\",\"Ports\":{\"First\":443,\"Last\":443}}]}]");
+    assert_string_equal(buf_cstr(&filter),
+                        "[{\"SrcIPs\":[\"100.64.0.1\"],"
+                        "\"DstPorts\":[{\"IP\":\"100.64.0.2\",\"Ports\":{\"First\":443,\"Last\":443}}]}]");
     buf_clear(&filter);
     engine_filter(p, 1, &filter);
     assert_string_equal(buf_cstr(&filter), "[]");

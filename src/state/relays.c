@@ -11,26 +11,6 @@ enum {
     BACK_MS = 60 * 1000, /* a relay that was up when the server stopped has so long to announce itself again */
 };
 
-struct relay_record *state_relay_record(const struct state *st, uint64_t id)
-{
-    for (size_t i = 0; i < st->relay_n; i++) {
-        if (st->relays[i].host->id == id)
-            return &st->relays[i];
-    }
-    return NULL;
-}
-
-const struct relay_host *state_relay(const struct state *st, uint64_t id)
-{
-    const struct relay_record *e = state_relay_record(st, id);
-    return e != NULL ? e->host : NULL;
-}
-
-const struct relay_host *state_relay_next(const struct state *st, size_t *pos)
-{
-    return *pos < st->relay_n ? st->relays[(*pos)++].host : NULL;
-}
-
 const struct relay_host *state_relay_by_name(const struct state *st, struct str name)
 {
     const struct relay_host *r;

@@ -15,188 +15,10 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/vec.h"
-#include "crypto/crypto.h"
 #include "state/state_internal.h"
 
 /* An ephemeral node whose removal could not be written is removed so long after; each time twice as long, up to the most. */
 enum { REMOVE_AGAIN_MS = 5000, REMOVE_AGAIN_MAX_MS = 300000 };
-
-/* --- noting --- */
-
-static struct undo *add(struct state *st, enum row_op_kind kind, uint64_t id)
-{
-    struct undo_log *log = &st->undo;
-    VEC_ROOM(log->v, log->n, log->cap, 16);
-    struct undo *u = &log->v[log->n++];
-    *u = (struct undo){.seq = st->next_seq, .kind = kind, .id = id};
-    return u;
-}
-
-static void undo_drop(struct undo *u)
-{
-    user_unref(&u->user);
-    auth_key_unref(&u->key);
-    state_relay_host_unref(&u->relay.host);
-    state_policy_text_unref(&u->policy_text);
-    policy_doc_unref(&u->next_policy.doc);
-    node_unref(&u->node);
-    node_unref(&u->after);
-}
-
-void undo_fini(struct state *st)
-{
-    for (size_t i = 0; i < st->undo.n; i++)
-        undo_drop(&st->undo.v[i]);
-    mem_free(st->undo.v);
-    mem_free(st->undo.marks);
-    row_batch_destroy(&st->suspects);
-}
-
-void undo_note_user(struct state *st, user_id id)
-{
-    const struct user *u = state_user(st, id);
-    add(st, ROW_PUT_USER, id)->user = u != NULL ? user_ref(u) : NULL;
-}
-
-void undo_note_key(struct state *st, uint64_t id)
-{
-    const struct auth_key *k = state_key(st, id);
-    add(st, ROW_PUT_KEY, id)->key = k != NULL ? auth_key_ref(k) : NULL;
-}
-
-void undo_note_relay(struct state *st, uint64_t id)
-{
-    const struct relay_record *e = state_relay_record(st, id);
-    struct undo *u = add(st, ROW_PUT_RELAY, id);
-    if (e == NULL)
-        return;
-    u->relay = *e;
-    state_relay_host_ref(e->host);
-}
-
-void undo_note_policy_text(struct state *st, uint64_t id)
-{
-    const struct policy_text *t = state_policy_text(st, id);
-    struct undo *u = add(st, ROW_PUT_POLICY_TEXT, id);
-    u->policy_text = t != NULL ? state_policy_text_ref(t) : NULL;
-    if (t != NULL)
-        return;
-    u->next_policy = st->next_policy;
-    if (u->next_policy.doc != NULL)
-        policy_doc_ref(u->next_policy.doc);
-}
-
-void undo_begin_node(struct state *st, struct node_record *e, enum undo_cause cause)
-{
-    if (e->undo_at != 0) {
-        e->undo_depth++;
-        return;
-    }
-    struct undo *u = add(st, ROW_PUT_NODE, e->id);
-    u->cause = cause;
-    u->visible_seq = e->visible_seq;
-    u->offline_at_ms = e->offline_at_ms;
-    u->name_lags = e->name_lags;
-    u->approval_lags = e->approval_lags;
-    u->policy_sets = st->policy_sets;
-    u->node = cause != UNDO_NEW ? node_ref(e->node) : NULL;
-    e->undo_at = st->undo.n;
-}
-
-void undo_end_node(struct state *st, struct node_record *e)
-{
-    if (e->undo_depth > 0) {
-        e->undo_depth--;
-        return;
-    }
-    st->undo.v[e->undo_at - 1].after = e->node != NULL ? node_ref(e->node) : NULL;
-    e->undo_at = 0;
-}
-
-static void begin_batch(struct state *st)
-{
-    st->undo.next = (struct undo_mark){.counters = st->counters, .last_v4 = st->last_v4, .last_v6 = st->last_v6};
-    st->counters_dirty = false;
-}
-
-void undo_mark_batch(struct state *st, uint64_t seq)
-{
-    struct undo_log *log = &st->undo;
-    VEC_ROOM(log->marks, log->mark_n, log->mark_cap, 16);
-    log->marks[log->mark_n++] = seq;
-    begin_batch(st);
-}
-
-void undo_load_done(struct state *st)
-{
-    begin_batch(st);
-}
-
-void undo_committed(struct state *st)
-{
-    struct undo_log *log = &st->undo;
-    size_t gone = 0, marks = 0;
-    for (; gone < log->n && log->v[gone].seq <= st->committed_seq; gone++)
-        undo_drop(&log->v[gone]);
-    if (gone > 0)
-        memmove(log->v, log->v + gone, (log->n - gone) * sizeof(*log->v));
-    log->n -= gone;
-    while (marks < log->mark_n && log->marks[marks] <= st->committed_seq)
-        marks++;
-    if (marks > 0)
-        memmove(log->marks, log->marks + marks, (log->mark_n - marks) * sizeof(*log->marks));
-    log->mark_n -= marks;
-}
-
-/* --- asking --- */
-
-bool undo_has_auth_key(const struct state *st, const uint8_t hash[KEY_HASH_BYTES])
-{
-    for (size_t i = 0; i < st->undo.n; i++) {
-        const struct undo *u = &st->undo.v[i];
-        if (u->kind != ROW_PUT_KEY)
-            continue;
-        const struct auth_key *now = state_key(st, u->id);
-        if ((u->key != NULL && secret_equal(u->key->hash, hash, KEY_HASH_BYTES)) ||
-            (now != NULL && secret_equal(now->hash, hash, KEY_HASH_BYTES)))
-            return true;
-    }
-    return false;
-}
-
-bool undo_has_node_key(const struct state *st, const node_key *key)
-{
-    for (size_t i = 0; i < st->undo.n; i++) {
-        const struct undo *u = &st->undo.v[i];
-        if ((u->node != NULL && keys_equal(u->node->key.b, key->b)) ||
-            (u->after != NULL && keys_equal(u->after->key.b, key->b)))
-            return true;
-    }
-    return false;
-}
-
-bool state_key_is_leaving(const struct state *st, const node_key *key, const machine_key *machine)
-{
-    if (state_node_by_key(st, key) != NULL)
-        return false;
-    for (size_t i = 0; i < st->undo.n; i++) {
-        const struct undo *u = &st->undo.v[i];
-        if (u->node != NULL && keys_equal(u->node->key.b, key->b) && keys_equal(u->node->machine.b, machine->b))
-            return true;
-    }
-    return false;
-}
-
-bool undo_deletes_relay(const struct state *st)
-{
-    for (size_t i = 0; i < st->undo.n; i++) {
-        const struct undo *u = &st->undo.v[i];
-        if (u->kind == ROW_PUT_RELAY && u->relay.host != NULL)
-            return true;
-    }
-    return false;
-}
 
 /* --- a node --- */
 
@@ -317,7 +139,7 @@ static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
     /* A policy that was put to work meanwhile saw the node as it is no longer. */
     e->approval_lags = u->approval_lags || u->cause == UNDO_APPROVAL || u->policy_sets != st->policy_sets;
     node_record_mark_stale(st, e);
-    routes_claim(st, e, u->node->primary);
+    node_record_claim_routes(st, e, u->node->primary);
     plan_ticks(st, e, u, now_ms);
 }
 
@@ -339,23 +161,6 @@ static void undo_one(struct state *st, struct undo *u, int64_t now_ms)
         break;
     default: undo_node(st, u, now_ms);
     }
-}
-
-static void forget_sealed_users(struct state *st, uint64_t from_seq)
-{
-    while (st->sealed_users_n > 0 && st->sealed_users[st->sealed_users_n - 1].seq >= from_seq)
-        user_table_unref(&st->sealed_users[--st->sealed_users_n].table);
-    st->users_dirty = false;
-}
-
-static void forget_revoked(struct state *st, uint64_t from_seq)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < st->revoked.n; i++) {
-        if (st->revoked.v[i].seq < from_seq)
-            st->revoked.v[kept++] = st->revoked.v[i];
-    }
-    st->revoked.n = kept;
 }
 
 /* Of nodes that were forgotten: their ids may be given again. */
@@ -409,8 +214,8 @@ static void undo_from(struct state *st, uint64_t from_seq, int64_t now_ms)
         undo_drop(&u);
     }
     row_batch_destroy(&st->pending);
-    forget_sealed_users(st, from_seq);
-    forget_revoked(st, from_seq);
+    state_forget_sealed_users(st, from_seq);
+    state_forget_revoked(st, from_seq);
     forget_ids(st, &st->dirty);
     forget_ids(st, &st->stale);
 }
@@ -442,7 +247,7 @@ bool state_refused(struct state *st, uint64_t seq, int64_t now_ms)
     undo_from(st, seq, now_ms);
     while (st->undo.mark_n > 0 && st->undo.marks[st->undo.mark_n - 1] >= seq)
         st->undo.mark_n--;
-    begin_batch(st);
+    undo_begin_batch(st);
     mark_unwritten(st, seq, UINT64_MAX);
     /* What those batches held is settled: nobody waits for them. */
     st->durable_seq = st->next_seq - 1;

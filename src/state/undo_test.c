@@ -611,7 +611,7 @@ static void refuse(struct story *s)
     s->b.st->counters = s->a.st->counters; /* ids are not given again */
     s->b.st->last_v4 = s->a.st->last_v4;
     s->b.st->last_v6 = s->a.st->last_v6;
-    undo_load_done(s->b.st);
+    undo_begin_batch(s->b.st);
 }
 
 static void repair(struct story *s)

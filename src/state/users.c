@@ -3,11 +3,6 @@
 #include "base/mem.h"
 #include "state/state_internal.h"
 
-const struct user *state_user(const struct state *st, user_id id)
-{
-    return map_get(&st->users, &id, sizeof(id));
-}
-
 static const struct user *find_exact(const struct state *st, struct str name)
 {
     return map_get(&st->users_by_name, name.p, name.len);
@@ -33,11 +28,6 @@ const struct user *state_user_by_name(const struct state *st, struct str name)
     if (u == NULL && str_ends(name, STR("@")))
         u = find_whatever_case(st, str_n(name.p, name.len - 1));
     return u;
-}
-
-const struct user *state_user_next(const struct state *st, size_t *pos)
-{
-    return map_next(&st->users, pos);
 }
 
 /* src: Headscale 0.30-dev hscontrol/util: at least two characters, begins with a letter, letters digits - . _ and one

@@ -1,0 +1,91 @@
+/* Taking back events whose batch could not be written; only for this folder. */
+#ifndef STATE_UNDO_INTERNAL_H
+#define STATE_UNDO_INTERNAL_H
+
+#include "state/records_internal.h"
+
+/* A stored policy that becomes the active one when batch `seq` is on disk. */
+struct next_policy {
+    struct policy_doc *doc; /* reference; null: none */
+    uint64_t seq;
+    int64_t set_ms;
+};
+
+/* Why a node changes durably. */
+enum undo_cause {
+    UNDO_EVENT,    /* a request, which is answered when the batch is on disk */
+    UNDO_NEW,      /* the same; the node did not exist before */
+    UNDO_NAME,     /* its name follows the host name that it reported: no request will ask for that again */
+    UNDO_APPROVAL, /* the policy approves routes of it: no request will ask for that again either */
+};
+
+/* How one row was before an event that waits for the disk. Members that do not belong to its kind are zero. */
+struct undo {
+    uint64_t seq;          /* of the event's batch */
+    enum row_op_kind kind; /* the PUT kinds */
+    uint64_t id;           /* of the row */
+    enum undo_cause cause; /* of a node, as what follows */
+    bool name_lags;        /* as in `node_record` */
+    bool approval_lags;
+    uint64_t policy_sets; /* as in `state` */
+    uint64_t visible_seq;
+    int64_t offline_at_ms;
+    const struct user *user; /* references, here and below; null: there was none */
+    const struct auth_key *key;
+    struct relay_record relay;
+    const struct policy_text *policy_text;
+    struct next_policy next_policy; /* of a new policy text: which policy was to become the active one */
+    const struct node *node;
+    const struct node *after; /* a node as the event left it; null: the event removed it */
+};
+
+/* What had been given out when a batch began. */
+struct undo_mark {
+    struct row_counters counters;
+    struct addr last_v4, last_v6;
+};
+
+struct undo_log {
+    struct undo *v; /* owned; in the order of events */
+    size_t n, cap;
+    uint64_t *marks; /* owned; the batches that wait for the disk, ascending */
+    size_t mark_n, mark_cap;
+    struct undo_mark next; /* of the pending batch */
+};
+
+/* --- undo_log.c --- */
+/* Notes how the row is now. Each is called before an event changes and puts that row. */
+void undo_note_user(struct state *st, user_id id);
+void undo_note_key(struct state *st, uint64_t id);
+void undo_note_relay(struct state *st, uint64_t id);
+void undo_note_policy_text(struct state *st, uint64_t id);
+/* Begins an event that changes a node, until node_record_mark_durable ends it; for a new node it is called after
+ * node_record_add. An event that begins within another is a part of that one. */
+void undo_begin_node(struct state *st, struct node_record *e, enum undo_cause cause);
+/* Ends it. */
+void undo_end_node(struct state *st, struct node_record *e);
+/* A new pending batch begins: notes what ids and addresses have been given out so far. */
+void undo_begin_batch(struct state *st);
+/* Batch `seq` has been taken and waits for the disk; begins the next. */
+void undo_mark_batch(struct state *st, uint64_t seq);
+/* Drops what was noted for batches that are on disk by now. */
+void undo_committed(struct state *st);
+/* Frees what one note of the log refers to. */
+void undo_drop(struct undo *u);
+/* Frees the log. */
+void undo_fini(struct state *st);
+/* An event that waits for the disk created, changed or deleted this key. */
+bool undo_has_auth_key(const struct state *st, const uint8_t hash[KEY_HASH_BYTES]);
+/* An event that waits for the disk gave this key to a node, or took it away. */
+bool undo_has_node_key(const struct state *st, const node_key *key);
+/* A deletion of a relay waits for the disk. */
+bool undo_deletes_relay(const struct state *st);
+
+/* --- users.c, keys.c, relays.c, policy_texts.c --- */
+/* Each makes the row what it was before the event; `before` null: it did not exist. */
+void user_restore(struct state *st, user_id id, const struct user *before);
+void auth_key_restore(struct state *st, uint64_t id, const struct auth_key *before);
+void state_relay_restore(struct state *st, uint64_t id, const struct relay_record *before, int64_t now_ms);
+void state_policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before);
+
+#endif

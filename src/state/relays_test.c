@@ -215,7 +215,7 @@ static void test_random_events(void **state)
         now_ms += test_random_below(&random, 50);
         uint32_t dice = test_random_below(&random, 10);
         const struct relay_host *r;
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "r%zu", i);
         if (want[i].id == 0) {
             assert_int_equal(create(st, name, 0, &r, text), RC_OK);

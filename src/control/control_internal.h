@@ -204,8 +204,8 @@ void session_create_gone(struct control_worker *w, struct http_exchange *ex, con
 void sessions_init(struct control_worker *w);
 void sessions_fini(struct control_worker *w);
 void sessions_apply(struct control_worker *w, struct change *c);
-/* Looks after everyone who was due until this second (of the loop's clock). For the timer, and for tests, which choose
- * the time. */
+/* Sends keep-alives to the sessions that were due before this second (of the loop's clock). For the timer, and for tests, which
+ * choose the time. */
 void sessions_tick(struct control_worker *w, int64_t second);
 /* Ends the session with this number, if it is still there: a newer poll has taken its place. */
 void sessions_supersede(struct control_worker *w, uint64_t number);

@@ -130,7 +130,7 @@ static void delete_node(struct state *st, int64_t now_ms, void *ctx)
 
 static void tick(struct control_worker *w, void *ctx)
 {
-    sessions_tick(w, w->wheel.now + *(int64_t *)ctx);
+    sessions_tick(w, w->wheel.now + 1 + *(int64_t *)ctx);
 }
 
 /* As if so many seconds had passed. */

@@ -476,7 +476,7 @@ static void keep_alive(struct session *s, int64_t second)
 void sessions_tick(struct control_worker *w, int64_t second)
 {
     struct list due;
-    wheel_advance(&w->wheel, second, &due);
+    wheel_advance(&w->wheel, second - 1, &due); /* a second that has begun is not over */
     while (!list_is_empty(&due))
         keep_alive(LIST_ENTRY(due.next, struct session, slot), second);
 }
@@ -495,7 +495,7 @@ void sessions_init(struct control_worker *w)
     list_init(&w->sessions);
     list_init(&w->waiting);
     viewer_groups_init(&w->viewer_groups, seed);
-    wheel_init(&w->wheel, now_s(w));
+    wheel_init(&w->wheel, now_s(w) - 1);
     map_init(&w->sessions_by_number, seed);
     w->next_session = 1;
     map_queue_init(&w->map_queue);

@@ -1,8 +1,8 @@
-/* The connection from `fullscale relay` to its control server: it announces that the relay is there, receives what the
- * relay must know (neighbours, revoked keys), and asks which clients may use it.
+/* The connection from `fullscale relay` to its control server: it announces that the relay is there, receives what
+ * the relay must know (neighbours, revoked keys), and asks which clients may use it.
  *
- * While the server does not answer, clients that it has admitted before stay and can come back; others are refused, unless
- * `fail_open` lets them in. When the server no longer knows the relay, all clients are disconnected.
+ * While the server does not answer, clients that it has admitted before stay and can come back; others are refused,
+ * unless `fail_open` lets them in. When the server no longer knows the relay, all clients are disconnected.
  * src: docs/protocol/derp-stun.md 4.4, 4.6 */
 #ifndef ANNOUNCE_ANNOUNCER_H
 #define ANNOUNCE_ANNOUNCER_H
@@ -34,9 +34,9 @@ struct announcer *announcer_create(const struct announcer_opts *opts, struct fet
  * the pointer. */
 void announcer_destroy(struct announcer **a);
 
-/* Asks for the settings of the relay (name, region, mesh key), before it is created. Blocks until the server answers, at
- * most 10 s. RC_DENIED when the server does not know the key, RC_INVALID when it is no such server, else why there was no
- * answer; with a sentence in `err`. */
+/* Asks for the settings of the relay (name, region, mesh key), before it is created. Blocks until the server
+ * answers, at most 10 s. RC_DENIED when the server does not know the key, RC_INVALID when it is no such server, else
+ * why there was no answer; with a sentence in `err`. */
 MUST_CHECK enum rc announcer_ask(struct announcer *a, struct announcement_reply *out, struct err *err);
 
 /* Announces `relay` from now on, on this loop, which does not run yet. `relay` is borrowed; `cert_name`:

@@ -54,7 +54,7 @@ static void leave_directory(struct client *c)
 {
     if (c->directory == NULL)
         return;
-    worker_pipes_post(c->worker); /* what it sent arrives before the news that it has gone */
+    worker_pipes_post(c->worker); /* its packets must arrive before the news that it has gone */
     directory_remove(c->worker->relay, &c->directory);
 }
 
@@ -84,7 +84,7 @@ static void uncount(struct client *c, enum client_phase was)
         metric_add(&relay_gauge_homes, -1);
 }
 
-/* It is let in, or closed: what it sent ahead waits no longer. */
+/* What the client sent ahead of its admission. */
 static void forget_held(struct client *c)
 {
     c->worker->held_bytes -= buf_len(&c->held);
@@ -168,7 +168,7 @@ void client_ask_admission(struct client *c)
     relay->ops.admit(relay->ops.ctx, m, &c->key, &c->endpoint.stream->peer);
 }
 
-/* A wrong mesh key makes a client like all others, until it asks for what only neighbours may.
+/* One with a wrong mesh key is a client like all others, until it sends what only neighbours may send.
  * src: tailscale 1.102 derp/derpserver isMeshPeer */
 static bool is_neighbour(const struct relay *relay, const struct derp_client_info *info)
 {

@@ -45,7 +45,7 @@ struct client {
     enum client_phase phase;
     bool can_ack_pings;
     bool is_home;      /* the client says that this relay is its home */
-    bool is_claiming;  /* the directory is told that it speaks, and has not made it the active one of its key yet */
+    bool is_claiming;  /* it has spoken, and the directory has not made it the active one of its key yet */
     bool is_guest;     /* let in though the program does not know its key */
     bool has_pong;     /* one waits to be sent */
     bool is_mesh;      /* it has the mesh key: a neighbour */

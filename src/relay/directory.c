@@ -1,6 +1,3 @@
-/* Which connections each key has, over all workers, and which neighbours in the mesh have it. Changed only when a
- * client comes, goes, or takes over from a twin, so one lock does; nobody looks here to pass a packet on. Each
- * change is posted to every worker while the lock is held, so that all see the changes of a key in the same order. */
 #include "relay/directory_internal.h"
 
 #include "base/clock.h"
@@ -20,7 +17,7 @@ struct dir_key {
     struct list conns; /* struct dir_conn.of_key; the one that spoke last is the first, and active */
     unsigned conn_n;
     unsigned switches;      /* of the active connection, while there have been several */
-    bool is_duplicate;      /* its connections were told that another device has their key */
+    bool is_duplicate;      /* its connections know that another device has their key */
     struct list forwarders; /* struct dir_forwarder.of_key, oldest first: that one is used */
     unsigned forwarder_n;
 };

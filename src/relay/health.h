@@ -1,6 +1,6 @@
-/* Whether a client that comes to the relay now gets in. Whoever measures how near we are must not be answered
- * otherwise: it would choose a relay that it cannot use, and nobody would reach it. Each worker reports about its
- * own listener now and then; a worker that has stopped doing so is stuck.
+/* Whether a client that comes to the relay now gets in. While it would not, latency probes and STUN must not be
+ * answered: a client would choose a relay that it cannot use, and could not be reached. Each worker reports now and
+ * then about its own listener; a worker that has stopped reporting is stuck.
  * src: docs/protocol/derp-stun.md 5 (home election), 7 */
 #ifndef RELAY_HEALTH_H
 #define RELAY_HEALTH_H
@@ -16,10 +16,11 @@ struct relay_health *relay_health_create(const struct relay *relay, unsigned wor
 /* Null is fine; nulls the pointer. */
 void relay_health_destroy(struct relay_health **health);
 
-/* Worker `worker` lives, and its listener takes connections or not (tcp_listener_is_accepting). Any thread. */
+/* Worker `worker` is running, and its listener accepts connections or does not (tcp_listener_is_accepting). Any
+ * thread. */
 void relay_health_report(struct relay_health *health, unsigned worker, bool is_accepting, int64_t now_ms);
-/* All workers live, one of them accepts (whoever came to another tries again), and known clients have places. Logs a
- * change. Any thread. */
+/* Whether all workers are running, at least one accepts (a client that came to another tries again), and there are
+ * places for clients that the program knows. Logs when this changes. Any thread. */
 bool relay_health_check(struct relay_health *health, int64_t now_ms);
 
 #endif

@@ -55,9 +55,9 @@ struct route {
     uint64_t forward_id;     /* 0: no neighbour has the key */
 };
 
-/* What the connections of a key are to be told about duplicates of it. */
+/* The news about duplicates of a key, for its connections. */
 enum route_health { HEALTH_SAME, HEALTH_DUPLICATE, HEALTH_DUPLICATE_TO_NEW, HEALTH_CLEAR };
-/* What watchers are to be told. */
+/* The news for watchers. */
 enum route_news { NEWS_NONE, NEWS_PRESENT, NEWS_GONE };
 
 /* MSG_ROUTE, to every worker: the directory's entry of a key has changed. */

@@ -1,5 +1,5 @@
-/* The certificate that tells a client the relay's key inside the TLS handshake, so that it can skip the HTTP answer
- * ("fast start"). The TLS layer appends it to the chain, for TLS 1.3 only.
+/* The certificate that carries the relay's key inside the TLS handshake, so that a client need not wait for the HTTP
+ * answer ("fast start"). The TLS layer appends it to the chain, for TLS 1.3 only.
  * src: docs/protocol/derp-stun.md 1.2; tailscale 1.102 derp/derpserver (initMetacert) */
 #ifndef RELAY_METACERT_H
 #define RELAY_METACERT_H

@@ -1,5 +1,5 @@
-/* The keys that a worker knows: its replica of the directory, and which clients have had packets from which key, to
- * be told when that key leaves (peer_gone.c). On the worker's loop. */
+/* The keys that a worker knows: its replica of the directory, and which clients have had packets from which key, so
+ * that they get a PeerGone when it leaves (peer_gone.c). On the worker's loop. */
 #ifndef RELAY_PEERS_INTERNAL_H
 #define RELAY_PEERS_INTERNAL_H
 

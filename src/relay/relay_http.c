@@ -68,7 +68,7 @@ static void attach_upgrade(struct relay *relay, struct http_exchange *ex)
     buf_fini(&leftover);
 }
 
-/* Who starts fast reads frames from the first byte on, and would take an HTTP answer for one. */
+/* In fast start a client reads frames from the first byte on, and would take an HTTP answer for one. */
 static void refuse_draining(struct http_exchange *ex)
 {
     if (is_fast_start(http_request(ex)))

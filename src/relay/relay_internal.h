@@ -12,7 +12,7 @@
  *   peers.c          the directory as one worker knows it
  *   client_timers.c  when clients are due
  *   client_queue.c   frames to a client
- *   peer_gone.c      which clients are told when a sender leaves
+ *   peer_gone.c      which clients get a PeerGone when a sender leaves
  *   rate.c           how much a client may send
  *   places.c         how many connections there may be
  *   mesh_resolver.c  names of neighbours to addresses
@@ -20,7 +20,7 @@
  *   packet.c         where a packet goes
  *   client.c         a client's life
  *   client_frames.c  what each frame of a client does
- *   watch.c          neighbours that watch who comes and goes
+ *   watch.c          neighbours that watch which clients come and go
  *   mesh.c           which links there are
  *   worker.c         one per event loop: messages, timers
  *   relay.c          life, limits, new connections

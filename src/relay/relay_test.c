@@ -1,4 +1,5 @@
-/* Queues, timers and the end of the relay, with clients over in-memory streams. Time is the test's: relay_test_advance. */
+/* Queues, timers and the end of the relay, with clients over in-memory streams. Time is the test's:
+ * relay_test_advance. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
-/* What the tests and fuzz targets of the relay share: a relay and its clients, over in-memory streams, on one loop that the
- * test runs for some iterations.
+/* What the tests and fuzz targets of the relay share: a relay and its clients, over in-memory streams, on one loop
+ * that the test runs for some iterations.
  *
- * What is not as expected fails the test (rig_cmocka.c) or the fuzz target (rig_abort.c). Give tests rig_teardown as their
- * teardown: it frees what a test that failed has left behind, so that the next one starts afresh. */
+ * What is not as expected fails the test (rig_cmocka.c) or the fuzz target (rig_abort.c). Give tests rig_teardown as
+ * their teardown: it frees what a test that failed has left behind, so that the next one starts afresh. */
 #ifndef RELAY_RIG_INTERNAL_H
 #define RELAY_RIG_INTERNAL_H
 

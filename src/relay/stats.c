@@ -19,7 +19,7 @@ struct metric relay_gauge_dup_conns = GAUGE("current_dup_client_conns", "Connect
 struct metric relay_gauge_remote = GAUGE("clients_remote", "Keys that only neighbours in the mesh have.");
 struct metric relay_gauge_not_ideal = GAUGE("current_notideal_connections",
                                             "Clients that wished for another node of the region.");
-struct metric relay_gauge_watchers = GAUGE("watchers", "Neighbours that are told who comes and goes.");
+struct metric relay_gauge_watchers = GAUGE("watchers", "Neighbours that watch which clients come and go.");
 
 struct metric relay_gauge_held_back = GAUGE("rate_limited_clients", "Clients not read now because of their rate.");
 struct metric relay_gauge_rate = GAUGE("rate_limit_per_client_bytes_per_second", "The limit; 0: none.");

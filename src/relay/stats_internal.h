@@ -14,13 +14,13 @@
     X(PACKETS_RECEIVED_DISCO, "packets_received_kind_total", "kind=\"disco\"", "Packets from clients by kind.")        \
     X(PACKETS_RECEIVED_OTHER, "packets_received_kind_total", "kind=\"other\"", "")                                     \
     X(BYTES_RECEIVED, "bytes_received_total", "", "Payload of packets from clients, bytes.")                           \
-    X(PACKETS_SENT, "packets_sent_total", "", "Packets given to clients.")                                             \
-    X(BYTES_SENT, "bytes_sent_total", "", "Payload of packets given to clients, bytes.")                               \
+    X(PACKETS_SENT, "packets_sent_total", "", "Packets sent to clients.")                                              \
+    X(BYTES_SENT, "bytes_sent_total", "", "Payload of packets sent to clients, bytes.")                                \
     X(PACKETS_CROSSED, "packets_crossed_total", "", "Packets that went from one worker to another.")                   \
     X(FORWARDED_IN, "packets_forwarded_in_total", "", "Packets that neighbours of the mesh forwarded to us.")          \
     X(FORWARDED_OUT, "packets_forwarded_out_total", "", "Packets for clients of neighbours in the mesh.")              \
     X(FORWARDER_NOT_KNOWN, "packet_forwarder_delete_other_value_total", "",                                            \
-      "Departures that a neighbour told of keys which it did not have.")                                               \
+      "PeerGone frames of neighbours for keys that they did not have.")                                                \
     X(DROP_UNKNOWN_DISCO, "packets_dropped_total", "reason=\"unknown_dest\",kind=\"disco\"", "Packets dropped.")       \
     X(DROP_UNKNOWN_OTHER, "packets_dropped_total", "reason=\"unknown_dest\",kind=\"other\"", "")                       \
     X(DROP_FORWARD_DISCO, "packets_dropped_total", "reason=\"unknown_dest_on_fwd\",kind=\"disco\"", "")                \

@@ -73,8 +73,18 @@ static const char *refuse(const struct bench_derp_client *c, struct derp_header 
     return NULL;
 }
 
-static void dispatch(struct bench_derp_client *c, struct derp_header h, const uint8_t *payload)
+static enum frame_verdict on_header(void *ctx, struct derp_header h)
 {
+    const char *why = refuse(ctx, h);
+    if (why == NULL)
+        return FRAME_READ;
+    end(ctx, why);
+    return FRAME_STOP;
+}
+
+static bool on_frame(void *ctx, struct derp_header h, const uint8_t *payload)
+{
+    struct bench_derp_client *c = ctx;
     if (c->phase == BENCH_DERP_CLIENT_GREETING)
         on_server_key(c, payload, h.len);
     else if (c->phase == BENCH_DERP_CLIENT_LOGIN)
@@ -83,56 +93,7 @@ static void dispatch(struct bench_derp_client *c, struct derp_header h, const ui
         c->events->packet(c->ctx, payload, payload + KEY_BYTES, h.len - KEY_BYTES);
     else if (h.type == DERP_PING)
         answer_ping(c, payload);
-}
-
-/* The first frame of these bytes: its length, or 0 when it is not whole. The client may have ended. */
-static size_t take_frame(struct bench_derp_client *c, const uint8_t *p, size_t n)
-{
-    if (n < DERP_HEADER_BYTES)
-        return 0;
-    struct derp_header h = derp_header_parse(p);
-    const char *why = refuse(c, h);
-    if (why != NULL) {
-        end(c, why);
-        return 0;
-    }
-    if (n < DERP_HEADER_BYTES + h.len)
-        return 0;
-    dispatch(c, h, p + DERP_HEADER_BYTES);
-    return DERP_HEADER_BYTES + h.len;
-}
-
-/* The frame whose beginning was kept: takes what its header or payload lacks, and says how much that was. */
-static size_t feed_kept(struct bench_derp_client *c, const uint8_t *p, size_t n)
-{
-    struct buf frame = c->in; /* what is done with the frame may end the client */
-    size_t have = buf_len(&frame), want = DERP_HEADER_BYTES;
-    if (have >= DERP_HEADER_BYTES)
-        want += derp_header_parse(buf_at(&frame)).len;
-    size_t used = want - have < n ? want - have : n;
-    buf_append(&frame, p, used);
-    c->in = (struct buf){0};
-    if (take_frame(c, buf_at(&frame), buf_len(&frame)) > 0)
-        buf_clear(&frame);
-    if (c->stream != NULL)
-        buf_move(&c->in, &frame);
-    else
-        buf_fini(&frame);
-    return used;
-}
-
-static void feed(struct bench_derp_client *c, const uint8_t *p, size_t n)
-{
-    while (n > 0 && c->stream != NULL) {
-        bool is_kept = buf_len(&c->in) > 0;
-        size_t used = is_kept ? feed_kept(c, p, n) : take_frame(c, p, n);
-        if (used == 0)
-            break;
-        p += used;
-        n -= used;
-    }
-    if (n > 0 && c->stream != NULL)
-        buf_append(&c->in, p, n);
+    return c->stream != NULL;
 }
 
 /* --- the stream --- */
@@ -142,19 +103,19 @@ static void feed_answer(struct bench_derp_client *c, const uint8_t *p, size_t n)
 {
     struct err err = {0};
     size_t used = 0;
-    buf_append(&c->in, p, n); /* a stream hands over some tens of kilobytes at once */
-    int rc = upgrade_read_answer(buf_at(&c->in), buf_len(&c->in), &used, &err);
+    buf_append(&c->answer, p, n); /* a stream hands over some tens of kilobytes at once */
+    int rc = upgrade_read_answer(buf_at(&c->answer), buf_len(&c->answer), &used, &err);
     if (rc < 0) {
         end(c, err.text);
         return;
     }
     if (rc == 0)
         return;
-    struct buf rest = c->in;
-    c->in = (struct buf){0};
+    struct buf rest = c->answer; /* a frame may end the client */
+    c->answer = (struct buf){0};
     buf_consume(&rest, used);
     c->phase = BENCH_DERP_CLIENT_GREETING;
-    feed(c, buf_at(&rest), buf_len(&rest));
+    frame_reader_feed(&c->reader, buf_at(&rest), buf_len(&rest));
     buf_fini(&rest);
 }
 
@@ -164,7 +125,7 @@ static void on_data(void *ctx, const uint8_t *p, size_t n)
     if (c->phase == BENCH_DERP_CLIENT_UPGRADING)
         feed_answer(c, p, n);
     else
-        feed(c, p, n);
+        frame_reader_feed(&c->reader, p, n);
 }
 
 static void on_closed(void *ctx, enum rc why)
@@ -176,12 +137,15 @@ static void on_closed(void *ctx, enum rc why)
     end(c, text);
 }
 
-void bench_derp_client_start(struct bench_derp_client *c, struct stream *s, const struct bench_url *at,
-                             const uint8_t random[KEY_BYTES], const struct bench_derp_client_events *events, void *ctx)
+void bench_derp_client_start(struct bench_derp_client *c, struct stream *s, struct frame_pool *pool,
+                             const struct bench_url *at, const uint8_t random[KEY_BYTES],
+                             const struct bench_derp_client_events *events, void *ctx)
 {
     static const struct stream_events stream_events = {on_data, NULL, on_closed};
+    static const struct frame_reader_ops reader_ops = {on_header, on_frame};
     struct buf out = {0};
     *c = (struct bench_derp_client){.stream = s, .events = events, .ctx = ctx};
+    c->reader = (struct frame_reader){.ops = &reader_ops, .ctx = c, .pool = pool};
     private_key_from_bytes(random, &c->key);
     private_key_public(&c->key, c->public_key.b);
     stream_set_events(s, &stream_events, c);
@@ -193,6 +157,8 @@ void bench_derp_client_start(struct bench_derp_client *c, struct stream *s, cons
 void bench_derp_client_stop(struct bench_derp_client *c)
 {
     stream_close(&c->stream, false);
-    buf_fini(&c->in);
+    buf_fini(&c->answer);
+    if (c->reader.pool != NULL)
+        frame_reader_reset(&c->reader);
     secret_wipe(&c->key, sizeof(c->key));
 }

@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct fuzzed {
     struct loop *loop;
+    struct frame_pool pool;
     struct bench_derp_client client;
     unsigned packets;
 };
@@ -82,13 +83,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_bounds_mark();
     stream_pair_create(f.loop, chunks[data[0] & 7], &client_end, &server_end);
     stream_set_events(server_end, &server_events, &f);
-    bench_derp_client_start(&f.client, client_end, &at, random, &events, &f);
+    bench_derp_client_start(&f.client, client_end, &f.pool, &at, random, &events, &f);
     f.client.phase = data[1] & 3;
     stream_write(server_end, data + 2, size - 2);
     loop_post(f.loop, &s.msg);
     loop_run(f.loop);
     bench_derp_client_stop(&f.client);
     stream_close(&server_end, false);
+    frame_pool_fini(&f.pool);
     loop_destroy(&f.loop);
     /* In pieces of a byte, each a turn of the loop. */
     fuzz_bounds_check(size, 256 << 10, 32);

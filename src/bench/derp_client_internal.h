@@ -1,12 +1,13 @@
-/* A DERP client over any stream: upgrade, login, packets. Built to cost little: packets are read where the stream has them, and
- * an idle client keeps no buffer. What the server sends is checked in length before anything is done with it.
- * Loop thread only. src: docs/protocol/derp-stun.md 2, 3 */
+/* A DERP client over any stream: upgrade, login, packets. Built to cost little: packets are read where the stream
+ * has them, and an idle client keeps no buffer. What the server sends is checked in length before anything is done
+ * with it. Loop thread only. src: docs/protocol/derp-stun.md 2, 3 */
 #ifndef BENCH_DERP_CLIENT_INTERNAL_H
 #define BENCH_DERP_CLIENT_INTERNAL_H
 
 #include "bench/bench.h"
 #include "net/stream.h"
 #include "proto/derp.h"
+#include "relay/frame_reader.h"
 
 /* All may stop the client. */
 struct bench_derp_client_events {
@@ -29,14 +30,17 @@ struct bench_derp_client {
     private_key key;
     node_key public_key;
     uint8_t server_key[KEY_BYTES];
-    struct buf in; /* an answer or a frame that has not come whole */
+    struct buf answer;          /* of HTTP, while it has not come whole */
+    struct frame_reader reader; /* after it */
     const struct bench_derp_client_events *events;
     void *ctx;
 };
 
-/* Takes over `s`, which may be connecting still. `random`: 32 fresh bytes, of which its key is made. */
-void bench_derp_client_start(struct bench_derp_client *c, struct stream *s, const struct bench_url *at,
-                             const uint8_t random[KEY_BYTES], const struct bench_derp_client_events *events, void *ctx);
+/* Takes over `s`, which may be connecting still. `pool`: for frames that come in parts; borrowed, of the loop.
+ * `random`: 32 fresh bytes, of which its key is made. */
+void bench_derp_client_start(struct bench_derp_client *c, struct stream *s, struct frame_pool *pool,
+                             const struct bench_url *at, const uint8_t random[KEY_BYTES],
+                             const struct bench_derp_client_events *events, void *ctx);
 /* Ends it without an event; harmless on one that has ended. The struct may be freed when the loop has gone round. */
 void bench_derp_client_stop(struct bench_derp_client *c);
 

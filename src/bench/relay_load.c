@@ -80,7 +80,7 @@ static void dial_next(struct bench_relay_load *load)
     link->load = load;
     link->index = load->dialled_n++;
     rng_bytes(random, sizeof(random));
-    bench_derp_client_start(&link->client, s, &load->at, random, &events, link);
+    bench_derp_client_start(&link->client, s, &load->pool, &load->at, random, &events, link);
 }
 
 enum rc bench_relay_load_connect(struct bench_relay_load *load, unsigned n, struct err *err)
@@ -180,6 +180,7 @@ static enum rc run_mode(struct bench_relay_load *load, enum bench_relay_mode mod
     load->timer = loop_timer_create(load->loop, on_timer, load);
     enum rc rc = mode == BENCH_RELAY_IDLE ? run_idle(load, err) : bench_relay_traffic_run(load, mode, err);
     close_links(load);
+    frame_pool_fini(&load->pool);
     loop_timer_destroy(&load->timer);
     loop_destroy(&load->loop);
     mem_free(load->links);

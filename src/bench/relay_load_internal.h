@@ -27,6 +27,7 @@ struct bench_relay_load {
     struct bench_relay_load_hooks hooks;
     struct bench_url at;
     struct loop *loop;
+    struct frame_pool pool;         /* of the clients */
     struct loop_timer *timer;       /* ends bench_relay_load_run_for, and dialling that gets nowhere */
     struct bench_relay_link *links; /* owned */
     unsigned link_n, dialled_n, up_n;

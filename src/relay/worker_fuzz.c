@@ -262,7 +262,7 @@ static void stop(struct world *w)
     }
     settle(w);
     assert_int_equal(w->rig.relay->directory.keys.n, 0);
-    assert_int_equal(worker->peers.n + worker->clients.n + worker->links.n + worker->held_bytes, 0);
+    assert_int_equal(worker->peers.n + worker->clients.n + worker->gone_links.n + worker->held_bytes, 0);
     rig_stop(&w->rig);
 }
 

@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 #include "codec/json_write.h"
-#include "engine/parts.h"
+#include "engine/tables.h"
 
 /* --- nodeAttrs --- */
 
@@ -90,7 +90,7 @@ static void make_caps(const struct engine *p, struct class *c)
 
 void engine_self_caps(struct engine *p, uint64_t id, struct buf *out)
 {
-    struct engine_node *n = engine_node_find(p, id);
+    struct engine_node *n = engine_node_find(&p->nodes, id);
     if (n == NULL) {
         buf_append_c(out, "{}");
         return;
@@ -110,7 +110,7 @@ void engine_self_caps(struct engine *p, uint64_t id, struct buf *out)
 
 bool engine_has_attr(const struct engine *p, uint64_t id, struct str attr)
 {
-    const struct engine_node *n = engine_node_find(p, id);
+    const struct engine_node *n = engine_node_find(&p->nodes, id);
     for (size_t i = 0; n != NULL && i < p->doc->node_attr_n; i++) {
         const struct node_attr *a = &p->doc->node_attr[i];
         for (size_t k = 0; k < a->attr_n; k++) {
@@ -124,7 +124,7 @@ bool engine_has_attr(const struct engine *p, uint64_t id, struct str attr)
 struct str engine_nextdns(const struct engine *p, uint64_t id, bool *hides_device_out)
 {
     const struct str prefix = STR("nextdns:");
-    const struct engine_node *n = engine_node_find(p, id);
+    const struct engine_node *n = engine_node_find(&p->nodes, id);
     struct str profile = STR_EMPTY;
     *hides_device_out = false;
     for (size_t i = 0; n != NULL && i < p->doc->node_attr_n; i++) {
@@ -149,7 +149,7 @@ bool engine_hides_ipv4(const struct engine *p, uint64_t id)
 
 bool engine_ip_pool(const struct engine *p, uint64_t id, size_t index, struct addr *addr_out, uint8_t *bits_out)
 {
-    const struct engine_node *n = engine_node_find(p, id);
+    const struct engine_node *n = engine_node_find(&p->nodes, id);
     for (size_t i = 0; n != NULL && i < p->doc->node_attr_n; i++) {
         const struct node_attr *a = &p->doc->node_attr[i];
         if (!is_target(n->class, a))
@@ -169,238 +169,4 @@ bool engine_ip_pool(const struct engine *p, uint64_t id, size_t index, struct ad
         return true;
     }
     return false;
-}
-
-/* --- approvers. src: docs/protocol/policy.md 10 --- */
-
-static bool is_approver(const struct engine_node *n, const struct sel_list *by)
-{
-    for (size_t i = 0; i < by->n; i++) {
-        if (engine_node_is(n, by->v[i]))
-            return true;
-    }
-    return false;
-}
-
-bool engine_may_approve_route(const struct engine *p, uint64_t id, const struct addr *addr, uint8_t bits)
-{
-    const struct engine_node *n = engine_node_find(p, id);
-    if (n == NULL)
-        return false;
-    if (bits == 0)
-        return is_approver(n, &p->doc->exit_approver);
-    struct range route = range_of_prefix(addr, bits);
-    for (size_t i = 0; i < p->doc->route_approver_n; i++) {
-        const struct approver *a = &p->doc->route_approver[i];
-        if (range_holds(&a->route, &route) && is_approver(n, &a->by))
-            return true;
-    }
-    return false;
-}
-
-bool engine_may_approve_service(const struct engine *p, uint64_t id, struct str service)
-{
-    const struct engine_node *n = engine_node_find(p, id);
-    for (size_t i = 0; n != NULL && i < p->doc->service_approver_n; i++) {
-        const struct approver *a = &p->doc->service_approver[i];
-        if (str_eq(a->name, service) && is_approver(n, &a->by))
-            return true;
-    }
-    return false;
-}
-
-/* --- tags. src: docs/protocol/policy.md 11 --- */
-
-/* Marks the tags that own `t`, directly or through others; `t` itself too. A cycle adds nothing. */
-static void mark_owning(const struct policy_doc *doc, const struct tag *t, uint64_t *marks)
-{
-    const struct tag **todo = mem_zalloc(doc->tag_n + 1, sizeof(*todo));
-    size_t n = 0;
-    todo[n++] = t;
-    bit_put(marks, (size_t)(t - doc->tag));
-    while (n > 0) {
-        t = todo[--n];
-        for (size_t i = 0; i < t->owner.n; i++) {
-            const struct selector *s = &doc->sel[t->owner.v[i]];
-            const struct tag *owner = s->kind == SEL_TAG ? map_get(&doc->tag_by_name, s->text.p, s->text.len) : NULL;
-            if (owner == NULL || bit_get(marks, (size_t)(owner - doc->tag)))
-                continue;
-            bit_put(marks, (size_t)(owner - doc->tag));
-            todo[n++] = owner;
-        }
-    }
-    mem_free(todo);
-}
-
-static bool owns_directly(const struct engine *p, const struct owner *o, const struct tag *t)
-{
-    for (size_t i = 0; i < t->owner.n; i++) {
-        if (p->doc->sel[t->owner.v[i]].kind != SEL_TAG && bit_get(o->in, t->owner.v[i]))
-            return true;
-    }
-    return false;
-}
-
-bool engine_user_may_tag(const struct engine *p, uint64_t user, struct str tag)
-{
-    const struct tag *t = map_get(&p->doc->tag_by_name, tag.p, tag.len);
-    const struct owner *o = map_get(&p->owner_by_id, &user, sizeof(user));
-    if (t == NULL || o == NULL)
-        return false;
-    if (o->role == POLICY_OWNER || o->role == POLICY_ADMIN || o->role == POLICY_NETWORK_ADMIN)
-        return true;
-    uint64_t *marks = mem_zalloc(bits_words(p->doc->tag_n), sizeof(*marks));
-    bool may = false;
-    mark_owning(p->doc, t, marks);
-    BITS_EACH (i, marks, bits_words(p->doc->tag_n))
-        may = may || owns_directly(p, o, &p->doc->tag[i]);
-    mem_free(marks);
-    return may;
-}
-
-bool engine_tags_may_tag(const struct engine *p, const struct str *tags, size_t tag_n, struct str tag)
-{
-    const struct tag *t = map_get(&p->doc->tag_by_name, tag.p, tag.len);
-    if (t == NULL)
-        return false;
-    uint64_t *marks = mem_zalloc(bits_words(p->doc->tag_n), sizeof(*marks));
-    bool may = false;
-    mark_owning(p->doc, t, marks);
-    for (size_t i = 0; i < tag_n; i++) {
-        const struct tag *mine = map_get(&p->doc->tag_by_name, tags[i].p, tags[i].len);
-        may = may || (mine != NULL && bit_get(marks, (size_t)(mine - p->doc->tag)));
-    }
-    mem_free(marks);
-    return may;
-}
-
-bool engine_knows_tag(const struct engine *p, struct str tag)
-{
-    return map_get(&p->doc->tag_by_name, tag.p, tag.len) != NULL;
-}
-
-/* --- warnings --- */
-
-/* Where the string stands for the first time; 0:0 when it is written with escapes. */
-static void place_text(const struct policy_doc *doc, struct str text, struct policy_error *out)
-{
-    struct str clean = doc->clean;
-    const char *from = clean.p, *end = clean.p + clean.len, *at;
-    while (text.len > 0 && (at = memmem(from, (size_t)(end - from), text.p, text.len)) != NULL) {
-        const char *after = at + text.len;
-        if (at > clean.p && at[-1] == '"' && after < end && *after == '"') {
-            doc_position(doc, (size_t)(at - 1 - clean.p), &out->line, &out->col);
-            return;
-        }
-        from = at + 1;
-    }
-}
-
-/* `text` is what the policy has there. */
-static void warn(const struct engine *p, struct str text, const char *where, const char *what,
-                 struct policy_errors *out)
-{
-    if (out->n == POLICY_ERRORS_MAX) {
-        out->left_out++;
-        return;
-    }
-    struct policy_error *added = &out->v[out->n++];
-    place_text(p->doc, text, added);
-    added->text = arena_printf(&out->arena, "%.*s%s%s%s", (int)(text.len < 200 ? text.len : 200), text.p, where,
-                               text.len > 0 ? ": " : "", what);
-}
-
-static void warn_user(const struct engine *p, struct str text, const char *where, struct policy_errors *out)
-{
-    bool is_ambiguous;
-    if (owner_find(p, text, &is_ambiguous) == NULL)
-        warn(p, text, where, is_ambiguous ? "several users match; none is meant" : "no such user; nobody is meant",
-             out);
-}
-
-/* What is read and not acted on. */
-static void warn_unused(const struct engine *p, struct policy_errors *out)
-{
-    size_t check_n = 0;
-    for (size_t i = 0; i < p->doc->warning_n && out->n < POLICY_ERRORS_MAX; i++) {
-        struct policy_error *added = &out->v[out->n++];
-        doc_position(p->doc, p->doc->warning[i].offset, &added->line, &added->col);
-        added->text = arena_str(&out->arena, p->doc->warning[i].text).p;
-    }
-    out->left_out += p->doc->warnings_left_out;
-    if (!p->doc->has_rules)
-        warn(p, STR_EMPTY, "", "neither \"acls\" nor \"grants\": every node reaches every other", out);
-    for (size_t i = 0; i < p->doc->ssh_n; i++)
-        check_n += p->doc->ssh[i].is_check;
-    if (check_n > 0)
-        warn(p, STR("check"), " in ssh", "logins that need a check are refused for now", out);
-}
-
-/* What is compiled for them keeps the known names out, not all that there are. */
-static void warn_old_ssh(const struct engine *p, struct policy_errors *out)
-{
-    const struct engine_node *n;
-    size_t old_n = 0, pos = 0, nonroot_n = 0;
-    char what[160];
-    for (size_t i = 0; i < p->doc->ssh_n; i++)
-        nonroot_n += p->doc->ssh[i].has_nonroot;
-    while (nonroot_n > 0 && (n = map_next(&p->node_by_id, &pos)) != NULL)
-        old_n += n->has_old_ssh;
-    if (old_n == 0)
-        return;
-    snprintf(what, sizeof(what),
-             "%zu node%s run%s a client before 1.98.10, where some login names mean root: update %s", old_n,
-             old_n == 1 ? "" : "s", old_n == 1 ? "s" : "", old_n == 1 ? "it" : "them");
-    warn(p, STR("autogroup:nonroot"), " in ssh", what, out);
-}
-
-void engine_warnings(const struct engine *p, struct policy_errors *out)
-{
-    warn_unused(p, out);
-    warn_old_ssh(p, out);
-    for (sel_id i = 0; i < p->doc->sel_n; i++) {
-        if (p->doc->sel[i].kind == SEL_USER)
-            warn_user(p, p->doc->sel[i].text, "", out);
-    }
-    for (size_t g = 0; g < p->doc->group_n; g++) {
-        for (size_t i = 0; i < p->doc->group[g].member_n; i++)
-            warn_user(p, p->doc->group[g].member[i], " in a group", out);
-    }
-}
-
-/* --- versions --- */
-
-static uint64_t later(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-uint64_t class_version(const struct engine *p, const struct class *c)
-{
-    uint64_t v = c->version;
-    BITS_EACH (u, c->dst, p->unit_words)
-        v = later(v, sources_version(p, &p->list[p->unit[u].list]));
-    for (size_t i = 0; i < p->doc->ssh_n; i++)
-        v = later(v, later(p->list[p->ssh_list[i]].version, p->list[p->recorder_list[i]].version));
-    return v;
-}
-
-uint64_t engine_version_of_many(const struct engine *p, uint64_t id, uint64_t *by_class)
-{
-    const struct engine_node *n = engine_node_find(p, id);
-    if (n == NULL)
-        return 0;
-    uint64_t *v = &by_class[n->class->index];
-    if (*v == 0)
-        *v = class_version(p, n->class);
-    return later(later(n->version, *v), n->owner != NULL ? n->owner->version : 0);
-}
-
-uint64_t engine_version(const struct engine *p, uint64_t id)
-{
-    const struct engine_node *n = engine_node_find(p, id);
-    if (n == NULL)
-        return 0;
-    uint64_t own = later(n->version, n->owner != NULL ? n->owner->version : 0);
-    return later(own, class_version(p, n->class));
 }

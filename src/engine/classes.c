@@ -1,62 +1,38 @@
-/* Classes: what the units mean to nodes that are alike, and who sees whom. src: docs/protocol/policy.md 4.5, 6.1 */
+/* Classes: what the parts mean to nodes that are alike, and who sees whom. src: docs/protocol/policy.md 4.5, 6.1 */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/parts.h"
+#include "engine/tables.h"
 
-bool engine_node_routes_meet(const struct engine_node *n, const struct range *r)
-{
-    for (size_t i = 0; i < n->route_n; i++) {
-        if (!n->route[i].is_exit && range_meets(&n->route[i].range, r))
-            return true;
-    }
-    return false;
-}
+/* --- which rule parts concern a class --- */
 
-static bool has_exit(const struct engine_node *n)
-{
-    for (size_t i = 0; i < n->route_n; i++) {
-        if (n->route[i].is_exit)
-            return true;
-    }
-    return false;
-}
-
-bool engine_node_keeps(const struct engine_node *n, const struct sel_range *e)
-{
-    return range_holds(&e->range, &n->v4) || range_holds(&e->range, &n->v6) || engine_node_routes_meet(n, &e->range) ||
-           (e->is_in_internet && has_exit(n));
-}
-
-/* --- units --- */
-
-static void put_units(const struct engine *p, const struct source_list *l, uint64_t *units)
+static void put_parts(const struct engine *p, const struct source_list *l, uint64_t *parts)
 {
     (void)p;
-    for (size_t i = 0; i < l->unit_n; i++)
-        bit_put(units, l->unit[i]);
+    for (size_t i = 0; i < l->part_n; i++)
+        bit_put(parts, l->part[i]);
 }
 
-static void find_sources(struct engine *p, struct class *c, const struct engine_node *n, const uint64_t *fit)
+static void find_sources(struct engine *p, struct class *c, const struct engine_node *n, const uint64_t *postures)
 {
     BITS_EACH (sel, c->in, p->sel_words) {
-        for (size_t i = 0; i < p->src_lists_n[sel]; i++) {
-            uint32_t list = p->src_lists[sel][i];
-            if (bit_get(fit, p->list[list].posture))
+        for (size_t i = 0; i < p->sources.by_selector[sel].n; i++) {
+            uint32_t list = p->sources.by_selector[sel].v[i];
+            if (bit_get(postures, p->sources.list[list].posture))
                 bit_put(c->member, list);
         }
     }
-    BITS_EACH (list, c->member, p->list_words)
-        put_units(p, &p->list[list], c->src);
+    BITS_EACH (list, c->member, p->sources.words)
+        put_parts(p, &p->sources.list[list], c->src);
     /* A router stands for its routes. src: docs/protocol/policy.md 5.2 */
     for (size_t i = 0; i < n->route_n; i++) {
-        for (size_t k = 0; k < p->list_n && !n->route[i].is_exit; k++) {
-            if (sources_meets(&p->list[k], &n->route[i].range))
-                put_units(p, &p->list[k], c->src);
+        for (size_t k = 0; k < p->sources.n && !n->route[i].is_exit; k++) {
+            if (source_list_meets(&p->sources.list[k], &n->route[i].range))
+                put_parts(p, &p->sources.list[k], c->src);
         }
     }
-    c->is_self_source = bits_meet(c->member, p->self_lists, p->list_words);
+    c->is_self_source = bits_meet(c->member, p->sources.self_lists, p->sources.words);
 }
 
 /* Whether the class's routes keep something of an address selector; `is_exit`: exit routes count. */
@@ -77,11 +53,11 @@ static void find_routed(struct engine *p, struct class *c, const struct engine_n
 {
     for (sel_id sel = 0; n->route_n > 0 && sel < p->doc->sel_n; sel++) {
         const struct selector *s = &p->doc->sel[sel];
-        bool by_route = p->dst_units_n[sel] > 0 && routes_keep(p, s, n, false);
-        bool by_exit = p->dst_units_n[sel] > 0 && c->is_exit && routes_keep(p, s, n, true);
-        for (size_t i = 0; (by_route || by_exit) && i < p->dst_units_n[sel]; i++) {
-            if (by_route || p->unit[p->dst_units[sel][i]].kind != UNIT_BACK)
-                bit_put(c->dst, p->dst_units[sel][i]);
+        bool by_route = p->rules.dst_parts[sel].n > 0 && routes_keep(p, s, n, false);
+        bool by_exit = p->rules.dst_parts[sel].n > 0 && c->is_exit && routes_keep(p, s, n, true);
+        for (size_t i = 0; (by_route || by_exit) && i < p->rules.dst_parts[sel].n; i++) {
+            if (by_route || p->rules.part[p->rules.dst_parts[sel].v[i]].kind != PART_COMPANION)
+                bit_put(c->dst, p->rules.dst_parts[sel].v[i]);
         }
     }
 }
@@ -96,27 +72,27 @@ static bool is_via_for(const struct engine *p, const struct rule *rule, const st
         has_tag = has_tag || bit_get(c->in, rule->via.v[i]);
     for (size_t i = 0; has_tag && i < rule->dst_n; i++) {
         const struct selector *s = &p->doc->sel[rule->dst[i].sel];
-        has_route = has_route || (s->has_internet && has_exit(n));
+        has_route = has_route || (s->has_internet && engine_node_has_exit(n));
         for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->range_n; e++)
             has_route = has_route || engine_node_routes_meet(n, &p->doc->range[s->range_first + e].range);
     }
     return has_route;
 }
 
-static void find_destinations(struct engine *p, struct class *c, const struct engine_node *n, const uint64_t *fit)
+static void find_destinations(struct engine *p, struct class *c, const struct engine_node *n, const uint64_t *postures)
 {
     BITS_EACH (sel, c->in, p->sel_words) {
-        for (size_t i = 0; i < p->dst_units_n[sel]; i++) {
-            const struct unit *u = &p->unit[p->dst_units[sel][i]];
+        for (size_t i = 0; i < p->rules.dst_parts[sel].n; i++) {
+            const struct rule_part *u = &p->rules.part[p->rules.dst_parts[sel].v[i]];
             /* Backwards, the destinations are the grant's sources. */
-            if (u->kind != UNIT_BACK || bit_get(fit, p->doc->rule[u->rule].posture))
-                bit_put(c->dst, p->dst_units[sel][i]);
+            if (u->kind != PART_COMPANION || bit_get(postures, p->doc->rule[u->rule].posture))
+                bit_put(c->dst, p->rules.dst_parts[sel].v[i]);
         }
     }
     find_routed(p, c, n);
-    for (size_t i = 0; i < p->via_unit_n; i++) {
-        if (is_via_for(p, &p->doc->rule[p->unit[p->via_unit[i]].rule], c, n))
-            bit_put(c->dst, p->via_unit[i]);
+    for (size_t i = 0; i < p->rules.via_parts.n; i++) {
+        if (is_via_for(p, &p->doc->rule[p->rules.part[p->rules.via_parts.v[i]].rule], c, n))
+            bit_put(c->dst, p->rules.via_parts.v[i]);
     }
 }
 
@@ -124,7 +100,7 @@ static void find_destinations(struct engine *p, struct class *c, const struct en
 
 static bool classes_see(const struct engine *p, const struct class *a, const struct class *b)
 {
-    return bits_meet(a->src, b->dst, p->unit_words) || bits_meet(b->src, a->dst, p->unit_words);
+    return bits_meet(a->src, b->dst, p->rules.words) || bits_meet(b->src, a->dst, p->rules.words);
 }
 
 static void fill_row(struct engine *p, struct class *c)
@@ -139,59 +115,109 @@ static void fill_row(struct engine *p, struct class *c)
 
 static void grow_table(struct engine *p)
 {
-    size_t cap = p->class_cap > 0 ? p->class_cap * 2 : 64;
-    size_t words = bits_words(p->class_cap);
-    p->class_at = mem_realloc_array(p->class_at, cap, sizeof(*p->class_at));
-    for (size_t i = p->class_cap; i < cap; i++)
-        p->class_at[i] = NULL;
-    for (size_t i = 0; i < p->class_cap; i++) {
-        struct class *c = p->class_at[i];
+    size_t cap = p->classes.cap > 0 ? p->classes.cap * 2 : 64;
+    size_t words = bits_words(p->classes.cap);
+    p->classes.at = mem_realloc_array(p->classes.at, cap, sizeof(*p->classes.at));
+    for (size_t i = p->classes.cap; i < cap; i++)
+        p->classes.at[i] = NULL;
+    for (size_t i = 0; i < p->classes.cap; i++) {
+        struct class *c = p->classes.at[i];
         uint64_t *row = mem_zalloc(bits_words(cap), sizeof(*row));
         memcpy(row, c->row, words * sizeof(*row));
         mem_free(c->row);
         c->row = row;
     }
-    p->class_cap = cap;
+    p->classes.cap = cap;
 }
 
 static void place_class(struct engine *p, struct class *c)
 {
-    if (p->class_n == p->class_cap)
+    if (p->classes.n == p->classes.cap)
         grow_table(p);
-    while (p->class_at[c->index] != NULL)
+    while (p->classes.at[c->index] != NULL)
         c->index++;
-    p->class_at[c->index] = c;
-    p->class_n++;
-    c->row = mem_zalloc(bits_words(p->class_cap), sizeof(*c->row));
+    p->classes.at[c->index] = c;
+    p->classes.n++;
+    c->row = mem_zalloc(bits_words(p->classes.cap), sizeof(*c->row));
 }
 
-struct class *class_get(struct engine *p, const struct engine_node *n, const struct str *key, const uint64_t *in,
-                        const uint64_t *fit)
+static struct class *find_or_make(struct engine *p, const struct engine_node *n, const struct str *key,
+                                  const uint64_t *in, const uint64_t *postures)
 {
-    struct class *c = map_get(&p->class_by_key, key->p, key->len);
+    struct class *c = map_get(&p->classes.by_key, key->p, key->len);
     if (c != NULL)
         return c;
-    size_t fit_words = bits_words(p->doc->posture_set_n);
-    size_t words = p->sel_words + p->list_words + 2 * p->unit_words + fit_words;
+    size_t posture_words = bits_words(p->doc->posture_set_n);
+    size_t words = p->sel_words + p->sources.words + 2 * p->rules.words + posture_words;
     c = MEM_NEW(struct class);
     c->key = mem_dup(key->p, key->len);
     c->key_len = key->len;
     c->in = mem_zalloc(words, sizeof(*c->in));
     c->member = c->in + p->sel_words;
-    c->src = c->member + p->list_words;
-    c->dst = c->src + p->unit_words;
-    c->fit = c->dst + p->unit_words;
-    c->is_exit = has_exit(n);
+    c->src = c->member + p->sources.words;
+    c->dst = c->src + p->rules.words;
+    c->postures = c->dst + p->rules.words;
+    c->is_exit = engine_node_has_exit(n);
     c->version = p->clock;
     list_init(&c->nodes);
     memcpy(c->in, in, p->sel_words * sizeof(*in));
-    memcpy(c->fit, fit, fit_words * sizeof(*fit));
-    find_sources(p, c, n, fit);
-    find_destinations(p, c, n, fit);
+    memcpy(c->postures, postures, posture_words * sizeof(*postures));
+    find_sources(p, c, n, postures);
+    find_destinations(p, c, n, postures);
     place_class(p, c);
     fill_row(p, c);
-    class_table_unref(&p->classes);
-    map_put(&p->class_by_key, c->key, c->key_len, c);
+    view_builder_forget_rows(&p->views);
+    map_put(&p->classes.by_key, c->key, c->key_len, c);
+    return c;
+}
+
+/* --- the class of a node --- */
+
+static void mark_tags(const struct engine *p, const struct engine_facts *f, uint64_t *in)
+{
+    sel_id sel;
+    for (size_t w = 0; w < p->sel_words; w++)
+        in[w] |= p->nodes.tagged[w];
+    for (size_t i = 0; i < f->tag_n; i++) {
+        if (doc_find_selector(p->doc, f->tags[i], &sel) && p->doc->sel[sel].kind == SEL_TAG)
+            bit_put(in, sel);
+    }
+}
+
+static void mark_selectors(struct engine *p, const struct engine_node *n, const struct engine_facts *f, uint64_t *in)
+{
+    memcpy(in, p->nodes.everyone, p->sel_words * sizeof(*in));
+    if (n->owner == NULL) {
+        mark_tags(p, f, in);
+    } else {
+        for (size_t w = 0; w < p->sel_words; w++)
+            in[w] |= n->owner->in[w];
+    }
+    address_index_find(p->addresses, &n->v4, in);
+    address_index_find(p->addresses, &n->v6, in);
+}
+
+struct class *class_get(struct engine *p, const struct engine_node *n, const struct engine_facts *f)
+{
+    size_t posture_words = bits_words(p->doc->posture_set_n);
+    uint64_t *in = mem_zalloc(p->sel_words + posture_words, sizeof(*in));
+    uint64_t *postures = in + p->sel_words;
+    struct attr_view attrs = {.own = f->attrs, .own_n = f->attr_n};
+    struct buf key = {0};
+    mark_selectors(p, n, f, in);
+    for (posture_set_id i = 0; i < p->doc->posture_set_n; i++) {
+        if (policy_posture_holds(p->doc, i, &attrs))
+            bit_put(postures, i);
+    }
+    buf_append(&key, in, (p->sel_words + posture_words) * sizeof(*in));
+    for (size_t i = 0; i < n->route_n; i++) {
+        struct range_key route = range_key_of(&n->route[i].range);
+        buf_append(&key, &route, sizeof(route));
+    }
+    struct str key_text = buf_str(&key);
+    struct class *c = find_or_make(p, n, &key_text, in, postures);
+    buf_fini(&key);
+    mem_free(in);
     return c;
 }
 
@@ -199,10 +225,10 @@ void class_drop(struct engine *p, struct class *c)
 {
     CLASS_EACH (other, p)
         bit_drop(other->row, c->index);
-    p->class_at[c->index] = NULL;
-    p->class_n--;
-    class_table_unref(&p->classes);
-    map_remove(&p->class_by_key, c->key, c->key_len);
+    p->classes.at[c->index] = NULL;
+    p->classes.n--;
+    view_builder_forget_rows(&p->views);
+    map_remove(&p->classes.by_key, c->key, c->key_len);
     buf_fini(&c->caps);
     mem_free(c->row);
     mem_free(c->in);

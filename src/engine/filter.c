@@ -1,14 +1,15 @@
 /* The packet filter of a node. src: docs/protocol/policy.md 4, 5
  *
  * Each rule gives up to a few pieces in a fixed order; pieces with the same sources and protocol are one rule of the
- * filter, at the place of the first such piece of the whole tailnet (4.4), whether or not that one has anything for
+ * filter, at the place of the first such fragment of the whole tailnet (4.4), whether or not that one has anything for
  * the node. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "codec/json_write.h"
-#include "engine/parts.h"
+#include "engine/sources.h"
+#include "engine/tables.h"
 
 /* Phases of a rule; the number of an IP item comes on top. */
 enum phase {
@@ -24,9 +25,9 @@ enum phase {
     PHASES = 1024,
 };
 
-struct piece {
+struct filter_fragment {
     uint32_t order;
-    uint32_t place;
+    uint32_t slot_order; /* the order of its slot, or its own */
     const struct rule *rule;
     enum phase phase;
     uint32_t ip; /* index of the IP item */
@@ -35,11 +36,11 @@ struct piece {
     struct str sources;
 };
 
-struct maker {
+struct filter_builder {
     struct engine *p;
     const struct engine_node *n;
-    struct piece *v; /* heap */
-    size_t n_pieces, cap;
+    struct filter_fragment *v; /* heap */
+    size_t fragment_n, cap;
     struct arena scratch;
     struct buf *out;
     bool is_hashed; /* a source list is written as its hash: for fingerprints */
@@ -52,21 +53,21 @@ static uint32_t order_of(const struct engine *p, const struct rule *rule, uint32
 
 /* --- places. src: docs/protocol/policy.md 4.4 --- */
 
-static struct place *find_position(const struct engine *p, const uint64_t hash[2], uint32_t proto)
+static struct merge_slot *find_position(const struct engine *p, const uint64_t hash[2], uint32_t proto)
 {
-    size_t mask = p->place_cap - 1;
+    size_t mask = p->merges.cap - 1;
     for (size_t i = (hash[0] ^ proto) & mask;; i = (i + 1) & mask) {
-        struct place *at = &p->place[i];
+        struct merge_slot *at = &p->merges.slot[i];
         if (at->order == 0 || (at->hash[0] == hash[0] && at->hash[1] == hash[1] && at->proto == proto))
             return at;
     }
 }
 
-static void note_place(struct engine *p, const uint64_t hash[2], uint32_t proto, uint32_t order)
+static void note_slot(struct engine *p, const uint64_t hash[2], uint32_t proto, uint32_t order)
 {
-    struct place *at = find_position(p, hash, proto);
+    struct merge_slot *at = find_position(p, hash, proto);
     if (at->order == 0)
-        *at = (struct place){{hash[0], hash[1]}, proto, order};
+        *at = (struct merge_slot){{hash[0], hash[1]}, proto, order};
 }
 
 /* Parts are in the order of 4.2: autogroup:self comes first only when nothing stands before it. */
@@ -84,67 +85,68 @@ static size_t self_index(const struct engine *p, const struct rule *rule)
     return i;
 }
 
-static void note_rule(struct engine *p, const struct unit *u)
+static void note_rule(struct engine *p, const struct rule_part *u)
 {
     const struct rule *rule = &p->doc->rule[u->rule];
-    struct source_list *l = &p->list[u->list];
+    struct source_list *l = &p->sources.list[u->list];
     uint64_t hash[2];
-    if (u->kind != UNIT_RULE || rule->ip_n == 0 || sources_is_empty(p, l))
+    if (u->kind != PART_RULE || rule->ip_n == 0 || sources_is_empty(p, l))
         return;
     sources_hash(p, l, hash);
     uint32_t phase = has_before_self(p, rule) ? PHASE_BEFORE_SELF : PHASE_AFTER_SELF;
     for (uint32_t i = 0; i < rule->ip_n; i++)
-        note_place(p, hash, rule->ip[i].proto, order_of(p, rule, phase + i));
+        note_slot(p, hash, rule->ip[i].proto, order_of(p, rule, phase + i));
 }
 
-static void find_places(struct engine *p)
+static void find_slots(struct engine *p)
 {
     size_t most = 0, cap = 16;
-    if (p->place_version == p->clock)
+    if (p->merges.version == p->clock)
         return;
-    for (size_t i = 0; i < p->unit_n; i++)
-        most += p->doc->rule[p->unit[i].rule].ip_n;
+    for (size_t i = 0; i < p->rules.part_n; i++)
+        most += p->doc->rule[p->rules.part[i].rule].ip_n;
     while (cap < most * 2)
         cap *= 2;
-    if (cap != p->place_cap)
-        p->place = mem_realloc_array(p->place, cap, sizeof(*p->place));
-    p->place_cap = cap;
-    memset(p->place, 0, cap * sizeof(*p->place));
-    for (size_t i = 0; i < p->unit_n; i++)
-        note_rule(p, &p->unit[i]);
-    p->place_version = p->clock;
+    if (cap != p->merges.cap)
+        p->merges.slot = mem_realloc_array(p->merges.slot, cap, sizeof(*p->merges.slot));
+    p->merges.cap = cap;
+    memset(p->merges.slot, 0, cap * sizeof(*p->merges.slot));
+    for (size_t i = 0; i < p->rules.part_n; i++)
+        note_rule(p, &p->rules.part[i]);
+    p->merges.version = p->clock;
 }
 
 /* --- pieces --- */
 
-static struct piece *add_piece(struct maker *m, const struct rule *rule, enum phase phase, uint32_t ip)
+static struct filter_fragment *add_fragment(struct filter_builder *m, const struct rule *rule, enum phase phase,
+                                            uint32_t ip)
 {
-    struct piece piece = {.rule = rule, .phase = phase, .ip = ip};
-    piece.order = piece.place = order_of(m->p, rule, (uint32_t)phase + ip);
-    VEC_PUSH(m->v, m->n_pieces, m->cap, piece);
-    return &m->v[m->n_pieces - 1];
+    struct filter_fragment fragment = {.rule = rule, .phase = phase, .ip = ip};
+    fragment.order = fragment.slot_order = order_of(m->p, rule, (uint32_t)phase + ip);
+    VEC_PUSH(m->v, m->fragment_n, m->cap, fragment);
+    return &m->v[m->fragment_n - 1];
 }
 
-static void add_ip(struct maker *m, const struct rule *rule, enum phase phase, struct str sources,
+static void add_ip(struct filter_builder *m, const struct rule *rule, enum phase phase, struct str sources,
                    const uint64_t hash[2])
 {
     for (uint32_t i = 0; i < rule->ip_n; i++) {
-        struct piece *piece = add_piece(m, rule, phase, i);
-        piece->proto = rule->ip[i].proto;
-        piece->sources = sources;
-        memcpy(piece->hash, hash, sizeof(piece->hash));
-        const struct place *at = find_position(m->p, hash, piece->proto);
-        if (at->order != 0 && at->order < piece->place)
-            piece->place = at->order;
+        struct filter_fragment *fragment = add_fragment(m, rule, phase, i);
+        fragment->proto = rule->ip[i].proto;
+        fragment->sources = sources;
+        memcpy(fragment->hash, hash, sizeof(fragment->hash));
+        const struct merge_slot *at = find_position(m->p, hash, fragment->proto);
+        if (at->order != 0 && at->order < fragment->slot_order)
+            fragment->slot_order = at->order;
     }
 }
 
-static struct str hash_text(struct maker *m, const uint64_t hash[2])
+static struct str hash_text(struct filter_builder *m, const uint64_t hash[2])
 {
     return str_c(arena_printf(&m->scratch, "%016llx%016llx", (unsigned long long)hash[0], (unsigned long long)hash[1]));
 }
 
-static struct str sources_of(struct maker *m, struct source_list *l)
+static struct str sources_of(struct filter_builder *m, struct source_list *l)
 {
     uint64_t hash[2];
     if (!m->is_hashed)
@@ -153,22 +155,22 @@ static struct str sources_of(struct maker *m, struct source_list *l)
     return hash_text(m, hash);
 }
 
-static void add_unit(struct maker *m, const struct unit *u)
+static void add_part(struct filter_builder *m, const struct rule_part *u)
 {
     struct engine *p = m->p;
     const struct rule *rule = &p->doc->rule[u->rule];
-    struct source_list *l = &p->list[u->list];
+    struct source_list *l = &p->sources.list[u->list];
     struct str sources = sources_of(m, l);
     uint64_t hash[2];
-    if (u->kind == UNIT_BACK) {
+    if (u->kind == PART_COMPANION) {
         if (rule->has_drive)
-            add_piece(m, rule, PHASE_DRIVE, 0)->sources = sources;
+            add_fragment(m, rule, PHASE_DRIVE, 0)->sources = sources;
         if (rule->has_relay)
-            add_piece(m, rule, PHASE_RELAY, 0)->sources = sources;
+            add_fragment(m, rule, PHASE_RELAY, 0)->sources = sources;
         return;
     }
-    if (rule->app.len > 0 && u->kind == UNIT_RULE)
-        add_piece(m, rule, PHASE_APP, 0)->sources = sources;
+    if (rule->app.len > 0 && u->kind == PART_RULE)
+        add_fragment(m, rule, PHASE_APP, 0)->sources = sources;
     if (rule->ip_n == 0 || sources_is_empty(p, l))
         return;
     sources_hash(p, l, hash);
@@ -179,57 +181,57 @@ static void add_unit(struct maker *m, const struct unit *u)
 }
 
 /* src: docs/protocol/policy.md 5.3 */
-static void add_self(struct maker *m, const struct rule *rule, uint32_t list)
+static void add_self(struct filter_builder *m, const struct rule *rule, uint32_t list)
 {
     uint64_t hash[2], unused[2];
     struct buf text = {0}, all = {0};
-    sources_own_text(m->p, m->n->owner, list, false, &text, hash);
+    sources_own_text(m->n->owner, list, false, &text, hash);
     struct str sources = arena_str(&m->scratch, buf_str(&text));
     bool has_sources = sources.len > 2;
     buf_fini(&text);
     if (has_sources)
         add_ip(m, rule, PHASE_SELF, sources, hash);
     if (rule->app.len > 0 && has_sources)
-        add_piece(m, rule, PHASE_APP_SELF, 0)->sources = sources;
+        add_fragment(m, rule, PHASE_APP_SELF, 0)->sources = sources;
     if (!engine_node_in_list(m->n, list) || (!rule->has_drive && !rule->has_relay))
         return;
-    sources_own_text(m->p, m->n->owner, list, true, &all, unused);
+    sources_own_text(m->n->owner, list, true, &all, unused);
     sources = arena_str(&m->scratch, buf_str(&all));
     buf_fini(&all);
     if (rule->has_drive)
-        add_piece(m, rule, PHASE_DRIVE_SELF, 0)->sources = sources;
+        add_fragment(m, rule, PHASE_DRIVE_SELF, 0)->sources = sources;
     if (rule->has_relay)
-        add_piece(m, rule, PHASE_RELAY_SELF, 0)->sources = sources;
+        add_fragment(m, rule, PHASE_RELAY_SELF, 0)->sources = sources;
 }
 
-static int compare_pieces(const void *a, const void *b)
+static int compare_fragments(const void *a, const void *b)
 {
-    const struct piece *x = a, *y = b;
-    if (x->place != y->place)
-        return x->place < y->place ? -1 : 1;
+    const struct filter_fragment *x = a, *y = b;
+    if (x->slot_order != y->slot_order)
+        return x->slot_order < y->slot_order ? -1 : 1;
     return (x->order > y->order) - (x->order < y->order);
 }
 
-static bool is_same_rule(const struct piece *a, const struct piece *b)
+static bool is_same_rule(const struct filter_fragment *a, const struct filter_fragment *b)
 {
     return a->phase < PHASE_APP && b->phase < PHASE_APP && a->proto == b->proto && a->hash[0] == b->hash[0] &&
            a->hash[1] == b->hash[1];
 }
 
 /* autogroup:self is of the node's user alone, and may come before anything else with the same sources. */
-static void settle_places(struct maker *m)
+static void settle_slots(struct filter_builder *m)
 {
-    for (size_t i = 0; i < m->n_pieces; i++) {
-        const struct piece *self = &m->v[i];
+    for (size_t i = 0; i < m->fragment_n; i++) {
+        const struct filter_fragment *self = &m->v[i];
         if (self->phase != PHASE_SELF)
             continue;
-        for (size_t k = 0; k < m->n_pieces; k++) {
-            if (is_same_rule(&m->v[k], self) && m->v[k].place > self->order)
-                m->v[k].place = self->order;
+        for (size_t k = 0; k < m->fragment_n; k++) {
+            if (is_same_rule(&m->v[k], self) && m->v[k].slot_order > self->order)
+                m->v[k].slot_order = self->order;
         }
     }
-    if (m->n_pieces > 1)
-        qsort(m->v, m->n_pieces, sizeof(*m->v), compare_pieces);
+    if (m->fragment_n > 1)
+        qsort(m->v, m->fragment_n, sizeof(*m->v), compare_fragments);
 }
 
 /* --- text --- */
@@ -253,7 +255,7 @@ static void put_port(struct buf *out, unsigned port)
 }
 
 /* Most of a filter is made of these: no printf. */
-static void put_dst(struct maker *m, struct str ip, const struct port_list *ports, bool *has_some)
+static void put_dst(struct filter_builder *m, struct str ip, const struct port_list *ports, bool *has_some)
 {
     for (size_t i = 0; i < ports->n; i++) {
         put_comma(m->out, has_some);
@@ -267,7 +269,7 @@ static void put_dst(struct maker *m, struct str ip, const struct port_list *port
     }
 }
 
-static void put_own_dst(struct maker *m, const struct port_list *ports, bool *has_some)
+static void put_own_dst(struct filter_builder *m, const struct port_list *ports, bool *has_some)
 {
     if (m->n->v4.family != 0)
         put_dst(m, str_c(m->n->text4), ports, has_some);
@@ -275,7 +277,7 @@ static void put_own_dst(struct maker *m, const struct port_list *ports, bool *ha
         put_dst(m, str_c(m->n->text6), ports, has_some);
 }
 
-static bool keeps_entry(const struct maker *m, const struct rule *rule, const struct selector *s,
+static bool keeps_entry(const struct filter_builder *m, const struct rule *rule, const struct selector *s,
                         const struct sel_range *e)
 {
     if (s->kind == SEL_INTERNET)
@@ -286,8 +288,8 @@ static bool keeps_entry(const struct maker *m, const struct rule *rule, const st
     return engine_node_keeps(m->n, e);
 }
 
-static void put_selector_dst(struct maker *m, const struct rule *rule, sel_id sel, const struct port_list *ports,
-                             bool *has_some)
+static void put_selector_dst(struct filter_builder *m, const struct rule *rule, sel_id sel,
+                             const struct port_list *ports, bool *has_some)
 {
     const struct policy_doc *doc = m->p->doc;
     const struct selector *s = &doc->sel[sel];
@@ -306,27 +308,27 @@ static void put_selector_dst(struct maker *m, const struct rule *rule, sel_id se
     }
 }
 
-static void put_piece_dst(struct maker *m, const struct piece *piece, bool *has_some)
+static void put_fragment_dst(struct filter_builder *m, const struct filter_fragment *fragment, bool *has_some)
 {
-    const struct rule *rule = piece->rule;
+    const struct rule *rule = fragment->rule;
     size_t self = self_index(m->p, rule), from = 0, to = rule->dst_n;
-    if (rule->is_acl && piece->phase == PHASE_BEFORE_SELF)
+    if (rule->is_acl && fragment->phase == PHASE_BEFORE_SELF)
         to = self;
-    if (rule->is_acl && piece->phase != PHASE_BEFORE_SELF)
-        from = self + (piece->phase == PHASE_AFTER_SELF);
-    if (rule->is_acl && piece->phase == PHASE_SELF)
+    if (rule->is_acl && fragment->phase != PHASE_BEFORE_SELF)
+        from = self + (fragment->phase == PHASE_AFTER_SELF);
+    if (rule->is_acl && fragment->phase == PHASE_SELF)
         to = self + 1;
     for (size_t i = from; i < to; i++) {
-        const struct port_list *ports = rule->is_acl ? &rule->dst[i].ports : &rule->ip[piece->ip].ports;
+        const struct port_list *ports = rule->is_acl ? &rule->dst[i].ports : &rule->ip[fragment->ip].ports;
         bool is_self = m->p->doc->sel[rule->dst[i].sel].kind == SEL_SELF;
-        if (is_self && piece->phase == PHASE_SELF)
+        if (is_self && fragment->phase == PHASE_SELF)
             put_own_dst(m, ports, has_some);
-        else if (!is_self && piece->phase != PHASE_SELF)
+        else if (!is_self && fragment->phase != PHASE_SELF)
             put_selector_dst(m, rule, rule->dst[i].sel, ports, has_some);
     }
 }
 
-static void put_sources(struct maker *m, struct str sources, bool *has_rules)
+static void put_sources(struct filter_builder *m, struct str sources, bool *has_rules)
 {
     put_comma(m->out, has_rules);
     buf_append_c(m->out, "{\"SrcIPs\":");
@@ -334,14 +336,14 @@ static void put_sources(struct maker *m, struct str sources, bool *has_rules)
 }
 
 /* The pieces v[0..n), all of one rule. Leaves nothing behind when they have no destination. */
-static void put_ip_rule(struct maker *m, const struct piece *v, size_t n, bool *has_rules)
+static void put_ip_rule(struct filter_builder *m, const struct filter_fragment *v, size_t n, bool *has_rules)
 {
     size_t start = m->out->end;
     bool had_rules = *has_rules, has_dst = false;
     put_sources(m, v->sources, has_rules);
     buf_append_c(m->out, ",\"DstPorts\":[");
     for (size_t i = 0; i < n; i++)
-        put_piece_dst(m, &v[i], &has_dst);
+        put_fragment_dst(m, &v[i], &has_dst);
     buf_append_byte(m->out, ']');
     if (v->proto != 0)
         buf_printf(m->out, ",\"IPProto\":[%u]", v->proto);
@@ -354,7 +356,7 @@ static void put_ip_rule(struct maker *m, const struct piece *v, size_t n, bool *
 
 /* --- capabilities. src: docs/protocol/policy.md 4.3, 4.5 --- */
 
-static void put_prefix(struct maker *m, const struct range *prefix, bool *has_some)
+static void put_prefix(struct filter_builder *m, const struct range *prefix, bool *has_some)
 {
     char text[RANGE_TEXT_CAP];
     size_t n = range_format_prefix(prefix, text);
@@ -364,7 +366,7 @@ static void put_prefix(struct maker *m, const struct range *prefix, bool *has_so
     buf_append_byte(m->out, '"');
 }
 
-static void put_own_prefixes(struct maker *m, const struct range *within, bool *has_some)
+static void put_own_prefixes(struct filter_builder *m, const struct range *within, bool *has_some)
 {
     for (int family = 4; family <= 6; family += 2) {
         struct range own = engine_node_range(m->n, family);
@@ -373,7 +375,7 @@ static void put_own_prefixes(struct maker *m, const struct range *within, bool *
     }
 }
 
-static void put_entry_prefixes(struct maker *m, const struct sel_range *e, bool *has_some)
+static void put_entry_prefixes(struct filter_builder *m, const struct sel_range *e, bool *has_some)
 {
     put_own_prefixes(m, &e->range, has_some);
     if (!engine_node_routes_meet(m->n, &e->range) && !(e->is_in_internet && m->n->class->is_exit))
@@ -383,7 +385,7 @@ static void put_entry_prefixes(struct maker *m, const struct sel_range *e, bool 
         put_prefix(m, &prefix, has_some);
 }
 
-static void put_selector_prefixes(struct maker *m, sel_id sel, bool *has_some)
+static void put_selector_prefixes(struct filter_builder *m, sel_id sel, bool *has_some)
 {
     const struct policy_doc *doc = m->p->doc;
     const struct selector *s = &doc->sel[sel];
@@ -393,13 +395,13 @@ static void put_selector_prefixes(struct maker *m, sel_id sel, bool *has_some)
         put_own_prefixes(m, NULL, has_some);
 }
 
-static bool is_fit(const struct maker *m, const struct rule *rule)
+static bool is_fit(const struct filter_builder *m, const struct rule *rule)
 {
-    return rule->posture == 0 || engine_node_in_list(m->n, m->p->rule_list[rule - m->p->doc->rule]);
+    return rule->posture == 0 || engine_node_in_list(m->n, m->p->rules.rule_list[rule - m->p->doc->rule]);
 }
 
 /* Whether the grant's sources hold this address of the node. */
-static bool is_back_dst(const struct maker *m, const struct rule *rule, const struct range *own)
+static bool is_companion_dst(const struct filter_builder *m, const struct rule *rule, const struct range *own)
 {
     const struct policy_doc *doc = m->p->doc;
     for (size_t i = 0; i < rule->src.n; i++) {
@@ -415,12 +417,12 @@ static bool is_back_dst(const struct maker *m, const struct rule *rule, const st
 }
 
 /* The grant's sources, as destinations. */
-static void put_back_prefixes(struct maker *m, const struct rule *rule, bool *has_some)
+static void put_companion_prefixes(struct filter_builder *m, const struct rule *rule, bool *has_some)
 {
     const struct policy_doc *doc = m->p->doc;
     for (int family = 4; family <= 6; family += 2) {
         struct range own = engine_node_range(m->n, family);
-        if (own.family != 0 && is_fit(m, rule) && is_back_dst(m, rule, &own))
+        if (own.family != 0 && is_fit(m, rule) && is_companion_dst(m, rule, &own))
             put_prefix(m, &own, has_some);
     }
     for (size_t i = 0; i < rule->src.n; i++) {
@@ -436,25 +438,25 @@ static void put_back_prefixes(struct maker *m, const struct rule *rule, bool *ha
 }
 
 /* One {"Dsts": ..., "CapMap": ...}; nothing when there is no destination. */
-static void put_grant(struct maker *m, const struct piece *piece, sel_id sel, bool *has_some)
+static void put_grant(struct filter_builder *m, const struct filter_fragment *fragment, sel_id sel, bool *has_some)
 {
     static const char *const companion[] = {"drive-sharer", "relay-target"};
     size_t start = m->out->end;
     bool had_some = *has_some, has_dst = false;
     put_comma(m->out, has_some);
     buf_append_c(m->out, "{\"Dsts\":[");
-    switch (piece->phase) {
+    switch (fragment->phase) {
     case PHASE_APP: put_selector_prefixes(m, sel, &has_dst); break;
     case PHASE_DRIVE:
-    case PHASE_RELAY: put_back_prefixes(m, piece->rule, &has_dst); break;
+    case PHASE_RELAY: put_companion_prefixes(m, fragment->rule, &has_dst); break;
     default: put_own_prefixes(m, NULL, &has_dst); break;
     }
     buf_append_c(m->out, "],\"CapMap\":");
-    if (piece->phase == PHASE_APP || piece->phase == PHASE_APP_SELF)
-        buf_append_str(m->out, piece->rule->app);
+    if (fragment->phase == PHASE_APP || fragment->phase == PHASE_APP_SELF)
+        buf_append_str(m->out, fragment->rule->app);
     else
         buf_printf(m->out, "{\"tailscale.com/cap/%s\":null}",
-                   companion[piece->phase == PHASE_RELAY || piece->phase == PHASE_RELAY_SELF]);
+                   companion[fragment->phase == PHASE_RELAY || fragment->phase == PHASE_RELAY_SELF]);
     buf_append_byte(m->out, '}');
     if (!has_dst) {
         m->out->end = start;
@@ -462,16 +464,16 @@ static void put_grant(struct maker *m, const struct piece *piece, sel_id sel, bo
     }
 }
 
-static void put_cap_rule(struct maker *m, const struct piece *piece, bool *has_rules)
+static void put_cap_rule(struct filter_builder *m, const struct filter_fragment *fragment, bool *has_rules)
 {
     size_t start = m->out->end;
     bool had_rules = *has_rules, has_some = false;
-    put_sources(m, piece->sources, has_rules);
+    put_sources(m, fragment->sources, has_rules);
     buf_append_c(m->out, ",\"CapGrant\":[");
-    for (size_t i = 0; piece->phase == PHASE_APP && i < piece->rule->dst_n; i++)
-        put_grant(m, piece, piece->rule->dst[i].sel, &has_some);
-    if (piece->phase != PHASE_APP)
-        put_grant(m, piece, 0, &has_some);
+    for (size_t i = 0; fragment->phase == PHASE_APP && i < fragment->rule->dst_n; i++)
+        put_grant(m, fragment, fragment->rule->dst[i].sel, &has_some);
+    if (fragment->phase != PHASE_APP)
+        put_grant(m, fragment, 0, &has_some);
     buf_append_c(m->out, "]}");
     if (!has_some) {
         m->out->end = start;
@@ -479,18 +481,18 @@ static void put_cap_rule(struct maker *m, const struct piece *piece, bool *has_r
     }
 }
 
-static void put_rules(struct maker *m)
+static void put_rules(struct filter_builder *m)
 {
     bool has_rules = false;
     size_t n;
     buf_append_byte(m->out, '[');
-    for (size_t i = 0; i < m->n_pieces; i += n) {
+    for (size_t i = 0; i < m->fragment_n; i += n) {
         n = 1;
         if (m->v[i].phase >= PHASE_APP) {
             put_cap_rule(m, &m->v[i], &has_rules);
             continue;
         }
-        while (i + n < m->n_pieces && is_same_rule(&m->v[i], &m->v[i + n]))
+        while (i + n < m->fragment_n && is_same_rule(&m->v[i], &m->v[i + n]))
             n++;
         put_ip_rule(m, &m->v[i], n, &has_rules);
     }
@@ -499,13 +501,13 @@ static void put_rules(struct maker *m)
 
 static void make_filter(struct engine *p, const struct engine_node *n, bool is_hashed, struct buf *out)
 {
-    struct maker m = {.p = p, .n = n, .out = out, .is_hashed = is_hashed};
-    find_places(p);
-    BITS_EACH (u, n->class->dst, p->unit_words)
-        add_unit(&m, &p->unit[u]);
-    for (size_t i = 0; n->owner != NULL && i < p->self_rule_n; i++)
-        add_self(&m, &p->doc->rule[p->self_rule[i]], p->rule_list[p->self_rule[i]]);
-    settle_places(&m);
+    struct filter_builder m = {.p = p, .n = n, .out = out, .is_hashed = is_hashed};
+    find_slots(p);
+    BITS_EACH (u, n->class->dst, p->rules.words)
+        add_part(&m, &p->rules.part[u]);
+    for (size_t i = 0; n->owner != NULL && i < p->rules.self_rules.n; i++)
+        add_self(&m, &p->doc->rule[p->rules.self_rules.v[i]], p->rules.rule_list[p->rules.self_rules.v[i]]);
+    settle_slots(&m);
     put_rules(&m);
     mem_free(m.v);
     arena_fini(&m.scratch);
@@ -513,7 +515,7 @@ static void make_filter(struct engine *p, const struct engine_node *n, bool is_h
 
 void engine_filter(struct engine *p, uint64_t id, struct buf *out)
 {
-    const struct engine_node *n = engine_node_find(p, id);
+    const struct engine_node *n = engine_node_find(&p->nodes, id);
     if (n != NULL)
         make_filter(p, n, false, out);
     else
@@ -523,7 +525,7 @@ void engine_filter(struct engine *p, uint64_t id, struct buf *out)
 uint64_t engine_fingerprint(struct engine *p, uint64_t id)
 {
     static const uint64_t seed[2] = {5, 6};
-    const struct engine_node *n = engine_node_find(p, id);
+    const struct engine_node *n = engine_node_find(&p->nodes, id);
     struct buf out = {0};
     if (n == NULL)
         return 0;

@@ -2,13 +2,14 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/parts.h"
+#include "engine/sources.h"
+#include "engine/tables.h"
 
-/* --- what a route is to the units --- */
+/* --- what a route is to the parts --- */
 
 /* Whether one of the selector's entries reaches over the route; for an exit route it must be all of it, or the
  * internet. */
-static bool entries_reach(const struct engine *p, const struct selector *s, const struct node_route *r)
+static bool ranges_reach(const struct engine *p, const struct selector *s, const struct node_route *r)
 {
     if (r->is_exit && s->has_internet)
         return true;
@@ -24,7 +25,7 @@ static bool rule_reaches(const struct engine *p, const struct rule *rule, const 
 {
     for (size_t i = 0; i < rule->dst_n; i++) {
         const struct selector *s = &p->doc->sel[rule->dst[i].sel];
-        if ((s->kind == SEL_STAR && with_star) || entries_reach(p, s, r))
+        if ((s->kind == SEL_STAR && with_star) || ranges_reach(p, s, r))
             return true;
     }
     return false;
@@ -42,68 +43,69 @@ static bool internet_reaches(const struct engine *p, const struct rule *rule, co
     return has_internet && meets && n->class->is_exit;
 }
 
-static bool back_reaches(const struct engine *p, const struct rule *rule, const struct node_route *r)
+static bool companion_reaches(const struct engine *p, const struct rule *rule, const struct node_route *r)
 {
     for (size_t i = 0; i < rule->src.n && !r->is_exit; i++) {
-        if (entries_reach(p, &p->doc->sel[rule->src.v[i]], r))
+        if (ranges_reach(p, &p->doc->sel[rule->src.v[i]], r))
             return true;
     }
     return false;
 }
 
 /* Whether the router's filter has a destination over the route because of this unit. */
-static bool unit_reaches(const struct engine *p, const struct engine_node *n, const struct node_route *r,
-                         const struct unit *u)
+static bool part_reaches(const struct engine *p, const struct engine_node *n, const struct node_route *r,
+                         const struct rule_part *u)
 {
     const struct rule *rule = &p->doc->rule[u->rule];
     bool has_ip = rule->ip_n > 0;
-    if (u->kind == UNIT_BACK)
-        return back_reaches(p, rule, r);
+    if (u->kind == PART_COMPANION)
+        return companion_reaches(p, rule, r);
     if (has_ip && internet_reaches(p, rule, n, r))
         return true;
     /* A grant with `via` needs `ip` to be in a filter; without it `*` is the node's own addresses, and means no
      * route. */
-    if (u->kind == UNIT_VIA)
+    if (u->kind == PART_VIA)
         return has_ip && rule_reaches(p, rule, r, false);
     return rule_reaches(p, rule, r, has_ip);
 }
 
-static void note_unit(const struct engine *p, const struct engine_node *n, const struct node_route *r, uint32_t id,
-                      struct route_units *out)
+static void note_part(const struct engine *p, const struct engine_node *n, const struct node_route *r, uint32_t id,
+                      struct route_parts *out)
 {
-    const struct unit *u = &p->unit[id];
+    const struct rule_part *u = &p->rules.part[id];
     const struct rule *rule = &p->doc->rule[u->rule];
-    if (unit_reaches(p, n, r, u))
+    if (part_reaches(p, n, r, u))
         bit_put(out->to, id);
-    if (u->kind == UNIT_VIA && rule_reaches(p, rule, r, false))
+    if (u->kind == PART_VIA && rule_reaches(p, rule, r, false))
         bit_put(out->via, id);
-    if (u->kind == UNIT_RULE && rule_reaches(p, rule, r, true))
+    if (u->kind == PART_RULE && rule_reaches(p, rule, r, true))
         bit_put(out->plain, id);
     /* What only steers is in no filter. */
-    if (!r->is_exit && (u->kind != UNIT_VIA || rule->ip_n > 0) && sources_meets(&p->list[u->list], &r->range))
+    if (!r->is_exit && (u->kind != PART_VIA || rule->ip_n > 0) &&
+        source_list_meets(&p->sources.list[u->list], &r->range))
         bit_put(out->from, id);
 }
 
-static const struct route_units *units_of(const struct engine *p, const struct engine_node *n, struct node_route *r)
+static const struct route_parts *parts_of(const struct engine *p, const struct engine_node *n, struct node_route *r)
 {
-    struct route_units *u = &r->units;
+    struct route_parts *u = &r->parts;
     if (u->to != NULL)
         return u;
-    u->to = mem_zalloc(4 * p->unit_words + 1, sizeof(*u->to));
-    u->from = u->to + p->unit_words;
-    u->via = u->from + p->unit_words;
-    u->plain = u->via + p->unit_words;
-    for (uint32_t id = 0; id < p->unit_n; id++)
-        note_unit(p, n, r, id, u);
+    u->to = mem_zalloc(4 * p->rules.words + 1, sizeof(*u->to));
+    u->from = u->to + p->rules.words;
+    u->via = u->from + p->rules.words;
+    u->plain = u->via + p->rules.words;
+    for (uint32_t id = 0; id < p->rules.part_n; id++)
+        note_part(p, n, r, id, u);
     return u;
 }
 
 /* --- who serves --- */
 
-static bool has_via_tag(const struct engine *p, const struct engine_node *n, const uint64_t *via_units)
+static bool has_via_tag(const struct engine *p, const struct engine_node *n, const uint64_t *via_parts)
 {
-    BITS_EACH (u, via_units, p->unit_words) {
-        const struct rule *rule = &p->doc->rule[p->unit[u].rule];
+    BITS_EACH (u, via_parts, p->rules.words) {
+        const struct rule *rule = &p->doc->rule[p->rules.part[u].rule];
         for (size_t i = 0; i < rule->via.n; i++) {
             if (engine_node_is(n, rule->via.v[i]))
                 return true;
@@ -135,16 +137,16 @@ static bool is_better(const struct engine_node *a, const struct engine_node *b, 
 
 /* src: docs/protocol/policy.md 5.5 */
 static bool serves(const struct engine *p, const struct engine_node *viewer, const struct engine_node *n,
-                   struct node_route *r, const uint64_t *via_units, bool has_via)
+                   struct node_route *r, const uint64_t *via_parts, bool has_via)
 {
-    const struct route_units *u = units_of(p, n, r);
-    if (!has_via || bits_meet(viewer->class->src, u->plain, p->unit_words))
+    const struct route_parts *u = parts_of(p, n, r);
+    if (!has_via || bits_meet(viewer->class->src, u->plain, p->rules.words))
         return r->is_exit || r->is_primary;
-    if (!has_via_tag(p, n, via_units))
+    if (!has_via_tag(p, n, via_parts))
         return false;
     for (size_t i = 0; !r->is_exit && i < r->holders->n; i++) {
         const struct engine_node *other = r->holders->v[i];
-        if (other != n && has_via_tag(p, other, via_units) && is_better(other, n, &r->range))
+        if (other != n && has_via_tag(p, other, via_parts) && is_better(other, n, &r->range))
             return false;
     }
     return true;
@@ -161,48 +163,48 @@ static bool holds(const struct engine_node *n, const struct range *route)
 }
 
 static bool is_shown(const struct engine *p, const struct engine_node *viewer, const struct engine_node *n,
-                     struct node_route *r, uint64_t *via_units)
+                     struct node_route *r, uint64_t *via_parts)
 {
-    const struct route_units *u = units_of(p, n, r);
+    const struct route_parts *u = parts_of(p, n, r);
     bool has_via = false;
-    for (size_t w = 0; w < p->unit_words; w++) {
-        via_units[w] = viewer->class->src[w] & u->via[w];
-        has_via = has_via || via_units[w] != 0;
+    for (size_t w = 0; w < p->rules.words; w++) {
+        via_parts[w] = viewer->class->src[w] & u->via[w];
+        has_via = has_via || via_parts[w] != 0;
     }
-    if (!serves(p, viewer, n, r, via_units, has_via))
+    if (!serves(p, viewer, n, r, via_parts, has_via))
         return false;
     bool may_send = false;
-    for (size_t w = 0; w < p->unit_words; w++)
+    for (size_t w = 0; w < p->rules.words; w++)
         may_send = may_send || (viewer->class->src[w] & n->class->dst[w] & u->to[w]) != 0;
-    if (may_send || (has_via && has_via_tag(p, n, via_units)))
+    if (may_send || (has_via && has_via_tag(p, n, via_parts)))
         return true;
     if (r->is_exit)
         return false;
-    return bits_meet(viewer->class->dst, u->from, p->unit_words) || (holds(viewer, &r->range) && r->is_primary);
+    return bits_meet(viewer->class->dst, u->from, p->rules.words) || (holds(viewer, &r->range) && r->is_primary);
 }
 
 void engine_routes(struct engine *p, uint64_t viewer, uint64_t peer, uint64_t *out, size_t bits_n)
 {
-    const struct engine_node *v = engine_node_find(p, viewer);
-    struct engine_node *n = engine_node_find(p, peer);
+    const struct engine_node *v = engine_node_find(&p->nodes, viewer);
+    struct engine_node *n = engine_node_find(&p->nodes, peer);
     memset(out, 0, bits_words(bits_n) * sizeof(*out));
     if (v == NULL || n == NULL)
         return;
-    uint64_t *via_units = mem_zalloc(p->unit_words + 1, sizeof(*via_units));
+    uint64_t *via_parts = mem_zalloc(p->rules.words + 1, sizeof(*via_parts));
     for (size_t i = 0; i < n->route_n && i < bits_n; i++) {
-        if (v == n || is_shown(p, v, n, &n->route[i], via_units))
+        if (v == n || is_shown(p, v, n, &n->route[i], via_parts))
             bit_put(out, i);
     }
-    mem_free(via_units);
+    mem_free(via_parts);
 }
 
 uint64_t engine_routes_version(const struct engine *p, uint64_t peer)
 {
-    const struct engine_node *n = engine_node_find(p, peer);
+    const struct engine_node *n = engine_node_find(&p->nodes, peer);
     return n != NULL ? n->routes_version : 0;
 }
 
 uint64_t engine_routes_clock(const struct engine *p)
 {
-    return p->routes_touched;
+    return p->routes.touched;
 }

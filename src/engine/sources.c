@@ -3,93 +3,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/parts.h"
-
-/* --- making them --- */
-
-static int compare_ids(const void *a, const void *b)
-{
-    const sel_id *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-uint32_t sources_intern(struct engine *p, const struct sel_list *sels, posture_set_id posture)
-{
-    /* The key: the posture, then the selectors in ascending order. */
-    size_t n = sels->n;
-    uint32_t *key = arena_zalloc(&p->arena, n + 1, sizeof(*key));
-    key[0] = posture;
-    if (n > 0)
-        memcpy(key + 1, sels->v, n * sizeof(*key));
-    qsort(key + 1, n, sizeof(*key), compare_ids);
-    size_t unique = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (unique == 0 || key[unique] != key[1 + i])
-            key[++unique] = key[1 + i];
-    }
-    size_t known = (size_t)map_get(&p->list_by_key, key, (unique + 1) * sizeof(*key));
-    if (known > 0)
-        return (uint32_t)(known - 1);
-    VEC_PUSH(p->list, p->list_n, p->list_cap, ((struct source_list){.sels = {key + 1, unique}, .posture = posture}));
-    map_put(&p->list_by_key, key, (unique + 1) * sizeof(*key), (void *)p->list_n);
-    return (uint32_t)(p->list_n - 1);
-}
-
-static uint64_t mix(uint64_t x)
-{
-    x ^= x >> 31;
-    x *= UINT64_C(0x7fb5d329728ea185);
-    x ^= x >> 27;
-    x *= UINT64_C(0x81dadef4bc2dd44d);
-    return x ^ x >> 33;
-}
-
-void hash_range(uint64_t sum[2], const struct range *r, int sign)
-{
-    uint64_t words[] = {(uint64_t)r->lo, (uint64_t)(r->lo >> 64), (uint64_t)r->hi, (uint64_t)(r->hi >> 64), r->family};
-    uint64_t a = 1, b = 2;
-    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-        a = mix(a ^ words[i]) + i;
-        b = mix(b + words[i] * UINT64_C(0x9e3779b97f4a7c15));
-    }
-    sum[0] += sign > 0 ? a : 0 - a;
-    sum[1] += sign > 0 ? b : 0 - b;
-}
-
-/* With a posture it is all addresses but those of nodes that do not satisfy. */
-static void add_everything(struct source_list *l)
-{
-    l->has_danger = l->posture == 0;
-    range_set_add(&l->fixed, (struct range){0, UINT32_MAX, 4});
-    range_set_add(&l->fixed, (struct range){0, ~(ip_number)0, 6});
-}
-
-void sources_finish(struct engine *p)
-{
-    for (size_t i = 0; i < p->list_n; i++) {
-        struct source_list *l = &p->list[i];
-        for (size_t k = 0; k < l->sels.n; k++) {
-            const struct selector *s = &p->doc->sel[l->sels.v[k]];
-            l->has_star = l->has_star || s->kind == SEL_STAR;
-            if (s->kind == SEL_DANGER_ALL)
-                add_everything(l);
-            for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->range_n; e++)
-                range_set_add(&l->fixed, p->doc->range[s->range_first + e].range);
-        }
-        range_set_join(&l->fixed);
-        for (size_t k = 0; k < l->fixed.n; k++)
-            hash_range(l->hash, &l->fixed.v[k], 1);
-        l->version = 1;
-    }
-}
-
-void sources_fini(struct source_list *l)
-{
-    range_set_fini(&l->fixed);
-    mem_free(l->unit);
-    buf_fini(&l->text);
-    buf_fini(&l->principals);
-}
+#include "engine/sources.h"
+#include "engine/tables.h"
 
 /* --- counting nodes --- */
 
@@ -110,13 +25,13 @@ static bool lists_class(const struct engine *p, const struct source_list *l, con
 static void count_address(struct source_list *l, const struct range *r, int delta)
 {
     if (r->family != 0 && !range_set_holds(&l->fixed, r))
-        hash_range(l->hash, r, delta);
+        source_hash_range(l->hash, r, delta);
 }
 
 void sources_count(struct engine *p, const struct engine_node *n, int delta)
 {
-    BITS_EACH (i, n->class->member, p->list_words) {
-        struct source_list *l = &p->list[i];
+    BITS_EACH (i, n->class->member, p->sources.words) {
+        struct source_list *l = &p->sources.list[i];
         l->node_n += (size_t)delta;
         if (l->is_recorder)
             l->version = p->clock;
@@ -127,9 +42,9 @@ void sources_count(struct engine *p, const struct engine_node *n, int delta)
         l->version = p->clock;
     }
     /* Nodes that do not satisfy are taken out of what is fixed. */
-    for (size_t i = 0; i < p->posture_list_n; i++) {
-        struct source_list *l = &p->list[p->posture_list[i]];
-        if (!engine_node_in_list(n, p->posture_list[i]) &&
+    for (size_t i = 0; i < p->sources.with_posture.n; i++) {
+        struct source_list *l = &p->sources.list[p->sources.with_posture.v[i]];
+        if (!engine_node_in_list(n, p->sources.with_posture.v[i]) &&
             (range_set_meets(&l->fixed, &n->v4) || range_set_meets(&l->fixed, &n->v6)))
             l->version = p->clock;
     }
@@ -137,7 +52,7 @@ void sources_count(struct engine *p, const struct engine_node *n, int delta)
 
 uint64_t sources_version(const struct engine *p, const struct source_list *l)
 {
-    return l->has_star && p->star_version > l->version ? p->star_version : l->version;
+    return l->has_star && p->routes.star_version > l->version ? p->routes.star_version : l->version;
 }
 
 /* --- texts --- */
@@ -245,7 +160,8 @@ static void add_node(struct range_set *s, const struct engine_node *n)
 static void gather_nodes(const struct engine *p, uint32_t list, const sel_id *sel, struct range_set *out)
 {
     CLASS_EACH (c, p) {
-        if (!bit_get(c->member, list) || (sel != NULL ? !bit_get(c->in, *sel) : !lists_class(p, &p->list[list], c)))
+        if (!bit_get(c->member, list) ||
+            (sel != NULL ? !bit_get(c->in, *sel) : !lists_class(p, &p->sources.list[list], c)))
             continue;
         LIST_EACH (it, &c->nodes)
             add_node(out, LIST_ENTRY(it, struct engine_node, of_class));
@@ -256,7 +172,7 @@ static void gather_nodes(const struct engine *p, uint32_t list, const sel_id *se
 static void drop_unfit(const struct engine *p, uint32_t list, struct range_set *s)
 {
     struct range_set unfit = {0};
-    if (p->list[list].posture == 0)
+    if (p->sources.list[list].posture == 0)
         return;
     CLASS_EACH (c, p) {
         if (bit_get(c->member, list))
@@ -285,7 +201,7 @@ static void add_union(const struct engine *p, uint32_t list, struct texts *t)
 {
     struct range_set all = {0};
     gather_nodes(p, list, NULL, &all);
-    add_fixed(p, list, &p->list[list].fixed, &all);
+    add_fixed(p, list, &p->sources.list[list].fixed, &all);
     range_set_join(&all);
     texts_add_set(t, &all);
     range_set_fini(&all);
@@ -295,7 +211,7 @@ static void add_routes(const struct engine *p, struct texts *t)
 {
     size_t pos = 0;
     const struct route_holders *h;
-    while ((h = map_next(&p->holders_by_route, &pos)) != NULL)
+    while ((h = map_next(&p->routes.by_range, &pos)) != NULL)
         texts_add(t, &h->range);
 }
 
@@ -303,8 +219,8 @@ static void add_routes(const struct engine *p, struct texts *t)
 static void add_strays(const struct engine *p, struct texts *t)
 {
     struct range_set strays = {0};
-    LIST_EACH (it, &p->strays)
-        engine_node_add_stray(p, LIST_ENTRY(it, struct engine_node, of_strays), &strays);
+    LIST_EACH (it, &p->routes.strays)
+        route_index_add_strays(&p->routes, LIST_ENTRY(it, struct engine_node, of_strays), &strays);
     range_set_join(&strays);
     texts_add_set(t, &strays);
     range_set_fini(&strays);
@@ -313,8 +229,8 @@ static void add_strays(const struct engine *p, struct texts *t)
 /* The tailnet's ranges and routes, and what stands beside `*`, each for itself. src: docs/protocol/policy.md 2.5 */
 static void add_star(const struct engine *p, uint32_t list, struct texts *t)
 {
-    const struct source_list *l = &p->list[list];
-    texts_add_set(t, &p->tailnet);
+    const struct source_list *l = &p->sources.list[list];
+    texts_add_set(t, &p->routes.tailnet);
     add_strays(p, t);
     add_routes(p, t);
     for (size_t i = 0; i < l->sels.n; i++) {
@@ -332,7 +248,7 @@ static void add_star(const struct engine *p, uint32_t list, struct texts *t)
 
 static void make_text(struct engine *p, struct source_list *l)
 {
-    uint32_t list = (uint32_t)(l - p->list);
+    uint32_t list = (uint32_t)(l - p->sources.list);
     struct texts t = {0};
     buf_clear(&l->text);
     if (l->has_danger) {
@@ -366,7 +282,7 @@ struct str sources_principals(struct engine *p, struct source_list *l)
         return buf_str(&l->principals);
     struct texts t = {0};
     struct range_set all = {0};
-    gather_nodes(p, (uint32_t)(l - p->list), NULL, &all);
+    gather_nodes(p, (uint32_t)(l - p->sources.list), NULL, &all);
     texts_add_set(&t, &all);
     range_set_fini(&all);
     buf_clear(&l->principals);
@@ -387,8 +303,8 @@ void sources_hash(struct engine *p, struct source_list *l, uint64_t out[2])
         for (int i = 0; i < 2; i++)
             out[i] = siphash13(seeds[i], text.p, text.len);
     } else if (l->has_star) {
-        out[0] = mix(out[0] + p->star_hash + 1);
-        out[1] = mix(out[1] ^ p->star_hash);
+        out[0] = source_hash_mix(out[0] + p->routes.star_hash + 1);
+        out[1] = source_hash_mix(out[1] ^ p->routes.star_hash);
     }
 }
 
@@ -400,27 +316,20 @@ bool sources_is_empty(struct engine *p, struct source_list *l)
     return l->posture == 0 || sources_text(p, l).len <= 2;
 }
 
-bool sources_meets(const struct source_list *l, const struct range *range)
-{
-    return l->has_star || l->has_danger || range_set_meets(&l->fixed, range);
-}
-
-void sources_own_text(const struct engine *p, const struct owner *o, uint32_t list, bool all, struct buf *out,
-                      uint64_t hash[2])
+void sources_own_text(const struct owner *o, uint32_t list, bool all, struct buf *out, uint64_t hash_out[2])
 {
     struct range_set own = {0};
     struct texts t = {0};
-    (void)p;
-    hash[0] = hash[1] = 0;
+    hash_out[0] = hash_out[1] = 0;
     LIST_EACH (it, &o->nodes) {
         const struct engine_node *n = LIST_ENTRY(it, struct engine_node, of_owner);
         if (!all && !engine_node_in_list(n, list))
             continue;
         add_node(&own, n);
         if (n->v4.family != 0)
-            hash_range(hash, &n->v4, 1);
+            source_hash_range(hash_out, &n->v4, 1);
         if (n->v6.family != 0)
-            hash_range(hash, &n->v6, 1);
+            source_hash_range(hash_out, &n->v6, 1);
     }
     range_set_join(&own);
     texts_add_set(&t, &own);

@@ -4,7 +4,8 @@
 
 #include "base/mem.h"
 #include "codec/json_write.h"
-#include "engine/parts.h"
+#include "engine/sources.h"
+#include "engine/tables.h"
 
 /* Who may be a destination of a rule, and how. */
 enum reach { REACH_NONE, REACH_SELF, REACH_ALL };
@@ -64,7 +65,7 @@ static void add_recorder(struct ips *ips, const struct engine_node *n)
 static void put_recorders(struct writer *w)
 {
     const struct engine *p = w->p;
-    uint32_t list = p->recorder_list[w->rule - p->doc->ssh];
+    uint32_t list = p->rules.recorder_list[w->rule - p->doc->ssh];
     struct ips ips = {0};
     CLASS_EACH (c, p) {
         LIST_EACH (it, &c->nodes) {
@@ -203,8 +204,8 @@ static void put_owner_rules(struct writer *w, const struct owner *o, uint32_t li
 static void put_all_owners(struct writer *w, uint32_t list)
 {
     struct buf tagged = {0};
-    for (size_t i = 0; i < w->p->owner_n; i++)
-        put_owner_rules(w, &w->p->owner[i], list);
+    for (size_t i = 0; i < w->p->owners.n; i++)
+        put_owner_rules(w, &w->p->owners.v[i], list);
     tagged_principals(w->p, list, &tagged);
     put_rule(w, buf_str(&tagged), users_for(w));
     buf_fini(&tagged);
@@ -232,7 +233,7 @@ static void put_quirk(struct writer *w, const struct engine_node *n, uint32_t li
 static void put_ssh_rule(struct writer *w, const struct engine_node *n, uint32_t list)
 {
     enum reach reach = reach_of(w->p, w->rule, n);
-    struct source_list *l = &w->p->list[list];
+    struct source_list *l = &w->p->sources.list[list];
     bool has_local = w->rule->local_domain_n > 0;
     if (reach == REACH_ALL && !has_local) {
         put_rule(w, sources_principals(w->p, l), users_for(w));
@@ -252,15 +253,15 @@ static void put_ssh_rule(struct writer *w, const struct engine_node *n, uint32_t
 
 void engine_ssh(struct engine *p, uint64_t id, const char *base_url, struct buf *out)
 {
-    const struct engine_node *n = engine_node_find(p, id);
+    const struct engine_node *n = engine_node_find(&p->nodes, id);
     bool has_rules = false;
     buf_append_byte(out, '[');
     /* check comes before accept. */
     for (int check = 1; n != NULL && check >= 0; check--) {
         for (size_t i = 0; i < p->doc->ssh_n; i++) {
             struct writer w = {p, &p->doc->ssh[i], n, base_url, out, &has_rules};
-            if (w.rule->is_check == (check == 1) && p->list[p->ssh_list[i]].node_n > 0)
-                put_ssh_rule(&w, n, p->ssh_list[i]);
+            if (w.rule->is_check == (check == 1) && p->sources.list[p->rules.ssh_list[i]].node_n > 0)
+                put_ssh_rule(&w, n, p->rules.ssh_list[i]);
         }
     }
     buf_append_byte(out, ']');
@@ -268,12 +269,12 @@ void engine_ssh(struct engine *p, uint64_t id, const char *base_url, struct buf 
 
 int64_t engine_ssh_check_period_s(const struct engine *p, uint64_t src, uint64_t dst)
 {
-    const struct engine_node *a = engine_node_find(p, src), *b = engine_node_find(p, dst);
+    const struct engine_node *a = engine_node_find(&p->nodes, src), *b = engine_node_find(&p->nodes, dst);
     for (size_t i = 0; a != NULL && b != NULL && i < p->doc->ssh_n; i++) {
         const struct ssh_rule *rule = &p->doc->ssh[i];
         enum reach reach = reach_of(p, rule, b);
         bool is_reached = reach == REACH_ALL || (reach == REACH_SELF && a->owner == b->owner);
-        if (rule->is_check && is_reached && engine_node_in_list(a, p->ssh_list[i]))
+        if (rule->is_check && is_reached && engine_node_in_list(a, p->rules.ssh_list[i]))
             return rule->check_period_s;
     }
     return -1;

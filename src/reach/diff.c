@@ -9,8 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/parts.h"
-#include "reach/reach.h"
+#include "reach/reach_internal.h"
 
 /* What a rule allows to one of its destinations. */
 struct part {
@@ -98,7 +97,7 @@ static void make_side(struct diff *d, int which, struct engine *p)
 
 static bool is_source(const struct side *s, const struct atom *a, int which, const struct rule *rule)
 {
-    if (a->node[which] != NULL && !bit_get(a->node[which]->class->fit, rule->posture))
+    if (a->node[which] != NULL && !bit_get(a->node[which]->class->postures, rule->posture))
         return false;
     for (size_t i = 0; i < rule->src.n; i++) {
         enum sel_kind kind = s->p->doc->sel[rule->src.v[i]].kind;
@@ -144,17 +143,10 @@ static bool is_in_internet(const struct range *at)
     return false;
 }
 
+/* Whether `*` holds the addresses as sources, apart from nodes' own. */
 static bool is_routed(const struct engine *p, const struct range *at)
 {
-    size_t pos = 0;
-    const struct route_holders *h;
-    if (range_set_holds(&p->tailnet, at))
-        return true;
-    while ((h = map_next(&p->holders_by_route, &pos)) != NULL) {
-        if (range_holds(&h->range, at))
-            return true;
-    }
-    return false;
+    return range_set_holds(&p->routes.tailnet, at) || route_index_holds(&p->routes, at);
 }
 
 static void put_key(struct diff *d, const struct atom *a, struct buf *key)
@@ -165,8 +157,8 @@ static void put_key(struct diff *d, const struct atom *a, struct buf *key)
         buf_append(key, a->in[i], p->sel_words * sizeof(uint64_t));
         buf_append_byte(key, n != NULL);
         if (n != NULL)
-            buf_append(key, n->class->fit, bits_words(p->doc->posture_set_n) * sizeof(uint64_t));
-        if (n != NULL && n->owner != NULL && d->side[0].p->self_rule_n + d->side[1].p->self_rule_n > 0)
+            buf_append(key, n->class->postures, bits_words(p->doc->posture_set_n) * sizeof(uint64_t));
+        if (n != NULL && n->owner != NULL && d->side[0].p->rules.self_rules.n + d->side[1].p->rules.self_rules.n > 0)
             buf_append(key, &n->owner->id, sizeof(n->owner->id));
         else
             buf_append_c(key, "-");
@@ -185,7 +177,7 @@ static void add_range(struct diff *d, const struct range *at, const struct engin
     struct buf key = {0};
     for (int i = 0; i < 2; i++) {
         probe.in[i] = mem_zalloc(d->side[i].p->sel_words + 1, sizeof(uint64_t));
-        address_selectors(d->side[i].p, probe.node[i], &first, probe.in[i]);
+        reach_selectors_at(d->side[i].p, probe.node[i], &first, probe.in[i]);
     }
     for (int i = 0; i < 2; i++)
         probe.is_routed[i] = probe.node[i] != NULL || is_routed(d->side[i].p, &first);
@@ -242,13 +234,13 @@ static void find_cuts(const struct diff *d, struct range_set *cuts)
     for (size_t i = 0; i < range_internet_n; i++)
         add_cuts(cuts, &range_internet[i]);
     for (int i = 0; i < 2; i++) {
-        for (size_t k = 0; k < d->side[i].p->tailnet.n; k++)
-            add_cuts(cuts, &d->side[i].p->tailnet.v[k]);
+        for (size_t k = 0; k < d->side[i].p->routes.tailnet.n; k++)
+            add_cuts(cuts, &d->side[i].p->routes.tailnet.v[k]);
     }
-    while ((h = map_next(&d->side[0].p->holders_by_route, &pos)) != NULL)
+    while ((h = map_next(&d->side[0].p->routes.by_range, &pos)) != NULL)
         add_cuts(cuts, &h->range);
     pos = 0;
-    while ((n = map_next(&d->side[0].p->node_by_id, &pos)) != NULL) {
+    while ((n = map_next(&d->side[0].p->nodes.by_id, &pos)) != NULL) {
         add_cuts(cuts, &n->v4);
         add_cuts(cuts, &n->v6);
     }
@@ -260,8 +252,8 @@ static void add_nodes(struct diff *d, struct range_set *taken)
 {
     size_t pos = 0;
     const struct engine_node *n;
-    while ((n = map_next(&d->side[0].p->node_by_id, &pos)) != NULL) {
-        const struct engine_node *after = engine_node_find(d->side[1].p, n->id);
+    while ((n = map_next(&d->side[0].p->nodes.by_id, &pos)) != NULL) {
+        const struct engine_node *after = engine_node_find(&d->side[1].p->nodes, n->id);
         for (int family = 4; after != NULL && family <= 6; family += 2) {
             struct range own = engine_node_range(n, family);
             if (own.family == 0)

@@ -3,39 +3,43 @@
 #ifndef REACH_REACH_INTERNAL_H
 #define REACH_REACH_INTERNAL_H
 
-#include "engine/parts.h"
+#include "engine/tables.h"
 #include "reach/reach.h"
 
 /* An address, and the node that has it (null: none). */
-struct spot {
+struct probe {
     struct range at;
     const struct engine_node *node;
 };
 
 /* Heap memory. */
-struct spots {
-    struct spot *v;
+struct probes {
+    struct probe *v;
     size_t n, cap;
 };
 
 /* The addresses that `text` names: nodes' addresses for identities, else the address itself. False: it names
  * nothing, or a prefix or range where one address is wanted. `self_of`: whose nodes autogroup:self is; null:
  * nobody's. */
-bool spots_find(const struct engine *p, struct str text, const struct owner *self_of, struct spots *out);
-void spots_fini(struct spots *s);
-/* Why spots_find found nothing, as the end of a sentence. Borrowed from nothing. */
-const char *spots_none_reason(const struct engine *p, struct str text);
+bool reach_probes_find(const struct engine *p, struct str text, const struct owner *self_of, struct probes *out);
+void reach_probes_fini(struct probes *s);
+/* Why reach_probes_find found nothing, as the end of a sentence. Borrowed from nothing. */
+const char *reach_probes_none_reason(const struct engine *p, struct str text);
 /* Leaves one of those that no rule can tell apart, when they have the attributes `more` besides their own. */
-void spots_reduce(struct engine *p, struct spots *s, const struct policy_attr *more, size_t more_n);
+void reach_probes_reduce(struct engine *p, struct probes *s, const struct policy_attr *more, size_t more_n);
+
+/* Sets the bits of the selectors that hold an address, of a node or (null) of none: identities by the node, others
+ * by the address. */
+void reach_selectors_at(struct engine *p, const struct engine_node *n, const struct range *at, uint64_t *in);
 
 /* What of a rule fits. `attrs`: taken to be the source's, may be null. */
-struct fit {
+struct rule_match {
     bool source;
     bool destination;
     bool port;
 };
-struct fit rule_fits(const struct engine *p, const struct rule *rule, const struct spot *src, const struct spot *dst,
-                     int proto, int port, const struct attr_view *attrs);
+struct rule_match reach_match_rule(const struct engine *p, const struct rule *rule, const struct probe *src,
+                                   const struct probe *dst, int proto, int port, const struct attr_view *attrs);
 
 /* --- sent.c --- */
 enum sent {
@@ -45,6 +49,6 @@ enum sent {
 };
 /* Whether a packet from one of the addresses `src` gets through to `dst` by the filters that are sent; by that of
  * some router, when several serve it. */
-enum sent sent_allows(struct engine *p, const struct spots *src, const struct spot *dst, int proto, int port);
+enum sent reach_sent(struct engine *p, const struct probes *src, const struct probe *dst, int proto, int port);
 
 #endif

@@ -6,7 +6,7 @@
 
 struct question {
     struct engine *p;
-    const struct spots *src;
+    const struct probes *src;
     struct range dst;
     int proto; /* 0: any of those that a rule without a protocol means */
     int port;  /* -1: any */
@@ -96,14 +96,14 @@ static bool serves(const struct engine_node *n, const struct range *at)
     return engine_node_routes_meet(n, at);
 }
 
-enum sent sent_allows(struct engine *p, const struct spots *src, const struct spot *dst, int proto, int port)
+enum sent reach_sent(struct engine *p, const struct probes *src, const struct probe *dst, int proto, int port)
 {
     const struct question q = {p, src, dst->at, proto, port};
     const struct engine_node *n;
     bool is_served = false;
     if (dst->node != NULL)
         return ask_node(&q, dst->node) ? SENT_ALLOWED : SENT_DENIED;
-    for (size_t pos = 0; (n = map_next(&p->node_by_id, &pos)) != NULL;) {
+    for (size_t pos = 0; (n = map_next(&p->nodes.by_id, &pos)) != NULL;) {
         if (!serves(n, &dst->at))
             continue;
         if (ask_node(&q, n))

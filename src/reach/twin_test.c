@@ -1097,8 +1097,8 @@ static bool same_packet(struct fixture *f, const struct engine_facts *from, cons
     static const unsigned some_ports[] = {0, 22, 80, 443, 1500, 65535}, some_protos[] = {6, 17, 1, 47, 58, 99};
     unsigned port = PICK(f, some_ports), proto = PICK(f, some_protos);
     int family = below(f, 2) == 0 ? 4 : 6;
-    struct spot src = {twin_range(from, family), engine_node_find(f->p, from->id)};
-    struct spot dst = {twin_range(to, family), engine_node_find(f->p, to->id)};
+    struct probe src = {twin_range(from, family), engine_node_find(&f->p->nodes, from->id)};
+    struct probe dst = {twin_range(to, family), engine_node_find(&f->p->nodes, to->id)};
     struct buf text = {0};
     struct arena a = {0};
     struct filter_set set;
@@ -1107,7 +1107,7 @@ static bool same_packet(struct fixture *f, const struct engine_facts *from, cons
     if (src.at.family == 0 || dst.at.family == 0)
         return true;
     for (size_t i = 0; i < f->doc->rule_n; i++) {
-        struct fit fit = rule_fits(f->p, &f->doc->rule[i], &src, &dst, (int)proto, (int)port, NULL);
+        struct rule_match fit = reach_match_rule(f->p, &f->doc->rule[i], &src, &dst, (int)proto, (int)port, NULL);
         want = want || (f->doc->rule[i].via.n == 0 && fit.source && fit.destination && fit.port);
     }
     engine_filter(f->p, to->id, &text);
@@ -1179,14 +1179,15 @@ static void all_pairs(const struct fixture *f, bool out[IDS][IDS])
     }
 }
 
-/* Whom a viewer in the seat of `id` sees, as the view has it in one piece. */
+/* Whom a viewer in the membership of `id` sees, as the view has it in one fragment. */
 static bool marks_as(const struct engine_view *v, uint64_t id, const bool want[IDS])
 {
-    struct viewer_key seat = engine_view_key(v, id);
+    struct viewer_key membership = engine_view_key(v, id);
     uint64_t set[IDS / 64 + 2] = {0}, none[1] = {0};
-    engine_view_mark(v, seat, set, ARRAY_LEN(set));
-    engine_view_mark(v, seat, none, 0);
-    if (seat.class_index != ENGINE_NO_CLASS && engine_view_keys_see(v, seat, seat) != bit_get(set, id))
+    engine_view_mark(v, membership, set, ARRAY_LEN(set));
+    engine_view_mark(v, membership, none, 0);
+    if (membership.class_index != ENGINE_NO_CLASS &&
+        engine_view_keys_see(v, membership, membership) != bit_get(set, id))
         return false;
     for (uint64_t b = 1; b < ARRAY_LEN(set) * 64; b++) {
         if (b != id && bit_get(set, b) != (b <= IDS && want[b - 1]))
@@ -1471,7 +1472,7 @@ static bool spans_hold(const struct filter_span *v, size_t n, const struct range
     return false;
 }
 
-static bool rows_hold(const struct reach_rows *rows, bool is_gained, const struct spot *src, const struct spot *dst,
+static bool rows_hold(const struct reach_rows *rows, bool is_gained, const struct probe *src, const struct probe *dst,
                       unsigned proto, unsigned port)
 {
     for (size_t i = 0; i < rows->n; i++) {
@@ -1483,11 +1484,11 @@ static bool rows_hold(const struct reach_rows *rows, bool is_gained, const struc
     return false;
 }
 
-static bool reaches(const struct engine *p, const struct spot *src, const struct spot *dst, unsigned proto,
+static bool reaches(const struct engine *p, const struct probe *src, const struct probe *dst, unsigned proto,
                     unsigned port)
 {
     for (size_t i = 0; i < p->doc->rule_n; i++) {
-        struct fit fit = rule_fits(p, &p->doc->rule[i], src, dst, (int)proto, (int)port, NULL);
+        struct rule_match fit = reach_match_rule(p, &p->doc->rule[i], src, dst, (int)proto, (int)port, NULL);
         if (fit.source && fit.destination && fit.port)
             return true;
     }
@@ -1495,7 +1496,7 @@ static bool reaches(const struct engine *p, const struct spot *src, const struct
 }
 
 /* A node's address, or one that no node has. */
-static struct spot random_spot(struct fixture *f, const struct engine *p, int family)
+static struct probe random_spot(struct fixture *f, const struct engine *p, int family)
 {
     static const char *const fours[] = {"10.1.2.3",    "10.2.0.1",     "8.8.8.8", "8.9.0.0",
                                         "192.168.0.1", "100.64.0.200", "0.0.0.0", "255.255.255.255"};
@@ -1505,8 +1506,8 @@ static struct spot random_spot(struct fixture *f, const struct engine *p, int fa
     const struct engine_facts *n = below(f, 3) != 0 ? some_node(f) : NULL;
     struct addr a = test_addr(family == 4 ? PICK(f, fours) : PICK(f, sixes));
     if (n != NULL && twin_range(n, family).family != 0)
-        return (struct spot){twin_range(n, family), engine_node_find(p, n->id)};
-    return (struct spot){range_of_addr(&a), NULL};
+        return (struct probe){twin_range(n, family), engine_node_find(&p->nodes, n->id)};
+    return (struct probe){range_of_addr(&a), NULL};
 }
 
 static void check_diff_packet(struct fixture *f, const struct engine *before, const struct engine *after,
@@ -1516,9 +1517,9 @@ static void check_diff_packet(struct fixture *f, const struct engine *before, co
                           some_protos[] = {6, 17, 1, 47, 58, 99};
     unsigned port = PICK(f, some_ports), proto = PICK(f, some_protos);
     int family = below(f, 2) == 0 ? 4 : 6;
-    struct spot src = random_spot(f, before, family), dst = random_spot(f, before, family);
-    struct spot src_after = {src.at, src.node != NULL ? engine_node_find(after, src.node->id) : NULL};
-    struct spot dst_after = {dst.at, dst.node != NULL ? engine_node_find(after, dst.node->id) : NULL};
+    struct probe src = random_spot(f, before, family), dst = random_spot(f, before, family);
+    struct probe src_after = {src.at, src.node != NULL ? engine_node_find(&after->nodes, src.node->id) : NULL};
+    struct probe dst_after = {dst.at, dst.node != NULL ? engine_node_find(&after->nodes, dst.node->id) : NULL};
     bool was = reaches(before, &src, &dst, proto, port);
     bool is = reaches(after, &src_after, &dst_after, proto, port);
     assert_int_equal(rows_hold(rows, true, &src, &dst, proto, port), is && !was);

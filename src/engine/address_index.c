@@ -1,9 +1,11 @@
 /* Which address selectors hold an address. Single addresses are looked up by value. The ends of all wider ranges cut
  * each family into cells; what covers a cell is found out when a node's address first falls into it. */
+#include "engine/address_index.h"
+
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "base/mem.h"
-#include "engine/parts.h"
 
 struct cell {
     uint8_t family;
@@ -19,7 +21,7 @@ struct single {
     struct single *next;
 };
 
-struct cover {
+struct address_index {
     const struct policy_doc *doc;
     struct arena arena;
     struct map single_by_addr;
@@ -37,7 +39,7 @@ static int compare_cells(const void *a, const void *b)
     return (x->first > y->first) - (x->first < y->first);
 }
 
-static void add_single(struct cover *c, const struct sel_range *e)
+static void add_single(struct address_index *c, const struct sel_range *e)
 {
     struct single *s = arena_zalloc(&c->arena, 1, sizeof(*s) + sizeof(struct range_key));
     struct range_key *key = (struct range_key *)(s + 1);
@@ -46,12 +48,12 @@ static void add_single(struct cover *c, const struct sel_range *e)
     map_put(&c->single_by_addr, key, sizeof(*key), s);
 }
 
-static void add_cut(struct cover *c, uint8_t family, ip_number first)
+static void add_cut(struct address_index *c, uint8_t family, ip_number first)
 {
     VEC_PUSH(c->cell, c->cell_n, c->cell_cap, ((struct cell){.family = family, .first = first}));
 }
 
-static void add_wide(struct cover *c, uint32_t index)
+static void add_wide(struct address_index *c, uint32_t index)
 {
     const struct range *r = &c->doc->range[index].range;
     ip_number last = r->family == 4 ? UINT32_MAX : ~(ip_number)0;
@@ -61,7 +63,7 @@ static void add_wide(struct cover *c, uint32_t index)
         add_cut(c, r->family, r->hi + 1);
 }
 
-static void sort_cells(struct cover *c)
+static void sort_cells(struct address_index *c)
 {
     size_t n = 0;
     add_cut(c, 4, 0);
@@ -74,9 +76,9 @@ static void sort_cells(struct cover *c)
     c->cell_n = n;
 }
 
-struct cover *cover_create(const struct policy_doc *doc)
+struct address_index *address_index_create(const struct policy_doc *doc)
 {
-    struct cover *c = MEM_NEW(struct cover);
+    struct address_index *c = MEM_NEW(struct address_index);
     c->doc = doc;
     map_init(&c->single_by_addr, NULL);
     for (uint32_t i = 0; i < doc->range_n; i++) {
@@ -93,9 +95,9 @@ struct cover *cover_create(const struct policy_doc *doc)
     return c;
 }
 
-void cover_destroy(struct cover **c_ptr)
+void address_index_destroy(struct address_index **c_ptr)
 {
-    struct cover *c = *c_ptr;
+    struct address_index *c = *c_ptr;
     *c_ptr = NULL;
     if (c == NULL)
         return;
@@ -108,7 +110,7 @@ void cover_destroy(struct cover **c_ptr)
     mem_free(c);
 }
 
-static void explore(const struct cover *c, struct cell *cell)
+static void explore(const struct address_index *c, struct cell *cell)
 {
     size_t cap = 0;
     for (size_t i = 0; i < c->wide_n; i++) {
@@ -119,7 +121,7 @@ static void explore(const struct cover *c, struct cell *cell)
     cell->is_known = true;
 }
 
-void cover_find(struct cover *c, const struct range *address, uint64_t *in)
+void address_index_find(struct address_index *c, const struct range *address, uint64_t *in)
 {
     if (address->family == 0)
         return;
@@ -140,15 +142,4 @@ void cover_find(struct cover *c, const struct range *address, uint64_t *in)
         explore(c, cell);
     for (size_t i = 0; i < cell->n; i++)
         bit_put(in, cell->sel[i]);
-}
-
-void address_selectors(struct engine *p, const struct engine_node *n, const struct range *at, uint64_t *in)
-{
-    const struct policy_doc *doc = p->doc;
-    for (sel_id i = 0; n != NULL && i < doc->sel_n; i++) {
-        enum sel_kind kind = doc->sel[i].kind;
-        if (kind != SEL_ADDRS && kind != SEL_STAR && kind != SEL_DANGER_ALL && engine_node_is(n, i))
-            bit_put(in, i);
-    }
-    cover_find(p->cover, at, in);
 }

@@ -9,7 +9,7 @@
 
 #include "base/bits.h"
 #include "policy/policy.h"
-#include "engine/rolls.h"
+#include "engine/cow_sets.h"
 #include "engine/view.h"
 #include "support/test_random.h"
 
@@ -18,11 +18,11 @@ enum { IDS = 700, NUMBERS = 150, WORDS = IDS / 64 + 2, VERSIONS = 6, STEPS = 200
 /* What should be in a version. */
 struct model {
     uint64_t in[NUMBERS][WORDS];
-    struct seat seat[IDS];
+    struct membership membership[IDS];
 };
 
 struct version {
-    struct pages rolls, seats;
+    struct cow_table rolls, seats;
     struct model *is;
 };
 
@@ -30,25 +30,25 @@ static void check_version(const struct version *v)
 {
     for (size_t number = 0; number < NUMBERS; number++) {
         uint64_t set[WORDS] = {0}, few[3] = {0};
-        roll_mark(rolls_get(&v->rolls, number), set, WORDS);
+        id_set_mark(cow_sets_get(&v->rolls, number), set, WORDS);
         assert_memory_equal(set, v->is->in[number], sizeof(set));
-        roll_mark(rolls_get(&v->rolls, number), few, 2);
+        id_set_mark(cow_sets_get(&v->rolls, number), few, 2);
         assert_memory_equal(few, v->is->in[number], 2 * sizeof(few[0]));
         assert_int_equal(few[2], 0);
     }
     for (uint64_t id = 0; id < IDS; id++) {
-        struct seat s = seating_get(&v->seats, id);
-        assert_int_equal(s.class, v->is->seat[id].class);
-        assert_int_equal(s.owner, v->is->seat[id].owner);
+        struct membership s = memberships_get(&v->seats, id);
+        assert_int_equal(s.class, v->is->membership[id].class);
+        assert_int_equal(s.owner, v->is->membership[id].owner);
     }
-    assert_null(rolls_get(&v->rolls, 1 << 20));
-    assert_int_equal(seating_get(&v->seats, 1 << 20).class, ENGINE_NO_CLASS);
+    assert_null(cow_sets_get(&v->rolls, 1 << 20));
+    assert_int_equal(memberships_get(&v->seats, 1 << 20).class, ENGINE_NO_CLASS);
 }
 
 static void drop_version(struct version *v)
 {
-    rolls_fini(&v->rolls);
-    seating_fini(&v->seats);
+    cow_sets_fini(&v->rolls);
+    memberships_fini(&v->seats);
     free(v->is);
     *v = (struct version){0};
 }
@@ -68,15 +68,15 @@ static void change_something(struct test_random *r, struct version *now)
     uint32_t id = test_random_below(r, 1 + test_random_below(r, IDS));
     uint64_t *in = now->is->in[number];
     if (test_random_below(r, 2) == 0) {
-        rolls_add(&now->rolls, number, id);
+        cow_sets_add(&now->rolls, number, id);
         bit_put(in, id);
     } else {
-        rolls_remove(&now->rolls, number, id);
+        cow_sets_remove(&now->rolls, number, id);
         bit_drop(in, id);
     }
-    struct seat seat = {test_random_below(r, 3) == 0 ? ENGINE_NO_CLASS : number, id % 7};
-    seating_put(&now->seats, id, seat);
-    now->is->seat[id] = seat;
+    struct membership membership = {test_random_below(r, 3) == 0 ? ENGINE_NO_CLASS : number, id % 7};
+    memberships_put(&now->seats, id, membership);
+    now->is->membership[id] = membership;
 }
 
 static void test_versions_stay(void **state)
@@ -86,7 +86,7 @@ static void test_versions_stay(void **state)
     struct version now = {.is = calloc(1, sizeof(struct model))}, old[VERSIONS] = {0};
     assert_non_null(now.is);
     for (size_t id = 0; id < IDS; id++)
-        now.is->seat[id].class = ENGINE_NO_CLASS;
+        now.is->membership[id].class = ENGINE_NO_CLASS;
     for (int step = 0; step < STEPS; step++) {
         change_something(&r, &now);
         struct version *v = &old[test_random_below(&r, VERSIONS)];
@@ -94,7 +94,7 @@ static void test_versions_stay(void **state)
             if (v->is != NULL)
                 check_version(v);
             drop_version(v);
-            *v = (struct version){pages_freeze(&now.rolls), pages_freeze(&now.seats), copy_model(now.is)};
+            *v = (struct version){cow_table_freeze(&now.rolls), cow_table_freeze(&now.seats), copy_model(now.is)};
         }
     }
     check_version(&now);

@@ -1,4 +1,4 @@
-/* tests and sshTests, and why something is allowed. src: docs/protocol/policy.md 12 */
+/* tests and sshTests of a policy. src: docs/protocol/policy.md 12 */
 #include <stdarg.h>
 #include <string.h>
 
@@ -34,11 +34,11 @@ struct acl_case {
     struct engine *p;
     const struct acl_test *test;
     struct policy_errors *errors;
-    struct spots src;
+    struct probes src;
     int proto;
 };
 
-static bool is_allowed(const struct acl_case *c, const struct spot *src, const struct spots *dst, int port)
+static bool is_allowed(const struct acl_case *c, const struct probe *src, const struct probes *dst, int port)
 {
     const struct policy_doc *doc = c->p->doc;
     struct attr_view attrs = {.more = c->test->attr, .more_n = c->test->attr_n};
@@ -51,7 +51,7 @@ static bool is_allowed(const struct acl_case *c, const struct spot *src, const s
             const struct rule *rule = &doc->rule[i];
             if (rule->via.n > 0 || rule->ip_n == 0)
                 continue;
-            struct fit fit = rule_fits(c->p, rule, src, &dst->v[d], c->proto, port, &attrs);
+            struct rule_match fit = reach_match_rule(c->p, rule, src, &dst->v[d], c->proto, port, &attrs);
             if (fit.source && fit.destination && fit.port)
                 return true;
         }
@@ -81,26 +81,26 @@ static bool is_self(struct str host)
 }
 
 /* autogroup:self is another set of nodes for each user: looked up for the source alone. */
-static bool reaches_own(const struct acl_case *c, const struct spot *src, struct str host, int port, bool *is_known)
+static bool reaches_own(const struct acl_case *c, const struct probe *src, struct str host, int port, bool *is_known)
 {
-    struct spots dst = {0};
-    *is_known = src->node != NULL && src->node->owner != NULL && spots_find(c->p, host, src->node->owner, &dst);
+    struct probes dst = {0};
+    *is_known = src->node != NULL && src->node->owner != NULL && reach_probes_find(c->p, host, src->node->owner, &dst);
     bool is = *is_known && is_allowed(c, src, &dst, port);
-    spots_fini(&dst);
+    reach_probes_fini(&dst);
     return is;
 }
 
 /* How many of the sources reach one address of the destination; false: it is not one name or address. */
 static bool count_allowed(const struct acl_case *c, struct str host, int port, size_t *allowed_out)
 {
-    struct spots dst = {0};
-    bool is_known = is_self(host) || spots_find(c->p, host, NULL, &dst);
+    struct probes dst = {0};
+    bool is_known = is_self(host) || reach_probes_find(c->p, host, NULL, &dst);
     *allowed_out = 0;
-    spots_reduce(c->p, &dst, NULL, 0);
+    reach_probes_reduce(c->p, &dst, NULL, 0);
     for (size_t i = 0; is_known && i < c->src.n; i++)
         *allowed_out += is_self(host) ? reaches_own(c, &c->src.v[i], host, port, &is_known)
                                       : is_allowed(c, &c->src.v[i], &dst, port);
-    spots_fini(&dst);
+    reach_probes_fini(&dst);
     return is_known;
 }
 
@@ -119,7 +119,7 @@ static void run_target(const struct acl_case *c, const struct item *target, bool
     }
     if (!count_allowed(c, host, port, &allowed)) {
         tell(c->errors, c->p->doc, target->offset, "%.*s -> %.*s cannot be tested: %.*s: %s", STR_ARG(c->test->src),
-             STR_ARG(target->text), STR_ARG(host), spots_none_reason(c->p, host));
+             STR_ARG(target->text), STR_ARG(host), reach_probes_none_reason(c->p, host));
         return;
     }
     bool is_all = allowed == c->src.n;
@@ -136,16 +136,16 @@ static void run_acl_test(struct engine *p, const struct acl_test *test, struct p
         tell(errors, p->doc, test->offset, "a test must have \"accept\" or \"deny\"");
     else if (!policy_proto_parse(test->proto, &proto))
         tell(errors, p->doc, test->offset, "unknown protocol %.*s", STR_ARG(test->proto));
-    else if (test->src.len == 0 || !spots_find(p, test->src, NULL, &c.src) || c.src.n == 0)
+    else if (test->src.len == 0 || !reach_probes_find(p, test->src, NULL, &c.src) || c.src.n == 0)
         tell(errors, p->doc, test->offset, "src %.*s cannot be tested: %s", STR_ARG(test->src),
-             spots_none_reason(p, test->src));
+             reach_probes_none_reason(p, test->src));
     c.proto = proto;
-    spots_reduce(p, &c.src, test->attr, test->attr_n);
+    reach_probes_reduce(p, &c.src, test->attr, test->attr_n);
     for (size_t i = 0; c.src.n > 0 && i < test->accept.n; i++)
         run_target(&c, &test->accept.v[i], true);
     for (size_t i = 0; c.src.n > 0 && i < test->deny.n; i++)
         run_target(&c, &test->deny.v[i], false);
-    spots_fini(&c.src);
+    reach_probes_fini(&c.src);
 }
 
 /* --- sshTests. src: docs/protocol/policy.md 12.2 --- */
@@ -187,7 +187,7 @@ static struct ssh_answer ssh_ask(const struct engine *p, const struct ssh_test *
     struct attr_view attrs = {t->attr, t->attr_n, src->attr, src->attr_n};
     for (size_t i = 0; i < p->doc->ssh_n; i++) {
         const struct ssh_rule *rule = &p->doc->ssh[i];
-        bool is_source = engine_node_in_list(src, p->ssh_list[i]), is_dst = false;
+        bool is_source = engine_node_in_list(src, p->rules.ssh_list[i]), is_dst = false;
         if (t->attr_n > 0 && rule->posture != 0) {
             is_source = policy_posture_holds(p->doc, rule->posture, &attrs);
             bool is_named = false;
@@ -210,8 +210,8 @@ static struct ssh_answer ssh_ask(const struct engine *p, const struct ssh_test *
 
 enum ssh_want { WANT_ACCEPT, WANT_CHECK, WANT_DENY };
 
-static void run_ssh_login(const struct engine *p, const struct ssh_test *t, const struct spots *src,
-                          const struct spots *dst, const struct item *dst_item, const struct item *login,
+static void run_ssh_login(const struct engine *p, const struct ssh_test *t, const struct probes *src,
+                          const struct probes *dst, const struct item *dst_item, const struct item *login,
                           enum ssh_want want, struct policy_errors *errors)
 {
     static const char *const words[] = {"ACCEPT", "CHECK", "DENY"};
@@ -240,8 +240,8 @@ static void run_ssh_login(const struct engine *p, const struct ssh_test *t, cons
     }
 }
 
-static void run_ssh_logins(const struct engine *p, const struct ssh_test *t, const struct spots *src,
-                           const struct spots *dst, const struct item *dst_item, struct policy_errors *errors)
+static void run_ssh_logins(const struct engine *p, const struct ssh_test *t, const struct probes *src,
+                           const struct probes *dst, const struct item *dst_item, struct policy_errors *errors)
 {
     const struct items *lists[] = {&t->accept, &t->check, &t->deny};
     for (int want = 0; want < 3; want++) {
@@ -250,7 +250,7 @@ static void run_ssh_logins(const struct engine *p, const struct ssh_test *t, con
     }
 }
 
-static bool has_nodes(const struct spots *s)
+static bool has_nodes(const struct probes *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         if (s->v[i].node != NULL)
@@ -264,39 +264,39 @@ static const char *no_node_reason(const struct engine *p, struct str text)
 {
     struct selector s;
     bool is_address = doc_classify(p->doc, text, &s) == SEL_FINE && s.kind == SEL_ADDRS;
-    return is_address ? "no node has this address" : spots_none_reason(p, text);
+    return is_address ? "no node has this address" : reach_probes_none_reason(p, text);
 }
 
 /* The source's own nodes. */
-static void add_own(const struct engine *p, const struct spot *src, struct spots *dst)
+static void add_own(const struct engine *p, const struct probe *src, struct probes *dst)
 {
     if (src->node != NULL && src->node->owner != NULL)
-        (void)spots_find(p, STR("autogroup:self"), src->node->owner, dst);
+        (void)reach_probes_find(p, STR("autogroup:self"), src->node->owner, dst);
 }
 
 static void run_ssh_test(struct engine *p, const struct ssh_test *t, struct policy_errors *errors)
 {
-    struct spots src = {0};
+    struct probes src = {0};
     if (t->accept.n + t->check.n + t->deny.n == 0)
         tell(errors, p->doc, t->offset, "an ssh test must have \"accept\", \"check\" or \"deny\"");
-    else if (t->src.len == 0 || !spots_find(p, t->src, NULL, &src) || !has_nodes(&src))
+    else if (t->src.len == 0 || !reach_probes_find(p, t->src, NULL, &src) || !has_nodes(&src))
         tell(errors, p->doc, t->offset, "src %.*s cannot be tested: %s", STR_ARG(t->src), no_node_reason(p, t->src));
     else if (t->dst.n == 0)
         tell(errors, p->doc, t->offset, "an ssh test must have \"dst\"");
-    spots_reduce(p, &src, t->attr, t->attr_n);
+    reach_probes_reduce(p, &src, t->attr, t->attr_n);
     for (size_t i = 0; has_nodes(&src) && i < t->dst.n; i++) {
-        struct spots dst = {0};
+        struct probes dst = {0};
         for (size_t k = 0; is_self(t->dst.v[i].text) && k < src.n; k++)
             add_own(p, &src.v[k], &dst);
-        if ((!is_self(t->dst.v[i].text) && !spots_find(p, t->dst.v[i].text, NULL, &dst)) || !has_nodes(&dst))
+        if ((!is_self(t->dst.v[i].text) && !reach_probes_find(p, t->dst.v[i].text, NULL, &dst)) || !has_nodes(&dst))
             tell(errors, p->doc, t->dst.v[i].offset, "dst %.*s cannot be tested: %s", STR_ARG(t->dst.v[i].text),
                  no_node_reason(p, t->dst.v[i].text));
-        spots_reduce(p, &dst, NULL, 0);
+        reach_probes_reduce(p, &dst, NULL, 0);
         if (has_nodes(&dst))
             run_ssh_logins(p, t, &src, &dst, &t->dst.v[i], errors);
-        spots_fini(&dst);
+        reach_probes_fini(&dst);
     }
-    spots_fini(&src);
+    reach_probes_fini(&src);
 }
 
 enum rc reach_run_tests(struct engine *p, struct policy_errors *errors)
@@ -308,89 +308,4 @@ enum rc reach_run_tests(struct engine *p, struct policy_errors *errors)
     if (errors->left_out > 0)
         errors->v[errors->n++].text = arena_printf(&errors->arena, "and %zu more", errors->left_out);
     return errors->n == 0 ? RC_OK : RC_INVALID;
-}
-
-/* --- why --- */
-
-static size_t fit_score(const struct reach_reason *r)
-{
-    return (r->is_allowed ? 8u : 0u) + 4u * r->has_source + 2u * r->has_destination + r->has_port;
-}
-
-/* What the rule says of all pairs of the addresses together: the best of them. No packet has addresses of two
- * families. */
-static struct reach_reason judge(const struct engine *p, const struct rule *rule, const struct spots *src,
-                                 const struct spots *dst, int proto, int port)
-{
-    struct reach_reason best = {.line = p->doc->has_rules ? doc_line(p->doc, rule->offset) : 0,
-                                .section = !p->doc->has_rules ? ""
-                                           : rule->is_acl     ? "acls"
-                                                              : "grants",
-                                .index = rule->index};
-    for (size_t i = 0; i < src->n; i++) {
-        for (size_t k = 0; k < dst->n; k++) {
-            if (src->v[i].at.family != dst->v[k].at.family)
-                continue;
-            struct fit fit = rule_fits(p, rule, &src->v[i], &dst->v[k], proto, port, NULL);
-            struct reach_reason now = best;
-            now.has_source = fit.source;
-            now.has_destination = fit.destination;
-            now.has_port = fit.port;
-            now.is_allowed = fit.source && fit.destination && fit.port;
-            if (fit_score(&now) > fit_score(&best))
-                best = now;
-        }
-    }
-    return best;
-}
-
-/* An address that nobody serves is in no filter: then the rules speak. */
-static bool is_let_through(struct engine *p, const struct spots *src, const struct spots *dst, int proto, int port,
-                           bool by_rules)
-{
-    for (size_t i = 0; i < dst->n; i++) {
-        enum sent sent = sent_allows(p, src, &dst->v[i], proto, port);
-        if (sent == SENT_ALLOWED || (sent == SENT_NOTHING && by_rules))
-            return true;
-    }
-    return false;
-}
-
-static void explain(struct engine *p, struct spots *src, struct spots *dst, int proto, int port,
-                    struct reach_reason *out, size_t cap, size_t *n_out)
-{
-    struct reach_reason closest = {0};
-    spots_reduce(p, src, NULL, 0);
-    spots_reduce(p, dst, NULL, 0);
-    for (size_t i = 0; i < p->doc->rule_n; i++) {
-        struct reach_reason r = judge(p, &p->doc->rule[i], src, dst, proto, port);
-        if (r.is_allowed && *n_out < cap)
-            out[(*n_out)++] = r;
-        if (i == 0 || fit_score(&r) > fit_score(&closest))
-            closest = r;
-    }
-    bool is_allowed = is_let_through(p, src, dst, proto, port, *n_out > 0);
-    if (is_allowed && *n_out > 0)
-        return;
-    /* The rules only explain: what is sent decides. */
-    closest.is_allowed = is_allowed;
-    *n_out = cap > 0 && p->doc->rule_n > 0;
-    if (*n_out > 0)
-        out[0] = closest;
-}
-
-enum rc reach_why(struct engine *p, struct str src, struct str dst, int proto, int port, struct reach_reason *out,
-                  size_t cap, size_t *n_out)
-{
-    struct spots from = {0}, to = {0};
-    enum rc rc = RC_NOT_FOUND;
-    *n_out = 0;
-    if (spots_find(p, src, NULL, &from) &&
-        spots_find(p, dst, from.v[0].node != NULL ? from.v[0].node->owner : NULL, &to)) {
-        rc = RC_OK;
-        explain(p, &from, &to, proto, port, out, cap, n_out);
-    }
-    spots_fini(&from);
-    spots_fini(&to);
-    return rc;
 }

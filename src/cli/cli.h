@@ -17,7 +17,7 @@ enum cli_exit {
     CLI_EXIT_NOT_FOUND,
     CLI_EXIT_DENIED,
     CLI_EXIT_CONFIG =
-        78, /* `serve` and `relay`: starting again does not help until the configuration is corrected. src: sysexits.h */
+        78, /* `serve` and `relay`: no start succeeds until the configuration is corrected. src: sysexits.h */
 };
 
 /* What main passes in: the command line may not include the daemon, which is above it. */

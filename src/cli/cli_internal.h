@@ -28,18 +28,20 @@ bool cli_sink_close(struct cli_sink *sink);
 /* As cli_need_config, for `fullscale relay`. */
 bool cli_need_relay_config(struct cli_run *run);
 
-/* --- secret.c --- */
+/* --- argv.c --- */
 /* Copies argv, and overwrites in the original what may be a secret. Free with cli_argv_drop. */
 char **cli_argv_take(int argc, char **argv);
 void cli_argv_drop(char ***copy);
+/* Where the secret part of a key ("fskey-...") begins in the word; null: there is no key in it. */
+const char *cli_key_in(const char *word);
 
 /* --- help.c, completion.c, man.c: made from the table of commands --- */
 void cli_help_program(FILE *out, bool is_coloured, const struct cli_spec *spec);
 void cli_help_group(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_group *group);
 void cli_help_command(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_command *command);
 /* Prints the completion script. False: no such shell. */
-bool cli_completion(FILE *out, const char *shell);
-void cli_man(FILE *out, const char *version);
+bool cli_completion(FILE *out, const struct cli_spec *spec, const char *shell);
+void cli_man(FILE *out, const struct cli_spec *spec, const char *version);
 
 /* --- client.c: the server's API --- */
 /* Calls the server. `body` may be null. On success `*reply_out` is the parsed answer, in the run's arena; otherwise the

@@ -23,14 +23,14 @@ static void print_patterns(FILE *out, const char *before, const char *name, cons
 }
 
 /* The part that bash and zsh share: sets `$where` to the command that the words name. */
-static void print_walk(FILE *out, const char *indent)
+static void print_walk(FILE *out, const struct cli_spec *spec, const char *indent)
 {
-    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++) {
+    for (const struct cli_group *g = spec->groups; g->name != NULL; g++) {
         fprintf(out, "%s", indent);
         print_patterns(out, "", g->name, g->aliases);
         fprintf(out, ") where=\"%s\" ;;\n", g->name);
     }
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         fprintf(out, "%s", indent);
         print_patterns(out, c->group, c->name, c->aliases);
         fprintf(out, ") where=\"");
@@ -47,25 +47,25 @@ static void bash_options(FILE *out, const struct cli_option *options)
         fprintf(out, " --%s", o->name);
 }
 
-static void bash_words(FILE *out)
+static void bash_words(FILE *out, const struct cli_spec *spec)
 {
     fprintf(out, "        \"\") words=\"help");
-    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++)
+    for (const struct cli_group *g = spec->groups; g->name != NULL; g++)
         fprintf(out, " %s", g->name);
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         if (c->group[0] == '\0' && !c->is_hidden)
             fprintf(out, " %s", c->name);
     }
     fprintf(out, "\" ;;\n");
-    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++) {
+    for (const struct cli_group *g = spec->groups; g->name != NULL; g++) {
         fprintf(out, "        \"%s\") words=\"", g->name);
-        for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+        for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
             if (strcmp(c->group, g->name) == 0)
                 fprintf(out, "%s ", c->name);
         }
         fprintf(out, "\" ;;\n");
     }
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         fprintf(out, "        \"");
         print_place(out, c);
         fprintf(out, "\") words=\"%s", c->args_choices != NULL ? c->args_choices : "");
@@ -89,7 +89,7 @@ static void bash_values(FILE *out, const struct cli_option *options, const char 
     }
 }
 
-static void bash(FILE *out)
+static void bash(FILE *out, const struct cli_spec *spec)
 {
     fprintf(out, "# bash completion for fullscale, made by `fullscale completion bash`\n"
                  "_fullscale() {\n"
@@ -99,24 +99,24 @@ static void bash(FILE *out)
                  "    prev=\"${COMP_WORDS[COMP_CWORD-1]}\"\n"
                  "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
                  "        case \"$where ${COMP_WORDS[i]}\" in\n");
-    print_walk(out, "        ");
+    print_walk(out, spec, "        ");
     fprintf(out, "        esac\n"
                  "    done\n"
                  "    case \"$where $prev\" in\n");
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         char place[64];
         snprintf(place, sizeof(place), "%s%s%s", c->group, c->group[0] != '\0' ? " " : "", c->name);
         bash_values(out, c->options, place);
     }
     fprintf(out, "    esac\n"
                  "    case \"* $prev\" in\n");
-    bash_values(out, cli_fullscale.options, "*");
+    bash_values(out, spec->options, "*");
     fprintf(out, "    esac\n"
                  "    case \"$where\" in\n");
-    bash_words(out);
+    bash_words(out, spec);
     fprintf(out, "    esac\n"
                  "    words=\"$words");
-    bash_options(out, cli_fullscale.options);
+    bash_options(out, spec->options);
     fprintf(out, "\"\n"
                  "    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
                  "}\n"
@@ -146,27 +146,27 @@ static void zsh_options(FILE *out, const struct cli_option *options)
         zsh_item(out, "--", o->name, o->help);
 }
 
-static void zsh_commands(FILE *out, const char *group)
+static void zsh_commands(FILE *out, const struct cli_spec *spec, const char *group)
 {
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         if (strcmp(c->group, group) == 0 && !c->is_hidden)
             zsh_item(out, "", c->name, c->summary);
     }
 }
 
-static void zsh_words(FILE *out)
+static void zsh_words(FILE *out, const struct cli_spec *spec)
 {
     fprintf(out, "        \"\") items=(");
-    zsh_commands(out, "");
-    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++)
+    zsh_commands(out, spec, "");
+    for (const struct cli_group *g = spec->groups; g->name != NULL; g++)
         zsh_item(out, "", g->name, g->summary);
     fprintf(out, " ) ;;\n");
-    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++) {
+    for (const struct cli_group *g = spec->groups; g->name != NULL; g++) {
         fprintf(out, "        \"%s\") items=(", g->name);
-        zsh_commands(out, g->name);
+        zsh_commands(out, spec, g->name);
         fprintf(out, " ) ;;\n");
     }
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         struct str rest = str_c(c->args_choices != NULL ? c->args_choices : "");
         struct str choice;
         fprintf(out, "        \"");
@@ -181,7 +181,7 @@ static void zsh_words(FILE *out)
     }
 }
 
-static void zsh(FILE *out)
+static void zsh(FILE *out, const struct cli_spec *spec)
 {
     fprintf(out, "#compdef fullscale\n"
                  "# zsh completion for fullscale, made by `fullscale completion zsh`\n"
@@ -194,14 +194,14 @@ static void zsh(FILE *out)
                  "    esac\n"
                  "    for ((i = 2; i < CURRENT; i++)); do\n"
                  "        case \"$where ${words[i]}\" in\n");
-    print_walk(out, "        ");
+    print_walk(out, spec, "        ");
     fprintf(out, "        esac\n"
                  "    done\n"
                  "    case \"$where\" in\n");
-    zsh_words(out);
+    zsh_words(out, spec);
     fprintf(out, "    esac\n"
                  "    [[ \"${words[CURRENT]}\" == -* ]] && items+=(");
-    zsh_options(out, cli_fullscale.options);
+    zsh_options(out, spec->options);
     fprintf(
         out,
         " )\n"
@@ -246,14 +246,14 @@ static void fish_options(FILE *out, const struct cli_option *options, const char
     }
 }
 
-static void fish_command(FILE *out, const struct cli_command *c)
+static void fish_command(FILE *out, const struct cli_spec *spec, const struct cli_command *c)
 {
     char condition[512];
     FILE *text = fmemopen(condition, sizeof(condition), "w");
     if (text == NULL)
         return;
     fprintf(text, " -n '");
-    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++) {
+    for (const struct cli_group *g = spec->groups; g->name != NULL; g++) {
         if (strcmp(g->name, c->group) == 0) {
             fprintf(text, "__fish_seen_subcommand_from ");
             fish_words(text, g->name, g->aliases);
@@ -269,18 +269,18 @@ static void fish_command(FILE *out, const struct cli_command *c)
         fprintf(out, "complete -c fullscale%s -a '%s'\n", condition, c->args_choices);
 }
 
-static void fish_group(FILE *out, const struct cli_group *g)
+static void fish_group(FILE *out, const struct cli_spec *spec, const struct cli_group *g)
 {
     fprintf(out, "complete -c fullscale -n __fish_use_subcommand -a %s -d ", g->name);
     fish_quoted(out, g->summary);
     fputc('\n', out);
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         if (strcmp(c->group, g->name) != 0)
             continue;
         fprintf(out, "complete -c fullscale -n '__fish_seen_subcommand_from ");
         fish_words(out, g->name, g->aliases);
         fprintf(out, "; and not __fish_seen_subcommand_from");
-        for (const struct cli_command *other = cli_fullscale.commands; other->name != NULL; other++) {
+        for (const struct cli_command *other = spec->commands; other->name != NULL; other++) {
             if (strcmp(other->group, g->name) == 0) {
                 fputc(' ', out);
                 fish_words(out, other->name, other->aliases);
@@ -292,31 +292,31 @@ static void fish_group(FILE *out, const struct cli_group *g)
     }
 }
 
-static void fish(FILE *out)
+static void fish(FILE *out, const struct cli_spec *spec)
 {
     fprintf(out, "# fish completion for fullscale, made by `fullscale completion fish`\n"
                  "complete -c fullscale -f\n");
-    fish_options(out, cli_fullscale.options, "");
-    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++)
-        fish_group(out, g);
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    fish_options(out, spec->options, "");
+    for (const struct cli_group *g = spec->groups; g->name != NULL; g++)
+        fish_group(out, spec, g);
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         if (c->group[0] == '\0' && !c->is_hidden) {
             fprintf(out, "complete -c fullscale -n __fish_use_subcommand -a %s -d ", c->name);
             fish_quoted(out, c->summary);
             fputc('\n', out);
         }
-        fish_command(out, c);
+        fish_command(out, spec, c);
     }
 }
 
-bool cli_completion(FILE *out, const char *shell)
+bool cli_completion(FILE *out, const struct cli_spec *spec, const char *shell)
 {
     if (strcmp(shell, "bash") == 0)
-        bash(out);
+        bash(out, spec);
     else if (strcmp(shell, "zsh") == 0)
-        zsh(out);
+        zsh(out, spec);
     else if (strcmp(shell, "fish") == 0)
-        fish(out);
+        fish(out, spec);
     else
         return false;
     return true;
@@ -324,5 +324,5 @@ bool cli_completion(FILE *out, const char *shell)
 
 enum cli_exit cli_completion_run(struct cli_run *run)
 {
-    return cli_completion(run->out, cli_arg(run, 0)) ? CLI_EXIT_OK : CLI_EXIT_USAGE;
+    return cli_completion(run->out, run->program->spec, cli_arg(run, 0)) ? CLI_EXIT_OK : CLI_EXIT_USAGE;
 }

@@ -85,41 +85,42 @@ static void man_command(FILE *out, const struct cli_command *c)
     man_examples(out, c->examples);
 }
 
-void cli_man(FILE *out, const char *version)
+void cli_man(FILE *out, const struct cli_spec *spec, const char *version)
 {
     fprintf(out, ".TH FULLSCALE 1 \"\" \"fullscale %s\" \"User Commands\"\n.SH NAME\nfullscale \\- ", version);
-    roff_c(out, cli_fullscale.summary);
+    roff_c(out, spec->summary);
     fputs("\n.SH SYNOPSIS\n.B fullscale\n.I command\n[\\fIarguments\\fR] [\\fIoptions\\fR]\n.SH DESCRIPTION\n", out);
-    roff_c(
-        out,
-        "The commands serve, relay, config, completion, man and version need no running server. All others talk to one over "
-        "its unix socket, which only root and the members of the socket's group may open.");
+    roff_c(out,
+           "The commands serve, relay, config, completion, man and version need no running server. All others talk to"
+           " one over "
+           "its unix socket, which only root and the members of the socket's group may open.");
     fputs("\n.SH OPTIONS\nOptions of all commands:\n", out);
-    man_options(out, cli_fullscale.options);
+    man_options(out, spec->options);
     fputs(".SH COMMANDS\n", out);
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         if (!c->is_hidden)
             man_command(out, c);
     }
-    fputs(
-        ".SH EXIT STATUS\n"
-        ".TP\n0\nSuccess.\n.TP\n1\nAn error.\n.TP\n2\nWrong usage.\n"
-        ".TP\n3\nThe named user, node, key or relay does not exist.\n.TP\n4\nNot allowed.\n"
-        ".TP\n78\nserve and relay: a mistake in the configuration. Starting again does not help until it is corrected.\n"
-        ".SH ENVIRONMENT\n"
-        ".TP\n.B FULLSCALE_CONFIG\nThe configuration file.\n"
-        ".TP\n.B FULLSCALE_\\fIKEY\\fR\nOverrides a key of the configuration; its name is in capitals, with an underscore for each dot. "
-        "See \\fBfullscale config reference\\fR.\n"
-        ".TP\n.B NO_COLOR\nIf set, output has no colours.\n"
-        ".SH FILES\n"
-        ".TP\n.I /etc/fullscale/config.yaml\nThe configuration. Every key is optional.\n"
-        ".TP\n.I /var/lib/fullscale\nDatabase, keys and certificates.\n"
-        ".TP\n.I /run/fullscale/fullscale.sock\nThe socket over which commands talk to the server.\n",
-        out);
+    fputs(".SH EXIT STATUS\n"
+          ".TP\n0\nSuccess.\n.TP\n1\nAn error.\n.TP\n2\nWrong usage.\n"
+          ".TP\n3\nThe named user, node, key or relay does not exist.\n.TP\n4\nNot allowed.\n"
+          ".TP\n78\nserve and relay: a mistake in the configuration. Starting again does not help until it is "
+          "corrected.\n"
+          ".SH ENVIRONMENT\n"
+          ".TP\n.B FULLSCALE_CONFIG\nThe configuration file.\n"
+          ".TP\n.B FULLSCALE_\\fIKEY\\fR\nOverrides a key of the configuration; its name is in capitals, with an "
+          "underscore for each dot. "
+          "See \\fBfullscale config reference\\fR.\n"
+          ".TP\n.B NO_COLOR\nIf set, output has no colours.\n"
+          ".SH FILES\n"
+          ".TP\n.I /etc/fullscale/config.yaml\nThe configuration. Every key is optional.\n"
+          ".TP\n.I /var/lib/fullscale\nDatabase, keys and certificates.\n"
+          ".TP\n.I /run/fullscale/fullscale.sock\nThe socket over which commands talk to the server.\n",
+          out);
 }
 
 enum cli_exit cli_man_run(struct cli_run *run)
 {
-    cli_man(run->out, run->program->version);
+    cli_man(run->out, run->program->spec, run->program->version);
     return CLI_EXIT_OK;
 }

@@ -180,10 +180,10 @@ enum cli_exit cli_policy_get(struct cli_run *run)
     if (text.len > 0 && text.p[text.len - 1] != '\n')
         fputc('\n', run->out);
     if (text.len == 0)
-        cli_hint(
-            run,
-            "There is no policy: every node reaches every other. Name a file in policy.path, or use policy.mode: database "
-            "and `fullscale policy set -f FILE`");
+        cli_hint(run,
+                 "There is no policy: every node reaches every other. Name a file in policy.path, or use policy.mode:"
+                 " database "
+                 "and `fullscale policy set -f FILE`");
     const char *fault = cli_text(run, reply, "fault");
     if (fault[0] != '\0')
         fprintf(run->err, "%sfullscale: this is the last good policy; the file in its present form cannot be used\n",

@@ -41,8 +41,8 @@ def check(folder, source):
     (folder / "src").mkdir()
     (folder / "src/a.c").write_text(source + "\nint b;\n")
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
-    return subprocess.run([str(ROOT / "tools" / "check-citations"), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True)
+    return subprocess.run([str(ROOT / "tools" / "check-citations"), str(folder)], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("source", GOOD)
@@ -70,5 +70,6 @@ def test_sections_on_a_page_resolve(tmp_path):
 
 
 def test_this_repository_resolves():
-    done = subprocess.run([str(ROOT / "tools" / "check-citations")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run([str(ROOT / "tools" / "check-citations")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True)
     assert done.returncode == 0, done.stdout

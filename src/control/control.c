@@ -302,7 +302,7 @@ static void on_time(struct loop *loop, struct loop_msg *msg)
 {
     struct time_msg *m = CONTAINER_OF(msg, struct time_msg, msg);
     (void)loop;
-    sessions_tell_time(m->worker, m->now_ms);
+    sessions_send_time(m->worker, m->now_ms);
     mem_free(m);
 }
 

@@ -210,7 +210,7 @@ void sessions_tick(struct control_worker *w, int64_t second);
 /* Ends the session with this number, if it is still there: a newer poll has taken its place. */
 void sessions_supersede(struct control_worker *w, uint64_t number);
 /* Tells the time to all clients that read. */
-void sessions_tell_time(struct control_worker *w, int64_t now_ms);
+void sessions_send_time(struct control_worker *w, int64_t now_ms);
 /* Asks the client of the session with this number, if it is still there and reads, to call `url`. */
 void sessions_ping(struct control_worker *w, uint64_t number, struct str url);
 /* Answers a one-shot poll, as soon as the worker's snapshot shows the node with this key. */

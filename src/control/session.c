@@ -1,8 +1,8 @@
-/* Polls that stream: each worker's sessions, what they are told, and when.
+/* Map sessions, the long polls of clients: what each session of a worker is sent, and when.
  *
- * A session follows the worker's snapshot: it starts with a full map of one version and then gets every change in order.
- * When its client reads slower than changes come, nothing more is queued; once the queue has drained it gets one full map of
- * the newest version instead of the steps between. */
+ * A session follows the worker's snapshot: it starts with a full map of one version and then gets every change in
+ * order. When its client reads slower than changes come, nothing more is queued; once the queue has drained it gets
+ * one full map of the newest version instead of the steps between. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -17,13 +17,13 @@ METRIC_COUNTER(full_maps, "fullscale_map_messages_total", "kind=\"full\"", "Map 
 METRIC_COUNTER(deltas, "fullscale_map_messages_total", "kind=\"delta\"", "");
 METRIC_COUNTER(keep_alives, "fullscale_map_messages_total", "kind=\"keep_alive\"", "");
 METRIC_COUNTER(pings, "fullscale_map_messages_total", "kind=\"ping\"", "");
-METRIC_COUNTER(gone_told, "fullscale_map_messages_total", "kind=\"gone\"", "");
+METRIC_COUNTER(gone_sent, "fullscale_map_messages_total", "kind=\"gone\"", "");
 METRIC_COUNTER(delta_bytes, "fullscale_map_delta_bytes_total", "", "Bytes of delta messages handed to all sessions.");
 METRIC_COUNTER(full_bytes, "fullscale_map_full_bytes_total", "", "Bytes of full maps handed to all sessions.");
 METRIC_COUNTER(fallen_behind, "fullscale_map_sessions_behind_total", "",
                "Times a slow reader was switched from changes to a new full map.");
 METRIC_COUNTER(fanout_us, "fullscale_map_fanout_cpu_microseconds_total", "",
-               "CPU time of workers for telling changes to all their sessions.");
+               "CPU time of workers for sending changes to all their sessions.");
 
 enum {
     KEEP_ALIVE_S = 50, /* up to JITTER_S more; clients give up after 120 s. src: docs/protocol/control.md 6.6, 8.1 */
@@ -163,7 +163,7 @@ static void become_gone(struct session *s)
     viewer_groups_leave(&s->member);
     w->gone_n++;
     s->until_s = now_s(w) + GONE_S;
-    metric_inc(&gone_told);
+    metric_inc(&gone_sent);
 }
 
 /* A node that is logged out or expired learns of itself only: it may be in other hands. */
@@ -296,7 +296,7 @@ static void send_change(struct session *s, struct change *c)
         return;
     }
     if (n != NULL && before != NULL && (n->is_expired || before->is_expired)) {
-        /* Told all anew when it comes or goes; nothing of what happens to others meanwhile. */
+        /* It gets a full map when its key expires and when that ends; in between, nothing of others. */
         if (n != before)
             want_full(s);
         return;
@@ -345,7 +345,7 @@ static void regroup_all(struct control_worker *w)
     viewer_groups_sweep(&w->viewer_groups);
 }
 
-static void tell_all(struct control_worker *w, struct change *c)
+static void send_to_all(struct control_worker *w, struct change *c)
 {
     LIST_EACH_SAFE (it, &w->sessions) {
         struct session *s = LIST_ENTRY(it, struct session, entry);
@@ -380,8 +380,8 @@ static void regroup_touched(struct control_worker *w, const struct change *c)
     viewer_groups_sweep(&w->viewer_groups);
 }
 
-/* Those whom the change is nothing to are not looked at. */
-static void tell_groups(struct control_worker *w, struct change *c)
+/* Groups that the change means nothing to are not looked at. */
+static void send_to_groups(struct control_worker *w, struct change *c)
 {
     for (size_t i = 0; i < c->item_n; i++)
         touch_group(w, netmap_viewer_key(c->before, c->items[i].id));
@@ -390,7 +390,7 @@ static void tell_groups(struct control_worker *w, struct change *c)
     LIST_EACH (it, &w->viewer_groups.groups) {
         struct viewer_group *g = LIST_ENTRY(it, struct viewer_group, link);
         if (!list_is_empty(&g->members) &&
-            (g->is_touched || netmap_tells(c, LIST_ENTRY(g->members.next, struct session, member.link)->node))) {
+            (g->is_touched || netmap_concerns(c, LIST_ENTRY(g->members.next, struct session, member.link)->node))) {
             LIST_EACH_SAFE (member, &g->members)
                 send_change(LIST_ENTRY(member, struct session, member.link), c);
         }
@@ -406,9 +406,9 @@ void sessions_apply(struct control_worker *w, struct change *c)
     LIST_EACH_SAFE (it, &w->waiting)
         try_attach(LIST_ENTRY(it, struct session, member.link));
     if (netmap_is_by_viewer_key(c))
-        tell_groups(w, c);
+        send_to_groups(w, c);
     else
-        tell_all(w, c);
+        send_to_all(w, c);
 }
 
 void sessions_supersede(struct control_worker *w, uint64_t number)
@@ -434,27 +434,27 @@ void sessions_ping(struct control_worker *w, uint64_t number, struct str url)
     metric_inc(&pings);
 }
 
-void sessions_tell_time(struct control_worker *w, int64_t now_ms)
+void sessions_send_time(struct control_worker *w, int64_t now_ms)
 {
-    struct rcbuf *told[2] = {netmap_time(&w->netmap, now_ms, NETMAP_PLAIN),
-                             netmap_time(&w->netmap, now_ms, NETMAP_ZSTD)};
+    struct rcbuf *coded[2] = {netmap_time(&w->netmap, now_ms, NETMAP_PLAIN),
+                              netmap_time(&w->netmap, now_ms, NETMAP_ZSTD)};
     LIST_EACH (it, &w->sessions) {
         struct session *s = LIST_ENTRY(it, struct session, entry);
         if (!takes_more(s) || s->is_once)
             continue;
-        http_stream_push(s->ex, rcbuf_ref(told[s->coding]));
+        http_stream_push(s->ex, rcbuf_ref(coded[s->coding]));
         s->sent_s = now_s(w);
         metric_inc(&keep_alives);
     }
-    rcbuf_unref(&told[0]);
-    rcbuf_unref(&told[1]);
+    rcbuf_unref(&coded[0]);
+    rcbuf_unref(&coded[1]);
 }
 
 static void keep_alive(struct session *s, int64_t second)
 {
     int64_t due_s = s->sent_s + KEEP_ALIVE_S + s->jitter_s;
     bool is_over = s->state == SESSION_GONE && second >= s->until_s;
-    /* Its node got another key, or was deleted, before any snapshot showed it: no change will ever tell. */
+    /* Its node got another key, or was deleted, before any snapshot showed it: no change will ever say so. */
     bool waits_in_vain = s->state == SESSION_WAITING && due_s <= second;
     if (is_over || (waits_in_vain && (s->is_once || has_other_key(s)))) {
         session_end(s);

@@ -5,8 +5,8 @@
 
 #include "base/mem.h"
 
-/* Taken only by a thread that finds a slot empty: workers wake for the same change at the same moment, and one of them shall
- * do the work. Readers of a filled slot take nothing. */
+/* Taken only by a thread that finds a slot empty: workers wake for the same change at the same moment, and one of them
+ * does the work. Readers of a filled slot take nothing. */
 static pthread_mutex_t fill_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void netmap_fill_lock(void)

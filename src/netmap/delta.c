@@ -11,7 +11,7 @@ static struct watcher watcher_of(const struct change *c, node_id id)
     return (struct watcher){netmap_viewer(c->before, id), netmap_viewer(c->after, id)};
 }
 
-/* --- of others --- */
+/* --- what the node gets of others --- */
 
 static void push_common(struct netmap_ctx *ctx, struct change *c, const struct node *n, enum netmap_coding coding,
                         struct netmap_pieces *out)
@@ -21,7 +21,7 @@ static void push_common(struct netmap_ctx *ctx, struct change *c, const struct n
         netmap_pieces_push(out, frame);
 }
 
-/* Those of the audience, without the node's own item, which is in one of them at most. */
+/* The messages of the audience, without the node's own item, which is in one of them at most. */
 static void push_messages(struct netmap_ctx *ctx, struct change *c, const struct watcher *v,
                           const struct change_item *self, enum netmap_coding coding, struct netmap_pieces *out)
 {
@@ -69,7 +69,7 @@ static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watc
     mem_free(message);
 }
 
-/* --- of the node itself --- */
+/* --- what the node gets of itself --- */
 
 /* A self node is in a message of its own: it makes the client rebuild everything, the rest does not. `s`: which has the
  * node. `expired_ms`: as for netmap_write_self. */
@@ -84,7 +84,7 @@ static void push_self(struct netmap_ctx *ctx, const struct change *c, const stru
     netmap_pieces_push(out, netmap_object_end(ctx, &w, coding));
 }
 
-/* The profile of the node's own owner, when that is another one now. `self`: null when the change is not about the node. */
+/* The profile of the node's own owner, when that is another one now. `self`: the node's item, or null. */
 static void push_own_profile(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
                              enum netmap_coding coding, struct netmap_pieces *out)
 {
@@ -100,7 +100,7 @@ static void push_own_profile(struct netmap_ctx *ctx, const struct change *c, con
     netmap_pieces_push(out, netmap_object_end(ctx, &w, coding));
 }
 
-/* `text` as one message, kept with the text: nodes of a class often have the same. */
+/* `text` as one message, which is kept with the text: nodes of a class often have the same. */
 static void push_text(struct netmap_ctx *ctx, const struct cached_text *text, const char *before, const char *after,
                       enum netmap_coding coding, struct netmap_pieces *out)
 {
@@ -173,7 +173,7 @@ static bool sees_no_item(const struct change *c, const struct watcher *v)
     return true;
 }
 
-bool netmap_tells(struct change *c, node_id id)
+bool netmap_concerns(struct change *c, node_id id)
 {
     enum { FEW = 8 }; /* most changes are about one node, which most do not see: no audience is made for them */
     struct watcher v = watcher_of(c, id);

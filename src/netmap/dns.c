@@ -1,5 +1,6 @@
-/* The DNS configuration of a node. It is the same for all, but for resolvers of NextDNS: their address says which node asks, and
- * nodeAttrs choose the profile. src: docs/protocol/policy.md 9; Headscale 0.30-dev hscontrol/mapper (NextDNS) */
+/* The DNS configuration of a node. It is the same for all nodes but for resolvers of NextDNS: their address has the
+ * node in it, and nodeAttrs choose the profile.
+ * src: docs/protocol/policy.md 9; Headscale 0.30-dev hscontrol/mapper (NextDNS) */
 #include <string.h>
 
 #include "base/mem.h"
@@ -13,7 +14,7 @@ bool netmap_dns_is_own(const struct tailnet_settings *s)
     return s->dns_hole_n > 0;
 }
 
-/* Percent-encoded: what a node says of itself stays one value of the query. */
+/* Percent-encoded, so that whatever a node reports stays one value of the query. */
 static void put_escaped(struct buf *out, struct str text)
 {
     static const char hex[] = "0123456789ABCDEF";
@@ -58,7 +59,7 @@ static void put_device(struct buf *out, const struct node *n, bool hides_v4, cha
     arena_fini(&a);
 }
 
-/* Inside the quotes of a JSON string: `own` is what the configuration has there. */
+/* Appends the address of a resolver, inside the quotes of a JSON string. `own`: what the configuration has there. */
 static void put_resolver(struct buf *out, struct str own, const struct node *n, const struct node_access *access)
 {
     size_t start = buf_len(out);
@@ -113,7 +114,7 @@ void netmap_push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id,
     const struct node_access *was = access_of_node(c->before->access, id), *is = access_of_node(c->after->access, id);
     struct buf old = {0}, new = {0};
     struct json_writer w;
-    /* What all are told alike is told to all. */
+    /* What is the same for all nodes is in the common message. */
     if (before == NULL || after == NULL || !may_differ(c, before, after, was, is) ||
         !netmap_dns_is_own(c->after->settings))
         return;

@@ -1,4 +1,4 @@
-/* Full maps: a head of each node's own, and pieces that are shared. */
+/* Full maps: a head of the node's own, and shared pieces: the profiles of users, and groups of peers. */
 #include "netmap/netmap_internal.h"
 
 #include <pthread.h>
@@ -33,7 +33,7 @@ static void make_shared(void)
     buf_fini(&b);
 }
 
-/* Without this the leak checker calls them lost at exit. */
+/* Otherwise the leak checker reports them at exit. */
 __attribute__((destructor)) static void drop_shared(void)
 {
     for (size_t i = 0; i < GLUES_N; i++) {
@@ -90,7 +90,7 @@ struct map_viewer {
     struct viewer as;
 };
 
-/* `n` words of zeros in a scratch. */
+/* Grows the scratch array `*at` to `n` words, all zero. */
 static uint64_t *zeros(uint64_t **at, size_t *cap, size_t n)
 {
     if (*cap < n) {
@@ -118,7 +118,7 @@ static bool find_visible(struct netmap_ctx *ctx, const struct map_viewer *v)
     return any != 0;
 }
 
-/* Those of the group that are in `mask` are shown as they are without a policy. */
+/* Whether all nodes of the group that are in `mask` are shown plainly to the viewer. */
 static bool is_plain_part(const struct map_viewer *v, size_t index, uint64_t mask)
 {
     const struct access *access = v->s->access;
@@ -271,7 +271,7 @@ bool netmap_has_peers(struct netmap_ctx *ctx, const struct snapshot *s, node_id 
 
 /* --- profiles of users --- */
 
-/* A new reference to that of all. */
+/* The profiles of all users, encoded once. A new reference. */
 static struct rcbuf *profiles_piece(struct netmap_ctx *ctx, const struct user_table *users, enum netmap_coding coding)
 {
     struct rcbuf *_Atomic *frame = &netmap_frames_in(&users->cache)->of[coding];
@@ -287,7 +287,7 @@ static struct rcbuf *profiles_piece(struct netmap_ctx *ctx, const struct user_ta
     return rcbuf_ref(held);
 }
 
-/* How many more are marked now. */
+/* Marks the owner of the node. Returns how many more owners are marked now: 0 or 1. */
 static size_t mark_owner(const struct snapshot *s, const struct node *n, uint64_t *owners)
 {
     size_t i = n->tags == NULL ? user_table_find(s->users, n->user) : s->users->n;
@@ -297,7 +297,8 @@ static size_t mark_owner(const struct snapshot *s, const struct node *n, uint64_
     return 1;
 }
 
-/* Finds who owns what the viewer is shown (if it is shown anything) and the viewer, in ctx->owners. False: that is everyone. */
+/* Marks in ctx->owners the owners of what the viewer is shown and of the viewer itself. `has_peers`: ctx->visible
+ * holds the peers. False: all users are marked. */
 static bool find_owners(struct netmap_ctx *ctx, const struct map_viewer *v, bool has_peers)
 {
     const struct snapshot *s = v->s;
@@ -324,7 +325,7 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     const struct node_access *access = access_of_node(s->access, self->id);
     json_w_object(w);
     json_w_key(w, "Node");
-    /* Ended by a clock that was ahead: clients go by the date. */
+    /* The key was ended by a clock that was ahead, so its date has not come; clients look at the date only. */
     bool is_late = self->is_ended && self->expires_ms > s->made_ms;
     netmap_write_self(w, self, settings, access, is_late ? s->made_ms - 60000 : 0);
     netmap_write_derp_map(w, settings, self);
@@ -335,7 +336,7 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     json_w_object(w);
     netmap_write_raw(w, "base", access->filter->json);
     json_w_end_object(w);
-    /* Always: a slow reader that knew a policy may get this one after it is gone, and keeps what is not there. */
+    /* Always, even if it says nothing: a client keeps the SSH policy that it had when the next map has none. */
     netmap_write_raw(w, "SSHPolicy", access->ssh->json);
     if (!settings->collect_logs) {
         json_w_key(w, "Debug");
@@ -344,7 +345,7 @@ static void write_head(struct json_writer *w, const struct snapshot *s, const st
     netmap_write_time(w, "ControlTime", s->made_ms);
 }
 
-/* The first piece, and what comes before the peers. Profiles stand last, so that they can be a piece that all share. */
+/* The first piece, and what comes before the peers. Profiles come last, so that they can be a shared piece. */
 static void push_head(struct netmap_ctx *ctx, const struct map_viewer *v, bool has_peers, enum netmap_coding coding,
                       struct netmap_pieces *out)
 {

@@ -53,8 +53,8 @@ static bool same_endpoints(const struct node *a, const struct node *b)
     return true;
 }
 
-/* A patch can only say what may differ when this is false. Key and KeyExpiry could be patched too, at the same cost to the
- * client as a whole node. src: docs/protocol/control.md 6.8 */
+/* Something differs that a patch cannot say. Key and KeyExpiry could be patched too, but the client does as much work
+ * for that as for a whole node. src: docs/protocol/control.md 6.8 */
 static bool needs_full(const struct node *a, const struct node *b)
 {
     bool disco_differs = !keys_equal(a->disco.b, b->disco.b);
@@ -109,8 +109,9 @@ static void write_patch(struct json_writer *w, const struct change_item *item)
 
 /* --- codes --- */
 
-/* In a code: the kind, two bits; whether the node is shown without its IPv4 address; whether the message has the owner's profile,
- * with a full node or alone; then one more than the class whose routes are shown, or 0 for no such class. */
+/* In a code: the kind, two bits; whether the node is shown without its IPv4 address; whether the message has the
+ * owner's profile, with a full node or alone; then one more than the class whose routes are shown, or 0 when none are.
+ */
 enum { CODE_KIND = 3, CODE_HIDES = 4, CODE_OWNER = 8, CODE_CLASS_SHIFT = 4 };
 
 static bool same_shape(const struct peer_shape *a, const struct peer_shape *b)

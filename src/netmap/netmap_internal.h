@@ -28,12 +28,15 @@ struct netmap_frames {
 };
 /* The frames that the slot holds, borrowed; empty ones when it was empty. */
 struct netmap_frames *netmap_frames_in(const struct cache_slot *slot);
+/* Drops the references. */
 void netmap_frames_fini(struct netmap_frames *f);
-/* Around filling what others read without a lock: one thread does the work, and those that want the same wait for it. */
+/* Held while a thread fills what others read without a lock, so that one thread does the work and those that need the
+ * same wait for it. */
 void netmap_fill_lock(void);
 void netmap_fill_unlock(void);
-/* The same for one frame: what is there, borrowed; or null, and then the lock is held until netmap_frame_end puts `taken` there
- * (a reference, which it takes) and returns it, borrowed. */
+/* The same for one frame. Begin returns what is there, borrowed; or null, and then the caller holds the lock until it
+ * calls end, which puts `taken` there (a reference, which it takes), releases the lock and returns the frame,
+ * borrowed. */
 struct rcbuf *netmap_frame_begin(struct rcbuf *_Atomic *frame);
 struct rcbuf *netmap_frame_end(struct rcbuf *_Atomic *frame, struct rcbuf *taken);
 
@@ -53,18 +56,19 @@ struct rcbuf *netmap_object_end(struct netmap_ctx *ctx, struct json_writer *w, e
 
 /* --- node_json.c --- */
 
-/* How a node is shown to a viewer. All zero: as it is without a policy, with its IPv4 address, its exit routes, and those
- * routes that it is the primary of. */
+/* How a node is shown to a viewer. All zero is "plainly", as without a policy: with its IPv4 address, its exit routes,
+ * and the routes that it is the primary of. */
 struct peer_shape {
     bool hides_v4;
     bool has_policy;                  /* the policy says which routes are shown: */
     const struct route_table *routes; /* null: none */
     const uint64_t *row;              /* which of them; null: none */
 };
-/* It is the same as without a policy, so that netmap_peer_json will do. */
+/* The node is shown plainly, so that netmap_peer_json is right. */
 bool netmap_shape_is_plain(const struct node *n, const struct peer_shape *shape);
-/* The node as peers see it that are shown it plainly. Borrowed from the node. */
+/* The node as a peer that is shown plainly. Made once; borrowed from the node. */
 struct rcbuf *netmap_peer_json(const struct node *n, const struct tailnet_settings *settings);
+/* The node as a peer. */
 void netmap_write_peer(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                        const struct peer_shape *shape);
 /* The node as it sees itself. `expired_ms` not 0: with that key expiry, whatever the node says. */
@@ -72,12 +76,16 @@ void netmap_write_self(struct json_writer *w, const struct node *n, const struct
                        const struct node_access *access, int64_t expired_ms);
 /* Something differs that a node's own map shows of it. */
 bool netmap_self_differs(const struct node *a, const struct node *b);
+/* One UserProfile. */
 void netmap_write_profile(struct json_writer *w, const struct user *u);
-/* A list of those whose bits are set, by their index in the table (null: all), and of the owner that tagged nodes show. */
+/* A list of the users whose bits are set, by their index in the table (null: all users), and of the owner that tagged
+ * nodes show. */
 void netmap_write_profiles(struct json_writer *w, const struct user_table *users, const uint64_t *which);
 /* The member `key`; null: nothing. */
 void netmap_write_raw(struct json_writer *w, const char *key, const struct rcbuf *raw);
+/* The member `key`, as clients read times. */
 void netmap_write_time(struct json_writer *w, const char *key, int64_t unix_ms);
+/* The member Endpoints. */
 void netmap_write_endpoints(struct json_writer *w, const struct node *n);
 
 /* --- settings.c --- */
@@ -110,21 +118,24 @@ struct viewer {
     struct viewer_key key;
     bool hides_v4; /* it is shown no IPv4 addresses */
 };
+/* The viewer that the node is. One that the snapshot does not have sees nothing. */
 struct viewer netmap_viewer(const struct snapshot *s, node_id id);
+/* How the viewer is shown the node. */
 struct peer_shape netmap_shape(const struct access *a, const struct viewer *v, node_id id);
+/* Whether the node is a peer of the viewer, which is not that node. */
 bool netmap_sees(const struct snapshot *s, const struct viewer *v, node_id id);
 
 /* The viewer of a change. */
 struct watcher {
     struct viewer before, after;
 };
-/* An item of a change that means something to a viewer: what it means is packed in `code`, so that equal messages are equal
+/* An item of a change that means something to a viewer. `code` packs what it means, so that equal messages are equal
  * memory. */
 struct message_item {
     uint32_t index; /* in the items */
     uint32_t code;
 };
-/* 0: nothing. */
+/* What the item means to a viewer other than its own node. 0: nothing. */
 uint32_t netmap_item_code(const struct change *c, const struct watcher *v, const struct change_item *item);
 /* One message. `items`: what the indexes of `v` stand for. A new reference. */
 struct rcbuf *netmap_encode_items(struct netmap_ctx *ctx, const struct change *c, const struct change_item *items,
@@ -156,13 +167,13 @@ struct change_audience {
     size_t n;                            /* 0: the change means nothing to them */
     struct audience_message *messages[]; /* in the order of the items */
 };
-/* Borrowed from the change; made when there is none. */
+/* The audience of the watcher, made when there is none. Borrowed from the change. */
 const struct change_audience *netmap_audience(struct change *c, const struct watcher *v);
-/* A new reference. */
+/* The encoded message, made once. A new reference. */
 struct rcbuf *netmap_message_frame(struct netmap_ctx *ctx, struct change *c, struct audience_message *m,
                                    enum netmap_coding coding);
-/* What every node gets, or every node whose client cannot pin certificates: settings, and the profiles of users when there is no
- * policy. A new reference; null: there is no such message. */
+/* What every node gets, or every node whose client cannot pin certificates: settings that changed, and the profiles of
+ * users when there is no policy. A new reference; null: there is no such message. */
 struct rcbuf *netmap_common_frame(struct netmap_ctx *ctx, struct change *c, bool is_unpinned,
                                   enum netmap_coding coding);
 

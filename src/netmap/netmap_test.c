@@ -1,6 +1,6 @@
-/* What nodes are told. The heart is a property test: random sequences of events, with commits and publications at random
- * moments, must leave every connected node with the same view by its deltas as a full map gives, and both must be what a
- * naive reading of the state says. Messages are decoded the way a client does it. */
+/* What nodes are told. The heart is a property test: random sequences of events, with commits and publications at
+ * random moments, must leave every connected node with the same view by its deltas as a full map gives, and both must
+ * be what a naive reading of the state says. Messages are decoded the way a client does it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -928,7 +928,8 @@ static bool is_owner_in(const struct view *v, uint64_t user)
     return is;
 }
 
-/* A full map has the profiles of those whose nodes it has, and under a policy no others; deltas leave none of them behind. */
+/* A full map has the profiles of those whose nodes it has, and under a policy no others; deltas leave none of them
+ * behind. */
 static void compare_users(struct world *w, const struct view *v, const struct view *fresh)
 {
     bool is_ruled = !access_is_open(state_snapshot(w->st)->access);

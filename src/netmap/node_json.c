@@ -94,7 +94,7 @@ static void write_allowed_ips(struct json_writer *w, const struct node *n, const
     json_w_end_array(w);
 }
 
-/* Of itself a node is told those of which it is the primary; others, those that stand in its AllowedIPs. */
+/* To itself a node is shown with the routes that it is the primary of; to a peer, with those in its AllowedIPs. */
 static void write_primary_routes(struct json_writer *w, const struct node *n, const struct peer_shape *shape,
                                  bool is_self)
 {
@@ -135,7 +135,7 @@ void netmap_write_raw(struct json_writer *w, const char *key, const struct rcbuf
     json_w_raw(w, str_n(raw->data, raw->len));
 }
 
-/* What stands in both views of a node. */
+/* What a node and its peers are shown alike. */
 static void write_common(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                          const struct peer_shape *shape, bool is_self)
 {
@@ -147,7 +147,7 @@ static void write_common(struct json_writer *w, const struct node *n, const stru
     node_key_format(&n->key, key);
     json_w_kv_cstr(w, "Key", key);
     if (is_self) {
-        /* Nobody needs those of others, and random digits do not compress: a quarter of a peer.
+        /* No client needs those of peers, and random digits do not compress: a quarter of a peer.
          * src: docs/protocol/control.md 6.9 */
         machine_key_format(&n->machine, key);
         json_w_kv_cstr(w, "Machine", key);
@@ -259,8 +259,8 @@ static void write_caps(struct json_writer *w, const struct rcbuf *base, const st
     buf_fini(&both);
 }
 
-/* Without what changes by the minute and what the node knows better itself: endpoints, home relay, Hostinfo. A node sees all
- * routes that it serves. src: docs/protocol/policy.md 6.2 */
+/* Without what changes by the minute and what the node knows better itself: endpoints, home relay, Hostinfo. A node
+ * gets all routes that it serves. src: docs/protocol/policy.md 6.2 */
 void netmap_write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                        const struct node_access *access, int64_t expired_ms)
 {

@@ -1,5 +1,5 @@
-/* Settings of the tailnet in messages: the DERP map, which has two forms, and the DNS configuration as far as it is the same for
- * all. */
+/* Settings of the tailnet in messages: the DERP map, which has two forms, and the DNS configuration as far as it is the
+ * same for all nodes. */
 #include "netmap/netmap_internal.h"
 
 /* src: tailscale 1.82 derp/derphttp: "sha256-raw:" in CertName is understood from there on (capability version 115) */

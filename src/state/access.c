@@ -89,7 +89,8 @@ void node_access_unref(const struct node_access **at)
     mem_free(r);
 }
 
-/* On every port, of every address. Clients that had a policy keep an SSH policy until they get another: hence the empty one. */
+/* On every port, of every address. Clients that had a policy keep an SSH policy until they get another: hence the
+ * empty one. */
 #define EVERYTHING "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]"
 #define NO_SSH "{\"rules\":[]}"
 

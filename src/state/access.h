@@ -1,9 +1,10 @@
-/* What the policy grants the nodes of a snapshot: as immutable as the snapshot, counted, read by any thread without a lock.
+/* What the policy grants the nodes of a snapshot: as immutable as the snapshot, counted, read by any thread without a
+ * lock.
  *
- * No policy is a policy too: it grants everything to all. Its access, the *open* one, is a single object without anything for
- * each node. Otherwise an access is kept in groups of 64 nodes as the nodes are: the next access copies the groups in which
- * something differs. Texts that are equal to those of the access before, or of another node of the class, are the same object:
- * a pointer that differs means that there is something to send. */
+ * No policy is a policy too: it grants everything to all. Its access, the *open* one, is a single object without
+ * anything for each node. Otherwise an access is kept in groups of 64 nodes as the nodes are: the next access copies
+ * the groups in which something differs. Texts that are equal to those of the access before, or of another node of the
+ * class, are the same object: a pointer that differs means that there is something to send. */
 #ifndef STATE_ACCESS_H
 #define STATE_ACCESS_H
 
@@ -36,8 +37,8 @@ struct node_access {
     struct rcbuf *nextdns;      /* the profile that nodeAttrs choose (nextdns:PROFILE); null: none */
     bool hides_device;          /* nextdns:no-device-info */
     bool hides_v4;
-    struct route_table
-        *routes; /* null: it serves none; or the access is open, where all get the same routes of a router */
+    /* Null: it serves none; or the access is open, and all nodes get the same routes of a router. */
+    struct route_table *routes;
     uint64_t routes_version; /* engine_routes_version that the rows were made at */
 };
 
@@ -62,21 +63,25 @@ struct access {
 
 /* Without a policy: every node sees and reaches every other, and gets the profiles of all users. */
 struct access *access_create_open(void);
-/* Zeroed but for `text`, which is copied. */
+/* With a copy of `json`. */
 struct cached_text *cached_text_create(struct str json);
+/* Zeroed. */
 struct node_access *node_access_create(void);
 /* Rows of zeros. */
 struct route_table *route_table_create(size_t class_n, size_t words);
 
-/* --- references; _unref nulls the pointer and accepts null --- */
+/* --- references --- */
 
+/* One more reference, which is returned. */
 struct cached_text *cached_text_ref(struct cached_text *t);
-void cached_text_unref(struct cached_text **t);
 struct route_table *route_table_ref(struct route_table *t);
-void route_table_unref(struct route_table **t);
 const struct node_access *node_access_ref(const struct node_access *r);
-void node_access_unref(const struct node_access **r);
 struct access *access_ref(struct access *r);
+
+/* Drops a reference and nulls the pointer, which may be null; the last one frees the object. */
+void cached_text_unref(struct cached_text **t);
+void route_table_unref(struct route_table **t);
+void node_access_unref(const struct node_access **r);
 void access_unref(struct access **r);
 
 /* --- reading: any thread, never blocks; results are borrowed from the access --- */
@@ -94,8 +99,8 @@ bool access_same_group(const struct access *a, const struct access *b, size_t gr
 struct viewer_key access_viewer_key(const struct access *a, node_id id);
 /* Whether a viewer with this key and another node that exists are peers. */
 bool access_sees(const struct access *a, struct viewer_key viewer, node_id id);
-/* Adds to `set`, a word of bits for each of the first `groups` groups of nodes, all ids that a viewer with this key sees, and
- * perhaps its own. An open access adds ids of which there is no node. */
+/* Adds to `set`, a word of bits for each of the first `groups` groups of nodes, all ids that a viewer with this key
+ * sees, and perhaps its own. An open access adds ids of which there is no node. */
 void access_mark_seen(const struct access *a, struct viewer_key viewer, uint64_t *set, size_t groups);
 /* Bits of those in the group that are shown without their IPv4 address. */
 uint64_t access_without_v4(const struct access *a, size_t group);

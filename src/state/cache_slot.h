@@ -1,9 +1,10 @@
-/* A place in an immutable object of the model in which a reader keeps what it has made of that object, for all who read
- * the object afterwards: netmap keeps encoded and compressed forms there. State knows neither what a slot holds nor how it
- * is made. What it holds belongs to the object and is destroyed with it.
+/* A place in an immutable object of the model in which a reader keeps what it has made of that object, for all who
+ * read the object afterwards: netmap keeps encoded and compressed forms there. State knows neither what a slot holds
+ * nor how it is made. What it holds belongs to the object and is destroyed with it.
  *
- * A slot has one kind of content, and is filled once. Any thread may read and fill it at any time; nothing here blocks. The
- * functions take const slots because the objects are const to their readers: a slot changes nothing of what they say. */
+ * A slot has one kind of content, and is filled once. Any thread may read and fill it at any time; nothing here
+ * blocks. The functions take const slots because the objects are const to their readers: a slot changes nothing of
+ * what they say. */
 #ifndef STATE_CACHE_SLOT_H
 #define STATE_CACHE_SLOT_H
 
@@ -29,8 +30,8 @@ static inline void *cache_slot_get(const struct cache_slot *slot)
     return atomic_load_explicit(&((struct cache_slot *)slot)->held, memory_order_acquire);
 }
 
-/* Fills the slot with `made`, which it owns from now on and ends with `destroy`. When another thread has filled it first,
- * `made` is destroyed at once. Returns what the slot holds, borrowed. */
+/* Fills the slot with `made`, which it owns from now on and ends with `destroy`. When another thread has filled it
+ * first, `made` is destroyed at once. Returns what the slot holds, borrowed. */
 void *cache_slot_offer(const struct cache_slot *slot, void *made, void (*destroy)(void *held));
 
 /* Destroys what the slot holds, if anything. Called when the last reference to the object is gone. */

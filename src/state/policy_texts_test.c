@@ -10,16 +10,23 @@
 #include "base/mem.h"
 #include "crypto/crypto.h"
 #include "engine/access.h"
-#include "state/state.h"
-#include "support/test_random.h"
+#include "state/testing.h"
 
 enum { NOW_MS = 1000000 };
 
-static struct state *start(void)
+static int set_up(void **state)
 {
     struct state_options options = {0};
     crypto_init();
-    return state_create(&options, tailnet_settings_create());
+    *state = state_create(&options, test_settings());
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct state *st = *state;
+    state_destroy(&st);
+    return 0;
 }
 
 static struct policy_doc *doc_of(const char *text)
@@ -59,8 +66,7 @@ static void commit(struct state *st)
 /* Nobody hears of a policy that a crash may take back. */
 static void test_at_work_when_on_disk(void **state)
 {
-    (void)state;
-    struct state *st = start();
+    struct state *st = *state;
     assert_null(state_policy(st));
     assert_null(state_policy_text_newest(st));
     const struct policy_text *t = store(st, "{} // one", "first", NOW_MS);
@@ -82,13 +88,11 @@ static void test_at_work_when_on_disk(void **state)
     assert_int_equal(state_policy_text_newest(st)->id, 2);
     store(st, "{} // three", "", NOW_MS + 2);
     assert_true(is_at_work(st, "{} // two"));
-    state_destroy(&st);
 }
 
 static void test_remarks_are_one_line(void **state)
 {
-    (void)state;
-    struct state *st = start();
+    struct state *st = *state;
     struct policy_doc *doc = doc_of("{}");
     const struct policy_text *t;
     char longest[POLICY_NOTE_CAP + 1];
@@ -106,7 +110,6 @@ static void test_remarks_are_one_line(void **state)
     assert_int_equal(state_policy_store(st, doc, STR_EMPTY, str_c(longest), NOW_MS, &t, &err), RC_OK);
     assert_int_equal(strlen(t->note), POLICY_NOTE_CAP - 1);
     policy_doc_unref(&doc);
-    state_destroy(&st);
 }
 
 static size_t count(const struct state *st)
@@ -120,8 +123,7 @@ static size_t count(const struct state *st)
 /* The history is bounded in versions and in bytes; what it forgets goes from the disk, too. */
 static void test_old_ones_are_forgotten(void **state)
 {
-    (void)state;
-    struct state *st = start();
+    struct state *st = *state;
     size_t deleted = 0, put = 0;
     for (int i = 0; i < POLICY_TEXTS_MAX + 10; i++)
         store(st, "{}", "", NOW_MS + i);
@@ -148,18 +150,16 @@ static void test_old_ones_are_forgotten(void **state)
     mem_free(text);
     store(st, "{}", "", NOW_MS);
     assert_int_equal(state_policy_text_newest(st)->id, POLICY_TEXTS_MAX + 10 + 13);
-    state_destroy(&st);
 }
 
 static void test_loading(void **state)
 {
-    (void)state;
     static const struct row_counters none;
     static const struct {
         uint64_t id;
         enum rc rc;
     } rows[] = {{3, RC_OK}, {3, RC_INVALID}, {2, RC_INVALID}, {7, RC_OK}};
-    struct state *st = start();
+    struct state *st = *state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct policy_text *t = state_policy_text_create(STR("{}"));
         t->id = rows[i].id;
@@ -170,14 +170,12 @@ static void test_loading(void **state)
     assert_null(state_policy(st)); /* whether the database has a say is the daemon's business */
     assert_null(state_take_batch(st));
     assert_int_equal(store(st, "{}", "", NOW_MS)->id, 8);
-    state_destroy(&st);
 }
 
 /* Users, addresses and tags are in a policy that is only asked. */
 static void test_try(void **state)
 {
-    (void)state;
-    struct state *st = start();
+    struct state *st = *state;
     struct err err;
     const struct user *u;
     struct buf filter = {0};
@@ -209,17 +207,18 @@ static void test_try(void **state)
     buf_fini(&filter);
     engine_destroy(&p);
     assert_null(state_policy(st));
-    state_destroy(&st);
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_at_work_when_on_disk),
-        cmocka_unit_test(test_remarks_are_one_line),
-        cmocka_unit_test(test_old_ones_are_forgotten),
-        cmocka_unit_test(test_loading),
-        cmocka_unit_test(test_try),
+        TEST(test_at_work_when_on_disk),
+        TEST(test_remarks_are_one_line),
+        TEST(test_old_ones_are_forgotten),
+        TEST(test_loading),
+        TEST(test_try),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,16 +8,23 @@
 
 #include "base/mem.h"
 #include "crypto/crypto.h"
-#include "state/state.h"
-#include "support/test_random.h"
+#include "state/testing.h"
 
 enum { NOW_MS = 1000000, BACK_MS = 60000 };
 
-static struct state *start(uint16_t own_region)
+static int set_up(void **state)
 {
-    struct state_options options = {.own_region = own_region};
+    struct state_options options = {.own_region = 901};
     crypto_init();
-    return state_create(&options, tailnet_settings_create());
+    *state = state_create(&options, test_settings());
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct state *st = *state;
+    state_destroy(&st);
+    return 0;
 }
 
 static enum rc create(struct state *st, const char *name, uint16_t region_id, const struct relay_host **out,
@@ -39,8 +46,7 @@ static struct relay_report report(const char *host)
 
 static void test_enrol(void **state)
 {
-    (void)state;
-    struct state *st = start(901);
+    struct state *st = *state;
     const struct relay_host *a, *b, *c;
     char text[AUTH_KEY_TEXT_CAP], other[AUTH_KEY_TEXT_CAP];
     assert_int_equal(create(st, "fra", 0, &a, text), RC_OK);
@@ -61,14 +67,12 @@ static void test_enrol(void **state)
         assert_true(batch->ops[i].relay == NULL || strstr((const char *)batch->ops[i].relay->hash, text) == NULL);
     row_batch_destroy(&batch);
     assert_false(state_take_relays_changed(st)); /* none has come yet */
-    state_destroy(&st);
 }
 
 static void test_refusals(void **state)
 {
-    (void)state;
     static const char *const bad[] = {"", "Fra", "-a", "a-", "a.b", "a b", "\"", "ä"};
-    struct state *st = start(0);
+    struct state *st = *state;
     const struct relay_host *r;
     char text[AUTH_KEY_TEXT_CAP], name[16];
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -85,13 +89,11 @@ static void test_refusals(void **state)
         assert_int_equal(create(st, name, 0, &r, text), RC_OK);
     }
     assert_int_equal(create(st, "one-more", 0, &r, text), RC_LIMIT);
-    state_destroy(&st);
 }
 
 static void test_twins(void **state)
 {
-    (void)state;
-    struct state *st = start(0);
+    struct state *st = *state;
     const struct relay_host *r;
     char text[AUTH_KEY_TEXT_CAP];
     struct relay_report there = report("192.0.2.1");
@@ -110,13 +112,11 @@ static void test_twins(void **state)
     /* When the newer one has gone the older one may come back. */
     state_relay_leave(st, id, serial, NOW_MS, NOW_MS);
     assert_int_equal(state_relay_turn(st, id, 100, 3), RC_OK);
-    state_destroy(&st);
 }
 
 static void test_coming_and_going(void **state)
 {
-    (void)state;
-    struct state *st = start(0);
+    struct state *st = *state;
     const struct relay_host *r;
     char text[AUTH_KEY_TEXT_CAP];
     assert_int_equal(create(st, "fra", 0, &r, text), RC_OK);
@@ -157,14 +157,12 @@ static void test_coming_and_going(void **state)
     row_batch_destroy(&batch);
     assert_true(state_take_relays_changed(st));
     assert_null(state_relay_by_key(st, str_c(text)));
-    state_destroy(&st);
 }
 
 /* What was up when the server stopped is up when it starts, for a minute. */
 static void test_after_a_restart(void **state)
 {
-    (void)state;
-    struct state *st = start(0);
+    struct state *st = *state;
     struct relay_host *up = state_relay_host_create(), *down = state_relay_host_create(),
                       *twin = state_relay_host_create();
     snprintf(up->name, sizeof(up->name), "up");
@@ -191,16 +189,14 @@ static void test_after_a_restart(void **state)
     char text[AUTH_KEY_TEXT_CAP];
     assert_int_equal(create(st, "next", 0, &r, text), RC_OK);
     assert_int_equal(r->id, 5); /* the one that was left out has no claim */
-    state_destroy(&st);
 }
 
 /* Random events against the naive reading: up until the smallest end that was set since it last announced itself. */
 static void test_random_events(void **state)
 {
-    (void)state;
     enum { RELAYS = 5 };
     struct test_random random = {7};
-    struct state *st = start(0);
+    struct state *st = *state;
     struct {
         uint64_t id;
         uint64_t serial;
@@ -239,15 +235,15 @@ static void test_random_events(void **state)
             assert_true(r == NULL || r->is_up == (want[k].until_ms > now_ms));
         }
     }
-    state_destroy(&st);
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_enrol),           cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_twins),           cmocka_unit_test(test_coming_and_going),
-        cmocka_unit_test(test_after_a_restart), cmocka_unit_test(test_random_events),
+        TEST(test_enrol),           TEST(test_refusals),      TEST(test_twins), TEST(test_coming_and_going),
+        TEST(test_after_a_restart), TEST(test_random_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -232,8 +232,8 @@ static const struct cli_command commands[] = {
      false},
 
     {"preauthkeys", "create", "c new", "", 0, 0, NULL, "create an auth key",
-     "The key is shown only now: the server stores its hash. --user may be left out when there is only one user, and "
-     "with --tags, since tagged nodes have no owner.",
+     "The key is printed once; the server stores only its hash. --user may be left out when there is only one user, "
+     "and with --tags, since tagged nodes have no owner.",
      "fullscale preauthkeys create --user anna\nfullscale preauthkeys create --user anna --reusable --expiration 24h\n"
      "# use it on the other machine\ntailscale up --login-server http://SERVER:8080 --auth-key KEY",
      key_create_options, cli_preauthkeys_create, false},
@@ -250,7 +250,7 @@ static const struct cli_command commands[] = {
      "fullscale preauthkeys delete 3", key_options, cli_preauthkeys_delete, false},
 
     {"relays", "create", "c new add", "NAME", 1, 1, NULL, "enrol a relay on another machine",
-     "Prints the relay's key, which is shown only now: start `fullscale relay` with it on the other machine. While "
+     "Prints the relay's key, which is not shown again: start `fullscale relay` with it on the other machine. While "
      "that runs, the relay is in every node's DERP map. Relays of the same region forward packets to each other.",
      "fullscale relays create frankfurt\nfullscale relays create tokyo-2 --region-id 902\n"
      "# then, on the other machine, which asks for the key\nfullscale relay --server https://hs.example.com --key -",

@@ -8,6 +8,27 @@ static void heading(FILE *out, bool is_coloured, const char *text)
     fprintf(out, is_coloured ? "\n\033[1m%s\033[0m\n" : "\n%s\n", text);
 }
 
+enum { LINE_MAX_COLUMNS = 78, OPTION_COLUMNS = 31 };
+
+/* The text in lines; all but the first begin with `indent` spaces, where the first is already. */
+static void print_wrapped(FILE *out, const char *text, unsigned indent)
+{
+    struct str rest = str_c(text);
+    const size_t max = LINE_MAX_COLUMNS - indent;
+    for (bool is_first = true; rest.len > 0; is_first = false) {
+        size_t n = rest.len;
+        if (n > max) {
+            for (n = max; n > 0 && rest.p[n] != ' '; n--)
+                ;
+            if (n == 0) /* one long word */
+                for (n = max; n < rest.len && rest.p[n] != ' '; n++)
+                    ;
+        }
+        fprintf(out, "%*s%.*s\n", is_first ? 0 : (int)indent, "", (int)n, rest.p);
+        rest = str_trim(str_n(rest.p + n, rest.len - n));
+    }
+}
+
 static void print_options(FILE *out, const struct cli_option *options)
 {
     for (const struct cli_option *o = options; o->name != NULL; o++) {
@@ -17,7 +38,8 @@ static void print_options(FILE *out, const struct cli_option *options)
             snprintf(letter, sizeof(letter), "-%c,", o->letter);
         snprintf(left, sizeof(left), "%s --%s%s%s", letter, o->name, o->value != NULL ? " " : "",
                  o->value != NULL ? o->value : "");
-        fprintf(out, "  %-28s %s\n", left, o->help);
+        fprintf(out, "  %-*s ", OPTION_COLUMNS - 3, left);
+        print_wrapped(out, o->help, OPTION_COLUMNS);
     }
 }
 
@@ -50,7 +72,7 @@ void cli_help_program(FILE *out, bool is_coloured, const struct cli_spec *spec)
         heading(out, is_coloured, g->summary);
         for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
             if (!c->is_hidden && strcmp(c->group, g->name) == 0)
-                fprintf(out, "  %-12s %-10s %s\n", g->name, c->name, c->summary);
+                fprintf(out, "  %-12s %-14s %s\n", g->name, c->name, c->summary);
         }
     }
     heading(out, is_coloured, "Global options:");
@@ -72,20 +94,6 @@ void cli_help_group(FILE *out, bool is_coloured, const struct cli_spec *spec, co
     fprintf(out, "\n`%s %s COMMAND --help` describes one command and gives examples.\n", spec->name, group->name);
 }
 
-static void print_wrapped(FILE *out, const char *text)
-{
-    struct str rest = str_c(text);
-    while (rest.len > 0) {
-        size_t n = rest.len;
-        if (n > 78) {
-            for (n = 78; n > 1 && rest.p[n] != ' '; n--)
-                ;
-        }
-        fprintf(out, "%.*s\n", (int)n, rest.p);
-        rest = str_trim(str_n(rest.p + n, rest.len - n));
-    }
-}
-
 void cli_help_command(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_command *command)
 {
     const char *space = command->group[0] != '\0' ? " " : "";
@@ -95,7 +103,7 @@ void cli_help_command(FILE *out, bool is_coloured, const struct cli_spec *spec, 
             command->args[0] != '\0' ? " " : "", command->args);
     if (command->details != NULL) {
         fputc('\n', out);
-        print_wrapped(out, command->details);
+        print_wrapped(out, command->details, 0);
     }
     if (command->options[0].name != NULL) {
         heading(out, is_coloured, "Options:");

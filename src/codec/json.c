@@ -14,28 +14,7 @@
 #include "codec/json_internal.h"
 
 enum {
-    FLAG_LAST = 1,      /* no sibling follows */
-    FLAG_IN_OBJECT = 2, /* the node before is the key */
-    FLAG_DECODED = 4,   /* a string that is not as in the text; see struct decoded */
-
     FIRST_NODES = 64,
-    NUMBER_TEXT_MAX = 512,
-};
-
-struct json {
-    const char *p;  /* string: its content, decoded; else the source */
-    uint32_t len;   /* of `p`; while open: index of the last child */
-    uint32_t span;  /* nodes from this to behind its last descendant; while open: index of the parent */
-    uint32_t count; /* elements or members */
-    uint8_t type;
-    uint8_t flags;
-};
-
-/* A string with escapes or invalid UTF-8 is copied to the arena, behind the way back to its source. */
-struct decoded {
-    const char *raw;
-    uint32_t raw_len;
-    char bytes[];
 };
 
 struct parser {
@@ -227,13 +206,13 @@ static __attribute__((noinline)) enum rc store_decoded(struct parser *ps, struct
     size_t len = decode(raw, ps->p, NULL);
     if (len > UINT32_MAX)
         return refuse(ps, RC_TOO_LARGE, "string too long", UINT32_MAX);
-    struct decoded *d = arena_alloc(ps->arena, sizeof(*d) + len);
+    struct json_decoded *d = arena_alloc(ps->arena, sizeof(*d) + len);
     d->raw = raw;
     d->raw_len = (uint32_t)(ps->p - raw);
     decode(raw, ps->p, d->bytes);
     node->p = d->bytes;
     node->len = (uint32_t)len;
-    node->flags |= FLAG_DECODED;
+    node->flags |= JSON_FLAG_DECODED;
     return RC_OK;
 }
 
@@ -361,7 +340,7 @@ static void close_container(struct parser *ps)
 {
     struct json *node = &ps->nodes[ps->parent];
     if (node->count > 0)
-        ps->nodes[node->len].flags |= FLAG_LAST;
+        ps->nodes[node->len].flags |= JSON_FLAG_LAST;
     uint32_t up = node->span;
     node->span = ps->n - ps->parent;
     node->len = (uint32_t)(++ps->p - node->p);
@@ -438,7 +417,7 @@ static enum rc parse_member(struct parser *ps)
         return fail(ps, "expected ':' after a key");
     ps->p++;
     skip_space(ps);
-    return parse_value(ps, FLAG_IN_OBJECT);
+    return parse_value(ps, JSON_FLAG_IN_OBJECT);
 }
 
 static enum rc parse_element(struct parser *ps)
@@ -451,7 +430,7 @@ static enum rc parse_element(struct parser *ps)
 static enum rc parse_text(struct parser *ps)
 {
     skip_space(ps);
-    TRY(parse_value(ps, FLAG_LAST));
+    TRY(parse_value(ps, JSON_FLAG_LAST));
     while (ps->depth > 0)
         TRY(ps->nodes[ps->parent].type == JSON_OBJECT ? parse_member(ps) : parse_element(ps));
     skip_space(ps);
@@ -489,135 +468,4 @@ enum rc json_parse(struct arena *a, struct str text, const struct json_limits *l
     if (ps.nodes != ps.first)
         mem_free(ps.nodes);
     return rc;
-}
-
-enum json_type json_type_of(const struct json *node)
-{
-    return node != NULL ? (enum json_type)node->type : JSON_NULL;
-}
-
-bool json_is_null(const struct json *node)
-{
-    return json_type_of(node) == JSON_NULL;
-}
-
-static bool is_container(const struct json *node)
-{
-    return node != NULL && node->type >= JSON_ARRAY;
-}
-
-size_t json_len(const struct json *container)
-{
-    return is_container(container) ? container->count : 0;
-}
-
-const struct json *json_first(const struct json *container)
-{
-    if (json_len(container) == 0)
-        return NULL;
-    return container + (container->type == JSON_OBJECT ? 2 : 1);
-}
-
-const struct json *json_next(const struct json *node)
-{
-    if (node == NULL || (node->flags & FLAG_LAST) != 0)
-        return NULL;
-    return node + node->span + ((node->flags & FLAG_IN_OBJECT) != 0 ? 1 : 0);
-}
-
-struct str json_key_of(const struct json *node)
-{
-    if (node == NULL || (node->flags & FLAG_IN_OBJECT) == 0)
-        return STR_EMPTY;
-    return str_n(node[-1].p, node[-1].len);
-}
-
-const struct json *json_get_str(const struct json *obj, struct str key)
-{
-    const struct json *found = NULL;
-    if (json_type_of(obj) != JSON_OBJECT)
-        return NULL;
-    JSON_EACH (it, obj) {
-        if (it[-1].len == key.len && str_eq_ci(json_key_of(it), key))
-            found = it;
-    }
-    return found;
-}
-
-const struct json *json_get(const struct json *obj, const char *key)
-{
-    return json_get_str(obj, str_c(key));
-}
-
-const struct json *json_get_exact(const struct json *obj, const char *key)
-{
-    const struct json *found = NULL;
-    if (json_type_of(obj) != JSON_OBJECT)
-        return NULL;
-    JSON_EACH (it, obj) {
-        if (str_eq_c(json_key_of(it), key))
-            found = it;
-    }
-    return found;
-}
-
-bool json_str(const struct json *node, struct str *out)
-{
-    if (json_type_of(node) != JSON_STRING)
-        return false;
-    *out = str_n(node->p, node->len);
-    return true;
-}
-
-bool json_i64(const struct json *node, int64_t *out)
-{
-    return json_type_of(node) == JSON_NUMBER && str_to_i64(str_n(node->p, node->len), out) == RC_OK;
-}
-
-bool json_u64(const struct json *node, uint64_t *out)
-{
-    return json_type_of(node) == JSON_NUMBER && str_to_u64(str_n(node->p, node->len), out) == RC_OK;
-}
-
-bool json_f64(const struct json *node, double *out)
-{
-    char text[NUMBER_TEXT_MAX + 1];
-    if (json_type_of(node) != JSON_NUMBER || node->len > NUMBER_TEXT_MAX)
-        return false;
-    memcpy(text, node->p, node->len);
-    text[node->len] = '\0';
-    /* The process never leaves the "C" locale, so the point is a point. */
-    double v = strtod(text, NULL);
-    if (__builtin_isinf(v))
-        return false;
-    *out = v;
-    return true;
-}
-
-bool json_bool(const struct json *node, bool *out)
-{
-    if (json_type_of(node) != JSON_BOOL)
-        return false;
-    *out = node->p[0] == 't';
-    return true;
-}
-
-struct str json_raw(const struct json *node)
-{
-    if (node == NULL)
-        return STR_EMPTY;
-    if (node->type != JSON_STRING)
-        return str_n(node->p, node->len);
-    if ((node->flags & FLAG_DECODED) == 0)
-        return str_n(node->p - 1, (size_t)node->len + 2);
-    const struct decoded *d = CONTAINER_OF(node->p, const struct decoded, bytes);
-    return str_n(d->raw - 1, (size_t)d->raw_len + 2);
-}
-
-void json_pos(const struct json *node, struct str text, int *line_out, int *col_out)
-{
-    *line_out = 0;
-    *col_out = 0;
-    if (node != NULL)
-        json_find_pos(text.p, json_raw(node).p, line_out, col_out);
 }

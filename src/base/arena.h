@@ -15,12 +15,15 @@ struct arena {
     size_t held_bytes;          /* memory that it has: what a budget is charged */
 };
 
+/* Frees everything that was allocated. The arena is empty then and may be used again. */
 void arena_fini(struct arena *a);
-/* Aligned for any type, not zeroed; lives until arena_fini. */
+/* `size` bytes, aligned for any type, not zeroed. They live until arena_fini. */
 void *arena_alloc(struct arena *a, size_t size) __attribute__((returns_nonnull));
+/* `n` times `size` bytes, zeroed; ends the process when the product overflows. */
 void *arena_zalloc(struct arena *a, size_t n, size_t size) __attribute__((returns_nonnull));
-/* A copy with a terminating NUL. */
+/* A copy of `s`, with a NUL behind it. */
 struct str arena_str(struct arena *a, struct str s);
+/* Formatted text, NUL-terminated. */
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #endif

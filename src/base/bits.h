@@ -1,5 +1,5 @@
-/* Sets of small numbers (ids, positions in a table) as words of 64 bits. The owner allocates bits_words() zeroed words and knows
- * how many there are; nothing here checks an element against that. Not thread-safe. */
+/* Sets of small numbers (ids, positions in a table) as words of 64 bits. The owner allocates bits_words() zeroed words
+ * and knows how many there are; nothing here checks an element against that. Not thread-safe. */
 #ifndef BASE_BITS_H
 #define BASE_BITS_H
 

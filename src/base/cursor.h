@@ -15,6 +15,7 @@ struct cursor {
     bool failed;
 };
 
+/* A cursor at the start of `n` bytes, which are borrowed. */
 static inline struct cursor cursor_of(const void *p, size_t len)
 {
     return (struct cursor){p, len, false};
@@ -33,6 +34,7 @@ static inline const uint8_t *cursor_take(struct cursor *c, size_t n)
     return at;
 }
 
+/* Copies `n` bytes to `out`; zeros after a failure. */
 static inline void cursor_copy(struct cursor *c, void *out, size_t n)
 {
     const uint8_t *at = cursor_take(c, n);
@@ -42,18 +44,21 @@ static inline void cursor_copy(struct cursor *c, void *out, size_t n)
         memset(out, 0, n);
 }
 
+/* The next byte; 0 after a failure. */
 static inline uint8_t cursor_u8(struct cursor *c)
 {
     const uint8_t *at = cursor_take(c, 1);
     return at != NULL ? at[0] : 0;
 }
 
+/* The next two bytes as a number in network order; 0 after a failure. */
 static inline uint16_t cursor_u16be(struct cursor *c)
 {
     const uint8_t *at = cursor_take(c, 2);
     return (uint16_t)(at != NULL ? at[0] << 8 | at[1] : 0);
 }
 
+/* The next four bytes as a number in network order; 0 after a failure. */
 static inline uint32_t cursor_u32be(struct cursor *c)
 {
     const uint8_t *at = cursor_take(c, 4);

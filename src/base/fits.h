@@ -1,13 +1,14 @@
-/* The one way to compare with a limit. `limit - used` wraps as soon as something else has let `used` grow beyond the limit, and
- * then everything fits: so nothing is ever subtracted from a limit (tools/check-house looks for it). Pure; any thread. */
+/* The one way to compare with a limit. `limit - used` wraps as soon as something else has let `used` grow beyond the
+ * limit, and then everything fits: so nothing is ever subtracted from a limit (tools/check-house looks for it). Pure;
+ * any thread. */
 #ifndef BASE_FITS_H
 #define BASE_FITS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Whether `more` may be added to what is `used` without going beyond `limit`. True for any three numbers only if the true sum
- * is at most `limit`. */
+/* Whether `more` may be added to what is `used` without going beyond `limit`. True for any three numbers only if the
+ * true sum is at most `limit`. */
 static inline bool fits(size_t used, size_t more, size_t limit)
 {
     size_t sum;

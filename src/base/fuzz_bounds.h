@@ -1,16 +1,17 @@
-/* For fuzz targets: what an input may make us allocate and do. Each target states both, and tools/check-house insists on it:
+/* For fuzz targets: what an input may make us allocate and do. Each target states both, and tools/check-house insists
+ * on it:
  *
  *     fuzz_bounds_mark();
  *     (the input is parsed, and what came of it freed)
  *     fuzz_bounds_check(size, 4096, 64);          at most 4 KiB and 64 bytes for each byte of input, at any one time
  *     fuzz_bounds_check_steps(size, 10000, 200);  at most 10,000 steps and 200 for each byte of input
  *
- * A step is deterministic: an edge of our code's control flow, 16 bytes copied, filled, searched or compared, or 16 bytes
- * allocated (that counts the work of libraries where it grows). AddressSanitizer tells of every allocation of the process, ours and
- * the libraries'. One target is one program, and what it measures runs on one thread at a time.
+ * A step is deterministic: an edge of our code's control flow, 16 bytes copied, filled, searched or compared, or 16
+ * bytes allocated (that counts the work of libraries where it grows). AddressSanitizer tells of every allocation of the
+ * process, ours and the libraries'. One target is one program, and what it measures runs on one thread at a time.
  *
- * tests/fuzz is linked into every target: `codec_json_fuzz --worst CORPUS...` feeds it generated worst cases of growing sizes, which
- * must meet the bounds, and cost no more than five times as much for four times the input. */
+ * tests/fuzz is linked into every target: `codec_json_fuzz --worst CORPUS...` feeds it generated worst cases of growing
+ * sizes, which must meet the bounds, and cost no more than five times as much for four times the input. */
 #ifndef BASE_FUZZ_BOUNDS_H
 #define BASE_FUZZ_BOUNDS_H
 
@@ -26,7 +27,8 @@ size_t fuzz_bounds_live_bytes(void);
 unsigned long fuzz_bounds_allocations(void);
 uint64_t fuzz_bounds_steps(void);
 
-/* Aborts when more than `base` bytes and `per_byte` for each byte of the input were allocated at one time since the mark. */
+/* Aborts when more than `base` bytes and `per_byte` for each byte of the input were allocated at one time since the
+ * mark. */
 void fuzz_bounds_check(size_t input_len, size_t base, size_t per_byte);
 
 /* Aborts when more than `base` steps and `per_byte` for each byte of the input were made since the mark. */

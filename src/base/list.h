@@ -1,4 +1,5 @@
-/* Intrusive doubly linked list. A head or an unlinked entry points to itself. Not thread-safe. */
+/* Intrusive doubly linked list: entries are members of the objects that are listed. A head, or an entry that is in no
+ * list, points to itself. Not thread-safe. */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
 
@@ -12,17 +13,20 @@ struct list {
     struct list *prev;
 };
 
+/* Makes an empty head, or an entry that is in no list. */
 static inline void list_init(struct list *l)
 {
     l->next = l;
     l->prev = l;
 }
 
+/* Whether a head has no entries, or an entry is in no list. */
 static inline bool list_is_empty(const struct list *l)
 {
     return l->next == l;
 }
 
+/* Adds an entry, which is in no list, at the end. */
 static inline void list_push_back(struct list *head, struct list *entry)
 {
     entry->prev = head->prev;
@@ -31,7 +35,7 @@ static inline void list_push_back(struct list *head, struct list *entry)
     head->prev = entry;
 }
 
-/* Unlinks; harmless on an unlinked (initialised) entry. */
+/* Takes an entry out of its list. Harmless for an initialised entry that is in no list. */
 static inline void list_remove(struct list *entry)
 {
     entry->prev->next = entry->next;

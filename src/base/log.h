@@ -1,8 +1,8 @@
 /* Structured logs: one line each, key=value or JSON, to stderr. Any thread; blocking only on stderr.
  *
  * A file that logs declares its module once: LOG_MODULE("relay");
- * Levels are per module and changeable while running. Whatever a peer can provoke uses log_limited, which lets a burst
- * through and then one line a second per call site, saying how many it held back. Secrets are never arguments. */
+ * Levels are per module and changeable while running. Lines that a peer can provoke use log_limited, which writes a
+ * burst and then one line a second per call site, with the number of lines held back. Secrets are never arguments. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -27,6 +27,7 @@ struct log_limit {
     atomic_uint held_back;
 };
 
+/* For LOG_MODULE. */
 void log_register(struct log_module *m);
 
 #define LOG_MODULE(module_name)                                                                                        \
@@ -59,9 +60,11 @@ struct log_field {
 #define LOG_U(k, n) ((struct log_field){.key = (k), .kind = LOG_F_UINT, .v.u = (uint64_t)(n)})
 #define LOG_RC(rc_) LOG_S("error", rc_text(rc_))
 
+/* For the macros below: writes one line. `limit`: null, or what holds lines back. */
 void log_write(struct log_module *m, enum log_level level, struct log_limit *limit, const char *event,
                const struct log_field *fields, unsigned n);
 
+/* For the macros below: whether lines of this level are written. */
 static inline bool log_enabled(const struct log_module *m, enum log_level level)
 {
     return (int)level >= atomic_load_explicit(&m->level, memory_order_relaxed);
@@ -81,7 +84,7 @@ static inline bool log_enabled(const struct log_module *m, enum log_level level)
 #define log_warn(event, ...) LOG_AT_(LOG_WARN, NULL, event, ##__VA_ARGS__)
 #define log_error(event, ...) LOG_AT_(LOG_ERROR, NULL, event, ##__VA_ARGS__)
 
-/* For what a peer can provoke. Texts longer than a kilobyte are cut, in all lines. */
+/* For lines that a peer can provoke. (Texts longer than a kilobyte are cut in all lines.) */
 #define log_limited(level_, event, ...)                                                                                \
     do {                                                                                                               \
         static struct log_limit log_limit_here_;                                                                       \
@@ -90,9 +93,11 @@ static inline bool log_enabled(const struct log_module *m, enum log_level level)
 
 /* "trace".."error", "off". RC_INVALID for anything else. */
 MUST_CHECK enum rc log_level_parse(const char *text, enum log_level *out);
+/* The name that log_level_parse reads (static). */
 const char *log_level_name(enum log_level level);
 /* Sets one module's level, or all with null. RC_NOT_FOUND when there is no such module. */
 MUST_CHECK enum rc log_set_level(const char *module, enum log_level level);
+/* Lines as JSON objects instead of key=value, from now on. Any thread. */
 void log_set_json(bool json);
 /* Walks the modules: null gives the first. */
 const struct log_module *log_module_next(const struct log_module *m);

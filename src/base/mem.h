@@ -9,16 +9,21 @@
 
 #define MEM_OOM_EXIT_STATUS 86
 
+/* `size` bytes, not zeroed. */
 void *mem_alloc(size_t size) __attribute__((malloc, alloc_size(1), returns_nonnull));
-/* Zeroed, checked for overflow of `n * size`. */
+/* `n` times `size` bytes, zeroed; ends the process when the product overflows. */
 void *mem_zalloc(size_t n, size_t size) __attribute__((malloc, alloc_size(1, 2), returns_nonnull));
+/* Changes the size of an allocation; null allocates. */
 void *mem_realloc(void *ptr, size_t size) __attribute__((alloc_size(2), returns_nonnull));
-/* `n * size` checked for overflow. */
+/* The same for `n` elements of `size` bytes; ends the process when the product overflows. */
 void *mem_realloc_array(void *ptr, size_t n, size_t size) __attribute__((returns_nonnull));
+/* A copy of `size` bytes. */
 void *mem_dup(const void *ptr, size_t size) __attribute__((returns_nonnull));
+/* A copy of a C string. */
 char *mem_strdup(const char *text) __attribute__((returns_nonnull));
 /* A C string of `len` bytes of `text`. */
 char *mem_strndup(const char *text, size_t len) __attribute__((returns_nonnull));
+/* Null is fine. */
 void mem_free(void *ptr);
 /* Overwrites before freeing; for secrets. Null is fine. */
 void mem_free_secret(void *ptr, size_t size);

@@ -17,7 +17,7 @@ struct metric {
     struct metric *next;
 };
 
-/* Durations by size. `bounds_ms` ascend; what is longer than the last counts in one more bucket. Told in seconds. */
+/* Durations by size. `bounds_ms` ascend; longer ones are counted in one more bucket. Printed in seconds. */
 enum { METRIC_BUCKETS_MAX = 15 };
 struct metric_histogram {
     const char *name;
@@ -29,15 +29,18 @@ struct metric_histogram {
     struct metric_histogram *next;
 };
 
+/* For METRIC_HISTOGRAM. */
 void metric_histogram_register(struct metric_histogram *h);
+/* Walks all histograms: null gives the first. */
 const struct metric_histogram *metric_histogram_next(const struct metric_histogram *h);
-/* What it has counted; 0 when there is none of that name. For tests. */
+/* How many durations a histogram has counted; 0 when there is none of that name. For tests. */
 int64_t metric_histogram_count(const char *name);
-/* Any thread. */
+/* Counts one duration. Any thread. */
 void metric_observe_ms(struct metric_histogram *h, int64_t ms);
 
+/* For METRIC_COUNTER and METRIC_GAUGE. */
 void metric_register(struct metric *m);
-/* Walks all: null gives the first. */
+/* Walks all metrics, those of one name one after the other: null gives the first. */
 const struct metric *metric_next(const struct metric *m);
 
 #define METRIC_DEFINE_(var, kind_, name_, labels_, help_)                                                              \
@@ -65,21 +68,25 @@ const struct metric *metric_next(const struct metric *m);
 #define METRIC_COUNTER(var, name_, labels_, help_) METRIC_DEFINE_(var, METRIC_KIND_COUNTER, name_, labels_, help_)
 #define METRIC_GAUGE(var, name_, labels_, help_) METRIC_DEFINE_(var, METRIC_KIND_GAUGE, name_, labels_, help_)
 
+/* Adds to a counter (`n` >= 0) or gauge. Any thread. */
 static inline void metric_add(struct metric *m, int64_t n)
 {
     atomic_fetch_add_explicit(&m->value, n, memory_order_relaxed);
 }
 
+/* Adds one. Any thread. */
 static inline void metric_inc(struct metric *m)
 {
     metric_add(m, 1);
 }
 
+/* Sets a gauge. Any thread. */
 static inline void metric_set(struct metric *m, int64_t v)
 {
     atomic_store_explicit(&m->value, v, memory_order_relaxed);
 }
 
+/* The value now. Any thread. */
 static inline int64_t metric_get(const struct metric *m)
 {
     return atomic_load_explicit(&m->value, memory_order_relaxed);

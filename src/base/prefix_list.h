@@ -1,5 +1,5 @@
-/* Sorted sets of prefixes, such as the routes of a node. Immutable once made, and shared by counted references: any thread may
- * read a list that it holds a reference to. The empty list is null, which every function accepts. Pure. */
+/* Sorted sets of prefixes, such as the routes of a node. Immutable once made, and shared by counted references: any
+ * thread may read a list that it holds a reference to. The empty list is null, which every function accepts. Pure. */
 #ifndef BASE_PREFIX_LIST_H
 #define BASE_PREFIX_LIST_H
 

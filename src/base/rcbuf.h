@@ -13,17 +13,18 @@ struct rcbuf {
     uint8_t data[];
 };
 
-/* One reference, contents as given; `bytes` may be null to leave them for the caller to fill before sharing. */
+/* A buffer with one reference and a copy of `bytes`; null leaves the content for the caller to fill before sharing. */
 struct rcbuf *rcbuf_create(const void *bytes, size_t len);
+/* One more reference; returns `b`. */
 struct rcbuf *rcbuf_ref(struct rcbuf *b);
 /* Drops one reference and nulls the pointer; null is fine. */
 void rcbuf_unref(struct rcbuf **b);
 
-/* The same bytes; null equals null only. */
+/* Whether both hold the same bytes; null equals null only. */
 bool rcbuf_eq(const struct rcbuf *a, const struct rcbuf *b);
 
-/* A slot that any thread may fill once (a cache): returns what the slot holds after offering `made`, whose reference is
- * consumed. The result is borrowed from the slot. */
+/* Fills a slot that any thread may fill, but only once (a cache). Takes the reference of `made` and returns what the
+ * slot holds then, which is `made` or what another thread put there first; borrowed from the slot. */
 struct rcbuf *rcbuf_slot_offer(struct rcbuf *_Atomic *slot, struct rcbuf *made);
 
 #endif

@@ -1,6 +1,6 @@
-/* Text of others on its way to a person. Names, host names, notes and errors may hold what drives a terminal, forges a line or
- * turns the order of letters around: all of it is shown escaped, so that it is seen and does nothing. Every line that the
- * program prints or logs goes through here. Any thread; nothing blocks. */
+/* Text of others on its way to a person. Names, host names, notes and errors may hold what drives a terminal, forges a
+ * line or turns the order of letters around: all of it is shown escaped, so that it is seen and does nothing. Every
+ * line that the program prints or logs goes through here. Any thread; nothing blocks. */
 #ifndef BASE_SHOW_H
 #define BASE_SHOW_H
 
@@ -13,8 +13,8 @@
 enum show {
     SHOW_LINE, /* part of a line: line ends and tabs are escaped too */
     SHOW_TEXT, /* lines: those stay */
-    SHOW_JSON, /* as SHOW_TEXT, and JSON stays JSON with the same value: \uXXXX is the only escape; for bytes that are no UTF-8,
-                  which JSON cannot hold, U+FFFD */
+    SHOW_JSON, /* as SHOW_TEXT, and JSON stays JSON with the same value: \uXXXX is the only escape; for bytes that are
+                  no UTF-8, which JSON cannot hold, U+FFFD */
 };
 
 /* Is it no control character (C0, DEL, C1), no mark that reorders, separates or hides text, and no noncharacter? */

@@ -19,22 +19,27 @@ struct str {
 /* For printf: "%.*s", STR_ARG(s). */
 #define STR_ARG(s) (int)(s).len, (s).p
 
+/* A C string; null gives an empty text with a null pointer. */
 static inline struct str str_c(const char *text)
 {
     return (struct str){text, text != NULL ? strlen(text) : 0};
 }
 
+/* `len` bytes at `p`. */
 static inline struct str str_n(const void *p, size_t len)
 {
     return (struct str){p, len};
 }
 
+/* Whether both are the same bytes. */
 bool str_eq(struct str a, struct str b);
 bool str_eq_c(struct str a, const char *b);
 /* ASCII case folded. */
 bool str_eq_ci(struct str a, struct str b);
+/* Whether `s` begins with `prefix`; ends with `suffix`. */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
+/* Without blanks, tabs and line ends at both ends. */
 struct str str_trim(struct str s);
 /* Index of `c`, or -1. */
 long str_index(struct str s, char c);

@@ -7,6 +7,7 @@
 
 #define UTF8_REPLACEMENT "\xef\xbf\xbd"
 
+/* Whether `c` is a continuation byte. */
 static inline int utf8_is_tail(uint8_t c)
 {
     return (c & 0xc0) == 0x80;

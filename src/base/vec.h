@@ -1,6 +1,6 @@
-/* Arrays that grow. The owner keeps pointer, count and capacity as three members of its own struct (all zero: empty), so that
- * it indexes the array as usual, and frees it with mem_free(). What lets the array grow has a limit of its own: out of memory
- * ends the process. Not thread-safe. */
+/* Arrays that grow. The owner keeps pointer, count and capacity as three members of its own struct (all zero: empty),
+ * so that it indexes the array as usual, and frees it with mem_free(). What lets the array grow has a limit of its own:
+ * out of memory ends the process. Not thread-safe. */
 #ifndef BASE_VEC_H
 #define BASE_VEC_H
 
@@ -8,8 +8,8 @@
 
 #include "base/mem.h"
 
-/* Makes room for one more element behind the `n` that array `v` holds: doubles `cap`, which starts with `first`. `v` and
- * `cap` are assigned, so pointers into the array are void afterwards; the new room is not zeroed.
+/* Makes room for one more element behind the `n` that array `v` holds: doubles `cap`, which starts with `first`. `v`
+ * and `cap` are assigned, so pointers into the array are void afterwards; the new room is not zeroed.
  *
  *     VEC_ROOM(l->v, l->n, l->cap, 16);
  *     l->v[l->n++] = item; */
@@ -28,8 +28,8 @@
         (v)[(n)++] = (item);                                                                                           \
     } while (0)
 
-/* Makes v[index] exist, for arrays whose index is an id: doubles `cap` until it is larger than `index` and zeroes the new
- * elements. `cap` is a size_t and counts all elements, used or not. */
+/* Makes v[index] exist, for arrays whose index is an id: doubles `cap` until it is larger than `index` and zeroes the
+ * new elements. `cap` is a size_t and counts all elements, used or not. */
 #define VEC_COVER(v, cap, index, first)                                                                                \
     do {                                                                                                               \
         if ((index) >= (cap)) {                                                                                        \

@@ -60,8 +60,8 @@ static void skip_string(struct blanker *b)
     }
 }
 
-/* One token that is neither white space nor comment. Only a comma behind a value can be a trailing one: in "[,]" it stays
- * and is refused. */
+/* One token that is neither white space nor comment. Only a comma behind a value can be a trailing one: in "[,]" it
+ * stays and is refused. */
 static void take_token(struct blanker *b)
 {
     char c = *b->p;

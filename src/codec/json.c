@@ -1,6 +1,6 @@
-/* The parser: one loop over the text, no stack. An open container keeps its parent's index in `span` and its last child's
- * in `len` until it is closed, so depth costs no memory of its own. Nodes are collected in a growing block, which goes
- * into the arena at its exact size once the text is known to be good. */
+/* The parser: one loop over the text, no stack. An open container keeps its parent's index in `span` and its last
+ * child's in `len` until it is closed, so depth costs no memory of its own. Nodes are collected in a growing block,
+ * which goes into the arena at its exact size once the text is known to be good. */
 #include "codec/json.h"
 
 #include <stdlib.h>

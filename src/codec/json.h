@@ -1,9 +1,9 @@
 /* A strict JSON reader (RFC 8259) into a compact immutable tree: one array of fixed-size nodes in the caller's arena.
  * For every body that a node, a browser or a person sends, and for the CLI.
  *
- * Tolerances are those of Go's encoding/json, because that is what the clients were written against: keys found whatever
- * their case, the last duplicate wins, invalid UTF-8 and lone surrogates read as U+FFFD, \u0000 accepted.
- * src: docs/protocol/control.md 10; tests/vectors/json_tolerance.json
+ * Tolerances are those of Go's encoding/json, because that is what the clients were written against: keys found
+ * whatever their case, the last duplicate wins, invalid UTF-8 and lone surrogates read as U+FFFD, \u0000 accepted. src:
+ * docs/protocol/control.md 10; tests/vectors/json_tolerance.json
  *
  * A tree borrows the parsed text (strings and numbers point into it): the text must outlive the tree. Reading a tree is
  * safe from any thread. Nothing recurses, nothing blocks, nothing logs. All accessors accept null (a missing node). */
@@ -48,8 +48,8 @@ enum json_type json_type_of(const struct json *node);
 /* Missing or JSON null: Go treats both as "not set". */
 bool json_is_null(const struct json *node);
 
-/* The value of the last member whose key equals `key`, ASCII case ignored. Null when there is none or `obj` is no object.
- * Linear in the number of members. */
+/* The value of the last member whose key equals `key`, ASCII case ignored. Null when there is none or `obj` is no
+ * object. Linear in the number of members. */
 const struct json *json_get(const struct json *obj, const char *key);
 const struct json *json_get_str(const struct json *obj, struct str key);
 /* The same, case counts: for maps whose keys are data. */

@@ -113,7 +113,8 @@ static inline bool is_clean(uint8_t c)
     return c >= ' ' && c < 0x80 && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&';
 }
 
-/* Copies up to the first byte that needs care and returns how many that were. `out` has BLOCK bytes more than p..end. */
+/* Copies up to the first byte that needs care and returns how many that were. `out` has BLOCK bytes more than p..end.
+ */
 static inline size_t copy_clean(uint8_t *out, const char *p, const char *end)
 {
     const char *start = p;

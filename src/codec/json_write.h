@@ -1,5 +1,6 @@
-/* A streaming JSON writer into a buf: no tree, no allocation but the buffer's growth. Commas are its business, the nesting
- * is the caller's: every opening call needs its closing one, every value in an object its key (asserted).
+/* A streaming JSON writer into a buf: no tree, no allocation but the buffer's growth. The writer sets
+ * the commas, the caller the nesting: every opening call needs its closing one, every value in an object its key
+ * (asserted).
  *
  *     struct json_writer w;
  *     json_w_init(&w, &out);
@@ -31,29 +32,34 @@ struct json_writer {
     bool pretty;
 };
 
+/* A compact writer that appends to `out`, which is borrowed. */
 void json_w_init(struct json_writer *w, struct buf *out);
-/* Two spaces a level, a space after colons: for people. */
+/* The same for people: line ends, two spaces a level, a space after colons. */
 void json_w_init_pretty(struct json_writer *w, struct buf *out);
 
+/* Opens and closes objects and arrays. */
 void json_w_object(struct json_writer *w);
 void json_w_end_object(struct json_writer *w);
 void json_w_array(struct json_writer *w);
 void json_w_end_array(struct json_writer *w);
+/* The key of the next value in an object. */
 void json_w_key(struct json_writer *w, const char *key);
 void json_w_key_str(struct json_writer *w, struct str key);
 
+/* One value: a string, a number, true or false, null. */
 void json_w_str(struct json_writer *w, struct str s);
 /* Null writes JSON null. */
 void json_w_cstr(struct json_writer *w, const char *text);
 void json_w_i64(struct json_writer *w, int64_t v);
 void json_w_u64(struct json_writer *w, uint64_t v);
-/* The shortest digits that read back as `v`, as Go prints them; NaN and infinities, which JSON has not, as null. */
+/* The shortest digits that read back as `v`, as Go prints them; NaN and infinities are written as null. */
 void json_w_f64(struct json_writer *w, double v);
 void json_w_bool(struct json_writer *w, bool v);
 void json_w_null(struct json_writer *w);
 /* One value that is JSON already, as it is; empty writes null. */
 void json_w_raw(struct json_writer *w, struct str raw);
 
+/* Key and value in one call. */
 void json_w_kv_str(struct json_writer *w, const char *key, struct str v);
 void json_w_kv_cstr(struct json_writer *w, const char *key, const char *v);
 void json_w_kv_i64(struct json_writer *w, const char *key, int64_t v);

@@ -35,9 +35,9 @@ enum {
 };
 
 /* Parses one document; an empty one gives a YAML_NULL root. `file_name` (may be null) only goes into errors.
- * Refused: duplicate keys, keys that are no scalars, aliases (`*x`, and with them merge keys), a second document, NUL bytes,
- * invalid UTF-8. Anchors and tags are ignored.
- * RC_INVALID, RC_TOO_LARGE (bytes, nodes), RC_TOO_DEEP; `err` says what, with file, line and column. Prints nothing. */
+ * Refused: duplicate keys, keys that are no scalars, aliases (`*x`, and with them merge keys), a second document, NUL
+ * bytes, invalid UTF-8. Anchors and tags are ignored. RC_INVALID, RC_TOO_LARGE (bytes, nodes), RC_TOO_DEEP; `err` says
+ * what, with file, line and column. Prints nothing. */
 MUST_CHECK enum rc yaml_parse(struct arena *a, struct str text, const char *file_name, const struct yaml **root_out,
                               struct err *err);
 

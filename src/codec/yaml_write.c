@@ -1,5 +1,6 @@
 /* JSON trees as YAML, in the subset where YAML 1.1 (PyYAML) and 1.2 readers agree.
- * src: YAML 1.2.2 7.3 (scalar styles), 5.1 (characters), 7.4.2 (keys of more than 1024 characters); yaml.org/type for 1.1. */
+ * src: YAML 1.2.2 7.3 (scalar styles), 5.1 (characters), 7.4.2 (keys of more than 1024 characters); yaml.org/type
+ * for 1.1. */
 #include <string.h>
 
 #include "base/map.h"

@@ -24,17 +24,17 @@ struct zstd_ctx {
     struct ZSTD_DCtx_s *decompress; /* owned */
 };
 
+/* Frees both contexts; they may be used again. */
 void zstd_ctx_fini(struct zstd_ctx *ctx);
 
 /* Appends one frame with `n` bytes of `in`: content size present, no checksum; `level` 1..22, or negative for
- * faster ones. RC_INTERNAL when the library fails, and
- * `out` is as before. */
+ * faster ones. RC_INTERNAL when the library fails; `out` is as before then. */
 MUST_CHECK enum rc zstd_compress(struct zstd_ctx *ctx, int level, const void *in, size_t n, struct buf *out);
 
 /* Appends the content of all frames in `in`; skippable frames are skipped, nothing else may stand between or after.
  * No input is no content. Never grows `out` by more than `max_out` bytes (and a window of at most 8 MiB inside).
- * RC_TOO_LARGE (more content than `max_out`, or a larger window), RC_TRUNCATED, RC_INVALID, RC_UNSUPPORTED (dictionary);
- * then `out` is as before. */
+ * RC_TOO_LARGE (more content than `max_out`, or a larger window), RC_TRUNCATED, RC_INVALID, RC_UNSUPPORTED
+ * (dictionary); then `out` is as before. */
 MUST_CHECK enum rc zstd_decompress(struct zstd_ctx *ctx, const void *in, size_t n, size_t max_out, struct buf *out);
 
 /* Appends one frame that holds `n` bytes uncompressed: glue between frames that were compressed once and are sent to

@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     buf_fini(&out);
     buf_fini(&packed);
-    /* What the codec keeps for itself (8.4 MiB were seen); and what comes out of a few bytes, in a buffer that doubles. */
+    /* What the codec keeps for itself (8.4 MiB were seen); and what comes out of a few bytes, in a buffer that doubles.
+     */
     fuzz_bounds_check(size, 12 << 20, 96);
     fuzz_bounds_check_steps(size, 2000000, 16);
     return 0;

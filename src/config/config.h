@@ -1,8 +1,9 @@
-/* The configuration: one YAML file, overridden by the environment, checked against one table (schema.c) into one struct.
+/* The configuration: one YAML file, overridden by the environment, checked against one table (schema.c) into one
+ * struct.
  *
- * Every key is optional: an empty file serves on port 8080 with SQLite. Key names are Headscale's where the meaning is the
- * same. Environment: FULLSCALE_ + the key in capitals with '_' for '.'; lists are split at spaces or commas; an empty
- * variable counts as unset. The file: what --config names, else $FULLSCALE_CONFIG, else the first that exists of
+ * Every key is optional: an empty file serves on port 8080 with SQLite. Key names are Headscale's where the meaning is
+ * the same. Environment: FULLSCALE_ + the key in capitals with '_' for '.'; lists are split at spaces or commas; an
+ * empty variable counts as unset. The file: what --config names, else $FULLSCALE_CONFIG, else the first that exists of
  * /etc/fullscale/config.yaml and ./config.yaml, else none.
  *
  * A loaded configuration is immutable and may be read by any thread. Loading blocks on the file system. */
@@ -68,8 +69,8 @@ enum config_database { CONFIG_DATABASE_SQLITE };
 enum config_policy_mode { CONFIG_POLICY_FILE, CONFIG_POLICY_DATABASE };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 
-/* Strings are never null and belong to the configuration; "" means not set. Relative paths in the file have been resolved
- * against the file's directory. Durations are milliseconds. */
+/* Strings are never null and belong to the configuration; "" means not set. Relative paths in the file have been
+ * resolved against the file's directory. Durations are milliseconds. */
 struct config {
     const char *server_url; /* scheme://host[:port], no trailing slash */
     struct config_listen listen_addr;
@@ -182,26 +183,28 @@ MUST_CHECK enum rc config_parse(const struct config_source *src, struct str yaml
 /* Null is fine; nulls the pointer. */
 void config_destroy(struct config **cfg);
 
-/* In state_dir: {"server_url","guessed"...} of the last start. A server_url that nobody set is guessed once, and then taken from
- * there: nodes go on calling the one that they were given. */
+/* In state_dir: {"server_url","guessed"...} of the last start. A server_url that nobody set is guessed once, and then
+ * taken from there: nodes go on calling the one that they were given. */
 #define CONFIG_LAST_START "last_start.json"
 
 /* The host of a server_url, without brackets; "" for what is none. */
 enum { CONFIG_HOST_CAP = 256 };
+/* Writes the host of an http(s) URL, NUL-terminated; "" when `url` is none. */
 void config_url_host(const char *url, char out[CONFIG_HOST_CAP]);
 /* Is the host of a URL one that the whole internet is to reach, as far as its name or address tells? */
 bool config_is_public_host(const char *host);
 /* The file that was read, "" when there was none. Borrowed. */
 const char *config_path(const struct config *cfg);
-/* Sentences that the operator should see at start: unknown and obsolete keys, and settings that will hurt (such as plain
- * http:// on a public name). Borrowed; null after the last. */
+/* Sentences that the operator should see at start: unknown and obsolete keys, and settings that will hurt (such as
+ * plain http:// on a public name). Borrowed; null after the last. */
 const char *config_warning(const struct config *cfg, size_t i);
 
 /* Was the key (a name of the reference) set by the file or the environment? */
 bool config_is_set(const struct config *cfg, const char *key);
 /* A TLS proxy in front is what clients speak to: https:// in server_url, and no certificate here. */
 bool config_is_behind_proxy(const struct config *cfg);
-/* Fills `err` with "KEY ..." and with the place where it was set, or else the file where it could be; returns `code`. */
+/* Fills `err` with "KEY ..." and with the place where it was set, or else the file where it could be; returns `code`.
+ */
 enum rc config_err(const struct config *cfg, const char *key, enum rc code, struct err *err, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
 

@@ -68,8 +68,8 @@ void loader_note_row(struct loader *l, bool is_error, const char *row_name, cons
 bool loader_is_set(const struct loader *l, const char *row_name);
 
 /* --- load_values.c: a value that does not fit is noted as an error, and the row counts as not set --- */
-/* Sets a row from text; lists are split at spaces and commas. `name` is what notes call the key; relative paths are resolved
- * against `base_dir`. */
+/* Sets a row from text; lists are split at spaces and commas. `name` is what notes call the key; relative paths are
+ * resolved against `base_dir`. */
 void loader_set_text(struct loader *l, const struct schema_row *row, const char *name, const char *base_dir,
                      struct value_item item);
 /* Sets a row from the file. An empty value leaves it unset; a row that is set already is an error. */

@@ -211,13 +211,15 @@ const struct schema_row schema_rows[] = {
     {"metrics_listen_addr", SCHEMA_LISTEN, FIELD(metrics_listen_addr), .def = "127.0.0.1:9090",
      .meaning = "Where /metrics (Prometheus) is served, over plain HTTP. Empty: off."},
     {"trusted_proxies", SCHEMA_PREFIXES, FIELD(trusted_proxies), .def = "",
-     .meaning =
-         "Reverse proxies in front of this server, each an address or a prefix. Limits per address are for the client that they name in "
-         "X-Forwarded-For."},
+     .meaning = "Reverse proxies in front of this server, each an address or a prefix. Limits per address are for the "
+                "client that they name in "
+                "X-Forwarded-For."},
     {"allowed_hosts", SCHEMA_STRINGS, FIELD(allowed_hosts), .def = "", .check = check_domain,
      .meaning =
-         "Further names by which this server, its metrics and its relay may be called, as in http://NAME:9090/metrics. IP "
-         "addresses, localhost, the name of this machine, the host of server_url and derp.server.hostname always may; a request "
+         "Further names by which this server, its metrics and its relay may be called, as in "
+         "http://NAME:9090/metrics. IP "
+         "addresses, localhost, the name of this machine, the host of server_url and derp.server.hostname always "
+         "may; a request "
          "with another Host header gets 421."},
     {"state_dir", SCHEMA_PATH, FIELD(state_dir), .def = "{state_dir}",
      .def_shown = "/var/lib/fullscale (root), fullscale-data beside the file",
@@ -255,8 +257,10 @@ const struct schema_row schema_rows[] = {
     {"derp.server.listen_addr", SCHEMA_LISTEN, FIELD(derp_server_listen_addr), .def = "{derp_listen}",
      .def_shown = "[::]:8443; none when tls_cert_path is set or server_url is a TLS proxy's",
      .meaning =
-         "Where the embedded relay listens, with TLS of its own. None, or the same as listen_addr: it is at listen_addr, "
-         "behind the certificate or the TLS proxy of that, and clients reach it at the port of server_url; then one port "
+         "Where the embedded relay listens, with TLS of its own. None, or the same as listen_addr: it is at "
+         "listen_addr, "
+         "behind the certificate or the TLS proxy of that, and clients reach it at the port of server_url; then one "
+         "port "
          "serves all but STUN. Of `fullscale relay`: [::]:8443."},
     {"derp.server.hostname", SCHEMA_STRING, FIELD(derp_server_hostname), .def = "",
      .def_shown = "the host of server_url", .check = check_hostname, .is_name = true,
@@ -294,7 +298,8 @@ const struct schema_row schema_rows[] = {
     {"derp.server.limits.client_rate", SCHEMA_BYTES, FIELD(derp_limits_client_rate_bytes), .def = "0",
      .unit = "bytes/s", .max = INT64_C(1) << 40,
      .meaning =
-         "What one client may send through the embedded relay in a second, at least 16KiB. Clients are told; those that "
+         "What one client may send through the embedded relay in a second, at least 16KiB. Clients are told; those "
+         "that "
          "send more are read more slowly. 0: no limit."},
     {"derp.server.limits.client_burst", SCHEMA_BYTES, FIELD(derp_limits_client_burst_bytes), .def = "1MiB",
      .min = 128 * 1024, .max = INT64_C(1) << 40,
@@ -309,16 +314,19 @@ const struct schema_row schema_rows[] = {
      .meaning = "How long a connection to the embedded relay may take to log in."},
     {"derp.verify_unauthenticated", SCHEMA_BOOL, FIELD(derp_verify_unauthenticated), .def = "false",
      .meaning =
-         "Answer POST /verify (may this node use a relay?) to anyone, for relays that cannot send a key. Without it a relay "
+         "Answer POST /verify (may this node use a relay?) to anyone, for relays that cannot send a key. Without it "
+         "a relay "
          "needs the key that `fullscale relays create` shows: as a bearer token, or as a password in the URL "
          "(derper -verify-client-url https://relay:KEY@HOST/verify)."},
     {"derp.urls", SCHEMA_STRINGS, FIELD(derp_urls), .def = "", .check = check_url,
      .meaning =
-         "Where to fetch further relay regions from: JSON as at https://controlplane.tailscale.com/derpmap/default. The "
+         "Where to fetch further relay regions from: JSON as at https://controlplane.tailscale.com/derpmap/default. "
+         "The "
          "last good copy of each is kept in state_dir, so that an unreachable URL keeps nothing waiting."},
     {"derp.paths", SCHEMA_PATHS, FIELD(derp_paths), .def = "",
      .meaning =
-         "YAML files with further relay regions, merged over those of derp.urls; a later file wins over an earlier one, "
+         "YAML files with further relay regions, merged over those of derp.urls; a later file wins over an earlier "
+         "one, "
          "and a region that is null is removed."},
     {"derp.auto_update_enabled", SCHEMA_BOOL, FIELD(derp_auto_update_enabled), .def = "true",
      .meaning = "Fetch derp.urls and read derp.paths again every derp.update_frequency. SIGHUP does it at once."},
@@ -331,7 +339,8 @@ const struct schema_row schema_rows[] = {
          "before."},
     {"relay.drain", SCHEMA_DURATION, FIELD(relay_drain_ms), .def = "5s", .max = 10 * MINUTE_MS,
      .meaning =
-         "For `fullscale relay`: over how long its clients are sent away when it ends, so that not all come to the next "
+         "For `fullscale relay`: over how long its clients are sent away when it ends, so that not all come to the "
+         "next "
          "relay at once."},
 
     {"database.type", SCHEMA_CHOICE, FIELD(database_type), .def = "sqlite", .choices = databases,
@@ -362,9 +371,9 @@ const struct schema_row schema_rows[] = {
          "Where the policy is that says who reaches whom: in policy.path, or in the database, where `fullscale policy "
          "set` puts it."},
     {"policy.path", SCHEMA_PATH, FIELD(policy_path), .def = "",
-     .meaning =
-         "File with the policy (HuJSON); read again on SIGHUP and when it changes. Empty: no policy, every node reaches "
-         "every other."},
+     .meaning = "File with the policy (HuJSON); read again on SIGHUP and when it changes. Empty: no policy, every node "
+                "reaches "
+                "every other."},
 
     {"node.expiry", SCHEMA_DURATION, FIELD(node_expiry_ms), .def = "0", .max = 100 * YEAR_MS,
      .meaning = "When a node has to log in again; its client may ask for an earlier time. 0: never."},
@@ -373,7 +382,8 @@ const struct schema_row schema_rows[] = {
     {"node.routes.ha.probe_interval", SCHEMA_DURATION, FIELD(node_routes_ha_probe_interval_ms), .def = "10s",
      .max = 60 * MINUTE_MS,
      .meaning =
-         "How often routers are asked whether they are there, if another node serves a route of theirs as well: one whose "
+         "How often routers are asked whether they are there, if another node serves a route of theirs as well: one "
+         "whose "
          "link is cut or whose process hangs hands its routes over. At least 2s. 0: never."},
     {"node.routes.ha.probe_timeout", SCHEMA_DURATION, FIELD(node_routes_ha_probe_timeout_ms), .def = "5s",
      .min = SECOND_MS, .max = 60 * MINUTE_MS,
@@ -381,7 +391,8 @@ const struct schema_row schema_rows[] = {
                 "node.routes.ha.probe_interval."},
     {"auth_keys.alarm_joins", SCHEMA_INT, FIELD(auth_keys_alarm_joins), .def = "100", .unit = "nodes/h", .max = 1000000,
      .meaning =
-         "So many nodes that join with one auth key within an hour are told of in the log and a metric: the key may have "
+         "So many nodes that join with one auth key within an hour are told of in the log and a metric: the key may "
+         "have "
          "leaked. 0: never."},
 
     {"log.level", SCHEMA_CHOICE, FIELD(log_level), .def = "info", .choices = log_levels,
@@ -399,11 +410,13 @@ const struct schema_row schema_rows[] = {
 
     {"limits.connections", SCHEMA_INT, FIELD(limits_connections), .def = "20000", .min = 16, .max = 10000000,
      .meaning =
-         "Open connections of the main listener. A quarter of them is for strangers: whoever has not proved to be a node. When "
+         "Open connections of the main listener. A quarter of them is for strangers: whoever has not proved to be a "
+         "node. When "
          "that is full, the oldest stranger makes room for a newcomer."},
     {"limits.strangers_per_address", SCHEMA_INT, FIELD(limits_strangers_per_address), .def = "2500", .max = 1000000,
      .meaning =
-         "Open connections of strangers from one address (an IPv6 /64), at most half of all strangers'. Beyond it the oldest "
+         "Open connections of strangers from one address (an IPv6 /64), at most half of all strangers'. Beyond it "
+         "the oldest "
          "of that address makes room. Nodes do not count. 0: no limit."},
     {"limits.connections_per_key", SCHEMA_INT, FIELD(limits_connections_per_key), .def = "32", .min = 2, .max = 1000000,
      .meaning = "Open connections of one node's machine; further ones are treated as strangers."},

@@ -37,7 +37,8 @@ struct schema_row {
     const char *name;
     enum schema_type type;
     size_t offset; /* into struct config; the C type follows from `type` */
-    /* As written in the file. "" = not set. {state_dir}, {run_dir} and {server_url} are replaced. Lists: one item or none. */
+    /* As written in the file. "" = not set. {state_dir}, {run_dir} and {server_url} are replaced. Lists: one item or
+     * none. */
     const char *def;
     const char *def_shown; /* for the reference, when `def` would not tell */
     const char *unit;
@@ -84,8 +85,8 @@ bool schema_is_group(struct str name);
 struct str schema_nearest(struct str name);
 /* Whether `name` is one of the keys that decide who may do what, or begins like one: a mistake there must not pass. */
 bool schema_is_delicate(struct str name);
-/* Whether `name` is certainly meant to be `near`, a delicate key. Many a harmless word is like a short key (`note` is no
- * `node`), so that those count only when keys stand below them (`is_map`). */
+/* Whether `name` is certainly meant to be `near`, a delicate key. Many a harmless word is like a short key (`note` is
+ * no `node`), so that those count only when keys stand below them (`is_map`). */
 bool schema_is_misspelt_delicate(struct str name, struct str near, bool is_map);
 
 /* The environment variable of a row: "FULLSCALE_DERP_SERVER_ENABLED", NUL-terminated. */
@@ -94,8 +95,8 @@ bool schema_is_misspelt_delicate(struct str name, struct str near, bool is_map);
 void schema_env_name(const struct schema_row *row, char out[SCHEMA_ENV_CAP]);
 
 /* --- schema.c: checks of single values, used elsewhere too --- */
-/* "http://host:port" to its parts; IPv6 hosts without brackets. False when it is no such URL, or has a path, a user or a
- * query. `port` is 0 when not given. */
+/* "http://host:port" to its parts; IPv6 hosts without brackets. False when it is no such URL, or has a path, a user or
+ * a query. `port` is 0 when not given. */
 struct schema_url {
     bool is_https;
     struct str host;

@@ -17,8 +17,8 @@ struct value_error {
     int line, col;
 };
 
-/* Sets the row's field of `cfg`. Scalars take exactly one item; lists any number. `base_dir` ("" = working directory) is
- * what relative paths stand below. RC_INVALID with `error` filled; the field is then as before. */
+/* Sets the row's field of `cfg`. Scalars take exactly one item; lists any number. `base_dir` ("" = working directory)
+ * is what relative paths stand below. RC_INVALID with `error` filled; the field is then as before. */
 MUST_CHECK enum rc value_set(struct arena *a, const struct schema_row *row, const char *base_dir,
                              const struct value_item *items, size_t n, struct config *cfg, struct value_error *error);
 /* For SCHEMA_SPLITS and SCHEMA_RECORDS, which only a file can hold. */

@@ -131,8 +131,9 @@ void hkdf_blake2s(const uint8_t ck[32], const void *input, size_t input_len, uin
 
 /* --- ChaCha20-Poly1305 --- */
 
-/* A key and nothing else: a server has two of these for each connection. OpenSSL is the faster one for long messages and
- * wants a context of 800 bytes, which each thread has once for all keys; libsodium is the faster one for short ones. */
+/* A key and nothing else: a server has two of these for each connection. OpenSSL is the faster one for long messages
+ * and wants a context of 800 bytes, which each thread has once for all keys; libsodium is the faster one for short
+ * ones. */
 struct aead {
     uint8_t key[32];
     bool seal;

@@ -20,11 +20,12 @@ typedef struct { uint8_t b[KEY_BYTES]; } challenge_key; /* X25519 public, "chalp
 typedef struct { uint8_t b[KEY_BYTES]; } private_key; /* X25519 private, clamped, "privkey:"; wipe after use */
 /* clang-format on */
 
-/* Longest text is "discokey:" or "challenge" + 64 digits; terminated. */
+/* Room for the longest text with its NUL. */
 #define KEY_TEXT_CAP 80
-/* "[AbCdE]" or "d:0123456789abcdef", terminated. */
+/* Room for "[AbCdE]" or "d:0123456789abcdef" with its NUL. */
 #define KEY_SHORT_CAP 24
 
+/* Writes the prefix and 64 lower-case hex digits, NUL-terminated. */
 void machine_key_format(const machine_key *k, char out[KEY_TEXT_CAP]);
 void node_key_format(const node_key *k, char out[KEY_TEXT_CAP]);
 void disco_key_format(const disco_key *k, char out[KEY_TEXT_CAP]);
@@ -46,6 +47,7 @@ void disco_key_short(const disco_key *k, char out[KEY_SHORT_CAP]);
 
 /* For 32-byte keys of any kind: keys_equal(a.b, b.b). Not constant-time: public keys. */
 bool keys_equal(const uint8_t a[KEY_BYTES], const uint8_t b[KEY_BYTES]);
+/* Whether all 32 bytes are zero: "no key". */
 bool key_is_zero(const uint8_t k[KEY_BYTES]);
 
 /* A clamped X25519 private key made of 32 random bytes. */
@@ -54,8 +56,8 @@ void private_key_from_bytes(const uint8_t random[KEY_BYTES], private_key *out);
 void private_key_public(const private_key *k, uint8_t out[KEY_BYTES]);
 
 /* Reads a key file ("privkey:" + hex, white space around it allowed), or makes one, mode 0600, synced to disk with its
- * directory, when there is none. One that others may read or change is closed to them, with a line in the log; RC_DENIED when it is not
- * ours. Blocks. RC_INVALID for a file that is no key (never overwritten), RC_IO. */
+ * directory, when there is none. One that others may read or change is closed to them, with a line in the log;
+ * RC_DENIED when it is not ours. Blocks. RC_INVALID for a file that is no key (never overwritten), RC_IO. */
 MUST_CHECK enum rc private_key_load_or_create(const char *path, private_key *out, struct err *err);
 /* What that would load, without making anything. RC_OK, RC_NOT_FOUND (it would be made), RC_IO, RC_INVALID. */
 MUST_CHECK enum rc private_key_check(const char *path, struct err *err);

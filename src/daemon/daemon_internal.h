@@ -107,8 +107,8 @@ void last_start_compare(const struct config *cfg, size_t nodes);
 /* --- process.c --- */
 /* Logs, signals (blocked from here on in every thread), limits, libraries. */
 void process_prepare(const struct config *cfg, sigset_t *signals_out);
-/* Says why; returns the exit status: EXIT_CONFIG where another try is in vain until somebody mends something, so that the
- * service manager leaves it. */
+/* Says why; returns the exit status: EXIT_CONFIG where another try is in vain until somebody mends something, so that
+ * the service manager leaves it. */
 enum { EXIT_CONFIG = 78 }; /* src: sysexits.h */
 int process_cannot_start(const struct err *err);
 /* Until SIGTERM or SIGINT; `reload` at each SIGHUP, `tick` (may be null) every second. */
@@ -182,11 +182,11 @@ size_t daemon_relays_neighbours(const struct state *st, int64_t region_id,
 void daemon_policy_changed(void *ctx, const struct state *st);
 /* The derpMap of the policy at work, JSON; empty: none. Borrowed from the policy. */
 struct str daemon_policy_derp_map(const struct state *st);
-/* At the start, with the rows loaded and before anyone sees the state. Says on stderr what is wrong with a policy that cannot be
- * used: the program must not start without it. */
+/* At the start, with the rows loaded and before anyone sees the state. Says on stderr what is wrong with a policy that
+ * cannot be used: the program must not start without it. */
 MUST_CHECK enum rc daemon_policy_load(struct daemon *d, struct state *st, struct err *err);
-/* A policy file as the start would take it: RC_INVALID with `errors` for one that is no good; else `err` says why it cannot be
- * read. */
+/* A policy file as the start would take it: RC_INVALID with `errors` for one that is no good; else `err` says why it
+ * cannot be read. */
 MUST_CHECK enum rc daemon_policy_read(const char *path, struct policy_doc **out, struct policy_errors *errors,
                                       struct err *err);
 /* Reads the file again. Main thread, while the core runs. */
@@ -208,8 +208,8 @@ bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from);
 bool daemon_trusts(const void *ctx, const struct addr *from);
 
 /* --- invite.c --- */
-/* Prints how to reach the server and the line to type on the next machine, with a key for it when standard output is a terminal.
- * Else it says where to get one: logs and journals are kept, and read by others. */
+/* Prints how to reach the server and the line to type on the next machine, with a key for it when standard output is a
+ * terminal. Else it says where to get one: logs and journals are kept, and read by others. */
 void invite_print(struct daemon *d);
 
 #endif

@@ -1,6 +1,7 @@
 /* Where the DERP map comes from, and how it reaches the nodes; only for this folder.
  *
- *     derp.urls -> derp.paths -> the policy -> the region inside -> contributions  =  the map  ->  settings  ->  core  ->  nodes
+ *     derp.urls -> derp.paths -> the policy -> the region inside -> contributions  =  the map  ->  settings  ->  core
+ * ->  nodes
  *
  * A later source replaces the region of the same number, and null removes it (src: Headscale 0.30-dev hscontrol/derp);
  * only contributions of other parts of this program put further nodes behind those of a region. Each source keeps its
@@ -10,7 +11,8 @@
  *
  * A map always goes whole: clients replace all regions by those of a message whose Regions is not null, which is how
  * removed ones go (src: tailscale 1.102 control/controlclient/map.go, 1.80 likewise). A client closes its connection
- * to a region whose definition changed and goes there anew (wgengine/magicsock/derp.go), so no needless change is made. */
+ * to a region whose definition changed and goes there anew (wgengine/magicsock/derp.go), so no needless change is made.
+ */
 #ifndef DAEMON_DERPMAP_INTERNAL_H
 #define DAEMON_DERPMAP_INTERNAL_H
 
@@ -40,10 +42,11 @@ const char *daemon_derpmap_sources_etag(const struct daemon_derpmap_sources *s, 
 bool daemon_derpmap_sources_is_failing(const struct daemon_derpmap_sources *s);
 /* Why sources gave nothing good when they were looked at last, a line each. */
 void daemon_derpmap_sources_faults(const struct daemon_derpmap_sources *s, struct buf *out);
-/* What came for URL number `i`. A good document is kept and saved; anything else is logged once, and changes nothing. */
+/* What came for URL number `i`. A good document is kept and saved; anything else is logged once, and changes nothing.
+ */
 void daemon_derpmap_sources_take(struct daemon_derpmap_sources *s, size_t i, const struct fetch_reply *reply);
-/* The `derpMap` of the policy, empty: none; with OmitDefaultRegions URLs count for nothing. False: nothing has changed, be it
- * that the text is no good map, which is logged. */
+/* The `derpMap` of the policy, empty: none; with OmitDefaultRegions URLs count for nothing. False: nothing has changed,
+ * be it that the text is no good map, which is logged. */
 bool daemon_derpmap_sources_set_policy(struct daemon_derpmap_sources *s, struct str text);
 /* Replaces what the part of the program with this name contributed before; takes `map`'s content over. */
 void daemon_derpmap_sources_contribute(struct daemon_derpmap_sources *s, const char *name, struct derpmap *map);
@@ -55,26 +58,26 @@ struct daemon_derpmap_texts {
     unsigned region_n;
 };
 void daemon_derpmap_texts_fini(struct daemon_derpmap_texts *t);
-/* `pin`: SHA-256 of the relay's certificate in hex, "" for one that needs no pin. RC_INVALID: the sources contradict each
- * other, or name no relay at all (which is accepted while no URL has ever answered, and if it `may_be_empty`). */
+/* `pin`: SHA-256 of the relay's certificate in hex, "" for one that needs no pin. RC_INVALID: the sources contradict
+ * each other, or name no relay at all (which is accepted while no URL has ever answered, and if it `may_be_empty`). */
 MUST_CHECK enum rc daemon_derpmap_sources_build(const struct daemon_derpmap_sources *s, const char *pin,
                                                 bool may_be_empty, struct daemon_derpmap_texts *out, struct err *err);
 
 /* --- derp_certificate.c: the renewal of the certificate that signs itself.
  *
- * Clients know it by its pin in the DERP map. A map with a new pin makes each of them close its connection and come back at
- * once, looking for the new certificate; so the new one must be served no later than the first client can have the new map.
- * And one that connects with the old map fails until it has the new one, so it must not be served much earlier either.
- * Neither a second port (firewalls) nor the name in the handshake (absent for addresses) can tell both kinds apart, nor can
- * a region hold two pins: a client takes the first node that accepts TCP. Hence the change is made at one moment: the core
- * hands the new map to the workers right after the listener has switched. What fails is a connection begun in the
- * milliseconds from there until its client has got the map, and that is tried again within as many. Open connections live
- * on, and clients before 1.82, which know no pins, notice nothing.
+ * Clients know it by its pin in the DERP map. A map with a new pin makes each of them close its connection and come
+ * back at once, looking for the new certificate; so the new one must be served no later than the first client can have
+ * the new map. And one that connects with the old map fails until it has the new one, so it must not be served much
+ * earlier either. Neither a second port (firewalls) nor the name in the handshake (absent for addresses) can tell both
+ * kinds apart, nor can a region hold two pins: a client takes the first node that accepts TCP. Hence the change is made
+ * at one moment: the core hands the new map to the workers right after the listener has switched. What fails is a
+ * connection begun in the milliseconds from there until its client has got the map, and that is tried again within as
+ * many. Open connections live on, and clients before 1.82, which know no pins, notice nothing.
  *
  *     files good --check--> files renewed, prepared, pin in the map --published--> served
  *
- * The files are renewed when less than 30 days are left, when they are missing (delete them and send SIGHUP to force it)
- * or for another host. After a crash between the steps the new files are simply those of the next start. --- */
+ * The files are renewed when less than 30 days are left, when they are missing (delete them and send SIGHUP to force
+ * it) or for another host. After a crash between the steps the new files are simply those of the next start. --- */
 struct derp_certificate {
     struct tls_server *tls; /* borrowed; null: none of ours */
     const char *cert_path, *key_path, *host;
@@ -82,14 +85,15 @@ struct derp_certificate {
     bool is_failing;               /* logged already */
 };
 
-/* Makes or renews the files if they need it and prepares what is new. True when the pin has changed: make a map with it.
- * `now_s`: Unix time. Blocks on files. */
+/* Makes or renews the files if they need it and prepares what is new. True when the pin has changed: make a map with
+ * it. `now_s`: Unix time. Blocks on files. */
 bool daemon_derp_certificate_check(struct derp_certificate *c, int64_t now_s);
 /* A map goes out: right before anyone can get it, if it names the prepared certificate that is served from now on. Any
  * thread; never blocks on files. */
 void daemon_derp_certificate_published(struct tls_server *tls, const struct rcbuf *map);
 
-/* --- daemon_derpmap.c: time, other servers, and the way to the core. Everything is rebuilt on its thread ("derpmap"). --- */
+/* --- daemon_derpmap.c: time, other servers, and the way to the core. Everything is rebuilt on its thread ("derpmap").
+ * --- */
 struct daemon_derpmap;
 
 struct daemon_derpmap_options {

@@ -358,8 +358,8 @@ static enum rc add_own_region(const struct config *cfg, const char *pin, struct 
     return derpmap_add_own(map, &own, err);
 }
 
-/* Turns pins into no check at all, for clients that know no pins. What they relay is WireGuard's and stays secret; whoever
- * stands between could only see who talks to whom, or cut them off. True when there was a pin. */
+/* Turns pins into no check at all, for clients that know no pins. What they relay is WireGuard's and stays secret;
+ * whoever stands between could only see who talks to whom, or cut them off. True when there was a pin. */
 static bool drop_pins(struct derpmap *map)
 {
     bool found = false;

@@ -1,4 +1,5 @@
-/* What was said to the world at the last start, kept in the state directory (CONFIG_LAST_START), so that a change is noticed. */
+/* What was said to the world at the last start, kept in the state directory (CONFIG_LAST_START), so that a change is
+ * noticed. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,7 +88,8 @@ static void tell_place(const struct last_start *last, const struct last_start *n
     if (last->state_dir[0] == '\0' || strcmp(last->state_dir, now->state_dir) == 0)
         return;
     log_warn(
-        "the state directory lies elsewhere than at the last start. If it was copied, never run both: they are one server "
+        "the state directory lies elsewhere than at the last start. If it was copied, never run both: they are one "
+        "server "
         "with one identity, and nodes would see now this, now that one",
         LOG_S("was", last->state_dir), LOG_S("is", now->state_dir));
 }

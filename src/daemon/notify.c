@@ -1,4 +1,5 @@
-/* What the service manager is told. src: sd_notify(3): datagrams of VARIABLE=value lines to the socket in NOTIFY_SOCKET. */
+/* What the service manager is told. src: sd_notify(3): datagrams of VARIABLE=value lines to the socket in
+ * NOTIFY_SOCKET. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* Where the policy comes from at the start, and the file as it changes.
  *
- * The file is looked at once a second and on SIGHUP, on the main thread, which has nothing else to do. A change counts when
- * the file looks the same twice: many editors empty it before they write. What is wrong with the file, that it is empty or
- * away included, changes nothing; it is logged, and the API and a metric tell it. */
+ * The file is looked at once a second and on SIGHUP, on the main thread, which has nothing else to do. A change counts
+ * when the file looks the same twice: many editors empty it before they write. What is wrong with the file, that it is
+ * empty or away included, changes nothing; it is logged, and the API and a metric tell it. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -146,8 +146,8 @@ static enum rc refuse_older(const struct daemon *d, const struct policy_text *ne
         (long long)aside.id);
 }
 
-/* Null: none. A file that is empty or away is refused as any that is wrong: whoever wrote a policy once is not to find the
- * network open after a restart. */
+/* Null: none. A file that is empty or away is refused as any that is wrong: whoever wrote a policy once is not to find
+ * the network open after a restart. */
 static enum rc load_first(struct daemon *d, const struct state *st, struct policy_doc **out, struct buf *fault,
                           struct err *err)
 {

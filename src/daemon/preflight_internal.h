@@ -1,7 +1,7 @@
 /* What `serve` needs of the machine, looked at before anything is changed; only for this folder.
  *
- * One list (preflight.c) for `serve`, which refuses to start over an error, and for `config check`, which also counts faults.
- * Every finding names the key, where it was set and what to do. */
+ * One list (preflight.c) for `serve`, which refuses to start over an error, and for `config check`, which also counts
+ * faults. Every finding names the key, where it was set and what to do. */
 #ifndef DAEMON_PREFLIGHT_INTERNAL_H
 #define DAEMON_PREFLIGHT_INTERNAL_H
 
@@ -29,8 +29,8 @@ struct preflight {
     size_t left_out;
 };
 
-/* Runs the list. `is_check`: with what `serve` does by itself a moment later. Blocks on files, and on other servers when
- * `asks_urls`. */
+/* Runs the list. `is_check`: with what `serve` does by itself a moment later. Blocks on files, and on other servers
+ * when `asks_urls`. */
 void preflight_run(struct preflight *p, bool is_check);
 void preflight_fini(struct preflight *p);
 /* The first of this level or a worse one; null: none. */

@@ -161,149 +161,201 @@ static const char *const good[] = {
 /* Line 1 is "state_dir: state". */
 static const struct {
     const char *yaml, *report;
-} bad[] =
-    {
-        {"server_url: hs.example.net",
-         "error: %/config.yaml:2:13: server_url must be http:// or https:// and a host, without a path, e.g. https://hs.example.com, not \"hs.example.net\"\n"},
-        {"server_url: https://hs.example.net/admin",
-         "error: %/config.yaml:2:13: server_url must be http:// or https:// and a host, without a path, e.g. https://hs.example.com, not \"https://hs.example.net/admin\"\n"},
-        {"server_url: https://hs.tail.example\ndns.base_domain: tail.example",
-         "error: %/config.yaml:3:18: dns.base_domain must not contain the host of server_url (hs.tail.example): nodes would look for the server inside the tailnet. Use another domain, e.g. tailnet.internal\n"
-         "warning: %/config.yaml:2:13: server_url is https://, but nothing here speaks TLS: set tls_cert_path and tls_key_path, or put the address of the TLS proxy in front into trusted_proxies\n"},
-        {"server_url: https://headscale.example.com\ntrusted_proxies: [10.1.0.0/16]",
-         "warning: %/config.yaml:2:13: server_url is the example's (https://headscale.example.com): write the name by which clients reach this server\n"},
-        {"server_url: https://hs.example.net",
-         "warning: %/config.yaml:2:13: server_url is https://, but nothing here speaks TLS: set tls_cert_path and tls_key_path, or put the address of the TLS proxy in front into trusted_proxies\n"},
-        {"server_url: http://hs.example.net",
-         "warning: %/config.yaml:2:13: server_url is plain http:// on a public name or address (http://hs.example.net): clients lose the server for good after their first reconnect. Set tls_cert_path and tls_key_path, or put a TLS proxy in front, and use https://\n"},
-        {HTTPS "tls_cert_path: hs.pem", "error: %/config.yaml:3:16: tls_cert_path needs tls_key_path, too\n"},
-        {HTTPS PAIR("missing.pem", "hs.key"),
-         "error: %/config.yaml:3:16: tls_cert_path names a file that cannot be read: %/missing.pem (No such file or directory)\n"},
-        {HTTPS PAIR("hs.pem", "other.key"),
-         "error: %/config.yaml:3:16: tls_cert_path cannot be used with %/other.key: no usable pair of certificate and key: key values mismatch\n"},
-        {HTTPS PAIR("other.pem", "other.key"),
-         "error: %/config.yaml:3:16: tls_cert_path names a certificate for other.example.net, and not for hs.example.net (server_url): clients refuse it. Get one for that name\n"},
-        {HTTPS PAIR("old.pem", "old.key"),
-         "error: %/config.yaml:3:16: tls_cert_path names a certificate that ended at DATE: clients refuse it. Renew it\n"},
-        {HTTPS PAIR("early.pem", "early.key"),
-         "error: %/config.yaml:3:16: tls_cert_path names a certificate that is good from DATE on only: clients refuse it (is the clock right?)\n"},
-        {HTTPS PAIR("soon.pem", "soon.key"),
-         "warning: %/config.yaml:3:16: tls_cert_path names a certificate that ends soon, at DATE: renew it\n"},
-        {HTTPS PAIR("plain.txt", "hs.key"),
-         "error: %/config.yaml:3:16: tls_cert_path cannot be used with %/hs.key: no usable pair of certificate and key: no start line\n"},
-        {PROXY PAIR("other.pem", "other.key"),
-         "warning: %/config.yaml:4:16: tls_cert_path names a certificate for other.example.net, and not for hs.example.net (server_url): clients refuse it. Get one for that name\n"},
-        {"derp.server: {tls_cert_path: other.pem, tls_key_path: other.key, hostname: relay.example.net}",
-         "error: %/config.yaml:2:30: derp.server.tls_cert_path names a certificate for other.example.net, and not for relay.example.net (derp.server.hostname): clients refuse it. Get one for that name\n"},
-        {"database.sqlite.path: db.sqlite\nnoise.private_key_path: plain.txt/noise.key",
-         "error: %/config.yaml:3:25: noise.private_key_path (%/plain.txt) is a file, and must be a folder\n"},
-        {"noise.private_key_path: plain.txt/noise.key",
-         "error: %/config.yaml:2:25: noise.private_key_path (%/plain.txt) is a file, and must be a folder\n"},
-        {"unix_socket: plain.txt",
-         "error: %/config.yaml:2:14: unix_socket (%/plain.txt) is there and is no socket: move it away, or choose another path\n"},
-        {"unix_socket: plain.txt/x.sock",
-         "error: %/config.yaml:2:14: unix_socket (%/plain.txt) is a file, and must be a folder\n"},
-        {"noise.private_key_path: bad.key",
-         "error: %/config.yaml:2:25: noise.private_key_path cannot be used: %/bad.key holds no private key (\"privkey:\" and 64 hex digits). Put the file back from a backup, or move it away for a new key\n"},
-        {"noise.private_key_path: open.key",
-         "warning: %/config.yaml:2:25: noise.private_key_path (%/open.key) is a secret that others on this machine may read or change: chmod 600 it\n"},
-        {"noise.private_key_path: nowhere/noise.key",
-         "error: %/config.yaml:2:25: noise.private_key_path (%/nowhere/noise.key) is to be made in a folder that is not there: %/nowhere\n"},
-        {"derp.server.private_key_path: bad.key",
-         "error: %/config.yaml:2:31: derp.server.private_key_path cannot be used: %/bad.key holds no private key (\"privkey:\" and 64 hex digits). Put the file back from a backup, or move it away for a new key\n"},
-        {"derp.server.mesh_key_path: mesh.bad",
-         "error: %/config.yaml:2:28: derp.server.mesh_key_path cannot be used: %/mesh.bad must hold 64 hex digits, not all of them 0\n"},
-        {"derp.server.mesh_with: [r2.example.net]",
-         "error: %/config.yaml:2:24: derp.server.mesh_with needs derp.server.mesh_key_path, too\n"},
-        {"database.sqlite.path: plain.txt",
-         "error: %/config.yaml:2:23: database.sqlite.path cannot be used: database %/plain.txt is damaged or no database at all (file is not a database); restore it from a backup\n"},
-        {"database.sqlite.path: plain.txt/db.sqlite",
-         "error: %/config.yaml:2:23: database.sqlite.path (%/plain.txt) is a file, and must be a folder\n"},
-        {"database.sqlite.path: .",
-         "error: %/config.yaml:2:23: database.sqlite.path cannot be used: database % is no file\n"},
-        {"database.type: postgres",
-         "error: %/config.yaml:2:16: database.type must be one of sqlite, not \"postgres\"\n"},
-        {"listen_addr: 198.18.7.7:8080",
-         "warning: server_url is plain http:// on a public name or address (http://198.18.7.7:8080): clients lose the server for good after their first reconnect. Set tls_cert_path and tls_key_path, or put a TLS proxy in front, and use https://\n"
-         "error: %/config.yaml:2:14: listen_addr (198.18.7.7:8080) is not an address of this machine: write one that it has, or [::] for all of them\n"},
-        {"listen_addr: 8080",
-         "error: %/config.yaml:2:14: listen_addr must be HOST:PORT with an address as host, e.g. 0.0.0.0:8080 or [::]:8080, not \"8080\"\n"},
-        {"listen_addr: hs.example.net:8080",
-         "error: %/config.yaml:2:14: listen_addr must be HOST:PORT with an address as host, e.g. 0.0.0.0:8080 or [::]:8080, not \"hs.example.net:8080\"\n"},
-        {"metrics_listen_addr: 198.18.7.7:9090",
-         "error: %/config.yaml:2:22: metrics_listen_addr (198.18.7.7:9090) is not an address of this machine: write one that it has, or [::] for all of them\n"},
-        {"metrics_listen_addr: ':8080'",
-         "error: %/config.yaml:2:22: metrics_listen_addr (:8080) takes the port of listen_addr ([::]:8080): choose another\n"},
-        {"derp.server.listen_addr: 198.18.7.7:8443",
-         "error: %/config.yaml:2:26: derp.server.listen_addr (198.18.7.7:8443) is not an address of this machine: write one that it has, or [::] for all of them\n"},
-        {"derp.server.stun_listen_addr: 198.18.7.7:3478",
-         "error: %/config.yaml:2:31: derp.server.stun_listen_addr (198.18.7.7:3478) is not an address of this machine: write one that it has, or [::] for all of them\n"},
-        {"derp.server.listen_addr: ''", "error: %/config.yaml:2:26: derp.server.listen_addr may only be empty when tls_cert_path is set, or when server_url is the https:// URL of a TLS proxy in front: clients speak to relays over TLS only\n"},
-        {"policy.path: missing.hujson",
-         "error: %/config.yaml:2:14: policy.path names a file that cannot be read: %/missing.hujson (No such file or directory)\n"},
-        {"policy.path: acl.bad", "error: %/acl.bad:2:41: src=group not found: \"group:none\" (policy.path)\n"},
-        {"policy.path: acl.syntax",
-         "error: %/acl.syntax:3:1: expected a value, found the end of the text (policy.path)\n"},
-        {"policy.path: acl.empty",
-         "error: %/acl.empty:1:1: the policy is empty; to let every node reach every other, write {} (policy.path)\n"},
-        {"policy.path: acl.derp",
-         "error: %/acl.derp: DERP region 900, node 900a: hostname must be a host name alone: no https://, no path, and the port is derpport (policy.path)\n"},
-        {"policy.path: .",
-         "error: %/config.yaml:2:14: policy.path cannot be used: cannot read %: it is a directory, not a file\n"},
-        {"policy: {pth: acl.hujson}", "error: %/config.yaml:2:10: unknown key policy.pth: did you mean policy.path?\n"},
-        {"policy: acl.hujson", "error: %/config.yaml:2:9: policy must have keys below it\n"},
-        {"derp.paths: [missing.yaml]",
-         "error: %/config.yaml:2:13: derp.paths names a file that cannot be read: %/missing.yaml (No such file or directory)\n"},
-        {"derp.paths: [derp.url]",
-         "error: %/derp.url:4:22: hostname: must be a host name alone, not \"https://derp.example.net\": write hostname: derp.example.net (derp.paths)\n"},
-        {"derp.paths: [derp.port]",
-         "error: %/derp.port:5:9: hostname: must be a host name alone, not \"derp2.example.net:8443\": write hostname: derp2.example.net and derpport: 8443 (derp.paths)\n"},
-        {"derp.paths: [derp.space]",
-         "error: %/derp.space:1:38: hostname: must be a host name alone, not \"a b\" (derp.paths)\n"},
-        {"derp.paths: [derp.path]",
-         "error: %/derp.path:1:38: hostname: must be a host name alone, not \"derp.example.net/derp\": write hostname: derp.example.net (derp.paths)\n"},
-        {PROXY "derp.paths: [derp.doc]",
-         "warning: %/derp.doc:4:1: DERP region 900, node 900a: ipv4 192.0.2.44 is an address for documentation, which leads nowhere: write the relay's own (derp.paths)\n"
-         "warning: %/derp.doc:5:1: DERP region 900, node 900b: hostname is the example's (derp.example.com): write the relay's (derp.paths)\n"
-         "warning: %/derp.doc:6:1: DERP region 901 has no nodes: no client can use it (derp.paths)\n"
-         "warning: %/derp.doc:7:1: DERP region 902, node 902a: hostname 10.0.0.1 is a private address, and server_url a public one: nodes elsewhere do not reach it (derp.paths)\n"},
-        {"derp.paths: [derp.key]", "error: %/derp.key:1:38: host: unknown key (derp.paths)\n"},
-        {"derp.paths: [derp.yaml]", "error: %/derp.yaml:2:1: flow sequence without a closing bracket (derp.paths)\n"},
-        {"derp.paths: [derp.good, derp.twice]",
-         "error: %/config.yaml:2:13: derp.paths do not fit together: DERP region 901: there is another node named 900a\n"},
-        {"derp.urls: [derp.example.net/map.json]",
-         "error: %/config.yaml:2:13: derp.urls must be an http:// or https:// URL, e.g. https://example.com/derpmap.json, not \"derp.example.net/map.json\"\n"},
-        {"derp.server.hostname: https://derp.example.net",
-         "error: %/config.yaml:2:23: derp.server.hostname must be a host name or an IP address alone, without https://, port or path (the relay's port is that of derp.server.listen_addr), not \"https://derp.example.net\"\n"},
-        {"derp.server.hostname: derp.example.net:8443",
-         "error: %/config.yaml:2:23: derp.server.hostname must be a host name or an IP address alone, without https://, port or path (the relay's port is that of derp.server.listen_addr), not \"derp.example.net:8443\"\n"},
-        {PROXY "derp.server: {ipv4: 198.51.100.1, ipv6: '2001:db8::1'}",
-         "warning: %/config.yaml:4:21: derp.server.ipv4 (198.51.100.1) is an address for documentation, which leads nowhere, and is ignored: remove the line, or write the relay's public address\n"
-         "warning: %/config.yaml:4:41: derp.server.ipv6 (2001:db8::1) is an address for documentation, which leads nowhere, and is ignored: remove the line, or write the relay's public address\n"},
-        {PROXY "derp.server.ipv4: 192.168.1.4",
-         "warning: %/config.yaml:4:19: derp.server.ipv4 (192.168.1.4) is a private address, and server_url a public one: nodes outside of that network do not reach the relay. Remove the line, or write its public address\n"},
-        {"derp.server: {enabld: false}",
-         "error: %/config.yaml:2:15: unknown key derp.server.enabld: did you mean derp.server.enabled?\n"},
-        {"tls_cert: hs.pem", "error: %/config.yaml:2:1: unknown key tls_cert: did you mean tls_cert_path?\n"},
-        {"trusted_proxies: [0.0.0.0/0]",
-         "error: %/config.yaml:2:18: trusted_proxies must not hold 0.0.0.0/0: that is everyone\n"},
-        {"trusted_proxies: proxy.lan",
-         "error: %/config.yaml:2:18: trusted_proxies must be an address, or an address and a length, e.g. 10.0.0.0/8, not \"proxy.lan\"\n"},
-        {"prefixes: {v4: '', v6: ''}",
-         "error: %/config.yaml:2:16: prefixes.v4 and prefixes.v6 are both empty: nodes need at least one address\n"},
-        {"dns.search_domains: ['a b']",
-         "error: %/config.yaml:2:22: dns.search_domains must be a DNS name, e.g. tailnet.example.com, not \"a b\"\n"},
-        {"dns.nameservers.split: {a.b: [1.1.1.1], A.B: [9.9.9.9]}",
-         "error: %/config.yaml:2:46: dns.nameservers.split has the domain a.b twice\n"},
-        {"dns.extra_records: [{name: a.b, type: CNAME, value: c.d}]",
-         "error: %/config.yaml:2:21: dns.extra_records must have the type A or AAAA, others are not answered by clients\n"},
-        {"dns.nameservers.global: [dns.google]",
-         "error: %/config.yaml:2:26: dns.nameservers.global must be an IP address or a DNS-over-HTTPS URL (https://...), not \"dns.google\"\n"},
-        {"node.expiry: 90",
-         "error: %/config.yaml:2:14: node.expiry must be a duration with a unit, e.g. 30s, 12h or 90d, not \"90\"\n"},
-        {"workers: many", "error: %/config.yaml:2:10: workers must be a whole number, not \"many\"\n"},
-        {"log: {level: loud}",
-         "error: %/config.yaml:2:14: log.level must be one of trace, debug, info, warn, error, off, not \"loud\"\n"},
+} bad[] = {
+    {"server_url: hs.example.net",
+     "error: %/config.yaml:2:13: server_url must be http:// or https:// and a host, without a path, e.g. "
+     "https://hs.example.com, not \"hs.example.net\"\n"},
+    {"server_url: https://hs.example.net/admin",
+     "error: %/config.yaml:2:13: server_url must be http:// or https:// and a host, without a path, e.g. "
+     "https://hs.example.com, not \"https://hs.example.net/admin\"\n"},
+    {"server_url: https://hs.tail.example\ndns.base_domain: tail.example",
+     "error: %/config.yaml:3:18: dns.base_domain must not contain the host of server_url (hs.tail.example): "
+     "nodes would look for the server inside the tailnet. Use another domain, e.g. tailnet.internal\n"
+     "warning: %/config.yaml:2:13: server_url is https://, but nothing here speaks TLS: set tls_cert_path and "
+     "tls_key_path, or put the address of the TLS proxy in front into trusted_proxies\n"},
+    {"server_url: https://headscale.example.com\ntrusted_proxies: [10.1.0.0/16]",
+     "warning: %/config.yaml:2:13: server_url is the example's (https://headscale.example.com): write the name "
+     "by which clients reach this server\n"},
+    {"server_url: https://hs.example.net",
+     "warning: %/config.yaml:2:13: server_url is https://, but nothing here speaks TLS: set tls_cert_path and "
+     "tls_key_path, or put the address of the TLS proxy in front into trusted_proxies\n"},
+    {"server_url: http://hs.example.net",
+     "warning: %/config.yaml:2:13: server_url is plain http:// on a public name or address "
+     "(http://hs.example.net): clients lose the server for good after their first reconnect. Set tls_cert_path and "
+     "tls_key_path, or put a TLS proxy in front, and use https://\n"},
+    {HTTPS "tls_cert_path: hs.pem", "error: %/config.yaml:3:16: tls_cert_path needs tls_key_path, too\n"},
+    {HTTPS PAIR("missing.pem", "hs.key"),
+     "error: %/config.yaml:3:16: tls_cert_path names a file that cannot be read: %/missing.pem (No such file or "
+     "directory)\n"},
+    {HTTPS PAIR("hs.pem", "other.key"),
+     "error: %/config.yaml:3:16: tls_cert_path cannot be used with %/other.key: no usable pair of certificate "
+     "and key: key values mismatch\n"},
+    {HTTPS PAIR("other.pem", "other.key"),
+     "error: %/config.yaml:3:16: tls_cert_path names a certificate for other.example.net, and not for "
+     "hs.example.net (server_url): clients refuse it. Get one for that name\n"},
+    {HTTPS PAIR("old.pem", "old.key"),
+     "error: %/config.yaml:3:16: tls_cert_path names a certificate that ended at DATE: clients refuse it. Renew "
+     "it\n"},
+    {HTTPS PAIR("early.pem", "early.key"),
+     "error: %/config.yaml:3:16: tls_cert_path names a certificate that is good from DATE on only: clients "
+     "refuse it (is the clock right?)\n"},
+    {HTTPS PAIR("soon.pem", "soon.key"),
+     "warning: %/config.yaml:3:16: tls_cert_path names a certificate that ends soon, at DATE: renew it\n"},
+    {HTTPS PAIR("plain.txt", "hs.key"),
+     "error: %/config.yaml:3:16: tls_cert_path cannot be used with %/hs.key: no usable pair of certificate and "
+     "key: no start line\n"},
+    {PROXY PAIR("other.pem", "other.key"),
+     "warning: %/config.yaml:4:16: tls_cert_path names a certificate for other.example.net, and not for "
+     "hs.example.net (server_url): clients refuse it. Get one for that name\n"},
+    {"derp.server: {tls_cert_path: other.pem, tls_key_path: other.key, hostname: relay.example.net}",
+     "error: %/config.yaml:2:30: derp.server.tls_cert_path names a certificate for other.example.net, and not "
+     "for relay.example.net (derp.server.hostname): clients refuse it. Get one for that name\n"},
+    {"database.sqlite.path: db.sqlite\nnoise.private_key_path: plain.txt/noise.key",
+     "error: %/config.yaml:3:25: noise.private_key_path (%/plain.txt) is a file, and must be a folder\n"},
+    {"noise.private_key_path: plain.txt/noise.key",
+     "error: %/config.yaml:2:25: noise.private_key_path (%/plain.txt) is a file, and must be a folder\n"},
+    {"unix_socket: plain.txt",
+     "error: %/config.yaml:2:14: unix_socket (%/plain.txt) is there and is no socket: move it away, or choose "
+     "another path\n"},
+    {"unix_socket: plain.txt/x.sock",
+     "error: %/config.yaml:2:14: unix_socket (%/plain.txt) is a file, and must be a folder\n"},
+    {"noise.private_key_path: bad.key",
+     "error: %/config.yaml:2:25: noise.private_key_path cannot be used: %/bad.key holds no private key "
+     "(\"privkey:\" and 64 hex digits). Put the file back from a backup, or move it away for a new key\n"},
+    {"noise.private_key_path: open.key",
+     "warning: %/config.yaml:2:25: noise.private_key_path (%/open.key) is a secret that others on this machine "
+     "may read or change: chmod 600 it\n"},
+    {"noise.private_key_path: nowhere/noise.key",
+     "error: %/config.yaml:2:25: noise.private_key_path (%/nowhere/noise.key) is to be made in a folder that is "
+     "not there: %/nowhere\n"},
+    {"derp.server.private_key_path: bad.key",
+     "error: %/config.yaml:2:31: derp.server.private_key_path cannot be used: %/bad.key holds no private key "
+     "(\"privkey:\" and 64 hex digits). Put the file back from a backup, or move it away for a new key\n"},
+    {"derp.server.mesh_key_path: mesh.bad",
+     "error: %/config.yaml:2:28: derp.server.mesh_key_path cannot be used: %/mesh.bad must hold 64 hex digits, "
+     "not all of them 0\n"},
+    {"derp.server.mesh_with: [r2.example.net]",
+     "error: %/config.yaml:2:24: derp.server.mesh_with needs derp.server.mesh_key_path, too\n"},
+    {"database.sqlite.path: plain.txt",
+     "error: %/config.yaml:2:23: database.sqlite.path cannot be used: database %/plain.txt is damaged or no "
+     "database at all (file is not a database); restore it from a backup\n"},
+    {"database.sqlite.path: plain.txt/db.sqlite",
+     "error: %/config.yaml:2:23: database.sqlite.path (%/plain.txt) is a file, and must be a folder\n"},
+    {"database.sqlite.path: .",
+     "error: %/config.yaml:2:23: database.sqlite.path cannot be used: database % is no file\n"},
+    {"database.type: postgres", "error: %/config.yaml:2:16: database.type must be one of sqlite, not \"postgres\"\n"},
+    {"listen_addr: 198.18.7.7:8080",
+     "warning: server_url is plain http:// on a public name or address (http://198.18.7.7:8080): clients lose "
+     "the server for good after their first reconnect. Set tls_cert_path and tls_key_path, or put a TLS proxy in "
+     "front, and use https://\n"
+     "error: %/config.yaml:2:14: listen_addr (198.18.7.7:8080) is not an address of this machine: write one "
+     "that it has, or [::] for all of them\n"},
+    {"listen_addr: 8080",
+     "error: %/config.yaml:2:14: listen_addr must be HOST:PORT with an address as host, e.g. 0.0.0.0:8080 or "
+     "[::]:8080, not \"8080\"\n"},
+    {"listen_addr: hs.example.net:8080",
+     "error: %/config.yaml:2:14: listen_addr must be HOST:PORT with an address as host, e.g. 0.0.0.0:8080 or "
+     "[::]:8080, not \"hs.example.net:8080\"\n"},
+    {"metrics_listen_addr: 198.18.7.7:9090",
+     "error: %/config.yaml:2:22: metrics_listen_addr (198.18.7.7:9090) is not an address of this machine: write "
+     "one that it has, or [::] for all of them\n"},
+    {"metrics_listen_addr: ':8080'",
+     "error: %/config.yaml:2:22: metrics_listen_addr (:8080) takes the port of listen_addr ([::]:8080): choose "
+     "another\n"},
+    {"derp.server.listen_addr: 198.18.7.7:8443",
+     "error: %/config.yaml:2:26: derp.server.listen_addr (198.18.7.7:8443) is not an address of this machine: "
+     "write one that it has, or [::] for all of them\n"},
+    {"derp.server.stun_listen_addr: 198.18.7.7:3478",
+     "error: %/config.yaml:2:31: derp.server.stun_listen_addr (198.18.7.7:3478) is not an address of this "
+     "machine: write one that it has, or [::] for all of them\n"},
+    {"derp.server.listen_addr: ''",
+     "error: %/config.yaml:2:26: derp.server.listen_addr may only be empty when "
+     "tls_cert_path is set, or when server_url is the https:// URL of a TLS proxy in front: clients speak to relays "
+     "over TLS only\n"},
+    {"policy.path: missing.hujson",
+     "error: %/config.yaml:2:14: policy.path names a file that cannot be read: %/missing.hujson (No such file "
+     "or directory)\n"},
+    {"policy.path: acl.bad", "error: %/acl.bad:2:41: src=group not found: \"group:none\" (policy.path)\n"},
+    {"policy.path: acl.syntax", "error: %/acl.syntax:3:1: expected a value, found the end of the text (policy.path)\n"},
+    {"policy.path: acl.empty",
+     "error: %/acl.empty:1:1: the policy is empty; to let every node reach every other, write {} (policy.path)\n"},
+    {"policy.path: acl.derp",
+     "error: %/acl.derp: DERP region 900, node 900a: hostname must be a host name alone: no https://, no path, "
+     "and the port is derpport (policy.path)\n"},
+    {"policy.path: .",
+     "error: %/config.yaml:2:14: policy.path cannot be used: cannot read %: it is a directory, not a file\n"},
+    {"policy: {pth: acl.hujson}", "error: %/config.yaml:2:10: unknown key policy.pth: did you mean policy.path?\n"},
+    {"policy: acl.hujson", "error: %/config.yaml:2:9: policy must have keys below it\n"},
+    {"derp.paths: [missing.yaml]",
+     "error: %/config.yaml:2:13: derp.paths names a file that cannot be read: %/missing.yaml (No such file or "
+     "directory)\n"},
+    {"derp.paths: [derp.url]",
+     "error: %/derp.url:4:22: hostname: must be a host name alone, not \"https://derp.example.net\": write "
+     "hostname: derp.example.net (derp.paths)\n"},
+    {"derp.paths: [derp.port]",
+     "error: %/derp.port:5:9: hostname: must be a host name alone, not \"derp2.example.net:8443\": write "
+     "hostname: derp2.example.net and derpport: 8443 (derp.paths)\n"},
+    {"derp.paths: [derp.space]",
+     "error: %/derp.space:1:38: hostname: must be a host name alone, not \"a b\" (derp.paths)\n"},
+    {"derp.paths: [derp.path]",
+     "error: %/derp.path:1:38: hostname: must be a host name alone, not \"derp.example.net/derp\": write "
+     "hostname: derp.example.net (derp.paths)\n"},
+    {PROXY "derp.paths: [derp.doc]",
+     "warning: %/derp.doc:4:1: DERP region 900, node 900a: ipv4 192.0.2.44 is an address for documentation, "
+     "which leads nowhere: write the relay's own (derp.paths)\n"
+     "warning: %/derp.doc:5:1: DERP region 900, node 900b: hostname is the example's (derp.example.com): write "
+     "the relay's (derp.paths)\n"
+     "warning: %/derp.doc:6:1: DERP region 901 has no nodes: no client can use it (derp.paths)\n"
+     "warning: %/derp.doc:7:1: DERP region 902, node 902a: hostname 10.0.0.1 is a private address, and "
+     "server_url a public one: nodes elsewhere do not reach it (derp.paths)\n"},
+    {"derp.paths: [derp.key]", "error: %/derp.key:1:38: host: unknown key (derp.paths)\n"},
+    {"derp.paths: [derp.yaml]", "error: %/derp.yaml:2:1: flow sequence without a closing bracket (derp.paths)\n"},
+    {"derp.paths: [derp.good, derp.twice]",
+     "error: %/config.yaml:2:13: derp.paths do not fit together: DERP region 901: there is another node named "
+     "900a\n"},
+    {"derp.urls: [derp.example.net/map.json]",
+     "error: %/config.yaml:2:13: derp.urls must be an http:// or https:// URL, e.g. "
+     "https://example.com/derpmap.json, not \"derp.example.net/map.json\"\n"},
+    {"derp.server.hostname: https://derp.example.net",
+     "error: %/config.yaml:2:23: derp.server.hostname must be a host name or an IP address alone, without "
+     "https://, port or path (the relay's port is that of derp.server.listen_addr), not "
+     "\"https://derp.example.net\"\n"},
+    {"derp.server.hostname: derp.example.net:8443",
+     "error: %/config.yaml:2:23: derp.server.hostname must be a host name or an IP address alone, without "
+     "https://, port or path (the relay's port is that of derp.server.listen_addr), not \"derp.example.net:8443\"\n"},
+    {PROXY "derp.server: {ipv4: 198.51.100.1, ipv6: '2001:db8::1'}",
+     "warning: %/config.yaml:4:21: derp.server.ipv4 (198.51.100.1) is an address for documentation, which leads "
+     "nowhere, and is ignored: remove the line, or write the relay's public address\n"
+     "warning: %/config.yaml:4:41: derp.server.ipv6 (2001:db8::1) is an address for documentation, which leads "
+     "nowhere, and is ignored: remove the line, or write the relay's public address\n"},
+    {PROXY "derp.server.ipv4: 192.168.1.4",
+     "warning: %/config.yaml:4:19: derp.server.ipv4 (192.168.1.4) is a private address, and server_url a public "
+     "one: nodes outside of that network do not reach the relay. Remove the line, or write its public address\n"},
+    {"derp.server: {enabld: false}",
+     "error: %/config.yaml:2:15: unknown key derp.server.enabld: did you mean derp.server.enabled?\n"},
+    {"tls_cert: hs.pem", "error: %/config.yaml:2:1: unknown key tls_cert: did you mean tls_cert_path?\n"},
+    {"trusted_proxies: [0.0.0.0/0]",
+     "error: %/config.yaml:2:18: trusted_proxies must not hold 0.0.0.0/0: that is everyone\n"},
+    {"trusted_proxies: proxy.lan",
+     "error: %/config.yaml:2:18: trusted_proxies must be an address, or an address and a length, e.g. "
+     "10.0.0.0/8, not \"proxy.lan\"\n"},
+    {"prefixes: {v4: '', v6: ''}",
+     "error: %/config.yaml:2:16: prefixes.v4 and prefixes.v6 are both empty: nodes need at least one address\n"},
+    {"dns.search_domains: ['a b']",
+     "error: %/config.yaml:2:22: dns.search_domains must be a DNS name, e.g. tailnet.example.com, not \"a b\"\n"},
+    {"dns.nameservers.split: {a.b: [1.1.1.1], A.B: [9.9.9.9]}",
+     "error: %/config.yaml:2:46: dns.nameservers.split has the domain a.b twice\n"},
+    {"dns.extra_records: [{name: a.b, type: CNAME, value: c.d}]",
+     "error: %/config.yaml:2:21: dns.extra_records must have the type A or AAAA, others are not answered by "
+     "clients\n"},
+    {"dns.nameservers.global: [dns.google]",
+     "error: %/config.yaml:2:26: dns.nameservers.global must be an IP address or a DNS-over-HTTPS URL "
+     "(https://...), not \"dns.google\"\n"},
+    {"node.expiry: 90",
+     "error: %/config.yaml:2:14: node.expiry must be a duration with a unit, e.g. 30s, 12h or 90d, not \"90\"\n"},
+    {"workers: many", "error: %/config.yaml:2:10: workers must be a whole number, not \"many\"\n"},
+    {"log: {level: loud}",
+     "error: %/config.yaml:2:14: log.level must be one of trace, debug, info, warn, error, off, not \"loud\"\n"},
 };
 
 static void test_good_ones_are_good(void **state)

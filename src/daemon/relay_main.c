@@ -162,8 +162,8 @@ static bool is_told_to_end(const sigset_t *signals, const struct timespec *wait)
     return sig > 0 && sig != SIGHUP;
 }
 
-/* The mesh's secret, and whether the server knows us, are needed before the relay is made. A server that is away is waited
- * for. */
+/* The mesh's secret, and whether the server knows us, are needed before the relay is made. A server that is away is
+ * waited for. */
 static enum rc ask_server(struct relay_program *p, const sigset_t *signals, struct err *err)
 {
     const struct timespec pause = {.tv_sec = 2};

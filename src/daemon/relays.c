@@ -105,8 +105,8 @@ void daemon_relays_changed(void *ctx, const struct state *st)
         set_mesh(d, st);
 }
 
-/* The relays that were up when the server stopped are in the first map that nodes get: without them each would leave its
- * relay, only to come back a moment later. */
+/* The relays that were up when the server stopped are in the first map that nodes get: without them each would leave
+ * its relay, only to come back a moment later. */
 enum rc daemon_relays_load(struct daemon *d, struct state *st, struct err *err)
 {
     struct derpmap map = {0};

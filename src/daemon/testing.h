@@ -23,12 +23,14 @@ struct test_folder {
     unsigned n;
 };
 
+/* Makes a temporary folder. */
 static inline void test_folder_make(struct test_folder *f)
 {
     *f = (struct test_folder){.path = "/tmp/fs-daemon-test-XXXXXX"};
     assert_non_null(mkdtemp(f->path));
 }
 
+/* The path of a file in it, valid until the next call. */
 static inline const char *test_path(const struct test_folder *f, const char *name)
 {
     static char path[128];
@@ -36,6 +38,7 @@ static inline const char *test_path(const struct test_folder *f, const char *nam
     return path;
 }
 
+/* Writes a file in it, to be removed with the folder. */
 static inline void test_write(struct test_folder *f, const char *name, const char *text)
 {
     FILE *file = fopen(test_path(f, name), "w");

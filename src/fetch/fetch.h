@@ -1,9 +1,10 @@
-/* Requests to other servers: libcurl on a thread of its own. Answers arrive by callback on that thread: post on from there.
+/* Requests to other servers: libcurl on a thread of its own. Answers arrive by callback on that thread: post on from
+ * there.
  *
- * Only http:// and https://, at most 5 redirects, never from https:// to http://; a bearer token does not follow to another
- * host. Certificates are checked against the system's roots and those of SSL_CERT_FILE and SSL_CERT_DIR; a proxy is taken
- * from http_proxy, https_proxy and no_proxy. What comes back is held in memory up to the limit of the request, so whoever
- * starts requests bounds how many are under way. */
+ * Only http:// and https://, at most 5 redirects, never from https:// to http://; a bearer token does not follow to
+ * another host. Certificates are checked against the system's roots and those of SSL_CERT_FILE and SSL_CERT_DIR; a
+ * proxy is taken from http_proxy, https_proxy and no_proxy. What comes back is held in memory up to the limit of the
+ * request, so whoever starts requests bounds how many are under way. */
 #ifndef FETCH_FETCH_H
 #define FETCH_FETCH_H
 

@@ -1,9 +1,9 @@
-/* Event loops: one per worker thread. Everything a loop owns is touched on its thread only; the one call that others may
- * make is loop_post. Built on libuv, which no header shows, so that the engine can change.
+/* Event loops: one per worker thread. Everything a loop owns is touched on its thread only; the one call that others
+ * may make is loop_post. Built on libuv, which no header shows, so that the engine can change.
  *
- * The turn of a loop: poll -> callbacks for ready sockets, timers and posted messages -> deferred tasks -> poll. Layers
- * that gather output (TLS, Noise, HTTP/2, TCP) write in callbacks and flush in a deferred task, so whatever one turn
- * produced for a peer leaves in one record and one system call. */
+ * An iteration: poll -> callbacks for ready sockets, timers and posted messages -> deferred tasks -> poll. Layers
+ * that gather output (TLS, Noise, HTTP/2, TCP) write in callbacks and flush in a deferred task, so that all
+ * output of one iteration for a peer leaves in one record and one system call. */
 #ifndef NET_LOOP_H
 #define NET_LOOP_H
 
@@ -17,18 +17,19 @@
 
 struct loop;
 
-/* `index`: which worker this is, for logs and for spreading. Does not block. */
+/* `index`: the number of the worker, for logs and for spreading work. Does not block. */
 struct loop *loop_create(unsigned index);
 /* Runs on the calling thread until loop_stop; then frees nothing. */
 void loop_run(struct loop *loop);
-/* Any thread. */
+/* Makes loop_run return soon. Any thread. */
 void loop_stop(struct loop *loop);
-/* After loop_run has returned. Owners destroy their streams, timers and listeners before. Null is fine. */
+/* After loop_run has returned; streams, timers and listeners are destroyed before. Null is fine; nulls the pointer. */
 void loop_destroy(struct loop **loop);
+/* What loop_create was given. */
 unsigned loop_index(const struct loop *loop);
 /* The loop whose thread this is, or null. For assertions. */
 struct loop *loop_current(void);
-/* Cached at the start of the turn, monotonic. */
+/* Monotonic milliseconds, read once at the start of the iteration. */
 int64_t loop_now_ms(const struct loop *loop);
 
 /* A message between threads. Embed it in what is sent; `run` is called on the loop's thread and owns the message. */
@@ -40,29 +41,34 @@ struct loop_msg {
  * run. */
 void loop_post(struct loop *loop, struct loop_msg *msg);
 
-/* A task for the end of this turn. Embed; zero-initialise, set `run`. Scheduling it twice runs it once. Tasks may schedule
- * tasks: the same turn runs them too. */
+/* A task for the end of an iteration. Embed; zero-initialise, set `run`. Scheduling it twice runs it once. Tasks may
+ * schedule tasks: the same iteration runs them too. */
 struct loop_task {
     struct list entry; /* linked while scheduled */
     void (*run)(struct loop_task *task);
     bool is_scheduled;
 };
+/* Schedules a task for the end of this iteration. Loop thread. */
 void loop_defer(struct loop *loop, struct loop_task *task);
-/* The same, but after all tasks that are not late, even those scheduled later: what sends what they write. */
+/* The same, but after all tasks that are not late, even those scheduled later: for the task that sends what they write.
+ */
 void loop_defer_late(struct loop *loop, struct loop_task *task);
+/* Takes a scheduled task off; harmless otherwise. */
 void loop_defer_cancel(struct loop_task *task);
 
-/* Calls `free_fn(obj)` after the deferred tasks of this turn: for objects that may still be on the call stack. */
+/* Calls `free_fn(obj)` after the deferred tasks of this iteration: for objects that may still be on the call stack. */
 void loop_free_later(struct loop *loop, void *obj, void (*free_fn)(void *obj));
 
-/* A buffer for the length of one call, empty, that keeps its memory: what it holds is gone when anyone else asks for it. */
+/* An empty buffer to be used within one call; the next caller gets the same one, emptied. */
 struct buf *loop_scratch(struct loop *loop);
 
 /* A timer, heap-owned by the loop. */
 struct loop_timer;
+/* A timer that is not running; `run` is called on the loop's thread. */
 struct loop_timer *loop_timer_create(struct loop *loop, void (*run)(void *ctx), void *ctx);
-/* Fires once after `delay_ms`, and then every `repeat_ms` if that is not 0. Starting again replaces. */
+/* Runs once after `delay_ms`, and then every `repeat_ms` if that is not 0. Starting again replaces both. */
 void loop_timer_start(struct loop_timer *timer, int64_t delay_ms, int64_t repeat_ms);
+/* Stops a timer; harmless when it is not running. */
 void loop_timer_stop(struct loop_timer *timer);
 /* Also from its own callback. Null is fine; nulls the pointer. */
 void loop_timer_destroy(struct loop_timer **timer);
@@ -72,7 +78,9 @@ enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 struct loop_poll;
 /* `fd` stays the caller's, who destroys the poll before closing it. */
 struct loop_poll *loop_poll_create(struct loop *loop, int fd, void (*ready)(void *ctx, int events), void *ctx);
+/* Which events to report from now on: LOOP_READ, LOOP_WRITE, both or 0. */
 void loop_poll_set(struct loop_poll *poll, int events);
+/* Stops watching. Null is fine; nulls the pointer. */
 void loop_poll_destroy(struct loop_poll **poll);
 
 #endif

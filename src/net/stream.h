@@ -1,8 +1,8 @@
 /* A two-way byte stream on a loop: TCP, TLS over TCP, WebSocket, Noise - each layer is a stream and owns the one below.
  *
- * Reading is pushed: `data` hands over bytes as they come, borrowed for the call. Writing queues: stream_write copies to
- * the layer's buffer, and a deferred task sends what the turn gathered. stream_queued tells how much waits in this layer
- * and all below; a producer of bulk data stops above STREAM_HIGH_WATER and goes on in `drained`.
+ * Reading is pushed: `data` hands over bytes as they come, borrowed for the call. Writing queues: stream_write copies
+ * to the layer's buffer, and a deferred task sends what the turn gathered. stream_queued tells how much waits in this
+ * layer and all below; a producer of bulk data stops above STREAM_HIGH_WATER and goes on in `drained`.
  *
  * Life: whoever holds the pointer closes it, exactly once, with stream_close; that detaches the callbacks at once (also
  * from inside one), so none follows. After `closed` the stream is dead but still has to be closed by its owner.
@@ -44,8 +44,8 @@ struct stream_ops {
     void (*write)(struct stream *s, const uint8_t *p, size_t n);
     size_t (*queued)(const struct stream *s);
     void (*pause)(struct stream *s, bool paused);
-    /* Callbacks are detached already. `flush`: send what is queued first (bounded in time), else drop it. Frees the stream
-     * when it can: use loop_free_later. */
+    /* Callbacks are detached already. `flush`: send what is queued first (bounded in time), else drop it. Frees the
+     * stream when it can: use loop_free_later. */
     void (*close)(struct stream *s, bool flush);
 };
 
@@ -66,8 +66,8 @@ struct stream {
 
 /* For layers: fills the common part; peer, local, is_tls are taken from `below` when not null. */
 void stream_init(struct stream *s, const struct stream_ops *ops, struct loop *loop, struct stream *below);
-/* For layers: give an event to the owner, if there is one still. stream_emit_data returns false when the owner closed the
- * stream meanwhile: then touch nothing that the close may have freed (freeing waits for the end of the turn). */
+/* For layers: give an event to the owner, if there is one still. stream_emit_data returns false when the owner closed
+ * the stream meanwhile: then touch nothing that the close may have freed (freeing waits for the end of the turn). */
 bool stream_emit_data(struct stream *s, const uint8_t *p, size_t n);
 void stream_emit_drained(struct stream *s);
 void stream_emit_closed(struct stream *s, enum rc why);
@@ -81,14 +81,14 @@ void stream_write(struct stream *s, const void *p, size_t n);
 size_t stream_queued(const struct stream *s);
 /* Stops or resumes reading: back pressure towards the peer. */
 void stream_pause(struct stream *s, bool paused);
-/* The peer has proved that it is `key` (at most 32 bytes), and whoever has that key is known here: its place is the key's from
- * now on, no stranger's, and is not given to a newcomer. Refused (the key, or all who are known, have their places): it goes
- * on as a stranger. Of what is not counted: BUDGET_OK. Twice is fine. */
+/* The peer has proved that it is `key` (at most 32 bytes), and whoever has that key is known here: its place is the
+ * key's from now on, no stranger's, and is not given to a newcomer. Refused (the key, or all who are known, have their
+ * places): it goes on as a stranger. Of what is not counted: BUDGET_OK. Twice is fine. */
 enum budget_answer stream_know(struct stream *s, const void *key, size_t key_len);
 /* Whoever takes the stream over counts it from now on: the place is given back. */
 void stream_uncount(struct stream *s);
-/* A trusted proxy speaks for `from`: the place counts for that address, which is `peer` of this layer, and of those that are
- * put on it, from now on. Refused: that address has its places, and nothing has changed. */
+/* A trusted proxy speaks for `from`: the place counts for that address, which is `peer` of this layer, and of those
+ * that are put on it, from now on. Refused: that address has its places, and nothing has changed. */
 MUST_CHECK enum budget_answer stream_comes_from(struct stream *s, const struct addr *from);
 /* Ends it; nulls the pointer. Null is fine. */
 void stream_close(struct stream **s, bool flush);

@@ -15,7 +15,8 @@ struct tcp_listen_opts {
     bool is_exclusive;
     /* Who may have how many (base/budget.h), shared by the listeners of all workers; borrowed, lives longer than all
      * connections. A newcomer that finds its address, or strangers together, without a place gets that of the oldest
-     * stranger (of that address), which is closed: whoever logs in keeps its place, whoever idles does not. Null: no limit. */
+     * stranger (of that address), which is closed: whoever logs in keeps its place, whoever idles does not. Null: no
+     * limit. */
     struct budget_places *places;
     /* What comes from there comes for others, whose address a proxy tells (stream_comes_from). May be null. */
     bool (*is_proxy)(void *ctx, const struct addr *from);
@@ -27,18 +28,18 @@ struct tcp_listen_opts {
 /* The address to listen on for `at`: the same, but the IPv4 wildcard for the IPv6 one on a machine without IPv6. */
 void net_usable_addr(const struct addr *at, struct addr *out);
 
-/* Listens on `at`, the IPv6 wildcard for both families (port 0: the kernel chooses, see tcp_listener_addr). RC_IN_USE, RC_DENIED or RC_IO with the reason in
- * `err`, which may be null. */
+/* Listens on `at`, the IPv6 wildcard for both families (port 0: the kernel chooses, see tcp_listener_addr). RC_IN_USE,
+ * RC_DENIED or RC_IO with the reason in `err`, which may be null. */
 MUST_CHECK enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts,
                               tcp_accept_fn accept, void *ctx, struct tcp_listener **out, struct err *err);
-/* Out of file descriptors, connections to TCP listeners are refused while the last of them (64, or a quarter) are left: for
- * the admin's unix socket, files and the database. A stranger makes room for a newcomer then, too. */
+/* Out of file descriptors, connections to TCP listeners are refused while the last of them (64, or a quarter) are left:
+ * for the admin's unix socket, files and the database. A stranger makes room for a newcomer then, too. */
 /* A unix stream socket at `path` with permission bits `mode`; a stale socket file is replaced, a live one is RC_IN_USE,
  * anything else there is RC_EXISTS. */
 MUST_CHECK enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_accept_fn accept, void *ctx,
                                    struct tcp_listener **out, struct err *err);
-/* Whether the next connection would be taken: the socket listens, there is room under `max_conns`, and a file descriptor to
- * be had. On the loop's thread. */
+/* Whether the next connection would be taken: the socket listens, there is room under `max_conns`, and a file
+ * descriptor to be had. On the loop's thread. */
 bool tcp_listener_is_accepting(const struct tcp_listener *l);
 void tcp_listener_addr(const struct tcp_listener *l, struct addr *out);
 /* Stops accepting; open connections live on. Null is fine; nulls the pointer. */

@@ -36,8 +36,8 @@ static void rest_over(void *ctx)
     loop_poll_set(l->poll, LOOP_READ);
 }
 
-/* What the kernel lacks now (memory, buffers) it lacks in the next turn as well, and the listener stays readable: look away for
- * a moment instead of spinning. Those who wait are not lost. */
+/* What the kernel lacks now (memory, buffers) it lacks in the next turn as well, and the listener stays readable: look
+ * away for a moment instead of spinning. Those who wait are not lost. */
 static void take_rest(struct tcp_listener *l, int why)
 {
     metric_inc(&accept_failures);

@@ -1,5 +1,5 @@
-/* The insides of TCP: tcp_stream.c (a connection), tcp_accept.c (taking one, or refusing it), tcp_listen.c (sockets that
- * listen). Only for this folder; loop thread only. */
+/* The insides of TCP: tcp_stream.c (a connection), tcp_accept.c (taking one, or refusing it), tcp_listen.c (sockets
+ * that listen). Only for this folder; loop thread only. */
 #ifndef NET_TCP_INTERNAL_H
 #define NET_TCP_INTERNAL_H
 

@@ -38,8 +38,8 @@ enum {
     DERP_HEADER_BYTES = 5,
     DERP_PACKET_MAX_BYTES = 65536,
     DERP_CLIENT_INFO_MIN_BYTES = KEY_BYTES + BOX_NONCE_BYTES, /* shorter ones are no login at all */
-    /* What a stranger may make the other end hold. Logins are about 110 bytes, with a mesh key and a name about 300; the reference
-     * reads up to 256 KiB of them, and up to 1 MiB of the server's answer, which is about 150. */
+    /* What a stranger may make the other end hold. Logins are about 110 bytes, with a mesh key and a name about 300;
+     * the reference reads up to 256 KiB of them, and up to 1 MiB of the server's answer, which is about 150. */
     DERP_CLIENT_INFO_MAX_BYTES = 4096,
     DERP_SERVER_INFO_MAX_BYTES = 4096,
     DERP_PING_BYTES = 8,        /* what is echoed */
@@ -62,6 +62,7 @@ struct derp_header {
     uint32_t len; /* of the payload */
 };
 
+/* Reads and writes the five bytes before a payload. */
 struct derp_header derp_header_parse(const uint8_t p[DERP_HEADER_BYTES]);
 void derp_header_build(uint8_t type, uint32_t len, uint8_t out[DERP_HEADER_BYTES]);
 
@@ -71,6 +72,7 @@ void derp_header_build(uint8_t type, uint32_t len, uint8_t out[DERP_HEADER_BYTES
 MUST_CHECK enum rc derp_header_check(struct derp_header h, bool is_login);
 
 /* --- Appending whole frames --- */
+/* Each appends a whole frame to `out`. */
 void derp_append_frame(struct buf *out, uint8_t type, const void *payload, size_t n);
 void derp_append_server_key(struct buf *out, const uint8_t server_public[KEY_BYTES]);
 /* Reads the payload of that frame; more than we know may follow. RC_TRUNCATED, RC_INVALID. */

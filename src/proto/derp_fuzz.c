@@ -1,5 +1,5 @@
-/* DERP: the input as a sequence of frames, as the server reads them, and as the payload of both login frames under fixed
- * keys. A frame whose header passes must fit the limits that the table of frames gives. */
+/* DERP: the input as a sequence of frames, as the server reads them, and as the payload of both login frames under
+ * fixed keys. A frame whose header passes must fit the limits that the table of frames gives. */
 #include <assert.h>
 #include <string.h>
 

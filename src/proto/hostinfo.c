@@ -1,6 +1,6 @@
-/* What a node says of itself, taken apart and written anew. One table names every member that is kept, with its type, its limit and
- * who may see it: peers are official clients, which drop a whole network map that holds one member of a wrong type.
- * src: tailscale 1.80.3 and 1.102.5 tailcfg.Hostinfo, Location, TPMInfo, Service */
+/* What a node says of itself, taken apart and written anew. One table names every member that is kept, with its type,
+ * its limit and who may see it: peers are official clients, which drop a whole network map that holds one member of a
+ * wrong type. src: tailscale 1.80.3 and 1.102.5 tailcfg.Hostinfo, Location, TPMInfo, Service */
 #include <math.h>
 
 #include "base/buf.h"
@@ -56,8 +56,8 @@ static const struct member tpm[] = {
     {"FamilyIndicator", TEXT, SHORT_BYTES, false, NULL, 0},
 };
 
-/* Peers get what they need to reach and show the node, nothing that identifies its owner's installation or changes by itself.
- * NetInfo is not here: it has a life of its own. */
+/* Peers get what they need to reach and show the node, nothing that identifies its owner's installation or changes by
+ * itself. NetInfo is not here: it has a life of its own. */
 static const struct member hostinfo[] = {
     {"IPNVersion", TEXT, SHORT_BYTES, false, NULL, 0},
     {"FrontendLogID", TEXT, SHORT_BYTES, false, NULL, 0},
@@ -105,8 +105,8 @@ static const struct member hostinfo[] = {
 
 /* --- text --- */
 
-/* The length of the character at `p` when it would move, hide or reorder what is printed after it, or 0: control characters, line
- * and paragraph separators, marks and overrides of direction. */
+/* The length of the character at `p` when it would move, hide or reorder what is printed after it, or 0: control
+ * characters, line and paragraph separators, marks and overrides of direction. */
 static size_t mischief_at(const uint8_t *p, size_t n)
 {
     if (p[0] < 0x20 || p[0] == 0x7f)

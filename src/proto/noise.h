@@ -33,6 +33,7 @@ struct noise_result {
     uint8_t server_to_client[32];
     uint8_t response[NOISE_RESPONSE_BYTES]; /* responder only: what to send back */
 };
+/* Overwrites the keys. */
 void noise_result_wipe(struct noise_result *r);
 
 /* --- Responder (server) --- */
@@ -71,6 +72,7 @@ MUST_CHECK enum rc noise_initiate(struct noise_initiator *hs, const private_key 
  * with. Anything but 0 ends and wipes the initiator; `out` is zero unless 1. */
 MUST_CHECK int noise_initiate_finish(struct noise_initiator *hs, const uint8_t *in, size_t len,
                                      struct noise_result *out, size_t *used, struct str *error_text);
+/* Overwrites the secrets; for a handshake that is given up. */
 void noise_initiator_wipe(struct noise_initiator *hs);
 
 /* --- Transport records, each direction with its own key and counter. Single-threaded. --- */
@@ -79,6 +81,7 @@ struct noise_sealer {
     struct aead *aead; /* owned */
     uint64_t counter;  /* of the next record; UINT64_MAX is never used */
 };
+/* A sealer with the transport key of its direction; _fini wipes and frees it. */
 void noise_sealer_init(struct noise_sealer *s, const uint8_t key[32]);
 void noise_sealer_fini(struct noise_sealer *s);
 /* Bytes on the wire for `n` bytes of plaintext. */
@@ -93,6 +96,7 @@ struct noise_opener {
     struct buf partial; /* an incomplete record's first bytes; owns memory only while there is one */
     enum rc failed;     /* the error after which nothing more is opened */
 };
+/* An opener with the transport key of its direction; _fini wipes and frees it. */
 void noise_opener_init(struct noise_opener *o, const uint8_t key[32]);
 void noise_opener_fini(struct noise_opener *o);
 /* Takes records from any chunking of the stream: call with the bytes that arrived until it returns 0. Moves `*in` and

@@ -1,5 +1,5 @@
 /* STUN binding requests as Tailscale clients send them, and the answers. Pure: no sockets, no clock; any thread.
- * Strict: whatever is not exactly a client's request gets no answer, so that we serve nobody as an amplifier.
+ * Strict: whatever is not exactly a client's request gets no answer, so that the server is no amplifier.
  * src: RFC 8489 5, 14; tailscale 1.102 net/stun/stun.go; tests/vectors/stun.json */
 #ifndef PROTO_STUN_H
 #define PROTO_STUN_H
@@ -37,7 +37,7 @@ enum stun_verdict stun_check_request(const uint8_t *req, size_t req_len, uint8_t
 size_t stun_build_response(const uint8_t txid[STUN_TXID_BYTES], bool is_ipv6, const uint8_t *ip, uint16_t port,
                            uint8_t out[STUN_RESPONSE_CAP_BYTES]);
 
-/* The client's side, for tests and probes. */
+/* Writes a client's request, for tests and probes. */
 void stun_build_request(const uint8_t txid[STUN_TXID_BYTES], uint8_t out[STUN_REQUEST_BYTES]);
 /* Reads a success response: the transaction id and the first XOR-MAPPED-ADDRESS. `ip` gets 4 or 16 bytes.
  * RC_INVALID or RC_TRUNCATED otherwise. */

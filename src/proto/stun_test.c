@@ -88,8 +88,8 @@ static void test_server_cases(void **state)
     assert_int_equal(n, 8);
 }
 
-/* Every shorter piece of a good request is refused, and so is every request with one bit turned outside the length field,
- * which nobody looks at, and the transaction id, which the fingerprint covers. */
+/* Every shorter piece of a good request is refused, and so is every request with one bit turned outside the length
+ * field, which nobody looks at, and the transaction id, which the fingerprint covers. */
 static void test_refusals(void **state)
 {
     (void)state;
@@ -185,8 +185,8 @@ static size_t build_request(uint8_t *out, size_t extra, int where, bool has_soft
     return n;
 }
 
-/* No amplifier: whatever is answered is at least as long as the answer. To IPv6 that is 4 bytes longer than a client's request,
- * which is the shortest that there is: no shorter answer names an address of 16 bytes. */
+/* No amplifier: whatever is answered is at least as long as the answer. To IPv6 that is 4 bytes longer than a client's
+ * request, which is the shortest that there is: no shorter answer names an address of 16 bytes. */
 static void test_answers_are_no_larger_than_requests(void **state)
 {
     (void)state;

@@ -74,7 +74,8 @@ static int64_t get_time(struct reader *r, const char *key)
             fail((r), key_node_, (name), "a key of its kind");                                                         \
     } while (0)
 
-/* --- Hostinfo: what is wrong in it costs the node that member and nothing else, or an odd client would be kept offline --- */
+/* --- Hostinfo: what is wrong in it costs the node that member and nothing else, or an odd client would be kept offline
+ * --- */
 
 /* The member, or null: absent, or of another type, which is noted. */
 static const struct json *typed(struct hostinfo *h, const struct json *obj, const char *key, enum json_type type)

@@ -1,7 +1,7 @@
 /* The bodies that nodes send to /machine/register and /machine/map, as structs.
- * Pure; any thread; strings borrow from the body or live in the arena. A body that Go's decoder would refuse is refused, but for
- * Hostinfo and Endpoints: of these only what is wrong is left out. Nothing of them reaches another node as it came.
- * src: docs/protocol/control.md 5.1, 6.1, 6.4, 6.5; tests/vectors/captured_requests.json */
+ * Pure; any thread; strings borrow from the body or live in the arena. A body that Go's decoder would refuse is
+ * refused, but for Hostinfo and Endpoints: of these only what is wrong is left out. Nothing of them reaches another
+ * node as it came. src: docs/protocol/control.md 5.1, 6.1, 6.4, 6.5; tests/vectors/captured_requests.json */
 #ifndef PROTO_TAILCFG_H
 #define PROTO_TAILCFG_H
 
@@ -67,21 +67,23 @@ struct map_request {
     struct addr *endpoints; /* in the arena */
     struct hostinfo hostinfo;
 };
+/* The same for the body of a map request. */
 MUST_CHECK enum rc tailcfg_map_request_parse(struct arena *a, struct str body, struct map_request *out,
                                              struct err *err);
 
-/* A Hostinfo was written to be kept: `text` is one, or it is RC_INVALID and the like; `out` borrows from it and from the arena. */
+/* A Hostinfo was written to be kept: `text` is one, or it is RC_INVALID and the like; `out` borrows from it and from
+ * the arena. */
 MUST_CHECK enum rc hostinfo_read(struct arena *a, struct str text, struct hostinfo *out);
-/* The Hostinfo to keep: its members that are known here, with values of their type, but for NetInfo, which has a life of its own.
- * A new reference, or null when absent or larger than TAILCFG_HOSTINFO_MAX_BYTES. `*bad_out` (may be null) is the name of what had to
- * be left out, or null; static. */
+/* The Hostinfo to keep: its members that are known here, with values of their type, but for NetInfo, which has a life
+ * of its own. A new reference, or null when absent or larger than TAILCFG_HOSTINFO_MAX_BYTES. `*bad_out` (may be null)
+ * is the name of what had to be left out, or null; static. */
 struct rcbuf *hostinfo_for_store(const struct hostinfo *h, const char **bad_out);
-/* The part that peers get: what they need to reach and show the node, nothing that identifies its owner's installation or
- * changes by itself. Go's tailcfg decodes it, whatever the node sent. A new reference, or null when nothing is left or it is larger
- * than TAILCFG_HOSTINFO_PEERS_MAX_BYTES. src: docs/protocol/control.md 6.4 */
+/* The part that peers get: what they need to reach and show the node, nothing that identifies its owner's installation
+ * or changes by itself. Go's tailcfg decodes it, whatever the node sent. A new reference, or null when nothing is left
+ * or it is larger than TAILCFG_HOSTINFO_PEERS_MAX_BYTES. src: docs/protocol/control.md 6.4 */
 struct rcbuf *hostinfo_for_peers(const struct hostinfo *h);
-/* At most `max_bytes` of the text, which is UTF-8 without NUL bytes and with '?' for characters that would move, hide or reorder
- * what a terminal prints. Borrows from `s` or lives in the arena. */
+/* At most `max_bytes` of the text, which is UTF-8 without NUL bytes and with '?' for characters that would move, hide
+ * or reorder what a terminal prints. Borrows from `s` or lives in the arena. */
 struct str hostinfo_text(struct arena *a, struct str s, size_t max_bytes);
 
 #endif

@@ -1,5 +1,5 @@
-/* Both request parsers on the same bytes, and what is derived from them: what is kept of a node reads again as the same, what peers
- * get is JSON within its limit, and none of it takes more memory than the input's length allows. */
+/* Both request parsers on the same bytes, and what is derived from them: what is kept of a node reads again as the
+ * same, what peers get is JSON within its limit, and none of it takes more memory than the input's length allows. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -58,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (tailcfg_map_request_parse(&a, str_n(data, size), &map, &err) == RC_OK)
         derive(&map.hostinfo);
     arena_fini(&a);
-    /* Two trees of 24 bytes a node, at most one node for two bytes, their arena's chunks; Hostinfo written three times. */
+    /* Two trees of 24 bytes a node, at most one node for two bytes, their arena's chunks; Hostinfo written three times.
+     */
     fuzz_bounds_check(size, 64 << 10, 160);
     fuzz_bounds_check_steps(size, 50000, 200);
     return 0;

@@ -13,6 +13,7 @@ struct vectors {
     const struct json *root;
 };
 
+/* Reads a JSON file of tests/vectors; the test fails when there is none. */
 static inline void vectors_load(struct vectors *v, const char *path)
 {
     *v = (struct vectors){0};
@@ -27,12 +28,14 @@ static inline void vectors_load(struct vectors *v, const char *path)
     assert_int_equal(json_parse(&v->arena, buf_str(&v->text), NULL, &v->root, NULL), RC_OK);
 }
 
+/* Frees text and tree. */
 static inline void vectors_fini(struct vectors *v)
 {
     arena_fini(&v->arena);
     buf_fini(&v->text);
 }
 
+/* A string; the test fails when the node is none. */
 static inline struct str vectors_text(const struct json *node)
 {
     struct str s = STR_EMPTY;
@@ -60,6 +63,7 @@ static inline const struct json *vectors_at(const struct vectors *v, const char 
     return node;
 }
 
+/* Bytes given as hex, of a length that is known; the test fails for any other. */
 static inline struct str vectors_bytes(struct vectors *v, const char *a, const char *b)
 {
     return vectors_hex(v, vectors_at(v, a, b));

@@ -1,5 +1,5 @@
-/* One TLS connection over any stream. OpenSSL reads from the bytes at hand and writes to the stream below through a BIO of
- * ours, so no ciphertext is kept here except while the owner pauses. */
+/* One TLS connection over any stream. OpenSSL reads from the bytes at hand and writes to the stream below through a BIO
+ * of ours, so no ciphertext is kept here except while the owner pauses. */
 #include <assert.h>
 #include <openssl/err.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* TLS as a stream layer (OpenSSL): the server's certificate, kept up to date, and the handshake.
  *
- * A `tls_server` is what all workers share: any thread. A `tls_acceptor` is one loop's: it shakes hands on accepted streams
- * and hands over those that succeed. TLS 1.2 and 1.3; AES-128-GCM first, ChaCha20 for clients that prefer it. What the
- * owner writes in one turn leaves in as few records as possible. */
+ * A `tls_server` is what all workers share: any thread. A `tls_acceptor` is one loop's: it shakes hands on accepted
+ * streams and hands over those that succeed. TLS 1.2 and 1.3; AES-128-GCM first, ChaCha20 for clients that prefer it.
+ * What the owner writes in one turn leaves in as few records as possible. */
 #ifndef TLS_TLS_H
 #define TLS_TLS_H
 
@@ -26,9 +26,9 @@ struct tls_server_opts {
     /* ...or both texts (PEM), when no files are given. */
     struct str cert_pem;
     struct str key_pem;
-    /* Protocols in order of preference, e.g. {"h2", "http/1.1", NULL}; null: none is ever selected. A client that offers
-     * none gets none; one that offers only others is served without
-     * (src: tailscale 1.102 control/controlhttp, derp/derphttp). */
+    /* Protocols in order of preference, e.g. {"h2", "http/1.1", NULL}; null: none is ever selected. A client that
+     * offers none gets none; one that offers only others is served without (src: tailscale 1.102 control/controlhttp,
+     * derp/derphttp). */
     const char *const *alpn;
     unsigned tickets; /* per handshake; 0 none. Go clients without a session cache waste them */
 };
@@ -44,8 +44,8 @@ MUST_CHECK enum rc tls_server_reload(struct tls_server *t, struct err *err);
 MUST_CHECK enum rc tls_server_prepare(struct tls_server *t, char fingerprint_out[TLS_FINGERPRINT_CAP], struct err *err);
 /* True, and its fingerprint, when a certificate is prepared. */
 bool tls_server_prepared(struct tls_server *t, char fingerprint_out[TLS_FINGERPRINT_CAP]);
-/* New handshakes get the prepared certificate from now on, connections keep theirs; if it is the one with this fingerprint,
- * else nothing happens. Any thread, never blocks on files. */
+/* New handshakes get the prepared certificate from now on, connections keep theirs; if it is the one with this
+ * fingerprint, else nothing happens. Any thread, never blocks on files. */
 void tls_server_use_prepared(struct tls_server *t, const char *fingerprint);
 /* Reloads when a file's time, size or inode changed since the last look; logs the outcome. Blocks on stat only. */
 void tls_server_check_files(struct tls_server *t);
@@ -81,7 +81,8 @@ void tls_acceptor_destroy(struct tls_acceptor **a);
 /* Drops handshakes that are too old; what the acceptor's timer does, public for tests. */
 void tls_acceptor_sweep(struct tls_acceptor *a, int64_t now_ms);
 
-/* The protocol agreed on by ALPN, or an empty string; also for streams that are not TLS. Static or borrowed from `s`. */
+/* The protocol agreed on by ALPN, or an empty string; also for streams that are not TLS. Static or borrowed from `s`.
+ */
 struct str tls_stream_alpn(const struct stream *s);
 
 /* --- client side --- */
@@ -90,14 +91,16 @@ struct tls_client_opts {
     const char *const *alpn; /* ends with null; null: none */
     const char *fingerprint; /* the leaf must have it (lower-case hex SHA-256); null: anything is accepted, unless... */
     /* ...the certificate must be for this name or address, and come from an authority of the system: those that
-     * SSL_CERT_FILE and SSL_CERT_DIR name, else the distribution's. They are read once per process. Null: not asked for */
+     * SSL_CERT_FILE and SSL_CERT_DIR name, else the distribution's. They are read once per process. Null: not asked for
+     */
     const char *verify_host;
     int max_version; /* 12 or 13; 0: 13 */
 };
-/* Takes over `raw`. What is written before the handshake is done waits. A failed handshake is `closed` with RC_CRYPTO. */
+/* Takes over `raw`. What is written before the handshake is done waits. A failed handshake is `closed` with RC_CRYPTO.
+ */
 struct stream *tls_client_create(struct stream *raw, const struct tls_client_opts *opts);
-/* Certificates that the server presented, 0 while the handshake is under way; and DER of number `i` (leaf is 0), borrowed
- * until the next call. Client streams only. */
+/* Certificates that the server presented, 0 while the handshake is under way; and DER of number `i` (leaf is 0),
+ * borrowed until the next call. Client streams only. */
 size_t tls_client_peer_certs(const struct stream *s);
 size_t tls_client_peer_cert_der(const struct stream *s, size_t i, uint8_t *out, size_t out_cap);
 

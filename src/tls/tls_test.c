@@ -88,8 +88,8 @@ static void test_bulk_and_stall(void **state)
     close_app(a);
 }
 
-/* An owner that pauses after each record gets the next one when it goes on, although nothing more comes: many have been read
- * ahead. */
+/* An owner that pauses after each record gets the next one when it goes on, although nothing more comes: many have been
+ * read ahead. */
 static void test_pauses_between_records(void **state)
 {
     (void)state;

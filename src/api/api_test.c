@@ -984,11 +984,11 @@ static void test_full_disk(void **state)
 static void test_what_waits_is_bounded(void **state)
 {
     struct fixture *f = *state;
-    struct wait_ticket held;
-    const struct wait_who who = wait_who_key(WAIT_ADMIN, "", 0);
+    struct waiting_ticket held;
+    const struct waiting_sender sender = waiting_sender_key(WAIT_ADMIN, "", 0);
     struct waiting *waiting = core_waiting(f->core);
     waiting_set_limit(waiting, WAIT_ADMIN, 1);
-    assert_true(waiting_take(waiting, &who, 1, &held));
+    assert_true(waiting_take(waiting, &sender, 1, &held));
     refused(f, 503, "GET", "/api/v1/user", "", "the server is busy, try again");
     assert_non_null(strcasestr(f->head, "\r\nretry-after: 5\r\n"));
     waiting_leave(waiting, &held);

@@ -203,8 +203,8 @@ void api_handle(void *app, struct http_exchange *ex)
         return;
     }
     http_set_events(ex, &events, call);
-    const struct wait_who who = wait_who_key(WAIT_ADMIN, "", 0);
-    if (core_offer(api->core, &call->job, &who, sizeof(*call) + call->arena.held_bytes))
+    const struct waiting_sender sender = waiting_sender_key(WAIT_ADMIN, "", 0);
+    if (core_offer(api->core, &call->job, &sender, sizeof(*call) + call->arena.held_bytes))
         return;
     call->rc = err_set(&call->err, RC_BUSY, CORE_BUSY_TEXT);
     respond_err(call);

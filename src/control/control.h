@@ -41,14 +41,16 @@ struct control *control_create(const struct control_options *options, struct cor
 /* After the loops have stopped. Null is fine. */
 void control_destroy(struct control **c);
 
-/* The HTTP server for what is accepted on loop number `i`: a tcp_accept_fn's context for http_server_accept. Borrowed. */
+/* The HTTP server for what is accepted on loop number `i`: a tcp_accept_fn's context for http_server_accept.
+ * Borrowed. */
 struct http_server *control_http(struct control *c, unsigned i);
 /* The public half of the Noise key. */
 void control_public_key(const struct control *c, machine_key *out);
 
 /* A core_hooks.published: hands the change to every worker. `ctx` is a struct control. */
 void control_published(void *ctx, struct change *change);
-/* The clock was set: connected clients are told the time, by which they judge whether keys of peers hold. Core's thread. */
+/* The clock was set: connected clients are told the time, by which they judge whether keys of peers hold. Core's
+ * thread. */
 void control_clock_set(struct control *c, int64_t now_ms);
 /* This node key may not use relays any more: those on other machines are told. Core's thread. */
 void control_key_revoked(struct control *c, const node_key *key);

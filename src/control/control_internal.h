@@ -1,35 +1,32 @@
-/* The insides of control/; only for this folder. */
+/* The insides of control/, for this folder only. Upwards, each file calls only those before it: poll_ends, pending,
+ * ts2021, session, newest_polls, the handlers (register, map, node_requests, public_pages, relays_*, pings),
+ * fan_out, control. */
 #ifndef CONTROL_CONTROL_INTERNAL_H
 #define CONTROL_CONTROL_INTERNAL_H
 
 #include "base/limiter.h"
-#include "base/wheel.h"
 #include "base/map.h"
+#include "base/wheel.h"
 #include "control/control.h"
 #include "control/machines.h"
-#include "control/viewer_groups.h"
 #include "control/map_queue.h"
+#include "control/newest_polls.h"
+#include "control/viewer_groups.h"
 #include "netmap/netmap.h"
 #include "proto/tailcfg.h"
 #include "relay/relay_http.h"
 
 enum {
     NODE_BODY_MAX_BYTES = 16 * 1024, /* of the small requests of nodes */
-    RELAY_NEWS = 4096,               /* what a relay may have missed without having to ask anew */
-    RELAYS_SEEN = 64,
+    RELAYS_NEWS_MAX = 4096,          /* a relay that has missed more than these must ask about all its clients anew */
+    RELAYS_SEEN_MAX = 64,
 };
 
-/* Where the newest poll of a node is. Core's thread only. */
-struct poll_place {
-    struct control_worker *worker; /* null: none */
-    uint64_t session;
-};
-
-/* What relays on other machines are told, numbered. Core's thread only. */
-struct relay_desk {
-    uint64_t news;                /* the number of the next */
-    uint64_t oldest;              /* that is still known */
-    node_key revoked[RELAY_NEWS]; /* by number; zero: something else */
+/* News for relays on other machines, numbered: relays_news.c. Core's thread only. */
+struct relays_news {
+    uint64_t next;                     /* the number that the next one gets */
+    uint64_t oldest;                   /* that is still known */
+    node_key revoked[RELAYS_NEWS_MAX]; /* by number; zero: news of another kind */
 };
 
 /* A router that was asked in this round. */
@@ -44,8 +41,8 @@ enum ping_step { PING_ASK, PING_ASK_AGAIN, PING_JUDGE };
 /* See pings.c. */
 struct pings {
     uint8_t secret[32];        /* of the codes in URLs; any thread */
-    struct loop_timer *timer;  /* the first worker's; null: no pings */
-    enum ping_step next;       /* the same */
+    struct loop_timer *timer;  /* of the first worker's loop; null: no pings */
+    enum ping_step next;       /* on that loop's thread */
     uint64_t round;            /* core's thread only, this and the rest */
     struct ping_probe *probes; /* owned */
     size_t n, cap;
@@ -63,13 +60,10 @@ struct control {
     struct machines machines;
     unsigned worker_n;
     struct control_worker **workers;
-    struct relay_desk desk;
-    uint8_t relay_seed[16]; /* of the hashes of their keys */
+    uint8_t relay_seed[16]; /* for the hashes of relays' keys */
     struct pings pings;
-    struct {                       /* core's thread only */
-        struct poll_place *places; /* by node id */
-        size_t cap;
-    } polls;
+    struct relays_news news;   /* core's thread only */
+    struct newest_polls polls; /* core's thread only */
 };
 
 struct control_worker {
@@ -82,23 +76,23 @@ struct control_worker {
     struct netmap_ctx netmap;
     struct netmap_pieces pieces;
     struct list sessions;               /* all that stream */
-    struct list waiting;                /* of those, who wait for a snapshot that shows their node */
+    struct list waiting;                /* of those, the ones that wait for a snapshot that shows their node */
     struct viewer_groups viewer_groups; /* of those, the ones that follow the snapshot */
-    struct map sessions_by_number;      /* for the one that is superseded */
-    struct wheel wheel;                 /* of sessions, in seconds: when a keep-alive is due */
-    struct loop_timer *second_timer;
+    struct map sessions_by_number;      /* to end the one that another poll supersedes */
+    struct wheel wheel;                 /* sessions by the second in which their next keep-alive is due */
+    struct loop_timer *second_timer;    /* each second: the wheel, announcements */
     uint64_t next_session;
-    struct map_queue map_queue; /* sessions that wait for a full map */
+    struct map_queue map_queue; /* sessions that want a full map */
     struct loop_msg map_queue_msg;
     bool is_map_queue_posted;
     struct loop_timer *map_queue_timer; /* runs while some wait */
     bool is_map_queue_timed;
-    struct list announcements; /* of relays, that wait for news */
+    struct list announcements; /* struct relays_call: those that wait for news */
     struct loop_msg news_msg;
     atomic_bool is_news_posted;
-    unsigned gone_n; /* sessions that were told that their node is gone */
-    uint64_t relays_seen
-        [RELAYS_SEEN]; /* hashes of keys that relays have shown lately: their questions have a share of their own */
+    unsigned gone_n; /* sessions whose node is gone, which are held open with keep-alives */
+    /* Hashes of keys that relays have shown lately: their requests have a share of their own. */
+    uint64_t relays_seen[RELAYS_SEEN_MAX];
     unsigned relays_seen_next;
     struct {
         struct loop_msg msg; /* here, not allocated: a loop that ends may leave it where it is */
@@ -116,12 +110,17 @@ struct ts2021_conn {
     struct control_worker *worker;
     machine_key machine;
     uint16_t version;
-    struct addr from; /* behind a trusted proxy as that says; family 0: not known, or only claimed */
+    struct addr from; /* of the client, also behind a trusted proxy; family 0: not known, or only claimed */
     bool is_known;    /* the machine is a node's */
     struct http_conn *http;
     struct stream *stream; /* until HTTP/2 takes it */
 };
 
+/* --- poll_ends.c --- */
+/* A poll of this node has ended: posts that to the core. Worker's thread. */
+void poll_ends_post(struct control_worker *w, node_id id);
+
+/* --- pending.c; worker's thread --- */
 /* A request that waits for the core. Embedded first; freed by its `done`. */
 struct pending {
     struct core_job job;
@@ -129,92 +128,104 @@ struct pending {
     struct control_worker *worker;
     struct arena arena; /* what is kept of the request, which is gone when its client is */
     machine_key machine;
-    struct wait_who who;
+    struct waiting_sender sender;
 };
-/* Ties the exchange. The request is parsed in an arena of its own, which is gone when the job waits: `p->arena` is for copies of
- * what the job needs. */
+/* A struct of `size` bytes that begins with a struct pending, tied to the exchange. The request is parsed in an
+ * arena of its own, which is gone when the job waits: `p->arena` is for copies of what the job needs. */
 struct pending *pending_create(struct control_worker *w, struct http_exchange *ex, size_t size);
-/* Hands it to the core. `size` is what pending_create was told, `report` may be null. False: too much waits; it is the
- * caller's still, who answers at once. */
+/* Hands it to the core. `size` is that of pending_create, `report` may be null. False: too much waits; it remains the
+ * caller's, who answers at once. */
 MUST_CHECK bool pending_post(struct pending *p, size_t size, const struct node_report *report);
-/* 503 and when to come back. */
-void control_respond_busy(struct http_exchange *ex);
+/* Frees it; its exchange, if it is still there, has been answered. */
 void pending_free(struct pending *p);
-
-/* Fills a report with references that pending_free does not hold: drop them with control_report_fini. Nothing of it points into
- * `h`. */
+/* Answers 503 and when to come back. */
+void control_respond_busy(struct http_exchange *ex);
+/* Fills a report with references that pending_free does not hold: drop them with control_report_fini. Nothing of it
+ * points into `h`. */
 void control_report_fill(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h);
+/* Drops the references of a report. Twice is fine. */
 void control_report_fini(struct node_report *r);
 
 /* --- ts2021.c --- */
 /* The request has shown that its connection's machine is a node here: it is no stranger. */
 void ts2021_conn_know(struct http_exchange *ex);
-void control_handle_ts2021_post(void *app, struct http_exchange *ex);
-void control_handle_ts2021_websocket(void *app, struct http_exchange *ex);
-void control_handle_key(void *app, struct http_exchange *ex);
+/* conn_gone of the inner server. */
 void ts2021_conn_gone(void *app, void *conn_ctx);
 
-/* --- register.c, map.c, small.c --- */
-void control_handle_register(void *app, struct http_exchange *ex);
-void control_handle_map(void *app, struct http_exchange *ex);
-void control_handle_update_health(void *app, struct http_exchange *ex);
-void control_handle_feature_query(void *app, struct http_exchange *ex);
-void control_handle_whoami(void *app, struct http_exchange *ex);
-void control_handle_ssh_action(void *app, struct http_exchange *ex);
-void control_handle_audit_log(void *app, struct http_exchange *ex);
-void control_handle_inner_unmatched(void *app, struct http_exchange *ex, int status);
+/* --- session.c; worker's thread --- */
+struct session;
+/* Begins a streaming poll whose node the core has accepted as `id` with `key`; takes the exchange over. The first
+ * map goes out as soon as the worker's snapshot shows the node. */
+struct session *session_create(struct control_worker *w, struct http_exchange *ex, uint64_t number, node_id id,
+                               const node_key *key, enum netmap_coding coding, bool omit_peers);
+/* A stream that says that its node is gone, and nothing else. */
+void session_create_gone(struct control_worker *w, struct http_exchange *ex, const node_key *key,
+                         enum netmap_coding coding);
+/* Answers a one-shot poll, as soon as the worker's snapshot shows the node with this key. */
+void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, const node_key *key,
+                         enum netmap_coding coding, bool with_peers);
+void sessions_init(struct control_worker *w);
+/* All have ended. */
+void sessions_fini(struct control_worker *w);
+/* Moves the worker to the change's snapshot and sends the change to its sessions. */
+void sessions_apply(struct control_worker *w, struct change *c);
+/* Sends the keep-alives that were due before this second (of the loop's clock), and ends what is over. For the timer,
+ * and for tests, which choose the time. */
+void sessions_tick(struct control_worker *w, int64_t second);
+/* Ends the session with this number, if it is still there: a newer poll has taken its place. */
+void sessions_supersede(struct control_worker *w, uint64_t number);
+/* Sends the time to all clients that read. */
+void sessions_send_time(struct control_worker *w, int64_t now_ms);
+/* Asks the client of the session with this number, if it is still there and reads, to call `url`. */
+void sessions_ping(struct control_worker *w, uint64_t number, struct str url);
+
+/* --- relays_news.c; core's thread --- */
+/* Its numbers begin above all that a server before this one gave out. */
+void relays_news_init(struct relays_news *news, int64_t now_ms);
+
+/* --- relays_announce.c; worker's thread --- */
+void relays_announcements_init(struct control_worker *w);
+/* Answers the announcements that have waited long enough. Each second. */
+void relays_announcements_tick(struct control_worker *w);
+
+/* --- pings.c --- */
+enum { PING_TEXT_CAP = 2 * (13 + 16) + 1 };
+/* After the workers were made, before they run. */
+void pings_init(struct control *c);
+/* After the loops have stopped. */
+void pings_fini(struct control *c);
+/* Posts a step to the core. For the timer, and for tests, which choose the time. Any thread. */
+void pings_step(struct control *c, enum ping_step step);
+/* Writes the last segment of the URL for the router at `index` of a round. Any thread. */
+void pings_id_text(const struct pings *p, uint32_t index, uint64_t round, uint8_t attempt, char out[PING_TEXT_CAP]);
+
+/* --- handlers: the outer server's --- */
+void control_handle_key(void *app, struct http_exchange *ex);
+void control_handle_ts2021_post(void *app, struct http_exchange *ex);
+void control_handle_ts2021_websocket(void *app, struct http_exchange *ex);
 void control_handle_health(void *app, struct http_exchange *ex);
 void control_handle_version(void *app, struct http_exchange *ex);
 void control_handle_home(void *app, struct http_exchange *ex);
 void control_handle_robots(void *app, struct http_exchange *ex);
 void control_handle_derpmap(void *app, struct http_exchange *ex);
-
-/* --- relays.c --- */
 void control_handle_verify(void *app, struct http_exchange *ex);
 void control_handle_verify_path(void *app, struct http_exchange *ex);
 void control_handle_announce(void *app, struct http_exchange *ex);
-void relay_desk_init(struct relay_desk *desk, int64_t now_ms);
-void announcements_init(struct control_worker *w);
-/* Answers those that have waited long enough. */
-void announcements_tick(struct control_worker *w);
-
-/* --- pings.c --- */
-enum { PING_TEXT_CAP = 2 * (13 + 16) + 1 };
 void control_handle_ping(void *app, struct http_exchange *ex);
-/* After the workers were made, before they run. */
-void pings_init(struct control *c);
-void pings_fini(struct control *c);
-/* For the timer, and for tests, which choose the time. Any thread. */
-void pings_step(struct control *c, enum ping_step step);
-/* The last segment of the URL for the router at `index` of a round. Any thread. */
-void ping_id_text(const struct pings *p, uint32_t index, uint64_t round, uint8_t attempt, char out[PING_TEXT_CAP]);
 
-/* A poll of this node has ended. */
-void poll_end_post(struct control_worker *w, node_id id);
+/* --- handlers: the inner server's, whose requests come inside Noise --- */
+void control_handle_register(void *app, struct http_exchange *ex);
+void control_handle_map(void *app, struct http_exchange *ex);
+/* Requests for one node; the route's argument is the struct control_node_answer. */
+void control_handle_node_request(void *app, struct http_exchange *ex);
+void control_handle_whoami(void *app, struct http_exchange *ex);
+void control_handle_ssh_action(void *app, struct http_exchange *ex);
+/* `unmatched` of the inner server. */
+void control_handle_inner_unmatched(void *app, struct http_exchange *ex, int status);
 
-/* --- session.c --- */
-struct session;
-/* Begins a streaming poll whose node the core has accepted as `id` with `key`; takes the exchange over. The first map goes
- * out as soon as the worker's snapshot shows the node. */
-struct session *session_create(struct control_worker *w, struct http_exchange *ex, uint64_t number, node_id id,
-                               const node_key *key, enum netmap_coding coding, bool omit_peers);
-/* A stream that only says that its node is gone. */
-void session_create_gone(struct control_worker *w, struct http_exchange *ex, const node_key *key,
-                         enum netmap_coding coding);
-void sessions_init(struct control_worker *w);
-void sessions_fini(struct control_worker *w);
-void sessions_apply(struct control_worker *w, struct change *c);
-/* Sends keep-alives to the sessions that were due before this second (of the loop's clock). For the timer, and for tests, which
- * choose the time. */
-void sessions_tick(struct control_worker *w, int64_t second);
-/* Ends the session with this number, if it is still there: a newer poll has taken its place. */
-void sessions_supersede(struct control_worker *w, uint64_t number);
-/* Tells the time to all clients that read. */
-void sessions_send_time(struct control_worker *w, int64_t now_ms);
-/* Asks the client of the session with this number, if it is still there and reads, to call `url`. */
-void sessions_ping(struct control_worker *w, uint64_t number, struct str url);
-/* Answers a one-shot poll, as soon as the worker's snapshot shows the node with this key. */
-void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, const node_key *key,
-                         enum netmap_coding coding, bool with_peers);
+/* What answers a request for one node, once the core has found that the node belongs to the machine. */
+struct control_node_answer;
+extern const struct control_node_answer control_answer_update_health, control_answer_audit_log;
+extern const struct control_node_answer control_answer_feature_query;
 
 #endif

@@ -41,8 +41,8 @@ static void test_small_requests(void **state)
     client_close(&c);
 }
 
-/* Each request that names a node, by its machine, by another that is a node, and by a stranger: only the first is served, and the
- * others hear the same whether the node exists or not. */
+/* Each request that names a node, by its machine, by another that is a node, and by a stranger: only the first is
+ * served, and the others hear the same whether the node exists or not. */
 static void test_only_a_nodes_machine_speaks_for_it(void **state)
 {
     (void)state;
@@ -237,8 +237,8 @@ static void test_a_refusal_is_in_the_log(void **state)
     client_close(&c);
 }
 
-/* Nothing can be written: who would join is refused in words, who is there goes on, and a key for one machine is good again
- * afterwards. */
+/* Nothing can be written: who would join is refused in words, who is there goes on, and a key for one machine is
+ * good again afterwards. */
 static void test_full_disk(void **state)
 {
     (void)state;
@@ -736,7 +736,7 @@ static void crowd_end(struct crowd *all)
 }
 
 /* Until so many jobs of a kind wait. */
-static void wait_waiting(enum wait_kind kind, size_t n)
+static void wait_waiting(enum waiting_kind kind, size_t n)
 {
     int64_t deadline_ms = clock_mono_ms() + RIG_GUARD_MS;
     while (waiting_jobs(core_waiting(r->core), kind) != n) {
@@ -745,8 +745,8 @@ static void wait_waiting(enum wait_kind kind, size_t n)
     }
 }
 
-/* The disk is slow, and strangers ask for more than may wait: those that are too many hear so at once, who is known here and the
- * admin get through, and whoever waits gets his answer. */
+/* The disk is slow, and strangers ask for more than may wait: those that are too many hear so at once, who is known
+ * here and the admin get through, and whoever waits gets his answer. */
 static void test_what_waits_for_the_disk_is_bounded(void **state)
 {
     (void)state;
@@ -781,8 +781,8 @@ static void test_what_waits_for_the_disk_is_bounded(void **state)
     client_send(&known, &again, "POST", "/machine/register", register_body(r, &renewed, key, NULL));
     wait_waiting(WAIT_NODE, 1);
     struct rig_core_call admin = {.job = {.home = r->loop, .run = rig_core_run, .done = rig_core_done}, .rig = r};
-    const struct wait_who who = wait_who_key(WAIT_ADMIN, "", 0);
-    assert_true(core_offer(r->core, &admin.job, &who, sizeof(admin)));
+    const struct waiting_sender sender = waiting_sender_key(WAIT_ADMIN, "", 0);
+    assert_true(core_offer(r->core, &admin.job, &sender, sizeof(admin)));
     store_memory_release(r->store);
     RIG_WAIT(r, crowd_ended(&first) == CROWD && crowd_ended(&second) == CROWD && again.is_ended && admin.is_done);
     assert_int_equal(crowd_count(&first, "\"MachineAuthorized\":true"), CROWD);
@@ -799,8 +799,8 @@ static void test_what_waits_for_the_disk_is_bounded(void **state)
     rig_wait_idle(r);
 }
 
-/* Clients that leave while what they asked for is being written: nothing of their requests is touched any more, also not for
- * the log, and what they hold waiting stays charged to them. */
+/* Clients that leave while what they asked for is being written: nothing of their requests is touched any more, also
+ * not for the log, and what they hold waiting stays charged to them. */
 static void leave_while_written(bool is_cancel)
 {
     static struct crowd gone;

@@ -274,9 +274,9 @@ void core_post(struct core *core, struct core_job *job)
     loop_post(core->loop, &job->msg);
 }
 
-bool core_offer(struct core *core, struct core_job *job, const struct wait_who *who, size_t bytes)
+bool core_offer(struct core *core, struct core_job *job, const struct waiting_sender *sender, size_t bytes)
 {
-    if (!waiting_take(core->waiting, who, bytes, &job->ticket))
+    if (!waiting_take(core->waiting, sender, bytes, &job->ticket))
         return false;
     core_post(core, job);
     return true;

@@ -1,18 +1,18 @@
 /* The core: one thread that owns the state. Everyone else posts jobs to it and gets snapshots from it.
  *
- * A job runs on the core's thread with the state, and is answered on the loop that posted it: at once, or, when it must
- * outlive a crash, after the store has committed everything that stood before it. Each published change is handed to every
- * worker in order, before the answers that were waiting for the same commit.
+ * A job runs on the core's thread with the state, and is answered on the loop that posted it: at once, or, when it
+ * must outlive a crash, after the store has committed everything that stood before it. Each published change is
+ * handed to every worker in order, before the answers that were waiting for the same commit.
  *
- * When the store cannot write, what waits for it is undone (state_refused) and its jobs are answered with a refusal. From then
- * on each job whose event would have to be written is undone and refused at once, until the store can write again, which is
- * tried every few seconds at most. Reading, presence and maps go on.
+ * When the store cannot write, what waits for it is undone (state_refused) and its jobs are answered with a refusal.
+ * From then on each job whose event would have to be written is undone and refused at once, until the store can
+ * write again, which is tried every few seconds at most. Reading, presence and maps go on.
  *
  * How much may wait is bounded (control/waiting.h).
  *
- * Publications are spaced by load, not by a fixed delay: after a quiet time a change leaves at once; while changes keep
- * coming, the next one waits until the workers have rested SPACING_FACTOR times as long as the last fan-out took, so that
- * telling everybody never takes more than its share of the machine and what piles up is told together. */
+ * Publications are spaced by load, not by a fixed delay: after a quiet time a change leaves at once; while changes
+ * keep coming, the next one waits until the workers have rested SPACING_FACTOR times as long as the last fan-out
+ * took, so that telling everybody never takes more than its share of the machine and what piles up is told together. */
 #ifndef CONTROL_CORE_H
 #define CONTROL_CORE_H
 
@@ -24,13 +24,13 @@
 struct core;
 
 struct core_job {
-    struct loop_msg msg;       /* private */
-    struct core *core;         /* private */
-    struct core_job *next;     /* private */
-    uint64_t seq;              /* private */
-    struct wait_ticket ticket; /* private */
-    struct loop *home;         /* where `done` is called */
-    bool is_presence;          /* answered without waiting for the disk; `run` may set it */
+    struct loop_msg msg;          /* private */
+    struct core *core;            /* private */
+    struct core_job *next;        /* private */
+    uint64_t seq;                 /* private */
+    struct waiting_ticket ticket; /* private */
+    struct loop *home;            /* where `done` is called */
+    bool is_presence;             /* answered without waiting for the disk; `run` may set it */
     enum rc refused; /* for `done`: RC_OK, or why its event was undone, or what it saw was: store_refusal_text */
     /* On the core's thread. */
     void (*run)(struct core_job *job, struct state *st, int64_t now_ms);
@@ -48,22 +48,23 @@ struct core_hooks {
     void (*relays_changed)(void *ctx, const struct state *st);
     /* Another policy is at work, or none. Core's thread. May be null. */
     void (*policy_changed)(void *ctx, const struct state *st);
-    /* The machine's clock was set, to `now_ms`; what follows from it is published a second later. Core's thread. May be null. */
+    /* The machine's clock was set, to `now_ms`; what follows from it is published a second later. Core's thread. May
+     * be null. */
     void (*clock_set)(void *ctx, int64_t now_ms);
 };
 
 /* What Unix time is ahead of the monotonic clock, for core_create. */
 int64_t core_clocks_apart_ms(void);
-/* Takes over `st`, which is loaded, and borrows `store`, which is not started yet. `apart_ms` is core_clocks_apart_ms of before
- * `st` was loaded: the deadlines in it hold even if the clock was set since. */
+/* Takes over `st`, which is loaded, and borrows `store`, which is not started yet. `apart_ms` is
+ * core_clocks_apart_ms of before `st` was loaded: the deadlines in it hold even if the clock was set since. */
 struct core *core_create(struct state *st, struct store *store, int64_t apart_ms, const struct core_hooks *hooks);
 /* Starts the store's thread and its own: the hooks are called from now on. */
 void core_start(struct core *core);
 /* For what this program itself has to tell, of which there is little. Any thread. */
 void core_post(struct core *core, struct core_job *job);
-/* For what others ask: it is charged to `who`, with the memory that it holds, until it is answered. False: too much waits
- * already, and the job stays the caller's, who says "the server is busy" at once. Any thread. */
-MUST_CHECK bool core_offer(struct core *core, struct core_job *job, const struct wait_who *who, size_t bytes);
+/* For what others ask: it is charged to `who`, with the memory that it holds, until it is answered. False: too much
+ * waits already, and the job stays the caller's, who says "the server is busy" at once. Any thread. */
+MUST_CHECK bool core_offer(struct core *core, struct core_job *job, const struct waiting_sender *sender, size_t bytes);
 /* What waits. */
 struct waiting *core_waiting(struct core *core);
 #define CORE_BUSY_TEXT "the server is busy, try again"
@@ -74,8 +75,8 @@ struct snapshot *core_first_snapshot(const struct core *core);
 enum rc core_fault(struct core *core);
 /* What telling everyone of the last change cost one worker, for the spacing. Any thread. */
 void core_fanout_took(struct core *core, int64_t cpu_us);
-/* Runs what was posted, hands presence to the store, ends the thread. The caller then closes the store, which commits what
- * it has. The worker loops have stopped before. */
+/* Runs what was posted, hands presence to the store, ends the thread. The caller then closes the store, which
+ * commits what it has. The worker loops have stopped before. */
 void core_stop(struct core *core);
 /* After core_stop and store_close, or without core_start. Null is fine; nulls the pointer. */
 void core_destroy(struct core **core);

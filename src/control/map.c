@@ -3,9 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "base/metric.h"
-#include "base/vec.h"
 #include "control/control_internal.h"
 
 LOG_MODULE("map");
@@ -27,34 +25,6 @@ struct map_job {
     enum rc rc;
 };
 
-/* --- which poll is a node's newest: core's thread --- */
-
-struct supersede_msg {
-    struct loop_msg msg;
-    struct control_worker *worker;
-    uint64_t session;
-};
-
-static void on_supersede(struct loop *loop, struct loop_msg *msg)
-{
-    struct supersede_msg *m = CONTAINER_OF(msg, struct supersede_msg, msg);
-    (void)loop;
-    sessions_supersede(m->worker, m->session);
-    mem_free(m);
-}
-
-static void take_place(struct control *c, node_id id, struct control_worker *w, uint64_t session)
-{
-    VEC_COVER(c->polls.places, c->polls.cap, id, 256);
-    struct poll_place *place = &c->polls.places[id];
-    if (place->worker != NULL) {
-        struct supersede_msg *m = MEM_NEW(struct supersede_msg);
-        *m = (struct supersede_msg){.msg.run = on_supersede, .worker = place->worker, .session = place->session};
-        loop_post(place->worker->loop, &m->msg);
-    }
-    *place = (struct poll_place){w, session};
-}
-
 /* --- the core's part --- */
 
 static void run(struct core_job *job, struct state *st, int64_t now_ms)
@@ -75,24 +45,7 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
         return;
     j->node = n->id;
     if (j->req.is_stream && !j->req.is_read_only)
-        take_place(j->p.worker->control, n->id, j->p.worker, j->session);
-}
-
-struct poll_end_job {
-    struct core_job job;
-    node_id node;
-};
-
-static void run_poll_end(struct core_job *job, struct state *st, int64_t now_ms)
-{
-    state_poll_end(st, ((struct poll_end_job *)job)->node, now_ms);
-}
-
-void poll_end_post(struct control_worker *w, node_id id)
-{
-    struct poll_end_job *e = MEM_NEW(struct poll_end_job);
-    *e = (struct poll_end_job){.job = {.home = w->loop, .is_presence = true, .run = run_poll_end}, .node = id};
-    core_post(w->control->core, &e->job);
+        newest_polls_put(&j->p.worker->control->polls, n->id, (struct newest_poll){j->p.worker, j->session});
 }
 
 /* --- answers --- */
@@ -139,7 +92,7 @@ static void done(struct core_job *job)
     if (j->p.ex != NULL)
         answer(j);
     else if (j->rc == RC_OK && j->req.is_stream && !j->req.is_read_only)
-        poll_end_post(j->p.worker, j->node);
+        poll_ends_post(j->p.worker, j->node);
     pending_free(&j->p);
 }
 

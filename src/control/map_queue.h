@@ -1,10 +1,11 @@
 /* The queue for full maps of one worker.
  *
- * When all clients come back at once, their full maps together are far more than memory should hold and the network can
- * carry. So only MAP_QUEUE_AT_ONCE are sent at a time; the next begins when one has gone out. There are two lines, first
- * come, first served, and they alternate, so that newcomers do not wait behind all clients that return.
+ * When all clients come back at once, their full maps together are far more than memory should hold and the network
+ * can carry. So only MAP_QUEUE_AT_ONCE are sent at a time; the next begins when one has gone out. There are two
+ * lines, first come, first served, and they alternate, so that newcomers do not wait behind all clients that return.
  *
- * A slow reader counts as sending for MAP_QUEUE_HOLD_MS at most; then it goes on at its own pace and the next one begins.
+ * A slow reader counts as sending for MAP_QUEUE_HOLD_MS at most; then it goes on at its own pace and the next one
+ * begins.
  *
  * Pure: the clock is the caller's. One thread. */
 #ifndef CONTROL_MAP_QUEUE_H

@@ -912,8 +912,8 @@ static void slow_reader_joins(struct client *c, struct device *d)
     client_register(c, d, rig_key(r, &(struct auth_key_spec){0}), NULL);
 }
 
-/* Its window is shut: what waits for it at the server is bounded, and when it reads again it gets one full map instead of
- * all that it missed. */
+/* Its window is shut: what waits for it at the server is bounded, and when it reads again it gets one full map
+ * instead of all that it missed. */
 static void test_slow_reader(void **state)
 {
     (void)state;

@@ -14,11 +14,17 @@ METRIC_COUNTER(strangers, "fullscale_control_strangers_total", "",
 
 /* --- requests for one node: the body has its node key, which must belong to the connection's machine --- */
 
+struct node_job;
+
+struct control_node_answer {
+    void (*answer)(const struct node_job *j);
+};
+
 struct node_job {
     struct pending p;
     struct str body; /* in the arena */
     node_key key;
-    void (*answer)(const struct node_job *j);
+    const struct control_node_answer *answer;
     enum rc rc;
     node_id node;
 };
@@ -47,7 +53,7 @@ static void done_node_job(struct core_job *job)
 {
     struct node_job *j = (struct node_job *)job;
     if (j->p.ex != NULL && j->rc == RC_OK)
-        j->answer(j);
+        j->answer->answer(j);
     else if (j->p.ex != NULL)
         refuse_stranger(j);
     pending_free(&j->p);
@@ -65,9 +71,9 @@ static bool read_node_key(struct str body, node_key *out)
     return is_read;
 }
 
-static void ask_for_node(struct control_worker *w, struct http_exchange *ex, void (*answer)(const struct node_job *j))
+void control_handle_node_request(void *app, struct http_exchange *ex)
 {
-    struct node_job *j = (struct node_job *)pending_create(w, ex, sizeof(*j));
+    struct node_job *j = (struct node_job *)pending_create(app, ex, sizeof(*j));
     struct str body = http_request(ex)->body;
     if (!read_node_key(body, &j->key)) {
         http_respond_text(ex, 400, "the body must be a JSON object with the NodeKey of a node of this machine");
@@ -75,7 +81,7 @@ static void ask_for_node(struct control_worker *w, struct http_exchange *ex, voi
         return;
     }
     j->body = arena_str(&j->p.arena, body);
-    j->answer = answer;
+    j->answer = http_route_arg(ex);
     j->p.job.is_presence = true;
     j->p.job.run = run_node_job;
     j->p.job.done = done_node_job;
@@ -85,16 +91,13 @@ static void ask_for_node(struct control_worker *w, struct http_exchange *ex, voi
     pending_free(&j->p);
 }
 
+/* Clients before 1.90 send this many times a second while they start, and ignore the answer. */
 static void answer_update_health(const struct node_job *j)
 {
     http_respond(j->p.ex, 204, NULL, STR_EMPTY);
 }
 
-/* Clients before 1.90 send this many times a second while they start, and ignore the answer. */
-void control_handle_update_health(void *app, struct http_exchange *ex)
-{
-    ask_for_node(app, ex, answer_update_health);
-}
+const struct control_node_answer control_answer_update_health = {answer_update_health};
 
 static void answer_audit_log(const struct node_job *j)
 {
@@ -102,10 +105,7 @@ static void answer_audit_log(const struct node_job *j)
     http_respond(j->p.ex, 200, "application/json", STR("{}"));
 }
 
-void control_handle_audit_log(void *app, struct http_exchange *ex)
-{
-    ask_for_node(app, ex, answer_audit_log);
-}
+const struct control_node_answer control_answer_audit_log = {answer_audit_log};
 
 /* `tailscale serve` and `tailscale funnel` show the text; without it they fail silently. */
 static void answer_feature_query(const struct node_job *j)
@@ -115,10 +115,7 @@ static void answer_feature_query(const struct node_job *j)
                      "Funnel need.\",\"URL\":\"\",\"ShouldWait\":false}"));
 }
 
-void control_handle_feature_query(void *app, struct http_exchange *ex)
-{
-    ask_for_node(app, ex, answer_feature_query);
-}
+const struct control_node_answer control_answer_feature_query = {answer_feature_query};
 
 /* --- requests that name no node --- */
 
@@ -132,8 +129,8 @@ void control_handle_whoami(void *app, struct http_exchange *ex)
     http_respond_text(ex, 200, text);
 }
 
-/* A rule with the action `check` demands a login in a browser, which there is not yet. Without an answer the node that is
- * being logged in to would repeat the request for half an hour. src: docs/protocol/control.md 6.16 */
+/* A rule with the action `check` demands a login in a browser, which there is not yet. Without an answer the node
+ * that is being logged in to would repeat the request for half an hour. src: docs/protocol/control.md 6.16 */
 void control_handle_ssh_action(void *app, struct http_exchange *ex)
 {
     (void)app;

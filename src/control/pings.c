@@ -1,13 +1,14 @@
-/* Are the routers there that others stand by for? A link that is cut, or a process that is frozen, leaves the connection as it
- * was; so they are asked, over their polls, to call a URL of this server.
+/* Are the routers there that others stand by for? A link that is cut, or a process that is frozen, leaves the
+ * connection as it was; so they are asked, over their polls, to call a URL of this server.
  *
- * A round has three steps, about half of the timeout apart: all are asked; those that have not answered are asked again; who has
- * not answered by then is silent, and the state decides whether others carry its routes. Rounds begin at each interval.
+ * A round has three steps, about half of the timeout apart: all are asked; those that have not answered are asked
+ * again; who has not answered by then is silent, and the state decides whether others carry its routes. Rounds begin
+ * at each interval.
  *
- * The URL is made for one node and one round, and nobody else can make it: it has a code under a key that only this process
- * has, so that what is not genuine is refused without a word to the core. Timer: the first worker's. All else that changes is the
- * core's. src: docs/protocol/control.md 6.15; tailscale 1.102 control/controlclient/direct.go answerPing, 1.80
- * likewise: HEAD, and a URL is called once */
+ * The URL is made for one node and one round, and nobody else can make it: it has a code under a key that only this
+ * process has, so that what is not genuine is refused without a word to the core. Timer: the first worker's. All
+ * else that changes is the core's. src: docs/protocol/control.md 6.15; tailscale 1.102
+ * control/controlclient/direct.go answerPing, 1.80 likewise: HEAD, and a URL is called once */
 #include <string.h>
 
 #include "base/clock.h"
@@ -55,7 +56,7 @@ static void read_facts(const uint8_t in[PING_FACTS_BYTES], struct ping_id *out)
         out->round = out->round << 8 | in[4 + i];
 }
 
-void ping_id_text(const struct pings *p, uint32_t index, uint64_t round, uint8_t attempt, char out[PING_TEXT_CAP])
+void pings_id_text(const struct pings *p, uint32_t index, uint64_t round, uint8_t attempt, char out[PING_TEXT_CAP])
 {
     const struct ping_id id = {index, round, attempt};
     uint8_t bytes[PING_FACTS_BYTES + PING_CODE_BYTES], code[32];
@@ -96,29 +97,24 @@ static void on_ask(struct loop *loop, struct loop_msg *msg)
     mem_free(m);
 }
 
-static const struct poll_place *place_of(const struct control *c, node_id id)
-{
-    return id < c->polls.cap && c->polls.places[id].worker != NULL ? &c->polls.places[id] : NULL;
-}
-
 static void ask(struct control *c, uint32_t index, uint8_t attempt)
 {
     const struct ping_probe *probe = &c->pings.probes[index];
-    const struct poll_place *place = place_of(c, probe->node);
-    if (place == NULL)
+    const struct newest_poll *poll = newest_polls_get(&c->polls, probe->node);
+    if (poll == NULL)
         return;
     struct ask_msg *m = MEM_NEW(struct ask_msg);
-    *m = (struct ask_msg){.msg.run = on_ask, .worker = place->worker, .session = place->session};
-    ping_id_text(&c->pings, index, c->pings.round, attempt, m->id);
+    *m = (struct ask_msg){.msg.run = on_ask, .worker = poll->worker, .session = poll->session};
+    pings_id_text(&c->pings, index, c->pings.round, attempt, m->id);
     metric_inc(&pings_sent);
-    loop_post(place->worker->loop, &m->msg);
+    loop_post(poll->worker->loop, &m->msg);
 }
 
 static void add_probe(struct pings *p, const struct control *c, node_id id)
 {
-    const struct poll_place *place = place_of(c, id);
+    const struct newest_poll *poll = newest_polls_get(&c->polls, id);
     VEC_ROOM(p->probes, p->n, p->cap, 16);
-    p->probes[p->n++] = (struct ping_probe){.node = id, .session = place != NULL ? place->session : 0};
+    p->probes[p->n++] = (struct ping_probe){.node = id, .session = poll != NULL ? poll->session : 0};
 }
 
 static void begin_round(struct control *c, const struct state *st)
@@ -143,8 +139,8 @@ static void ask_again(struct control *c)
 /* A poll that began meanwhile is a sign of life, and may have missed the question. */
 static bool is_missed(const struct control *c, const struct ping_probe *probe)
 {
-    const struct poll_place *place = place_of(c, probe->node);
-    return !probe->has_answered && place != NULL && place->session == probe->session;
+    const struct newest_poll *poll = newest_polls_get(&c->polls, probe->node);
+    return !probe->has_answered && poll != NULL && poll->session == probe->session;
 }
 
 static void log_router(const char *event, const struct node *n)
@@ -295,9 +291,9 @@ void control_handle_ping(void *app, struct http_exchange *ex)
                              .id = id};
     http_set_events(ex, &events, j);
     /* The code shows that it comes from a node; from which one is not worth the look. */
-    struct wait_who who = wait_who_address(&http_request(ex)->peer);
-    who.kind = WAIT_NODE;
-    if (core_offer(w->control->core, &j->job, &who, sizeof(*j)))
+    struct waiting_sender sender = waiting_sender_address(&http_request(ex)->peer);
+    sender.kind = WAIT_NODE;
+    if (core_offer(w->control->core, &j->job, &sender, sizeof(*j)))
         return;
     control_respond_busy(ex);
     mem_free(j);

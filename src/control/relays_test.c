@@ -393,7 +393,7 @@ static void test_missed_news(void **state)
     const char *old = seen(reply);
     reply = ask("/relay/announce", a.key, old, 200);
     assert_int_equal(json_len(json_get(reply, "revoked")), 300);
-    n = RELAY_NEWS;
+    n = RELAYS_NEWS_MAX;
     rig_on_core(r, revoke_many, &n);
     reply = ask("/relay/announce", a.key, old, 200);
     assert_true(json_is_true(reply, "resync"));
@@ -407,7 +407,7 @@ static void test_missed_news(void **state)
 static void tick(struct control_worker *w, void *ctx)
 {
     (void)ctx;
-    announcements_tick(w);
+    relays_announcements_tick(w);
 }
 
 static void after_ten_seconds(struct state *st, int64_t now_ms, void *ctx)

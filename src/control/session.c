@@ -83,7 +83,7 @@ static void session_free(struct session *s)
     if (s->state == SESSION_GONE)
         w->gone_n--;
     if (s->holds_poll)
-        poll_end_post(w, s->node);
+        poll_ends_post(w, s->node);
     metric_add(&sessions_open, -1);
     mem_free(s);
 }
@@ -481,13 +481,6 @@ void sessions_tick(struct control_worker *w, int64_t second)
         keep_alive(LIST_ENTRY(due.next, struct session, slot), second);
 }
 
-static void on_second(void *ctx)
-{
-    struct control_worker *w = ctx;
-    sessions_tick(w, now_s(w));
-    announcements_tick(w);
-}
-
 void sessions_init(struct control_worker *w)
 {
     uint8_t seed[16];
@@ -501,13 +494,10 @@ void sessions_init(struct control_worker *w)
     map_queue_init(&w->map_queue);
     w->map_queue_msg.run = on_map_queue_msg;
     w->map_queue_timer = loop_timer_create(w->loop, on_map_queue_timer, w);
-    w->second_timer = loop_timer_create(w->loop, on_second, w);
-    loop_timer_start(w->second_timer, 1000, 1000);
 }
 
 void sessions_fini(struct control_worker *w)
 {
-    loop_timer_destroy(&w->second_timer);
     loop_timer_destroy(&w->map_queue_timer);
     map_fini(&w->sessions_by_number);
     viewer_groups_fini(&w->viewer_groups);

@@ -1,6 +1,7 @@
-/* The life of map sessions without their connections: the input is a list of events (a node registers, polls, reports whatever Hostinfo
- * the input has, loses its poll, is deleted, the key that let it in expires), each followed by what a watcher is told. All that it is
- * told is JSON with members of the right types, a change costs a bounded number of messages, and memory is bounded by what was said. */
+/* The life of map sessions without their connections: the input is a list of events (a node registers, polls,
+ * reports whatever Hostinfo the input has, loses its poll, is deleted, the key that let it in expires), each
+ * followed by what a watcher is told. All that it is told is JSON with members of the right types, a change costs a
+ * bounded number of messages, and memory is bounded by what was said. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* For the tests of this module: a server of worker threads, core and memory store, and clients that come to it over
- * loopback TCP, through the whole of ts2021. The clients run on the test's own loop; every wait ends by an event or, when
- * none comes, by the guard. A failed assertion leaves threads and clients behind, which may hide it behind their own
- * trouble: CMOCKA_TEST_ABORT=1 shows it alone. */
+ * loopback TCP, through the whole of ts2021. The clients run on the test's own loop; every wait ends by an event or,
+ * when none comes, by the guard. A failed assertion leaves threads and clients behind, which may hide it behind
+ * their own trouble: CMOCKA_TEST_ABORT=1 shows it alone. */
 #ifndef CONTROL_TESTING_H
 #define CONTROL_TESTING_H
 

@@ -1,5 +1,6 @@
-/* Map sessions grouped by viewer key (struct viewer_key). All sessions of a group see other nodes alike, so a change that
- * does not concern them is skipped once for the whole group. Intrusive: nothing is allocated per member. One thread. */
+/* Map sessions grouped by viewer key (struct viewer_key). All sessions of a group see other nodes alike, so a change
+ * that does not concern them is skipped once for the whole group. Intrusive: nothing is allocated per member. One
+ * thread. */
 #ifndef CONTROL_VIEWER_GROUPS_H
 #define CONTROL_VIEWER_GROUPS_H
 

@@ -34,7 +34,7 @@ static const struct {
 };
 
 /* Compared as bytes. */
-_Static_assert(sizeof(struct wait_who) == sizeof(enum wait_kind) + 4 + 32, "no padding");
+_Static_assert(sizeof(struct waiting_sender) == sizeof(enum waiting_kind) + 4 + 32, "no padding");
 
 /* A number of jobs and one of bytes. */
 struct share {
@@ -42,9 +42,9 @@ struct share {
 };
 
 /* A sender of whom at least one job waits. */
-struct wait_party {
-    struct wait_who who; /* the key in the map */
-    struct share share;  /* below its kind's */
+struct waiting_party {
+    struct waiting_sender sender; /* the key in the map */
+    struct share share;           /* below its kind's */
 };
 
 struct waiting {
@@ -53,17 +53,17 @@ struct waiting {
     struct map parties;
 };
 
-struct wait_who wait_who_key(enum wait_kind kind, const void *key, size_t key_len)
+struct waiting_sender waiting_sender_key(enum waiting_kind kind, const void *key, size_t key_len)
 {
-    struct wait_who who = {.kind = kind, .name_len = (uint32_t)key_len};
-    assert(key_len <= sizeof(who.name));
-    memcpy(who.name, key, key_len);
-    return who;
+    struct waiting_sender sender = {.kind = kind, .name_len = (uint32_t)key_len};
+    assert(key_len <= sizeof(sender.name));
+    memcpy(sender.name, key, key_len);
+    return sender;
 }
 
-struct wait_who wait_who_address(const struct addr *from)
+struct waiting_sender waiting_sender_address(const struct addr *from)
 {
-    return wait_who_key(WAIT_STRANGER, from->ip, from->family == 4 ? 4 : from->family == 6 ? 8 : 0);
+    return waiting_sender_key(WAIT_STRANGER, from->ip, from->family == 4 ? 4 : from->family == 6 ? 8 : 0);
 }
 
 struct waiting *waiting_create(const uint8_t seed[16])
@@ -84,7 +84,7 @@ void waiting_destroy(struct waiting **at)
     *at = NULL;
     if (w == NULL)
         return;
-    struct wait_party *p;
+    struct waiting_party *p;
     for (size_t pos = 0; (p = map_next(&w->parties, &pos)) != NULL;)
         mem_free(p);
     map_fini(&w->parties);
@@ -104,61 +104,61 @@ static bool share_take(struct share *s, size_t bytes)
     return false;
 }
 
-static struct wait_party *find(struct waiting *w, const struct wait_who *who)
+static struct waiting_party *find(struct waiting *w, const struct waiting_sender *sender)
 {
-    struct wait_party *p = map_get(&w->parties, who, sizeof(*who));
+    struct waiting_party *p = map_get(&w->parties, sender, sizeof(*sender));
     if (p != NULL)
         return p;
-    p = MEM_NEW(struct wait_party);
-    p->who = *who;
-    budget_init(&p->share.jobs, &w->of[who->kind].jobs, 0, kinds[who->kind].party_jobs);
-    budget_init(&p->share.bytes, &w->of[who->kind].bytes, 0, kinds[who->kind].party_bytes);
-    map_put(&w->parties, &p->who, sizeof(p->who), p);
+    p = MEM_NEW(struct waiting_party);
+    p->sender = *sender;
+    budget_init(&p->share.jobs, &w->of[sender->kind].jobs, 0, kinds[sender->kind].party_jobs);
+    budget_init(&p->share.bytes, &w->of[sender->kind].bytes, 0, kinds[sender->kind].party_bytes);
+    map_put(&w->parties, &p->sender, sizeof(p->sender), p);
     return p;
 }
 
-static void forget_if_idle(struct waiting *w, struct wait_party *p)
+static void forget_if_idle(struct waiting *w, struct waiting_party *p)
 {
     if (budget_used(&p->share.jobs) > 0)
         return;
-    map_remove(&w->parties, &p->who, sizeof(p->who));
+    map_remove(&w->parties, &p->sender, sizeof(p->sender));
     mem_free(p);
 }
 
-bool waiting_take(struct waiting *w, const struct wait_who *who, size_t bytes, struct wait_ticket *out)
+bool waiting_take(struct waiting *w, const struct waiting_sender *sender, size_t bytes, struct waiting_ticket *out)
 {
     pthread_mutex_lock(&w->lock);
-    struct wait_party *p = find(w, who);
+    struct waiting_party *p = find(w, sender);
     bool is_taken = share_take(&p->share, bytes);
-    *out = is_taken ? (struct wait_ticket){p, bytes} : (struct wait_ticket){0};
+    *out = is_taken ? (struct waiting_ticket){p, bytes} : (struct waiting_ticket){0};
     forget_if_idle(w, p);
     pthread_mutex_unlock(&w->lock);
-    metric_inc(is_taken ? kinds[who->kind].waiting : kinds[who->kind].crowded);
+    metric_inc(is_taken ? kinds[sender->kind].waiting : kinds[sender->kind].crowded);
     return is_taken;
 }
 
-void waiting_leave(struct waiting *w, struct wait_ticket *ticket)
+void waiting_leave(struct waiting *w, struct waiting_ticket *ticket)
 {
-    struct wait_party *p = ticket->party;
+    struct waiting_party *p = ticket->party;
     if (p == NULL)
         return;
-    metric_add(kinds[p->who.kind].waiting, -1);
+    metric_add(kinds[p->sender.kind].waiting, -1);
     pthread_mutex_lock(&w->lock);
     budget_give(&p->share.jobs, 1);
     budget_give(&p->share.bytes, ticket->bytes);
     forget_if_idle(w, p);
     pthread_mutex_unlock(&w->lock);
-    *ticket = (struct wait_ticket){0};
+    *ticket = (struct waiting_ticket){0};
 }
 
-void waiting_set_limit(struct waiting *w, enum wait_kind kind, size_t jobs)
+void waiting_set_limit(struct waiting *w, enum waiting_kind kind, size_t jobs)
 {
     pthread_mutex_lock(&w->lock);
     w->of[kind].jobs.limit_bytes = jobs;
     pthread_mutex_unlock(&w->lock);
 }
 
-size_t waiting_jobs(struct waiting *w, enum wait_kind kind)
+size_t waiting_jobs(struct waiting *w, enum waiting_kind kind)
 {
     return budget_used(&w->of[kind].jobs);
 }

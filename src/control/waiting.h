@@ -1,8 +1,9 @@
-/* Who has how many requests waiting for the core, or for the commit of what they asked: each a number of jobs and of bytes.
+/* Who has how many requests waiting for the core, or for the commit of what they asked: each a number of jobs and of
+ * bytes.
  *
- * The core answers within a millisecond, unless it is busy or the disk is slow. What comes meanwhile waits, also when those who
- * asked are gone. Strangers, nodes and admins have shares of their own, so that none of them takes what the others need, and
- * within a share one sender has a small part.
+ * The core answers within a millisecond, unless it is busy or the disk is slow. What comes meanwhile waits, also
+ * when those who asked are gone. Strangers, nodes and admins have shares of their own, so that none of them takes
+ * what the others need, and within a share one sender has a small part.
  *
  * Thread-safe; one lock, taken once when a request comes and once when it is answered. */
 #ifndef CONTROL_WAITING_H
@@ -11,7 +12,7 @@
 #include "base/addr.h"
 #include "base/budget.h"
 
-enum wait_kind { WAIT_STRANGER, WAIT_NODE, WAIT_ADMIN, WAIT_KINDS };
+enum waiting_kind { WAIT_STRANGER, WAIT_NODE, WAIT_ADMIN, WAIT_KINDS };
 
 enum {
     WAIT_STRANGERS_JOBS = 2048, /* of all of them */
@@ -27,22 +28,22 @@ enum {
 };
 
 /* The sender of a request. */
-struct wait_who {
-    enum wait_kind kind;
+struct waiting_sender {
+    enum waiting_kind kind;
     uint32_t name_len;
     uint8_t name[32]; /* within the kind; zero from name_len on */
 };
 /* `key`: at most 32 bytes. */
-struct wait_who wait_who_key(enum wait_kind kind, const void *key, size_t key_len);
+struct waiting_sender waiting_sender_key(enum waiting_kind kind, const void *key, size_t key_len);
 /* A stranger: an IPv4 address, or an IPv6 /64. */
-struct wait_who wait_who_address(const struct addr *from);
+struct waiting_sender waiting_sender_address(const struct addr *from);
 
 struct waiting;
-struct wait_party;
+struct waiting_party;
 
 /* What one job is charged to. Zero: to nobody. */
-struct wait_ticket {
-    struct wait_party *party;
+struct waiting_ticket {
+    struct waiting_party *party;
     size_t bytes;
 };
 
@@ -51,12 +52,13 @@ struct waiting *waiting_create(const uint8_t seed[16]);
 /* Tickets that are still held are void. Null is fine; nulls the pointer. */
 void waiting_destroy(struct waiting **w);
 /* False, counted, and nothing is charged: this sender, or all of its kind, have as much waiting as they may. */
-MUST_CHECK bool waiting_take(struct waiting *w, const struct wait_who *who, size_t bytes, struct wait_ticket *out);
+MUST_CHECK bool waiting_take(struct waiting *w, const struct waiting_sender *sender, size_t bytes,
+                             struct waiting_ticket *out);
 /* Gives it back. Twice is fine. */
-void waiting_leave(struct waiting *w, struct wait_ticket *ticket);
+void waiting_leave(struct waiting *w, struct waiting_ticket *ticket);
 /* For tests: so many jobs of a kind may wait. */
-void waiting_set_limit(struct waiting *w, enum wait_kind kind, size_t jobs);
+void waiting_set_limit(struct waiting *w, enum waiting_kind kind, size_t jobs);
 /* Jobs of a kind that wait now. */
-size_t waiting_jobs(struct waiting *w, enum wait_kind kind);
+size_t waiting_jobs(struct waiting *w, enum waiting_kind kind);
 
 #endif

@@ -13,23 +13,24 @@
 
 static const uint8_t seed[16] = {1};
 
-static struct wait_who sender(enum wait_kind kind, uint32_t i)
+static struct waiting_sender sender_number(enum waiting_kind kind, uint32_t i)
 {
-    return wait_who_key(kind, &i, sizeof(i));
+    return waiting_sender_key(kind, &i, sizeof(i));
 }
 
 /* As many as fit, of `bytes` each. */
-static size_t take_all(struct waiting *w, const struct wait_who *who, size_t bytes, struct wait_ticket *out, size_t cap)
+static size_t take_all(struct waiting *w, const struct waiting_sender *sender, size_t bytes, struct waiting_ticket *out,
+                       size_t cap)
 {
     for (size_t n = 0; n < cap; n++) {
-        if (!waiting_take(w, who, bytes, &out[n]))
+        if (!waiting_take(w, sender, bytes, &out[n]))
             return n;
     }
     fail_msg("no bound");
     return cap;
 }
 
-static void leave_all(struct waiting *w, struct wait_ticket *tickets, size_t n)
+static void leave_all(struct waiting *w, struct waiting_ticket *tickets, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         waiting_leave(w, &tickets[i]);
@@ -43,25 +44,25 @@ static void test_one_sender(void **state)
     (void)state;
     static const size_t jobs[WAIT_KINDS] = {WAIT_STRANGER_JOBS, WAIT_NODE_JOBS, WAIT_ADMIN_JOBS};
     static const size_t bytes[WAIT_KINDS] = {WAIT_STRANGER_BYTES, WAIT_NODE_BYTES, WAIT_ADMIN_BYTES};
-    static struct wait_ticket tickets[WAIT_ADMIN_JOBS + 1];
+    static struct waiting_ticket tickets[WAIT_ADMIN_JOBS + 1];
     struct waiting *w = waiting_create(seed);
     for (int kind = 0; kind < WAIT_KINDS; kind++) {
-        struct wait_who who = sender(kind, 1), other = sender(kind, 2);
-        struct wait_ticket t;
+        struct waiting_sender sender = sender_number(kind, 1), other = sender_number(kind, 2);
+        struct waiting_ticket t;
         for (int round = 0; round < 2; round++) {
-            size_t n = take_all(w, &who, 10, tickets, ARRAY_LEN(tickets));
+            size_t n = take_all(w, &sender, 10, tickets, ARRAY_LEN(tickets));
             assert_int_equal(n, jobs[kind]);
             assert_int_equal(waiting_jobs(w, kind), n);
             leave_all(w, tickets, n);
-            n = take_all(w, &who, bytes[kind] / 4, tickets, ARRAY_LEN(tickets));
+            n = take_all(w, &sender, bytes[kind] / 4, tickets, ARRAY_LEN(tickets));
             assert_int_equal(n, 4);
             assert_int_equal(waiting_take(w, &other, 10, &t), kind != WAIT_ADMIN);
             waiting_leave(w, &t);
             leave_all(w, tickets, n);
             assert_int_equal(waiting_jobs(w, kind), 0);
         }
-        assert_false(waiting_take(w, &who, bytes[kind] + 1, &t));
-        assert_false(waiting_take(w, &who, SIZE_MAX, &t));
+        assert_false(waiting_take(w, &sender, bytes[kind] + 1, &t));
+        assert_false(waiting_take(w, &sender, SIZE_MAX, &t));
     }
     waiting_destroy(&w);
 }
@@ -70,31 +71,31 @@ static void test_one_sender(void **state)
 static void test_kinds_do_not_take_each_others_share(void **state)
 {
     (void)state;
-    static struct wait_ticket t[WAIT_NODES_JOBS + 1];
+    static struct waiting_ticket t[WAIT_NODES_JOBS + 1];
     int64_t before = metric_read("fullscale_core_crowded_out_total", "who=\"stranger\"");
     struct waiting *w = waiting_create(seed);
     size_t n = 0;
     for (uint32_t i = 0; i <= WAIT_STRANGERS_JOBS; i++) {
-        struct wait_who who = sender(WAIT_STRANGER, i);
-        n += waiting_take(w, &who, 10, &t[n]);
+        struct waiting_sender sender = sender_number(WAIT_STRANGER, i);
+        n += waiting_take(w, &sender, 10, &t[n]);
     }
     assert_int_equal(n, WAIT_STRANGERS_JOBS);
     assert_int_equal(metric_read("fullscale_core_crowded_out_total", "who=\"stranger\""), before + 1);
     assert_int_equal(metric_read("fullscale_core_waiting_jobs", "who=\"stranger\""), n);
-    struct wait_who node = sender(WAIT_NODE, 1), admin = sender(WAIT_ADMIN, 0);
-    struct wait_ticket of_node, of_admin;
+    struct waiting_sender node = sender_number(WAIT_NODE, 1), admin = sender_number(WAIT_ADMIN, 0);
+    struct waiting_ticket of_node, of_admin;
     assert_true(waiting_take(w, &node, WAIT_NODE_BYTES, &of_node));
     assert_true(waiting_take(w, &admin, WAIT_ADMIN_BYTES, &of_admin));
     waiting_leave(w, &of_node);
     leave_all(w, t, n);
     n = 0;
     for (uint32_t i = 0; i <= WAIT_NODES_JOBS; i++) {
-        struct wait_who who = sender(WAIT_NODE, i);
-        n += waiting_take(w, &who, 1000, &t[n]);
+        struct waiting_sender sender = sender_number(WAIT_NODE, i);
+        n += waiting_take(w, &sender, 1000, &t[n]);
     }
     assert_int_equal(n, WAIT_NODES_JOBS);
-    struct wait_who stranger = sender(WAIT_STRANGER, 1);
-    struct wait_ticket late;
+    struct waiting_sender stranger = sender_number(WAIT_STRANGER, 1);
+    struct waiting_ticket late;
     assert_true(waiting_take(w, &stranger, 10, &late));
     waiting_destroy(&w); /* whatever is still held */
     assert_int_equal(metric_read("fullscale_core_waiting_jobs", "who=\"stranger\""), 0);
@@ -103,7 +104,7 @@ static void test_kinds_do_not_take_each_others_share(void **state)
     waiting_destroy(&w);
 }
 
-/* Strangers are their address: who has a network of IPv6 addresses is one. */
+/* Strangers are their address: sender has a network of IPv6 addresses is one. */
 static void test_addresses(void **state)
 {
     (void)state;
@@ -121,7 +122,7 @@ static void test_addresses(void **state)
         struct addr a, b;
         assert_int_equal(addr_parse(str_c(rows[i].a), &a), RC_OK);
         assert_int_equal(addr_parse(str_c(rows[i].b), &b), RC_OK);
-        struct wait_who x = wait_who_address(&a), y = wait_who_address(&b);
+        struct waiting_sender x = waiting_sender_address(&a), y = waiting_sender_address(&b);
         assert_int_equal(memcmp(&x, &y, sizeof(x)) == 0, rows[i].is_same);
     }
 }

@@ -1,0 +1,20 @@
+/* Tells the core that a streaming poll of a node has ended. */
+#include "base/mem.h"
+#include "control/control_internal.h"
+
+struct poll_end_job {
+    struct core_job job;
+    node_id node;
+};
+
+static void run_poll_end(struct core_job *job, struct state *st, int64_t now_ms)
+{
+    state_poll_end(st, ((struct poll_end_job *)job)->node, now_ms);
+}
+
+void poll_ends_post(struct control_worker *w, node_id id)
+{
+    struct poll_end_job *e = MEM_NEW(struct poll_end_job);
+    *e = (struct poll_end_job){.job = {.home = w->loop, .is_presence = true, .run = run_poll_end}, .node = id};
+    core_post(w->control->core, &e->job);
+}

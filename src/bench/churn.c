@@ -43,9 +43,10 @@ static int change_of(const struct churn *c, const struct map_effect_mark *m)
     return says && seq >= c->base && seq - c->base < c->n ? (int)(seq - c->base) : -1;
 }
 
-/* Who knows of a change knows of all earlier ones of that node. */
-void churn_seen(struct churn *c, struct sim *receiver, const struct map_effect_mark *m)
+/* A receiver that knows of a change knows of all earlier ones of that node. */
+static void on_mark(void *ctx, struct sim *receiver, const struct map_effect_mark *m)
 {
+    struct churn *c = ctx;
     struct fleet *f = c->fleet;
     bool is_first = true;
     if (m->index == receiver->index || !bit_get(f->classes[receiver->class].view.visible, m->index) ||
@@ -195,7 +196,8 @@ enum rc fleet_churn(struct fleet *f, struct err *err)
     struct churn *c = churn_create(f);
     f->errors = (struct errors){0};
     struct fleet_start s = fleet_begin(f);
-    f->churn = c;
+    f->on_mark = on_mark;
+    f->on_mark_ctx = c;
     f->acks = &c->acks;
     c->start_us = clock_mono_us();
     (void)fleet_wait(f, "churn", f->opts->churn_for_ms * 2 + f->opts->timeout_ms, change_due, c);
@@ -203,7 +205,7 @@ enum rc fleet_churn(struct fleet *f, struct err *err)
     (void)fleet_wait(f, "last deliveries", f->opts->churn_grace_ms, is_delivered, c);
     (void)fleet_settle(f, SETTLE_QUIET_MS, SETTLE_LIMIT_MS);
     enum rc rc = report_churn(c, &s, send_s, err);
-    f->churn = NULL;
+    f->on_mark = NULL;
     f->acks = NULL;
     churn_destroy(c);
     return rc;

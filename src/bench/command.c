@@ -82,3 +82,30 @@ enum rc fleet_command(struct fleet *f, const char *text, int64_t limit_ms, struc
         close(c.fd);
     return rc;
 }
+
+/* "pid=N" of what the command printed. */
+static enum rc read_pid(struct fleet *f, struct str text, struct err *err)
+{
+    const char *at = text.len > 0 ? memmem(text.p, text.len, "pid=", 4) : NULL;
+    uint64_t pid = 0;
+    size_t n = 0;
+    if (at == NULL)
+        return err_set(err, RC_INVALID, "--restart-cmd printed no pid=N");
+    at += 4;
+    while (at + n < text.p + text.len && at[n] >= '0' && at[n] <= '9')
+        n++;
+    if (str_to_u64(str_n(at, n), &pid) != RC_OK || pid == 0 || pid > INT32_MAX)
+        return err_set(err, RC_INVALID, "--restart-cmd printed no pid=N");
+    f->pid = (int)pid;
+    return RC_OK;
+}
+
+enum rc fleet_restart_server(struct fleet *f, struct err *err)
+{
+    struct buf out = {0};
+    enum rc rc = fleet_command(f, f->opts->restart_cmd, f->opts->timeout_ms, &out, err);
+    if (rc == RC_OK)
+        rc = read_pid(f, buf_str(&out), err);
+    buf_fini(&out);
+    return rc;
+}

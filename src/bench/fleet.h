@@ -1,94 +1,17 @@
-/* A fleet of simulated nodes on one loop, and what there is to count of them: inside this module, for the scenarios.
- * Everything runs on one thread; fleet_wait runs the loop. */
+/* A fleet of simulated nodes on one loop, and what there is to count of them: for the scenarios. Everything runs on one thread;
+ * fleet_wait runs the loop. The files below are listed from bottom to top: none calls one that follows. */
 #ifndef BENCH_FLEET_H
 #define BENCH_FLEET_H
 
 #include "bench/bench.h"
-#include "bench/map_stream.h"
-#include "bench/view.h"
+#include "bench/sim.h"
 #include "bench/wire.h"
-#include "control/ts2021_stream.h"
-#include "http/h2_client.h"
-
-enum {
-    SIM_CAP_VERSION = 142, /* tailscale 1.102 */
-    SIM_SENT_MAX = 16,     /* lists of endpoints of which a server may still speak */
-    /* A node that starts finds out about itself in this order: endpoints, services, relay, STUN. */
-    SIM_KNOWS_ENDPOINTS = 1,
-    SIM_KNOWS_SERVICES = 2,
-    SIM_KNOWS_NETINFO = 3,
-    SIM_KNOWS_STUN = 4,
-    SIM_KNOWS_ALL = SIM_KNOWS_STUN,
-};
-
-enum sim_state {
-    SIM_OFF,       /* does not want to be connected */
-    SIM_WAITING,   /* for its back-off to pass */
-    SIM_READY,     /* to connect, when it may */
-    SIM_UPGRADING, /* connecting, and the Noise handshake */
-    SIM_GREETING,  /* before the server's early payload */
-    SIM_REGISTERING,
-    SIM_POLLING, /* before the first map */
-    SIM_UP,
-};
-
-struct fleet;
-
-/* One simulated node. */
-struct sim {
-    struct fleet *fleet;
-    unsigned index;
-    unsigned class;
-    enum sim_state state;
-    struct list entry; /* in the fleet's waiting or ready */
-    private_key machine;
-    machine_key machine_public;
-    node_key key;
-    disco_key disco;
-    char key_text[KEY_TEXT_CAP];
-    char old_key_text[KEY_TEXT_CAP];       /* before it logged in again; empty: none */
-    uint32_t machine_digest, disco_digest; /* of their texts */
-    bool is_registered;
-    bool is_logging_out;
-    bool is_paused; /* stays away until somebody says otherwise */
-
-    /* The connection. */
-    struct stream *stream; /* owned until HTTP/2 has it */
-    struct h2_client *h2;  /* owned */
-    struct noise_initiator *handshake;
-    struct buf in; /* handshake, early payload, answer to the registration */
-    int32_t register_id, poll_id, update_id;
-    int register_status, poll_status, update_status;
-    size_t unacked; /* bytes of the poll that the server has not been told are taken */
-    bool holds_slot;
-    bool has_first_map;
-    unsigned fails;
-    int64_t due_ms;      /* when the back-off is over */
-    int64_t deadline_ms; /* when the connection is given up; 0: never */
-    int64_t dialled_us, asked_us, updated_us;
-
-    /* What it knows, and says. */
-    struct map_stream map_stream;
-    struct view view;
-    bool is_complete;
-    bool knows_all_endpoints;
-    unsigned knows;   /* SIM_KNOWS_... */
-    unsigned updates; /* of a join, sent */
-    bool is_updating, is_dirty;
-    bool owes_update; /* an update was not acknowledged before the connection broke: servers take none from a poll */
-    uint32_t endpoints_seq, hostinfo_seq; /* numbers of its latest changes; 0: none */
-    uint32_t sent[SIM_SENT_MAX];          /* digests of the endpoints that it has told, latest at sent_n - 1 */
-    unsigned sent_n;
-    uint32_t addresses[SCAN_ADDRESSES_MAX]; /* digests of its own, as Node says */
-    int64_t id;                             /* the server's; 0: not known yet */
-    int64_t last_map_us;
-};
 
 struct fleet_class {
     char *name;    /* owned, as all of these */
     char *authkey; /* wiped */
     char **tags;   /* ended by null */
-    char **sees;   /* ended by null; null: all */
+    char **sees;   /* names of classes, ended by null; null: all */
     unsigned weight;
     unsigned size; /* nodes */
     struct view_class view;
@@ -103,8 +26,6 @@ struct fleet_stats {
     uint64_t full_maps, full_zstd, full_json, full_peers;
 };
 
-struct churn;
-
 struct fleet {
     const struct bench_fleet_opts *opts;
     const struct report_target *target;
@@ -115,7 +36,7 @@ struct fleet {
     struct loop_timer *starter;
     bool is_starter_on;
     struct sim *sims;
-    bool keeps_facts; /* each node keeps what it was told last of every peer */
+    bool keeps_facts; /* each node keeps what it last received of every peer */
     bool is_deep;     /* every record is compared with what its node says */
     unsigned n;
     struct fleet_class *classes;
@@ -124,8 +45,10 @@ struct fleet {
     struct frame_cache frames;
     struct wire_count wire;
 
-    struct list waiting, ready;
-    unsigned concurrency; /* nodes that connect at once; 0: all */
+    struct list waiting, ready;                   /* sim.link */
+    void (*connect)(struct sim *s);               /* sim_connect */
+    void (*sweep)(struct sim *s, int64_t now_ms); /* sim_check_deadline */
+    unsigned concurrency;                         /* nodes that connect at once; 0: all */
     unsigned starting;
     bool is_gate_open;
     int64_t rate_since_ms;
@@ -137,83 +60,79 @@ struct fleet {
     int64_t now_us; /* of the message that is being read */
     struct fleet_stats stats;
     struct errors errors;
-    struct churn *churn; /* null: none under way */
-    struct hist *acks;   /* where the time of updates goes; null: stats.update */
+    /* Each record of a peer that a node receives; null: not wanted. */
+    void (*on_mark)(void *ctx, struct sim *receiver, const struct map_effect_mark *m);
+    void *on_mark_ctx;
+    struct hist *acks; /* where the time of updates goes; null: stats.update */
 
     uint32_t seq; /* number of the latest change, of any churn */
 
     int pid; /* of the server; 0: not known */
     int64_t peak_rss_bytes;
     int64_t peak_at_ms, progress_at_ms, swept_at_ms;
-    void (*on_tick)(struct fleet *f, void *ctx); /* null: nothing else happens; every few milliseconds */
+    void (*on_tick)(struct fleet *f, void *ctx); /* every few milliseconds; null: nothing else happens */
     void *on_tick_ctx;
     const char *doing; /* for the progress line */
     bool has_progress;
 };
 
-/* --- sim.c: a node's connection --- */
-void sim_init(struct sim *s, struct fleet *f, unsigned index, unsigned class);
-void sim_fini(struct sim *s);
-void sim_connect(struct sim *s);
-/* Ends the connection if there is one, without a word to the server, and forgets the peers. */
-void sim_drop(struct sim *s);
-/* Logs out, if it is connected, and stays away until sim_log_in, which takes a new key. Whether it was connected. */
-bool sim_log_out(struct sim *s);
-void sim_log_in(struct sim *s);
-/* The connection has ended, or shall: counts it as an error with this text and tries again later. */
-void sim_fail(struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Says what has changed, now or after the update that is under way. */
-void sim_update(struct sim *s);
-/* Ends what has waited for too long. */
-void sim_check_deadline(struct sim *s, int64_t now_ms);
+/* --- gate.c: which nodes may connect --- */
+/* `connect` starts a connection. The gate is closed. */
+void fleet_gate_init(struct fleet *f, void (*connect)(struct sim *s));
+/* A node is to connect as soon as it may. */
+void fleet_ready(struct fleet *f, struct sim *s);
+/* The same, not before `due_ms` of the loop's clock. */
+void fleet_wait_until(struct fleet *f, struct sim *s, int64_t due_ms);
+/* A node connects no longer, because it is connected or has failed: another may start. */
+void fleet_release_slot(struct fleet *f, struct sim *s);
+/* Starts those who may connect now, on the loop's next iteration. */
+void fleet_wake_starter(struct fleet *f);
+void fleet_open_gate(struct fleet *f);
+/* Nodes that are ready stay so until fleet_open_gate. */
+void fleet_close_gate(struct fleet *f);
+/* All nodes are to connect. */
+void fleet_start(struct fleet *f);
 
-/* --- hostinfo.c: what a node says --- */
-void sim_write_register(const struct sim *s, bool is_logout, struct buf *out);
-void sim_write_map_request(const struct sim *s, bool is_stream, struct buf *out);
-/* What peers should be told of it. */
-void sim_describe(const struct sim *s, struct view_facts *out);
-void sim_host_name(const struct sim *s, char out[64]);
+/* --- knowledge.c: what nodes know --- */
+/* What `s` knows may have changed: counts whether that is complete. */
+void fleet_sim_changed(struct sim *s);
+/* Checks a record against what its node has sent; for map_effect_builder.look, with the fleet as context. */
+void fleet_check_record(void *ctx, const struct scan_record *r, int index, bool is_patch);
+/* Compares what all nodes know with the truth. `examples` (may be null) gets up to 8 sentences. */
+void fleet_verify(struct fleet *f, struct view_report *r, struct errors *examples);
+/* Over all nodes, how many others each must know. */
+uint64_t fleet_visible_pairs(const struct fleet *f);
+/* How many nodes must learn of a change of `s`. */
+unsigned fleet_receivers(const struct fleet *f, const struct sim *s);
 
-/* --- fleet.c --- */
-MUST_CHECK enum rc fleet_create(const struct bench_fleet_opts *opts, const struct report_target *target,
-                                struct fleet **out, struct err *err);
-void fleet_destroy(struct fleet **f);
-void fleet_reset_stats(struct fleet *f);
-/* Runs the loop until `is_done` (null: never) or `limit_ms` have passed, the server is gone or somebody interrupts. Whether it
- * is done. */
+/* --- classes.c --- */
+/* From opts->classes, or one class for all nodes. RC_INVALID and those of file_read, with a sentence. */
+MUST_CHECK enum rc fleet_classes_load(struct fleet *f, struct err *err);
+void fleet_classes_fini(struct fleet *f);
+/* The class of each node, dealt by weight and interleaved; to be freed with mem_free. */
+unsigned *fleet_classes_deal(struct fleet *f);
+
+/* --- wait.c --- */
+/* Starts the tick, and catches SIGINT and SIGTERM once. `sweep` is called for each node every second. */
+void fleet_wait_init(struct fleet *f, void (*sweep)(struct sim *s, int64_t now_ms));
+/* Runs the loop until `is_done` (null: never), `limit_ms` have passed, the server is gone or a signal came. Returns whether it is
+ * done. `doing`: for the line of progress; null: none. */
 bool fleet_wait(struct fleet *f, const char *doing, int64_t limit_ms, bool (*is_done)(struct fleet *f, void *ctx),
                 void *ctx);
+/* Whether a signal came. */
 bool fleet_is_interrupted(void);
 /* Waits until every node knows all its peers. */
 bool fleet_wait_complete(struct fleet *f, int64_t limit_ms);
 /* Waits until no map response came for `quiet_ms` and the server used less than 3 % of a core in the last second. */
 bool fleet_settle(struct fleet *f, int64_t quiet_ms, int64_t limit_ms);
-/* A node wants to connect, now or when it may. */
-void fleet_ready(struct fleet *f, struct sim *s);
-void fleet_wait_until(struct fleet *f, struct sim *s, int64_t due_ms);
-void fleet_release_slot(struct fleet *f, struct sim *s);
-void fleet_open_gate(struct fleet *f);
-void fleet_close_gate(struct fleet *f);
-/* All nodes want to be connected. */
-void fleet_start(struct fleet *f);
-void fleet_sim_changed(struct sim *s);
-/* Compares all views with the truth. `examples` (may be null) gets up to 8 sentences. */
-void fleet_verify(struct fleet *f, struct view_report *r, struct errors *examples);
+/* Of the server's process; zero when it is not known or gone. */
 struct proc_cpu fleet_server_cpu(const struct fleet *f);
 int64_t fleet_server_rss(const struct fleet *f);
+/* From now on f->peak_rss_bytes is the peak since now. */
 void fleet_reset_peak(struct fleet *f);
-uint64_t fleet_visible_pairs(const struct fleet *f);
-/* How many must learn of a change of `s`. */
-unsigned fleet_receivers(const struct fleet *f, const struct sim *s);
-
-/* --- classes.c --- */
-MUST_CHECK enum rc fleet_classes_load(struct fleet *f, struct err *err);
-void fleet_classes_fini(struct fleet *f);
-/* Which class node `index` is of: dealt by weight, interleaved. */
-unsigned *fleet_classes_deal(struct fleet *f);
 
 /* --- target.c --- */
-/* Asks the server for its key. Blocks. */
+/* Asks the server for its key. Runs the loop. */
 MUST_CHECK enum rc fleet_fetch_key(struct fleet *f, struct err *err);
 
 /* --- command.c --- */
@@ -221,39 +140,56 @@ MUST_CHECK enum rc fleet_fetch_key(struct fleet *f, struct err *err);
  * most; else that goes to standard error. RC_IO with a sentence when it cannot be run, fails or takes longer than `limit_ms`. */
 MUST_CHECK enum rc fleet_command(struct fleet *f, const char *command, int64_t limit_ms, struct buf *out,
                                  struct err *err);
-
-/* --- what is in several reports: fleet_load.c --- */
-/* The check of all peers, and what went wrong. */
-void fleet_report_verify(struct fleet *f, struct report *r, const char *note);
-void fleet_report_health(struct fleet *f, struct report *r);
-void fleet_report_generator(struct report *r, const struct proc_cpu *since);
-/* A restart of the server by opts->restart_cmd: f->pid is the new one. */
+/* Restarts the server by opts->restart_cmd: f->pid is the new one. As fleet_command; RC_INVALID when it prints no pid. */
 MUST_CHECK enum rc fleet_restart_server(struct fleet *f, struct err *err);
 
-/* What is read at the start of a scenario, counters at zero. */
+/* --- fleet.c --- */
+/* `opts` and `target` are borrowed as long as the fleet lives. RC_INVALID, RC_DENIED, RC_LIMIT... with a sentence. No node connects
+ * yet. */
+MUST_CHECK enum rc fleet_create(const struct bench_fleet_opts *opts, const struct report_target *target,
+                                struct fleet **out, struct err *err);
+void fleet_destroy(struct fleet **f);
+
+/* --- fleet_report.c: what is in several reports --- */
+/* What is read at the start of a scenario. */
 struct fleet_start {
     struct proc_cpu server, self;
     uint64_t wire_in;
     int64_t at_us;
 };
+/* Sets the counters to zero. */
+void fleet_reset_stats(struct fleet *f);
+/* Begins a scenario: reads, and sets counters and peak to zero. */
 struct fleet_start fleet_begin(struct fleet *f);
+/* What the server has used since. */
 struct proc_cpu fleet_cpu_since(const struct fleet *f, const struct proc_cpu *before);
+/* Begins a report; fleet_report_emit ends it. */
 void fleet_report_begin(struct fleet *f, struct report *r, const char *scenario);
+/* The check of all peers. */
+void fleet_report_verify(struct fleet *f, struct report *r, const char *note);
+/* The same, with all that went wrong. */
+void fleet_report_health(struct fleet *f, struct report *r);
+/* CPU time of this program. */
+void fleet_report_generator(struct report *r, const struct proc_cpu *since);
+/* The server's memory at its peak. */
 void fleet_report_peak(struct fleet *f, struct report *r);
+/* Connections that ended. */
 void fleet_report_ends(struct fleet *f, struct report *r);
+/* Adds the errors, which start anew, and writes the report. */
 MUST_CHECK enum rc fleet_report_emit(struct fleet *f, struct report *r, struct err *err);
-/* A tailnet-wide permutation of the nodes, to be freed with mem_free. */
-unsigned *fleet_shuffle(const struct fleet *f, uint64_t *random);
+
+/* --- shuffle.c --- */
 /* The next number of a generator whose state is `*random`, not 0. */
 uint64_t fleet_random(uint64_t *random);
+/* A permutation of the indexes of all nodes, to be freed with mem_free. */
+unsigned *fleet_shuffle(const struct fleet *f, uint64_t *random);
 
-/* --- scenarios: each emits its report --- */
+/* --- churn.c, api.c, soak.c: scenarios; each writes its report --- */
+/* Nodes change, and each change is followed to every receiver. */
 MUST_CHECK enum rc fleet_churn(struct fleet *f, struct err *err);
+/* Requests of the admin API, with and without changes beside them. */
 MUST_CHECK enum rc fleet_api(struct fleet *f, struct err *err);
+/* Everything at random for a long time. RC_IO when something was lost or leaked. */
 MUST_CHECK enum rc fleet_soak(struct fleet *f, struct err *err);
-
-/* --- churn.c --- */
-/* A receiver has got `m`. */
-void churn_seen(struct churn *c, struct sim *receiver, const struct map_effect_mark *m);
 
 #endif

@@ -39,11 +39,17 @@ struct bench_relay_load {
     struct err failure;   /* while dialling; code RC_OK when there is none */
 };
 
+/* --- relay_links.c --- */
+/* Makes the loop. */
+void bench_relay_load_open(struct bench_relay_load *load);
+/* Ends all clients and the loop. */
+void bench_relay_load_close(struct bench_relay_load *load);
 /* Connects `n` clients and comes back when all are up. RC_IO, RC_TIMEOUT... with a sentence. */
 MUST_CHECK enum rc bench_relay_load_connect(struct bench_relay_load *load, unsigned n, struct err *err);
+/* Runs the loop for so long. */
 void bench_relay_load_run_for(struct bench_relay_load *load, int64_t ms);
 
-/* Of the server and of ourselves, at one moment. */
+/* Of the server and of this program, at one moment. */
 struct bench_relay_load_reading {
     int64_t at_us;
     struct proc_cpu server, self;
@@ -51,9 +57,11 @@ struct bench_relay_load_reading {
 struct bench_relay_load_reading bench_relay_load_read(const struct bench_relay_load *load);
 
 /* --- relay_traffic.c --- */
+/* The throughput or the latency run, with its report. */
 MUST_CHECK enum rc bench_relay_traffic_run(struct bench_relay_load *load, enum bench_relay_mode mode, struct err *err);
 
-/* bench_relay with a network of the test's. `hooks` may be null. */
+/* --- relay_load.c --- */
+/* bench_relay with a network of the test's own. `hooks` may be null. */
 MUST_CHECK enum rc bench_relay_load_run(const struct bench_relay_opts *opts, const struct bench_relay_load_hooks *hooks,
                                         const struct report_target *target, struct err *err);
 

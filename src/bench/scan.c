@@ -32,7 +32,7 @@ static bool is_in_object(const struct scan *s)
     return (s->objects >> s->depth & 1) != 0;
 }
 
-static enum rc close_container(struct scan_feed *f, uint8_t c)
+static enum rc close_container(struct scan_run *f, uint8_t c)
 {
     struct scan *s = f->s;
     if (s->depth == 0 || is_in_object(s) != (c == '}'))
@@ -90,7 +90,7 @@ static enum rc begin_value(struct scan *s, uint8_t c)
 }
 
 /* A byte between tokens. */
-static enum rc step_between(struct scan_feed *f, uint8_t c)
+static enum rc step_between(struct scan_run *f, uint8_t c)
 {
     struct scan *s = f->s;
     if (is_space(c))
@@ -118,7 +118,7 @@ static enum rc step_between(struct scan_feed *f, uint8_t c)
     return c == '"' ? RC_OK : RC_INVALID;
 }
 
-static enum rc end_string(struct scan_feed *f)
+static enum rc end_string(struct scan_run *f)
 {
     struct scan *s = f->s;
     if (s->is_key) {
@@ -131,7 +131,7 @@ static enum rc end_string(struct scan_feed *f)
 }
 
 /* Returns how many of the `n` >= 1 bytes are of the string. */
-static size_t step_string(struct scan_feed *f, const uint8_t *p, size_t n, enum rc *rc)
+static size_t step_string(struct scan_run *f, const uint8_t *p, size_t n, enum rc *rc)
 {
     struct scan *s = f->s;
     size_t i = 0;
@@ -170,7 +170,7 @@ static enum rc step_hex(struct scan *s, uint8_t c)
     return is_hex ? RC_OK : RC_INVALID;
 }
 
-static enum rc step_literal(struct scan_feed *f, uint8_t c)
+static enum rc step_literal(struct scan_run *f, uint8_t c)
 {
     static const char *const texts[] = {"true", "false", "null"};
     static const enum kind kinds[] = {KIND_TRUE, KIND_FALSE, KIND_NULL};
@@ -201,7 +201,7 @@ static uint8_t number_after(uint8_t state, uint8_t c)
 }
 
 /* Returns whether `c` was of the number: 1, 0. */
-static size_t step_number(struct scan_feed *f, uint8_t c, enum rc *rc)
+static size_t step_number(struct scan_run *f, uint8_t c, enum rc *rc)
 {
     struct scan *s = f->s;
     uint8_t next = number_after(s->state, c);
@@ -220,7 +220,7 @@ static size_t step_number(struct scan_feed *f, uint8_t c, enum rc *rc)
 }
 
 /* Takes at least one byte, or ends a number before `*p`. */
-static size_t step(struct scan_feed *f, const uint8_t *p, size_t n, enum rc *rc)
+static size_t step(struct scan_run *f, const uint8_t *p, size_t n, enum rc *rc)
 {
     struct scan *s = f->s;
     if (s->state == IN_STRING)
@@ -242,7 +242,7 @@ static size_t step(struct scan_feed *f, const uint8_t *p, size_t n, enum rc *rc)
 
 enum rc scan_feed(struct scan *s, const void *bytes, size_t n, const struct scan_events *events, void *ctx)
 {
-    struct scan_feed f = {s, events, ctx};
+    struct scan_run f = {s, events, ctx};
     const uint8_t *p = bytes;
     enum rc rc = RC_OK;
     uint64_t start = s->at;

@@ -69,7 +69,7 @@ enum member {
 enum kind { KIND_STRING, KIND_NUMBER, KIND_TRUE, KIND_FALSE, KIND_NULL };
 
 /* A scan with its events: what the functions below pass on. */
-struct scan_feed {
+struct scan_run {
     struct scan *s;
     const struct scan_events *events;
     void *ctx;
@@ -78,13 +78,13 @@ struct scan_feed {
 /* --- scan_meaning.c. RC_INVALID: not what a map response has there. --- */
 
 /* A string, number or literal has been read; its text is in s->text if scan_wants_text said so. */
-MUST_CHECK enum rc scan_take_value(struct scan_feed *f, enum kind kind);
+MUST_CHECK enum rc scan_take_value(struct scan_run *f, enum kind kind);
 /* The key in s->text has been read. */
 void scan_take_key(struct scan *s);
 /* An object or array begins, before it is counted in s->depth. */
 MUST_CHECK enum rc scan_take_open(struct scan *s, bool is_object);
 /* One ends, after it was taken off s->depth. */
-void scan_take_close(struct scan_feed *f);
+void scan_take_close(struct scan_run *f);
 /* Whether the text of the string that begins now matters. */
 bool scan_wants_text(const struct scan *s);
 

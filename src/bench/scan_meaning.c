@@ -182,7 +182,7 @@ static void host_value(struct scan_record *r, uint8_t member, struct str text)
         r->hostinfo_mark = host_mark(text);
 }
 
-static enum rc list_value(struct scan_feed *f, enum kind kind, struct str text)
+static enum rc list_value(struct scan_run *f, enum kind kind, struct str text)
 {
     int64_t id;
     if (f->s->list != LIST_REMOVED || kind != KIND_NUMBER || !integer_of(text, &id))
@@ -192,7 +192,7 @@ static enum rc list_value(struct scan_feed *f, enum kind kind, struct str text)
     return RC_OK;
 }
 
-enum rc scan_take_value(struct scan_feed *f, enum kind kind)
+enum rc scan_take_value(struct scan_run *f, enum kind kind)
 {
     struct scan *s = f->s;
     struct str text = str_n(s->text, s->text_n);
@@ -306,7 +306,7 @@ enum rc scan_take_open(struct scan *s, bool is_object)
     }
 }
 
-static void end_record(struct scan_feed *f)
+static void end_record(struct scan_run *f)
 {
     struct scan *s = f->s;
     s->where = s->list == LIST_NODE ? WHERE_TOP : WHERE_LIST;
@@ -328,7 +328,7 @@ static void end_record(struct scan_feed *f)
     f->events->peer(f->ctx, &s->record, is_full && s->is_first);
 }
 
-void scan_take_close(struct scan_feed *f)
+void scan_take_close(struct scan_run *f)
 {
     struct scan *s = f->s;
     switch (s->where) {

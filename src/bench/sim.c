@@ -6,21 +6,15 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "codec/json.h"
-#include "net/tcp.h"
 
 enum {
-    CONNECT_LIMIT_MS = 10 * 1000, /* as the real client's */
-    WATCHDOG_MS = 120 * 1000,     /* of a poll; likewise */
-    HEAD_MAX_BYTES = 8 * 1024,
-    EARLY_MAX_BYTES = 1024 * 1024,
+    WATCHDOG_MS = 120 * 1000, /* of a poll; likewise */
     ANSWER_MAX_BYTES = 256 * 1024,
     ERROR_BODY_BYTES = 100,
     GRANT_BYTES = 4 * 1024, /* Go's HTTP/2 client returns credit in steps of at least this */
     BACK_OFF_STEP_MS = 10,
     BACK_OFF_MAX_MS = 30 * 1000,
 };
-
-static const char early_magic[] = "\xff\xff\xffTS";
 
 static int64_t now_ms(const struct sim *s)
 {
@@ -45,12 +39,12 @@ void sim_init(struct sim *s, struct fleet *f, unsigned index, unsigned class)
     disco_key_format(&s->disco, text);
     s->disco_digest = scan_digest(str_c(text));
     s->knows = f->opts->join_updates == 0 ? SIM_KNOWS_ALL : 0;
-    list_init(&s->entry);
+    list_init(&s->link);
     view_init(&s->view, index, f->n, f->keeps_facts);
     roster_add_key(&f->roster, str_c(s->key_text), index);
 }
 
-static void drop_handshake(struct sim *s)
+void sim_drop_handshake(struct sim *s)
 {
     if (s->handshake != NULL)
         noise_initiator_wipe(s->handshake);
@@ -69,10 +63,10 @@ static void disconnect(struct sim *s)
     struct fleet *f = s->fleet;
     h2_client_destroy(&s->h2);
     stream_close(&s->stream, false);
-    drop_handshake(s);
+    sim_drop_handshake(s);
     buf_fini(&s->in);
     map_stream_clear(&s->map_stream);
-    list_remove(&s->entry);
+    list_remove(&s->link);
     f->connected -= is_connected(s);
     s->state = SIM_OFF;
     s->register_id = s->poll_id = s->update_id = 0;
@@ -335,8 +329,8 @@ static void on_piece(void *ctx, const struct map_effect *effect)
         s->id = effect->self_id;
         memcpy(s->addresses, effect->self_addresses, sizeof(s->addresses));
     }
-    for (uint32_t i = 0; f->churn != NULL && i < effect->mark_n; i++)
-        churn_seen(f->churn, s, &effect->marks[i]);
+    for (uint32_t i = 0; f->on_mark != NULL && i < effect->mark_n; i++)
+        f->on_mark(f->on_mark_ctx, s, &effect->marks[i]);
 }
 
 static void count_message(struct fleet *f, const struct map_stream *in)
@@ -463,16 +457,16 @@ static void on_ended(void *ctx, int32_t id, uint32_t error)
         end_update(s, error);
 }
 
-static void on_closed(void *ctx, enum rc why)
+void sim_on_closed(void *ctx, enum rc why)
 {
     struct sim *s = ctx;
     sim_fail(s, s->has_first_map ? "session: %s" : "connect: %s", rc_text(why));
 }
 
-static void greeted(struct sim *s)
+void sim_greeted(struct sim *s)
 {
     static const struct h2_client_events events = {
-        .response = on_response, .data = on_h2_data, .ended = on_ended, .closed = on_closed};
+        .response = on_response, .data = on_h2_data, .ended = on_ended, .closed = sim_on_closed};
     struct stream *noise = s->stream;
     struct buf rest = {0};
     hist_add(&s->fleet->stats.connect, clock_mono_us() - s->dialled_us);
@@ -486,114 +480,4 @@ static void greeted(struct sim *s)
     if (buf_len(&rest) > 0)
         (void)stream_emit_data(noise, buf_at(&rest), buf_len(&rest));
     buf_fini(&rest);
-}
-
-/* --- connecting --- */
-
-/* Inside Noise, before HTTP/2: the early payload, if the server sends one. src: docs/protocol/control.md 3.7 */
-static void on_early(void *ctx, const uint8_t *p, size_t n)
-{
-    struct sim *s = ctx;
-    enum { EARLY_HEAD = sizeof(early_magic) - 1 + 4 };
-    buf_append(&s->in, p, n);
-    if (buf_len(&s->in) < EARLY_HEAD)
-        return;
-    const uint8_t *head = buf_at(&s->in);
-    if (memcmp(head, early_magic, sizeof(early_magic) - 1) != 0) {
-        greeted(s);
-        return;
-    }
-    size_t len = (size_t)head[5] << 24 | (size_t)head[6] << 16 | (size_t)head[7] << 8 | head[8];
-    if (len > EARLY_MAX_BYTES) {
-        sim_fail(s, "connect: an early payload of %zu bytes", len);
-        return;
-    }
-    if (buf_len(&s->in) < EARLY_HEAD + len)
-        return;
-    buf_consume(&s->in, EARLY_HEAD + len);
-    greeted(s);
-}
-
-static void secure(struct sim *s)
-{
-    static const struct stream_events events = {on_early, NULL, on_closed};
-    struct noise_result keys;
-    struct str text;
-    size_t used;
-    int got = noise_initiate_finish(s->handshake, buf_at(&s->in), buf_len(&s->in), &keys, &used, &text);
-    if (got == 0)
-        return;
-    if (got < 0) {
-        sim_fail(s, "connect: Noise: %s", rc_text(got));
-        return;
-    }
-    drop_handshake(s);
-    struct stream *below = s->stream;
-    s->state = SIM_GREETING;
-    ts2021_stream_client(below, &keys, buf_at(&s->in) + used, buf_len(&s->in) - used, &s->stream);
-    noise_result_wipe(&keys);
-    buf_fini(&s->in);
-    stream_set_events(s->stream, &events, s);
-}
-
-/* The answer to the upgrade, and message 2. */
-static void on_upgrade(void *ctx, const uint8_t *p, size_t n)
-{
-    struct sim *s = ctx;
-    buf_append(&s->in, p, n);
-    const uint8_t *at = buf_at(&s->in);
-    const uint8_t *end = memmem(at, buf_len(&s->in), "\r\n\r\n", 4);
-    if (end == NULL) {
-        if (buf_len(&s->in) > HEAD_MAX_BYTES)
-            sim_fail(s, "connect: a head of more than %d bytes", HEAD_MAX_BYTES);
-        return;
-    }
-    if (!str_starts(buf_str(&s->in), STR("HTTP/1.1 101 "))) {
-        const uint8_t *line = memchr(at, '\r', buf_len(&s->in));
-        sim_fail(s, "connect: the upgrade is refused: %.*s", (int)(line - at < 60 ? line - at : 60), (const char *)at);
-        return;
-    }
-    size_t head = (size_t)(end + 4 - at);
-    if (buf_len(&s->in) < head + NOISE_RESPONSE_BYTES)
-        return;
-    buf_consume(&s->in, head);
-    secure(s);
-}
-
-static void write_upgrade(struct sim *s)
-{
-    uint8_t msg1[NOISE_INITIATION_BYTES], ephemeral[32];
-    char text[BASE64_CAP(NOISE_INITIATION_BYTES)];
-    struct buf out = {0};
-    s->handshake = MEM_NEW(struct noise_initiator);
-    rng_bytes(ephemeral, sizeof(ephemeral));
-    /* The server's key was looked at when it was fetched. */
-    if (noise_initiate(s->handshake, &s->machine, ephemeral, &s->fleet->server_key, SIM_CAP_VERSION, msg1) != RC_OK)
-        return;
-    secret_wipe(ephemeral, sizeof(ephemeral));
-    base64_encode(msg1, sizeof(msg1), text);
-    buf_printf(&out,
-               "POST /ts2021 HTTP/1.1\r\nHost: %s\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: 0\r\n"
-               "Connection: upgrade\r\nUpgrade: tailscale-control-protocol\r\nX-Tailscale-Handshake: %s\r\n\r\n",
-               s->fleet->url.authority, text);
-    stream_write(s->stream, buf_at(&out), buf_len(&out));
-    buf_fini(&out);
-}
-
-void sim_connect(struct sim *s)
-{
-    static const struct stream_events events = {on_upgrade, NULL, on_closed};
-    struct fleet *f = s->fleet;
-    struct stream *tcp;
-    s->dialled_us = clock_mono_us();
-    if (tcp_connect(f->loop, &f->url.addr, &tcp) != RC_OK) {
-        sim_fail(s, "connect: no socket");
-        return;
-    }
-    s->state = SIM_UPGRADING;
-    s->deadline_ms = now_ms(s) + CONNECT_LIMIT_MS;
-    f->connected++;
-    s->stream = wire_create(tcp, &f->wire);
-    stream_set_events(s->stream, &events, s);
-    write_upgrade(s);
 }

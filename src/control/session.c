@@ -64,9 +64,10 @@ struct session {
     size_t limit_bytes; /* of the queue */
 };
 
+/* The second that has begun, as the wheel counts. */
 static int64_t now_s(const struct control_worker *w)
 {
-    return loop_now_ms(w->loop) / 1000;
+    return w->wheel.now + 1;
 }
 
 /* --- life --- */
@@ -488,7 +489,7 @@ void sessions_init(struct control_worker *w)
     list_init(&w->sessions);
     list_init(&w->waiting);
     viewer_groups_init(&w->viewer_groups, seed);
-    wheel_init(&w->wheel, now_s(w) - 1);
+    wheel_init(&w->wheel, loop_now_ms(w->loop) / 1000 - 1);
     map_init(&w->sessions_by_number, seed);
     w->next_session = 1;
     map_queue_init(&w->map_queue);

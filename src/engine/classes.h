@@ -13,6 +13,7 @@
 #include "base/map.h"
 
 struct engine;
+struct engine_facts;
 struct engine_node;
 
 /* Sets are bits. */
@@ -48,7 +49,6 @@ struct class_table {
 
 /* The class that a node with these facts belongs to; made when there is none. The node, which has its routes, is not
  * in it yet. */
-struct engine_facts;
 struct class *class_get(struct engine *e, const struct engine_node *n, const struct engine_facts *f);
 /* Frees a class, whose last node is gone. */
 void class_drop(struct engine *e, struct class *c);

@@ -60,6 +60,7 @@ struct node_table {
     uint64_t *tagged;       /* selectors that hold every tagged node; in the arena */
 };
 
+/* An empty table. */
 void engine_nodes_init(struct node_table *t, const struct policy_doc *doc, struct arena *arena);
 /* The facts as bytes, to compare; owned by the caller. */
 struct str engine_node_facts(const struct engine_facts *f);

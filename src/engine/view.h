@@ -36,6 +36,7 @@ struct viewer_key {
     uint64_t class_made; /* engine_clock when the class was made: tells apart classes that had the same index in turn */
 };
 #define ENGINE_NO_CLASS UINT32_MAX
+/* Whether viewers with these keys see alike. */
 static inline bool viewer_keys_equal(struct viewer_key a, struct viewer_key b)
 {
     return a.class_index == b.class_index && a.owner == b.owner && a.class_made == b.class_made;

@@ -16,6 +16,7 @@ struct view_builder {
     struct engine_view *view;  /* reference; null: a write has made it stale */
 };
 
+/* Drops all references. */
 void view_builder_fini(struct view_builder *b);
 /* The node, which is in no set, joins those of its class and owner. `has_own`: owners matter (rule_index.has_own). */
 void view_builder_add(struct view_builder *b, const struct engine_node *n, bool has_own);

@@ -54,14 +54,17 @@ static void test_help_shows_each_command(void **state)
     assert_non_null(strstr(all.out, "fullscale-bench COMMAND"));
     for (const struct cli_command *c = bench_spec.commands; c->name != NULL; c++) {
         char line[64];
-        assert_non_null(strstr(all.out, c->summary));
+        snprintf(line, sizeof(line), "\n  %s ", c->name);
+        assert_non_null(strstr(all.out, line));
         snprintf(line, sizeof(line), "fullscale-bench %s --help", c->name);
         struct result one = run(line);
         assert_int_equal(one.status, CLI_EXIT_OK);
         assert_non_null(strstr(one.out, "Examples:"));
         assert_null(strstr(one.out, "fullscale bench"));
-        for (const struct cli_option *o = c->options; o->name != NULL; o++)
-            assert_non_null(strstr(one.out, o->help));
+        for (const struct cli_option *o = c->options; o->name != NULL; o++) {
+            snprintf(line, sizeof(line), "--%s ", o->name);
+            assert_non_null(strstr(one.out, line));
+        }
         drop(&one);
     }
     drop(&all);

@@ -6,8 +6,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
 #include "crypto/crypto.h"
-#include "support/test_random.h"
 #include "store/testing.h"
 
 enum { MACHINES = 6, KEYS_PER_MACHINE = 3, AUTH_KEYS = 4, NO_MORE_THAN = 1000 };
@@ -42,7 +45,7 @@ static void server_start(struct server *v)
                                           .ephemeral_timeout_ms = 1000,
                                           .offline_grace_ms = 10};
     struct err err = {0};
-    v->s = open_file(v->path, 1000);
+    v->s = test_store_open(v->path, 1000);
     v->st = state_create(&options, tailnet_settings_create());
     assert_int_equal(store_load(v->s, v->st, v->now_ms, &err), RC_OK);
 }
@@ -58,7 +61,7 @@ static void server_commit(struct server *v)
     struct row_batch *b;
     while ((b = state_take_batch(v->st)) != NULL) {
         uint64_t seq = b->seq;
-        assert_int_equal(write_now(v->s, b), RC_OK);
+        assert_int_equal(test_store_write(v->s, b), RC_OK);
         state_committed(v->st, seq);
     }
     struct change *c = state_publish(v->st, v->now_ms);
@@ -154,7 +157,7 @@ static void assert_survives(struct server *v)
         const struct node *a = state_node(v->st, id), *b = state_node(next.st, id);
         assert_int_equal(a != NULL, b != NULL);
         if (a != NULL)
-            assert_true(same_node(a, b));
+            assert_true(test_same_node(a, b));
     }
     state_destroy(&v->st);
     v->s = next.s;
@@ -164,10 +167,10 @@ static void assert_survives(struct server *v)
 static void test_events(void **state)
 {
     (void)state;
-    char dir[SCRATCH_CAP];
-    scratch_make(dir);
+    char dir[TEST_SCRATCH_CAP];
+    test_scratch_make(dir);
     for (uint64_t seed = 1; seed <= 6; seed++) {
-        struct server v = {.path = scratch_path(dir), .now_ms = 1000, .random = {seed}};
+        struct server v = {.path = test_scratch_path(dir), .now_ms = 1000, .random = {seed}};
         server_start(&v);
         make_users(&v);
         for (unsigned i = 1; i <= 2000; i++) {
@@ -183,15 +186,15 @@ static void test_events(void **state)
             }
         }
         server_stop(&v);
-        scratch_remove_files(v.path);
+        test_scratch_remove_files(v.path);
     }
-    scratch_remove(dir);
+    test_scratch_remove(dir);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_events)};
     crypto_init();
-    quiet_logs();
+    test_quiet_logs();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,25 +7,28 @@
 #include <cmocka.h>
 
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
-#include "support/test_random.h"
+#include "base/mem.h"
 #include "store/faulty_vfs.h"
 #include "store/testing.h"
 
-static char dir[SCRATCH_CAP];
+static char dir[TEST_SCRATCH_CAP];
 
 static int setup(void **state)
 {
     (void)state;
-    scratch_make(dir);
+    test_scratch_make(dir);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    scratch_remove(dir);
+    test_scratch_remove(dir);
     return 0;
 }
 
@@ -39,22 +42,22 @@ static void tell_parent(void *ctx, uint64_t seq, enum rc rc)
 }
 
 /* A server at work until it is killed. */
-static void child_runs(struct world *w, int ready_fd)
+static void child_runs(struct test_world *w, int ready_fd)
 {
     struct err err = {0};
     struct store *s;
-    const struct store_options options = {scratch_path(dir), 4};
+    const struct store_options options = {test_scratch_path(dir), 4};
     if (store_open_sqlite(&options, &s, &err) != RC_OK)
         _exit(1);
     store_start(s, tell_parent, &ready_fd);
     for (unsigned i = 0; i < 1000; i++)
-        store_commit(s, world_step(w));
+        store_commit(s, test_world_step(w));
     for (;;)
         pause();
 }
 
 /* The last batch that the child acknowledged. It dies when it has acknowledged `acks`, and a bit of work later. */
-static uint64_t run_and_kill(struct world *w, unsigned acks, unsigned spins)
+static uint64_t run_and_kill(struct test_world *w, unsigned acks, unsigned spins)
 {
     int fds[2];
     uint64_t acked = w->seq, seq;
@@ -81,23 +84,23 @@ static uint64_t run_and_kill(struct world *w, unsigned acks, unsigned spins)
 static void test_killed_at_any_moment(void **state)
 {
     (void)state;
-    struct world w;
+    struct test_world w;
     struct test_random random = {2024};
     uint64_t ahead = 0;
-    world_init(&w, 77);
+    test_world_init(&w, 77);
     for (unsigned i = 0; i < 60; i++) {
         uint64_t acked = run_and_kill(&w, test_random_below(&random, 200), test_random_below(&random, 300000));
-        struct store *s = open_file(scratch_path(dir), 4);
-        uint64_t seq = seq_in(s);
+        struct store *s = test_store_open(test_scratch_path(dir), 4);
+        uint64_t seq = test_store_seq(s);
         assert_true(seq >= acked);
         ahead += seq - acked;
-        world_advance(&w, seq);
-        assert_holds(s, &w);
+        test_world_advance(&w, seq);
+        test_store_holds(s, &w);
         store_close(&s);
     }
     print_message("# %llu batches, %llu of them found though not acknowledged\n", (unsigned long long)w.seq,
                   (unsigned long long)ahead);
-    world_fini(&w);
+    test_world_fini(&w);
 }
 
 /* --- the disk --- */
@@ -105,12 +108,12 @@ static void test_killed_at_any_moment(void **state)
 enum { STEPS = 10 };
 
 /* A short life of a server on the disk as it is: a new file, some batches, the end. Returns the last acknowledged. */
-static uint64_t live(struct world *w)
+static uint64_t live(struct test_world *w)
 {
-    const struct store_options options = {scratch_path(dir), 6};
+    const struct store_options options = {test_scratch_path(dir), 6};
     struct store *s = NULL;
     struct err err = {0};
-    struct acks acks;
+    struct test_acks acks;
     uint64_t acked = 0;
     enum rc rc = store_open_sqlite(&options, &s, &err);
     if (rc != RC_OK) {
@@ -119,11 +122,11 @@ static uint64_t live(struct world *w)
         assert_null(s);
         return 0;
     }
-    acks_init(&acks);
-    store_start(s, acks_take, &acks);
+    test_acks_init(&acks);
+    store_start(s, test_acks_take, &acks);
     while (w->seq < STEPS) {
-        store_commit(s, world_step(w));
-        if (acks_wait(&acks, w->seq) != RC_OK) {
+        store_commit(s, test_world_step(w));
+        if (test_acks_wait(&acks, w->seq) != RC_OK) {
             assert_int_not_equal(store_ping(s), RC_OK);
             break;
         }
@@ -137,21 +140,21 @@ static uint64_t live(struct world *w)
 /* The disk is well again: what is there is all of the acknowledged, and whole. */
 static void assert_survived(uint64_t acked, uint64_t attempted)
 {
-    struct world w;
-    struct store *s = open_file(scratch_path(dir), 6);
-    world_init(&w, 5);
-    uint64_t seq = seq_in(s);
+    struct test_world w;
+    struct store *s = test_store_open(test_scratch_path(dir), 6);
+    test_world_init(&w, 5);
+    uint64_t seq = test_store_seq(s);
     assert_true(seq >= acked);
     assert_true(seq <= attempted);
-    world_advance(&w, seq);
-    assert_holds(s, &w);
+    test_world_advance(&w, seq);
+    test_store_holds(s, &w);
     /* And it goes on. */
-    assert_int_equal(write_now(s, world_step(&w)), RC_OK);
+    assert_int_equal(test_store_write(s, test_world_step(&w)), RC_OK);
     store_close(&s);
-    s = open_file(scratch_path(dir), 6);
-    assert_holds(s, &w);
+    s = test_store_open(test_scratch_path(dir), 6);
+    test_store_holds(s, &w);
     store_close(&s);
-    world_fini(&w);
+    test_world_fini(&w);
 }
 
 /* The fault at operation 1, 2, 3... until a life meets none. */
@@ -161,8 +164,8 @@ static void sweep(enum fault_kind kind, uint64_t seed)
     unsigned lost = 0;
     faulty_install();
     for (;; n++) {
-        struct world w;
-        world_init(&w, 5);
+        struct test_world w;
+        test_world_init(&w, 5);
         faulty_arm(kind, n, seed + n);
         uint64_t acked = live(&w);
         bool struck = faulty_struck();
@@ -170,11 +173,11 @@ static void sweep(enum fault_kind kind, uint64_t seed)
         if (kind == FAULT_POWER)
             faulty_power_back();
         faulty_arm(FAULT_NONE, 0, 1);
-        forget_all();
+        faulty_forget();
         assert_survived(acked, w.seq);
-        world_fini(&w);
-        scratch_remove_files(scratch_path(dir));
-        forget_all();
+        test_world_fini(&w);
+        test_scratch_remove_files(test_scratch_path(dir));
+        faulty_forget();
         if (!struck)
             break;
     }
@@ -214,24 +217,24 @@ struct doubt {
 static struct doubt doubt_at(unsigned ops, unsigned long n)
 {
     struct doubt d;
-    struct world w;
-    world_init(&w, 5);
-    struct store *s = open_file(scratch_path(dir), 1000);
+    struct test_world w;
+    test_world_init(&w, 5);
+    struct store *s = test_store_open(test_scratch_path(dir), 1000);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(write_now(s, world_step(&w)), RC_OK);
+        assert_int_equal(test_store_write(s, test_world_step(&w)), RC_OK);
     faulty_arm(FAULT_ONCE, n, 7);
     faulty_choose(ops, ANSWER_BROKEN);
-    d.told = write_now(s, world_step(&w));
+    d.told = test_store_write(s, test_world_step(&w));
     d.has_struck = faulty_struck();
     faulty_arm(FAULT_NONE, 0, 1);
     store_close(&s);
-    s = open_file(scratch_path(dir), 1000);
-    uint64_t seq = seq_in(s);
+    s = test_store_open(test_scratch_path(dir), 1000);
+    uint64_t seq = test_store_seq(s);
     assert_true(seq == w.seq || seq == w.seq - 1);
     d.is_on_disk = seq == w.seq;
     store_close(&s);
-    world_fini(&w);
-    scratch_remove_files(scratch_path(dir));
+    test_world_fini(&w);
+    test_scratch_remove_files(test_scratch_path(dir));
     return d;
 }
 
@@ -264,15 +267,15 @@ static void test_commit_in_doubt_is_looked_up(void **state)
 static void test_start_without_room_for_the_index(void **state)
 {
     (void)state;
-    struct world w;
+    struct test_world w;
     struct store *s;
     struct err err = {0};
-    const struct store_options options = {scratch_path(dir), 1000};
-    world_init(&w, 5);
+    const struct store_options options = {test_scratch_path(dir), 1000};
+    test_world_init(&w, 5);
     faulty_install();
-    s = open_file(scratch_path(dir), 1000);
+    s = test_store_open(test_scratch_path(dir), 1000);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(write_now(s, world_step(&w)), RC_OK);
+        assert_int_equal(test_store_write(s, test_world_step(&w)), RC_OK);
     store_close(&s);
     faulty_arm(FAULT_FOR_EVER, 1, 7);
     faulty_choose(OPS_THAT_CHANGE | OP_INDEX, ANSWER_FULL);
@@ -280,16 +283,16 @@ static void test_start_without_room_for_the_index(void **state)
     assert_true(faulty_struck());
     assert_int_equal(store_fault(s), RC_FULL);
     assert_int_equal(store_ping(s), RC_FULL);
-    assert_holds(s, &w);
+    test_store_holds(s, &w);
     faulty_arm(FAULT_NONE, 0, 1);
-    assert_int_equal(write_now(s, world_step(&w)), RC_OK);
-    assert_holds(s, &w);
+    assert_int_equal(test_store_write(s, test_world_step(&w)), RC_OK);
+    test_store_holds(s, &w);
     store_close(&s);
-    s = open_file(scratch_path(dir), 1000);
-    assert_holds(s, &w);
+    s = test_store_open(test_scratch_path(dir), 1000);
+    test_store_holds(s, &w);
     store_close(&s);
     faulty_remove();
-    world_fini(&w);
+    test_world_fini(&w);
 }
 
 #define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -301,6 +304,6 @@ int main(void)
         WITH_DIR(test_disk_full_from_some_point),    WITH_DIR(test_power_lost_at_any_point),
         WITH_DIR(test_commit_in_doubt_is_looked_up), WITH_DIR(test_start_without_room_for_the_index),
     };
-    quiet_logs();
+    test_quiet_logs();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,12 @@ enum {
     RETRY_BUSY_MS = 1000,    /* while everything is refused */
 };
 
+/* --- sqlite_error.c --- */
+/* Says what went wrong, from the last call on `db`. */
+enum rc sqlite_error(sqlite3 *db, const char *path, const char *doing, struct err *err);
+/* One integer out of one row. RC as sqlite_error. */
+MUST_CHECK enum rc sqlite_query_int(sqlite3 *db, const char *path, const char *sql, int64_t *out, struct err *err);
+
 /* --- sqlite_open.c --- */
 struct sqlite_file {
     sqlite3 *db;
@@ -30,10 +36,6 @@ MUST_CHECK enum rc sqlite_file_reopen(struct sqlite_file *f, struct err *err);
 void sqlite_file_close(struct sqlite_file *f, bool is_sound);
 /* Ours, of a schema that we know (0: none yet), and sound. RC as store_open_sqlite. */
 MUST_CHECK enum rc sqlite_check_file(sqlite3 *db, const char *path, int64_t *version_out, struct err *err);
-/* Says what went wrong, from the last call on `db`. */
-enum rc sqlite_error(sqlite3 *db, const char *path, const char *doing, struct err *err);
-/* One integer out of one row. RC as sqlite_error. */
-MUST_CHECK enum rc sqlite_query_int(sqlite3 *db, const char *path, const char *sql, int64_t *out, struct err *err);
 
 /* --- aside.c --- */
 /* A row that cannot be used. */

@@ -5,14 +5,18 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/metric.h"
 #include "crypto/crypto.h"
-#include "support/test_random.h"
 #include "store/testing.h"
 
 /* --- both backends --- */
 
 struct fixture {
-    char dir[SCRATCH_CAP];
+    char dir[TEST_SCRATCH_CAP];
     bool on_disk;
     struct store *s;
 };
@@ -20,7 +24,7 @@ struct fixture {
 static void fixture_open(struct fixture *f)
 {
     if (f->on_disk)
-        f->s = open_file(scratch_path(f->dir), 1000);
+        f->s = test_store_open(test_scratch_path(f->dir), 1000);
     else
         assert_int_equal(store_open_memory(&f->s), RC_OK);
 }
@@ -39,7 +43,7 @@ static int setup(void **state, bool on_disk)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     f->on_disk = on_disk;
-    scratch_make(f->dir);
+    test_scratch_make(f->dir);
     fixture_open(f);
     *state = f;
     return 0;
@@ -59,7 +63,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     store_close(&f->s);
-    scratch_remove(f->dir);
+    test_scratch_remove(f->dir);
     mem_free(f);
     return 0;
 }
@@ -67,12 +71,12 @@ static int teardown(void **state)
 static void test_empty(void **state)
 {
     struct fixture *f = *state;
-    struct world w;
-    world_init(&w, 1);
-    assert_holds(f->s, &w);
+    struct test_world w;
+    test_world_init(&w, 1);
+    test_store_holds(f->s, &w);
     fixture_reopen(f);
-    assert_holds(f->s, &w);
-    assert_int_equal(seq_in(f->s), 0);
+    test_store_holds(f->s, &w);
+    assert_int_equal(test_store_seq(f->s), 0);
     assert_int_equal(store_ping(f->s), RC_OK);
 }
 
@@ -83,7 +87,7 @@ static void fill_text(char *out, size_t cap)
 }
 
 /* Every field at its largest. */
-static void extreme_rows(struct world *w, struct row_batch *b)
+static void extreme_rows(struct test_world *w, struct row_batch *b)
 {
     struct user *u = user_create();
     u->id = INT64_MAX;
@@ -92,7 +96,7 @@ static void extreme_rows(struct world *w, struct row_batch *b)
     fill_text(u->email, sizeof(u->email));
     fill_text(u->picture_url, sizeof(u->picture_url));
     u->created_ms = INT64_MIN;
-    put_user(w, b, u, 0);
+    test_world_put_user(w, b, u, 0);
 
     struct auth_key *k = auth_key_create();
     k->id = INT64_MAX;
@@ -103,7 +107,7 @@ static void extreme_rows(struct world *w, struct row_batch *b)
     k->created_ms = INT64_MAX;
     k->expires_ms = INT64_MAX;
     k->tags = rcbuf_create("[\"tag:a\"]", 9);
-    put_key(w, b, k, 0);
+    test_world_put_key(w, b, k, 0);
 
     struct node *n = node_create(ENDPOINTS_MAX);
     n->id = INT64_MAX;
@@ -133,79 +137,79 @@ static void extreme_rows(struct world *w, struct row_batch *b)
         n->endpoints[i] = i % 2 == 0 ? n->v4 : n->v6;
         n->endpoints[i].port = (uint16_t)(65535 - i);
     }
-    put_node(w, b, n, 0);
+    test_world_put_node(w, b, n, 0);
 }
 
 /* Every field at its smallest. */
-static void blank_rows(struct world *w, struct row_batch *b)
+static void blank_rows(struct test_world *w, struct row_batch *b)
 {
     struct user *u = user_create();
     u->id = 1;
-    put_user(w, b, u, 1);
+    test_world_put_user(w, b, u, 1);
     struct auth_key *k = auth_key_create();
     k->id = 1;
-    put_key(w, b, k, 1);
+    test_world_put_key(w, b, k, 1);
     struct node *n = node_create(0);
     n->id = 1;
-    put_node(w, b, n, 1);
+    test_world_put_node(w, b, n, 1);
 }
 
 static void test_every_field(void **state)
 {
     struct fixture *f = *state;
-    struct world w;
-    world_init(&w, 1);
+    struct test_world w;
+    test_world_init(&w, 1);
     w.seq = 1;
     w.counters = (struct row_counters){INT64_MAX, 2, INT64_MAX - 1};
-    struct row_batch *b = batch_create(1);
+    struct row_batch *b = test_batch_create(1);
     extreme_rows(&w, b);
     blank_rows(&w, b);
-    batch_add(b, ROW_PUT_COUNTERS, 0)->counters = w.counters;
-    assert_int_equal(write_now(f->s, b), RC_OK);
-    assert_holds(f->s, &w);
+    test_batch_add(b, ROW_PUT_COUNTERS, 0)->counters = w.counters;
+    assert_int_equal(test_store_write(f->s, b), RC_OK);
+    test_store_holds(f->s, &w);
     fixture_reopen(f);
-    assert_holds(f->s, &w);
-    world_fini(&w);
+    test_store_holds(f->s, &w);
+    test_world_fini(&w);
 }
 
 static void test_deleting_what_is_not_there(void **state)
 {
     struct fixture *f = *state;
-    struct world w;
-    world_init(&w, 1);
-    struct row_batch *b = batch_create(1);
-    batch_add(b, ROW_DEL_USER, 7);
-    batch_add(b, ROW_DEL_KEY, 7);
-    batch_add(b, ROW_DEL_NODE, 7);
-    assert_int_equal(write_now(f->s, b), RC_OK);
-    assert_int_equal(write_now(f->s, batch_create(2)), RC_OK);
-    assert_holds(f->s, &w);
+    struct test_world w;
+    test_world_init(&w, 1);
+    struct row_batch *b = test_batch_create(1);
+    test_batch_add(b, ROW_DEL_USER, 7);
+    test_batch_add(b, ROW_DEL_KEY, 7);
+    test_batch_add(b, ROW_DEL_NODE, 7);
+    assert_int_equal(test_store_write(f->s, b), RC_OK);
+    assert_int_equal(test_store_write(f->s, test_batch_create(2)), RC_OK);
+    test_store_holds(f->s, &w);
 }
 
 static void test_random_batches(void **state)
 {
     struct fixture *f = *state;
-    struct world w;
-    struct acks acks;
-    world_init(&w, 42);
+    struct test_world w;
+    struct test_acks acks;
+    test_world_init(&w, 42);
     for (unsigned round = 0; round < 8; round++) {
-        acks_init(&acks);
+        test_acks_init(&acks);
         acks.last_seq = w.seq;
-        store_start(f->s, acks_take, &acks);
+        store_start(f->s, test_acks_take, &acks);
         for (unsigned i = 0; i < 100; i++)
-            store_commit(f->s, world_step(&w));
-        assert_int_equal(acks_wait(&acks, w.seq), RC_OK);
+            store_commit(f->s, test_world_step(&w));
+        assert_int_equal(test_acks_wait(&acks, w.seq), RC_OK);
         assert_int_equal(acks.n, 100);
         assert_false(acks.out_of_order);
         assert_int_equal(store_ping(f->s), RC_OK);
         if (!f->on_disk)
             break; /* its thread cannot be started twice */
         fixture_reopen(f);
-        assert_holds(f->s, &w);
+        test_store_holds(f->s, &w);
     }
     if (!f->on_disk)
-        assert_holds(f->s, &w); /* the thread is idle: everything is answered */
-    world_fini(&w);
+        test_store_holds(f->s, &w); /* the thread is idle: everything is answered */
+    test_world_fini(&w);
 }
 
 /* --- memory as the shadow of SQLite: the same life, step by step --- */
@@ -214,19 +218,19 @@ static void test_shadow(void **state)
 {
     struct fixture *f = *state;
     struct store *shadow;
-    struct world w, twin;
-    world_init(&w, 7);
-    world_init(&twin, 7);
+    struct test_world w, twin;
+    test_world_init(&w, 7);
+    test_world_init(&twin, 7);
     assert_int_equal(store_open_memory(&shadow), RC_OK);
     for (unsigned i = 0; i < 400; i++) {
-        assert_int_equal(write_now(f->s, world_step(&w)), RC_OK);
-        assert_int_equal(write_now(shadow, world_step(&twin)), RC_OK);
-        assert_holds(f->s, &twin);
-        assert_holds(shadow, &w);
+        assert_int_equal(test_store_write(f->s, test_world_step(&w)), RC_OK);
+        assert_int_equal(test_store_write(shadow, test_world_step(&twin)), RC_OK);
+        test_store_holds(f->s, &twin);
+        test_store_holds(shadow, &w);
     }
     store_close(&shadow);
-    world_fini(&w);
-    world_fini(&twin);
+    test_world_fini(&w);
+    test_world_fini(&twin);
 }
 
 /* --- groups --- */
@@ -240,24 +244,24 @@ static int64_t transactions(void)
 static void test_group_commit(void **state)
 {
     struct fixture *f = *state;
-    struct acks acks;
-    struct world w;
+    struct test_acks acks;
+    struct test_world w;
     enum { WAITING = 200 };
-    world_init(&w, 3);
-    acks_init(&acks);
-    acks_hold(&acks, true);
-    store_start(f->s, acks_take, &acks);
+    test_world_init(&w, 3);
+    test_acks_init(&acks);
+    test_acks_hold(&acks, true);
+    store_start(f->s, test_acks_take, &acks);
     int64_t before = transactions();
     int64_t rows = metric_read("fullscale_store_rows_total", "");
     int64_t batches = metric_read("fullscale_store_batches_total", "");
-    store_commit(f->s, world_step(&w));
-    acks_wait(&acks, 1);
+    store_commit(f->s, test_world_step(&w));
+    test_acks_wait(&acks, 1);
     assert_int_equal(transactions(), before + 1);
     for (unsigned i = 0; i < WAITING; i++)
-        store_commit(f->s, world_step(&w));
+        store_commit(f->s, test_world_step(&w));
     assert_int_equal(metric_read("fullscale_store_waiting_batches", ""), WAITING);
-    acks_hold(&acks, false);
-    assert_int_equal(acks_wait(&acks, w.seq), RC_OK);
+    test_acks_hold(&acks, false);
+    assert_int_equal(test_acks_wait(&acks, w.seq), RC_OK);
     assert_int_equal(transactions(), before + 2);
     assert_int_equal(metric_read("fullscale_store_batches_total", ""), batches + 1 + WAITING);
     assert_true(metric_read("fullscale_store_rows_total", "") > rows);
@@ -265,43 +269,43 @@ static void test_group_commit(void **state)
     assert_true(metric_read("fullscale_store_commit_microseconds_total", "") > 0);
     assert_false(acks.out_of_order);
     fixture_reopen(f);
-    assert_holds(f->s, &w);
-    world_fini(&w);
+    test_store_holds(f->s, &w);
+    test_world_fini(&w);
 }
 
 /* Nothing that was handed over is dropped by closing. */
 static void test_close_commits_what_waits(void **state)
 {
     struct fixture *f = *state;
-    struct acks acks;
-    struct world w;
-    world_init(&w, 4);
-    acks_init(&acks);
-    store_start(f->s, acks_take, &acks);
+    struct test_acks acks;
+    struct test_world w;
+    test_world_init(&w, 4);
+    test_acks_init(&acks);
+    store_start(f->s, test_acks_take, &acks);
     for (unsigned i = 0; i < 50; i++)
-        store_commit(f->s, world_step(&w));
+        store_commit(f->s, test_world_step(&w));
     fixture_reopen(f);
     assert_int_equal(acks.n, 50);
     assert_int_equal(acks.failed_n, 0);
-    assert_holds(f->s, &w);
-    world_fini(&w);
+    test_store_holds(f->s, &w);
+    test_world_fini(&w);
 }
 
 static void test_plan(void **state)
 {
     (void)state;
     const struct row_op **plan;
-    struct row_batch *b[2] = {batch_create(1), batch_create(2)};
+    struct row_batch *b[2] = {test_batch_create(1), test_batch_create(2)};
     assert_int_equal(store_plan(b, 2, &plan), 0);
     mem_free(plan);
-    batch_add(b[0], ROW_PUT_USER, 1)->user = user_create();
-    batch_add(b[0], ROW_PUT_NODE, 1)->node = node_create(0);
-    batch_add(b[0], ROW_PUT_NODE, 1)->node = node_create(0);
-    batch_add(b[0], ROW_PUT_COUNTERS, 0)->counters.next_node = 1;
-    batch_add(b[0], ROW_PUT_KEY, 1)->key = auth_key_create();
-    batch_add(b[1], ROW_DEL_NODE, 1);
-    batch_add(b[1], ROW_PUT_COUNTERS, 0)->counters.next_node = 2;
-    batch_add(b[1], ROW_PUT_NODE, 2)->node = node_create(0);
+    test_batch_add(b[0], ROW_PUT_USER, 1)->user = user_create();
+    test_batch_add(b[0], ROW_PUT_NODE, 1)->node = node_create(0);
+    test_batch_add(b[0], ROW_PUT_NODE, 1)->node = node_create(0);
+    test_batch_add(b[0], ROW_PUT_COUNTERS, 0)->counters.next_node = 1;
+    test_batch_add(b[0], ROW_PUT_KEY, 1)->key = auth_key_create();
+    test_batch_add(b[1], ROW_DEL_NODE, 1);
+    test_batch_add(b[1], ROW_PUT_COUNTERS, 0)->counters.next_node = 2;
+    test_batch_add(b[1], ROW_PUT_NODE, 2)->node = node_create(0);
     assert_int_equal(store_plan(b, 2, &plan), 5);
     unsigned kinds[ROW_PUT_COUNTERS + 1] = {0};
     for (size_t i = 0; i < 5; i++) {
@@ -376,15 +380,15 @@ static void test_after_a_failure_only_a_repair(void **state)
 {
     (void)state;
     bool closed_sound = false;
-    struct acks acks;
+    struct test_acks acks;
     struct broken_store *b = open_broken(3, &closed_sound);
     struct store *s = &b->base;
-    acks_init(&acks);
-    store_start(s, acks_take, &acks);
+    test_acks_init(&acks);
+    store_start(s, test_acks_take, &acks);
     int64_t failures = metric_read("fullscale_store_commit_failures_total", "");
     for (uint64_t seq = 1; seq <= 10; seq++) {
-        store_commit(s, batch_create(seq));
-        enum rc rc = acks_wait(&acks, seq);
+        store_commit(s, test_batch_create(seq));
+        enum rc rc = test_acks_wait(&acks, seq);
         assert_int_equal(rc, seq < 3 ? RC_OK : RC_IO);
         assert_int_equal(store_ping(s), seq < 3 ? RC_OK : RC_IO);
         assert_int_equal(metric_read("fullscale_store_failing", ""), seq >= 3);
@@ -392,14 +396,14 @@ static void test_after_a_failure_only_a_repair(void **state)
     assert_int_equal(b->writes, 3);
     assert_int_equal(acks.failed_n, 8);
     assert_int_equal(metric_read("fullscale_store_commit_failures_total", ""), failures + 1);
-    struct row_batch *repair = batch_create(11);
+    struct row_batch *repair = test_batch_create(11);
     repair->is_repair = true;
     store_commit(s, repair);
-    assert_int_equal(acks_wait(&acks, 11), RC_OK);
+    assert_int_equal(test_acks_wait(&acks, 11), RC_OK);
     assert_int_equal(store_ping(s), RC_OK);
     assert_int_equal(metric_read("fullscale_store_failing", ""), 0);
-    store_commit(s, batch_create(12));
-    assert_int_equal(acks_wait(&acks, 12), RC_OK);
+    store_commit(s, test_batch_create(12));
+    assert_int_equal(test_acks_wait(&acks, 12), RC_OK);
     store_close(&s);
     assert_true(closed_sound);
 }
@@ -409,32 +413,32 @@ static void test_presence_fails_nobody(void **state)
 {
     (void)state;
     bool closed_sound;
-    struct acks acks;
+    struct test_acks acks;
     struct broken_store *b = open_broken(2, &closed_sound);
     struct store *s = &b->base;
-    acks_init(&acks);
-    store_start(s, acks_take, &acks);
-    acks_hold(&acks, true);
-    store_commit(s, batch_create(1));
-    acks_wait(&acks, 1);
-    struct row_batch *lazy = batch_create(2);
+    test_acks_init(&acks);
+    store_start(s, test_acks_take, &acks);
+    test_acks_hold(&acks, true);
+    store_commit(s, test_batch_create(1));
+    test_acks_wait(&acks, 1);
+    struct row_batch *lazy = test_batch_create(2);
     lazy->is_lazy = true;
     store_commit(s, lazy);
-    store_commit(s, batch_create(3));
-    acks_hold(&acks, false);
-    assert_int_equal(acks_wait(&acks, 3), RC_OK);
+    store_commit(s, test_batch_create(3));
+    test_acks_hold(&acks, false);
+    assert_int_equal(test_acks_wait(&acks, 3), RC_OK);
     assert_int_equal(acks.failed_n, 1); /* the lazy one */
-    store_commit(s, batch_create(4));
-    assert_int_equal(acks_wait(&acks, 4), RC_OK);
+    store_commit(s, test_batch_create(4));
+    assert_int_equal(test_acks_wait(&acks, 4), RC_OK);
     /* Presence alone that fails keeps nobody from trying. */
     b->fail_at = b->writes + 1;
-    lazy = batch_create(5);
+    lazy = test_batch_create(5);
     lazy->is_lazy = true;
     store_commit(s, lazy);
-    assert_int_equal(acks_wait(&acks, 5), RC_IO);
+    assert_int_equal(test_acks_wait(&acks, 5), RC_IO);
     assert_int_equal(store_fault(s), RC_IO);
-    store_commit(s, batch_create(6));
-    assert_int_equal(acks_wait(&acks, 6), RC_OK);
+    store_commit(s, test_batch_create(6));
+    assert_int_equal(test_acks_wait(&acks, 6), RC_OK);
     assert_int_equal(store_fault(s), RC_OK);
     store_close(&s);
 }
@@ -478,12 +482,12 @@ static void test_contradicting_rows_are_left_out(void **state)
     struct store *s;
     struct err err = {0};
     struct state_options options = {0};
-    struct row_batch *b = batch_create(1);
+    struct row_batch *b = test_batch_create(1);
     assert_int_equal(store_open_memory(&s), RC_OK);
-    batch_add(b, ROW_PUT_NODE, 1)->node = plain_node(1, "same");
-    batch_add(b, ROW_PUT_NODE, 2)->node = plain_node(2, "same");
-    batch_add(b, ROW_PUT_NODE, 3)->node = plain_node(3, "other");
-    assert_int_equal(write_now(s, b), RC_OK);
+    test_batch_add(b, ROW_PUT_NODE, 1)->node = plain_node(1, "same");
+    test_batch_add(b, ROW_PUT_NODE, 2)->node = plain_node(2, "same");
+    test_batch_add(b, ROW_PUT_NODE, 3)->node = plain_node(3, "other");
+    assert_int_equal(test_store_write(s, b), RC_OK);
     struct state *st = state_create(&options, tailnet_settings_create());
     assert_int_equal(store_load(s, st, 1, &err), RC_OK);
     assert_int_equal(state_node_count(st), 2);
@@ -519,7 +523,7 @@ static void test_state_survives(void **state)
         state_register(st, &reg, 1000, &result);
         assert_int_equal(result.outcome, REGISTER_OK);
     }
-    assert_int_equal(write_now(f->s, state_take_batch(st)), RC_OK);
+    assert_int_equal(test_store_write(f->s, state_take_batch(st)), RC_OK);
     state_destroy(&st);
 
     fixture_reopen(f);
@@ -557,6 +561,6 @@ int main(void)
         cmocka_unit_test(test_contradicting_rows_are_left_out),
     };
     crypto_init();
-    quiet_logs();
+    test_quiet_logs();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

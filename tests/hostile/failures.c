@@ -3,8 +3,10 @@
  * acknowledgement; when it is over writing resumes; and after a restart everything acknowledged is there, and nothing that was
  * refused. Each fault has a life of a server of its own (life.h), in a process of its own, some side by side.
  * FAILURES_STRIDE=1 leaves no point out where there are thousands. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,187 +16,16 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include <sqlite3.h>
-
 #include "support/test_random.h"
+#include "base/log.h"
+#include "base/mem.h"
 #include "base/metric.h"
 #include "crypto/crypto.h"
+#include "hostile/faults.h"
 #include "hostile/life.h"
 #include "net/tcp.h"
-#include "store/faulty_vfs.h"
 
 enum { SLOTS = 8 };
-
-/* --- what can be made to fail --- */
-
-struct fault {
-    void (*install)(void);
-    void (*arm)(const struct fault *f);
-    void (*end)(void);
-    enum phase phase;
-    bool is_for_ever;
-    unsigned long n;         /* which of those that are counted from the beginning of the phase */
-    unsigned ops;            /* of the disk */
-    enum disk_answer answer; /* of the disk */
-    bool kills;              /* the process ends itself, in an orderly way */
-};
-
-static void disk_arm(const struct fault *f)
-{
-    faulty_arm(FAULT_NONE, f->n, f->n);
-    faulty_choose(f->ops, f->answer);
-    disk.kind = f->is_for_ever ? FAULT_FOR_EVER : FAULT_ONCE;
-}
-
-static atomic_bool struck;
-
-static void disk_end(void)
-{
-    struck |= faulty_struck();
-    disk.kind = FAULT_NONE;
-}
-
-/* All but the disk: what fails is counted here. */
-static struct {
-    unsigned long at;
-    atomic_ulong seen;
-    atomic_bool is_armed, is_for_ever;
-} points;
-
-static bool point_fails(void)
-{
-    unsigned long n = points.is_armed ? ++points.seen : 0;
-    return n > 0 && (points.is_for_ever ? n >= points.at : n == points.at);
-}
-
-static void points_arm(const struct fault *f)
-{
-    points.at = f->n;
-    points.seen = 0;
-    points.is_for_ever = f->is_for_ever;
-    points.is_armed = true;
-}
-
-static void points_end(void)
-{
-    struck |= points.is_armed && points.seen >= points.at;
-    points.is_armed = false;
-}
-
-/* --- statements --- */
-
-static bool statement_fails; /* the one that runs; on the connection's thread */
-
-static int on_statement(unsigned what, void *ctx, void *stmt, void *sql)
-{
-    (void)what;
-    (void)ctx;
-    (void)stmt;
-    (void)sql;
-    statement_fails = point_fails();
-    return 0;
-}
-
-static int on_progress(void *ctx)
-{
-    (void)ctx;
-    return statement_fails;
-}
-
-static int watch_statements(sqlite3 *db, char **error, const void *api)
-{
-    (void)error;
-    (void)api;
-    sqlite3_trace_v2(db, SQLITE_TRACE_STMT, on_statement, NULL);
-    sqlite3_progress_handler(db, 1, on_progress, NULL);
-    return SQLITE_OK;
-}
-
-static int on_commit(void *ctx)
-{
-    (void)ctx;
-    return point_fails();
-}
-
-static int watch_commits(sqlite3 *db, char **error, const void *api)
-{
-    (void)error;
-    (void)api;
-    sqlite3_commit_hook(db, on_commit, NULL);
-    return SQLITE_OK;
-}
-
-static int on_action(void *ctx, int action, const char *a, const char *b, const char *c, const char *d)
-{
-    (void)ctx;
-    (void)action;
-    (void)a;
-    (void)b;
-    (void)c;
-    (void)d;
-    return point_fails() ? SQLITE_DENY : SQLITE_OK;
-}
-
-static int watch_actions(sqlite3 *db, char **error, const void *api)
-{
-    (void)error;
-    (void)api;
-    sqlite3_set_authorizer(db, on_action, NULL);
-    return SQLITE_OK;
-}
-
-static void install_statements(void)
-{
-    sqlite3_auto_extension((void (*)(void))watch_statements);
-}
-
-static void install_commits(void)
-{
-    sqlite3_auto_extension((void (*)(void))watch_commits);
-}
-
-static void install_actions(void)
-{
-    sqlite3_auto_extension((void (*)(void))watch_actions);
-}
-
-/* --- memory --- */
-
-static sqlite3_mem_methods sqlite_memory;
-
-static void *memory_malloc(int n)
-{
-    return point_fails() ? NULL : sqlite_memory.xMalloc(n);
-}
-
-static void *memory_realloc(void *p, int n)
-{
-    return point_fails() ? NULL : sqlite_memory.xRealloc(p, n);
-}
-
-/* Without what SQLite keeps aside for small things, so that each asks. */
-static void install_memory(void)
-{
-    sqlite3_mem_methods failing;
-    sqlite3_shutdown();
-    CHECK(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &sqlite_memory) == SQLITE_OK);
-    failing = sqlite_memory;
-    failing.xMalloc = memory_malloc;
-    failing.xRealloc = memory_realloc;
-    CHECK(sqlite3_config(SQLITE_CONFIG_MALLOC, &failing) == SQLITE_OK);
-    CHECK(sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) == SQLITE_OK);
-    CHECK(sqlite3_initialize() == SQLITE_OK);
-}
-
-static void our_memory_arm(const struct fault *f)
-{
-    mem_test_fail_at(f->n);
-}
-
-static void our_memory_end(void)
-{
-    mem_test_fail_at(0);
-}
 
 /* --- a life with a fault --- */
 
@@ -264,7 +95,7 @@ static void live(struct slot *s)
     struct life l = {.path = s->path, .books = s->books, .trouble = &trouble};
     life_live(&l);
     f->end();
-    s->books->struck = struck;
+    s->books->struck = fault_struck;
 }
 
 static bool says(const char *path, const char *words)
@@ -435,7 +266,8 @@ static void sweep(const char *what, struct fault f, struct strides strides, unsi
 
 static void sweep_disk(unsigned ops, enum disk_answer answer, bool is_for_ever, unsigned least)
 {
-    const struct fault f = {.arm = disk_arm, .end = disk_end, .is_for_ever = is_for_ever, .ops = ops, .answer = answer};
+    const struct fault f = {
+        .arm = fault_disk_arm, .end = fault_disk_end, .is_for_ever = is_for_ever, .ops = ops, .answer = answer};
     sweep(answer == ANSWER_FULL ? "full" : "broken", f, is_for_ever ? some : each, least);
 }
 
@@ -503,43 +335,44 @@ static void test_every_lock_fails(void **state)
 static void sweep_points(const char *what, void (*install)(void), bool is_for_ever, struct strides strides,
                          unsigned least)
 {
-    const struct fault f = {.install = install, .arm = points_arm, .end = points_end, .is_for_ever = is_for_ever};
+    const struct fault f = {
+        .install = install, .arm = fault_points_arm, .end = fault_points_end, .is_for_ever = is_for_ever};
     sweep(what, f, strides, least);
 }
 
 static void test_every_statement_fails(void **state)
 {
     (void)state;
-    sweep_points("statements", install_statements, false, each, 50);
-    sweep_points("statements from one on", install_statements, true, some, 20);
+    sweep_points("statements", fault_install_statements, false, each, 50);
+    sweep_points("statements from one on", fault_install_statements, true, some, 20);
 }
 
 static void test_every_commit_fails(void **state)
 {
     (void)state;
-    sweep_points("commits", install_commits, false, each, 8);
-    sweep_points("commits from one on", install_commits, true, each, 8);
+    sweep_points("commits", fault_install_commits, false, each, 8);
+    sweep_points("commits from one on", fault_install_commits, true, each, 8);
 }
 
 /* SQLite asks before it compiles each part of a statement. */
 static void test_every_action_is_denied(void **state)
 {
     (void)state;
-    sweep_points("actions", install_actions, false, (struct strides){41, 1, 7}, 20);
+    sweep_points("actions", fault_install_actions, false, (struct strides){41, 1, 7}, 20);
 }
 
 static void test_every_allocation_of_sqlite_fails(void **state)
 {
     (void)state;
-    sweep_points("allocations of SQLite", install_memory, false, (struct strides){301, 1, 61}, 50);
-    sweep_points("allocations of SQLite from one on", install_memory, true, (struct strides){501, 5, 101}, 20);
+    sweep_points("allocations of SQLite", fault_install_memory, false, (struct strides){301, 1, 61}, 50);
+    sweep_points("allocations of SQLite from one on", fault_install_memory, true, (struct strides){501, 5, 101}, 20);
 }
 
 /* Ours end the process with a word. What it had acknowledged is there. */
 static void test_every_allocation_of_ours_ends_the_server(void **state)
 {
     (void)state;
-    const struct fault f = {.arm = our_memory_arm, .end = our_memory_end, .kills = true};
+    const struct fault f = {.arm = fault_our_memory_arm, .end = fault_our_memory_end, .kills = true};
     sweep("allocations of ours", f, (struct strides){29, 5, 11}, 50);
 }
 
@@ -551,7 +384,7 @@ static unsigned accept_failures;
 int __wrap_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags);
 int __wrap_accept4(int fd, struct sockaddr *from, socklen_t *len, int flags)
 {
-    if (!point_fails())
+    if (!fault_point())
         return (int)syscall(SYS_accept4, fd, from, len, flags);
     errno = accept_error;
     accept_failures++;
@@ -596,19 +429,19 @@ static unsigned serve_three(struct loop *loop, const struct addr *at, const stru
 {
     int fds[3];
     unsigned served = 0;
-    points_arm(f);
+    fault_points_arm(f);
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         fds[i] = dial(at);
     if (f->is_for_ever) {
         for (size_t i = 0; i < ARRAY_LEN(fds); i++)
             assert_false(is_served(loop, fds[i], SOME_TURNS));
-        points_end();
+        fault_points_end();
     }
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         served += is_served(loop, fds[i], MANY_TURNS);
         close(fds[i]);
     }
-    points_end();
+    fault_points_end();
     return served;
 }
 

@@ -2,6 +2,8 @@
  * which decodes them as official clients do.
  *
  * usage: hostile_peers [CASES [SEED]] */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -9,6 +11,7 @@
 #include "codec/json_write.h"
 #include "crypto/crypto.h"
 #include "hostile/world.h"
+#include "support/test_random.h"
 #include "support/test_file.h"
 
 enum { CASES = 4000, FULL_MAP_EVERY = 64 };

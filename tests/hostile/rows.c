@@ -3,6 +3,7 @@
  * joins and is there after another start. ROWS_SEED and ROWS_ROUNDS choose others. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "codec/json.h"
 #include "crypto/crypto.h"
 #include "hostile/world.h"
+#include "support/test_random.h"
 #include "store/store.h"
 
 enum { ROUNDS = 60, TOUCHED_MAX = 6, NEW_NODE = 4000 };

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "base/mem.h"
+#include "crypto/crypto.h"
 
 static bool same_json(const struct rcbuf *a, const struct rcbuf *b)
 {
@@ -26,7 +26,7 @@ static bool same_user(const struct user *a, const struct user *b)
 
 static bool same_key(const struct auth_key *a, const struct auth_key *b)
 {
-    return a->id == b->id && a->user == b->user && memcmp(a->hash, b->hash, sizeof(a->hash)) == 0 &&
+    return a->id == b->id && a->user == b->user && secret_equal(a->hash, b->hash, sizeof(a->hash)) &&
            strcmp(a->prefix, b->prefix) == 0 && a->is_reusable == b->is_reusable &&
            a->is_ephemeral == b->is_ephemeral && a->is_used == b->is_used && a->created_ms == b->created_ms &&
            a->expires_ms == b->expires_ms && same_json(a->tags, b->tags);
@@ -58,7 +58,7 @@ bool test_same_node(const struct node *a, const struct node *b)
 
 static bool same_relay(const struct relay_host *a, const struct relay_host *b)
 {
-    return a->id == b->id && strcmp(a->name, b->name) == 0 && memcmp(a->hash, b->hash, sizeof(a->hash)) == 0 &&
+    return a->id == b->id && strcmp(a->name, b->name) == 0 && secret_equal(a->hash, b->hash, sizeof(a->hash)) &&
            strcmp(a->prefix, b->prefix) == 0 && a->region_id == b->region_id &&
            strcmp(a->region_code, b->region_code) == 0 && strcmp(a->region_name, b->region_name) == 0 &&
            a->is_up == b->is_up && a->created_ms == b->created_ms && a->last_seen_ms == b->last_seen_ms &&

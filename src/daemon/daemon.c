@@ -47,21 +47,6 @@ static void on_clock_set(void *ctx, int64_t now_ms)
     control_clock_set(((struct daemon *)ctx)->control, now_ms);
 }
 
-bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from)
-{
-    const struct config_prefixes *p = &cfg->trusted_proxies;
-    for (size_t i = 0; i < p->n; i++) {
-        if (addr_in_prefix(from, &p->items[i].ip, p->items[i].bits))
-            return true;
-    }
-    return false;
-}
-
-bool daemon_trusts(const void *ctx, const struct addr *from)
-{
-    return daemon_is_trusted_proxy(ctx, from);
-}
-
 struct admit_job {
     struct core_job job;
     struct relay_admission *login;
@@ -135,7 +120,7 @@ static enum rc start_relay(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
     const struct relay_ops ops = {
-        .ctx = d, .admit = on_admit, .is_open = !cfg->derp_server_verify_clients, .is_proxy = listeners_is_proxy};
+        .ctx = d, .admit = on_admit, .is_open = !cfg->derp_server_verify_clients, .is_proxy = daemon_is_proxy};
     if (!cfg->derp_server_enabled)
         return RC_OK;
     TRY(daemon_mesh_key_read(cfg, d->mesh_key, err));

@@ -141,8 +141,6 @@ void listeners_open_metrics(struct daemon *d);
 void listeners_close(struct daemon *d);
 /* After all streams are gone. Twice is fine. */
 void listeners_forget(struct daemon *d);
-/* A tcp_listen_opts.is_proxy; `ctx` is the daemon. */
-bool listeners_is_proxy(void *ctx, const struct addr *from);
 
 /* --- relay_part.c: what has no relay does nothing --- */
 /* The key, the relay and STUN; the mesh key is in `d`. */
@@ -202,10 +200,13 @@ void daemon_relay_guard_start(struct daemon *d);
 /* After the loops have stopped. */
 void daemon_relay_guard_stop(struct daemon *d);
 
-/* --- daemon.c --- */
+/* --- trusted_proxies.c --- */
+/* Whether `from` is in trusted_proxies: a reverse proxy that names the address of its client. */
 bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from);
-/* The same, as listeners and servers ask: `ctx` is the configuration. */
+/* The same for servers and http_hosts, whose `ctx` is the configuration. */
 bool daemon_trusts(const void *ctx, const struct addr *from);
+/* The same for listeners (tcp_listen_opts.is_proxy), whose `ctx` is the daemon. */
+bool daemon_is_proxy(void *ctx, const struct addr *from);
 
 /* --- invite.c --- */
 /* Prints how to reach the server and the line to type on the next machine, with a key for it when standard output is a

@@ -30,12 +30,6 @@ static const struct http_route metrics_routes[] = {{HTTP_GET, "/metrics", metric
 
 /* --- who may come, and whom they ask for --- */
 
-bool listeners_is_proxy(void *ctx, const struct addr *from)
-{
-    const struct daemon *d = ctx;
-    return daemon_is_trusted_proxy(d->cfg, from);
-}
-
 static bool may_shake_hands(void *ctx, const struct addr *from)
 {
     struct daemon *d = ctx;
@@ -143,7 +137,7 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
     struct daemon_worker *w = &d->workers[i];
     struct http_server *http = control_http(d->control, i);
     struct tcp_listen_opts opts = {.places = w->main_places,
-                                   .is_proxy = listeners_is_proxy,
+                                   .is_proxy = daemon_is_proxy,
                                    .may_come = d->main_tls != NULL ? may_shake_hands : NULL,
                                    .ctx = d,
                                    .is_exclusive = i == 0};
@@ -190,7 +184,7 @@ static enum rc try_metrics(struct daemon *d, struct err *err)
 {
     const struct config_listen *at = &d->cfg->metrics_listen_addr;
     struct tcp_listen_opts opts = {
-        .places = d->metrics_places, .is_proxy = listeners_is_proxy, .ctx = d, .is_exclusive = true};
+        .places = d->metrics_places, .is_proxy = daemon_is_proxy, .ctx = d, .is_exclusive = true};
     enum rc rc = tcp_listen(d->loops[0], &at->addr, &opts, http_server_accept, d->metrics_http, &d->metrics_listener,
                             err);
     if (rc != RC_OK)

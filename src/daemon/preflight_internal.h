@@ -29,24 +29,25 @@ struct preflight {
     size_t left_out;
 };
 
-/* Runs the list. `is_check`: with what `serve` does by itself a moment later. Blocks on files, and on other servers
- * when `asks_urls`. */
-void preflight_run(struct preflight *p, bool is_check);
-void preflight_fini(struct preflight *p);
-/* The first of this level or a worse one; null: none. */
-const struct finding *preflight_first(const struct preflight *p, enum finding_level level);
-
-/* For `serve`: warnings and faults are logged. An error is in `err`, the others are logged too. */
-MUST_CHECK enum rc preflight_serve(const struct config *cfg, struct err *err);
-
-/* --- telling --- */
-/* "KEY ..." with the place where the key was set. */
+/* --- findings.c --- */
+/* Adds a finding: "KEY ..." with the place where the key was set. */
 void preflight_tell(struct preflight *p, enum finding_level level, enum rc code, const char *key, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
-/* One that has a place of its own, because of `key`. */
+/* Adds a finding that has a place of its own (a line of the file that `key` names). */
 void preflight_tell_err(struct preflight *p, enum finding_level level, const char *key, const struct err *err);
+/* The first finding of this level or a worse one; null: there is none. */
+const struct finding *preflight_first(const struct preflight *p, enum finding_level level);
+/* Frees the findings. */
+void preflight_fini(struct preflight *p);
 
-/* --- preflight_files.c: what is read --- */
+/* --- preflight.c --- */
+/* Runs the list. `is_check`: also what `serve` does by itself a moment later. Blocks on files, and on other servers when
+ * `asks_urls`. */
+void preflight_run(struct preflight *p, bool is_check);
+/* For `serve`: logs warnings and faults. The first error is returned in `err`, further ones are logged. */
+MUST_CHECK enum rc preflight_serve(const struct config *cfg, struct err *err);
+
+/* --- preflight_files.c: files that are read --- */
 void preflight_keys(struct preflight *p);
 void preflight_certificates(struct preflight *p);
 void preflight_database(struct preflight *p);
@@ -54,7 +55,7 @@ void preflight_relays(struct preflight *p);
 void preflight_policy(struct preflight *p);
 void preflight_urls(struct preflight *p);
 
-/* --- preflight_paths.c: what is written, and where it listens --- */
+/* --- preflight_paths.c: folders, sockets and ports --- */
 void preflight_folders(struct preflight *p);
 void preflight_moved(struct preflight *p);
 void preflight_socket(struct preflight *p);

@@ -265,7 +265,7 @@ static enum rc start(struct relay_program *p, const char *server, const char *ke
     TRY(enrolment_save(d->cfg, &p->enrolment, err));
     workers_create(d);
     listeners_prepare(d);
-    const struct relay_ops ops = {.ctx = d, .admit = on_admit, .is_proxy = listeners_is_proxy};
+    const struct relay_ops ops = {.ctx = d, .admit = on_admit, .is_proxy = daemon_is_proxy};
     TRY(daemon_relay_part_create(d, &ops, err));
     TRY(daemon_relay_part_certificate(d, err));
     name_certificate(p, d->derp_fingerprint);

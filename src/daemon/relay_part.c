@@ -132,7 +132,7 @@ static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
 {
     struct daemon_worker *w = &d->workers[i];
     struct tcp_listen_opts opts = {.places = w->derp_places,
-                                   .is_proxy = listeners_is_proxy,
+                                   .is_proxy = daemon_is_proxy,
                                    .is_exclusive = i == 0,
                                    .may_come = daemon_relay_may_come,
                                    .ctx = d};

@@ -15,9 +15,9 @@
 LOG_MODULE("daemon");
 
 enum {
-    OFFLINE_GRACE_MS = 10000, /* a reconnect is no absence. src: docs/protocol/control.md 6.2 */
-    NEWCOMER_MS = 2000,       /* clients tell their home relay within a second of their first map */
-    DRAIN_MS = 200,           /* between GOAWAY and the end: clients come back within ms of their own loss */
+    OFFLINE_GRACE_MS = 10000, /* a node that reconnects is not shown offline. src: docs/protocol/control.md 6.2 */
+    NEWCOMER_MS = 2000,       /* clients report their home relay within a second of their first map */
+    DRAIN_MS = 200, /* between GOAWAY and the end; clients come back within milliseconds of losing the connection */
 };
 
 /* --- hooks --- */
@@ -115,7 +115,7 @@ static enum rc make_derp_map(struct daemon *d, struct err *err)
 
 /* --- start --- */
 
-/* Relays on other machines are put into this region only on purpose. */
+/* Relays on other machines join this region only on purpose. */
 static enum rc start_relay(struct daemon *d, struct err *err)
 {
     const struct config *cfg = d->cfg;
@@ -130,7 +130,7 @@ static enum rc start_relay(struct daemon *d, struct err *err)
     return daemon_mesh_set(d, NULL, 0, err);
 }
 
-/* A server that was just killed may hold the lock for some moments more, until its last thread has ended. */
+/* A server that was killed a moment ago may hold the lock until its last thread has ended. */
 static enum rc open_store(const struct config *cfg, struct store **out, struct err *err)
 {
     enum { TRIES = 30, PAUSE_MS = 100 };
@@ -187,7 +187,7 @@ static enum rc start_core(struct daemon *d, struct err *err)
     return RC_OK;
 }
 
-/* For relays elsewhere that are put into the same region. */
+/* For relays on other machines that are put into the same region. */
 static void describe_own_relay(const struct daemon *d, struct control_options *options)
 {
     const struct config *cfg = d->cfg;
@@ -246,7 +246,8 @@ static enum rc start(struct daemon *d, struct err *err)
     TRY(preflight_serve(cfg, err));
     TRY(daemon_make_directories(cfg->state_dir, 0700, err));
     TRY(daemon_make_parent(cfg->unix_socket, err));
-    /* Its lock tells whether another server is at work here: before anything of that one's is written over. */
+    /* The lock of the database shows whether another server is running: taken before any file of that server is
+     * written. */
     TRY(open_store(cfg, &d->store, err));
     TRY(private_key_load_or_create(cfg->noise_private_key_path, &d->noise_key, err));
     workers_create(d);

@@ -10,13 +10,13 @@ struct config;
  * the exit status. */
 int daemon_serve(const struct config *cfg);
 
-/* `fullscale relay`: relays for the control server at `server`, with the key that it gave; those of the last time where
- * they are null. SIGTERM drains it. Blocks; main thread; returns the exit status. */
+/* `fullscale relay`: relays for the control server at `server`, with the enrolment key `key`; null: those of the last
+ * start. SIGTERM drains it. Blocks; main thread; returns the exit status. */
 int daemon_relay(const struct config *cfg, const char *server, const char *key);
 
-/* What `serve` would say of this configuration and this machine before it listens, and what clients would not get along
- * with: a line each into `report`. Changes nothing. `asks_urls`: fetches derp.urls, too. Returns the exit status.
- * Blocks. */
+/* Checks the configuration and this machine as `serve` does before it listens, and what would keep clients from
+ * working: writes a line per finding to `report`. Changes nothing. `asks_urls`: fetches derp.urls, too. Returns the
+ * exit status. Blocks. */
 int daemon_check(const struct config *cfg, bool asks_urls, struct buf *report);
 
 #endif

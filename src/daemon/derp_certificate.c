@@ -21,7 +21,7 @@ bool daemon_derp_certificate_check(struct derp_certificate *c, int64_t now_s)
         c->is_failing = false;
         return false;
     }
-    /* What is prepared is read anew: its pin counts, whoever changed the files meanwhile. */
+    /* The prepared pair is read again: its pin counts, also if another process has changed the files meanwhile. */
     if (rc == RC_OK)
         rc = tls_server_prepare(c->tls, pin, &err);
     if (rc != RC_OK) {

@@ -30,19 +30,19 @@ struct daemon_derpmap {
     struct loop *loop;
     pthread_t thread;
     bool is_running; /* between start and stop; the caller's thread */
-    bool is_over;    /* what is still posted is only freed; after the thread has ended */
+    bool is_over;    /* posted work is freed and not run; the thread has ended */
     /* on the loop */
     struct daemon_derpmap_sources *sources;
     struct derp_certificate certificate;
-    struct daemon_derpmap_texts texts; /* as sent last */
-    char fault[512];                   /* of the last build, logged once; "": none */
-    size_t pending;                    /* answers of this round that are still to come */
+    struct daemon_derpmap_texts texts; /* the map that was sent last */
+    char fault[512];                   /* error of the last build, logged once; "": none */
+    size_t pending;                    /* answers that are missing in this round */
     bool is_wanted_again;              /* asked for while a round was under way */
     unsigned failures;                 /* rounds in a row in which some URL failed */
     struct loop_timer *refresh_timer;
     struct loop_timer *certificate_timer;
     pthread_mutex_t lock;
-    struct buf troubles; /* under the lock: for people who ask */
+    struct buf troubles; /* locked: for `fullscale status` and the like */
 };
 
 /* --- making the map --- */
@@ -73,12 +73,13 @@ void daemon_derpmap_troubles(struct daemon_derpmap *s, struct buf *out)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* `is_last`: of this refresh. Whatever changes goes out at once, but a refresh that changed nothing counts once. */
+/* `is_last`: the last step of a refresh. A map that differs is sent at once; a refresh without a difference is counted
+ * once. */
 static void rebuild(struct daemon_derpmap *s, bool is_last)
 {
     struct daemon_derpmap_texts made;
     struct err err = {0};
-    /* Better a relay that does not answer now than none. */
+    /* Better a relay that does not answer at the moment than none. */
     bool has_none = s->texts.region_n == 0;
     if (daemon_derpmap_sources_build(s->sources, s->certificate.pin, has_none, &made, &err) != RC_OK) {
         metric_inc(&refreshes_failed);
@@ -105,7 +106,7 @@ static void rebuild(struct daemon_derpmap *s, bool is_last)
 
 static void refresh(struct daemon_derpmap *s);
 
-/* Not all servers at the same second: give or take a tenth. */
+/* Spread by a tenth, so that not all servers ask at the same second. */
 static int64_t jittered(int64_t ms)
 {
     uint32_t random;
@@ -217,7 +218,7 @@ static void check_certificate(struct daemon_derpmap *s)
     if (!daemon_derp_certificate_check(&s->certificate, clock_wall_ms() / 1000))
         return;
     if (!s->options.cfg->derp_server_add_region)
-        tls_server_use_prepared(s->certificate.tls, s->certificate.pin); /* nobody waits for a map */
+        tls_server_use_prepared(s->certificate.tls, s->certificate.pin); /* no caller waits for a map */
     rebuild(s, true);
 }
 
@@ -396,7 +397,7 @@ void daemon_derpmap_destroy(struct daemon_derpmap **at)
     s->is_over = true;
     loop_timer_destroy(&s->refresh_timer);
     loop_timer_destroy(&s->certificate_timer);
-    loop_stop(s->loop); /* frees what was posted last */
+    loop_stop(s->loop); /* frees messages that were still posted */
     loop_run(s->loop);
     loop_destroy(&s->loop);
     daemon_derpmap_sources_destroy(&s->sources);

@@ -1,18 +1,16 @@
 /* Where the DERP map comes from, and how it reaches the nodes; only for this folder.
  *
- *     derp.urls -> derp.paths -> the policy -> the region inside -> contributions  =  the map  ->  settings  ->  core
- * ->  nodes
+ *   derp.urls, derp.paths, policy, own region, contributions  ->  map  ->  settings  ->  core  ->  nodes
  *
  * A later source replaces the region of the same number, and null removes it (src: Headscale 0.30-dev hscontrol/derp);
- * only contributions of other parts of this program put further nodes behind those of a region. Each source keeps its
- * last good document, a URL's also on disk (state_dir/derpmap), so nothing waits for another server and no error takes
- * a relay away. Regions stand in the order of their numbers and nodes as their source has them; a map with the same
- * bytes is not sent.
+ * only contributions of other parts of this program add nodes to a region of another source. Each source keeps its last
+ * good document, a URL's also on disk (state_dir/derpmap): the start does not wait for another server, and an error
+ * removes no relay. Regions are ordered by number, nodes as their source has them; a map with the same bytes is not
+ * sent.
  *
- * A map always goes whole: clients replace all regions by those of a message whose Regions is not null, which is how
+ * A map is always sent whole: clients replace all regions by those of a message whose Regions is not null, which is how
  * removed ones go (src: tailscale 1.102 control/controlclient/map.go, 1.80 likewise). A client closes its connection
- * to a region whose definition changed and goes there anew (wgengine/magicsock/derp.go), so no needless change is made.
- */
+ * to a region whose definition changed and reconnects (wgengine/magicsock/derp.go), so no needless change is made. */
 #ifndef DAEMON_DERPMAP_INTERNAL_H
 #define DAEMON_DERPMAP_INTERNAL_H
 
@@ -22,33 +20,33 @@
 #include "state/model.h"
 #include "tls/tls.h"
 
-/* --- derpmap_sources.c: the documents and what they come to. Not thread-safe; blocks on files. --- */
+/* --- derpmap_sources.c: the documents, and the map that they make. Not thread-safe; blocks on files. --- */
 struct daemon_derpmap_sources;
 
 /* `cfg` is borrowed. */
 struct daemon_derpmap_sources *daemon_derpmap_sources_create(const struct config *cfg);
 void daemon_derpmap_sources_destroy(struct daemon_derpmap_sources **s);
-/* At the start: the files, which must be good, and what is left of the URLs from last time. */
+/* At the start: reads the files, which must be valid, and the copies of URLs from last time. */
 MUST_CHECK enum rc daemon_derpmap_sources_load(struct daemon_derpmap_sources *s, struct err *err);
-/* The files again: a bad one is logged and stays what it was. */
+/* Reads the files again: an invalid one is logged, and its last valid content stays. */
 void daemon_derpmap_sources_reread(struct daemon_derpmap_sources *s);
-/* What is held of URLs; their copies on disk stay. */
+/* Drops the documents of URLs; their copies on disk stay. */
 void daemon_derpmap_sources_forget_urls(struct daemon_derpmap_sources *s);
 size_t daemon_derpmap_sources_url_n(const struct daemon_derpmap_sources *s);
 const char *daemon_derpmap_sources_url(const struct daemon_derpmap_sources *s, size_t i);
-/* Of the document that is held; null: none. */
+/* The ETag of the document of URL number `i`; null: none. */
 const char *daemon_derpmap_sources_etag(const struct daemon_derpmap_sources *s, size_t i);
-/* Some URL gave nothing good when it was asked last. */
+/* Whether the last answer of some URL was no valid map. */
 bool daemon_derpmap_sources_is_failing(const struct daemon_derpmap_sources *s);
-/* Why sources gave nothing good when they were looked at last, a line each. */
+/* Appends why sources gave no valid map when they were read last, a line each. */
 void daemon_derpmap_sources_faults(const struct daemon_derpmap_sources *s, struct buf *out);
-/* What came for URL number `i`. A good document is kept and saved; anything else is logged once, and changes nothing.
- */
+/* Takes the answer of URL number `i`. A valid document is kept and saved; anything else is logged once, and changes
+ * nothing. */
 void daemon_derpmap_sources_take(struct daemon_derpmap_sources *s, size_t i, const struct fetch_reply *reply);
-/* The `derpMap` of the policy, empty: none; with OmitDefaultRegions URLs count for nothing. False: nothing has changed,
- * be it that the text is no good map, which is logged. */
+/* Sets the `derpMap` of the policy, empty: none; with OmitDefaultRegions URLs are left out. False: nothing has changed,
+ * also because the text is no valid map, which is logged. */
 bool daemon_derpmap_sources_set_policy(struct daemon_derpmap_sources *s, struct str text);
-/* Replaces what the part of the program with this name contributed before; takes `map`'s content over. */
+/* Replaces what the part of the program called `name` contributed before; takes the content of `map` over. */
 void daemon_derpmap_sources_contribute(struct daemon_derpmap_sources *s, const char *name, struct derpmap *map);
 
 /* The map as JSON, references owned by the holder. */
@@ -58,42 +56,43 @@ struct daemon_derpmap_texts {
     unsigned region_n;
 };
 void daemon_derpmap_texts_fini(struct daemon_derpmap_texts *t);
-/* `pin`: SHA-256 of the relay's certificate in hex, "" for one that needs no pin. RC_INVALID: the sources contradict
- * each other, or name no relay at all (which is accepted while no URL has ever answered, and if it `may_be_empty`). */
+/* Builds the map. `pin`: SHA-256 of the relay's certificate in hex, "" for one that needs no pin. RC_INVALID: the
+ * sources contradict each other, or name no relay at all (which is accepted while no URL has ever answered, and if it
+ * `may_be_empty`). */
 MUST_CHECK enum rc daemon_derpmap_sources_build(const struct daemon_derpmap_sources *s, const char *pin,
                                                 bool may_be_empty, struct daemon_derpmap_texts *out, struct err *err);
 
-/* --- derp_certificate.c: the renewal of the certificate that signs itself.
+/* --- derp_certificate.c: the renewal of the self-signed certificate.
  *
- * Clients know it by its pin in the DERP map. A map with a new pin makes each of them close its connection and come
- * back at once, looking for the new certificate; so the new one must be served no later than the first client can have
- * the new map. And one that connects with the old map fails until it has the new one, so it must not be served much
- * earlier either. Neither a second port (firewalls) nor the name in the handshake (absent for addresses) can tell both
- * kinds apart, nor can a region hold two pins: a client takes the first node that accepts TCP. Hence the change is made
- * at one moment: the core hands the new map to the workers right after the listener has switched. What fails is a
- * connection begun in the milliseconds from there until its client has got the map, and that is tried again within as
- * many. Open connections live on, and clients before 1.82, which know no pins, notice nothing.
+ * Clients know it by its pin in the DERP map. A map with a new pin makes each client close its connection and come back
+ * at once, expecting the new certificate; so the new one must be served no later than the first client can have the new
+ * map. A client that connects with the old map fails until it has the new one, so it must not be served much earlier
+ * either. Neither a second port (firewalls) nor the name in the handshake (absent for addresses) can tell both kinds of
+ * clients apart, and a region cannot have two pins: a client takes the first node that accepts TCP. Hence both change
+ * at one moment: the core hands the new map to the workers right after the listener has switched. A connection fails
+ * only if it is begun in the milliseconds between the switch and its client's new map, and clients try again as soon.
+ * Open connections live on, and clients before 1.82, which know no pins, are not affected.
  *
- *     files good --check--> files renewed, prepared, pin in the map --published--> served
+ *     files valid --check--> files renewed, prepared, pin in the map --published--> served
  *
  * The files are renewed when less than 30 days are left, when they are missing (delete them and send SIGHUP to force
- * it) or for another host. After a crash between the steps the new files are simply those of the next start. --- */
+ * it) or for another host. After a crash between the steps the next start uses the new files. --- */
 struct derp_certificate {
-    struct tls_server *tls; /* borrowed; null: none of ours */
+    struct tls_server *tls; /* borrowed; null: the certificate is not made here */
     const char *cert_path, *key_path, *host;
-    char pin[TLS_FINGERPRINT_CAP]; /* the one that the map names */
-    bool is_failing;               /* logged already */
+    char pin[TLS_FINGERPRINT_CAP]; /* of the certificate that the map names */
+    bool is_failing;               /* the failure is logged already */
 };
 
-/* Makes or renews the files if they need it and prepares what is new. True when the pin has changed: make a map with
- * it. `now_s`: Unix time. Blocks on files. */
+/* Makes or renews the files if they need it and prepares the new pair. True: the pin has changed, and a map with it is
+ * to be built. `now_s`: Unix time. Blocks on files. */
 bool daemon_derp_certificate_check(struct derp_certificate *c, int64_t now_s);
-/* A map goes out: right before anyone can get it, if it names the prepared certificate that is served from now on. Any
- * thread; never blocks on files. */
+/* To be called right before a map can reach a node: serves the prepared certificate if the map names it. Any thread;
+ * never blocks on files. */
 void daemon_derp_certificate_published(struct tls_server *tls, const struct rcbuf *map);
 
-/* --- daemon_derpmap.c: time, other servers, and the way to the core. Everything is rebuilt on its thread ("derpmap").
- * --- */
+/* --- derpmap.c: timers, other servers, and the way to the core. Maps are built on a thread of its own ("derpmap"). ---
+ */
 struct daemon_derpmap;
 
 struct daemon_derpmap_options {

@@ -1,5 +1,5 @@
-/* What was said to the world at the last start, kept in the state directory (CONFIG_LAST_START), so that a change is
- * noticed. */
+/* The values that nodes depend on, as they were at the last start: kept in the state directory (CONFIG_LAST_START), so
+ * that a change is noticed. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +33,7 @@ static void copy_text(const struct json *root, const char *name, char *out, size
         snprintf(out, cap, "%.*s", STR_ARG(s));
 }
 
-/* Empty texts: not known. */
+/* Texts are empty when they are not known. */
 static struct last_start read_last(const struct config *cfg)
 {
     struct last_start last = {0};

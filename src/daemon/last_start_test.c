@@ -1,4 +1,4 @@
-/* A guessed server_url stays; a change is said. */
+/* A guessed server_url stays, and a change is logged. */
 #include "daemon/testing.h"
 
 #include <sys/stat.h>
@@ -65,10 +65,10 @@ static void test_guess_is_made_once(void **state)
     assert_url(x, "", "10.0.0.7", "http://10.0.0.5:8080");
     start(x, "", "10.0.0.7");
     assert_url(x, "", "10.0.0.7", "http://10.0.0.5:8080");
-    /* Where it cannot be any more. */
+    /* An address that this machine no longer has. */
     assert_url(x, "listen_addr: ':9080'\n", "10.0.0.7", "http://10.0.0.7:9080");
     assert_url(x, "server_url: http://10.0.0.8\n", "10.0.0.7", "http://10.0.0.8");
-    /* What was set is not remembered when it is no longer. */
+    /* A value that was set is not remembered once the key is removed. */
     start(x, "server_url: http://10.0.0.8:8080\n", "10.0.0.7");
     assert_url(x, "", "10.0.0.7", "http://10.0.0.7:8080");
 }

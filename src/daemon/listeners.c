@@ -20,15 +20,15 @@ METRIC_COUNTER(metrics_failures, "fullscale_metrics_listen_failures_total", "",
 enum {
     CERT_CHECK_MS = 60000,
     METRICS_RETRY_MS = 30000,
-    STRANGERS_PART = 4, /* a quarter of the places */
-    FEW = 64,           /* of which strangers have the half */
-    FEWEST = 4,         /* strangers on a worker, however few places and many workers there are */
+    STRANGERS_PART = 4, /* strangers have a quarter of the places */
+    FEW = 64,           /* one address has half of those of strangers */
+    FEWEST = 4,         /* places of strangers on a worker, at least */
     METRICS_CONNS = 256,
 };
 
 static const struct http_route metrics_routes[] = {{HTTP_GET, "/metrics", metrics_handle, 0}};
 
-/* --- who may come, and whom they ask for --- */
+/* --- limits and names --- */
 
 static bool may_shake_hands(void *ctx, const struct addr *from)
 {
@@ -42,7 +42,7 @@ static unsigned at_least(unsigned n, unsigned least)
     return n < least ? least : n;
 }
 
-/* The part of one of `workers` in `all` places. */
+/* The share of one of `workers` workers in `all` places. */
 static struct budget_places *places_of(const struct config *cfg, unsigned all, unsigned workers)
 {
     unsigned conns = at_least(all / workers + (all % workers != 0), 2 * FEWEST);
@@ -178,7 +178,7 @@ static enum rc open_api(struct daemon *d, struct err *err)
                            d->api_http, &d->api_listener, err);
 }
 
-/* --- metrics: what only watches does not keep the server from serving --- */
+/* --- metrics: without their port the server runs on --- */
 
 static enum rc try_metrics(struct daemon *d, struct err *err)
 {

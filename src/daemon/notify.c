@@ -1,4 +1,4 @@
-/* What the service manager is told. src: sd_notify(3): datagrams of VARIABLE=value lines to the socket in
+/* Reports to the service manager. src: sd_notify(3): datagrams of VARIABLE=value lines to the socket in
  * NOTIFY_SOCKET. */
 #include <stddef.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 LOG_MODULE("daemon");
 
-/* False: nobody waits for news. "@name" is a socket of the abstract namespace. */
+/* False: no service manager waits for reports. "@name" is a socket of the abstract namespace. */
 static bool find_socket(struct sockaddr_un *out, socklen_t *len_out)
 {
     const char *path = getenv("NOTIFY_SOCKET");

@@ -1,4 +1,4 @@
-/* A socket of ours plays the service manager. */
+/* A socket of the test plays the service manager. */
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -73,7 +73,7 @@ static void test_nobody_listens(void **state)
     notify_manager(NOTIFY_READY, "serving");
 }
 
-/* What only a person can mend ends with the status for which the unit does not start again. */
+/* An error that only an operator can mend ends with the status for which the unit does not start again. */
 static void test_exit_statuses(void **state)
 {
     (void)state;

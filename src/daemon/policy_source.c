@@ -1,8 +1,8 @@
-/* Where the policy comes from at the start, and the file as it changes.
+/* The policy of the start, and the policy file as it changes.
  *
  * The file is looked at once a second and on SIGHUP, on the main thread, which has nothing else to do. A change counts
- * when the file looks the same twice: many editors empty it before they write. What is wrong with the file, that it is
- * empty or away included, changes nothing; it is logged, and the API and a metric tell it. */
+ * when the file looks the same twice: many editors empty it before they write. An invalid, empty or missing file
+ * changes nothing; it is logged, and the API and a metric report it. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,7 +61,7 @@ enum rc daemon_policy_read(const char *path, struct policy_doc **out, struct pol
     return rc;
 }
 
-/* RC_INVALID: it could be read, but is no good policy. */
+/* RC_INVALID: it could be read, but is no valid policy. */
 static enum rc read_file(const char *path, struct policy_doc **out, struct buf *fault)
 {
     struct buf text = {0};
@@ -91,7 +91,8 @@ static void log_warnings(const struct engine *p)
     policy_errors_fini(&warnings);
 }
 
-/* Nodes have come and gone since the policy was set: its tests are told of, and hold nothing up. */
+/* Nodes have come and gone since the policy was set: failing tests are logged and do not keep the server from
+ * starting. */
 static void log_oddities(struct engine *p)
 {
     struct policy_errors failed = {0};
@@ -132,7 +133,7 @@ static struct file_stamp look_at(const char *path)
     return (struct file_stamp){true, s.st_dev, s.st_ino, s.st_size, s.st_mtim, s.st_ctim};
 }
 
-/* The newest is one that the store could not read: an older one, or none, would let through what that denies. */
+/* The store could not read the newest policy. An older one, or none, might allow what the newest denies. */
 static enum rc refuse_older(const struct daemon *d, const struct policy_text *newest, struct err *err)
 {
     struct store_aside aside = store_policy_text_aside(d->store);
@@ -146,7 +147,7 @@ static enum rc refuse_older(const struct daemon *d, const struct policy_text *ne
         (long long)aside.id);
 }
 
-/* Null: none. A file that is empty or away is refused as any that is wrong: whoever wrote a policy once is not to find
+/* Null: none. An empty or missing file is refused as any invalid one: an operator who once wrote a policy must not find
  * the network open after a restart. */
 static enum rc load_first(struct daemon *d, const struct state *st, struct policy_doc **out, struct buf *fault,
                           struct err *err)
@@ -264,7 +265,7 @@ static void reload(struct daemon *d, bool is_retry)
         core_post(d->core, &j->job);
         return;
     }
-    buf_fini(&j->fault); /* as was said before */
+    buf_fini(&j->fault); /* logged before */
     mem_free(j);
 }
 
@@ -282,7 +283,7 @@ void daemon_policy_watch(struct daemon *d)
     bool is_stable = same_stamp(&now, &d->policy_seen);
     d->policy_seen = now;
     bool is_other = !same_stamp(&now, &d->policy_read);
-    /* What kept it from being read (a disk, descriptors) may end without a trace at the file. */
+    /* The reason (a disk, descriptors) may have ended without a change to the file. */
     if (is_stable && (is_other || (d->policy_unread && now.exists)))
         reload(d, !is_other);
 }

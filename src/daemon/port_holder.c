@@ -37,7 +37,7 @@ static bool covers(const struct addr *a, const struct addr *b)
     return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16) == 0;
 }
 
-/* One line of the table; true: it listens where `at` would. */
+/* Reads a line of the table. True: its socket takes the address and port of `at`. */
 static bool take_line(const char *line, int family, int type, const struct addr *at, unsigned *uid_out,
                       unsigned long *inode_out)
 {

@@ -1,4 +1,4 @@
-/* Keys, certificates, maps of relays, the policy and the database: read as `serve` reads them, nothing made. */
+/* Keys, certificates, maps of relays, the policy and the database: read as `serve` reads them; nothing is made. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@ static void check_key(struct preflight *p, const char *key, const char *path)
 {
     struct err err = {0};
     struct stat st;
-    /* One that is not there is made; whether its folder allows that has been looked at. */
+    /* A missing key is made by `serve`; another check covers its folder. */
     if (stat(path, &st) != 0 && (errno == ENOENT || errno == ENOTDIR))
         return;
     enum rc rc = private_key_check(path, &err);
@@ -165,7 +165,7 @@ static void check_map(const struct document *d, const struct derpmap *map, enum 
     derpmap_oddities(map, config_is_public_host(host), tell_oddity, (void *)d);
 }
 
-/* True: it is good by itself. */
+/* True: the document is valid by itself. */
 static void check_file(struct preflight *p, const char *path)
 {
     struct document d = {p, "derp.paths", path};
@@ -183,7 +183,7 @@ static void check_file(struct preflight *p, const char *path)
     buf_fini(&text);
 }
 
-/* Together they may be less good than each by itself. */
+/* Documents that are valid alone may contradict each other. */
 static void check_together(struct preflight *p)
 {
     struct daemon_derpmap_sources *s = daemon_derpmap_sources_create(p->cfg);
@@ -288,7 +288,7 @@ static void wait_for(struct fetch *f, const char *url, struct answer *a)
     pthread_mutex_unlock(&a->lock);
 }
 
-/* An answer that fails is no error: the server starts without it, and asks again. */
+/* A URL that fails is no error: the server starts without it, and asks again. */
 static void check_url(struct preflight *p, struct fetch *f, const char *url)
 {
     struct document d = {p, "derp.urls", url};

@@ -1,7 +1,7 @@
-/* What `serve` needs of the machine, looked at before anything is changed; only for this folder.
+/* What `serve` needs of the machine, checked before anything is changed; only for this folder.
  *
- * One list (preflight.c) for `serve`, which refuses to start over an error, and for `config check`, which also counts
- * faults. Every finding names the key, where it was set and what to do. */
+ * One list (preflight.c) for `serve`, which refuses to start over an error, and for `config check`, which also fails
+ * over faults. Every finding names the key, where it was set and what to do. */
 #ifndef DAEMON_PREFLIGHT_INTERNAL_H
 #define DAEMON_PREFLIGHT_INTERNAL_H
 
@@ -9,7 +9,7 @@
 
 enum finding_level {
     FINDING_WARNING,
-    FINDING_FAULT, /* the server starts, but clients will not get anywhere */
+    FINDING_FAULT, /* the server starts, but clients will not work */
     FINDING_ERROR, /* the server does not start */
 };
 
@@ -23,7 +23,7 @@ enum { FINDINGS_MAX = 200 };
 struct preflight {
     const struct config *cfg; /* borrowed */
     int64_t now_s;            /* Unix time */
-    bool asks_urls;           /* also what is on other servers */
+    bool asks_urls;           /* also checks what other servers hold */
     struct finding *found;    /* owned; at most FINDINGS_MAX, an error is never left out for a warning */
     size_t found_n;
     size_t left_out;
@@ -41,8 +41,8 @@ const struct finding *preflight_first(const struct preflight *p, enum finding_le
 void preflight_fini(struct preflight *p);
 
 /* --- preflight.c --- */
-/* Runs the list. `is_check`: also what `serve` does by itself a moment later. Blocks on files, and on other servers when
- * `asks_urls`. */
+/* Runs the list. `is_check`: also what `serve` does by itself a moment later. Blocks on files, and on other servers
+ * when `asks_urls`. */
 void preflight_run(struct preflight *p, bool is_check);
 /* For `serve`: logs warnings and faults. The first error is returned in `err`, further ones are logged. */
 MUST_CHECK enum rc preflight_serve(const struct config *cfg, struct err *err);

@@ -33,7 +33,7 @@ static void tell_folder(struct preflight *p, const char *key, const char *folder
         preflight_tell(p, FINDING_ERROR, RC_INVALID, key, "(%.150s) cannot be made: %.150s %s", folder, at, why);
 }
 
-/* It is there and may be written to, or can be made. */
+/* Whether the folder exists and can be written to, or can be made. */
 static void check_folder(struct preflight *p, const char *key, const char *folder)
 {
     char at[PATH_MAX], parent[PATH_MAX];
@@ -59,12 +59,12 @@ static void check_folder_of(struct preflight *p, const char *key, const char *fi
     char folder[PATH_MAX];
     struct stat st;
     folder_of(file, folder);
-    /* A file that is there needs no folder that may be written to; what it needs itself is another check's. */
+    /* An existing file needs no writable folder; the file itself is checked elsewhere. */
     if (stat(file, &st) != 0 && strcmp(folder, p->cfg->state_dir) != 0)
         check_folder(p, key, folder);
 }
 
-/* These are made, but not the folders that they are in. */
+/* These folders are made by `serve`, but not their parents. */
 static void check_existing_folder_of(struct preflight *p, const char *key, const char *file)
 {
     char folder[PATH_MAX];
@@ -159,7 +159,7 @@ static int try_bind(const struct addr *at, int type)
     return why;
 }
 
-/* Any port of it, so that a server that runs is in nobody's way. */
+/* Binds any free port of the address, so that a running server is not disturbed. */
 static void check_address(struct preflight *p, const char *key, const struct config_listen *listen, int type)
 {
     struct addr at;
@@ -176,7 +176,7 @@ static void check_address(struct preflight *p, const char *key, const struct con
         preflight_tell(p, FINDING_ERROR, RC_IO, key, "(%s) cannot be listened at: %s", listen->text, strerror(why));
 }
 
-/* server_url was guessed at the first start, and the machine has moved since. */
+/* server_url was guessed at the first start, and the machine has another address now. */
 static void check_guessed_url(struct preflight *p)
 {
     struct addr at;
@@ -207,7 +207,7 @@ void preflight_listeners(struct preflight *p)
     check_address(p, "derp.server.stun_listen_addr", &cfg->derp_server_stun_listen_addr, SOCK_DGRAM);
 }
 
-/* --- ports that are taken; by a server that runs, most often, which is as it should be --- */
+/* --- ports that are taken: mostly by a running server, which is no fault --- */
 
 void preflight_ports(struct preflight *p)
 {

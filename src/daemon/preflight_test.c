@@ -1,4 +1,4 @@
-/* `config check` says what `serve` would stumble over, and changes nothing. */
+/* `config check` reports what would keep `serve` from starting, and changes nothing. */
 #include "daemon/testing.h"
 
 #include <sys/socket.h>

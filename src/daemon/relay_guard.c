@@ -1,4 +1,4 @@
-/* Who may come to the relay, and whether it is told to be near. */
+/* Limits new connections to the relay, and lets STUN answer only while the relay's listeners accept. */
 #include "base/clock.h"
 #include "daemon/daemon_internal.h"
 #include "relay/health.h"

@@ -21,7 +21,7 @@ enum {
     ENROLMENT_MAX_BYTES = 4096,
     TEXT_CAP = 512,
     CERTIFICATE_CHECK_MS = 60 * 1000, /* soon after the clock was set, too */
-    CERTIFICATE_SPREAD_MS = 1000,     /* between the control server's answer and nodes that have the new map */
+    CERTIFICATE_SPREAD_MS = 1000,     /* from the control server's answer until nodes have the new map */
     LAST_WORDS_MS = 200,              /* between closing the last client and the end */
 };
 
@@ -56,7 +56,7 @@ static enum rc enrolment_parse(struct str text, const char *path, struct enrolme
     return ok ? RC_OK : err_set(err, RC_INVALID, "%s is damaged: start with --server URL --key - again", path);
 }
 
-/* What is not said now is as it was last time. */
+/* Values that are not given now are those of the last start. */
 static enum rc enrolment_load(const struct config *cfg, const char *server, const char *key, struct enrolment *out,
                               struct err *err)
 {
@@ -120,7 +120,7 @@ struct relay_program {
     struct enrolment enrolment;
     struct derp_certificate certificate;
     struct loop_timer *certificate_timer;
-    struct loop_timer *use_timer; /* of a renewed certificate that nodes are being told of */
+    struct loop_timer *use_timer; /* until nodes know the pin of a renewed certificate */
     struct loop_msg check_msg;    /* SIGHUP came */
     atomic_bool is_check_posted;
     char cert_name[TLS_FINGERPRINT_CAP + 16];
@@ -129,10 +129,10 @@ struct relay_program {
 static void on_neighbours(void *ctx, const struct relay_neighbour *all, size_t n)
 {
     struct err err;
-    (void)!daemon_mesh_set(ctx, all, n, &err); /* what the configuration lists was good at the start */
+    (void)!daemon_mesh_set(ctx, all, n, &err); /* the listed neighbours were checked at the start */
 }
 
-/* A private address is where we think we are; the control server sees better. */
+/* A private address is only a guess of this machine; the control server sees the public one. */
 static struct announcement describe(const struct relay_program *p)
 {
     const struct config *cfg = p->d.cfg;
@@ -155,15 +155,15 @@ static void name_certificate(struct relay_program *p, const char *pin)
     snprintf(p->cert_name, sizeof(p->cert_name), pin[0] != '\0' ? "sha256-raw:%s" : "%s", pin);
 }
 
-/* SIGTERM or SIGINT; SIGHUP means nothing to who waits. */
+/* Waits for SIGTERM or SIGINT; SIGHUP has no meaning yet. */
 static bool is_told_to_end(const sigset_t *signals, const struct timespec *wait)
 {
     int sig = sigtimedwait(signals, NULL, wait);
     return sig > 0 && sig != SIGHUP;
 }
 
-/* The mesh's secret, and whether the server knows us, are needed before the relay is made. A server that is away is
- * waited for. */
+/* The secret of the mesh and the control server's consent are needed before the relay is made. While the server does
+ * not answer, this waits. */
 static enum rc ask_server(struct relay_program *p, const sigset_t *signals, struct err *err)
 {
     const struct timespec pause = {.tv_sec = 2};
@@ -174,7 +174,7 @@ static enum rc ask_server(struct relay_program *p, const sigset_t *signals, stru
     while ((rc = announcer_ask(d->announcer, &reply, err)) != RC_OK && rc != RC_DENIED && rc != RC_INVALID) {
         if (!was_told) {
             log_warn("waiting for the control server", LOG_S("url", p->enrolment.server), LOG_S("why", err->text));
-            /* Nothing is wrong here, and whoever waits for us would wait for a machine elsewhere. */
+            /* This machine is fine: the service manager must not wait for a control server elsewhere. */
             notify_manager(NOTIFY_READY, "waiting for the control server");
         }
         was_told = true;
@@ -190,7 +190,7 @@ static enum rc ask_server(struct relay_program *p, const sigset_t *signals, stru
     return RC_OK;
 }
 
-/* The control server knows the new certificate, so nodes do in a moment. */
+/* The control server knows the new certificate, so nodes know it in a moment. */
 static void on_certificate_told(void *ctx)
 {
     struct relay_program *p = ctx;
@@ -219,7 +219,7 @@ static void use_certificate(void *ctx)
     log_info("the relay's certificate is renewed", LOG_S("sha256", p->certificate.pin));
 }
 
-/* A new certificate is served when nodes have been told of it: while the control server is away, the old one stays. */
+/* A new certificate is served once nodes know its pin: while the control server does not answer, the old one stays. */
 static void on_certificate_timer(void *ctx)
 {
     struct relay_program *p = ctx;
@@ -278,13 +278,13 @@ static enum rc start(struct relay_program *p, const char *server, const char *ke
 
 /* --- the end --- */
 
-/* Nodes hear that it goes, and have time to go elsewhere; a second signal ends that. */
+/* Clients are told that the relay ends, and have time to go elsewhere; a second signal ends that. */
 static void drain(struct relay_program *p, const sigset_t *signals)
 {
     struct daemon *d = &p->d;
     int64_t over_ms = d->cfg->relay_drain_ms;
     log_info("draining: a second signal ends it at once", LOG_I("over_ms", over_ms));
-    announcer_leave(d->announcer); /* STUN answers until nodes look for another home */
+    announcer_leave(d->announcer); /* STUN answers until nodes look for another home relay */
     stun_server_set_silent(d->stun, true);
     relay_drain(d->relay, over_ms);
     for (int64_t end_ms = clock_mono_ms() + over_ms; clock_mono_ms() < end_ms && relay_client_count(d->relay) > 0;) {
@@ -299,7 +299,7 @@ static void clean_up(struct relay_program *p)
 {
     struct daemon *d = &p->d;
     fetch_destroy(&d->fetch);
-    if (d->worker_n > 0) { /* what fetch posted last */
+    if (d->worker_n > 0) { /* messages that fetch posted last */
         loop_stop(d->loops[0]);
         loop_run(d->loops[0]);
     }

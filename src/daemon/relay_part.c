@@ -172,7 +172,7 @@ enum rc daemon_relay_part_open(struct daemon *d, struct err *err)
     for (unsigned i = 0; i < d->worker_n; i++)
         TRY(open_on_worker(d, i, err));
     daemon_relay_guard_start(d);
-    /* One of ours is renewed, not read again. */
+    /* A certificate that is made here is renewed instead of reloaded. */
     if (d->derp_tls != NULL && !daemon_derp_certificate_is_ours(d->cfg))
         tls_server_watch(d->derp_tls, d->loops[0], CERT_CHECK_MS);
     return RC_OK;

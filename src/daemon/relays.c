@@ -35,7 +35,7 @@ static void add_relay(struct derpmap *map, const struct relay_host *r)
         .stun_port = r->report.stun_port != 0 ? r->report.stun_port : -1,
         .derp_port = r->report.derp_port,
     };
-    /* One that says what is no good must not keep the others from the map. */
+    /* A relay that announces invalid values must not keep the others out of the map. */
     if (derpmap_add_own(&one, &node, &err) == RC_OK && derpmap_check_nodes(&one, &err) == RC_OK)
         derpmap_append(map, &one);
     derpmap_fini(&one);
@@ -89,7 +89,7 @@ static void set_mesh(struct daemon *d, const struct state *st)
     char dials[DAEMON_NEIGHBOURS_MAX][ADDR_TEXT_CAP];
     struct err err;
     size_t n = daemon_relays_neighbours(st, d->cfg->derp_server_region_id, all, dials);
-    (void)!daemon_mesh_set(d, all, n, &err); /* what the configuration lists was good at the start */
+    (void)!daemon_mesh_set(d, all, n, &err); /* the listed neighbours were checked at the start */
 }
 
 /* --- when they change --- */

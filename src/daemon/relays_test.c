@@ -15,7 +15,7 @@ static struct state *make_state(void)
     return state_create(&options, tailnet_settings_create());
 }
 
-/* Null texts: it has none. */
+/* Null texts: the relay has none. */
 static void add(struct state *st, const char *name, const char *host, const char *ip, const char *cert, bool is_up)
 {
     static uint8_t random[AUTH_KEY_RANDOM_BYTES];
@@ -49,7 +49,7 @@ static void test_neighbours(void **state)
     assert_string_equal(all[0].host, "a.example.com");
     assert_string_equal(all[0].dial, "192.0.2.1");
     assert_string_equal(all[0].fingerprint, HEX32);
-    /* The address of the one that is down is nobody else's. */
+    /* The address of the relay that is down is not in the mesh. */
     assert_string_equal(all[1].dial, "c.example.com");
     assert_string_equal(all[1].host, "other.example.com");
     assert_null(all[1].fingerprint);
@@ -63,7 +63,7 @@ static void ignore(void *ctx, const struct daemon_derpmap_texts *texts)
     (void)texts;
 }
 
-/* What one relay said of itself keeps neither the server from starting nor the others from the map. */
+/* Invalid values of one relay keep neither the server from starting nor the others from the map. */
 static void test_one_bad_of_several(void **state)
 {
     struct test_folder *folder = *state;

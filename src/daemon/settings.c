@@ -1,4 +1,4 @@
-/* Configuration to what nodes are told. src: docs/protocol/control.md 6.11, 6.12, 7.1 */
+/* The settings that nodes receive, from the configuration. src: docs/protocol/control.md 6.11, 6.12, 7.1 */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -110,7 +110,7 @@ static struct rcbuf *make_self_caps(const struct config *cfg)
         json_w_key(&w, "https://tailscale.com/cap/file-sharing");
         json_w_null(&w);
     }
-    /* Without it a client refuses --ssh; who may log in, if anyone, is the policy's business.
+    /* Without it a client refuses --ssh; the policy decides who may log in.
      * src: docs/protocol/control.md 7.1 */
     json_w_key(&w, "https://tailscale.com/cap/ssh");
     json_w_null(&w);

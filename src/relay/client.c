@@ -272,6 +272,8 @@ static void start_timers(struct client *c, int64_t now_ms)
 static void read_held(struct client *c)
 {
     struct buf held = c->held;
+    if (held.data == NULL)
+        return;
     c->worker->held_bytes -= buf_len(&held);
     c->held = (struct buf){0};
     client_feed(c, buf_at(&held), buf_len(&held));

@@ -16,7 +16,7 @@ void budget_init(struct budget *b, struct budget *above, size_t own_bytes, size_
     *b = (struct budget){.above = above, .own_bytes = own_bytes, .limit_bytes = limit_bytes};
 }
 
-/* What of `used` bytes is charged above. */
+/* How many of `used` bytes are charged to the budget above. */
 static size_t charged(const struct budget *b, size_t used)
 {
     return used > b->own_bytes ? used - b->own_bytes : 0;
@@ -70,7 +70,7 @@ size_t budget_used(const struct budget *b)
 
 /* --- places --- */
 
-/* A key in the map: what it is, then the address or the key. */
+/* A key of the map: which kind it is, then the address or the key. */
 enum { HOLDER_IPV4 = 4, HOLDER_IPV6 = 6, HOLDER_KEY = 'k', KEY_MAX_BYTES = 32, NET_BYTES = 8 /* a /64 */ };
 
 struct name {
@@ -139,7 +139,7 @@ static bool is_named(const struct budget_holder *h, const struct name *name)
     return h->name.len == name->len && memcmp(h->name.bytes, name->bytes, name->len) == 0;
 }
 
-/* One more place for the holder of that name; null when it has `most` (0: as many as it likes). */
+/* Gives the holder of that name one more place; null when it has `most` already (0: no limit). */
 static struct budget_holder *join(struct budget_places *all, const struct name *name, unsigned most)
 {
     struct budget_holder *h = map_get(&all->holders, name->bytes, name->len);

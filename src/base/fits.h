@@ -1,6 +1,5 @@
-/* The one way to compare with a limit. `limit - used` wraps as soon as something else has let `used` grow beyond the
- * limit, and then everything fits: so nothing is ever subtracted from a limit (tools/check-house looks for it). Pure;
- * any thread. */
+/* The one way to compare with a limit. `limit - used` wraps as soon as `used` has grown beyond the limit, and then
+ * everything fits: so nothing is ever subtracted from a limit (tools/check-house looks for it). Pure; any thread. */
 #ifndef BASE_FITS_H
 #define BASE_FITS_H
 

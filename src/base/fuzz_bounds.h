@@ -1,8 +1,8 @@
-/* For fuzz targets: what an input may make us allocate and do. Each target states both, and tools/check-house insists
- * on it:
+/* For fuzz targets: bounds on what an input may make the program allocate and compute. Each target states both
+ * (tools/check-house checks it):
  *
  *     fuzz_bounds_mark();
- *     (the input is parsed, and what came of it freed)
+ *     (parse the input and free the result)
  *     fuzz_bounds_check(size, 4096, 64);          at most 4 KiB and 64 bytes for each byte of input, at any one time
  *     fuzz_bounds_check_steps(size, 10000, 200);  at most 10,000 steps and 200 for each byte of input
  *
@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What follows is counted from here. */
+/* Counting begins here. */
 void fuzz_bounds_mark(void);
 
 /* Since the mark: the most bytes that were allocated at one time, those that are now, allocations, steps. */

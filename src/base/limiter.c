@@ -50,7 +50,7 @@ bool limiter_take(struct limiter *l, const struct addr *from, int64_t per_second
 {
     if (per_second == 0 || from->family == 0)
         return true;
-    /* Whoever has one IPv6 address has its /64. */
+    /* All addresses of an IPv6 /64 belong to one network, and often to one host. */
     uint64_t hash = siphash13(l->seed, from->ip, from->family == 4 ? 4 : 8);
     pthread_mutex_lock(&l->lock);
     bool is_allowed = take_one(&l->slots[hash % LIMITER_SLOTS], per_second, now_ms);

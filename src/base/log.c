@@ -11,7 +11,7 @@
 
 enum {
     LIMIT_BURST = 5,
-    FIELD_MAX_BYTES = 1024, /* of a text: peers choose some, and a line must not grow with them */
+    FIELD_MAX_BYTES = 1024, /* longest text of a field: peers choose some of them */
 };
 
 static struct log_module *modules;
@@ -63,13 +63,13 @@ void log_set_json(bool json)
     atomic_store(&as_json, json);
 }
 
-/* Whether the message may go out; `*held` gets how many were swallowed in the seconds before. */
+/* Whether the line is to be written; `*held` gets how many were held back in the seconds before. */
 static bool limit_pass(struct log_limit *limit, unsigned *held)
 {
     int64_t now_s = clock_mono_ms() / 1000;
     int64_t window = atomic_load(&limit->window_s);
     if (window != now_s && atomic_compare_exchange_strong(&limit->window_s, &window, now_s)) {
-        /* A quiet second earns the burst back; a busy one lets a single line through. */
+        /* After a quiet second a whole burst is allowed again; after a busy one, a single line. */
         atomic_store(&limit->count, now_s - window > 10 ? 0 : LIMIT_BURST - 1);
         *held = atomic_exchange(&limit->held_back, 0);
     }
@@ -88,7 +88,7 @@ static size_t ordinary(const char *p, size_t len)
     return n;
 }
 
-/* Quoted: what a peer sent cannot forge a line or steer a terminal. */
+/* Quoted, so that text of a peer cannot forge a line or control a terminal. */
 static void put_quoted(struct buf *b, bool json, const char *p, size_t len)
 {
     buf_append_byte(b, '"');

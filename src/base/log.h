@@ -38,8 +38,7 @@ void log_register(struct log_module *m);
     }                                                                                                                  \
     _Static_assert(1, "")
 
-/* `event` is a short fixed sentence; then pairs: a key (const char *) and a value made by the macros below, ended by
- * LOG_END. Use through log_info(...) and its kin:
+/* `event` is a short fixed sentence; fields follow, each a key and a value made by the macros below:
  *     log_info("node joined", LOG_U("node", id), LOG_S("name", name)); */
 struct log_field {
     const char *key;

@@ -123,7 +123,7 @@ void *map_remove(struct map *m, const void *key, size_t key_len)
     if (old == NULL)
         return NULL;
     m->n--;
-    /* Close the gap: move back every later entry of the run whose home is not after the hole. */
+    /* Close the gap: move back every later entry of the run whose own slot is not behind the hole. */
     size_t mask = m->cap - 1;
     size_t hole = (size_t)(slot - m->slots);
     for (size_t i = (hole + 1) & mask; m->slots[i].value != NULL; i = (i + 1) & mask) {

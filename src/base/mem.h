@@ -1,5 +1,5 @@
-/* Heap memory. Out of memory ends the process with a message (exit status 86): no caller has a sensible way on, and
- * anything whose size a peer controls is capped before it gets here. Any thread; never returns null. */
+/* Heap memory. Out of memory ends the process with a message (exit status 86): no caller could go on sensibly, and any
+ * size that a peer controls is capped before it gets here. Any thread; never returns null. */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 

@@ -1,6 +1,6 @@
-/* Text of others on its way to a person. Names, host names, notes and errors may hold what drives a terminal, forges a
- * line or turns the order of letters around: all of it is shown escaped, so that it is seen and does nothing. Every
- * line that the program prints or logs goes through here. Any thread; nothing blocks. */
+/* Text from other parties, made safe to print. Names, host names, notes and errors may hold characters that control a
+ * terminal, forge a line or reorder text: all of them are escaped, so that they are seen and have no effect. Every line
+ * that the program prints or logs goes through here. Any thread; nothing blocks. */
 #ifndef BASE_SHOW_H
 #define BASE_SHOW_H
 
@@ -17,10 +17,11 @@ enum show {
                   no UTF-8, which JSON cannot hold, U+FFFD */
 };
 
-/* Is it no control character (C0, DEL, C1), no mark that reorders, separates or hides text, and no noncharacter? */
+/* Whether the character is neither a control character (C0, DEL, C1), nor one that reorders, separates or hides text,
+ * nor a noncharacter. */
 bool show_is_plain(uint32_t code);
 
-/* Appends `text`: what is plain as it is, else \n \t \r \xHH (bytes), \uXXXX or \UXXXXXXXX. */
+/* Appends `text`: plain characters as they are, all others as \n \t \r \xHH (bytes), \uXXXX or \UXXXXXXXX. */
 void show_append(struct buf *out, struct str text, enum show how);
 
 /* How many bytes at the end of `text` begin a character that goes on behind it, 0..3: for text that comes in parts. */

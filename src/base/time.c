@@ -88,7 +88,7 @@ enum rc time_parse(struct str text, int64_t *out_ms)
     TRY(zone_parse(str_n(p + at, text.len - at), &zone_s));
     year += century * 100;
     int64_t s = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - zone_s;
-    if (s > LAST_SECOND) /* by its zone: a client that asks for it gets the last day there is */
+    if (s > LAST_SECOND) /* its offset moves it beyond year 9999: the last second of that year */
         s = LAST_SECOND;
     ms += s * 1000;
     *out_ms = year <= 1 ? 0 : ms == 0 ? 1 : ms;

@@ -227,7 +227,7 @@ static bool is_lone_surrogate(const char *p, const char *end)
     return first >= 0xd800 && first <= 0xdfff && code == 0xfffd;
 }
 
-/* Refuses, when asked to, a surrogate at `at` that stands alone, and steps over the second half of a pair. */
+/* With strict_text: refuses a lone surrogate at `at`, and steps over the second half of a pair. */
 static enum rc check_surrogate(struct parser *ps, const char *at)
 {
     if (!ps->strict_text || at[1] != 'u' || (hex4(at + 2) & 0xf800) != 0xd800)

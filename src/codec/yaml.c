@@ -1,5 +1,5 @@
-/* Builds the tree from libfyaml's events rather than its documents: limits apply before anything is built, and what is
- * refused (aliases, keys that are no scalars) never gets that far. */
+/* Builds the tree from libfyaml's events rather than its documents: limits apply before anything is built, and refused
+ * constructs (aliases, keys that are not scalars) are never built. */
 #include "codec/yaml.h"
 
 #include <libfyaml.h>
@@ -15,7 +15,7 @@ struct growing {
     struct growing *last;
 };
 
-/* A key as the table of duplicates knows it: one table for all maps, told apart by their addresses. */
+/* An entry of the table of duplicates: one table for all maps, which differ by address. */
 struct seen_key {
     const struct growing *map;
     char text[];

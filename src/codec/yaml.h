@@ -1,7 +1,7 @@
 /* YAML: the configuration file (over libfyaml), and `-o yaml` of the command line.
- * Own tree, so that no other module sees the library: maps, sequences and untyped scalars with their places. Typing is
- * the reader's job: `yes` and `010` stay text until a schema says otherwise. Trees are immutable, live in the arena and
- * borrow nothing. */
+ * The tree is our own, so that no other module depends on the library: maps, sequences and untyped scalars with their
+ * positions. Types are the reader's job: `yes` and `010` stay text until a schema says otherwise. Trees are immutable,
+ * live in the arena and borrow nothing. */
 #ifndef CODEC_YAML_H
 #define CODEC_YAML_H
 

@@ -64,8 +64,8 @@ static enum rc check_magic(const uint8_t *p, size_t n)
     return known ? RC_OK : RC_INVALID;
 }
 
-/* Decodes one frame at `in->pos`. One byte more than `*room` is offered, so that too much can be told from just enough.
- */
+/* Decodes one frame at `in->pos`. One byte more than `*room` is offered, so that too much content differs from just
+ * enough. */
 static enum rc decompress_frame(ZSTD_DCtx *d, ZSTD_inBuffer *in, size_t *room, struct buf *out)
 {
     TRY(check_magic((const uint8_t *)in->src + in->pos, in->size - in->pos));

@@ -31,8 +31,8 @@ void zstd_ctx_fini(struct zstd_ctx *ctx);
  * faster ones. RC_INTERNAL when the library fails; `out` is as before then. */
 MUST_CHECK enum rc zstd_compress(struct zstd_ctx *ctx, int level, const void *in, size_t n, struct buf *out);
 
-/* Appends the content of all frames in `in`; skippable frames are skipped, nothing else may stand between or after.
- * No input is no content. Never grows `out` by more than `max_out` bytes (and a window of at most 8 MiB inside).
+/* Appends the content of all frames in `in`; skippable frames are skipped, nothing else may be between or after them.
+ * An empty input has no content. Never grows `out` by more than `max_out` bytes (and a window of at most 8 MiB inside).
  * RC_TOO_LARGE (more content than `max_out`, or a larger window), RC_TRUNCATED, RC_INVALID, RC_UNSUPPORTED
  * (dictionary); then `out` is as before. */
 MUST_CHECK enum rc zstd_decompress(struct zstd_ctx *ctx, const void *in, size_t n, size_t max_out, struct buf *out);

@@ -1,4 +1,4 @@
-/* The rules between keys, and warnings about settings that will hurt later. */
+/* The rules between keys, and warnings about settings that will cause trouble later. */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/un.h>
@@ -25,7 +25,7 @@ static void check_tls(struct loader *l)
     check_readable(l, "tls_key_path", cfg->tls_key_path);
 }
 
-/* Is `host` the domain itself or below it? */
+/* Whether `host` is the domain itself or below it. */
 static bool is_within(struct str host, struct str domain)
 {
     if (host.len > domain.len && host.p[host.len - domain.len - 1] == '.')
@@ -33,7 +33,7 @@ static bool is_within(struct str host, struct str domain)
     return str_eq_ci(host, domain);
 }
 
-/* Where clients keep to plain HTTP: they try TLS only, after a first connection, towards every other host.
+/* Hosts for which clients keep using plain HTTP: after a first connection they try only TLS towards every other host.
  * src: tailscale 1.102 control/controlhttp, control/ts2021 (forced TLS); docs/protocol/control.md 3.3 */
 static bool is_plain_safe(struct str host)
 {
@@ -45,7 +45,7 @@ static bool is_plain_safe(struct str host)
     return addr_is_private(&ip) && !is_link_local && !is_shared;
 }
 
-/* Left as the examples have it. */
+/* Whether the value was left as the examples have it. */
 static bool is_placeholder(struct str host)
 {
     static const char *const known[] = {
@@ -205,7 +205,7 @@ static void check_policy(struct loader *l)
                         "is not read: policy.mode is database (fullscale policy set -f %.200s)", cfg->policy_path);
 }
 
-/* --- where the relay is said to be --- */
+/* --- the address at which clients are sent to the relay --- */
 
 static unsigned documentation_net(const char *text)
 {
@@ -213,7 +213,7 @@ static unsigned documentation_net(const char *text)
     return addr_parse_ip(str_c(text), &ip) == RC_OK ? addr_documentation_net(&ip) : 0;
 }
 
-/* A laboratory may be made of such addresses: then others of this server are of the same network. */
+/* A test network may use such addresses: then other addresses of this server are in the same network. */
 static bool is_example(const struct loader *l, const char *text)
 {
     const struct config *cfg = &l->out->cfg;
@@ -224,7 +224,7 @@ static bool is_example(const struct loader *l, const char *text)
            net != documentation_net(cfg->derp_server_hostname);
 }
 
-/* Does the world get there, or only who is in the same network? */
+/* Whether the host is reachable from the internet, as far as its name or address shows. */
 static bool is_public_host(struct str host)
 {
     static const char *const inside[] = {".local", ".internal", ".lan", ".home", ".home.arpa", ".localhost", ".test"};

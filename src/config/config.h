@@ -42,7 +42,7 @@ struct config_prefixes {
     size_t n;
 };
 
-/* DNS names below `domain` are asked of `servers` (IP addresses or DNS-over-HTTPS URLs). */
+/* Queries for names below `domain` go to `servers` (IP addresses or DNS-over-HTTPS URLs). */
 struct config_split {
     const char *domain;
     struct config_strings servers;
@@ -107,7 +107,7 @@ struct config {
     const char *derp_server_ipv6;
     const char *derp_server_mesh_key_path;       /* "" or a file; set when derp_server_mesh_with is not empty */
     struct config_strings derp_server_mesh_with; /* host[:port][/dial][/sha256-raw:<hex>]; see relay/mesh.h */
-    bool derp_verify_unauthenticated;            /* POST /verify answers anyone */
+    bool derp_verify_unauthenticated;            /* POST /verify answers without authentication */
     bool relay_fail_open;
     int64_t relay_drain_ms;
     struct config_strings derp_urls;
@@ -135,7 +135,7 @@ struct config {
     struct config_records dns_extra_records;
 
     int64_t policy_mode;     /* enum config_policy_mode */
-    const char *policy_path; /* of the file; "" none, then everyone reaches everyone */
+    const char *policy_path; /* of the file; "": no policy, all nodes reach each other */
 
     int64_t node_expiry_ms; /* 0 = never */
     int64_t node_ephemeral_inactivity_timeout_ms;
@@ -161,15 +161,15 @@ struct config {
     int64_t limits_body_bytes;
 };
 
-/* What the loader takes from the world. config_source_system fills it; tests fill it by hand. Pointers are borrowed. */
+/* What the loader takes from outside. config_source_system fills it; tests fill it by hand. Pointers are borrowed. */
 struct config_source {
     const char *path;               /* --config, or null */
     const char *const *env;         /* like environ, or null */
     char primary_ip[ADDR_TEXT_CAP]; /* for the default server_url at the first start; "" = 127.0.0.1 */
-    char checkout_path[512];        /* where the checkout that this program was built in serves from; "" = in none */
-    bool is_root;                   /* chooses the default state_dir and unix_socket */
-    bool is_client;                 /* files that only the server reads are not looked at */
-    bool is_relay;                  /* for `fullscale relay`: server_url is nobody's, so nothing is said of it */
+    char checkout_path[512]; /* the configuration that `make run` serves in the checkout of this program; "": none */
+    bool is_root;            /* chooses the default state_dir and unix_socket */
+    bool is_client;          /* files that only the server reads are not checked */
+    bool is_relay;           /* for `fullscale relay`: server_url is not used, so it is not checked */
 };
 
 /* `path` may be null. Looks at the interfaces of this machine. */
@@ -183,32 +183,30 @@ MUST_CHECK enum rc config_parse(const struct config_source *src, struct str yaml
 /* Null is fine; nulls the pointer. */
 void config_destroy(struct config **cfg);
 
-/* In state_dir: {"server_url","guessed"...} of the last start. A server_url that nobody set is guessed once, and then
- * taken from there: nodes go on calling the one that they were given. */
+/* In state_dir: {"server_url","guessed"...} of the last start. A server_url that is not set is guessed once, and then
+ * taken from this file: nodes keep using the one that they were given. */
 #define CONFIG_LAST_START "last_start.json"
 
-/* The host of a server_url, without brackets; "" for what is none. */
 enum { CONFIG_HOST_CAP = 256 };
 /* Writes the host of an http(s) URL, NUL-terminated; "" when `url` is none. */
 void config_url_host(const char *url, char out[CONFIG_HOST_CAP]);
-/* Is the host of a URL one that the whole internet is to reach, as far as its name or address tells? */
+/* Whether a host is meant to be reached from the whole internet, as far as its name or address shows. */
 bool config_is_public_host(const char *host);
 /* The file that was read, "" when there was none. Borrowed. */
 const char *config_path(const struct config *cfg);
-/* Sentences that the operator should see at start: unknown and obsolete keys, and settings that will hurt (such as
- * plain http:// on a public name). Borrowed; null after the last. */
+/* Warnings for the operator at start, by number from 0: unknown and obsolete keys, and settings that will cause trouble
+ * (such as plain http:// on a public name). Borrowed; null after the last. */
 const char *config_warning(const struct config *cfg, size_t i);
 
-/* Was the key (a name of the reference) set by the file or the environment? */
+/* Whether the key (a name of the reference) was set by the file or the environment. */
 bool config_is_set(const struct config *cfg, const char *key);
-/* A TLS proxy in front is what clients speak to: https:// in server_url, and no certificate here. */
+/* Whether clients speak to a TLS proxy in front: https:// in server_url, and no certificate here. */
 bool config_is_behind_proxy(const struct config *cfg);
-/* Fills `err` with "KEY ..." and with the place where it was set, or else the file where it could be; returns `code`.
- */
+/* Fills `err` with "KEY ..." and the place where the key was set, or the file where it can be; returns `code`. */
 enum rc config_err(const struct config *cfg, const char *key, enum rc code, struct err *err, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
 
-/* `fullscale config check`, as far as the file tells: every error and warning, one line each, into `report`. RC_OK or
+/* Checks the file as `fullscale config check` does: every error and warning, one line each, into `report`. RC_OK or
  * RC_INVALID (some error). */
 MUST_CHECK enum rc config_check(const struct config_source *src, struct buf *report);
 
@@ -218,9 +216,9 @@ enum config_reference_format {
     CONFIG_REFERENCE_YAML,
     CONFIG_REFERENCE_JSON
 };
-/* Every key with type, default, unit and meaning. YAML is an example file with everything commented out. */
+/* Appends every key with type, default, unit and meaning. YAML is an example file with everything commented out. */
 void config_reference(enum config_reference_format format, struct buf *out);
-/* The values in force, as YAML, secrets replaced by "(secret)". */
+/* Appends the values in force, as YAML, secrets replaced by "(secret)". */
 void config_dump(const struct config *cfg, struct buf *out);
 
 #endif

@@ -20,7 +20,7 @@ static const char *env_get(const struct config_source *src, struct str name)
     return NULL;
 }
 
-/* The file to read, or null for none. */
+/* The path of the file to read, or null for none. */
 static const char *choose_file(const struct config_source *src)
 {
     const char *served = src->checkout_path;
@@ -67,7 +67,7 @@ static const char *directory_of(struct arena *a, const char *file)
     return slash == file ? "/" : arena_str(a, str_n(file, (size_t)(slash - file))).p;
 }
 
-/* Always gives a result, whose errors_n says whether it may be used. */
+/* Loads and checks; always returns a result, whose errors_n says whether it may be used. */
 static struct loaded *load(const struct config_source *src, struct str yaml, const char *file)
 {
     struct loaded *out = MEM_NEW(struct loaded);

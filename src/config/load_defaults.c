@@ -32,9 +32,8 @@ static const char *default_server_url(struct loader *l)
     return arena_printf(&l->out->arena, "%s:%u", url, cfg->listen_addr.addr.port);
 }
 
-/* A certificate that clients trust anyway serves the relay too, and so does a proxy that has one: it may publish
- * nothing else than server_url. A certificate or a name that is the relay's alone tells that it has a port of its own.
- */
+/* A certificate that clients trust serves the relay too, and so does a proxy with one, which may publish nothing but
+ * server_url. A certificate or a name of the relay alone shows that it has a port of its own. */
 static bool is_relay_at_main_port(const struct loader *l)
 {
     const struct config *cfg = &l->out->cfg;
@@ -49,8 +48,8 @@ static bool is_relay_at_main_port(const struct loader *l)
     return config_is_behind_proxy(cfg) && !has_own_name;
 }
 
-/* The URL that was guessed at the first start, if it differs from this one only in the address; else null. A guess
- * without a network was none. */
+/* The URL that was guessed at the first start, if it differs from this one only in the address; else null. A guess made
+ * without a network does not count. */
 static const char *remembered_url(struct loader *l, const char *guess)
 {
     const char *path = arena_printf(&l->out->arena, "%s/%s", l->out->cfg.state_dir, CONFIG_LAST_START);

@@ -1,4 +1,4 @@
-/* Keys of the environment: FULLSCALE_*, and HEADSCALE_* of those who move here. */
+/* Keys of the environment: FULLSCALE_*, and HEADSCALE_* for servers that replace Headscale. */
 #include <ctype.h>
 
 #include "config/load_internal.h"
@@ -16,7 +16,7 @@ static const struct schema_row *row_of_env(struct str name)
     return NULL;
 }
 
-/* `rest` is what follows the name of a Service. Its port is a URL there: who wrote a number meant a key. */
+/* `rest` is what follows the name of a Service. The port of a Service is a URL; a number is meant as a key. */
 static bool is_service_part(struct str rest, struct str value)
 {
     static const char *const protocols[] = {"tcp://", "udp://", "sctp://"};
@@ -40,7 +40,7 @@ static bool is_service_part(struct str rest, struct str value)
     return false;
 }
 
-/* What Kubernetes puts into each container for a Service that is called like the program, or like a part of it:
+/* Whether Kubernetes has set the variable, for a Service with the name of the program or of a part of it:
  * fullscale-derp. */
 static bool is_of_kubernetes(struct str name, struct str value)
 {
@@ -80,7 +80,7 @@ static void set_from_env(struct loader *l, const struct schema_row *row, struct 
     loader_set_text(l, row, row->name, "", (struct value_item){value, 0, 0});
 }
 
-/* No keys of the configuration. */
+/* Variables of commands, which are no keys of the configuration. */
 static bool is_for_commands(struct str name)
 {
     static const char *const names[] = {"FULLSCALE_CONFIG", "FULLSCALE_RELAY_KEY", "FULLSCALE_BENCH_AUTHKEY"};
@@ -116,7 +116,7 @@ static const struct schema_old *old_of_env(struct str rest)
     for (size_t i = 0; i < schema_olds_n; i++) {
         struct str pattern = str_c(schema_olds[i].name);
         bool is_group = str_ends(pattern, STR(".*"));
-        pattern.len -= is_group ? 1 : 0; /* its dot becomes the line below */
+        pattern.len -= is_group ? 1 : 0; /* its dot becomes '_' */
         for (size_t k = 0; k < pattern.len; k++)
             key[k] = pattern.p[k] == '.' ? '_' : (char)toupper((unsigned char)pattern.p[k]);
         if (is_group ? str_starts(rest, str_n(key, pattern.len)) : str_eq(rest, str_n(key, pattern.len)))
@@ -156,7 +156,7 @@ static void take_headscale_var(struct loader *l, struct str name, struct str res
     }
 }
 
-/* After ours and the file, which win. Who moves here may leave the container's environment as it is. */
+/* After FULLSCALE_* and the file, which win: the environment of a Headscale container may stay as it is. */
 void loader_take_headscale_env(struct loader *l)
 {
     struct str prefix = STR("HEADSCALE_");

@@ -1,4 +1,4 @@
-/* Keys of the file: ours, those of Headscale, and unknown ones. */
+/* Keys of the file: known ones, those of Headscale, and unknown ones. */
 #include <strings.h>
 
 #include "config/load_internal.h"
@@ -43,7 +43,7 @@ static void take_old(struct loader *l, const struct schema_old *old, const char 
         moved_below(l, name, value);
 }
 
-/* "policy.mode, policy.path": what there is where `name` was written. */
+/* "policy.mode, policy.path": the keys that exist in the group of `name`. */
 static const char *list_siblings(struct loader *l, const char *name)
 {
     const char *list = "";
@@ -57,7 +57,7 @@ static const char *list_siblings(struct loader *l, const char *name)
     return list;
 }
 
-/* What is misspelt where it says who may do what would leave open what was meant to be closed: that is an error. */
+/* An unknown key. Misspelt keys about access are errors: they would leave open what was meant to be closed. */
 static void take_unknown(struct loader *l, const char *name, const struct yaml *value)
 {
     struct str near = schema_nearest(str_c(name));
@@ -103,7 +103,7 @@ static void take_ip_prefix(struct loader *l, const struct yaml *value)
         loader_set_yaml(l, schema_find(str_c(name)), "ip_prefixes", value);
 }
 
-/* Both families in one list, before 0.23; or one of them. */
+/* ip_prefixes of versions before 0.23: both families in one list, or one prefix. */
 static void take_ip_prefixes(struct loader *l, const struct yaml *value)
 {
     YAML_EACH (it, value) {

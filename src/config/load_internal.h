@@ -13,12 +13,12 @@
 #include "config/schema_internal.h"
 #include "config/value_internal.h"
 
-/* A sentence for the operator. */
+/* An error or warning for the operator. */
 struct note {
     struct note *next;
     bool is_error;
     struct err err;
-    const char *text; /* with its place */
+    const char *text; /* with its place in front */
 };
 
 /* Where a row got its value from. */

@@ -19,7 +19,7 @@ static void set_items(struct loader *l, const struct schema_row *row, const char
     origin->is_set = false;
 }
 
-/* "" stands for the default, except where it means off. */
+/* "" leaves the key unset, except where it means off. */
 static bool is_unset(const struct schema_row *row, struct str text)
 {
     return text.len == 0 && row->type != SCHEMA_LISTEN && row->type != SCHEMA_PREFIX;
@@ -83,13 +83,12 @@ static void set_composite(struct loader *l, const struct schema_row *row, const 
         loader_note(l, true, error.line, error.col, "%s %s", name, error.why);
 }
 
-/* An empty container means nothing, whatever kind the key wants. */
 bool loader_is_empty(const struct yaml *value)
 {
     return value->type == YAML_NULL || (value->type == YAML_SCALAR ? value->text.len == 0 : value->n == 0);
 }
 
-/* `name` is as the file has it: an old name, perhaps. */
+/* `name` is the key as the file has it, which may be an old name. */
 void loader_set_yaml(struct loader *l, const struct schema_row *row, const char *name, const struct yaml *value)
 {
     struct origin *origin = &l->origins[row - schema_rows];

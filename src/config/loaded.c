@@ -1,4 +1,4 @@
-/* What a loaded configuration knows beside its values: where each was set, and what there is to say about it. */
+/* Where each value was set, and the notes that loading has made. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -52,7 +52,7 @@ void loader_note_row(struct loader *l, bool is_error, const char *row_name, cons
                    l->origins[i].line, l->origins[i].col, text);
 }
 
-/* --- the public calls that ask for it --- */
+/* --- public calls --- */
 
 void config_url_host(const char *url, char out[CONFIG_HOST_CAP])
 {

@@ -1,4 +1,4 @@
-/* What the table says, for people: all keys as text, Markdown, an example file or JSON; and the values in force. */
+/* The table for people: all keys as text, Markdown, an example file or JSON; and the values in force. */
 #include "config/schema_internal.h"
 #include "config/value_internal.h"
 

@@ -40,7 +40,7 @@ struct schema_row {
     /* As written in the file. "" = not set. {state_dir}, {run_dir} and {server_url} are replaced. Lists: one item or
      * none. */
     const char *def;
-    const char *def_shown; /* for the reference, when `def` would not tell */
+    const char *def_shown; /* shown in the reference instead of `def` */
     const char *unit;
     int64_t min, max; /* for numbers and durations; both 0 = no limits but the type's */
     const struct schema_choice *choices;
@@ -51,7 +51,7 @@ struct schema_row {
     const char *meaning;
 };
 
-/* Keys of Headscale that are no keys of ours. */
+/* Keys of Headscale that do not exist here. */
 enum schema_old_kind {
     SCHEMA_OLD_MOVED,   /* read as the key `now`, with a note */
     SCHEMA_OLD_IGNORED, /* without a meaning here: a note */
@@ -77,13 +77,13 @@ extern const size_t schema_olds_n;
 const struct schema_row *schema_find(struct str name);
 /* The position of a row in schema_rows; the key must exist. */
 size_t schema_index(const char *name);
-/* The row of a key of Headscale that is none of ours, or of the group it is in; null: there is none. */
+/* The row of a key of Headscale that does not exist here, or of the group it is in; null: there is none. */
 const struct schema_old *schema_find_old(struct str name);
 /* Whether there are rows below `name`, as for "derp". */
 bool schema_is_group(struct str name);
 /* The key or group of keys that is most like `name`; empty when none is near. */
 struct str schema_nearest(struct str name);
-/* Whether `name` is one of the keys that decide who may do what, or begins like one: a mistake there must not pass. */
+/* Whether `name` is, or begins like, one of the keys about access: a mistake in these must not pass. */
 bool schema_is_delicate(struct str name);
 /* Whether `name` is certainly meant to be `near`, a delicate key. Many a harmless word is like a short key (`note` is
  * no `node`), so that those count only when keys stand below them (`is_map`). */
@@ -95,8 +95,8 @@ bool schema_is_misspelt_delicate(struct str name, struct str near, bool is_map);
 void schema_env_name(const struct schema_row *row, char out[SCHEMA_ENV_CAP]);
 
 /* --- schema.c: checks of single values, used elsewhere too --- */
-/* "http://host:port" to its parts; IPv6 hosts without brackets. False when it is no such URL, or has a path, a user or
- * a query. `port` is 0 when not given. */
+/* Splits "http://host:port"; IPv6 hosts without brackets. False for any other text, also with a path, a user or a
+ * query. `port` is 0 when not given. */
 struct schema_url {
     bool is_https;
     struct str host;

@@ -1,4 +1,4 @@
-/* For the tests of this module: configurations from text, and what the loader says of them. */
+/* For the tests of this module: configurations from text, and the warnings and errors about them. */
 #ifndef CONFIG_TESTING_H
 #define CONFIG_TESTING_H
 

@@ -24,7 +24,7 @@ static enum rc refuse(struct setter *s, struct str text, const char *wanted)
     return RC_INVALID;
 }
 
-/* Names are compared as bytes by those who get them: clients look them up in lower case. */
+/* Clients compare names as bytes, after looking them up in lower case. */
 static const char *lower_case(struct arena *a, struct str text)
 {
     char *copy = arena_zalloc(a, text.len + 1, 1);

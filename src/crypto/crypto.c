@@ -1,5 +1,5 @@
-/* Everything that OpenSSL calls by name is fetched once: a lookup per call costs more than the work itself and takes a
- * lock (openssl#17064). What can fail here only for want of memory, or by our own mistake, ends the process. */
+/* All algorithms of OpenSSL are fetched once: a lookup per call costs more than the work itself and takes a lock
+ * (openssl#17064). Calls that fail here only for lack of memory or by a mistake of ours end the process. */
 #include "crypto/crypto.h"
 
 #include <assert.h>
@@ -95,7 +95,7 @@ void sha1(const void *in, size_t n, uint8_t out[20])
     hash_once(md_sha1, &(const struct span){in, n}, 1, out);
 }
 
-/* By hand, since Noise wants HMAC and not BLAKE2's own keyed mode. src: RFC 2104 2 */
+/* Written out, since Noise uses HMAC and not BLAKE2's own keyed mode. src: RFC 2104 2 */
 void hmac_blake2s(const uint8_t key[32], const void *a, size_t a_len, const void *b, size_t b_len, uint8_t out[32])
 {
     enum { BLOCK = 64 };
@@ -131,9 +131,8 @@ void hkdf_blake2s(const uint8_t ck[32], const void *input, size_t input_len, uin
 
 /* --- ChaCha20-Poly1305 --- */
 
-/* A key and nothing else: a server has two of these for each connection. OpenSSL is the faster one for long messages
- * and wants a context of 800 bytes, which each thread has once for all keys; libsodium is the faster one for short
- * ones. */
+/* A key alone: a server has two of these per connection. OpenSSL is faster for long messages and needs a context of 800
+ * bytes, which each thread has once for all keys; libsodium is faster for short ones. */
 struct aead {
     uint8_t key[32];
     bool seal;
@@ -260,7 +259,7 @@ enum rc aead_open(struct aead *a, const uint8_t nonce[AEAD_NONCE_BYTES], const v
     if (is_good)
         return RC_OK;
     if (plain_len > 0)
-        memset(out, 0, plain_len); /* nobody should see what was never authentic */
+        memset(out, 0, plain_len); /* plaintext that is not authentic must not be used */
     return RC_CRYPTO;
 }
 
@@ -313,7 +312,7 @@ void base64_encode(const void *in, size_t n, char *out)
     sodium_bin2base64(out, BASE64_CAP(n), in, n, sodium_base64_VARIANT_ORIGINAL);
 }
 
-/* Without its padding, when that is exactly what the length asks for. */
+/* Drops the padding if its length is exactly right. */
 static size_t base64_unpadded_len(const char *text, size_t len)
 {
     if (len == 0 || len % 4 != 0 || text[len - 1] != '=')

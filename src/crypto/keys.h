@@ -45,7 +45,7 @@ void machine_key_short(const machine_key *k, char out[KEY_SHORT_CAP]);
 void node_key_short(const node_key *k, char out[KEY_SHORT_CAP]);
 void disco_key_short(const disco_key *k, char out[KEY_SHORT_CAP]);
 
-/* For 32-byte keys of any kind: keys_equal(a.b, b.b). Not constant-time: public keys. */
+/* Whether two keys of one kind are the same: keys_equal(a.b, b.b). Not constant-time: for public keys. */
 bool keys_equal(const uint8_t a[KEY_BYTES], const uint8_t b[KEY_BYTES]);
 /* Whether all 32 bytes are zero: "no key". */
 bool key_is_zero(const uint8_t k[KEY_BYTES]);
@@ -56,10 +56,11 @@ void private_key_from_bytes(const uint8_t random[KEY_BYTES], private_key *out);
 void private_key_public(const private_key *k, uint8_t out[KEY_BYTES]);
 
 /* Reads a key file ("privkey:" + hex, white space around it allowed), or makes one, mode 0600, synced to disk with its
- * directory, when there is none. One that others may read or change is closed to them, with a line in the log;
- * RC_DENIED when it is not ours. Blocks. RC_INVALID for a file that is no key (never overwritten), RC_IO. */
+ * directory, when there is none. Permissions of other users are taken from the file, with a line in the log; RC_DENIED
+ * when the file belongs to another user. Blocks. RC_INVALID for a file that holds no key (never overwritten), RC_IO. */
 MUST_CHECK enum rc private_key_load_or_create(const char *path, private_key *out, struct err *err);
-/* What that would load, without making anything. RC_OK, RC_NOT_FOUND (it would be made), RC_IO, RC_INVALID. */
+/* Checks what private_key_load_or_create would load, without making anything. RC_OK, RC_NOT_FOUND (a key would be
+ * made), RC_IO, RC_INVALID. */
 MUST_CHECK enum rc private_key_check(const char *path, struct err *err);
 
 #endif

@@ -52,7 +52,7 @@ struct request {
     struct buf body;
     size_t max_bytes;
     size_t header_bytes;
-    enum rc refused; /* why libcurl was told to stop, or need not begin */
+    enum rc refused; /* why the transfer was ended, or not begun */
     fetch_done done;
     void *ctx;
     char error[CURL_ERROR_SIZE];
@@ -94,7 +94,7 @@ static CURLcode on_tls(CURL *easy, void *ctx, void *arg)
     return CURLE_OK;
 }
 
-/* The line is ours to wipe: it may be a token. */
+/* Wiped before it is freed: it may hold a token. */
 static void add_header(struct request *r, const char *name, const char *value)
 {
     struct buf line = {0};

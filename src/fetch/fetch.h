@@ -1,10 +1,11 @@
-/* Requests to other servers: libcurl on a thread of its own. Answers arrive by callback on that thread: post on from
- * there.
+/* Requests to other servers: libcurl on a thread of its own. Answers arrive by a callback on that thread, which
+ * posts them to where they are needed.
  *
  * Only http:// and https://, at most 5 redirects, never from https:// to http://; a bearer token does not follow to
  * another host. Certificates are checked against the system's roots and those of SSL_CERT_FILE and SSL_CERT_DIR; a
  * proxy is taken from http_proxy, https_proxy and no_proxy. What comes back is held in memory up to the limit of the
- * request, so whoever starts requests bounds how many are under way. */
+ * request, so callers bound
+ * how many requests are under way. */
 #ifndef FETCH_FETCH_H
 #define FETCH_FETCH_H
 
@@ -17,8 +18,8 @@ struct fetch;
 
 /* Starts the thread. Before privileges are dropped, since libcurl brings up its libraries here. */
 struct fetch *fetch_create(void);
-/* Ends what is under way with RC_CLOSED and joins the thread; not from a callback. Whoever starts requests on another
- * thread has ended before. Null is fine; nulls the pointer. */
+/* Ends what is under way with RC_CLOSED and joins the thread; not from a callback. Threads that
+ * start requests have ended before. Null is fine; nulls the pointer. */
 void fetch_destroy(struct fetch **f);
 
 /* Everything is borrowed for the call of fetch_start. */

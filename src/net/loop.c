@@ -19,7 +19,7 @@ struct loop {
     uv_prepare_t before_poll;
     unsigned index;
     struct list tasks;
-    struct list late_tasks; /* run when there are no others */
+    struct list late_tasks; /* late tasks: run when no other is scheduled */
     struct free_later *to_free;
     struct buf scratch;
     atomic_bool stopping;
@@ -102,7 +102,7 @@ struct loop *loop_create(unsigned index)
 void loop_run(struct loop *loop)
 {
     current = loop;
-    /* At least one turn, so that what was posted before a stop is still run. */
+    /* At least one iteration, so that messages posted before a stop are still run. */
     do {
         uv_run(&loop->uv, UV_RUN_DEFAULT);
     } while (!atomic_load(&loop->stopping));
@@ -159,7 +159,7 @@ void loop_post(struct loop *loop, struct loop_msg *msg)
         msg->next = head;
     } while (
         !atomic_compare_exchange_weak_explicit(&loop->inbox, &head, msg, memory_order_release, memory_order_relaxed));
-    /* Whoever finds the inbox empty rings; the others' messages are taken by the same turn. */
+    /* The sender that finds the inbox empty wakes the loop; messages of others are taken in the same iteration. */
     if (head == NULL)
         uv_async_send(&loop->wake);
 }

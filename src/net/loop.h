@@ -27,7 +27,7 @@ void loop_stop(struct loop *loop);
 void loop_destroy(struct loop **loop);
 /* What loop_create was given. */
 unsigned loop_index(const struct loop *loop);
-/* The loop whose thread this is, or null. For assertions. */
+/* The loop that runs on the calling thread, or null. For assertions. */
 struct loop *loop_current(void);
 /* Monotonic milliseconds, read once at the start of the iteration. */
 int64_t loop_now_ms(const struct loop *loop);
@@ -76,7 +76,7 @@ void loop_timer_destroy(struct loop_timer **timer);
 /* Readiness of a file descriptor, level-triggered. */
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 struct loop_poll;
-/* `fd` stays the caller's, who destroys the poll before closing it. */
+/* Watches `fd`, which stays the caller's: the poll is destroyed before `fd` is closed. */
 struct loop_poll *loop_poll_create(struct loop *loop, int fd, void (*ready)(void *ctx, int events), void *ctx);
 /* Which events to report from now on: LOOP_READ, LOOP_WRITE, both or 0. */
 void loop_poll_set(struct loop_poll *poll, int events);

@@ -40,8 +40,8 @@ void stream_emit_closed(struct stream *s, enum rc why)
         events->closed(s->ctx, why);
 }
 
-/* A layer may be high by what waits in all layers together while none below is by itself: then those must tell as well.
- */
+/* A layer may be above the mark by what waits in all layers together, while none below is so by itself: then those must
+ * report as well. */
 static void mark_high(struct stream *s)
 {
     for (; s != NULL; s = s->below)

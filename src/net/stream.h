@@ -1,11 +1,11 @@
 /* A two-way byte stream on a loop: TCP, TLS over TCP, WebSocket, Noise - each layer is a stream and owns the one below.
  *
  * Reading is pushed: `data` hands over bytes as they come, borrowed for the call. Writing queues: stream_write copies
- * to the layer's buffer, and a deferred task sends what the turn gathered. stream_queued tells how much waits in this
- * layer and all below; a producer of bulk data stops above STREAM_HIGH_WATER and goes on in `drained`.
+ * to the layer's buffer, and a deferred task sends what the iteration gathered. stream_queued tells how much waits in
+ * this layer and all below; a producer of bulk data stops above STREAM_HIGH_WATER and goes on in `drained`.
  *
- * Life: whoever holds the pointer closes it, exactly once, with stream_close; that detaches the callbacks at once (also
- * from inside one), so none follows. After `closed` the stream is dead but still has to be closed by its owner.
+ * Life: the owner closes the stream exactly once, with stream_close; that detaches the callbacks at once (also from
+ * inside one), so that none follows. After `closed` the stream is dead but still has to be closed by its owner.
  * Loop thread only; nothing blocks. */
 #ifndef NET_STREAM_H
 #define NET_STREAM_H
@@ -33,7 +33,7 @@ struct stream_events {
     void (*closed)(void *ctx, enum rc why);
 };
 
-/* Where a connection is counted: in its lowest layer, seen from all above. */
+/* The place that a connection takes in a budget: held by its lowest layer, used by all above. */
 struct stream_place {
     struct budget_place place;
     struct list entry; /* among the strangers of its listener, the oldest first */
@@ -57,7 +57,7 @@ struct stream {
     struct loop *loop;
     struct stream *below;       /* the next layer, or null; its owner is this one */
     struct stream_place *place; /* of the lowest layer; null: it is not counted */
-    struct addr peer;           /* address of the TCP peer, or what stream_comes_from said; family 0: none */
+    struct addr peer;           /* address of the TCP peer, or the one set by stream_comes_from; family 0: none */
     struct addr local;          /* the address it connected to */
     bool is_tls;                /* some layer below is TLS */
     bool is_dead;               /* `closed` was given, or the owner closed */
@@ -66,8 +66,9 @@ struct stream {
 
 /* For layers: fills the common part; peer, local, is_tls are taken from `below` when not null. */
 void stream_init(struct stream *s, const struct stream_ops *ops, struct loop *loop, struct stream *below);
-/* For layers: give an event to the owner, if there is one still. stream_emit_data returns false when the owner closed
- * the stream meanwhile: then touch nothing that the close may have freed (freeing waits for the end of the turn). */
+/* For layers: call the owner's callback, if the stream has an owner still. stream_emit_data returns false when the
+ * owner closed the stream meanwhile: then touch nothing that the close may have freed (freeing waits for the end of the
+ * iteration). */
 bool stream_emit_data(struct stream *s, const uint8_t *p, size_t n);
 void stream_emit_drained(struct stream *s);
 void stream_emit_closed(struct stream *s, enum rc why);
@@ -81,19 +82,19 @@ void stream_write(struct stream *s, const void *p, size_t n);
 size_t stream_queued(const struct stream *s);
 /* Stops or resumes reading: back pressure towards the peer. */
 void stream_pause(struct stream *s, bool paused);
-/* The peer has proved that it is `key` (at most 32 bytes), and whoever has that key is known here: its place is the
- * key's from now on, no stranger's, and is not given to a newcomer. Refused (the key, or all who are known, have their
- * places): it goes on as a stranger. Of what is not counted: BUDGET_OK. Twice is fine. */
+/* The peer has proved to hold `key` (at most 32 bytes), and the key is known here: the place is counted for the key
+ * from now on, and no longer given to newcomers. Refused (this key, or all known peers, have their places): it stays a
+ * stranger's place. A stream that is not counted: BUDGET_OK. Twice is fine. */
 enum budget_answer stream_know(struct stream *s, const void *key, size_t key_len);
-/* Whoever takes the stream over counts it from now on: the place is given back. */
+/* Gives the place back: the new owner counts the stream itself. */
 void stream_uncount(struct stream *s);
-/* A trusted proxy speaks for `from`: the place counts for that address, which is `peer` of this layer, and of those
- * that are put on it, from now on. Refused: that address has its places, and nothing has changed. */
+/* A trusted proxy has named the client's address: the place is counted for `from`, which is also `peer` of this layer,
+ * and of layers put on it later. Refused: that address has all its places, and nothing has changed. */
 MUST_CHECK enum budget_answer stream_comes_from(struct stream *s, const struct addr *from);
 /* Ends it; nulls the pointer. Null is fine. */
 void stream_close(struct stream **s, bool flush);
 
-/* An in-memory pair for tests: what is written to one end is read at the other in a later task of the same turn.
+/* An in-memory pair for tests: what is written to one end is read at the other in a later task of the same iteration.
  * `chunk`: largest piece handed over at once, 0 = no limit. */
 void stream_pair_create(struct loop *loop, size_t chunk, struct stream **a, struct stream **b);
 

@@ -11,16 +11,19 @@ typedef void (*tcp_accept_fn)(void *ctx, struct stream *s);
 
 struct tcp_listen_opts {
     unsigned max_conns; /* of this listener; further ones are accepted and closed at once. 0 = no limit */
-    /* RC_IN_USE when anyone listens there already, even one that would share the port. For the first of several. */
+    /* RC_IN_USE when another socket listens there, even one that would share the port. For the first of several
+     * listeners. */
     bool is_exclusive;
-    /* Who may have how many (base/budget.h), shared by the listeners of all workers; borrowed, lives longer than all
-     * connections. A newcomer that finds its address, or strangers together, without a place gets that of the oldest
-     * stranger (of that address), which is closed: whoever logs in keeps its place, whoever idles does not. Null: no
-     * limit. */
+    /* Places for connections (base/budget.h), shared by the listeners of all workers; borrowed, outlives all
+     * connections. When the address of a newcomer, or all strangers together, have no place left, the oldest stranger
+     * (of that address) is closed and the newcomer gets its place: peers that log in keep theirs, idle ones do not.
+     * Null: no limit. */
     struct budget_places *places;
-    /* What comes from there comes for others, whose address a proxy tells (stream_comes_from). May be null. */
+    /* Whether connections from this address belong to a reverse proxy, which names the client's address later
+     * (stream_comes_from). May be null. */
     bool (*is_proxy)(void *ctx, const struct addr *from);
-    /* Asked about each connection before anything is spent on it; false: it is closed at once. Null: all may come. */
+    /* Called for each connection before anything is spent on it; false: it is closed at once. Null: all are
+     * accepted. */
     bool (*may_come)(void *ctx, const struct addr *from);
     void *ctx; /* of is_proxy and may_come */
 };
@@ -32,8 +35,8 @@ void net_usable_addr(const struct addr *at, struct addr *out);
  * RC_DENIED or RC_IO with the reason in `err`, which may be null. */
 MUST_CHECK enum rc tcp_listen(struct loop *loop, const struct addr *at, const struct tcp_listen_opts *opts,
                               tcp_accept_fn accept, void *ctx, struct tcp_listener **out, struct err *err);
-/* Out of file descriptors, connections to TCP listeners are refused while the last of them (64, or a quarter) are left:
- * for the admin's unix socket, files and the database. A stranger makes room for a newcomer then, too. */
+/* The last file descriptors (64, or a quarter of all) are reserved for the admin's unix socket, files and the database:
+ * connections to TCP listeners are refused then, or a stranger is closed to make room. */
 /* A unix stream socket at `path` with permission bits `mode`; a stale socket file is replaced, a live one is RC_IN_USE,
  * anything else there is RC_EXISTS. */
 MUST_CHECK enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_accept_fn accept, void *ctx,

@@ -1,4 +1,4 @@
-/* Accepting connections: who may come, whose place a newcomer gets, what happens when descriptors run out. */
+/* Accepting connections: limits, places, and what happens when descriptors run out. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -36,8 +36,8 @@ static void rest_over(void *ctx)
     loop_poll_set(l->poll, LOOP_READ);
 }
 
-/* What the kernel lacks now (memory, buffers) it lacks in the next turn as well, and the listener stays readable: look
- * away for a moment instead of spinning. Those who wait are not lost. */
+/* What the kernel lacks now (memory, buffers) it will lack in the next iteration as well, and the listener stays
+ * readable: accepting rests for a moment instead of spinning. Connections that wait are not lost. */
 static void take_rest(struct tcp_listener *l, int why)
 {
     metric_inc(&accept_failures);
@@ -61,13 +61,13 @@ static void refuse_one(struct tcp_listener *l)
 
 /* --- places --- */
 
-/* Of one IPv6 network: whoever has one address there has them all. */
+/* Whether both are in one network: a host with one IPv6 address has all of its /64. */
 static bool is_same_party(const struct addr *a, const struct addr *b)
 {
     return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 8) == 0;
 }
 
-/* Closes the oldest stranger; of that address, if it is not null. False: there is none. */
+/* Closes the oldest stranger; with `of` the oldest of that address. False: there is none. */
 static bool evict(struct tcp_listener *l, const struct addr *of)
 {
     unsigned looked_at = 0;
@@ -117,7 +117,7 @@ static bool takes_reserved_fd(const struct tcp_listener *l, int fd)
     return l->unix_path == NULL && !fits((size_t)fd, reserved, limit);
 }
 
-/* A stranger's place, and its descriptor, so that those that are kept back stay free. */
+/* Closes a stranger and uses its place and its descriptor, so that the reserved ones stay free. */
 static bool make_room(struct tcp_listener *l, int *fd)
 {
     if (!evict(l, NULL))
@@ -138,7 +138,8 @@ static void say_refused(const struct addr *from, struct metric *counter, const c
     log_limited(LOG_WARN, why, LOG_S("from", text));
 }
 
-/* True when the new connection was closed at once; else `place` is its, and `fd` may be another. */
+/* Refuses and closes the connection, or finds a place for it. False: it goes on, `place` is taken, and `fd` may be
+ * another one. */
 static bool refuse(struct tcp_listener *l, int *fd, const struct addr *from, struct budget_place *place)
 {
     enum budget_answer answer = BUDGET_OK;

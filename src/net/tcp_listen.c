@@ -24,7 +24,7 @@ static enum rc bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len)
 }
 
 /* Our listeners share a port by SO_REUSEPORT, and so would a second server of the same user: only a socket without that
- * option is told that the port is taken. */
+ * option fails when the port is taken. */
 static enum rc check_free(const struct sockaddr_storage *sa, socklen_t len)
 {
     int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -98,14 +98,14 @@ enum rc tcp_listen(struct loop *loop, const struct addr *wanted, const struct tc
     return RC_OK;
 }
 
-/* Nothing there, or a socket: what else somebody keeps under that name is not ours to remove. */
+/* Whether nothing is there, or a socket: any other file under that name must not be removed. */
 static bool may_be_replaced(const char *path)
 {
     struct stat st;
     return lstat(path, &st) != 0 || S_ISSOCK(st.st_mode);
 }
 
-/* A socket file that nobody listens on is left from a crash. */
+/* Whether a process listens there; a socket file without one is left from a crash. */
 static bool unix_is_live(const struct sockaddr_un *sun)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -131,7 +131,7 @@ enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned mode, tcp_
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_set(err, RC_IO, "cannot make a unix socket: %s", strerror(errno));
-    /* Never wider than asked for, not even between bind and chmod. */
+    /* Never more open than requested, not even between bind and chmod. */
     mode_t old = umask(0177);
     enum rc rc = bind_and_listen(fd, (struct sockaddr *)&sun, sizeof(sun));
     int why = errno;

@@ -227,7 +227,7 @@ struct tcp_stream *tcp_stream_create(struct loop *loop, int fd)
 
 void tcp_set_option(int fd, int level, int name, int value)
 {
-    /* Each is an improvement, none is needed: a kernel without it serves as well. */
+    /* Each option is an improvement, none is needed: failure is ignored. */
     (void)setsockopt(fd, level, name, &value, sizeof(value));
 }
 

@@ -9,7 +9,7 @@
 static const uint8_t server_key_magic[8] = {0x44, 0x45, 0x52, 0x50, 0xf0, 0x9f, 0x94, 0x91}; /* "DERP" and a key */
 static const uint8_t disco_magic[6] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};                  /* "TS" and a bubble */
 
-/* A login holds half a dozen members; whoever sends more has no business here. */
+/* A login has about six members; one with many more is refused. */
 static const struct json_limits info_limits = {
     .max_bytes = DERP_CLIENT_INFO_MAX_BYTES, .max_depth = 16, .max_nodes = 200};
 

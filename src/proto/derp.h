@@ -37,9 +37,10 @@ enum {
     DERP_VERSION = 2,
     DERP_HEADER_BYTES = 5,
     DERP_PACKET_MAX_BYTES = 65536,
-    DERP_CLIENT_INFO_MIN_BYTES = KEY_BYTES + BOX_NONCE_BYTES, /* shorter ones are no login at all */
-    /* What a stranger may make the other end hold. Logins are about 110 bytes, with a mesh key and a name about 300;
-     * the reference reads up to 256 KiB of them, and up to 1 MiB of the server's answer, which is about 150. */
+    DERP_CLIENT_INFO_MIN_BYTES = KEY_BYTES + BOX_NONCE_BYTES, /* shorter ones cannot be a login */
+    /* What a peer that has not logged in may make the other end hold. Logins are about 110 bytes, with a mesh key and a
+     * name about 300; the reference reads up to 256 KiB of them, and up to 1 MiB of the server's answer, which is about
+     * 150. */
     DERP_CLIENT_INFO_MAX_BYTES = 4096,
     DERP_SERVER_INFO_MAX_BYTES = 4096,
     DERP_PING_BYTES = 8,        /* what is echoed */
@@ -119,7 +120,7 @@ MUST_CHECK enum rc derp_append_server_info(struct buf *out, const private_key *s
 MUST_CHECK enum rc derp_server_info_open(const private_key *client, const uint8_t server_public[KEY_BYTES],
                                          const uint8_t *payload, size_t n, struct derp_server_info *out);
 
-/* Is this the header of a disco message? src: tailscale 1.102 disco.LooksLikeDiscoWrapper */
+/* Whether the packet begins like a disco message. src: tailscale 1.102 disco.LooksLikeDiscoWrapper */
 bool derp_is_disco(const uint8_t *packet, size_t n);
 
 #endif

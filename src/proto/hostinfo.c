@@ -1,6 +1,6 @@
-/* What a node says of itself, taken apart and written anew. One table names every member that is kept, with its type,
- * its limit and who may see it: peers are official clients, which drop a whole network map that holds one member of a
- * wrong type. src: tailscale 1.80.3 and 1.102.5 tailcfg.Hostinfo, Location, TPMInfo, Service */
+/* Hostinfo, which a node reports of itself, is parsed and written anew. One table lists every member that is kept, with
+ * its type, its limit and whether peers get it: peers are official clients, which drop a whole network map that holds
+ * one member of a wrong type. src: tailscale 1.80.3 and 1.102.5 tailcfg.Hostinfo, Location, TPMInfo, Service */
 #include <math.h>
 
 #include "base/buf.h"
@@ -13,7 +13,7 @@ enum kind {
     LINES,    /* limit: how many; each a line of printable ASCII that goes into files as it is */
     TEXTS,    /* limit: how many */
     TRUTH,    /* Go's bool */
-    MAYBE,    /* Go's opt.Bool: the same on the wire, but "false" says something */
+    MAYBE,    /* Go's opt.Bool: the same on the wire, but "false" differs from an absent member */
     WHOLE,    /* limit: the largest number; not negative. Go's int has 32 bits on some clients */
     DEGREES,  /* limit: the largest, both ways */
     PREFIXES, /* limit: how many */
@@ -50,7 +50,7 @@ static const struct member tpm[] = {
     {"Manufacturer", TEXT, SHORT_BYTES, false, NULL, 0},
     {"Vendor", TEXT, SHORT_BYTES, false, NULL, 0},
     {"Model", WHOLE, WHOLE_MAX, false, NULL, 0},
-    /* Go has 64 bits for it; nobody is shown it. */
+    /* Go has 64 bits for it; peers never get it. */
     {"FirmwareVersion", WHOLE, 0, false, NULL, 0},
     {"SpecRevision", WHOLE, WHOLE_MAX, false, NULL, 0},
     {"FamilyIndicator", TEXT, SHORT_BYTES, false, NULL, 0},

@@ -400,8 +400,8 @@ void noise_opener_fini(struct noise_opener *o)
     buf_fini(&o->partial);
 }
 
-/* The length of the record that starts with these bytes, NOISE_HEADER_BYTES while that is all one can say; judged as
- * soon as it can be, so that nothing is kept for a peer that talks another language. */
+/* The length of the record that starts with these bytes; NOISE_HEADER_BYTES while the header is incomplete. The header
+ * is checked as soon as possible, so that nothing is buffered for a peer that speaks another protocol. */
 static MUST_CHECK enum rc record_len(const uint8_t *p, size_t n, size_t *out)
 {
     *out = NOISE_HEADER_BYTES;

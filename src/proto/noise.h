@@ -26,7 +26,7 @@ enum {
 
 /* What a finished handshake gives. The keys are secrets: noise_result_wipe once they are in use. */
 struct noise_result {
-    machine_key peer; /* who is at the other end: proven to hold the private half, not known to be registered */
+    machine_key peer; /* the peer's key: the peer holds its private half, but need not be registered */
     uint16_t version; /* the client's protocol (capability) version; any value, judged by the caller */
     uint8_t handshake_hash[32];
     uint8_t client_to_server[32]; /* transport keys */

@@ -16,15 +16,15 @@ enum {
     STUN_RESPONSE_CAP_BYTES = 44, /* 32 for IPv4, 44 for IPv6 */
 };
 
-/* What became of a datagram; all but the first mean silence. */
+/* The result of checking a datagram; only STUN_OK is answered. */
 enum stun_verdict {
     STUN_OK,
     STUN_NOT_STUN,        /* too short, or no magic cookie */
     STUN_NOT_BINDING,     /* another method or class */
-    STUN_BAD_ATTRIBUTE,   /* one is cut off */
+    STUN_BAD_ATTRIBUTE,   /* an attribute is cut off */
     STUN_FOREIGN,         /* no SOFTWARE attribute "tailnode" */
     STUN_NO_FINGERPRINT,  /* FINGERPRINT is not the last attribute */
-    STUN_BAD_FINGERPRINT, /* it does not match */
+    STUN_BAD_FINGERPRINT, /* FINGERPRINT does not match */
     STUN_VERDICT_COUNT
 };
 

@@ -88,7 +88,7 @@ static const struct json *typed(struct hostinfo *h, const struct json *obj, cons
     return NULL;
 }
 
-/* "" is Go's zero prefix, which says nothing. */
+/* "" is Go's zero prefix: no prefix */
 static void get_routes(struct arena *a, struct hostinfo *out)
 {
     const struct json *list = typed(out, out->json, "RoutableIPs", JSON_ARRAY);
@@ -104,7 +104,7 @@ static void get_routes(struct arena *a, struct hostinfo *out)
     }
 }
 
-/* They decide whose the node is: a request that asks for something else than tags is refused. */
+/* Tags decide which owner the node has: a request with anything but tags is refused. */
 static void get_tags(struct arena *a, struct reader *r, struct hostinfo *out)
 {
     const struct json *list = json_get(out->json, "RequestTags");
@@ -181,7 +181,7 @@ enum rc tailcfg_register_request_parse(struct arena *a, struct str body, struct 
     return r.rc;
 }
 
-/* What is no IP:port is left out: it may be of a kind that is not known here. */
+/* An endpoint that is no IP:port is left out: it may be of a kind that is not known here. */
 static void get_endpoints(struct arena *a, struct reader *r, struct map_request *out)
 {
     const struct json *list = member(r, "Endpoints");

@@ -1,7 +1,7 @@
 /* The bodies that nodes send to /machine/register and /machine/map, as structs.
  * Pure; any thread; strings borrow from the body or live in the arena. A body that Go's decoder would refuse is
- * refused, but for Hostinfo and Endpoints: of these only what is wrong is left out. Nothing of them reaches another
- * node as it came. src: docs/protocol/control.md 5.1, 6.1, 6.4, 6.5; tests/vectors/captured_requests.json */
+ * refused; of Hostinfo and Endpoints only the invalid members are left out, and neither reaches another node as it
+ * was sent. src: docs/protocol/control.md 5.1, 6.1, 6.4, 6.5; tests/vectors/captured_requests.json */
 #ifndef PROTO_TAILCFG_H
 #define PROTO_TAILCFG_H
 
@@ -28,10 +28,10 @@ enum {
 
 struct hostinfo {
     bool is_present;
-    struct str hostname;     /* fit to be shown, cut to TAILCFG_HOSTNAME_MAX_BYTES */
+    struct str hostname;     /* safe to print, cut to TAILCFG_HOSTNAME_MAX_BYTES */
     const struct json *json; /* borrowed: the object as sent */
-    const char *bad;         /* a member of the wrong type, which counts as absent; null: none was seen yet */
-    uint16_t preferred_derp; /* 0: none told */
+    const char *bad;         /* name of a member of the wrong type, which counts as absent; null: none so far */
+    uint16_t preferred_derp; /* 0: not reported */
     struct prefix *routes;   /* RoutableIPs, those above TAILCFG_ROUTES_MAX left out; in the arena */
     size_t routes_n;
     struct str *tags; /* RequestTags as sent, at most TAILCFG_TAGS_MAX; in the arena */
@@ -45,12 +45,13 @@ struct register_request {
     nl_key nl;        /* zero: none */
     struct str auth_key;
     struct str followup;
-    int64_t expiry_ms; /* 0: none asked */
+    int64_t expiry_ms; /* 0: not requested */
     bool is_ephemeral;
     struct hostinfo hostinfo;
 };
 
-/* RC_INVALID, RC_TRUNCATED, RC_TOO_DEEP, RC_TOO_LARGE; `err` (may be null) names the member. */
+/* Parses the body of a register request. RC_INVALID, RC_TRUNCATED, RC_TOO_DEEP, RC_TOO_LARGE; `err` (may be null) names
+ * the member. */
 MUST_CHECK enum rc tailcfg_register_request_parse(struct arena *a, struct str body, struct register_request *out,
                                                   struct err *err);
 
@@ -71,19 +72,19 @@ struct map_request {
 MUST_CHECK enum rc tailcfg_map_request_parse(struct arena *a, struct str body, struct map_request *out,
                                              struct err *err);
 
-/* A Hostinfo was written to be kept: `text` is one, or it is RC_INVALID and the like; `out` borrows from it and from
- * the arena. */
+/* Reads a Hostinfo that hostinfo_for_store wrote; the errors of json_parse otherwise. `out` borrows from `text` and
+ * from the arena. */
 MUST_CHECK enum rc hostinfo_read(struct arena *a, struct str text, struct hostinfo *out);
-/* The Hostinfo to keep: its members that are known here, with values of their type, but for NetInfo, which has a life
- * of its own. A new reference, or null when absent or larger than TAILCFG_HOSTINFO_MAX_BYTES. `*bad_out` (may be null)
- * is the name of what had to be left out, or null; static. */
+/* The Hostinfo as it is stored: its known members with values of their type, without NetInfo, which is stored apart. A
+ * new reference, or null when absent or larger than TAILCFG_HOSTINFO_MAX_BYTES. `*bad_out` (may be null) is the name of
+ * an invalid member that was left out, or null; static. */
 struct rcbuf *hostinfo_for_store(const struct hostinfo *h, const char **bad_out);
-/* The part that peers get: what they need to reach and show the node, nothing that identifies its owner's installation
- * or changes by itself. Go's tailcfg decodes it, whatever the node sent. A new reference, or null when nothing is left
- * or it is larger than TAILCFG_HOSTINFO_PEERS_MAX_BYTES. src: docs/protocol/control.md 6.4 */
+/* The part of the Hostinfo that peers get: what they need to reach and show the node, without members that identify the
+ * installation or change often. Go's tailcfg decodes it, whatever the node sent. A new reference, or null when nothing
+ * is left or it is larger than TAILCFG_HOSTINFO_PEERS_MAX_BYTES. src: docs/protocol/control.md 6.4 */
 struct rcbuf *hostinfo_for_peers(const struct hostinfo *h);
-/* At most `max_bytes` of the text, which is UTF-8 without NUL bytes and with '?' for characters that would move, hide
- * or reorder what a terminal prints. Borrows from `s` or lives in the arena. */
+/* At most `max_bytes` of the text, as UTF-8 without NUL bytes and with '?' for characters that would move, hide or
+ * reorder what a terminal prints. Borrows from `s` or lives in the arena. */
 struct str hostinfo_text(struct arena *a, struct str s, size_t max_bytes);
 
 #endif

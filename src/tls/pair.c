@@ -1,4 +1,4 @@
-/* A certificate and its key, looked at before anyone is served with them. */
+/* Checks a certificate and its key before they are used. */
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "base/addr.h"
 #include "tls/tls_internal.h"
 
-/* A name without alternatives is nothing to clients. src: Go 1.17 crypto/x509 */
+/* Clients ignore a subject without alternative names. src: Go 1.17 crypto/x509 */
 static bool is_for(X509 *cert, const char *host)
 {
     struct addr ip;

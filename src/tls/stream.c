@@ -1,5 +1,5 @@
 /* One TLS connection over any stream. OpenSSL reads from the bytes at hand and writes to the stream below through a BIO
- * of ours, so no ciphertext is kept here except while the owner pauses. */
+ * of our own, so that no ciphertext is buffered here except while the owner pauses. */
 #include <assert.h>
 #include <openssl/err.h>
 #include <pthread.h>
@@ -25,7 +25,7 @@ struct tls_stream {
     struct stream *below; /* owned; null once closed */
     SSL *ssl;
     struct loop_task task;
-    struct buf out;   /* the owner's bytes of this turn */
+    struct buf out;   /* the owner's bytes of this iteration */
     struct buf in;    /* ciphertext that came while paused */
     const uint8_t *p; /* ciphertext at hand, borrowed */
     size_t n;

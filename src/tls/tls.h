@@ -1,8 +1,8 @@
 /* TLS as a stream layer (OpenSSL): the server's certificate, kept up to date, and the handshake.
  *
- * A `tls_server` is what all workers share: any thread. A `tls_acceptor` is one loop's: it shakes hands on accepted
- * streams and hands over those that succeed. TLS 1.2 and 1.3; AES-128-GCM first, ChaCha20 for clients that prefer it.
- * What the owner writes in one turn leaves in as few records as possible. */
+ * A `tls_server` is shared by all workers: any thread. A `tls_acceptor` belongs to one loop: it does the handshakes of
+ * accepted streams and hands over those that succeed. TLS 1.2 and 1.3; AES-128-GCM first, ChaCha20 for clients that
+ * prefer it. What the owner writes in one iteration leaves in as few records as possible. */
 #ifndef TLS_TLS_H
 #define TLS_TLS_H
 
@@ -33,19 +33,19 @@ struct tls_server_opts {
     unsigned tickets; /* per handshake; 0 none. Go clients without a session cache waste them */
 };
 
-/* RC_NOT_FOUND, RC_INVALID (not PEM, or key and certificate differ) or RC_IO with the reason in `err` (may be null).
- * Reads files. */
+/* Makes a server context with its certificate. RC_NOT_FOUND, RC_INVALID (not PEM, or key and certificate differ) or
+ * RC_IO with the reason in `err` (may be null). Reads files. */
 MUST_CHECK enum rc tls_server_create(const struct tls_server_opts *opts, struct tls_server **out, struct err *err);
 /* Reads the files again. On failure the old certificate stays, and an error is logged. Reads files. */
 MUST_CHECK enum rc tls_server_reload(struct tls_server *t, struct err *err);
-/* Reads the files into a certificate that is not used yet, and tells its fingerprint (the second step is
- * tls_server_use_prepared). For who must announce a certificate before it is seen. RC as tls_server_create; on failure
- * what was prepared before is kept. Reads files. */
+/* Reads the files into a certificate that is not used yet, and returns its fingerprint (tls_server_use_prepared is the
+ * second step): for a certificate that must be announced before it is served. Errors as tls_server_create; on failure
+ * the one prepared before is kept. Reads files. */
 MUST_CHECK enum rc tls_server_prepare(struct tls_server *t, char fingerprint_out[TLS_FINGERPRINT_CAP], struct err *err);
-/* True, and its fingerprint, when a certificate is prepared. */
+/* True, with its fingerprint, when a certificate is prepared. */
 bool tls_server_prepared(struct tls_server *t, char fingerprint_out[TLS_FINGERPRINT_CAP]);
-/* New handshakes get the prepared certificate from now on, connections keep theirs; if it is the one with this
- * fingerprint, else nothing happens. Any thread, never blocks on files. */
+/* Serves the prepared certificate from now on, if it has this fingerprint; connections keep theirs. Any thread, never
+ * blocks on files. */
 void tls_server_use_prepared(struct tls_server *t, const char *fingerprint);
 /* Reloads when a file's time, size or inode changed since the last look; logs the outcome. Blocks on stat only. */
 void tls_server_check_files(struct tls_server *t);
@@ -59,14 +59,14 @@ void tls_server_fingerprint(struct tls_server *t, char out[TLS_FINGERPRINT_CAP])
 /* After all acceptors are destroyed; streams may live on. Null is fine. */
 void tls_server_destroy(struct tls_server **t);
 
-/* What is in a pair of files. */
+/* What a certificate is good for. */
 struct tls_pair {
     bool is_for_host; /* as clients check it: by the alternative names, not by the subject */
     char names[256];  /* those alternative names, "a.example, b.example..." */
     int64_t begins_s; /* Unix time */
     int64_t ends_s;
 };
-/* Looks at the files as tls_server_create would: RC as that. `host`: a DNS name or an address. Reads files. */
+/* Reads the pair as tls_server_create would; the same errors. `host`: a DNS name or an address. Reads files. */
 MUST_CHECK enum rc tls_pair_look(const char *cert_file, const char *key_file, const char *host, struct tls_pair *out,
                                  struct err *err);
 

@@ -9,7 +9,7 @@
 #include "tls/tls.h"
 
 /* --- pem.c --- */
-/* The whole file, at most 1 MiB. RC_NOT_FOUND, RC_DENIED, RC_TOO_LARGE or RC_IO with the reason in `err`. */
+/* Appends the whole file, at most 1 MiB. RC_NOT_FOUND, RC_DENIED, RC_TOO_LARGE or RC_IO with the reason in `err`. */
 MUST_CHECK enum rc pem_read_file(const char *path, struct buf *out, struct err *err);
 /* The leaf and the rest of a chain; the caller frees both. RC_INVALID. */
 MUST_CHECK enum rc pem_parse_chain(struct str pem, X509 **leaf_out, STACK_OF(X509) * *rest_out);
@@ -20,7 +20,7 @@ void cert_fingerprint(const X509 *cert, char out[TLS_FINGERPRINT_CAP]);
 const char *tls_reason(void);
 
 /* --- server.c --- */
-/* A connection's state with the certificate of the moment. */
+/* A new connection with the certificate in use now. */
 SSL *tls_server_new_ssl(struct tls_server *t);
 
 /* --- stream.c --- */

@@ -1,4 +1,4 @@
-/* Requests of the admin API over its unix socket, on a thread of their own, so that the nodes go on meanwhile. */
+/* Requests of the admin API over its unix socket, on a thread of their own: the loop of the nodes goes on meanwhile. */
 #include <curl/curl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,22 +11,22 @@
 
 enum { REQUEST_TIMEOUT_S = 60 };
 
-/* What is asked of one path. The thread writes everything but what says otherwise. */
+/* The requests of one path. The requesting thread writes all members that do not say otherwise. */
 struct api_run {
     pthread_t thread;
     const char *socket;
     const char *url;
     unsigned count;
-    int64_t gap_us; /* between two */
+    int64_t gap_us; /* pause between two requests */
     struct hist latency;
-    uint64_t bytes; /* of the last answer */
+    uint64_t bytes; /* length of the last answer */
     enum rc rc;
     struct err err;
     atomic_bool is_over;
-    atomic_bool is_stopped; /* by the other thread */
+    atomic_bool is_stopped; /* written by the thread of the nodes */
 };
 
-/* One path while nothing else happens, and while nodes change. */
+/* What one path took while nothing else happened, and while nodes changed. */
 struct api_result {
     struct api_run quiet, busy;
     struct proc_cpu quiet_cpu;

@@ -1,9 +1,10 @@
-/* Load for a server on this machine, and what it cost the server: what `fullscale-bench` runs. Each scenario blocks until it is
- * over, on the calling thread, and writes its reports to `target` (report.h says how). Only loopback addresses are loaded:
- * these are measurements of one's own server, and anything else would be an attack.
+/* Load for a server on this machine, and what it cost the server: what `fullscale-bench` runs. Each scenario blocks
+ * until it is over, on the calling thread, and writes its reports to `target` (report.h says how). Only loopback
+ * addresses are loaded: these are measurements of one's own server, and anything else would be an attack.
  *
- * All return RC_INVALID for options that make no sense, RC_DENIED for an address that is not loopback, other codes when the
- * scenario could not be finished; each with a sentence in `err`. What went wrong for single clients is in the report. */
+ * All return RC_INVALID for options that make no sense, RC_DENIED for an address that is not loopback, other codes
+ * when the scenario could not be finished; each with a sentence in `err`. What went wrong for single clients is in
+ * the report. */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
@@ -27,9 +28,9 @@ MUST_CHECK enum rc bench_url_parse(const char *text, struct bench_url *out, stru
 
 /* --- fleet_load.c: simulated nodes --- */
 struct bench_fleet_opts {
-    const char
-        *steps;      /* after the join, separated by commas: idle, churn, reconnect, restart, policy, api, hold, soak */
-    bool hides_join; /* the join is only set-up: no report of its own when it succeeds */
+    /* What follows the join, separated by commas: idle, churn, reconnect, restart, policy, api, hold, soak. */
+    const char *steps;
+    bool hides_join;     /* the join is only preparation: it has no report of its own when it succeeds */
     const char *server;  /* "http://127.0.0.1:8080" */
     const char *authkey; /* reusable; null with classes */
     const char *classes; /* file; null: all nodes are of one class */
@@ -38,8 +39,8 @@ struct bench_fleet_opts {
     const char *prefix;    /* of host names */
     unsigned concurrency;  /* nodes that join at once; 0: all */
     double rate_per_s;     /* nodes to start; 0: as fast as concurrency lets them */
-    unsigned join_updates; /* by which a node tells what it finds out about itself, 0 to 4 */
-    bool re_registers;     /* again on each reconnect, as a client that was restarted */
+    unsigned join_updates; /* 0 to 4 updates in which a node reports what it finds out about itself */
+    bool re_registers;     /* nodes register on each reconnect, as a client that was restarted does */
     bool is_ephemeral;
     unsigned derp_region;       /* home of all nodes */
     const char *check;          /* "scan" or "deep" */
@@ -62,6 +63,7 @@ struct bench_fleet_opts {
     int64_t soak_for_ms, soak_check_every_ms;
     unsigned seed;
 };
+/* Nodes join a control server, and go through the steps; a report for each. */
 MUST_CHECK enum rc bench_fleet(const struct bench_fleet_opts *opts, const struct report_target *target,
                                struct err *err);
 
@@ -81,6 +83,7 @@ struct bench_relay_opts {
     unsigned idle_conns;
     int64_t idle_for_ms;
 };
+/* Loads a relay in each of the modes; a report for each. */
 MUST_CHECK enum rc bench_relay(const struct bench_relay_opts *opts, const struct report_target *target,
                                struct err *err);
 
@@ -93,6 +96,7 @@ struct bench_stun_opts {
     double rate_per_s; /* all sockets together; 0: as fast as answers come */
     int64_t duration_ms;
 };
+/* Sends STUN requests and checks the answers; one report. */
 MUST_CHECK enum rc bench_stun(const struct bench_stun_opts *opts, const struct report_target *target, struct err *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* Changes, and how long each takes to reach every node. A change has a number that its origin puts into an endpoint's address or
- * its Hostinfo, so that each receiver can tell which change it sees. */
+/* Changes, and how long each takes to reach every node. A change has a number that its origin puts into an
+ * endpoint's address or its Hostinfo, so that each receiver can tell which change it sees. */
 #include <stdio.h>
 
 #include "base/bits.h"
@@ -11,7 +11,7 @@ enum { SETTLE_QUIET_MS = 1000, SETTLE_LIMIT_MS = 30 * 1000, CHANGES_MAX = 1 << 2
 
 struct change {
     unsigned origin;
-    int prev; /* the origin's change before this one; -1: none */
+    int prev; /* the same origin's change before this one; -1: none */
     int64_t at_us;
     uint64_t *got; /* owned: receivers that know of it */
     unsigned got_n, due_n;
@@ -22,9 +22,9 @@ struct churn {
     bool is_hostinfo;
     uint32_t base; /* number of the first change */
     struct change *changes;
-    unsigned total, n; /* those made so far */
+    unsigned total, n; /* n: made so far */
     unsigned tried;
-    unsigned skipped; /* the node was not connected */
+    unsigned skipped; /* not made, because the node was not connected */
     int *last;        /* of each node, its latest change */
     unsigned *order;
     int64_t start_us;
@@ -35,7 +35,7 @@ struct churn {
 
 /* --- receiving --- */
 
-/* The change that the record tells of; -1: none of ours. */
+/* Index of the change whose number the record carries; -1: of no change of this run. */
 static int change_of(const struct churn *c, const struct map_effect_mark *m)
 {
     bool says = (m->flags & (c->is_hostinfo ? MAP_EFFECT_HAS_HOSTINFO : MAP_EFFECT_HAS_ENDPOINTS)) != 0;
@@ -87,7 +87,7 @@ static void make_change(struct churn *c, struct sim *s)
     sim_update(s);
 }
 
-/* Makes the changes that are due; whether all have been made. */
+/* Makes the changes that are due. Returns whether all have been made. */
 static bool change_due(struct fleet *f, void *ctx)
 {
     struct churn *c = ctx;

@@ -14,7 +14,7 @@ static char *text_of(const struct json *object, const char *key)
     return mem_strndup(text.p, text.len);
 }
 
-/* Null when the member is missing. */
+/* The list of strings, ended by null; null when the member is missing. */
 static char **texts_of(const struct json *object, const char *key)
 {
     const struct json *list = json_get(object, key);
@@ -151,7 +151,7 @@ static void set_visible(struct fleet *f, const unsigned *class_of)
             bit_put(c->view.visible, i);
             c->view.expected++;
         }
-        c->view.expected -= c->size > 0 && sees(c, c); /* not itself */
+        c->view.expected -= c->size > 0 && sees(c, c); /* a node is not its own peer */
     }
 }
 

@@ -1,4 +1,4 @@
-/* Commands that people give: the one thing here that runs another program. */
+/* Runs the commands that are given on the command line. Nothing else in this module runs another program. */
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -12,7 +12,7 @@ enum { OUTPUT_MAX_BYTES = 64 * 1024 };
 
 struct command {
     pid_t pid;
-    int fd; /* of what it prints; -1: none */
+    int fd; /* end of the pipe with what the command prints; -1: none */
     struct buf *out;
     int status;
     bool is_over;
@@ -28,7 +28,7 @@ static void read_output(struct command *c)
     }
 }
 
-/* What it has started may keep the pipe open for ever: its own end counts. */
+/* Processes that the command has started may keep the pipe open for ever: the end of the command itself counts. */
 static bool is_over(struct fleet *f, void *ctx)
 {
     struct command *c = ctx;
@@ -72,7 +72,7 @@ enum rc fleet_command(struct fleet *f, const char *text, int64_t limit_ms, struc
     struct command c = {.fd = -1, .out = out};
     int pid = f->pid;
     enum rc rc = start(&c, text, err);
-    f->pid = 0; /* it may well end the server */
+    f->pid = 0; /* the command may end the server, which must not end the wait */
     if (rc == RC_OK && !fleet_wait(f, "command", limit_ms, is_over, &c))
         rc = err_set(err, RC_TIMEOUT, "\"%s\" does not end", text);
     else if (rc == RC_OK && (!WIFEXITED(c.status) || WEXITSTATUS(c.status) != 0))
@@ -83,7 +83,7 @@ enum rc fleet_command(struct fleet *f, const char *text, int64_t limit_ms, struc
     return rc;
 }
 
-/* "pid=N" of what the command printed. */
+/* Reads "pid=N" from what the command printed. */
 static enum rc read_pid(struct fleet *f, struct str text, struct err *err)
 {
     const char *at = text.len > 0 ? memmem(text.p, text.len, "pid=", 4) : NULL;

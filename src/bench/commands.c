@@ -5,7 +5,8 @@
 
 static const struct cli_option global_options[] = {
     {"config", 'c', "FILE", "FILE", false,
-     "the server's configuration file, for the socket of its API (default: $FULLSCALE_CONFIG, that of `make run` for the "
+     "the server's configuration file, for the socket of its API (default: $FULLSCALE_CONFIG, that of `make run` "
+     "for the "
      "program of a checkout, /etc/fullscale/config.yaml, ./config.yaml)"},
     {"socket", 0, "FILE", "FILE", false, "socket of the server's API (default: unix_socket of the configuration)"},
     {"help", 'h', NULL, NULL, false, "show help"},
@@ -13,20 +14,20 @@ static const struct cli_option global_options[] = {
     END,
 };
 
-/* Of all commands. */
+/* Options of all commands. */
 #define BENCH_OPTIONS                                                                                                  \
-    {"server-pid", 0, "PID", NULL, false, "process of the server, whose CPU time and memory are told"},                \
-        {"label", 0, "TEXT", NULL, false, "tags the results"},                                                         \
+    {"server-pid", 0, "PID", NULL, false, "process of the server, to report its CPU time and memory"},                 \
+        {"label", 0, "TEXT", NULL, false, "a tag for the results"},                                                    \
         {"out", 0, "FILE", "FILE", false, "file to append the JSON lines to"}
 
-/* Of those with simulated nodes. */
+/* Options of all commands with simulated nodes. */
 #define FLEET_OPTIONS                                                                                                  \
     {"server", 0, "URL", NULL, false, "control server (default http://127.0.0.1:8080)"},                               \
         {"authkey", 0,     "KEY",                                                                                      \
          NULL,      false, "reusable auth key; - reads it from standard input (default: $FULLSCALE_BENCH_AUTHKEY)"},   \
-        {"classes", 0, "FILE", "FILE", false, "JSON: classes of nodes, their auth keys and whom they see"},            \
+        {"classes", 0, "FILE", "FILE", false, "JSON: classes of nodes, their auth keys, and which classes each sees"}, \
         {"nodes", 'n', "N", NULL, false, "simulated nodes (default 100)"},                                             \
-        {"prefix", 0, "TEXT", NULL, false, "of their host names (default lg)"},                                        \
+        {"prefix", 0, "TEXT", NULL, false, "first part of their host names (default lg)"},                             \
         {"concurrency", 0, "N", NULL, false, "nodes that join at once; 0: all (default 100)"},                         \
         {"rate", 0, "N", NULL, false, "nodes to start a second; 0: as fast as they join (default 0)"},                 \
         {"join-updates",                                                                                               \
@@ -34,12 +35,12 @@ static const struct cli_option global_options[] = {
          "N",                                                                                                          \
          NULL,                                                                                                         \
          false,                                                                                                        \
-         "updates by which a node tells its endpoints, services and relay; 0: with the first map (default 1)"},        \
+         "updates in which a node reports endpoints, services and relay; 0: with the first map (default 1)"},          \
         {"re-register", 0, NULL, NULL, false, "register on each reconnect, as restarted clients do"},                  \
         {"ephemeral", 0, NULL, NULL, false, "register as ephemeral nodes"},                                            \
         {"derp-region", 0, "N", NULL, false, "home region that nodes report (default 999)"},                           \
         {"check",     0,     "HOW",                                                                                    \
-         "scan deep", false, "scan: who knows whom; deep: also all that is told of each (default scan)"},              \
+         "scan deep", false, "scan: which peers a node knows; deep: also all it has received of each (default scan)"}, \
         {"request-timeout", 0, "DURATION", NULL, false, "limit of a registration (default 1m)"},                       \
         {"timeout", 0, "DURATION", NULL, false, "limit of each step (default 5m)"},                                    \
         {"quiet", 0, "DURATION", NULL, false, "a step is over when nothing came for so long (default 2s)"},            \
@@ -90,7 +91,7 @@ static const struct cli_option soak_options[] = {
     {"seed", 0, "N", NULL, false, "what happens when follows from this (default 1)"},
     {"churn-rate", 0, "N", NULL, false, "changes of endpoints and Hostinfo a second (default 10)"},
     {"policy-cmd", 0, "COMMANDS", NULL, false,
-     "change the policy, one after the other in turns: separated by ;; (default: no policy changes)"},
+     "change the policy, each in its turn: separated by ;; (default: no policy changes)"},
     RESTART_OPTION,
     END,
 };
@@ -121,26 +122,30 @@ static const struct cli_option stun_options[] = {
 };
 
 static const struct cli_command commands[] = {
-    {"", "join", "", "", 0, 0, NULL, "simulated nodes join until all know all",
-     "They speak the real protocol, decode every response, and at the end each is checked to know whom it must. Use a fresh server: "
-     "nodes of earlier runs count as foreign and make every map larger. One JSON line on standard output, a table on standard "
+    {"", "join", "", "", 0, 0, NULL, "simulated nodes join until each knows all its peers",
+     "They speak the real protocol, decode every response, and at the end each is checked to know exactly the "
+     "peers it must. Use a fresh server: "
+     "nodes of earlier runs count as foreign and make every map larger. One JSON line on standard output, a table "
+     "on standard "
      "error; CPU seconds of the server are what to compare. Only loopback addresses are loaded.",
-     "fullscale preauthkeys create --reusable\nFULLSCALE_BENCH_AUTHKEY=KEY fullscale-bench join --nodes 1000 --server-pid $(pidof fullscale)",
+     "fullscale preauthkeys create --reusable\n"
+     "FULLSCALE_BENCH_AUTHKEY=KEY fullscale-bench join --nodes 1000 --server-pid $(pidof fullscale)",
      join_options, bench_run_fleet, false},
     {"", "idle", "", "", 0, 0, NULL, "join, then watch idle nodes", NULL,
      "fullscale-bench idle --nodes 1000 --idle-for 5m", idle_options, bench_run_fleet, false},
-    {"", "churn", "", "", 0, 0, NULL, "join, then change nodes and time how the news spread",
-     "Each change is of another node, and every delivery to another node is a sample.",
+    {"", "churn", "", "", 0, 0, NULL, "join, then change nodes and time how the changes spread",
+     "Each change is of another node, and its delivery to each peer is a sample.",
      "fullscale-bench churn --nodes 1000 --churn-rate 50\nfullscale-bench churn --kind hostinfo", churn_options,
      bench_run_fleet, false},
     {"", "reconnect", "", "", 0, 0, NULL, "join, then break all connections at once",
-     "All come back at once. With --mode restart the server is restarted instead, and they come back as real clients would.",
+     "All come back at once. With --mode restart the server is restarted instead, and they come back as real "
+     "clients would.",
      "fullscale-bench reconnect --nodes 1000 --reconnect-count 3", reconnect_options, bench_run_fleet, false},
     {"", "restart", "", "", 0, 0, NULL, "join, then restart the server",
      "Nodes try again with the real client's back-off.",
      "fullscale-bench restart --nodes 1000 --restart-cmd ./restart-server", restart_options, bench_run_fleet, false},
-    {"", "policy", "", "", 0, 0, NULL, "join, then change the policy and time until all have been told",
-     "With --classes, whom each node must see is checked before and after: the new policy must not change it.",
+    {"", "policy", "", "", 0, 0, NULL, "join, then change the policy and time until it has reached all",
+     "With --classes, the peers of each node are checked before and after: the new policy must not change them.",
      "fullscale-bench policy --classes classes.json --policy-cmd 'fullscale policy set -f other.hujson'",
      policy_options, bench_run_fleet, false},
     {"", "api", "", "", 0, 0, NULL, "join, then time requests of the admin API while nodes change", NULL,
@@ -151,13 +156,15 @@ static const struct cli_command commands[] = {
      "fullscale-bench suite --nodes 1000 --steps idle,churn,reconnect --out results.jsonl --label before",
      suite_options, bench_run_fleet, false},
     {"", "soak", "", "", 0, 0, NULL, "everything at random for a long time; is anything lost or leaked?",
-     "Connections drop, nodes change, log out and come back, the policy changes, the server restarts. At quiet points every node's "
+     "Connections drop, nodes change, log out and come back, the policy changes, the server restarts. At quiet "
+     "points every node's "
      "picture of all others is compared with the truth. Exits with 1 when updates were lost, or memory or files grew.",
      "fullscale-bench soak --nodes 2000 --for 30m --restart-cmd ./restart-server", soak_options, bench_run_fleet,
      false},
     {"", "relay", "derp", "", 0, 0, NULL, "measure a relay: throughput, latency, idle connections",
      "One JSON line on standard output for each run, a table on standard error. Only loopback addresses are loaded.",
-     "fullscale-bench relay --url http://127.0.0.1:3340/derp --server-pid $(pidof derper)\nfullscale-bench relay --url https://127.0.0.1:8443/derp --modes latency --rate 5000",
+     "fullscale-bench relay --url http://127.0.0.1:3340/derp --server-pid $(pidof derper)\n"
+     "fullscale-bench relay --url https://127.0.0.1:8443/derp --modes latency --rate 5000",
      relay_options, bench_run_relay, false},
     {"", "stun", "", "", 0, 0, NULL, "measure a STUN server: answers a second, latency",
      "An answer counts when its transaction and the address in it are right. Only loopback addresses are loaded.",

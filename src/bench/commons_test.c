@@ -148,7 +148,7 @@ static void test_cpu_between(void **state)
     (void)state;
     struct proc_cpu a = {1000, 900}, b = {5000, 2000}, d = proc_cpu_between(&a, &b);
     assert_true(d.total_ns == 4000 && d.user_ns == 1100);
-    d = proc_cpu_between(&b, &a); /* a server that was started again */
+    d = proc_cpu_between(&b, &a); /* the process id is that of a server that was started again */
     assert_true(d.total_ns == 0 && d.user_ns == 0);
     a = (struct proc_cpu){4000, 0}; /* a tick of 10 ms may be more than the whole */
     d = proc_cpu_between(&a, &b);

@@ -1,6 +1,6 @@
-/* What a relay may send to the load generator's client: the input is its answer to the upgrade and what follows, in pieces of a
- * size that the first byte chooses. By the second byte the client is put into a later phase first, which it would reach only with
- * the right keys. */
+/* What a relay may send to the load generator's client: the input is its answer to the upgrade and what follows, in
+ * pieces of a size that the first byte chooses. By the second byte the client is put into a later phase first, which
+ * it would reach only with the right keys. */
 #include <stdlib.h>
 
 #include "base/fuzz_bounds.h"
@@ -20,7 +20,7 @@ static void on_up(void *ctx)
     (void)ctx;
 }
 
-/* Stops in the middle of what came together, as a run that is over does. */
+/* Stops the client from within an event, as a run that is over does. */
 static void on_packet(void *ctx, const uint8_t src[KEY_BYTES], const uint8_t *p, size_t n)
 {
     struct fuzzed *f = ctx;
@@ -92,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     stream_close(&server_end, false);
     frame_pool_fini(&f.pool);
     loop_destroy(&f.loop);
-    /* In pieces of a byte, each a turn of the loop. */
+    /* In pieces of a byte, each in an iteration of the loop of its own. */
     fuzz_bounds_check(size, 256 << 10, 32);
     fuzz_bounds_check_steps(size, 50000, 480);
     return 0;

@@ -9,7 +9,7 @@
 #include "proto/derp.h"
 #include "relay/frame_reader.h"
 
-/* All may stop the client. */
+/* Each of them may stop the client. */
 struct bench_derp_client_events {
     /* The server has let it in, and has shown that it holds the key of its greeting. */
     void (*up)(void *ctx);

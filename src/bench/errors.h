@@ -1,4 +1,5 @@
-/* Errors counted by text: a thousand clients that fail alike are one line. Zero-initialised is empty. Not thread-safe. */
+/* Errors counted by text: a thousand clients that fail in the same way are one line. Empty when zero-initialised.
+ * Not thread-safe. */
 #ifndef BENCH_ERRORS_H
 #define BENCH_ERRORS_H
 
@@ -14,15 +15,15 @@ struct errors {
         char text[ERRORS_TEXT_CAP]; /* cut to fit; terminated */
     } rows[ERRORS_MAX];
     unsigned n;
-    uint64_t others; /* of further texts, when there is no room for these */
+    uint64_t others; /* errors whose text has no row, because all rows are taken */
 };
 
-/* Leave out of the text what differs from one client to the next. */
+/* Counts an error. The text should not contain what differs from one client to the next. */
 void errors_add(struct errors *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Of all texts. */
+/* The number of errors, of all texts. */
 uint64_t errors_count(const struct errors *e);
 void errors_merge(struct errors *to, const struct errors *from);
-/* The commonest first. */
+/* Sorts the rows, the commonest first. */
 void errors_sort(struct errors *e);
 
 #endif

@@ -1,5 +1,5 @@
-/* A relay for tests, on the loop of those that it serves, over in-memory streams: it forwards packets, and does what a relay must
- * not do when it is told to. */
+/* A relay for tests, on the loop of its clients, over in-memory streams. It forwards packets; its faults, when they
+ * are set, are what a relay must not do. */
 #ifndef BENCH_FAKE_RELAY_INTERNAL_H
 #define BENCH_FAKE_RELAY_INTERNAL_H
 
@@ -44,12 +44,13 @@ struct fake_conn {
 struct fake_relay {
     struct loop *loop;
     enum fake_fault fault;
-    size_t chunk; /* of the streams: largest piece handed over at once; 0: no limit */
+    size_t chunk; /* largest piece that a stream hands over at once; 0: no limit */
     private_key key;
     struct fake_conn conns[FAKE_CONNS_MAX];
     unsigned n, packets, faults, pongs;
-    struct buf late;       /* FAKE_SWAPS: the frame that waits */
-    struct loop_msg flush; /* what a turn brought goes out in the next: else a turn would have no end */
+    struct buf late; /* FAKE_SWAPS: the frame that waits */
+    /* What one iteration of the loop brought goes out in the next: else an iteration would have no end. */
+    struct loop_msg flush;
     bool is_flush_posted;
 };
 

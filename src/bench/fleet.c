@@ -46,7 +46,7 @@ enum rc fleet_create(const struct bench_fleet_opts *opts, const struct report_ta
         return err_set(err, RC_INVALID, "only http:// is measured: %s", opts->server);
     TRY(check_limits(opts, keeps_facts, err));
     crypto_init();
-    TRY(log_set_level(NULL, LOG_ERROR)); /* what goes wrong is counted and told in the report */
+    TRY(log_set_level(NULL, LOG_ERROR)); /* errors are counted and reported */
     struct fleet *f = MEM_NEW(struct fleet);
     *out = f;
     f->opts = opts;

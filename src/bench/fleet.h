@@ -1,5 +1,5 @@
-/* A fleet of simulated nodes on one loop, and what there is to count of them: for the scenarios. Everything runs on one thread;
- * fleet_wait runs the loop. The files below are listed from bottom to top: none calls one that follows. */
+/* A fleet of simulated nodes on one loop, and what there is to count of them: for the scenarios. Everything runs on
+ * one thread; fleet_wait runs the loop. The files below are listed from bottom to top: none calls one that follows. */
 #ifndef BENCH_FLEET_H
 #define BENCH_FLEET_H
 
@@ -115,8 +115,8 @@ unsigned *fleet_classes_deal(struct fleet *f);
 /* --- wait.c --- */
 /* Starts the tick, and catches SIGINT and SIGTERM once. `sweep` is called for each node every second. */
 void fleet_wait_init(struct fleet *f, void (*sweep)(struct sim *s, int64_t now_ms));
-/* Runs the loop until `is_done` (null: never), `limit_ms` have passed, the server is gone or a signal came. Returns whether it is
- * done. `doing`: for the line of progress; null: none. */
+/* Runs the loop until `is_done` (null: never), `limit_ms` have passed, the server is gone or a signal came. Returns
+ * whether it is done. `doing`: for the line of progress; null: none. */
 bool fleet_wait(struct fleet *f, const char *doing, int64_t limit_ms, bool (*is_done)(struct fleet *f, void *ctx),
                 void *ctx);
 /* Whether a signal came. */
@@ -136,16 +136,18 @@ void fleet_reset_peak(struct fleet *f);
 MUST_CHECK enum rc fleet_fetch_key(struct fleet *f, struct err *err);
 
 /* --- command.c --- */
-/* Runs `sh -c command`, its standard error ours, while the loop goes on. `out` (may be null) gets what it prints, 64 KiB at
- * most; else that goes to standard error. RC_IO with a sentence when it cannot be run, fails or takes longer than `limit_ms`. */
+/* Runs `sh -c command`, its standard error ours, while the loop goes on. `out` (may be null) gets what it prints, 64
+ * KiB at most; else that goes to standard error. RC_IO with a sentence when it cannot be run, fails or takes longer
+ * than `limit_ms`. */
 MUST_CHECK enum rc fleet_command(struct fleet *f, const char *command, int64_t limit_ms, struct buf *out,
                                  struct err *err);
-/* Restarts the server by opts->restart_cmd: f->pid is the new one. As fleet_command; RC_INVALID when it prints no pid. */
+/* Restarts the server by opts->restart_cmd: f->pid is the new one. As fleet_command; RC_INVALID when it prints no
+ * pid. */
 MUST_CHECK enum rc fleet_restart_server(struct fleet *f, struct err *err);
 
 /* --- fleet.c --- */
-/* `opts` and `target` are borrowed as long as the fleet lives. RC_INVALID, RC_DENIED, RC_LIMIT... with a sentence. No node connects
- * yet. */
+/* `opts` and `target` are borrowed as long as the fleet lives. RC_INVALID, RC_DENIED, RC_LIMIT... with a sentence.
+ * No node connects yet. */
 MUST_CHECK enum rc fleet_create(const struct bench_fleet_opts *opts, const struct report_target *target,
                                 struct fleet **out, struct err *err);
 void fleet_destroy(struct fleet **f);

@@ -1,4 +1,4 @@
-/* The scenarios that need no file of their own, and running one after the other. */
+/* Runs the scenarios one after the other; those that are short are here. */
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -165,7 +165,7 @@ static enum rc break_all(struct fleet *f, bool is_restart, struct measured *m, s
     TRY(fleet_restart_server(f, err));
     m->server_up_s = seconds(clock_mono_us() - m->start.at_us);
     fleet_reset_peak(f);
-    m->start.server = (struct proc_cpu){0}; /* a new process: all that it used counts */
+    m->start.server = (struct proc_cpu){0}; /* a new process: its CPU time counts from 0 */
     return RC_OK;
 }
 

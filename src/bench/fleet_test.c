@@ -1,4 +1,4 @@
-/* Simulated nodes against a real server in the same process, over loopback; and what they must notice. */
+/* Simulated nodes against a real server in the same process, over loopback; and faults that they must notice. */
 #include "control/testing.h"
 
 #include "bench/fleet.h"
@@ -53,7 +53,7 @@ static void create(struct fixture *f)
     assert_int_equal(fleet_create(&f->opts, &f->target, &f->fleet, &err), RC_OK);
 }
 
-/* Everyone knows everyone, nothing is under way, and the last words have arrived. */
+/* Whether all nodes know each other, no update is under way, and the last changes have arrived. */
 static bool is_settled(struct fleet *fleet, void *ctx)
 {
     struct fixture *f = ctx;
@@ -174,7 +174,7 @@ static void test_endpoints_that_were_never_told(void **state)
     struct fixture *f = *state;
     join(f);
     f->fleet->sims[5].sent_n = 0;
-    sim_drop(&f->fleet->sims[6]); /* the map that it gets is new in part */
+    sim_drop(&f->fleet->sims[6]); /* its new map is in part made anew, and so scanned anew */
     assert_true(fleet_wait(f->fleet, NULL, LIMIT_MS, is_settled, f));
     assert_true(f->fleet->stats.wrong_records > 0);
     assert_string_equal(f->fleet->errors.rows[0].text, "a record of a node: endpoints that it never told");
@@ -223,7 +223,7 @@ static void test_refused_options(void **state)
     assert_int_equal(create_with(f, "http://192.0.2.1:8080", 5), RC_DENIED);
     assert_int_equal(create_with(f, "https://127.0.0.1:8080", 5), RC_INVALID);
     assert_int_equal(create_with(f, f->url, 0), RC_INVALID);
-    assert_int_equal(create_with(f, f->url, 5000), RC_INVALID); /* in depth */
+    assert_int_equal(create_with(f, f->url, 5000), RC_INVALID); /* of a deep check */
     assert_int_equal(create_with(f, "http://127.0.0.1:1", 5), RC_IO);
     f->opts.authkey = NULL;
     assert_int_equal(create_with(f, f->url, 5), RC_INVALID);

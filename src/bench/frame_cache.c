@@ -144,7 +144,7 @@ enum rc frame_cache_read(struct frame_cache *m, struct scan *s, const uint8_t *f
     return RC_OK;
 }
 
-/* The library also knows the formats of before 1.0, which we do not. */
+/* The library also reads the formats from before zstd 1.0, which are refused here. */
 static bool is_magic(const uint8_t *p)
 {
     uint32_t magic = (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0];

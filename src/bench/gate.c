@@ -1,4 +1,5 @@
-/* Which nodes may connect, and when: so many at once, so many a second, after a back-off, and only while the gate is open. */
+/* Which nodes may connect, and when: so many at once, so many a second, after a back-off, and only while the gate is
+ * open. */
 #include "bench/fleet.h"
 
 /* A handshake begins with 0.1 ms of cryptography: what else is due on the loop comes in between. */

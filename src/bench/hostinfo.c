@@ -1,4 +1,4 @@
-/* What a simulated node says of itself: the same members as a Linux client, of about the same size. */
+/* What a simulated node says of itself: the same members as a Linux client sends, of about the same size. */
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -20,7 +20,8 @@ void sim_host_name(const struct sim *s, char out[64])
     snprintf(out, 64, "%.40s-%05u", s->fleet->opts->prefix, s->index);
 }
 
-/* One local, one by STUN, and, once it has taken part in churn, a local one that carries the number of its latest change. */
+/* One local endpoint, one found by STUN and, once the node has taken part in churn, a local one that carries the
+ * number of its latest change. */
 static unsigned endpoints_of(const struct sim *s, struct endpoint out[ENDPOINTS_MAX])
 {
     unsigned n = 0, i = s->index, seq = s->endpoints_seq;

@@ -63,7 +63,7 @@ static const char *addresses_fault(const struct sim *s, const struct scan_record
     return NULL;
 }
 
-/* What of a whole record never changes, or must be there. */
+/* What is wrong with the members of a whole record that never change or must be there; null: nothing. */
 static const char *record_fault(const struct sim *s, const struct scan_record *r)
 {
     static uint32_t linux_digest;
@@ -87,7 +87,7 @@ static const char *record_fault(const struct sim *s, const struct scan_record *r
     return addresses_fault(s, r);
 }
 
-/* Each record once, however many nodes it is sent to. */
+/* Is called once for each record, however many nodes it is sent to. */
 void fleet_check_record(void *ctx, const struct scan_record *r, int index, bool is_patch)
 {
     struct fleet *f = ctx;

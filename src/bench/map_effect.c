@@ -17,7 +17,8 @@ void map_effect_builder_clear(struct map_effect_builder *b)
     memset(b->self_addresses, 0, sizeof(b->self_addresses));
 }
 
-/* To the last operation if it is of this kind and word: neighbours in a document are mostly neighbours in the roster. */
+/* Joins one of the latest operations if that has the same kind and word: neighbours in a document are mostly
+ * neighbours in the roster. */
 static void add_op(struct map_effect_builder *b, enum map_effect_kind kind, unsigned index, bool with_endpoints)
 {
     struct map_effect_op op = {.kind = kind, .word = index / 64, .peers = UINT64_C(1) << index % 64};
@@ -73,7 +74,7 @@ static void on_peer(void *ctx, const struct scan_record *r, bool replaces)
         b->look(b->look_ctx, r, index, false);
 }
 
-/* As the real client: patches of unknown nodes are ignored. */
+/* Patches of unknown nodes are ignored, as by the real client. */
 static void on_patch(void *ctx, const struct scan_record *r)
 {
     struct map_effect_builder *b = ctx;

@@ -1,5 +1,5 @@
-/* What a piece of a map response says, in a form that is applied to a node in a few steps: words of bitsets over indexes
- * (roster.h), and a mark for each record. Immutable once made. */
+/* What a piece of a map response changes in what a node knows, in a form that is quick to apply: operations on words
+ * of bitsets over indexes (roster.h), and a mark for each record. Immutable. */
 #ifndef BENCH_MAP_EFFECT_H
 #define BENCH_MAP_EFFECT_H
 
@@ -9,9 +9,9 @@
 
 enum map_effect_kind {
     MAP_EFFECT_REPLACE, /* forget all peers */
-    MAP_EFFECT_ADD,     /* these are known now; of those in `endpoints`, endpoints are */
-    MAP_EFFECT_PATCH,   /* of those in `endpoints`, if they are known, endpoints are */
-    MAP_EFFECT_REMOVE,  /* these are gone */
+    MAP_EFFECT_ADD,     /* `peers` are known now, and of those in `endpoints` also their endpoints */
+    MAP_EFFECT_PATCH,   /* of those in `endpoints` that are known, endpoints are known now */
+    MAP_EFFECT_REMOVE,  /* `peers` are gone */
 };
 
 struct map_effect_op {
@@ -30,7 +30,7 @@ enum {
     MAP_EFFECT_IS_ONLINE = 32,
 };
 
-/* What one record, of a peer or a patch, says. */
+/* What one record, of a peer or of a patch, says. */
 struct map_effect_mark {
     uint32_t index;
     uint32_t endpoints;      /* digest, as in scan.h */
@@ -41,34 +41,37 @@ struct map_effect_mark {
 };
 
 struct map_effect {
-    uint64_t key[2];    /* frame_cache.h */
-    uint32_t next_mark; /* of the scanner, behind this piece */
+    uint64_t key[2];    /* of the cache */
+    uint32_t next_mark; /* the scanner's state after this piece */
     uint32_t json_bytes;
     struct scan_counts counts;
-    int64_t self_id; /* of Node; -1: it is not in here */
+    int64_t self_id; /* Node's id; -1: Node is not in this piece */
     uint32_t self_addresses[SCAN_ADDRESSES_MAX];
     uint32_t op_n;
     uint32_t mark_n;
-    struct map_effect_op *ops;     /* behind this struct, */
-    struct map_effect_mark *marks; /* as these: the whole is one allocation */
+    struct map_effect_op *ops;     /* in the same allocation, after this struct */
+    struct map_effect_mark *marks; /* the same */
 };
 
-/* Gathers what a scanner tells. `look` (may be null) sees each record of a peer or a patch once, as it is scanned. */
+/* Collects the events of a scanner. `look` (may be null) is called for each record of a peer or a patch as it is
+ * scanned. */
 struct map_effect_builder {
     struct roster *roster;
     void (*look)(void *ctx, const struct scan_record *r, int index, bool is_patch);
     void *look_ctx;
     struct buf ops, marks;
-    bool has_unknown; /* an id that may be known by the next time */
+    bool has_unknown; /* the piece has an id that is not known now, and may be by the next time */
     int64_t self_id;
     uint32_t self_addresses[SCAN_ADDRESSES_MAX];
 };
 
+/* Frees what was collected. */
 void map_effect_builder_fini(struct map_effect_builder *b);
+/* Empties it for the next piece. */
 void map_effect_builder_clear(struct map_effect_builder *b);
-/* Events for scan_feed with a map_effect_builder as context. */
+/* Events for scan_feed, with a map_effect_builder as context. */
 extern const struct scan_events map_effect_builder_events;
-/* To free with mem_free. */
+/* What was collected; to be freed with mem_free. */
 struct map_effect *map_effect_build(const struct map_effect_builder *b);
 size_t map_effect_bytes(const struct map_effect *s);
 

@@ -37,7 +37,7 @@ static enum rc end_message(struct map_stream *in, const struct map_stream_events
     return rc;
 }
 
-/* Takes the next frame off `*p`, when it is whole: 1; 0 when it is not; negative: an error. */
+/* Takes the next frame off `*p` if it is whole. Returns 1; 0: it is not whole; negative: an error. */
 static int take_frame(struct map_stream *in, struct frame_cache *cache, const uint8_t **p, size_t *n,
                       const struct map_stream_events *events, void *ctx)
 {
@@ -58,7 +58,7 @@ static int take_frame(struct map_stream *in, struct frame_cache *cache, const ui
     return 1;
 }
 
-/* Frames of the message in `*p`, of which `n` bytes are here. What is no whole frame is left. */
+/* Takes all whole frames off the `*n` bytes at `*p`, which are of one message; the rest is left. */
 static enum rc take_frames(struct map_stream *in, struct frame_cache *cache, const uint8_t **p, size_t *n,
                            const struct map_stream_events *events, void *ctx)
 {
@@ -87,7 +87,7 @@ static enum rc feed_partial(struct map_stream *in, struct frame_cache *cache, co
     return rc;
 }
 
-/* `n` bytes of the message. */
+/* Takes `n` bytes of the message, and keeps the beginning of a frame that is not whole. */
 static enum rc feed_message(struct map_stream *in, struct frame_cache *cache, const uint8_t *p, size_t n,
                             const struct map_stream_events *events, void *ctx)
 {

@@ -172,7 +172,7 @@ uint64_t proc_raise_fd_limit(uint64_t want)
     if (getrlimit(RLIMIT_NOFILE, &now) != 0 || now.rlim_cur >= want)
         return now.rlim_cur;
     struct rlimit all = {want, want > now.rlim_max ? want : now.rlim_max};
-    struct rlimit some = {now.rlim_max, now.rlim_max}; /* not root: the hard limit is the end of it */
+    struct rlimit some = {now.rlim_max, now.rlim_max}; /* without root the hard limit cannot be raised */
     if (setrlimit(RLIMIT_NOFILE, &all) == 0)
         return all.rlim_cur;
     return setrlimit(RLIMIT_NOFILE, &some) == 0 ? some.rlim_cur : now.rlim_cur;

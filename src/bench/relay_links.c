@@ -115,7 +115,7 @@ struct bench_relay_load_reading bench_relay_load_read(const struct bench_relay_l
 {
     struct bench_relay_load_reading r = {.at_us = clock_mono_us(), .self = proc_cpu_self()};
     if (proc_cpu_read(load->opts->server_pid, &r.server) != RC_OK)
-        r.server = (struct proc_cpu){0}; /* the server has died: its connections tell */
+        r.server = (struct proc_cpu){0}; /* the server has died, which its connections will show */
     return r;
 }
 

@@ -10,7 +10,7 @@ struct bench_relay_load_hooks {
     /* A stream to the relay. Null: TCP, and TLS where the URL says so. */
     struct stream *(*dial)(void *ctx, struct loop *loop);
     void *ctx;
-    int64_t drain_ms; /* how long is waited for packets under way */
+    int64_t drain_ms; /* how long to wait for packets that are under way */
 };
 
 struct bench_relay_load;
@@ -28,7 +28,7 @@ struct bench_relay_load {
     struct bench_url at;
     struct loop *loop;
     struct frame_pool pool;         /* of the clients */
-    struct loop_timer *timer;       /* ends bench_relay_load_run_for, and dialling that gets nowhere */
+    struct loop_timer *timer;       /* ends bench_relay_load_run_for, and dialling without success */
     struct bench_relay_link *links; /* owned */
     unsigned link_n, dialled_n, up_n;
     bool is_dialling;
@@ -44,9 +44,9 @@ struct bench_relay_load {
 void bench_relay_load_open(struct bench_relay_load *load);
 /* Ends all clients and the loop. */
 void bench_relay_load_close(struct bench_relay_load *load);
-/* Connects `n` clients and comes back when all are up. RC_IO, RC_TIMEOUT... with a sentence. */
+/* Connects `n` clients; returns when all are up. RC_IO, RC_TIMEOUT... with a sentence. */
 MUST_CHECK enum rc bench_relay_load_connect(struct bench_relay_load *load, unsigned n, struct err *err);
-/* Runs the loop for so long. */
+/* Runs the loop for `ms`. */
 void bench_relay_load_run_for(struct bench_relay_load *load, int64_t ms);
 
 /* Of the server and of this program, at one moment. */

@@ -77,7 +77,7 @@ void bench_relay_pair_take(struct bench_relay_pair *p, const uint8_t src[KEY_BYT
 
 unsigned bench_relay_pair_room(const struct bench_relay_pair *p, unsigned window)
 {
-    /* What was given up may come after all: then fewer are on their way than none. */
+    /* Packets that were given up may still arrive: the count of those on their way would be negative then. */
     int64_t away = (int64_t)(p->sent - p->received - p->given_up);
     return away >= (int64_t)window ? 0 : (unsigned)((int64_t)window - (away > 0 ? away : 0));
 }

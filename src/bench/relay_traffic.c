@@ -24,8 +24,8 @@ struct flow {
     struct bench_relay_pair pair;
     struct traffic *traffic;
     struct bench_derp_client *sender;
-    struct loop_task task; /* sends at the end of a turn in which packets arrived */
-    struct loop_msg more;  /* sends in the next turn what the window still allows */
+    struct loop_task task; /* sends at the end of a loop iteration in which packets arrived */
+    struct loop_msg more;  /* sends in the next iteration what the window still allows */
     bool is_more_posted;
     int64_t heard_ms;
 };
@@ -62,7 +62,7 @@ static void send_packets(struct flow *f, unsigned n)
     stream_write(f->sender->stream, buf_at(out), buf_len(out));
 }
 
-/* One batch: what a turn writes leaves in one system call. */
+/* Sends one batch: what an iteration writes leaves in one system call. */
 static void flood(struct flow *f)
 {
     const struct bench_relay_opts *opts = f->traffic->load->opts;
@@ -94,7 +94,7 @@ static void on_packet(void *ctx, unsigned index, const uint8_t src[KEY_BYTES], c
 {
     struct traffic *t = ctx;
     struct flow *f = &t->flows[index / 2];
-    if (index % 2 == 0) { /* nobody sends to a sender */
+    if (index % 2 == 0) { /* the sending client of a pair must receive nothing */
         f->pair.bad++;
         return;
     }
@@ -151,8 +151,8 @@ static void on_tick(void *ctx, int events)
         send_packets(&t->flows[t->next++ % t->load->opts->pairs], 1);
 }
 
-/* The loop's timers tick in milliseconds, which would send packets in bursts; and so would catching up at once after this
- * thread has not had a core, with nobody reading meanwhile. */
+/* The loop's timers tick in milliseconds, which would send packets in bursts. So would sending at once all that
+ * became due while this thread had no core. */
 static enum rc start_ticking(struct traffic *t, struct err *err)
 {
     double gap_ns = 1e9 / t->load->opts->rate_per_s;

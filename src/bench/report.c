@@ -19,7 +19,7 @@ static void add_row(struct report *r, const char *key, const char *text, const c
     buf_append_byte(&r->table, '\n');
 }
 
-/* The table shows a figure as the JSON does: what was written there from `from` on. */
+/* The table shows a figure as the JSON does: copies what was written there from `from` on. */
 static void add_row_from(struct report *r, const char *key, size_t from, const char *note)
 {
     add_row(r, key, buf_cstr(&r->json) + from, note);
@@ -174,7 +174,7 @@ enum rc report_emit(struct report *r, const struct report_target *target, struct
     buf_append_byte(&r->json, '\n');
     struct str line = buf_str(&r->json);
     fwrite(line.p, 1, line.len, target->json);
-    fflush(target->json); /* a run of several scenarios is followed as it goes */
+    fflush(target->json); /* so that a run of several scenarios can be followed */
     if (target->table != NULL)
         fwrite(buf_at(&r->table), 1, buf_len(&r->table), target->table);
     if (target->append_to == NULL || target->append_to[0] == '\0')

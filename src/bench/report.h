@@ -1,12 +1,11 @@
-/* The outcome of a scenario: named figures in the order in which they are given, as one line of JSON for programs and as a table
- * for people. Figures are rounded to three digits after the point. Notes stand in the table only.
+/* The outcome of a scenario: named figures in the order in which they are given, as one line of JSON for programs
+ * and as a table for people. Figures are rounded to three digits after the point. Notes stand in the table only.
  *
  *     struct report r;
  *     report_init(&r, "stun", target->label, clock_wall_ms());
  *     report_u64(&r, "answers", n, "with the right transaction and mapped address");
  *     enum rc rc = report_emit(&r, target, err);
- *     report_fini(&r);
- */
+ *     report_fini(&r); */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
@@ -53,7 +52,8 @@ void report_errors(struct report *r, const char *key, struct errors *e);
 /* Anything else: `json` is one value, `text` what stands for it in the table (null: no line). */
 void report_raw(struct report *r, const char *key, struct str json, const char *text, const char *note);
 
-/* Ends the report and writes it, once. RC_DENIED or RC_IO with a sentence in `err` when `append_to` cannot be written. */
+/* Ends the report and writes it, once. RC_DENIED or RC_IO with a sentence in `err` when `append_to` cannot be
+ * written. */
 MUST_CHECK enum rc report_emit(struct report *r, const struct report_target *target, struct err *err);
 
 #endif

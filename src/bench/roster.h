@@ -1,6 +1,6 @@
-/* Who the simulated nodes are to the server: its node ids and their node keys to indexes. Members have 0 to n - 1; nodes that
- * are none of ours (of an earlier run, or real) get indexes from roster_foreign_base on, ROSTER_FOREIGN_MAX at most: the
- * last of them stands for all further ones. Not thread-safe. */
+/* From the server's node ids, and from node keys, to indexes. Simulated nodes are members and have 0 to n - 1.
+ * Foreign nodes (of an earlier run, or real ones) get indexes from roster_foreign_base on, ROSTER_FOREIGN_MAX at
+ * most; the last of these stands for all further ones. Not thread-safe. */
 #ifndef BENCH_ROSTER_H
 #define BENCH_ROSTER_H
 
@@ -20,17 +20,19 @@ struct roster {
     struct arena arena;
 };
 
+/* A roster of `n` members without keys; ends with roster_fini. */
 void roster_init(struct roster *r, unsigned n);
+/* Frees all that it has learnt; keys are borrowed. */
 void roster_fini(struct roster *r);
 /* Member `index` has this node key ("nodekey:...") from now on. `key` is borrowed as long as the roster lives, or until
  * roster_forget_key. */
 void roster_add_key(struct roster *r, struct str key, unsigned index);
 void roster_forget_key(struct roster *r, struct str key);
-/* The index of the node with this id. A member is found by its key the first time; without a known key (empty: a patch) the
- * id must have been seen before. `may_add`: what is nobody's becomes a foreign one. -1: nobody. */
+/* The index of the node with this id, or -1. A member is found by its key the first time; without a known key (empty
+ * in a patch) the id must have been seen before. `may_add`: an unknown node becomes a foreign one. */
 int roster_find(struct roster *r, int64_t id, struct str key, bool may_add);
 
-/* Foreign indexes begin with a word of their own, in bitsets. */
+/* The first foreign index: in bitsets they begin with a word of their own. */
 static inline unsigned roster_foreign_base(unsigned n)
 {
     return (n + 63) / 64 * 64;

@@ -7,7 +7,7 @@
 
 enum field_kind { FIELD_TEXT, FIELD_COUNT, FIELD_PID, FIELD_RATE, FIELD_DURATION };
 
-/* Where an option's value goes. What stands there before is the default. */
+/* Where an option's value is stored. The value before is the default. */
 struct field {
     const char *option;
     enum field_kind kind;
@@ -21,7 +21,7 @@ static bool read_number(const char *text, double *out)
     return end != text && *end == '\0' && *out >= 0 && *out <= 1e9;
 }
 
-/* False when the text is no value of that kind. */
+/* Stores the value. False when the text is no value of that kind. */
 static bool read_field(const struct field *f, const char *text)
 {
     uint64_t n = 0;
@@ -150,7 +150,7 @@ static enum cli_exit find_api(struct cli_run *run, struct bench_fleet_opts *o)
     return o->api_socket != NULL || strstr(o->steps, "api") == NULL ? CLI_EXIT_OK : CLI_EXIT_ERROR;
 }
 
-/* What a command does after the join is its name, but for `suite`. */
+/* The name of a command is its only step after the join; `suite` has several. */
 enum cli_exit bench_run_fleet(struct cli_run *run)
 {
     const char *name = run->call.command->name;

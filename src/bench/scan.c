@@ -89,7 +89,7 @@ static enum rc begin_value(struct scan *s, uint8_t c)
     }
 }
 
-/* A byte between tokens. */
+/* Takes a byte between tokens. */
 static enum rc step_between(struct scan_run *f, uint8_t c)
 {
     struct scan *s = f->s;
@@ -130,7 +130,7 @@ static enum rc end_string(struct scan_run *f)
     return scan_take_value(f, KIND_STRING);
 }
 
-/* Returns how many of the `n` >= 1 bytes are of the string. */
+/* Takes bytes of a string. Returns how many of the `n` >= 1 it took. */
 static size_t step_string(struct scan_run *f, const uint8_t *p, size_t n, enum rc *rc)
 {
     struct scan *s = f->s;
@@ -184,7 +184,8 @@ static enum rc step_literal(struct scan_run *f, uint8_t c)
     return scan_take_value(f, kinds[s->literal]);
 }
 
-/* The state after `c` in a number; AT_END: `c` is not of the number; IN_STRING: there is none. */
+/* The state after `c` in a number. AT_END: the number ended before `c`; IN_STRING: `c` cannot follow, there is no
+ * such number. */
 static uint8_t number_after(uint8_t state, uint8_t c)
 {
     bool is_digit = c >= '0' && c <= '9', is_e = c == 'e' || c == 'E';
@@ -200,7 +201,7 @@ static uint8_t number_after(uint8_t state, uint8_t c)
     }
 }
 
-/* Returns whether `c` was of the number: 1, 0. */
+/* Returns how many bytes it took: 1, or 0 when the number ended before `c`. */
 static size_t step_number(struct scan_run *f, uint8_t c, enum rc *rc)
 {
     struct scan *s = f->s;
@@ -219,7 +220,7 @@ static size_t step_number(struct scan_run *f, uint8_t c, enum rc *rc)
     return 1;
 }
 
-/* Takes at least one byte, or ends a number before `*p`. */
+/* Takes at least one byte, or ends the number before `*p`. Returns how many. */
 static size_t step(struct scan_run *f, const uint8_t *p, size_t n, enum rc *rc)
 {
     struct scan *s = f->s;
@@ -259,7 +260,7 @@ bool scan_is_done(const struct scan *s)
     return s->state == AT_END;
 }
 
-/* Bits 0-3 tokens, 4-7 where, 8-11 list, 12-15 field: whatever does not matter there is 0. */
+/* Bits 0-3: state of the tokens, 4-7: where, 8-11: list, 12-15: field. What does not matter in this state is 0. */
 bool scan_mark(const struct scan *s, uint32_t *mark_out)
 {
     if (s->state > AT_END || s->where > WHERE_LIST)

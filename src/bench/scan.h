@@ -1,11 +1,12 @@
-/* Reads a map response as it comes, in pieces cut anywhere, and tells which peers it adds, changes and removes. Nothing is
- * kept but the record that is open: a simulated node needs no netmap, only to know what it was told.
+/* Reads a map response as it comes, in pieces cut anywhere, and reports which peers it adds, changes and removes.
+ * Only the record that is being read is kept: a simulated node needs no netmap, only a bit for each peer.
  *
- * The whole document is checked to be JSON (RFC 8259, but for the bytes inside strings), at most 64 deep; lists of peers that
- * are no lists, and ids that are no integers, are refused too. Bytes come from a server that is under test: hostile.
+ * The whole document is checked to be JSON (RFC 8259, but for the bytes inside strings), at most 64 deep. Lists of
+ * peers that are no lists, and ids that are no integers, are refused too. The bytes come from the server under test
+ * and are treated as hostile.
  *
- * Between two records, the state of a scanner is one number (scan_mark): what a piece of a document says depends on that
- * number and the piece's bytes alone, which is what frame_cache.h rests on.
+ * Between two records, the state of a scanner is one number (scan_mark). What a piece of a document says depends on
+ * that number and the piece's bytes alone: frame_cache.h rests on this.
  * src: docs/protocol/control.md 6.7-6.9 (checked against tailscale 1.80-1.103) */
 #ifndef BENCH_SCAN_H
 #define BENCH_SCAN_H
@@ -18,12 +19,13 @@
 #include "base/str.h"
 
 enum {
-    SCAN_TEXT_MAX = 95, /* of a string that matters; longer ones are cut */
+    SCAN_TEXT_MAX = 95, /* of a string whose text matters; longer ones are cut */
     SCAN_ADDRESSES_MAX = 4,
     SCAN_ALLOWED_MAX = 32,
 };
 
-/* What Node, an element of Peers or PeersChanged, or one of PeersChangedPatch says. Digests: scan_digest of the text. */
+/* What Node, an element of Peers or PeersChanged, or one of PeersChangedPatch says. Digests: scan_digest of the
+ * text. */
 struct scan_record {
     int64_t id;
     bool has_endpoints; /* there is a list, maybe an empty one */
@@ -31,7 +33,7 @@ struct scan_record {
     bool has_stable_id; /* StableID are there and not empty */
     bool has_user;      /* User is there and not 0 */
     bool is_refused;    /* MachineAuthorized: false; peers are shown without it */
-    uint8_t online;     /* 0: not said, 1: false, 2: true */
+    uint8_t online;     /* 0: absent, 1: false, 2: true */
     bool has_hostinfo;
     uint16_t endpoint_n;
     uint8_t address_n;
@@ -42,7 +44,7 @@ struct scan_record {
     uint32_t hostinfo_os;    /* digest of Hostinfo.OS; 0: none */
     uint32_t machine;        /* digests of the texts of these keys; 0: none */
     uint32_t disco;
-    uint32_t derp;                          /* HomeDERP or DERPRegion; 0: not said */
+    uint32_t derp;                          /* HomeDERP or DERPRegion; 0: absent */
     uint32_t addresses[SCAN_ADDRESSES_MAX]; /* digests */
     uint32_t allowed[SCAN_ALLOWED_MAX];
     uint8_t key_n;
@@ -51,7 +53,7 @@ struct scan_record {
 
 #define SCAN_HOST_MARK "lgmark"
 
-/* Sums over what was scanned since they were zeroed. */
+/* Sums over all that was scanned since they were set to zero. */
 struct scan_counts {
     uint32_t keep_alive, node, ping; /* documents in which these are there */
     uint32_t full, changed, patched, removed;
@@ -61,7 +63,7 @@ struct scan_counts {
 /* In the order of the document. */
 struct scan_events {
     void (*self)(void *ctx, const struct scan_record *r);
-    /* `replaces`: it is the first of Peers, which replaces all that was known. */
+    /* `replaces`: it is the first of Peers, which replace all peers that were known. */
     void (*peer)(void *ctx, const struct scan_record *r, bool replaces);
     void (*patch)(void *ctx, const struct scan_record *r);
     void (*removed)(void *ctx, int64_t id);
@@ -72,10 +74,10 @@ struct scan {
     uint8_t state;                 /* of the tokens */
     uint8_t where;                 /* in which part of the document */
     uint8_t list;                  /* whose elements the records are */
-    uint8_t field;                 /* the last key that matters, of the document */
-    uint8_t member;                /* the same, of a record or its Hostinfo */
+    uint8_t field;                 /* the last key of the document whose value matters */
+    uint8_t member;                /* the same of a record or its Hostinfo */
     uint8_t depth;                 /* open containers */
-    uint8_t skip_depth, skip_back; /* where a part that does not matter began, and what it is in */
+    uint8_t skip_depth, skip_back; /* where the part that is skipped began, and what contains it */
     uint8_t literal, literal_at;
     bool is_key, wants_text;
     bool is_first; /* the record is the first of its list */
@@ -88,16 +90,17 @@ struct scan {
     struct scan_counts counts;
 };
 
-/* The next bytes. RC_INVALID: no JSON, or no map response; RC_TOO_DEEP. Then the scanner is of no use any more. */
+/* Reads the next bytes. After RC_INVALID (no JSON, or no map response) or RC_TOO_DEEP the scanner must not be used
+ * again. */
 MUST_CHECK enum rc scan_feed(struct scan *s, const void *p, size_t n, const struct scan_events *events, void *ctx);
-/* A whole document has been read. */
+/* Whether a whole document has been read. */
 bool scan_is_done(const struct scan *s);
-/* Back to the start of a document, or to where scan_mark gave `mark`. Counts stay. */
+/* Sets the state to the start of a document (0), or to that for which scan_mark gave `mark`. The counts stay. */
 void scan_restart(struct scan *s, uint32_t mark);
-/* The state as a number; false in the middle of a record, a token or a part that does not matter. The start has 0. */
+/* The state as a number, 0 at the start. False in the middle of a record, of a token, or of a part that is skipped. */
 bool scan_mark(const struct scan *s, uint32_t *mark_out);
 
-/* 32 bits that stand for a text; never 0. */
+/* A 32-bit hash of a text; never 0. */
 uint32_t scan_digest(struct str text);
 
 #endif

@@ -89,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct target *t = calloc(1, sizeof(*t));
     target_init(t);
     read_body(t, data + 1, size - 1, size);
-    read_body(t, data + 1, size - 1, 1 + data[0]); /* from memory */
+    read_body(t, data + 1, size - 1, 1 + data[0]); /* from the cache */
     enum rc one = scan_two(data + 1, size - 1, 0, &whole);
     enum rc two = scan_two(data + 1, size - 1, (size - 1) * data[0] / 255, &cut);
     if (one != two || (one == RC_OK && whole != cut))

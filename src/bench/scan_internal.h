@@ -1,5 +1,5 @@
-/* Between the two halves of the scanner: scan.c knows the tokens of JSON, scan_meaning.c what they mean in a map response. The state of
- * both is in struct scan. */
+/* The two halves of the scanner: scan.c reads the tokens of JSON, scan_meaning.c knows what they mean in a map
+ * response. The state of both is in struct scan. */
 #ifndef BENCH_SCAN_INTERNAL_H
 #define BENCH_SCAN_INTERNAL_H
 

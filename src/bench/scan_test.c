@@ -1,4 +1,4 @@
-/* The scanner, what it makes of map responses, and the memory of pieces. */
+/* The scanner, the effects of map responses, and the cache of frames. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ static uint32_t random_below(uint32_t n)
     return test_random_below(&random_state, n);
 }
 
-/* Everything that a scanner tells, as text. */
+/* All events of a scanner, as text. */
 static void note_record(struct buf *out, const char *what, const struct scan_record *r)
 {
     buf_printf(out,
@@ -62,10 +62,13 @@ static enum rc scan_in_pieces(const char *text, size_t piece, struct scan *s, st
 }
 
 static const char document[] =
-    "{\"Node\":{\"ID\":7,\"Key\":\"nodekey:77\",\"Addresses\":[\"100.64.0.7/32\"]},\"DERPMap\":{\"Peers\":[{\"ID\":9}]},"
-    "\"Peers\":[{\"ID\":1,\"StableID\":\"n1\",\"Name\":\"a\\\"\\u00e4.\",\"User\":12,\"Key\":\"nodekey:11\",\"Machine\":\"mkey:1\","
+    "{\"Node\":{\"ID\":7,\"Key\":\"nodekey:77\",\"Addresses\":[\"100.64.0.7/32\"]},"
+    "\"DERPMap\":{\"Peers\":[{\"ID\":9}]},"
+    "\"Peers\":[{\"ID\":1,\"StableID\":\"n1\",\"Name\":\"a\\\"\\u00e4.\",\"User\":12,\"Key\":\"nodekey:11\","
+    "\"Machine\":\"mkey:1\","
     "\"DiscoKey\":\"discokey:1\",\"Addresses\":[\"100.64.0.1/32\",\"fd7a::1/128\"],\"AllowedIPs\":[\"100.64.0.1/32\"],"
-    "\"Endpoints\":[\"10.0.1.2:40000\",\"192.168.0.1:41641\"],\"HomeDERP\":999,\"Online\":true,\"MachineAuthorized\":true,"
+    "\"Endpoints\":[\"10.0.1.2:40000\",\"192.168.0.1:41641\"],\"HomeDERP\":999,\"Online\":true,"
+    "\"MachineAuthorized\":true,"
     "\"Hostinfo\":{\"OS\":\"linux\",\"OSVersion\":\"lgmark77\",\"X\":{\"OS\":[1,-2.5e+3,null]}}},\n"
     " {\"ID\":2,\"Key\":null,\"Endpoints\":[]}],\"PeersChanged\":[{\"NodeID\":3}],\"PeersRemoved\":[4,5],"
     "\"PeersChangedPatch\":[{\"NodeID\":1,\"Endpoints\":[\"10.0.0.9:1\"],\"DERPRegion\":3,\"Online\":false}],"
@@ -205,7 +208,7 @@ static void test_marks_are_between_records_only(void **state)
         assert_int_equal(scan_feed(&s, document, n, &notes, &out), RC_OK);
         if (!scan_mark(&s, &mark))
             continue;
-        /* From the mark on, another scanner tells the same. */
+        /* Another scanner that starts from the mark has the same events. */
         struct buf rest = {0}, expected = {0};
         scan_restart(&other, mark);
         size_t left = sizeof(document) - 1 - n;

@@ -8,7 +8,7 @@
 #include "codec/json.h"
 
 enum {
-    WATCHDOG_MS = 120 * 1000, /* of a poll; likewise */
+    WATCHDOG_MS = 120 * 1000, /* of a poll, as the real client has it */
     ANSWER_MAX_BYTES = 256 * 1024,
     ERROR_BODY_BYTES = 100,
     GRANT_BYTES = 4 * 1024, /* Go's HTTP/2 client returns credit in steps of at least this */
@@ -57,7 +57,7 @@ static bool is_connected(const struct sim *s)
     return s->state >= SIM_UPGRADING;
 }
 
-/* The connection goes; what the node is to do next is the caller's. */
+/* Ends the connection; the caller decides what the node does next. */
 static void disconnect(struct sim *s)
 {
     struct fleet *f = s->fleet;
@@ -95,7 +95,7 @@ void sim_drop(struct sim *s)
         fleet_ready(s->fleet, s);
 }
 
-/* The real client's: n * n * 10 ms up to 30 s, give or take half. */
+/* As the real client: n * n * 10 ms, 30 s at most, and then between half and one and a half of that. */
 static int64_t back_off_ms(unsigned fails)
 {
     uint32_t random;
@@ -176,7 +176,7 @@ void sim_log_in(struct sim *s)
         fleet_ready(s->fleet, s);
 }
 
-/* Peers may be told of these endpoints from now on. */
+/* From now on peers may receive these endpoints. */
 static void note_sent(struct sim *s)
 {
     struct view_facts facts;
@@ -208,7 +208,7 @@ static void poll_now(struct sim *s)
     s->poll_id = post_map(s, true);
 }
 
-/* As with a real client, one update is under way at a time: if one is, the state goes with the next. */
+/* One update at a time is under way, as with a real client: changes meanwhile go with the next. */
 void sim_update(struct sim *s)
 {
     if (s->h2 == NULL)
@@ -258,7 +258,7 @@ static void end_update(struct sim *s, uint32_t error)
         join_update(s);
 }
 
-/* What a registration's answer refuses with, or null. In the arena. */
+/* Why the answer to a registration is a refusal, or null. In the arena. */
 static const char *refusal(struct arena *a, struct str body, bool is_logout)
 {
     const struct json *root;
@@ -309,7 +309,7 @@ static void end_poll(struct sim *s, uint32_t error)
 {
     s->poll_id = 0;
     if (s->is_logging_out)
-        return; /* the answer to that is still to come */
+        return; /* the answer to the logout is still to come */
     if (s->poll_status != 200 && s->poll_status != 0)
         sim_fail(s, "map: HTTP %d: %.*s", s->poll_status, (int)buf_len(&s->in), (const char *)buf_str(&s->in).p);
     else if (error != 0)

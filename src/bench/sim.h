@@ -1,4 +1,5 @@
-/* A simulated node: its connection to the control server, and what it says of itself. Part of a fleet (fleet.h), on its loop. */
+/* A simulated node: its connection to the control server, and what it says of itself. Part of a fleet (fleet.h), on
+ * its loop. */
 #ifndef BENCH_SIM_H
 #define BENCH_SIM_H
 
@@ -94,8 +95,8 @@ void sim_host_name(const struct sim *s, char out[64]);
 /* New keys; it does not connect yet. */
 void sim_init(struct sim *s, struct fleet *f, unsigned index, unsigned class);
 void sim_fini(struct sim *s);
-/* Ends the connection if there is one, without a word to the server, and forgets the peers. Unless it is paused it is ready to
- * connect again. */
+/* Ends the connection if there is one, without a word to the server, and forgets the peers. Unless it is paused it
+ * is ready to connect again. */
 void sim_drop(struct sim *s);
 /* Logs out, if it is connected, and stays away until sim_log_in. Returns whether it was connected. */
 bool sim_log_out(struct sim *s);

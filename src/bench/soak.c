@@ -1,6 +1,6 @@
-/* Everything at random for a long time: connections drop, nodes change, log out and in, the policy changes, the server is
- * restarted. At quiet points each node's picture of all others is compared with what those have said. Restarts are all in the
- * first part, so that one process is then watched for what it loses of memory and files. */
+/* Everything at random for a long time: connections drop, nodes change, log out and in, the policy changes, the
+ * server is restarted. At quiet points what each node knows of all others is compared with what those have sent. All
+ * restarts are in the first part, so that one process is watched for growing memory and open files after that. */
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -10,18 +10,18 @@
 enum {
     SAMPLE_MS = 5000,
     QUIET_MS = 1500,       /* without a map response */
-    SECOND_LOOK_MS = 5000, /* before a difference counts */
+    SECOND_LOOK_MS = 5000, /* wait before a difference counts */
     WARM_UP_MS = 5 * 60 * 1000,
-    DROP_EVERY_MS = 4000, /* about, as those that follow */
+    DROP_EVERY_MS = 4000, /* on average, as the next two */
     LOG_OUT_EVERY_MS = 3000,
     LOG_IN_AFTER_MS = 6000,
     POLICY_EVERY_MS = 20 * 1000,
     COMMANDS_MAX = 8,
     RESTARTS_MAX = 2,
     WINDOWS = 10,
-    GROWTH_PERCENT = 10, /* of memory, and */
+    GROWTH_PERCENT = 10, /* of memory that are too much: this part, or at least */
     GROWTH_BYTES = 8 * 1024 * 1024,
-    JUDGED_MS = 2 * 60 * 1000, /* over less, memory is told and not judged */
+    JUDGED_MS = 2 * 60 * 1000, /* over a shorter time, growth is reported and not judged */
     FDS_SPARE = 8,
 };
 
@@ -43,10 +43,10 @@ struct soak {
     int64_t restart_at_ms[RESTARTS_MAX];
     bool is_noisy;
     char *commands[COMMANDS_MAX]; /* owned */
-    unsigned command_n, command;  /* the last that was run */
+    unsigned command_n, command;  /* `command`: index of the last that was run */
 
     uint64_t changes, drops, dropped, log_outs, policies, restarts, checks, failed_checks, lost, expected_losses;
-    int64_t watched_since_ms; /* the server that runs now has been warm since then */
+    int64_t watched_since_ms; /* when the server that runs now was started */
     struct buf samples;       /* struct sample */
     unsigned fds_base, fds_end, fds_max;
     struct errors faults;
@@ -62,13 +62,13 @@ static unsigned pick(struct soak *k, unsigned n)
     return (unsigned)(fleet_random(&k->random) % n);
 }
 
-/* About every `mean_ms`: from half to one and a half of it. */
+/* A random time from half of `mean_ms` to one and a half of it after `now`. */
 static int64_t next_time(struct soak *k, int64_t now, int64_t mean_ms)
 {
     return now + mean_ms / 2 + pick(k, (unsigned)mean_ms + 1);
 }
 
-/* Null: none yet. */
+/* Null: there is none yet. */
 static const struct sample *last_sample(const struct soak *k)
 {
     size_t n = buf_len(&k->samples) / sizeof(struct sample);
@@ -147,7 +147,7 @@ static void take_sample(struct soak *k, bool is_quiet)
 {
     struct sample s = {now_of(k), fleet_server_rss(k->fleet), 0, is_quiet};
     if (s.rss == 0 || proc_fds_count(k->fleet->pid, &s.fds) != RC_OK)
-        return; /* between two servers */
+        return; /* between the end of one server and the start of the next */
     k->fds_max = s.fds > k->fds_max ? s.fds : k->fds_max;
     buf_append(&k->samples, &s, sizeof(s));
 }
@@ -179,7 +179,7 @@ static void set_noise(struct soak *k, bool is_noisy)
         return;
     for (unsigned i = 0; i < k->fleet->n; i++) {
         if (k->log_in_ms[i] != 0)
-            k->log_in_ms[i] = 1; /* as soon as it is out */
+            k->log_in_ms[i] = 1; /* as soon as it has logged out */
     }
 }
 
@@ -227,7 +227,7 @@ static enum rc run_policy(struct soak *k, unsigned i, struct err *err)
     return fleet_command(k->fleet, k->commands[i], k->fleet->opts->timeout_ms, NULL, err);
 }
 
-/* Stops the noise, waits until everyone has heard everything, and compares. */
+/* Stops the noise, waits until all changes have arrived everywhere, and compares. */
 static enum rc check(struct soak *k, struct err *err)
 {
     struct fleet *f = k->fleet;
@@ -265,7 +265,7 @@ static bool all_complete(struct fleet *f, void *ctx)
     return f->complete == f->n;
 }
 
-/* Every session is lost by this, and some attempts fail: none of it counts. */
+/* A restart loses every session and makes attempts fail: none of these count as errors. */
 static enum rc restart(struct soak *k, struct err *err)
 {
     struct fleet *f = k->fleet;

@@ -46,7 +46,7 @@ bool bench_stun_client_next(struct bench_stun_client *c, int64_t now_us, uint8_t
 
 void bench_stun_client_take_back(struct bench_stun_client *c, unsigned n)
 {
-    /* Slots are taken from the end of `idle`, and none has come back since: they stand there still. */
+    /* Slots are taken from the end of `idle`, and none was given back since: their numbers are still behind its end. */
     assert(n <= c->slot_n - c->idle_n);
     for (unsigned i = 0; i < n; i++)
         c->slots[c->idle[c->idle_n++]].is_busy = false;

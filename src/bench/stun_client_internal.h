@@ -1,5 +1,5 @@
-/* One STUN client with a fixed number of requests in flight: which are, and what an answer is worth. Pure.
- * A transaction id names the slot and how often it was used, so that late and forged answers are told apart. */
+/* One STUN client with a fixed number of requests in flight: knows which are, and checks the answers. Pure. A
+ * transaction id names the slot and how often it was used, so that late answers and forged ones can be recognised. */
 #ifndef BENCH_STUN_CLIENT_INTERNAL_H
 #define BENCH_STUN_CLIENT_INTERNAL_H
 
@@ -19,7 +19,7 @@ struct bench_stun_client {
     } *slots;       /* owned */
     unsigned *idle; /* owned; slots that are not busy */
     unsigned slot_n, idle_n;
-    struct addr me;       /* what right answers say */
+    struct addr me;       /* the address that a right answer contains */
     struct hist *latency; /* borrowed */
     uint64_t sent, answered;
     uint64_t lost; /* not answered in time */
@@ -29,12 +29,12 @@ struct bench_stun_client {
 
 void bench_stun_client_init(struct bench_stun_client *c, unsigned window, const struct addr *me, struct hist *latency);
 void bench_stun_client_fini(struct bench_stun_client *c);
-/* The next request; false when all are in flight. */
+/* Makes the next request; false when all slots are in flight. */
 bool bench_stun_client_next(struct bench_stun_client *c, int64_t now_us, uint8_t out[STUN_REQUEST_BYTES]);
-/* The last `n` requests did not get out after all. */
+/* The last `n` requests could not be sent: their slots are free again. */
 void bench_stun_client_take_back(struct bench_stun_client *c, unsigned n);
 void bench_stun_client_answer(struct bench_stun_client *c, const uint8_t *datagram, size_t n, int64_t now_us);
-/* Gives up what has had no answer for BENCH_STUN_CLIENT_TIMEOUT_US. */
+/* Counts as lost what has had no answer for BENCH_STUN_CLIENT_TIMEOUT_US. */
 void bench_stun_client_sweep(struct bench_stun_client *c, int64_t now_us);
 bool bench_stun_client_is_idle(const struct bench_stun_client *c);
 

@@ -1,4 +1,5 @@
-/* STUN requests over real sockets, many in one system call: the server, not this, is to be the bottleneck. */
+/* STUN requests over real sockets, many in one system call, so that the server is the bottleneck and not this
+ * program. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -28,7 +29,7 @@ struct stun_load {
     unsigned n; /* opened */
     struct hist latency;
     int64_t start_us, end_us, swept_us;
-    /* Memory of one system call. */
+    /* Buffers for one system call. */
     struct mmsghdr msgs[BATCH];
     struct iovec parts[BATCH];
     uint8_t requests[BATCH][STUN_REQUEST_BYTES];
@@ -46,7 +47,7 @@ static enum rc open_socket(struct stun_load *l, struct err *err)
     if (fd < 0)
         return err_set(err, RC_IO, "no socket: %s", strerror(errno));
     l->fds[l->n] = (struct pollfd){fd, POLLIN, 0};
-    /* Best effort: a full buffer is seen as lost answers. */
+    /* If the buffers cannot be made larger, full ones show as lost answers. */
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
     if (connect(fd, (struct sockaddr *)&to, len) != 0 || getsockname(fd, (struct sockaddr *)&me, &me_len) != 0) {
         close(fd);
@@ -88,7 +89,7 @@ static double rate_of_socket(const struct stun_load *l)
     return l->opts->rate_per_s / l->opts->sockets;
 }
 
-/* How many are due; at most what one system call takes. */
+/* How many requests are due; at most what one system call takes. */
 static unsigned due(const struct stun_load *l, const struct bench_stun_client *c, int64_t now_us)
 {
     if (now_us >= l->end_us)

@@ -1,4 +1,4 @@
-/* Load for a STUN server: what an answer is worth, and whole runs with a server that errs. */
+/* Load for a STUN server: the check of answers, and whole runs with a server that makes mistakes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -140,7 +140,7 @@ static void test_take_back(void **state)
     struct answer a = answer_to(requests[0], &me);
     bench_stun_client_answer(&c, a.bytes, a.n, 1);
     assert_true(c.answered == 1 && bench_stun_client_is_idle(&c));
-    a = answer_to(requests[2], &me); /* nobody can answer what was not sent */
+    a = answer_to(requests[2], &me); /* what was not sent cannot be answered */
     bench_stun_client_answer(&c, a.bytes, a.n, 1);
     assert_int_equal(c.late, 1);
     bench_stun_client_fini(&c);
@@ -221,7 +221,7 @@ static uint64_t figure(const struct json *result, const char *key)
     return (uint64_t)v;
 }
 
-/* One run; what it says of itself, checked against what the server did. */
+/* One run; checks its report against what the server did. */
 static struct outcome run(struct server *s, enum fault fault, int family, double rate)
 {
     struct bench_stun_opts opts = {.sockets = 2, .window = 8, .duration_ms = 20, .rate_per_s = rate};
@@ -299,7 +299,7 @@ static void test_refused(void **state)
     assert_int_equal(bench_stun(&opts, &target, &err), RC_INVALID);
 }
 
-/* A port where nobody listens answers by an error, which is told in words. */
+/* A port without a listener answers with an error, which is reported in words. */
 static void test_nobody_there(void **state)
 {
     (void)state;

@@ -25,7 +25,7 @@ static bool grants_derp(struct str line)
            str_eq_ci(str_trim(value), STR("derp"));
 }
 
-/* What a server may have put there is shown to people: printable characters only. */
+/* The server's text is shown on a terminal: printable characters only. */
 static enum rc other_status(struct str line, struct err *err)
 {
     char text[64];

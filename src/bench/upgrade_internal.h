@@ -9,8 +9,8 @@ enum { UPGRADE_HEAD_MAX_BYTES = 4096 };
 
 /* Appends the request. `path` and `authority` are of a URL that was checked (bench_url_parse). */
 void upgrade_append_request(struct buf *out, const char *path, const char *authority);
-/* The server's answer, in the `n` bytes that have come. 1: granted, and `*used_out` bytes long. 0: more is needed.
- * RC_UNSUPPORTED: another status, RC_INVALID, RC_TOO_LARGE; with a sentence in `err`. */
+/* Reads the server's answer from the `n` bytes that have come. 1: granted, and `*used_out` bytes long. 0: more bytes
+ * are needed. RC_UNSUPPORTED: another status; RC_INVALID, RC_TOO_LARGE; with a sentence in `err`. */
 int upgrade_read_answer(const uint8_t *p, size_t n, size_t *used_out, struct err *err);
 
 #endif

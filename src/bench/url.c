@@ -12,7 +12,7 @@ static enum rc copy_text(struct str from, char *out, size_t cap, const char *url
     return RC_OK;
 }
 
-/* Whatever goes into a request line as it is must not end it. */
+/* The text goes into a request line unchanged, so it must contain nothing that would end the line. */
 static bool has_controls_or_blanks(struct str s)
 {
     for (size_t i = 0; i < s.len; i++) {

@@ -83,7 +83,7 @@ static unsigned apply_op(struct view *v, const struct map_effect_op *op, const s
     return self_n;
 }
 
-/* A whole record says everything, also by what it leaves out. */
+/* A whole record sets everything: what it leaves out is empty. */
 static void apply_mark(struct view *v, const struct map_effect_mark *m)
 {
     struct view_facts *t = &v->facts[m->index];

@@ -1,4 +1,4 @@
-/* What nodes know, and whether the check of it notices everything that a server could do wrong. */
+/* What nodes know, and whether its check notices everything that a server could do wrong. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -79,7 +79,7 @@ static void write_peer(struct buf *out, unsigned i)
                i + 1, i, i);
 }
 
-/* A full map; -1: nobody is left out. */
+/* A full map without member `without`; -1: with all. */
 static void tell_all(struct fixture *f, int but)
 {
     struct buf text = {0};
@@ -136,7 +136,7 @@ static void test_a_full_map_is_complete(void **state)
     tell_all(f, -1);
     assert_all_well(f);
     assert_int_equal(f->view.endpoints_n, MEMBERS - 1);
-    tell_all(f, -1); /* again, from memory */
+    tell_all(f, -1); /* again, from the cache */
     assert_all_well(f);
     assert_int_equal(f->frames.hits, 1);
     view_clear(&f->view, MEMBERS);
@@ -189,16 +189,15 @@ static void test_a_lost_change_is_noticed(void **state)
 {
     struct fixture *f = *state;
     tell_all(f, -1);
-    f->stated[9].endpoints = endpoints_of(9, 1); /* it says so; nobody hears of it */
+    f->stated[9].endpoints = endpoints_of(9, 1); /* its update reaches no peer */
     assert_fault(f, "was last told other endpoints of", 9);
     tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.1.9:1\"]}]}");
     assert_all_well(f);
     f->stated[9].hostinfo_mark = 12;
     assert_fault(f, "was last told another Hostinfo of", 9);
-    tell(
-        f,
-        "{\"PeersChanged\":[{\"ID\":10,\"Key\":\"nodekey:9\",\"Endpoints\":[\"10.0.1.9:1\"],\"HomeDERP\":5,\"Online\":true,"
-        "\"Hostinfo\":{\"OSVersion\":\"lgmark12\"}}]}");
+    tell(f, "{\"PeersChanged\":[{\"ID\":10,\"Key\":\"nodekey:9\",\"Endpoints\":[\"10.0.1.9:1\"],\"HomeDERP\":5,"
+            "\"Online\":true,"
+            "\"Hostinfo\":{\"OSVersion\":\"lgmark12\"}}]}");
     assert_all_well(f);
 }
 

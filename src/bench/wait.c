@@ -1,4 +1,5 @@
-/* Running the loop until something is done, with a line of progress, an eye on the server's memory, and an end by Ctrl-C. */
+/* Running the loop until something is done, with a line of progress, an eye on the server's memory, and an end by
+ * Ctrl-C. */
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>

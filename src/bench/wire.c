@@ -4,7 +4,7 @@
 
 struct wire {
     struct stream s;
-    struct stream *below; /* owned; null once dead */
+    struct stream *below; /* owned; null after it has closed */
     struct wire_count *count;
 };
 

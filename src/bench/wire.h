@@ -1,5 +1,4 @@
-/* A layer of streams (net/stream.h) that passes everything on and counts the bytes: what goes over the wire for all
- * connections together. */
+/* A stream layer (net/stream.h) that passes everything on and counts the bytes of all connections together. */
 #ifndef BENCH_WIRE_H
 #define BENCH_WIRE_H
 
@@ -9,7 +8,7 @@ struct wire_count {
     uint64_t in, out; /* bytes */
 };
 
-/* Takes over `below` and its callbacks; `count` outlives the stream. */
+/* Takes over `below` and its callbacks. `count` must outlive the stream. */
 struct stream *wire_create(struct stream *below, struct wire_count *count);
 
 #endif

@@ -845,6 +845,11 @@ static void test_keep_alive(void **state)
 {
     (void)state;
     keep_alives_in(0);
+}
+
+static void test_keep_alive_zstd(void **state)
+{
+    (void)state;
     keep_alives_in(MAP_ZSTD);
 }
 
@@ -1083,6 +1088,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_peers_learn, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes_go_to_those_who_see, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keep_alive, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keep_alive_zstd, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keep_alive_after_a_stall, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slow_reader, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_before_shown, setup, teardown),

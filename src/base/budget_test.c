@@ -153,7 +153,7 @@ static void test_strangers_by_address(void **state)
     assert_int_equal(take(all, "2001:db8:0:1::2", &p[5]), BUDGET_STRANGERS_FULL);
     budget_places_use(all, &use);
     assert_int_equal(use.strangers, 5);
-    assert_int_equal(use.holders, 3); /* who was refused is not remembered */
+    assert_int_equal(use.holders, 3); /* a refused peer is not remembered */
     for (unsigned i = 0; i < 6; i++) {
         budget_place_leave(&p[i]);
         budget_place_leave(&p[i]);
@@ -164,7 +164,7 @@ static void test_strangers_by_address(void **state)
     budget_places_destroy(&all);
 }
 
-/* A house of many devices behind one address: who is known does not count for it. */
+/* Many devices behind one address: places of known peers do not count for it. */
 static void test_known_parties_leave_the_address(void **state)
 {
     (void)state;

@@ -41,7 +41,7 @@ static void test_save_and_read(void **state)
     assert_int_equal(file_read(path, 0, &got, &err), RC_OK);
     assert_int_equal(buf_len(&got), 0);
     buf_fini(&got);
-    /* What a crash left aside is in nobody's way. */
+    /* A file that a crash left behind does not matter. */
     assert_int_equal(mkdir(nowhere, 0700), -1);
     assert_int_equal(file_save(aside, STR("half"), NULL), RC_OK);
     assert_int_equal(file_save(path, STR("third"), NULL), RC_OK);

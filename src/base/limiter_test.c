@@ -96,7 +96,7 @@ static void test_bucket_debt(void **state)
     assert_true(bucket_wait_ms(&b, 100) > 0);
 }
 
-/* Who waits for as long as it is told gets the rate, and never the burst and more than the rate besides. */
+/* A caller that waits as long as bucket_wait_ms gets the rate, and never more than burst and rate together. */
 static void test_bucket_keeps_the_rate(void **state)
 {
     (void)state;

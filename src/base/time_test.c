@@ -47,7 +47,7 @@ static void test_times_are_read(void **state UNUSED)
         {"2026-11-23T01:02:03.123Z", 1795395723123},
         {"2026-11-23T02:32:03.123456789+01:30", 1795395723123},
         {"2024-02-29T23:59:59.5Z", 1709251199500},
-        {"9999-12-31T23:59:59-23:59", 253402300799000}, /* of the year 10000, which nobody can write */
+        {"9999-12-31T23:59:59-23:59", 253402300799000}, /* in the year 10000, which cannot be written */
     };
     static const char *const bad[] = {"",
                                       "2026-11-23",

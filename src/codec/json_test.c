@@ -491,7 +491,8 @@ static void test_tolerance_vectors(void **state UNUSED)
 static void test_mutations_are_survived(void **state UNUSED)
 {
     static const char seed[] =
-        "{\"a\":[1,-2.5e+3,\"t\\u00e9xt\\n\",{\"b\":null,\"\xc3\xa9\":true}],\"c\":{\"d\":[[],{}]},\"e\":\"long enough for sse\"}";
+        "{\"a\":[1,-2.5e+3,\"t\\u00e9xt\\n\",{\"b\":null,\"\xc3\xa9\":true}],\"c\":{\"d\":[[],{}]},"
+        "\"e\":\"long enough for sse\"}";
     struct test_random r = {1};
     char text[sizeof(seed) - 1];
     for (size_t len = 0; len < sizeof(text); len++)

@@ -305,7 +305,7 @@ static void test_output_quotes_what_could_be_misread(void **state UNUSED)
     }
 }
 
-/* The JSON tree and what our reader makes of its YAML say the same. */
+/* The JSON tree and its YAML, read back, have the same values. */
 static void compare(const struct json *j, const struct yaml *y)
 {
     struct str s = STR_EMPTY;

@@ -92,7 +92,8 @@ static void test_refusals_name_place_and_fix(void **ctx)
         testing_refused(&testing_source, refusals[i].yaml, refusals[i].line, refusals[i].col, refusals[i].text);
 }
 
-/* The command line reads the server's file for its socket: whoever may open that need not be allowed to read keys. */
+/* The command line reads the server's file for its socket: a user who may open that need not be allowed to read
+ * keys. */
 static void test_clients_need_no_certificates(void **ctx)
 {
     (void)ctx;
@@ -126,7 +127,7 @@ static void test_unknown_keys_get_a_suggestion(void **ctx)
     config_destroy(&cfg);
 }
 
-/* Misspelt, each would open the tailnet, or serve as somebody else, without a word. */
+/* Misspelt, each would silently open the tailnet, or serve under another identity. */
 static void test_unknown_keys_about_access_are_errors(void **ctx)
 {
     (void)ctx;

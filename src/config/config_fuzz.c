@@ -1,4 +1,4 @@
-/* Bytes to YAML to schema: the file of somebody careless or hostile. What is accepted must dump and load again. */
+/* Bytes to YAML to schema: a careless or hostile file. What is accepted must dump and load again. */
 #include <stdlib.h>
 
 #include "base/fuzz_bounds.h"
@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_bounds_mark();
     load(str_n(data, size));
-    /* A key that nobody knows is compared with all that there are, for a suggestion. */
+    /* An unknown key is compared with all known ones, for a suggestion. */
     fuzz_bounds_check(size, 1 << 20, 1280);
     fuzz_bounds_check_steps(size, 4000000, 8000);
     return 0;

@@ -252,7 +252,7 @@ static void same_as_nothing(const char *yaml, const char *nothing)
     config_destroy(&cfg);
 }
 
-/* Whatever the key wants, and for the groups that keys are in. */
+/* For every type of key, and for groups of keys. */
 static void test_empty_containers_mean_nothing(void **ctx)
 {
     (void)ctx;
@@ -309,7 +309,7 @@ static void test_default_url_follows_the_listener(void **ctx)
     config_destroy(&cfg);
 }
 
-/* `fullscale relay` on a machine with a public address: its own server_url is a default that nobody uses. */
+/* `fullscale relay` on a machine with a public address: its own server_url is an unused default. */
 static void test_relays_have_no_server_url(void **ctx)
 {
     (void)ctx;

@@ -11,7 +11,7 @@
 #include "config/schema_internal.h"
 #include "config/testing.h"
 
-/* Who comes from Headscale's container has its variables. */
+/* A former Headscale container still has its variables. */
 static void test_variables_of_headscale_are_read(void **ctx)
 {
     (void)ctx;
@@ -105,12 +105,12 @@ static void test_variables_of_kubernetes_are_passed_over(void **ctx)
     }
 }
 
-/* What the texts of ignored keys say must be so: a key that is there now is not called unsupported. */
+/* The texts about ignored keys must be true: a key that exists by now is not called unsupported. */
 static void test_texts_of_ignored_keys_are_true(void **ctx)
 {
     (void)ctx;
     static const struct {
-        const char *word; /* in a text that says "not ... yet" */
+        const char *word; /* in a text with "not ... yet" */
         const char *key;  /* what there would be */
     } claims[] = {
         {"OpenID", "oidc.issuer"},

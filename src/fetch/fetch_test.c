@@ -21,7 +21,7 @@
 #include "base/mem.h"
 #include "fetch/fetch.h"
 
-/* --- the server: what the path says is what comes --- */
+/* --- the server: the path chooses the answer --- */
 
 struct server {
     int fd;
@@ -397,7 +397,7 @@ static void test_refused(void **state)
 {
     struct fixture *x = *state;
     uint16_t port;
-    int fd = listen_somewhere(&port); /* bound, so that nobody else listens there */
+    int fd = listen_somewhere(&port); /* bound, so that no other socket listens there */
     char text[64];
     snprintf(text, sizeof(text), "http://127.0.0.1:%u/", port);
     struct fetch_request req = {.url = text};
@@ -430,7 +430,7 @@ static void test_tls(void **state)
     server_start(&secure, make_tls(path));
     snprintf(secure.elsewhere, sizeof(secure.elsewhere), "%s", x->server.url);
     struct fetch_request req = {.url = url_of(&secure, "/etag")};
-    check(x->fetch, &req, RC_CRYPTO, 0, ""); /* nobody vouches for it */
+    check(x->fetch, &req, RC_CRYPTO, 0, ""); /* no authority has signed it */
     setenv("SSL_CERT_FILE", path, 1);
     struct fetch *trusting = fetch_create();
     check(trusting, &req, RC_OK, 200, "hello");
@@ -492,7 +492,7 @@ static void test_destroy(void **state)
     answer_free(c.answer);
     fetch_destroy(&x->fetch); /* null is fine */
     x->fetch = fetch_create();
-    fetch_destroy(&x->fetch); /* and so is nothing to do */
+    fetch_destroy(&x->fetch); /* so is an empty list */
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* Places of a listener: who gets one, whose place a newcomer gets. */
+/* Places of a listener: when a newcomer gets one, and which one. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -116,7 +116,7 @@ static void crowd_close(struct crowd *c, struct budget_places **places)
     budget_places_destroy(places);
 }
 
-/* Who holds on to connections loses the oldest to its next; who has said who it is keeps its own. */
+/* A stranger with many connections loses the oldest to its next one; known peers keep theirs. */
 static void test_a_newcomer_gets_the_oldest_place(void **state)
 {
     (void)state;
@@ -155,13 +155,13 @@ static void test_all_strangers_together(void **state)
     come(&c, 1, 1);
     come(&c, 2, 2);
     assert_true(c.is_closed[0] && !c.is_closed[1]);
-    stream_uncount(c.servers[1]); /* somebody else counts it */
+    stream_uncount(c.servers[1]); /* another part counts it */
     come(&c, 3, 1);
     assert_false(c.is_closed[1] || c.is_closed[2]);
     crowd_close(&c, &places);
 }
 
-/* A proxy's connections count for no address until it says for whom it speaks. */
+/* A proxy's connections count for no address until the proxy names one. */
 static void test_behind_a_proxy(void **state)
 {
     (void)state;

@@ -205,7 +205,7 @@ static bool come_once(void *ctx, const struct addr *from)
     return (*asked)++ == 0;
 }
 
-/* Whoever is asked refuses the second. */
+/* The hook refuses the second connection. */
 static void test_listener_asks(void **state)
 {
     (void)state;
@@ -235,7 +235,7 @@ static void test_listener_asks(void **state)
     loop_destroy(&e.loop);
 }
 
-/* Without a descriptor to spare there is nothing to accept with. */
+/* Without a free descriptor nothing can be accepted. */
 static void test_listener_without_descriptors(void **state)
 {
     (void)state;

@@ -274,8 +274,8 @@ static void test_low_order_ephemeral(void **state)
     assert_int_equal(after - before, ARRAY_LEN(low_order_points));
 }
 
-/* A message 1 by somebody who claims `claimed` for its static key: what a client without a key could try. With a low-
- * order point it would know the result of ss, whoever the server is. */
+/* A message 1 whose sender claims `claimed` as its static key, as a client without that key could try. With a low-order
+ * point the sender would know the result of ss for any server. */
 static void forge_static(const struct known *c, const uint8_t claimed[32], const uint8_t ss[32], uint8_t msg[101])
 {
     static const uint8_t nonce[AEAD_NONCE_BYTES];

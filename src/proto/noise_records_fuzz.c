@@ -18,8 +18,8 @@ static void init(void)
     assert(rc == RC_OK);
 }
 
-/* The plaintext of all that opens goes to `out`; the last answer. `sizes` (may be null) says how large the chunks are.
- * */
+/* Appends the plaintext of all records that open to `out`; returns the last result. `sizes` (may be null): the sizes of
+ * chunks. */
 static int open_chunks(const uint8_t *p, size_t n, const uint8_t *sizes, size_t sizes_n, size_t chunk, struct buf *out)
 {
     struct noise_opener o;

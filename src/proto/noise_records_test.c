@@ -346,7 +346,7 @@ static void test_tampered(void **state)
         if (i == 0)
             assert_int_equal(got, RC_INVALID);
         else if (i < NOISE_HEADER_BYTES)
-            assert_int_equal(got, 0); /* a longer one: nobody can tell yet */
+            assert_int_equal(got, 0); /* longer than what has come so far */
         else
             assert_int_equal(got, RC_CRYPTO);
         assert_int_equal(len, 0);

@@ -88,8 +88,8 @@ static void test_server_cases(void **state)
     assert_int_equal(n, 8);
 }
 
-/* Every shorter piece of a good request is refused, and so is every request with one bit turned outside the length
- * field, which nobody looks at, and the transaction id, which the fingerprint covers. */
+/* Every shorter piece of a valid request is refused, and so is every request with one bit flipped, except in the length
+ * field, which is ignored, and in the transaction id, which the fingerprint covers. */
 static void test_refusals(void **state)
 {
     (void)state;
@@ -110,10 +110,10 @@ static void test_attribute_longer_than_the_datagram(void **state)
     struct str good = vectors_bytes(&vectors, "request", NULL);
     uint8_t req[STUN_REQUEST_BYTES], txid[STUN_TXID_BYTES];
     memcpy(req, good.p, good.len);
-    req[22] = 0xff; /* SOFTWARE says that it has 65,288 bytes */
+    req[22] = 0xff; /* SOFTWARE claims 65,288 bytes */
     assert_int_equal(stun_check_request(req, good.len, txid), STUN_BAD_ATTRIBUTE);
     memcpy(req, good.p, good.len);
-    req[35] = 3; /* the fingerprint says that it is shorter: padding hides it from the walk, not from the check */
+    req[35] = 3; /* the fingerprint claims to be shorter: padding hides it from the walk, not from the check */
     assert_int_equal(stun_check_request(req, good.len, txid), STUN_BAD_FINGERPRINT);
 }
 

@@ -194,7 +194,7 @@ static void test_hostinfo_of_the_right_types(void **state)
     }
 }
 
-/* Each would make official clients drop the whole map of everyone who sees the node. */
+/* Each would make official clients drop the whole map in which the node is a peer. */
 static void test_hostinfo_of_wrong_types_reaches_nobody(void **state)
 {
     (void)state;
@@ -233,7 +233,7 @@ static void test_hostinfo_of_wrong_values(void **state)
         {"{\"Services\":[{\"Proto\":\"peerapi4\",\"Port\":1,\"Description\":{}}]}", NULL, "Services"},
         {"{\"Location\":{\"Priority\":2147483648,\"Latitude\":91,\"City\":[]}}", "{\"Location\":{}}", "City"},
         {"{\"Location\":{\"Priority\":-1}}", "{\"Location\":{}}", "Priority"},
-        /* A line break would write another line into the known_hosts of whoever logs in. */
+        /* A line break would add a line to the known_hosts file of SSH clients. */
         {"{\"sshHostKeys\":[\"ssh-rsa A\\n* ssh-rsa B\",\"ssh-rsa C\",\"\"]}", "{\"sshHostKeys\":[\"ssh-rsa C\"]}",
          "sshHostKeys"},
         {"{\"NetInfo\":7,\"OS\":\"a\"}", "{\"OS\":\"a\"}", "NetInfo"},

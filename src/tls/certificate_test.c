@@ -84,7 +84,7 @@ static void served_fingerprint(struct app *a, char out[TLS_FINGERPRINT_CAP])
     close_sides(a);
 }
 
-/* A server with the pair at these paths, and a client that wants it to be `host`. */
+/* Connects a client that requires the certificate to be for `host`. */
 static void check_verified(struct app *a, const char *host, bool is_good)
 {
     for (int version = 12; version <= 13; version++) {
@@ -267,7 +267,7 @@ static void test_bad_files(void **state)
     fputs("-----BEGIN CERTIFICATE-----\nMIIB\n", f);
     fclose(f);
     assert_int_equal(tls_server_create(&opts, &server, &err), RC_INVALID);
-    /* A key that wants a passphrase: no prompt, a refusal. */
+    /* A key with a passphrase is refused, without a prompt. */
     write_pair(&a, "x.example");
     write_file(a.key_path, STR("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"
                                "DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n"

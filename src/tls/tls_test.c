@@ -33,7 +33,7 @@ static void test_both_ways(void **state)
     }
 }
 
-/* What the client writes at once waits for the handshake, and is there when the server's owner is told. */
+/* What the client writes at once waits for the handshake, and is there when the server's owner gets the stream. */
 static void test_early_write(void **state)
 {
     (void)state;
@@ -50,7 +50,7 @@ static void test_early_write(void **state)
     close_app(a);
 }
 
-/* What one turn wrote leaves as one record. */
+/* What one iteration wrote is sent as one record. */
 static void test_gathers(void **state)
 {
     (void)state;
@@ -226,7 +226,7 @@ static void test_threads(void **state)
 
 /* --- memory --- */
 
-/* What an idle connection gives back when it goes. Only the real allocator can tell: the sanitizers' own says 0. */
+/* The memory that an idle connection frees. Only the real allocator can measure it: those of sanitizers return 0. */
 static void test_memory(void **state)
 {
     (void)state;

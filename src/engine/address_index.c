@@ -1,5 +1,6 @@
-/* Which address selectors hold an address. Single addresses are looked up by value. The ends of all wider ranges cut
- * each family into cells; what covers a cell is found out when a node's address first falls into it. */
+/* Selectors of one address are looked up by value. The ends of all wider ranges cut each family into cells, whose
+ * addresses are all in the same ranges; the ranges of a cell are searched when an address of a node first falls into
+ * it. */
 #include "engine/address_index.h"
 
 #include <stdlib.h>
@@ -25,9 +26,9 @@ struct address_index {
     const struct policy_doc *doc;
     struct arena arena;
     struct map single_by_addr;
-    uint32_t *wide; /* entries */
+    uint32_t *wide; /* indexes of sel_ranges with more than one address */
     size_t wide_n, wide_cap;
-    struct cell *cell; /* sorted; the first of a family begins at 0 */
+    struct cell *cell; /* heap; sorted; the first cell of a family begins at 0 */
     size_t cell_n, cell_cap;
 };
 
@@ -83,7 +84,7 @@ struct address_index *address_index_create(const struct policy_doc *doc)
     map_init(&c->single_by_addr, NULL);
     for (uint32_t i = 0; i < doc->range_n; i++) {
         const struct sel_range *e = &doc->range[i];
-        /* No node is of the internet: it is told by exit routes. */
+        /* autogroup:internet holds no node: exit routes decide. */
         if (doc->sel[e->sel].kind == SEL_INTERNET)
             continue;
         if (range_is_single(&e->range))

@@ -43,7 +43,7 @@ bool engine_may_approve_service(const struct engine *p, uint64_t id, struct str 
 
 /* --- tags. src: docs/protocol/policy.md 11 --- */
 
-/* Marks the tags that own `t`, directly or through others; `t` itself too. A cycle adds nothing. */
+/* Marks `t` and the tags that own it, directly or through other tags. Cycles are harmless. */
 static void mark_owning(const struct policy_doc *doc, const struct tag *t, uint64_t *marks)
 {
     const struct tag **todo = mem_zalloc(doc->tag_n + 1, sizeof(*todo));

@@ -1,5 +1,4 @@
-/* Capabilities and attributes of nodes, what is approved without a person, who may apply which tag; warnings.
- * src: docs/protocol/policy.md 9, 10, 11 */
+/* Capabilities and attributes of nodes. src: docs/protocol/policy.md 9 */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,7 +17,8 @@ static bool is_target(const struct class *c, const struct node_attr *a)
     return false;
 }
 
-/* Capabilities in the making: names once each, with the values of several entries one after the other. */
+/* The object of capabilities under construction. Each name appears once, with the values of all nodeAttrs that have
+ * it, in order. */
 struct caps {
     struct json_writer w;
     struct map seen;
@@ -53,7 +53,7 @@ static void put_app(struct caps *caps, struct str name)
     json_w_end_array(&caps->w);
 }
 
-/* src: docs/protocol/policy.md 9 */
+/* Attributes that come with `funnel`. src: docs/protocol/policy.md 9 */
 static void put_funnel(struct caps *caps)
 {
     put_cap(caps, STR("https://tailscale.com/cap/funnel-ports?ports=443,8443,10000"));
@@ -67,7 +67,7 @@ static void make_caps(const struct engine *p, struct class *c)
     map_init(&caps.seen, NULL);
     json_w_init(&caps.w, &c->caps);
     json_w_object(&caps.w);
-    /* Values first: a name that is in `attr` as well keeps them. */
+    /* `app` before `attr`: a name that is in both keeps its values. */
     for (int with_app = 1; with_app >= 0; with_app--) {
         for (size_t i = 0; i < p->doc->node_attr_n; i++) {
             const struct node_attr *a = &p->doc->node_attr[i];

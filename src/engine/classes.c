@@ -1,4 +1,5 @@
-/* Classes: what the parts mean to nodes that are alike, and who sees whom. src: docs/protocol/policy.md 4.5, 6.1 */
+/* Making a class: which rule parts it is a source and destination of, and which classes it sees. src:
+ * docs/protocol/policy.md 4.5, 6.1 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ static void find_sources(struct engine *p, struct class *c, const struct engine_
     }
     BITS_EACH (list, c->member, p->sources.words)
         put_parts(p, &p->sources.list[list], c->src);
-    /* A router stands for its routes. src: docs/protocol/policy.md 5.2 */
+    /* A router is a source for the addresses behind it. src: docs/protocol/policy.md 5.2 */
     for (size_t i = 0; i < n->route_n; i++) {
         for (size_t k = 0; k < p->sources.n && !n->route[i].is_exit; k++) {
             if (source_list_meets(&p->sources.list[k], &n->route[i].range))
@@ -35,7 +36,8 @@ static void find_sources(struct engine *p, struct class *c, const struct engine_
     c->is_self_source = bits_meet(c->member, p->sources.self_lists, p->sources.words);
 }
 
-/* Whether the class's routes keep something of an address selector; `is_exit`: exit routes count. */
+/* Whether a destination of the selector stays in the filter because of the node's routes. `is_exit`: exit routes
+ * count. */
 static bool routes_keep(const struct engine *p, const struct selector *s, const struct engine_node *n, bool is_exit)
 {
     if (s->kind == SEL_INTERNET)
@@ -48,7 +50,7 @@ static bool routes_keep(const struct engine *p, const struct selector *s, const 
     return false;
 }
 
-/* What the node's routes make it a destination of. Backwards, sources are reached by address and route only. */
+/* Adds the parts that the node is a destination of because of its routes. Exit routes do not count for companions. */
 static void find_routed(struct engine *p, struct class *c, const struct engine_node *n)
 {
     for (sel_id sel = 0; n->route_n > 0 && sel < p->doc->sel_n; sel++) {
@@ -62,8 +64,9 @@ static void find_routed(struct engine *p, struct class *c, const struct engine_n
     }
 }
 
-/* src: docs/protocol/policy.md 5.5. Prefixes that overlap a route, or the internet of an exit node: own addresses do
- * not count. */
+/* Whether a grant with `via` may choose the node: it has a tag of `via`, and a route that overlaps a destination, or
+ * an exit route when the destination is the internet. Its own addresses do not count. src: docs/protocol/policy.md
+ * 5.5 */
 static bool is_via_for(const struct engine *p, const struct rule *rule, const struct class *c,
                        const struct engine_node *n)
 {
@@ -84,7 +87,7 @@ static void find_destinations(struct engine *p, struct class *c, const struct en
     BITS_EACH (sel, c->in, p->sel_words) {
         for (size_t i = 0; i < p->rules.dst_parts[sel].n; i++) {
             const struct rule_part *u = &p->rules.part[p->rules.dst_parts[sel].v[i]];
-            /* Backwards, the destinations are the grant's sources. */
+            /* The destinations of a companion are the sources of its grant, so the posture applies to them. */
             if (u->kind != PART_COMPANION || bit_get(postures, p->doc->rule[u->rule].posture))
                 bit_put(c->dst, p->rules.dst_parts[sel].v[i]);
         }
@@ -96,7 +99,7 @@ static void find_destinations(struct engine *p, struct class *c, const struct en
     }
 }
 
-/* --- the table --- */
+/* --- rows: which classes see each other --- */
 
 static bool classes_see(const struct engine *p, const struct class *a, const struct class *b)
 {

@@ -29,7 +29,7 @@ void id_set_mark(const struct id_set *r, uint64_t *set, size_t words)
         set[r->v[i].word] |= r->v[i].mask;
 }
 
-/* The first part that is not before the word. */
+/* The index of the first element at or after the word. */
 static size_t find_part(const struct id_set *r, uint64_t word)
 {
     size_t low = 0, high = r != NULL ? r->n : 0;
@@ -43,7 +43,7 @@ static size_t find_part(const struct id_set *r, uint64_t word)
     return low;
 }
 
-/* Makes `*at` one with `n` parts that may be written; what it had stays in front, as far as there is room. */
+/* Makes `*at` a set of `n` elements that may be written: the first elements are kept, as many as fit. */
 static void set_own(struct id_set **at, size_t n)
 {
     struct id_set *old = *at, *made;
@@ -93,7 +93,7 @@ static void set_remove(struct id_set **at, uint64_t id)
         set_unref(at);
 }
 
-/* --- cow_table --- */
+/* --- pages --- */
 
 struct set_page {
     atomic_uint refs;
@@ -116,13 +116,13 @@ struct cow_table cow_table_freeze(const struct cow_table *t)
     return copy;
 }
 
-/* The page of an entry; null: there is none. */
+/* The page of this index; null: there is none. */
 static atomic_uint *page_of(const struct cow_table *t, uint64_t entry)
 {
     return entry / PAGE_N < t->n ? t->at[entry / PAGE_N] : NULL;
 }
 
-/* Puts a page where there was none, or one that others hold. */
+/* Puts a page where there was none, or one that versions share. Does not touch the count of the old one. */
 static void set_page_at(struct cow_table *t, uint64_t entry, atomic_uint *page)
 {
     size_t i = entry / PAGE_N;
@@ -151,7 +151,7 @@ const struct id_set *cow_sets_get(const struct cow_table *t, size_t number)
     return page != NULL ? page->of[number % PAGE_N] : NULL;
 }
 
-/* Where the set is, to be written. */
+/* The pointer to a set, in a page that may be written. */
 static struct id_set **cow_sets_at(struct cow_table *t, size_t number)
 {
     struct set_page *page = (struct set_page *)page_of(t, number);
@@ -185,7 +185,7 @@ void cow_sets_fini(struct cow_table *t)
     *t = (struct cow_table){0};
 }
 
-/* --- seats --- */
+/* --- memberships --- */
 
 static void membership_page_unref(struct membership_page *page)
 {

@@ -1,4 +1,4 @@
-/* An engine: made from a document and users; nodes come and go. */
+/* The life of an engine: creation, nodes that come and go, destruction. */
 #include "base/mem.h"
 #include "engine/sources.h"
 #include "engine/tables.h"
@@ -36,7 +36,7 @@ static void owner_count(struct engine *p, struct engine_node *n, int delta)
     list_push_back(&p->owners.by_version, &o->by_version);
 }
 
-/* Links the node to its class and owner, without counting it. */
+/* Links the node into the lists of its class and owner. */
 static void node_link(struct engine *p, struct engine_node *n)
 {
     if (route_index_is_stray(&p->routes, n))
@@ -62,7 +62,7 @@ static bool same_range(const struct range *a, const struct range *b)
     return a->family == b->family && a->lo == b->lo;
 }
 
-/* The node's place in all filters is as it was. */
+/* Whether nothing that others are granted depends on the difference. */
 static bool is_same_to_others(const struct engine_node *a, const struct engine_node *b)
 {
     return a->class == b->class && a->owner == b->owner && same_range(&a->v4, &b->v4) && same_range(&a->v6, &b->v6);
@@ -84,7 +84,7 @@ void engine_put_node(struct engine *p, const struct engine_facts *f)
     route_index_touch(&p->routes, n, p->clock);
     node_link(p, n);
     if (old != NULL && is_same_to_others(old, n)) {
-        /* Capabilities are told by system, login names by client. */
+        /* Its capabilities depend on the operating system, login names on the version of its client. */
         bool is_same_to_itself = old->is_mac == n->is_mac && old->has_old_ssh == n->has_old_ssh;
         n->version = is_same_to_itself ? old->version : p->clock;
         list_push_back(is_same_to_itself ? &old->by_version : &p->nodes.by_version, &n->by_version);

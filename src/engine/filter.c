@@ -1,8 +1,8 @@
 /* The packet filter of a node. src: docs/protocol/policy.md 4, 5
  *
- * Each rule gives up to a few pieces in a fixed order; pieces with the same sources and protocol are one rule of the
- * filter, at the place of the first such fragment of the whole tailnet (4.4), whether or not that one has anything for
- * the node. */
+ * Each rule contributes a few fragments in a fixed order. Fragments with the same sources and protocol are merged
+ * into one rule of the filter. Its position is that of the first such fragment of the whole tailnet (4.4), even if
+ * that fragment has no destination on this node. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,26 +11,12 @@
 #include "engine/sources.h"
 #include "engine/tables.h"
 
-/* Phases of a rule; the number of an IP item comes on top. */
-enum phase {
-    PHASE_BEFORE_SELF = 0, /* ACLs: what stands before autogroup:self in the order of parts; grants: all */
-    PHASE_SELF = 300,
-    PHASE_AFTER_SELF = 600,
-    PHASE_APP = 900,
-    PHASE_APP_SELF = 901,
-    PHASE_DRIVE = 902,
-    PHASE_RELAY = 903,
-    PHASE_DRIVE_SELF = 904,
-    PHASE_RELAY_SELF = 905,
-    PHASES = 1024,
-};
-
 struct filter_fragment {
     uint32_t order;
     uint32_t slot_order; /* the order of its slot, or its own */
     const struct rule *rule;
-    enum phase phase;
-    uint32_t ip; /* index of the IP item */
+    enum filter_phase phase;
+    uint32_t ip; /* index in rule->ip */
     uint32_t proto;
     uint64_t hash[2];
     struct str sources;
@@ -43,40 +29,10 @@ struct filter_builder {
     size_t fragment_n, cap;
     struct arena scratch;
     struct buf *out;
-    bool is_hashed; /* a source list is written as its hash: for fingerprints */
+    bool is_hashed; /* for fingerprints: a source list is written as its hash */
 };
 
-static uint32_t order_of(const struct engine *p, const struct rule *rule, uint32_t phase)
-{
-    return (uint32_t)(rule - p->doc->rule) * PHASES + phase + 1;
-}
-
-/* --- places. src: docs/protocol/policy.md 4.4 --- */
-
-static struct merge_slot *find_position(const struct engine *p, const uint64_t hash[2], uint32_t proto)
-{
-    size_t mask = p->merges.cap - 1;
-    for (size_t i = (hash[0] ^ proto) & mask;; i = (i + 1) & mask) {
-        struct merge_slot *at = &p->merges.slot[i];
-        if (at->order == 0 || (at->hash[0] == hash[0] && at->hash[1] == hash[1] && at->proto == proto))
-            return at;
-    }
-}
-
-static void note_slot(struct engine *p, const uint64_t hash[2], uint32_t proto, uint32_t order)
-{
-    struct merge_slot *at = find_position(p, hash, proto);
-    if (at->order == 0)
-        *at = (struct merge_slot){{hash[0], hash[1]}, proto, order};
-}
-
-/* Parts are in the order of 4.2: autogroup:self comes first only when nothing stands before it. */
-static bool has_before_self(const struct engine *p, const struct rule *rule)
-{
-    return !rule->is_acl || p->doc->sel[rule->dst[0].sel].kind != SEL_SELF;
-}
-
-/* Where the parts of an ACL that stand behind autogroup:self begin. */
+/* The index of autogroup:self among the destinations of an ACL, or their number. */
 static size_t self_index(const struct engine *p, const struct rule *rule)
 {
     size_t i = 0;
@@ -85,49 +41,18 @@ static size_t self_index(const struct engine *p, const struct rule *rule)
     return i;
 }
 
-static void note_rule(struct engine *p, const struct rule_part *u)
-{
-    const struct rule *rule = &p->doc->rule[u->rule];
-    struct source_list *l = &p->sources.list[u->list];
-    uint64_t hash[2];
-    if (u->kind != PART_RULE || rule->ip_n == 0 || sources_is_empty(p, l))
-        return;
-    sources_hash(p, l, hash);
-    uint32_t phase = has_before_self(p, rule) ? PHASE_BEFORE_SELF : PHASE_AFTER_SELF;
-    for (uint32_t i = 0; i < rule->ip_n; i++)
-        note_slot(p, hash, rule->ip[i].proto, order_of(p, rule, phase + i));
-}
+/* --- fragments --- */
 
-static void find_slots(struct engine *p)
-{
-    size_t most = 0, cap = 16;
-    if (p->merges.version == p->clock)
-        return;
-    for (size_t i = 0; i < p->rules.part_n; i++)
-        most += p->doc->rule[p->rules.part[i].rule].ip_n;
-    while (cap < most * 2)
-        cap *= 2;
-    if (cap != p->merges.cap)
-        p->merges.slot = mem_realloc_array(p->merges.slot, cap, sizeof(*p->merges.slot));
-    p->merges.cap = cap;
-    memset(p->merges.slot, 0, cap * sizeof(*p->merges.slot));
-    for (size_t i = 0; i < p->rules.part_n; i++)
-        note_rule(p, &p->rules.part[i]);
-    p->merges.version = p->clock;
-}
-
-/* --- pieces --- */
-
-static struct filter_fragment *add_fragment(struct filter_builder *m, const struct rule *rule, enum phase phase,
+static struct filter_fragment *add_fragment(struct filter_builder *m, const struct rule *rule, enum filter_phase phase,
                                             uint32_t ip)
 {
     struct filter_fragment fragment = {.rule = rule, .phase = phase, .ip = ip};
-    fragment.order = fragment.slot_order = order_of(m->p, rule, (uint32_t)phase + ip);
+    fragment.order = fragment.slot_order = merge_order(m->p->doc, rule, (uint32_t)phase + ip);
     VEC_PUSH(m->v, m->fragment_n, m->cap, fragment);
     return &m->v[m->fragment_n - 1];
 }
 
-static void add_ip(struct filter_builder *m, const struct rule *rule, enum phase phase, struct str sources,
+static void add_ip(struct filter_builder *m, const struct rule *rule, enum filter_phase phase, struct str sources,
                    const uint64_t hash[2])
 {
     for (uint32_t i = 0; i < rule->ip_n; i++) {
@@ -135,7 +60,7 @@ static void add_ip(struct filter_builder *m, const struct rule *rule, enum phase
         fragment->proto = rule->ip[i].proto;
         fragment->sources = sources;
         memcpy(fragment->hash, hash, sizeof(fragment->hash));
-        const struct merge_slot *at = find_position(m->p, hash, fragment->proto);
+        const struct merge_slot *at = merge_slot_find(&m->p->merges, hash, fragment->proto);
         if (at->order != 0 && at->order < fragment->slot_order)
             fragment->slot_order = at->order;
     }
@@ -174,13 +99,13 @@ static void add_part(struct filter_builder *m, const struct rule_part *u)
     if (rule->ip_n == 0 || sources_is_empty(p, l))
         return;
     sources_hash(p, l, hash);
-    if (has_before_self(p, rule))
+    if (merge_has_before_self(p->doc, rule))
         add_ip(m, rule, PHASE_BEFORE_SELF, sources, hash);
     if (rule->is_acl && self_index(p, rule) + 1 < rule->dst_n)
         add_ip(m, rule, PHASE_AFTER_SELF, sources, hash);
 }
 
-/* src: docs/protocol/policy.md 5.3 */
+/* The fragments of a rule with autogroup:self. src: docs/protocol/policy.md 5.3 */
 static void add_self(struct filter_builder *m, const struct rule *rule, uint32_t list)
 {
     uint64_t hash[2], unused[2];
@@ -218,8 +143,9 @@ static bool is_same_rule(const struct filter_fragment *a, const struct filter_fr
            a->hash[1] == b->hash[1];
 }
 
-/* autogroup:self is of the node's user alone, and may come before anything else with the same sources. */
-static void settle_slots(struct filter_builder *m)
+/* The merge table does not have the sources of autogroup:self, which differ by user: such a fragment may come before
+ * all others with the same sources. */
+static void settle_orders(struct filter_builder *m)
 {
     for (size_t i = 0; i < m->fragment_n; i++) {
         const struct filter_fragment *self = &m->v[i];
@@ -254,7 +180,7 @@ static void put_port(struct buf *out, unsigned port)
     buf_append(out, text + at, sizeof(text) - at);
 }
 
-/* Most of a filter is made of these: no printf. */
+/* Most of a filter consists of these, so printf would be too slow. */
 static void put_dst(struct filter_builder *m, struct str ip, const struct port_list *ports, bool *has_some)
 {
     for (size_t i = 0; i < ports->n; i++) {
@@ -335,7 +261,7 @@ static void put_sources(struct filter_builder *m, struct str sources, bool *has_
     buf_append_str(m->out, sources);
 }
 
-/* The pieces v[0..n), all of one rule. Leaves nothing behind when they have no destination. */
+/* Writes the fragments v[0..n), which make one rule; nothing when they have no destination. */
 static void put_ip_rule(struct filter_builder *m, const struct filter_fragment *v, size_t n, bool *has_rules)
 {
     size_t start = m->out->end;
@@ -400,7 +326,7 @@ static bool is_fit(const struct filter_builder *m, const struct rule *rule)
     return rule->posture == 0 || engine_node_in_list(m->n, m->p->rules.rule_list[rule - m->p->doc->rule]);
 }
 
-/* Whether the grant's sources hold this address of the node. */
+/* Whether a source of the grant holds this address of the node. */
 static bool is_companion_dst(const struct filter_builder *m, const struct rule *rule, const struct range *own)
 {
     const struct policy_doc *doc = m->p->doc;
@@ -416,7 +342,7 @@ static bool is_companion_dst(const struct filter_builder *m, const struct rule *
     return false;
 }
 
-/* The grant's sources, as destinations. */
+/* Writes the grant's sources as destinations of its companion. */
 static void put_companion_prefixes(struct filter_builder *m, const struct rule *rule, bool *has_some)
 {
     const struct policy_doc *doc = m->p->doc;
@@ -437,7 +363,7 @@ static void put_companion_prefixes(struct filter_builder *m, const struct rule *
     }
 }
 
-/* One {"Dsts": ..., "CapMap": ...}; nothing when there is no destination. */
+/* Writes one {"Dsts": ..., "CapMap": ...}; nothing when there is no destination. */
 static void put_grant(struct filter_builder *m, const struct filter_fragment *fragment, sel_id sel, bool *has_some)
 {
     static const char *const companion[] = {"drive-sharer", "relay-target"};
@@ -502,12 +428,12 @@ static void put_rules(struct filter_builder *m)
 static void make_filter(struct engine *p, const struct engine_node *n, bool is_hashed, struct buf *out)
 {
     struct filter_builder m = {.p = p, .n = n, .out = out, .is_hashed = is_hashed};
-    find_slots(p);
+    merge_slots_fill(p);
     BITS_EACH (u, n->class->dst, p->rules.words)
         add_part(&m, &p->rules.part[u]);
     for (size_t i = 0; n->owner != NULL && i < p->rules.self_rules.n; i++)
         add_self(&m, &p->doc->rule[p->rules.self_rules.v[i]], p->rules.rule_list[p->rules.self_rules.v[i]]);
-    settle_slots(&m);
+    settle_orders(&m);
     put_rules(&m);
     mem_free(m.v);
     arena_fini(&m.scratch);

@@ -39,7 +39,6 @@ static void put_addr(struct buf *b, const struct addr *a)
     put_bytes(b, a->ip, sizeof(a->ip));
 }
 
-/* All facts as bytes, to compare. */
 struct str engine_node_facts(const struct engine_facts *f)
 {
     struct buf b = {0};
@@ -86,7 +85,8 @@ static struct str put_copy(char **at, struct str s)
     return copy;
 }
 
-/* Tests ask again, with other attributes in front: a copy, in one block, when there are postures at all. */
+/* Tests of a policy evaluate postures with further attributes, so the node's own are kept when the document has
+ * postures. One block of memory. */
 static void copy_attrs(const struct policy_doc *doc, struct engine_node *n, const struct engine_facts *f)
 {
     size_t bytes = 0;
@@ -104,7 +104,7 @@ static void copy_attrs(const struct policy_doc *doc, struct engine_node *n, cons
     }
 }
 
-/* Also tags that no rule speaks of: tests and people do. */
+/* All tags, also those that no rule has: tests and questions may name them. */
 static void copy_tags(struct engine_node *n, const struct engine_facts *f)
 {
     size_t bytes = 0;

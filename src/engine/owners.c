@@ -83,7 +83,7 @@ static bool has_domain(const struct owner *o, struct str domain)
     return str_eq_ci(str_n(at + 1, o->email.len - (size_t)(at + 1 - o->email.p)), domain);
 }
 
-/* The owner counts as an admin. src: docs/protocol/policy.md 2.6 */
+/* A user with the role owner counts as an admin. src: docs/protocol/policy.md 2.6 */
 static bool has_role(const struct owner *o, enum policy_role role)
 {
     return o->role == role || (role == POLICY_ADMIN && o->role == POLICY_OWNER);

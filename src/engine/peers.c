@@ -1,7 +1,8 @@
-/* Who is whose peer, asked of the engine itself. src: docs/protocol/policy.md 6.1 */
+/* Which nodes are peers now. Readers in other threads use views. src: docs/protocol/policy.md 6.1 */
 #include "engine/tables.h"
 
-/* Within a user's nodes: one of the two is a source of a rule with autogroup:self. */
+/* Whether they are peers by autogroup:self: they have the same owner, and one is a source of a rule with
+ * autogroup:self. */
 static bool are_own(const struct engine_node *a, const struct engine_node *b)
 {
     return a->owner != NULL && a->owner == b->owner && (a->class->is_self_source || b->class->is_self_source);

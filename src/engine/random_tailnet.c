@@ -248,7 +248,6 @@ static void make_routes(struct random_tailnet *f, uint32_t slot, struct engine_f
         add_route(n, &f->route[slot][n->route_n], "::/0", false);
 }
 
-/* Some have addresses from outside of the tailnet's ranges: from before these were changed. */
 void random_node(struct random_tailnet *f, uint32_t slot)
 {
     static const char *const fours[] = {"100.64.0", "100.64.0", "100.64.0", "100.115.92", "172.20.0"};

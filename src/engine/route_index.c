@@ -3,8 +3,8 @@
 #include "base/mem.h"
 #include "engine/source_table.h"
 
-/* What its nodes may get: the prefixes and ipPools. The usual ranges leave out what ChromeOS uses. src:
- * docs/protocol/policy.md 2.5 */
+/* The addresses that nodes may get: the tailnet's prefixes, and ipPools. The usual prefix leaves out the addresses
+ * that ChromeOS uses. src: docs/protocol/policy.md 2.5 */
 static void set_tailnet(struct route_index *x, const struct policy_doc *doc, const struct engine_ranges *ranges)
 {
     static const char *const usual[] = {"100.64.0.0-100.115.91.255", "100.115.94.0-100.127.255.255",
@@ -41,7 +41,7 @@ void route_index_fini(struct route_index *x)
     range_set_fini(&x->tailnet);
 }
 
-/* What `*` is gets the range, or loses it. */
+/* Adds (`delta` 1) a range to the sources that `*` stands for, or removes it (-1). */
 static void star_count(struct route_index *x, const struct range *r, int delta, uint64_t clock)
 {
     uint64_t sum[2] = {x->star_hash, 0};
@@ -80,8 +80,8 @@ static void release(struct route_index *x, const struct engine_node *n, struct n
     mem_free(h);
 }
 
-/* The node comes or goes. What is shown of a route depends on all who hold it; and what a router's own class is
- * shown is asked of another node of the class, so it changes when the first other one comes, or the last goes. */
+/* Whether a route is shown depends on all nodes that hold it. And what the router's own class is shown is computed
+ * for another node of that class, so it changes when the first other node comes or the last goes. */
 void route_index_touch(struct route_index *x, struct engine_node *n, uint64_t clock)
 {
     n->routes_version = clock;

@@ -5,9 +5,9 @@
 #include "engine/sources.h"
 #include "engine/tables.h"
 
-/* --- what a route is to the parts --- */
+/* --- which rule parts concern a route --- */
 
-/* Whether one of the selector's entries reaches over the route; for an exit route it must be all of it, or the
+/* Whether a range of the selector overlaps the route. For an exit route it must contain all of it, or be the
  * internet. */
 static bool ranges_reach(const struct engine *p, const struct selector *s, const struct node_route *r)
 {
@@ -31,7 +31,8 @@ static bool rule_reaches(const struct engine *p, const struct rule *rule, const 
     return false;
 }
 
-/* The entries that the internet has over a public route count for exit nodes only, which hold the whole of it. */
+/* autogroup:internet overlaps a public route as well, but counts only for exit nodes, which have all of its ranges
+ * in their filters. */
 static bool internet_reaches(const struct engine *p, const struct rule *rule, const struct engine_node *n,
                              const struct node_route *r)
 {
@@ -52,7 +53,7 @@ static bool companion_reaches(const struct engine *p, const struct rule *rule, c
     return false;
 }
 
-/* Whether the router's filter has a destination over the route because of this unit. */
+/* Whether this part puts a destination that overlaps the route into the router's filter. */
 static bool part_reaches(const struct engine *p, const struct engine_node *n, const struct node_route *r,
                          const struct rule_part *u)
 {
@@ -62,8 +63,8 @@ static bool part_reaches(const struct engine *p, const struct engine_node *n, co
         return companion_reaches(p, rule, r);
     if (has_ip && internet_reaches(p, rule, n, r))
         return true;
-    /* A grant with `via` needs `ip` to be in a filter; without it `*` is the node's own addresses, and means no
-     * route. */
+    /* A grant with `via` is in filters only when it has `ip`. Without `ip`, `*` means the node's own addresses and
+     * no route. */
     if (u->kind == PART_VIA)
         return has_ip && rule_reaches(p, rule, r, false);
     return rule_reaches(p, rule, r, has_ip);
@@ -80,7 +81,7 @@ static void note_part(const struct engine *p, const struct engine_node *n, const
         bit_put(out->via, id);
     if (u->kind == PART_RULE && rule_reaches(p, rule, r, true))
         bit_put(out->plain, id);
-    /* What only steers is in no filter. */
+    /* A grant with `via` and without `ip` is in no filter. */
     if (!r->is_exit && (u->kind != PART_VIA || rule->ip_n > 0) &&
         source_list_meets(&p->sources.list[u->list], &r->range))
         bit_put(out->from, id);
@@ -100,7 +101,7 @@ static const struct route_parts *parts_of(const struct engine *p, const struct e
     return u;
 }
 
-/* --- who serves --- */
+/* --- which router serves a viewer --- */
 
 static bool has_via_tag(const struct engine *p, const struct engine_node *n, const uint64_t *via_parts)
 {
@@ -124,7 +125,7 @@ static bool is_primary_of(const struct engine_node *n, const struct range *route
     return false;
 }
 
-/* Better to carry a route: the primary, one that is online, the oldest. */
+/* Whether `a` is chosen before `b`: the primary first, then those online, then the oldest. */
 static bool is_better(const struct engine_node *a, const struct engine_node *b, const struct range *route)
 {
     bool a_first = is_primary_of(a, route), b_first = is_primary_of(b, route);
@@ -135,7 +136,7 @@ static bool is_better(const struct engine_node *a, const struct engine_node *b, 
     return a->created_ms != b->created_ms ? a->created_ms < b->created_ms : a->id < b->id;
 }
 
-/* src: docs/protocol/policy.md 5.5 */
+/* Whether `n` is the router that the viewer uses for the route. src: docs/protocol/policy.md 5.5 */
 static bool serves(const struct engine *p, const struct engine_node *viewer, const struct engine_node *n,
                    struct node_route *r, const uint64_t *via_parts, bool has_via)
 {

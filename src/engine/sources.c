@@ -1,4 +1,3 @@
-/* Source lists: which addresses a rule's sources are, and their text. src: docs/protocol/policy.md 4.1 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,8 +7,8 @@
 
 /* --- counting nodes --- */
 
-/* Whether the addresses of the class's nodes stand in the text, apart from what is fixed: an address selector means the
- * addresses that it says and no others (src: docs/protocol/policy.md 2.1), an identity means all of its nodes'. */
+/* Whether the text has the addresses of the class's nodes besides the fixed ones: an address selector stands for its
+ * own addresses only (src: docs/protocol/policy.md 2.1), an identity for those of all its nodes. */
 static bool lists_class(const struct engine *p, const struct source_list *l, const struct class *c)
 {
     if (l->has_danger || (l->has_star && l->posture != 0))
@@ -41,7 +40,7 @@ void sources_count(struct engine *p, const struct engine_node *n, int delta)
         count_address(l, &n->v6, delta);
         l->version = p->clock;
     }
-    /* Nodes that do not satisfy are taken out of what is fixed. */
+    /* The fixed addresses do not include those of nodes that do not satisfy the posture set. */
     for (size_t i = 0; i < p->sources.with_posture.n; i++) {
         struct source_list *l = &p->sources.list[p->sources.with_posture.v[i]];
         if (!engine_node_in_list(n, p->sources.with_posture.v[i]) &&
@@ -70,7 +69,7 @@ static void texts_add(struct texts *t, const struct range *r)
     VEC_PUSH(t->v, t->n, t->cap, text);
 }
 
-/* The byte at `depth`; 0 behind the end, which no text holds. */
+/* The byte at `depth`; 0 at the end, since no text contains it. */
 static uint8_t byte_at(const struct str *s, size_t depth)
 {
     return depth < s->len ? (uint8_t)s->p[depth] : 0;
@@ -98,8 +97,8 @@ static void sort_few(struct str *v, size_t n, size_t depth)
     }
 }
 
-/* Three-way radix quicksort: addresses begin alike, and no byte is looked at twice. Depth: each level of calls has
- * consumed a byte of the text or one of the few characters that addresses are written with. */
+/* Three-way radix quicksort: addresses have long common beginnings, and no byte is compared twice. The recursion is
+ * bounded: each level has consumed a byte of the text or one of the few characters that addresses consist of. */
 static void sort_texts(struct str *v, size_t n, size_t depth)
 {
     while (n > 8) {
@@ -131,7 +130,7 @@ static void texts_add_set(struct texts *t, const struct range_set *s)
         texts_add(t, &s->v[i]);
 }
 
-/* Sorted, each once, as a JSON array; frees. `before` and `after` stand around each text. */
+/* Writes the texts as a JSON array, sorted and each once, with `before` and `after` around each; frees them. */
 static void texts_take(struct texts *t, const char *before, const char *after, struct buf *out)
 {
     sort_texts(t->v, t->n, 0);
@@ -156,7 +155,7 @@ static void add_node(struct range_set *s, const struct engine_node *n)
     range_set_add(s, n->v6);
 }
 
-/* The addresses of all nodes of the list, or (`sel` given) of those that this selector holds. */
+/* Adds the addresses of all nodes of the list or, when `sel` is given, of those that this selector holds. */
 static void gather_nodes(const struct engine *p, uint32_t list, const sel_id *sel, struct range_set *out)
 {
     CLASS_EACH (c, p) {
@@ -168,7 +167,7 @@ static void gather_nodes(const struct engine *p, uint32_t list, const sel_id *se
     }
 }
 
-/* Takes away the addresses of nodes that do not satisfy the list's posture. src: docs/protocol/policy.md 7.3 */
+/* Removes the addresses of nodes that do not satisfy the list's posture set. src: docs/protocol/policy.md 7.3 */
 static void drop_unfit(const struct engine *p, uint32_t list, struct range_set *s)
 {
     struct range_set unfit = {0};
@@ -196,7 +195,7 @@ static void add_fixed(const struct engine *p, uint32_t list, const struct range_
     range_set_fini(&copy);
 }
 
-/* Everything as one set. */
+/* Adds all addresses as one set: ranges that touch are joined. */
 static void add_union(const struct engine *p, uint32_t list, struct texts *t)
 {
     struct range_set all = {0};
@@ -215,7 +214,6 @@ static void add_routes(const struct engine *p, struct texts *t)
         texts_add(t, &h->range);
 }
 
-/* Nodes have addresses from elsewhere when the tailnet's prefixes were others once. */
 static void add_strays(const struct engine *p, struct texts *t)
 {
     struct range_set strays = {0};
@@ -226,7 +224,8 @@ static void add_strays(const struct engine *p, struct texts *t)
     range_set_fini(&strays);
 }
 
-/* The tailnet's ranges and routes, and what stands beside `*`, each for itself. src: docs/protocol/policy.md 2.5 */
+/* A list with `*`: the tailnet's ranges, routes, and the list's other selectors, each of them joined separately.
+ * src: docs/protocol/policy.md 2.5 */
 static void add_star(const struct engine *p, uint32_t list, struct texts *t)
 {
     const struct source_list *l = &p->sources.list[list];
@@ -259,7 +258,8 @@ static void make_text(struct engine *p, struct source_list *l)
         add_star(p, list, &t);
     } else {
         add_union(p, list, &t);
-        /* With a posture the satisfying nodes stand for the tailnet's ranges. src: docs/protocol/policy.md 7.3 */
+        /* With a posture, `*` means the nodes that satisfy it instead of the tailnet's ranges. src:
+         * docs/protocol/policy.md 7.3 */
         if (l->has_star)
             add_routes(p, &t);
     }
@@ -312,7 +312,7 @@ bool sources_is_empty(struct engine *p, struct source_list *l)
 {
     if (l->has_danger || (l->has_star && l->posture == 0) || (l->posture == 0 && (l->node_n > 0 || l->fixed.n > 0)))
         return false;
-    /* With a posture; or nothing at all. */
+    /* Either it has a posture, or there is no address. */
     return l->posture == 0 || sources_text(p, l).len <= 2;
 }
 

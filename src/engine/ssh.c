@@ -7,7 +7,7 @@
 #include "engine/sources.h"
 #include "engine/tables.h"
 
-/* Who may be a destination of a rule, and how. */
+/* For which sources the node is a destination of a rule: none, its owner's nodes, or all. */
 enum reach { REACH_NONE, REACH_SELF, REACH_ALL };
 
 static enum reach reach_of(const struct engine *p, const struct ssh_rule *rule, const struct engine_node *n)
@@ -26,7 +26,7 @@ static enum reach reach_of(const struct engine *p, const struct ssh_rule *rule, 
 struct writer {
     struct engine *p;
     const struct ssh_rule *rule;
-    const struct engine_node *node; /* whose policy it is */
+    const struct engine_node *node; /* the node whose policy is written */
     const char *base_url;
     struct buf *out;
     bool *has_rules;
@@ -53,7 +53,7 @@ static void sort_ips(struct ips *ips)
         qsort(ips->v, ips->n, sizeof(*ips->v), compare_ips);
 }
 
-/* One address of each recorder, IPv4 when it has one. */
+/* One address of each recorder: IPv4 if it has one. */
 static void add_recorder(struct ips *ips, const struct engine_node *n)
 {
     if (n->v4.family != 0)
@@ -164,7 +164,7 @@ static void tagged_principals(const struct engine *p, uint32_t list, struct buf 
 
 /* --- localpart. src: docs/protocol/policy.md 8.2 step 5 --- */
 
-/* The part of the e-mail before the last '@', when its domain is one of those named. */
+/* The part of the owner's e-mail before the last '@', if the rule names its domain. */
 static bool local_name(const struct writer *w, const struct owner *o, struct str *out)
 {
     const struct ssh_rule *rule = w->rule;
@@ -211,7 +211,8 @@ static void put_all_owners(struct writer *w, uint32_t list)
     buf_fini(&tagged);
 }
 
-/* A source that is no destination gets the rules for itself. src: docs/protocol/policy.md 8.2 step 6 */
+/* A node that is a source but no destination gets the rules for its own owner, as Tailscale's service does it. src:
+ * docs/protocol/policy.md 8.2 step 6 */
 static void put_quirk(struct writer *w, const struct engine_node *n, uint32_t list)
 {
     struct ips ips = {0};
@@ -256,7 +257,7 @@ void engine_ssh(struct engine *p, uint64_t id, const char *base_url, struct buf 
     const struct engine_node *n = engine_node_find(&p->nodes, id);
     bool has_rules = false;
     buf_append_byte(out, '[');
-    /* check comes before accept. */
+    /* Rules with check come before those with accept. */
     for (int check = 1; n != NULL && check >= 0; check--) {
         for (size_t i = 0; i < p->doc->ssh_n; i++) {
             struct writer w = {p, &p->doc->ssh[i], n, base_url, out, &has_rules};

@@ -45,7 +45,6 @@ struct engine_facts test_node(uint64_t id)
     return n;
 }
 
-/* All nodes in. */
 struct engine *test_policy(const char *text)
 {
     struct policy_doc *doc = test_parse(text);
@@ -58,7 +57,6 @@ struct engine *test_policy(const char *text)
     return p;
 }
 
-/* Ids of the peers as digits, ascending: "158". */
 static void visit(void *ctx, uint64_t peer)
 {
     ((char *)ctx)[peer] = (char)('0' + peer);

@@ -105,7 +105,7 @@ static void twin_add_star(const struct random_tailnet *f, posture_set_id posture
     }
     NODE_EACH(n, f)
     {
-        /* Wherever their addresses are from. */
+        /* Also nodes with addresses outside the tailnet's ranges. */
         if (posture == 0 || twin_fits(f, n, posture))
             twin_add_node(out, n);
         for (size_t i = 0; i < n->route_n; i++) {
@@ -239,7 +239,7 @@ static void twin_allow_cap(struct twin_filter *t, const struct range_set *from, 
     }
 }
 
-/* The capability at what of `s` is the node's. */
+/* The capability at those destinations of `s` that are the node's. */
 static void twin_cap_dst(struct twin_filter *t, const struct selector *s, const struct range_set *from, struct str name,
                          struct str value, bool with_internet, bool with_own)
 {
@@ -370,7 +370,6 @@ void twin_filter_fini(struct twin_filter *t)
 
 /* --- the twin: peers. src: docs/protocol/policy.md 6.1 --- */
 
-/* Whether a rule of the filter has a source with an address of `a`, or over a route of it. */
 bool twin_reaches(const struct twin_filter *t, const struct engine_facts *a)
 {
     const struct filter_allowed *what;
@@ -401,7 +400,6 @@ bool twin_source_of(const struct random_tailnet *f, const struct rule *rule, con
     return is;
 }
 
-/* A destination over the route; for an exit route the internet. */
 bool twin_over(const struct random_tailnet *f, const struct rule *rule, const struct engine_facts *b, size_t route,
                bool with_star)
 {

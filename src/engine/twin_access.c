@@ -16,7 +16,7 @@ static const struct engine_route *route_of(const struct engine_facts *n, const s
     return NULL;
 }
 
-/* Carries a tag of a via grant that has `a` as source and reaches over the route. */
+/* Whether the node has a tag of a `via` grant with `a` as source and a destination that overlaps the route. */
 static bool twin_is_via(const struct random_tailnet *f, const struct engine_facts *a, const struct engine_facts *b,
                         size_t route, const struct engine_facts *carrier)
 {
@@ -63,7 +63,7 @@ static bool twin_serves(const struct random_tailnet *f, const struct engine_fact
     return best == b;
 }
 
-/* F(B) has a destination over the route in a rule with a source matching A. */
+/* Whether a rule in the filter of B has A as source and a destination that overlaps the route. */
 static bool twin_may_send(const struct random_tailnet *f, const struct engine_facts *a, const struct engine_facts *b,
                           size_t route)
 {
@@ -103,7 +103,7 @@ static bool twin_may_send(const struct random_tailnet *f, const struct engine_fa
     return false;
 }
 
-/* F(A) has a source over the route. */
+/* Whether the filter of A has a source that overlaps the route. */
 static bool twin_may_answer(const struct random_tailnet *f, const struct engine_facts *a, const struct range *r)
 {
     struct twin_filter t;
@@ -145,7 +145,7 @@ static bool twin_is_any(const struct random_tailnet *f, const struct engine_fact
     return false;
 }
 
-/* Whether the rule stands in `n`'s policy with `src` among the principals. */
+/* Whether the SSH policy of `n` has the rule with `src` among its principals. */
 static bool twin_ssh_applies(const struct random_tailnet *f, const struct ssh_rule *rule, const struct engine_facts *n,
                              const struct engine_facts *src)
 {
@@ -171,7 +171,7 @@ static bool twin_ssh_maps(const struct random_tailnet *f, const struct ssh_rule 
     }
     if (rule->has_nonroot && strcmp(login, "root") != 0)
         return true;
-    /* Every domain that is asked for is a.com. */
+    /* The policies of random tailnets name a.com only. */
     return rule->local_domain_n > 0 && src->tag_n == 0 && str_ends(u->email, STR("@a.com")) && str_eq_c(u->name, login);
 }
 

@@ -1,4 +1,4 @@
-/* When something last changed: so that only texts that may differ are made again. */
+/* The clock of the last change of what a node is granted, so that only texts that may differ are made again. */
 #include "engine/sources.h"
 #include "engine/tables.h"
 

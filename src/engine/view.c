@@ -1,17 +1,17 @@
-/* Who sees whom, as an immutable copy. */
+/* The builder of views, and views. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/refs.h"
 #include "engine/tables.h"
 
-/* What there is of classes; made anew when one came or went. */
+/* The rows of all classes: copied when a class came or went, shared by all views until then. */
 struct class_rows {
     atomic_uint refs;
     size_t cap;
     size_t words;   /* of a row */
     uint64_t *self; /* classes that are sources of a rule with autogroup:self */
-    uint64_t *made; /* by class: when it was */
+    uint64_t *made; /* by class: its version */
     uint64_t rows[];
 };
 
@@ -21,10 +21,10 @@ struct engine_view {
     struct class_rows *classes;
     struct cow_table members;  /* by node id */
     struct cow_table in_class; /* nodes by class index */
-    struct cow_table of_owner; /* nodes by number of their owner; empty unless it matters who that is */
+    struct cow_table of_owner; /* nodes by number of their owner; empty while no rule depends on owners */
 };
 
-/* --- the writer's side --- */
+/* --- the builder --- */
 
 void view_builder_add(struct view_builder *b, const struct engine_node *n, bool has_own)
 {
@@ -130,7 +130,7 @@ void engine_view_unref(struct engine_view **v_ptr)
     mem_free(v);
 }
 
-/* Rows do not know autogroup:self, which makes peers within a user's own nodes. */
+/* Rows do not cover autogroup:self, which makes peers of a user's own nodes. */
 static bool see(const struct engine_view *v, size_t a, uint32_t a_owner, size_t b, uint32_t b_owner)
 {
     const struct class_rows *t = v->classes;
@@ -161,7 +161,7 @@ bool engine_view_keys_see(const struct engine_view *v, struct viewer_key a, stru
     return see(v, a.class_index, a.owner, b.class_index, b.owner);
 }
 
-/* Of the nodes of the viewer's owner those that see each other for that reason. */
+/* Adds the nodes of the viewer's owner that are peers by autogroup:self. */
 static void mark_own(const struct engine_view *v, struct viewer_key viewer, uint64_t *set, size_t words)
 {
     const struct id_set *own = cow_sets_get(&v->of_owner, viewer.owner);

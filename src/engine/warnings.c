@@ -4,7 +4,7 @@
 
 #include "engine/tables.h"
 
-/* Where the string stands for the first time; 0:0 when it is written with escapes. */
+/* Finds the first position of the string; none when it is written with escapes. */
 static void place_text(const struct policy_doc *doc, struct str text, struct policy_error *out)
 {
     struct str clean = doc->clean;
@@ -19,7 +19,7 @@ static void place_text(const struct policy_doc *doc, struct str text, struct pol
     }
 }
 
-/* `text` is what the policy has there. */
+/* Adds a warning. `text`: the string of the policy that it is about. */
 static void warn(const struct engine *p, struct str text, const char *where, const char *what,
                  struct policy_errors *out)
 {
@@ -41,7 +41,7 @@ static void warn_user(const struct engine *p, struct str text, const char *where
              out);
 }
 
-/* What is read and not acted on. */
+/* What this server does not act on. */
 static void warn_unused(const struct engine *p, struct policy_errors *out)
 {
     size_t check_n = 0;
@@ -59,7 +59,7 @@ static void warn_unused(const struct engine *p, struct policy_errors *out)
         warn(p, STR("check"), " in ssh", "logins that need a check are refused for now", out);
 }
 
-/* What is compiled for them keeps the known names out, not all that there are. */
+/* The SSH policy for old clients excludes the known names only: there are more than can be listed. */
 static void warn_old_ssh(const struct engine *p, struct policy_errors *out)
 {
     const struct engine_node *n;

@@ -1,0 +1,65 @@
+#include "engine/merge_slots.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/sources.h"
+#include "engine/tables.h"
+
+uint32_t merge_order(const struct policy_doc *doc, const struct rule *rule, uint32_t phase)
+{
+    return (uint32_t)(rule - doc->rule) * PHASES + phase + 1;
+}
+
+struct merge_slot *merge_slot_find(const struct merge_table *t, const uint64_t hash[2], uint32_t proto)
+{
+    size_t mask = t->cap - 1;
+    for (size_t i = (hash[0] ^ proto) & mask;; i = (i + 1) & mask) {
+        struct merge_slot *at = &t->slot[i];
+        if (at->order == 0 || (at->hash[0] == hash[0] && at->hash[1] == hash[1] && at->proto == proto))
+            return at;
+    }
+}
+
+static void note_slot(struct engine *p, const uint64_t hash[2], uint32_t proto, uint32_t order)
+{
+    struct merge_slot *at = merge_slot_find(&p->merges, hash, proto);
+    if (at->order == 0)
+        *at = (struct merge_slot){{hash[0], hash[1]}, proto, order};
+}
+
+bool merge_has_before_self(const struct policy_doc *doc, const struct rule *rule)
+{
+    return !rule->is_acl || doc->sel[rule->dst[0].sel].kind != SEL_SELF;
+}
+
+static void note_rule(struct engine *p, const struct rule_part *u)
+{
+    const struct rule *rule = &p->doc->rule[u->rule];
+    struct source_list *l = &p->sources.list[u->list];
+    uint64_t hash[2];
+    if (u->kind != PART_RULE || rule->ip_n == 0 || sources_is_empty(p, l))
+        return;
+    sources_hash(p, l, hash);
+    uint32_t phase = merge_has_before_self(p->doc, rule) ? PHASE_BEFORE_SELF : PHASE_AFTER_SELF;
+    for (uint32_t i = 0; i < rule->ip_n; i++)
+        note_slot(p, hash, rule->ip[i].proto, merge_order(p->doc, rule, phase + i));
+}
+
+void merge_slots_fill(struct engine *p)
+{
+    size_t most = 0, cap = 16;
+    if (p->merges.version == p->clock)
+        return;
+    for (size_t i = 0; i < p->rules.part_n; i++)
+        most += p->doc->rule[p->rules.part[i].rule].ip_n;
+    while (cap < most * 2)
+        cap *= 2;
+    if (cap != p->merges.cap)
+        p->merges.slot = mem_realloc_array(p->merges.slot, cap, sizeof(*p->merges.slot));
+    p->merges.cap = cap;
+    memset(p->merges.slot, 0, cap * sizeof(*p->merges.slot));
+    for (size_t i = 0; i < p->rules.part_n; i++)
+        note_rule(p, &p->rules.part[i]);
+    p->merges.version = p->clock;
+}

@@ -128,9 +128,9 @@ struct fixture {
     struct fetch *fetch;
     struct relay *relay;
     struct announcer *announcer;
-    size_t neighbour_n; /* as told last */
-    unsigned told_n;    /* calls of cert_announced */
-    size_t stop_at;     /* neighbours: then the loop ends; SIZE_MAX: not for them */
+    size_t neighbour_n;   /* of the last list */
+    unsigned announced_n; /* calls of cert_announced */
+    size_t stop_at;       /* neighbours: then the loop ends; SIZE_MAX: not for them */
 };
 
 static void on_neighbours(void *ctx, const struct relay_neighbour *all, size_t n)
@@ -142,10 +142,10 @@ static void on_neighbours(void *ctx, const struct relay_neighbour *all, size_t n
         loop_stop(f->loop);
 }
 
-static void on_cert_told(void *ctx)
+static void on_cert_announced(void *ctx)
 {
     struct fixture *f = ctx;
-    f->told_n++;
+    f->announced_n++;
     loop_stop(f->loop);
 }
 
@@ -163,7 +163,7 @@ static void start_with(struct fixture *f, const struct answer *script, size_t n,
         .about = {.hostname = "192.0.2.7", .local_ip = "", .ipv4 = "", .ipv6 = "", .cert_name = "", .derp_port = 8443},
         .max_waiting = max_waiting,
         .neighbours = on_neighbours,
-        .cert_announced = on_cert_told,
+        .cert_announced = on_cert_announced,
         .ctx = f};
     f->announcer = announcer_create(&opts, f->fetch);
     const struct relay_ops ops = {.ctx = f->announcer, .admit = announcer_admit};
@@ -175,8 +175,11 @@ static void start(struct fixture *f, const struct answer *script, size_t n)
     start_with(f, script, n, 0);
 }
 
+/* Harmless when it has been done. */
 static void end(struct fixture *f)
 {
+    if (f->loop == NULL)
+        return;
     fetch_destroy(&f->fetch);
     loop_stop(f->loop);
     loop_run(f->loop);
@@ -192,11 +195,24 @@ static void finish(struct fixture *f)
     end(f);
 }
 
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+    fixture = (struct fixture){0};
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    end(*state);
+    return 0;
+}
+
 /* --- asking --- */
 
 static void test_ask(void **state)
 {
-    (void)state;
     static const struct answer script[] = {{200, NEWS(7, NEIGHBOUR)},
                                            {401, ""},
                                            {404, ""},
@@ -206,85 +222,82 @@ static void test_ask(void **state)
                                            {502, ""},
                                            {503, ""},
                                            {429, ""}};
-    /* What a proxy says while the server restarts is waited out. */
+    /* The answers of a proxy while the server restarts: it tries again. */
     static const enum rc want[] = {RC_OK,     RC_DENIED, RC_INVALID, RC_INVALID, RC_INVALID,
                                    RC_EXISTS, RC_IO,     RC_IO,      RC_IO};
-    struct fixture f;
+    struct fixture *f = *state;
     struct announcement_reply reply;
     struct err err;
-    start(&f, script, sizeof(script) / sizeof(*script));
+    start(f, script, sizeof(script) / sizeof(*script));
     for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++) {
-        assert_int_equal(announcer_ask(f.announcer, &reply, &err), want[i]);
+        assert_int_equal(announcer_ask(f->announcer, &reply, &err), want[i]);
         assert_true(want[i] == RC_OK || err.text[0] != '\0');
     }
-    assert_non_null(strstr(f.site.asked[0], "\"starting\":true"));
-    assert_non_null(strstr(f.site.asked[0], "Authorization: Bearer fskey-relay-x"));
-    finish(&f);
+    assert_non_null(strstr(f->site.asked[0], "\"starting\":true"));
+    assert_non_null(strstr(f->site.asked[0], "Authorization: Bearer fskey-relay-x"));
+    finish(f);
 }
 
 /* --- announcing --- */
 
-static void test_certificate_is_told(void **state)
+static void test_certificate_is_announced(void **state)
 {
-    (void)state;
     static const struct answer script[] = {{200, NEWS(7, NEIGHBOUR)}, {503, ""}, {200, NEWS(8, )}};
-    struct fixture f;
-    start(&f, script, 3);
-    f.stop_at = 1;
-    announcer_start(f.announcer, f.relay, f.loop, "old");
-    loop_run(f.loop);
-    assert_int_equal(f.told_n, 0); /* of another certificate nothing was said */
-    assert_non_null(strstr(f.site.asked[0], "\"certName\":\"old\""));
-    announcer_set_cert_name(f.announcer, "new");
-    loop_run(f.loop);
-    assert_int_equal(f.told_n, 1);
-    assert_true(was_asked(&f.site, "\"certName\":\"new\""));
-    finish(&f);
+    struct fixture *f = *state;
+    start(f, script, 3);
+    f->stop_at = 1;
+    announcer_start(f->announcer, f->relay, f->loop, "old");
+    loop_run(f->loop);
+    assert_int_equal(f->announced_n, 0); /* no other certificate was set */
+    assert_non_null(strstr(f->site.asked[0], "\"certName\":\"old\""));
+    announcer_set_cert_name(f->announcer, "new");
+    loop_run(f->loop);
+    assert_int_equal(f->announced_n, 1);
+    assert_true(was_asked(&f->site, "\"certName\":\"new\""));
+    finish(f);
 }
 
-/* Whatever happens after the last words, nothing is said that would take them back, nor asked. */
-static void test_last_words(void **state)
+/* After announcer_leave nothing is announced, which would take it back, and nothing is asked. */
+static void test_leaving(void **state)
 {
-    (void)state;
     static const struct answer script[] = {{200, NEWS(7, NEIGHBOUR)}, {503, ""}}; /* a pause: the loop ends in it */
-    struct fixture f;
+    struct fixture *f = *state;
     node_key key = {{7}};
     struct addr from = {0};
-    start(&f, script, 2);
-    f.stop_at = 1;
-    announcer_start(f.announcer, f.relay, f.loop, "old");
-    loop_run(f.loop);
-    announcer_leave(f.announcer);
-    announcer_set_cert_name(f.announcer, "new");
-    fetch_destroy(&f.fetch);
-    announcer_set_cert_name(f.announcer, "newer");
-    announcer_admit(f.announcer, NULL, &key, &from);
-    assert_int_equal(f.site.asked_n, 3);
-    assert_non_null(strstr(f.site.asked[2], "\"draining\":true"));
+    start(f, script, 2);
+    f->stop_at = 1;
+    announcer_start(f->announcer, f->relay, f->loop, "old");
+    loop_run(f->loop);
+    announcer_leave(f->announcer);
+    announcer_set_cert_name(f->announcer, "new");
+    fetch_destroy(&f->fetch);
+    announcer_set_cert_name(f->announcer, "newer");
+    announcer_admit(f->announcer, NULL, &key, &from);
+    assert_int_equal(f->site.asked_n, 3);
+    assert_non_null(strstr(f->site.asked[2], "\"draining\":true"));
     for (size_t i = 0; i < 3; i++) {
         char turn[32];
         snprintf(turn, sizeof(turn), "\"turn\":%zu,", i + 1);
-        assert_non_null(strstr(f.site.asked[i], turn));
+        assert_non_null(strstr(f->site.asked[i], turn));
     }
-    end(&f);
+    end(f);
 }
 
 /* However many clients come at once, few requests are under way: each costs a connection's buffers, and a time-out. */
 static void test_many_logins(void **state)
 {
-    (void)state;
     static const struct answer script[] = {{0, NULL}};
-    struct fixture f;
+    struct fixture *f = *state;
     struct addr from = {0};
-    start(&f, script, 1);
+    start(f, script, 1);
     int64_t before = metric_read("fullscale_fetch_requests_total", "");
     for (uint8_t i = 1; i <= 200; i++) {
         node_key key = {{i}};
-        announcer_admit(f.announcer, NULL, &key, &from);
+        announcer_admit(f->announcer, NULL, &key, &from);
     }
-    fetch_destroy(&f.fetch); /* ends those under way: no verdict is given */
+    fetch_destroy(&f->fetch); /* ends those under way: no admission is answered */
     assert_int_equal(metric_read("fullscale_fetch_requests_total", "") - before, 32);
-    end(&f);
+    end(f);
 }
 
 /* --- clients of the relay --- */
@@ -332,47 +345,46 @@ static void log_in(struct fixture *f, struct client *c, uint8_t number)
     buf_fini(&b);
 }
 
-struct turns {
+struct iterations {
     struct loop_msg msg;
     unsigned left;
 };
 
-static void turn(struct loop *loop, struct loop_msg *msg)
+static void iterate(struct loop *loop, struct loop_msg *msg)
 {
-    struct turns *t = CONTAINER_OF(msg, struct turns, msg);
+    struct iterations *t = CONTAINER_OF(msg, struct iterations, msg);
     if (--t->left == 0)
         loop_stop(loop);
     else
         loop_post(loop, msg);
 }
 
-static void run_turns(struct fixture *f)
+static void run_loop(struct fixture *f)
 {
-    struct turns t = {.msg.run = turn, .left = 8};
+    struct iterations t = {.msg.run = iterate, .left = 8};
     loop_post(f->loop, &t.msg);
     loop_run(f->loop);
 }
 
-/* A flood of logins with keys that nobody knows: what waits is bounded, and a node that was here before is not
+/* A flood of logins with unknown keys: what waits is bounded, and a node that was here before is not
  * crowded out. */
 static void test_strangers_keep_no_node_waiting(void **state)
 {
-    (void)state;
     enum { UNDER_WAY = 32, WAITING = 3, STRANGERS = UNDER_WAY + 8 };
     static const struct answer script[] = {{200, "{\"Allow\":true}"}, {0, NULL}};
-    struct fixture f;
+    struct fixture *f = *state;
     struct client node, again, strangers[STRANGERS];
-    start_with(&f, script, 2, WAITING);
-    log_in(&f, &node, 1);
-    loop_run(f.loop);
+    start_with(f, script, 2, WAITING);
+    log_in(f, &node, 1);
+    loop_run(f->loop);
     assert_true(node.is_in);
     int64_t before = metric_read("fullscale_relay_admissions_crowded_out_total", "");
     for (uint8_t i = 0; i < UNDER_WAY + WAITING; i++)
-        log_in(&f, &strangers[i], (uint8_t)(10 + i));
-    log_in(&f, &again, 1);
+        log_in(f, &strangers[i], (uint8_t)(10 + i));
+    log_in(f, &again, 1);
     for (uint8_t i = UNDER_WAY + WAITING; i < STRANGERS; i++)
-        log_in(&f, &strangers[i], (uint8_t)(10 + i));
-    run_turns(&f);
+        log_in(f, &strangers[i], (uint8_t)(10 + i));
+    run_loop(f);
     assert_false(again.is_closed);
     for (unsigned i = 0; i < STRANGERS; i++)
         assert_int_equal(strangers[i].is_closed, i >= UNDER_WAY && i < STRANGERS - WAITING + 1);
@@ -382,30 +394,32 @@ static void test_strangers_keep_no_node_waiting(void **state)
     stream_close(&again.s, false);
     for (unsigned i = 0; i < STRANGERS; i++)
         stream_close(&strangers[i].s, false);
-    end(&f);
+    end(f);
 }
 
 /* Deleted at the server: no neighbours any more. */
 static void test_stranger(void **state)
 {
-    (void)state;
     static const struct answer script[] = {{200, NEWS(7, NEIGHBOUR)}, {401, ""}};
-    struct fixture f;
-    start(&f, script, 2);
-    f.stop_at = 0;
-    announcer_start(f.announcer, f.relay, f.loop, "c");
-    f.neighbour_n = 99;
-    loop_run(f.loop);
-    assert_int_equal(f.neighbour_n, 0);
-    finish(&f);
+    struct fixture *f = *state;
+    start(f, script, 2);
+    f->stop_at = 0;
+    announcer_start(f->announcer, f->relay, f->loop, "c");
+    f->neighbour_n = 99;
+    loop_run(f->loop);
+    assert_int_equal(f->neighbour_n, 0);
+    finish(f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ask),        cmocka_unit_test(test_certificate_is_told),
-        cmocka_unit_test(test_last_words), cmocka_unit_test(test_many_logins),
-        cmocka_unit_test(test_stranger),   cmocka_unit_test(test_strangers_keep_no_node_waiting),
+        cmocka_unit_test_setup_teardown(test_ask, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_certificate_is_announced, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_leaving, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_many_logins, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_stranger, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_strangers_keep_no_node_waiting, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -218,7 +218,8 @@ static struct presence presence_of(const struct client *c)
 
 void client_on_admission(struct client *c, bool is_allowed)
 {
-    if (c->phase == CLIENT_ACTIVE && !is_allowed && !c->worker->relay->ops.is_open) { /* asked again */
+    if (c->phase == CLIENT_ACTIVE && !is_allowed &&
+        !c->worker->relay->ops.is_open) { /* the answer to relay_ask_again */
         client_close(c, COUNT_CLOSED_REVOKED, false);
         return;
     }

@@ -47,10 +47,10 @@ struct client {
     bool is_home;      /* the client says that this relay is its home */
     bool is_claiming;  /* it has spoken, and the directory has not made it the active one of its key yet */
     bool is_guest;     /* let in though the program does not know its key */
-    bool has_pong;     /* one waits to be sent */
+    bool has_pong;     /* a Pong waits to be sent */
     bool is_mesh;      /* it has the mesh key: a neighbour */
-    bool is_prober;    /* it says so */
-    bool is_not_ideal; /* it wished for another node of the region */
+    bool is_prober;    /* it says that it is one */
+    bool is_not_ideal; /* it would have preferred another node of the region */
     bool is_listing;   /* the list of all connections is on its way to this watcher */
 
     struct buf held;    /* what came ahead of admission */
@@ -66,13 +66,13 @@ struct client {
 
     int64_t opened_ms;
     int64_t not_here_ms; /* when all not-here replies sent so far are paid for */
-    /* When to act; 0: not. Also endpoint.write_due_ms. */
+    /* When something is due; 0: nothing is. Also endpoint.write_due_ms. */
     int64_t login_due_ms;
     int64_t frame_due_ms; /* the frame that came in part */
     int64_t keep_alive_due_ms;
     int64_t ping_due_ms;
     int64_t drain_due_ms;
-    int64_t keep_alive_every_ms; /* with this connection's share of chance */
+    int64_t keep_alive_every_ms; /* with the random part of this connection */
     uint8_t ping[DERP_PING_BYTES];
     int64_t ping_sent_ms; /* 0: none is unanswered */
     unsigned pings_unanswered;
@@ -104,14 +104,16 @@ void client_timers_tick(struct relay_worker *w, int64_t now_ms, void (*on_due)(s
 
 /* --- client_queue.c --- */
 
-/* The ops of a client's endpoint that concern its queues. */
+/* Those ops of a client's endpoint that concern its queues. */
 void client_queue_on_flush(void *ctx);
 void client_queue_on_written(void *ctx, enum frame_priority priority, size_t frame_n, size_t bytes);
 void client_queue_on_dropped(void *ctx, enum frame_priority priority, size_t bytes, bool is_closing);
 
+/* Queues a packet for the client; the oldest packets are dropped when too much waits. */
 void client_queue_packet(struct client *c, const struct packet *p);
-/* False: too much waits, the frame is dropped. */
+/* Queues a frame. False: too much waits, it is not sent. */
 bool client_queue_control(struct client *c, uint8_t type, const void *payload, size_t n);
+/* Queues a PeerGone. */
 void client_queue_gone(struct client *c, const node_key *key, enum derp_gone_reason reason);
 /* Whole frames for a watcher. False: too much waits; it must be closed, since its view would be wrong from now on. */
 bool client_queue_watch(struct client *c, const void *frames, size_t n);
@@ -124,7 +126,7 @@ void client_queue_flush(struct client *c);
 
 /* A frame with this length of payload came. */
 void rate_charge(struct client *c, uint32_t frame_len);
-/* After frames were charged: stops reading if they cost too much. */
+/* After frames were charged: stops reading when the client is in debt. */
 void rate_check(struct client *c);
 /* It is no longer held back: it reads again, or has closed. */
 void rate_forget(struct client *c);
@@ -133,6 +135,7 @@ void rate_tick(struct relay_worker *w);
 
 /* --- places.c --- */
 
+/* The workers are there already. */
 void places_init(struct relay *relay);
 void places_fini(struct relay *relay);
 /* Takes a place for a connection that begins. False: there is none. Then `*oldest_out` is the login that has lasted
@@ -145,8 +148,8 @@ void places_leave(struct client *c, bool is_in);
 
 /* --- client.c --- */
 
-/* Makes a client in the phase LOGIN, of a stream that it owns from here on. `place`: what places_take gave.
- * `reader`: what the frames do (client_frames.c). */
+/* Makes a client in the phase LOGIN. It owns the stream from here on. `place`: what places_take gave. `ops`, `events`:
+ * those of client_frames.c. */
 struct client *client_open(struct relay_worker *w, struct stream *s, const struct budget_place *place,
                            const struct frame_endpoint_ops *ops, const struct stream_events *events);
 /* Closes it; harmless when it is closed. `why`: a COUNT_CLOSED_...; `flush`: sends what waits first. */

@@ -19,7 +19,7 @@ struct directory {
 struct dir_conn;
 struct dir_forwarder;
 
-/* Any thread, all of these. */
+/* All of these may be called on any thread. */
 void directory_init(struct directory *d);
 void directory_fini(struct directory *d);
 /* Enters a connection, which becomes the active one of its key. The client is in when its worker gets the message

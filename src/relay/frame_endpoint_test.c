@@ -188,7 +188,8 @@ static void test_bounds(void **state)
     expect(f, "abL234");
 }
 
-/* A peer that does not read: what the stream does not take stays in the queues, where it can be dropped and overtaken. */
+/* A peer that does not read: what the stream does not take stays in the queues, where it can be dropped and
+ * overtaken. */
 static void test_a_peer_that_does_not_read(void **state)
 {
     struct fixture *f = *state;

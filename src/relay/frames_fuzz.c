@@ -1,6 +1,6 @@
 /* The frame reader inside a whole relay: the input is what a client, or a neighbour in the mesh, sends after its
  * login (or, by the first byte, instead of it), in pieces of a size that the first byte chooses. Another client must
- * not notice, but for what a neighbour may do to it. */
+ * not be affected, except by what a neighbour may do to it. */
 #include <stdlib.h>
 
 #define assert_true(x)                                                                                                 \

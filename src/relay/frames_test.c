@@ -12,7 +12,7 @@ static uint8_t disco[100] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};
 
 /* --- Frames --- */
 
-/* A logged-in client sends this and is closed for it; another does not notice. */
+/* A logged-in client sends this frame and is closed; another client is not affected. */
 static void refuse_frame(uint8_t type, uint32_t claimed, const void *payload, size_t n, const char *reason)
 {
     struct rig r;
@@ -70,7 +70,7 @@ static void test_unknown_frames_are_skipped(void **state)
     rig_frame(&a, 0x7f, junk, sizeof(junk));
     rig_frame(&a, 0x7f, NULL, 0);
     rig_frame(&a, DERP_RECV_PACKET, junk, 40);
-    rig_frame(&a, DERP_PONG, "12345678", 8); /* to no ping of ours */
+    rig_frame(&a, DERP_PONG, "12345678", 8); /* the relay sent no such ping */
     rig_frame(&a, DERP_PONG, "123", 3);
     rig_frame(&a, DERP_PING, "12345678", 8);
     rig_run(&r);
@@ -150,40 +150,40 @@ static void test_homes(void **state)
     rig_stop(&r);
 }
 
-/* --- Who is not here, who has gone --- */
+/* --- Clients that are not here, clients that have gone --- */
 
 static void test_not_here(void **state)
 {
     (void)state;
     struct rig r;
-    struct rig_client a, nobody;
+    struct rig_client a, absent;
     rig_start(&r, NULL, NULL);
     rig_join(&r, &a, 1);
-    rig_connect(&r, &nobody, 2, 0); /* connected, not logged in: not here */
+    rig_connect(&r, &absent, 2, 0); /* connected, not logged in: not here */
     int64_t dropped = rig_count("packets_dropped_total", "reason=\"unknown_dest\",kind=\"disco\"");
     int64_t dropped_data = rig_count("packets_dropped_total", "reason=\"unknown_dest\",kind=\"other\"");
     for (int i = 0; i < 10; i++)
-        rig_send(&a, &nobody, disco, sizeof(disco));
-    rig_send(&a, &nobody, text, sizeof(text));
+        rig_send(&a, &absent, disco, sizeof(disco));
+    rig_send(&a, &absent, text, sizeof(text));
     rig_run(&r);
     for (int i = 0; i < PACKET_NOT_HERE_BURST; i++)
-        rig_expect_gone(&a, &nobody, DERP_GONE_NOT_HERE);
+        rig_expect_gone(&a, &absent, DERP_GONE_NOT_HERE);
     rig_expect_nothing(&a);
     assert_int_equal(rig_count("packets_dropped_total", "reason=\"unknown_dest\",kind=\"disco\""), dropped + 10);
     assert_int_equal(rig_count("packets_dropped_total", "reason=\"unknown_dest\",kind=\"other\""), dropped_data + 1);
     relay_test_advance(r.relay, 2000);
     for (int i = 0; i < 10; i++)
-        rig_send(&a, &nobody, disco, sizeof(disco));
+        rig_send(&a, &absent, disco, sizeof(disco));
     rig_run(&r);
-    rig_expect_gone(&a, &nobody, DERP_GONE_NOT_HERE);
-    rig_expect_gone(&a, &nobody, DERP_GONE_NOT_HERE);
+    rig_expect_gone(&a, &absent, DERP_GONE_NOT_HERE);
+    rig_expect_gone(&a, &absent, DERP_GONE_NOT_HERE);
     rig_expect_nothing(&a);
     rig_close(&a);
-    rig_close(&nobody);
+    rig_close(&absent);
     rig_stop(&r);
 }
 
-static void test_gone_is_told_each_time(void **state)
+static void test_gone_is_sent_each_time(void **state)
 {
     (void)state;
     struct rig r;
@@ -216,7 +216,7 @@ static void test_gone_is_told_each_time(void **state)
     rig_stop(&r);
 }
 
-/* The last packets come before the news. */
+/* The last packets come before the PeerGone. */
 static void test_gone_after_the_last_packet(void **state)
 {
     (void)state;
@@ -283,7 +283,7 @@ static void test_last_writer_is_active(void **state)
     rig_expect_packet(&b, &old, "2", 1);
     rig_send(&b, &old, "3", 1);
     rig_run(&r);
-    rig_expect_packet(&old, &b, "3", 1); /* who spoke last */
+    rig_expect_packet(&old, &b, "3", 1); /* the one that spoke last */
     rig_expect_nothing(&new);
     rig_close(&old);
     rig_run(&r);
@@ -312,7 +312,7 @@ static void expect_health(struct rig_client *c, bool is_bad)
         assert_memory_equal(p, "duplicate node key", 18);
 }
 
-static void test_rivals_are_warned(void **state)
+static void test_duplicates_are_warned(void **state)
 {
     (void)state;
     struct rig r;
@@ -354,11 +354,11 @@ int main(void)
         cmocka_unit_test_teardown(test_pings_of_clients, rig_teardown),
         cmocka_unit_test_teardown(test_homes, rig_teardown),
         cmocka_unit_test_teardown(test_not_here, rig_teardown),
-        cmocka_unit_test_teardown(test_gone_is_told_each_time, rig_teardown),
+        cmocka_unit_test_teardown(test_gone_is_sent_each_time, rig_teardown),
         cmocka_unit_test_teardown(test_gone_after_the_last_packet, rig_teardown),
         cmocka_unit_test_teardown(test_memory_of_senders_is_bounded, rig_teardown),
         cmocka_unit_test_teardown(test_last_writer_is_active, rig_teardown),
-        cmocka_unit_test_teardown(test_rivals_are_warned, rig_teardown),
+        cmocka_unit_test_teardown(test_duplicates_are_warned, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

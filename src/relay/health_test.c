@@ -49,7 +49,7 @@ static void test_a_listener_that_takes_nothing(void **state)
     start(&f, 0);
     expect(&f, START_MS, true);
     relay_health_report(f.health, 1, false, START_MS + 1000);
-    expect(&f, START_MS + 1000, true); /* who comes to it tries again, and gets to the other */
+    expect(&f, START_MS + 1000, true); /* a client that comes to it tries again, and gets to the other */
     relay_health_report(f.health, 0, false, START_MS + 1000);
     expect(&f, START_MS + 1000, false);
     relay_health_report(f.health, 1, true, START_MS + 2000);
@@ -64,7 +64,7 @@ static void test_a_worker_that_is_stuck(void **state)
     start(&f, 0);
     relay_health_report(f.health, 0, true, START_MS + RELAY_HEALTH_STALE_MS);
     expect(&f, START_MS + RELAY_HEALTH_STALE_MS, true);
-    expect(&f, START_MS + RELAY_HEALTH_STALE_MS + 1, false); /* worker 1 has not been heard of */
+    expect(&f, START_MS + RELAY_HEALTH_STALE_MS + 1, false); /* worker 1 has not reported */
     relay_health_report(f.health, 1, true, START_MS + RELAY_HEALTH_STALE_MS + 2);
     expect(&f, START_MS + RELAY_HEALTH_STALE_MS + 2, true);
     stop(&f);
@@ -77,7 +77,7 @@ static void test_a_full_relay(void **state)
     struct rig_client c;
     start(&f, 1);
     rig_connect(&f.rig, &c, 1, 0);
-    expect(&f, START_MS, true); /* a stranger takes nobody's place */
+    expect(&f, START_MS, true); /* a stranger takes no place of a known client */
     rig_login(&f.rig, &c, false);
     rig_run(&f.rig);
     expect(&f, START_MS, false);

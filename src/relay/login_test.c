@@ -137,9 +137,9 @@ static void test_bad_logins(void **state)
     struct rig_client c;
     rig_start(&r, NULL, NULL);
     refuse_first(&r, "\x04\0\0\0\x20", 5);       /* a packet before the login */
-    refuse_first(&r, "\x06\0\0\0\0", 5);         /* what would be skipped later */
+    refuse_first(&r, "\x06\0\0\0\0", 5);         /* after the login this would be skipped */
     refuse_first(&r, "\x02\0\0\0\x37", 5);       /* 55 bytes: no room for a nonce */
-    refuse_first(&r, "\x02\0\0\x10\x01", 5);     /* 4 KiB and one: nothing of it is kept */
+    refuse_first(&r, "\x02\0\0\x10\x01", 5);     /* 4 KiB and one byte: closed without keeping any */
     refuse_first(&r, "\x02\xff\xff\xff\xff", 5); /* closed by the header alone */
     refuse_first(&r, "GET / HTTP/1.1\r\n\r\n", 18);
     rig_connect(&r, &c, 1, 0);
@@ -148,11 +148,11 @@ static void test_bad_logins(void **state)
     buf_at(&b)[buf_len(&b) - 1] ^= 1; /* the box is broken */
     refuse_first(&r, buf_at(&b), buf_len(&b));
     buf_at(&b)[buf_len(&b) - 1] ^= 1;
-    buf_at(&b)[DERP_HEADER_BYTES] ^= 1; /* another's key */
+    buf_at(&b)[DERP_HEADER_BYTES] ^= 1; /* the key of another client */
     refuse_first(&r, buf_at(&b), buf_len(&b));
     buf_fini(&b);
     rig_expect(&c, DERP_SERVER_KEY, 40);
-    rig_expect_nothing(&c); /* it did not notice */
+    rig_expect_nothing(&c); /* it is not affected */
     rig_close(&c);
     rig_stop(&r);
 }
@@ -213,7 +213,7 @@ static void test_admission(void **state)
     rig_start(&r, NULL, &ops);
     rig_connect(&r, &a, 1, 0);
     rig_login(&r, &a, false);
-    rig_send(&a, &a, text, sizeof(text)); /* ahead of the verdict: waits */
+    rig_send(&a, &a, text, sizeof(text)); /* ahead of the admission: it waits */
     rig_run(&r);
     assert_int_equal(gate.n, 1);
     assert_true(keys_equal(gate.last.b, a.public.b));
@@ -241,7 +241,7 @@ static void test_admission(void **state)
     rig_stop(&r);
 }
 
-/* Asked about again, a client that may not stay is closed; the others notice nothing. */
+/* When the program is asked again, clients that it does not allow any more are closed; the others are not affected. */
 static void test_asked_again(void **state)
 {
     (void)state;
@@ -253,7 +253,7 @@ static void test_asked_again(void **state)
     rig_connect(&r, &a, 1, 0);
     rig_login(&r, &a, false);
     rig_run(&r);
-    relay_ask_again(r.relay); /* while its login waits: asked once */
+    relay_ask_again(r.relay); /* its login waits: the program is not asked twice */
     rig_run(&r);
     assert_int_equal(gate.n, 1);
     relay_admit(gate.waiting[0], true);
@@ -314,7 +314,7 @@ static void test_late_admissions(void **state)
     rig_stop(&r);
 }
 
-/* A client that floods before it is admitted is thrown out instead of stored. */
+/* A client that sends too much before it is admitted is closed. */
 static void test_flood_before_admission(void **state)
 {
     (void)state;
@@ -341,24 +341,24 @@ static void test_close_key(void **state)
 {
     (void)state;
     struct rig r;
-    struct rig_client a, twin, b;
+    struct rig_client a, duplicate, b;
     rig_start(&r, NULL, NULL);
     rig_join(&r, &a, 1);
-    rig_join(&r, &twin, 1);
+    rig_join(&r, &duplicate, 1);
     rig_join(&r, &b, 2);
-    rig_send(&twin, &b, text, sizeof(text));
+    rig_send(&duplicate, &b, text, sizeof(text));
     rig_run(&r);
     rig_expect_packet(&b, &a, text, sizeof(text));
     relay_close_key(r.relay, &a.public);
     relay_close_key(r.relay, &a.public);
     rig_run(&r);
     rig_expect_closed(&a);
-    rig_expect_closed(&twin);
+    rig_expect_closed(&duplicate);
     rig_expect_gone(&b, &a, DERP_GONE_DISCONNECTED);
     rig_expect_nothing(&b);
     assert_int_equal(relay_client_count(r.relay), 1);
     rig_close(&a);
-    rig_close(&twin);
+    rig_close(&duplicate);
     rig_close(&b);
     rig_stop(&r);
 }

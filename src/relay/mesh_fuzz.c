@@ -1,6 +1,6 @@
 /* What a hostile neighbour sends over our link to it: an answer of HTTP, a greeting, frames. The first byte chooses
  * how far the link has come before the input begins, how large the pieces are, and whether time passes afterwards. A
- * client of ours must not notice, and the relay must forget all that the neighbour told when it goes. */
+ * client of ours must not be affected, and the relay must forget all keys of the neighbour when it goes. */
 #include <stdlib.h>
 
 #define assert_true(x)                                                                                                 \

@@ -48,15 +48,17 @@ int mesh_http_answer(const uint8_t *p, size_t n, size_t *used_out);
 
 /* --- mesh_resolver.c --- */
 
+/* Has no thread before the first question. */
 struct mesh_resolver *mesh_resolver_create(void);
 /* Does not wait for a name that is being looked up: the thread frees the resolver. No message is posted afterwards. */
 void mesh_resolver_close(struct mesh_resolver **r);
-/* Looks a name up on a thread of its own; a MSG_LINK_RESOLVED follows. A link that asks again while its question
- * waits is not counted twice. Any thread; does not block. */
+/* Looks a name up on a thread of its own; a MSG_LINK_RESOLVED follows. When a link asks again while its
+ * question waits, nothing happens. Any thread; does not block. */
 void mesh_resolver_ask(struct mesh_resolver *r, const char *name, struct relay_worker *to, uint64_t link_id);
 
 /* --- mesh.c --- */
 
+/* There are no links yet. */
 void mesh_init(struct mesh *mesh);
 /* The loops have stopped, and the links are closed by worker_fini. */
 void mesh_fini(struct mesh *mesh);

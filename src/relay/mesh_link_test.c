@@ -163,7 +163,7 @@ static void expect_forwarded(struct script *s, const struct rig_client *src, con
     assert_memory_equal(p + 2 * KEY_BYTES, text, n);
 }
 
-static void test_what_a_neighbour_tells(void **state)
+static void test_clients_of_a_neighbour(void **state)
 {
     (void)state;
     struct script s;
@@ -194,7 +194,7 @@ static void test_what_a_neighbour_tells(void **state)
     rig_expect_gone(&a, &x, DERP_GONE_NOT_HERE);
     rig_expect_gone(&a, &y, DERP_GONE_NOT_HERE);
     send_gone(&s, &y, DERP_GONE_DISCONNECTED);
-    rig_frame(&s.far, DERP_PEER_PRESENT, y.public.b, KEY_BYTES); /* as short as of old */
+    rig_frame(&s.far, DERP_PEER_PRESENT, y.public.b, KEY_BYTES); /* as short as old relays send it */
     rig_frame(&s.far, DERP_PEER_GONE, x.public.b, KEY_BYTES);
     rig_frame(&s.far, DERP_PING, "12345678901", 11);
     rig_frame(&s.far, DERP_KEEP_ALIVE, NULL, 0);
@@ -211,7 +211,7 @@ static void test_what_a_neighbour_tells(void **state)
     script_stop(&s);
 }
 
-/* A packet for a key of a neighbour that comes from a neighbour goes no further. */
+/* A packet that a neighbour forwarded is not forwarded to another neighbour. */
 static void test_one_hop_only(void **state)
 {
     (void)state;
@@ -283,10 +283,10 @@ static void test_bad_logins(void **state)
         case 0: rig_frame(&s.far, DERP_SERVER_KEY, zeros, 40); break;                            /* no magic */
         case 1: rig_frame(&s.far, DERP_SERVER_KEY, buf_at(&key) + DERP_HEADER_BYTES, 39); break; /* too short */
         case 2: rig_frame(&s.far, DERP_SERVER_KEY, zeros, 1025); break;                          /* too long */
-        case 3: rig_frame(&s.far, DERP_KEEP_ALIVE, NULL, 0); break;                              /* not its turn */
+        case 3: rig_frame(&s.far, DERP_KEEP_ALIVE, NULL, 0); break;                              /* not now */
         case 4: rig_frame(&s.far, DERP_SERVER_INFO, zeros, 60); break;                           /* not sealed */
         case 5: send_server_info(&s, "[]"); break;
-        case 6: send_present(&s, &s.far); break; /* not its turn */
+        case 6: send_present(&s, &s.far); break; /* not now */
         case 7: rig_frame(&s.far, DERP_SERVER_INFO, NULL, 0); break;
         }
         rig_run(&s.r);
@@ -296,7 +296,7 @@ static void test_bad_logins(void **state)
     script_stop(&s);
 }
 
-/* More than we know may follow the key. */
+/* Unknown bytes may follow the key. */
 static void test_longer_greeting(void **state)
 {
     (void)state;
@@ -339,7 +339,7 @@ static void test_bad_frames(void **state)
     script_stop(&s);
 }
 
-/* Whatever it asks of us, or sends us as if we were a client, is skipped, whole or in pieces. */
+/* Frames that only a client or a server would send are skipped, whole or in pieces. */
 static void test_skipped_frames(void **state)
 {
     (void)state;
@@ -377,7 +377,7 @@ static void test_self_dial(void **state)
     rig_write(&s.far, &b);
     rig_run(&s.r);
     assert_true(s.far.is_closed);
-    assert_int_equal(buf_len(&s.far.got), 0); /* the mesh key was not told */
+    assert_int_equal(buf_len(&s.far.got), 0); /* the mesh key was not sent */
     for (int i = 0; i < 5; i++)
         relay_test_advance(s.r.relay, 10000);
     rig_run(&s.r);
@@ -406,7 +406,7 @@ static void test_limit_of_keys(void **state)
     script_stop(&s);
 }
 
-/* Too much for a neighbour that does not read: the oldest packets go, and disco goes ahead. */
+/* A neighbour that does not read: the oldest packets are dropped, and disco goes first. */
 static void test_slow_neighbour(void **state)
 {
     (void)state;
@@ -509,7 +509,7 @@ static void test_silence(void **state)
     script_stop(&s);
 }
 
-/* While the workers have too much before them, a neighbour is not read. */
+/* While too many messages wait for the workers, a neighbour is not read. */
 static void test_back_pressure(void **state)
 {
     (void)state;
@@ -551,7 +551,7 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_what_a_neighbour_tells, rig_teardown),
+        cmocka_unit_test_teardown(test_clients_of_a_neighbour, rig_teardown),
         cmocka_unit_test_teardown(test_one_hop_only, rig_teardown),
         cmocka_unit_test_teardown(test_bad_answers, rig_teardown),
         cmocka_unit_test_teardown(test_bad_logins, rig_teardown),

@@ -1,6 +1,6 @@
-/* Random comings, goings and packets on up to three meshed relays, compared with a model that knows nothing of workers,
- * queues, messages or frames: who gets which packet, what each watcher believes, who is told of whose departure, and
- * what stands in every worker's table. */
+/* Random comings, goings and packets on up to three meshed relays, compared with a model that knows nothing of
+ * workers, queues, messages or frames: which client gets which packet, which clients each watcher sees, which
+ * PeerGone frames are sent, and what every worker knows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ enum {
 
 static const uint8_t disco_head[62] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};
 
-/* A client, and what it must have got in this step. */
+/* A client, and what it must get in this step. */
 struct slot {
     bool is_used;
     struct rig_client c;
@@ -28,7 +28,7 @@ struct slot {
     bool is_mesh, is_watching;
     uint64_t spoke;          /* when: the last one among those of a key is the active one */
     bool has_heard_of[KEYS]; /* has had a packet from it */
-    bool believes[KEYS];     /* that it is there: made of what came */
+    bool believes[KEYS];     /* that the key is there: by the frames that came */
     unsigned presents[KEYS], gones[KEYS], not_heres[KEYS];
     unsigned packet_n;
     uint8_t packet[80];
@@ -70,7 +70,7 @@ static bool is_known(const struct model *m, unsigned relay, unsigned key)
     return count_here(m, relay, key) > 0 || m->forward_n[relay][key] > 0;
 }
 
-/* Some client here has had a packet from it, before the relay knew it or since it left. */
+/* Whether a client here has had a packet from the key, before the relay knew it or since it left. */
 static bool is_remembered(const struct model *m, unsigned relay, unsigned key)
 {
     for (unsigned i = 0; i < SLOTS; i++) {
@@ -273,7 +273,8 @@ static void do_send(struct model *m)
     size_t n = make_packet(m, packet, is_disco);
     struct rig_client to = {.public = m->keys[key]};
     rig_send(&s->c, &to, packet, n);
-    struct slot *dst = active_of(m, at, key); /* its twin's, still: who takes over gets what comes after this frame */
+    struct slot *dst = active_of(m, at,
+                                 key); /* as before: a connection that takes over gets what comes after this frame */
     spoke(m, s);
     if (dst == NULL && m->forward_n[at][key] > 0) {
         dst = active_of(m, m->forward[at][key][0], key);

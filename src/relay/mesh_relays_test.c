@@ -63,7 +63,7 @@ static void test_gone_from_the_region(void **state)
     rig_send(&a, &here, "2", 1);
     mesh_rig_run(&m);
     rig_expect_packet(&a, &here, "1", 1);
-    rig_expect_packet(&here, &a, "2", 1); /* who is here goes before who is there */
+    rig_expect_packet(&here, &a, "2", 1); /* a connection here is preferred */
     rig_expect_nothing(&there);
     rig_close(&here);
     mesh_rig_run(&m);
@@ -82,7 +82,7 @@ static void test_gone_from_the_region(void **state)
     mesh_rig_stop(&m);
 }
 
-/* A key at two neighbours: the first that told of it gets the packets, then the other. */
+/* A key at two neighbours: the first that reported it gets the packets, then the other. */
 static void test_first_seen_is_preferred(void **state)
 {
     (void)state;
@@ -105,7 +105,7 @@ static void test_first_seen_is_preferred(void **state)
     rig_send(&a, &second, "2", 1);
     mesh_rig_run(&m);
     rig_expect_packet(&second, &a, "2", 1);
-    mesh_rig_join(&m, &first, 1, 0, 2); /* again, and now the younger */
+    mesh_rig_join(&m, &first, 1, 0, 2); /* again; now the other is older */
     rig_send(&a, &first, "3", 1);
     mesh_rig_run(&m);
     rig_expect_packet(&second, &a, "3", 1);
@@ -207,7 +207,7 @@ static void test_draining_ends_links(void **state)
     mesh_rig_stop(&m);
 }
 
-/* Without a key there is nothing to show to a neighbour. */
+/* A relay without a mesh key makes no links. */
 static void test_no_key_no_links(void **state)
 {
     (void)state;

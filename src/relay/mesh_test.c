@@ -69,7 +69,7 @@ static void test_neighbours_are_always_admitted(void **state)
     rig_stop(&r);
 }
 
-/* A relay without a mesh key has no neighbours, least of all those with a key of zeros. */
+/* A relay without a mesh key has no neighbours, not even one with a key of zeros. */
 static void test_no_mesh(void **state)
 {
     (void)state;
@@ -174,7 +174,7 @@ static void test_wrong_sizes(void **state)
     rig_stop(&r);
 }
 
-/* Whoever is asked about again, a neighbour is not; nor is it held back, or told to hold itself back. */
+/* The program is not asked about a neighbour, which has no limit of rate either. */
 static void test_neighbours_have_no_limits(void **state)
 {
     (void)state;
@@ -185,10 +185,10 @@ static void test_neighbours_have_no_limits(void **state)
     opts.client_rate_bytes = 16 * 1024;
     opts.client_burst_bytes = 128 * 1024;
     struct rig r;
-    struct rig_client n, nobody;
+    struct rig_client n, absent;
     rig_start(&r, &opts, &ops);
-    rig_connect(&r, &nobody, 2, 0);
-    rig_close(&nobody);
+    rig_connect(&r, &absent, 2, 0);
+    rig_close(&absent);
     rig_mesh_login(&r, &n, 1, mesh_rig_key);
     rig_run(&r);
     rig_expect(&n, DERP_SERVER_KEY, 40);
@@ -201,7 +201,7 @@ static void test_neighbours_have_no_limits(void **state)
     relay_ask_again(r.relay);
     int64_t before = rig_count("packets_forwarded_in_total", "");
     for (int i = 0; i < 20; i++)
-        rig_forward(&n, &nobody, &nobody, packet, sizeof(packet));
+        rig_forward(&n, &absent, &absent, packet, sizeof(packet));
     rig_run(&r);
     assert_int_equal(rig_count("packets_forwarded_in_total", ""), before + 20);
     assert_int_equal(asked, 0);
@@ -216,7 +216,7 @@ static void test_watching(void **state)
 {
     (void)state;
     struct rig r;
-    struct rig_client w, a, twin, b;
+    struct rig_client w, a, duplicate, b;
     start(&r);
     rig_join(&r, &a, 2);
     join_neighbour(&r, &w, 1);
@@ -234,14 +234,14 @@ static void test_watching(void **state)
     }
     assert_int_equal(seen, 3);
     rig_expect_nothing(&w);
-    rig_join(&r, &twin, 2);
+    rig_join(&r, &duplicate, 2);
     rig_expect_present(&w, &a, DERP_PRESENT_REGULAR); /* for every connection */
     rig_close(&a);
     rig_run(&r);
     rig_expect_nothing(&w);
-    rig_close(&twin);
+    rig_close(&duplicate);
     rig_run(&r);
-    rig_expect_gone(&w, &twin, DERP_GONE_DISCONNECTED); /* for the last one only */
+    rig_expect_gone(&w, &duplicate, DERP_GONE_DISCONNECTED); /* for the last one only */
     rig_join(&r, &b, 3);
     rig_expect_present(&w, &b, DERP_PRESENT_REGULAR);
     rig_frame(&w, DERP_WATCH_CONNS, NULL, 0); /* again: the whole list once more */
@@ -258,7 +258,7 @@ static void test_watching(void **state)
     rig_stop(&r);
 }
 
-/* Who asks more than once before the list has left gets one list. */
+/* A watcher that asks several times before the list has left gets one list. */
 static void test_many_requests_to_watch(void **state)
 {
     (void)state;
@@ -276,7 +276,7 @@ static void test_many_requests_to_watch(void **state)
 }
 
 /* The relay's own key at the other end: it is the relay itself. */
-static void test_self_is_not_told(void **state)
+static void test_self_gets_no_list(void **state)
 {
     (void)state;
     struct relay_opts opts = mesh_opts();
@@ -319,7 +319,7 @@ static void join_as(struct rig *r, struct rig_client *c, struct vectors *v, cons
     rig_run(r);
 }
 
-static void test_presence_as_the_reference_tells_it(void **state)
+static void test_presence_as_the_reference_has_it(void **state)
 {
     (void)state;
     static const struct {
@@ -390,7 +390,7 @@ static void test_slow_watcher(void **state)
     rig_stop(&r);
 }
 
-/* Neighbours have 30 s where clients have 2. */
+/* Neighbours have 30 s to read something, clients 2. */
 static void test_patience_with_neighbours(void **state)
 {
     (void)state;
@@ -424,13 +424,13 @@ static void test_forwarded_packets(void **state)
 {
     (void)state;
     struct rig r;
-    struct rig_client n, a, nobody, far;
+    struct rig_client n, a, absent, far;
     start(&r);
     join_neighbour(&r, &n, 1);
     rig_join(&r, &a, 2);
-    rig_join(&r, &nobody, 3);
+    rig_join(&r, &absent, 3);
     rig_connect(&r, &far, 4, 0); /* for its key */
-    rig_close(&nobody);
+    rig_close(&absent);
     rig_run(&r);
     int64_t in = rig_count("packets_forwarded_in_total", "");
     int64_t dropped = rig_count("packets_dropped_total", "reason=\"unknown_dest_on_fwd\",kind=\"disco\"");
@@ -441,11 +441,11 @@ static void test_forwarded_packets(void **state)
     rig_expect_packet(&a, &far, "hello", 5);
     rig_expect_packet(&a, &far, "", 0);
     for (int i = 0; i < 6; i++)
-        rig_forward(&n, &far, &nobody, disco, sizeof(disco));
-    rig_forward(&n, &far, &nobody, "data", 4);
+        rig_forward(&n, &far, &absent, disco, sizeof(disco));
+    rig_forward(&n, &far, &absent, "data", 4);
     rig_run(&r);
     for (int i = 0; i < PACKET_NOT_HERE_BURST; i++)
-        rig_expect_gone(&n, &nobody, DERP_GONE_NOT_HERE);
+        rig_expect_gone(&n, &absent, DERP_GONE_NOT_HERE);
     rig_expect_nothing(&n);
     rig_expect_nothing(&a);
     assert_int_equal(rig_count("packets_forwarded_in_total", ""), in + 9);
@@ -462,25 +462,25 @@ static void test_close_peer(void **state)
 {
     (void)state;
     struct rig r;
-    struct rig_client n, a, twin, b;
+    struct rig_client n, a, duplicate, b;
     start(&r);
     join_neighbour(&r, &n, 1);
     rig_join(&r, &a, 2);
-    rig_join(&r, &twin, 2);
+    rig_join(&r, &duplicate, 2);
     rig_join(&r, &b, 3);
     int64_t before = rig_count("closed_total", "reason=\"mesh\"");
     rig_frame(&n, DERP_CLOSE_PEER, a.public.b, KEY_BYTES);
     rig_run(&r);
     rig_expect_closed(&a);
-    rig_expect_closed(&twin);
+    rig_expect_closed(&duplicate);
     rig_expect_nothing(&b);
-    rig_frame(&n, DERP_CLOSE_PEER, a.public.b, KEY_BYTES); /* nobody has it now */
+    rig_frame(&n, DERP_CLOSE_PEER, a.public.b, KEY_BYTES); /* no connection has it now */
     rig_run(&r);
     rig_expect_nothing(&n);
     assert_int_equal(rig_count("closed_total", "reason=\"mesh\""), before + 2);
     rig_close(&n);
     rig_close(&a);
-    rig_close(&twin);
+    rig_close(&duplicate);
     rig_close(&b);
     rig_stop(&r);
 }
@@ -496,8 +496,8 @@ int main(void)
         cmocka_unit_test_teardown(test_neighbours_have_no_limits, rig_teardown),
         cmocka_unit_test_teardown(test_watching, rig_teardown),
         cmocka_unit_test_teardown(test_many_requests_to_watch, rig_teardown),
-        cmocka_unit_test_teardown(test_self_is_not_told, rig_teardown),
-        cmocka_unit_test_teardown(test_presence_as_the_reference_tells_it, rig_teardown),
+        cmocka_unit_test_teardown(test_self_gets_no_list, rig_teardown),
+        cmocka_unit_test_teardown(test_presence_as_the_reference_has_it, rig_teardown),
         cmocka_unit_test_teardown(test_slow_watcher, rig_teardown),
         cmocka_unit_test_teardown(test_patience_with_neighbours, rig_teardown),
         cmocka_unit_test_teardown(test_forwarded_packets, rig_teardown),

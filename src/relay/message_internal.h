@@ -34,7 +34,7 @@ enum message_kind {
 
 struct message {
     struct loop_msg msg;
-    struct list link; /* of relay->messages */
+    struct list link; /* of relay->messages.all */
     struct relay_worker *to;
     enum message_kind kind;
 };
@@ -129,9 +129,10 @@ struct messages {
     message_handler *const *handlers; /* by kind */
     pthread_mutex_t lock;
     struct list all; /* locked: struct message.link */
-    atomic_uint n;   /* of them; a momentary figure */
+    atomic_uint n;   /* how many; a momentary figure */
 };
 
+/* `handlers`: what the workers do with each kind; borrowed. */
 void messages_init(struct messages *all, message_handler *const handlers[MSG_KIND_N]);
 /* Frees those that were never run. The loops have stopped. */
 void messages_fini(struct messages *all);

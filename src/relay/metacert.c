@@ -21,7 +21,7 @@ static bool set_names(X509 *cert, const uint8_t server_public[32])
            X509_set_issuer_name(cert, name) == 1;
 }
 
-/* Apple's verifiers want to see that it signs nothing. */
+/* Apple's verifiers require the extension that says: this is not the certificate of an authority. */
 static bool add_constraints(X509 *cert)
 {
     BASIC_CONSTRAINTS *none = BASIC_CONSTRAINTS_new();

@@ -40,14 +40,14 @@ static void test_limit_of_clients(void **state)
     rig_close(&c[2]);
     rig_run(&r);
     assert_true(relay_has_room(r.relay));
-    rig_join(&r, &c[0], 7); /* there is room again */
+    rig_join(&r, &c[0], 7); /* there is a place again */
     rig_close(&c[0]);
     rig_close(&c[1]);
     rig_stop(&r);
 }
 
-/* Strangers who hold on to connections lose them to each other: a node gets in, and the relay stays healthy. */
-static void test_strangers_keep_nobody_out(void **state)
+/* Strangers that hold on to connections replace each other: a node gets in, and the relay stays healthy. */
+static void test_strangers_keep_no_node_out(void **state)
 {
     (void)state;
     enum { STRANGERS = 50, SHARE = 5 };
@@ -82,7 +82,7 @@ static void test_strangers_keep_nobody_out(void **state)
     rig_stop(&r);
 }
 
-/* One address, or one /64, has a part of the strangers' share; the oldest of its own goes for its newest. */
+/* One address, or one /64, has a part of the strangers' share; its newest connection replaces its oldest. */
 static void test_strangers_of_one_address(void **state)
 {
     (void)state;
@@ -117,7 +117,7 @@ static bool is_behind_proxy(void *ctx, const struct addr *from)
     return from->ip[0] == 10;
 }
 
-/* All kinds of clients come from a proxy's address, and from this machine's. */
+/* The address of a proxy, and those of this machine, have no limit. */
 static void test_a_proxy_is_no_address(void **state)
 {
     (void)state;
@@ -147,7 +147,7 @@ static void admit_even(void *ctx, struct relay_admission *login, const node_key 
     relay_admit(login, keys_equal(key->b, known->public.b));
 }
 
-/* An open relay lets everyone in, and keeps a quarter of its places for whom it knows. */
+/* An open relay lets all clients in, and keeps a quarter of its places for those that the program knows. */
 static void test_guests_leave_a_reserve(void **state)
 {
     (void)state;
@@ -184,8 +184,7 @@ static void test_guests_leave_a_reserve(void **state)
     rig_stop(&r);
 }
 
-/* One address, or one /64, has no more than a quarter of the places for guests; nodes that are known are not counted
- * by it. */
+/* One address, or one /64, has no more than a quarter of the places for guests; known nodes do not count. */
 static void test_guests_of_one_address(void **state)
 {
     (void)state;
@@ -216,7 +215,7 @@ static void test_guests_of_one_address(void **state)
     rig_stop(&r);
 }
 
-/* A key may have so many connections; for a new one that goes which has been silent longest. */
+/* A key may have so many connections; a new one replaces the one that has been silent longest. */
 static void test_limit_of_one_key(void **state)
 {
     (void)state;
@@ -254,8 +253,8 @@ static void test_limit_of_one_key(void **state)
     rig_stop(&r);
 }
 
-/* Many twins that speak in turn: each is the active one when it has spoken, and only then. */
-static void test_twins_in_turn(void **state)
+/* Many connections of one key that speak in turn: each is the active one when it has spoken, and only then. */
+static void test_duplicates_in_turn(void **state)
 {
     (void)state;
     enum { TWINS = 40 };
@@ -271,7 +270,7 @@ static void test_twins_in_turn(void **state)
         struct rig_client *now = &t[i * 7 % TWINS];
         rig_frame(now, DERP_NOTE_PREFERRED, i % 2 != 0 ? "\1" : "\0", 1);
         rig_run(&r);
-        buf_clear(&now->got); /* what twins are told of each other */
+        buf_clear(&now->got); /* health messages about the duplicates */
         rig_send(&other, now, text, sizeof(text));
         rig_run(&r);
         rig_expect_packet(now, &other, text, sizeof(text));
@@ -286,13 +285,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_limit_of_clients, rig_teardown),
-        cmocka_unit_test_teardown(test_strangers_keep_nobody_out, rig_teardown),
+        cmocka_unit_test_teardown(test_strangers_keep_no_node_out, rig_teardown),
         cmocka_unit_test_teardown(test_strangers_of_one_address, rig_teardown),
         cmocka_unit_test_teardown(test_a_proxy_is_no_address, rig_teardown),
         cmocka_unit_test_teardown(test_guests_leave_a_reserve, rig_teardown),
         cmocka_unit_test_teardown(test_guests_of_one_address, rig_teardown),
         cmocka_unit_test_teardown(test_limit_of_one_key, rig_teardown),
-        cmocka_unit_test_teardown(test_twins_in_turn, rig_teardown),
+        cmocka_unit_test_teardown(test_duplicates_in_turn, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,7 @@ static void send_many(struct rig_client *c, const struct rig_client *to, unsigne
         rig_send(c, to, packet, sizeof(packet));
 }
 
-/* A burst goes through, then the rate; nothing is lost, and others do not notice. */
+/* A burst goes through, then the rate; nothing is lost, and other clients are not affected. */
 static void test_rate(void **state)
 {
     (void)state;
@@ -119,7 +119,7 @@ static void test_silence_is_not_saved_up(void **state)
     rig_stop(&r);
 }
 
-/* A frame whose rest we do not read is not late. */
+/* A frame is not late while the relay does not read the rest. */
 static void test_half_a_frame_while_waiting(void **state)
 {
     (void)state;
@@ -158,8 +158,8 @@ static void expect_info(struct rig *r, struct rig_client *c, int64_t rate, int64
     assert_int_equal(info.bucket_burst_bytes, burst);
 }
 
-/* Clients are told at login; limits that would hold back large packets for good are widened. */
-static void test_clients_are_told(void **state)
+/* Clients get the limits at login; limits that would hold back large packets for good are raised. */
+static void test_clients_get_the_limits(void **state)
 {
     (void)state;
     static const int64_t cases[][4] = {{0, 5000000, 0, 0},
@@ -184,7 +184,7 @@ static void test_clients_are_told(void **state)
     }
 }
 
-/* A neighbour of the mesh sends for many clients: it has no limit, and is told of none. */
+/* A neighbour of the mesh sends for many clients: it has no limit, and gets none at login. */
 static void test_neighbours_are_exempt(void **state)
 {
     (void)state;
@@ -217,7 +217,7 @@ int main(void)
         cmocka_unit_test_teardown(test_frames_of_unknown_type_cost_as_well, rig_teardown),
         cmocka_unit_test_teardown(test_silence_is_not_saved_up, rig_teardown),
         cmocka_unit_test_teardown(test_half_a_frame_while_waiting, rig_teardown),
-        cmocka_unit_test_teardown(test_clients_are_told, rig_teardown),
+        cmocka_unit_test_teardown(test_clients_get_the_limits, rig_teardown),
         cmocka_unit_test_teardown(test_neighbours_are_exempt, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

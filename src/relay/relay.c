@@ -16,7 +16,7 @@ static int64_t or_default(int64_t v, int64_t fallback)
     return v == 0 ? fallback : v;
 }
 
-/* An eighth, and no more than all of a tailnet need that come back at once. */
+/* An eighth, but no more than the clients of a tailnet need when all of them come back at once. */
 static unsigned login_share(unsigned max_conns)
 {
     enum { MIN = 16, MAX = 4096 };

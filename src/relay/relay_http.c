@@ -90,7 +90,7 @@ void relay_http_derp(void *app, struct http_exchange *ex)
         refuse_draining(ex);
     else if (is_websocket && ws_offers(req, "derp"))
         attach_websocket(h->relay, ex);
-    else /* very old clients ask for a WebSocket, and speak none */
+    else /* very old clients ask for a WebSocket, but speak plain DERP */
         attach_upgrade(h->relay, ex);
 }
 
@@ -197,7 +197,7 @@ static void answer_robots(void *app, struct http_exchange *ex)
 
 /* --- Routes --- */
 
-/* A relay has whatever name the map of its region gives it, which may be another server's map. */
+/* `any_host`: the DERP map of another server may give the relay any name. */
 const struct http_route relay_http_routes[] = {
     {ANY_METHOD, "/derp", relay_http_derp, 1024, .any_host = true},
     {ANY_METHOD, "/derp/probe", relay_http_probe, 1024, .any_host = true},

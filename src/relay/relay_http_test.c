@@ -250,8 +250,8 @@ static void test_websocket(void **state)
     site_stop(&t);
 }
 
-/* A request of a megabyte is refused when its head is too long, whatever is still to come; another client does not
- * notice. */
+/* A request of a megabyte is refused when its head is too long, whatever is still to come; another client is not
+ * affected. */
 static void test_a_megabyte_of_headers(void **state)
 {
     (void)state;
@@ -301,7 +301,7 @@ static void test_websocket_without_the_protocol_is_an_upgrade(void **state)
     site_stop(&t);
 }
 
-/* Who wished for another node of the region says so, and counts as such. */
+/* A client that would have preferred another node of the region says so, and is counted. */
 static void test_ideal_node(void **state)
 {
     (void)state;

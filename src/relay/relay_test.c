@@ -121,7 +121,7 @@ static void test_write_timeout(void **state)
     rig_stop(&r);
 }
 
-/* Two workers, run by turns by one thread. */
+/* Two workers, run alternately by one thread. */
 static void two_workers_run(struct rig r[2])
 {
     for (int i = 0; i < 3; i++) {
@@ -130,7 +130,8 @@ static void two_workers_run(struct rig r[2])
     }
 }
 
-/* A worker that gets no CPU for a hundred turns of another loses nothing; what waits for it is bounded in bytes. */
+/* A worker that gets no CPU for a hundred iterations of another loses nothing; what waits for it is bounded in
+ * bytes. */
 static void test_a_worker_that_is_late(void **state)
 {
     (void)state;

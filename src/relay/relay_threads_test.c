@@ -1,4 +1,4 @@
-/* Two workers on two threads: packets, departures, twins and closings that cross from one to the other. The test's
+/* Two workers on two threads: packets, departures, duplicates and closings that cross from one to the other. The test's
  * thread starts things by messages and waits for counts; nothing depends on time. Meant to be run under
  * ThreadSanitizer too. */
 #include <setjmp.h>
@@ -239,7 +239,7 @@ static void test_comings_and_goings(void **state)
 {
     (void)state;
     struct world w;
-    static struct player a, b, twins[2];
+    static struct player a, b, duplicates[2];
     sem_t done, other_done;
     sem_init(&done, 0, 0);
     sem_init(&other_done, 0, 0);
@@ -250,14 +250,14 @@ static void test_comings_and_goings(void **state)
     settle(&w);
     call_on_its_loop(&a, start_now);
     for (unsigned i = 0; i < 50; i++) {
-        player_join(&w, &twins[0], i % 2, 3, &other_done);
-        player_join(&w, &twins[1], 1 - i % 2, 3, &other_done);
+        player_join(&w, &duplicates[0], i % 2, 3, &other_done);
+        player_join(&w, &duplicates[1], 1 - i % 2, 3, &other_done);
         if (i % 3 == 0) {
-            relay_close_key(w.relay, &twins[0].c.public);
+            relay_close_key(w.relay, &duplicates[0].c.public);
             wait_for(&other_done, 2);
         }
-        call_on_its_loop(&twins[0], leave_now);
-        call_on_its_loop(&twins[1], leave_now);
+        call_on_its_loop(&duplicates[0], leave_now);
+        call_on_its_loop(&duplicates[1], leave_now);
     }
     wait_for(&done, 2);
     settle(&w);

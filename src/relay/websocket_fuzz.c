@@ -1,6 +1,6 @@
 /* DERP inside WebSocket, from the upgrade on: the input is what a client sends behind its handshake, in pieces of a
  * size that the first byte chooses. The relay's key is that of tests/vectors/derp.json, so that the logins recorded
- * there are good. Another client must not notice. */
+ * there are good. Another client must not be affected. */
 #include <stdlib.h>
 
 #define assert_true(x)                                                                                                 \

@@ -30,7 +30,7 @@ enum {
     QUEUE_BYTES = 128 * 1024,
     STEPS_MAX = 400,
     LAST_TURNS = 2000,
-    WINDOW_BYTES = 256 * 1024, /* what may be on its way to who does not read, as TCP has it */
+    WINDOW_BYTES = 256 * 1024, /* what may be on its way to a client that does not read, as with TCP */
     /* Eight connections with all queues full, each of which may have twice the room that it uses, what waits below
      * them, and the pool: not more for a longer input. */
     MEMORY_MAX_BYTES = SLOTS * 2 * (QUEUE_BYTES + 4 * 64 * 1024 + 2 * WINDOW_BYTES) + (8 << 20),

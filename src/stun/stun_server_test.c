@@ -83,14 +83,30 @@ static bool start(struct fixture *f, const char *listen, int client_family)
     return true;
 }
 
+/* Harmless when it has been done. */
 static void stop(struct fixture *f)
 {
     loop_poll_destroy(&f->poll);
     if (f->fd >= 0)
         close(f->fd);
+    f->fd = -1;
     stun_server_socket_close(&f->socket);
     stun_server_destroy(&f->server);
     loop_destroy(&f->loop);
+}
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+    fixture = (struct fixture){.fd = -1};
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    stop(*state);
+    return 0;
 }
 
 static void send_bytes(struct fixture *f, const void *p, size_t n)
@@ -115,7 +131,7 @@ static void await_answers(struct fixture *f, unsigned n)
     assert_int_equal(f->got, f->wanted);
 }
 
-/* The last answer tells the client its own address, and came from where the request went. */
+/* The last answer has the client's own address, and came from the address that the request was sent to. */
 static void assert_answer(struct fixture *f, uint8_t number, size_t len)
 {
     uint8_t txid[STUN_TXID_BYTES], ip[16] = {0};
@@ -144,39 +160,36 @@ static int64_t disposition(const char *name)
 
 static void test_ipv4_on_a_dual_stack_socket(void **state)
 {
-    (void)state;
-    struct fixture f;
-    assert_true(start(&f, ":0", 4));
+    struct fixture *f = *state;
+    assert_true(start(f, ":0", 4));
     int64_t before = metric_read("fullscale_stun_addrfamily_total", "family=\"ipv4\"");
-    send_request(&f, 7);
-    await_answers(&f, 1);
-    assert_answer(&f, 7, 32);
+    send_request(f, 7);
+    await_answers(f, 1);
+    assert_answer(f, 7, 32);
     assert_int_equal(metric_read("fullscale_stun_addrfamily_total", "family=\"ipv4\""), before + 1);
-    stop(&f);
+    stop(f);
 }
 
 static void test_ipv4_socket(void **state)
 {
-    (void)state;
-    struct fixture f;
-    assert_true(start(&f, "127.0.0.1:0", 4));
-    send_request(&f, 8);
-    await_answers(&f, 1);
-    assert_answer(&f, 8, 32);
-    stop(&f);
+    struct fixture *f = *state;
+    assert_true(start(f, "127.0.0.1:0", 4));
+    send_request(f, 8);
+    await_answers(f, 1);
+    assert_answer(f, 8, 32);
+    stop(f);
 }
 
 static void test_ipv6(void **state)
 {
-    (void)state;
-    struct fixture f;
-    bool ok = start(&f, "[::1]:0", 6);
+    struct fixture *f = *state;
+    bool ok = start(f, "[::1]:0", 6);
     if (ok) {
-        send_request(&f, 9);
-        await_answers(&f, 1);
-        assert_answer(&f, 9, 44);
+        send_request(f, 9);
+        await_answers(f, 1);
+        assert_answer(f, 9, 44);
     }
-    stop(&f);
+    stop(f);
     if (!ok)
         skip();
 }
@@ -184,163 +197,156 @@ static void test_ipv6(void **state)
 /* 127.0.0.2 is ours as well, but not what the routing table would choose as the source. */
 static void test_answers_from_the_address_that_was_hit(void **state)
 {
-    (void)state;
     static const char *const listens[] = {":0", "0.0.0.0:0"};
     for (size_t i = 0; i < ARRAY_LEN(listens); i++) {
-        struct fixture f;
-        assert_true(start(&f, listens[i], 4));
-        f.at.ip[3] = 2;
-        send_request(&f, 1);
-        await_answers(&f, 1);
-        assert_answer(&f, 1, 32);
-        stop(&f);
+        struct fixture *f = *state;
+        assert_true(start(f, listens[i], 4));
+        f->at.ip[3] = 2;
+        send_request(f, 1);
+        await_answers(f, 1);
+        assert_answer(f, 1, 32);
+        stop(f);
     }
 }
 
 static void test_batches(void **state)
 {
-    (void)state;
-    struct fixture f;
-    assert_true(start(&f, "127.0.0.1:0", 4));
+    struct fixture *f = *state;
+    assert_true(start(f, "127.0.0.1:0", 4));
     for (unsigned i = 0; i < 200; i++)
-        send_request(&f, (uint8_t)i);
-    await_answers(&f, 200);
-    assert_answer(&f, 199, 32);
-    stop(&f);
+        send_request(f, (uint8_t)i);
+    await_answers(f, 200);
+    assert_answer(f, 199, 32);
+    stop(f);
 }
 
 static void test_junk_gets_no_answer(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct fixture *f = *state;
     static uint8_t huge[65507];
     uint8_t txid[STUN_TXID_BYTES] = {0}, req[STUN_REQUEST_BYTES];
-    assert_true(start(&f, "127.0.0.1:0", 4));
+    assert_true(start(f, "127.0.0.1:0", 4));
     int64_t not_stun = disposition("not_stun"), bad_print = disposition("bad_fingerprint");
     int64_t cut = disposition("bad_attribute");
-    send_bytes(&f, "", 0);
-    send_bytes(&f, "x", 1);
+    send_bytes(f, "", 0);
+    send_bytes(f, "x", 1);
     stun_build_request(txid, huge); /* a good beginning does not make it a request */
-    send_bytes(&f, huge, sizeof(huge));
+    send_bytes(f, huge, sizeof(huge));
     stun_build_request(txid, req);
     req[STUN_REQUEST_BYTES - 1] ^= 1;
-    send_bytes(&f, req, sizeof(req));
-    send_bytes(&f, req, sizeof(req) - 1);
-    send_request(&f, 3);
-    await_answers(&f, 1);
-    assert_answer(&f, 3, 32);
-    assert_int_equal(f.got, 1);
+    send_bytes(f, req, sizeof(req));
+    send_bytes(f, req, sizeof(req) - 1);
+    send_request(f, 3);
+    await_answers(f, 1);
+    assert_answer(f, 3, 32);
+    assert_int_equal(f->got, 1);
     assert_int_equal(disposition("not_stun"), not_stun + 3);
     assert_int_equal(disposition("bad_fingerprint"), bad_print + 1);
     assert_int_equal(disposition("bad_attribute"), cut + 1);
-    stop(&f);
+    stop(f);
 }
 
 static void test_silence(void **state)
 {
-    (void)state;
-    struct fixture f;
-    assert_true(start(&f, "127.0.0.1:0", 4));
+    struct fixture *f = *state;
+    assert_true(start(f, "127.0.0.1:0", 4));
     int64_t before = disposition("silent");
-    send_request(&f, 1);
-    await_answers(&f, 1);
-    stun_server_set_silent(f.server, true);
+    send_request(f, 1);
+    await_answers(f, 1);
+    stun_server_set_silent(f->server, true);
     for (int i = 0; i < 3; i++)
-        send_request(&f, 2);
-    /* A second, talking server on the same loop answers after the silent one has had its turn. */
+        send_request(f, 2);
+    /* A second server on the same loop, which is not silent, answers after the silent one has read its request. */
     struct stun_server *other = stun_server_create();
     struct stun_socket *socket = NULL;
     struct addr at = loopback(4, 0);
-    assert_int_equal(stun_server_socket_open(other, f.loop, &at, &socket, NULL), RC_OK);
+    assert_int_equal(stun_server_socket_open(other, f->loop, &at, &socket, NULL), RC_OK);
     while (disposition("silent") < before + 3) {
-        stun_server_socket_addr(socket, &f.at);
-        send_request(&f, 4);
-        await_answers(&f, 1);
-        assert_answer(&f, 4, 32);
+        stun_server_socket_addr(socket, &f->at);
+        send_request(f, 4);
+        await_answers(f, 1);
+        assert_answer(f, 4, 32);
     }
-    stun_server_socket_addr(f.socket, &f.at);
-    stun_server_set_silent(f.server, false);
-    send_request(&f, 5);
-    await_answers(&f, 1);
-    assert_answer(&f, 5, 32);
+    stun_server_socket_addr(f->socket, &f->at);
+    stun_server_set_silent(f->server, false);
+    send_request(f, 5);
+    await_answers(f, 1);
+    assert_answer(f, 5, 32);
     stun_server_socket_close(&socket);
     stun_server_destroy(&other);
-    stop(&f);
+    stop(f);
 }
 
 static void test_port_in_use(void **state)
 {
-    (void)state;
-    struct fixture f;
-    assert_true(start(&f, "127.0.0.1:0", 4));
+    struct fixture *f = *state;
+    assert_true(start(f, "127.0.0.1:0", 4));
     struct sockaddr_storage sa;
     socklen_t len = sizeof(sa);
-    assert_int_equal(getsockname(f.fd, (struct sockaddr *)&sa, &len), 0);
+    assert_int_equal(getsockname(f->fd, (struct sockaddr *)&sa, &len), 0);
     struct addr taken; /* the client's port, which is not shared */
     addr_from_sockaddr((struct sockaddr *)&sa, &taken);
     struct stun_socket *socket = NULL;
     struct err err = {0};
-    assert_int_equal(stun_server_socket_open(f.server, f.loop, &taken, &socket, &err), RC_IN_USE);
+    assert_int_equal(stun_server_socket_open(f->server, f->loop, &taken, &socket, &err), RC_IN_USE);
     assert_non_null(strstr(err.text, "STUN cannot listen on 127.0.0.1:"));
     assert_null(socket);
     stun_server_socket_close(&socket);
-    stop(&f);
+    stop(f);
 }
 
-/* A second server does not get a part of the requests without a word: it is refused. */
+/* A second server is refused, rather than get a part of the requests unnoticed. */
 static void test_second_server_is_refused(void **state)
 {
-    (void)state;
     static const char *const listens[] = {"127.0.0.1:0", ":0", "0.0.0.0:0"};
     for (size_t i = 0; i < ARRAY_LEN(listens); i++) {
-        struct fixture f;
-        assert_true(start(&f, listens[i], 4));
+        struct fixture *f = *state;
+        assert_true(start(f, listens[i], 4));
         struct stun_server *other = stun_server_create();
         struct stun_socket *socket = NULL;
         struct addr at;
         struct err err = {0};
-        stun_server_socket_addr(f.socket, &at);
-        assert_int_equal(stun_server_socket_open(other, f.loop, &at, &socket, &err), RC_IN_USE);
+        stun_server_socket_addr(f->socket, &at);
+        assert_int_equal(stun_server_socket_open(other, f->loop, &at, &socket, &err), RC_IN_USE);
         assert_non_null(strstr(err.text, "STUN cannot listen on "));
-        send_request(&f, 6); /* the first goes on */
-        await_answers(&f, 1);
-        assert_answer(&f, 6, 32);
-        stun_server_socket_close(&f.socket);
-        assert_int_equal(stun_server_socket_open(other, f.loop, &at, &socket, &err), RC_OK); /* it is free now */
+        send_request(f, 6); /* the first goes on */
+        await_answers(f, 1);
+        assert_answer(f, 6, 32);
+        stun_server_socket_close(&f->socket);
+        assert_int_equal(stun_server_socket_open(other, f->loop, &at, &socket, &err), RC_OK); /* it is free now */
         stun_server_socket_close(&socket);
         stun_server_destroy(&other);
-        stop(&f);
+        stop(f);
     }
 }
 
 /* Two sockets share the port; whichever gets the datagram answers. */
 static void test_two_sockets_on_one_port(void **state)
 {
-    (void)state;
-    struct fixture f;
-    assert_true(start(&f, "127.0.0.1:0", 4));
+    struct fixture *f = *state;
+    assert_true(start(f, "127.0.0.1:0", 4));
     struct stun_socket *second = NULL;
-    assert_int_equal(stun_server_socket_open(f.server, f.loop, &f.at, &second, NULL), RC_OK);
+    assert_int_equal(stun_server_socket_open(f->server, f->loop, &f->at, &second, NULL), RC_OK);
     for (unsigned i = 0; i < 20; i++)
-        send_request(&f, (uint8_t)i);
-    await_answers(&f, 20);
+        send_request(f, (uint8_t)i);
+    await_answers(f, 20);
     stun_server_socket_close(&second);
-    stop(&f);
+    stop(f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ipv4_on_a_dual_stack_socket),
-        cmocka_unit_test(test_ipv4_socket),
-        cmocka_unit_test(test_ipv6),
-        cmocka_unit_test(test_answers_from_the_address_that_was_hit),
-        cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_junk_gets_no_answer),
-        cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_port_in_use),
-        cmocka_unit_test(test_second_server_is_refused),
-        cmocka_unit_test(test_two_sockets_on_one_port),
+        cmocka_unit_test_setup_teardown(test_ipv4_on_a_dual_stack_socket, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_ipv4_socket, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_ipv6, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_answers_from_the_address_that_was_hit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_batches, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_junk_gets_no_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_silence, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_port_in_use, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_second_server_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_two_sockets_on_one_port, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

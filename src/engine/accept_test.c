@@ -1,6 +1,6 @@
-/* Policies as people have them: what is known is done, what has no effect here is a warning with its place, and
- * nothing of it refuses the whole. A line "// expect LINE:COL TEXT" behind the policy is a warning that must be
- * among those told. */
+/* Policies as people write them: what is known takes effect, what has no effect here gives a warning with its
+ * position, and nothing refuses the whole policy. A line "// expect LINE:COL TEXT" after the policy is a warning
+ * that must be among those reported. */
 #include <dirent.h>
 
 #include "engine/testing.h"
@@ -43,7 +43,7 @@ static void accept_file(const char *name)
     struct engine *p = test_policy(buf_cstr(&text));
     engine_warnings(p, &warnings);
     expect_warnings(name, buf_cstr(&text), &warnings);
-    /* Whatever it says, it can be told to everyone. */
+    /* Whatever the policy says, the access of every node can be rendered. */
     for (uint64_t id = 1; id <= TEST_NODES; id++) {
         struct buf out = {0};
         engine_filter(p, id, &out);
@@ -86,7 +86,8 @@ static void refused(const char *text, const char *sentence)
     policy_errors_fini(&errors);
 }
 
-/* A slip of the pen is no name of tomorrow; nor is a name that may have been meant to close something. */
+/* A misspelt name is not a name that a later version may know; nor is a name that may have been meant to restrict
+ * access. */
 static void test_slips_are_refused(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* Rolls and seats against plain tables; versions that were frozen stay as they were. */
+/* Sets and memberships against plain tables; frozen versions stay as they were. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,14 +15,14 @@
 
 enum { IDS = 700, NUMBERS = 150, WORDS = IDS / 64 + 2, VERSIONS = 6, STEPS = 20000 };
 
-/* What should be in a version. */
+/* The expected content of a version. */
 struct model {
     uint64_t in[NUMBERS][WORDS];
     struct membership membership[IDS];
 };
 
 struct version {
-    struct cow_table rolls, seats;
+    struct cow_table sets, members;
     struct model *is;
 };
 
@@ -30,25 +30,25 @@ static void check_version(const struct version *v)
 {
     for (size_t number = 0; number < NUMBERS; number++) {
         uint64_t set[WORDS] = {0}, few[3] = {0};
-        id_set_mark(cow_sets_get(&v->rolls, number), set, WORDS);
+        id_set_mark(cow_sets_get(&v->sets, number), set, WORDS);
         assert_memory_equal(set, v->is->in[number], sizeof(set));
-        id_set_mark(cow_sets_get(&v->rolls, number), few, 2);
+        id_set_mark(cow_sets_get(&v->sets, number), few, 2);
         assert_memory_equal(few, v->is->in[number], 2 * sizeof(few[0]));
         assert_int_equal(few[2], 0);
     }
     for (uint64_t id = 0; id < IDS; id++) {
-        struct membership s = memberships_get(&v->seats, id);
+        struct membership s = memberships_get(&v->members, id);
         assert_int_equal(s.class, v->is->membership[id].class);
         assert_int_equal(s.owner, v->is->membership[id].owner);
     }
-    assert_null(cow_sets_get(&v->rolls, 1 << 20));
-    assert_int_equal(memberships_get(&v->seats, 1 << 20).class, ENGINE_NO_CLASS);
+    assert_null(cow_sets_get(&v->sets, 1 << 20));
+    assert_int_equal(memberships_get(&v->members, 1 << 20).class, ENGINE_NO_CLASS);
 }
 
 static void drop_version(struct version *v)
 {
-    cow_sets_fini(&v->rolls);
-    memberships_fini(&v->seats);
+    cow_sets_fini(&v->sets);
+    memberships_fini(&v->members);
     free(v->is);
     *v = (struct version){0};
 }
@@ -68,14 +68,14 @@ static void change_something(struct test_random *r, struct version *now)
     uint32_t id = test_random_below(r, 1 + test_random_below(r, IDS));
     uint64_t *in = now->is->in[number];
     if (test_random_below(r, 2) == 0) {
-        cow_sets_add(&now->rolls, number, id);
+        cow_sets_add(&now->sets, number, id);
         bit_put(in, id);
     } else {
-        cow_sets_remove(&now->rolls, number, id);
+        cow_sets_remove(&now->sets, number, id);
         bit_drop(in, id);
     }
     struct membership membership = {test_random_below(r, 3) == 0 ? ENGINE_NO_CLASS : number, id % 7};
-    memberships_put(&now->seats, id, membership);
+    memberships_put(&now->members, id, membership);
     now->is->membership[id] = membership;
 }
 
@@ -94,11 +94,11 @@ static void test_versions_stay(void **state)
             if (v->is != NULL)
                 check_version(v);
             drop_version(v);
-            *v = (struct version){cow_table_freeze(&now.rolls), cow_table_freeze(&now.seats), copy_model(now.is)};
+            *v = (struct version){cow_table_freeze(&now.sets), cow_table_freeze(&now.members), copy_model(now.is)};
         }
     }
     check_version(&now);
-    drop_version(&now); /* the writer may go first */
+    drop_version(&now); /* the writer may be freed first */
     for (size_t i = 0; i < VERSIONS; i++) {
         check_version(&old[i]);
         drop_version(&old[i]);

@@ -30,7 +30,7 @@
 #include "base/str.h"
 #include "policy/policy.h"
 
-/* --- facts: what the engine is told of users and nodes --- */
+/* --- facts: what the engine knows of users and nodes --- */
 
 struct engine_user {
     uint64_t id; /* not 0 */

@@ -2,7 +2,8 @@
 #include "engine/approval.h"
 #include "engine/testing.h"
 
-/* What is written in runs is done in runs: the last operation on an address decides. */
+/* Operations take effect in their order, also where runs of one kind are joined: the last operation on an address
+ * decides. */
 static void test_operations_of_an_ipset_come_in_their_order(void **state)
 {
     (void)state;
@@ -28,7 +29,8 @@ static void test_hujson_and_old_spellings_are_read(void **state)
     engine_destroy(&p);
 }
 
-/* Names compare like e-mails; rows of older versions that differ by case alone, or end with '@', are still found. */
+/* Names compare like e-mails, without case. Names of older versions that differ only by case, or end with '@', are
+ * still found. */
 static void test_names_of_users_have_no_case(void **state)
 {
     (void)state;
@@ -38,11 +40,11 @@ static void test_names_of_users_have_no_case(void **state)
         {3, STR("BOB"), STR(""), STR(""), POLICY_MEMBER},
         {4, STR("carl@"), STR(""), STR(""), POLICY_MEMBER},
         {5, STR("dora"), STR("dora@x.org"), STR(""), POLICY_MEMBER},
-        {6, STR("Dora@x.org"), STR(""), STR(""), POLICY_MEMBER}, /* takes nothing from the one before */
+        {6, STR("Dora@x.org"), STR(""), STR(""), POLICY_MEMBER}, /* must not get the access of the user before */
     };
     static const struct {
         const char *selector;
-        uint64_t user; /* 0: nobody */
+        uint64_t user; /* 0: no user */
     } cases[] = {{"anna@", 1}, {"ANNA@", 1}, {"bob@", 2},       {"BOB@", 3},       {"Bob@", 0},
                  {"carl@", 4}, {"ann@", 0},  {"dora@x.org", 5}, {"DORA@X.ORG", 5}, {"Dora@x.org", 0}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -103,7 +105,7 @@ static void test_selectors_mean_nodes(void **state)
 {
     (void)state;
     static const struct {
-        const char *src; /* may reach the server */
+        const char *src; /* ids, as in test_peers */
         const char *peers;
     } cases[] = {
         {"\"ann@example.com\"", "15"},
@@ -138,7 +140,7 @@ static void test_selectors_mean_nodes(void **state)
         struct engine *p = test_policy(text);
         char peers[16];
         size_t n = 0;
-        /* 100.64.0.0/26 holds the server too (.60), which is not its own peer. */
+        /* 100.64.0.0/26 has the server as well (.60), which is not its own peer. */
         for (const char *at = cases[i].peers; *at != '\0'; at++)
             peers[n++] = *at;
         peers[n] = '\0';
@@ -205,7 +207,7 @@ static void test_users_may_be_ambiguous(void **state)
     engine_destroy(&p);
 }
 
-/* Of the tailnet 10.64.0.0/16 and fd00::/64. The caller's. */
+/* An engine whose tailnet has 10.64.0.0/16 and fd00::/64, without nodes. The caller owns it. */
 static struct engine *other_ranges(const char *text)
 {
     struct policy_doc *doc = test_parse(text);
@@ -226,7 +228,8 @@ static void put_with(struct engine *p, uint64_t id, const char *v4, const char *
 #define OTHER_RANGES(strays4, strays6)                                                                                 \
     FILTER_IP("\"10.64.0.0/16\"" strays4 ",\"fd00::/64\"" strays6, DST("*", 0, 65535))
 
-/* Nodes from before the prefixes were changed are of the tailnet, too, and `*` holds them as long as they are there. */
+/* Nodes from before the prefixes were changed belong to the tailnet as well: `*` holds their addresses as long as
+ * they exist. */
 static void test_star_is_the_tailnet_whatever_its_addresses(void **state)
 {
     (void)state;
@@ -247,7 +250,7 @@ static void test_star_is_the_tailnet_whatever_its_addresses(void **state)
     engine_destroy(&p);
 }
 
-/* What a policy lets nodes have is of the tailnet before anyone has it. */
+/* Addresses of pools belong to the tailnet before any node has them. */
 static void test_star_holds_pools(void **state)
 {
     (void)state;
@@ -262,9 +265,9 @@ static void test_postures_choose_sources(void **state)
     (void)state;
     static const struct {
         const char *posture;
-        const char *peers; /* of the server, for `*` */
+        const char *peers; /* the server's SrcIPs for `*` */
     } cases[] = {
-        {"node:os == 'linux'", "135789"}, /* the router is there for what is behind it */
+        {"node:os == 'linux'", "135789"}, /* the router is a peer because of the addresses behind it */
         {"node:os != 'linux'", "248"},
         {"custom:level >= 4", "45789"},
         {"custom:level < 2", "18"},
@@ -320,7 +323,7 @@ static void test_routes_are_for_those_who_may(void **state)
     engine_routes(p, EXIT, EXIT, &routes, 2);
     assert_int_equal(routes, 3);
     engine_destroy(&p);
-    /* A narrow public prefix makes the exit node a peer, and gives no exit route. */
+    /* A narrow public prefix makes the exit node a peer without giving an exit route. */
     p = test_policy(ACL("\"ann@example.com\"", "\"8.8.8.0/24:53\""));
     test_peers(p, EXIT, "15");
     engine_routes(p, ANN, EXIT, &routes, 2);
@@ -332,7 +335,7 @@ static void test_routes_are_for_those_who_may(void **state)
     engine_destroy(&p);
 }
 
-/* Two routers hold 10.1.0.0/16: 8, the primary, and 7, which carries the tag. */
+/* Two routers have 10.1.0.0/16: 8, which is the primary, and 7, which has the tag. */
 static void test_via_chooses_the_router(void **state)
 {
     (void)state;
@@ -377,9 +380,9 @@ static void test_nodes_come_and_go(void **state)
     uint64_t before = engine_version(p, SERVER), other = engine_version(p, CLIENT);
     struct engine_facts n = test_node(ANN);
     assert_int_equal(engine_version(p, 77), 0);
-    engine_put_node(p, &n); /* nothing new */
+    engine_put_node(p, &n); /* equal facts */
     assert_int_equal(engine_version(p, SERVER), before);
-    n.is_online = false; /* nothing that a filter is made of */
+    n.is_online = false; /* not part of any filter */
     engine_put_node(p, &n);
     assert_int_equal(engine_version(p, SERVER), before);
     size_t classes = engine_class_count(p);

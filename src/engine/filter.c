@@ -321,7 +321,7 @@ static void put_selector_prefixes(struct filter_builder *m, sel_id sel, bool *ha
         put_own_prefixes(m, NULL, has_some);
 }
 
-static bool is_fit(const struct filter_builder *m, const struct rule *rule)
+static bool satisfies_posture(const struct filter_builder *m, const struct rule *rule)
 {
     return rule->posture == 0 || engine_node_in_list(m->n, m->p->rules.rule_list[rule - m->p->doc->rule]);
 }
@@ -348,7 +348,7 @@ static void put_companion_prefixes(struct filter_builder *m, const struct rule *
     const struct policy_doc *doc = m->p->doc;
     for (int family = 4; family <= 6; family += 2) {
         struct range own = engine_node_range(m->n, family);
-        if (own.family != 0 && is_fit(m, rule) && is_companion_dst(m, rule, &own))
+        if (own.family != 0 && satisfies_posture(m, rule) && is_companion_dst(m, rule, &own))
             put_prefix(m, &own, has_some);
     }
     for (size_t i = 0; i < rule->src.n; i++) {

@@ -10,8 +10,8 @@ static bool ssh_has(struct engine *p, uint64_t id, const char *text)
     return has;
 }
 
-/* A client before 1.98.10 takes "0" for root and "-i" for an option: autogroup:nonroot does not let them in there,
- * nor does an e-mail that begins so. */
+/* A client before 1.98.10 takes "0" for root and "-i" for an option. On such clients autogroup:nonroot does not
+ * admit these names, nor do e-mails that begin so. */
 static void test_misread_logins_are_kept_out_of_old_clients(void **state)
 {
     (void)state;
@@ -41,7 +41,7 @@ static void test_misread_logins_are_kept_out_of_old_clients(void **state)
     p = engine_create(doc, zero, 1, NULL);
     n = test_node(ANN);
     engine_put_node(p, &n);
-    assert_true(ssh_has(p, ANN, "{\"0\":\"0\"}")); /* the client knows better */
+    assert_true(ssh_has(p, ANN, "{\"0\":\"0\"}")); /* new clients reject such names themselves */
     n.has_old_ssh = true;
     engine_put_node(p, &n);
     assert_false(ssh_has(p, ANN, "\"0\":"));
@@ -68,8 +68,8 @@ static void test_localparts_of_digits_reach_new_clients(void **state)
     engine_destroy(&p);
 }
 
-/* What former versions took must not keep the server from starting: such a login name lets nobody in, and is told
- * of. */
+/* What older versions accepted must not keep the server from starting: such a login name admits no user, and gives a
+ * warning. */
 static void test_stored_policies_may_have_misread_logins(void **state)
 {
     (void)state;

@@ -260,13 +260,13 @@ static void twin_cap_dst(struct twin_filter *t, const struct selector *s, const 
 }
 
 static void twin_cap(struct twin_filter *t, const struct rule *rule, const struct range_set *from, struct str name,
-                     struct str value, bool backwards)
+                     struct str value, bool is_companion)
 {
-    size_t n = backwards ? rule->src.n : rule->dst_n;
+    size_t n = is_companion ? rule->src.n : rule->dst_n;
     for (size_t i = 0; i < n; i++) {
-        const struct selector *s = &t->f->doc->sel[backwards ? rule->src.v[i] : rule->dst[i].sel];
+        const struct selector *s = &t->f->doc->sel[is_companion ? rule->src.v[i] : rule->dst[i].sel];
         if (s->kind != SEL_SELF)
-            twin_cap_dst(t, s, from, name, value, !backwards, !backwards || twin_fits(t->f, t->n, rule->posture));
+            twin_cap_dst(t, s, from, name, value, !is_companion, !is_companion || twin_fits(t->f, t->n, rule->posture));
     }
 }
 

@@ -68,7 +68,7 @@ static bool has_principal(const struct json *rule, const struct addr *a)
     return false;
 }
 
-/* What a client does with the rules. */
+/* What a client makes of the rules. */
 static enum answer client_ssh(const struct json *rules, const struct engine_facts *src, const char *login)
 {
     JSON_EACH (rule, rules) {

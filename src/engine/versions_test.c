@@ -15,7 +15,7 @@ static void all_pairs(const struct random_tailnet *f, bool out[IDS][IDS])
     }
 }
 
-/* Whom a viewer in the membership of `id` sees, as the view has it in one fragment. */
+/* Whether engine_view_mark gives the peers of the node. */
 static bool marks_as(const struct engine_view *v, uint64_t id, const bool want[IDS])
 {
     struct viewer_key key = engine_view_key(v, id);
@@ -47,7 +47,7 @@ static bool view_says(const struct engine_view *v, bool want[IDS][IDS])
     return !engine_view_sees(v, 0, 1) && engine_view_class(v, 0) == -1 && engine_view_class(v, IDS + 1) == -1;
 }
 
-/* A view says what was so when it was made, whatever happens. */
+/* A view says who sees whom at the time when it was made, whatever is written later. */
 static bool same_views(struct random_tailnet *f)
 {
     bool before[IDS][IDS], after[IDS][IDS];
@@ -94,7 +94,7 @@ static void read_filter(struct random_tailnet *f, uint64_t id, struct filter_set
     arena_fini(&a);
 }
 
-/* Whose version is above the clock of before an event is named; and nobody else. */
+/* engine_mark_moved gives exactly the nodes whose version is above the clock before an event. */
 static bool names_who_moved(const struct random_tailnet *f, uint64_t since)
 {
     uint64_t set[IDS / 64 + 1] = {0};
@@ -114,7 +114,7 @@ static bool names_who_moved(const struct random_tailnet *f, uint64_t since)
     return true;
 }
 
-/* A node whose version stays is told the same after an event as before. */
+/* A node whose version has not changed has the same access after an event as before. */
 static bool same_while_version_stays(struct random_tailnet *f)
 {
     struct filter_set before[IDS], after;
@@ -158,13 +158,13 @@ static void test_access_stays_while_versions_stay(void **state)
     }
 }
 
-/* --- rows: what classes are shown of a router's routes --- */
+/* --- rows: which routes of a router the nodes of a class get --- */
 
 enum { CLASSES = 4 * IDS };
 
 struct rows {
     uint64_t version[IDS];
-    uint64_t row[IDS][CLASSES]; /* by router and class; 0 when there is nobody to be shown anything */
+    uint64_t row[IDS][CLASSES]; /* by router and class; 0 when the class has no other node */
     bool has[IDS][CLASSES];
     uint64_t made[CLASSES]; /* 0: no such class */
 };
@@ -188,7 +188,7 @@ static void read_rows(const struct random_tailnet *f, struct rows *out)
     engine_view_unref(&view);
 }
 
-/* A router whose version stays shows the classes that stay what it showed them. */
+/* While the version of a router has not changed, the classes that still exist get the same routes. */
 static bool same_rows_while_version_stays(struct random_tailnet *f)
 {
     static struct rows before, after;

@@ -7,7 +7,7 @@ enum { IPSET_CHAIN_MAX = 64, IPSET_WORK_RATIO = 5, IPSET_WORK_RATIO_STORED = 50 
 
 static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth);
 
-/* Adds what TARGET means to `out`, which is canonical no more. */
+/* Adds the ranges of TARGET to `out`, which may be canonical no longer. */
 static void read_target(struct reader *r, const struct json *at, struct str target, unsigned depth,
                         struct range_set *out, bool *has_internet)
 {
@@ -31,7 +31,7 @@ static void read_target(struct reader *r, const struct json *at, struct str targ
     }
 }
 
-/* Splits "add TARGET"; false when there is no verb. */
+/* Splits "add TARGET". False when there is no verb. */
 static bool split_verb(struct str op, bool *is_remove_out, struct str *target_out)
 {
     struct str verb, rest;
@@ -44,8 +44,8 @@ static bool split_verb(struct str op, bool *is_remove_out, struct str *target_ou
     return true;
 }
 
-/* Whether `n` more ranges may be gone through: ipsets of ipsets, and additions that alternate with removals, take
- * far more time and memory than text. */
+/* Whether `n` more ranges may be processed. ipsets of ipsets, and additions that alternate with removals, would take
+ * far more time and memory than the text has bytes. */
 static bool charge_ranges(struct reader *r, const struct json *at, size_t n)
 {
     const size_t ratio = r->opts->is_stored ? IPSET_WORK_RATIO_STORED : IPSET_WORK_RATIO;
@@ -62,7 +62,7 @@ static bool charge_ranges(struct reader *r, const struct json *at, size_t n)
     return r->ipset_ranges <= most;
 }
 
-/* Operations of one kind that follow each other are one: each on its own would go through all that there is so far. */
+/* Consecutive operations of one kind, which are done at once: each alone would process all ranges so far. */
 struct ipset_run {
     struct range_set so_far; /* canonical */
     struct range_set what;

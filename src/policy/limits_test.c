@@ -38,7 +38,7 @@ static void test_huge_policies_are_refused(void **state)
         buf_printf(&groups, ",\"group:%d\":[]", i);
     buf_append_c(&groups, "}}");
     refused_text(&groups, "too many groups (limit 10000)", 1);
-    /* More errors than are kept. */
+    /* More errors than a reader keeps. */
     buf_append_c(&many, "{");
     for (int i = 0; i < 100000; i++)
         buf_printf(&many, "%s\"x%d\":0", i > 0 ? "," : "", i);
@@ -46,7 +46,8 @@ static void test_huge_policies_are_refused(void **state)
     refused_text(&many, "unknown field: \"x0\"", 1);
 }
 
-/* Each set holds the one before twice: 2^n ranges if nothing joined them; and a chain that is too long. */
+/* Each set adds the one before twice, which would be 2^n ranges if they were not joined; and a chain that is too
+ * long. */
 static void test_ipsets_do_not_explode(void **state)
 {
     (void)state;
@@ -93,12 +94,12 @@ static void test_lists_of_large_ipsets_are_refused(void **state)
     refused_text(&wide, "ipsets[\"ipset:all\"]: more than 10000 ranges", 1);
 }
 
-/* Each set takes one of a thousand ranges: text of a few bytes for each copy. And additions that alternate with
- * removals, which must go through all that there is so far, in each of many sets. */
+/* Each set copies one of a thousand ranges, with a few bytes of text for each copy. And additions that alternate
+ * with removals, which must process all ranges so far, in each of many sets. */
 static void test_ipsets_of_ipsets_have_a_limit_of_work(void **state)
 {
     (void)state;
-    static const struct policy_options as_stored = {.is_stored = true}; /* by a version without the limit */
+    static const struct policy_options as_stored = {.is_stored = true}; /* accepted by a version without the limit */
     struct buf copies = {0}, turns = {0};
     buf_append_c(&copies, "{\"ipsets\":{\"ipset:s\":[");
     for (int i = 0; i < 999; i++)

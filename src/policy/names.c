@@ -68,7 +68,7 @@ void reader_groups(struct reader *r)
     check_nested(r, section);
 }
 
-/* --- hosts and ipsets. src: docs/protocol/policy.md 2.3, 2.4 --- */
+/* --- hosts. src: docs/protocol/policy.md 2.3 --- */
 
 static bool is_alnum(char c)
 {

@@ -47,7 +47,7 @@ static void check_many(struct reader *r, const struct json *obj)
     map_fini(&seen);
 }
 
-/* No object, however deep, has a name twice. The depth is limited. */
+/* Reports names that an object has twice, at any depth (which json_parse has limited). */
 static void check_names(struct reader *r, const struct json *node)
 {
     if (json_type_of(node) == JSON_OBJECT && json_len(node) <= FEW_MEMBERS)
@@ -88,8 +88,8 @@ static void read_sections(struct reader *r, const struct json *root)
     check_names(r, root);
     if (r->found_n > 0)
         return;
-    /* Without rules everyone reaches everyone: then a section that is not known may be the one that was to say who
-     * may. */
+    /* Without rules every node reaches every node. Then an unknown section is an error: it may have been meant to
+     * hold the rules. */
     bool has_rules = json_get(root, "acls") != NULL || json_get(root, "grants") != NULL;
     reader_fields(r, root, section_names, SECTION_N, has_rules ? FIELDS_LOOSE : FIELDS_KNOWN, r->section);
     reader_groups(r);
@@ -113,7 +113,6 @@ static enum rc fail_syntax(struct policy_errors *errors, const struct err *err)
     return RC_INVALID;
 }
 
-/* White space and comments only. */
 static bool is_empty(const struct policy_doc *doc)
 {
     return str_trim(doc->clean).len == 0;

@@ -1,4 +1,4 @@
-/* Device postures: read, and asked of a node. src: docs/protocol/policy.md 7 */
+/* Device postures: reading them, and whether a node satisfies them. src: docs/protocol/policy.md 7 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 
 /* --- reading --- */
 
-/* A condition as it is read. */
+/* A condition while it is read. */
 struct scan {
     struct reader *r;
     const struct json *at;
@@ -130,7 +130,7 @@ static bool is_version(struct str attr)
     return str_eq(attr, STR("node:osVersion")) || str_eq(attr, STR("node:tsVersion"));
 }
 
-/* "ATTR OP VALUE", or an attribute alone, which means "== true". Returns what is wrong, or null. */
+/* Reads "ATTR OP VALUE", or an attribute alone, which means "== true". Returns what is wrong, or null. */
 static const char *read_condition(struct scan *s, struct condition *c)
 {
     skip_blank(s);
@@ -160,7 +160,7 @@ static const char *read_condition(struct scan *s, struct condition *c)
     return NULL;
 }
 
-/* Others come from services that this server does not ask. src: docs/protocol/policy.md 7.1 */
+/* Warns of other attributes: they come from services that this server does not use. src: docs/protocol/policy.md 7.1 */
 static void warn_attr(struct reader *r, const struct json *at, struct str attr)
 {
     static const char *const known[] = {"node:os",           "node:osVersion",
@@ -269,7 +269,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* The next run of digits, or of anything else. */
+/* Takes the next run of digits, or of other bytes, from `*s`. */
 static struct str take_run(struct str *s)
 {
     size_t n = 1;
@@ -286,7 +286,7 @@ static int compare_bytes(struct str a, struct str b)
     return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
 }
 
-/* Without leading zeros the longer number is the larger one. */
+/* Compares numbers of any length: without leading zeros the longer one is the larger one. */
 static int compare_digits(struct str a, struct str b)
 {
     while (a.len > 1 && a.p[0] == '0')

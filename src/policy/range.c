@@ -39,7 +39,7 @@ struct range range_of_addr(const struct addr *a)
     return (struct range){v, v, a->family};
 }
 
-/* The addresses behind `bits` bits. */
+/* The bits of an address that a prefix of `bits` bits leaves open. */
 static ip_number host_mask(uint8_t family, unsigned bits)
 {
     unsigned host_bits = family_bits(family) - bits;
@@ -91,7 +91,7 @@ bool range_parse(struct str text, struct range *out)
 bool range_prefix_bits(const struct range *r, unsigned *bits_out)
 {
     ip_number differ = r->lo ^ r->hi;
-    /* Ones only, at the low end, where `lo` has zeros. */
+    /* The difference must be ones at the low end only, where `lo` has zeros. */
     if ((differ & (differ + 1)) != 0 || (r->lo & differ) != 0)
         return false;
     unsigned host_bits = 0;
@@ -204,7 +204,7 @@ bool range_take_prefix(struct range *rest, struct range *prefix_out)
     if (rest->family == 0)
         return false;
     ip_number mask = 0;
-    /* Grows while `lo` stays aligned and the end stays inside. */
+    /* Grows while `lo` is aligned and the end is inside `rest`. */
     for (;;) {
         ip_number next = mask << 1 | 1;
         if (next == mask || (rest->lo & next) != 0 || rest->hi - rest->lo < next || next > host_mask(rest->family, 0))
@@ -238,7 +238,7 @@ static bool is_before(const struct range *a, const struct range *b)
     return a->family != b->family ? a->family < b->family : a->lo < b->lo;
 }
 
-/* Where the ascending run that begins at `i` ends. */
+/* The end of the ascending run that begins at `i`. */
 static size_t run_end(const struct range *v, size_t n, size_t i)
 {
     if (i < n)
@@ -263,7 +263,7 @@ static void merge(const struct range *a, size_t a_n, const struct range *b, size
     memcpy(out + a_n, b, b_n * sizeof(*b));
 }
 
-/* Merges the runs that are there, two by two: what is gathered comes in a few. */
+/* A merge sort of the runs that exist already: gathered ranges consist of a few of them. */
 static void sort(struct range_set *s)
 {
     struct range *from = s->v, *to = NULL;
@@ -294,7 +294,7 @@ void range_set_join(struct range_set *s)
     for (size_t i = 1; i < s->n; i++) {
         struct range *last = &s->v[n];
         const struct range *r = &s->v[i];
-        /* `hi` may be the last address there is, which nothing follows. */
+        /* `hi` + 1 could overflow: it may be the last address. */
         if (r->family == last->family && (r->lo <= last->hi || r->lo - 1 == last->hi)) {
             if (r->hi > last->hi)
                 last->hi = r->hi;
@@ -305,7 +305,7 @@ void range_set_join(struct range_set *s)
     s->n = n + 1;
 }
 
-/* What is left of `r`, from left to right, goes to `out`. `*from` only grows: both sets are walked once. */
+/* Adds what is left of `r` to `out`, from left to right. `*from` only grows, so that both sets are walked once. */
 static void subtract_from(struct range r, const struct range_set *away, size_t *from, struct range_set *out)
 {
     while (*from < away->n &&

@@ -1,4 +1,4 @@
-/* Ranges and sets of them: texts, and random sets against bitmaps of a small space. */
+/* Texts of ranges; and random sets of ranges against bitmaps of a small space. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -94,7 +94,7 @@ static void test_prefixes_make_up_a_range(void **state)
     assert_false(range_take_prefix(&rest, &prefix));
 }
 
-/* --- random sets: the space is 64 addresses at either end of IPv4, and 64 of IPv6 --- */
+/* --- random sets, in a space of 64 addresses at either end of IPv4 and 64 of IPv6 --- */
 
 enum { SPACE = 192, TRIES = 3000 };
 

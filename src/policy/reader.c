@@ -1,5 +1,4 @@
-/* Reading a policy: the text to JSON, the sections in an order in which names are known before they are used, and the
- * errors of all of them sorted by place. */
+/* What the readers of sections share: errors and values. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +69,7 @@ void reader_warn(struct reader *r, const struct json *at, const char *fmt, ...)
 const char *reader_quote(struct reader *r, struct str s)
 {
     struct buf out = {0};
-    /* Nobody will read it: a text full of errors costs no memory. */
+    /* The error will not be kept, so that a text full of errors costs no memory. */
     if (r->found_n == FOUND_MAX)
         return "";
     buf_append_byte(&out, '"');
@@ -131,7 +130,7 @@ static bool name_matches(struct str name, const char *wanted)
 static const char *nearest_name(struct str name, const char *const *names, size_t n)
 {
     const char *best = NULL;
-    size_t least = name.len > 5 ? 3 : 2; /* less than that many changes */
+    size_t least = name.len > 5 ? 3 : 2; /* it must have fewer changes than this */
     for (size_t i = 0; i < n; i++) {
         struct str current, legacy;
         str_cut(str_c(names[i]), '|', &current, &legacy);
@@ -144,11 +143,11 @@ static const char *nearest_name(struct str name, const char *const *names, size_
     return best;
 }
 
-static void tell_unknown(struct reader *r, const struct json *member, const char *const *names, size_t n,
-                         enum fields kind)
+static void report_unknown(struct reader *r, const struct json *member, const char *const *names, size_t n,
+                           enum fields kind)
 {
     struct str name = json_key_of(member), near, legacy;
-    /* Nobody sees a suggestion once there are so many errors, and each costs as much as all names are long. */
+    /* No suggestion once there are too many errors to keep: each costs time in the length of all names. */
     const char *best = r->found_n < FOUND_MAX ? nearest_name(name, names, n) : NULL;
     if (kind == FIELDS_NOTES && name.len > 0 && name.p[0] == '#')
         return;
@@ -176,7 +175,7 @@ void reader_fields(struct reader *r, const struct json *obj, const char *const *
         else if (i < n)
             out[i] = member;
         else
-            tell_unknown(r, member, names, n, kind);
+            report_unknown(r, member, names, n, kind);
     }
 }
 

@@ -115,9 +115,9 @@ const char *reader_fault_text(struct reader *r, enum sel_fault fault, struct str
 /* Warns that this server has no services. */
 void reader_warn_service(struct reader *r, const struct json *at, struct str text);
 /* Reads a list in which only selectors of the kinds `allowed` (SEL_BIT) are valid; others are reported as
- * "PREFIX..." and "... is not allowed as PLACE". */
+ * "PREFIX..." and "... is not allowed as ROLE". */
 struct sel_list reader_selectors(struct reader *r, const struct json *node, const char *name, unsigned allowed,
-                                 const char *prefix, const char *place);
+                                 const char *prefix, const char *role);
 /* Whether users of this e-mail domain belong to the tailnet. */
 bool reader_domain_is_ours(const struct reader *r, struct str domain);
 /* Reads a list of postures as a set; without a list of its own: the default set. */

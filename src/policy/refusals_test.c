@@ -1,7 +1,7 @@
 /* Policies that are refused, with the position and the sentence of the first error. */
 #include "policy/testing.h"
 
-/* In an ACL whose destination or source this is. */
+/* Asserts that an ACL with this destination, or source, is refused. */
 static void dst_refused(const char *dst, const char *sentence)
 {
     char text[600];
@@ -226,11 +226,11 @@ static void test_ssh_is_checked(void **state)
     ssh_refused("\"action\":\"Accept\",\"users\":[\"root\"]", "\"Accept\" is not a valid action");
     ssh_refused("\"action\":\"accept\"", "users must be specified");
     ssh_refused("\"action\":\"accept\",\"users\":[\"*\"]", "user \"*\" is not valid");
-    static const char *const slippery[] = {"0", "-i", "1000", "00", "+0", "-froot", "-"};
-    for (size_t i = 0; i < ARRAY_LEN(slippery); i++) {
+    static const char *const misread[] = {"0", "-i", "1000", "00", "+0", "-froot", "-"};
+    for (size_t i = 0; i < ARRAY_LEN(misread); i++) {
         char rule[80], sentence[40];
-        snprintf(rule, sizeof(rule), "\"action\":\"accept\",\"users\":[\"root\",\"%s\"]", slippery[i]);
-        snprintf(sentence, sizeof(sentence), "user \"%s\" is not valid", slippery[i]);
+        snprintf(rule, sizeof(rule), "\"action\":\"accept\",\"users\":[\"root\",\"%s\"]", misread[i]);
+        snprintf(sentence, sizeof(sentence), "user \"%s\" is not valid", misread[i]);
         ssh_refused(rule, sentence);
     }
     ssh_refused(CHECK "\"checkPeriod\":\"-1m\"", "checkPeriod -1m0s must be a positive duration");

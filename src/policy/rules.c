@@ -1,4 +1,4 @@
-/* acls and grants, with their ports and protocols. src: docs/protocol/policy.md 3 */
+/* The sections acls and grants. src: docs/protocol/policy.md 3 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +23,7 @@ static bool is_all_ports(const struct port_list *ports)
     return ports->n == 1 && ports->v[0].first == 0 && ports->v[0].last == 65535;
 }
 
-/* Grows by doubling: what a long list leaves behind in the arena is no more than the list. */
+/* Grows by doubling, so that the arena wastes no more than the length of the list. */
 static void append_ports(struct arena *a, struct port_list *to, const struct port_list *more)
 {
     if (more->n == 0)
@@ -66,7 +66,7 @@ static void check_self(struct reader *r, const struct json *at, const struct rul
 
 /* --- acls --- */
 
-/* "[fd7a::1]" and "[fd7a::]/64" lose their brackets. False: they hold something else. */
+/* Removes the brackets of "[fd7a::1]" and "[fd7a::]/64". False: they contain something else. */
 static bool strip_brackets(struct reader *r, struct str *host)
 {
     struct str inner, rest;
@@ -88,7 +88,7 @@ static long last_index(struct str s, char c)
     return -1;
 }
 
-/* One "HOST:PORTS". False: told. */
+/* Reads one "HOST:PORTS". False after an error. */
 static bool read_acl_dst(struct reader *r, const struct read_item *item, uint8_t proto, struct rule_dst *out)
 {
     const char *quoted = reader_quote(r, item->text);
@@ -127,8 +127,8 @@ static bool read_acl_dst(struct reader *r, const struct read_item *item, uint8_t
     return (DESTINATIONS & SEL_BIT(kind)) != 0;
 }
 
-/* The order of parts. src: docs/protocol/policy.md 4.2 */
-static int part_class(const struct policy_doc *doc, const struct rule_dst *d)
+/* The rank of a destination in the order of docs/protocol/policy.md 4.2. */
+static int dst_rank(const struct policy_doc *doc, const struct rule_dst *d)
 {
     switch (doc->sel[d->sel].kind) {
     case SEL_STAR: return 0;
@@ -142,14 +142,14 @@ static int part_class(const struct policy_doc *doc, const struct rule_dst *d)
     }
 }
 
-/* Stable; lists are short and mostly in order. */
-static void sort_parts(const struct policy_doc *doc, struct rule *rule)
+/* Sorts by rank, otherwise in the order of the text. */
+static void sort_destinations(const struct policy_doc *doc, struct rule *rule)
 {
     struct rule_dst *sorted = mem_zalloc(rule->dst_n + 1, sizeof(*sorted));
     size_t n = 0;
     for (int class = 0; class <= 6; class ++) {
         for (size_t i = 0; i < rule->dst_n; i++) {
-            if (part_class(doc, &rule->dst[i]) == class)
+            if (dst_rank(doc, &rule->dst[i]) == class)
                 sorted[n++] = rule->dst[i];
         }
     }
@@ -173,7 +173,7 @@ static void read_acl_dsts(struct reader *r, const struct json *node, struct rule
         else
             rule->dst[rule->dst_n++] = d;
     }
-    sort_parts(r->doc, rule);
+    sort_destinations(r->doc, rule);
 }
 
 static void read_acl(struct reader *r, const struct json *node, struct rule *rule)

@@ -40,7 +40,7 @@ static void read_attr_names(struct reader *r, const struct json *node, struct no
     for (size_t i = 0; i < items.n; i++) {
         if (items.v[i].text.len == 0)
             reader_fail(r, items.v[i].at, "an attribute cannot be empty");
-        /* A client that has the attribute would try. */
+        /* Without Funnel on the server the attribute is left out: a client that has it would try to use it. */
         if (str_eq(items.v[i].text, STR("funnel")) && !r->opts->has_funnel)
             reader_warn(r, items.v[i].at, "\"funnel\" has no effect here: this server has no Funnel");
         else

@@ -1,5 +1,4 @@
-/* What a selector's text names, and the sections that give names: groups, hosts, ipsets, tags.
- * src: docs/protocol/policy.md 2, 11 */
+/* Selectors in lists: read, checked, and interned. src: docs/protocol/policy.md 2 */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,7 +13,7 @@ bool reader_domain_is_ours(const struct reader *r, struct str domain)
     return r->opts->domain_n == 0;
 }
 
-/* --- entries --- */
+/* --- addresses --- */
 
 static void add_entries(struct policy_doc *doc, struct selector *s, sel_id id, const struct range_set *set)
 {
@@ -33,7 +32,7 @@ static void add_entries(struct policy_doc *doc, struct selector *s, sel_id id, c
     }
 }
 
-/* One file does not use both spellings. src: docs/protocol/policy.md 2.6 */
+/* Reports a file that uses both spellings. src: docs/protocol/policy.md 2.6 */
 static void note_member(struct reader *r, const struct read_item *item)
 {
     bool is_legacy = str_eq(item->text, STR("autogroup:members"));
@@ -77,7 +76,7 @@ enum sel_fault reader_selector(struct reader *r, const struct read_item *item, s
     if (s.kind == SEL_ADDRS || s.kind == SEL_INTERNET)
         add_addresses(doc, &s, *out);
     VEC_PUSH(doc->sel, doc->sel_n, doc->sel_cap, s);
-    /* Numbers from 1, since a map has no room for null. */
+    /* The value is the index + 1, since a map cannot hold null. */
     map_put(&doc->sel_by_text, s.text.p, s.text.len, (void *)doc->sel_n);
     return SEL_FINE;
 }
@@ -104,24 +103,23 @@ const char *reader_fault_text(struct reader *r, enum sel_fault fault, struct str
     return arena_printf(a, "%s: invalid address", quoted);
 }
 
-/* A destination that nobody has: nothing is let through. */
 void reader_warn_service(struct reader *r, const struct json *at, struct str text)
 {
     reader_warn(r, at, "%s is reached by nobody: this server has no services", reader_quote(r, text));
 }
 
-static void refuse_kind(struct reader *r, const struct read_item *item, enum sel_kind kind, const char *place)
+static void refuse_kind(struct reader *r, const struct read_item *item, enum sel_kind kind, const char *role)
 {
-    if (kind == SEL_SELF && strcmp(place, "a source") == 0)
+    if (kind == SEL_SELF && strcmp(role, "a source") == 0)
         reader_fail(r, item->at, "%s not valid on the src side of a rule", reader_quote(r, item->text));
-    else if (kind == SEL_DANGER_ALL && strcmp(place, "a destination") == 0)
+    else if (kind == SEL_DANGER_ALL && strcmp(role, "a destination") == 0)
         reader_fail(r, item->at, "cannot use autogroup:danger-all as a dst");
     else
-        reader_fail(r, item->at, "%s is not allowed as %s", reader_quote(r, item->text), place);
+        reader_fail(r, item->at, "%s is not allowed as %s", reader_quote(r, item->text), role);
 }
 
 struct sel_list reader_selectors(struct reader *r, const struct json *node, const char *name, unsigned allowed,
-                                 const char *prefix, const char *place)
+                                 const char *prefix, const char *role)
 {
     struct read_items items = reader_strings(r, node, name);
     struct sel_list list = {arena_zalloc(&r->doc->arena, items.n, sizeof(*list.v)), 0};
@@ -133,7 +131,7 @@ struct sel_list reader_selectors(struct reader *r, const struct json *node, cons
         else if (fault != SEL_FINE)
             reader_fail(r, items.v[i].at, "%s%s", prefix, reader_fault_text(r, fault, items.v[i].text));
         else if ((allowed & SEL_BIT(r->doc->sel[id].kind)) == 0)
-            refuse_kind(r, &items.v[i], r->doc->sel[id].kind, place);
+            refuse_kind(r, &items.v[i], r->doc->sel[id].kind, role);
         else if (reader_count_selector(r, items.v[i].at, id))
             list.v[list.n++] = id;
     }

@@ -1,4 +1,5 @@
-/* Selectors, ranges, ports, protocols: the first byte says which. What a range is written as reads back as the same. */
+/* Selectors, ranges, ports and protocols; the first byte chooses. A range that is written must read back as the same
+ * range. */
 #include <stdlib.h>
 
 #include "base/fuzz_bounds.h"
@@ -11,7 +12,7 @@ static bool same(const struct range *a, const struct range *b)
     return a->family == b->family && a->lo == b->lo && a->hi == b->hi;
 }
 
-/* ::ffff:0:0/96 reads as IPv4. */
+/* Addresses in ::ffff:0:0/96 are read as IPv4. */
 static bool is_mapped(const struct range *r)
 {
     return r->family == 6 && (r->lo >> 32 == 0xffff || r->hi >> 32 == 0xffff);
@@ -29,7 +30,7 @@ static void check_range(struct str text)
     n = range_format_pair(&r, out);
     if (n >= sizeof(out) || !range_parse(str_n(out, n), &again) || !same(&r, &again))
         abort();
-    /* Its prefixes, one after the other, are all of it. */
+    /* Its prefixes must cover it without gaps. */
     struct range rest = r;
     ip_number next = r.lo;
     while (range_take_prefix(&rest, &prefix)) {

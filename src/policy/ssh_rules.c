@@ -1,4 +1,4 @@
-/* The ssh section, and sshTests. src: docs/protocol/policy.md 8.1, 12.2 */
+/* The sections ssh and sshTests. src: docs/protocol/policy.md 8.1, 12.2 */
 #include <stdio.h>
 #include <string.h>
 
@@ -30,7 +30,7 @@ static bool duration_unit(struct str *text, int64_t *ns_out)
         {"ns", 1},       {"us", 1000},    {"\xc2\xb5s", 1000},  {"\xce\xbcs", 1000},
         {"ms", 1000000}, {"s", NS_PER_S}, {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S},
     };
-    /* The longest that fits: "ms" is no "m". */
+    /* The longest unit that matches: "ms" is not "m". */
     size_t best = 0;
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
         struct str name = str_c(units[i].name);
@@ -48,7 +48,7 @@ static bool is_digit(struct str s)
     return s.len > 0 && s.p[0] >= '0' && s.p[0] <= '9';
 }
 
-/* Digits into `*value`; false when it overflows. */
+/* Takes digits into `*value`. False when it overflows. */
 static bool take_digits(struct str *s, int64_t *value, int64_t *scale)
 {
     for (; is_digit(*s); *s = str_n(s->p + 1, s->len - 1)) {
@@ -156,7 +156,7 @@ static void read_check_period(struct reader *r, const struct json *node, struct 
     out->check_period_s = ns / NS_PER_S;
 }
 
-/* "localpart:*@DOMAIN". Anything else that begins so is a login name. */
+/* The domain of "localpart:*@DOMAIN". Any other text that begins so is a login name. */
 static bool localpart_domain(struct str text, struct str *domain_out)
 {
     struct str prefix = STR("localpart:*@");
@@ -174,8 +174,9 @@ bool policy_login_is_misread(struct str name)
     return name.len > 0 && (name.p[0] == '-' || name.p[0] == '+' || digits == name.len);
 }
 
-/* "" lets nobody in. There are more such names than can be listed: these are root by number, and options alone. */
-static void deny_slippery(struct json_writer *w)
+/* Maps misread login names to "", which admits no user. There are more than can be listed: these are root as a
+ * number, and options alone. */
+static void deny_misread(struct json_writer *w)
 {
     static const char *const names[] = {"0",   "00", "000", "0000", "00000", "+0",     "-0",      "+00",
                                         "-00", "--", "-",   "-i",   "-f",    "-froot", "-f root", "-p",
@@ -200,7 +201,7 @@ static struct str users_map(struct reader *r, const struct ssh_rule *rule, bool 
     if (rule->has_nonroot)
         json_w_kv_cstr(&w, "*", "=");
     if (rule->has_nonroot && is_old)
-        deny_slippery(&w);
+        deny_misread(&w);
     for (size_t i = 0; i < rule->login_n; i++) {
         struct str name = rule->login[i];
         if (str_eq(name, STR("root")) || map_put(&seen, name.p, name.len, &seen) != NULL)
@@ -215,8 +216,8 @@ static struct str users_map(struct reader *r, const struct ssh_rule *rule, bool 
     return text;
 }
 
-/* In a stored text it is left out, which lets nobody in: a server that does not start would be worse. */
-static void tell_slippery(struct reader *r, const struct json *at, struct str name)
+/* In a stored text the name is left out, which admits no user: a server that does not start would be worse. */
+static void report_misread(struct reader *r, const struct json *at, struct str name)
 {
     static const char why[] = "to some clients a number or a sign in front means another user";
     if (r->opts->is_stored)
@@ -243,7 +244,7 @@ static void read_users(struct reader *r, const struct json *rule, const struct j
             if (!reader_domain_is_ours(r, domain))
                 reader_fail(r, items.v[i].at, FOREIGN_DOMAIN, STR_ARG(domain));
         } else if (policy_login_is_misread(name)) {
-            tell_slippery(r, items.v[i].at, name);
+            report_misread(r, items.v[i].at, name);
         } else if (str_eq(name, STR("autogroup:nonroot"))) {
             out->has_nonroot = true;
         } else {
@@ -299,7 +300,7 @@ static bool has_kind(const struct policy_doc *doc, const struct sel_list *list, 
     return false;
 }
 
-/* What may not go together. src: docs/protocol/policy.md 8.1 */
+/* Reports combinations that are not allowed. src: docs/protocol/policy.md 8.1 */
 static void check_ssh_rule(struct reader *r, const struct json *node, const struct ssh_rule *rule)
 {
     const struct policy_doc *doc = r->doc;

@@ -1,18 +1,18 @@
-/* The difference of two policies in reach, computed on sets: addresses that both policies treat alike are one atom, and
- * pairs of atoms are compared, not pairs of addresses.
+/* The difference between two policies, computed on sets. Addresses that both policies treat alike form an atom, and
+ * pairs of atoms are compared instead of pairs of addresses.
  *
- * An atom's key is what decides about its addresses in either policy: the selectors that hold them, the posture sets
- * that their nodes satisfy, and the owner where autogroup:self is used. A part is one protocol of one destination of
- * a rule; an atom has the parts that it is source and destination of. The parts of a pair give a set of (protocol,
- * ports), kept once. */
+ * The key of an atom is all that decides about its addresses in either policy: the selectors that hold them, the
+ * posture sets that their nodes satisfy, and the owner if autogroup:self is used. An allowance is one protocol to
+ * one destination of a rule; an atom has a set of allowances that it is a source of, and one that it is a
+ * destination of. The allowances that a pair of atoms shares give a set of (protocol, ports), which is kept once. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "reach/reach_internal.h"
 
-/* What a rule allows to one of its destinations. */
-struct part {
+/* What a rule allows to one of its destinations with one protocol. */
+struct allowance {
     const struct rule *rule;
     sel_id dst;
     uint8_t proto;
@@ -23,23 +23,23 @@ struct atom {
     struct str key;
     struct range_set ranges;
     uint8_t family;
-    const struct engine_node *node[2]; /* one of its nodes; null: its addresses are no node's */
+    const struct engine_node *node[2]; /* one of its nodes; null: no node has its addresses */
     bool is_routed[2];                 /* `*` holds them as sources */
     bool is_internet;
     uint64_t *in[2];  /* selectors */
-    uint64_t *src[2]; /* parts */
+    uint64_t *src[2]; /* allowances */
     uint64_t *dst[2];
 };
 
 struct side {
     struct engine *p;
-    struct part *part; /* heap */
+    struct allowance *allowance; /* heap */
     size_t n, cap, words;
-    uint64_t *self;  /* parts whose destination is autogroup:self */
-    struct map sets; /* by bits of parts: struct port_set * */
+    uint64_t *self;  /* allowances whose destination is autogroup:self */
+    struct map sets; /* struct port_set *, by set of allowances */
 };
 
-/* Allowed protocols and ports: the `family` of a range is the protocol, its numbers are ports. */
+/* Allowed protocols and ports. In these ranges `family` is the protocol, and the numbers are ports. */
 struct port_set {
     struct range_set v;
 };
@@ -59,7 +59,7 @@ struct diff {
     struct map atom_by_key;
     struct atom **atom; /* heap */
     size_t atom_n, atom_cap;
-    struct port_set **set; /* heap: all there are, to free */
+    struct port_set **set; /* heap: all of them, to be freed */
     size_t set_n, set_cap;
     struct map set_by_content;
     struct map row_by_key;
@@ -67,15 +67,15 @@ struct diff {
     size_t row_n, row_cap;
 };
 
-/* --- parts --- */
+/* --- allowances --- */
 
-static void add_rule_parts(struct side *s, const struct rule *rule)
+static void add_rule(struct side *s, const struct rule *rule)
 {
     for (size_t d = 0; d < rule->dst_n; d++) {
         for (size_t i = 0; i < rule->ip_n; i++) {
             const struct port_list *ports = rule->is_acl ? &rule->dst[d].ports : &rule->ip[i].ports;
-            struct part part = {rule, rule->dst[d].sel, rule->ip[i].proto, ports};
-            VEC_PUSH(s->part, s->n, s->cap, part);
+            struct allowance a = {rule, rule->dst[d].sel, rule->ip[i].proto, ports};
+            VEC_PUSH(s->allowance, s->n, s->cap, a);
         }
     }
 }
@@ -86,11 +86,11 @@ static void make_side(struct diff *d, int which, struct engine *p)
     s->p = p;
     map_init(&s->sets, NULL);
     for (size_t i = 0; i < p->doc->rule_n; i++)
-        add_rule_parts(s, &p->doc->rule[i]);
+        add_rule(s, &p->doc->rule[i]);
     s->words = bits_words(s->n) + 1;
     s->self = arena_zalloc(&d->arena, s->words, sizeof(*s->self));
     for (size_t i = 0; i < s->n; i++) {
-        if (p->doc->sel[s->part[i].dst].kind == SEL_SELF)
+        if (p->doc->sel[s->allowance[i].dst].kind == SEL_SELF)
             bit_put(s->self, i);
     }
 }
@@ -114,7 +114,7 @@ static bool is_destination(const struct side *s, const struct atom *a, int which
     return kind == SEL_STAR || (kind == SEL_INTERNET && a->is_internet) || bit_get(a->in[which], sel);
 }
 
-static void mark_parts(struct diff *d, struct atom *a, int which)
+static void mark_allowances(struct diff *d, struct atom *a, int which)
 {
     const struct side *s = &d->side[which];
     const struct rule *last = NULL;
@@ -122,12 +122,12 @@ static void mark_parts(struct diff *d, struct atom *a, int which)
     a->src[which] = arena_zalloc(&d->arena, s->words, sizeof(uint64_t));
     a->dst[which] = arena_zalloc(&d->arena, s->words, sizeof(uint64_t));
     for (size_t i = 0; i < s->n; i++) {
-        if (s->part[i].rule != last)
-            is_src = is_source(s, a, which, s->part[i].rule);
-        last = s->part[i].rule;
+        if (s->allowance[i].rule != last)
+            is_src = is_source(s, a, which, s->allowance[i].rule);
+        last = s->allowance[i].rule;
         if (is_src)
             bit_put(a->src[which], i);
-        if (is_destination(s, a, which, s->part[i].dst))
+        if (is_destination(s, a, which, s->allowance[i].dst))
             bit_put(a->dst[which], i);
     }
 }
@@ -143,7 +143,7 @@ static bool is_in_internet(const struct range *at)
     return false;
 }
 
-/* Whether `*` holds the addresses as sources, apart from nodes' own. */
+/* Whether `*` holds the addresses as sources, other than as a node's own. */
 static bool is_routed(const struct engine *p, const struct range *at)
 {
     return range_set_holds(&p->routes.tailnet, at) || route_index_holds(&p->routes, at);
@@ -168,7 +168,7 @@ static void put_key(struct diff *d, const struct atom *a, struct buf *key)
     buf_append_byte(key, a->is_internet);
 }
 
-/* Puts a range, all of whose addresses are treated alike, into its atom. */
+/* Adds a range, whose addresses are all treated alike, to its atom. */
 static void add_range(struct diff *d, const struct range *at, const struct engine_node *before,
                       const struct engine_node *after)
 {
@@ -219,7 +219,7 @@ static int compare_cuts(const void *a, const void *b)
     return (x->lo > y->lo) - (x->lo < y->lo);
 }
 
-/* Where anything begins or ends that decides about addresses. */
+/* All addresses at which a range begins, or ends before, that either policy distinguishes. */
 static void find_cuts(const struct diff *d, struct range_set *cuts)
 {
     size_t pos = 0;
@@ -247,7 +247,7 @@ static void find_cuts(const struct diff *d, struct range_set *cuts)
     qsort(cuts->v, cuts->n, sizeof(*cuts->v), compare_cuts);
 }
 
-/* The nodes' own addresses, marked in `taken`. */
+/* Adds the nodes' own addresses, also to `taken`. */
 static void add_nodes(struct diff *d, struct range_set *taken)
 {
     size_t pos = 0;
@@ -280,8 +280,8 @@ static void make_atoms(struct diff *d)
     }
     for (size_t i = 0; i < d->atom_n; i++) {
         range_set_join(&d->atom[i]->ranges);
-        mark_parts(d, d->atom[i], 0);
-        mark_parts(d, d->atom[i], 1);
+        mark_allowances(d, d->atom[i], 0);
+        mark_allowances(d, d->atom[i], 1);
     }
     range_set_fini(&cuts);
     range_set_fini(&taken);
@@ -289,19 +289,19 @@ static void make_atoms(struct diff *d)
 
 /* --- protocols and ports --- */
 
-static void add_ports(struct range_set *v, const struct part *part)
+static void add_ports(struct range_set *v, const struct allowance *a)
 {
     static const uint8_t usual[] = {1, 6, 17, 58};
-    for (size_t i = 0; i < part->ports->n; i++) {
-        struct range r = {part->ports->v[i].first, part->ports->v[i].last, part->proto};
-        for (size_t k = 0; part->proto == 0 && k < ARRAY_LEN(usual); k++)
+    for (size_t i = 0; i < a->ports->n; i++) {
+        struct range r = {a->ports->v[i].first, a->ports->v[i].last, a->proto};
+        for (size_t k = 0; a->proto == 0 && k < ARRAY_LEN(usual); k++)
             range_set_add(v, (struct range){r.lo, r.hi, usual[k]});
-        if (part->proto != 0)
+        if (a->proto != 0)
             range_set_add(v, r);
     }
 }
 
-/* Equal sets are one. */
+/* Takes `v`. Equal sets are kept once. */
 static struct port_set *intern_set(struct diff *d, struct range_set *v)
 {
     struct buf content = {0};
@@ -325,7 +325,7 @@ static struct port_set *intern_set(struct diff *d, struct range_set *v)
     return set;
 }
 
-/* What the pair may. `bits` is scratch of the side's words. */
+/* What the pair may do. `bits`: scratch memory, of the side's words. */
 static struct port_set *pair_set(struct diff *d, int which, const struct atom *from, const struct atom *to,
                                  uint64_t *bits)
 {
@@ -339,7 +339,7 @@ static struct port_set *pair_set(struct diff *d, int which, const struct atom *f
         return set;
     struct range_set v = {0};
     BITS_EACH (i, bits, s->words)
-        add_ports(&v, &s->part[i]);
+        add_ports(&v, &s->allowance[i]);
     set = intern_set(d, &v);
     struct str key = arena_str(&d->arena, str_n(bits, s->words * sizeof(*bits)));
     map_put(&s->sets, key.p, key.len, set);
@@ -348,7 +348,7 @@ static struct port_set *pair_set(struct diff *d, int which, const struct atom *f
 
 /* --- rows --- */
 
-/* For each difference of one source: its destinations. */
+/* The differences of one source, each with its destinations. */
 struct source_rows {
     struct range *what; /* heap */
     bool *is_gained;    /* heap */
@@ -438,7 +438,7 @@ static void compare_pairs(struct diff *d)
     mem_free(rows.dst);
 }
 
-/* --- telling --- */
+/* --- output --- */
 
 static void put_atoms(const struct diff *d, const uint64_t *atoms, struct buf *out)
 {
@@ -456,7 +456,7 @@ static void put_atoms(const struct diff *d, const uint64_t *atoms, struct buf *o
     range_set_fini(&all);
 }
 
-static void tell(const struct diff *d, void (*emit)(void *ctx, const struct reach_difference *reach), void *ctx)
+static void emit_rows(const struct diff *d, void (*emit)(void *ctx, const struct reach_difference *reach), void *ctx)
 {
     for (size_t i = 0; i < d->row_n; i++) {
         const struct row *row = d->row[i];
@@ -481,7 +481,7 @@ static void diff_fini(struct diff *d)
     }
     for (int i = 0; i < 2; i++) {
         map_fini(&d->side[i].sets);
-        mem_free(d->side[i].part);
+        mem_free(d->side[i].allowance);
     }
     map_fini(&d->atom_by_key);
     map_fini(&d->set_by_content);
@@ -503,6 +503,6 @@ void reach_diff(struct engine *before, struct engine *after,
     make_side(&d, 1, after);
     make_atoms(&d);
     compare_pairs(&d);
-    tell(&d, emit, ctx);
+    emit_rows(&d, emit, ctx);
     diff_fini(&d);
 }

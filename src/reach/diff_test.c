@@ -112,7 +112,7 @@ static void check_diff_packet(struct random_tailnet *f, const struct engine *bef
     assert_int_equal(rows_hold(rows, false, &src, &dst, proto, port), was && !is);
 }
 
-/* Policies with the same number say the same. */
+/* Nodes with equal fingerprints have equal access, others do not. */
 static void check_fingerprints(const struct random_tailnet *f, struct engine *before, struct engine *after)
 {
     NODE_EACH(n, f)

@@ -65,9 +65,10 @@ static bool is_port(const struct rule *rule, const struct rule_dst *dst, int pro
     return false;
 }
 
-/* A source that is no node comes from behind a router, which postures do not bind. src: docs/protocol/policy.md 7.3 */
-static bool is_fit(const struct engine *p, const struct rule *rule, const struct probe *src,
-                   const struct attr_view *attrs)
+/* Whether the source satisfies the rule's posture set. A source that is no node is behind a router, and postures do
+ * not apply to it. src: docs/protocol/policy.md 7.3 */
+static bool satisfies(const struct engine *p, const struct rule *rule, const struct probe *src,
+                      const struct attr_view *attrs)
 {
     if (rule->posture == 0 || src->node == NULL)
         return true;
@@ -79,14 +80,14 @@ static bool is_fit(const struct engine *p, const struct rule *rule, const struct
 struct rule_match reach_match_rule(const struct engine *p, const struct rule *rule, const struct probe *src,
                                    const struct probe *dst, int proto, int port, const struct attr_view *attrs)
 {
-    struct rule_match fit = {0};
-    for (size_t i = 0; i < rule->src.n && !fit.source; i++)
-        fit.source = is_source(p, rule->src.v[i], src) && is_fit(p, rule, src, attrs);
+    struct rule_match match = {0};
+    for (size_t i = 0; i < rule->src.n && !match.source; i++)
+        match.source = is_source(p, rule->src.v[i], src) && satisfies(p, rule, src, attrs);
     for (size_t i = 0; i < rule->dst_n; i++) {
         if (!is_destination(p, rule->dst[i].sel, src, dst))
             continue;
-        fit.destination = true;
-        fit.port = fit.port || is_port(rule, &rule->dst[i], proto, port);
+        match.destination = true;
+        match.port = match.port || is_port(rule, &rule->dst[i], proto, port);
     }
-    return fit;
+    return match;
 }

@@ -36,7 +36,7 @@ static bool filter_allows(struct filter_set *set, unsigned proto, const struct r
     return false;
 }
 
-/* What an admin is told. */
+/* The answer of reach_why. */
 static bool why_allows(struct random_tailnet *f, const struct engine_facts *from, const struct engine_facts *to,
                        int family, int proto, int port)
 {

@@ -1,5 +1,5 @@
-/* Whole policies. What is refused has an error with a sentence; what is accepted gives every node of a small tailnet
- * JSON that reads back, a filter in which no rule is empty, and no difference from itself. */
+/* Whole policies. A refused one has an error with a sentence. An accepted one gives every node of a small tailnet
+ * JSON that reads back and a filter in which no rule is empty, and does not differ from itself. */
 #include <stdlib.h>
 
 #include "base/fuzz_bounds.h"
@@ -81,8 +81,8 @@ static void use(struct engine *p)
     buf_fini(&out);
 }
 
-/* Not the difference: it is exact, costs as much as there are classes of addresses times rules, and only the admin
- * asks for it, on a thread of its own. */
+/* The difference is not bounded: it is exact, costs as much as classes of addresses times rules, and is computed
+ * only for an admin, on a thread of its own. */
 static void check_bounds(size_t size)
 {
     fuzz_bounds_check(size, 512 << 10, 640);
@@ -91,7 +91,7 @@ static void check_bounds(size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    /* Stored ones may be more work, which the bounds are not for. */
+    /* Stored texts may be more work than the bounds allow, so only short ones are. */
     struct policy_options opts = {.has_funnel = true, .is_stored = size < 512};
     struct policy_errors errors = {0};
     struct policy_doc *doc = NULL;

@@ -1,4 +1,4 @@
-/* The addresses that a text names, to be asked about one by one. */
+/* The addresses that a text names, as probes. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -56,7 +56,7 @@ static void add_owned(struct probes *out, const struct owner *o)
         add_node(out, LIST_ENTRY(it, struct engine_node, of_owner));
 }
 
-/* Users and groups are looked up by name, not asked of every node. */
+/* Members are looked up by name instead of asking for every node whether the group holds it. */
 static void add_group(const struct engine *p, const struct group *g, struct probes *out)
 {
     struct map seen;
@@ -141,7 +141,7 @@ const char *reach_probes_none_reason(const struct engine *p, struct str text)
     }
 }
 
-/* What rules see of a probe, as bytes. */
+/* Appends all that rules can distinguish of a probe. */
 static void put_probe(struct engine *p, const struct probe *probe, const struct policy_attr *more, size_t more_n,
                       struct buf *key)
 {
@@ -170,7 +170,7 @@ void reach_probes_reduce(struct engine *p, struct probes *s, const struct policy
         struct buf key = {0};
         put_probe(p, &s->v[i], more, more_n, &key);
         struct str kept = arena_str(&keys, buf_str(&key));
-        /* An address of no node stands for itself: `*` may hold it or not. */
+        /* An address that no node has is always kept: whether `*` holds it is not in the key. */
         bool is_new = s->v[i].node == NULL || map_get(&seen, kept.p, kept.len) == NULL;
         if (is_new) {
             map_put(&seen, kept.p, kept.len, s);

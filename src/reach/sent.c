@@ -1,5 +1,5 @@
-/* What the filters that nodes are sent let through. The question why is answered from the same bytes that clients
- * obey, so that the answer cannot differ from what happens. */
+/* What the filters let through that nodes are sent. reach_why answers from the same bytes that clients obey, so that
+ * its answer cannot differ from what happens. */
 #include "base/mem.h"
 #include "codec/json.h"
 #include "reach/reach_internal.h"
@@ -8,11 +8,11 @@ struct question {
     struct engine *p;
     const struct probes *src;
     struct range dst;
-    int proto; /* 0: any of those that a rule without a protocol means */
+    int proto; /* 0: any of those that a rule without a protocol allows */
     int port;  /* -1: any */
 };
 
-/* What a client takes a rule without IPProto for. src: docs/protocol/policy.md 3.3 */
+/* Whether a client lets the protocol through by a rule without IPProto. src: docs/protocol/policy.md 3.3 */
 static bool is_usual(int64_t proto)
 {
     return proto == 1 || proto == 6 || proto == 17 || proto == 58;
@@ -31,7 +31,7 @@ static bool has_proto(const struct json *rule, int asked)
     return false;
 }
 
-/* "*", an address, a prefix or a range. */
+/* Whether "*", an address, a prefix or a range of a filter has all of `at`. */
 static bool text_holds(const struct json *text, const struct range *at)
 {
     struct str s = STR_EMPTY;
@@ -86,7 +86,7 @@ static bool ask_node(const struct question *q, const struct engine_node *n)
     return is;
 }
 
-/* Whether the node takes packets for the address from others. */
+/* Whether the node takes packets for the address as a router or exit node. */
 static bool serves(const struct engine_node *n, const struct range *at)
 {
     for (size_t i = 0; n->class->is_exit && i < range_internet_n; i++) {

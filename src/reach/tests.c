@@ -5,11 +5,11 @@
 #include "base/mem.h"
 #include "reach/reach_internal.h"
 
-static void tell(struct policy_errors *e, const struct policy_doc *doc, size_t offset, const char *fmt, ...)
+static void report(struct policy_errors *e, const struct policy_doc *doc, size_t offset, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 
-/* One failure; the first makes the heading. */
-static void tell(struct policy_errors *e, const struct policy_doc *doc, size_t offset, const char *fmt, ...)
+/* Adds a failure; before the first one, the heading. */
+static void report(struct policy_errors *e, const struct policy_doc *doc, size_t offset, const char *fmt, ...)
 {
     if (e->n == 0)
         e->v[e->n++] = (struct policy_error){.text = "test(s) failed"};
@@ -51,15 +51,15 @@ static bool is_allowed(const struct acl_case *c, const struct probe *src, const 
             const struct rule *rule = &doc->rule[i];
             if (rule->via.n > 0 || rule->ip_n == 0)
                 continue;
-            struct rule_match fit = reach_match_rule(c->p, rule, src, &dst->v[d], c->proto, port, &attrs);
-            if (fit.source && fit.destination && fit.port)
+            struct rule_match match = reach_match_rule(c->p, rule, src, &dst->v[d], c->proto, port, &attrs);
+            if (match.source && match.destination && match.port)
                 return true;
         }
     }
     return false;
 }
 
-/* "HOST:PORT" with one port. */
+/* Splits "HOST:PORT". False: it does not have exactly one port. */
 static bool split_target(struct str text, struct str *host, int *port)
 {
     const char *colon = memrchr(text.p, ':', text.len);
@@ -80,7 +80,7 @@ static bool is_self(struct str host)
     return str_eq(host, STR("autogroup:self"));
 }
 
-/* autogroup:self is another set of nodes for each user: looked up for the source alone. */
+/* autogroup:self means other nodes for each user, so it is looked up for each source. */
 static bool reaches_own(const struct acl_case *c, const struct probe *src, struct str host, int port, bool *is_known)
 {
     struct probes dst = {0};
@@ -90,7 +90,7 @@ static bool reaches_own(const struct acl_case *c, const struct probe *src, struc
     return is;
 }
 
-/* How many of the sources reach one address of the destination; false: it is not one name or address. */
+/* Counts the sources that reach an address of the destination. False: the destination is not one name or address. */
 static bool count_allowed(const struct acl_case *c, struct str host, int port, size_t *allowed_out)
 {
     struct probes dst = {0};
@@ -104,28 +104,28 @@ static bool count_allowed(const struct acl_case *c, struct str host, int port, s
     return is_known;
 }
 
-/* Each source address must reach one address of the destination. */
+/* Checks one target: it is allowed when each source reaches an address of it. */
 static void run_target(const struct acl_case *c, const struct item *target, bool want_allowed)
 {
     struct str host = STR_EMPTY;
     int port = 0;
     size_t allowed = 0;
     if (str_starts(target->text, STR("svc:")))
-        return; /* warned of when it was read */
+        return; /* there was a warning when it was read */
     if (!split_target(target->text, &host, &port) || (port == 0 && policy_proto_has_ports((uint8_t)c->proto))) {
-        tell(c->errors, c->p->doc, target->offset, "%.*s: %.*s is not one address or name with one port (HOST:PORT)",
-             STR_ARG(c->test->src), STR_ARG(target->text));
+        report(c->errors, c->p->doc, target->offset, "%.*s: %.*s is not one address or name with one port (HOST:PORT)",
+               STR_ARG(c->test->src), STR_ARG(target->text));
         return;
     }
     if (!count_allowed(c, host, port, &allowed)) {
-        tell(c->errors, c->p->doc, target->offset, "%.*s -> %.*s cannot be tested: %.*s: %s", STR_ARG(c->test->src),
-             STR_ARG(target->text), STR_ARG(host), reach_probes_none_reason(c->p, host));
+        report(c->errors, c->p->doc, target->offset, "%.*s -> %.*s cannot be tested: %.*s: %s", STR_ARG(c->test->src),
+               STR_ARG(target->text), STR_ARG(host), reach_probes_none_reason(c->p, host));
         return;
     }
     bool is_all = allowed == c->src.n;
     if (is_all != want_allowed)
-        tell(c->errors, c->p->doc, target->offset, "%.*s -> %.*s: expected %s, got %s", STR_ARG(c->test->src),
-             STR_ARG(target->text), want_allowed ? "ALLOWED" : "DENIED", is_all ? "ALLOWED" : "DENIED");
+        report(c->errors, c->p->doc, target->offset, "%.*s -> %.*s: expected %s, got %s", STR_ARG(c->test->src),
+               STR_ARG(target->text), want_allowed ? "ALLOWED" : "DENIED", is_all ? "ALLOWED" : "DENIED");
 }
 
 static void run_acl_test(struct engine *p, const struct acl_test *test, struct policy_errors *errors)
@@ -133,12 +133,12 @@ static void run_acl_test(struct engine *p, const struct acl_test *test, struct p
     struct acl_case c = {.p = p, .test = test, .errors = errors};
     uint8_t proto = 0;
     if (test->accept.n == 0 && test->deny.n == 0)
-        tell(errors, p->doc, test->offset, "a test must have \"accept\" or \"deny\"");
+        report(errors, p->doc, test->offset, "a test must have \"accept\" or \"deny\"");
     else if (!policy_proto_parse(test->proto, &proto))
-        tell(errors, p->doc, test->offset, "unknown protocol %.*s", STR_ARG(test->proto));
+        report(errors, p->doc, test->offset, "unknown protocol %.*s", STR_ARG(test->proto));
     else if (test->src.len == 0 || !reach_probes_find(p, test->src, NULL, &c.src) || c.src.n == 0)
-        tell(errors, p->doc, test->offset, "src %.*s cannot be tested: %s", STR_ARG(test->src),
-             reach_probes_none_reason(p, test->src));
+        report(errors, p->doc, test->offset, "src %.*s cannot be tested: %s", STR_ARG(test->src),
+               reach_probes_none_reason(p, test->src));
     c.proto = proto;
     reach_probes_reduce(p, &c.src, test->attr, test->attr_n);
     for (size_t i = 0; c.src.n > 0 && i < test->accept.n; i++)
@@ -150,8 +150,8 @@ static void run_acl_test(struct engine *p, const struct acl_test *test, struct p
 
 /* --- sshTests. src: docs/protocol/policy.md 12.2 --- */
 
-/* Whether one of the rule's maps gives the login a name, as the client reads them (src: docs/protocol/policy.md
- * 8.3): the base map, or that of the source's own e-mail. */
+/* Whether the rule admits the login name, as the client reads its maps (src: docs/protocol/policy.md 8.3): the base
+ * map, or that of the source's own e-mail. */
 static bool maps_login(const struct ssh_rule *rule, const struct engine_node *src, const struct engine_node *dst,
                        struct str login)
 {
@@ -174,7 +174,7 @@ static bool maps_login(const struct ssh_rule *rule, const struct engine_node *sr
     return false;
 }
 
-/* As the test has it: which kind of rule lets the login in. */
+/* Which kinds of rules admit the login. */
 struct ssh_answer {
     bool is_accepted;
     bool is_checked;
@@ -216,7 +216,7 @@ static void run_ssh_login(const struct engine *p, const struct ssh_test *t, cons
 {
     static const char *const words[] = {"ACCEPT", "CHECK", "DENY"};
     if (login->text.len == 0) {
-        tell(errors, p->doc, login->offset, "a login name cannot be empty");
+        report(errors, p->doc, login->offset, "a login name cannot be empty");
         return;
     }
     for (size_t i = 0; i < src->n; i++) {
@@ -230,11 +230,11 @@ static void run_ssh_login(const struct engine *p, const struct ssh_test *t, cons
                                                   : !a.is_accepted && !a.is_checked;
             if (is_right)
                 continue;
-            tell(errors, p->doc, login->offset, "%.*s -> %.*s as %.*s: expected %s, got %s", STR_ARG(t->src),
-                 STR_ARG(dst_item->text), STR_ARG(login->text), words[want],
-                 a.is_checked    ? "CHECK"
-                 : a.is_accepted ? "ACCEPT"
-                                 : "DENY");
+            report(errors, p->doc, login->offset, "%.*s -> %.*s as %.*s: expected %s, got %s", STR_ARG(t->src),
+                   STR_ARG(dst_item->text), STR_ARG(login->text), words[want],
+                   a.is_checked    ? "CHECK"
+                   : a.is_accepted ? "ACCEPT"
+                                   : "DENY");
             return;
         }
     }
@@ -259,7 +259,7 @@ static bool has_nodes(const struct probes *s)
     return false;
 }
 
-/* An address may be known and no node's. */
+/* The text may name an address that no node has. */
 static const char *no_node_reason(const struct engine *p, struct str text)
 {
     struct selector s;
@@ -267,7 +267,7 @@ static const char *no_node_reason(const struct engine *p, struct str text)
     return is_address ? "no node has this address" : reach_probes_none_reason(p, text);
 }
 
-/* The source's own nodes. */
+/* Adds the nodes of the source's owner. */
 static void add_own(const struct engine *p, const struct probe *src, struct probes *dst)
 {
     if (src->node != NULL && src->node->owner != NULL)
@@ -278,19 +278,19 @@ static void run_ssh_test(struct engine *p, const struct ssh_test *t, struct poli
 {
     struct probes src = {0};
     if (t->accept.n + t->check.n + t->deny.n == 0)
-        tell(errors, p->doc, t->offset, "an ssh test must have \"accept\", \"check\" or \"deny\"");
+        report(errors, p->doc, t->offset, "an ssh test must have \"accept\", \"check\" or \"deny\"");
     else if (t->src.len == 0 || !reach_probes_find(p, t->src, NULL, &src) || !has_nodes(&src))
-        tell(errors, p->doc, t->offset, "src %.*s cannot be tested: %s", STR_ARG(t->src), no_node_reason(p, t->src));
+        report(errors, p->doc, t->offset, "src %.*s cannot be tested: %s", STR_ARG(t->src), no_node_reason(p, t->src));
     else if (t->dst.n == 0)
-        tell(errors, p->doc, t->offset, "an ssh test must have \"dst\"");
+        report(errors, p->doc, t->offset, "an ssh test must have \"dst\"");
     reach_probes_reduce(p, &src, t->attr, t->attr_n);
     for (size_t i = 0; has_nodes(&src) && i < t->dst.n; i++) {
         struct probes dst = {0};
         for (size_t k = 0; is_self(t->dst.v[i].text) && k < src.n; k++)
             add_own(p, &src.v[k], &dst);
         if ((!is_self(t->dst.v[i].text) && !reach_probes_find(p, t->dst.v[i].text, NULL, &dst)) || !has_nodes(&dst))
-            tell(errors, p->doc, t->dst.v[i].offset, "dst %.*s cannot be tested: %s", STR_ARG(t->dst.v[i].text),
-                 no_node_reason(p, t->dst.v[i].text));
+            report(errors, p->doc, t->dst.v[i].offset, "dst %.*s cannot be tested: %s", STR_ARG(t->dst.v[i].text),
+                   no_node_reason(p, t->dst.v[i].text));
         reach_probes_reduce(p, &dst, NULL, 0);
         if (has_nodes(&dst))
             run_ssh_logins(p, t, &src, &dst, &t->dst.v[i], errors);

@@ -6,8 +6,8 @@ static size_t match_score(const struct reach_reason *r)
     return (r->is_allowed ? 8u : 0u) + 4u * r->has_source + 2u * r->has_destination + r->has_port;
 }
 
-/* What the rule says of all pairs of the addresses together: the best of them. No packet has addresses of two
- * families. */
+/* What the rule says of the pair of addresses that it matches best. Pairs of different families are left out: no
+ * packet has both. */
 static struct reach_reason judge(const struct engine *p, const struct rule *rule, const struct probes *src,
                                  const struct probes *dst, int proto, int port)
 {
@@ -20,12 +20,12 @@ static struct reach_reason judge(const struct engine *p, const struct rule *rule
         for (size_t k = 0; k < dst->n; k++) {
             if (src->v[i].at.family != dst->v[k].at.family)
                 continue;
-            struct rule_match fit = reach_match_rule(p, rule, &src->v[i], &dst->v[k], proto, port, NULL);
+            struct rule_match match = reach_match_rule(p, rule, &src->v[i], &dst->v[k], proto, port, NULL);
             struct reach_reason now = best;
-            now.has_source = fit.source;
-            now.has_destination = fit.destination;
-            now.has_port = fit.port;
-            now.is_allowed = fit.source && fit.destination && fit.port;
+            now.has_source = match.source;
+            now.has_destination = match.destination;
+            now.has_port = match.port;
+            now.is_allowed = match.source && match.destination && match.port;
             if (match_score(&now) > match_score(&best))
                 best = now;
         }
@@ -33,7 +33,7 @@ static struct reach_reason judge(const struct engine *p, const struct rule *rule
     return best;
 }
 
-/* An address that nobody serves is in no filter: then the rules speak. */
+/* Whether the packet is let through. An address that no node has or serves is in no filter: then the rules decide. */
 static bool is_let_through(struct engine *p, const struct probes *src, const struct probes *dst, int proto, int port,
                            bool by_rules)
 {
@@ -61,7 +61,7 @@ static void explain(struct engine *p, struct probes *src, struct probes *dst, in
     bool is_allowed = is_let_through(p, src, dst, proto, port, *n_out > 0);
     if (is_allowed && *n_out > 0)
         return;
-    /* The rules only explain: what is sent decides. */
+    /* The filters decide; the rules only explain. */
     closest.is_allowed = is_allowed;
     *n_out = cap > 0 && p->doc->rule_n > 0;
     if (*n_out > 0)

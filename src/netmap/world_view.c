@@ -221,12 +221,12 @@ void view_assert_peer(node_id viewer, node_id id, const struct peer_view *have, 
         fail_msg("node %llu sees routes of %llu wrongly:\n have %d %s %s %s\n want %d %s %s %s",
                  (unsigned long long)viewer, (unsigned long long)id, a.is_there, a.allowed, a.primary, a.caps,
                  b.is_there, b.allowed, b.primary, b.caps);
-    fail_msg(
-        "node %llu sees %llu wrongly:\n have routes %s %s, want %s %s\n have %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d\n want %d %s %s "
-        "%s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d",
-        (unsigned long long)viewer, (unsigned long long)id, a.allowed, a.primary, b.allowed, b.primary, a.is_there,
-        a.name, a.key, a.disco, a.addresses, a.endpoints, a.hostinfo, a.key_expiry, a.last_seen,
-        (unsigned long long)a.home_derp, (unsigned long long)a.cap, a.is_online, a.is_expired, b.is_there, b.name,
-        b.key, b.disco, b.addresses, b.endpoints, b.hostinfo, b.key_expiry, b.last_seen,
-        (unsigned long long)b.home_derp, (unsigned long long)b.cap, b.is_online, b.is_expired);
+    fail_msg("node %llu sees %llu wrongly:\n have routes %s %s, want %s %s\n"
+             " have %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d\n"
+             " want %d %s %s %s %s %s %s exp=%s seen=%s derp=%llu cap=%llu on=%d ex=%d",
+             (unsigned long long)viewer, (unsigned long long)id, a.allowed, a.primary, b.allowed, b.primary, a.is_there,
+             a.name, a.key, a.disco, a.addresses, a.endpoints, a.hostinfo, a.key_expiry, a.last_seen,
+             (unsigned long long)a.home_derp, (unsigned long long)a.cap, a.is_online, a.is_expired, b.is_there, b.name,
+             b.key, b.disco, b.addresses, b.endpoints, b.hostinfo, b.key_expiry, b.last_seen,
+             (unsigned long long)b.home_derp, (unsigned long long)b.cap, b.is_online, b.is_expired);
 }

@@ -23,7 +23,7 @@ struct client {
     look_id self;
     text_id derp_map, dns, ssh, domain;
     text_id profiles;     /* opaque: client_profile */
-    struct rcbuf *filter; /* JSON; null: never told */
+    struct rcbuf *filter; /* JSON; null: it never got one */
 };
 
 /* Counts of all clients. */
@@ -40,7 +40,7 @@ void client_take(struct client *c, struct netmap_pieces *p);
 look_id client_peer(const struct client *c, node_id id);
 /* The profile of a user as it stands on the wire, in JSON; 0: it knows no such user. */
 text_id client_profile(const struct client *c, uint64_t user);
-/* After a change: forgets buffers that nobody else holds. */
+/* After a change: forgets buffers to which there is no other reference. */
 void client_sweep(void);
 void client_fini(void);
 

@@ -1,5 +1,5 @@
-/* What a client knows of a node, as a number: equal looks have equal numbers, so that a million of them compare as fast as
- * they are counted. Texts are numbered the same way. Nothing is forgotten until look_fini. */
+/* What a client knows of a node, as a number: equal looks have equal numbers, so that a million of them compare as
+ * fast as they are counted. Texts are numbered the same way. Nothing is forgotten until look_fini. */
 #ifndef SIM_LOOK_H
 #define SIM_LOOK_H
 

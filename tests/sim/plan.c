@@ -202,7 +202,7 @@ void plan_make(struct plan *p, unsigned kind, size_t users, struct test_random *
     struct maker m = {p, kind < 2 ? &own : random};
     *p = (struct plan){.users = users};
     make_groups(&m);
-    /* Under the last, many see nobody. */
+    /* Under the last, many see no other node. */
     if (kind != 6)
         add_everybody(&m);
     add_teams(&m, kind == 6 ? 4 : 1, kind == 3 ? 3 : 1, kind == 2 ? 7 : 0);

@@ -1,5 +1,5 @@
-/* The policies of the simulation, as data: written as text for the server, and read as data by the reference, so that the
- * two have nothing in common but these structs. */
+/* The policies of the simulation, as data: written as text for the server, and read as data by the reference, so that
+ * the two have nothing in common but these structs. */
 #ifndef SIM_PLAN_H
 #define SIM_PLAN_H
 

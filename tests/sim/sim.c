@@ -1,15 +1,15 @@
-/* Ten thousand nodes, whatever happens to them, and clients that follow by what they are sent alone: in the end, and at
- * moments between, each has what a naive reading of state and policy says.
+/* Ten thousand nodes, whatever happens to them, and clients that follow by what they are sent alone: in the end, and
+ * at moments between, each has what a naive reading of state and policy says.
  *
- * Two tailnets: one of 10,000 nodes under policies that let each see about a hundred others (and a few see everybody), and one of
- * 1,500 in which there may be no policy at all. Joins, keys, log-outs, expiry, tags, names, routes and who takes them over,
- * users, policies, settings, presence and time are drawn from a seed; publications gather as many events as they
- * happen to; the disk is behind; clients hang up, come back, and some are too slow for each step.
+ * Two tailnets: one of 10,000 nodes under policies that let each see about a hundred others (and a few see everybody),
+ * and one of 1,500 in which there may be no policy at all. Joins, keys, log-outs, expiry, tags, names, routes and who
+ * takes them over, users, policies, settings, presence and time are drawn from a seed; publications gather as many
+ * events as they happen to; the disk is behind; clients hang up, come back, and some are too slow for each step.
  *
- * What is compared: of every client all peers (of 10,000 x 10,000 pairs which are there, of those that are, each member of the
- * node), itself, profiles, DERP map and DNS; of some hundred, half of them such that something has happened to them, the packet
- * filter as a set and the SSH policy. Between, the same of samples. The sessions' rules (who is told when) are those of
- * control/session.c, written again here: that file is not part of this.
+ * What is compared: of every client all peers (of 10,000 x 10,000 pairs which are there, of those that are, each
+ * member of the node), itself, profiles, DERP map and DNS; of some hundred, half of them such that something has
+ * happened to them, the packet filter as a set and the SSH policy. Between, the same of samples. The sessions' rules
+ * (what is sent when) are those of control/session.c, written again here: that file is not part of this.
  *
  * SIM_SEED, SIM_NODES, SIM_STEPS: another run than that of `make test`. */
 #include <setjmp.h>
@@ -42,17 +42,16 @@ static void print_counts(const struct sim *s, int64_t started_us)
     const struct client_counts *k = &client_counts;
     print_message("# seed %llu: %zu nodes, %llu events, %llu publications of %llu items, %llu policies\n", U(s->seed),
                   state_node_count(s->st), U(c->events), U(c->publications), U(c->items), U(c->policies));
-    print_message(
-        "# %llu polls, %llu full maps (%llu fell behind, %llu began afresh), %llu deltas, %llu messages read, %llu of %llu buffers again\n",
-        U(c->polls), U(c->fulls), U(c->behind), U(c->afresh), U(c->deltas), U(k->messages), U(k->read_again),
-        U(k->read_again + k->read_once));
-    print_message("# %llu ephemeral nodes gone, %llu nodes told that they are gone, %llu refused\n",
+    print_message("# %llu polls, %llu full maps (%llu fell behind, %llu began afresh), %llu deltas, %llu messages "
+                  "read, %llu of %llu buffers again\n",
+                  U(c->polls), U(c->fulls), U(c->behind), U(c->afresh), U(c->deltas), U(k->messages), U(k->read_again),
+                  U(k->read_again + k->read_once));
+    print_message("# %llu ephemeral nodes gone, %llu nodes that learnt that they are gone, %llu refused\n",
                   U(c->ephemeral_gone), U(c->gone), U(c->refused));
-    print_message(
-        "# compared: %llu views, %llu peers in them (%llu of routers, %llu routes not shown; without %llu newcomers), %llu filters of %llu "
-        "entries, %llu SSH rules\n",
-        U(c->views), U(c->pairs), U(c->router_pairs), U(c->hidden_routes), U(c->newcomers), U(c->filters),
-        U(c->filter_whats), U(c->ssh_rules));
+    print_message("# compared: %llu views, %llu peers in them (%llu of routers, %llu routes not shown; without %llu "
+                  "newcomers), %llu filters of %llu entries, %llu SSH rules\n",
+                  U(c->views), U(c->pairs), U(c->router_pairs), U(c->hidden_routes), U(c->newcomers), U(c->filters),
+                  U(c->filter_whats), U(c->ssh_rules));
     print_message("# %llu patches and %llu removals of peers that were not there; %zu looks; %.1f s\n",
                   U(k->idle_patches), U(k->idle_removals), look_count(),
                   (double)(clock_thread_cpu_us() - started_us) / 1e6);

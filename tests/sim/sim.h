@@ -1,5 +1,5 @@
-/* A tailnet with simulated time: machines that join, change, move and leave, and whose clients follow what they are sent.
- * One thread, no I/O; everything comes from one seed. */
+/* A tailnet with simulated time: machines that join, change, move and leave, and whose clients follow what they are
+ * sent. One thread, no I/O; everything comes from one seed. */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
 
@@ -84,9 +84,9 @@ void sim_settle(struct sim *s);
 void sim_set_plan(struct sim *s, const struct plan *plan);
 
 /* --- reference.c --- */
-/* Compares what clients have with what the state and the policy say, pair by pair: the peers of `client_n` clients at least
- * (the number of machines: all) and each peer's look, and themselves; of `filter_n` the filter and the SSH policy. Those
- * that something happened to since the last call are always among them. After sim_settle. */
+/* Compares what clients have with what the state and the policy say, pair by pair: the peers of `client_n` clients at
+ * least (the number of machines: all) and each peer's look, and themselves; of `filter_n` the filter and the SSH
+ * policy. Those that something happened to since the last call are always among them. After sim_settle. */
 void reference_compare(struct sim *s, size_t client_n, size_t filter_n);
 
 #endif

@@ -31,14 +31,14 @@ static void test_small_requests(void **state)
     };
     struct client c;
     int64_t before = metric_read("fullscale_control_unknown_paths_total", "");
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const char *text;
-        assert_int_equal(client_call(&c, rows[i].method, rows[i].path, rows[i].body, &text), rows[i].status);
+        assert_int_equal(rig_client_call(&c, rows[i].method, rows[i].path, rows[i].body, &text), rows[i].status);
         assert_non_null(strstr(text, rows[i].words));
     }
     assert_int_equal(metric_read("fullscale_control_unknown_paths_total", ""), before + 5);
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 /* Each request that names a node, by its machine, by another that is a node, and by a stranger: only the first is
@@ -60,37 +60,38 @@ static void test_only_a_nodes_machine_speaks_for_it(void **state)
     struct device d, other, nobody;
     rig_join(r, &owner, &d, "owner", 0);
     rig_join(r, &neighbour, &other, "neighbour", 0);
-    client_open(&stranger, r, 0);
+    rig_client_open(&stranger, r, 0);
     device_init(&nobody, "nobody");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const char *body = arena_printf(&r->arena, "{\"NodeKey\":\"%s\"%s}", key_text(r, &d.key), rows[i].more);
         const char *unknown = arena_printf(&r->arena, "{\"NodeKey\":\"%s\"%s}", key_text(r, &nobody.key), rows[i].more);
         const char *foreign_text, *stranger_text, *unknown_text;
-        assert_int_equal(client_call(&neighbour, "POST", rows[i].path, body, &foreign_text), 404);
-        assert_int_equal(client_call(&stranger, "POST", rows[i].path, body, &stranger_text), 404);
-        assert_int_equal(client_call(&stranger, "POST", rows[i].path, unknown, &unknown_text), 404);
+        assert_int_equal(rig_client_call(&neighbour, "POST", rows[i].path, body, &foreign_text), 404);
+        assert_int_equal(rig_client_call(&stranger, "POST", rows[i].path, body, &stranger_text), 404);
+        assert_int_equal(rig_client_call(&stranger, "POST", rows[i].path, unknown, &unknown_text), 404);
         assert_string_equal(foreign_text, unknown_text);
         assert_string_equal(stranger_text, unknown_text);
     }
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const char *text, *body = arena_printf(&r->arena, "{\"NodeKey\":\"%s\"%s}", key_text(r, &d.key), rows[i].more);
         if (strstr(body, "stolen") == NULL)
-            assert_int_equal(client_call(&owner, "POST", rows[i].path, body, &text), rows[i].status);
+            assert_int_equal(rig_client_call(&owner, "POST", rows[i].path, body, &text), rows[i].status);
         if (strstr(body, "ReadOnly") != NULL)
             assert_null(memmem(text, strlen(text), "stolen", 6));
     }
     /* Registration: the same words for a key that nobody has. */
     const char *theirs, *none;
-    client_call(&stranger, "POST", "/machine/register", register_body(r, &d, "", NULL), &theirs);
-    client_call(&stranger, "POST", "/machine/register", register_body(r, &nobody, "", NULL), &none);
+    rig_client_call(&stranger, "POST", "/machine/register", register_body(r, &d, "", NULL), &theirs);
+    rig_client_call(&stranger, "POST", "/machine/register", register_body(r, &nobody, "", NULL), &none);
     assert_string_equal(theirs, none);
-    client_call(&stranger, "POST", "/machine/register", register_body(r, &d, "", "1970-01-01T00:02:03Z"), &theirs);
-    client_call(&stranger, "POST", "/machine/register", register_body(r, &nobody, "", "1970-01-01T00:02:03Z"), &none);
+    rig_client_call(&stranger, "POST", "/machine/register", register_body(r, &d, "", "1970-01-01T00:02:03Z"), &theirs);
+    rig_client_call(&stranger, "POST", "/machine/register", register_body(r, &nobody, "", "1970-01-01T00:02:03Z"),
+                    &none);
     assert_string_equal(theirs, none);
-    assert_int_equal(client_update(&owner, &d), 200);
-    client_close(&owner);
-    client_close(&neighbour);
-    client_close(&stranger);
+    assert_int_equal(rig_client_update(&owner, &d), 200);
+    rig_client_close(&owner);
+    rig_client_close(&neighbour);
+    rig_client_close(&stranger);
 }
 
 static void test_several_connections(void **state)
@@ -98,17 +99,17 @@ static void test_several_connections(void **state)
     (void)state;
     struct client c, others[3];
     const char *first, *text;
-    client_open(&c, r, 0);
-    client_call(&c, "GET", "/machine/whoami", "", &first);
+    rig_client_open(&c, r, 0);
+    rig_client_call(&c, "GET", "/machine/whoami", "", &first);
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-        client_open_same(&others[i], &c, 0);
-        assert_int_equal(client_call(&others[i], "GET", "/machine/whoami", "", &text), 200);
+        rig_client_open_same(&others[i], &c, 0);
+        assert_int_equal(rig_client_call(&others[i], "GET", "/machine/whoami", "", &text), 200);
         assert_string_equal(text, first);
     }
-    client_close(&c);
-    assert_int_equal(client_call(&others[2], "GET", "/machine/whoami", "", &text), 200);
+    rig_client_close(&c);
+    assert_int_equal(rig_client_call(&others[2], "GET", "/machine/whoami", "", &text), 200);
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
-        client_close(&others[i]);
+        rig_client_close(&others[i]);
 }
 
 static void test_drain(void **state)
@@ -119,16 +120,16 @@ static void test_drain(void **state)
     struct client idle, busy;
     struct device d;
     struct reply poll;
-    client_open(&idle, own, 0);
+    rig_client_open(&idle, own, 0);
     rig_join(own, &busy, &d, "busy", 0);
-    client_poll(&busy, &poll, &d, 0);
+    rig_client_poll(&busy, &poll, &d, 0);
     reply_wait_frames(&poll, 1);
     control_drain(own->control);
     RIG_WAIT(own, idle.is_closed && busy.is_goaway);
     assert_false(poll.is_ended);
-    client_close(&idle);
+    rig_client_close(&idle);
     reply_fini(&poll);
-    client_close(&busy);
+    rig_client_close(&busy);
     rig_wait_idle(own);
     rig_destroy(own);
 }
@@ -160,7 +161,7 @@ static void assert_refused(struct client *c, const char *body, const char *words
     int64_t before = registrations("result=\"refused\"");
     const char *text;
     struct str error;
-    assert_int_equal(client_call(c, "POST", "/machine/register", body, &text), 200);
+    assert_int_equal(rig_client_call(c, "POST", "/machine/register", body, &text), 200);
     const struct json *answer = rig_json(r, text);
     assert_true(json_str(json_get(answer, "Error"), &error));
     assert_non_null(strstr(arena_str(&r->arena, error).p, words));
@@ -176,9 +177,9 @@ static void test_register(void **state)
     struct client c;
     struct device d;
     int64_t before = registrations("result=\"joined\"");
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     device_init(&d, "laptop");
-    const struct json *answer = client_register(&c, &d, rig_key(r, &(struct auth_key_spec){0}), NULL);
+    const struct json *answer = rig_client_register(&c, &d, rig_key(r, &(struct auth_key_spec){0}), NULL);
     assert_int_equal(json_len(answer), 7); /* every key, also the empty ones */
     assert_true(json_says(answer, "Error", ""));
     assert_true(json_says(answer, "AuthURL", ""));
@@ -189,7 +190,7 @@ static void test_register(void **state)
     assert_true(json_says(json_get(answer, "User"), "DisplayName", "anna"));
     assert_true(json_says(json_get(answer, "Login"), "LoginName", "anna"));
     assert_int_equal(registrations("result=\"joined\""), before + 1);
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 static void test_register_again(void **state)
@@ -198,16 +199,16 @@ static void test_register_again(void **state)
     struct client c;
     struct device d;
     const char *key = rig_key(r, &(struct auth_key_spec){0});
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     device_init(&d, "again");
-    client_register(&c, &d, key, NULL);
+    rig_client_register(&c, &d, key, NULL);
     size_t n = nodes();
     /* A lost answer: the same key once more. A restart: none. */
-    assert_true(json_is_true(client_register(&c, &d, key, NULL), "MachineAuthorized"));
-    assert_true(json_is_true(client_register(&c, &d, "", NULL), "MachineAuthorized"));
-    assert_true(json_is_true(client_register(&c, &d, "nonsense", NULL), "MachineAuthorized"));
+    assert_true(json_is_true(rig_client_register(&c, &d, key, NULL), "MachineAuthorized"));
+    assert_true(json_is_true(rig_client_register(&c, &d, "", NULL), "MachineAuthorized"));
+    assert_true(json_is_true(rig_client_register(&c, &d, "nonsense", NULL), "MachineAuthorized"));
     assert_int_equal(nodes(), n);
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 /* Who was refused, why, and how it calls itself; the request is forgotten by then. */
@@ -217,14 +218,14 @@ static void test_a_refusal_is_in_the_log(void **state)
     struct client c;
     struct device d;
     char said[4096] = "";
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     device_init(&d, "visitor");
     const char *body = register_body(r, &d, "no key", NULL);
     FILE *log = tmpfile();
     int before = dup(STDERR_FILENO);
     assert_true(log != NULL && dup2(fileno(log), STDERR_FILENO) >= 0);
     assert_int_equal(log_set_level(NULL, LOG_WARN), RC_OK);
-    int status = client_call(&c, "POST", "/machine/register", body, NULL);
+    int status = rig_client_call(&c, "POST", "/machine/register", body, NULL);
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
     assert_true(dup2(before, STDERR_FILENO) >= 0);
     close(before);
@@ -234,7 +235,7 @@ static void test_a_refusal_is_in_the_log(void **state)
     assert_int_equal(status, 200);
     assert_non_null(strstr(said, "registration refused why=\""));
     assert_non_null(strstr(said, "from=127.0.0.1 host=visitor\n"));
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 /* Nothing can be written: who would join is refused in words, who is there goes on, and a key for one machine is
@@ -246,11 +247,11 @@ static void test_full_disk(void **state)
     struct device here, d;
     struct reply poll;
     const char *key = rig_key(r, &(struct auth_key_spec){0}), *text;
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     device_init(&here, "here");
-    client_register(&c, &here, rig_key(r, &(struct auth_key_spec){0}), NULL);
+    rig_client_register(&c, &here, rig_key(r, &(struct auth_key_spec){0}), NULL);
     size_t n = nodes();
-    client_open(&late, r, 0);
+    rig_client_open(&late, r, 0);
     device_init(&d, "late");
     store_memory_fail(r->store, RC_FULL);
     for (int i = 0; i < 3; i++) /* in a commit that fails, and while it is known that they do */
@@ -258,21 +259,21 @@ static void test_full_disk(void **state)
                        "the disk of the server is full; nothing is lost, try again");
     assert_refused(&late, register_body(r, &d, "no key", NULL), "not known here");
     assert_int_equal(metric_read("fullscale_store_failing", ""), 1);
-    client_poll(&c, &poll, &here, 0);
+    rig_client_poll(&c, &poll, &here, 0);
     reply_wait_frames(&poll, 1);
-    assert_int_equal(client_call(&c, "POST", "/machine/map", "{}", &text), 404); /* it answers */
+    assert_int_equal(rig_client_call(&c, "POST", "/machine/map", "{}", &text), 404); /* it answers */
     assert_int_equal(nodes(), n);
     store_memory_fail(r->store, RC_OK);
     while (core_fault(r->core) != RC_OK)
         rig_on_core(r, NULL, NULL);
     rig_settle(r);
-    assert_true(json_is_true(client_register(&late, &d, key, NULL), "MachineAuthorized"));
+    assert_true(json_is_true(rig_client_register(&late, &d, key, NULL), "MachineAuthorized"));
     assert_int_equal(nodes(), n + 1);
     assert_int_equal(metric_read("fullscale_store_failing", ""), 0);
     device_init(&d, "second");
     assert_refused(&late, register_body(r, &d, key, NULL), "has been used");
-    client_close(&late);
-    client_close(&c);
+    rig_client_close(&late);
+    rig_client_close(&c);
     reply_fini(&poll);
 }
 
@@ -300,10 +301,10 @@ static void test_tags_and_routes(void **state)
     struct device d;
     const struct str web = STR("tag:web");
     const char *tagged = rig_key(r, &(struct auth_key_spec){.is_reusable = true, .tags = &web, .tag_n = 1});
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     device_init(&d, "t\",\"RequestTags\":[\"tag:web\"],\"RoutableIPs\":[\"10.0.0.0/8\",\"::/0\"],\"App\":\"");
     assert_refused(&c, register_body(r, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "requested tags [tag:web]");
-    assert_true(json_is_true(client_register(&c, &d, tagged, NULL), "MachineAuthorized"));
+    assert_true(json_is_true(rig_client_register(&c, &d, tagged, NULL), "MachineAuthorized"));
     struct claims claims = {.key = d.key};
     rig_on_core(r, read_claims, &claims);
     assert_string_equal(claims.tags, "[\"tag:web\"]");
@@ -311,11 +312,11 @@ static void test_tags_and_routes(void **state)
     device_init(&d, "u\",\"RequestTags\":[\"tag:web\",\"tag:db\"],\"App\":\"");
     assert_refused(&c, register_body(r, &d, tagged, NULL), "requested tags [tag:db]");
     device_init(&d, "u\",\"RoutableIPs\":[\"10.0.0.0/99\",\"fd00::/8\"],\"App\":\"");
-    assert_true(json_is_true(client_register(&c, &d, tagged, NULL), "MachineAuthorized"));
+    assert_true(json_is_true(rig_client_register(&c, &d, tagged, NULL), "MachineAuthorized"));
     claims = (struct claims){.key = d.key};
     rig_on_core(r, read_claims, &claims);
     assert_int_equal(claims.routes_n, 1); /* what is no prefix is left out */
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 static void expire_key(struct state *st, int64_t now_ms, void *ctx)
@@ -332,10 +333,10 @@ static void test_refused_keys(void **state)
     const char *used = rig_key(r, &(struct auth_key_spec){0});
     const char *expired = rig_key(r, &(struct auth_key_spec){.is_reusable = true});
     rig_on_core(r, expire_key, (void *)expired);
-    client_open(&other, r, 0);
+    rig_client_open(&other, r, 0);
     device_init(&taken, "taken");
-    client_register(&other, &taken, used, NULL);
-    client_open(&c, r, 0);
+    rig_client_register(&other, &taken, used, NULL);
+    rig_client_open(&c, r, 0);
     device_init(&d, "refused");
     assert_refused(&c, register_body(r, &d, used, NULL), "single use");
     assert_refused(&c, register_body(r, &d, expired, NULL), "expired");
@@ -347,8 +348,8 @@ static void test_refused_keys(void **state)
     assert_refused(&c, register_body(r, &taken, rig_key(r, &(struct auth_key_spec){0}), NULL), "another machine");
     d.key = (node_key){{0}};
     assert_refused(&c, register_body(r, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "node key");
-    client_close(&c);
-    client_close(&other);
+    rig_client_close(&c);
+    rig_client_close(&other);
 }
 
 static void test_reusable_key(void **state)
@@ -358,10 +359,10 @@ static void test_reusable_key(void **state)
     for (int i = 0; i < 3; i++) {
         struct client c;
         struct device d;
-        client_open(&c, r, 0);
+        rig_client_open(&c, r, 0);
         device_init(&d, "many");
-        assert_true(json_is_true(client_register(&c, &d, key, NULL), "MachineAuthorized"));
-        client_close(&c);
+        assert_true(json_is_true(rig_client_register(&c, &d, key, NULL), "MachineAuthorized"));
+        rig_client_close(&c);
     }
 }
 
@@ -374,13 +375,13 @@ static void test_old_clients(void **state)
     for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
         struct client c;
         const char *text;
-        client_init(&c, r);
+        rig_client_init(&c, r);
         c.version = versions[i]; /* what Noise proves counts, whatever the body says */
-        client_dial(&c, 0);
+        rig_client_dial(&c, 0);
         assert_refused(&c, register_body(r, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "1.80");
-        assert_int_equal(client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_POLL), &text), 400);
+        assert_int_equal(rig_client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_POLL), &text), 400);
         assert_non_null(strstr(text, "1.80"));
-        client_close(&c);
+        rig_client_close(&c);
     }
 }
 
@@ -392,12 +393,12 @@ static void test_new_clients(void **state)
         struct client c;
         struct device d;
         device_init(&d, "new");
-        client_init(&c, r);
+        rig_client_init(&c, r);
         c.version = versions[i];
-        client_dial(&c, 0);
-        assert_true(
-            json_is_true(client_register(&c, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "MachineAuthorized"));
-        client_close(&c);
+        rig_client_dial(&c, 0);
+        assert_true(json_is_true(rig_client_register(&c, &d, rig_key(r, &(struct auth_key_spec){0}), NULL),
+                                 "MachineAuthorized"));
+        rig_client_close(&c);
     }
 }
 
@@ -408,13 +409,13 @@ static void test_logout(void **state)
     struct device d;
     rig_join(r, &c, &d, "leaving", 0);
     for (int i = 0; i < 2; i++) { /* idempotent */
-        const struct json *answer = client_register(&c, &d, "", "1970-01-01T00:02:03Z");
+        const struct json *answer = rig_client_register(&c, &d, "", "1970-01-01T00:02:03Z");
         assert_true(json_is_true(answer, "NodeKeyExpired"));
         assert_false(json_is_true(answer, "MachineAuthorized"));
         assert_true(json_says(answer, "Error", ""));
     }
-    assert_true(json_is_true(client_register(&c, &d, "", NULL), "NodeKeyExpired"));
-    client_close(&c);
+    assert_true(json_is_true(rig_client_register(&c, &d, "", NULL), "NodeKeyExpired"));
+    rig_client_close(&c);
 }
 
 /* --- hostile bodies --- */
@@ -447,13 +448,13 @@ static void test_malformed_bodies(void **state)
         "{\"Hostinfo\":[1]}",
     };
     struct client c;
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
         assert_refused(&c, bodies[i], "did not understand");
         if (strstr(bodies[i], "Auth") == NULL && strstr(bodies[i], "Expiry") == NULL) /* not members of a map request */
-            assert_int_equal(client_call(&c, "POST", "/machine/map", bodies[i], NULL), 400);
+            assert_int_equal(rig_client_call(&c, "POST", "/machine/map", bodies[i], NULL), 400);
     }
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 static void test_deep_json(void **state)
@@ -461,14 +462,14 @@ static void test_deep_json(void **state)
     (void)state;
     static const char *const heads[] = {"", "{\"Hostinfo\":", "{\"x\":"};
     struct client c;
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
         char *body = nested(heads[i], 50000);
         assert_refused(&c, body, "did not understand");
-        assert_int_equal(client_call(&c, "POST", "/machine/map", body, NULL), 400);
+        assert_int_equal(rig_client_call(&c, "POST", "/machine/map", body, NULL), 400);
         mem_free(body);
     }
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 static void call_with_blanks(struct client *c, size_t size, const char *request, int want, const char **text_out)
@@ -476,7 +477,7 @@ static void call_with_blanks(struct client *c, size_t size, const char *request,
     char *body = mem_alloc(size + 1);
     memset(body, ' ', size);
     memcpy(body + size - strlen(request), request, strlen(request) + 1);
-    assert_int_equal(client_call(c, "POST", "/machine/register", body, text_out), want);
+    assert_int_equal(rig_client_call(c, "POST", "/machine/register", body, text_out), want);
     mem_free(body);
 }
 
@@ -489,9 +490,9 @@ static void test_large_body(void **state)
     int64_t before = metric_read("fullscale_http_refused_total", "reason=\"body\"");
     memset(body, ' ', HTTP_MAX_BODY_BYTES + 1);
     body[HTTP_MAX_BODY_BYTES + 1] = '\0';
-    client_open(&c, r, 0);
-    assert_int_equal(client_call(&c, "POST", "/machine/register", body, NULL), 413);
-    assert_int_equal(client_call(&c, "POST", "/machine/map", body, NULL), 413);
+    rig_client_open(&c, r, 0);
+    assert_int_equal(rig_client_call(&c, "POST", "/machine/register", body, NULL), 413);
+    assert_int_equal(rig_client_call(&c, "POST", "/machine/map", body, NULL), 413);
     assert_int_equal(metric_read("fullscale_http_refused_total", "reason=\"body\""), before + 2);
     /* The largest that is taken of a stranger, and of a node. */
     device_init(&d, "large");
@@ -504,10 +505,10 @@ static void test_large_body(void **state)
     mem_free(body);
     /* It is known from the handshake on when it comes back. */
     struct client again;
-    client_open_same(&again, &c, 0);
+    rig_client_open_same(&again, &c, 0);
     call_with_blanks(&again, HTTP_MAX_BODY_BYTES, request, 200, &text);
-    client_close(&again);
-    client_close(&c);
+    rig_client_close(&again);
+    rig_client_close(&c);
 }
 
 /* The server refuses as soon as it is too much, and takes little of the rest. */
@@ -521,16 +522,16 @@ static void test_huge_body(void **state)
     char *body = mem_alloc(huge + 1);
     memset(body, '[', huge);
     body[huge] = '\0';
-    client_init(&c, r);
-    client_begin(&c, 0);
+    rig_client_init(&c, r);
+    rig_client_begin(&c, 0);
     struct stream *tcp = c.s;
     RIG_WAIT(r, c.h2 != NULL);
-    assert_int_equal(client_call(&c, "POST", "/machine/map", body, NULL), 413);
+    assert_int_equal(rig_client_call(&c, "POST", "/machine/map", body, NULL), 413);
     mem_free(body);
-    assert_int_equal(client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
+    assert_int_equal(rig_client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
     assert_int_equal(getsockopt(tcp_stream_fd(tcp), IPPROTO_TCP, TCP_INFO, &info, &len), 0);
     assert_true(info.tcpi_bytes_acked < 16 * 1024 * 1024);
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 /* --- going away --- */
@@ -541,38 +542,37 @@ static void drop_with(bool is_cancel)
     struct client c, gone;
     struct device d, new_one;
     struct reply replies[5];
-    struct rig_hold hold;
     rig_join(r, &c, &d, "dropping", 0);
-    client_open_same(&gone, &c, 0);
+    rig_client_open_same(&gone, &c, 0);
     device_init(&new_one, "never-told");
     const char *register_new = register_body(r, &new_one, rig_key(r, &(struct auth_key_spec){0}), NULL);
     size_t before = nodes();
-    rig_hold_core(r, &hold);
-    client_poll(&gone, &replies[0], &d, MAP_ZSTD);
-    client_send(&gone, &replies[1], "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS));
-    client_send(&gone, &replies[2], "POST", "/machine/map", map_body(r, &d, MAP_READ_ONLY));
-    client_poll(&gone, &replies[3], &new_one, 0); /* not known yet */
-    client_send(&gone, &replies[4], "POST", "/machine/register", register_new);
-    assert_int_equal(client_call(&gone, "GET", "/machine/whoami", "", NULL), 200); /* all have been posted */
+    rig_hold_core(r);
+    rig_client_poll(&gone, &replies[0], &d, MAP_ZSTD);
+    rig_client_send(&gone, &replies[1], "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS));
+    rig_client_send(&gone, &replies[2], "POST", "/machine/map", map_body(r, &d, MAP_READ_ONLY));
+    rig_client_poll(&gone, &replies[3], &new_one, 0); /* not known yet */
+    rig_client_send(&gone, &replies[4], "POST", "/machine/register", register_new);
+    assert_int_equal(rig_client_call(&gone, "GET", "/machine/whoami", "", NULL), 200); /* all have been posted */
     for (size_t i = 0; i < ARRAY_LEN(replies); i++) {
         if (is_cancel)
             h2_client_cancel(gone.h2, replies[i].id);
         reply_fini(&replies[i]);
     }
     if (is_cancel)
-        assert_int_equal(client_call(&gone, "GET", "/machine/whoami", "", NULL), 200);
+        assert_int_equal(rig_client_call(&gone, "GET", "/machine/whoami", "", NULL), 200);
     else
         h2_client_destroy(&gone.h2);
     while (!is_cancel && rig_conns() > 2)
         rig_on_worker(r, 0, NULL, NULL);
-    rig_release_core(&hold);
+    rig_release_core(r);
     rig_settle(r);
     assert_int_equal(rig_sessions(), 0);
     assert_int_equal(nodes(), before);
     /* It has got its new key, and may ask again. */
-    assert_true(json_is_true(client_register(&c, &new_one, "", NULL), "MachineAuthorized"));
-    client_close(&gone);
-    client_close(&c);
+    assert_true(json_is_true(rig_client_register(&c, &new_one, "", NULL), "MachineAuthorized"));
+    rig_client_close(&gone);
+    rig_client_close(&c);
     rig_wait_idle(r);
 }
 
@@ -702,10 +702,11 @@ struct crowd {
 
 static void crowd_begin(struct crowd *all, const char *key)
 {
-    client_open(&all->c, r, 0);
+    rig_client_open(&all->c, r, 0);
     for (size_t i = 0; i < CROWD; i++) {
         device_init(&all->d[i], "one-of-many");
-        client_send(&all->c, &all->replies[i], "POST", "/machine/register", register_body(r, &all->d[i], key, NULL));
+        rig_client_send(&all->c, &all->replies[i], "POST", "/machine/register",
+                        register_body(r, &all->d[i], key, NULL));
     }
 }
 
@@ -732,7 +733,7 @@ static void crowd_end(struct crowd *all)
 {
     for (size_t i = 0; i < CROWD; i++)
         reply_fini(&all->replies[i]);
-    client_close(&all->c);
+    rig_client_close(&all->c);
 }
 
 /* Until so many jobs of a kind wait. */
@@ -756,7 +757,7 @@ static void test_what_waits_for_the_disk_is_bounded(void **state)
     struct reply again;
     rig_settle(r);
     rig_join(r, &known, &node, "known", 0);
-    client_open(&late, r, 0);
+    rig_client_open(&late, r, 0);
     const char *key = rig_key(r, &(struct auth_key_spec){.is_reusable = true});
     const char *text;
     waiting_set_limit(core_waiting(r->core), WAIT_STRANGER, CROWD_BOUND);
@@ -771,16 +772,17 @@ static void test_what_waits_for_the_disk_is_bounded(void **state)
     assert_int_equal(crowd_count(&second, "the server is busy, try again"), 2 * CROWD - CROWD_BOUND);
     assert_int_equal(crowd_count(&second, "\"MachineAuthorized\":false"), 2 * CROWD - CROWD_BOUND);
     device_init(&other, "late");
-    assert_int_equal(client_call(&late, "POST", "/machine/map", map_body(r, &other, 0), &text), 503);
+    assert_int_equal(rig_client_call(&late, "POST", "/machine/map", map_body(r, &other, 0), &text), 503);
     assert_non_null(strstr(text, "the server is busy, try again"));
     assert_int_equal(metric_read("fullscale_core_crowded_out_total", "who=\"stranger\""),
                      crowded + 2 * CROWD - CROWD_BOUND + 1);
-    assert_int_equal(client_update(&known, &node), 200);
+    assert_int_equal(rig_client_update(&known, &node), 200);
     device_init(&renewed, "known");
     renewed.old_key = node.key;
-    client_send(&known, &again, "POST", "/machine/register", register_body(r, &renewed, key, NULL));
+    rig_client_send(&known, &again, "POST", "/machine/register", register_body(r, &renewed, key, NULL));
     wait_waiting(WAIT_NODE, 1);
-    struct rig_core_call admin = {.job = {.home = r->loop, .run = rig_core_run, .done = rig_core_done}, .rig = r};
+    struct rig_core_call admin;
+    rig_core_call_init(&admin, r, NULL, NULL);
     const struct waiting_sender sender = waiting_sender_key(WAIT_ADMIN, "", 0);
     assert_true(core_offer(r->core, &admin.job, &sender, sizeof(admin)));
     store_memory_release(r->store);
@@ -794,8 +796,8 @@ static void test_what_waits_for_the_disk_is_bounded(void **state)
     reply_fini(&again);
     crowd_end(&first);
     crowd_end(&second);
-    client_close(&known);
-    client_close(&late);
+    rig_client_close(&known);
+    rig_client_close(&late);
     rig_wait_idle(r);
 }
 
@@ -814,7 +816,7 @@ static void leave_while_written(bool is_cancel)
     store_memory_hold(r->store);
     crowd_begin(&gone, key);
     wait_waiting(WAIT_STRANGER, CROWD);
-    client_poll(&gone.c, &poll, &gone.d[0], MAP_ZSTD); /* of a node that is not on disk yet */
+    rig_client_poll(&gone.c, &poll, &gone.d[0], MAP_ZSTD); /* of a node that is not on disk yet */
     for (size_t i = 0; i < CROWD; i++) {
         if (is_cancel)
             h2_client_cancel(gone.c.h2, gone.replies[i].id);
@@ -822,7 +824,7 @@ static void leave_while_written(bool is_cancel)
     }
     reply_fini(&poll);
     if (is_cancel)
-        assert_int_equal(client_call(&gone.c, "GET", "/machine/whoami", "", NULL), 200);
+        assert_int_equal(rig_client_call(&gone.c, "GET", "/machine/whoami", "", NULL), 200);
     else
         h2_client_destroy(&gone.c.h2);
     while (!is_cancel && rig_conns() > 2) /* both ends of the other connection */
@@ -837,9 +839,9 @@ static void leave_while_written(bool is_cancel)
     rig_settle(r);
     wait_waiting(WAIT_STRANGER, 0);
     assert_int_equal(nodes(), before);
-    assert_int_equal(client_update(&c, &d), 200);
-    client_close(&gone.c);
-    client_close(&c);
+    assert_int_equal(rig_client_update(&c, &d), 200);
+    rig_client_close(&gone.c);
+    rig_client_close(&c);
     rig_wait_idle(r);
 }
 
@@ -918,30 +920,30 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_requests),
-        cmocka_unit_test(test_only_a_nodes_machine_speaks_for_it),
-        cmocka_unit_test(test_several_connections),
-        cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_register),
-        cmocka_unit_test(test_register_again),
-        cmocka_unit_test(test_tags_and_routes),
-        cmocka_unit_test(test_a_refusal_is_in_the_log),
-        cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_refused_keys),
-        cmocka_unit_test(test_reusable_key),
-        cmocka_unit_test(test_old_clients),
-        cmocka_unit_test(test_new_clients),
-        cmocka_unit_test(test_logout),
-        cmocka_unit_test(test_malformed_bodies),
-        cmocka_unit_test(test_deep_json),
-        cmocka_unit_test(test_large_body),
-        cmocka_unit_test(test_huge_body),
-        cmocka_unit_test(test_cancelled_while_the_core_works),
-        cmocka_unit_test(test_closed_while_the_core_works),
-        cmocka_unit_test(test_single_use_key_raced),
-        cmocka_unit_test(test_what_waits_for_the_disk_is_bounded),
-        cmocka_unit_test(test_gone_while_it_is_written),
-        cmocka_unit_test(test_clock_set_between_loading_and_start),
+        cmocka_unit_test_setup_teardown(test_small_requests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_only_a_nodes_machine_speaks_for_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_several_connections, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_register, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_register_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tags_and_routes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_refusal_is_in_the_log, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refused_keys, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reusable_key, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_old_clients, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_new_clients, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_logout, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_malformed_bodies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deep_json, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_large_body, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_huge_body, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cancelled_while_the_core_works, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_closed_while_the_core_works, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_single_use_key_raced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_waits_for_the_disk_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gone_while_it_is_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_clock_set_between_loading_and_start, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,7 +100,7 @@ static struct view view_of(struct reply *poll, uint64_t id)
 /* Its poll, with the first map there; gives the node's id. */
 static uint64_t begin_poll(struct client *c, struct reply *poll, const struct device *d, unsigned flags)
 {
-    client_poll(c, poll, d, flags);
+    rig_client_poll(c, poll, d, flags);
     reply_wait_frames(poll, 1);
     return json_number(json_get(reply_frame(poll, 0), "Node"), "ID");
 }
@@ -115,7 +115,7 @@ static void end_poll(struct client *c, struct reply *poll)
 static void finish(struct client *c, struct reply *poll)
 {
     reply_fini(poll);
-    client_close(c);
+    rig_client_close(c);
     rig_wait_idle(r);
 }
 
@@ -263,10 +263,10 @@ static void test_update(void **state)
     struct device d;
     const char *text;
     rig_join(r, &c, &d, "updates", 0);
-    assert_int_equal(client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS), &text), 200);
+    assert_int_equal(rig_client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS), &text), 200);
     assert_string_equal(text, "");
     assert_int_equal(rig_sessions(), 0);
-    client_close(&c);
+    rig_client_close(&c);
     rig_wait_idle(r);
 }
 
@@ -274,7 +274,7 @@ static void test_update(void **state)
 static const struct json *ask_once(struct client *c, const struct device *d, unsigned flags)
 {
     struct reply once;
-    client_send(c, &once, "POST", "/machine/map", map_body(r, d, flags));
+    rig_client_send(c, &once, "POST", "/machine/map", map_body(r, d, flags));
     once.is_poll = true;
     once.is_zstd = (flags & MAP_ZSTD) != 0;
     RIG_WAIT(r, once.is_ended);
@@ -304,7 +304,7 @@ static void test_one_shots(void **state)
     const struct json *bare = ask_once(&c, &d, MAP_READ_ONLY | MAP_OMIT_PEERS);
     assert_first_map(bare, &d);
     assert_null(json_get(bare, "Peers"));
-    client_close(&c);
+    rig_client_close(&c);
     finish(&other, &poll);
 }
 
@@ -315,16 +315,16 @@ static void ask_before_published(unsigned flags)
     struct device d[2];
     const char *keys[2];
     for (int i = 0; i < 2; i++) {
-        client_open(&c[i], r, 0);
+        rig_client_open(&c[i], r, 0);
         device_init(&d[i], "eager");
         keys[i] = rig_key(r, &(struct auth_key_spec){0});
     }
     core_fanout_took(r->core, 1000000);
     for (int i = 0; i < 2; i++)
-        client_register(&c[i], &d[i], keys[i], NULL);
+        rig_client_register(&c[i], &d[i], keys[i], NULL);
     assert_first_map(ask_once(&c[1], &d[1], flags), &d[1]);
-    client_close(&c[0]);
-    client_close(&c[1]);
+    rig_client_close(&c[0]);
+    rig_client_close(&c[1]);
     rig_wait_idle(r);
 }
 
@@ -345,15 +345,15 @@ static void test_poll_before_published(void **state)
         struct device d[2];
         struct reply poll;
         rig_join(r, &c[0], &d[0], "earlier", 0);
-        client_open(&c[1], r, 0);
+        rig_client_open(&c[1], r, 0);
         device_init(&d[1], "later");
         const char *key = rig_key(r, &(struct auth_key_spec){0});
         core_fanout_took(r->core, 1000000);
-        client_update(&c[0], &d[0]);
-        client_register(&c[1], &d[1], key, NULL);
+        rig_client_update(&c[0], &d[0]);
+        rig_client_register(&c[1], &d[1], key, NULL);
         begin_poll(&c[1], &poll, &d[1], 0);
         assert_first_map(reply_frame(&poll, 0), &d[1]);
-        client_close(&c[0]);
+        rig_client_close(&c[0]);
         finish(&c[1], &poll);
     }
 }
@@ -374,7 +374,7 @@ static void test_read_only_changes_nothing(void **state)
     rig_settle(r);
     struct view v = view_of(&poll, id);
     assert_true(v.is_there && !v.is_online && v.home_derp == 0 && v.endpoints_n == 0);
-    client_close(&c);
+    rig_client_close(&c);
     finish(&other, &poll);
 }
 
@@ -389,7 +389,7 @@ static void test_poll_without_peers(void **state)
     begin_poll(&c, &poll, &d, MAP_OMIT_PEERS);
     assert_first_map(reply_frame(&poll, 0), &d);
     assert_null(json_get(reply_frame(&poll, 0), "Peers"));
-    client_close(&other);
+    rig_client_close(&other);
     finish(&c, &poll);
 }
 
@@ -405,7 +405,7 @@ static void test_another_machines_node(void **state)
     int64_t before = metric_read("fullscale_map_refused_total", "reason=\"other_machine\"");
     rig_join(r, &victim, &d, "victim", 0);
     begin_poll(&victim, &poll, &d, 0);
-    client_open(&thief, r, 0);
+    rig_client_open(&thief, r, 0);
     forged = d;
     forged.home_derp = 66;
     forged.endpoints_n = 9;
@@ -413,11 +413,12 @@ static void test_another_machines_node(void **state)
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         struct reply gone;
         if ((forms[i] & MAP_POLL) == 0) {
-            assert_int_equal(client_call(&thief, "POST", "/machine/map", map_body(r, &forged, forms[i]), NULL), 404);
+            assert_int_equal(rig_client_call(&thief, "POST", "/machine/map", map_body(r, &forged, forms[i]), NULL),
+                             404);
             continue;
         }
         /* As if it were not there: log in again. */
-        client_poll(&thief, &gone, &forged, forms[i]);
+        rig_client_poll(&thief, &gone, &forged, forms[i]);
         reply_wait_frames(&gone, 1);
         assert_true(json_is_true(json_get(reply_frame(&gone, 0), "Node"), "Expired") ||
                     !json_is_null(json_get(json_get(reply_frame(&gone, 0), "Node"), "KeyExpiry")));
@@ -433,7 +434,7 @@ static void test_another_machines_node(void **state)
     assert_int_equal(json_number(self, "HomeDERP"), 0);
     assert_int_equal(json_len(json_get(self, "Endpoints")), 0);
     assert_true(json_says(self, "Name", "victim.test.example."));
-    client_close(&thief);
+    rig_client_close(&thief);
     finish(&victim, &poll);
 }
 
@@ -443,11 +444,11 @@ static void test_unknown_node(void **state)
     struct client c;
     struct device d;
     struct reply poll;
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     device_init(&d, "unknown");
-    assert_int_equal(client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS), NULL), 404);
-    assert_int_equal(client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_READ_ONLY), NULL), 404);
-    client_poll(&c, &poll, &d, MAP_ZSTD);
+    assert_int_equal(rig_client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS), NULL), 404);
+    assert_int_equal(rig_client_call(&c, "POST", "/machine/map", map_body(r, &d, MAP_READ_ONLY), NULL), 404);
+    rig_client_poll(&c, &poll, &d, MAP_ZSTD);
     reply_wait_frames(&poll, 1);
     const struct json *self = json_get(reply_frame(&poll, 0), "Node");
     assert_true(json_says(self, "Key", key_text(r, &d.key)));
@@ -482,16 +483,16 @@ static void test_deleted_while_connected(void **state)
     RIG_WAIT(r, is_past(json_get(reply_frame(&poll, poll.frame_n - 1), "Node")));
     size_t n = poll.frame_n;
     peer.home_derp = 5;
-    assert_int_equal(client_update(&other, &peer), 200);
+    assert_int_equal(rig_client_update(&other, &peer), 200);
     rig_settle(r);
     assert_int_equal(poll.frame_n, n);
     pass_seconds(0, 61);
     reply_wait_frames(&poll, n + 1);
     assert_true(is_keep_alive(reply_frame(&poll, n)));
     assert_false(poll.is_ended);
-    assert_int_equal(client_update(&c, &d), 404);
+    assert_int_equal(rig_client_update(&c, &d), 404);
     end_poll(&other, &watch);
-    client_close(&other);
+    rig_client_close(&other);
     finish(&c, &poll);
 }
 
@@ -522,11 +523,11 @@ static void test_expired_learns_of_itself_only(void **state)
     assert_null(json_get(reply_frame(&poll, poll.frame_n - 1), "Peers"));
     size_t n = poll.frame_n;
     peer.home_derp = 5;
-    assert_int_equal(client_update(&other, &peer), 200);
+    assert_int_equal(rig_client_update(&other, &peer), 200);
     rig_settle(r);
     assert_int_equal(poll.frame_n, n);
     /* A new poll brings no more. */
-    client_poll(&c, &again, &d, 0);
+    rig_client_poll(&c, &again, &d, 0);
     reply_wait_frames(&again, 1);
     assert_true(is_past(json_get(reply_frame(&again, 0), "Node")));
     assert_null(json_get(reply_frame(&again, 0), "Peers"));
@@ -536,7 +537,7 @@ static void test_expired_learns_of_itself_only(void **state)
     RIG_WAIT(r, json_get(reply_frame(&again, again.frame_n - 1), "Peers") != NULL);
     const struct json *first = json_first(json_get(reply_frame(&again, again.frame_n - 1), "Peers"));
     assert_int_equal(json_number(first, "HomeDERP"), 5);
-    client_close(&other);
+    rig_client_close(&other);
     reply_fini(&poll);
     finish(&c, &again);
 }
@@ -564,7 +565,7 @@ static void test_renewed_without_peers(void **state)
     assert_int_equal(begin_poll(&c, &again, &d, 0), e.id);
     assert_null(json_get(reply_frame(&again, 0), "Peers"));
     end_poll(&other, &watch);
-    client_close(&other);
+    rig_client_close(&other);
     reply_fini(&poll);
     finish(&c, &again);
 }
@@ -577,7 +578,7 @@ static void test_logout_ends_in_words(void **state)
     struct reply poll;
     rig_join(r, &c, &d, "leaver", 0);
     begin_poll(&c, &poll, &d, 0);
-    client_register(&c, &d, "", "1970-01-01T00:02:03Z");
+    rig_client_register(&c, &d, "", "1970-01-01T00:02:03Z");
     RIG_WAIT(r, is_past(json_get(reply_frame(&poll, poll.frame_n - 1), "Node")) || poll.is_ended);
     assert_false(poll.is_ended);
     finish(&c, &poll);
@@ -591,7 +592,7 @@ static void supersede(unsigned workers)
     struct device d;
     struct reply first, second;
     rig_join(r, &c, &d, "twice", 0);
-    client_open_same(&again, &c, workers - 1);
+    rig_client_open_same(&again, &c, workers - 1);
     begin_poll(&c, &first, &d, 0);
     begin_poll(&again, &second, &d, MAP_ZSTD);
     RIG_WAIT(r, first.is_ended);
@@ -605,7 +606,7 @@ static void supersede(unsigned workers)
     RIG_WAIT(r, second.is_ended);
     assert_false(first.is_ended);
     reply_fini(&second);
-    client_close(&again);
+    rig_client_close(&again);
     finish(&c, &first);
 }
 
@@ -623,19 +624,19 @@ static void test_polls_race(void **state)
     struct client c[2];
     struct device d;
     rig_join(r, &c[0], &d, "racer", 0);
-    client_open_same(&c[1], &c[0], 1);
+    rig_client_open_same(&c[1], &c[0], 1);
     for (int round = 0; round < 10; round++) {
         struct reply polls[4];
         for (int i = 0; i < 4; i++)
-            client_poll(&c[i % 2], &polls[i], &d, i < 2 ? 0 : MAP_ZSTD);
+            rig_client_poll(&c[i % 2], &polls[i], &d, i < 2 ? 0 : MAP_ZSTD);
         RIG_WAIT(r, polls[0].is_ended + polls[1].is_ended + polls[2].is_ended + polls[3].is_ended == 3);
         for (int i = 0; i < 4; i++)
             end_poll(&c[i % 2], &polls[i]);
         while (rig_sessions() > 0)
             rig_settle(r);
     }
-    client_close(&c[0]);
-    client_close(&c[1]);
+    rig_client_close(&c[0]);
+    rig_client_close(&c[1]);
     rig_wait_idle(r);
 }
 
@@ -652,17 +653,17 @@ static void test_key_rotation(void **state)
     d.old_key = d.key;
     rng_bytes(&d.key, sizeof(d.key));
     assert_true(
-        json_is_true(client_register(&c, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "MachineAuthorized"));
+        json_is_true(rig_client_register(&c, &d, rig_key(r, &(struct auth_key_spec){0}), NULL), "MachineAuthorized"));
     RIG_WAIT(r, poll.is_ended); /* the old key's */
     WAIT_VIEW(&watch, id, v.is_there && str_eq_c(v.key, key_text(r, &d.key)));
     assert_int_equal(begin_poll(&c, &newer, &d, 0), id);
     assert_first_map(reply_frame(&newer, 0), &d);
     struct device old = d;
     old.key = d.old_key;
-    assert_int_equal(client_update(&c, &old), 404);
+    assert_int_equal(rig_client_update(&c, &old), 404);
     reply_fini(&poll);
     end_poll(&other, &watch);
-    client_close(&other);
+    rig_client_close(&other);
     finish(&c, &newer);
 }
 
@@ -680,10 +681,10 @@ static void update_and_poll(bool update_first)
     d.home_derp = 3;
     d.endpoints_n = 2;
     if (!update_first)
-        client_poll(&c, &poll, &stale, 0);
-    client_send(&c, &update, "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS));
+        rig_client_poll(&c, &poll, &stale, 0);
+    rig_client_send(&c, &update, "POST", "/machine/map", map_body(r, &d, MAP_OMIT_PEERS));
     if (update_first)
-        client_poll(&c, &poll, &stale, 0);
+        rig_client_poll(&c, &poll, &stale, 0);
     reply_wait_frames(&poll, 1);
     uint64_t id = json_number(json_get(reply_frame(&poll, 0), "Node"), "ID");
     RIG_WAIT(r, update.is_ended);
@@ -692,7 +693,7 @@ static void update_and_poll(bool update_first)
     WAIT_VIEW(&watch, id, v.is_there && v.is_online && v.home_derp == 3 && v.endpoints_n == 2);
     reply_fini(&update);
     end_poll(&other, &watch);
-    client_close(&other);
+    rig_client_close(&other);
     finish(&c, &poll);
 }
 
@@ -721,15 +722,15 @@ static void test_peers_learn(void **state)
     WAIT_VIEW(&pa, id, v.is_there && v.is_online && str_eq_c(v.name, "second.test.example."));
     db.endpoints_n = 4;
     db.home_derp = 2;
-    assert_int_equal(client_update(&b, &db), 200);
+    assert_int_equal(rig_client_update(&b, &db), 200);
     WAIT_VIEW(&pa, id, v.endpoints_n == 4 && v.home_derp == 2);
     db.endpoints_n = 0;
     db.name = "renamed";
-    assert_int_equal(client_update(&b, &db), 200);
+    assert_int_equal(rig_client_update(&b, &db), 200);
     WAIT_VIEW(&pa, id, v.endpoints_n == 0 && v.home_derp == 2 && str_eq_c(v.name, "renamed.test.example."));
     end_poll(&b, &pb);
     WAIT_VIEW(&pa, id, v.is_there && !v.is_online);
-    client_close(&b);
+    rig_client_close(&b);
     finish(&a, &pa);
 }
 
@@ -761,17 +762,17 @@ struct tagged {
 static void tagged_join(struct tagged *t, const char *tag, unsigned worker)
 {
     const struct str tags[] = {str_c(tag)};
-    client_open(&t->c, r, worker);
+    rig_client_open(&t->c, r, worker);
     device_init(&t->d, tag + 4);
     const char *key = rig_key(r, &(struct auth_key_spec){.tags = tags, .tag_n = 1});
-    assert_true(json_is_true(client_register(&t->c, &t->d, key, NULL), "MachineAuthorized"));
+    assert_true(json_is_true(rig_client_register(&t->c, &t->d, key, NULL), "MachineAuthorized"));
     t->id = begin_poll(&t->c, &t->poll, &t->d, 0);
 }
 
 static void tagged_move(struct tagged *t, uint16_t home_derp)
 {
     t->d.home_derp = home_derp;
-    assert_int_equal(client_update(&t->c, &t->d), 200);
+    assert_int_equal(rig_client_update(&t->c, &t->d), 200);
 }
 
 /* a sees b, b sees c too; nobody else. Changes that leave the seats as they are go to those who see; when seats change,
@@ -814,7 +815,7 @@ static void test_changes_go_to_those_who_see(void **state)
     WAIT_VIEW(&t[1].poll, t[0].id, v.home_derp == 9);
     for (unsigned i = 0; i < 3; i++) {
         reply_fini(&t[i].poll);
-        client_close(&t[i].c);
+        rig_client_close(&t[i].c);
     }
     rig_wait_idle(r);
     mem_free(t);
@@ -879,7 +880,7 @@ static void test_keep_alive_after_a_stall(void **state)
         RIG_WAIT(r, keep_alives(&polls[i]) > 0);
         assert_int_equal(keep_alives(&polls[i]), 1);
         reply_fini(&polls[i]);
-        client_close(&c[i]);
+        rig_client_close(&c[i]);
     }
     rig_wait_idle(r);
 }
@@ -910,11 +911,11 @@ static bool all_are_at(const struct json *map, const char *list, const struct cr
 
 static void slow_reader_joins(struct client *c, struct device *d)
 {
-    client_init(c, r);
+    rig_client_init(c, r);
     c->is_manual = true;
-    client_dial(c, 0);
+    rig_client_dial(c, 0);
     device_init(d, "slow");
-    client_register(c, d, rig_key(r, &(struct auth_key_spec){0}), NULL);
+    rig_client_register(c, d, rig_key(r, &(struct auth_key_spec){0}), NULL);
 }
 
 /* Its window is shut: what waits for it at the server is bounded, and when it reads again it gets one full map
@@ -968,20 +969,19 @@ static void test_deleted_before_shown(void **state)
     struct client c;
     struct device d;
     struct reply poll;
-    struct rig_hold hold;
     struct rig_core_call join, leave;
     struct crowd *one = MEM_NEW(struct crowd);
-    client_open(&c, r, 0);
+    rig_client_open(&c, r, 0);
     device_init(&d, "ghost");
     crowd_init(one, 1);
     one->machine = c.public;
     one->keys[0] = d.key;
-    rig_hold_core(r, &hold);
+    rig_hold_core(r);
     rig_core_begin(r, &join, crowd_join, one);
-    client_poll(&c, &poll, &d, 0);
-    assert_int_equal(client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
+    rig_client_poll(&c, &poll, &d, 0);
+    assert_int_equal(rig_client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
     rig_core_begin(r, &leave, crowd_leave, one);
-    rig_release_core(&hold);
+    rig_release_core(r);
     RIG_WAIT(r, join.is_done && leave.is_done);
     rig_settle(r);
     assert_int_equal(poll.frame_n, 0);
@@ -1005,7 +1005,7 @@ static void some_turns(void)
 static void visit(struct client *c, struct device *d)
 {
     struct client again = {.rig = r, .version = c->version, .machine = c->machine, .public = c->public};
-    client_begin(&again, (unsigned)rand() % 2);
+    rig_client_begin(&again, (unsigned)rand() % 2);
     if (rand() % 4 != 0)
         RIG_WAIT(r, again.h2 != NULL);
     else
@@ -1019,7 +1019,7 @@ static void visit(struct client *c, struct device *d)
         if (rand() % 3 == 0)
             h2_client_cancel(again.h2, id);
     }
-    client_close(&again);
+    rig_client_close(&again);
 }
 
 static void test_visitors(void **state)
@@ -1044,7 +1044,7 @@ static void test_visitors(void **state)
         assert_first_map(reply_frame(&poll, 0), &d[i]);
         assert_false(poll.is_ended);
         reply_fini(&poll);
-        client_close(&c[i]);
+        rig_client_close(&c[i]);
     }
     rig_wait_idle(r);
 }

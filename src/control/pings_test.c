@@ -43,7 +43,7 @@ static void open_router(size_t i, const char *route)
     struct serving s;
     assert_int_equal(prefix_parse(str_c(route), &s.route, NULL), RC_OK);
     rig_join(r, &it->c, &it->d, "router", i % 2);
-    client_poll(&it->c, &it->poll, &it->d, i == 1 ? MAP_ZSTD : 0);
+    rig_client_poll(&it->c, &it->poll, &it->d, i == 1 ? MAP_ZSTD : 0);
     reply_wait_frames(&it->poll, 1);
     it->id = s.id = json_number(json_get(reply_frame(&it->poll, 0), "Node"), "ID");
     rig_on_core(r, serve, &s);
@@ -66,7 +66,7 @@ static int tear_down(void **state)
     (void)state;
     for (size_t i = 0; i < ROUTERS; i++) {
         reply_fini(&routers[i].poll);
-        client_close(&routers[i].c);
+        rig_client_close(&routers[i].c);
     }
     rig_wait_idle(r);
     rig_destroy(r);
@@ -131,10 +131,12 @@ static int call_path(const char *method, const char *path)
     struct call c = {0};
     const char *text = arena_printf(&r->arena, "%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", method, path);
     assert_int_equal(tcp_connect(r->loop, &r->at[1], &c.s), RC_OK);
+    r->open_n++;
     stream_set_events(c.s, &events, &c);
     stream_write(c.s, text, strlen(text));
     RIG_WAIT(r, c.is_closed);
     stream_close(&c.s, false);
+    r->open_n--;
     long status = strtol(arena_str(&r->arena, buf_str(&c.got)).p + 9, NULL, 10);
     buf_fini(&c.got);
     return (int)status;
@@ -247,7 +249,7 @@ static void test_a_poll_that_began_meanwhile_is_a_sign_of_life(void **state)
     step(PING_ASK);
     assert_int_equal(answer(wait_asked(&routers[1])), 200);
     step(PING_ASK_AGAIN);
-    client_poll(&routers[0].c, &again, &routers[0].d, 0);
+    rig_client_poll(&routers[0].c, &again, &routers[0].d, 0);
     reply_wait_frames(&again, 1);
     step(PING_JUDGE);
     assert_true(is_primary(0));

@@ -35,6 +35,7 @@ static void begin(struct call *c, const char *path, const char *key, const char 
         strlen(body), body);
     *c = (struct call){0};
     assert_int_equal(tcp_connect(r->loop, &r->at[0], &c->s), RC_OK);
+    r->open_n++;
     stream_set_events(c->s, &events, c);
     stream_write(c->s, text, strlen(text));
 }
@@ -43,6 +44,7 @@ static const struct json *finish(struct call *c, int status)
 {
     RIG_WAIT(r, c->is_closed);
     stream_close(&c->s, false);
+    r->open_n--;
     const char *text = arena_str(&r->arena, buf_str(&c->got)).p;
     buf_fini(&c->got);
     if (strtol(text + 9, NULL, 10) != status)
@@ -60,6 +62,7 @@ static const struct json *ask(const char *path, const char *key, const char *bod
 static void hang_up(struct call *c)
 {
     stream_close(&c->s, false);
+    r->open_n--;
     buf_fini(&c->got);
 }
 
@@ -181,7 +184,7 @@ static void test_verify(void **state)
     assert_false(json_is_true(ask("/verify", e.key, body, 200), "Allow"));
     forget(&e);
     ask("/verify", e.key, body, 401);
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 static void set_open(struct control_worker *w, void *ctx)
@@ -368,7 +371,7 @@ static void test_news(void **state)
     rig_settle(r);
     forget(&a);
     finish(&waiting, 401);
-    client_close(&c);
+    rig_client_close(&c);
 }
 
 static void revoke_many(struct state *st, int64_t now_ms, void *ctx)
@@ -456,7 +459,6 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    rig_wait_idle(r);
     rig_destroy(r);
     return 0;
 }
@@ -464,15 +466,15 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_verify_for_everyone),
-        cmocka_unit_test(test_first_announcement),
-        cmocka_unit_test(test_behind_a_proxy),
-        cmocka_unit_test(test_twins),
-        cmocka_unit_test(test_bad_announcements),
-        cmocka_unit_test(test_news),
-        cmocka_unit_test(test_missed_news),
-        cmocka_unit_test(test_lost_relay),
+        cmocka_unit_test_setup_teardown(test_verify, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_verify_for_everyone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_first_announcement, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_behind_a_proxy, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_twins, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bad_announcements, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_news, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_missed_news, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_relay, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -146,8 +146,8 @@ static void test_post(void **state)
     struct str error;
     uint8_t in[8192], plain[NOISE_PLAIN_MAX];
     size_t used, n;
-    client_init(&c, r);
-    const char *request = client_upgrade(&c, &r->server);
+    rig_client_init(&c, r);
+    const char *request = rig_client_upgrade(&c, &r->server);
     int fd = raw_dial();
     raw_send(fd, request, strlen(request));
     /* One read: the client would wait a round trip for the rest. */
@@ -236,12 +236,12 @@ static void test_handshake_for_another_server(void **state)
     struct client c;
     machine_key other = {{9}};
     int64_t before = refused("reason=\"crypto\"");
-    client_init(&c, r);
-    const char *answer = raw_call(client_upgrade(&c, &other));
+    rig_client_init(&c, r);
+    const char *answer = raw_call(rig_client_upgrade(&c, &other));
     assert_refused(answer, 400, "does not fit this server's key");
     assert_int_equal(refused("reason=\"crypto\""), before + 1);
     /* The same, with a version that is not the one of the prologue. */
-    char *request = mem_strdup(client_upgrade(&c, &r->server));
+    char *request = mem_strdup(rig_client_upgrade(&c, &r->server));
     char *handshake = strstr(request, "Handshake: ") + 11;
     handshake[1] ^= 1;
     assert_true(str_starts(str_c(raw_call(request)), STR("HTTP/1.1 400 ")));
@@ -253,8 +253,8 @@ static void test_garbage_after_the_handshake(void **state)
 {
     (void)state;
     struct client c;
-    client_init(&c, r);
-    const char *request = arena_printf(&r->arena, "%sGET / HTTP/1.1\r\n\r\n", client_upgrade(&c, &r->server));
+    rig_client_init(&c, r);
+    const char *request = arena_printf(&r->arena, "%sGET / HTTP/1.1\r\n\r\n", rig_client_upgrade(&c, &r->server));
     raw_call(request); /* returns: the server closes */
     rig_wait_idle(r);
 }
@@ -264,13 +264,13 @@ static void test_noise_without_http2(void **state)
 {
     (void)state;
     struct client c;
-    client_init(&c, r);
+    rig_client_init(&c, r);
     c.stays_raw = true;
-    client_begin(&c, 0);
+    rig_client_begin(&c, 0);
     RIG_WAIT(r, c.is_noise);
     stream_write(c.s, "GET / HTTP/1.1\r\nHost: server\r\n\r\n", 32);
     RIG_WAIT(r, c.is_closed);
-    client_close(&c);
+    rig_client_close(&c);
     rig_wait_idle(r);
 }
 
@@ -280,10 +280,10 @@ static void test_connections_come_and_go(void **state)
     struct client clients[20];
     int64_t before = rig_conns();
     for (size_t i = 0; i < ARRAY_LEN(clients); i++)
-        client_open(&clients[i], r, 0);
+        rig_client_open(&clients[i], r, 0);
     assert_int_equal(rig_conns() - before, 2 * (int)ARRAY_LEN(clients)); /* both ends are ours */
     for (size_t i = 0; i < ARRAY_LEN(clients); i++)
-        client_close(&clients[i]);
+        rig_client_close(&clients[i]);
     rig_wait_idle(r);
 }
 
@@ -292,7 +292,7 @@ static void test_connections_come_and_go(void **state)
 static const char *websocket_request(struct client *c, const char *protocol, bool with_handshake)
 {
     struct buf target = {0};
-    const char *post = client_upgrade(c, &r->server);
+    const char *post = rig_client_upgrade(c, &r->server);
     for (const char *p = strstr(post, "Handshake: ") + 11; with_handshake && *p != '\r'; p++) {
         if (*p == '+' || *p == '/' || *p == '=')
             buf_printf(&target, "%%%02X", (unsigned)*p);
@@ -317,7 +317,7 @@ static void test_websocket(void **state)
     struct str error;
     uint8_t in[8192];
     size_t used, n = 0;
-    client_init(&c, r);
+    rig_client_init(&c, r);
     const char *request = websocket_request(&c, "tailscale-control-protocol", true);
     int fd = raw_dial();
     raw_send(fd, request, strlen(request));
@@ -345,7 +345,7 @@ static void test_websocket(void **state)
 static const char *websocket_call(const char *protocol, bool with_handshake)
 {
     struct client c;
-    client_init(&c, r);
+    rig_client_init(&c, r);
     return raw_call(websocket_request(&c, protocol, with_handshake));
 }
 
@@ -416,8 +416,8 @@ static void test_handshakes_are_limited(void **state)
     int64_t before = refused("reason=\"rate\"");
     for (unsigned i = 0; i < 15; i++) {
         struct client c;
-        client_init(&c, r);
-        struct visit v = {.request = client_upgrade(&c, &r->server)};
+        rig_client_init(&c, r);
+        struct visit v = {.request = rig_client_upgrade(&c, &r->server)};
         rig_on_worker(r, 0, visit_begin, &v);
         rig_on_worker(r, 0, visit_end, &v);
         accepted += str_starts(buf_str(&v.got), STR("HTTP/1.1 101 "));
@@ -449,21 +449,21 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_key),
-        cmocka_unit_test(test_key_for_browsers),
-        cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_bodies_outside),
-        cmocka_unit_test(test_post),
-        cmocka_unit_test(test_post_without_upgrade),
-        cmocka_unit_test(test_post_without_handshake),
-        cmocka_unit_test(test_malformed_handshakes),
-        cmocka_unit_test(test_handshake_for_another_server),
-        cmocka_unit_test(test_garbage_after_the_handshake),
-        cmocka_unit_test(test_noise_without_http2),
-        cmocka_unit_test(test_connections_come_and_go),
-        cmocka_unit_test(test_websocket),
-        cmocka_unit_test(test_websocket_refused),
-        cmocka_unit_test(test_handshakes_are_limited),
+        cmocka_unit_test_setup_teardown(test_key, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_key_for_browsers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bodies_outside, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_post, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_post_without_upgrade, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_post_without_handshake, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_malformed_handshakes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_handshake_for_another_server, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_garbage_after_the_handshake, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_noise_without_http2, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_connections_come_and_go, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_websocket, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_websocket_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_handshakes_are_limited, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

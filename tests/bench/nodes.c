@@ -1,5 +1,6 @@
-/* Makes a database of many nodes, as it would be had they joined by themselves: for measuring how a server starts with it. The
- * nodes come from the parser of registrations and the model, so that every row is one that the server would have written.
+/* Makes a database of many nodes, as it would be had they joined by themselves: for measuring how a server starts
+ * with it. The nodes come from the parser of registrations and the model, so that every row is one that the server
+ * would have written.
  *
  * usage: make_nodes DATABASE NODES
  *

@@ -1,5 +1,5 @@
-/* Parsers that are worse than they look: what the checks of base/fuzz_bounds.h are for must be found by them (tools/run-tests fuzz).
- * TOY says which one this program is. */
+/* Parsers that are worse than they look: what the checks of base/fuzz_bounds.h are for must be found by them
+ * (tools/run-tests fuzz). TOY says which one this program is. */
 #include <stdlib.h>
 #include <string.h>
 

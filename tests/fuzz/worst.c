@@ -1,5 +1,6 @@
-/* `TARGET --worst CORPUS...`: generated worst cases at growing sizes, and the files of the corpora repeated. The target's own bounds
- * must hold for each, and four times the input may cost five times the steps and no more: n log n passes, n * n does not. */
+/* `TARGET --worst CORPUS...`: generated worst cases of growing sizes, and the files of the corpora repeated. The
+ * target's own bounds must hold for each, and four times the input may cost five times the steps at most: n log n
+ * passes, n * n does not. */
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,18 +19,29 @@ enum {
     LARGEST = 1 << 16,
     BODY_MAX = 1 << 20, /* the largest request body, and policy */
     RATIO = 5,          /* of steps, for four times the input */
-    SLACK = 20000,      /* steps that a buffer which grows, or a table that is made, may cost at once */
+    SLACK = 20000,      /* steps that growing a buffer or making a table may cost at once */
     FILE_MAX = 1 << 16,
     SMALL_MAX = 2 << 10,
     LARGE_MIN = 8 << 10,
 };
 
-/* `head`, `unit` as often as fits, `close` as often as `unit`, `tail`. A ~ in `unit` is a number that counts, ^ and ` are its bytes. */
+/* An input is `head`, `unit` as often as it fits, `close` as often as `unit`, and `tail`. In `unit`, a ~ is replaced by
+ * the number of the repetition, and ^ and ` by the two low bytes of that number. */
 struct pattern {
-    const char *targets; /* a word that their names have; null for all */
+    const char *targets; /* the targets whose name contains this; null: all */
     const char *name;
     struct str head, unit, close, tail;
 };
+
+/* What several patterns begin with, or have in them. */
+#define GET "GET / HTTP/1.1\r\nHost: h\r\n"
+#define POST_CHUNKED "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+#define HOSTINFO "{\"Version\":90,\"Hostinfo\":{"
+#define ACCEPT_FROM "{\"action\":\"accept\",\"src\":["
+#define TO "],\"dst\":["
+#define TEST_FROM "{\"src\":\"100.64.0.1\",\"accept\":["
+#define IPSET "{\"ipsets\":{\"ipset:s\":["
+#define POSTURE "{\"postures\":{\"posture:p\":["
 
 static const struct pattern patterns[] = {
     {NULL, "zeros", {0}, STR("\0"), {0}, {0}},
@@ -84,24 +96,14 @@ static const struct pattern patterns[] = {
     {NULL, "YAML quotes", STR("a: '"), STR("''"), {0}, STR("'\n")},
     {NULL, "YAML tags", STR("["), STR("!a b,"), {0}, STR("c]\n")},
     {NULL, "ports", STR("1"), STR(",1-2"), {0}, {0}},
-    {NULL, "headers", STR("GET / HTTP/1.1\r\nHost: h\r\n"), STR("a~: b\r\n"), {0}, STR("\r\n")},
-    {NULL, "equal headers", STR("GET / HTTP/1.1\r\nHost: h\r\n"), STR("a: b\r\n"), {0}, STR("\r\n")},
-    {NULL, "a long header", STR("GET / HTTP/1.1\r\nHost: h\r\na: "), STR("b"), {0}, STR("\r\n\r\n")},
+    {NULL, "headers", STR(GET), STR("a~: b\r\n"), {0}, STR("\r\n")},
+    {NULL, "equal headers", STR(GET), STR("a: b\r\n"), {0}, STR("\r\n")},
+    {NULL, "a long header", STR(GET "a: "), STR("b"), {0}, STR("\r\n\r\n")},
     {NULL, "a long path", STR("GET /"), STR("a/"), {0}, STR(" HTTP/1.1\r\nHost: h\r\n\r\n")},
     {NULL, "a long query", STR("GET /?"), STR("v~=%20&"), {0}, STR(" HTTP/1.1\r\nHost: h\r\n\r\n")},
-    {NULL, "requests", {0}, STR("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), {0}, {0}},
-    {NULL,
-     "chunks",
-     STR("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"),
-     STR("1\r\na\r\n"),
-     {0},
-     STR("0\r\n\r\n")},
-    {NULL,
-     "trailers",
-     STR("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"),
-     STR("a: b\r\n"),
-     {0},
-     STR("\r\n")},
+    {NULL, "requests", {0}, STR(GET "\r\n"), {0}, {0}},
+    {NULL, "chunks", STR(POST_CHUNKED), STR("1\r\na\r\n"), {0}, STR("0\r\n\r\n")},
+    {NULL, "trailers", STR(POST_CHUNKED "0\r\n"), STR("a: b\r\n"), {0}, STR("\r\n")},
     {NULL, "answers", {0}, STR("HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\n\r\n"), {0}, {0}},
     {"h2",
      "pings",
@@ -144,45 +146,20 @@ static const struct pattern patterns[] = {
      {0},
      {0}},
     {"noise_records", "empty records", {0}, STR("\x04\0\0"), {0}, {0}},
-    {"tailcfg",
-     "services",
-     STR("{\"Version\":90,\"Hostinfo\":{\"Services\":["),
-     STR("{\"Proto\":\"tcp\",\"Port\":~},"),
-     {0},
-     STR("{}]}}")},
-    {"tailcfg",
-     "routes",
-     STR("{\"Version\":90,\"Hostinfo\":{\"RoutableIPs\":["),
-     STR("\"10.0.0.0/8\","),
-     {0},
-     STR("\"10.0.0.0/8\"]}}")},
-    {"tailcfg",
-     "tags",
-     STR("{\"Version\":90,\"Hostinfo\":{\"RequestTags\":["),
-     STR("\"tag:a~\","),
-     {0},
-     STR("\"tag:b\"]}}")},
+    {"tailcfg", "services", STR(HOSTINFO "\"Services\":["), STR("{\"Proto\":\"tcp\",\"Port\":~},"), {0}, STR("{}]}}")},
+    {"tailcfg", "routes", STR(HOSTINFO "\"RoutableIPs\":["), STR("\"10.0.0.0/8\","), {0}, STR("\"10.0.0.0/8\"]}}")},
+    {"tailcfg", "tags", STR(HOSTINFO "\"RequestTags\":["), STR("\"tag:a~\","), {0}, STR("\"tag:b\"]}}")},
     {"tailcfg",
      "endpoints",
      STR("{\"Version\":90,\"Endpoints\":["),
      STR("\"192.0.2.1:~\","),
      {0},
      STR("\"192.0.2.1:1\"]}")},
-    {"tailcfg",
-     "members of Hostinfo",
-     STR("{\"Version\":90,\"Hostinfo\":{"),
-     STR("\"k~\":1,"),
-     {0},
-     STR("\"OS\":\"linux\"}}")},
-    {"tailcfg",
-     "a long host name",
-     STR("{\"Version\":90,\"Hostinfo\":{\"Hostname\":\""),
-     STR("\\u00e9"),
-     {0},
-     STR("\"}}")},
+    {"tailcfg", "members of Hostinfo", STR(HOSTINFO), STR("\"k~\":1,"), {0}, STR("\"OS\":\"linux\"}}")},
+    {"tailcfg", "a long host name", STR(HOSTINFO "\"Hostname\":\""), STR("\\u00e9"), {0}, STR("\"}}")},
     {"tailcfg",
      "latencies",
-     STR("{\"Version\":90,\"Hostinfo\":{\"NetInfo\":{\"DERPLatency\":{"),
+     STR(HOSTINFO "\"NetInfo\":{\"DERPLatency\":{"),
      STR("\"~-v4\":1.5,"),
      {0},
      STR("\"1-v4\":1}}}}")},
@@ -190,48 +167,23 @@ static const struct pattern patterns[] = {
     {"session", "registrations", {0}, STR("\x03\x0b"), {0}, {0}},
     {"session", "maps", {0}, STR("\x06"), {0}, {0}},
     {"session", "polls", {0}, STR("\x02{\"OS\":\"a~\"}\n\x04"), {0}, {0}},
-    {"policy",
-     "rules",
-     STR("{\"acls\":["),
-     STR("{\"action\":\"accept\",\"src\":[\"*\"],\"dst\":[\"*:~\"]},"),
-     {0},
-     STR("]}")},
+    {"policy", "rules", STR("{\"acls\":["), STR(ACCEPT_FROM "\"*\"" TO "\"*:~\"]},"), {0}, STR("]}")},
     {"policy",
      "rules of addresses",
      STR("{\"acls\":["),
-     STR("{\"action\":\"accept\",\"src\":[\"10.^.`.1\"],\"dst\":[\"10.0.0.1:1\"]},"),
+     STR(ACCEPT_FROM "\"10.^.`.1\"" TO "\"10.0.0.1:1\"]},"),
      {0},
      STR("]}")},
-    {"policy",
-     "grants",
-     STR("{\"grants\":["),
-     STR("{\"src\":[\"*\"],\"dst\":[\"*\"],\"ip\":[\"~\"]},"),
-     {0},
-     STR("]}")},
+    {"policy", "grants", STR("{\"grants\":["), STR("{\"src\":[\"*\"" TO "\"*\"],\"ip\":[\"~\"]},"), {0}, STR("]}")},
     {"policy",
      "apps",
-     STR("{\"grants\":[{\"src\":[\"*\"],\"dst\":[\"*\"],\"app\":{"),
+     STR("{\"grants\":[{\"src\":[\"*\"" TO "\"*\"],\"app\":{"),
      STR("\"example.com/c~\":[{}],"),
      {0},
      STR("}}]}")},
-    {"policy",
-     "sources",
-     STR("{\"acls\":[{\"action\":\"accept\",\"src\":["),
-     STR("\"10.0.^.`\","),
-     {0},
-     STR("],\"dst\":[\"*:*\"]}]}")},
-    {"policy",
-     "destinations",
-     STR("{\"acls\":[{\"action\":\"accept\",\"src\":[\"*\"],\"dst\":["),
-     STR("\"100.64.0.1:~\","),
-     {0},
-     STR("]}]}")},
-    {"policy",
-     "ports of a rule",
-     STR("{\"acls\":[{\"action\":\"accept\",\"src\":[\"*\"],\"dst\":[\"*:1"),
-     STR(",~"),
-     {0},
-     STR("\"]}]}")},
+    {"policy", "sources", STR("{\"acls\":[" ACCEPT_FROM), STR("\"10.0.^.`\","), {0}, STR(TO "\"*:*\"]}]}")},
+    {"policy", "destinations", STR("{\"acls\":[" ACCEPT_FROM "\"*\"" TO), STR("\"100.64.0.1:~\","), {0}, STR("]}]}")},
+    {"policy", "ports of a rule", STR("{\"acls\":[" ACCEPT_FROM "\"*\"" TO "\"*:1"), STR(",~"), {0}, STR("\"]}]}")},
     {"policy", "groups", STR("{\"groups\":{"), STR("\"group:g~\":[\"ann@example.com\"],"), {0}, STR("}}")},
     {"policy", "members", STR("{\"groups\":{\"group:g\":["), STR("\"a~@example.com\","), {0}, STR("]}}")},
     {"policy", "equal groups", STR("{\"groups\":{"), STR("\"group:g\":[\"ann@example.com\"],"), {0}, STR("}}")},
@@ -244,46 +196,26 @@ static const struct pattern patterns[] = {
     {"policy", "hosts", STR("{\"hosts\":{"), STR("\"h~\":\"10.0.0.1\","), {0}, STR("}}")},
     {"policy", "owners", STR("{\"tagOwners\":{"), STR("\"tag:t~\":[\"tag:t1\"],"), {0}, STR("}}")},
     {"policy", "ipsets", STR("{\"ipsets\":{"), STR("\"ipset:s~\":[\"10.0.0.1\"],"), {0}, STR("}}")},
-    {"policy", "members of an ipset", STR("{\"ipsets\":{\"ipset:s\":["), STR("\"10.^.`.1\","), {0}, STR("]}}")},
-    {"policy",
-     "removals of an ipset",
-     STR("{\"ipsets\":{\"ipset:s\":[\"0.0.0.0/0\","),
-     STR("\"remove 10.^.`.1\","),
-     {0},
-     STR("]}}")},
+    {"policy", "members of an ipset", STR(IPSET), STR("\"10.^.`.1\","), {0}, STR("]}}")},
+    {"policy", "removals of an ipset", STR(IPSET "\"0.0.0.0/0\","), STR("\"remove 10.^.`.1\","), {0}, STR("]}}")},
     {"policy", "attributes", STR("{\"nodeAttrs\":["), STR("{\"target\":[\"*\"],\"attr\":[\"a~\"]},"), {0}, STR("]}")},
     {"policy", "postures", STR("{\"postures\":{"), STR("\"posture:p~\":[\"node:os == 'linux'\"],"), {0}, STR("}}")},
-    {"policy", "conditions", STR("{\"postures\":{\"posture:p\":["), STR("\"node:os == 'linux'\","), {0}, STR("]}}")},
-    {"policy",
-     "a list of a condition",
-     STR("{\"postures\":{\"posture:p\":[\"node:os IN ["),
-     STR("'a~',"),
-     {0},
-     STR("'b']\"]}}")},
+    {"policy", "conditions", STR(POSTURE), STR("\"node:os == 'linux'\","), {0}, STR("]}}")},
+    {"policy", "a list of a condition", STR(POSTURE "\"node:os IN ["), STR("'a~',"), {0}, STR("'b']\"]}}")},
     {"policy",
      "SSH rules",
      STR("{\"ssh\":["),
-     STR("{\"action\":\"accept\",\"src\":[\"autogroup:member\"],\"dst\":[\"autogroup:self\"],\"users\":[\"u~\"]},"),
+     STR(ACCEPT_FROM "\"autogroup:member\"" TO "\"autogroup:self\"],\"users\":[\"u~\"]},"),
      {0},
      STR("]}")},
     {"policy",
      "users of an SSH rule",
-     STR("{\"ssh\":[{\"action\":\"accept\",\"src\":[\"autogroup:member\"],\"dst\":[\"autogroup:self\"],\"users\":["),
+     STR("{\"ssh\":[" ACCEPT_FROM "\"autogroup:member\"" TO "\"autogroup:self\"],\"users\":["),
      STR("\"u~\","),
      {0},
      STR("]}]}")},
-    {"policy",
-     "tests",
-     STR("{\"tests\":["),
-     STR("{\"src\":\"100.64.0.1\",\"accept\":[\"100.64.0.2:~\"]},"),
-     {0},
-     STR("]}")},
-    {"policy",
-     "targets of a test",
-     STR("{\"tests\":[{\"src\":\"100.64.0.1\",\"accept\":["),
-     STR("\"100.64.0.2:~\","),
-     {0},
-     STR("]}]}")},
+    {"policy", "tests", STR("{\"tests\":["), STR(TEST_FROM "\"100.64.0.2:~\"]},"), {0}, STR("]}")},
+    {"policy", "targets of a test", STR("{\"tests\":[" TEST_FROM), STR("\"100.64.0.2:~\","), {0}, STR("]}]}")},
     {"policy",
      "approvers",
      STR("{\"autoApprovers\":{\"routes\":{"),
@@ -294,7 +226,7 @@ static const struct pattern patterns[] = {
     {"policy",
      "faults",
      STR("{\"acls\":["),
-     STR("{\"action\":\"no\",\"src\":[\"group:no~\"],\"dst\":[\"x\"]},"),
+     STR("{\"action\":\"no\",\"src\":[\"group:no~\"" TO "\"x\"]},"),
      {0},
      STR("]}")},
     {"derpmap",
@@ -319,7 +251,7 @@ static const struct pattern patterns[] = {
     {"scan", "removed peers", STR("a{\"PeersRemoved\":["), STR("~,"), {0}, STR("1]}")},
 };
 
-/* What the first bytes of these targets choose by. */
+/* Targets whose first bytes choose something, how many bytes these are, and the choices to try. */
 static const struct {
     const char *target;
     size_t bytes;
@@ -334,7 +266,7 @@ static const struct {
     {"bench_derp_client", 2, STR("\5\0\5\1\5\2\5\3\0\3")},
 };
 
-/* The highest that was seen. */
+/* The highest value that was seen, and with which input. */
 struct highest {
     double value;
     char where[100];
@@ -357,7 +289,7 @@ static size_t max_bytes(void)
     return LARGEST;
 }
 
-/* --- making them --- */
+/* --- making inputs --- */
 
 static void put_unit(struct buf *out, struct str unit, unsigned number)
 {
@@ -387,7 +319,7 @@ static void make(const struct pattern *p, struct str choice, size_t size, struct
     buf_append(out, p->tail.p, p->tail.len);
 }
 
-/* --- trying them --- */
+/* --- trying inputs --- */
 
 static void keep_highest(struct highest *h, double value, const char *name, size_t size)
 {
@@ -448,7 +380,7 @@ static void try_choices(const struct pattern *p)
     try(p, (struct str){0}, max_bytes());
 }
 
-/* The whole of a file, and all but what may choose, again and again. */
+/* Repeats the whole file, and repeats it without the first bytes, which may choose something. */
 static void try_file(const char *path, const char *name)
 {
     static char bytes[FILE_MAX];
@@ -479,7 +411,7 @@ static void try_folder(const char *path)
     closedir(folder);
 }
 
-/* Flags with two dashes are for us: the fuzzer ignores them. */
+/* The fuzzer itself ignores flags with two dashes. */
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     if (*argc < 2 || strcmp((*argv)[1], "--worst") != 0)
@@ -490,10 +422,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     }
     for (int i = 2; i < *argc; i++)
         try_folder((*argv)[i]);
-    printf(
-        "%s: %u worst cases; small ones up to %.0f steps (%s) and %.0f bytes (%s), large ones for each byte up to %.1f steps "
-        "(%s) and %.1f bytes (%s)\n",
-        FUZZ_TARGET, result.inputs, result.small_steps.value, result.small_steps.where, result.small_bytes.value,
-        result.small_bytes.where, result.steps.value, result.steps.where, result.bytes.value, result.bytes.where);
+    printf("%s: %u worst cases; small ones up to %.0f steps (%s) and %.0f bytes (%s), "
+           "large ones for each byte up to %.1f steps (%s) and %.1f bytes (%s)\n",
+           FUZZ_TARGET, result.inputs, result.small_steps.value, result.small_steps.where, result.small_bytes.value,
+           result.small_bytes.where, result.steps.value, result.steps.where, result.bytes.value, result.bytes.where);
     exit(result.failed ? 1 : 0);
 }

@@ -1,8 +1,8 @@
-/* Everything below the server fails, at every point: each operation of the disk, as broken and as full, each statement and commit,
- * each allocation of SQLite and of ours, each accept. Whatever happens the answer is right or a refusal, never a wrong
- * acknowledgement; when it is over writing resumes; and after a restart everything acknowledged is there, and nothing that was
- * refused. Each fault has a life of a server of its own (life.h), in a process of its own, some side by side.
- * FAILURES_STRIDE=1 leaves no point out where there are thousands. */
+/* Everything below the server fails, at every point: each operation of the disk, as broken and as full, each
+ * statement and commit, each allocation of SQLite and of ours, each accept. Whatever happens the answer is right or
+ * a refusal, never a wrong acknowledgement; when it is over writing resumes; and after a restart everything
+ * acknowledged is there, and nothing that was refused. Each fault has a life of a server of its own (life.h), in a
+ * process of its own, some side by side. FAILURES_STRIDE=1 leaves no point out where there are thousands. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -445,8 +445,8 @@ static unsigned serve_three(struct loop *loop, const struct addr *at, const stru
     return served;
 }
 
-/* Nobody is forgotten, and the next are served; without a descriptor one is turned away. While it fails for good the loop does not
- * spin: it tries some times a second. */
+/* Nobody is forgotten, and the next are served; without a descriptor one is turned away. While it fails for good the
+ * loop does not spin: it tries some times a second. */
 static void test_every_accept_fails(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* What can be made to fail below a server: the disk, statements, commits and actions of SQLite, its allocations and ours. A
- * fault is installed before the server starts, armed when a phase of its life begins, and ended after it. */
+/* What can be made to fail below a server: the disk, statements, commits and actions of SQLite, its allocations and
+ * ours. A fault is installed before the server starts, armed when a phase of its life begins, and ended after it. */
 #ifndef TESTS_HOSTILE_FAULTS_H
 #define TESTS_HOSTILE_FAULTS_H
 

@@ -1,5 +1,6 @@
-/* A short life of a server on a machine that fails: a core and a database, a tailnet that begins, a restart in the middle, and
- * books of what was acknowledged and what was refused. For processes of their own: a failed CHECK ends them. */
+/* A short life of a server on a machine that fails: a core and a database, a tailnet that begins, a restart in the
+ * middle, and books of what was acknowledged and what was refused. For processes of their own: a failed CHECK ends
+ * them. */
 #ifndef TESTS_HOSTILE_LIFE_H
 #define TESTS_HOSTILE_LIFE_H
 

@@ -1,5 +1,5 @@
-/* Writes what a node's peers are told when it says anything at all of itself: map responses, one a line, for tests/golang/decode,
- * which decodes them as official clients do.
+/* Writes what a node's peers are told when it says anything at all of itself: map responses, one a line, for
+ * tests/golang/decode, which decodes them as official clients do.
  *
  * usage: hostile_peers [CASES [SEED]] */
 #include <stdio.h>

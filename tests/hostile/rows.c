@@ -1,6 +1,7 @@
-/* Any database content: rows of a valid database are changed at random, also to values of other types, and the server's store and state
- * load it. Whatever was not touched is there, everybody's map is JSON, what cannot be used is named and set aside, and the next node
- * joins and is there after another start. ROWS_SEED and ROWS_ROUNDS choose others. */
+/* Any database content: rows of a valid database are changed at random, also to values of other types, and the
+ * server's store and state load it. Whatever was not touched is there, everybody's map is JSON, what cannot be used
+ * is named and set aside, and the next node joins and is there after another start. ROWS_SEED and ROWS_ROUNDS choose
+ * others. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

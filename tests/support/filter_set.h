@@ -40,7 +40,8 @@ struct filter_span filter_span_of(struct str text);
 struct filter_allowed *filter_set_what(struct filter_set *set, struct str what);
 /* Adds the addresses `s` to the sources of `what`, which is copied. */
 void filter_set_allow(struct filter_set *set, struct str what, struct filter_span s);
-/* Replaces `out` by the name of what is allowed: ports `first` to `last` of an address, span or "*". `proto` 0: the default set. */
+/* Replaces `out` by the name of what is allowed: ports `first` to `last` of an address, span or "*". `proto` 0: the
+ * default set. */
 void filter_what_ip(struct buf *out, unsigned proto, struct str ip, unsigned first, unsigned last);
 /* The same for a capability at a destination. Spaces in `value` do not count. */
 void filter_what_cap(struct buf *out, struct str dst, struct str name, struct str value);
@@ -48,7 +49,8 @@ void filter_what_cap(struct buf *out, struct str dst, struct str name, struct st
 void filter_set_add_json(struct filter_set *set, const struct json *filter);
 /* Sorts the sources of everything and joins those that touch. */
 void filter_set_join(struct filter_set *set);
-/* What `a` allows, `b` allows to the same addresses. Returns what differs, or null. What has no source allows nothing. */
+/* What `a` allows, `b` allows to the same addresses. Returns what differs, or null. What has no source allows
+ * nothing. */
 const struct filter_allowed *filter_set_differs(struct filter_set *a, struct filter_set *b);
 /* Both ways. */
 bool filter_sets_equal(struct filter_set *a, struct filter_set *b);

@@ -8,8 +8,9 @@
 
 enum { OOM_SWEEP_FAILED_STATUS = 3 };
 
-/* Runs the operation in a child process where allocation `n` fails, with its output thrown away if `is_quiet`. Returns the wait status;
- * OOM_SWEEP_FAILED_STATUS is the exit status of an operation that came to its end in spite of the failure; -1: no process. */
+/* Runs the operation in a child process where allocation `n` fails, with its output thrown away if `is_quiet`.
+ * Returns the wait status; OOM_SWEEP_FAILED_STATUS is the exit status of an operation that came to its end in spite
+ * of the failure; -1: no process. */
 int oom_sweep_child(void (*operation)(void *ctx), void *ctx, unsigned long n, bool is_quiet);
 /* How many allocations were made to fail; -1 (and the failing run's report on stderr) when one ended badly. */
 long oom_sweep(void (*operation)(void *ctx), void *ctx);

@@ -129,14 +129,28 @@ static void test_table_is_consistent(void **ctx)
     }
 }
 
+/* A file with this text, which the teardown removes. */
+static char path[32];
+
+static void write_yaml(const char *yaml)
+{
+    snprintf(path, sizeof(path), "/tmp/fullscale-config-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
+    close(fd);
+}
+
+static int remove_yaml(void **ctx)
+{
+    (void)ctx;
+    return unlink(path);
+}
+
 static void test_load_from_disk(void **ctx)
 {
     (void)ctx;
-    char path[] = "/tmp/fullscale-config-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, "workers: 3\nwrokers: 4\n", 22), 22);
-    close(fd);
+    write_yaml("workers: 3\nwrokers: 4\n");
     struct config *cfg;
     struct err err;
     struct config_source src = testing_source;
@@ -168,18 +182,12 @@ static void test_load_from_disk(void **ctx)
     assert_int_equal(config_load(&src, &cfg, &err), RC_IO);
     assert_null(cfg);
     buf_fini(&report);
-    unlink(path);
 }
 
 static void test_check_reports_everything(void **ctx)
 {
     (void)ctx;
-    char path[] = "/tmp/fullscale-config-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    static const char yaml[] = "workers: x\nlisten_addr: y\nfoo_bar_baz: 1\n";
-    assert_int_equal(write(fd, yaml, sizeof(yaml) - 1), sizeof(yaml) - 1);
-    close(fd);
+    write_yaml("workers: x\nlisten_addr: y\nfoo_bar_baz: 1\n");
     struct config_source src = testing_source;
     src.path = path;
     struct buf report = {0};
@@ -188,7 +196,6 @@ static void test_check_reports_everything(void **ctx)
     assert_non_null(strstr(buf_cstr(&report), ":2:14: listen_addr must"));
     assert_non_null(strstr(buf_cstr(&report), "warning: "));
     buf_fini(&report);
-    unlink(path);
 }
 
 static void test_system_source(void **ctx)
@@ -221,8 +228,8 @@ int main(void)
         cmocka_unit_test(test_dump_reads_back),
         cmocka_unit_test(test_secrets_are_never_printed),
         cmocka_unit_test(test_table_is_consistent),
-        cmocka_unit_test(test_load_from_disk),
-        cmocka_unit_test(test_check_reports_everything),
+        cmocka_unit_test_teardown(test_load_from_disk, remove_yaml),
+        cmocka_unit_test_teardown(test_check_reports_everything, remove_yaml),
         cmocka_unit_test(test_system_source),
         cmocka_unit_test(test_distance),
     };

@@ -89,13 +89,19 @@ static void test_exit_statuses(void **state)
     }
 }
 
+static int forget_socket(void **state)
+{
+    (void)state;
+    return unsetenv("NOTIFY_SOCKET");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_states),
-        cmocka_unit_test(test_abstract_socket),
-        cmocka_unit_test(test_nobody_listens),
-        cmocka_unit_test(test_exit_statuses),
+        cmocka_unit_test_teardown(test_states, forget_socket),
+        cmocka_unit_test_teardown(test_abstract_socket, forget_socket),
+        cmocka_unit_test_teardown(test_nobody_listens, forget_socket),
+        cmocka_unit_test_teardown(test_exit_statuses, forget_socket),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,8 +23,9 @@
 /* --- derpmap_sources.c: the documents, and the map that they make. Not thread-safe; blocks on files. --- */
 struct daemon_derpmap_sources;
 
-/* `cfg` is borrowed. */
+/* Sources without documents; `cfg` is borrowed. */
 struct daemon_derpmap_sources *daemon_derpmap_sources_create(const struct config *cfg);
+/* Null is fine; nulls the pointer. */
 void daemon_derpmap_sources_destroy(struct daemon_derpmap_sources **s);
 /* At the start: reads the files, which must be valid, and the copies of URLs from last time. */
 MUST_CHECK enum rc daemon_derpmap_sources_load(struct daemon_derpmap_sources *s, struct err *err);
@@ -32,6 +33,7 @@ MUST_CHECK enum rc daemon_derpmap_sources_load(struct daemon_derpmap_sources *s,
 void daemon_derpmap_sources_reread(struct daemon_derpmap_sources *s);
 /* Drops the documents of URLs; their copies on disk stay. */
 void daemon_derpmap_sources_forget_urls(struct daemon_derpmap_sources *s);
+/* How many URLs there are, and each of them; borrowed. */
 size_t daemon_derpmap_sources_url_n(const struct daemon_derpmap_sources *s);
 const char *daemon_derpmap_sources_url(const struct daemon_derpmap_sources *s, size_t i);
 /* The ETag of the document of URL number `i`; null: none. */
@@ -55,6 +57,7 @@ struct daemon_derpmap_texts {
     struct rcbuf *unpinned; /* for clients that know no pins; null: no difference */
     unsigned region_n;
 };
+/* Drops the references. */
 void daemon_derpmap_texts_fini(struct daemon_derpmap_texts *t);
 /* Builds the map. `pin`: SHA-256 of the relay's certificate in hex, "" for one that needs no pin. RC_INVALID: the
  * sources contradict each other, or name no relay at all (which is accepted while no URL has ever answered, and if it
@@ -98,37 +101,38 @@ struct daemon_derpmap;
 struct daemon_derpmap_options {
     const struct config *cfg;       /* borrowed */
     struct fetch *fetch;            /* borrowed; null when there are no URLs */
-    struct tls_server *renewed_tls; /* borrowed; the relay's, when its certificate is ours to renew; else null */
+    struct tls_server *renewed_tls; /* borrowed; the relay's, when its certificate is renewed here; else null */
     const char *pin;                /* of its certificate; "": none needed */
-    /* A map that differs from the last. Its thread; the texts are borrowed. */
+    /* Called for each map that differs from the last one, on this thread; the texts are borrowed. */
     void (*changed)(void *ctx, const struct daemon_derpmap_texts *texts);
     void *ctx;
 };
 
-/* Reads the documents and makes the first map. RC_INVALID, RC_IO, RC_TOO_LARGE for a file that is not as it must be. */
+/* Reads the documents and makes the first map. RC_INVALID, RC_IO, RC_TOO_LARGE for a file that is invalid or cannot be
+ * read. */
 MUST_CHECK enum rc daemon_derpmap_create(const struct daemon_derpmap_options *options, struct daemon_derpmap **out,
                                          struct err *err);
-/* A contribution to the first map, before daemon_derpmap_start. RC_INVALID: it does not fit the other sources. */
+/* Adds a contribution to the first map, before daemon_derpmap_start. RC_INVALID: it contradicts the other sources. */
 MUST_CHECK enum rc daemon_derpmap_contribute_first(struct daemon_derpmap *s, const char *name, struct derpmap *map,
                                                    struct err *err);
 /* The same for the policy's derpMap. */
 MUST_CHECK enum rc daemon_derpmap_set_policy_first(struct daemon_derpmap *s, struct str text, struct err *err);
 /* The map at the start; borrowed, before daemon_derpmap_start. */
 const struct daemon_derpmap_texts *daemon_derpmap_first(const struct daemon_derpmap *s);
-/* Starts the thread: URLs are fetched at once, and then by the clock; after a failure every so often until it works. */
+/* Starts the thread: URLs are fetched at once, and then at intervals; after a failure, again after a growing delay. */
 void daemon_derpmap_start(struct daemon_derpmap *s);
-/* What is wrong with the map's sources at the moment, appended, a line each. Any thread; does not block. */
+/* Appends what is wrong with the map's sources at the moment, a line each. Any thread; does not block. */
 void daemon_derpmap_troubles(struct daemon_derpmap *s, struct buf *out);
-/* Files, URLs and the certificate are looked at now. Any thread; does not block. */
+/* Has files, URLs and the certificate read again now. Any thread; does not block. */
 void daemon_derpmap_refresh(struct daemon_derpmap *s);
-/* Further regions, or further nodes in regions of others, from a part of this program: replaces what `name` contributed
- * before, the map's content is taken over. Any thread; does not block. */
+/* Adds regions, or nodes in regions of other sources, from a part of this program: replaces what `name` contributed
+ * before, and takes the map's content over. Any thread; does not block. */
 void daemon_derpmap_contribute(struct daemon_derpmap *s, const char *name, struct derpmap *map);
-/* The policy's derpMap is another one. Any thread; does not block; the text is copied. */
+/* Sets another derpMap of the policy. Any thread; does not block; the text is copied. */
 void daemon_derpmap_set_policy(struct daemon_derpmap *s, struct str text);
 /* Ends the thread: while the core runs, and before fetch_destroy. Later calls have no effect. */
 void daemon_derpmap_stop(struct daemon_derpmap *s);
-/* After fetch_destroy. Null is fine; nulls the pointer. */
+/* Frees everything; after fetch_destroy. Null is fine; nulls the pointer. */
 void daemon_derpmap_destroy(struct daemon_derpmap **s);
 
 #endif

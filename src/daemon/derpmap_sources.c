@@ -17,12 +17,12 @@ METRIC_COUNTER(fetches_same, "fullscale_derpmap_fetches_total", "result=\"unchan
 METRIC_COUNTER(fetches_failed, "fullscale_derpmap_fetches_total", "result=\"failed\"", "");
 
 struct source {
-    const char *name; /* URL or path; the configuration's */
-    struct buf text;  /* the last good document; empty: none yet */
+    const char *name; /* URL or path; borrowed from the configuration */
+    struct buf text;  /* the last valid document; empty: none yet */
     char etag[260];   /* of `text`; "": none */
-    char fault[512];  /* what was logged last; "": all is well */
-    char detail[256]; /* of the last failure, in the words of who failed; differs each time, perhaps */
-    bool omits_urls;  /* `text` says OmitDefaultRegions; asked of the policy's */
+    char fault[512];  /* the fault that was logged last; "": none */
+    char detail[256]; /* of the last failure, as the failing library words it; may differ each time */
+    bool omits_urls;  /* `text` has OmitDefaultRegions; only for the policy's */
 };
 
 struct contribution {
@@ -90,7 +90,7 @@ static enum rc merge(const struct daemon_derpmap_sources *s, const struct source
                                                : derpmap_merge_text(map, text, src->name, err);
 }
 
-/* Keeps the text if it is a good document by itself. */
+/* Keeps the text if it is a valid document by itself. */
 static enum rc accept_text(const struct daemon_derpmap_sources *s, struct source *src, struct str text, struct err *err)
 {
     struct derpmap alone = {0};
@@ -107,7 +107,7 @@ static enum rc accept_text(const struct daemon_derpmap_sources *s, struct source
     return RC_OK;
 }
 
-/* `fault` null or "": all is well. Logged when it differs from last time. */
+/* Notes a fault; null or "": there is none. Logged when it differs from last time. */
 static void note(struct source *src, const char *fault)
 {
     fault = fault != NULL ? fault : "";
@@ -255,7 +255,7 @@ const char *daemon_derpmap_sources_etag(const struct daemon_derpmap_sources *s, 
     return s->urls[i].etag[0] != '\0' ? s->urls[i].etag : NULL;
 }
 
-/* Why this is no document, without what differs each time (such as how long a connection was tried). */
+/* Why this is no valid document, without details that differ each time (such as how long a connection was tried). */
 static enum rc judge(const struct daemon_derpmap_sources *s, struct source *src, const struct fetch_reply *reply,
                      struct err *err)
 {
@@ -345,10 +345,10 @@ static enum rc add_own_region(const struct config *cfg, const char *pin, struct 
         .stun_port = cfg->derp_server_stun_listen_addr.addr.family != 0 ? cfg->derp_server_stun_listen_addr.addr.port
                                                                         : -1,
         .derp_port = cfg->derp_public_port,
-        /* There /generate_204 tells a client whether a captive portal stands between. */
+        /* Clients look for captive portals at /generate_204 on that port. */
         .can_port80 = cfg->listen_addr.addr.port == 80 && cfg->tls_cert_path[0] == '\0',
     };
-    /* A literal spares clients the look-up, and tells them which family will do. */
+    /* An address spares clients the look-up, and shows which family will do. */
     if (addr_parse_ip(str_c(cfg->derp_server_hostname), &ip) == RC_OK) {
         if (ip.family == 4 && own.ipv4[0] == '\0')
             own.ipv4 = cfg->derp_server_hostname;
@@ -358,8 +358,8 @@ static enum rc add_own_region(const struct config *cfg, const char *pin, struct 
     return derpmap_add_own(map, &own, err);
 }
 
-/* Turns pins into no check at all, for clients that know no pins. What they relay is WireGuard's and stays secret;
- * whoever stands between could only see who talks to whom, or cut them off. True when there was a pin. */
+/* Replaces pins by no check at all, for clients that know no pins. Relayed packets are encrypted by WireGuard; an
+ * attacker in between could only see which nodes communicate, or cut them off. True when there was a pin. */
 static bool drop_pins(struct derpmap *map)
 {
     bool found = false;

@@ -74,7 +74,7 @@ static int64_t fetches(const char *result)
 
 static const char two_urls[] = "derp.urls: [http://a/, http://b/]\nderp.paths: [%/f.yaml]\n";
 
-/* URLs, then files, then the region inside; null removes what came before. */
+/* URLs, then files, then the region of this server; null removes what came before. */
 static void test_order(void **state)
 {
     struct fixture *x = *state;
@@ -91,7 +91,7 @@ static void test_order(void **state)
     close_sources(x);
 }
 
-/* After the files, before the region inside; what is no map leaves the one before. */
+/* After the files, before the region of this server; a text that is no map changes nothing. */
 static void test_policy(void **state)
 {
     struct fixture *x = *state;
@@ -112,7 +112,7 @@ static void test_policy(void **state)
     close_sources(x);
 }
 
-/* A proxy that publishes nothing but server_url: clients are sent there, and its certificate is one that they check. */
+/* A proxy that publishes nothing but server_url: clients are sent there, and check its certificate. */
 static void test_relay_behind_a_proxy(void **state)
 {
     struct fixture *x = *state;
@@ -162,7 +162,7 @@ static void test_answers(void **state)
         {RC_TIMEOUT, 0, ""},
         {RC_TOO_LARGE, 0, ""},
         {RC_OK, 404, good},
-        {RC_OK, 304, ""}, /* nobody said what we have */
+        {RC_OK, 304, ""}, /* without an ETag */
         {RC_OK, 200, ""},
         {RC_OK, 200, "<html>"},
         {RC_OK, 200, MAP_OF("\"1\":{\"Nodes\":[{\"Name\":\"no host\"}]}")},
@@ -211,7 +211,7 @@ static const char *copy_name(struct fixture *x)
     return name;
 }
 
-/* Who asks is told why, also the words of the library that failed. */
+/* The troubles name the reason, also in the words of the library that failed. */
 static void test_reasons_are_told(void **state)
 {
     struct fixture *x = *state;
@@ -254,7 +254,7 @@ static void test_copies(void **state)
     assert_non_null(f);
     fputs("{\"Regions\":", f);
     fclose(f);
-    open_sources(x, "derp.urls: [http://a/]\n"); /* a broken one is no reason not to start */
+    open_sources(x, "derp.urls: [http://a/]\n"); /* a broken copy does not keep the program from starting */
     assert_map(x, "999:999a");
     answer(x, 0, RC_OK, 200, MAP_OF(REGION(1, "1a")), "");
     daemon_derpmap_sources_forget_urls(x->sources);
@@ -281,7 +281,7 @@ static void test_files(void **state)
     assert_map(x, "4:4f 999:999a");
     close_sources(x);
 
-    struct err err = {0}; /* at the start it must be good */
+    struct err err = {0}; /* at the start it must be valid */
     test_write(&x->folder, "f.yaml", "regions: {3: {nodes: [{name: 3f}]}}");
     x->cfg = test_config(&x->folder, "derp.paths: [%/f.yaml]\n");
     x->sources = daemon_derpmap_sources_create(x->cfg);
@@ -290,7 +290,7 @@ static void test_files(void **state)
     close_sources(x);
 }
 
-/* Somebody must relay; while a URL has never answered, it may be the one to name them. */
+/* There must be a relay; a URL that has never answered may be the one to name it. */
 static void test_no_relay(void **state)
 {
     struct fixture *x = *state;

@@ -44,7 +44,7 @@ struct fetch {
 };
 
 struct request {
-    struct list entry;
+    struct list link;
     struct fetch *fetch;
     CURL *easy;
     struct curl_slist *headers;
@@ -163,7 +163,7 @@ static struct request *make_request(struct fetch *f, const struct fetch_request 
     r->done = done;
     r->ctx = ctx;
     r->easy = curl_easy_init();
-    list_init(&r->entry);
+    list_init(&r->link);
     if (r->easy == NULL) {
         r->refused = RC_INTERNAL;
         return r;
@@ -239,7 +239,7 @@ static void finish(struct request *r, CURLcode code)
     }
     metric_inc(&requests_total);
     metric_add(&failures_total, rc != RC_OK);
-    list_remove(&r->entry);
+    list_remove(&r->link);
     r->done(r->ctx, &reply);
     free_request(r);
 }
@@ -252,7 +252,7 @@ static void begin(struct fetch *f, struct request *r)
         finish(r, CURLE_FAILED_INIT);
         return;
     }
-    list_push_back(&f->active, &r->entry);
+    list_push_back(&f->active, &r->link);
     CURLMcode code = curl_multi_add_handle(f->multi, r->easy);
     if (code == CURLM_OK)
         return;
@@ -274,7 +274,7 @@ static bool take_waiting(struct fetch *f)
     bool is_ending = f->is_ending;
     pthread_mutex_unlock(&f->lock);
     LIST_EACH_SAFE (it, &taken) {
-        struct request *r = LIST_ENTRY(it, struct request, entry);
+        struct request *r = LIST_ENTRY(it, struct request, link);
         list_remove(it);
         r->refused = is_ending ? RC_CLOSED : r->refused;
         begin(f, r);
@@ -298,7 +298,7 @@ static void end_those_done(struct fetch *f)
 static void end_all(struct fetch *f)
 {
     LIST_EACH_SAFE (it, &f->active) {
-        struct request *r = LIST_ENTRY(it, struct request, entry);
+        struct request *r = LIST_ENTRY(it, struct request, link);
         curl_multi_remove_handle(f->multi, r->easy);
         r->refused = RC_CLOSED;
         finish(r, CURLE_ABORTED_BY_CALLBACK);
@@ -355,7 +355,7 @@ void fetch_start(struct fetch *f, const struct fetch_request *req, fetch_done do
 {
     struct request *r = make_request(f, req, done, ctx);
     pthread_mutex_lock(&f->lock);
-    list_push_back(&f->waiting, &r->entry);
+    list_push_back(&f->waiting, &r->link);
     pthread_mutex_unlock(&f->lock);
     curl_multi_wakeup(f->multi);
 }

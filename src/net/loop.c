@@ -35,8 +35,8 @@ static void run_tasks(struct loop *loop)
         struct list *from = list_is_empty(&loop->tasks) ? &loop->late_tasks : &loop->tasks;
         if (list_is_empty(from))
             return;
-        struct loop_task *task = LIST_ENTRY(from->next, struct loop_task, entry);
-        list_remove(&task->entry);
+        struct loop_task *task = LIST_ENTRY(from->next, struct loop_task, link);
+        list_remove(&task->link);
         task->is_scheduled = false;
         task->run(task);
     }
@@ -169,7 +169,7 @@ static void defer_to(struct list *tasks, struct loop_task *task)
     if (task->is_scheduled)
         return;
     task->is_scheduled = true;
-    list_push_back(tasks, &task->entry);
+    list_push_back(tasks, &task->link);
 }
 
 void loop_defer(struct loop *loop, struct loop_task *task)
@@ -186,7 +186,7 @@ void loop_defer_cancel(struct loop_task *task)
 {
     if (!task->is_scheduled)
         return;
-    list_remove(&task->entry);
+    list_remove(&task->link);
     task->is_scheduled = false;
 }
 

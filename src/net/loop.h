@@ -44,7 +44,7 @@ void loop_post(struct loop *loop, struct loop_msg *msg);
 /* A task for the end of an iteration. Embed; zero-initialise, set `run`. Scheduling it twice runs it once. Tasks may
  * schedule tasks: the same iteration runs them too. */
 struct loop_task {
-    struct list entry; /* linked while scheduled */
+    struct list link; /* linked while scheduled */
     void (*run)(struct loop_task *task);
     bool is_scheduled;
 };

@@ -92,7 +92,7 @@ enum budget_answer stream_know(struct stream *s, const void *key, size_t key_len
         return BUDGET_OK;
     enum budget_answer answer = budget_place_know(&s->place->place, key, key_len);
     if (answer == BUDGET_OK)
-        list_remove(&s->place->entry);
+        list_remove(&s->place->link);
     return answer;
 }
 
@@ -100,7 +100,7 @@ void stream_uncount(struct stream *s)
 {
     if (s->is_dead || s->place == NULL)
         return;
-    list_remove(&s->place->entry);
+    list_remove(&s->place->link);
     budget_place_leave(&s->place->place);
 }
 

@@ -36,7 +36,7 @@ struct stream_events {
 /* The place that a connection takes in a budget: held by its lowest layer, used by all above. */
 struct stream_place {
     struct budget_place place;
-    struct list entry; /* among the strangers of its listener, the oldest first */
+    struct list link; /* among the strangers of its listener, the oldest first */
 };
 
 /* What a layer implements. */

@@ -72,13 +72,13 @@ static bool evict(struct tcp_listener *l, const struct addr *of)
 {
     unsigned looked_at = 0;
     LIST_EACH (it, &l->strangers) {
-        struct tcp_stream *t = CONTAINER_OF(it, struct tcp_stream, place.entry);
+        struct tcp_stream *t = CONTAINER_OF(it, struct tcp_stream, place.link);
         if (looked_at++ == EVICT_LOOK)
             return false;
         if (of != NULL && !is_same_party(of, &t->s.peer))
             continue;
         metric_inc(&evicted);
-        list_remove(&t->place.entry);
+        list_remove(&t->place.link);
         budget_place_leave(&t->place.place);
         tcp_stream_fail(t, RC_LIMIT);
         return true;
@@ -196,9 +196,9 @@ static bool accept_one(struct tcp_listener *l)
     t->listener = l;
     t->place.place = place;
     if (place.places != NULL)
-        list_push_back(&l->strangers, &t->place.entry);
+        list_push_back(&l->strangers, &t->place.link);
     l->n_conns++;
-    list_push_back(&l->conns, &t->entry);
+    list_push_back(&l->conns, &t->link);
     tcp_stream_watch(t);
     l->accept(l->ctx, &t->s);
     return true;

@@ -15,7 +15,7 @@ struct tcp_stream {
     struct buf out;
     struct loop_timer *linger;     /* set while closing with data queued */
     struct tcp_listener *listener; /* null: it was dialled, or the listener is gone */
-    struct list entry;             /* in the listener's `conns` */
+    struct list link;              /* in the listener's `conns` */
     struct stream_place place;
     bool paused;
     bool connecting;

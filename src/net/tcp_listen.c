@@ -180,9 +180,9 @@ void tcp_listener_destroy(struct tcp_listener **at)
     if (l == NULL)
         return;
     LIST_EACH_SAFE (it, &l->conns) {
-        struct tcp_stream *t = LIST_ENTRY(it, struct tcp_stream, entry);
+        struct tcp_stream *t = LIST_ENTRY(it, struct tcp_stream, link);
         t->listener = NULL;
-        list_remove(&t->place.entry);
+        list_remove(&t->place.link);
         list_remove(it);
     }
     loop_timer_destroy(&l->rest);

@@ -51,8 +51,8 @@ static void tcp_release(struct tcp_stream *t)
     metric_add(&open_conns, -1);
     if (t->listener != NULL)
         t->listener->n_conns--;
-    list_remove(&t->entry);
-    list_remove(&t->place.entry);
+    list_remove(&t->link);
+    list_remove(&t->place.link);
     budget_place_leave(&t->place.place);
 }
 
@@ -218,8 +218,8 @@ struct tcp_stream *tcp_stream_create(struct loop *loop, int fd)
     t->fd = fd;
     t->flush_task.run = tcp_flush_task;
     t->s.place = &t->place;
-    list_init(&t->entry);
-    list_init(&t->place.entry);
+    list_init(&t->link);
+    list_init(&t->place.link);
     t->poll = loop_poll_create(loop, fd, tcp_ready, t);
     metric_add(&open_conns, 1);
     return t;

@@ -13,7 +13,7 @@ METRIC_COUNTER(timeouts, "fullscale_tls_handshake_failures_total", "reason=\"tim
 enum { HANDSHAKE_MS = 10 * 1000, SWEEP_MS = 1000 };
 
 struct pending {
-    struct list entry; /* oldest first */
+    struct list link; /* oldest first */
     struct tls_acceptor *acceptor;
     struct stream *s; /* owned until ready */
     int64_t deadline_ms;
@@ -37,7 +37,7 @@ static struct stream *take_out(struct pending *p)
 {
     struct tls_acceptor *a = p->acceptor;
     struct stream *s = p->s;
-    list_remove(&p->entry);
+    list_remove(&p->link);
     if (list_is_empty(&a->pending))
         loop_timer_stop(a->sweeper);
     loop_free_later(a->loop, p, pending_free);
@@ -67,7 +67,7 @@ static void drop(struct pending *p)
 void tls_acceptor_sweep(struct tls_acceptor *a, int64_t now_ms)
 {
     while (!list_is_empty(&a->pending)) {
-        struct pending *oldest = LIST_ENTRY(a->pending.next, struct pending, entry);
+        struct pending *oldest = LIST_ENTRY(a->pending.next, struct pending, link);
         if (now_ms < oldest->deadline_ms)
             return;
         metric_inc(&timeouts);
@@ -105,7 +105,7 @@ void tls_acceptor_take(void *acceptor, struct stream *raw)
     p->deadline_ms = loop_now_ms(a->loop) + HANDSHAKE_MS;
     if (list_is_empty(&a->pending))
         loop_timer_start(a->sweeper, SWEEP_MS, SWEEP_MS);
-    list_push_back(&a->pending, &p->entry);
+    list_push_back(&a->pending, &p->link);
     p->s = tls_stream_create(raw, ssl, false, &events, p);
 }
 
@@ -121,7 +121,7 @@ void tls_acceptor_destroy(struct tls_acceptor **at)
     if (a == NULL)
         return;
     while (!list_is_empty(&a->pending))
-        drop(LIST_ENTRY(a->pending.next, struct pending, entry));
+        drop(LIST_ENTRY(a->pending.next, struct pending, link));
     loop_timer_destroy(&a->sweeper);
     loop_free_later(a->loop, a, acceptor_free);
 }

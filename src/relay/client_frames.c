@@ -35,16 +35,14 @@ static void on_pong(struct client *c, const uint8_t *payload)
 
 static void on_send_packet(struct client *c, const uint8_t *payload, size_t n)
 {
-    struct packet p = {&c->key, (const node_key *)payload, payload + KEY_BYTES, n - KEY_BYTES, false};
-    p.is_disco = derp_is_disco(p.bytes, p.n);
+    struct packet p = packet_of(&c->key, (const node_key *)payload, payload + KEY_BYTES, n - KEY_BYTES);
     packet_send(c->worker, c, &p);
 }
 
 static void on_forward_packet(struct client *c, const uint8_t *payload, size_t n)
 {
     const node_key *keys = (const node_key *)payload;
-    struct packet p = {&keys[0], &keys[1], payload + 2 * KEY_BYTES, n - 2 * KEY_BYTES, false};
-    p.is_disco = derp_is_disco(p.bytes, p.n);
+    struct packet p = packet_of(&keys[0], &keys[1], payload + 2 * KEY_BYTES, n - 2 * KEY_BYTES);
     packet_send_forwarded(c->worker, c, &p);
 }
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "crypto/keys.h"
+#include "proto/derp.h"
 
 struct relay_worker;
 struct client;
@@ -22,6 +23,11 @@ struct packet {
     size_t n;
     bool is_disco; /* derp_is_disco of the bytes */
 };
+
+static inline struct packet packet_of(const node_key *src, const node_key *dst, const uint8_t *bytes, size_t n)
+{
+    return (struct packet){src, dst, bytes, n, derp_is_disco(bytes, n)};
+}
 
 /* Sends a packet of a client of this worker on its way. */
 void packet_send(struct relay_worker *w, struct client *from, const struct packet *p);

@@ -165,13 +165,12 @@ bool pipe_batch_next(const struct pipe_batch *b, size_t *at, uint64_t *id_out, s
     const uint8_t *record = b->data + *at, *bytes = record + RECORD_BYTES;
     memcpy(id_out, record, sizeof(*id_out));
     memcpy(&len, record + 8 + KEY_BYTES, sizeof(len));
-    *out = (struct packet){.src = (const node_key *)(record + 8), .n = len};
+    const node_key *dst = NULL;
     if (is_mesh_link_id(*id_out)) {
-        out->dst = (const node_key *)bytes;
+        dst = (const node_key *)bytes;
         bytes += KEY_BYTES;
     }
-    out->bytes = bytes;
-    out->is_disco = derp_is_disco(bytes, len);
+    *out = packet_of((const node_key *)(record + 8), dst, bytes, len);
     *at = (size_t)(bytes - b->data) + len;
     return true;
 }

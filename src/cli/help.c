@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/fits.h"
+
 static void heading(FILE *out, bool is_coloured, const char *text)
 {
     fprintf(out, is_coloured ? "\n\033[1m%s\033[0m\n" : "\n%s\n", text);
@@ -14,7 +16,7 @@ enum { LINE_MAX_COLUMNS = 78, OPTION_COLUMNS = 31 };
 static void print_wrapped(FILE *out, const char *text, unsigned indent)
 {
     struct str rest = str_c(text);
-    const size_t max = LINE_MAX_COLUMNS - indent;
+    const size_t max = room_under(indent, LINE_MAX_COLUMNS);
     for (bool is_first = true; rest.len > 0; is_first = false) {
         size_t n = rest.len;
         if (n > max) {

@@ -89,8 +89,8 @@ void node_access_unref(const struct node_access **at)
     mem_free(r);
 }
 
-/* On every port, of every address. Clients that had a policy keep an SSH policy until they get another: hence the
- * empty one. */
+/* Every port of every address. Clients keep an SSH policy until they get another one, so those that had a policy
+ * before need the empty one. */
 #define EVERYTHING "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}]"
 #define NO_SSH "{\"rules\":[]}"
 

@@ -55,8 +55,8 @@ static bool is_shown(const struct test_routers *f, node_id viewer, node_id route
     return false;
 }
 
-/* Of two that a `via` lets carry a route, neither of them the primary, the better one does; of the other, to which nothing happens,
- * viewers are told anew. */
+/* Of two that a `via` lets carry a route, neither of them the primary, the better one does; of the other, to which
+ * nothing happens, viewers are told anew. */
 static void test_a_router_depends_on_others(void **state)
 {
     struct test_routers *f = *state;
@@ -130,8 +130,8 @@ static void test_via_follows_who_can_serve(void **state)
     assert_true(is_shown(f, 1, 4, "10.0.0.0/8"));
 }
 
-/* The policy hears of a router before snapshots do, and of its end after: in between it may have served and be gone, without
- * that any snapshot has shown it as a router. */
+/* The policy hears of a router before snapshots do, and of its end after: in between it may have served and be gone,
+ * without that any snapshot has shown it as a router. */
 static void test_a_router_that_was_never_shown(void **state)
 {
     struct test_routers *f = *state;

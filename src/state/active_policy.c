@@ -1,7 +1,9 @@
-/* The active policy: made of a document, all users and all nodes, and kept up to date with them. It gets each change of a node at
- * once, so that it can be asked (may this route be approved?); snapshots show what it says at the next publication, in the access
- * tables of policy_access.c. A deleted node leaves the policy when its removal is published. So what is visible of an event that
- * waits for the disk is at most who sees a node that everyone knew before. */
+/* The active policy: made of a document, all users and all nodes, and kept up to date with them.
+ *
+ * It gets each change of a node at once, so that it can be asked questions (may this route be approved?). Snapshots
+ * show its answers from the next publication on, in the access tables of policy_access.c. A deleted node leaves the
+ * policy when its removal is published. So at most one effect of an event that waits for the disk is visible early:
+ * which viewers see a node that was published before. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -44,7 +46,8 @@ static struct engine_user *all_users(const struct state *st, size_t *n_out)
     return users;
 }
 
-/* The usual ranges have a hole that others do not. */
+/* The default ranges are passed as none: the engine leaves addresses out of them that it does not leave out of
+ * others. */
 static struct engine_ranges own_ranges(const struct state_options *o)
 {
     static const uint8_t usual_v4[4] = {100, 64}, usual_v6[6] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0};
@@ -56,7 +59,7 @@ static struct engine_ranges own_ranges(const struct state_options *o)
     return r;
 }
 
-/* Deleted nodes whose removal is not told yet are in the snapshot, and so in the policy. */
+/* Deleted nodes whose removal is not published yet are still in the snapshot, and so in the policy. */
 static void put_all(const struct state *st, struct engine *p)
 {
     for (node_id id = 1; id < st->records_cap; id++) {
@@ -103,7 +106,7 @@ void state_policy_install(struct state *st, struct policy_doc *doc)
     policy_doc_unref(&doc);
 }
 
-/* Users are what a policy is made with: however many have changed, it is made anew once, when it is asked for. */
+/* A policy is made for given users: however many have changed, it is made anew once, when it is asked for. */
 static void refresh(struct state *st)
 {
     if (!st->policy_is_stale)
@@ -117,7 +120,7 @@ static void refresh(struct state *st)
 
 struct engine *state_policy(const struct state *st)
 {
-    /* What is made here is a cache. */
+    /* The const is cast away because the policy is a cache of what the state says anyway. */
     refresh((struct state *)st);
     return st->policy;
 }

@@ -15,8 +15,8 @@ bool state_policy_same_facts(const struct node *a, const struct node *b);
 void state_policy_put_node(struct state *st, const struct node *before, const struct node *after);
 /* The node leaves the active policy. */
 void state_policy_forget_node(struct state *st, node_id id);
-/* An IPv4 address for a node that is about to be added, from the pools that the policy's nodeAttrs give it. RC_NOT_FOUND:
- * they give it none. RC_LIMIT: the pools are full. */
+/* An IPv4 address for a node that is about to be added, from the pools that the policy's nodeAttrs give it.
+ * RC_NOT_FOUND: they give it none. RC_LIMIT: the pools are full. */
 MUST_CHECK enum rc state_policy_pool_address(struct state *st, const struct node *n, struct addr *out);
 /* Users came, went or changed: the policy is made anew before it is asked the next time. */
 void state_policy_users_changed(struct state *st);
@@ -28,8 +28,8 @@ void state_policy_install(struct state *st, struct policy_doc *doc);
 void state_policy_fini(struct state *st);
 
 /* --- policy_access.c --- */
-/* The access tables for c->after. `look`, a bit for each node id: comes with the items of the change, returns with all nodes
- * whose access was made anew as well. The caller owns the reference. */
+/* The access tables for c->after. `look`, a bit for each node id: comes with the items of the change, returns with all
+ * nodes whose access was made anew as well. The caller owns the reference. */
 struct access *state_build_access(struct state *st, const struct change *c, uint64_t *look);
 
 /* --- policy_scope.c --- */

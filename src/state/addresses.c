@@ -30,7 +30,7 @@ static void increment(struct addr *a)
     }
 }
 
-/* The network's and, in IPv4, the broadcast address are nobody's. */
+/* The network address and, in IPv4, the broadcast address are given to no node. */
 static bool is_edge(const struct addr *a, unsigned bits)
 {
     size_t len = ip_len(a);
@@ -50,7 +50,7 @@ static bool is_free(const struct state *st, const struct addr *a, unsigned bits)
     return !is_edge(a, bits) && !is_reserved(a) && map_get(&st->by_addr, key, len) == NULL;
 }
 
-/* splitmix64: spread, not secrecy; its state is seeded from the kernel's generator. */
+/* splitmix64: for spread, not for secrecy; its state is seeded from the kernel's generator. */
 static uint64_t next_random(struct state *st)
 {
     uint64_t z = st->random_state += 0x9e3779b97f4a7c15u;
@@ -82,7 +82,8 @@ static enum rc allocate(struct state *st, const struct addr *prefix, unsigned bi
     }
     if (st->options.random_addresses || a.family == 0)
         randomise(st, prefix, st->options.random_addresses ? bits : (unsigned)ip_len(prefix) * 8, &a);
-    /* Nodes in use, reserved ranges and the edges are all that can stand in the way of a free one. */
+    /* Only addresses in use, reserved ranges and the edges of the prefix are skipped, so this many steps find a free
+     * one if there is one. */
     for (size_t steps = 0; steps < st->node_n + 1024; steps++) {
         increment(&a);
         if (!addr_in_prefix(&a, prefix, bits))

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "state/state_internal.h"
 
-/* False: there is no such row any more. */
+/* Fills in the row as it is now. False: there is no such row any more. */
 static bool fill_lazy(const struct state *st, struct row_op *op)
 {
     struct node_record *e = op->kind == ROW_PUT_NODE ? node_record_of(st, op->id) : NULL;

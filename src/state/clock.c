@@ -1,4 +1,4 @@
-/* What the state has of time: the distance of the two clocks, and when the next deadline and the next date are. */
+/* Time: how far Unix time is ahead of the steady clock, and when the next deadline and the next date are. */
 #include "state/state_internal.h"
 
 /* A correction by less than this needs no new look at every date: those affected are late by it. */

@@ -1,10 +1,10 @@
 /* Which node is the primary of a prefix that several serve.
  *
- * A primary stays while it can serve; else the first node by id that can takes over; if none can, nothing changes. Exit routes
- * have no primary. src: docs/protocol/policy.md 6.3, Headscale 0.30-dev (high availability).
+ * A primary stays while it can serve; else the first node by id that can takes over; if none can, nothing changes. Exit
+ * routes have no primary. src: docs/protocol/policy.md 6.3, Headscale 0.30-dev (high availability).
  *
- * This file counts and elects. node_records.c writes the results into the nodes (node.primary), so that a failover reaches maps
- * like any other change of a node. */
+ * This file counts and elects. node_records.c writes the results into the nodes (node.primary), so that a failover
+ * reaches maps like any other change of a node. */
 #include "base/mem.h"
 #include "state/state_internal.h"
 
@@ -97,7 +97,8 @@ static void leave_route(struct state *st, const struct prefix *p, node_id id)
 static bool can_serve(const struct state *st, node_id id)
 {
     const struct node_record *e = node_record_of(st, id);
-    /* The entry knows first, so that of several that go together none is elected on the way. */
+    /* The record is up to date before the node is: of several nodes that become silent together, none is elected in
+     * between. */
     return e != NULL && node_can_serve(e->node) && !e->has_left && !e->is_silent;
 }
 
@@ -113,7 +114,7 @@ static node_id elect(const struct state *st, const struct route *r)
     return stays ? r->primary : r->holders.ids[0];
 }
 
-/* Notes whom an election concerned. A route that nobody holds any more is forgotten. */
+/* Elects, and notes the former and the new primary if they differ. A route that no node holds any more is freed. */
 static void hold_election(struct state *st, const struct prefix *p, struct id_list *concerned)
 {
     struct route *r = route_of(st, p);
@@ -201,7 +202,6 @@ node_id routes_claim(struct state *st, struct node_record *e, const struct prefi
     return other;
 }
 
-/* Another node that is connected serves one of its routes; one that answers, if that is asked for. */
 bool routes_have_standby(const struct state *st, const struct node_record *e, bool answering)
 {
     struct prefix p;

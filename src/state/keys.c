@@ -5,7 +5,7 @@
 #include "crypto/crypto.h"
 #include "state/state_internal.h"
 
-/* A look-up by the hash takes no longer for a nearly right key: nothing to learn from the time. */
+/* A look-up by the hash takes no longer for a nearly right key, so nothing can be learnt from the time it takes. */
 const struct auth_key *state_key_by_text(const struct state *st, struct str text)
 {
     uint8_t hash[KEY_HASH_BYTES];
@@ -103,7 +103,7 @@ static enum rc no_such_key(uint64_t id, struct err *err)
                    (unsigned long long)id);
 }
 
-/* A date that is past for good: that of now, unless the clock was set ahead and may be set back. */
+/* A date that stays in the past: now, unless the clock was set ahead and may be set back. */
 static int64_t end_date(const struct state *st, const struct auth_key *k, int64_t now_ms)
 {
     int64_t at_ms = state_steady_ms(st, now_ms) < now_ms ? state_steady_ms(st, now_ms) : now_ms;

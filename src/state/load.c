@@ -1,10 +1,10 @@
-/* What the database holds is looked at like anything from outside: disks fail, people edit. A row that cannot be used is refused with
- * the reason, and nothing that it says reaches anyone. */
+/* Loading. What the database holds is checked like anything from outside: disks fail, people edit. A row that cannot
+ * be used is refused with the reason, and none of its values is sent to a client. */
 #include "codec/json.h"
 #include "proto/tailcfg.h"
 #include "state/state_internal.h"
 
-/* Written anew like what a node sends; null when it is no Hostinfo. */
+/* Parsed and written anew, as when a node sends it; null when it is no Hostinfo. */
 static void clean_hostinfo(struct rcbuf **at, bool for_peers, struct err *odd)
 {
     struct arena a = {0};
@@ -72,7 +72,7 @@ enum rc state_load_node(struct state *st, struct node *n, struct err *err)
     return RC_OK;
 }
 
-/* A counter that cannot be is none: the rows tell where to go on. */
+/* A counter out of range is ignored: the ids of the rows say where to go on. */
 static void take_counter(uint64_t *own, uint64_t stored, uint64_t max)
 {
     if (stored > *own && stored <= max)
@@ -103,7 +103,7 @@ void state_load_done(struct state *st, const struct row_counters *counters, int6
             continue;
         later(&st->last_v4, &e->node->v4);
         later(&st->last_v6, &e->node->v6);
-        /* Nobody is connected to a server that starts: its ephemeral nodes get their time to come back. */
+        /* No node is connected to a server that starts: ephemeral nodes get their time to come back. */
         if (e->node->is_ephemeral) {
             e->remove_at_ms = state_steady_ms(st, now_ms) + st->options.ephemeral_timeout_ms;
             state_due_at(st, e->remove_at_ms);

@@ -7,7 +7,7 @@ static bool label_char(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-/* src: RFC 1035 2.3.1; underscores and the like become dashes, runs of them one. */
+/* src: RFC 1035 2.3.1. Other characters, such as underscores, become dashes; several in a row become one. */
 void node_name_from_hostname(struct str hostname, char out[NAME_CAP])
 {
     size_t n = 0;

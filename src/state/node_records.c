@@ -1,5 +1,5 @@
-/* The records of nodes in the working state: their indexes, and what follows from a new version of a node, such as another
- * primary of a route. */
+/* The records of nodes in the working state: their indexes, and what follows from a new version of a node, such as
+ * another primary of a route. */
 #include <assert.h>
 
 #include "base/mem.h"
@@ -16,7 +16,7 @@ static void index_addr(struct state *st, const struct addr *a, struct node_recor
         map_put(&st->by_addr, key, len, e);
 }
 
-/* A machine may have several nodes with one owner (an admin has tagged them): the first by id is the one that is found. */
+/* A machine may have several nodes with one owner, if an admin has tagged them: a look-up finds the first by id. */
 static void link_owner(struct state *st, struct node_record *e)
 {
     e->owner = (struct machine_user){e->node->machine, e->node->tags != NULL ? TAGGED_DEVICES_USER : e->node->user};
@@ -136,8 +136,8 @@ static void write_primary(struct state *st, node_id id)
     node_record_replace(st, e, next);
 }
 
-/* Called after any change of the node or its record. The record is counted before others are written, so that the new versions
- * which that makes come to an end. */
+/* Called after any change of the node or its record. It recurses through node_record_replace; that ends because the
+ * record has been counted before the primaries are written, and counting it again changes nothing. */
 static void follow_routes(struct state *st, struct node_record *e)
 {
     struct id_list changed = {0};

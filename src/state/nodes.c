@@ -3,8 +3,8 @@
 #include "base/mem.h"
 #include "state/state_internal.h"
 
-/* A client that changes its connection has the next poll open at once. A router that stays away longer than this hands its
- * routes to another, if there is one; it counts as online for some time more. */
+/* A client that only changes its connection opens the next poll at once. A router that stays away longer than this
+ * hands its routes to another, if there is one; it still counts as online for some time. */
 enum { ROUTE_GRACE_MS = 2000 };
 
 /* --- reports --- */
@@ -20,7 +20,7 @@ static bool same_endpoints(const struct node *n, const struct node_report *r)
     return true;
 }
 
-/* What of a report is news, as a report without the rest. */
+/* The members of a report that differ from the node, as a report without the others. */
 static struct node_report news_of(const struct node *n, const struct node_report *r, bool only_missing)
 {
     struct node_report news = *r;
@@ -43,7 +43,8 @@ static struct node_report news_of(const struct node *n, const struct node_report
     return news;
 }
 
-/* The name that it gave up may be taken by the next: the disk must hear of both in this order. */
+/* The name that it gave up may be taken by another node at once, so both rows must be written in this order: the
+ * event is durable. */
 void node_record_follow_hostname(struct state *st, struct node_record *e)
 {
     char base[NAME_CAP], name[NAME_CAP];
@@ -161,7 +162,8 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
     e->is_silent = false;
     set_online(st, e, true, now_ms);
     routes_follow_presence(st, e);
-    /* Beside an update of the same moment a poll's copy may be the older one. What a crash left on disk is older still. */
+    /* A poll and an update that arrive together may be out of order, so the poll fills in only what is missing. But
+     * what was loaded from disk is older than either. */
     node_record_apply_report(st, e, report, !e->is_from_disk);
     e->is_from_disk = false;
     *out = e->node;
@@ -170,7 +172,7 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
 
 void state_poll_end(struct state *st, node_id id, int64_t now_ms)
 {
-    /* Also of one whose removal waits for the disk: it may come back. */
+    /* The record also of a node whose removal waits for the disk: it may come back. */
     struct node_record *e = id < st->records_cap ? st->records[id] : NULL;
     if (e == NULL || e->polls == 0 || --e->polls > 0)
         return;
@@ -182,7 +184,7 @@ void state_poll_end(struct state *st, node_id id, int64_t now_ms)
     }
 }
 
-/* Polls that are still open count no more; their ends find it offline. */
+/* Polls that are still open no longer count: when they end, the node is offline already. */
 void node_record_go_offline(struct state *st, struct node_record *e, int64_t now_ms)
 {
     e->offline_at_ms = 0;
@@ -242,7 +244,7 @@ static void leave(struct state *st, struct node_record *e)
     routes_follow_presence(st, e);
 }
 
-/* Seen until its poll ended, not until we were sure. */
+/* It was last seen when its poll ended, not when the grace was over. */
 static void lose(struct state *st, struct node_record *e, int64_t now_ms)
 {
     int64_t seen_steady_ms = e->offline_at_ms - st->options.offline_grace_ms;

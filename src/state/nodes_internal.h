@@ -24,13 +24,14 @@ MUST_CHECK enum rc addresses_allocate_in(struct state *st, const struct addr *pr
 const void *addresses_map_key(const struct addr *a, size_t *len);
 
 /* --- elections.c --- */
-/* Counts what the node serves now, after any change of the node or its record, and elects anew where that matters. Appends the ids of nodes
- * that ceased to be or became the primary of a route to `changed`; node_records.c writes that into them. */
+/* Counts what the node serves now, after any change of the node or its record, and elects anew where that matters.
+ * Appends the ids of nodes that ceased to be or became the primary of a route to `changed`; node_records.c writes that
+ * into them. */
 void routes_recount(struct state *st, struct node_record *e, struct id_list *changed);
 /* The routes that the node was elected primary of. The caller owns the reference. */
 struct prefix_list *routes_list_primary(const struct state *st, const struct node_record *e);
-/* Makes the node the primary of a prefix that it serves, unless it cannot serve and the present one can. Returns who was the
- * primary; 0: nothing changed. */
+/* Makes the node the primary of a prefix that it serves, unless it cannot serve and the present one can. Returns who
+ * was the primary; 0: nothing changed. */
 node_id routes_claim(struct state *st, struct node_record *e, const struct prefix *p);
 /* Another node that is connected serves one of its routes; with `answering` it must answer pings as well. */
 bool routes_have_standby(const struct state *st, const struct node_record *e, bool answering);
@@ -57,7 +58,8 @@ MUST_CHECK enum rc node_tags_for_registration(const struct state *st, const stru
                                               const struct auth_key *k, struct rcbuf **out, struct err *err);
 
 /* --- keys.c --- */
-/* "KIND-" + 12 hex digits that lists show (with KIND- they are the prefix) + "-" + 64 hex digits that are the secret. */
+/* "KIND-" + 12 hex digits that lists show (with KIND- they are the prefix) + "-" + 64 hex digits that are the
+ * secret. */
 void auth_key_text_make(const char *kind, const uint8_t random[AUTH_KEY_RANDOM_BYTES], char prefix[KEY_PREFIX_CAP],
                         char text[AUTH_KEY_TEXT_CAP], uint8_t hash[KEY_HASH_BYTES]);
 

@@ -94,8 +94,8 @@ static void test_poll_does_not_undo_updates(void **state)
     assert_int_equal(n->home_derp, 9);
 }
 
-/* A crash loses the last seconds of presence, and clients do not repeat what was acknowledged: what their first poll says counts,
- * unless an update came before it. */
+/* A crash loses the last seconds of presence, and clients do not repeat what was acknowledged: what their first poll
+ * says counts, unless an update came before it. */
 static void test_first_poll_after_a_start_is_newer_than_the_disk(void **state)
 {
     struct test_tailnet *f = *state;

@@ -1,8 +1,9 @@
-/* Access tables: what the policy grants each node of a snapshot, which workers read instead of the policy.
+/* Access tables: what the policy grants each node of a snapshot. Workers read them instead of the policy.
  *
- * Costs, with C classes: an endpoint update nothing; an event that the policy cares about one policy_put_node and, at the
- * publication, the texts of the nodes whose version moved; an event of a router C rows for it and for those that serve the
- * same routes; another set of classes one row for each router and new class. Nothing is done for pairs of nodes. */
+ * Costs, with C classes: an endpoint update costs nothing; an event that matters to the policy costs one
+ * engine_put_node and, at the publication, the texts of the nodes whose version moved; an event of a router costs C
+ * rows for it and for those that serve the same routes; another set of classes costs one row for each router and new
+ * class. Nothing is done for pairs of nodes. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -21,13 +22,13 @@ struct builder {
     const char *base_url;
     bool is_new_policy;
     bool classes_changed;
-    uint64_t *look;                       /* bits by id, a word for each group: for whom anything may differ */
+    uint64_t *look;                       /* bits by id, a word for each group: the nodes whose access may differ */
     uint64_t *version_of;                 /* by class */
-    const struct node_access **last_made; /* by class: texts are likely to be equal */
+    const struct node_access **last_made; /* the last one made, by class: texts are likely to be equal */
     struct buf text;
 };
 
-/* The text as an object that some other node, or the node itself, has already, when there is one. */
+/* The text as an object: that of the node itself or of another node, if one of these has the same text. */
 static struct cached_text *text_like(const struct buf *text, struct cached_text *own, struct cached_text *other)
 {
     struct str s = buf_str(text);
@@ -75,7 +76,7 @@ static void fill_texts(struct builder *b, node_id id, struct node_access *r, con
     *other = r;
 }
 
-/* What a class is told of a router's routes is that of any node in it but the router itself. */
+/* All nodes of a class get the same routes of a router, so any member but the router itself stands for the class. */
 static void fill_row(struct builder *b, node_id router, struct route_table *t, size_t class_index)
 {
     uint64_t member = engine_class_member(b->p, class_index, router);
@@ -83,7 +84,8 @@ static void fill_row(struct builder *b, node_id router, struct route_table *t, s
         engine_routes(b->p, member, router, &t->rows[class_index * t->words], t->prefixes->n);
 }
 
-/* Whether the row of the table before, which holds but for the classes, is that of the same class. */
+/* Whether the row of the table before belongs to the same class still. (That its routes are the same has been
+ * checked.) */
 static bool row_holds(const struct builder *b, const struct route_table *old, size_t class_index)
 {
     uint64_t made, was;
@@ -102,9 +104,10 @@ static struct prefix_list *list_served(const struct node *n)
     return l;
 }
 
-/* `n`: as the policy knows it. A snapshot may be behind; what it shows is what it and the table both have. `old`: whose rows
- * hold as long as their classes do, or null. `is_gone`: it is deleted, which waits for the disk; the policy may have known other
- * routes of it, so nobody is shown more. A new reference. */
+/* A new reference; null if the node serves no routes. `n`: as the policy has it; a snapshot may be behind, and shows
+ * the routes that both it and the table have. `old`: a table whose rows are valid as long as their classes are, or
+ * null. `is_gone`: the node is deleted, which waits for the disk; the policy may have had other routes of it, so no
+ * viewer gets more than before. */
 static struct route_table *make_routes(struct builder *b, const struct node *n, struct route_table *old, bool is_gone)
 {
     struct prefix_list *prefixes = n->advertised != NULL && n->approved != NULL ? list_served(n) : NULL;
@@ -153,7 +156,7 @@ static void keep_texts(struct node_access *r, const struct node_access *own)
     r->hides_v4 = own->hides_v4;
 }
 
-/* What the policy makes of a node: what was made before, when that holds. A new reference. */
+/* The access of a node: the one made before, if that is still valid. A new reference. */
 static const struct node_access *access_of(struct builder *b, const struct node *n, const struct node_access *own)
 {
     uint64_t version = engine_version_of_many(b->p, n->id, b->version_of);
@@ -174,7 +177,7 @@ static const struct node_access *access_of(struct builder *b, const struct node 
     return r;
 }
 
-/* New references; whether they differ from those of `old`, which may be null. */
+/* Fills the group with new references. Returns whether any differs from those of `old`, which may be null. */
 static bool fill_group(struct builder *b, size_t index, const struct access_group *old, struct access_group *made)
 {
     const struct node_group *g = b->s->groups[index];
@@ -199,7 +202,7 @@ static struct access_group *group_ref(struct access_group *g)
     return g;
 }
 
-/* A group whose access are all what they were is that of the access before. */
+/* If no access in the group differs, it is the group of the snapshot before. A new reference. */
 static struct access_group *make_group(struct builder *b, size_t index)
 {
     const struct access *access = b->before->access;
@@ -216,8 +219,9 @@ static struct access_group *make_group(struct builder *b, size_t index)
     return group_ref(old);
 }
 
-/* Besides those who changed themselves: everyone under another policy; else those whose texts may differ, and, when rows may
- * differ, routers. (Another route is another class: those that become routers are among the others.) */
+/* Adds to `look`, which has the nodes that changed themselves: under another policy all nodes; else those whose
+ * texts may differ and, when rows may differ, routers. (Another route is another class, so nodes that become routers
+ * are in it already.) */
 static void choose_whom(struct builder *b)
 {
     if (b->is_new_policy) {
@@ -230,7 +234,6 @@ static void choose_whom(struct builder *b)
         b->look[i] |= b->old->groups[i] != NULL ? b->old->groups[i]->routers : 0;
 }
 
-/* `look`: bits of the items; gets those of all nodes for whom the access was made anew. */
 struct access *state_build_access(struct state *st, const struct change *c, uint64_t *look)
 {
     const struct snapshot *s = c->after;

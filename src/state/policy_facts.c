@@ -23,7 +23,7 @@ static void add_text(struct engine_facts *f, struct policy_attr *attrs, const ch
         attrs[f->attr_n++] = (struct policy_attr){.name = str_c(name), .type = POLICY_ATTR_STRING, .text = text};
 }
 
-/* An odd minor version is one of the unstable ones. */
+/* Versions with an odd minor number are unstable ones. */
 static struct str release_track(struct str version)
 {
     struct str major, minor, rest;
@@ -37,7 +37,7 @@ static struct str release_track(struct str version)
     return n % 2 == 1 ? STR("unstable") : STR("stable");
 }
 
-/* Before 1.98.10, or not known. */
+/* True also when the version cannot be parsed. */
 static bool is_before_1_98_10(struct str version)
 {
     static const uint64_t fixed[] = {1, 98, 10};
@@ -102,7 +102,7 @@ void state_policy_put_facts(struct engine *p, const struct node *n)
     f.has_old_ssh = true;
     f.tag_n = node_tags_split(n->tags, tags);
     f.route_n = may_serve ? served(n, routes) : 0;
-    /* Only asked of routers: others come and go without a write. */
+    /* The policy uses this of routers only: for other nodes it is constant, so that presence costs nothing. */
     f.is_online = node_can_serve(n) || f.route_n == 0;
     add_attrs(&a, n->hostinfo, &f, attrs);
     engine_put_node(p, &f);

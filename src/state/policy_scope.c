@@ -7,7 +7,7 @@
 #include "state/access.h"
 #include "state/state_internal.h"
 
-/* For a class that is in both. */
+/* Compares the rows of the classes that are in both. */
 static bool routes_differ(const struct route_table *a, const struct route_table *b)
 {
     if (a == b || a == NULL || b == NULL || !prefix_list_eq(a->prefixes, b->prefixes))
@@ -24,7 +24,7 @@ static bool owner_differs(const struct change *c, const struct node *before, con
     return !user_looks_same(snapshot_owner(c->before, before), snapshot_owner(c->after, after));
 }
 
-/* Whoever sees a node knows its owner. */
+/* Viewers of a node get the profile of its owner, so a node whose owner differs is looked at. */
 static void look_at_owned(const struct change *c, uint64_t *look)
 {
     for (node_id id = 1; id < c->after->group_n * GROUP_NODES; id++) {
@@ -33,7 +33,7 @@ static void look_at_owned(const struct change *c, uint64_t *look)
     }
 }
 
-/* Who sees the node, or which routes of it, or what its owner is called, may not be as it was. */
+/* Which viewers see the node, which of its routes they get, or the profile of its owner may differ. */
 static bool is_touched(const struct change *c, node_id id)
 {
     const struct access *a = c->before->access, *b = c->after->access;
@@ -45,7 +45,8 @@ static bool is_touched(const struct change *c, node_id id)
     return x == NULL || y == NULL || routes_differ(x->routes, y->routes) || x->hides_v4 != y->hides_v4;
 }
 
-/* Nodes that did not change themselves become items too, in their place among the others. `look`: who may, and all items. */
+/* Makes items of nodes that did not change themselves, in their place among the others. `look`: those that may
+ * become items, and all items. */
 static void add_touched(struct change *c, const uint64_t *look)
 {
     struct change_item *all = NULL;

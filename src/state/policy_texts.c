@@ -1,4 +1,4 @@
-/* The policy's versions in the database, and when the newest is put to work. */
+/* The versions of the policy in the database, and when the newest becomes the active policy. */
 #include <stdio.h>
 #include <string.h>
 
@@ -83,7 +83,7 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     return RC_OK;
 }
 
-/* Events add the newest and drop the oldest: taken back in turn, it is the other way round. */
+/* Events add the newest and drop the oldest, so taking them back drops the newest and adds the oldest. */
 void state_policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before)
 {
     const struct policy_text *newest = state_policy_text_newest(st);

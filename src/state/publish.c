@@ -17,7 +17,7 @@ static int compare_ids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* A private copy of the group that holds `id`, to be changed before anyone sees it. */
+/* A private copy of the group that holds `id`, to be changed before the snapshot is shared. */
 static struct node_group *own_group(struct snapshot *s, node_id id, const struct snapshot *before)
 {
     size_t i = id / GROUP_NODES;
@@ -71,7 +71,7 @@ static struct snapshot *next_snapshot(struct state *st, int64_t now_ms)
     return s;
 }
 
-/* Forgets a deleted node once its removal is told. */
+/* Frees the record of a deleted node once its removal is published. */
 static void reap_entry(struct state *st, node_id id)
 {
     struct node_record *e = st->records[id];
@@ -81,7 +81,7 @@ static void reap_entry(struct state *st, node_id id)
     mem_free(e);
 }
 
-/* Moves the nodes that may be shown into `c`; those that wait for the disk stay dirty. */
+/* Makes items of the dirty nodes whose effects may be visible; those that wait for the disk stay dirty. */
 static void collect_items(struct state *st, struct change *c)
 {
     size_t kept = 0;

@@ -75,9 +75,9 @@ struct node_record *node_record_of(const struct state *st, node_id id);
 struct relay_record *state_relay_record(const struct state *st, uint64_t id);
 
 /* --- node_records.c --- */
-/* Installs a new version of a node (consumes the reference), keeps the indexes true, and marks it for the next publication.
- * Where that elects another primary of a route, e->node is yet another version afterwards; the same holds for
- * node_record_add. */
+/* Installs a new version of a node (consumes the reference), keeps the indexes true, and marks it for the next
+ * publication. Where that elects another primary of a route, e->node is yet another version afterwards; the same holds
+ * for node_record_add. */
 void node_record_replace(struct state *st, struct node_record *e, const struct node *next);
 /* Makes the record of a node that has none (consumes the reference). */
 struct node_record *node_record_add(struct state *st, const struct node *n);
@@ -95,7 +95,8 @@ void node_record_mark_durable(struct state *st, struct node_record *e);
 void node_record_mark_stale(struct state *st, struct node_record *e);
 /* Puts the node as it is now into the pending batch. */
 void node_record_put_row(struct state *st, struct node_record *e);
-/* Makes the node the primary again of those of `primary` that it serves, unless it cannot serve and the present one can. */
+/* Makes the node the primary again of those of `primary` that it serves, unless it cannot serve and the present one
+ * can. */
 void node_record_claim_routes(struct state *st, struct node_record *e, const struct prefix_list *primary);
 /* Sets the message for an id that no node has. Always RC_NOT_FOUND. */
 enum rc node_not_found(node_id id, struct err *err);

@@ -18,7 +18,7 @@ static void succeed(struct state *st, struct register_result *out, const struct 
     out->user = e->node->tags == NULL ? state_user(st, e->node->user) : NULL;
 }
 
-/* Rows 3 and 4. The client's own date (1970) is not kept: peers would show it. */
+/* Rows 3 and 4. The date that the client gives (1970) is not kept: peers would show it. */
 static void logout(struct state *st, struct node_record *e, int64_t now_ms, struct register_result *out)
 {
     out->outcome = REGISTER_KEY_EXPIRED;
@@ -32,7 +32,7 @@ static void logout(struct state *st, struct node_record *e, int64_t now_ms, stru
         node_record_go_offline(st, e, now_ms);
         return;
     }
-    undo_begin_node(st, e, UNDO_EVENT); /* that it goes offline as well */
+    undo_begin_node(st, e, UNDO_EVENT); /* so that undoing covers its going offline as well */
     node_record_go_offline(st, e, now_ms);
     node_record_set_expiry(st, e, now_ms, now_ms);
     undo_end_node(st, e);
@@ -60,7 +60,7 @@ static bool is_from(const struct auth_key *k, const struct addr *from)
     return k->sources == NULL;
 }
 
-/* Row 9, first half: null and a refusal when the key will not do. */
+/* Row 9, first half. Null, with a refusal, if the key cannot be used. */
 static const struct auth_key *check_key(struct state *st, const struct registration *reg, int64_t now_ms,
                                         struct register_result *out)
 {
@@ -88,7 +88,7 @@ static const struct auth_key *check_key(struct state *st, const struct registrat
     return k;
 }
 
-/* Once an hour at most, when the number is reached. */
+/* Counts a node that joined, and raises the alarm when the number is reached: at most once an hour. */
 static void count_join(const struct state *st, struct auth_key *k, int64_t now_ms, struct register_result *out)
 {
     const int64_t hour_ms = 3600 * 1000;
@@ -183,7 +183,7 @@ static bool is_same_owner(const struct node *n, const struct admission *a)
     return n->user == a->key->user;
 }
 
-/* What was granted and given to the owner before is not the next one's. */
+/* A new owner does not inherit the approvals and the name that were given for the former. */
 static void forget_owner(struct state *st, struct node *n, const struct node_record *e, struct str hostname)
 {
     char base[NAME_CAP];
@@ -262,7 +262,7 @@ static struct node_record *create(struct state *st, const struct admission *a, i
         state_due_at(st, e->announce_at_ms);
     }
     if (e->node->is_ephemeral) {
-        /* It may never poll. */
+        /* it may never poll, and so never go offline */
         e->remove_at_ms = state_steady_ms(st, now_ms) + st->options.ephemeral_timeout_ms;
         state_due_at(st, e->remove_at_ms);
     }
@@ -273,7 +273,7 @@ static struct node_record *create(struct state *st, const struct admission *a, i
 /* Row 9, second half. */
 static void admit(struct state *st, const struct admission *a, int64_t now_ms, struct register_result *out)
 {
-    /* A key that is known names its node, whoever owns it from now on: no two nodes have the same one. */
+    /* A known node key means its node, whoever owns it from now on: no two nodes have the same key. */
     struct node_record *e = map_get(&st->by_key, a->reg->key.b, KEY_BYTES);
     if (e == NULL)
         e = find_earlier(st, a->reg, a->tags != NULL ? TAGGED_DEVICES_USER : a->key->user);
@@ -312,13 +312,13 @@ static void register_with_key(struct state *st, const struct registration *reg, 
 
 static void refuse_without_key(struct register_result *out)
 {
-    refuse(
-        out, RC_UNAUTHORIZED,
-        "this server admits nodes by auth key: ask its admin for one (fullscale preauthkeys create --user NAME) and run "
-        "tailscale up --login-server URL --auth-key KEY");
+    refuse(out, RC_UNAUTHORIZED,
+           "this server admits nodes by auth key: ask its admin for one (fullscale preauthkeys create --user NAME) "
+           "and run tailscale up --login-server URL --auth-key KEY");
 }
 
-/* Only who may join is told that another machine has the node key; to others it is as if it were not known. */
+/* Only a client with a good auth key learns that another machine has the node key; to others it is as if it were
+ * unknown. */
 static void refuse_foreign(struct state *st, const struct registration *reg, int64_t now_ms,
                            struct register_result *out)
 {
@@ -328,7 +328,7 @@ static void refuse_foreign(struct state *st, const struct registration *reg, int
         refuse(out, RC_DENIED, "this node key belongs to another machine: log out and in again to get a new one");
 }
 
-/* An answer that is not granted, and that the same request would get if all that waits for the disk were refused. */
+/* Of an answer that grants nothing: the same request would get it even if all that waits for the disk were refused. */
 static bool is_firm(const struct state *st, const struct registration *reg)
 {
     uint8_t hash[KEY_HASH_BYTES];

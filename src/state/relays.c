@@ -1,4 +1,4 @@
-/* Relays that run elsewhere: enrolled by an admin, up as long as they say so. */
+/* Relays that run elsewhere: enrolled by an admin, up as long as they announce themselves. */
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -8,7 +8,7 @@
 enum {
     RELAYS_MAX = 1000,
     FIRST_REGION = 901,  /* many hand-written maps have 900. src: docs/protocol/derp-stun.md 6: 900-999 are for users */
-    BACK_MS = 60 * 1000, /* a relay that was up when the server stopped has so long to announce itself again */
+    BACK_MS = 60 * 1000, /* how long a relay that was up when the server stopped has to announce itself again */
 };
 
 const struct relay_host *state_relay_by_name(const struct state *st, struct str name)
@@ -91,7 +91,7 @@ static bool is_pin(struct str name)
            hex_decode(str_n(name.p + kind.len, name.len - kind.len), hash, sizeof(hash)) == RC_OK;
 }
 
-/* What would keep the DERP map from being made is forgotten: the relay says it again. */
+/* A report that would break the DERP map is dropped: the relay will announce itself again. */
 static void fit_report(struct relay_host *r, struct err *err)
 {
     struct relay_report *p = &r->report;
@@ -246,7 +246,7 @@ void state_relay_restore(struct state *st, uint64_t id, const struct relay_recor
     st->relays[at].is_stale_on_disk = true;
     if (!before->host->is_up)
         return;
-    /* While it was gone from here, nothing it said was heard. */
+    /* Announcements that came while the record was missing have been refused, so it gets time for another. */
     st->relays[at].until_ms = state_steady_ms(st, now_ms) + BACK_MS;
     state_due_at(st, st->relays[at].until_ms);
     st->relays_changed = true;

@@ -1,4 +1,4 @@
-/* Routes: what is approved, by whom, and which routers stand by for others. */
+/* Routes: what admins and the policy approve, and the failover of routers that do not answer. */
 #include "base/mem.h"
 #include "engine/approval.h"
 #include "state/state_internal.h"
@@ -67,7 +67,7 @@ size_t state_routers_silent(struct state *st, const node_id *ids, size_t n)
 
 /* --- approval --- */
 
-/* Takes the list over. undo_begin_node has been called. */
+/* Takes over the list. The caller has called undo_begin_node. */
 static void set_approved(struct state *st, struct node_record *e, struct prefix_list *approved)
 {
     struct node *n = node_edit(e->node, NULL, 0);
@@ -109,7 +109,7 @@ void routes_auto_approve_all(struct state *st)
     }
 }
 
-/* Room for the other family's exit route. */
+/* An exit route of one family brings that of the other. `v` has room for one more; returns the new number. */
 static size_t complete_exit(struct prefix *v, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

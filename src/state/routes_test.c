@@ -145,7 +145,8 @@ static void test_a_silent_router_hands_over(void **state)
     assert_null(state_node(f->st, 1)->primary);
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");
     assert_int_equal(state_routers_silent(f->st, &first, 1), 0); /* known already */
-    /* It is asked on, and so is the one that carries the route now: whose silence changes nothing while it is the only one. */
+    /* It is asked on, and so is the one that carries the route now: whose silence changes nothing while it is the only
+     * one. */
     assert_int_equal(state_router_next(f->st, 0), 1);
     assert_int_equal(state_routers_silent(f->st, both, 2), 0);
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");

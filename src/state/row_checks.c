@@ -1,5 +1,5 @@
-/* What the database holds is checked like anything from outside: disks fail, people edit. These checks are common to several
- * kinds of rows. */
+/* What the database holds is checked like anything from outside: disks fail, people edit. These checks are common to
+ * several kinds of rows. */
 #include "codec/json.h"
 #include "state/state_internal.h"
 
@@ -21,7 +21,7 @@ void state_load_fit_time(int64_t *unix_ms)
     *unix_ms = year_of_calendar(*unix_ms);
 }
 
-/* Long past is past; 0 would be never. */
+/* A date before 1970 becomes 1 ms, not 0, which would mean never. */
 void state_load_fit_expiry(int64_t *unix_ms)
 {
     if (*unix_ms != NO_EXPIRY)
@@ -40,7 +40,7 @@ enum rc state_load_check_tags(const struct rcbuf *tags, struct err *err)
         json_len(root) == 0 || json_len(root) > TAGS_MAX)
         rc = err_set(err, RC_INVALID, "column tags is no list of tags");
     for (const struct json *it = rc == RC_OK ? json_first(root) : NULL; it != NULL && rc == RC_OK; it = json_next(it)) {
-        /* As it is written: it is told to clients, and compared, as bytes. */
+        /* Without escapes: tags are sent to clients, and compared, as bytes. */
         if (!json_str(it, &tag) || !node_tag_is_valid(tag) || json_raw(it).len != tag.len + 2)
             rc = err_set(err, RC_INVALID, "column tags has something that is no tag");
     }

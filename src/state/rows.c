@@ -21,7 +21,7 @@ void row_batch_destroy(struct row_batch **at)
 
 struct row_op *row_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_t id)
 {
-    if ((b->n & (b->n - 1)) == 0) /* full at each power of two */
+    if ((b->n & (b->n - 1)) == 0) /* it is full when n is a power of two */
         b->ops = mem_realloc_array(b->ops, b->n > 0 ? b->n * 2 : 1, sizeof(*b->ops));
     struct row_op *op = &b->ops[b->n++];
     *op = (struct row_op){.kind = kind, .id = id};

@@ -1,5 +1,5 @@
-/* Tables of all users. Nodes refer to users, so a snapshot shows the users as they were when the batch that changed them was
- * taken: a table is sealed then, and published when that batch is on disk. */
+/* Tables of all users. Nodes refer to users, so a snapshot shows the users as they were when the batch that changed
+ * them was taken: a table is sealed then, and published when that batch is on disk. */
 #include <stdlib.h>
 
 #include "base/mem.h"

@@ -15,7 +15,7 @@
  *   batches                                   rows are taken, and on disk
  *   policy_access policy_scope publish        the next snapshot and change
  *   load state                                the beginning and the end
- * Below all of them, known outside as well: model and access, what snapshots are made of. */
+ * Above all of them, known outside as well: what snapshots are made of (model.h, access.h). */
 #ifndef STATE_STATE_INTERNAL_H
 #define STATE_STATE_INTERNAL_H
 

@@ -1,4 +1,4 @@
-/* Tags: what a node or key is, instead of whose. src: docs/protocol/policy.md 11; docs/protocol/control.md 5.5;
+/* Tags: what nodes and keys have instead of an owner. src: docs/protocol/policy.md 11; docs/protocol/control.md 5.5;
  * Headscale 0.30-dev (tags) */
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,7 @@ static int compare_tags(const void *a, const void *b)
     return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
 }
 
-/* A JSON array, sorted, without doubles. */
+/* A JSON array, sorted, without duplicates. */
 static struct rcbuf *write_tags(const struct str *tags, size_t n)
 {
     struct str sorted[TAGS_MAX];
@@ -59,7 +59,7 @@ enum rc node_tags_make(const struct state *st, const struct str *tags, size_t n,
 
 /* --- what a client asks for --- */
 
-/* May whoever has the key apply the tag? */
+/* Whether the holder of the key may apply the tag. */
 static bool may_apply(const struct state *st, const struct auth_key *k, struct str tag)
 {
     const struct engine *policy = state_policy(st);
@@ -114,7 +114,7 @@ enum rc state_node_set_tags(struct state *st, node_id id, const struct str *tags
     TRY(node_tags_make(st, tags, n, &made, err));
     undo_begin_node(st, e, UNDO_EVENT);
     struct node *next = node_edit(e->node, NULL, 0);
-    /* Nobody is there to log in again for a tagged node. src: Headscale 0.30-dev: tagged nodes never expire */
+    /* A tagged node has no user who could log in again. src: Headscale 0.30-dev: tagged nodes never expire */
     if (next->tags == NULL && !next->is_expired)
         next->expires_ms = NO_EXPIRY;
     rcbuf_unref(&next->tags);

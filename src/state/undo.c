@@ -1,23 +1,25 @@
-/* A batch that cannot be written is undone in memory, as if its events had never been.
+/* A batch that cannot be written is undone in memory, as if its events had never happened.
  *
- * Each event that puts a row notes before how the row was. When batch K fails, all that was noted for it and for those
- * after it, which are built on it, is taken back, the newest first. Users, keys, relays and policy texts become what they
- * were. A node may have reported something meanwhile, which waits for no disk: of it each member is taken back that is still
- * as the event left it.
+ * Each event that puts a row first notes how the row was (undo_log.c). When batch K fails, everything that was noted
+ * for it and for the batches after it, which build on it, is taken back, the newest first. Users, keys, relays and
+ * policy texts become what they were. A node may have reported something meanwhile, which does not wait for the disk:
+ * of a node each member is taken back that is still as the event left it.
  *
- * Nothing of this has been in a snapshot; what may have been is what others do because of it (a second router took over the
- * routes of one that was being deleted, the policy gave a node other access): the next publication tells the inverse.
+ * The events themselves have not been in a snapshot. Their consequences for other nodes may have been (a second router
+ * took over the routes of one that was being deleted, the policy gave a node other access): the next publication
+ * reverses them.
  *
- * Ids that a failed batch gave are not given again: somebody may have asked for them meanwhile.
+ * Ids that a failed batch gave are not given again: clients may have used them in requests meanwhile.
  *
- * A failed commit may be found on disk after all. So the first batch that is written afterwards, the repair, has every row
- * that the failed ones touched, as it is now. */
+ * A failed commit may be found on disk after all. So the first batch that is written afterwards, the repair, has
+ * every row that the failed ones touched, as it is now. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "state/state_internal.h"
 
-/* An ephemeral node whose removal could not be written is removed so long after; each time twice as long, up to the most. */
+/* The delay after which an ephemeral node whose removal could not be written is removed; it doubles each time, up to
+ * the maximum. */
 enum { REMOVE_AGAIN_MS = 5000, REMOVE_AGAIN_MAX_MS = 300000 };
 
 /* --- a node --- */
@@ -94,12 +96,12 @@ static int64_t remove_again_at(struct node_record *e, int64_t steady_now_ms)
     return steady_now_ms + e->remove_again_ms;
 }
 
-/* When an ephemeral node ends depends on its client: it keeps the date that it has now. It has none if its client left while
- * an event that made it a lasting node waited for the disk: then its time counts from now. */
+/* When an ephemeral node is removed depends on its client, so it keeps the deadline that it has now. It has none if
+ * its client left while an event that made it a lasting node waited for the disk: then its time counts from now. */
 static int64_t remove_at(const struct state *st, struct node_record *e, const struct undo *u, int64_t steady_now_ms)
 {
     if (!e->node->is_ephemeral || e->polls > 0 || e->offline_at_ms != 0)
-        return 0; /* who goes offline gets a date then */
+        return 0; /* it gets a deadline when it goes offline */
     if (e->remove_at_ms == 0)
         return steady_now_ms + st->options.ephemeral_timeout_ms;
     if (u->after == NULL && e->remove_at_ms <= steady_now_ms)
@@ -136,7 +138,7 @@ static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
         node_record_bring_back(st, e, n);
     e->visible_seq = u->visible_seq;
     e->name_lags = u->name_lags || u->cause == UNDO_NAME;
-    /* A policy that was put to work meanwhile saw the node as it is no longer. */
+    /* A policy that became active meanwhile decided about the node as it no longer is. */
     e->approval_lags = u->approval_lags || u->cause == UNDO_APPROVAL || u->policy_sets != st->policy_sets;
     node_record_mark_stale(st, e);
     node_record_claim_routes(st, e, u->node->primary);
@@ -163,7 +165,7 @@ static void undo_one(struct state *st, struct undo *u, int64_t now_ms)
     }
 }
 
-/* Of nodes that were forgotten: their ids may be given again. */
+/* Removes the ids of nodes that were forgotten, which may be given again. */
 static void forget_ids(const struct state *st, struct id_list *l)
 {
     size_t kept = 0;
@@ -249,7 +251,7 @@ bool state_refused(struct state *st, uint64_t seq, int64_t now_ms)
         st->undo.mark_n--;
     undo_begin_batch(st);
     mark_unwritten(st, seq, UINT64_MAX);
-    /* What those batches held is settled: nobody waits for them. */
+    /* Requests of those batches are answered by the refusal: none waits for them any more. */
     st->durable_seq = st->next_seq - 1;
     st->committed_seq = st->next_seq - 1;
     state_policy_texts_committed(st);

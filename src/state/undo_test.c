@@ -1,6 +1,6 @@
-/* What could not be written never was. Two twins live through the same random histories; one of them also has events that are
- * refused, now and then, in batches or at once, while nodes go on reporting to both. After each refusal the two are equal. A
- * disk on which the refused batches are found all the same agrees with the memory after the repair. */
+/* What could not be written never was. Two twins live through the same random histories; one of them also has events
+ * that are refused, now and then, in batches or at once, while nodes go on reporting to both. After each refusal the
+ * two are equal. A disk on which the refused batches are found all the same agrees with the memory after the repair. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -240,8 +240,8 @@ static void live(struct test_story *s)
     state_tick(s->b.st, s->now_ms);
 }
 
-/* A node that registers again says what it says in a poll, one that has logged out only goes offline: nothing of it waits for
- * the disk. */
+/* A node that registers again says what it says in a poll, one that has logged out only goes offline: nothing of it
+ * waits for the disk. */
 static bool is_presence(const struct test_story *s, const struct test_event *e)
 {
     const node_key key = {{(uint8_t)((1 + e->x % TEST_MACHINES) * 16 + e->y % TEST_MACHINE_KEYS)}};

@@ -8,7 +8,7 @@ static const struct user *find_exact(const struct state *st, struct str name)
     return map_get(&st->users_by_name, name.p, name.len);
 }
 
-/* Two rows of older versions may differ by case alone: each is found as it is written. */
+/* Rows of older versions may differ in case alone: each is found by its exact name, and else the first by id. */
 static const struct user *find_whatever_case(const struct state *st, struct str name)
 {
     const struct user *u, *found = NULL;

@@ -1,4 +1,5 @@
-/* Rows that cannot be used go out of the way of those that can: into the table set_aside, for the admin. */
+/* Rows that cannot be used are moved to the table set_aside, where an admin finds them and where they do not
+ * conflict with the others. */
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -14,7 +15,7 @@ METRIC_GAUGE(aside, "fullscale_store_rows_set_aside", "",
 void store_bad_rows_add(struct store_bad_rows *rows, const char *table, const char *move_sql, int64_t id,
                         const char *why)
 {
-    if ((rows->n & (rows->n - 1)) == 0) /* full at each power of two */
+    if ((rows->n & (rows->n - 1)) == 0) /* it is full when n is a power of two */
         rows->v = mem_realloc_array(rows->v, rows->n > 0 ? rows->n * 2 : 1, sizeof(*rows->v));
     struct store_bad_row *r = &rows->v[rows->n++];
     *r = (struct store_bad_row){.table = table, .move_sql = move_sql, .id = id};
@@ -42,7 +43,7 @@ static bool move(sqlite3 *db, const struct store_bad_row *r, int64_t now_ms)
     return step_once(db, r->move_sql, r, now_ms) && step_once(db, delete_sql, r, now_ms);
 }
 
-/* All in one transaction: a user and the keys that refer to it go together. */
+/* In one transaction, since a user and the keys that refer to it must be moved together. */
 static bool move_all(const struct store_bad_rows *rows, sqlite3 *db, int64_t now_ms)
 {
     bool is_done = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
@@ -70,7 +71,7 @@ void store_bad_rows_set_aside(struct store_bad_rows *rows, sqlite3 *db, const ch
     if (sqlite_query_int(db, path, "SELECT count(*) FROM set_aside", &total, &err) != RC_OK || total == 0)
         return;
     metric_set(&aside, total);
-    log_warn(
-        "rows of the database are set aside: sqlite3 PATH 'SELECT * FROM set_aside' shows them, docs/operate.md says more",
-        LOG_S("path", path), LOG_I("rows", total));
+    log_warn("rows of the database are set aside: sqlite3 PATH 'SELECT * FROM set_aside' shows them, docs/operate.md "
+             "says more",
+             LOG_S("path", path), LOG_I("rows", total));
 }

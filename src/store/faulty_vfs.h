@@ -1,9 +1,9 @@
 /* A disk under SQLite that can be made to fail or to lose power, for tests. There is one; one thread uses it at a time.
  *
- * It wraps SQLite's own file access and is the default while installed. Operations are numbered from 1: those that change a
- * disk (write, sync, truncate, delete), or those that faulty_choose names; the fault happens at a chosen number. As on a real
- * disk, what was written and not yet synced can be read from the file, but is not safe: when power is lost any part of it
- * may be lost. */
+ * It wraps SQLite's own file access and is the default while installed. Operations are numbered from 1: those that
+ * change a disk (write, sync, truncate, delete), or those that faulty_choose names; the fault happens at a chosen
+ * number. As on a real disk, what was written and not yet synced can be read from the file, but is not safe: when power
+ * is lost any part of it may be lost. */
 #ifndef STORE_FAULTY_VFS_H
 #define STORE_FAULTY_VFS_H
 

@@ -27,7 +27,7 @@ struct memory_store {
     struct map nodes;
     struct row_counters counters;
     _Atomic enum rc refusal;
-    pthread_mutex_t gate; /* each write passes it */
+    pthread_mutex_t gate; /* each write takes it once */
 };
 
 static struct memory_store *of(struct store *s)
@@ -96,7 +96,7 @@ static int compare_rows(const void *a, const void *b)
     return ((*x)->id > (*y)->id) - ((*x)->id < (*y)->id);
 }
 
-/* A node as it comes back from a disk: nobody is connected yet. */
+/* A node as it is read from a disk: not connected yet. */
 static struct node *node_at_rest(const struct node *n)
 {
     struct node *copy = node_edit(n, NULL, 0);

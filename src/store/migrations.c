@@ -1,12 +1,12 @@
 /* The schema, as the steps that led to it. A step that has been released is never changed; add one below it.
  *
- * Every row carries its tailnet. Ids are unique over all of them. What must be unique is the database's constraint.
- * Times are Unix milliseconds. NULL is none, never or not known. */
+ * Every row has the id of its tailnet. Row ids are unique over all tailnets. What must be unique is a constraint of
+ * the database. Times are Unix milliseconds. NULL means none, never or not known. */
 #include "base/compiler.h"
 #include "store/sqlite_internal.h"
 
-/* `hash` is SHA-256 of the key; the key itself is nowhere. `nodes.user_id` and `nodes.auth_key` may refer to what is
- * gone: a tagged node outlives the user who brought it, and any node the key it came with. */
+/* `hash` is SHA-256 of the key; the key itself is not stored. `nodes.user_id` and `nodes.auth_key` may refer to
+ * deleted rows: a tagged node outlives the user who registered it, and any node the key that it registered with. */
 static const char version_1[] = "PRAGMA application_id = 1182100595;"
                                 "CREATE TABLE schema_version ("
                                 "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),"
@@ -79,7 +79,7 @@ static const char version_1[] = "PRAGMA application_id = 1182100595;"
                                 "  UNIQUE (tailnet, ipv6)"
                                 ") STRICT;";
 
-/* Relays that run elsewhere. `hash` is SHA-256 of the relay's key; what it last reported of itself follows `is_up`. */
+/* Relays that run elsewhere. `hash` is SHA-256 of the relay's key; the columns after `is_up` are its last report. */
 static const char version_2[] = "ALTER TABLE counters ADD COLUMN next_relay INTEGER NOT NULL DEFAULT 1;"
                                 "CREATE TABLE relays ("
                                 "  id INTEGER PRIMARY KEY,"
@@ -102,8 +102,8 @@ static const char version_2[] = "ALTER TABLE counters ADD COLUMN next_relay INTE
                                 "  UNIQUE (tailnet, name)"
                                 ") STRICT;";
 
-/* Roles (numbers of enum user_role: 1 is the owner) and routes ("10.0.0.0/8 fd00::/8"). What nodes advertised before is in
- * their Hostinfo; what does not look like prefixes there is left out, until they say it again. */
+/* Roles (numbers of enum user_role: 1 is the owner) and routes ("10.0.0.0/8 fd00::/8"). What nodes advertised before
+ * is taken from their Hostinfo; what does not look like prefixes there is left out, until the node reports it again. */
 static const char version_3[] =
     "ALTER TABLE users ADD COLUMN role INTEGER NOT NULL DEFAULT 0 CHECK (role BETWEEN 0 AND 6);"
     "UPDATE users SET role = 1 WHERE id IN (SELECT min(id) FROM users GROUP BY tailnet);"
@@ -114,7 +114,7 @@ static const char version_3[] =
     "   AND value GLOB '[0-9a-f:]*/[0-9]*' AND NOT value GLOB '*[^0-9a-f:./]*' LIMIT 1024))"
     " WHERE json_valid(hostinfo);";
 
-/* Versions of the policy, byte for byte as they were set; the highest id is the one at work. */
+/* Versions of the policy, byte for byte as they were set; the one with the highest id is active. */
 static const char version_4[] = "CREATE TABLE policy_texts ("
                                 "  id INTEGER PRIMARY KEY,"
                                 "  tailnet INTEGER NOT NULL REFERENCES tailnets (id),"
@@ -124,7 +124,7 @@ static const char version_4[] = "CREATE TABLE policy_texts ("
                                 "  text BLOB NOT NULL"
                                 ") STRICT;";
 
-/* Rows that could not be used, each as the statement that would put it back, once what is wrong with it is mended. */
+/* Rows that could not be used, each as the statement that puts it back, for when its fault has been corrected. */
 static const char version_5[] = "CREATE TABLE set_aside ("
                                 "  id INTEGER PRIMARY KEY,"
                                 "  tailnet INTEGER NOT NULL,"
@@ -135,7 +135,8 @@ static const char version_5[] = "CREATE TABLE set_aside ("
                                 "  statement TEXT NOT NULL"
                                 ") STRICT;";
 
-/* How many nodes may join with a key, and how many have; from where ("10.0.0.0/8 fd00::/8"; null: anywhere). */
+/* How many nodes may join with a key, how many have joined, and from where they may ("10.0.0.0/8 fd00::/8"; NULL:
+ * anywhere). */
 static const char version_6[] =
     "ALTER TABLE auth_keys ADD COLUMN max_nodes INTEGER NOT NULL DEFAULT 0 CHECK (max_nodes >= 0);"
     "ALTER TABLE auth_keys ADD COLUMN joined_n INTEGER NOT NULL DEFAULT 0 CHECK (joined_n >= 0);"

@@ -120,7 +120,8 @@ static void test_version_1_as_it_was(void **state)
     store_close(&s);
 }
 
-/* What nodes advertised before routes had a column is in their Hostinfo; a hostile one must not make the file unreadable. */
+/* What nodes advertised before routes had a column is in their Hostinfo; a hostile one must not make the file
+ * unreadable. */
 static void test_routes_of_older_versions(void **state)
 {
     const char *dir = *state;

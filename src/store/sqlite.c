@@ -48,8 +48,8 @@ struct sqlite_store {
     struct store base;
     struct sqlite_file file;
     sqlite3_stmt *stmts[STMT_COUNT];
-    int64_t number;  /* of the last transaction */
-    bool is_suspect; /* to be opened anew before the next */
+    int64_t number;  /* the number of the last transaction */
+    bool is_suspect; /* the connection is to be opened anew before the next transaction */
 };
 
 static struct sqlite_store *of(struct store *s)
@@ -117,7 +117,8 @@ static bool insert_row(struct sqlite_store *s, const struct row_op *op)
     return true;
 }
 
-/* Every row goes before any comes: a name, address or key that changes hands is free by then, whoever had it. */
+/* All rows are deleted before any is inserted, so that a name, address or key that passes from one row to another is
+ * free by then. */
 static bool write_rows(struct sqlite_store *s, const struct row_op *const *ops, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -141,7 +142,8 @@ static enum rc prepare(struct sqlite_store *s, struct err *err)
     return RC_OK;
 }
 
-/* Each transaction leaves its number in the database's header: that tells whether one whose end is not known took place. */
+/* Each transaction writes its number into the header of the database: that shows whether a transaction of unknown
+ * outcome took place. */
 static bool write_number(struct sqlite_store *s)
 {
     char sql[64];
@@ -180,7 +182,7 @@ static enum rc reopen(struct sqlite_store *s, struct err *err)
     return rc;
 }
 
-/* Copies the log into the database and syncs that: what was written and perhaps not synced is safe then. */
+/* Copies the log into the database and syncs it, so that what was written but perhaps not synced is safe. */
 static bool make_safe(struct sqlite_store *s)
 {
     int in_log = 0, copied = 0;
@@ -223,7 +225,7 @@ static enum rc sqlite_write(struct store *base, const struct row_op *const *ops,
 
 /* --- loading --- */
 
-/* Reads the current row and hands it on; false with the bad column's name. */
+/* Reads the current row and hands it to the sink. False, with the name of the bad column, if it cannot be read. */
 typedef bool (*row_fn)(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out);
 
 static bool take_user(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
@@ -266,11 +268,11 @@ static bool take_node(sqlite3_stmt *stmt, const struct row_sink *sink, const cha
     return n != NULL;
 }
 
-/* A table as it is loaded. */
+/* How a table is loaded. */
 struct source {
     const char *name;
     const char *select_sql;
-    const char *move_sql; /* to set_aside */
+    const char *move_sql; /* moves a row to set_aside */
     row_fn take;
 };
 
@@ -309,7 +311,7 @@ static void note_aside(struct store_aside *aside, int64_t id)
         *aside = (struct store_aside){true, id};
 }
 
-/* Also those of this start: moving them may have failed. */
+/* Includes the rows of this start, since moving them may have failed. */
 static enum rc load_text_aside(struct sqlite_store *s, const struct store_bad_rows *bad, struct err *err)
 {
 #define FROM_TEXTS_ASIDE " FROM set_aside WHERE tailnet = 1 AND table_name = 'policy_texts'"
@@ -360,7 +362,7 @@ static enum rc sqlite_load(struct store *base, const struct row_sink *sink, stru
 {
     struct sqlite_store *s = of(base);
     TRY(load_tables(s, sink, err));
-    /* max() makes a row of NULL out of no row. */
+    /* max() over no rows gives a row with NULL. */
     TRY(load_counter(s, "SELECT max(next_node) FROM counters WHERE tailnet = 1", &counters_out->next_node, err));
     TRY(load_counter(s, "SELECT max(next_user) FROM counters WHERE tailnet = 1", &counters_out->next_user, err));
     TRY(load_counter(s, "SELECT max(next_key) FROM counters WHERE tailnet = 1", &counters_out->next_key, err));
@@ -369,8 +371,8 @@ static enum rc sqlite_load(struct store *base, const struct row_sink *sink, stru
 
 /* --- life --- */
 
-/* With a connection of its own: no lock is shared with the store's thread, and a file that was moved away or whose disk
- * is gone is noticed. */
+/* With a connection of its own, so that no lock is shared with the store's thread, and that a file which was moved
+ * away or whose disk is gone is noticed. */
 static enum rc sqlite_ping(struct store *base)
 {
     struct sqlite_store *s = of(base);

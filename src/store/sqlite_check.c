@@ -1,4 +1,5 @@
-/* Would the file be opened? Nothing is written, made or locked: also beside a server that runs. */
+/* Checks whether a database would be opened. Nothing is written, created or locked, so it works beside a running
+ * server. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -28,8 +29,8 @@ static bool is_there(const char *path, const char *suffix)
            st.st_size > 0;
 }
 
-/* Reading a database with a log makes SQLite create the index of that log, unless it is told that nobody writes. While a
- * server runs both are there. */
+/* When it reads a database with a log, SQLite creates the index of that log, unless it is told that there is no
+ * writer. While a server runs both files exist. */
 static enum rc open_unchanged(const char *path, sqlite3 **out, struct err *err)
 {
     struct buf uri = {0};

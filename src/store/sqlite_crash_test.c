@@ -238,8 +238,8 @@ static struct doubt doubt_at(unsigned ops, unsigned long n)
     return d;
 }
 
-/* The disk says once that it could not write or sync, when all of the transaction is in the log, or when some of it is missing.
- * The database opened anew tells which: what is there is acknowledged, and what is not is refused. */
+/* The disk says once that it could not write or sync, when all of the transaction is in the log, or when some of it is
+ * missing. The database opened anew tells which: what is there is acknowledged, and what is not is refused. */
 static void test_commit_in_doubt_is_looked_up(void **state)
 {
     (void)state;

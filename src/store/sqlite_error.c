@@ -23,7 +23,7 @@ static int file_errno(sqlite3_file *file)
     return os;
 }
 
-/* What the system said; SQLite does not hand it on when a commit fails, but its files know. */
+/* The errno of the failure. SQLite does not return it when a commit fails, but its file objects have it. */
 static int last_errno(sqlite3 *db)
 {
     sqlite3_file *file = NULL, *log = NULL;
@@ -42,11 +42,11 @@ static bool means_full(int os)
     return os == ENOSPC || os == EDQUOT;
 }
 
-/* Of files that cannot be opened. */
+/* The message for a file that cannot be opened. */
 static enum rc cannot_open(sqlite3 *db, const char *path, const char *doing, struct err *err)
 {
     int os = sqlite3_system_errno(db);
-    bool is_short = os == EMFILE || os == ENFILE || os == ENOMEM || os == EIO; /* nobody forbids it */
+    bool is_short = os == EMFILE || os == ENFILE || os == ENOMEM || os == EIO; /* it is not a matter of permissions */
     if (means_full(os))
         return disk_full(path, doing, err);
     return err_set(err, is_short ? RC_STORE : RC_DENIED, "database %s: cannot %s: %s", path, doing,

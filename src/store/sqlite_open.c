@@ -1,5 +1,5 @@
-/* Opening a database file: only one server at a time, only our own files, only schemas that we know, and nothing of a
- * file that is refused is changed. */
+/* Opening a database file: only by one server at a time, only our own files, only schemas that we know. A file that
+ * is refused is not changed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -58,7 +58,7 @@ static enum rc make_directory(const char *path, struct err *err)
     return sync_directory(parent, err);
 }
 
-/* SQLite would make it readable for all. It gives its log the mode of the database. */
+/* Made here, because SQLite would make it readable for all. SQLite gives its log the mode of the database. */
 static enum rc make_file(const char *path, struct err *err)
 {
     char dir[PATH_MAX];
@@ -79,8 +79,9 @@ static enum rc in_use(int fd, const char *path, struct err *err)
                    pid[0] != '\0' ? ", process " : "", pid);
 }
 
-/* A file of its own beside the database: closing any descriptor of the database itself would end the locks that SQLite
- * holds on it (POSIX). It stays for ever; only the lock on it means something, and that ends with the process. */
+/* Locks a file of its own beside the database, because closing any descriptor of the database itself would end the
+ * locks that SQLite holds on it (POSIX). The file stays for ever; only the lock on it has a meaning, and that ends
+ * with the process. */
 static enum rc take_lock(const char *path, int *fd_out, struct err *err)
 {
     char lock_path[PATH_MAX];
@@ -125,8 +126,8 @@ static enum rc check_schema(sqlite3 *db, const char *path, int64_t *version_out,
     return RC_OK;
 }
 
-/* What is wrong with the values of a row, not with the file: such rows are set aside when they are loaded.
- * src: sqlite 3.40 pragma.c, messages of quick_check */
+/* Whether a message of quick_check is about the values of a row and not about the file: such rows are set aside when
+ * they are loaded. src: sqlite 3.40 pragma.c */
 static bool is_about_a_row(const char *said)
 {
     static const char *const about_rows[] = {"NULL value in ", "CHECK constraint failed in ", "NUMERIC value in ",
@@ -138,7 +139,7 @@ static bool is_about_a_row(const char *said)
     return false;
 }
 
-/* Reads all of it once: damage is better found now than by the change that meets it. */
+/* Reads the whole file once, so that damage is found now and not in the middle of a change. */
 static enum rc check_sound(sqlite3 *db, const char *path, struct err *err)
 {
     sqlite3_stmt *stmt;
@@ -194,7 +195,8 @@ static void copy_log_on_close(sqlite3 *db, bool on)
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on, NULL);
 }
 
-/* Where the log's index lies: in a file that others share, or, with no room for one, in memory: then nobody else can read. */
+/* Where the index of the log is: in a file that other processes share or, if there is no room for one, in memory:
+ * then no other process can read the database. */
 enum index_place { INDEX_SHARED, INDEX_IN_MEMORY };
 
 static enum rc connect_file(struct sqlite_file *f, enum index_place place, int64_t *version_out, struct err *err)
@@ -234,7 +236,7 @@ static enum rc is_current(int64_t version, const char *path, struct err *err)
                    path);
 }
 
-/* There is no room for so much as the log's index: what is there can be read. */
+/* There is not even room for the index of the log: the database is opened for reading. */
 static enum rc open_on_full_disk(struct sqlite_file *f, struct err *err)
 {
     int64_t version;
@@ -286,7 +288,7 @@ enum rc sqlite_file_open(struct sqlite_file *f, const struct store_options *opti
 
 void sqlite_file_close(struct sqlite_file *f, bool is_sound)
 {
-    /* After a failed write the log is left for the next start to judge: what was synced is in it. */
+    /* After a failed write the log is left as it is for the next start, which finds in it what was synced. */
     if (f->db != NULL && !is_sound)
         copy_log_on_close(f->db, false);
     sqlite3_close(f->db);

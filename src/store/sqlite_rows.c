@@ -1,5 +1,6 @@
-/* Rows to statements and back. Each table's columns are listed once; insert and select have the same order, so that a
- * column's number is also its parameter's: the tailnet is column 0 of a select and a literal in an insert. */
+/* Converts rows to statements and back. The columns of each table are listed once; insert and select have the same
+ * order, so that the number of a column is also that of its parameter: the tailnet is column 0 of a select and a
+ * literal in an insert. */
 #include <string.h>
 
 #include "base/buf.h"
@@ -32,7 +33,7 @@
     "INSERT INTO " table " (tailnet" COLUMNS(COLUMN_NAME) ") VALUES (1" COLUMNS(COLUMN_MARK) ")"
 #define SELECT(table, COLUMNS) "SELECT tailnet" COLUMNS(COLUMN_NAME) " FROM " table " WHERE tailnet = 1 ORDER BY id"
 
-/* The row as the statement that puts it back. ?1 its id, ?2 why, ?3 when. */
+/* Stores the row as the statement that puts it back. ?1 its id, ?2 why, ?3 when. */
 #define COLUMN_QUOTE(column) " || ', ' || quote(" #column ")"
 #define SET_ASIDE(table, COLUMNS)                                                                                      \
     "INSERT INTO set_aside (tailnet, table_name, row_id, why, at_ms, statement) SELECT 1, '" table                     \
@@ -91,7 +92,7 @@ enum {
 #undef X
 };
 
-/* --- writing; sticky failure --- */
+/* --- writing: after a failure the rest does nothing --- */
 
 struct row_writer {
     sqlite3_stmt *stmt;
@@ -275,13 +276,13 @@ bool store_node_bind(sqlite3_stmt *stmt, const struct node *n)
     return !w.failed;
 }
 
-/* --- reading; the first column that will not do is remembered --- */
+/* --- reading: the first bad column is remembered --- */
 
 enum { ROW_JSON_MAX_BYTES = 1 << 20 };
 
 struct row_reader {
     sqlite3_stmt *stmt;
-    const char *bad; /* its name, as long as the statement lives */
+    const char *bad; /* its name, valid as long as the statement */
 };
 
 static void refuse(struct row_reader *r, int column)
@@ -292,12 +293,12 @@ static void refuse(struct row_reader *r, int column)
 
 static struct str get_str(struct row_reader *r, int column)
 {
-    /* First the pointer, then the length: SQLite may convert in between otherwise. */
+    /* The pointer before the length, as SQLite demands: it might convert the value in between otherwise. */
     const void *p = sqlite3_column_blob(r->stmt, column);
     return p != NULL ? str_n(p, (size_t)sqlite3_column_bytes(r->stmt, column)) : STR_EMPTY;
 }
 
-/* A value of another type than the column's: nothing is converted. NULL is of every type. */
+/* Whether the value has the type of the column: nothing is converted. NULL has every type. */
 static void check_type(struct row_reader *r, int column, int want)
 {
     int type = sqlite3_column_type(r->stmt, column);
@@ -390,7 +391,7 @@ static unsigned get_endpoints(struct row_reader *r, int column, struct addr out[
     return n;
 }
 
-/* `is_strict` false: what is no prefix is left out. */
+/* If not `is_strict`, words that are no prefixes are left out. */
 static struct prefix_list *get_prefixes(struct row_reader *r, int column, bool is_strict)
 {
     struct str rest = get_str(r, column), one;
@@ -408,7 +409,8 @@ static struct prefix_list *get_prefixes(struct row_reader *r, int column, bool i
     return prefix_list_create(v, n);
 }
 
-/* Where nothing of it can be read the row is bad: no key is for more networks than it was made for. */
+/* If the value cannot be read the whole row is bad: a key must not become valid for more networks than it was made
+ * for. */
 static struct prefix_list *get_sources(struct row_reader *r)
 {
     bool is_null = sqlite3_column_type(r->stmt, KEY_sources) == SQLITE_NULL;

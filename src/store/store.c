@@ -92,7 +92,7 @@ size_t store_plan(struct row_batch *const *group, size_t n, const struct row_op 
 
 /* --- the thread --- */
 
-/* How the batches of a group fared: those of presence, and the others. */
+/* The outcomes of a group of batches: of presence, and of the others. */
 struct outcome {
     enum rc lazy, durable;
 };
@@ -134,14 +134,15 @@ static size_t without_lazy(struct row_batch *const *group, size_t n, struct row_
     return kept;
 }
 
-/* One transaction; and if it fails one without presence, which may be what is too much. */
+/* Writes the group in one transaction. If that fails, tries again without presence, which may be what there is no
+ * room for. */
 static struct outcome write_group(struct store *s, struct row_batch *const *group, size_t n)
 {
     struct row_batch **durable = mem_zalloc(n, sizeof(struct row_batch *));
     size_t durable_n = without_lazy(group, n, durable);
     enum rc rc = write_batches(s, group, n);
     struct outcome out = {.lazy = rc, .durable = rc};
-    /* A lock has been waited for long enough. */
+    /* Not after a lock, for which the first attempt has waited long enough. */
     if (rc != RC_OK && rc != RC_IN_USE && durable_n > 0 && durable_n < n) {
         out.durable = write_batches(s, durable, durable_n);
     } else if (durable_n == 0) {
@@ -159,7 +160,7 @@ static void finish(struct store *s, struct row_batch *batch, enum rc rc)
     s->done(s->done_ctx, seq, rc);
 }
 
-/* Until a repair has got through. Returns how many batches it has answered. */
+/* Refuses batches until a repair has been written. Returns how many batches it has answered. */
 static size_t refuse(struct store *s, const struct batch_list *group)
 {
     size_t i = 0;
@@ -185,7 +186,7 @@ static void commit_group(struct store *s, struct batch_list *group)
     mem_free(group->batches);
 }
 
-/* Everything that waits; nothing when the store is to end. */
+/* Waits for batches and takes all of them; takes none when the store is to end. */
 static struct batch_list wait_for_work(struct store *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -215,7 +216,7 @@ void store_start(struct store *s, store_done_fn done, void *ctx)
     assert(!s->is_started);
     s->done = done;
     s->done_ctx = ctx;
-    /* Signals are for the main thread. */
+    /* Signals are blocked, so that the main thread gets them. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int failure = pthread_create(&s->thread, NULL, run, s);
@@ -283,10 +284,10 @@ const char *store_refusal_text(enum rc why)
 
 struct loading {
     struct state *st;
-    struct err err; /* of the row that was last refused; empty: taken */
+    struct err err; /* why the last row was refused; empty: it was taken */
 };
 
-/* A row that is taken may have lost something of itself. */
+/* A row may be taken without some of its values: `err` says which. */
 static void note(struct loading *l, enum rc rc, const char *table, uint64_t id, const struct err *err)
 {
     if (rc != RC_OK)

@@ -8,7 +8,7 @@
 
 #include "store/store.h"
 
-/* Takes rows as they are read; references are handed over. */
+/* Where a backend delivers the rows that it reads; the references are handed over. */
 struct row_sink {
     void (*user)(void *ctx, struct user *u);
     void (*key)(void *ctx, struct auth_key *k);
@@ -16,20 +16,21 @@ struct row_sink {
     void (*policy_text)(void *ctx, struct policy_text *t);
     void (*node)(void *ctx, struct node *n);
     void *ctx;
-    /* Set by whoever takes a row and cannot use it: why. Cleared by the backend before each row; may be null. */
+    /* Why a row cannot be used: set by the callback, cleared by the backend before each row; may be null. */
     struct err *refusal;
 };
 
 struct store_ops {
-    /* Makes the rows so, all or none. No row occurs twice, and what is left of them contradicts nothing: names,
-     * addresses and keys may have changed hands in any way, also in a circle. On the store's thread; blocks. */
+    /* Writes the rows, all or none. No row occurs twice. Afterwards all rows agree; but names, addresses and keys
+     * may pass from row to row in any way, also in a circle. On the store's thread; blocks. */
     enum rc (*write)(struct store *s, const struct row_op *const *ops, size_t n);
-    /* Users, then keys, then relays, then policy texts, then nodes, each ascending by id. Counters that were never written are 0.
-     * Rows that do not read or are refused are set aside, where nothing that is written later meets them. */
+    /* Delivers users, then keys, relays, policy texts and nodes, each ascending by id. Counters that were never
+     * written are 0. Rows that cannot be read or are refused are set aside, where they do not conflict with what is
+     * written later. */
     enum rc (*load)(struct store *s, const struct row_sink *sink, struct row_counters *counters_out, struct err *err);
     /* Any thread. */
     enum rc (*ping)(struct store *s);
-    /* Ends everything, frees the store. `is_sound`: no write has failed since the last that succeeded. */
+    /* Closes and frees the store. `is_sound`: no write has failed since the last that succeeded. */
     void (*destroy)(struct store *s, bool is_sound);
 };
 
@@ -46,7 +47,7 @@ struct store {
     void *done_ctx;
     pthread_t thread;
     bool is_started;
-    bool is_refusing; /* everything but a repair. The store's thread only, once it runs */
+    bool is_refusing; /* refuses everything but a repair. The store's thread only, once it runs */
     struct store_aside policy_text_aside;
     _Atomic enum rc fault; /* of the last write; RC_OK: it succeeded */
     pthread_mutex_t lock;  /* of what follows */
@@ -55,11 +56,12 @@ struct store {
     bool is_stopping;
 };
 
+/* For a backend that has been allocated zeroed: no thread yet, nothing refused. */
 void store_init(struct store *s, const struct store_ops *ops);
-/* Before store_start: nothing can be written until a repair gets through. */
+/* Refuses everything until a repair is written. Before store_start. */
 void store_start_refusing(struct store *s, enum rc why);
-/* What is left to write when later operations on a row supersede earlier ones, over all the batches. Returns how many;
- * `*out` is the caller's array of borrowed operations. */
+/* Plans what to write for several batches, in which later operations on a row supersede earlier ones. Returns how
+ * many operations; `*out` is the caller's array of borrowed operations. */
 size_t store_plan(struct row_batch *const *batches, size_t n, const struct row_op ***out);
 
 #endif

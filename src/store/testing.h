@@ -1,4 +1,5 @@
-/* For the tests of this module: a small tailnet that changes at random, what a store holds, and its acknowledgements. */
+/* For the tests of this module: a small tailnet that changes at random, what a store holds, and its
+ * acknowledgements. */
 #ifndef STORE_TESTING_H
 #define STORE_TESTING_H
 
@@ -56,7 +57,9 @@ struct test_world {
     const struct node *nodes[TEST_WORLD_SLOTS];
 };
 
+/* An empty tailnet, whose life `seed` determines. */
 void test_world_init(struct test_world *w, uint64_t seed);
+/* Drops its rows. */
 void test_world_fini(struct test_world *w);
 /* The next batch of the tailnet's life; the caller owns it. */
 struct row_batch *test_world_step(struct test_world *w);
@@ -98,6 +101,7 @@ struct test_acks {
     bool is_held; /* the store's thread waits in its callback while this is set */
 };
 
+/* None yet. */
 void test_acks_init(struct test_acks *a);
 /* A store_done_fn; `ctx` is the test_acks. */
 void test_acks_take(void *ctx, uint64_t seq, enum rc rc);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/refs.h"
 #include "state/state_internal.h"
 
 bool state_is_dirty(const struct state *st)
@@ -32,7 +33,7 @@ static struct node_group *own_group(struct snapshot *s, node_id id, const struct
         g->routers = old->routers;
         for (size_t k = 0; k < GROUP_NODES; k++)
             g->nodes[k] = old->nodes[k] != NULL ? node_ref(old->nodes[k]) : NULL;
-        atomic_fetch_sub(&old->refs, 1); /* the snapshot before still holds it */
+        (void)refs_drop(&old->refs); /* the snapshot before still holds it */
     }
     s->groups[i] = g;
     return g;
@@ -66,7 +67,7 @@ static struct snapshot *next_snapshot(struct state *st, int64_t now_ms)
     for (size_t i = 0; i < old->group_n; i++) {
         s->groups[i] = old->groups[i];
         if (s->groups[i] != NULL)
-            atomic_fetch_add_explicit(&s->groups[i]->refs, 1, memory_order_relaxed);
+            refs_take(&s->groups[i]->refs);
     }
     return s;
 }

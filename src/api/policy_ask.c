@@ -232,25 +232,35 @@ static enum rc parse_diff(struct api_call *call, struct http_exchange *ex, const
     return api_policy_take(call, ex, body, err);
 }
 
+/* The document of the policy in force, or of none, for this call alone. Null: its text cannot be read again. */
+static struct policy_doc *doc_in_force(const struct state *st)
+{
+    static const struct policy_options as_it_is = {.is_stored = true};
+    const struct engine *now = state_policy(st);
+    struct policy_errors errors = {0};
+    struct policy_doc *doc = NULL;
+    if (now == NULL)
+        return policy_doc_allow_all();
+    (void)policy_parse(policy_doc_text(engine_doc(now)), &as_it_is, &doc, &errors);
+    policy_errors_fini(&errors);
+    return doc;
+}
+
 /* The core only puts users and nodes in; the comparison runs on the compare thread, with two policies that no one else
  * refers to. */
 static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
-    static const struct policy_options as_it_is = {.is_stored = true};
     struct api_policy_call *p = &call->policy;
-    const struct engine *now = state_policy(st);
-    struct policy_errors errors = {0};
-    struct policy_doc *doc = NULL;
+    struct policy_doc *doc = doc_in_force(st);
     (void)now_ms;
     (void)err;
-    if (policy_parse(now != NULL ? policy_doc_text(engine_doc(now)) : STR_EMPTY, &as_it_is, &doc, &errors) == RC_OK) {
-        p->before = state_policy_try(st, doc);
-        p->after = state_policy_try(st, p->doc);
-    }
-    policy_doc_unref(&doc);
-    policy_errors_fini(&errors);
     call->compare = compare;
-    return p->before != NULL ? RC_OK : RC_INTERNAL;
+    if (doc == NULL)
+        return RC_INTERNAL;
+    p->before = state_policy_try(st, doc);
+    p->after = state_policy_try(st, p->doc);
+    policy_doc_unref(&doc);
+    return RC_OK;
 }
 
 static void write_diff(struct api_call *call, struct json_writer *w)

@@ -241,9 +241,9 @@ static struct policy_doc *doc_in_force(const struct state *st)
     struct policy_doc *doc = NULL;
     if (now == NULL)
         return policy_doc_allow_all();
-    (void)policy_parse(policy_doc_text(engine_doc(now)), &as_it_is, &doc, &errors);
+    enum rc rc = policy_parse(policy_doc_text(engine_doc(now)), &as_it_is, &doc, &errors);
     policy_errors_fini(&errors);
-    return doc;
+    return rc == RC_OK ? doc : NULL;
 }
 
 /* The core only puts users and nodes in; the comparison runs on the compare thread, with two policies that no one else

@@ -885,7 +885,7 @@ static void send_part(struct fixture *f, const char *request, size_t n)
     close(fd);
 }
 
-/* Two turns of the server's loop: what came before has been read, the peer's end included. */
+/* Two iterations of the server's loop: what came before has been read, the peer's end included. */
 static void let_loop_see(struct fixture *f)
 {
     call(f, 404, "GET", "/nothing", "");

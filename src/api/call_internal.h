@@ -14,7 +14,7 @@
 struct api_call;
 
 enum api_kind {
-    API_READ,  /* changes nothing; not logged */
+    API_READ,  /* changes nothing; a GET is not logged */
     API_TRY,   /* tries a policy out and changes nothing; logged */
     API_WRITE, /* changes something; logged */
 };

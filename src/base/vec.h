@@ -4,6 +4,8 @@
 #ifndef BASE_VEC_H
 #define BASE_VEC_H
 
+#include <assert.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -17,6 +19,7 @@
     do {                                                                                                               \
         if ((n) >= (cap)) {                                                                                            \
             (cap) = (cap) > 0 ? (cap) * 2 : (first);                                                                   \
+            assert((n) < (cap)); /* else doubling wrapped */                                                           \
             (v) = mem_realloc_array((v), (cap), sizeof(*(v)));                                                         \
         }                                                                                                              \
     } while (0)
@@ -40,10 +43,12 @@
         }                                                                                                              \
     } while (0)
 
-/* The capacity larger than `index` that `cap` reaches by doubling; 0 starts with `first`. For VEC_COVER. */
+/* The capacity larger than `index` that `cap` reaches by doubling; 0 starts with `first`, which is not 0. For VEC_COVER.
+ * An index beyond SIZE_MAX / 4 is a mistake of the caller: doubling would wrap, and the loop would not end. */
 static inline size_t vec_cap_beyond(size_t cap, size_t index, size_t first)
 {
     cap = cap > 0 ? cap : first;
+    assert(cap > 0 && index <= SIZE_MAX / 4);
     while (cap <= index)
         cap *= 2;
     return cap;

@@ -176,7 +176,7 @@ static void set_tick(struct core *core)
     loop_timer_start(core->tick_timer, wait_ms, 0);
 }
 
-/* Once per turn, however many events it had: the rows of all of them are one batch, their effects one change. */
+/* Once per iteration, however many events it had: the rows of all of them are one batch, their effects one change. */
 static void end_turn(struct loop_task *task)
 {
     struct core *core = CONTAINER_OF(task, struct core, end_of_turn);

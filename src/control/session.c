@@ -29,7 +29,7 @@ enum {
     KEEP_ALIVE_S = 50, /* up to JITTER_S more; clients give up after 120 s. src: docs/protocol/control.md 6.6, 8.1 */
     JITTER_S = 10,
     SLACK_BYTES = 256 * 1024, /* deltas that may wait behind a full map */
-    FULL_PER_ITERATION = 16,  /* full maps that begin in one turn of the loop: what they write waits for its end */
+    FULL_PER_ITERATION = 16,  /* full maps that begin in one iteration of the loop: what they write waits for its end */
     GONE_MAX = 1000,          /* streams a worker holds open for nodes that are gone */
     GONE_S = 600,             /* and for how long: then the client may ask again */
 };

@@ -16,7 +16,7 @@ struct ts2021_stream {
     struct stream *below; /* owned; null once this stream is dead */
     struct noise_sealer sealer;
     struct noise_opener opener;
-    struct buf plain; /* written in this turn, to be sealed at its end */
+    struct buf plain; /* written in this iteration, to be sealed at its end */
     struct buf held;  /* received but not opened: came with the handshake or while paused. Later bytes go behind it. */
     struct loop_task seal_task;
     struct loop_task open_task;

@@ -126,7 +126,7 @@ static bool is_over_soft_limit(const struct h2_session *s)
     return !fits(budget_used(&s->base.budget), 0, s->base.soft_bytes);
 }
 
-/* Refusals that wait for the end of the turn are memory too: who asks for many at once gets them at once. */
+/* Refusals that wait for the end of the iteration are memory too: who asks for many at once gets them at once. */
 static void read_piece(struct h2_session *s, const uint8_t *p, size_t n)
 {
     ssize_t used = nghttp2_session_mem_recv(s->ng, p, n);
@@ -139,7 +139,7 @@ static void read_piece(struct h2_session *s, const uint8_t *p, size_t n)
         flush(s);
 }
 
-/* What cannot be read in this turn waits: not more than one call's worth, since the layer below is paused. */
+/* What cannot be read in this iteration waits: not more than one call's worth, since the layer below is paused. */
 static void hold(struct h2_session *s, const uint8_t *p, size_t n)
 {
     size_t before = s->held.cap;

@@ -11,7 +11,7 @@
 #include "http/testing.h"
 
 enum {
-    BASE_BYTES = 320 * 1024, /* a session's budget, the server, and what a turn of the loop has in flight */
+    BASE_BYTES = 320 * 1024, /* a session's budget, the server, and what an iteration of the loop has in flight */
     BYTES_PER_BYTE = 16,     /* the copies of input and output in the pair that stands for a socket */
     ALLOCATIONS_PER_BYTE = 8,
 };

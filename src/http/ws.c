@@ -28,7 +28,7 @@ struct ws_stream {
     struct stream *below; /* owned; null once closed */
     wslay_event_context_ptr ws;
     struct loop_task task;
-    struct buf out;   /* written by the owner this turn */
+    struct buf out;   /* written by the owner in this iteration */
     struct buf in;    /* came with the handshake; handed on in the first task */
     const uint8_t *p; /* the bytes being read, borrowed */
     size_t n;

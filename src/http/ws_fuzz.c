@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     stream_close(&app.ws, false);
     http_server_destroy(&server);
     turn(loop);
-    /* In pieces of a byte, each a turn of the loop. */
+    /* In pieces of a byte, each an iteration of the loop. */
     fuzz_bounds_check(size, 256 << 10, 64);
     fuzz_bounds_check_steps(size, 60000, 480);
     return 0;

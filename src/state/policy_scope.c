@@ -1,4 +1,5 @@
 /* The scope of a change: which nodes it concerns because of the policy, although they did not change themselves. */
+#include <assert.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -67,6 +68,13 @@ static void add_touched(struct change *c, const uint64_t *look)
     c->item_n = n;
 }
 
+/* Under a policy each node that is present has an access: whoever makes maps relies on it. */
+static void check_access(const struct change *c)
+{
+    for (size_t i = 0; i < c->item_n; i++)
+        assert(c->items[i].after == NULL || access_of_node(c->after->access, c->items[i].id) != NULL);
+}
+
 static bool is_node_new(const struct change *c)
 {
     for (size_t i = 0; i < c->item_n; i++) {
@@ -98,5 +106,6 @@ void state_scope_change(struct state *st, struct change *c)
     if (c->users_changed)
         look_at_owned(c, look);
     add_touched(c, look);
+    check_access(c);
     mem_free(look);
 }

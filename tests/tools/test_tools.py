@@ -103,6 +103,10 @@ FAKE_APT = """#!/bin/sh
 echo "$*" >>"$APT_LOG"
 case "$*" in
 *--assume-no*)
+    case "$*" in
+    *Debug::NoLocking=1*) ;;
+    *) echo "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), are you root?" >&2; exit 100 ;;
+    esac
     [ -z "${APT_UNKNOWN:-}" ] || echo "E: Unable to locate package $APT_UNKNOWN" >&2
     echo "0 upgraded, 31 newly installed, 0 to remove and 2 not upgraded."
     echo "Need to get 24.5 MB of archives."

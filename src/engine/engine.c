@@ -6,55 +6,55 @@
 struct engine *engine_create(struct policy_doc *doc, const struct engine_user *users, size_t user_n,
                              const struct engine_ranges *ranges)
 {
-    struct engine *p = MEM_NEW(struct engine);
-    p->doc = policy_doc_ref(doc);
-    p->clock = 1;
-    p->sel_words = bits_words(doc->sel_n);
-    owners_init(&p->owners, doc, &p->arena, users, user_n);
-    source_table_init(&p->sources, doc, &p->arena);
-    rule_index_init(&p->rules, doc, &p->sources);
-    engine_nodes_init(&p->nodes, doc, &p->arena);
-    route_index_init(&p->routes, doc, ranges);
-    map_init(&p->classes.by_key, NULL);
-    p->addresses = address_index_create(doc);
-    return p;
+    struct engine *e = MEM_NEW(struct engine);
+    e->doc = policy_doc_ref(doc);
+    e->clock = 1;
+    e->sel_words = bits_words(doc->sel_n);
+    owners_init(&e->owners, doc, &e->arena, users, user_n);
+    source_table_init(&e->sources, doc, &e->arena);
+    rule_index_init(&e->rules, doc, &e->sources);
+    engine_nodes_init(&e->nodes, doc, &e->arena);
+    route_index_init(&e->routes, doc, ranges);
+    map_init(&e->classes.by_key, NULL);
+    e->addresses = address_index_create(doc);
+    return e;
 }
 
-const struct policy_doc *engine_doc(const struct engine *p)
+const struct policy_doc *engine_doc(const struct engine *e)
 {
-    return p->doc;
+    return e->doc;
 }
 
-static void owner_count(struct engine *p, struct engine_node *n, int delta)
+static void owner_count(struct engine *e, struct engine_node *n, int delta)
 {
     struct owner *o = n->owner;
-    if (o == NULL || !p->rules.has_own)
+    if (o == NULL || !e->rules.has_own)
         return;
     o->self_sources += n->class->is_self_source ? (size_t)delta : 0;
-    o->version = p->clock;
+    o->version = e->clock;
     list_remove(&o->by_version);
-    list_push_back(&p->owners.by_version, &o->by_version);
+    list_push_back(&e->owners.by_version, &o->by_version);
 }
 
 /* Links the node into the lists of its class and owner. */
-static void node_link(struct engine *p, struct engine_node *n)
+static void node_link(struct engine *e, struct engine_node *n)
 {
-    if (route_index_is_stray(&p->routes, n))
-        list_push_back(&p->routes.strays, &n->of_strays);
+    if (route_index_is_stray(&e->routes, n))
+        list_push_back(&e->routes.strays, &n->of_strays);
     list_push_back(&n->class->nodes, &n->of_class);
     n->class->node_n++;
     if (n->owner != NULL)
         list_push_back(&n->owner->nodes, &n->of_owner);
 }
 
-static void node_unlink(struct engine *p, struct engine_node *n)
+static void node_unlink(struct engine *e, struct engine_node *n)
 {
     list_remove(&n->of_class);
     list_remove(&n->of_owner);
     list_remove(&n->by_version);
     list_remove(&n->of_strays);
     if (--n->class->node_n == 0)
-        class_drop(p, n->class);
+        class_drop(e, n->class);
 }
 
 static bool same_range(const struct range *a, const struct range *b)
@@ -68,102 +68,102 @@ static bool is_same_to_others(const struct engine_node *a, const struct engine_n
     return a->class == b->class && a->owner == b->owner && same_range(&a->v4, &b->v4) && same_range(&a->v6, &b->v6);
 }
 
-void engine_put_node(struct engine *p, const struct engine_facts *f)
+void engine_put_node(struct engine *e, const struct engine_facts *f)
 {
-    struct engine_node *old = engine_node_find(&p->nodes, f->id);
+    struct engine_node *old = engine_node_find(&e->nodes, f->id);
     struct str facts = engine_node_facts(f);
     if (old != NULL && str_eq(old->facts, facts)) {
         mem_free((void *)facts.p);
         return;
     }
-    p->clock++;
-    struct engine_node *n = engine_node_create(p->doc, &p->owners, f, facts);
-    n->class = class_get(p, n, f);
-    n->version = p->clock;
-    route_index_hold(&p->routes, n, p->clock);
-    route_index_touch(&p->routes, n, p->clock);
-    node_link(p, n);
+    e->clock++;
+    struct engine_node *n = engine_node_create(e->doc, &e->owners, f, facts);
+    n->class = class_get(e, n, f);
+    n->version = e->clock;
+    route_index_hold(&e->routes, n, e->clock);
+    route_index_touch(&e->routes, n, e->clock);
+    node_link(e, n);
     if (old != NULL && is_same_to_others(old, n)) {
         /* Its capabilities depend on the operating system, login names on the version of its client. */
         bool is_same_to_itself = old->is_mac == n->is_mac && old->has_old_ssh == n->has_old_ssh;
-        n->version = is_same_to_itself ? old->version : p->clock;
-        list_push_back(is_same_to_itself ? &old->by_version : &p->nodes.by_version, &n->by_version);
+        n->version = is_same_to_itself ? old->version : e->clock;
+        list_push_back(is_same_to_itself ? &old->by_version : &e->nodes.by_version, &n->by_version);
     } else {
-        view_builder_forget_view(&p->views);
-        sources_count(p, n, 1);
-        route_index_count_strays(&p->routes, n, 1, p->clock);
-        owner_count(p, n, 1);
+        view_builder_forget_view(&e->views);
+        sources_count(e, n, 1);
+        route_index_count_strays(&e->routes, n, 1, e->clock);
+        owner_count(e, n, 1);
         if (old != NULL) {
-            sources_count(p, old, -1);
-            route_index_count_strays(&p->routes, old, -1, p->clock);
-            owner_count(p, old, -1);
-            view_builder_remove(&p->views, old, p->rules.has_own);
+            sources_count(e, old, -1);
+            route_index_count_strays(&e->routes, old, -1, e->clock);
+            owner_count(e, old, -1);
+            view_builder_remove(&e->views, old, e->rules.has_own);
         }
-        view_builder_add(&p->views, n, p->rules.has_own);
-        list_push_back(&p->nodes.by_version, &n->by_version);
+        view_builder_add(&e->views, n, e->rules.has_own);
+        list_push_back(&e->nodes.by_version, &n->by_version);
     }
-    map_put(&p->nodes.by_id, &n->id, sizeof(n->id), n);
+    map_put(&e->nodes.by_id, &n->id, sizeof(n->id), n);
     if (old != NULL) {
-        route_index_touch(&p->routes, old, p->clock);
-        route_index_release(&p->routes, old, p->clock);
-        node_unlink(p, old);
+        route_index_touch(&e->routes, old, e->clock);
+        route_index_release(&e->routes, old, e->clock);
+        node_unlink(e, old);
         engine_node_free(old);
     }
 }
 
-void engine_remove_node(struct engine *p, uint64_t id)
+void engine_remove_node(struct engine *e, uint64_t id)
 {
-    struct engine_node *n = engine_node_find(&p->nodes, id);
+    struct engine_node *n = engine_node_find(&e->nodes, id);
     if (n == NULL)
         return;
-    p->clock++;
-    view_builder_forget_view(&p->views);
-    sources_count(p, n, -1);
-    route_index_count_strays(&p->routes, n, -1, p->clock);
-    owner_count(p, n, -1);
-    view_builder_remove(&p->views, n, p->rules.has_own);
-    route_index_touch(&p->routes, n, p->clock);
-    route_index_release(&p->routes, n, p->clock);
-    map_remove(&p->nodes.by_id, &n->id, sizeof(n->id));
-    node_unlink(p, n);
+    e->clock++;
+    view_builder_forget_view(&e->views);
+    sources_count(e, n, -1);
+    route_index_count_strays(&e->routes, n, -1, e->clock);
+    owner_count(e, n, -1);
+    view_builder_remove(&e->views, n, e->rules.has_own);
+    route_index_touch(&e->routes, n, e->clock);
+    route_index_release(&e->routes, n, e->clock);
+    map_remove(&e->nodes.by_id, &n->id, sizeof(n->id));
+    node_unlink(e, n);
     engine_node_free(n);
 }
 
-void engine_destroy(struct engine **p_ptr)
+void engine_destroy(struct engine **e_ptr)
 {
-    struct engine *p = *p_ptr;
-    *p_ptr = NULL;
-    if (p == NULL)
+    struct engine *e = *e_ptr;
+    *e_ptr = NULL;
+    if (e == NULL)
         return;
-    for (size_t i = 0; i < p->nodes.by_id.cap; i++) {
-        struct engine_node *n = p->nodes.by_id.slots[i].value;
+    for (size_t i = 0; i < e->nodes.by_id.cap; i++) {
+        struct engine_node *n = e->nodes.by_id.slots[i].value;
         if (n == NULL)
             continue;
-        route_index_release(&p->routes, n, p->clock);
-        node_unlink(p, n);
+        route_index_release(&e->routes, n, e->clock);
+        node_unlink(e, n);
         engine_node_free(n);
     }
-    map_fini(&p->nodes.by_id);
-    view_builder_fini(&p->views);
-    map_fini(&p->classes.by_key);
-    mem_free(p->classes.at);
-    mem_free(p->merges.slot);
-    route_index_fini(&p->routes);
-    address_index_destroy(&p->addresses);
-    rule_index_fini(&p->rules);
-    source_table_fini(&p->sources);
-    owners_fini(&p->owners);
-    policy_doc_unref(&p->doc);
-    arena_fini(&p->arena);
-    mem_free(p);
+    map_fini(&e->nodes.by_id);
+    view_builder_fini(&e->views);
+    map_fini(&e->classes.by_key);
+    mem_free(e->classes.at);
+    mem_free(e->merges.slot);
+    route_index_fini(&e->routes);
+    address_index_destroy(&e->addresses);
+    rule_index_fini(&e->rules);
+    source_table_fini(&e->sources);
+    owners_fini(&e->owners);
+    policy_doc_unref(&e->doc);
+    arena_fini(&e->arena);
+    mem_free(e);
 }
 
-size_t engine_node_count(const struct engine *p)
+size_t engine_node_count(const struct engine *e)
 {
-    return p->nodes.by_id.n;
+    return e->nodes.by_id.n;
 }
 
-size_t engine_class_count(const struct engine *p)
+size_t engine_class_count(const struct engine *e)
 {
-    return p->classes.n;
+    return e->classes.n;
 }

@@ -23,7 +23,7 @@ struct filter_fragment {
 };
 
 struct filter_builder {
-    struct engine *p;
+    struct engine *e;
     const struct engine_node *n;
     struct filter_fragment *v; /* heap */
     size_t fragment_n, cap;
@@ -33,10 +33,10 @@ struct filter_builder {
 };
 
 /* The index of autogroup:self among the destinations of an ACL, or their number. */
-static size_t self_index(const struct engine *p, const struct rule *rule)
+static size_t self_index(const struct engine *e, const struct rule *rule)
 {
     size_t i = 0;
-    while (i < rule->dst_n && p->doc->sel[rule->dst[i].sel].kind != SEL_SELF)
+    while (i < rule->dst_n && e->doc->sel[rule->dst[i].sel].kind != SEL_SELF)
         i++;
     return i;
 }
@@ -47,7 +47,7 @@ static struct filter_fragment *add_fragment(struct filter_builder *m, const stru
                                             uint32_t ip)
 {
     struct filter_fragment fragment = {.rule = rule, .phase = phase, .ip = ip};
-    fragment.order = fragment.slot_order = merge_order(m->p->doc, rule, (uint32_t)phase + ip);
+    fragment.order = fragment.slot_order = merge_order(m->e->doc, rule, (uint32_t)phase + ip);
     VEC_PUSH(m->v, m->fragment_n, m->cap, fragment);
     return &m->v[m->fragment_n - 1];
 }
@@ -60,7 +60,7 @@ static void add_ip(struct filter_builder *m, const struct rule *rule, enum filte
         fragment->proto = rule->ip[i].proto;
         fragment->sources = sources;
         memcpy(fragment->hash, hash, sizeof(fragment->hash));
-        const struct merge_slot *at = merge_slot_find(&m->p->merges, hash, fragment->proto);
+        const struct merge_slot *at = merge_slot_find(&m->e->merges, hash, fragment->proto);
         if (at->order != 0 && at->order < fragment->slot_order)
             fragment->slot_order = at->order;
     }
@@ -75,16 +75,16 @@ static struct str sources_of(struct filter_builder *m, struct source_list *l)
 {
     uint64_t hash[2];
     if (!m->is_hashed)
-        return sources_text(m->p, l);
-    sources_hash(m->p, l, hash);
+        return sources_text(m->e, l);
+    sources_hash(m->e, l, hash);
     return hash_text(m, hash);
 }
 
 static void add_part(struct filter_builder *m, const struct rule_part *u)
 {
-    struct engine *p = m->p;
-    const struct rule *rule = &p->doc->rule[u->rule];
-    struct source_list *l = &p->sources.list[u->list];
+    struct engine *e = m->e;
+    const struct rule *rule = &e->doc->rule[u->rule];
+    struct source_list *l = &e->sources.list[u->list];
     struct str sources = sources_of(m, l);
     uint64_t hash[2];
     if (u->kind == PART_COMPANION) {
@@ -96,12 +96,12 @@ static void add_part(struct filter_builder *m, const struct rule_part *u)
     }
     if (rule->app.len > 0 && u->kind == PART_RULE)
         add_fragment(m, rule, PHASE_APP, 0)->sources = sources;
-    if (rule->ip_n == 0 || sources_is_empty(p, l))
+    if (rule->ip_n == 0 || sources_is_empty(e, l))
         return;
-    sources_hash(p, l, hash);
-    if (merge_has_before_self(p->doc, rule))
+    sources_hash(e, l, hash);
+    if (merge_has_before_self(e->doc, rule))
         add_ip(m, rule, PHASE_BEFORE_SELF, sources, hash);
-    if (rule->is_acl && self_index(p, rule) + 1 < rule->dst_n)
+    if (rule->is_acl && self_index(e, rule) + 1 < rule->dst_n)
         add_ip(m, rule, PHASE_AFTER_SELF, sources, hash);
 }
 
@@ -203,27 +203,27 @@ static void put_own_dst(struct filter_builder *m, const struct port_list *ports,
         put_dst(m, str_c(m->n->text6), ports, has_some);
 }
 
-static bool keeps_entry(const struct filter_builder *m, const struct rule *rule, const struct selector *s,
-                        const struct sel_range *e)
+static bool keeps_range(const struct filter_builder *m, const struct rule *rule, const struct selector *s,
+                        const struct sel_range *range)
 {
     if (s->kind == SEL_INTERNET)
         return m->n->class->is_exit;
     if (rule->via.n > 0)
-        return engine_node_routes_meet(m->n, &e->range) ||
-               (s->has_internet && e->is_in_internet && m->n->class->is_exit);
-    return engine_node_keeps(m->n, e);
+        return engine_node_routes_meet(m->n, &range->range) ||
+               (s->has_internet && range->is_in_internet && m->n->class->is_exit);
+    return engine_node_keeps(m->n, range);
 }
 
 static void put_selector_dst(struct filter_builder *m, const struct rule *rule, sel_id sel,
                              const struct port_list *ports, bool *has_some)
 {
-    const struct policy_doc *doc = m->p->doc;
+    const struct policy_doc *doc = m->e->doc;
     const struct selector *s = &doc->sel[sel];
     if (s->kind == SEL_ADDRS || s->kind == SEL_INTERNET) {
         for (uint32_t i = 0; i < s->range_n; i++) {
-            const struct sel_range *e = &doc->range[s->range_first + i];
-            if (keeps_entry(m, rule, s, e))
-                put_dst(m, e->text, ports, has_some);
+            const struct sel_range *range = &doc->range[s->range_first + i];
+            if (keeps_range(m, rule, s, range))
+                put_dst(m, range->text, ports, has_some);
         }
     } else if (rule->via.n > 0) {
         return;
@@ -237,7 +237,7 @@ static void put_selector_dst(struct filter_builder *m, const struct rule *rule, 
 static void put_fragment_dst(struct filter_builder *m, const struct filter_fragment *fragment, bool *has_some)
 {
     const struct rule *rule = fragment->rule;
-    size_t self = self_index(m->p, rule), from = 0, to = rule->dst_n;
+    size_t self = self_index(m->e, rule), from = 0, to = rule->dst_n;
     if (rule->is_acl && fragment->phase == PHASE_BEFORE_SELF)
         to = self;
     if (rule->is_acl && fragment->phase != PHASE_BEFORE_SELF)
@@ -246,7 +246,7 @@ static void put_fragment_dst(struct filter_builder *m, const struct filter_fragm
         to = self + 1;
     for (size_t i = from; i < to; i++) {
         const struct port_list *ports = rule->is_acl ? &rule->dst[i].ports : &rule->ip[fragment->ip].ports;
-        bool is_self = m->p->doc->sel[rule->dst[i].sel].kind == SEL_SELF;
+        bool is_self = m->e->doc->sel[rule->dst[i].sel].kind == SEL_SELF;
         if (is_self && fragment->phase == PHASE_SELF)
             put_own_dst(m, ports, has_some);
         else if (!is_self && fragment->phase != PHASE_SELF)
@@ -301,35 +301,35 @@ static void put_own_prefixes(struct filter_builder *m, const struct range *withi
     }
 }
 
-static void put_entry_prefixes(struct filter_builder *m, const struct sel_range *e, bool *has_some)
+static void put_range_prefixes(struct filter_builder *m, const struct sel_range *range, bool *has_some)
 {
-    put_own_prefixes(m, &e->range, has_some);
-    if (!engine_node_routes_meet(m->n, &e->range) && !(e->is_in_internet && m->n->class->is_exit))
+    put_own_prefixes(m, &range->range, has_some);
+    if (!engine_node_routes_meet(m->n, &range->range) && !(range->is_in_internet && m->n->class->is_exit))
         return;
-    struct range rest = e->range, prefix;
+    struct range rest = range->range, prefix;
     while (range_take_prefix(&rest, &prefix))
         put_prefix(m, &prefix, has_some);
 }
 
 static void put_selector_prefixes(struct filter_builder *m, sel_id sel, bool *has_some)
 {
-    const struct policy_doc *doc = m->p->doc;
+    const struct policy_doc *doc = m->e->doc;
     const struct selector *s = &doc->sel[sel];
     for (uint32_t i = 0; s->kind == SEL_ADDRS && i < s->range_n; i++)
-        put_entry_prefixes(m, &doc->range[s->range_first + i], has_some);
+        put_range_prefixes(m, &doc->range[s->range_first + i], has_some);
     if (s->kind != SEL_ADDRS && s->kind != SEL_SELF && engine_node_is(m->n, sel))
         put_own_prefixes(m, NULL, has_some);
 }
 
 static bool satisfies_posture(const struct filter_builder *m, const struct rule *rule)
 {
-    return rule->posture == 0 || engine_node_in_list(m->n, m->p->rules.rule_list[rule - m->p->doc->rule]);
+    return rule->posture == 0 || engine_node_in_list(m->n, m->e->rules.rule_list[rule - m->e->doc->rule]);
 }
 
 /* Whether a source of the grant holds this address of the node. */
 static bool is_companion_dst(const struct filter_builder *m, const struct rule *rule, const struct range *own)
 {
-    const struct policy_doc *doc = m->p->doc;
+    const struct policy_doc *doc = m->e->doc;
     for (size_t i = 0; i < rule->src.n; i++) {
         const struct selector *s = &doc->sel[rule->src.v[i]];
         if (s->kind != SEL_ADDRS && engine_node_is(m->n, rule->src.v[i]))
@@ -345,7 +345,7 @@ static bool is_companion_dst(const struct filter_builder *m, const struct rule *
 /* Writes the grant's sources as destinations of its companion. */
 static void put_companion_prefixes(struct filter_builder *m, const struct rule *rule, bool *has_some)
 {
-    const struct policy_doc *doc = m->p->doc;
+    const struct policy_doc *doc = m->e->doc;
     for (int family = 4; family <= 6; family += 2) {
         struct range own = engine_node_range(m->n, family);
         if (own.family != 0 && satisfies_posture(m, rule) && is_companion_dst(m, rule, &own))
@@ -425,39 +425,39 @@ static void put_rules(struct filter_builder *m)
     buf_append_byte(m->out, ']');
 }
 
-static void make_filter(struct engine *p, const struct engine_node *n, bool is_hashed, struct buf *out)
+static void make_filter(struct engine *e, const struct engine_node *n, bool is_hashed, struct buf *out)
 {
-    struct filter_builder m = {.p = p, .n = n, .out = out, .is_hashed = is_hashed};
-    merge_slots_fill(p);
-    BITS_EACH (u, n->class->dst, p->rules.words)
-        add_part(&m, &p->rules.part[u]);
-    for (size_t i = 0; n->owner != NULL && i < p->rules.self_rules.n; i++)
-        add_self(&m, &p->doc->rule[p->rules.self_rules.v[i]], p->rules.rule_list[p->rules.self_rules.v[i]]);
+    struct filter_builder m = {.e = e, .n = n, .out = out, .is_hashed = is_hashed};
+    merge_slots_fill(e);
+    BITS_EACH (u, n->class->dst, e->rules.words)
+        add_part(&m, &e->rules.part[u]);
+    for (size_t i = 0; n->owner != NULL && i < e->rules.self_rules.n; i++)
+        add_self(&m, &e->doc->rule[e->rules.self_rules.v[i]], e->rules.rule_list[e->rules.self_rules.v[i]]);
     settle_orders(&m);
     put_rules(&m);
     mem_free(m.v);
     arena_fini(&m.scratch);
 }
 
-void engine_filter(struct engine *p, uint64_t id, struct buf *out)
+void engine_filter(struct engine *e, uint64_t id, struct buf *out)
 {
-    const struct engine_node *n = engine_node_find(&p->nodes, id);
+    const struct engine_node *n = engine_node_find(&e->nodes, id);
     if (n != NULL)
-        make_filter(p, n, false, out);
+        make_filter(e, n, false, out);
     else
         buf_append_c(out, "[]");
 }
 
-uint64_t engine_fingerprint(struct engine *p, uint64_t id)
+uint64_t engine_fingerprint(struct engine *e, uint64_t id)
 {
     static const uint64_t seed[2] = {5, 6};
-    const struct engine_node *n = engine_node_find(&p->nodes, id);
+    const struct engine_node *n = engine_node_find(&e->nodes, id);
     struct buf out = {0};
     if (n == NULL)
         return 0;
-    make_filter(p, n, true, &out);
-    engine_ssh(p, id, "", &out);
-    engine_self_caps(p, id, &out);
+    make_filter(e, n, true, &out);
+    engine_ssh(e, id, "", &out);
+    engine_self_caps(e, id, &out);
     uint64_t hash = siphash13(seed, buf_at(&out), buf_len(&out));
     buf_fini(&out);
     return hash != 0 ? hash : 1;

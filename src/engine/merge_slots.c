@@ -21,9 +21,9 @@ struct merge_slot *merge_slot_find(const struct merge_table *t, const uint64_t h
     }
 }
 
-static void note_slot(struct engine *p, const uint64_t hash[2], uint32_t proto, uint32_t order)
+static void note_slot(struct engine *e, const uint64_t hash[2], uint32_t proto, uint32_t order)
 {
-    struct merge_slot *at = merge_slot_find(&p->merges, hash, proto);
+    struct merge_slot *at = merge_slot_find(&e->merges, hash, proto);
     if (at->order == 0)
         *at = (struct merge_slot){{hash[0], hash[1]}, proto, order};
 }
@@ -33,33 +33,33 @@ bool merge_has_before_self(const struct policy_doc *doc, const struct rule *rule
     return !rule->is_acl || doc->sel[rule->dst[0].sel].kind != SEL_SELF;
 }
 
-static void note_rule(struct engine *p, const struct rule_part *u)
+static void note_rule(struct engine *e, const struct rule_part *u)
 {
-    const struct rule *rule = &p->doc->rule[u->rule];
-    struct source_list *l = &p->sources.list[u->list];
+    const struct rule *rule = &e->doc->rule[u->rule];
+    struct source_list *l = &e->sources.list[u->list];
     uint64_t hash[2];
-    if (u->kind != PART_RULE || rule->ip_n == 0 || sources_is_empty(p, l))
+    if (u->kind != PART_RULE || rule->ip_n == 0 || sources_is_empty(e, l))
         return;
-    sources_hash(p, l, hash);
-    uint32_t phase = merge_has_before_self(p->doc, rule) ? PHASE_BEFORE_SELF : PHASE_AFTER_SELF;
+    sources_hash(e, l, hash);
+    uint32_t phase = merge_has_before_self(e->doc, rule) ? PHASE_BEFORE_SELF : PHASE_AFTER_SELF;
     for (uint32_t i = 0; i < rule->ip_n; i++)
-        note_slot(p, hash, rule->ip[i].proto, merge_order(p->doc, rule, phase + i));
+        note_slot(e, hash, rule->ip[i].proto, merge_order(e->doc, rule, phase + i));
 }
 
-void merge_slots_fill(struct engine *p)
+void merge_slots_fill(struct engine *e)
 {
     size_t most = 0, cap = 16;
-    if (p->merges.version == p->clock)
+    if (e->merges.version == e->clock)
         return;
-    for (size_t i = 0; i < p->rules.part_n; i++)
-        most += p->doc->rule[p->rules.part[i].rule].ip_n;
+    for (size_t i = 0; i < e->rules.part_n; i++)
+        most += e->doc->rule[e->rules.part[i].rule].ip_n;
     while (cap < most * 2)
         cap *= 2;
-    if (cap != p->merges.cap)
-        p->merges.slot = mem_realloc_array(p->merges.slot, cap, sizeof(*p->merges.slot));
-    p->merges.cap = cap;
-    memset(p->merges.slot, 0, cap * sizeof(*p->merges.slot));
-    for (size_t i = 0; i < p->rules.part_n; i++)
-        note_rule(p, &p->rules.part[i]);
-    p->merges.version = p->clock;
+    if (cap != e->merges.cap)
+        e->merges.slot = mem_realloc_array(e->merges.slot, cap, sizeof(*e->merges.slot));
+    e->merges.cap = cap;
+    memset(e->merges.slot, 0, cap * sizeof(*e->merges.slot));
+    for (size_t i = 0; i < e->rules.part_n; i++)
+        note_rule(e, &e->rules.part[i]);
+    e->merges.version = e->clock;
 }

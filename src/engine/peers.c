@@ -8,21 +8,21 @@ static bool are_own(const struct engine_node *a, const struct engine_node *b)
     return a->owner != NULL && a->owner == b->owner && (a->class->is_self_source || b->class->is_self_source);
 }
 
-bool engine_sees(const struct engine *p, uint64_t a, uint64_t b)
+bool engine_sees(const struct engine *e, uint64_t a, uint64_t b)
 {
-    const struct engine_node *x = engine_node_find(&p->nodes, a), *y = engine_node_find(&p->nodes, b);
+    const struct engine_node *x = engine_node_find(&e->nodes, a), *y = engine_node_find(&e->nodes, b);
     if (x == NULL || y == NULL || x == y)
         return false;
     return bit_get(x->class->row, y->class->index) || are_own(x, y);
 }
 
-void engine_peers(const struct engine *p, uint64_t id, void (*visit)(void *ctx, uint64_t peer), void *ctx)
+void engine_peers(const struct engine *e, uint64_t id, void (*visit)(void *ctx, uint64_t peer), void *ctx)
 {
-    const struct engine_node *n = engine_node_find(&p->nodes, id);
+    const struct engine_node *n = engine_node_find(&e->nodes, id);
     if (n == NULL)
         return;
-    BITS_EACH (i, n->class->row, bits_words(p->classes.cap)) {
-        LIST_EACH (it, &p->classes.at[i]->nodes) {
+    BITS_EACH (i, n->class->row, bits_words(e->classes.cap)) {
+        LIST_EACH (it, &e->classes.at[i]->nodes) {
             const struct engine_node *peer = LIST_ENTRY(it, struct engine_node, of_class);
             if (peer != n)
                 visit(ctx, peer->id);
@@ -37,14 +37,14 @@ void engine_peers(const struct engine *p, uint64_t id, void (*visit)(void *ctx, 
     }
 }
 
-size_t engine_peer_count(const struct engine *p, uint64_t id)
+size_t engine_peer_count(const struct engine *e, uint64_t id)
 {
-    const struct engine_node *n = engine_node_find(&p->nodes, id);
+    const struct engine_node *n = engine_node_find(&e->nodes, id);
     size_t count = 0;
     if (n == NULL)
         return 0;
-    BITS_EACH (i, n->class->row, bits_words(p->classes.cap))
-        count += p->classes.at[i]->node_n;
+    BITS_EACH (i, n->class->row, bits_words(e->classes.cap))
+        count += e->classes.at[i]->node_n;
     count -= bit_get(n->class->row, n->class->index);
     if (n->owner == NULL || n->owner->self_sources == 0)
         return count;

@@ -9,23 +9,23 @@
 
 /* Whether a range of the selector overlaps the route. For an exit route it must contain all of it, or be the
  * internet. */
-static bool ranges_reach(const struct engine *p, const struct selector *s, const struct node_route *r)
+static bool ranges_reach(const struct engine *e, const struct selector *s, const struct node_route *r)
 {
     if (r->is_exit && s->has_internet)
         return true;
     for (uint32_t i = 0; s->kind == SEL_ADDRS && i < s->range_n; i++) {
-        const struct range *e = &p->doc->range[s->range_first + i].range;
-        if (r->is_exit ? range_holds(e, &r->range) : range_meets(e, &r->range))
+        const struct range *range = &e->doc->range[s->range_first + i].range;
+        if (r->is_exit ? range_holds(range, &r->range) : range_meets(range, &r->range))
             return true;
     }
     return false;
 }
 
-static bool rule_reaches(const struct engine *p, const struct rule *rule, const struct node_route *r, bool with_star)
+static bool rule_reaches(const struct engine *e, const struct rule *rule, const struct node_route *r, bool with_star)
 {
     for (size_t i = 0; i < rule->dst_n; i++) {
-        const struct selector *s = &p->doc->sel[rule->dst[i].sel];
-        if ((s->kind == SEL_STAR && with_star) || ranges_reach(p, s, r))
+        const struct selector *s = &e->doc->sel[rule->dst[i].sel];
+        if ((s->kind == SEL_STAR && with_star) || ranges_reach(e, s, r))
             return true;
     }
     return false;
@@ -33,80 +33,80 @@ static bool rule_reaches(const struct engine *p, const struct rule *rule, const 
 
 /* autogroup:internet overlaps a public route as well, but counts only for exit nodes, which have all of its ranges
  * in their filters. */
-static bool internet_reaches(const struct engine *p, const struct rule *rule, const struct engine_node *n,
+static bool internet_reaches(const struct engine *e, const struct rule *rule, const struct engine_node *n,
                              const struct node_route *r)
 {
     bool has_internet = false, meets = false;
     for (size_t i = 0; i < rule->dst_n; i++)
-        has_internet = has_internet || p->doc->sel[rule->dst[i].sel].kind == SEL_INTERNET;
+        has_internet = has_internet || e->doc->sel[rule->dst[i].sel].kind == SEL_INTERNET;
     for (size_t i = 0; i < range_internet_n; i++)
         meets = meets || range_meets(&range_internet[i], &r->range);
     return has_internet && meets && n->class->is_exit;
 }
 
-static bool companion_reaches(const struct engine *p, const struct rule *rule, const struct node_route *r)
+static bool companion_reaches(const struct engine *e, const struct rule *rule, const struct node_route *r)
 {
     for (size_t i = 0; i < rule->src.n && !r->is_exit; i++) {
-        if (ranges_reach(p, &p->doc->sel[rule->src.v[i]], r))
+        if (ranges_reach(e, &e->doc->sel[rule->src.v[i]], r))
             return true;
     }
     return false;
 }
 
 /* Whether this part puts a destination that overlaps the route into the router's filter. */
-static bool part_reaches(const struct engine *p, const struct engine_node *n, const struct node_route *r,
+static bool part_reaches(const struct engine *e, const struct engine_node *n, const struct node_route *r,
                          const struct rule_part *u)
 {
-    const struct rule *rule = &p->doc->rule[u->rule];
+    const struct rule *rule = &e->doc->rule[u->rule];
     bool has_ip = rule->ip_n > 0;
     if (u->kind == PART_COMPANION)
-        return companion_reaches(p, rule, r);
-    if (has_ip && internet_reaches(p, rule, n, r))
+        return companion_reaches(e, rule, r);
+    if (has_ip && internet_reaches(e, rule, n, r))
         return true;
     /* A grant with `via` is in filters only when it has `ip`. Without `ip`, `*` means the node's own addresses and
      * no route. */
     if (u->kind == PART_VIA)
-        return has_ip && rule_reaches(p, rule, r, false);
-    return rule_reaches(p, rule, r, has_ip);
+        return has_ip && rule_reaches(e, rule, r, false);
+    return rule_reaches(e, rule, r, has_ip);
 }
 
-static void note_part(const struct engine *p, const struct engine_node *n, const struct node_route *r, uint32_t id,
+static void note_part(const struct engine *e, const struct engine_node *n, const struct node_route *r, uint32_t id,
                       struct route_parts *out)
 {
-    const struct rule_part *u = &p->rules.part[id];
-    const struct rule *rule = &p->doc->rule[u->rule];
-    if (part_reaches(p, n, r, u))
+    const struct rule_part *u = &e->rules.part[id];
+    const struct rule *rule = &e->doc->rule[u->rule];
+    if (part_reaches(e, n, r, u))
         bit_put(out->to, id);
-    if (u->kind == PART_VIA && rule_reaches(p, rule, r, false))
+    if (u->kind == PART_VIA && rule_reaches(e, rule, r, false))
         bit_put(out->via, id);
-    if (u->kind == PART_RULE && rule_reaches(p, rule, r, true))
+    if (u->kind == PART_RULE && rule_reaches(e, rule, r, true))
         bit_put(out->plain, id);
     /* A grant with `via` and without `ip` is in no filter. */
     if (!r->is_exit && (u->kind != PART_VIA || rule->ip_n > 0) &&
-        source_list_meets(&p->sources.list[u->list], &r->range))
+        source_list_meets(&e->sources.list[u->list], &r->range))
         bit_put(out->from, id);
 }
 
-static const struct route_parts *parts_of(const struct engine *p, const struct engine_node *n, struct node_route *r)
+static const struct route_parts *parts_of(const struct engine *e, const struct engine_node *n, struct node_route *r)
 {
     struct route_parts *u = &r->parts;
     if (u->to != NULL)
         return u;
-    u->to = mem_zalloc(4 * p->rules.words + 1, sizeof(*u->to));
-    u->from = u->to + p->rules.words;
-    u->via = u->from + p->rules.words;
-    u->plain = u->via + p->rules.words;
-    for (uint32_t id = 0; id < p->rules.part_n; id++)
-        note_part(p, n, r, id, u);
+    u->to = mem_zalloc(4 * e->rules.words + 1, sizeof(*u->to));
+    u->from = u->to + e->rules.words;
+    u->via = u->from + e->rules.words;
+    u->plain = u->via + e->rules.words;
+    for (uint32_t id = 0; id < e->rules.part_n; id++)
+        note_part(e, n, r, id, u);
     return u;
 }
 
 /* --- which router serves a viewer --- */
 
-static bool has_via_tag(const struct engine *p, const struct engine_node *n, const uint64_t *via_parts)
+static bool has_via_tag(const struct engine *e, const struct engine_node *n, const uint64_t *via_parts)
 {
-    BITS_EACH (u, via_parts, p->rules.words) {
-        const struct rule *rule = &p->doc->rule[p->rules.part[u].rule];
+    BITS_EACH (u, via_parts, e->rules.words) {
+        const struct rule *rule = &e->doc->rule[e->rules.part[u].rule];
         for (size_t i = 0; i < rule->via.n; i++) {
             if (engine_node_is(n, rule->via.v[i]))
                 return true;
@@ -137,17 +137,17 @@ static bool is_better(const struct engine_node *a, const struct engine_node *b, 
 }
 
 /* Whether `n` is the router that the viewer uses for the route. src: docs/protocol/policy.md 5.5 */
-static bool serves(const struct engine *p, const struct engine_node *viewer, const struct engine_node *n,
+static bool serves(const struct engine *e, const struct engine_node *viewer, const struct engine_node *n,
                    struct node_route *r, const uint64_t *via_parts, bool has_via)
 {
-    const struct route_parts *u = parts_of(p, n, r);
-    if (!has_via || bits_meet(viewer->class->src, u->plain, p->rules.words))
+    const struct route_parts *u = parts_of(e, n, r);
+    if (!has_via || bits_meet(viewer->class->src, u->plain, e->rules.words))
         return r->is_exit || r->is_primary;
-    if (!has_via_tag(p, n, via_parts))
+    if (!has_via_tag(e, n, via_parts))
         return false;
     for (size_t i = 0; !r->is_exit && i < r->holders->n; i++) {
         const struct engine_node *other = r->holders->v[i];
-        if (other != n && has_via_tag(p, other, via_parts) && is_better(other, n, &r->range))
+        if (other != n && has_via_tag(e, other, via_parts) && is_better(other, n, &r->range))
             return false;
     }
     return true;
@@ -163,49 +163,49 @@ static bool holds(const struct engine_node *n, const struct range *route)
     return false;
 }
 
-static bool is_shown(const struct engine *p, const struct engine_node *viewer, const struct engine_node *n,
+static bool is_shown(const struct engine *e, const struct engine_node *viewer, const struct engine_node *n,
                      struct node_route *r, uint64_t *via_parts)
 {
-    const struct route_parts *u = parts_of(p, n, r);
+    const struct route_parts *u = parts_of(e, n, r);
     bool has_via = false;
-    for (size_t w = 0; w < p->rules.words; w++) {
+    for (size_t w = 0; w < e->rules.words; w++) {
         via_parts[w] = viewer->class->src[w] & u->via[w];
         has_via = has_via || via_parts[w] != 0;
     }
-    if (!serves(p, viewer, n, r, via_parts, has_via))
+    if (!serves(e, viewer, n, r, via_parts, has_via))
         return false;
     bool may_send = false;
-    for (size_t w = 0; w < p->rules.words; w++)
+    for (size_t w = 0; w < e->rules.words; w++)
         may_send = may_send || (viewer->class->src[w] & n->class->dst[w] & u->to[w]) != 0;
-    if (may_send || (has_via && has_via_tag(p, n, via_parts)))
+    if (may_send || (has_via && has_via_tag(e, n, via_parts)))
         return true;
     if (r->is_exit)
         return false;
-    return bits_meet(viewer->class->dst, u->from, p->rules.words) || (holds(viewer, &r->range) && r->is_primary);
+    return bits_meet(viewer->class->dst, u->from, e->rules.words) || (holds(viewer, &r->range) && r->is_primary);
 }
 
-void engine_routes(struct engine *p, uint64_t viewer, uint64_t peer, uint64_t *out, size_t bits_n)
+void engine_routes(struct engine *e, uint64_t viewer, uint64_t peer, uint64_t *out, size_t bits_n)
 {
-    const struct engine_node *v = engine_node_find(&p->nodes, viewer);
-    struct engine_node *n = engine_node_find(&p->nodes, peer);
+    const struct engine_node *v = engine_node_find(&e->nodes, viewer);
+    struct engine_node *n = engine_node_find(&e->nodes, peer);
     memset(out, 0, bits_words(bits_n) * sizeof(*out));
     if (v == NULL || n == NULL)
         return;
-    uint64_t *via_parts = mem_zalloc(p->rules.words + 1, sizeof(*via_parts));
+    uint64_t *via_parts = mem_zalloc(e->rules.words + 1, sizeof(*via_parts));
     for (size_t i = 0; i < n->route_n && i < bits_n; i++) {
-        if (v == n || is_shown(p, v, n, &n->route[i], via_parts))
+        if (v == n || is_shown(e, v, n, &n->route[i], via_parts))
             bit_put(out, i);
     }
     mem_free(via_parts);
 }
 
-uint64_t engine_routes_version(const struct engine *p, uint64_t peer)
+uint64_t engine_routes_version(const struct engine *e, uint64_t peer)
 {
-    const struct engine_node *n = engine_node_find(&p->nodes, peer);
+    const struct engine_node *n = engine_node_find(&e->nodes, peer);
     return n != NULL ? n->routes_version : 0;
 }
 
-uint64_t engine_routes_clock(const struct engine *p)
+uint64_t engine_routes_clock(const struct engine *e)
 {
-    return p->routes.touched;
+    return e->routes.touched;
 }

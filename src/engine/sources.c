@@ -9,12 +9,12 @@
 
 /* Whether the text has the addresses of the class's nodes besides the fixed ones: an address selector stands for its
  * own addresses only (src: docs/protocol/policy.md 2.1), an identity for those of all its nodes. */
-static bool lists_class(const struct engine *p, const struct source_list *l, const struct class *c)
+static bool lists_class(const struct engine *e, const struct source_list *l, const struct class *c)
 {
     if (l->has_danger || (l->has_star && l->posture != 0))
         return !l->has_danger;
     for (size_t i = 0; i < l->sels.n; i++) {
-        enum sel_kind kind = p->doc->sel[l->sels.v[i]].kind;
+        enum sel_kind kind = e->doc->sel[l->sels.v[i]].kind;
         if (kind != SEL_STAR && kind != SEL_ADDRS && bit_get(c->in, l->sels.v[i]))
             return true;
     }
@@ -27,31 +27,31 @@ static void count_address(struct source_list *l, const struct range *r, int delt
         source_hash_range(l->hash, r, delta);
 }
 
-void sources_count(struct engine *p, const struct engine_node *n, int delta)
+void sources_count(struct engine *e, const struct engine_node *n, int delta)
 {
-    BITS_EACH (i, n->class->member, p->sources.words) {
-        struct source_list *l = &p->sources.list[i];
+    BITS_EACH (i, n->class->member, e->sources.words) {
+        struct source_list *l = &e->sources.list[i];
         l->node_n += (size_t)delta;
         if (l->is_recorder)
-            l->version = p->clock;
-        if (!lists_class(p, l, n->class))
+            l->version = e->clock;
+        if (!lists_class(e, l, n->class))
             continue;
         count_address(l, &n->v4, delta);
         count_address(l, &n->v6, delta);
-        l->version = p->clock;
+        l->version = e->clock;
     }
     /* The fixed addresses do not include those of nodes that do not satisfy the posture set. */
-    for (size_t i = 0; i < p->sources.with_posture.n; i++) {
-        struct source_list *l = &p->sources.list[p->sources.with_posture.v[i]];
-        if (!engine_node_in_list(n, p->sources.with_posture.v[i]) &&
+    for (size_t i = 0; i < e->sources.with_posture.n; i++) {
+        struct source_list *l = &e->sources.list[e->sources.with_posture.v[i]];
+        if (!engine_node_in_list(n, e->sources.with_posture.v[i]) &&
             (range_set_meets(&l->fixed, &n->v4) || range_set_meets(&l->fixed, &n->v6)))
-            l->version = p->clock;
+            l->version = e->clock;
     }
 }
 
-uint64_t sources_version(const struct engine *p, const struct source_list *l)
+uint64_t sources_version(const struct engine *e, const struct source_list *l)
 {
-    return l->has_star && p->routes.star_version > l->version ? p->routes.star_version : l->version;
+    return l->has_star && e->routes.star_version > l->version ? e->routes.star_version : l->version;
 }
 
 /* --- texts --- */
@@ -156,11 +156,11 @@ static void add_node(struct range_set *s, const struct engine_node *n)
 }
 
 /* Adds the addresses of all nodes of the list or, when `sel` is given, of those that this selector holds. */
-static void gather_nodes(const struct engine *p, uint32_t list, const sel_id *sel, struct range_set *out)
+static void gather_nodes(const struct engine *e, uint32_t list, const sel_id *sel, struct range_set *out)
 {
-    CLASS_EACH (c, p) {
+    CLASS_EACH (c, e) {
         if (!bit_get(c->member, list) ||
-            (sel != NULL ? !bit_get(c->in, *sel) : !lists_class(p, &p->sources.list[list], c)))
+            (sel != NULL ? !bit_get(c->in, *sel) : !lists_class(e, &e->sources.list[list], c)))
             continue;
         LIST_EACH (it, &c->nodes)
             add_node(out, LIST_ENTRY(it, struct engine_node, of_class));
@@ -168,12 +168,12 @@ static void gather_nodes(const struct engine *p, uint32_t list, const sel_id *se
 }
 
 /* Removes the addresses of nodes that do not satisfy the list's posture set. src: docs/protocol/policy.md 7.3 */
-static void drop_unfit(const struct engine *p, uint32_t list, struct range_set *s)
+static void drop_unfit(const struct engine *e, uint32_t list, struct range_set *s)
 {
     struct range_set unfit = {0};
-    if (p->sources.list[list].posture == 0)
+    if (e->sources.list[list].posture == 0)
         return;
-    CLASS_EACH (c, p) {
+    CLASS_EACH (c, e) {
         if (bit_get(c->member, list))
             continue;
         LIST_EACH (it, &c->nodes)
@@ -184,41 +184,41 @@ static void drop_unfit(const struct engine *p, uint32_t list, struct range_set *
     range_set_fini(&unfit);
 }
 
-static void add_fixed(const struct engine *p, uint32_t list, const struct range_set *fixed, struct range_set *out)
+static void add_fixed(const struct engine *e, uint32_t list, const struct range_set *fixed, struct range_set *out)
 {
     struct range_set copy = {0};
     for (size_t i = 0; i < fixed->n; i++)
         range_set_add(&copy, fixed->v[i]);
-    drop_unfit(p, list, &copy);
+    drop_unfit(e, list, &copy);
     for (size_t i = 0; i < copy.n; i++)
         range_set_add(out, copy.v[i]);
     range_set_fini(&copy);
 }
 
 /* Adds all addresses as one set: ranges that touch are joined. */
-static void add_union(const struct engine *p, uint32_t list, struct texts *t)
+static void add_union(const struct engine *e, uint32_t list, struct texts *t)
 {
     struct range_set all = {0};
-    gather_nodes(p, list, NULL, &all);
-    add_fixed(p, list, &p->sources.list[list].fixed, &all);
+    gather_nodes(e, list, NULL, &all);
+    add_fixed(e, list, &e->sources.list[list].fixed, &all);
     range_set_join(&all);
     texts_add_set(t, &all);
     range_set_fini(&all);
 }
 
-static void add_routes(const struct engine *p, struct texts *t)
+static void add_routes(const struct engine *e, struct texts *t)
 {
     size_t pos = 0;
     const struct route_holders *h;
-    while ((h = map_next(&p->routes.by_range, &pos)) != NULL)
+    while ((h = map_next(&e->routes.by_range, &pos)) != NULL)
         texts_add(t, &h->range);
 }
 
-static void add_strays(const struct engine *p, struct texts *t)
+static void add_strays(const struct engine *e, struct texts *t)
 {
     struct range_set strays = {0};
-    LIST_EACH (it, &p->routes.strays)
-        route_index_add_strays(&p->routes, LIST_ENTRY(it, struct engine_node, of_strays), &strays);
+    LIST_EACH (it, &e->routes.strays)
+        route_index_add_strays(&e->routes, LIST_ENTRY(it, struct engine_node, of_strays), &strays);
     range_set_join(&strays);
     texts_add_set(t, &strays);
     range_set_fini(&strays);
@@ -226,28 +226,28 @@ static void add_strays(const struct engine *p, struct texts *t)
 
 /* A list with `*`: the tailnet's ranges, routes, and the list's other selectors, each of them joined separately.
  * src: docs/protocol/policy.md 2.5 */
-static void add_star(const struct engine *p, uint32_t list, struct texts *t)
+static void add_star(const struct engine *e, uint32_t list, struct texts *t)
 {
-    const struct source_list *l = &p->sources.list[list];
-    texts_add_set(t, &p->routes.tailnet);
-    add_strays(p, t);
-    add_routes(p, t);
+    const struct source_list *l = &e->sources.list[list];
+    texts_add_set(t, &e->routes.tailnet);
+    add_strays(e, t);
+    add_routes(e, t);
     for (size_t i = 0; i < l->sels.n; i++) {
-        const struct selector *s = &p->doc->sel[l->sels.v[i]];
+        const struct selector *s = &e->doc->sel[l->sels.v[i]];
         struct range_set own = {0};
-        for (uint32_t e = 0; s->kind == SEL_ADDRS && e < s->range_n; e++)
-            range_set_add(&own, p->doc->range[s->range_first + e].range);
+        for (uint32_t r = 0; s->kind == SEL_ADDRS && r < s->range_n; r++)
+            range_set_add(&own, e->doc->range[s->range_first + r].range);
         if (s->kind != SEL_STAR && s->kind != SEL_ADDRS)
-            gather_nodes(p, list, &l->sels.v[i], &own);
+            gather_nodes(e, list, &l->sels.v[i], &own);
         range_set_join(&own);
         texts_add_set(t, &own);
         range_set_fini(&own);
     }
 }
 
-static void make_text(struct engine *p, struct source_list *l)
+static void make_text(struct engine *e, struct source_list *l)
 {
-    uint32_t list = (uint32_t)(l - p->sources.list);
+    uint32_t list = (uint32_t)(l - e->sources.list);
     struct texts t = {0};
     buf_clear(&l->text);
     if (l->has_danger) {
@@ -255,34 +255,34 @@ static void make_text(struct engine *p, struct source_list *l)
         return;
     }
     if (l->has_star && l->posture == 0) {
-        add_star(p, list, &t);
+        add_star(e, list, &t);
     } else {
-        add_union(p, list, &t);
+        add_union(e, list, &t);
         /* With a posture, `*` means the nodes that satisfy it instead of the tailnet's ranges. src:
          * docs/protocol/policy.md 7.3 */
         if (l->has_star)
-            add_routes(p, &t);
+            add_routes(e, &t);
     }
     texts_take(&t, "\"", "\"", &l->text);
 }
 
-struct str sources_text(struct engine *p, struct source_list *l)
+struct str sources_text(struct engine *e, struct source_list *l)
 {
-    uint64_t version = sources_version(p, l);
+    uint64_t version = sources_version(e, l);
     if (l->text_version != version) {
-        make_text(p, l);
+        make_text(e, l);
         l->text_version = version;
     }
     return buf_str(&l->text);
 }
 
-struct str sources_principals(struct engine *p, struct source_list *l)
+struct str sources_principals(struct engine *e, struct source_list *l)
 {
     if (l->principals_version == l->version)
         return buf_str(&l->principals);
     struct texts t = {0};
     struct range_set all = {0};
-    gather_nodes(p, (uint32_t)(l - p->sources.list), NULL, &all);
+    gather_nodes(e, (uint32_t)(l - e->sources.list), NULL, &all);
     texts_add_set(&t, &all);
     range_set_fini(&all);
     buf_clear(&l->principals);
@@ -291,7 +291,7 @@ struct str sources_principals(struct engine *p, struct source_list *l)
     return buf_str(&l->principals);
 }
 
-void sources_hash(struct engine *p, struct source_list *l, uint64_t out[2])
+void sources_hash(struct engine *e, struct source_list *l, uint64_t out[2])
 {
     static const uint64_t seeds[2][2] = {{1, 2}, {3, 4}};
     out[0] = l->hash[0];
@@ -299,21 +299,21 @@ void sources_hash(struct engine *p, struct source_list *l, uint64_t out[2])
     if (l->has_danger) {
         out[0] = out[1] = 1;
     } else if (l->posture != 0) {
-        struct str text = sources_text(p, l);
+        struct str text = sources_text(e, l);
         for (int i = 0; i < 2; i++)
             out[i] = siphash13(seeds[i], text.p, text.len);
     } else if (l->has_star) {
-        out[0] = source_hash_mix(out[0] + p->routes.star_hash + 1);
-        out[1] = source_hash_mix(out[1] ^ p->routes.star_hash);
+        out[0] = source_hash_mix(out[0] + e->routes.star_hash + 1);
+        out[1] = source_hash_mix(out[1] ^ e->routes.star_hash);
     }
 }
 
-bool sources_is_empty(struct engine *p, struct source_list *l)
+bool sources_is_empty(struct engine *e, struct source_list *l)
 {
     if (l->has_danger || (l->has_star && l->posture == 0) || (l->posture == 0 && (l->node_n > 0 || l->fixed.n > 0)))
         return false;
     /* Either it has a posture, or there is no address. */
-    return l->posture == 0 || sources_text(p, l).len <= 2;
+    return l->posture == 0 || sources_text(e, l).len <= 2;
 }
 
 void sources_own_text(const struct owner *o, uint32_t list, bool all, struct buf *out, uint64_t hash_out[2])

@@ -8,23 +8,23 @@
 #include "engine/tables.h"
 
 /* For which sources the node is a destination of a rule: none, its owner's nodes, or all. */
-enum reach { REACH_NONE, REACH_SELF, REACH_ALL };
+enum dst_kind { DST_NONE, DST_OWN, DST_ALL };
 
-static enum reach reach_of(const struct engine *p, const struct ssh_rule *rule, const struct engine_node *n)
+static enum dst_kind dst_kind_of(const struct engine *e, const struct ssh_rule *rule, const struct engine_node *n)
 {
-    enum reach reach = REACH_NONE;
+    enum dst_kind kind = DST_NONE;
     for (size_t i = 0; i < rule->dst.n; i++) {
-        bool is_self = p->doc->sel[rule->dst.v[i]].kind == SEL_SELF;
+        bool is_self = e->doc->sel[rule->dst.v[i]].kind == SEL_SELF;
         if (!is_self && engine_node_is(n, rule->dst.v[i]))
-            return REACH_ALL;
+            return DST_ALL;
         if (is_self && n->owner != NULL)
-            reach = REACH_SELF;
+            kind = DST_OWN;
     }
-    return reach;
+    return kind;
 }
 
 struct writer {
-    struct engine *p;
+    struct engine *e;
     const struct ssh_rule *rule;
     const struct engine_node *node; /* the node whose policy is written */
     const char *base_url;
@@ -64,10 +64,10 @@ static void add_recorder(struct ips *ips, const struct engine_node *n)
 
 static void put_recorders(struct writer *w)
 {
-    const struct engine *p = w->p;
-    uint32_t list = p->rules.recorder_list[w->rule - p->doc->ssh];
+    const struct engine *e = w->e;
+    uint32_t list = e->rules.recorder_list[w->rule - e->doc->ssh];
     struct ips ips = {0};
-    CLASS_EACH (c, p) {
+    CLASS_EACH (c, e) {
         LIST_EACH (it, &c->nodes) {
             if (bit_get(c->member, list))
                 add_recorder(&ips, LIST_ENTRY(it, struct engine_node, of_class));
@@ -149,10 +149,10 @@ static void own_principals(const struct owner *o, uint32_t list, struct buf *out
     take_principals(&ips, out);
 }
 
-static void tagged_principals(const struct engine *p, uint32_t list, struct buf *out)
+static void tagged_principals(const struct engine *e, uint32_t list, struct buf *out)
 {
     struct ips ips = {0};
-    CLASS_EACH (c, p) {
+    CLASS_EACH (c, e) {
         LIST_EACH (it, &c->nodes) {
             const struct engine_node *n = LIST_ENTRY(it, struct engine_node, of_class);
             if (bit_get(c->member, list) && n->owner == NULL)
@@ -204,9 +204,9 @@ static void put_owner_rules(struct writer *w, const struct owner *o, uint32_t li
 static void put_all_owners(struct writer *w, uint32_t list)
 {
     struct buf tagged = {0};
-    for (size_t i = 0; i < w->p->owners.n; i++)
-        put_owner_rules(w, &w->p->owners.v[i], list);
-    tagged_principals(w->p, list, &tagged);
+    for (size_t i = 0; i < w->e->owners.n; i++)
+        put_owner_rules(w, &w->e->owners.v[i], list);
+    tagged_principals(w->e, list, &tagged);
     put_rule(w, buf_str(&tagged), users_for(w));
     buf_fini(&tagged);
 }
@@ -233,49 +233,49 @@ static void put_quirk(struct writer *w, const struct engine_node *n, uint32_t li
 
 static void put_ssh_rule(struct writer *w, const struct engine_node *n, uint32_t list)
 {
-    enum reach reach = reach_of(w->p, w->rule, n);
-    struct source_list *l = &w->p->sources.list[list];
+    enum dst_kind kind = dst_kind_of(w->e, w->rule, n);
+    struct source_list *l = &w->e->sources.list[list];
     bool has_local = w->rule->local_domain_n > 0;
-    if (reach == REACH_ALL && !has_local) {
-        put_rule(w, sources_principals(w->p, l), users_for(w));
-    } else if (reach == REACH_ALL) {
+    if (kind == DST_ALL && !has_local) {
+        put_rule(w, sources_principals(w->e, l), users_for(w));
+    } else if (kind == DST_ALL) {
         put_all_owners(w, list);
-    } else if (reach == REACH_SELF && !has_local) {
+    } else if (kind == DST_OWN && !has_local) {
         struct buf principals = {0};
         own_principals(n->owner, list, &principals);
         put_rule(w, buf_str(&principals), users_for(w));
         buf_fini(&principals);
-    } else if (reach == REACH_SELF) {
+    } else if (kind == DST_OWN) {
         put_owner_rules(w, n->owner, list);
     } else if (has_local) {
         put_quirk(w, n, list);
     }
 }
 
-void engine_ssh(struct engine *p, uint64_t id, const char *base_url, struct buf *out)
+void engine_ssh(struct engine *e, uint64_t id, const char *base_url, struct buf *out)
 {
-    const struct engine_node *n = engine_node_find(&p->nodes, id);
+    const struct engine_node *n = engine_node_find(&e->nodes, id);
     bool has_rules = false;
     buf_append_byte(out, '[');
     /* Rules with check come before those with accept. */
     for (int check = 1; n != NULL && check >= 0; check--) {
-        for (size_t i = 0; i < p->doc->ssh_n; i++) {
-            struct writer w = {p, &p->doc->ssh[i], n, base_url, out, &has_rules};
-            if (w.rule->is_check == (check == 1) && p->sources.list[p->rules.ssh_list[i]].node_n > 0)
-                put_ssh_rule(&w, n, p->rules.ssh_list[i]);
+        for (size_t i = 0; i < e->doc->ssh_n; i++) {
+            struct writer w = {e, &e->doc->ssh[i], n, base_url, out, &has_rules};
+            if (w.rule->is_check == (check == 1) && e->sources.list[e->rules.ssh_list[i]].node_n > 0)
+                put_ssh_rule(&w, n, e->rules.ssh_list[i]);
         }
     }
     buf_append_byte(out, ']');
 }
 
-int64_t engine_ssh_check_period_s(const struct engine *p, uint64_t src, uint64_t dst)
+int64_t engine_ssh_check_period_s(const struct engine *e, uint64_t src, uint64_t dst)
 {
-    const struct engine_node *a = engine_node_find(&p->nodes, src), *b = engine_node_find(&p->nodes, dst);
-    for (size_t i = 0; a != NULL && b != NULL && i < p->doc->ssh_n; i++) {
-        const struct ssh_rule *rule = &p->doc->ssh[i];
-        enum reach reach = reach_of(p, rule, b);
-        bool is_reached = reach == REACH_ALL || (reach == REACH_SELF && a->owner == b->owner);
-        if (rule->is_check && is_reached && engine_node_in_list(a, p->rules.ssh_list[i]))
+    const struct engine_node *a = engine_node_find(&e->nodes, src), *b = engine_node_find(&e->nodes, dst);
+    for (size_t i = 0; a != NULL && b != NULL && i < e->doc->ssh_n; i++) {
+        const struct ssh_rule *rule = &e->doc->ssh[i];
+        enum dst_kind kind = dst_kind_of(e, rule, b);
+        bool is_dst = kind == DST_ALL || (kind == DST_OWN && a->owner == b->owner);
+        if (rule->is_check && is_dst && engine_node_in_list(a, e->rules.ssh_list[i]))
             return rule->check_period_s;
     }
     return -1;

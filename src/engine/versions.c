@@ -2,9 +2,9 @@
 #include "engine/sources.h"
 #include "engine/tables.h"
 
-uint64_t engine_clock(const struct engine *p)
+uint64_t engine_clock(const struct engine *e)
 {
-    return p->clock;
+    return e->clock;
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -12,50 +12,50 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static uint64_t class_version(const struct engine *p, const struct class *c)
+static uint64_t class_version(const struct engine *e, const struct class *c)
 {
     uint64_t v = c->version;
-    BITS_EACH (u, c->dst, p->rules.words)
-        v = later(v, sources_version(p, &p->sources.list[p->rules.part[u].list]));
-    for (size_t i = 0; i < p->doc->ssh_n; i++)
-        v = later(v, later(p->sources.list[p->rules.ssh_list[i]].version,
-                           p->sources.list[p->rules.recorder_list[i]].version));
+    BITS_EACH (u, c->dst, e->rules.words)
+        v = later(v, sources_version(e, &e->sources.list[e->rules.part[u].list]));
+    for (size_t i = 0; i < e->doc->ssh_n; i++)
+        v = later(v, later(e->sources.list[e->rules.ssh_list[i]].version,
+                           e->sources.list[e->rules.recorder_list[i]].version));
     return v;
 }
 
-uint64_t engine_version_of_many(const struct engine *p, uint64_t id, uint64_t *by_class)
+uint64_t engine_version_of_many(const struct engine *e, uint64_t id, uint64_t *by_class)
 {
-    const struct engine_node *n = engine_node_find(&p->nodes, id);
+    const struct engine_node *n = engine_node_find(&e->nodes, id);
     if (n == NULL)
         return 0;
     uint64_t *v = &by_class[n->class->index];
     if (*v == 0)
-        *v = class_version(p, n->class);
+        *v = class_version(e, n->class);
     return later(later(n->version, *v), n->owner != NULL ? n->owner->version : 0);
 }
 
-uint64_t engine_version(const struct engine *p, uint64_t id)
+uint64_t engine_version(const struct engine *e, uint64_t id)
 {
-    const struct engine_node *n = engine_node_find(&p->nodes, id);
+    const struct engine_node *n = engine_node_find(&e->nodes, id);
     if (n == NULL)
         return 0;
     uint64_t own = later(n->version, n->owner != NULL ? n->owner->version : 0);
-    return later(own, class_version(p, n->class));
+    return later(own, class_version(e, n->class));
 }
 
-void engine_mark_moved(const struct engine *p, uint64_t since, uint64_t *set, size_t words)
+void engine_mark_moved(const struct engine *e, uint64_t since, uint64_t *set, size_t words)
 {
-    CLASS_EACH (c, p) {
-        if (class_version(p, c) > since)
-            id_set_mark(cow_sets_get(&p->views.in_class, c->index), set, words);
+    CLASS_EACH (c, e) {
+        if (class_version(e, c) > since)
+            id_set_mark(cow_sets_get(&e->views.in_class, c->index), set, words);
     }
-    for (const struct list *it = p->owners.by_version.prev; it != &p->owners.by_version; it = it->prev) {
+    for (const struct list *it = e->owners.by_version.prev; it != &e->owners.by_version; it = it->prev) {
         const struct owner *o = LIST_ENTRY(it, struct owner, by_version);
         if (o->version <= since)
             break;
-        id_set_mark(cow_sets_get(&p->views.of_owner, o->number), set, words);
+        id_set_mark(cow_sets_get(&e->views.of_owner, o->number), set, words);
     }
-    for (const struct list *it = p->nodes.by_version.prev; it != &p->nodes.by_version; it = it->prev) {
+    for (const struct list *it = e->nodes.by_version.prev; it != &e->nodes.by_version; it = it->prev) {
         const struct engine_node *n = LIST_ENTRY(it, struct engine_node, by_version);
         if (n->version <= since)
             break;
@@ -64,9 +64,9 @@ void engine_mark_moved(const struct engine *p, uint64_t since, uint64_t *set, si
     }
 }
 
-uint64_t engine_class_member(const struct engine *p, size_t class_index, uint64_t except)
+uint64_t engine_class_member(const struct engine *e, size_t class_index, uint64_t except)
 {
-    const struct class *c = class_index < p->classes.cap ? p->classes.at[class_index] : NULL;
+    const struct class *c = class_index < e->classes.cap ? e->classes.at[class_index] : NULL;
     if (c == NULL)
         return 0;
     LIST_EACH (it, &c->nodes) {

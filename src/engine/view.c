@@ -69,16 +69,16 @@ void view_builder_fini(struct view_builder *b)
     cow_sets_fini(&b->of_owner);
 }
 
-static struct class_rows *class_rows_make(const struct engine *p)
+static struct class_rows *class_rows_make(const struct engine *e)
 {
-    size_t words = bits_words(p->classes.cap), row_words = (p->classes.cap + 1) * words + p->classes.cap;
+    size_t words = bits_words(e->classes.cap), row_words = (e->classes.cap + 1) * words + e->classes.cap;
     struct class_rows *t = mem_zalloc(1, sizeof(*t) + row_words * sizeof(t->rows[0]));
     atomic_init(&t->refs, 1);
-    t->cap = p->classes.cap;
+    t->cap = e->classes.cap;
     t->words = words;
     t->self = t->rows + t->cap * words;
     t->made = t->self + words;
-    CLASS_EACH (c, p) {
+    CLASS_EACH (c, e) {
         memcpy(t->rows + c->index * words, c->row, words * sizeof(*c->row));
         t->made[c->index] = c->version;
         if (c->is_self_source)
@@ -87,26 +87,26 @@ static struct class_rows *class_rows_make(const struct engine *p)
     return t;
 }
 
-static struct engine_view *view_make(struct engine *p)
+static struct engine_view *view_make(struct engine *e)
 {
     struct engine_view *v = MEM_NEW(struct engine_view);
     atomic_init(&v->refs, 1);
-    if (p->views.rows == NULL)
-        p->views.rows = class_rows_make(p);
-    refs_take(&p->views.rows->refs);
-    v->classes = p->views.rows;
-    v->has_self = p->rules.self_rules.n > 0;
-    v->members = cow_table_freeze(&p->views.members);
-    v->in_class = cow_table_freeze(&p->views.in_class);
-    v->of_owner = cow_table_freeze(&p->views.of_owner);
+    if (e->views.rows == NULL)
+        e->views.rows = class_rows_make(e);
+    refs_take(&e->views.rows->refs);
+    v->classes = e->views.rows;
+    v->has_self = e->rules.self_rules.n > 0;
+    v->members = cow_table_freeze(&e->views.members);
+    v->in_class = cow_table_freeze(&e->views.in_class);
+    v->of_owner = cow_table_freeze(&e->views.of_owner);
     return v;
 }
 
-struct engine_view *engine_view_get(struct engine *p)
+struct engine_view *engine_view_get(struct engine *e)
 {
-    if (p->views.view == NULL)
-        p->views.view = view_make(p);
-    return engine_view_ref(p->views.view);
+    if (e->views.view == NULL)
+        e->views.view = view_make(e);
+    return engine_view_ref(e->views.view);
 }
 
 /* --- views --- */

@@ -20,7 +20,7 @@ static void place_text(const struct policy_doc *doc, struct str text, struct pol
 }
 
 /* Adds a warning. `text`: the string of the policy that it is about. */
-static void warn(const struct engine *p, struct str text, const char *where, const char *what,
+static void warn(const struct engine *e, struct str text, const char *where, const char *what,
                  struct policy_errors *out)
 {
     if (out->n == POLICY_ERRORS_MAX) {
@@ -28,65 +28,65 @@ static void warn(const struct engine *p, struct str text, const char *where, con
         return;
     }
     struct policy_error *added = &out->v[out->n++];
-    place_text(p->doc, text, added);
+    place_text(e->doc, text, added);
     added->text = arena_printf(&out->arena, "%.*s%s%s%s", (int)(text.len < 200 ? text.len : 200), text.p, where,
                                text.len > 0 ? ": " : "", what);
 }
 
-static void warn_user(const struct engine *p, struct str text, const char *where, struct policy_errors *out)
+static void warn_user(const struct engine *e, struct str text, const char *where, struct policy_errors *out)
 {
     bool is_ambiguous;
-    if (owners_find(&p->owners, text, &is_ambiguous) == NULL)
-        warn(p, text, where, is_ambiguous ? "several users match; none is meant" : "no such user; nobody is meant",
+    if (owners_find(&e->owners, text, &is_ambiguous) == NULL)
+        warn(e, text, where, is_ambiguous ? "several users match; none is meant" : "no such user; nobody is meant",
              out);
 }
 
 /* What this server does not act on. */
-static void warn_unused(const struct engine *p, struct policy_errors *out)
+static void warn_unused(const struct engine *e, struct policy_errors *out)
 {
     size_t check_n = 0;
-    for (size_t i = 0; i < p->doc->warning_n && out->n < POLICY_ERRORS_MAX; i++) {
+    for (size_t i = 0; i < e->doc->warning_n && out->n < POLICY_ERRORS_MAX; i++) {
         struct policy_error *added = &out->v[out->n++];
-        doc_position(p->doc, p->doc->warning[i].offset, &added->line, &added->col);
-        added->text = arena_str(&out->arena, p->doc->warning[i].text).p;
+        doc_position(e->doc, e->doc->warning[i].offset, &added->line, &added->col);
+        added->text = arena_str(&out->arena, e->doc->warning[i].text).p;
     }
-    out->left_out += p->doc->warnings_left_out;
-    if (!p->doc->has_rules)
-        warn(p, STR_EMPTY, "", "neither \"acls\" nor \"grants\": every node reaches every other", out);
-    for (size_t i = 0; i < p->doc->ssh_n; i++)
-        check_n += p->doc->ssh[i].is_check;
+    out->left_out += e->doc->warnings_left_out;
+    if (!e->doc->has_rules)
+        warn(e, STR_EMPTY, "", "neither \"acls\" nor \"grants\": every node reaches every other", out);
+    for (size_t i = 0; i < e->doc->ssh_n; i++)
+        check_n += e->doc->ssh[i].is_check;
     if (check_n > 0)
-        warn(p, STR("check"), " in ssh", "logins that need a check are refused for now", out);
+        warn(e, STR("check"), " in ssh", "logins that need a check are refused for now", out);
 }
 
 /* The SSH policy for old clients excludes the known names only: there are more than can be listed. */
-static void warn_old_ssh(const struct engine *p, struct policy_errors *out)
+static void warn_old_ssh(const struct engine *e, struct policy_errors *out)
 {
     const struct engine_node *n;
     size_t old_n = 0, pos = 0, nonroot_n = 0;
     char what[160];
-    for (size_t i = 0; i < p->doc->ssh_n; i++)
-        nonroot_n += p->doc->ssh[i].has_nonroot;
-    while (nonroot_n > 0 && (n = map_next(&p->nodes.by_id, &pos)) != NULL)
+    for (size_t i = 0; i < e->doc->ssh_n; i++)
+        nonroot_n += e->doc->ssh[i].has_nonroot;
+    while (nonroot_n > 0 && (n = map_next(&e->nodes.by_id, &pos)) != NULL)
         old_n += n->has_old_ssh;
     if (old_n == 0)
         return;
     snprintf(what, sizeof(what),
              "%zu node%s run%s a client before 1.98.10, where some login names mean root: update %s", old_n,
              old_n == 1 ? "" : "s", old_n == 1 ? "s" : "", old_n == 1 ? "it" : "them");
-    warn(p, STR("autogroup:nonroot"), " in ssh", what, out);
+    warn(e, STR("autogroup:nonroot"), " in ssh", what, out);
 }
 
-void engine_warnings(const struct engine *p, struct policy_errors *out)
+void engine_warnings(const struct engine *e, struct policy_errors *out)
 {
-    warn_unused(p, out);
-    warn_old_ssh(p, out);
-    for (sel_id i = 0; i < p->doc->sel_n; i++) {
-        if (p->doc->sel[i].kind == SEL_USER)
-            warn_user(p, p->doc->sel[i].text, "", out);
+    warn_unused(e, out);
+    warn_old_ssh(e, out);
+    for (sel_id i = 0; i < e->doc->sel_n; i++) {
+        if (e->doc->sel[i].kind == SEL_USER)
+            warn_user(e, e->doc->sel[i].text, "", out);
     }
-    for (size_t g = 0; g < p->doc->group_n; g++) {
-        for (size_t i = 0; i < p->doc->group[g].member_n; i++)
-            warn_user(p, p->doc->group[g].member[i], " in a group", out);
+    for (size_t g = 0; g < e->doc->group_n; g++) {
+        for (size_t i = 0; i < e->doc->group[g].member_n; i++)
+            warn_user(e, e->doc->group[g].member[i], " in a group", out);
     }
 }

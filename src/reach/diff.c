@@ -32,7 +32,7 @@ struct atom {
 };
 
 struct side {
-    struct engine *p;
+    struct engine *e;
     struct allowance *allowance; /* heap */
     size_t n, cap, words;
     uint64_t *self;  /* allowances whose destination is autogroup:self */
@@ -80,17 +80,17 @@ static void add_rule(struct side *s, const struct rule *rule)
     }
 }
 
-static void make_side(struct diff *d, int which, struct engine *p)
+static void make_side(struct diff *d, int which, struct engine *e)
 {
     struct side *s = &d->side[which];
-    s->p = p;
+    s->e = e;
     map_init(&s->sets, NULL);
-    for (size_t i = 0; i < p->doc->rule_n; i++)
-        add_rule(s, &p->doc->rule[i]);
+    for (size_t i = 0; i < e->doc->rule_n; i++)
+        add_rule(s, &e->doc->rule[i]);
     s->words = bits_words(s->n) + 1;
     s->self = arena_zalloc(&d->arena, s->words, sizeof(*s->self));
     for (size_t i = 0; i < s->n; i++) {
-        if (p->doc->sel[s->allowance[i].dst].kind == SEL_SELF)
+        if (e->doc->sel[s->allowance[i].dst].kind == SEL_SELF)
             bit_put(s->self, i);
     }
 }
@@ -100,7 +100,7 @@ static bool is_source(const struct side *s, const struct atom *a, int which, con
     if (a->node[which] != NULL && !bit_get(a->node[which]->class->postures, rule->posture))
         return false;
     for (size_t i = 0; i < rule->src.n; i++) {
-        enum sel_kind kind = s->p->doc->sel[rule->src.v[i]].kind;
+        enum sel_kind kind = s->e->doc->sel[rule->src.v[i]].kind;
         if (kind == SEL_DANGER_ALL || (kind == SEL_STAR && a->is_routed[which]) ||
             bit_get(a->in[which], rule->src.v[i]))
             return true;
@@ -110,7 +110,7 @@ static bool is_source(const struct side *s, const struct atom *a, int which, con
 
 static bool is_destination(const struct side *s, const struct atom *a, int which, sel_id sel)
 {
-    enum sel_kind kind = s->p->doc->sel[sel].kind;
+    enum sel_kind kind = s->e->doc->sel[sel].kind;
     return kind == SEL_STAR || (kind == SEL_INTERNET && a->is_internet) || bit_get(a->in[which], sel);
 }
 
@@ -144,21 +144,21 @@ static bool is_in_internet(const struct range *at)
 }
 
 /* Whether `*` holds the addresses as sources, other than as a node's own. */
-static bool is_routed(const struct engine *p, const struct range *at)
+static bool is_routed(const struct engine *e, const struct range *at)
 {
-    return range_set_holds(&p->routes.tailnet, at) || route_index_holds(&p->routes, at);
+    return range_set_holds(&e->routes.tailnet, at) || route_index_holds(&e->routes, at);
 }
 
 static void put_key(struct diff *d, const struct atom *a, struct buf *key)
 {
     for (int i = 0; i < 2; i++) {
-        const struct engine *p = d->side[i].p;
+        const struct engine *e = d->side[i].e;
         const struct engine_node *n = a->node[i];
-        buf_append(key, a->in[i], p->sel_words * sizeof(uint64_t));
+        buf_append(key, a->in[i], e->sel_words * sizeof(uint64_t));
         buf_append_byte(key, n != NULL);
         if (n != NULL)
-            buf_append(key, n->class->postures, bits_words(p->doc->posture_set_n) * sizeof(uint64_t));
-        if (n != NULL && n->owner != NULL && d->side[0].p->rules.self_rules.n + d->side[1].p->rules.self_rules.n > 0)
+            buf_append(key, n->class->postures, bits_words(e->doc->posture_set_n) * sizeof(uint64_t));
+        if (n != NULL && n->owner != NULL && d->side[0].e->rules.self_rules.n + d->side[1].e->rules.self_rules.n > 0)
             buf_append(key, &n->owner->id, sizeof(n->owner->id));
         else
             buf_append_c(key, "-");
@@ -176,11 +176,11 @@ static void add_range(struct diff *d, const struct range *at, const struct engin
     struct atom probe = {.family = at->family, .node = {before, after}};
     struct buf key = {0};
     for (int i = 0; i < 2; i++) {
-        probe.in[i] = mem_zalloc(d->side[i].p->sel_words + 1, sizeof(uint64_t));
-        reach_selectors_at(d->side[i].p, probe.node[i], &first, probe.in[i]);
+        probe.in[i] = mem_zalloc(d->side[i].e->sel_words + 1, sizeof(uint64_t));
+        reach_selectors_at(d->side[i].e, probe.node[i], &first, probe.in[i]);
     }
     for (int i = 0; i < 2; i++)
-        probe.is_routed[i] = probe.node[i] != NULL || is_routed(d->side[i].p, &first);
+        probe.is_routed[i] = probe.node[i] != NULL || is_routed(d->side[i].e, &first);
     probe.is_internet = is_in_internet(&first);
     put_key(d, &probe, &key);
     struct atom *a = map_get(&d->atom_by_key, buf_at(&key), buf_len(&key));
@@ -188,8 +188,8 @@ static void add_range(struct diff *d, const struct range *at, const struct engin
         a = arena_zalloc(&d->arena, 1, sizeof(*a));
         *a = probe;
         for (int i = 0; i < 2; i++) {
-            a->in[i] = arena_zalloc(&d->arena, d->side[i].p->sel_words, sizeof(uint64_t));
-            memcpy(a->in[i], probe.in[i], d->side[i].p->sel_words * sizeof(uint64_t));
+            a->in[i] = arena_zalloc(&d->arena, d->side[i].e->sel_words, sizeof(uint64_t));
+            memcpy(a->in[i], probe.in[i], d->side[i].e->sel_words * sizeof(uint64_t));
         }
         a->key = arena_str(&d->arena, buf_str(&key));
         map_put(&d->atom_by_key, a->key.p, a->key.len, a);
@@ -228,19 +228,19 @@ static void find_cuts(const struct diff *d, struct range_set *cuts)
     range_set_add(cuts, (struct range){0, 0, 4});
     range_set_add(cuts, (struct range){0, 0, 6});
     for (int i = 0; i < 2; i++) {
-        for (size_t k = 0; k < d->side[i].p->doc->range_n; k++)
-            add_cuts(cuts, &d->side[i].p->doc->range[k].range);
+        for (size_t k = 0; k < d->side[i].e->doc->range_n; k++)
+            add_cuts(cuts, &d->side[i].e->doc->range[k].range);
     }
     for (size_t i = 0; i < range_internet_n; i++)
         add_cuts(cuts, &range_internet[i]);
     for (int i = 0; i < 2; i++) {
-        for (size_t k = 0; k < d->side[i].p->routes.tailnet.n; k++)
-            add_cuts(cuts, &d->side[i].p->routes.tailnet.v[k]);
+        for (size_t k = 0; k < d->side[i].e->routes.tailnet.n; k++)
+            add_cuts(cuts, &d->side[i].e->routes.tailnet.v[k]);
     }
-    while ((h = map_next(&d->side[0].p->routes.by_range, &pos)) != NULL)
+    while ((h = map_next(&d->side[0].e->routes.by_range, &pos)) != NULL)
         add_cuts(cuts, &h->range);
     pos = 0;
-    while ((n = map_next(&d->side[0].p->nodes.by_id, &pos)) != NULL) {
+    while ((n = map_next(&d->side[0].e->nodes.by_id, &pos)) != NULL) {
         add_cuts(cuts, &n->v4);
         add_cuts(cuts, &n->v6);
     }
@@ -252,8 +252,8 @@ static void add_nodes(struct diff *d, struct range_set *taken)
 {
     size_t pos = 0;
     const struct engine_node *n;
-    while ((n = map_next(&d->side[0].p->nodes.by_id, &pos)) != NULL) {
-        const struct engine_node *after = engine_node_find(&d->side[1].p->nodes, n->id);
+    while ((n = map_next(&d->side[0].e->nodes.by_id, &pos)) != NULL) {
+        const struct engine_node *after = engine_node_find(&d->side[1].e->nodes, n->id);
         for (int family = 4; after != NULL && family <= 6; family += 2) {
             struct range own = engine_node_range(n, family);
             if (own.family == 0)

@@ -3,35 +3,35 @@
 
 enum { ICMP = 1, TCP = 6, UDP = 17, ICMPV6 = 58 };
 
-static bool entry_holds(const struct engine *p, const struct selector *s, const struct range *at)
+static bool entry_holds(const struct engine *e, const struct selector *s, const struct range *at)
 {
     for (uint32_t i = 0; i < s->range_n; i++) {
-        if (range_holds(&p->doc->range[s->range_first + i].range, at))
+        if (range_holds(&e->doc->range[s->range_first + i].range, at))
             return true;
     }
     return false;
 }
 
-static bool is_source(const struct engine *p, sel_id sel, const struct probe *src)
+static bool is_source(const struct engine *e, sel_id sel, const struct probe *src)
 {
-    const struct selector *s = &p->doc->sel[sel];
+    const struct selector *s = &e->doc->sel[sel];
     switch (s->kind) {
     case SEL_DANGER_ALL: return true;
     case SEL_STAR:
-        return range_set_holds(&p->routes.tailnet, &src->at) || route_index_holds(&p->routes, &src->at) ||
+        return range_set_holds(&e->routes.tailnet, &src->at) || route_index_holds(&e->routes, &src->at) ||
                src->node != NULL;
-    case SEL_ADDRS: return entry_holds(p, s, &src->at);
+    case SEL_ADDRS: return entry_holds(e, s, &src->at);
     default: return src->node != NULL && engine_node_is(src->node, sel);
     }
 }
 
-static bool is_destination(const struct engine *p, sel_id sel, const struct probe *src, const struct probe *dst)
+static bool is_destination(const struct engine *e, sel_id sel, const struct probe *src, const struct probe *dst)
 {
-    const struct selector *s = &p->doc->sel[sel];
+    const struct selector *s = &e->doc->sel[sel];
     switch (s->kind) {
     case SEL_STAR: return true;
     case SEL_ADDRS:
-    case SEL_INTERNET: return entry_holds(p, s, &dst->at);
+    case SEL_INTERNET: return entry_holds(e, s, &dst->at);
     case SEL_SELF:
         return src->node != NULL && dst->node != NULL && src->node->owner != NULL &&
                src->node->owner == dst->node->owner;
@@ -67,24 +67,24 @@ static bool is_port(const struct rule *rule, const struct rule_dst *dst, int pro
 
 /* Whether the source satisfies the rule's posture set. A source that is no node is behind a router, and postures do
  * not apply to it. src: docs/protocol/policy.md 7.3 */
-static bool satisfies(const struct engine *p, const struct rule *rule, const struct probe *src,
+static bool satisfies(const struct engine *e, const struct rule *rule, const struct probe *src,
                       const struct attr_view *attrs)
 {
     if (rule->posture == 0 || src->node == NULL)
         return true;
     if (attrs == NULL || attrs->more_n == 0)
         return bit_get(src->node->class->postures, rule->posture);
-    return policy_posture_holds(p->doc, rule->posture, attrs);
+    return policy_posture_holds(e->doc, rule->posture, attrs);
 }
 
-struct rule_match reach_match_rule(const struct engine *p, const struct rule *rule, const struct probe *src,
+struct rule_match reach_match_rule(const struct engine *e, const struct rule *rule, const struct probe *src,
                                    const struct probe *dst, int proto, int port, const struct attr_view *attrs)
 {
     struct rule_match match = {0};
     for (size_t i = 0; i < rule->src.n && !match.source; i++)
-        match.source = is_source(p, rule->src.v[i], src) && satisfies(p, rule, src, attrs);
+        match.source = is_source(e, rule->src.v[i], src) && satisfies(e, rule, src, attrs);
     for (size_t i = 0; i < rule->dst_n; i++) {
-        if (!is_destination(p, rule->dst[i].sel, src, dst))
+        if (!is_destination(e, rule->dst[i].sel, src, dst))
             continue;
         match.destination = true;
         match.port = match.port || is_port(rule, &rule->dst[i], proto, port);

@@ -19,11 +19,11 @@ static void add_node(struct probes *out, const struct engine_node *n)
     }
 }
 
-static const struct engine_node *node_at(const struct engine *p, const struct range *at)
+static const struct engine_node *node_at(const struct engine *e, const struct range *at)
 {
     size_t pos = 0;
     const struct engine_node *n;
-    while ((n = map_next(&p->nodes.by_id, &pos)) != NULL) {
+    while ((n = map_next(&e->nodes.by_id, &pos)) != NULL) {
         if ((n->v4.family == at->family && n->v4.lo == at->lo) || (n->v6.family == at->family && n->v6.lo == at->lo))
             return n;
     }
@@ -39,12 +39,12 @@ static bool has_tag(const struct engine_node *n, struct str tag)
     return false;
 }
 
-static bool holds_node(const struct engine *p, const struct selector *s, const struct engine_node *n)
+static bool holds_node(const struct engine *e, const struct selector *s, const struct engine_node *n)
 {
     switch (s->kind) {
     case SEL_TAG: return has_tag(n, s->text);
     case SEL_TAGGED: return n->owner == NULL;
-    default: return n->owner != NULL && owners_match(&p->owners, n->owner, s);
+    default: return n->owner != NULL && owners_match(&e->owners, n->owner, s);
     }
 }
 
@@ -57,65 +57,65 @@ static void add_owned(struct probes *out, const struct owner *o)
 }
 
 /* Members are looked up by name instead of asking for every node whether the group holds it. */
-static void add_group(const struct engine *p, const struct group *g, struct probes *out)
+static void add_group(const struct engine *e, const struct group *g, struct probes *out)
 {
     struct map seen;
     bool is_ambiguous;
     map_init(&seen, NULL);
     for (size_t i = 0; i < g->member_n; i++) {
-        struct owner *o = owners_find(&p->owners, g->member[i], &is_ambiguous);
+        struct owner *o = owners_find(&e->owners, g->member[i], &is_ambiguous);
         if (o != NULL && map_put(&seen, &o->number, sizeof(o->number), o) == NULL)
             add_owned(out, o);
     }
     map_fini(&seen);
 }
 
-static void add_nodes(const struct engine *p, const struct selector *s, const struct owner *self_of, struct probes *out)
+static void add_nodes(const struct engine *e, const struct selector *s, const struct owner *self_of, struct probes *out)
 {
     size_t pos = 0;
     bool is_ambiguous;
     const struct engine_node *n;
     if (s->kind == SEL_USER)
-        add_owned(out, owners_find(&p->owners, s->name, &is_ambiguous));
+        add_owned(out, owners_find(&e->owners, s->name, &is_ambiguous));
     else if (s->kind == SEL_GROUP)
-        add_group(p, &p->doc->group[s->group], out);
+        add_group(e, &e->doc->group[s->group], out);
     else if (s->kind == SEL_SELF && self_of != NULL)
         add_owned(out, self_of);
     else if (s->kind != SEL_SELF) {
-        while ((n = map_next(&p->nodes.by_id, &pos)) != NULL) {
-            if (holds_node(p, s, n))
+        while ((n = map_next(&e->nodes.by_id, &pos)) != NULL) {
+            if (holds_node(e, s, n))
                 add_node(out, n);
         }
     }
 }
 
-bool reach_probes_find(const struct engine *p, struct str text, const struct owner *self_of, struct probes *out)
+bool reach_probes_find(const struct engine *e, struct str text, const struct owner *self_of, struct probes *out)
 {
     struct selector s;
-    if (doc_classify(p->doc, text, &s) != SEL_FINE)
+    if (doc_classify(e->doc, text, &s) != SEL_FINE)
         return false;
     if (s.kind == SEL_STAR || s.kind == SEL_INTERNET || s.kind == SEL_DANGER_ALL)
         return false;
     if (s.kind == SEL_ADDRS) {
         struct range_set set = {0};
-        doc_ranges(p->doc, &s, &set);
+        doc_ranges(e->doc, &s, &set);
         bool is_one = set.n == 1 && range_is_single(&set.v[0]) && str_index(text, '/') < 0;
         if (is_one)
-            VEC_PUSH(out->v, out->n, out->cap, ((struct probe){set.v[0], node_at(p, &set.v[0])}));
+            VEC_PUSH(out->v, out->n, out->cap, ((struct probe){set.v[0], node_at(e, &set.v[0])}));
         range_set_fini(&set);
         return is_one;
     }
-    add_nodes(p, &s, self_of, out);
+    add_nodes(e, &s, self_of, out);
     return out->n > 0;
 }
 
-const char *reach_probes_none_reason(const struct engine *p, struct str text)
+const char *reach_probes_none_reason(const struct engine *e, struct str text)
 {
     struct selector s;
     bool is_ambiguous;
     if (text.len == 0)
         return "it is empty";
-    switch (doc_classify(p->doc, text, &s)) {
+    switch (doc_classify(e->doc, text, &s)) {
     case SEL_NO_TAG: return "no such tag in tagOwners";
     case SEL_NO_GROUP: return "no such group";
     case SEL_NO_IPSET: return "no such ipset";
@@ -134,7 +134,7 @@ const char *reach_probes_none_reason(const struct engine *p, struct str text)
     case SEL_TAG: return "no node has this tag yet";
     case SEL_GROUP: return "no one of this group has a node without tags yet";
     case SEL_USER:
-        if (owners_find(&p->owners, s.name, &is_ambiguous) == NULL)
+        if (owners_find(&e->owners, s.name, &is_ambiguous) == NULL)
             return is_ambiguous ? "several users match" : "there is no such user yet";
         return "this user has no node without tags yet";
     default: return "it has no nodes yet";
@@ -142,25 +142,25 @@ const char *reach_probes_none_reason(const struct engine *p, struct str text)
 }
 
 /* Appends all that rules can distinguish of a probe. */
-static void put_probe(struct engine *p, const struct probe *probe, const struct policy_attr *more, size_t more_n,
+static void put_probe(struct engine *e, const struct probe *probe, const struct policy_attr *more, size_t more_n,
                       struct buf *key)
 {
-    uint64_t *in = mem_zalloc(p->sel_words + 1, sizeof(*in));
+    uint64_t *in = mem_zalloc(e->sel_words + 1, sizeof(*in));
     const struct engine_node *n = probe->node;
-    reach_selectors_at(p, n, &probe->at, in);
-    buf_append(key, in, p->sel_words * sizeof(*in));
+    reach_selectors_at(e, n, &probe->at, in);
+    buf_append(key, in, e->sel_words * sizeof(*in));
     buf_append_byte(key, n != NULL);
     buf_append_byte(key, probe->at.family);
-    for (posture_set_id i = 0; n != NULL && i < p->doc->posture_set_n; i++) {
+    for (posture_set_id i = 0; n != NULL && i < e->doc->posture_set_n; i++) {
         struct attr_view attrs = {more, more_n, n->attr, n->attr_n};
-        buf_append_byte(key, policy_posture_holds(p->doc, i, &attrs));
+        buf_append_byte(key, policy_posture_holds(e->doc, i, &attrs));
     }
     if (n != NULL && n->owner != NULL)
         buf_append(key, &n->owner->number, sizeof(n->owner->number));
     mem_free(in);
 }
 
-void reach_probes_reduce(struct engine *p, struct probes *s, const struct policy_attr *more, size_t more_n)
+void reach_probes_reduce(struct engine *e, struct probes *s, const struct policy_attr *more, size_t more_n)
 {
     struct arena keys = {0};
     struct map seen;
@@ -168,7 +168,7 @@ void reach_probes_reduce(struct engine *p, struct probes *s, const struct policy
     map_init(&seen, NULL);
     for (size_t i = 0; s->n > 1 && i < s->n; i++) {
         struct buf key = {0};
-        put_probe(p, &s->v[i], more, more_n, &key);
+        put_probe(e, &s->v[i], more, more_n, &key);
         struct str kept = arena_str(&keys, buf_str(&key));
         /* An address that no node has is always kept: whether `*` holds it is not in the key. */
         bool is_new = s->v[i].node == NULL || map_get(&seen, kept.p, kept.len) == NULL;
@@ -183,13 +183,13 @@ void reach_probes_reduce(struct engine *p, struct probes *s, const struct policy
     arena_fini(&keys);
 }
 
-void reach_selectors_at(struct engine *p, const struct engine_node *n, const struct range *at, uint64_t *in)
+void reach_selectors_at(struct engine *e, const struct engine_node *n, const struct range *at, uint64_t *in)
 {
-    const struct policy_doc *doc = p->doc;
+    const struct policy_doc *doc = e->doc;
     for (sel_id i = 0; n != NULL && i < doc->sel_n; i++) {
         enum sel_kind kind = doc->sel[i].kind;
         if (kind != SEL_ADDRS && kind != SEL_STAR && kind != SEL_DANGER_ALL && engine_node_is(n, i))
             bit_put(in, i);
     }
-    address_index_find(p->addresses, at, in);
+    address_index_find(e->addresses, at, in);
 }

@@ -21,16 +21,16 @@ struct probes {
 /* Finds the addresses that `text` names: those of its nodes for an identity, else the address itself. `self_of`: the
  * owner whose nodes autogroup:self means; null: none. False: the text names nothing, or a prefix or range where one
  * address is needed. */
-bool reach_probes_find(const struct engine *p, struct str text, const struct owner *self_of, struct probes *out);
+bool reach_probes_find(const struct engine *e, struct str text, const struct owner *self_of, struct probes *out);
 void reach_probes_fini(struct probes *s);
 /* Why reach_probes_find found nothing, as the end of a sentence; a constant. */
-const char *reach_probes_none_reason(const struct engine *p, struct str text);
+const char *reach_probes_none_reason(const struct engine *e, struct str text);
 /* Keeps one of those that no rule can distinguish, when they have the attributes `more` besides their own. */
-void reach_probes_reduce(struct engine *p, struct probes *s, const struct policy_attr *more, size_t more_n);
+void reach_probes_reduce(struct engine *e, struct probes *s, const struct policy_attr *more, size_t more_n);
 
 /* Sets the bits of the selectors that hold an address: identities by its node (null: none), others by the address
  * itself. */
-void reach_selectors_at(struct engine *p, const struct engine_node *n, const struct range *at, uint64_t *in);
+void reach_selectors_at(struct engine *e, const struct engine_node *n, const struct range *at, uint64_t *in);
 
 /* What of a rule matches a source, a destination and a port. `attrs` are used instead of the source's own; may be
  * null. */
@@ -39,7 +39,7 @@ struct rule_match {
     bool destination;
     bool port;
 };
-struct rule_match reach_match_rule(const struct engine *p, const struct rule *rule, const struct probe *src,
+struct rule_match reach_match_rule(const struct engine *e, const struct rule *rule, const struct probe *src,
                                    const struct probe *dst, int proto, int port, const struct attr_view *attrs);
 
 enum sent {
@@ -49,6 +49,6 @@ enum sent {
 };
 /* Whether the filters that are sent let a packet from any of the addresses `src` through to `dst`. When several
  * routers serve `dst`, one of their filters is enough. */
-enum sent reach_sent(struct engine *p, const struct probes *src, const struct probe *dst, int proto, int port);
+enum sent reach_sent(struct engine *e, const struct probes *src, const struct probe *dst, int proto, int port);
 
 #endif

@@ -5,7 +5,7 @@
 #include "reach/reach_internal.h"
 
 struct question {
-    struct engine *p;
+    struct engine *e;
     const struct probes *src;
     struct range dst;
     int proto; /* 0: any of those that a rule without a protocol allows */
@@ -78,7 +78,7 @@ static bool ask_node(const struct question *q, const struct engine_node *n)
     struct buf text = {0};
     struct arena a = {0};
     const struct json *filter;
-    engine_filter(q->p, n->id, &text);
+    engine_filter(q->e, n->id, &text);
     const struct json_limits limits = {.max_bytes = buf_len(&text), .max_depth = 8, .max_nodes = buf_len(&text)};
     bool is = json_parse(&a, buf_str(&text), &limits, &filter, NULL) == RC_OK && lets_through(filter, q);
     arena_fini(&a);
@@ -96,14 +96,14 @@ static bool serves(const struct engine_node *n, const struct range *at)
     return engine_node_routes_meet(n, at);
 }
 
-enum sent reach_sent(struct engine *p, const struct probes *src, const struct probe *dst, int proto, int port)
+enum sent reach_sent(struct engine *e, const struct probes *src, const struct probe *dst, int proto, int port)
 {
-    const struct question q = {p, src, dst->at, proto, port};
+    const struct question q = {e, src, dst->at, proto, port};
     const struct engine_node *n;
     bool is_served = false;
     if (dst->node != NULL)
         return ask_node(&q, dst->node) ? SENT_ALLOWED : SENT_DENIED;
-    for (size_t pos = 0; (n = map_next(&p->nodes.by_id, &pos)) != NULL;) {
+    for (size_t pos = 0; (n = map_next(&e->nodes.by_id, &pos)) != NULL;) {
         if (!serves(n, &dst->at))
             continue;
         if (ask_node(&q, n))

@@ -5,16 +5,16 @@
 #include "base/mem.h"
 #include "reach/reach_internal.h"
 
-static void report(struct policy_errors *e, const struct policy_doc *doc, size_t offset, const char *fmt, ...)
+static void report(struct policy_errors *errors, const struct policy_doc *doc, size_t offset, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 
 /* Adds a failure; before the first one, the heading. */
-static void report(struct policy_errors *e, const struct policy_doc *doc, size_t offset, const char *fmt, ...)
+static void report(struct policy_errors *errors, const struct policy_doc *doc, size_t offset, const char *fmt, ...)
 {
-    if (e->n == 0)
-        e->v[e->n++] = (struct policy_error){.text = "test(s) failed"};
-    if (e->n == POLICY_ERRORS_MAX) {
-        e->left_out++;
+    if (errors->n == 0)
+        errors->v[errors->n++] = (struct policy_error){.text = "test(s) failed"};
+    if (errors->n == POLICY_ERRORS_MAX) {
+        errors->left_out++;
         return;
     }
     struct buf text = {0};
@@ -22,16 +22,16 @@ static void report(struct policy_errors *e, const struct policy_doc *doc, size_t
     va_start(args, fmt);
     buf_vprintf(&text, fmt, args);
     va_end(args);
-    struct policy_error *added = &e->v[e->n++];
+    struct policy_error *added = &errors->v[errors->n++];
     doc_position(doc, offset, &added->line, &added->col);
-    added->text = arena_str(&e->arena, buf_str(&text)).p;
+    added->text = arena_str(&errors->arena, buf_str(&text)).p;
     buf_fini(&text);
 }
 
 /* --- tests. src: docs/protocol/policy.md 12.1 --- */
 
 struct acl_case {
-    struct engine *p;
+    struct engine *e;
     const struct acl_test *test;
     struct policy_errors *errors;
     struct probes src;
@@ -40,7 +40,7 @@ struct acl_case {
 
 static bool is_allowed(const struct acl_case *c, const struct probe *src, const struct probes *dst, int port)
 {
-    const struct policy_doc *doc = c->p->doc;
+    const struct policy_doc *doc = c->e->doc;
     struct attr_view attrs = {.more = c->test->attr, .more_n = c->test->attr_n};
     if (src->node != NULL) {
         attrs.own = src->node->attr;
@@ -51,7 +51,7 @@ static bool is_allowed(const struct acl_case *c, const struct probe *src, const 
             const struct rule *rule = &doc->rule[i];
             if (rule->via.n > 0 || rule->ip_n == 0)
                 continue;
-            struct rule_match match = reach_match_rule(c->p, rule, src, &dst->v[d], c->proto, port, &attrs);
+            struct rule_match match = reach_match_rule(c->e, rule, src, &dst->v[d], c->proto, port, &attrs);
             if (match.source && match.destination && match.port)
                 return true;
         }
@@ -84,7 +84,7 @@ static bool is_self(struct str host)
 static bool reaches_own(const struct acl_case *c, const struct probe *src, struct str host, int port, bool *is_known)
 {
     struct probes dst = {0};
-    *is_known = src->node != NULL && src->node->owner != NULL && reach_probes_find(c->p, host, src->node->owner, &dst);
+    *is_known = src->node != NULL && src->node->owner != NULL && reach_probes_find(c->e, host, src->node->owner, &dst);
     bool is = *is_known && is_allowed(c, src, &dst, port);
     reach_probes_fini(&dst);
     return is;
@@ -94,9 +94,9 @@ static bool reaches_own(const struct acl_case *c, const struct probe *src, struc
 static bool count_allowed(const struct acl_case *c, struct str host, int port, size_t *allowed_out)
 {
     struct probes dst = {0};
-    bool is_known = is_self(host) || reach_probes_find(c->p, host, NULL, &dst);
+    bool is_known = is_self(host) || reach_probes_find(c->e, host, NULL, &dst);
     *allowed_out = 0;
-    reach_probes_reduce(c->p, &dst, NULL, 0);
+    reach_probes_reduce(c->e, &dst, NULL, 0);
     for (size_t i = 0; is_known && i < c->src.n; i++)
         *allowed_out += is_self(host) ? reaches_own(c, &c->src.v[i], host, port, &is_known)
                                       : is_allowed(c, &c->src.v[i], &dst, port);
@@ -113,34 +113,34 @@ static void run_target(const struct acl_case *c, const struct item *target, bool
     if (str_starts(target->text, STR("svc:")))
         return; /* there was a warning when it was read */
     if (!split_target(target->text, &host, &port) || (port == 0 && policy_proto_has_ports((uint8_t)c->proto))) {
-        report(c->errors, c->p->doc, target->offset, "%.*s: %.*s is not one address or name with one port (HOST:PORT)",
+        report(c->errors, c->e->doc, target->offset, "%.*s: %.*s is not one address or name with one port (HOST:PORT)",
                STR_ARG(c->test->src), STR_ARG(target->text));
         return;
     }
     if (!count_allowed(c, host, port, &allowed)) {
-        report(c->errors, c->p->doc, target->offset, "%.*s -> %.*s cannot be tested: %.*s: %s", STR_ARG(c->test->src),
-               STR_ARG(target->text), STR_ARG(host), reach_probes_none_reason(c->p, host));
+        report(c->errors, c->e->doc, target->offset, "%.*s -> %.*s cannot be tested: %.*s: %s", STR_ARG(c->test->src),
+               STR_ARG(target->text), STR_ARG(host), reach_probes_none_reason(c->e, host));
         return;
     }
     bool is_all = allowed == c->src.n;
     if (is_all != want_allowed)
-        report(c->errors, c->p->doc, target->offset, "%.*s -> %.*s: expected %s, got %s", STR_ARG(c->test->src),
+        report(c->errors, c->e->doc, target->offset, "%.*s -> %.*s: expected %s, got %s", STR_ARG(c->test->src),
                STR_ARG(target->text), want_allowed ? "ALLOWED" : "DENIED", is_all ? "ALLOWED" : "DENIED");
 }
 
-static void run_acl_test(struct engine *p, const struct acl_test *test, struct policy_errors *errors)
+static void run_acl_test(struct engine *e, const struct acl_test *test, struct policy_errors *errors)
 {
-    struct acl_case c = {.p = p, .test = test, .errors = errors};
+    struct acl_case c = {.e = e, .test = test, .errors = errors};
     uint8_t proto = 0;
     if (test->accept.n == 0 && test->deny.n == 0)
-        report(errors, p->doc, test->offset, "a test must have \"accept\" or \"deny\"");
+        report(errors, e->doc, test->offset, "a test must have \"accept\" or \"deny\"");
     else if (!policy_proto_parse(test->proto, &proto))
-        report(errors, p->doc, test->offset, "unknown protocol %.*s", STR_ARG(test->proto));
-    else if (test->src.len == 0 || !reach_probes_find(p, test->src, NULL, &c.src) || c.src.n == 0)
-        report(errors, p->doc, test->offset, "src %.*s cannot be tested: %s", STR_ARG(test->src),
-               reach_probes_none_reason(p, test->src));
+        report(errors, e->doc, test->offset, "unknown protocol %.*s", STR_ARG(test->proto));
+    else if (test->src.len == 0 || !reach_probes_find(e, test->src, NULL, &c.src) || c.src.n == 0)
+        report(errors, e->doc, test->offset, "src %.*s cannot be tested: %s", STR_ARG(test->src),
+               reach_probes_none_reason(e, test->src));
     c.proto = proto;
-    reach_probes_reduce(p, &c.src, test->attr, test->attr_n);
+    reach_probes_reduce(e, &c.src, test->attr, test->attr_n);
     for (size_t i = 0; c.src.n > 0 && i < test->accept.n; i++)
         run_target(&c, &test->accept.v[i], true);
     for (size_t i = 0; c.src.n > 0 && i < test->deny.n; i++)
@@ -180,23 +180,23 @@ struct ssh_answer {
     bool is_checked;
 };
 
-static struct ssh_answer ssh_ask(const struct engine *p, const struct ssh_test *t, const struct engine_node *src,
+static struct ssh_answer ssh_ask(const struct engine *e, const struct ssh_test *t, const struct engine_node *src,
                                  const struct engine_node *dst, struct str login)
 {
     struct ssh_answer answer = {0};
     struct attr_view attrs = {t->attr, t->attr_n, src->attr, src->attr_n};
-    for (size_t i = 0; i < p->doc->ssh_n; i++) {
-        const struct ssh_rule *rule = &p->doc->ssh[i];
-        bool is_source = engine_node_in_list(src, p->rules.ssh_list[i]), is_dst = false;
+    for (size_t i = 0; i < e->doc->ssh_n; i++) {
+        const struct ssh_rule *rule = &e->doc->ssh[i];
+        bool is_source = engine_node_in_list(src, e->rules.ssh_list[i]), is_dst = false;
         if (t->attr_n > 0 && rule->posture != 0) {
-            is_source = policy_posture_holds(p->doc, rule->posture, &attrs);
+            is_source = policy_posture_holds(e->doc, rule->posture, &attrs);
             bool is_named = false;
             for (size_t k = 0; k < rule->src.n; k++)
                 is_named = is_named || engine_node_is(src, rule->src.v[k]);
             is_source = is_source && is_named;
         }
         for (size_t k = 0; k < rule->dst.n; k++) {
-            bool is_self = p->doc->sel[rule->dst.v[k]].kind == SEL_SELF;
+            bool is_self = e->doc->sel[rule->dst.v[k]].kind == SEL_SELF;
             is_dst = is_dst ||
                      (is_self ? dst->owner != NULL && dst->owner == src->owner : engine_node_is(dst, rule->dst.v[k]));
         }
@@ -210,13 +210,13 @@ static struct ssh_answer ssh_ask(const struct engine *p, const struct ssh_test *
 
 enum ssh_want { WANT_ACCEPT, WANT_CHECK, WANT_DENY };
 
-static void run_ssh_login(const struct engine *p, const struct ssh_test *t, const struct probes *src,
+static void run_ssh_login(const struct engine *e, const struct ssh_test *t, const struct probes *src,
                           const struct probes *dst, const struct item *dst_item, const struct item *login,
                           enum ssh_want want, struct policy_errors *errors)
 {
     static const char *const words[] = {"ACCEPT", "CHECK", "DENY"};
     if (login->text.len == 0) {
-        report(errors, p->doc, login->offset, "a login name cannot be empty");
+        report(errors, e->doc, login->offset, "a login name cannot be empty");
         return;
     }
     for (size_t i = 0; i < src->n; i++) {
@@ -224,13 +224,13 @@ static void run_ssh_login(const struct engine *p, const struct ssh_test *t, cons
             if (src->v[i].node == NULL || dst->v[k].node == NULL ||
                 (is_self(dst_item->text) && src->v[i].node->owner != dst->v[k].node->owner))
                 continue;
-            struct ssh_answer a = ssh_ask(p, t, src->v[i].node, dst->v[k].node, login->text);
+            struct ssh_answer a = ssh_ask(e, t, src->v[i].node, dst->v[k].node, login->text);
             bool is_right = want == WANT_CHECK    ? a.is_checked
                             : want == WANT_ACCEPT ? a.is_accepted || a.is_checked
                                                   : !a.is_accepted && !a.is_checked;
             if (is_right)
                 continue;
-            report(errors, p->doc, login->offset, "%.*s -> %.*s as %.*s: expected %s, got %s", STR_ARG(t->src),
+            report(errors, e->doc, login->offset, "%.*s -> %.*s as %.*s: expected %s, got %s", STR_ARG(t->src),
                    STR_ARG(dst_item->text), STR_ARG(login->text), words[want],
                    a.is_checked    ? "CHECK"
                    : a.is_accepted ? "ACCEPT"
@@ -240,13 +240,13 @@ static void run_ssh_login(const struct engine *p, const struct ssh_test *t, cons
     }
 }
 
-static void run_ssh_logins(const struct engine *p, const struct ssh_test *t, const struct probes *src,
+static void run_ssh_logins(const struct engine *e, const struct ssh_test *t, const struct probes *src,
                            const struct probes *dst, const struct item *dst_item, struct policy_errors *errors)
 {
     const struct items *lists[] = {&t->accept, &t->check, &t->deny};
     for (int want = 0; want < 3; want++) {
         for (size_t i = 0; i < lists[want]->n; i++)
-            run_ssh_login(p, t, src, dst, dst_item, &lists[want]->v[i], (enum ssh_want)want, errors);
+            run_ssh_login(e, t, src, dst, dst_item, &lists[want]->v[i], (enum ssh_want)want, errors);
     }
 }
 
@@ -260,51 +260,51 @@ static bool has_nodes(const struct probes *s)
 }
 
 /* The text may name an address that no node has. */
-static const char *no_node_reason(const struct engine *p, struct str text)
+static const char *no_node_reason(const struct engine *e, struct str text)
 {
     struct selector s;
-    bool is_address = doc_classify(p->doc, text, &s) == SEL_FINE && s.kind == SEL_ADDRS;
-    return is_address ? "no node has this address" : reach_probes_none_reason(p, text);
+    bool is_address = doc_classify(e->doc, text, &s) == SEL_FINE && s.kind == SEL_ADDRS;
+    return is_address ? "no node has this address" : reach_probes_none_reason(e, text);
 }
 
 /* Adds the nodes of the source's owner. */
-static void add_own(const struct engine *p, const struct probe *src, struct probes *dst)
+static void add_own(const struct engine *e, const struct probe *src, struct probes *dst)
 {
     if (src->node != NULL && src->node->owner != NULL)
-        (void)reach_probes_find(p, STR("autogroup:self"), src->node->owner, dst);
+        (void)reach_probes_find(e, STR("autogroup:self"), src->node->owner, dst);
 }
 
-static void run_ssh_test(struct engine *p, const struct ssh_test *t, struct policy_errors *errors)
+static void run_ssh_test(struct engine *e, const struct ssh_test *t, struct policy_errors *errors)
 {
     struct probes src = {0};
     if (t->accept.n + t->check.n + t->deny.n == 0)
-        report(errors, p->doc, t->offset, "an ssh test must have \"accept\", \"check\" or \"deny\"");
-    else if (t->src.len == 0 || !reach_probes_find(p, t->src, NULL, &src) || !has_nodes(&src))
-        report(errors, p->doc, t->offset, "src %.*s cannot be tested: %s", STR_ARG(t->src), no_node_reason(p, t->src));
+        report(errors, e->doc, t->offset, "an ssh test must have \"accept\", \"check\" or \"deny\"");
+    else if (t->src.len == 0 || !reach_probes_find(e, t->src, NULL, &src) || !has_nodes(&src))
+        report(errors, e->doc, t->offset, "src %.*s cannot be tested: %s", STR_ARG(t->src), no_node_reason(e, t->src));
     else if (t->dst.n == 0)
-        report(errors, p->doc, t->offset, "an ssh test must have \"dst\"");
-    reach_probes_reduce(p, &src, t->attr, t->attr_n);
+        report(errors, e->doc, t->offset, "an ssh test must have \"dst\"");
+    reach_probes_reduce(e, &src, t->attr, t->attr_n);
     for (size_t i = 0; has_nodes(&src) && i < t->dst.n; i++) {
         struct probes dst = {0};
         for (size_t k = 0; is_self(t->dst.v[i].text) && k < src.n; k++)
-            add_own(p, &src.v[k], &dst);
-        if ((!is_self(t->dst.v[i].text) && !reach_probes_find(p, t->dst.v[i].text, NULL, &dst)) || !has_nodes(&dst))
-            report(errors, p->doc, t->dst.v[i].offset, "dst %.*s cannot be tested: %s", STR_ARG(t->dst.v[i].text),
-                   no_node_reason(p, t->dst.v[i].text));
-        reach_probes_reduce(p, &dst, NULL, 0);
+            add_own(e, &src.v[k], &dst);
+        if ((!is_self(t->dst.v[i].text) && !reach_probes_find(e, t->dst.v[i].text, NULL, &dst)) || !has_nodes(&dst))
+            report(errors, e->doc, t->dst.v[i].offset, "dst %.*s cannot be tested: %s", STR_ARG(t->dst.v[i].text),
+                   no_node_reason(e, t->dst.v[i].text));
+        reach_probes_reduce(e, &dst, NULL, 0);
         if (has_nodes(&dst))
-            run_ssh_logins(p, t, &src, &dst, &t->dst.v[i], errors);
+            run_ssh_logins(e, t, &src, &dst, &t->dst.v[i], errors);
         reach_probes_fini(&dst);
     }
     reach_probes_fini(&src);
 }
 
-enum rc reach_run_tests(struct engine *p, struct policy_errors *errors)
+enum rc reach_run_tests(struct engine *e, struct policy_errors *errors)
 {
-    for (size_t i = 0; i < p->doc->test_n; i++)
-        run_acl_test(p, &p->doc->test[i], errors);
-    for (size_t i = 0; i < p->doc->ssh_test_n; i++)
-        run_ssh_test(p, &p->doc->ssh_test[i], errors);
+    for (size_t i = 0; i < e->doc->test_n; i++)
+        run_acl_test(e, &e->doc->test[i], errors);
+    for (size_t i = 0; i < e->doc->ssh_test_n; i++)
+        run_ssh_test(e, &e->doc->ssh_test[i], errors);
     if (errors->left_out > 0)
         errors->v[errors->n++].text = arena_printf(&errors->arena, "and %zu more", errors->left_out);
     return errors->n == 0 ? RC_OK : RC_INVALID;

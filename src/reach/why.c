@@ -8,11 +8,11 @@ static size_t match_score(const struct reach_reason *r)
 
 /* What the rule says of the pair of addresses that it matches best. Pairs of different families are left out: no
  * packet has both. */
-static struct reach_reason judge(const struct engine *p, const struct rule *rule, const struct probes *src,
+static struct reach_reason judge(const struct engine *e, const struct rule *rule, const struct probes *src,
                                  const struct probes *dst, int proto, int port)
 {
-    struct reach_reason best = {.line = p->doc->has_rules ? doc_line(p->doc, rule->offset) : 0,
-                                .section = !p->doc->has_rules ? ""
+    struct reach_reason best = {.line = e->doc->has_rules ? doc_line(e->doc, rule->offset) : 0,
+                                .section = !e->doc->has_rules ? ""
                                            : rule->is_acl     ? "acls"
                                                               : "grants",
                                 .index = rule->index};
@@ -20,7 +20,7 @@ static struct reach_reason judge(const struct engine *p, const struct rule *rule
         for (size_t k = 0; k < dst->n; k++) {
             if (src->v[i].at.family != dst->v[k].at.family)
                 continue;
-            struct rule_match match = reach_match_rule(p, rule, &src->v[i], &dst->v[k], proto, port, NULL);
+            struct rule_match match = reach_match_rule(e, rule, &src->v[i], &dst->v[k], proto, port, NULL);
             struct reach_reason now = best;
             now.has_source = match.source;
             now.has_destination = match.destination;
@@ -34,50 +34,50 @@ static struct reach_reason judge(const struct engine *p, const struct rule *rule
 }
 
 /* Whether the packet is let through. An address that no node has or serves is in no filter: then the rules decide. */
-static bool is_let_through(struct engine *p, const struct probes *src, const struct probes *dst, int proto, int port,
+static bool is_let_through(struct engine *e, const struct probes *src, const struct probes *dst, int proto, int port,
                            bool by_rules)
 {
     for (size_t i = 0; i < dst->n; i++) {
-        enum sent sent = reach_sent(p, src, &dst->v[i], proto, port);
+        enum sent sent = reach_sent(e, src, &dst->v[i], proto, port);
         if (sent == SENT_ALLOWED || (sent == SENT_NOTHING && by_rules))
             return true;
     }
     return false;
 }
 
-static void explain(struct engine *p, struct probes *src, struct probes *dst, int proto, int port,
+static void explain(struct engine *e, struct probes *src, struct probes *dst, int proto, int port,
                     struct reach_reason *out, size_t cap, size_t *n_out)
 {
     struct reach_reason closest = {0};
-    reach_probes_reduce(p, src, NULL, 0);
-    reach_probes_reduce(p, dst, NULL, 0);
-    for (size_t i = 0; i < p->doc->rule_n; i++) {
-        struct reach_reason r = judge(p, &p->doc->rule[i], src, dst, proto, port);
+    reach_probes_reduce(e, src, NULL, 0);
+    reach_probes_reduce(e, dst, NULL, 0);
+    for (size_t i = 0; i < e->doc->rule_n; i++) {
+        struct reach_reason r = judge(e, &e->doc->rule[i], src, dst, proto, port);
         if (r.is_allowed && *n_out < cap)
             out[(*n_out)++] = r;
         if (i == 0 || match_score(&r) > match_score(&closest))
             closest = r;
     }
-    bool is_allowed = is_let_through(p, src, dst, proto, port, *n_out > 0);
+    bool is_allowed = is_let_through(e, src, dst, proto, port, *n_out > 0);
     if (is_allowed && *n_out > 0)
         return;
     /* The filters decide; the rules only explain. */
     closest.is_allowed = is_allowed;
-    *n_out = cap > 0 && p->doc->rule_n > 0;
+    *n_out = cap > 0 && e->doc->rule_n > 0;
     if (*n_out > 0)
         out[0] = closest;
 }
 
-enum rc reach_why(struct engine *p, struct str src, struct str dst, int proto, int port, struct reach_reason *out,
+enum rc reach_why(struct engine *e, struct str src, struct str dst, int proto, int port, struct reach_reason *out,
                   size_t cap, size_t *n_out)
 {
     struct probes from = {0}, to = {0};
     enum rc rc = RC_NOT_FOUND;
     *n_out = 0;
-    if (reach_probes_find(p, src, NULL, &from) &&
-        reach_probes_find(p, dst, from.v[0].node != NULL ? from.v[0].node->owner : NULL, &to)) {
+    if (reach_probes_find(e, src, NULL, &from) &&
+        reach_probes_find(e, dst, from.v[0].node != NULL ? from.v[0].node->owner : NULL, &to)) {
         rc = RC_OK;
-        explain(p, &from, &to, proto, port, out, cap, n_out);
+        explain(e, &from, &to, proto, port, out, cap, n_out);
     }
     reach_probes_fini(&from);
     reach_probes_fini(&to);

@@ -113,100 +113,101 @@ static void test_keep_alive(void **state)
 }
 
 /* Each row has been, somewhere, read in two ways by two servers. */
+#define ROW(why, text) {(why), (text), sizeof(text) - 1}
+#define AFTER_HOST(why, text) ROW(why, "GET / HTTP/1.1\r\nHost: h\r\n" text "\r\n")
+static const struct {
+    enum h1_refusal why;
+    const char *text;
+    size_t len;
+} refusals[] = {
+    /* line ends */
+    ROW(H1_LINE_END, "GET / HTTP/1.1\nHost: h\n\n"),
+    ROW(H1_LINE_END, "GET / HTTP/1.1\r\nHost: h\n\r\n"),
+    ROW(H1_LINE_END, "GET / HTTP/1.1\rHost: h\r\r"),
+    AFTER_HOST(H1_LINE_END, "X-Abc: \rxTransfer-Encoding: chunked\r\n"),
+    AFTER_HOST(H1_LINE_END, "X:\rTransfer-Encoding: chunked\r\n"),
+    AFTER_HOST(H1_LINE_END, "X: a\r\rb\r\n"),
+    ROW(H1_LINE_END, "\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_REQUEST_LINE, "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    /* NUL and other controls */
+    AFTER_HOST(H1_NUL, "X: a\0b\r\n"),
+    AFTER_HOST(H1_NUL, "X\0: a\r\n"),
+    AFTER_HOST(H1_HEADER_VALUE, "X: a\001b\r\n"),
+    AFTER_HOST(H1_HEADER_VALUE, "X: a\177b\r\n"),
+    /* names */
+    AFTER_HOST(H1_HEADER_NAME, ": a\r\n"),
+    AFTER_HOST(H1_HEADER_NAME, "X : a\r\n"),
+    AFTER_HOST(H1_HEADER_NAME, "X\t: a\r\n"),
+    AFTER_HOST(H1_HEADER_NAME, "X y: a\r\n"),
+    AFTER_HOST(H1_HEADER_NAME, "novalue\r\n"),
+    AFTER_HOST(H1_HEADER_NAME, "X\303\244: a\r\n"),
+    AFTER_HOST(H1_HEADER_NAME, "Transfer-Encoding : chunked\r\n"),
+    /* folding */
+    AFTER_HOST(H1_FOLDED, "X: a\r\n b\r\n"),
+    AFTER_HOST(H1_FOLDED, "X: a\r\n\tb\r\n"),
+    ROW(H1_FOLDED, "GET / HTTP/1.1\r\n Host: h\r\n\r\n"),
+    /* Host */
+    ROW(H1_HOST, "GET / HTTP/1.1\r\n\r\n"),
+    ROW(H1_HOST, "GET / HTTP/1.1\r\nHost:\r\n\r\n"),
+    ROW(H1_HOST, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
+    ROW(H1_HOST, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+    ROW(H1_HOST, "GET / HTTP/1.1\r\nHost: u@h\r\n\r\n"),
+    ROW(H1_HOST, "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"),
+    AFTER_HOST(H1_HOST, "Host: h\r\n"),
+    AFTER_HOST(H1_HOST, "hOST: other\r\n"),
+    /* lengths */
+    AFTER_HOST(H1_LENGTH, "Content-Length:\r\n"),
+    AFTER_HOST(H1_LENGTH, "Content-Length: +1\r\n"),
+    AFTER_HOST(H1_LENGTH, "Content-Length: -1\r\n"),
+    AFTER_HOST(H1_LENGTH, "Content-Length: 0x10\r\n"),
+    AFTER_HOST(H1_LENGTH, "Content-Length: 1,1\r\n"),
+    AFTER_HOST(H1_LENGTH, "Content-Length: 1 1\r\n"),
+    AFTER_HOST(H1_LENGTH, "Content-Length: 18446744073709551617\r\n"),
+    AFTER_HOST(H1_LENGTH, "Content-Length: 5\r\nContent-Length: 5\r\n"),
+    AFTER_HOST(H1_LENGTH, "Content-Length: 5\r\ncontent-length: 6\r\n"),
+    /* codings */
+    AFTER_HOST(H1_CODING, "Transfer-Encoding: xchunked\r\n"),
+    AFTER_HOST(H1_CODING, "Transfer-Encoding: chunked, identity\r\n"),
+    AFTER_HOST(H1_CODING, "Transfer-Encoding: identity\r\n"),
+    AFTER_HOST(H1_CODING, "Transfer-Encoding: gzip, chunked\r\n"),
+    AFTER_HOST(H1_CODING, "Transfer-Encoding: \"chunked\"\r\n"),
+    AFTER_HOST(H1_CODING, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+    AFTER_HOST(H1_CODING, "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
+    AFTER_HOST(H1_CODING, "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n"),
+    ROW(H1_CODING, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    /* the request line */
+    ROW(H1_REQUEST_LINE, "GET /\r\nHost: h\r\n\r\n"),
+    ROW(H1_REQUEST_LINE, "GET\r\nHost: h\r\n\r\n"),
+    ROW(H1_METHOD, " GET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_METHOD, "G\tET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "GET  / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "GET a HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "GET * HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "GET /\303\244 HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "GET /\t HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "GET http:///p HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_TARGET, "CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_VERSION, "GET / HTTP/1.1 \r\nHost: h\r\n\r\n"),
+    ROW(H1_VERSION, "GET / b HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_VERSION, "GET / HTTP/2.0\r\nHost: h\r\n\r\n"),
+    ROW(H1_VERSION, "GET / HTTP/1.2\r\nHost: h\r\n\r\n"),
+    ROW(H1_VERSION, "GET / HTTP/1.01\r\nHost: h\r\n\r\n"),
+    ROW(H1_VERSION, "GET / http/1.1\r\nHost: h\r\n\r\n"),
+    ROW(H1_VERSION, "GET / \r\nHost: h\r\n\r\n"),
+    AFTER_HOST(H1_EXPECT, "Expect: 200-maybe\r\n"),
+};
+
 static void test_refusals(void **state)
 {
     (void)state;
-#define ROW(why, text) {(why), (text), sizeof(text) - 1}
-#define AFTER_HOST(why, text) ROW(why, "GET / HTTP/1.1\r\nHost: h\r\n" text "\r\n")
-    static const struct {
-        enum h1_refusal why;
-        const char *text;
-        size_t len;
-    } rows[] = {
-        /* line ends */
-        ROW(H1_LINE_END, "GET / HTTP/1.1\nHost: h\n\n"),
-        ROW(H1_LINE_END, "GET / HTTP/1.1\r\nHost: h\n\r\n"),
-        ROW(H1_LINE_END, "GET / HTTP/1.1\rHost: h\r\r"),
-        AFTER_HOST(H1_LINE_END, "X-Abc: \rxTransfer-Encoding: chunked\r\n"),
-        AFTER_HOST(H1_LINE_END, "X:\rTransfer-Encoding: chunked\r\n"),
-        AFTER_HOST(H1_LINE_END, "X: a\r\rb\r\n"),
-        ROW(H1_LINE_END, "\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_REQUEST_LINE, "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"),
-        /* NUL and other controls */
-        AFTER_HOST(H1_NUL, "X: a\0b\r\n"),
-        AFTER_HOST(H1_NUL, "X\0: a\r\n"),
-        AFTER_HOST(H1_HEADER_VALUE, "X: a\001b\r\n"),
-        AFTER_HOST(H1_HEADER_VALUE, "X: a\177b\r\n"),
-        /* names */
-        AFTER_HOST(H1_HEADER_NAME, ": a\r\n"),
-        AFTER_HOST(H1_HEADER_NAME, "X : a\r\n"),
-        AFTER_HOST(H1_HEADER_NAME, "X\t: a\r\n"),
-        AFTER_HOST(H1_HEADER_NAME, "X y: a\r\n"),
-        AFTER_HOST(H1_HEADER_NAME, "novalue\r\n"),
-        AFTER_HOST(H1_HEADER_NAME, "X\303\244: a\r\n"),
-        AFTER_HOST(H1_HEADER_NAME, "Transfer-Encoding : chunked\r\n"),
-        /* folding */
-        AFTER_HOST(H1_FOLDED, "X: a\r\n b\r\n"),
-        AFTER_HOST(H1_FOLDED, "X: a\r\n\tb\r\n"),
-        ROW(H1_FOLDED, "GET / HTTP/1.1\r\n Host: h\r\n\r\n"),
-        /* Host */
-        ROW(H1_HOST, "GET / HTTP/1.1\r\n\r\n"),
-        ROW(H1_HOST, "GET / HTTP/1.1\r\nHost:\r\n\r\n"),
-        ROW(H1_HOST, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
-        ROW(H1_HOST, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
-        ROW(H1_HOST, "GET / HTTP/1.1\r\nHost: u@h\r\n\r\n"),
-        ROW(H1_HOST, "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"),
-        AFTER_HOST(H1_HOST, "Host: h\r\n"),
-        AFTER_HOST(H1_HOST, "hOST: other\r\n"),
-        /* lengths */
-        AFTER_HOST(H1_LENGTH, "Content-Length:\r\n"),
-        AFTER_HOST(H1_LENGTH, "Content-Length: +1\r\n"),
-        AFTER_HOST(H1_LENGTH, "Content-Length: -1\r\n"),
-        AFTER_HOST(H1_LENGTH, "Content-Length: 0x10\r\n"),
-        AFTER_HOST(H1_LENGTH, "Content-Length: 1,1\r\n"),
-        AFTER_HOST(H1_LENGTH, "Content-Length: 1 1\r\n"),
-        AFTER_HOST(H1_LENGTH, "Content-Length: 18446744073709551617\r\n"),
-        AFTER_HOST(H1_LENGTH, "Content-Length: 5\r\nContent-Length: 5\r\n"),
-        AFTER_HOST(H1_LENGTH, "Content-Length: 5\r\ncontent-length: 6\r\n"),
-        /* codings */
-        AFTER_HOST(H1_CODING, "Transfer-Encoding: xchunked\r\n"),
-        AFTER_HOST(H1_CODING, "Transfer-Encoding: chunked, identity\r\n"),
-        AFTER_HOST(H1_CODING, "Transfer-Encoding: identity\r\n"),
-        AFTER_HOST(H1_CODING, "Transfer-Encoding: gzip, chunked\r\n"),
-        AFTER_HOST(H1_CODING, "Transfer-Encoding: \"chunked\"\r\n"),
-        AFTER_HOST(H1_CODING, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
-        AFTER_HOST(H1_CODING, "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
-        AFTER_HOST(H1_CODING, "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n"),
-        ROW(H1_CODING, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        /* the request line */
-        ROW(H1_REQUEST_LINE, "GET /\r\nHost: h\r\n\r\n"),
-        ROW(H1_REQUEST_LINE, "GET\r\nHost: h\r\n\r\n"),
-        ROW(H1_METHOD, " GET / HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_METHOD, "G\tET / HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "GET  / HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "GET a HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "GET * HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "GET /\303\244 HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "GET /\t HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "GET http:///p HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_TARGET, "CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_VERSION, "GET / HTTP/1.1 \r\nHost: h\r\n\r\n"),
-        ROW(H1_VERSION, "GET / b HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_VERSION, "GET / HTTP/2.0\r\nHost: h\r\n\r\n"),
-        ROW(H1_VERSION, "GET / HTTP/1.2\r\nHost: h\r\n\r\n"),
-        ROW(H1_VERSION, "GET / HTTP/1.01\r\nHost: h\r\n\r\n"),
-        ROW(H1_VERSION, "GET / http/1.1\r\nHost: h\r\n\r\n"),
-        ROW(H1_VERSION, "GET / \r\nHost: h\r\n\r\n"),
-        AFTER_HOST(H1_EXPECT, "Expect: 200-maybe\r\n"),
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        enum h1_refusal why = judge(rows[i].text, rows[i].len);
-        if (why != rows[i].why)
-            print_error("row %zu: %s instead of %s\n", i, h1_refusal_text(why), h1_refusal_text(rows[i].why));
-        assert_int_equal(why, rows[i].why);
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
+        enum h1_refusal why = judge(refusals[i].text, refusals[i].len);
+        if (why != refusals[i].why)
+            print_error("row %zu: %s instead of %s\n", i, h1_refusal_text(why), h1_refusal_text(refusals[i].why));
+        assert_int_equal(why, refusals[i].why);
         assert_true(h1_refusal_status(why) >= 400);
     }
 }

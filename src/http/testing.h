@@ -23,17 +23,20 @@ struct peer {
     bool is_closed;
 };
 
+/* Events of the client's end. */
 static inline void peer_data(void *ctx, const uint8_t *p, size_t n)
 {
     buf_append(&((struct peer *)ctx)->in, p, n);
 }
 
+/* The same. */
 static inline void peer_closed(void *ctx, enum rc why)
 {
     (void)why;
     ((struct peer *)ctx)->is_closed = true;
 }
 
+/* Takes the client's end of a stream. */
 static inline void peer_open(struct peer *p, struct stream *s)
 {
     static const struct stream_events events = {peer_data, NULL, peer_closed};
@@ -41,12 +44,14 @@ static inline void peer_open(struct peer *p, struct stream *s)
     stream_set_events(s, &events, p);
 }
 
+/* Closes it and forgets what came in. */
 static inline void peer_close(struct peer *p)
 {
     stream_close(&p->s, false);
     buf_fini(&p->in);
 }
 
+/* The counter of refusals: labels such as reason="head". */
 static inline int64_t http_refused(const char *labels)
 {
     return metric_read("fullscale_http_refused_total", labels);

@@ -1,0 +1,94 @@
+/* For the tests of this module: the API from outside, over its socket: a real core on a memory store, a real HTTP
+ * server. */
+#ifndef API_TESTING_H
+#define API_TESTING_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "api/call_internal.h"
+#include "api/rows.h"
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "codec/json.h"
+#include "crypto/crypto.h"
+#include "net/tcp.h"
+
+struct fixture {
+    char path[64];
+    struct store *store;
+    struct core *core;
+    struct api api;
+    struct api_policy policy;
+    struct loop *loop;
+    struct http_server *server;
+    struct tcp_listener *listener;
+    pthread_t thread;
+    /* of the last request */
+    struct arena arena;
+    int status;
+    const char *head;
+    const struct json *reply;
+};
+
+/* A server of the API with `policy_path` and `fault` of struct api_policy; sets `*state`. For setup functions. */
+int fixture_setup_with(void **state, const char *policy_path, const char *fault);
+
+/* For cmocka: a server whose policy is in the database. */
+int fixture_setup(void **state);
+
+/* For cmocka: ends the server. */
+int fixture_teardown(void **state);
+
+/* Connects to the socket; the caller closes it. */
+int fixture_dial(const struct fixture *f);
+
+/* Writes a request to a connection. */
+void fixture_send_request(int fd, const char *method, const char *path, const char *body);
+
+enum { ANY_STATUS = 0 };
+
+/* Sends one request and reads the answer to the end. */
+const struct json *fixture_call(struct fixture *f, int status, const char *method, const char *path, const char *body);
+
+/* A member as text; the test fails if there is none. In the fixture's arena. */
+const char *fixture_text_of(struct fixture *f, const struct json *object, const char *key);
+
+/* A member that is true or false; the test fails if there is none. */
+bool fixture_flag_of(const struct json *object, const char *key);
+
+/* A refusal says why, in the forms that old and new tools read. */
+void fixture_refused(struct fixture *f, int status, const char *method, const char *path, const char *body,
+                     const char *detail);
+
+struct join {
+    struct core_job job; /* first */
+    char key[AUTH_KEY_TEXT_CAP];
+    char hostname[32];
+    uint8_t number;
+};
+
+/* A node of this number joins with an auth key. */
+void fixture_join(struct fixture *f, const char *key, const char *hostname, uint8_t number);
+
+/* The text of a new auth key; `body` is that of the request. In the fixture's arena. */
+const char *fixture_new_key(struct fixture *f, const char *body);
+
+/* The answer of GET /policy/why. */
+const struct json *fixture_why(struct fixture *f, const char *query);
+
+#endif

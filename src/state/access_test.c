@@ -1,4 +1,4 @@
-/* What the policy approves by itself, and what it shows to whom. */
+/* What the policy approves without a person, and which routes and texts it shows to which viewers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,14 +25,14 @@ static void test_auto_approval(void **state)
            "[\"anna@\"]},\"exitNode\":[\"tag:router\"]}}");
     test_assert_prefixes(state_node(f->st, 1)->approved, "10.1.0.0/16");
     test_assert_prefixes(state_node(f->st, 2)->approved, "10.2.0.0/16");
-    /* As soon as it advertises. */
+    /* as soon as it advertises */
     test_routers_advertise(f, 3, "10.3.0.0/16 11.0.0.0/8");
     test_assert_prefixes(state_node(f->st, 3)->approved, "10.3.0.0/16");
     test_assert_prefixes(state_node(f->st, 3)->primary, "10.3.0.0/16");
-    /* As soon as its tags allow it; what was approved before stays. */
+    /* as soon as its tags allow it; what was approved before stays approved */
     assert_int_equal(state_node_set_tags(f->st, 1, &router, 1, &n, NULL), RC_OK);
     test_assert_prefixes(n->approved, "0.0.0.0/0 10.1.0.0/16");
-    /* A policy that says less takes nothing back. */
+    /* A policy that approves less takes nothing back. */
     test_routers_set_policy(f, "{}");
     test_assert_prefixes(state_node(f->st, 2)->approved, "10.2.0.0/16");
     state_set_policy(f->st, NULL, f->now_ms);
@@ -40,7 +40,7 @@ static void test_auto_approval(void **state)
     assert_null(state_node(f->st, 4)->approved);
 }
 
-/* Whether the viewer is told that the router carries it. */
+/* Whether the viewer gets the route as one that the router carries. */
 static bool is_shown(const struct test_routers *f, node_id viewer, node_id router, const char *route)
 {
     struct prefix p;
@@ -55,8 +55,8 @@ static bool is_shown(const struct test_routers *f, node_id viewer, node_id route
     return false;
 }
 
-/* Of two that a `via` lets carry a route, neither of them the primary, the better one does; of the other, to which
- * nothing happens, viewers are told anew. */
+/* Of two routers that a `via` grant allows to carry a route, neither of them the primary, the better one carries it.
+ * Viewers get the other one anew as well, although it did not change. */
 static void test_a_router_depends_on_others(void **state)
 {
     struct test_routers *f = *state;
@@ -91,7 +91,7 @@ static void test_a_router_depends_on_others(void **state)
     assert_false(is_shown(f, 1, 4, "10.0.0.0/8"));
 }
 
-/* A via grant lets a node carry a route, so long as it can. */
+/* A via grant lets a node carry a route as long as the node can serve. */
 static void test_via_follows_who_can_serve(void **state)
 {
     struct test_routers *f = *state;
@@ -130,8 +130,8 @@ static void test_via_follows_who_can_serve(void **state)
     assert_true(is_shown(f, 1, 4, "10.0.0.0/8"));
 }
 
-/* The policy hears of a router before snapshots do, and of its end after: in between it may have served and be gone,
- * without that any snapshot has shown it as a router. */
+/* The policy gets a router before snapshots show it, and loses it after they have ceased to: so a router may come
+ * and go without any snapshot having shown it as one. */
 static void test_a_router_that_was_never_shown(void **state)
 {
     struct test_routers *f = *state;
@@ -159,7 +159,8 @@ static void test_a_router_that_was_never_shown(void **state)
     assert_true(is_shown(f, 1, 3, "10.0.0.0/8"));
 }
 
-/* What a node is told may be for its system; it is told once the system is shown, be it that the policy knew before. */
+/* Capabilities may depend on the node's system. They are sent when a snapshot shows the system, even if the policy
+ * has known it for longer. */
 static void test_capabilities_follow_the_system(void **state)
 {
     static const char mac[] = "{\"OS\":\"macOS\"}";
@@ -185,7 +186,7 @@ static void assert_v4(const struct node *n, const char *want)
     assert_string_equal(text, want);
 }
 
-/* Addresses of new nodes; who is there keeps his. */
+/* Pools give addresses to new nodes; existing nodes keep theirs. */
 static void test_pools(void **state)
 {
     struct test_routers *f = *state;

@@ -1,4 +1,4 @@
-/* The machine's clock is set, by an hour or by years, ahead and back: what that may change, and what not. */
+/* The machine's clock is set, by an hour or by years, ahead and back: what that may change, and what it must not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@ enum { GRACE_MS = 10000, EPHEMERAL_MS = 60000, NEWCOMER_MS = 5000, RELAY_MS = 90
 #define YEAR_MS (365 * 24 * HOUR_MS)
 static const int64_t start_ms = 1800000000000;
 
-/* A tailnet, and what its machine's clock shows. */
+/* A tailnet, and what the clock of its machine shows. */
 struct world {
     struct state *st;
     struct test_random random;
@@ -112,7 +112,7 @@ static void announce_relay(struct world *w)
     assert_int_equal(state_relay_announce(w->st, w->relay, &report, now(w) + RELAY_MS, now(w), &serial), RC_OK);
 }
 
-/* As the core does: the state hears of it, and looks at everything. */
+/* As the core does: the state is notified, and looks at everything. */
 static void set_clock(struct world *w, int64_t ahead_ms)
 {
     w->ahead_ms = ahead_ms;
@@ -120,7 +120,7 @@ static void set_clock(struct world *w, int64_t ahead_ms)
     state_tick(w->st, now(w));
 }
 
-/* Every deadline has its tick at its time, as the core's timer would see to it. */
+/* Every deadline gets its tick on time, as from the core's timer. */
 static void pass_time(struct world *w, int64_t ms)
 {
     int64_t end_ms = w->steady_ms + ms;
@@ -182,7 +182,7 @@ static void test_peers_hear_that_it_holds_again(void **state)
     assert_int_equal(c->items[0].id, id);
     assert_false(c->items[0].after->is_expired);
     change_unref(&c);
-    assert_null(state_take_batch(w.st)); /* nothing of it goes to the disk */
+    assert_null(state_take_batch(w.st)); /* nothing of this is written */
     close_world(&w);
 }
 
@@ -200,7 +200,7 @@ static void test_nothing_is_deleted_by_a_clock_that_jumps(void **state)
         pass_time(&w, 1);
         assert_non_null(state_node(w.st, offline));
         assert_true(state_relay(w.st, w.relay)->is_up);
-        /* Its time is up when that much has passed, whatever the clock shows. */
+        /* It is removed when that much time has passed, whatever the clock shows. */
         pass_time(&w, 1);
         assert_null(state_node(w.st, offline));
         state_poll_end(w.st, online, now(&w));
@@ -218,7 +218,7 @@ static void test_nothing_is_deleted_by_a_clock_that_jumps(void **state)
     }
 }
 
-/* Loaded by a machine without a battery for its clock, which then learns the time. */
+/* Loaded on a machine without a battery for its clock, which gets the time later. */
 static void test_after_a_start_ephemeral_nodes_get_their_time(void **state)
 {
     (void)state;
@@ -247,7 +247,7 @@ static void test_after_a_start_ephemeral_nodes_get_their_time(void **state)
     }
 }
 
-/* Who logged out, or was sent out, does not come back because the clock was wrong at the time. */
+/* A node that logged out, or whose key an admin ended, does not come back because the clock was wrong at the time. */
 static void test_what_was_ended_stays_ended(void **state)
 {
     (void)state;
@@ -300,7 +300,7 @@ static void test_an_auth_key_that_was_ended_stays_ended(void **state)
         assert_false(may_join(&w, w.key));
         set_clock(&w, 0);
         assert_false(may_join(&w, w.key));
-        /* One that only looks expired is ended, too. */
+        /* A key that only looks expired can be ended, too. */
         struct auth_key_spec spec = {.user = 1, .is_reusable = true, .expires_ms = now(&w) + HOUR_MS / 2};
         uint8_t random[AUTH_KEY_RANDOM_BYTES];
         const struct auth_key *k;

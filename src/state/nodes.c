@@ -259,7 +259,7 @@ static bool is_due(int64_t at_ms, int64_t steady_now_ms)
     return at_ms != 0 && at_ms <= steady_now_ms;
 }
 
-static void tick_entry(struct state *st, struct node_record *e, int64_t now_ms)
+static void tick_record(struct state *st, struct node_record *e, int64_t now_ms)
 {
     int64_t steady_now_ms = state_steady_ms(st, now_ms);
     if (is_due(e->announce_at_ms, steady_now_ms))
@@ -289,7 +289,7 @@ void state_tick(struct state *st, int64_t now_ms)
     for (node_id id = 1; id < st->records_cap; id++) {
         struct node_record *e = node_record_of(st, id);
         if (e != NULL)
-            tick_entry(st, e, now_ms);
+            tick_record(st, e, now_ms);
     }
     state_relays_tick(st, now_ms);
 }

@@ -28,7 +28,7 @@ static void test_ephemeral(void **state)
     assert_int_equal(state_poll_begin(f->st, &polls.key, &polls.machine, &none, TEST_NOW_MS, &n), RC_OK);
     state_tick(f->st, TEST_NOW_MS + TEST_EPHEMERAL_MS);
     assert_non_null(state_node(f->st, a));
-    assert_null(state_node(f->st, b)); /* never came */
+    assert_null(state_node(f->st, b)); /* it never polled */
     state_poll_end(f->st, a, TEST_NOW_MS + 100000);
     state_tick(f->st, TEST_NOW_MS + 100000 + TEST_GRACE_MS);
     assert_false(state_node(f->st, a)->is_online);
@@ -64,7 +64,7 @@ static void test_online_with_grace(void **state)
     state_tick(f->st, TEST_NOW_MS + 60000 + TEST_GRACE_MS);
     assert_false(state_node(f->st, id)->is_online);
     assert_int_equal(state_node(f->st, id)->last_seen_ms, TEST_NOW_MS + 60000);
-    /* A poll that ends twice, or of a node that is gone, does no harm. */
+    /* The end of a poll that has ended already, or of a deleted node, does no harm. */
     state_poll_end(f->st, id, TEST_NOW_MS);
     state_poll_end(f->st, 999, TEST_NOW_MS);
 }
@@ -87,15 +87,15 @@ static void test_poll_does_not_undo_updates(void **state)
     assert_int_equal(n->endpoints[0].port, 1);
     assert_true(keys_equal(n->disco.b, disco.b));
     assert_int_equal(n->home_derp, 9);
-    /* NetInfo absent is not cleared, endpoints absent are. */
+    /* An absent NetInfo changes nothing; absent endpoints clear them. */
     update = (struct node_report){.endpoints = &stale, .endpoints_n = 0};
     assert_int_equal(state_node_report(f->st, &reg.key, &reg.machine, &update, &n), RC_OK);
     assert_int_equal(n->endpoints_n, 0);
     assert_int_equal(n->home_derp, 9);
 }
 
-/* A crash loses the last seconds of presence, and clients do not repeat what was acknowledged: what their first poll
- * says counts, unless an update came before it. */
+/* A crash loses the last seconds of presence, and clients do not repeat what was acknowledged: so their first poll
+ * replaces what was loaded, unless an update came before it. */
 static void test_first_poll_after_a_start_is_newer_than_the_disk(void **state)
 {
     struct test_tailnet *f = *state;
@@ -121,7 +121,7 @@ static void test_first_poll_after_a_start_is_newer_than_the_disk(void **state)
         assert_int_equal(state_poll_begin(st, &reg.key, &reg.machine, poll, TEST_NOW_MS, &now), RC_OK);
         assert_int_equal(now->endpoints[0].port, 2);
         assert_int_equal(now->home_derp, 3);
-        /* From then on as ever. */
+        /* From then on as usual. */
         assert_int_equal(state_poll_begin(st, &reg.key, &reg.machine, &written, TEST_NOW_MS, &now), RC_OK);
         assert_int_equal(now->endpoints[0].port, 2);
         state_destroy(&st);

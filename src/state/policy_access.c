@@ -222,7 +222,7 @@ static struct access_group *make_group(struct builder *b, size_t index)
 /* Adds to `look`, which has the nodes that changed themselves: under another policy all nodes; else those whose
  * texts may differ and, when rows may differ, routers. (Another route is another class, so nodes that become routers
  * are in it already.) */
-static void choose_whom(struct builder *b)
+static void choose_nodes(struct builder *b)
 {
     if (b->is_new_policy) {
         memset(b->look, 0xff, b->s->group_n * sizeof(*b->look));
@@ -249,7 +249,7 @@ struct access *state_build_access(struct state *st, const struct change *c, uint
     b.made->group_n = s->group_n;
     b.classes_changed = b.old == NULL || !engine_view_same_classes(b.old->view, b.made->view);
     size_t class_n = engine_view_class_cap(b.made->view);
-    choose_whom(&b);
+    choose_nodes(&b);
     b.version_of = mem_zalloc(class_n + 1, sizeof(*b.version_of));
     b.last_made = mem_zalloc(class_n + 1, sizeof(*b.last_made));
     for (size_t i = 0; i < s->group_n; i++)

@@ -63,7 +63,7 @@ static void commit(struct state *st)
     state_committed(st, seq);
 }
 
-/* Nobody hears of a policy that a crash may take back. */
+/* A policy that a crash may take back does not become active. */
 static void test_at_work_when_on_disk(void **state)
 {
     struct state *st = *state;
@@ -81,7 +81,7 @@ static void test_at_work_when_on_disk(void **state)
     uint64_t first = b->seq;
     row_batch_destroy(&b);
     store(st, "{} // two", "", NOW_MS + 1);
-    state_committed(st, first); /* the second has taken its place, and is not on disk yet */
+    state_committed(st, first); /* the second has replaced it, and is not on disk yet */
     assert_null(state_policy(st));
     commit(st);
     assert_true(is_at_work(st, "{} // two"));
@@ -120,7 +120,7 @@ static size_t count(const struct state *st)
     return n;
 }
 
-/* The history is bounded in versions and in bytes; what it forgets goes from the disk, too. */
+/* The history is limited in versions and in bytes; what it drops is deleted on disk, too. */
 static void test_old_ones_are_forgotten(void **state)
 {
     struct state *st = *state;
@@ -167,12 +167,12 @@ static void test_loading(void **state)
     }
     state_load_done(st, &none, NOW_MS);
     assert_int_equal(state_policy_text_newest(st)->id, 7);
-    assert_null(state_policy(st)); /* whether the database has a say is the daemon's business */
+    assert_null(state_policy(st)); /* whether the database's policy counts is the daemon's decision */
     assert_null(state_take_batch(st));
     assert_int_equal(store(st, "{}", "", NOW_MS)->id, 8);
 }
 
-/* Users, addresses and tags are in a policy that is only asked. */
+/* A policy that is only tried has the users, addresses and tags as well. */
 static void test_try(void **state)
 {
     struct state *st = *state;

@@ -24,7 +24,7 @@ static void test_join_and_restart(void **state)
     assert_string_equal(r.user->name, "anna");
     assert_int_equal(r.node->v4.ip[3], 1);
     node_id id = r.node->id;
-    /* The answer was lost: the same request again succeeds and the single-use key is not asked. */
+    /* The answer was lost: the same request succeeds again, and the single-use key is not looked at. */
     r = test_tailnet_register(f, &reg, TEST_NOW_MS + 1);
     assert_int_equal(r.outcome, REGISTER_OK);
     assert_false(r.is_new);
@@ -60,7 +60,7 @@ static void test_refusals(void **state)
     assert_int_equal(state_node_count(f->st), 1);
 }
 
-/* A node key is public: whoever knows it must not get anything by it. */
+/* A node key is public: knowing it must give no access to anything. */
 static void test_foreign_node_key(void **state)
 {
     struct test_tailnet *f = *state;
@@ -72,7 +72,7 @@ static void test_foreign_node_key(void **state)
     assert_int_equal(test_tailnet_register(f, &victim, TEST_NOW_MS).outcome, REGISTER_OK);
     thief.key = victim.key;
     test_tailnet_refused(f, &thief, TEST_NOW_MS, "another machine");
-    /* Without a key that would let it in it hears what it would hear of a node key that nobody has. */
+    /* Without a good auth key the answer is the same as for a node key that no node has. */
     thief.auth_key = STR_EMPTY;
     test_tailnet_refused(f, &thief, TEST_NOW_MS, "admits nodes by auth key");
     thief.expiry_ms = 1; /* log it out */
@@ -109,7 +109,7 @@ static void test_logout_and_login_keeps_the_address(void **state)
     r = test_tailnet_register(f, &reg, TEST_NOW_MS + 5);
     assert_int_equal(r.outcome, REGISTER_KEY_EXPIRED);
     assert_true(state_node(f->st, id)->is_expired);
-    assert_false(state_node(f->st, id)->is_online); /* it said so itself: no grace */
+    assert_false(state_node(f->st, id)->is_online); /* it logged out: no grace */
     assert_int_equal(state_node(f->st, id)->expires_ms, TEST_NOW_MS + 5);
     assert_false(state_key_is_active(f->st, &reg.key));
     assert_int_equal(state_take_revoked(f->st, gone, 4), 0); /* it may have to be undone */
@@ -183,7 +183,7 @@ static void test_expiry(void **state)
     assert_true(state_key_is_active(f->st, &reg.key));
 }
 
-/* node.expiry is the most that a client gets; a date that cannot be written is none that it may ask for. */
+/* A client gets at most node.expiry, and no date that cannot be written. */
 static void test_the_admins_expiry_is_the_limit(void **state)
 {
     struct test_tailnet *f = *state;
@@ -200,7 +200,7 @@ static void test_the_admins_expiry_is_the_limit(void **state)
         {0, 0, NO_EXPIRY, ""},
         {0, TEST_NOW_MS + 5 * day_ms, TEST_NOW_MS + 5 * day_ms, ""},
         {0, year_10000_ms, DATE_MAX_MS, ""},
-        {day_ms, 0, NO_EXPIRY, "tag:a"}, /* tagged nodes have no limit, but a date that they ask for */
+        {day_ms, 0, NO_EXPIRY, "tag:a"}, /* tagged nodes have no limit, but get the date that they ask for */
         {day_ms, TEST_NOW_MS + 2 * day_ms, TEST_NOW_MS + 2 * day_ms, "tag:a"},
         {day_ms, INT64_MAX, DATE_MAX_MS, "tag:a"},
     };
@@ -215,7 +215,7 @@ static void test_the_admins_expiry_is_the_limit(void **state)
         struct registration reg = test_tailnet_request(f, key, "laptop");
         reg.expiry_ms = cases[i].asked_ms;
         assert_int_equal(test_tailnet_register(f, &reg, TEST_NOW_MS).node->expires_ms, cases[i].want_ms);
-        /* Nor does it get more later, with the key that it has. */
+        /* Nor does it get more later, with the same node key. */
         reg.expiry_ms = TEST_NOW_MS + 3650 * day_ms;
         if (cases[i].want_ms != NO_EXPIRY && cases[i].want_ms < reg.expiry_ms)
             test_tailnet_refused(f, &reg, TEST_NOW_MS, "an admin may extend it");

@@ -209,7 +209,7 @@ enum rc state_relay_create(struct state *st, const struct relay_spec *spec, cons
     return RC_OK;
 }
 
-static void drop_entry(struct state *st, struct relay_record *e)
+static void drop_record(struct state *st, struct relay_record *e)
 {
     st->relays_changed = st->relays_changed || e->host->is_up;
     state_relay_host_unref(&e->host);
@@ -225,7 +225,7 @@ enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err)
         return err_set(err, RC_NOT_FOUND, "there is no relay with id %llu (list them: relays list)",
                        (unsigned long long)id);
     undo_note_relay(st, id);
-    drop_entry(st, e);
+    drop_record(st, e);
     row_put(st, ROW_DEL_RELAY, id);
     return RC_OK;
 }
@@ -235,7 +235,7 @@ void state_relay_restore(struct state *st, uint64_t id, const struct relay_recor
     struct relay_record *e = state_relay_record(st, id);
     size_t at = 0;
     if (e != NULL)
-        drop_entry(st, e);
+        drop_record(st, e);
     if (before == NULL)
         return;
     append(st, state_relay_host_ref(before->host), 0);

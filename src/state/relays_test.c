@@ -56,7 +56,7 @@ static void test_enrol(void **state)
     assert_null(state_relay_by_key(st, str_c(a->prefix)));
     assert_null(state_relay_by_key(st, STR_EMPTY));
     assert_int_equal(create(st, "fra2", 902, &b, other), RC_OK);
-    assert_string_equal(b->region_code, "fra"); /* as the region is called already */
+    assert_string_equal(b->region_code, "fra"); /* the code that the region has already */
     assert_int_equal(create(st, "nyc", 0, &c, other), RC_OK);
     assert_int_equal(c->region_id, 903);
     assert_string_not_equal(text, other);
@@ -104,7 +104,7 @@ static void test_twins(void **state)
     assert_int_equal(state_relay_turn(st, id, 100, 2), RC_OK);
     assert_int_equal(state_relay_turn(st, id, 100, 2), RC_OK);
     assert_int_equal(state_relay_turn(st, id, 100, 1),
-                     RC_LIMIT); /* also while nobody is up: its last words came first */
+                     RC_LIMIT); /* also while it is down: its last announcement came first */
     assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 100, NOW_MS, &serial), RC_OK);
     assert_int_equal(state_relay_turn(st, id, 99, 50), RC_EXISTS);
     assert_int_equal(state_relay_turn(st, id, 101, 1), RC_OK); /* started anew */
@@ -126,7 +126,7 @@ static void test_coming_and_going(void **state)
     assert_true(state_take_relays_changed(st));
     assert_true(state_relay(st, id)->is_up);
     assert_int_equal(state_next_tick_ms(st), NOW_MS + 100);
-    /* The same again only puts off its end; whoever still waits for the first to end is out of date. */
+    /* The same announcement again only moves the deadline; an end that refers to the first one is out of date. */
     first = serial;
     assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 200, NOW_MS + 50, &serial), RC_OK);
     assert_false(state_take_relays_changed(st));
@@ -136,7 +136,7 @@ static void test_coming_and_going(void **state)
     there.derp_port = 8443;
     assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 300, NOW_MS + 160, &serial), RC_OK);
     assert_true(state_take_relays_changed(st));
-    /* Its connection breaks: it has some time. A later end than the one that is set changes nothing. */
+    /* Its connection breaks: it gets some time. A later deadline than the one that is set changes nothing. */
     state_relay_leave(st, id, serial, NOW_MS + 400, NOW_MS + 170);
     state_relay_leave(st, id, serial, NOW_MS + 190, NOW_MS + 170);
     assert_true(state_relay(st, id)->is_up);
@@ -144,7 +144,7 @@ static void test_coming_and_going(void **state)
     assert_false(state_relay(st, id)->is_up);
     assert_int_equal(state_relay(st, id)->last_seen_ms, NOW_MS + 190);
     assert_true(state_take_relays_changed(st));
-    /* Drained: at once. */
+    /* Drained: gone at once. */
     assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 900, NOW_MS + 200, &serial), RC_OK);
     state_relay_leave(st, id, serial, NOW_MS + 210, NOW_MS + 210);
     assert_false(state_relay(st, id)->is_up);
@@ -188,10 +188,11 @@ static void test_after_a_restart(void **state)
     const struct relay_host *r;
     char text[AUTH_KEY_TEXT_CAP];
     assert_int_equal(create(st, "next", 0, &r, text), RC_OK);
-    assert_int_equal(r->id, 5); /* the one that was left out has no claim */
+    assert_int_equal(r->id, 5); /* the row that was left out does not count */
 }
 
-/* Random events against the naive reading: up until the smallest end that was set since it last announced itself. */
+/* Random events against a naive model: a relay is up until the earliest end that was set since its last
+ * announcement. */
 static void test_random_events(void **state)
 {
     enum { RELAYS = 5 };

@@ -24,7 +24,7 @@ static void test_approval(void **state)
     assert_int_equal(test_routers_approve(f, 1, "10.1.0.0/16 192.168.0.0/24"), RC_OK);
     test_assert_prefixes(state_node(f->st, 1)->approved, "10.1.0.0/16 192.168.0.0/24");
     test_assert_prefixes(state_node(f->st, 1)->primary, "10.1.0.0/16");
-    /* It must be on disk before it is told. */
+    /* It must be on disk before it is published. */
     uint64_t seq = state_durable_seq(f->st);
     struct row_batch *b = state_take_batch(f->st);
     assert_int_equal(b->seq, seq);
@@ -37,7 +37,8 @@ static void test_approval(void **state)
     c = state_publish(f->st, f->now_ms);
     test_assert_prefixes(snapshot_node(c->after, 1)->primary, "10.1.0.0/16");
     change_unref(&c);
-    /* What it no longer advertises it does not serve; what it advertises anew was approved all the time. */
+    /* The node no longer serves what it ceases to advertise, and serves it when it advertises it again: it is still
+     * approved. */
     test_routers_advertise(f, 1, "192.168.0.0/24");
     test_assert_prefixes(state_node(f->st, 1)->primary, "192.168.0.0/24");
     assert_int_equal(test_routers_approve(f, 1, ""), RC_OK);
@@ -72,14 +73,14 @@ static void test_failover(void **state)
         test_routers_advertise(f, id, "10.0.0.0/8");
         assert_int_equal(test_routers_approve(f, id, "10.0.0.0/8"), RC_OK);
     }
-    test_assert_prefixes(state_node(f->st, 1)->primary, "10.0.0.0/8"); /* nobody is online: the first */
+    test_assert_prefixes(state_node(f->st, 1)->primary, "10.0.0.0/8"); /* no node is online: the first */
     test_routers_poll(f, 2);
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");
     assert_null(state_node(f->st, 1)->primary);
     test_routers_poll(f, 1); /* no way back while the other serves */
     assert_null(state_node(f->st, 1)->primary);
     state_poll_end(f->st, 2, f->now_ms);
-    test_routers_poll(f, 2); /* it only changed its connection */
+    test_routers_poll(f, 2); /* it has only changed its connection */
     state_tick(f->st, f->now_ms + TEST_AWAY_MS);
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");
     state_poll_end(f->st, 2, f->now_ms);
@@ -120,7 +121,8 @@ static void test_a_router_whose_key_expires_hands_over(void **state)
     assert_true(state_node(f->st, 1)->is_online); /* it still polls */
     assert_null(state_node(f->st, 1)->primary);
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");
-    /* No way back when it may again; and an end by an admin moves routes as time does. */
+    /* It does not get them back when its key is good again; and an admin who ends a key moves routes as its date
+     * does. */
     assert_int_equal(state_node_expire(f->st, 1, NO_EXPIRY, f->now_ms + 600, &n, NULL), RC_OK);
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");
     assert_int_equal(state_node_expire(f->st, 2, f->now_ms, f->now_ms + 700, &n, NULL), RC_OK);
@@ -138,19 +140,19 @@ static void test_a_silent_router_hands_over(void **state)
     assert_int_equal(state_router_next(f->st, 0), 1);
     assert_int_equal(state_router_next(f->st, 1), 2);
     assert_int_equal(state_router_next(f->st, 2), 0);
-    /* Where nobody answers it may be this server that is cut off: nothing changes. */
+    /* If no router answers, this server may be the one that is cut off: nothing changes. */
     assert_int_equal(state_routers_silent(f->st, both, 2), 0);
     test_assert_prefixes(state_node(f->st, 1)->primary, "10.0.0.0/8");
     assert_int_equal(state_routers_silent(f->st, &first, 1), 1);
     assert_null(state_node(f->st, 1)->primary);
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");
     assert_int_equal(state_routers_silent(f->st, &first, 1), 0); /* known already */
-    /* It is asked on, and so is the one that carries the route now: whose silence changes nothing while it is the only
-     * one. */
+    /* It is still pinged, and so is the router that carries the route now, whose silence changes nothing while it is
+     * the only one left. */
     assert_int_equal(state_router_next(f->st, 0), 1);
     assert_int_equal(state_routers_silent(f->st, both, 2), 0);
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");
-    state_router_answered(f->st, 1); /* stands by: no way back */
+    state_router_answered(f->st, 1); /* it stands by, and does not get the route back */
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");
     assert_int_equal(state_routers_silent(f->st, &both[1], 1), 1);
     test_assert_prefixes(state_node(f->st, 1)->primary, "10.0.0.0/8");
@@ -180,7 +182,7 @@ static void test_only_routers_with_a_standby_are_asked(void **state)
     assert_int_equal(state_router_next(f->st, 0), 0);
 }
 
-/* What a reader of the rule would do: looks at all nodes after each event. */
+/* A naive model of the rule: it looks at all nodes after each event. */
 static const char *const pool[] = {"10.0.0.0/8", "10.1.0.0/16", "fd00::/8", "0.0.0.0/0"};
 
 struct twin {
@@ -284,7 +286,7 @@ static bool twin_is_reachable(const struct twin *t, node_id id, int64_t now_ms)
     return t->polls[id] > 0 && (t->expires_ms[id] == 0 || t->expires_ms[id] > now_ms);
 }
 
-/* Somebody who is not `failing` could carry one of its routes. */
+/* A node that is not `failing` could carry one of its routes. */
 static bool twin_has_standby(const struct twin *t, const struct test_routers *f, node_id id, const bool *failing)
 {
     for (size_t i = 0; i < ARRAY_LEN(pool) - 1; i++) {
@@ -297,7 +299,7 @@ static bool twin_has_standby(const struct twin *t, const struct test_routers *f,
     return false;
 }
 
-/* A round of pings that some leave without answer. */
+/* A round of pings, of which some are not answered. */
 static void ping_all(struct twin *t, struct test_routers *f)
 {
     bool failing[TEST_ROUTERS + 1] = {false}, falls[TEST_ROUTERS + 1] = {false};

@@ -27,7 +27,7 @@ static void test_invisible_until_committed(void **state)
     uint64_t seq = state_durable_seq(f->st);
     struct row_batch *batch = state_take_batch(f->st);
     assert_int_equal(batch->seq, seq);
-    /* Presence of others does not wait for the disk; the new node stays hidden. */
+    /* Presence of other nodes does not wait for the disk; the new node stays hidden. */
     assert_int_equal(state_poll_begin(f->st, &a.key, &a.machine, &none, TEST_NOW_MS, &n), RC_OK);
     struct change *c = state_publish(f->st, TEST_NOW_MS);
     assert_int_equal(c->item_n, 1);
@@ -46,7 +46,7 @@ static void test_invisible_until_committed(void **state)
     assert_int_equal(state_durable_seq(f->st), seq);
 }
 
-/* A row store that believes everything it is told. */
+/* A store that keeps rows as they come. */
 struct shadow {
     const struct user *users[64];
     const struct auth_key *keys[512];
@@ -118,7 +118,7 @@ static void assert_same_durable_node(const struct node *a, const struct node *b)
     assert_true(rcbuf_eq(a->tags, b->tags));
 }
 
-/* Some of a few. */
+/* Some of three routes. */
 static size_t random_routes(struct test_tailnet *f, struct prefix out[3])
 {
     static const struct str routes[] = {STR("10.0.0.0/8"), STR("fd00::/8"), STR("0.0.0.0/0")};

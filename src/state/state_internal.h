@@ -3,7 +3,7 @@
  * The files form a stack: each calls only files above it in this list (tools/check-shape finds circles).
  *   lookup                                    reading; calls nothing here
  *   names addresses clock rows row_checks revoked sealed_users
- *                                             parts of the state, each for itself
+ *                                             parts of the state that need no other
  *   undo_log                                  how rows were before events that wait for the disk
  *   policy_facts active_policy                the active policy, and what it is fed
  *   elections                                 which router is the primary of a prefix

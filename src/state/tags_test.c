@@ -46,11 +46,11 @@ static void test_setting_tags(void **state)
     assert_int_equal(state_node_set_tags(f->st, 1, many, ARRAY_LEN(many), &n, NULL), RC_LIMIT);
     assert_int_equal(state_node_set_tags(f->st, 1, many, TAGS_MAX, &n, NULL), RC_OK);
     assert_tags(state_node(f->st, 1), "[\"tag:web\"]");
-    /* It is nobody's now, and no reason not to delete its user. */
+    /* It belongs to no user now, and does not prevent the deletion of its former user. */
     for (node_id id = 2; id <= TEST_ROUTERS; id++)
         assert_int_equal(state_node_delete(f->st, id, NULL), RC_OK);
     assert_int_equal(state_user_delete(f->st, 2, NULL), RC_OK);
-    /* An expired key stays so: a person has to look at it. */
+    /* An expired key stays expired: a person has to look at it. */
     assert_int_equal(state_node_expire(f->st, 1, f->now_ms, f->now_ms, &n, NULL), RC_OK);
     assert_int_equal(state_node_set_tags(f->st, 1, two, 2, &n, NULL), RC_OK);
     assert_true(n->is_expired);
@@ -94,7 +94,7 @@ static void test_requested_tags(void **state)
         {"", 0, "tag:web", "tag:web", "[\"tag:web\"]"},
         {"", 0, "tag:web", "tag:db", NULL},
         {tag_policy, 2, "", "tag:web", "[\"tag:web\"]"},
-        {tag_policy, 2, "", "tag:db", "[\"tag:db\"]"}, /* anna owns the tag that owns it */
+        {tag_policy, 2, "", "tag:db", "[\"tag:db\"]"}, /* anna owns the tag that owns this tag */
         {tag_policy, 2, "", "tag:x", NULL},
         {tag_policy, 3, "", "tag:web", NULL},
         {tag_policy, 1, "", "tag:x", "[\"tag:x\"]"}, /* the owner of the network */
@@ -102,7 +102,7 @@ static void test_requested_tags(void **state)
         {tag_policy, 2, "", "web", NULL},
         {tag_policy, 0, "tag:web", "tag:db", "[\"tag:db\"]"},
         {tag_policy, 0, "tag:db", "tag:web", NULL},
-        {tag_policy, 2, "tag:db", "tag:web", NULL}, /* the key is its tags, not its user */
+        {tag_policy, 2, "tag:db", "tag:web", NULL}, /* the key stands for its tags, not for its user */
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char key[AUTH_KEY_TEXT_CAP];
@@ -146,7 +146,7 @@ static void test_tagged_machine_returns(void **state)
     reg.auth_key = str_c(key);
     reg.tag_n = 0;
     assert_int_equal(test_routers_join(f, &reg).node->id, id);
-    /* Without tags it is anna's, and another one. */
+    /* Without tags the node is another one, of anna's. */
     test_routers_random(f, &reg.key, sizeof(reg.key));
     reg.auth_key = str_c(f->key);
     struct register_result r = test_routers_join(f, &reg);
@@ -233,7 +233,7 @@ static void test_another_owner_inherits_nothing_that_was_granted(void **state)
     assert_int_equal(state_node_rename(f->st, 2, STR("annas"), &n, NULL), RC_OK);
     n = rejoin(f, 2, f->key, "node");
     assert_string_equal(n->name, "annas");
-    /* What the policy approves by itself it approves for the new owner too. */
+    /* What the policy approves without a person it approves for the new owner too. */
     test_routers_set_policy(
         f, "{\"tagOwners\":{\"tag:web\":[\"anna@\"]},\"autoApprovers\":{\"routes\":{\"10.0.0.0/8\":[\"tag:web\"]}}}");
     assert_int_equal(test_routers_approve(f, 1, "10.0.0.0/8 192.168.0.0/24"), RC_OK);

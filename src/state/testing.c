@@ -88,7 +88,6 @@ struct register_result test_tailnet_register(struct test_tailnet *f, const struc
     return r;
 }
 
-/* Commits everything and publishes. */
 void test_tailnet_settle(struct test_tailnet *f, int64_t when_ms)
 {
     struct row_batch *b = state_take_batch(f->st);

@@ -276,7 +276,6 @@ void test_event_durable(struct test_story *s, struct state *st, struct test_even
     }
 }
 
-/* Of a node that both twins have with the same key, and of relays that both have. */
 void test_event_presence(const struct test_story *s, struct state *st, const struct test_event *e,
                          const struct node *of)
 {

@@ -138,7 +138,6 @@ void test_routers_set_policy(struct test_routers *f, const char *text)
     state_set_policy(f->st, doc, f->now_ms);
 }
 
-/* What is waiting becomes durable and visible. */
 void test_routers_publish(struct test_routers *f)
 {
     struct row_batch *b = state_take_batch(f->st);

@@ -98,7 +98,7 @@ static void end_lone_poll(struct lone *l)
     assert_false(state_node(l->st, l->id)->is_online);
 }
 
-/* Not earlier, not later. */
+/* The node is removed exactly after `ms`. */
 static void assert_removed_after(struct lone *l, int64_t ms)
 {
     l->now_ms += ms - 1;
@@ -124,7 +124,7 @@ static void test_removals_refused_for_days_leave_nothing_behind(void **state)
     assert_int_equal(wait_ms, AGAIN_MAX_MS);
     assert_int_equal(state_flush_lazy(l->st, SIZE_MAX), 1);
     write_lone(l);
-    begin_lone_poll(l); /* its next end is an ordinary one */
+    begin_lone_poll(l); /* its next removal is an ordinary one */
     end_lone_poll(l);
     assert_removed_after(l, EPHEMERAL_MS - GRACE_MS);
     refuse_lone(l);
@@ -156,7 +156,7 @@ static void test_brought_back_is_written_by_the_next_flush(void **state)
     assert_int_equal(state_flush_lazy(l->st, SIZE_MAX), 1);
 }
 
-/* Its client leaves while an event that does not concern its end waits for the disk. */
+/* Its client leaves while an event that does not concern its removal waits for the disk. */
 static void test_undone_rename_leaves_an_ephemeral_node_its_end(void **state)
 {
     struct lone *l = *state;
@@ -169,7 +169,7 @@ static void test_undone_rename_leaves_an_ephemeral_node_its_end(void **state)
     assert_removed_after(l, EPHEMERAL_MS - GRACE_MS);
 }
 
-/* Its client came and left once more meanwhile: the time counts from then. */
+/* Its client has come and left once more meanwhile: the time counts from then. */
 static void test_undone_rename_does_not_shorten_an_ephemeral_nodes_time(void **state)
 {
     struct lone *l = *state;
@@ -192,7 +192,8 @@ static void register_anew(struct lone *l, const char *key)
     register_lone(l, key);
 }
 
-/* Made a lasting node in vain it ends after all; made an ephemeral one in vain it does not. */
+/* A registration that was undone made it a lasting node: it is removed after all. One that made it ephemeral: it
+ * stays. */
 static void test_undone_registration_settles_whether_a_node_ends(void **state)
 {
     struct lone *l = *state;

@@ -1,6 +1,7 @@
-/* What could not be written never was. Two twins live through the same random histories; one of them also has events
- * that are refused, now and then, in batches or at once, while nodes go on reporting to both. After each refusal the
- * two are equal. A disk on which the refused batches are found all the same agrees with the memory after the repair. */
+/* What could not be written never happened. Two states live through the same random histories; one of them also has
+ * events that are refused, now and then, in batches or at once, while nodes go on reporting to both. After each
+ * refusal the two are equal. A disk on which the refused batches are found after all agrees with the memory after
+ * the repair. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,7 +56,7 @@ static void commit_all(struct test_story *s, struct test_twin *t)
 
 static void settle(struct test_story *s, struct test_twin *t)
 {
-    for (int i = 0; i < 3; i++) { /* a policy that is put to work approves routes */
+    for (int i = 0; i < 3; i++) { /* a policy that becomes active approves routes */
         take(t);
         commit_all(s, t);
     }
@@ -147,7 +148,7 @@ static void print_snapshot(struct buf *out, const struct state *st)
         buf_printf(out, "user %s %d\n", s->users->users[i]->name, s->users->users[i]->role);
 }
 
-/* Line by line: the first that differs tells enough. */
+/* Line by line: the first that differs is printed. */
 static void assert_same(struct buf *a, struct buf *b)
 {
     struct str x = buf_str(a), y = buf_str(b), p, q;
@@ -240,8 +241,8 @@ static void live(struct test_story *s)
     state_tick(s->b.st, s->now_ms);
 }
 
-/* A node that registers again says what it says in a poll, one that has logged out only goes offline: nothing of it
- * waits for the disk. */
+/* What does not wait for the disk: a node that registers again reports as in a poll, and one that has logged out
+ * only goes offline. */
 static bool is_presence(const struct test_story *s, const struct test_event *e)
 {
     const node_key key = {{(uint8_t)((1 + e->x % TEST_MACHINES) * 16 + e->y % TEST_MACHINE_KEYS)}};
@@ -251,7 +252,7 @@ static bool is_presence(const struct test_story *s, const struct test_event *e)
     return e->z % 7 == 0 ? n->is_ended && !n->is_ephemeral : e->z % 7 > 1 && !n->is_expired;
 }
 
-/* Events that the other never hears of. Those before them may be in flight. */
+/* Events that the other state does not get. Batches before them may be in flight. */
 static void doomed(struct test_story *s, bool at_once)
 {
     for (uint32_t n = 1 + test_story_pick(s, 6); n > 0; n--) {
@@ -327,7 +328,7 @@ static void episode(struct test_story *s)
         commit_all(s, &s->a);
         s->a = late;
         refuse(s);
-        repair(s); /* a policy that was put to work meanwhile has approved routes, in vain */
+        repair(s); /* a policy that became active meanwhile has approved routes, which was undone */
         settle(s, &s->a);
         assert_twins(s);
     }

@@ -27,7 +27,7 @@ static void test_users(void **state)
     assert_int_equal(state_user_create(f->st, &again, TEST_NOW_MS, &u, NULL), RC_EXISTS);
     assert_int_equal(state_user_create(f->st, &ben, TEST_NOW_MS, &u, NULL), RC_OK);
     user_id ben_id = u->id;
-    /* One rule for all comparisons: the case of letters says nothing. */
+    /* One rule for all comparisons: the case of letters does not matter. */
     struct user_spec shout = {.name = STR("ANNA")}, mail = {.name = STR("Ben@Example.org")};
     assert_int_equal(state_user_create(f->st, &shout, TEST_NOW_MS, &u, NULL), RC_EXISTS);
     assert_int_equal(state_user_create(f->st, &mail, TEST_NOW_MS, &u, NULL), RC_EXISTS);
@@ -44,7 +44,7 @@ static void test_users(void **state)
     assert_int_equal(state_user_rename(f->st, ben_id, STR("benjamin"), &u, NULL), RC_OK);
     assert_null(state_user_by_name(f->st, STR("ben@example.org")));
     assert_ptr_equal(state_user_by_name(f->st, STR("benjamin")), u);
-    /* Deleting a user takes his keys, and nobody else's. */
+    /* Deleting a user deletes the user's keys, and no others. */
     assert_int_equal(state_user_delete(f->st, ben_id, NULL), RC_OK);
     assert_null(state_key(f->st, bens));
     assert_non_null(state_key(f->st, annas));
@@ -75,7 +75,7 @@ static void test_tags(void **state)
     assert_memory_equal(r.node->tags->data, "[\"tag:db-1\",\"tag:web\"]", 22);
 }
 
-/* What is stored of a key cannot be used as one. */
+/* What is stored of a key cannot be used as a key. */
 static void test_keys_are_stored_hashed(void **state)
 {
     struct test_tailnet *f = *state;
@@ -89,7 +89,8 @@ static void test_keys_are_stored_hashed(void **state)
     assert_ptr_equal(state_key_by_text(f->st, str_c(text)), k);
 }
 
-/* A key that leaked does little: for so many nodes, from there, and whoever uses it much is told of. */
+/* A key that leaked does little harm: it is for a number of nodes, for given networks, and heavy use raises an
+ * alarm. */
 static void test_keys_have_limits(void **state)
 {
     struct test_tailnet *f = *state;
@@ -106,7 +107,7 @@ static void test_keys_have_limits(void **state)
     assert_int_equal(r.key_limit, KEY_LIMIT_NODES);
     assert_non_null(strstr(r.err.text, "as many nodes have joined"));
     assert_int_equal(state_key(f->st, id)->joined_n, 2);
-    /* Who is in may come back with it. */
+    /* A node that has joined may come back with it. */
     test_tailnet_random(f, &a.key, sizeof(a.key));
     assert_int_equal(test_tailnet_register(f, &a, TEST_NOW_MS).outcome, REGISTER_OK);
     assert_int_equal(state_key(f->st, id)->joined_n, 2);
@@ -116,7 +117,7 @@ static void test_keys_have_limits(void **state)
     prefix_list_unref(&spec.sources);
     struct registration d = test_tailnet_request(f, near, "d");
     assert_int_equal(test_tailnet_register(f, &d, TEST_NOW_MS).key_limit,
-                     KEY_LIMIT_SOURCE); /* from nobody knows where */
+                     KEY_LIMIT_SOURCE); /* from an unknown address */
     assert_int_equal(addr_parse_ip(STR("10.8.0.1"), &d.from), RC_OK);
     r = test_tailnet_register(f, &d, TEST_NOW_MS);
     assert_int_equal(r.outcome, REGISTER_REFUSED);

@@ -1,5 +1,5 @@
-/* The state's events through the database: whatever nodes and admins do, in any order, the rows never contradict each
- * other, and a server that starts again finds what the one before it had. */
+/* Events of the state, written to the database: whatever nodes and admins do, in any order, the rows never
+ * contradict each other, and a server that starts again finds what the one before it had. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,7 +68,7 @@ static void server_commit(struct server *v)
     change_unref(&c);
 }
 
-/* Three users, each with a key, the third's an ephemeral one; and a key for tagged nodes. */
+/* Three users with a key each, of which the third is ephemeral; and a key for tagged nodes. */
 static void make_users(struct server *v)
 {
     static const char *const names[] = {"ann", "bob", "eve"};
@@ -179,7 +179,7 @@ static void test_events(void **state)
                 server_commit(&v);
             if (i % 500 == 0)
                 assert_survives(&v);
-            if (i % 170 == 0) { /* killed: what was not committed never was */
+            if (i % 170 == 0) { /* killed: what was not committed is lost */
                 server_commit(&v);
                 server_stop(&v);
                 server_start(&v);

@@ -61,7 +61,7 @@ static bool disk_fails(enum disk_op op)
     return disk.kind == FAULT_ONCE ? n == disk.at : disk.kind != FAULT_NONE && n >= disk.at;
 }
 
-/* As SQLite's own access says it. src: sqlite 3.40 os_unix.c */
+/* The error code that SQLite's own file access returns. src: sqlite 3.40 os_unix.c */
 static int disk_says(enum disk_op op)
 {
     errno = disk.last_errno = disk.answer == ANSWER_FULL ? ENOSPC : EIO;
@@ -171,7 +171,7 @@ static int faulty_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
     return file_of(f)->below->pMethods->xRead(file_of(f)->below, p, n, at);
 }
 
-/* What fails half way has written a part. */
+/* A write that fails has written a part. */
 static int faulty_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
     bool fails = disk_fails(OP_WRITE);
@@ -190,7 +190,7 @@ static int faulty_truncate(sqlite3_file *f, sqlite3_int64 size)
     return file_of(f)->below->pMethods->xTruncate(file_of(f)->below, size);
 }
 
-/* No need to reach the real disk. */
+/* The real disk need not be synced. */
 static int faulty_sync(sqlite3_file *f, int flags)
 {
     (void)flags;
@@ -236,7 +236,7 @@ static int faulty_sector_size(sqlite3_file *f)
     return file_of(f)->below->pMethods->xSectorSize(file_of(f)->below);
 }
 
-/* A disk that promises nothing. */
+/* The disk gives no guarantees. */
 static int faulty_characteristics(sqlite3_file *f)
 {
     (void)f;

@@ -17,7 +17,7 @@ enum fault_kind {
     FAULT_POWER,    /* as for ever; then faulty_power_back */
 };
 
-/* What the disk is asked to do. */
+/* Operations of the disk. */
 enum disk_op {
     OP_WRITE = 1,
     OP_SYNC = 2,
@@ -30,9 +30,9 @@ enum disk_op {
 };
 enum { OPS_THAT_CHANGE = OP_WRITE | OP_SYNC | OP_TRUNCATE | OP_DELETE };
 
-/* What it says then. */
+/* How an operation fails. */
 enum disk_answer {
-    ANSWER_USUAL, /* of writes that there is no room, of everything else that it is broken */
+    ANSWER_USUAL, /* writes as on a full disk, everything else as on a broken one */
     ANSWER_FULL,
     ANSWER_BROKEN,
 };
@@ -43,7 +43,7 @@ void faulty_install(void);
 void faulty_remove(void);
 /* Forgets which files there are: they have been removed. */
 void faulty_forget(void);
-/* From now on, counting anew. */
+/* The fault happens at operation `at` from now on, counted from 1. */
 void faulty_arm(enum fault_kind kind, unsigned long at, uint64_t seed);
 /* After faulty_arm: which operations count (enum disk_op), and what those that fail say. */
 void faulty_choose(unsigned ops, enum disk_answer answer);

@@ -21,7 +21,7 @@ static const char *const longer_list[] = {
     "INSERT INTO pets VALUES (2, 1); INSERT INTO pets VALUES (1, 1)", /* fails at its end */
 };
 
-/* A file of version 1 with rows goes up; the step that fails leaves nothing of itself, those before stay. */
+/* A file of version 1 with rows is migrated; a step that fails leaves no traces, and those before it stay. */
 static void test_steps(void **state)
 {
     const char *dir = *state;
@@ -52,7 +52,7 @@ static void test_steps(void **state)
     test_world_fini(&w);
 }
 
-/* The step waits for nobody for ever, and says who is in the way. */
+/* A step does not wait for a lock for ever, and the message says what holds it. */
 static void test_step_meets_a_lock(void **state)
 {
     const char *dir = *state;
@@ -152,7 +152,8 @@ static void test_routes_of_older_versions(void **state)
     store_close(&s);
 }
 
-/* Nodes counted for keys of older versions: of one, of many, of none, of no key, of a key that is gone. */
+/* Nodes are counted for keys of older versions: keys with one node, many, none; nodes without a key, and of a
+ * deleted key. */
 static void test_joined_nodes_of_older_versions(void **state)
 {
     const char *dir = *state;

@@ -1,5 +1,5 @@
 /* What was acknowledged is there, whatever happens: the process is killed, the disk fails or fills at any operation,
- * the power goes. And no batch is there by half. */
+ * power is lost. And no batch is there in part. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,14 +34,14 @@ static int teardown(void **state)
 
 /* --- SIGKILL --- */
 
-static void tell_parent(void *ctx, uint64_t seq, enum rc rc)
+static void report_to_parent(void *ctx, uint64_t seq, enum rc rc)
 {
     int fd = *(int *)ctx;
     if (rc != RC_OK || write(fd, &seq, sizeof(seq)) != sizeof(seq))
         _exit(2);
 }
 
-/* A server at work until it is killed. */
+/* A server that works until it is killed. */
 static void child_runs(struct test_world *w, int ready_fd)
 {
     struct err err = {0};
@@ -49,14 +49,15 @@ static void child_runs(struct test_world *w, int ready_fd)
     const struct store_options options = {test_scratch_path(dir), 4};
     if (store_open_sqlite(&options, &s, &err) != RC_OK)
         _exit(1);
-    store_start(s, tell_parent, &ready_fd);
+    store_start(s, report_to_parent, &ready_fd);
     for (unsigned i = 0; i < 1000; i++)
         store_commit(s, test_world_step(w));
     for (;;)
         pause();
 }
 
-/* The last batch that the child acknowledged. It dies when it has acknowledged `acks`, and a bit of work later. */
+/* Returns the last batch that the child acknowledged. The child is killed when it has acknowledged `acks`, some work
+ * later. */
 static uint64_t run_and_kill(struct test_world *w, unsigned acks, unsigned spins)
 {
     int fds[2];
@@ -137,7 +138,7 @@ static uint64_t live(struct test_world *w)
     return acked;
 }
 
-/* The disk is well again: what is there is all of the acknowledged, and whole. */
+/* The disk works again: everything acknowledged is there, and every batch whole. */
 static void assert_survived(uint64_t acked, uint64_t attempted)
 {
     struct test_world w;
@@ -148,7 +149,7 @@ static void assert_survived(uint64_t acked, uint64_t attempted)
     assert_true(seq <= attempted);
     test_world_advance(&w, seq);
     test_store_holds(s, &w);
-    /* And it goes on. */
+    /* And writing goes on. */
     assert_int_equal(test_store_write(s, test_world_step(&w)), RC_OK);
     store_close(&s);
     s = test_store_open(test_scratch_path(dir), 6);
@@ -157,7 +158,7 @@ static void assert_survived(uint64_t acked, uint64_t attempted)
     test_world_fini(&w);
 }
 
-/* The fault at operation 1, 2, 3... until a life meets none. */
+/* The fault at operation 1, 2, 3... until a life ends without it. */
 static void sweep(enum fault_kind kind, uint64_t seed)
 {
     unsigned long n = 1;
@@ -209,7 +210,7 @@ static void test_power_lost_at_any_point(void **state)
 
 /* Three batches are there; the next one is written with a fault at operation n of it. */
 struct doubt {
-    enum rc told;    /* of that batch */
+    enum rc answer;  /* of that batch */
     bool is_on_disk; /* as a start afterwards finds it */
     bool has_struck;
 };
@@ -224,7 +225,7 @@ static struct doubt doubt_at(unsigned ops, unsigned long n)
         assert_int_equal(test_store_write(s, test_world_step(&w)), RC_OK);
     faulty_arm(FAULT_ONCE, n, 7);
     faulty_choose(ops, ANSWER_BROKEN);
-    d.told = test_store_write(s, test_world_step(&w));
+    d.answer = test_store_write(s, test_world_step(&w));
     d.has_struck = faulty_struck();
     faulty_arm(FAULT_NONE, 0, 1);
     store_close(&s);
@@ -238,8 +239,8 @@ static struct doubt doubt_at(unsigned ops, unsigned long n)
     return d;
 }
 
-/* The disk says once that it could not write or sync, when all of the transaction is in the log, or when some of it is
- * missing. The database opened anew tells which: what is there is acknowledged, and what is not is refused. */
+/* The disk fails once to write or sync, when all of the transaction is in the log, or when some of it is missing.
+ * Opening the database anew shows which: a batch that is there is acknowledged, one that is not is refused. */
 static void test_commit_in_doubt_is_looked_up(void **state)
 {
     (void)state;
@@ -248,10 +249,10 @@ static void test_commit_in_doubt_is_looked_up(void **state)
     for (unsigned long n = 1;; n++) {
         struct doubt d = doubt_at(OP_WRITE | OP_SYNC, n);
         if (!d.has_struck) {
-            assert_int_equal(d.told, RC_OK);
+            assert_int_equal(d.answer, RC_OK);
             break;
         }
-        assert_int_equal(d.told == RC_OK, d.is_on_disk);
+        assert_int_equal(d.answer == RC_OK, d.is_on_disk);
         found += d.is_on_disk;
         not_found += !d.is_on_disk;
     }
@@ -263,7 +264,7 @@ static void test_commit_in_doubt_is_looked_up(void **state)
 
 /* --- a start on a full disk --- */
 
-/* Not even the log's index has room: what is there is read, nothing can be written, and it can once there is room. */
+/* There is not even room for the index of the log: rows are read but none is written, until there is room. */
 static void test_start_without_room_for_the_index(void **state)
 {
     (void)state;

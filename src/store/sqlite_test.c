@@ -1,4 +1,4 @@
-/* What is particular to SQLite: who may open a file, what is refused and left as it was, constraints. */
+/* What is particular to SQLite: opening files, what is refused and left as it was, constraints. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,7 +41,7 @@ static void write_all(const char *path, const void *p, size_t n)
     assert_int_equal(fclose(f), 0);
 }
 
-/* Opening fails with this code and says this; the file is the same afterwards. */
+/* Opening fails with this code and a message that contains `part`; the file is the same afterwards. */
 static void assert_refused(const char *path, enum rc expected, const char *part)
 {
     const struct store_options options = {path, 1000};
@@ -106,7 +106,7 @@ static void test_schema_rules(void **state)
         test_sql_int(path, "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND strict = 0 AND name "
                            "NOT LIKE 'sqlite_%'"),
         0);
-    /* Every table of rows carries the tailnet. */
+    /* Every table of rows has the column of the tailnet. */
     assert_int_equal(test_sql_int(path,
                                   "SELECT count(*) FROM sqlite_schema AS t WHERE t.type = 'table' AND t.name NOT IN "
                                   "('schema_version', 'tailnets') AND NOT EXISTS (SELECT 1 FROM "
@@ -169,7 +169,7 @@ static void test_second_opener_is_refused(void **state)
     int status = -1;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
-    /* The refusal did no harm to the one who has it. */
+    /* The refusal did no harm to the server that has it. */
     struct test_world w;
     test_world_init(&w, 5);
     assert_int_equal(test_store_write(s, test_world_step(&w)), RC_OK);
@@ -182,7 +182,7 @@ static void test_second_opener_is_refused(void **state)
 
 /* --- what is not ours, not known or not whole --- */
 
-/* Looking changes nothing, whether a server runs or not. */
+/* Checking changes nothing, whether a server runs or not. */
 static void test_check_makes_nothing(void **state)
 {
     const char *dir = *state;
@@ -217,7 +217,7 @@ static void test_newer_schema_is_refused(void **state)
     struct buf log_before = {0}, log_after = {0};
     test_world_init(&w, 5);
     test_world_fill(&w, path, 20);
-    /* The way a newer server leaves it when it is killed: with a log beside it. */
+    /* As a newer server leaves it when it is killed: with a log beside it. */
     snprintf(wal, sizeof(wal), "%s-wal", path);
     fflush(NULL);
     pid_t pid = fork();
@@ -285,7 +285,7 @@ static void test_empty_file_is_new(void **state)
     test_world_fini(&w);
 }
 
-/* Any page that is lost is told at the start, in words. */
+/* Any page that is lost is found at the start, and the message says so. */
 static void test_damage_is_found(void **state)
 {
     const char *dir = *state;
@@ -300,7 +300,8 @@ static void test_damage_is_found(void **state)
     for (size_t page = 1; page < pages; page++) {
         buf_clear(&bad);
         buf_append(&bad, buf_at(&good), buf_len(&good));
-        /* Its header: a table page becomes no page at all. Pages that hold the rest of a long row have none. */
+        /* Destroys the header of the page, so that it is no page of a table any more. Pages with the rest of a long
+         * row have none. */
         uint8_t kind = buf_at(&bad)[page * 4096];
         if (kind != 13 && kind != 10 && kind != 5 && kind != 2)
             continue;
@@ -373,7 +374,7 @@ static void test_constraints(void **state)
     struct user *u = user_create();
     struct auth_key *k = auth_key_create();
     u->id = k->id = k->user = 1;
-    test_batch_add(b, ROW_PUT_KEY, 1)->key = k; /* before its user: checked when all is there */
+    test_batch_add(b, ROW_PUT_KEY, 1)->key = k; /* before its user: constraints are checked at the end */
     test_batch_add(b, ROW_PUT_USER, 1)->user = u;
     test_batch_add(b, ROW_PUT_NODE, 1)->node = claimant(1);
     test_batch_add(b, ROW_PUT_NODE, 2)->node = claimant(2);

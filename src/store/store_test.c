@@ -1,4 +1,4 @@
-/* What every store must do: the same bodies run on SQLite and on memory. Then the thread: groups, order, failure. */
+/* What every store must do: the same tests run on SQLite and on memory. Then the thread: groups, order, failure. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +29,7 @@ static void fixture_open(struct fixture *f)
         assert_int_equal(store_open_memory(&f->s), RC_OK);
 }
 
-/* Memory has nothing to come back from. */
+/* Does nothing for memory, which keeps nothing. */
 static void fixture_reopen(struct fixture *f)
 {
     if (!f->on_disk)
@@ -273,7 +273,7 @@ static void test_group_commit(void **state)
     test_world_fini(&w);
 }
 
-/* Nothing that was handed over is dropped by closing. */
+/* Closing writes everything that was handed over. */
 static void test_close_commits_what_waits(void **state)
 {
     struct fixture *f = *state;
@@ -375,7 +375,7 @@ static struct broken_store *open_broken(unsigned fail_at, bool *closed_sound_out
     return b;
 }
 
-/* The disk works again at once, and still nothing is written after the gap until what is missing has been made good. */
+/* The disk works again at once, but nothing is written after the gap until a repair has filled it. */
 static void test_after_a_failure_only_a_repair(void **state)
 {
     (void)state;
@@ -408,7 +408,7 @@ static void test_after_a_failure_only_a_repair(void **state)
     assert_true(closed_sound);
 }
 
-/* What waits together is one transaction. If that is too much, what must be written is tried without presence. */
+/* What waits together is one transaction. If that fails, the durable batches are tried without presence. */
 static void test_presence_fails_nobody(void **state)
 {
     (void)state;
@@ -430,7 +430,7 @@ static void test_presence_fails_nobody(void **state)
     assert_int_equal(acks.failed_n, 1); /* the lazy one */
     store_commit(s, test_batch_create(4));
     assert_int_equal(test_acks_wait(&acks, 4), RC_OK);
-    /* Presence alone that fails keeps nobody from trying. */
+    /* Presence that fails alone does not make the store refuse others. */
     b->fail_at = b->writes + 1;
     lazy = test_batch_create(5);
     lazy->is_lazy = true;

@@ -36,7 +36,6 @@ void test_acks_hold(struct test_acks *a, bool hold)
     pthread_mutex_unlock(&a->lock);
 }
 
-/* Until batch `seq` is answered for; what the answer was. */
 enum rc test_acks_wait(struct test_acks *a, uint64_t seq)
 {
     pthread_mutex_lock(&a->lock);

@@ -41,7 +41,6 @@ static bool same_endpoints(const struct node *a, const struct node *b)
     return a->endpoints_n == b->endpoints_n;
 }
 
-/* All but presence and caches, which no store keeps. */
 bool test_same_node(const struct node *a, const struct node *b)
 {
     return a->id == b->id && strcmp(a->stable_id, b->stable_id) == 0 && a->user == b->user &&
@@ -74,7 +73,7 @@ static bool same_text(const struct policy_text *a, const struct policy_text *b)
            strcmp(a->note, b->note) == 0 && same_json(a->text, b->text);
 }
 
-/* Rows as they came out of a store, held against a tailnet. */
+/* Rows as a store delivers them, compared with those of a tailnet. */
 struct compared {
     const struct test_world *world;
     size_t users, keys, relays, texts, nodes;
@@ -153,7 +152,6 @@ static void count_world(const struct test_world *w, struct compared *out)
     }
 }
 
-/* The store holds exactly these rows. Not while its thread runs. */
 void test_store_holds(struct store *s, const struct test_world *w)
 {
     struct compared c = {.world = w}, expected = {0};
@@ -207,7 +205,6 @@ static void drop_node(void *ctx, struct node *n)
 
 const struct row_sink test_no_sink = {drop_user, drop_key, drop_relay, drop_text, drop_node, NULL};
 
-/* The last batch that a store has, when a world fills it. */
 uint64_t test_store_seq(struct store *s)
 {
     struct row_counters counters = {0};

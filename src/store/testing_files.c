@@ -83,7 +83,6 @@ struct row_op *test_batch_add(struct row_batch *b, enum row_op_kind kind, uint64
     return &b->ops[b->n++];
 }
 
-/* Writes it past the thread, on the caller's. Consumes the batch. */
 enum rc test_store_write(struct store *s, struct row_batch *b)
 {
     const struct row_op **plan;

@@ -38,7 +38,7 @@ static void random_bytes(struct test_world *w, uint8_t *out, size_t n)
         out[i] = (uint8_t)below(w, 256);
 }
 
-/* Now and then null or longer than a page. */
+/* Random text, now and then null or longer than a page. */
 static struct rcbuf *random_json(struct test_world *w)
 {
     uint32_t kind = below(w, 8);
@@ -173,7 +173,7 @@ static void event_relay(struct test_world *w, struct row_batch *b, size_t slot)
     test_batch_add(b, ROW_PUT_RELAY, r->id)->relay = state_relay_host_ref(r);
 }
 
-/* Versions come at one end and go at the other; none changes. */
+/* Versions are created and deleted; none changes. */
 void test_world_policy_text(struct test_world *w, struct row_batch *b, size_t slot)
 {
     char text[64];
@@ -211,7 +211,7 @@ static struct prefix_list *random_prefixes(struct test_world *w)
     return prefix_list_create(v, n);
 }
 
-/* What changes without a claim on anything unique. */
+/* A version with other values, of which none must be unique. */
 static struct node *revised(struct test_world *w, const struct node *old)
 {
     struct addr endpoints[ENDPOINTS_MAX];
@@ -297,7 +297,7 @@ static void claim(struct node *n, const struct node *from, uint32_t what)
         n->key = from->key;
 }
 
-/* Two or three nodes pass on a name, an address or a key in a circle. */
+/* A name, an address or a key passes from node to node in a circle of two or three. */
 static void event_exchange(struct test_world *w, struct row_batch *b)
 {
     size_t slots[3];
@@ -318,7 +318,6 @@ static void event_exchange(struct test_world *w, struct row_batch *b)
         test_world_put_node(w, b, next[i], slots[i]);
 }
 
-/* The next batch of a tailnet's life; the caller owns it. */
 struct row_batch *test_world_step(struct test_world *w)
 {
     struct row_batch *b = test_batch_create(++w->seq);

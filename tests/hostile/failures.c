@@ -30,13 +30,13 @@ enum { SLOTS = 8 };
 /* --- a life with a fault --- */
 
 static char dir[] = "/tmp/fs-failures-XXXXXX";
-static char base_path[64]; /* a database that nothing has happened to yet */
+static char base_path[64]; /* a database as it is before a life */
 
-/* One of those that go on side by side. */
+/* One of the processes that run side by side. */
 struct slot {
     pid_t pid; /* 0: free */
     struct fault fault;
-    char path[96], said[96]; /* the database; what the process says */
+    char path[96], said[96]; /* the database; what the process prints */
     struct books *books;
 };
 
@@ -63,7 +63,7 @@ static void copy_file(const char *from, const char *to)
     CHECK(fclose(in) == 0 && fclose(out) == 0);
 }
 
-/* In a process of its own, for SQLite is not yet to be used in this one. */
+/* In a process of its own, because SQLite must not be used in this one yet. */
 static void make_base(void)
 {
     int status = -1;
@@ -108,7 +108,7 @@ static bool says(const char *path, const char *words)
     return n > 0 && strstr(text, words) != NULL;
 }
 
-/* In a process of its own: either it gets to its end, or it ends as it should. */
+/* In a process of its own, which either lives to the end, or dies as its fault demands. */
 static void live_or_die(struct slot *s)
 {
     int status = -1;
@@ -156,7 +156,7 @@ struct tally {
     unsigned refusals;
     unsigned failed_starts;
     unsigned bad;
-    bool is_past_the_end; /* a life met its fault no more */
+    bool is_past_the_end; /* a life has ended without its fault */
 };
 
 static void begin(struct slot *s, const struct fault *f, unsigned long n)
@@ -185,7 +185,7 @@ static void finish(struct slot *s, int status, struct tally *t)
     t->is_past_the_end |= !s->books->struck || t->bad >= 3;
 }
 
-/* Until a life of them is over. */
+/* Waits until one of the lives is over. */
 static void wait_for_one(struct tally *t)
 {
     int status;
@@ -221,7 +221,8 @@ static unsigned long stride_or(unsigned long usual)
     return stride > 0 ? stride : usual;
 }
 
-/* The fault at the first point of its phase, and at each `stride`th after that, until a life meets it no more. */
+/* A life with the fault at the first point of its phase, and at each `stride`th after that, until a life ends
+ * without it. */
 static void sweep_phase(const struct fault *f, unsigned long stride, struct tally *sum)
 {
     struct tally t = {0};
@@ -243,12 +244,12 @@ static void sweep_phase(const struct fault *f, unsigned long stride, struct tall
     sum->failed_starts += t.failed_starts;
 }
 
-/* Each phase has a stride; a start on an empty disk has most points by far. */
+/* Each phase has its stride; a start on an empty disk has most points by far. */
 struct strides {
     unsigned long start, steps, restart;
 };
 static const struct strides each = {.start = 5, .steps = 1, .restart = 1};
-/* Of what fails from a point on; odd, for SQLite writes a page and what belongs to it by turns. */
+/* For faults that last; odd, because SQLite alternates between a page and what belongs to it. */
 static const struct strides some = {.start = 7, .steps = 3, .restart = 3};
 
 static void sweep(const char *what, struct fault f, struct strides strides, unsigned least)
@@ -354,7 +355,7 @@ static void test_every_commit_fails(void **state)
     sweep_points("commits from one on", fault_install_commits, true, each, 8);
 }
 
-/* SQLite asks before it compiles each part of a statement. */
+/* SQLite asks for permission before it compiles each part of a statement. */
 static void test_every_action_is_denied(void **state)
 {
     (void)state;
@@ -368,7 +369,7 @@ static void test_every_allocation_of_sqlite_fails(void **state)
     sweep_points("allocations of SQLite from one on", fault_install_memory, true, (struct strides){501, 5, 101}, 20);
 }
 
-/* Ours end the process with a word. What it had acknowledged is there. */
+/* An allocation of ours that fails ends the process with a message. What it had acknowledged is there. */
 static void test_every_allocation_of_ours_ends_the_server(void **state)
 {
     (void)state;
@@ -415,7 +416,7 @@ static int dial(const struct addr *at)
 
 enum { SOME_TURNS = 5, MANY_TURNS = 1000, FEW_TRIES = 200 };
 
-/* Whether the client is served; false: closed, or not within so many turns. */
+/* Whether the client is served; false: closed, or not within so many iterations of the loop. */
 static bool is_served(struct loop *loop, int fd, unsigned turns)
 {
     char c;
@@ -424,7 +425,7 @@ static bool is_served(struct loop *loop, int fd, unsigned turns)
     return recv(fd, &c, 1, MSG_DONTWAIT) == 1;
 }
 
-/* Three come; one accept fails, or all until the trouble is over. Returns how many were served. */
+/* Three clients come; one accept fails, or all until the fault ends. Returns how many were served. */
 static unsigned serve_three(struct loop *loop, const struct addr *at, const struct fault *f)
 {
     int fds[3];
@@ -445,8 +446,8 @@ static unsigned serve_three(struct loop *loop, const struct addr *at, const stru
     return served;
 }
 
-/* Nobody is forgotten, and the next are served; without a descriptor one is turned away. While it fails for good the
- * loop does not spin: it tries some times a second. */
+/* No client is forgotten, and the next are served; without a descriptor one is turned away. While accept keeps
+ * failing the loop does not spin: it tries some times a second. */
 static void test_every_accept_fails(void **state)
 {
     (void)state;

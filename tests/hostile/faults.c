@@ -20,7 +20,7 @@ void fault_disk_end(void)
     faulty_set_kind(FAULT_NONE);
 }
 
-/* All but the disk: what fails is counted here. */
+/* Everything but the disk: the points are counted here. */
 static struct {
     unsigned long at;
     atomic_ulong seen;
@@ -49,7 +49,7 @@ void fault_points_end(void)
 
 /* --- statements --- */
 
-static bool statement_fails; /* the one that runs; on the connection's thread */
+static bool statement_fails; /* the statement that runs; on the connection's thread */
 
 static int on_statement(unsigned what, void *ctx, void *stmt, void *sql)
 {
@@ -138,7 +138,7 @@ static void *memory_realloc(void *p, int n)
     return fault_point() ? NULL : sqlite_memory.xRealloc(p, n);
 }
 
-/* Without what SQLite keeps aside for small things, so that each asks. */
+/* Without SQLite's reserve for small allocations, so that each is a point. */
 void fault_install_memory(void)
 {
     sqlite3_mem_methods failing;

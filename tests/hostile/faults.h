@@ -14,7 +14,7 @@ struct fault {
     void (*end)(void);
     enum phase phase;
     bool is_for_ever;
-    unsigned long n;         /* which of those that are counted from the beginning of the phase */
+    unsigned long n;         /* the number of the point, counted from the beginning of the phase */
     unsigned ops;            /* of the disk */
     enum disk_answer answer; /* of the disk */
     bool kills;              /* the process ends itself, in an orderly way */
@@ -31,7 +31,7 @@ void fault_points_arm(const struct fault *f);
 void fault_points_end(void);
 /* Passes a point: whether it fails. Any thread. */
 bool fault_point(void);
-/* Makes points of SQLite's statements, of its commits, of what its statements do, of its allocations. */
+/* Each makes something of SQLite's a point: statements, commits, the actions of statements, allocations. */
 void fault_install_statements(void);
 void fault_install_commits(void);
 void fault_install_actions(void);

@@ -90,7 +90,7 @@ static bool life_ask_route(const struct books *b, struct state *st, unsigned t)
     return n != NULL && state_node_approve_routes(st, n->id, &route, 1, &n, &err) == RC_OK;
 }
 
-/* On the core's thread. False: the model knows better. */
+/* On the core's thread. False: the state refuses it. */
 static bool life_do(struct books *b, struct state *st, enum step s, unsigned t, int64_t now_ms)
 {
     switch (s) {
@@ -203,7 +203,7 @@ static void life_check_reason(const struct life *l, enum rc rc, const char *text
     abort();
 }
 
-/* A start that fails says why, and nothing else comes of it; the service manager starts it again. */
+/* A start that fails gives the reason and has no other effect; the service manager starts the server again. */
 static void life_start(struct life *l)
 {
     const struct core_hooks hooks = {.published = life_published, .key_revoked = life_revoked};
@@ -246,7 +246,7 @@ static void life_job_done(struct core_job *job)
     loop_stop(j->life->loop);
 }
 
-/* Gives what the core says against it. */
+/* Returns why the core refuses it. */
 static enum rc life_post(struct life *l, struct life_job *j)
 {
     j->life = l;

@@ -15,13 +15,13 @@ enum step {
     STEP_POLICY,
     STEP_ROUTE,
     STEP_SECOND_JOIN,
-    STEP_RESTART, /* of the server; asks for nothing */
+    STEP_RESTART, /* of the server; no request */
     STEP_THIRD_JOIN,
     STEP_SECOND_USER,
     STEPS
 };
 
-/* Each step is asked for until it is acknowledged, each time with other names. */
+/* Each step is requested until it is acknowledged, each time with other names. */
 enum { TRIES = 4, LOOK_AGAIN_MS = 10, LIFE_GUARD_MS = 60000 };
 
 enum fate { NOT_ASKED, ASKED, KEPT, REFUSED };
@@ -37,11 +37,11 @@ struct books {
 
 enum phase { PHASE_START, PHASE_STEPS, PHASE_RESTART };
 
-/* What fails, as the life needs to know it. */
+/* The fault, as far as the life must know it. */
 struct trouble {
-    enum phase phase; /* when it begins; that of the steps before the restart ends with them */
+    enum phase phase; /* when it begins; one of the steps before the restart ends with them */
     bool is_for_ever; /* until it is ended */
-    enum rc why;      /* what is said of it; RC_OK: anything */
+    enum rc why;      /* the reason that is reported; RC_OK: any */
     void (*begin)(void *ctx);
     void (*end)(void *ctx);
     void *ctx;
@@ -51,7 +51,7 @@ struct life {
     const char *path;
     struct books *books;
     const struct trouble *trouble;
-    struct loop *loop; /* of who asks */
+    struct loop *loop; /* of the client */
     struct loop_timer *guard, *look_again;
     struct core *core;
     struct store *store;
@@ -70,14 +70,14 @@ struct life_job {
     struct life *life;
     enum step step;
     unsigned try;
-    bool is_look; /* asks for nothing */
+    bool is_look; /* no request */
     bool is_good;
     bool is_done;
 };
 
-/* From the first start to an orderly end. */
+/* Lives from the first start to an orderly end. */
 void life_live(struct life *l);
-/* A server on a machine that is well again finds what it should. */
+/* A server on a machine that works again finds what it should. */
 void life_inspect(const char *path, const struct books *b);
 
 #endif

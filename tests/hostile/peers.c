@@ -1,4 +1,4 @@
-/* Writes what a node's peers are told when it says anything at all of itself: map responses, one a line, for
+/* Writes what a node's peers get when it reports hostile things of itself: map responses, one a line, for
  * tests/golang/decode, which decodes them as official clients do.
  *
  * usage: hostile_peers [CASES [SEED]] */
@@ -109,7 +109,7 @@ static void write_extra(struct hostile *h, struct json_writer *w)
     }
 }
 
-/* The value, or something else in its place, here and below. */
+/* The value, or something else in its place; also below. */
 static void write_mutated(struct hostile *h, struct json_writer *w, const struct json *v, unsigned depth)
 {
     enum json_type type = json_type_of(v);
@@ -135,7 +135,7 @@ static void write_mutated(struct hostile *h, struct json_writer *w, const struct
     }
 }
 
-/* Only what decides whether the request counts is left as it is. */
+/* The members that decide whether the request counts are left as they are. */
 static void write_request(struct hostile *h, unsigned node, struct buf *out)
 {
     struct json_writer w;
@@ -157,7 +157,7 @@ static void write_request(struct hostile *h, unsigned node, struct buf *out)
         write_mutated(h, &w, v, 0);
     }
     json_w_end_object(&w);
-    /* Bytes that are no JSON or no UTF-8 any more. */
+    /* Bytes that are no longer JSON or UTF-8. */
     if (below(h, 8) == 0 && buf_len(out) > 0)
         buf_at(out)[below(h, (uint32_t)buf_len(out))] = (uint8_t)below(h, 256);
 }
@@ -238,7 +238,7 @@ int main(int argc, char **argv)
     crypto_init();
     start(&h);
     for (unsigned long i = 0; i < cases; i++) {
-        unsigned node = 1 + (unsigned)(i % (WORLD_NODES - 1)); /* node 0, of id 1, looks on */
+        unsigned node = 1 + (unsigned)(i % (WORLD_NODES - 1)); /* node 0, with id 1, is the viewer */
         buf_clear(&body);
         write_request(&h, node, &body);
         h.taken += apply(&h, node, buf_str(&body));

@@ -1,7 +1,7 @@
 /* Any database content: rows of a valid database are changed at random, also to values of other types, and the
- * server's store and state load it. Whatever was not touched is there, everybody's map is JSON, what cannot be used
- * is named and set aside, and the next node joins and is there after another start. ROWS_SEED and ROWS_ROUNDS choose
- * others. */
+ * server's store and state load it. Whatever was not changed is there, every node's map is JSON, rows that cannot be
+ * used are named and set aside, and the next node joins and is there after another start. ROWS_SEED and ROWS_ROUNDS
+ * choose others. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -96,7 +96,7 @@ static void copy_file(const char *from, const char *to)
     sqlite3_close(target);
 }
 
-static void tell(struct server *s, unsigned i)
+static void report_node(struct server *s, unsigned i)
 {
     struct arena a = {0};
     struct hostinfo h;
@@ -132,7 +132,7 @@ static void make_base(void)
     world_people(s.st, keys);
     for (unsigned i = 0; i < WORLD_NODES; i++) {
         assert_non_null(world_join(s.st, i, keys[i % 3]));
-        tell(&s, i);
+        report_node(&s, i);
     }
     assert_int_equal(state_relay_create(s.st, &spec, random, WORLD_NOW_MS, &relay, text, &err), RC_OK);
     server_commit(&s);
@@ -314,7 +314,8 @@ static void check_loaded(struct netmap_ctx *ctx, const struct server *s, const s
                      WORLD_NODES);
 }
 
-/* A key, and a node that joins by it, though rows are missing: nothing that is set aside is in their way. */
+/* A key is created and a node joins with it, although rows are missing: what is set aside does not conflict with
+ * them. */
 static void join_another(struct server *s)
 {
     struct err err = {0};

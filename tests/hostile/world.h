@@ -1,4 +1,4 @@
-/* A small tailnet for programs that feed it what is hostile: users, keys, nodes, and the maps that nodes get. */
+/* A small tailnet for programs that feed it hostile input: users, keys, nodes, and the maps that nodes get. */
 #ifndef TESTS_HOSTILE_WORLD_H
 #define TESTS_HOSTILE_WORLD_H
 
@@ -18,9 +18,9 @@ void world_report(struct node_report *out, int64_t version, const struct hostinf
 void world_report_fini(struct node_report *r);
 /* Registers node `i` with the key; null when it is refused. */
 const struct node *world_join(struct state *st, unsigned i, const char *auth_key);
-/* Users 1 and 2 with a reusable key each, whose texts are given, and one that tags. */
+/* Creates users 1 and 2 with a reusable auth key each, and a key with a tag; `keys` gets their texts. */
 void world_people(struct state *st, char keys[3][AUTH_KEY_TEXT_CAP]);
-/* Appends the plain text of the messages, a line each. */
+/* Appends the plain text of the messages, one line for each. */
 void world_lines(const struct netmap_pieces *p, bool is_one, struct buf *out);
 /* Appends the node's full map as one line. */
 void world_map(struct netmap_ctx *ctx, const struct state *st, node_id id, struct buf *out);

@@ -25,7 +25,7 @@ void announcement_write(const struct announcement *a, struct buf *out)
     json_w_kv_u64(&w, "stunPort", a->stun_port);
     json_w_kv_u64(&w, "news", a->news);
     json_w_kv_u64(&w, "started", a->started_ms);
-    json_w_kv_u64(&w, "turn", a->turn);
+    json_w_kv_u64(&w, "turn", a->number); /* the name on the wire */
     json_w_kv_bool(&w, "starting", a->is_starting);
     json_w_kv_bool(&w, "draining", a->is_draining);
     json_w_end_object(&w);

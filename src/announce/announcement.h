@@ -25,7 +25,7 @@ struct announcement {
     uint16_t derp_port;
     uint16_t stun_port;  /* 0: none */
     uint64_t started_ms; /* wall clock at the start of the program: of two relays with one key the later one counts */
-    uint64_t turn;       /* sequence number: an announcement that was overtaken by a later one does not count */
+    uint64_t number;     /* sequence number: an announcement that was overtaken by a later one does not count */
     uint64_t news;       /* `news` of the last reply; 0: none yet */
     bool is_starting;    /* it only asks, and does not serve yet */
     bool is_draining;    /* it stops */

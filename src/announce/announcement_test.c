@@ -31,7 +31,7 @@ static void test_write(void **state)
                              .derp_port = 443,
                              .stun_port = 3478,
                              .started_ms = 1700000000000,
-                             .turn = 3,
+                             .number = 3,
                              .news = 7,
                              .is_draining = true};
     announcement_write(&a, &out);

@@ -48,7 +48,7 @@ struct announcer {
     struct announcement about;
     struct fetch *fetch;
     atomic_bool is_leaving;
-    atomic_uint_least64_t turn;
+    atomic_uint_least64_t number; /* of the last announcement */
     /* on the loop */
     struct relay *relay;
     struct loop *loop;
@@ -161,7 +161,7 @@ static void post_announcement(struct announcer *a, const struct announcement *ab
 {
     struct announcement numbered = *about;
     struct buf body = {0};
-    numbered.turn = atomic_fetch_add(&a->turn, 1) + 1;
+    numbered.number = atomic_fetch_add(&a->number, 1) + 1;
     announcement_write(&numbered, &body);
     post(a, a->announce_url, &body, timeout_ms, done, ctx);
     buf_fini(&body);

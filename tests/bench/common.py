@@ -34,7 +34,8 @@ def build_program():
         subprocess.run(["meson", "setup", BUILD, "--buildtype=release", "-Dtests=disabled"], cwd=ROOT, check=True,
                        stdout=subprocess.DEVNULL)
     log("building %s (release)" % os.path.relpath(PROGRAM, ROOT))
-    subprocess.run(["ninja", "-C", BUILD, "--quiet", "src/fullscale", "src/fullscale-bench"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", BUILD, "--quiet", "src/fullscale", "src/fullscale-bench"], check=True,
+                   stdout=subprocess.DEVNULL)
 
 
 def build_target(name):

@@ -1,5 +1,5 @@
-"""The server that is measured, on loopback. As a program: `server.py restart FOLDER` kills it and starts it again, which is
-what the load generators run in the middle of their work."""
+"""The server that is measured, on loopback. As a program: `server.py restart FOLDER` kills it and starts it again,
+which is what the load generators run in the middle of their work."""
 import json
 import os
 import re
@@ -61,7 +61,8 @@ class Server:
 
     def start(self):
         with open(os.path.join(self.folder, "server.log"), "ab") as out:
-            process = subprocess.Popen([PROGRAM, "--config", self.config, "serve"], stdin=subprocess.DEVNULL, stdout=out,
+            process = subprocess.Popen([PROGRAM, "--config", self.config, "serve"], stdin=subprocess.DEVNULL,
+                                       stdout=out,
                                        stderr=out, start_new_session=True)
         with open(os.path.join(self.folder, "pid"), "w") as f:
             f.write(str(process.pid))
@@ -111,7 +112,8 @@ class Server:
 
     def cli(self, *args):
         """What it prints."""
-        return subprocess.run([PROGRAM, "--config", self.config, *args], check=True, stdout=subprocess.PIPE, text=True).stdout
+        return subprocess.run([PROGRAM, "--config", self.config, *args], check=True, stdout=subprocess.PIPE,
+                              text=True).stdout
 
     def auth_key(self, *flags, user="bench"):
         return self.cli("preauthkeys", "create", "--user", user, "--reusable", *flags).split()[-1]

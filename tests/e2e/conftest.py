@@ -64,8 +64,8 @@ class World:
         return nodes
 
     def nodes_without_udp(self, *specs, stun=("198.18.0.1",)):
-        """Like join, but of UDP nothing reaches the nodes except answers of the relays at `stun`. Dropped on the way in: a
-        datagram that is refused on the way out is an error to the client, at which it opens its sockets anew."""
+        """Like join, but of UDP nothing reaches the nodes except answers of the relays at `stun`. Dropped on the way
+        in: a datagram that is refused on the way out is an error to the client, at which it opens its sockets anew."""
         key = self.servers[0].key("--reusable")
         nodes = [self.node(*((s, NEW) if isinstance(s, str) else s)) for s in specs]
         for node in nodes:

@@ -1,5 +1,6 @@
 """A small client of relays (DERP): TLS, the upgrade, the login, and frames.
-src: tailscale 1.102 derp/derp.go, derp/derp_client.go. NaCl's box comes from libsodium, which the server needs anyway"""
+src: tailscale 1.102 derp/derp.go, derp/derp_client.go. NaCl's box comes from libsodium, which the server needs
+anyway"""
 import ctypes
 import ctypes.util
 import json
@@ -20,7 +21,8 @@ _sodium = ctypes.CDLL(ctypes.util.find_library("sodium"))
 
 def _box(private_hex, public, plain):
     nonce, sealed = os.urandom(24), ctypes.create_string_buffer(len(plain) + 16)
-    rc = _sodium.crypto_box_easy(sealed, plain, ctypes.c_ulonglong(len(plain)), nonce, public, bytes.fromhex(private_hex))
+    rc = _sodium.crypto_box_easy(sealed, plain, ctypes.c_ulonglong(len(plain)), nonce, public,
+                                 bytes.fromhex(private_hex))
     assert rc == 0
     return nonce + sealed.raw
 
@@ -45,7 +47,8 @@ class Derp:
         info = {"version": 2, "CanAckPings": False}
         if mesh_key:
             info["meshKey"] = mesh_key
-        self.send(CLIENT_INFO, self.key.public + _box(self.key.private_hex(), greeting[8:40], json.dumps(info).encode()))
+        self.send(CLIENT_INFO, self.key.public
+                  + _box(self.key.private_hex(), greeting[8:40], json.dumps(info).encode()))
         self.expect(SERVER_INFO)
 
     def _more(self):

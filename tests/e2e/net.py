@@ -1,4 +1,5 @@
-"""Network namespaces for the tests: one bridge that stands for the internet, the server behind it, one namespace a node.
+"""Network namespaces for the tests: one bridge that stands for the internet, the server behind it, one namespace a
+node.
 
         ┌────────────── NET (bridge br0, 198.18.0.254) ──────────────┐
         │                    │                  │                    │
@@ -8,7 +9,8 @@
    └──────────┘         └──────────┘       └──────────┘         └──────────┘
         198.18.0.0/24 is set aside for such tests (RFC 2544). The root namespace is never touched.
 
-A router is a namespace on the bridge with a bridge of its own behind it, and changes the source addresses of what passes:
+A router is a namespace on the bridge with a bridge of its own behind it, and changes the source addresses of what
+passes:
 
    NET ── eth0: .13 ┌───────────┐ br0: 10.13.0.254 ──── eth0: 10.13.0.14 ┌────┐
                     │  router   │                                        │ n1 │
@@ -48,7 +50,8 @@ def run(where, argv, check=True, timeout=30, quiet=False, **kwargs):
     return done
 
 
-# On a slow or busy machine everything takes longer: what is waited for may take so many times what it takes on a quiet one.
+# On a slow or busy machine everything takes longer: what is waited for may take so many times what it takes on a quiet
+# one.
 PATIENCE = float(os.environ.get("E2E_PATIENCE") or 3)
 
 
@@ -74,7 +77,8 @@ class Namespace:
         switch, prefix = (router.full, router.inside) if router else (net.bridge, "198.18.0")
         self.ip = "%s.%d" % (prefix, last_octet)
         net.ip("netns", "add", self.full)
-        net.ip("-n", switch, "link", "add", "p%d" % last_octet, "type", "veth", "peer", "name", "eth0", "netns", self.full)
+        net.ip("-n", switch, "link", "add", "p%d" % last_octet, "type", "veth", "peer", "name", "eth0", "netns",
+               self.full)
         net.ip("-n", switch, "link", "set", "p%d" % last_octet, "master", "br0", "up")
         self.sysctl("net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0",
                     "net.ipv6.conf.eth0.accept_dad=0")

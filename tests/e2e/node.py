@@ -14,8 +14,8 @@ from net import PATIENCE, echo, run, wait_for
 CLIENTS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fullscale" / "clients"
 OLD, NEW = "v1.80.3", "v1.102.5"
 
-# Without a firewall of its own. The old client dies of a nil pointer when its port changes twice, as it may after a look at
-# the network (see `rebinds`): it then removes a rule that it had added for another port.
+# Without a firewall of its own. The old client dies of a nil pointer when its port changes twice, as it may after a
+# look at the network (see `rebinds`): it then removes a rule that it had added for another port.
 # src: tailscale 1.80 wgengine/router: UpdateMagicsockPort adds a rule for the port it had, and util/linuxfw:
 # removeAcceptOnPortRule deletes the rule it hasn't found.
 _UP = {OLD: ["--netfilter-mode=off"], NEW: []}
@@ -138,9 +138,9 @@ class Node:
         wait_for("%s sees %s offline" % (self.name, name), lambda: not self.peers()[name]["Online"], timeout)
 
     def rebinds(self):
-        """How often it has opened its sockets anew, and so forgotten its direct paths. A client does that by itself after
-        a look at the network in which it believes to have sent nothing. src: tailscale 1.102 net/netcheck: runProbe notes
-        that it has sent only after it has, and in namespaces the answer may have been there before."""
+        """How often it has opened its sockets anew, and so forgotten its direct paths. A client does that by itself
+        after a look at the network in which it believes to have sent nothing. src: tailscale 1.102 net/netcheck:
+        runProbe notes that it has sent only after it has, and in namespaces the answer may have been there before."""
         return self.log.read_text(errors="replace").count("Rebind; defIf")
 
     def netmap(self):

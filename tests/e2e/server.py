@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # With sanitizers, for all tests but those that measure.
 CHECKED = Path(os.environ.get("E2E_PROGRAM") or ROOT / "build-asan" / "src" / "fullscale")
 RELEASE = Path(os.environ.get("E2E_RELEASE_PROGRAM") or ROOT / "build" / "src" / "fullscale")
-SANITIZER_REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed")
+SANITIZER_REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:"
+                              r"|Assertion .* failed")
 
 
 def make_certificates(folder, ip):

@@ -18,7 +18,8 @@ def bench(server, *args):
 def test_relay(world):
     server = world.server(derp=RELAY)
     for url in ("https://127.0.0.1:8443/derp", "https://localhost:443/derp"):
-        results = bench(server, "relay", "--url", url, "--pairs", "3", "--duration", "500ms", "--rate", "500", "--idle-conns",
+        results = bench(server, "relay", "--url", url, "--pairs", "3", "--duration", "500ms", "--rate", "500",
+                        "--idle-conns",
                         "20", "--idle-for", "500ms")
         top, paced, idle = results["derp-throughput"], results["derp-latency"], results["derp-idle"]
         assert top["received"] > 100 and top["lost"] == 0 and top["tls"]
@@ -54,7 +55,8 @@ def fleet(server, *args):
 
 def test_simulated_nodes(world):
     server = world.server(with_tls=False)
-    results = fleet(server, "suite", "--nodes", "20", "--steps", "churn,reconnect", "--churn-for", "1s", "--check", "deep",
+    results = fleet(server, "suite", "--nodes", "20", "--steps", "churn,reconnect", "--churn-for", "1s",
+                    "--check", "deep",
                     "--quiet", "500ms")
     for result in results.values():
         assert result["n"] == 20 and result["errors"] == [] and result["sessions_lost"] == 0 and result["cpu_s"] > 0

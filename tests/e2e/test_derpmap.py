@@ -171,8 +171,8 @@ def pin_of(node):
 
 
 def test_certificate_is_renewed(world):
-    """Nodes that reach each other by the relay alone get over a new certificate within seconds; old clients, which check
-    none, do not notice."""
+    """Nodes that reach each other by the relay alone get over a new certificate within seconds; old clients, which
+    check none, do not notice."""
     server = world.server(derp=OWN_RELAY_PORT)
     n1, n2, old = nodes = world.nodes_without_udp("n1", "n2", ("n3", OLD))
     n1.wait_peers("n2", "n3")

@@ -1,5 +1,5 @@
-"""The database cannot be written: changes are refused in words, everything else goes on, writing resumes by itself, and nothing
-that was acknowledged is lost."""
+"""The database cannot be written: changes are refused in words, everything else goes on, writing resumes by itself, and
+nothing that was acknowledged is lost."""
 import contextlib
 import json
 import sqlite3
@@ -65,7 +65,8 @@ class WireNode:
 
     def poll(self, **more):
         said = {"OS": "linux", "Hostname": self.name, "NetInfo": {"PreferredDERP": 999}}
-        self.stream = self.session.open("/machine/map", self.session.map_request(self.key, Stream=True, Hostinfo=said, **more))
+        self.stream = self.session.open("/machine/map",
+                                        self.session.map_request(self.key, Stream=True, Hostinfo=said, **more))
         return self.stream.next_map()
 
     def report(self, endpoint):
@@ -100,7 +101,8 @@ class Books:
         return said.returncode == 0
 
     def write_until(self, is_kept, timeout):
-        wait_for("a change is %s" % ("kept" if is_kept else "refused"), lambda: self.write() == is_kept, timeout, every=0.2)
+        wait_for("a change is %s" % ("kept" if is_kept else "refused"), lambda: self.write() == is_kept, timeout,
+                 every=0.2)
 
     def check(self, *nodes):
         """What was acknowledged is there, once, and nothing that was refused."""
@@ -153,7 +155,8 @@ def check_says(server, words):
     assert said.returncode != 0 and words in said.stdout, said
     assert server.metrics()["fullscale_store_failing"] == 1
     url = server.url + "/health"
-    said = wait_for("/health says so", lambda: server.space.run("curl", "-sk", "-w", " %{http_code}", url, quiet=True).stdout)
+    said = wait_for("/health says so",
+                    lambda: server.space.run("curl", "-sk", "-w", " %{http_code}", url, quiet=True).stdout)
     assert words in said and said.endswith(" 500"), said
 
 
@@ -254,7 +257,8 @@ def locked(server):
 
 
 def test_a_lock_of_another_program_delays_or_refuses(world):
-    """A short one is waited for; during one that lasts longer than 10 s changes are refused in words, for as long as it lasts."""
+    """A short one is waited for; during one that lasts longer than 10 s changes are refused in words, for as long as it
+    lasts."""
     server = world.server()
     books, bystanders = Books(server), Bystanders(server)
     keys = [server.key() for _ in range(3)]

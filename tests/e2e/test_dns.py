@@ -22,7 +22,8 @@ def wait_dns(stream):
 
 
 def test_nextdns(world):
-    """nextdns:PROFILE and nextdns:no-device-info change the resolvers of the nodes that have them, as soon as the policy says so."""
+    """nextdns:PROFILE and nextdns:no-device-info change the resolvers of the nodes that have them, as soon as the
+    policy says so."""
     server = world.server(policy={"mode": "database"}, dns={
         "base_domain": "tail.example", "override_local_dns": True,
         "nameservers": {"global": ["https://dns.nextdns.io/abc123", "9.9.9.9"]}})

@@ -1,5 +1,5 @@
-"""Bad neighbours and bad input against a running server: it answers with an error or closes, nothing is lost, memory stays
-bounded. Memory is measured on the release build."""
+"""Bad neighbours and bad input against a running server: it answers with an error or closes, nothing is lost, memory
+stays bounded. Memory is measured on the release build."""
 import json
 import os
 import socket
@@ -236,7 +236,8 @@ def test_handshakes_that_are_none(world):
         sock.sendall(wire.upgrade_request(bad))
         assert is_refused(sock) or is_closed(sock, 5), bad
         sock.close()
-    for raw in (b"POST /ts2021 HTTP/1.1\r\nHost: x\r\nUpgrade: tailscale-control-protocol\r\nConnection: upgrade\r\n\r\n",
+    for raw in (b"POST /ts2021 HTTP/1.1\r\nHost: x\r\nUpgrade: tailscale-control-protocol\r\n"
+                b"Connection: upgrade\r\n\r\n",
                 b"POST /ts2021 HTTP/1.1\r\nHost: x\r\nUpgrade: tailscale-control-protocol\r\nConnection: upgrade\r\n"
                 b"X-Tailscale-Handshake: !!!!\r\n\r\n", b"GET /ts2021 HTTP/1.1\r\nHost: x\r\n\r\n",
                 b"\x00" * 4000, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 100_000, b"GET /" + b"a" * 1_000_000):
@@ -258,7 +259,8 @@ def test_records_that_are_none(world):
         made = session(server)
         made._start_h2()
         good = made.record(b"hello")
-        bad = [b"\x04\x00\x00", b"\x04\x00\x0f" + bytes(15), b"\x04\x0f\xfe" + bytes(4094), b"\x04\xff\xff" + bytes(65535),
+        bad = [b"\x04\x00\x00", b"\x04\x00\x0f" + bytes(15), b"\x04\x0f\xfe" + bytes(4094),
+               b"\x04\xff\xff" + bytes(65535),
                b"\x01\x00\x10" + bytes(16), good[:-1] + bytes([good[-1] ^ 1]), b"\x04\x00\x10" + bytes(16),
                good + good][index]
         try:
@@ -271,8 +273,8 @@ def test_records_that_are_none(world):
 
 
 def test_slow_reader(world):
-    """A node that asks for its map and does not read: the others hear of every change at once, the server does not grow, and
-    what the slow one finds in the end is the truth."""
+    """A node that asks for its map and does not read: the others hear of every change at once, the server does not
+    grow, and what the slow one finds in the end is the truth."""
     server = world.server(program=RELEASE)
     n1, n2 = world.join("n1", ("n2", OLD))
     key = server.key("--reusable")
@@ -287,7 +289,8 @@ def test_slow_reader(world):
     for i, name in enumerate(sorted(everyone)):
         node_key, made = wire.Key(), session(server, public)
         assert not made.register(node_key, key, name)["Error"]
-        made.request("/machine/map", made.map_request(node_key, name, OmitPeers=True, Endpoints=["198.18.0.9:%d" % (i + 1)]))
+        made.request("/machine/map",
+                     made.map_request(node_key, name, OmitPeers=True, Endpoints=["198.18.0.9:%d" % (i + 1)]))
         made.close()
     for node in (n1, n2):
         node.wait_peers(*everyone, online=False, timeout=20)
@@ -348,13 +351,15 @@ def test_relay_port_gets_garbage(world):
 
 
 def test_a_neighbour_that_says_nonsense(world):
-    """Official clients, new and old, beside a node whose Hostinfo has no member of the right type: they stay online, see and reach
-    each other, and still do after a restart of theirs, when they have nothing but a whole map."""
+    """Official clients, new and old, beside a node whose Hostinfo has no member of the right type: they stay online,
+    see and reach each other, and still do after a restart of theirs, when they have nothing but a whole map."""
     server = world.server()
     n1, n2 = world.join("n1", ("n2", OLD))
     evil, evil_key = session(server), wire.Key()
-    nonsense = {"OS": {"a": 1}, "OSVersion": 7, "Hostname": ["evil"], "App": [1], "ShieldsUp": "maybe", "sshHostKeys": 5,
-                "Location": "nowhere", "IngressEnabled": 3, "WireIngress": {}, "PeerRelay": "x", "AppConnector": "unset",
+    nonsense = {"OS": {"a": 1}, "OSVersion": 7, "Hostname": ["evil"], "App": [1], "ShieldsUp": "maybe",
+                "sshHostKeys": 5,
+                "Location": "nowhere", "IngressEnabled": 3, "WireIngress": {}, "PeerRelay": "x",
+                "AppConnector": "unset",
                 "Services": [{"Proto": "peerapi4", "Port": 99999, "Description": {}}, 7], "RoutableIPs": [8, "x"]}
     assert not evil.register(evil_key, server.key(), "evil", Hostinfo=nonsense)["Error"]
     stream = evil.open("/machine/map", dict(evil.map_request(evil_key, Stream=True), Hostinfo=nonsense))

@@ -111,8 +111,9 @@ def test_delete_while_connected(world, version):
 
 
 def test_delete_while_away(world):
-    """A node that was deleted while its client was off gets nowhere when it returns: not a node again, no traffic, no storm of
-    requests. (Clients from 1.102 show their stored map meanwhile, so that their state says little.) With a key it is a node."""
+    """A node that was deleted while its client was off gets nowhere when it returns: not a node again, no traffic, no
+    storm of requests. (Clients from 1.102 show their stored map meanwhile, so that their state says little.) With a key
+    it is a node."""
     server = world.server()
     n1, n2 = world.join("n1", "n2")
     n1.stop()
@@ -123,8 +124,8 @@ def test_delete_while_away(world):
     time.sleep(2)
     assert len(server.nodes()) == 1
     assert n1.space.run("ping", "-c", "1", "-W", "1", n2.addresses[0], check=False).returncode != 0
-    # When its links settle, a client pings its relay several times within a second, and the relay does not admit it each time:
-    # some 40 calls. A loop is every 10 to 15 ms, 400 and more.
+    # When its links settle, a client pings its relay several times within a second, and the relay does not admit it
+    # each time: some 40 calls. A loop is every 10 to 15 ms, 400 and more.
     check_quiet(server, n1, most_calls=80, most_packets=700)
     n1.up(server.key(), "--force-reauth")
     n2.wait_peers("n1")

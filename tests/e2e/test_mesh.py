@@ -18,8 +18,8 @@ PORT = 8443
 
 
 class Derper:
-    """The reference's relay in a namespace of its own. With a certificate of the folder's CA when there is one, else with
-    one that it makes and signs itself, whose pin is `pin`."""
+    """The reference's relay in a namespace of its own. With a certificate of the folder's CA when there is one, else
+    with one that it makes and signs itself, whose pin is `pin`."""
 
     def __init__(self, world, neighbour, trusts):
         self.space = world.net.add("derper")

@@ -36,7 +36,10 @@ def put(server, text):
 def join(world, owner, *specs):
     """Nodes of a user, or of a tag of hers."""
     server = world.servers[0]
-    key = server.key("--reusable", "--tags", owner) if owner.startswith("tag:") else server.key("--reusable", user=owner)
+    if owner.startswith("tag:"):
+        key = server.key("--reusable", "--tags", owner)
+    else:
+        key = server.key("--reusable", user=owner)
     nodes = [world.node(name, version) for name, version in specs]
     with concurrent.futures.ThreadPoolExecutor(len(nodes)) as pool:
         list(pool.map(lambda n: n.up(key), nodes))

@@ -1,4 +1,5 @@
-"""What kinds of rules do to traffic: groups, hosts, protocols, one's own nodes, the internet through an exit node, SSH."""
+"""What kinds of rules do to traffic: groups, hosts, protocols, one's own nodes, the internet through an exit node,
+SSH."""
 import pytest
 
 from net import run, wait_for

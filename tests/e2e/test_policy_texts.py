@@ -1,4 +1,5 @@
-"""Where the policy comes from: a file that changes under the server, or the database; what is wrong with it changes nothing.
+"""Where the policy comes from: a file that changes under the server, or the database; what is wrong with it changes
+nothing.
 
    srv (control) ── n1, n2
 """
@@ -64,7 +65,8 @@ def test_file(world):
 
     # A file that is wrong, or away, leaves the last good one, and says so.
     for text, fault in ((BROKEN, "%s:4:47:" % path), (None, str(path)), ('{"acls": [', "%s:1:" % path),
-                        ("", "write {}"), ("  \n", "write {}"), ("// acls\n", "write {}"), ("\0" * 100, "%s:1:" % path)):
+                        ("", "write {}"), ("  \n", "write {}"), ("// acls\n", "write {}"),
+                        ("\0" * 100, "%s:1:" % path)):
         failed = reloads(server, "failed")
         path.unlink() if text is None else path.write_text(text)
         wait_for("the mistake is seen", lambda: reloads(server, "failed") > failed, 10)
@@ -95,14 +97,16 @@ def test_file(world):
 
 
 def test_what_stands_in_the_place_of_the_file(world):
-    """A directory, a pipe, a huge file, none, an emptied one: the last good policy stays, a start is refused, {} opens."""
+    """A directory, a pipe, a huge file, none, an emptied one: the last good policy stays, a start is refused, {}
+    opens."""
     path = world.folder / "policy.hujson"
     path.write_text(CLOSED)
     server = world.server(policy={"mode": "file", "path": "policy.hujson"})
 
     def put(kind):
         path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-        {"directory": path.mkdir, "pipe": lambda: os.mkfifo(path), "huge": lambda: path.write_text(CLOSED + " " * (5 << 20)),
+        {"directory": path.mkdir, "pipe": lambda: os.mkfifo(path),
+         "huge": lambda: path.write_text(CLOSED + " " * (5 << 20)),
          "none": lambda: None, "emptied": lambda: path.write_text("")}[kind]()
 
     for kind, fault in (("directory", "a directory"), ("pipe", "device or pipe"), ("huge", "larger than"),

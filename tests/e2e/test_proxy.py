@@ -25,8 +25,8 @@ def nginx(server):
     config = server.folder / "nginx.conf"
     temp = "".join("%s_temp_path %s/%s;" % (kind, server.folder, kind)
                    for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    config.write_text("daemon off; pid %s/nginx.pid; error_log stderr; user root; events {} http { access_log off; %s\n%s}" % (
-        server.folder, temp, text))
+    config.write_text("daemon off; pid %s/nginx.pid; error_log stderr; user root; events {} "
+                      "http { access_log off; %s\n%s}" % (server.folder, temp, text))
     return ["nginx", "-e", "stderr", "-c", str(config)]
 
 
@@ -48,7 +48,8 @@ def proxied(world, request):
     server = world.server_to_be(server_url="https://%s" % world.net.server_space.ip, listen_addr="127.0.0.1:8080",
                                 tls_cert_path="", tls_key_path="", trusted_proxies=["127.0.0.1"])
     log = open(server.folder / "proxy.log", "ab")
-    env = dict(os.environ, HOME=str(server.folder), XDG_DATA_HOME=str(server.folder), XDG_CONFIG_HOME=str(server.folder))
+    env = dict(os.environ, HOME=str(server.folder), XDG_DATA_HOME=str(server.folder),
+               XDG_CONFIG_HOME=str(server.folder))
     server.proxy = server.space.popen(*request.param(server), stdout=log, stderr=subprocess.STDOUT, env=env)
     server.start()
     server.user()

@@ -18,7 +18,8 @@ RELAY_PORT = 8443
 
 def relay_connections(server, ip):
     """How many connections from `ip` the server's side of the relay has open."""
-    said = server.space.run("ss", "-Htn", "state", "established", "sport", "= :%d" % RELAY_PORT, "dst", ip, quiet=True).stdout
+    said = server.space.run("ss", "-Htn", "state", "established", "sport", "= :%d" % RELAY_PORT, "dst", ip,
+                            quiet=True).stdout
     return len(said.splitlines())
 
 
@@ -145,8 +146,8 @@ def twin(space, address, key):
 
 
 def test_strangers_take_no_places(world):
-    """Connections that say nothing, or half of what they should, to both listeners, and many of one node: STUN answers all the
-    time, and another node gets in, from elsewhere and from where they are."""
+    """Connections that say nothing, or half of what they should, to both listeners, and many of one node: STUN answers
+    all the time, and another node gets in, from elsewhere and from where they are."""
     server = world.server(with_tls=False, derp=SMALL)
     key = server.key("--reusable")
     greedy, late, later = (registered_key(server, key, name) for name in ("greedy", "late", "later"))

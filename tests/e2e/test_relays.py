@@ -1,4 +1,5 @@
-"""`fullscale relay`: enrolled with one command, in everyone's map as long as it is there, meshed, and asked whom to admit.
+"""`fullscale relay`: enrolled with one command, in everyone's map as long as it is there, meshed, and asked whom to
+admit.
 
    srv (control; relay 999 inside) ── r1 (902) ── r2 (902 or 903) ── clients
 """
@@ -153,8 +154,8 @@ def test_with_the_relay_inside(world):
 
 @pytest.mark.parametrize("version", [NEW, OLD], ids=["new", "old"])
 def test_a_killed_relay_is_left(world, version):
-    """Two regions, UDP blocked: the relay that is home to both nodes is killed. They find the other and talk again within 15
-    seconds; when the killed one is back it is in the map again, and they talk on."""
+    """Two regions, UDP blocked: the relay that is home to both nodes is killed. They find the other and talk again
+    within 15 seconds; when the killed one is back it is in the map again, and they talk on."""
     world.server(derp={"server": {"enabled": False}})
     r1, r2 = Relay(world, "r1", region=902).enrol().wait_up(), Relay(world, "r2", region=903)
     n1, n2 = world.nodes_without_udp(("n1", version), ("n2", version), stun=[r1.space.ip, r2.space.ip])

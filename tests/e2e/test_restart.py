@@ -154,7 +154,8 @@ def lost_over_restarts(server, n1, n2):
     """The pings that got no answer while the server is restarted, killed, away and back."""
     n1.wait_peers("n2")
     n2.wait_peers("n1")
-    # Each side finds its own way: until both have, answers may still come by the relay, which goes away with the server.
+    # Each side finds its own way: until both have, answers may still come by the relay, which goes away with the
+    # server.
     n1.ts_ping(n2.addresses[0], "--until-direct")
     n2.ts_ping(n1.addresses[0], "--until-direct")
     n1.ping(n2.addresses[0])
@@ -170,7 +171,8 @@ def lost_over_restarts(server, n1, n2):
 
 @pytest.mark.parametrize("other", [NEW, OLD], ids=["new", "old"])
 def test_traffic_goes_on_during_a_restart(world, other):
-    """Direct traffic needs no server: not one packet is lost while it restarts, twice, and is away for three seconds."""
+    """Direct traffic needs no server: not one packet is lost while it restarts, twice, and is away for three
+    seconds."""
     server = world.server()
     n1, n2 = world.join("n1", ("n2", other))
     for _ in range(6):

@@ -99,7 +99,8 @@ def test_exit_node(world, version):
 
 
 def two_routers(world, server, route, inside, version, router_version=NEW):
-    """r1 and r2, both approved for the same network, which has one host; r1 serves it. Returns them and a client that uses it."""
+    """r1 and r2, both approved for the same network, which has one host; r1 serves it. Returns them and a client that
+    uses it."""
     routers = [world.node(name, router_version) for name in ("r1", "r2")]
     for router in routers:
         world.net.ip("-n", router.space.full, "addr", "add", inside + "/24", "dev", "lo")
@@ -117,7 +118,8 @@ def two_routers(world, server, route, inside, version, router_version=NEW):
 
 @pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
 def test_another_router_takes_over(world, version):
-    """Both have the same network; the second serves it soon after the first was killed, and goes on when that is back."""
+    """Both have the same network; the second serves it soon after the first was killed, and goes on when that is
+    back."""
     server = world.server()
     route, inside = "10.77.0.0/24", "10.77.0.10"
     routers, client = two_routers(world, server, route, inside, version)
@@ -148,7 +150,8 @@ def outage_s(lost):
     (OLD, "cut", True), (OLD, "frozen", False), (NEW, "cut", False), (NEW, "frozen", True),
 ], ids=["old-cut-tls", "old-frozen-plain", "new-cut-plain", "new-frozen-tls"])
 def test_a_silent_router_is_replaced(world, version, how, with_tls):
-    """A router whose cable is pulled, or whose process hangs, says nothing of it: TCP notices after more than a minute."""
+    """A router whose cable is pulled, or whose process hangs, says nothing of it: TCP notices after more than a
+    minute."""
     server = world.server(with_tls=with_tls)
     route, inside = "10.77.0.0/24", "10.77.0.10"
     routers, client = two_routers(world, server, route, inside, version, version)

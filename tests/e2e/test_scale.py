@@ -79,7 +79,8 @@ class Fleet:
         restart = ": >{0}; until [ -e {1} ]; do sleep 0.05; done; cat {1}".format(
             shlex.quote(str(self.ask)), shlex.quote(str(self.answer)))
         self.process = self.server.space.popen(
-            *POLITE, str(RELEASE.with_name("fullscale-bench")), "suite", "--server", "http://127.0.0.1:%d" % self.server.address[1],
+            *POLITE, str(RELEASE.with_name("fullscale-bench")), "suite", "--server",
+            "http://127.0.0.1:%d" % self.server.address[1],
             "--server-pid", str(self.server.process.pid), "--nodes", str(NODES), "--steps", ",".join(STEPS),
             "--restart-cmd", restart, "--churn-rate", str(CHANGES_PER_S), "--churn-for", "%ds" % CHURN_S,
             "--hold-for", "1ms", "--quiet", "1s", "--timeout", "60s", "--check", "deep", *args,

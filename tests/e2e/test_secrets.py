@@ -1,5 +1,5 @@
-"""Secrets stay where they belong: none is in the log at its most talkative level, in the metrics, in the database or in what
-commands print later; and no two first starts have one in common."""
+"""Secrets stay where they belong: none is in the log at its most talkative level, in the metrics, in the database or in
+what commands print later; and no two first starts have one in common."""
 import base64
 import concurrent.futures
 import hashlib
@@ -55,10 +55,10 @@ def pour_canaries(server):
     made.request("/machine/register", b'{"Auth":{"AuthKey":"' + canary[3].encode())
     made.register(wire.Key(), None, "oauth", Auth={"Provider": canary[4], "Oauth2Token": {"access_token": canary[5]}})
     made.close()
-    outer(server, b"POST /relay/announce HTTP/1.1\r\nHost: 198.18.0.1\r\nAuthorization: Bearer %s\r\nContent-Length: 2\r\n"
-          b"Connection: close\r\n\r\n{}" % canary[6].encode())
-    outer(server, b"GET /key?v=113&token=%s HTTP/1.1\r\nHost: 198.18.0.1\r\nCookie: session=%s\r\nConnection: close\r\n\r\n"
-          % (canary[7].encode(), canary[8].encode()))
+    outer(server, b"POST /relay/announce HTTP/1.1\r\nHost: 198.18.0.1\r\nAuthorization: Bearer %s\r\n"
+          b"Content-Length: 2\r\nConnection: close\r\n\r\n{}" % canary[6].encode())
+    outer(server, b"GET /key?v=113&token=%s HTTP/1.1\r\nHost: 198.18.0.1\r\nCookie: session=%s\r\n"
+          b"Connection: close\r\n\r\n" % (canary[7].encode(), canary[8].encode()))
     outer(server, b"GET /nothing/%s HTTP/1.1\r\nHost: 198.18.0.1\r\nX-Api-Key: %s\r\nConnection: close\r\n\r\n"
           % (canary[9].encode(), canary[10].encode()))
     outer(server, b"POST /verify HTTP/1.1\r\nHost: 198.18.0.1\r\nAuthorization: Basic %s\r\nContent-Length: 2\r\n"
@@ -73,8 +73,8 @@ def holders(places, secrets):
 
 
 def test_secrets_are_nowhere_else(world):
-    """At log level trace: keys that were made and used, keys that were wrong, headers, cookies, queries, the server's own
-    keys. What shows them once (`preauthkeys create`, `relays create`) is all that ever does."""
+    """At log level trace: keys that were made and used, keys that were wrong, headers, cookies, queries, the server's
+    own keys. What shows them once (`preauthkeys create`, `relays create`) is all that ever does."""
     server = world.server(log={"level": "trace"})
     single, reusable = server.key(), server.key("--reusable")
     made = session(server)
@@ -95,7 +95,8 @@ def test_secrets_are_nowhere_else(world):
     secrets = [single, reusable, relay.key, *private, *canaries, *machines]
 
     said = server.space.run("curl", "-sf", "http://127.0.0.1:9090/metrics", quiet=True).stdout
-    places = {"metrics": said.encode(), "preauthkeys list": server.cli("preauthkeys", "list", "-o", "json").stdout.encode(),
+    places = {"metrics": said.encode(),
+              "preauthkeys list": server.cli("preauthkeys", "list", "-o", "json").stdout.encode(),
               "relays list": server.cli("relays", "list", "-o", "json").stdout.encode(),
               "nodes list": server.cli("nodes", "list", "-o", "json").stdout.encode(),
               "config show": server.cli("config", "show").stdout.encode()}
@@ -120,14 +121,16 @@ def first_start(folder):
     (folder / "config.yaml").write_text(yaml.safe_dump({
         "server_url": "http://127.0.0.1:1", "listen_addr": "127.0.0.1:0", "metrics_listen_addr": "",
         "state_dir": str(folder / "state"), "unix_socket": str(folder / "sock"),
-        "derp": {"server": {"listen_addr": "127.0.0.1:0", "stun_listen_addr": "127.0.0.1:0", "hostname": "127.0.0.1"}}}))
+        "derp": {"server": {"listen_addr": "127.0.0.1:0", "stun_listen_addr": "127.0.0.1:0",
+                            "hostname": "127.0.0.1"}}}))
     arguments = [str(CHECKED), "--config", str(folder / "config.yaml")]
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen([*arguments, "serve"], stdout=log, stderr=subprocess.STDOUT)
     try:
         def is_healthy():
             assert process.poll() is None, (folder / "log").read_text(errors="replace")
-            return subprocess.run([*arguments, "health"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+            return subprocess.run([*arguments, "health"], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL).returncode == 0
         wait_for("the server of %s is healthy" % folder.name, is_healthy, 60)
 
         def ask(*args):
@@ -145,8 +148,8 @@ def first_start(folder):
 
 
 def test_first_starts_have_no_secret_in_common(tmp_path):
-    """No default secret, and none that follows from the clock, the process id or the folder's name: installations that start
-    at the same moment differ in each."""
+    """No default secret, and none that follows from the clock, the process id or the folder's name: installations that
+    start at the same moment differ in each."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         starts = list(pool.map(first_start, [tmp_path / ("s%d" % i) for i in range(10)]))
     assert all(set(start) == set(starts[0]) and len(start) >= 3 for start in starts), starts

@@ -23,7 +23,8 @@ def taken_port():
 def write(folder, **settings):
     config = {"server_url": "http://127.0.0.1:1", "listen_addr": "127.0.0.1:0", "metrics_listen_addr": "",
               "state_dir": ".", "unix_socket": "sock",
-              "derp": {"server": {"listen_addr": "127.0.0.1:0", "stun_listen_addr": "127.0.0.1:0", "hostname": "127.0.0.1"}}}
+              "derp": {"server": {"listen_addr": "127.0.0.1:0", "stun_listen_addr": "127.0.0.1:0",
+                                  "hostname": "127.0.0.1"}}}
     config.update(settings)
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -57,8 +58,8 @@ def test_taken_port_names_key_holder_and_file(tmp_path):
         write(tmp_path / "s", listen_addr="127.0.0.1:%d" % port)
         said = run(tmp_path / "s", "serve")
     assert said.returncode == 1, said.stdout
-    wanted = r"cannot start: %s/config\.yaml:\d+:\d+: listen_addr \(127\.0\.0\.1:%d\): the port is taken by process %d \(" % (
-        re.escape(str(tmp_path / "s")), port, os.getpid())
+    wanted = (r"cannot start: %s/config\.yaml:\d+:\d+: listen_addr \(127\.0\.0\.1:%d\): the port is taken by "
+              r"process %d \(" % (re.escape(str(tmp_path / "s")), port, os.getpid()))
     assert re.search(wanted, said.stdout), said.stdout
 
 
@@ -68,7 +69,8 @@ def test_taken_metrics_port_stops_nothing(tmp_path):
     with listener:
         write(folder, metrics_listen_addr="127.0.0.1:%d" % port)
         checked = run(folder, "config", "check")
-        assert checked.returncode == 0 and "metrics_listen_addr (127.0.0.1:%d): the port is taken by" % port in checked.stdout
+        assert checked.returncode == 0 \
+            and "metrics_listen_addr (127.0.0.1:%d): the port is taken by" % port in checked.stdout
         with serving(folder) as log:
             assert "metrics_listen_addr: 127.0.0.1:%d is taken" % port in run(folder, "health").stdout
             assert "there are no metrics for now; all else is served" in log.read_text()
@@ -81,7 +83,8 @@ def test_check_changes_nothing_beside_a_server(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml"]
     with serving(folder):
         def look():
-            return {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.iterdir() if path.name != "log"}
+            return {path.name: (path.stat().st_mtime_ns,
+                                path.stat().st_size) for path in folder.iterdir() if path.name != "log"}
         before = look()
         checked = run(folder, "config", "check")
         assert checked.returncode == 0, checked.stdout

@@ -1,5 +1,5 @@
-"""What strangers can make the server hold, and for how long; and that others get through meanwhile. Memory is measured on the
-release build."""
+"""What strangers can make the server hold, and for how long; and that others get through meanwhile. Memory is measured
+on the release build."""
 import contextlib
 import json
 import os
@@ -42,7 +42,8 @@ def head(path=b"/machine/register"):
     return bytes([0x83, 0x87]) + literal(4, path) + literal(1, b"x")
 
 
-REMEMBERED = b"\x40\x01x" + number(0, 7, 4060) + b"v" * 4060  # for the table that one may use until SETTINGS is acknowledged
+# For the table that one may use until SETTINGS is acknowledged.
+REMEMBERED = b"\x40\x01x" + number(0, 7, 4060) + b"v" * 4060
 AGAIN = b"\xbe"
 SMALL = b"\x90"
 
@@ -88,8 +89,9 @@ def known_session(server, public):
 
 
 def test_heads_and_closed_windows_of_strangers_are_bounded(world):
-    """Heads that are small on the wire and large in memory, complete or not, behind windows that stay closed: a connection holds
-    no more than is documented, newcomers and large bodies of nodes get through, and before a minute is over all of it is gone."""
+    """Heads that are small on the wire and large in memory, complete or not, behind windows that stay closed: a
+    connection holds no more than is documented, newcomers and large bodies of nodes get through, and before a minute is
+    over all of it is gone."""
     server = world.server(program=RELEASE, with_tls=False)
     public = public_key(server)
     _, machine, node = known_session(server, public)
@@ -105,7 +107,8 @@ def test_heads_and_closed_windows_of_strangers_are_bounded(world):
         held.append(made)
         out = PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0))
         for i in range(40):
-            out += frame(HEADERS, END_HEADERS, 1 + 2 * i, head()) + frame(DATA, END_STREAM, 1 + 2 * i, b"[" + b" " * 1000)
+            out += frame(HEADERS, END_HEADERS, 1 + 2 * i, head()) + frame(DATA, END_STREAM, 1 + 2 * i, b"["
+                                                                          + b" " * 1000)
         with contextlib.suppress(wire.Closed):
             made.send(out)
     sent, grown = time.monotonic(), server.rss_bytes() - before
@@ -123,8 +126,8 @@ def test_heads_and_closed_windows_of_strangers_are_bounded(world):
 
 
 def test_idle_sessions_keep_nobody_out(world):
-    """One address fills its places with sessions that say nothing: a newcomer of another address, and even of that one, gets in;
-    nodes keep their connections."""
+    """One address fills its places with sessions that say nothing: a newcomer of another address, and even of that one,
+    gets in; nodes keep their connections."""
     server = world.server(program=RELEASE, with_tls=False, limits={"connections": 100})
     public, space = public_key(server), stranger(server)
     known, _, node = known_session(server, public)
@@ -213,7 +216,8 @@ def test_out_of_descriptors(world):
             held.append(space.connect(server.address, 5))
     assert server.is_healthy()
     server.user("ben")
-    said = server.space.run("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", server.url + "/health").stdout
+    said = server.space.run("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", server.url
+                            + "/health").stdout
     assert said == "200"
     assert server.open_files() < limit
     for sock in held:
@@ -242,7 +246,8 @@ def test_listeners_answer_to_their_own_names(world):
             ("http://127.0.0.1:9090", "/"), ("https://%s:8443" % ip, "/"), ("https://%s:8443" % ip, "/robots.txt")]
 
     def status(url, host):
-        return server.space.run("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: " + host, url).stdout
+        return server.space.run("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: " + host,
+                                url).stdout
 
     for base, path in rows:
         good = status(base + path, "127.0.0.1")

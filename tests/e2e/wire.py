@@ -1,5 +1,5 @@
-"""A small client of the control protocol, for what official clients would never do: Noise handshake, records, and HTTP/2
-requests inside. Also cheap: one process can be hundreds of machines.
+"""A small client of the control protocol, for what official clients would never do: Noise handshake, records, and
+HTTP/2 requests inside. Also cheap: one process can be hundreds of machines.
 src: Noise Protocol Framework rev. 34; RFC 9113; tailscale 1.102 control/controlbase, control/ts2021"""
 import base64
 import hashlib
@@ -264,7 +264,8 @@ class Stream:
 
 def upgrade_request(initiation):
     return (b"POST /ts2021 HTTP/1.1\r\nHost: 198.18.0.1\r\nContent-Length: 0\r\nConnection: upgrade\r\n"
-            b"Upgrade: tailscale-control-protocol\r\nX-Tailscale-Handshake: " + base64.b64encode(initiation) + b"\r\n\r\n")
+            b"Upgrade: tailscale-control-protocol\r\nX-Tailscale-Handshake: " + base64.b64encode(initiation)
+            + b"\r\n\r\n")
 
 
 def server_key_over(sock):

@@ -150,8 +150,8 @@ def test_a_prefix_that_two_modules_list(tree):
      ["cup_d"]),
     ("int cup_a(void); /* a */\nint cup_b(void);\n", ["cup_b"]),
     ("/* A type. */\nstruct cup {\n    int n; /* how many */\n};\nint cup_a(struct cup *cup);\n", ["cup_a"]),
-    ("/* A. */\nstatic inline int cup_a(void)\n{\n    return 1;\n}\n\nstatic inline int cup_b(int b)\n{\n    return b;\n}\n",
-     ["cup_b"]),
+    ("/* A. */\nstatic inline int cup_a(void)\n{\n    return 1;\n}\n\n"
+     "static inline int cup_b(int b)\n{\n    return b;\n}\n", ["cup_b"]),
     ("/* With an attribute. */\nMUST_CHECK PRINTF_LIKE(1, 2)\nint cup_a(const char *format, ...);\n", []),
     ("/* A macro's comment. */\n#define CUPS 3\nint cup_a(void);\n", ["cup_a"]),
 ])
@@ -174,7 +174,8 @@ def test_a_share_of_prototypes_may_lack_a_comment(tree):
     assert "cup_b has no comment" in shape(tree)
 
 
-@pytest.mark.parametrize("name", ["src/cup/cup.h", "src/jug/meson.build", "tests/sim/sim.c", "tests/tools/test_x.py", "tools/check-x"])
+@pytest.mark.parametrize("name", ["src/cup/cup.h", "src/jug/meson.build", "tests/sim/sim.c", "tests/tools/test_x.py",
+                                  "tools/check-x"])
 @pytest.mark.parametrize("columns, is_fault", [(120, False), (121, True)])
 def test_wide_lines(tree, name, columns, is_fault):
     write(tree, name, "/* %s */\n" % ("é" * (columns - 6)))

@@ -11,7 +11,8 @@ TOOLS = ROOT / "tools"
 
 
 def run(*argv, check=True, **kwargs):
-    done = subprocess.run([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    done = subprocess.run([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT,
                           text=True, **kwargs)
     assert not check or done.returncode == 0, done.stdout
     return done
@@ -27,14 +28,18 @@ CAUSES = {
     "package": ("E: Unable to locate package libfyaml-dev", "do not have libfyaml-dev"),
     "meson": ("meson.build:1:0: ERROR: Meson version is 0.61.2 but project requires >=1.0.1", "Meson is too old here"),
     "compiler": ("meson.build:1:0: ERROR: Unknown compiler(s): [['cc'], ['gcc']]", "there is no C compiler"),
-    "library": ('meson.build:33:0: ERROR: Dependency "libfyaml" not found, tried pkgconfig', "apt-get install libfyaml-dev"),
-    "find_library": ("meson.build:31:14: ERROR: C shared or static library 'wslay' not found", "apt-get install libwslay-dev"),
+    "library": ('meson.build:33:0: ERROR: Dependency "libfyaml" not found, tried pkgconfig',
+                "apt-get install libfyaml-dev"),
+    "find_library": ("meson.build:31:14: ERROR: C shared or static library 'wslay' not found",
+                     "apt-get install libwslay-dev"),
     "pkg-config": ("Pkg-config binary for MachineChoice.HOST not found. Giving up.\nProgram 'pkg-config' not found",
                    "apt-get install pkg-config"),
     "old library": ("Dependency openssl found: NO found 1.1.1 but need: '>=3.0'", "openssl is too old here"),
     "memory": ("gcc: fatal error: Killed signal terminated program cc1", "JOBS=1 make"),
-    "header": ("../src/a.c:3:10: fatal error: wslay/wslay.h: No such file or directory", "apt-get install libwslay-dev"),
-    "compile": ("[3/9] Compiling\n../src/a.c:3:10: error: expected ';'\nmore", "the first error is this:\n  ../src/a.c:3:10: error"),
+    "header": ("../src/a.c:3:10: fatal error: wslay/wslay.h: No such file or directory",
+               "apt-get install libwslay-dev"),
+    "compile": ("[3/9] Compiling\n../src/a.c:3:10: error: expected ';'\nmore",
+                "the first error is this:\n  ../src/a.c:3:10: error"),
 }
 
 
@@ -48,7 +53,8 @@ def test_causes_are_told_in_words(tmp_path, name):
 
 def test_a_failing_step_keeps_and_shows_what_was_said(tmp_path):
     log = tmp_path / "logs" / "x.log"
-    said = run(TOOLS / "step", "Configuring", log, "sh", "-c", "echo one; echo 'Unable to locate package x' >&2; exit 7",
+    said = run(TOOLS / "step", "Configuring", log, "sh", "-c",
+               "echo one; echo 'Unable to locate package x' >&2; exit 7",
                check=False)
     assert said.returncode == 7
     assert "Configuring failed. The end of %s:" % log in said.stdout and "    one" in said.stdout
@@ -82,7 +88,8 @@ def test_what_is_here_needs_no_package(tmp_path):
     shutil.copytree(TOOLS, tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     bare = tmp_path / "bin"
     bare.mkdir()
-    for name in ("sh", "awk", "dirname", "cat", "sed", "id", "cc", "gcc", "make", "meson", "ninja", "pkg-config", "as", "ld"):
+    for name in ("sh", "awk", "dirname", "cat", "sed", "id", "cc", "gcc", "make", "meson", "ninja", "pkg-config", "as",
+                 "ld"):
         found = shutil.which(name)
         if found:
             (bare / name).symlink_to(found)
@@ -118,11 +125,13 @@ esac
 
 
 def with_apt(tmp_path, **env):
-    """Runs it where no library is in sight, with an apt-get that only notes what it is asked for; also returns these notes."""
+    """Runs it where no library is in sight, with an apt-get that only notes what it is asked for; also returns these
+    notes."""
     shutil.copytree(TOOLS, tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     bare = tmp_path / "bin"
     bare.mkdir()
-    for name in ("sh", "awk", "dirname", "cat", "sed", "id", "cc", "make", "meson", "ninja", "pkg-config", "env", "sort", "tr",
+    for name in ("sh", "awk", "dirname", "cat", "sed", "id", "cc", "make", "meson", "ninja", "pkg-config", "env",
+                 "sort", "tr",
                  "mkdir", "date", "sleep", "tail", "grep", "cut", "find", "head", "stat"):
         found = shutil.which(name)
         if found:
@@ -207,12 +216,14 @@ def test_a_package_is_made_without_root(tmp_path):
     about = run("dpkg-deb", "--info", package).stdout
     assert "libssl3" in about and "ca-certificates" in about and "conffiles" in about
     files = run("dpkg-deb", "--contents", package).stdout
-    for name in ("./usr/bin/fullscale", "./usr/lib/systemd/system/fullscale-relay.service", "./etc/fullscale/config.yaml"):
+    for name in ("./usr/bin/fullscale", "./usr/lib/systemd/system/fullscale-relay.service",
+                 "./etc/fullscale/config.yaml"):
         assert name in files
     assert all(line.split()[1] == "root/root" for line in files.splitlines())
     run("dpkg-deb", "--extract", package, tmp_path / "root")
     assert run(tmp_path / "root/usr/bin/fullscale", "version").stdout.startswith("fullscale ")
-    assert run(tmp_path / "root/usr/bin/fullscale", "config", "check", "-c", tmp_path / "root/etc/fullscale/config.yaml")
+    assert run(tmp_path / "root/usr/bin/fullscale", "config", "check", "-c",
+               tmp_path / "root/etc/fullscale/config.yaml")
     if shutil.which("lintian"):
         said = run("lintian", "--no-cfg", package, check=False).stdout
         assert not [line for line in said.splitlines() if line.startswith(("E:", "W:"))], said

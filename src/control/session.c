@@ -167,7 +167,7 @@ static void become_gone(struct session *s)
     metric_inc(&gone_sent);
 }
 
-/* A node that is logged out or expired learns of itself only: it may be in other hands. */
+/* A node that is logged out or expired gets only itself: its machine may belong to someone else by now. */
 static bool may_see_peers(const struct snapshot *snapshot, node_id id)
 {
     const struct node *n = snapshot_node(snapshot, id);
@@ -183,7 +183,8 @@ static void send_full(struct session *s)
 {
     struct control_worker *w = s->worker;
     bool with_peers = !s->omit_peers && may_see_peers(w->snapshot, s->node);
-    /* No peers left to replace what it knows, and an empty list says nothing: let it start afresh. */
+    /* There is no peer left to replace those that the client knows, and an empty list means "as before": the session
+     * ends, and the client starts afresh. */
     bool cannot_resync = s->has_map && with_peers && !netmap_has_peers(&w->netmap, w->snapshot, s->node);
     if (netmap_full(&w->netmap, w->snapshot, s->node, s->coding, with_peers, &w->pieces) != RC_OK) {
         http_stream_push(s->ex, netmap_expired_self(&w->netmap, &s->key, clock_wall_ms(), s->coding));
@@ -268,7 +269,7 @@ static void want_full(struct session *s)
     serve_map_queue_soon(s->worker);
 }
 
-/* The worker's snapshot may not have come to a node that has just registered. */
+/* The worker's snapshot may not have a node that has just registered. */
 static void try_attach(struct session *s)
 {
     const struct node *n = snapshot_node(s->worker->snapshot, s->node);
@@ -364,7 +365,7 @@ static void touch_group(struct control_worker *w, struct viewer_key key)
         g->is_touched = true;
 }
 
-/* Only members of touched groups may have other viewer keys now, and only with another access. */
+/* Viewer keys change only with the access, and only those of members of touched groups. */
 static void regroup_touched(struct control_worker *w, const struct change *c)
 {
     bool may_move = c->before->access != c->after->access;
@@ -381,7 +382,7 @@ static void regroup_touched(struct control_worker *w, const struct change *c)
     viewer_groups_sweep(&w->viewer_groups);
 }
 
-/* Groups that the change means nothing to are not looked at. */
+/* A group to which the change means nothing is passed over as a whole. */
 static void send_to_groups(struct control_worker *w, struct change *c)
 {
     for (size_t i = 0; i < c->item_n; i++)
@@ -419,7 +420,7 @@ void sessions_supersede(struct control_worker *w, uint64_t number)
         session_end(s);
 }
 
-/* What is no map, and so may come at any time. */
+/* Whether the session may be sent what is not a map, which can come at any time. */
 static bool takes_more(const struct session *s)
 {
     return s->state != SESSION_GONE && http_stream_queued(s->ex) <= s->limit_bytes + SLACK_BYTES;
@@ -455,7 +456,7 @@ static void keep_alive(struct session *s, int64_t second)
 {
     int64_t due_s = s->sent_s + KEEP_ALIVE_S + s->jitter_s;
     bool is_over = s->state == SESSION_GONE && second >= s->until_s;
-    /* Its node got another key, or was deleted, before any snapshot showed it: no change will ever say so. */
+    /* Its node got another key, or was deleted, before any snapshot had it, so that no change will ever say so. */
     bool waits_in_vain = s->state == SESSION_WAITING && due_s <= second;
     if (is_over || (waits_in_vain && (s->is_once || has_other_key(s)))) {
         session_end(s);

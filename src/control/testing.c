@@ -283,3 +283,26 @@ void rig_wait_idle(struct rig *r)
     }
     rig_settle(r);
 }
+
+struct rig *rig;
+
+int rig_setup(void **state)
+{
+    (void)state;
+    rig = rig_create(1);
+    return 0;
+}
+
+int rig_setup_two(void **state)
+{
+    (void)state;
+    rig = rig_create(2);
+    return 0;
+}
+
+int rig_teardown(void **state)
+{
+    (void)state;
+    rig_destroy(rig);
+    return 0;
+}

@@ -111,6 +111,12 @@ struct rig *rig_create(unsigned worker_n);
 /* Ends the server and frees the rig. For the tear-down of a test, also of one that failed: what its clients hold is
  * then left behind with their loop. */
 void rig_destroy(struct rig *r);
+/* The server of the test that runs, for tests with these as their set-up and tear-down: with one worker, or with
+ * two. */
+extern struct rig *rig;
+int rig_setup(void **state);
+int rig_setup_two(void **state);
+int rig_teardown(void **state);
 /* Map sessions that are open, of all servers of the process. */
 int64_t rig_sessions(void);
 /* Noise connections that are open, of all servers of the process. */

@@ -1,9 +1,9 @@
 /* Noise as a layer of streams (net/stream.h): plaintext above, records (proto/noise.h) below.
  *
- * What one iteration of the loop writes is sealed at its end into as few records as possible and handed down in one write
- * (one per 16 full records when it is much). While nothing waits, a stream holds no buffers: about 300 bytes besides
- * the two cipher contexts. A bad record ends the stream (`closed` with RC_INVALID, RC_TOO_LARGE or RC_CRYPTO) and drops
- * what was queued. Loop thread only; nothing blocks. */
+ * What one iteration of the loop writes is sealed at its end into as few records as possible and handed down in one
+ * write (one per 16 full records when it is much). While nothing waits, a stream holds no buffers: about 300 bytes
+ * besides the two cipher contexts. A bad record ends the stream (`closed` with RC_INVALID, RC_TOO_LARGE or
+ * RC_CRYPTO) and drops what was queued. Loop thread only; nothing blocks. */
 #ifndef CONTROL_TS2021_STREAM_H
 #define CONTROL_TS2021_STREAM_H
 

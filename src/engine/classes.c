@@ -1,5 +1,5 @@
-/* Making a class: which rule parts it is a source and destination of, and which classes it sees. src:
- * docs/protocol/policy.md 4.5, 6.1 */
+/* Making a class: which rule parts it is a source and destination of, and which classes it sees.
+ * src: docs/protocol/policy.md 4.5, 6.1 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,9 +8,8 @@
 
 /* --- which rule parts concern a class --- */
 
-static void put_parts(const struct engine *e, const struct source_list *l, uint64_t *parts)
+static void put_parts(const struct source_list *l, uint64_t *parts)
 {
-    (void)e;
     for (size_t i = 0; i < l->part_n; i++)
         bit_put(parts, l->part[i]);
 }
@@ -25,12 +24,12 @@ static void find_sources(struct engine *e, struct class *c, const struct engine_
         }
     }
     BITS_EACH (list, c->member, e->sources.words)
-        put_parts(e, &e->sources.list[list], c->src);
+        put_parts(&e->sources.list[list], c->src);
     /* A router is a source for the addresses behind it. src: docs/protocol/policy.md 5.2 */
     for (size_t i = 0; i < n->route_n; i++) {
         for (size_t k = 0; k < e->sources.n && !n->route[i].is_exit; k++) {
             if (source_list_meets(&e->sources.list[k], &n->route[i].range))
-                put_parts(e, &e->sources.list[k], c->src);
+                put_parts(&e->sources.list[k], c->src);
         }
     }
     c->is_self_source = bits_meet(c->member, e->sources.self_lists, e->sources.words);
@@ -65,8 +64,8 @@ static void find_routed(struct engine *e, struct class *c, const struct engine_n
 }
 
 /* Whether a grant with `via` may choose the node: it has a tag of `via`, and a route that overlaps a destination, or
- * an exit route when the destination is the internet. Its own addresses do not count. src: docs/protocol/policy.md
- * 5.5 */
+ * an exit route when the destination is the internet. Its own addresses do not count.
+ * src: docs/protocol/policy.md 5.5 */
 static bool is_via_for(const struct engine *e, const struct rule *rule, const struct class *c,
                        const struct engine_node *n)
 {
@@ -86,9 +85,9 @@ static void find_destinations(struct engine *e, struct class *c, const struct en
 {
     BITS_EACH (sel, c->in, e->sel_words) {
         for (size_t i = 0; i < e->rules.dst_parts[sel].n; i++) {
-            const struct rule_part *u = &e->rules.part[e->rules.dst_parts[sel].v[i]];
+            const struct rule_part *part = &e->rules.part[e->rules.dst_parts[sel].v[i]];
             /* The destinations of a companion are the sources of its grant, so the posture applies to them. */
-            if (u->kind != PART_COMPANION || bit_get(postures, e->doc->rule[u->rule].posture))
+            if (part->kind != PART_COMPANION || bit_get(postures, e->doc->rule[part->rule].posture))
                 bit_put(c->dst, e->rules.dst_parts[sel].v[i]);
         }
     }

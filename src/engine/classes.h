@@ -29,7 +29,7 @@ struct class {
     uint64_t *row;       /* classes that it sees; owned */
     bool is_self_source; /* a source of a rule with autogroup:self */
     bool is_exit;        /* has exit routes */
-    struct list nodes;   /* engine_node.of_class */
+    struct list nodes;   /* engine_node.class_link */
     size_t node_n;
     uint64_t version; /* clock when it was made */
     struct buf caps;  /* of nodeAttrs: JSON object, made when it is first asked for */

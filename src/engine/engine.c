@@ -32,27 +32,27 @@ static void owner_count(struct engine *e, struct engine_node *n, int delta)
         return;
     o->self_sources += n->class->is_self_source ? (size_t)delta : 0;
     o->version = e->clock;
-    list_remove(&o->by_version);
-    list_push_back(&e->owners.by_version, &o->by_version);
+    list_remove(&o->version_link);
+    list_push_back(&e->owners.by_version, &o->version_link);
 }
 
 /* Links the node into the lists of its class and owner. */
 static void node_link(struct engine *e, struct engine_node *n)
 {
     if (route_index_is_stray(&e->routes, n))
-        list_push_back(&e->routes.strays, &n->of_strays);
-    list_push_back(&n->class->nodes, &n->of_class);
+        list_push_back(&e->routes.strays, &n->stray_link);
+    list_push_back(&n->class->nodes, &n->class_link);
     n->class->node_n++;
     if (n->owner != NULL)
-        list_push_back(&n->owner->nodes, &n->of_owner);
+        list_push_back(&n->owner->nodes, &n->owner_link);
 }
 
 static void node_unlink(struct engine *e, struct engine_node *n)
 {
-    list_remove(&n->of_class);
-    list_remove(&n->of_owner);
-    list_remove(&n->by_version);
-    list_remove(&n->of_strays);
+    list_remove(&n->class_link);
+    list_remove(&n->owner_link);
+    list_remove(&n->version_link);
+    list_remove(&n->stray_link);
     if (--n->class->node_n == 0)
         class_drop(e, n->class);
 }
@@ -87,7 +87,7 @@ void engine_put_node(struct engine *e, const struct engine_facts *f)
         /* Its capabilities depend on the operating system, login names on the version of its client. */
         bool is_same_to_itself = old->is_mac == n->is_mac && old->has_old_ssh == n->has_old_ssh;
         n->version = is_same_to_itself ? old->version : e->clock;
-        list_push_back(is_same_to_itself ? &old->by_version : &e->nodes.by_version, &n->by_version);
+        list_push_back(is_same_to_itself ? &old->version_link : &e->nodes.by_version, &n->version_link);
     } else {
         view_builder_forget_view(&e->views);
         sources_count(e, n, 1);
@@ -100,7 +100,7 @@ void engine_put_node(struct engine *e, const struct engine_facts *f)
             view_builder_remove(&e->views, old, e->rules.has_own);
         }
         view_builder_add(&e->views, n, e->rules.has_own);
-        list_push_back(&e->nodes.by_version, &n->by_version);
+        list_push_back(&e->nodes.by_version, &n->version_link);
     }
     map_put(&e->nodes.by_id, &n->id, sizeof(n->id), n);
     if (old != NULL) {

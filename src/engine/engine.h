@@ -11,11 +11,11 @@
  *
  * How it is computed: never for pairs of nodes. Nodes that the policy cannot tell apart form a class. Which parts of
  * rules a class is a source of and a destination of are two sets of bits, and two classes see each other when these
- * intersect. A node that joins an existing class costs a few look-ups. Only autogroup:self depends on the user, and is
- * computed for each user.
+ * intersect. A node that joins an existing class costs a few look-ups. Only autogroup:self depends on the user, and
+ * is computed for each user.
  *
- * Threads: one writer. Calls that take a const engine may run in several threads at once as long as no call writes. A
- * call that takes a plain pointer is a write: it may fill a cache.
+ * Threads: one writer. Calls that take a const engine may run in several threads at once as long as no call writes.
+ * A call that takes a plain pointer is a write: it may fill a cache.
  *
  * Pure: no I/O, no clock, no randomness, no global state. Nothing blocks. Out of memory ends the process
  * (base/mem.h). */
@@ -44,8 +44,8 @@ struct engine_user {
 struct engine_route {
     struct addr addr; /* host bits zero */
     uint8_t bits;
-    /* Of all nodes with this prefix, this one serves it; without meaning for exit routes. src:
-     * docs/protocol/policy.md 6.3 */
+    /* Of all nodes with this prefix, this one serves it; without meaning for exit routes.
+     * src: docs/protocol/policy.md 6.3 */
     bool is_primary;
 };
 

@@ -43,90 +43,88 @@ static size_t self_index(const struct engine *e, const struct rule *rule)
 
 /* --- fragments --- */
 
-static struct filter_fragment *add_fragment(struct filter_builder *m, const struct rule *rule, enum filter_phase phase,
+static struct filter_fragment *add_fragment(struct filter_builder *b, const struct rule *rule, enum filter_phase phase,
                                             uint32_t ip)
 {
     struct filter_fragment fragment = {.rule = rule, .phase = phase, .ip = ip};
-    fragment.order = fragment.slot_order = merge_order(m->e->doc, rule, (uint32_t)phase + ip);
-    VEC_PUSH(m->v, m->fragment_n, m->cap, fragment);
-    return &m->v[m->fragment_n - 1];
+    fragment.order = fragment.slot_order = merge_order(b->e->doc, rule, (uint32_t)phase + ip);
+    VEC_PUSH(b->v, b->fragment_n, b->cap, fragment);
+    return &b->v[b->fragment_n - 1];
 }
 
-static void add_ip(struct filter_builder *m, const struct rule *rule, enum filter_phase phase, struct str sources,
+/* One fragment for each protocol of the rule. */
+static void add_ip(struct filter_builder *b, const struct rule *rule, enum filter_phase phase, struct str sources,
                    const uint64_t hash[2])
 {
     for (uint32_t i = 0; i < rule->ip_n; i++) {
-        struct filter_fragment *fragment = add_fragment(m, rule, phase, i);
+        struct filter_fragment *fragment = add_fragment(b, rule, phase, i);
         fragment->proto = rule->ip[i].proto;
         fragment->sources = sources;
         memcpy(fragment->hash, hash, sizeof(fragment->hash));
-        const struct merge_slot *at = merge_slot_find(&m->e->merges, hash, fragment->proto);
+        const struct merge_slot *at = merge_slot_find(&b->e->merges, hash, fragment->proto);
         if (at->order != 0 && at->order < fragment->slot_order)
             fragment->slot_order = at->order;
     }
 }
 
-static struct str hash_text(struct filter_builder *m, const uint64_t hash[2])
-{
-    return str_c(arena_printf(&m->scratch, "%016llx%016llx", (unsigned long long)hash[0], (unsigned long long)hash[1]));
-}
-
-static struct str sources_of(struct filter_builder *m, struct source_list *l)
+/* The text of the sources, or their hash. */
+static struct str sources_of(struct filter_builder *b, struct source_list *l)
 {
     uint64_t hash[2];
-    if (!m->is_hashed)
-        return sources_text(m->e, l);
-    sources_hash(m->e, l, hash);
-    return hash_text(m, hash);
+    if (!b->is_hashed)
+        return sources_text(b->e, l);
+    sources_hash(b->e, l, hash);
+    return str_c(arena_printf(&b->scratch, "%016llx%016llx", (unsigned long long)hash[0], (unsigned long long)hash[1]));
 }
 
-static void add_part(struct filter_builder *m, const struct rule_part *u)
+/* The fragments of a rule part. */
+static void add_part(struct filter_builder *b, const struct rule_part *part)
 {
-    struct engine *e = m->e;
-    const struct rule *rule = &e->doc->rule[u->rule];
-    struct source_list *l = &e->sources.list[u->list];
-    struct str sources = sources_of(m, l);
+    struct engine *e = b->e;
+    const struct rule *rule = &e->doc->rule[part->rule];
+    struct source_list *l = &e->sources.list[part->list];
+    struct str sources = sources_of(b, l);
     uint64_t hash[2];
-    if (u->kind == PART_COMPANION) {
+    if (part->kind == PART_COMPANION) {
         if (rule->has_drive)
-            add_fragment(m, rule, PHASE_DRIVE, 0)->sources = sources;
+            add_fragment(b, rule, PHASE_DRIVE, 0)->sources = sources;
         if (rule->has_relay)
-            add_fragment(m, rule, PHASE_RELAY, 0)->sources = sources;
+            add_fragment(b, rule, PHASE_RELAY, 0)->sources = sources;
         return;
     }
-    if (rule->app.len > 0 && u->kind == PART_RULE)
-        add_fragment(m, rule, PHASE_APP, 0)->sources = sources;
+    if (rule->app.len > 0 && part->kind == PART_RULE)
+        add_fragment(b, rule, PHASE_APP, 0)->sources = sources;
     if (rule->ip_n == 0 || sources_is_empty(e, l))
         return;
     sources_hash(e, l, hash);
     if (merge_has_before_self(e->doc, rule))
-        add_ip(m, rule, PHASE_BEFORE_SELF, sources, hash);
+        add_ip(b, rule, PHASE_BEFORE_SELF, sources, hash);
     if (rule->is_acl && self_index(e, rule) + 1 < rule->dst_n)
-        add_ip(m, rule, PHASE_AFTER_SELF, sources, hash);
+        add_ip(b, rule, PHASE_AFTER_SELF, sources, hash);
 }
 
 /* The fragments of a rule with autogroup:self. src: docs/protocol/policy.md 5.3 */
-static void add_self(struct filter_builder *m, const struct rule *rule, uint32_t list)
+static void add_self(struct filter_builder *b, const struct rule *rule, uint32_t list)
 {
     uint64_t hash[2], unused[2];
     struct buf text = {0}, all = {0};
-    sources_own_text(m->n->owner, list, false, &text, hash);
-    struct str sources = arena_str(&m->scratch, buf_str(&text));
+    sources_own_text(b->n->owner, list, false, &text, hash);
+    struct str sources = arena_str(&b->scratch, buf_str(&text));
     bool has_sources = sources.len > 2;
     buf_fini(&text);
     if (has_sources)
-        add_ip(m, rule, PHASE_SELF, sources, hash);
+        add_ip(b, rule, PHASE_SELF, sources, hash);
     if (rule->app.len > 0 && has_sources)
-        add_fragment(m, rule, PHASE_APP_SELF, 0)->sources = sources;
-    if (!engine_node_in_list(m->n, list) || (!rule->has_drive && !rule->has_relay))
+        add_fragment(b, rule, PHASE_APP_SELF, 0)->sources = sources;
+    if (!engine_node_in_list(b->n, list) || (!rule->has_drive && !rule->has_relay))
         return;
-    sources_own_text(m->n->owner, list, true, &all, unused);
-    sources = arena_str(&m->scratch, buf_str(&all));
+    sources_own_text(b->n->owner, list, true, &all, unused);
+    sources = arena_str(&b->scratch, buf_str(&all));
     buf_fini(&all);
     if (rule->has_drive)
-        add_fragment(m, rule, PHASE_DRIVE_SELF, 0)->sources = sources;
+        add_fragment(b, rule, PHASE_DRIVE_SELF, 0)->sources = sources;
     if (rule->has_relay)
-        add_fragment(m, rule, PHASE_RELAY_SELF, 0)->sources = sources;
+        add_fragment(b, rule, PHASE_RELAY_SELF, 0)->sources = sources;
 }
 
 static int compare_fragments(const void *a, const void *b)
@@ -145,19 +143,19 @@ static bool is_same_rule(const struct filter_fragment *a, const struct filter_fr
 
 /* The merge table does not have the sources of autogroup:self, which differ by user: such a fragment may come before
  * all others with the same sources. */
-static void settle_orders(struct filter_builder *m)
+static void settle_orders(struct filter_builder *b)
 {
-    for (size_t i = 0; i < m->fragment_n; i++) {
-        const struct filter_fragment *self = &m->v[i];
+    for (size_t i = 0; i < b->fragment_n; i++) {
+        const struct filter_fragment *self = &b->v[i];
         if (self->phase != PHASE_SELF)
             continue;
-        for (size_t k = 0; k < m->fragment_n; k++) {
-            if (is_same_rule(&m->v[k], self) && m->v[k].slot_order > self->order)
-                m->v[k].slot_order = self->order;
+        for (size_t k = 0; k < b->fragment_n; k++) {
+            if (is_same_rule(&b->v[k], self) && b->v[k].slot_order > self->order)
+                b->v[k].slot_order = self->order;
         }
     }
-    if (m->fragment_n > 1)
-        qsort(m->v, m->fragment_n, sizeof(*m->v), compare_fragments);
+    if (b->fragment_n > 1)
+        qsort(b->v, b->fragment_n, sizeof(*b->v), compare_fragments);
 }
 
 /* --- text --- */
@@ -181,63 +179,63 @@ static void put_port(struct buf *out, unsigned port)
 }
 
 /* Most of a filter consists of these, so printf would be too slow. */
-static void put_dst(struct filter_builder *m, struct str ip, const struct port_list *ports, bool *has_some)
+static void put_dst(struct filter_builder *b, struct str ip, const struct port_list *ports, bool *has_some)
 {
     for (size_t i = 0; i < ports->n; i++) {
-        put_comma(m->out, has_some);
-        buf_append_str(m->out, STR("{\"IP\":\""));
-        buf_append_str(m->out, ip);
-        buf_append_str(m->out, STR("\",\"Ports\":{\"First\":"));
-        put_port(m->out, ports->v[i].first);
-        buf_append_str(m->out, STR(",\"Last\":"));
-        put_port(m->out, ports->v[i].last);
-        buf_append_str(m->out, STR("}}"));
+        put_comma(b->out, has_some);
+        buf_append_str(b->out, STR("{\"IP\":\""));
+        buf_append_str(b->out, ip);
+        buf_append_str(b->out, STR("\",\"Ports\":{\"First\":"));
+        put_port(b->out, ports->v[i].first);
+        buf_append_str(b->out, STR(",\"Last\":"));
+        put_port(b->out, ports->v[i].last);
+        buf_append_str(b->out, STR("}}"));
     }
 }
 
-static void put_own_dst(struct filter_builder *m, const struct port_list *ports, bool *has_some)
+static void put_own_dst(struct filter_builder *b, const struct port_list *ports, bool *has_some)
 {
-    if (m->n->v4.family != 0)
-        put_dst(m, str_c(m->n->text4), ports, has_some);
-    if (m->n->v6.family != 0)
-        put_dst(m, str_c(m->n->text6), ports, has_some);
+    if (b->n->v4.family != 0)
+        put_dst(b, str_c(b->n->text4), ports, has_some);
+    if (b->n->v6.family != 0)
+        put_dst(b, str_c(b->n->text6), ports, has_some);
 }
 
-static bool keeps_range(const struct filter_builder *m, const struct rule *rule, const struct selector *s,
+static bool keeps_range(const struct filter_builder *b, const struct rule *rule, const struct selector *s,
                         const struct sel_range *range)
 {
     if (s->kind == SEL_INTERNET)
-        return m->n->class->is_exit;
+        return b->n->class->is_exit;
     if (rule->via.n > 0)
-        return engine_node_routes_meet(m->n, &range->range) ||
-               (s->has_internet && range->is_in_internet && m->n->class->is_exit);
-    return engine_node_keeps(m->n, range);
+        return engine_node_routes_meet(b->n, &range->range) ||
+               (s->has_internet && range->is_in_internet && b->n->class->is_exit);
+    return engine_node_keeps(b->n, range);
 }
 
-static void put_selector_dst(struct filter_builder *m, const struct rule *rule, sel_id sel,
+static void put_selector_dst(struct filter_builder *b, const struct rule *rule, sel_id sel,
                              const struct port_list *ports, bool *has_some)
 {
-    const struct policy_doc *doc = m->e->doc;
+    const struct policy_doc *doc = b->e->doc;
     const struct selector *s = &doc->sel[sel];
     if (s->kind == SEL_ADDRS || s->kind == SEL_INTERNET) {
         for (uint32_t i = 0; i < s->range_n; i++) {
             const struct sel_range *range = &doc->range[s->range_first + i];
-            if (keeps_range(m, rule, s, range))
-                put_dst(m, range->text, ports, has_some);
+            if (keeps_range(b, rule, s, range))
+                put_dst(b, range->text, ports, has_some);
         }
     } else if (rule->via.n > 0) {
         return;
     } else if (s->kind == SEL_STAR) {
-        put_dst(m, STR("*"), ports, has_some);
-    } else if (engine_node_is(m->n, sel)) {
-        put_own_dst(m, ports, has_some);
+        put_dst(b, STR("*"), ports, has_some);
+    } else if (engine_node_is(b->n, sel)) {
+        put_own_dst(b, ports, has_some);
     }
 }
 
-static void put_fragment_dst(struct filter_builder *m, const struct filter_fragment *fragment, bool *has_some)
+static void put_fragment_dst(struct filter_builder *b, const struct filter_fragment *fragment, bool *has_some)
 {
     const struct rule *rule = fragment->rule;
-    size_t self = self_index(m->e, rule), from = 0, to = rule->dst_n;
+    size_t self = self_index(b->e, rule), from = 0, to = rule->dst_n;
     if (rule->is_acl && fragment->phase == PHASE_BEFORE_SELF)
         to = self;
     if (rule->is_acl && fragment->phase != PHASE_BEFORE_SELF)
@@ -246,93 +244,93 @@ static void put_fragment_dst(struct filter_builder *m, const struct filter_fragm
         to = self + 1;
     for (size_t i = from; i < to; i++) {
         const struct port_list *ports = rule->is_acl ? &rule->dst[i].ports : &rule->ip[fragment->ip].ports;
-        bool is_self = m->e->doc->sel[rule->dst[i].sel].kind == SEL_SELF;
+        bool is_self = b->e->doc->sel[rule->dst[i].sel].kind == SEL_SELF;
         if (is_self && fragment->phase == PHASE_SELF)
-            put_own_dst(m, ports, has_some);
+            put_own_dst(b, ports, has_some);
         else if (!is_self && fragment->phase != PHASE_SELF)
-            put_selector_dst(m, rule, rule->dst[i].sel, ports, has_some);
+            put_selector_dst(b, rule, rule->dst[i].sel, ports, has_some);
     }
 }
 
-static void put_sources(struct filter_builder *m, struct str sources, bool *has_rules)
+static void put_sources(struct filter_builder *b, struct str sources, bool *has_rules)
 {
-    put_comma(m->out, has_rules);
-    buf_append_c(m->out, "{\"SrcIPs\":");
-    buf_append_str(m->out, sources);
+    put_comma(b->out, has_rules);
+    buf_append_c(b->out, "{\"SrcIPs\":");
+    buf_append_str(b->out, sources);
 }
 
 /* Writes the fragments v[0..n), which make one rule; nothing when they have no destination. */
-static void put_ip_rule(struct filter_builder *m, const struct filter_fragment *v, size_t n, bool *has_rules)
+static void put_ip_rule(struct filter_builder *b, const struct filter_fragment *v, size_t n, bool *has_rules)
 {
-    size_t start = m->out->end;
+    size_t start = b->out->end;
     bool had_rules = *has_rules, has_dst = false;
-    put_sources(m, v->sources, has_rules);
-    buf_append_c(m->out, ",\"DstPorts\":[");
+    put_sources(b, v->sources, has_rules);
+    buf_append_c(b->out, ",\"DstPorts\":[");
     for (size_t i = 0; i < n; i++)
-        put_fragment_dst(m, &v[i], &has_dst);
-    buf_append_byte(m->out, ']');
+        put_fragment_dst(b, &v[i], &has_dst);
+    buf_append_byte(b->out, ']');
     if (v->proto != 0)
-        buf_printf(m->out, ",\"IPProto\":[%u]", v->proto);
-    buf_append_byte(m->out, '}');
+        buf_printf(b->out, ",\"IPProto\":[%u]", v->proto);
+    buf_append_byte(b->out, '}');
     if (!has_dst) {
-        m->out->end = start;
+        b->out->end = start;
         *has_rules = had_rules;
     }
 }
 
 /* --- capabilities. src: docs/protocol/policy.md 4.3, 4.5 --- */
 
-static void put_prefix(struct filter_builder *m, const struct range *prefix, bool *has_some)
+static void put_prefix(struct filter_builder *b, const struct range *prefix, bool *has_some)
 {
     char text[RANGE_TEXT_CAP];
     size_t n = range_format_prefix(prefix, text);
-    put_comma(m->out, has_some);
-    buf_append_byte(m->out, '"');
-    buf_append(m->out, text, n);
-    buf_append_byte(m->out, '"');
+    put_comma(b->out, has_some);
+    buf_append_byte(b->out, '"');
+    buf_append(b->out, text, n);
+    buf_append_byte(b->out, '"');
 }
 
-static void put_own_prefixes(struct filter_builder *m, const struct range *within, bool *has_some)
+static void put_own_prefixes(struct filter_builder *b, const struct range *within, bool *has_some)
 {
     for (int family = 4; family <= 6; family += 2) {
-        struct range own = engine_node_range(m->n, family);
+        struct range own = engine_node_range(b->n, family);
         if (own.family != 0 && (within == NULL || range_holds(within, &own)))
-            put_prefix(m, &own, has_some);
+            put_prefix(b, &own, has_some);
     }
 }
 
-static void put_range_prefixes(struct filter_builder *m, const struct sel_range *range, bool *has_some)
+static void put_range_prefixes(struct filter_builder *b, const struct sel_range *range, bool *has_some)
 {
-    put_own_prefixes(m, &range->range, has_some);
-    if (!engine_node_routes_meet(m->n, &range->range) && !(range->is_in_internet && m->n->class->is_exit))
+    put_own_prefixes(b, &range->range, has_some);
+    if (!engine_node_routes_meet(b->n, &range->range) && !(range->is_in_internet && b->n->class->is_exit))
         return;
     struct range rest = range->range, prefix;
     while (range_take_prefix(&rest, &prefix))
-        put_prefix(m, &prefix, has_some);
+        put_prefix(b, &prefix, has_some);
 }
 
-static void put_selector_prefixes(struct filter_builder *m, sel_id sel, bool *has_some)
+static void put_selector_prefixes(struct filter_builder *b, sel_id sel, bool *has_some)
 {
-    const struct policy_doc *doc = m->e->doc;
+    const struct policy_doc *doc = b->e->doc;
     const struct selector *s = &doc->sel[sel];
     for (uint32_t i = 0; s->kind == SEL_ADDRS && i < s->range_n; i++)
-        put_range_prefixes(m, &doc->range[s->range_first + i], has_some);
-    if (s->kind != SEL_ADDRS && s->kind != SEL_SELF && engine_node_is(m->n, sel))
-        put_own_prefixes(m, NULL, has_some);
+        put_range_prefixes(b, &doc->range[s->range_first + i], has_some);
+    if (s->kind != SEL_ADDRS && s->kind != SEL_SELF && engine_node_is(b->n, sel))
+        put_own_prefixes(b, NULL, has_some);
 }
 
-static bool satisfies_posture(const struct filter_builder *m, const struct rule *rule)
+static bool satisfies_posture(const struct filter_builder *b, const struct rule *rule)
 {
-    return rule->posture == 0 || engine_node_in_list(m->n, m->e->rules.rule_list[rule - m->e->doc->rule]);
+    return rule->posture == 0 || engine_node_in_list(b->n, b->e->rules.rule_list[rule - b->e->doc->rule]);
 }
 
 /* Whether a source of the grant holds this address of the node. */
-static bool is_companion_dst(const struct filter_builder *m, const struct rule *rule, const struct range *own)
+static bool is_companion_dst(const struct filter_builder *b, const struct rule *rule, const struct range *own)
 {
-    const struct policy_doc *doc = m->e->doc;
+    const struct policy_doc *doc = b->e->doc;
     for (size_t i = 0; i < rule->src.n; i++) {
         const struct selector *s = &doc->sel[rule->src.v[i]];
-        if (s->kind != SEL_ADDRS && engine_node_is(m->n, rule->src.v[i]))
+        if (s->kind != SEL_ADDRS && engine_node_is(b->n, rule->src.v[i]))
             return true;
         for (uint32_t k = 0; s->kind == SEL_ADDRS && k < s->range_n; k++) {
             if (range_holds(&doc->range[s->range_first + k].range, own))
@@ -343,100 +341,100 @@ static bool is_companion_dst(const struct filter_builder *m, const struct rule *
 }
 
 /* Writes the grant's sources as destinations of its companion. */
-static void put_companion_prefixes(struct filter_builder *m, const struct rule *rule, bool *has_some)
+static void put_companion_prefixes(struct filter_builder *b, const struct rule *rule, bool *has_some)
 {
-    const struct policy_doc *doc = m->e->doc;
+    const struct policy_doc *doc = b->e->doc;
     for (int family = 4; family <= 6; family += 2) {
-        struct range own = engine_node_range(m->n, family);
-        if (own.family != 0 && satisfies_posture(m, rule) && is_companion_dst(m, rule, &own))
-            put_prefix(m, &own, has_some);
+        struct range own = engine_node_range(b->n, family);
+        if (own.family != 0 && satisfies_posture(b, rule) && is_companion_dst(b, rule, &own))
+            put_prefix(b, &own, has_some);
     }
     for (size_t i = 0; i < rule->src.n; i++) {
         const struct selector *s = &doc->sel[rule->src.v[i]];
         for (uint32_t k = 0; s->kind == SEL_ADDRS && k < s->range_n; k++) {
             struct range rest = doc->range[s->range_first + k].range, prefix;
-            if (!engine_node_routes_meet(m->n, &rest))
+            if (!engine_node_routes_meet(b->n, &rest))
                 continue;
             while (range_take_prefix(&rest, &prefix))
-                put_prefix(m, &prefix, has_some);
+                put_prefix(b, &prefix, has_some);
         }
     }
 }
 
 /* Writes one {"Dsts": ..., "CapMap": ...}; nothing when there is no destination. */
-static void put_grant(struct filter_builder *m, const struct filter_fragment *fragment, sel_id sel, bool *has_some)
+static void put_grant(struct filter_builder *b, const struct filter_fragment *fragment, sel_id sel, bool *has_some)
 {
     static const char *const companion[] = {"drive-sharer", "relay-target"};
-    size_t start = m->out->end;
+    size_t start = b->out->end;
     bool had_some = *has_some, has_dst = false;
-    put_comma(m->out, has_some);
-    buf_append_c(m->out, "{\"Dsts\":[");
+    put_comma(b->out, has_some);
+    buf_append_c(b->out, "{\"Dsts\":[");
     switch (fragment->phase) {
-    case PHASE_APP: put_selector_prefixes(m, sel, &has_dst); break;
+    case PHASE_APP: put_selector_prefixes(b, sel, &has_dst); break;
     case PHASE_DRIVE:
-    case PHASE_RELAY: put_companion_prefixes(m, fragment->rule, &has_dst); break;
-    default: put_own_prefixes(m, NULL, &has_dst); break;
+    case PHASE_RELAY: put_companion_prefixes(b, fragment->rule, &has_dst); break;
+    default: put_own_prefixes(b, NULL, &has_dst); break;
     }
-    buf_append_c(m->out, "],\"CapMap\":");
+    buf_append_c(b->out, "],\"CapMap\":");
     if (fragment->phase == PHASE_APP || fragment->phase == PHASE_APP_SELF)
-        buf_append_str(m->out, fragment->rule->app);
+        buf_append_str(b->out, fragment->rule->app);
     else
-        buf_printf(m->out, "{\"tailscale.com/cap/%s\":null}",
+        buf_printf(b->out, "{\"tailscale.com/cap/%s\":null}",
                    companion[fragment->phase == PHASE_RELAY || fragment->phase == PHASE_RELAY_SELF]);
-    buf_append_byte(m->out, '}');
+    buf_append_byte(b->out, '}');
     if (!has_dst) {
-        m->out->end = start;
+        b->out->end = start;
         *has_some = had_some;
     }
 }
 
-static void put_cap_rule(struct filter_builder *m, const struct filter_fragment *fragment, bool *has_rules)
+static void put_cap_rule(struct filter_builder *b, const struct filter_fragment *fragment, bool *has_rules)
 {
-    size_t start = m->out->end;
+    size_t start = b->out->end;
     bool had_rules = *has_rules, has_some = false;
-    put_sources(m, fragment->sources, has_rules);
-    buf_append_c(m->out, ",\"CapGrant\":[");
+    put_sources(b, fragment->sources, has_rules);
+    buf_append_c(b->out, ",\"CapGrant\":[");
     for (size_t i = 0; fragment->phase == PHASE_APP && i < fragment->rule->dst_n; i++)
-        put_grant(m, fragment, fragment->rule->dst[i].sel, &has_some);
+        put_grant(b, fragment, fragment->rule->dst[i].sel, &has_some);
     if (fragment->phase != PHASE_APP)
-        put_grant(m, fragment, 0, &has_some);
-    buf_append_c(m->out, "]}");
+        put_grant(b, fragment, 0, &has_some);
+    buf_append_c(b->out, "]}");
     if (!has_some) {
-        m->out->end = start;
+        b->out->end = start;
         *has_rules = had_rules;
     }
 }
 
-static void put_rules(struct filter_builder *m)
+static void put_rules(struct filter_builder *b)
 {
     bool has_rules = false;
     size_t n;
-    buf_append_byte(m->out, '[');
-    for (size_t i = 0; i < m->fragment_n; i += n) {
+    buf_append_byte(b->out, '[');
+    for (size_t i = 0; i < b->fragment_n; i += n) {
         n = 1;
-        if (m->v[i].phase >= PHASE_APP) {
-            put_cap_rule(m, &m->v[i], &has_rules);
+        if (b->v[i].phase >= PHASE_APP) {
+            put_cap_rule(b, &b->v[i], &has_rules);
             continue;
         }
-        while (i + n < m->fragment_n && is_same_rule(&m->v[i], &m->v[i + n]))
+        while (i + n < b->fragment_n && is_same_rule(&b->v[i], &b->v[i + n]))
             n++;
-        put_ip_rule(m, &m->v[i], n, &has_rules);
+        put_ip_rule(b, &b->v[i], n, &has_rules);
     }
-    buf_append_byte(m->out, ']');
+    buf_append_byte(b->out, ']');
 }
 
 static void make_filter(struct engine *e, const struct engine_node *n, bool is_hashed, struct buf *out)
 {
-    struct filter_builder m = {.e = e, .n = n, .out = out, .is_hashed = is_hashed};
+    struct filter_builder b = {.e = e, .n = n, .out = out, .is_hashed = is_hashed};
     merge_slots_fill(e);
     BITS_EACH (u, n->class->dst, e->rules.words)
-        add_part(&m, &e->rules.part[u]);
+        add_part(&b, &e->rules.part[u]);
     for (size_t i = 0; n->owner != NULL && i < e->rules.self_rules.n; i++)
-        add_self(&m, &e->doc->rule[e->rules.self_rules.v[i]], e->rules.rule_list[e->rules.self_rules.v[i]]);
-    settle_orders(&m);
-    put_rules(&m);
-    mem_free(m.v);
-    arena_fini(&m.scratch);
+        add_self(&b, &e->doc->rule[e->rules.self_rules.v[i]], e->rules.rule_list[e->rules.self_rules.v[i]]);
+    settle_orders(&b);
+    put_rules(&b);
+    mem_free(b.v);
+    arena_fini(&b.scratch);
 }
 
 void engine_filter(struct engine *e, uint64_t id, struct buf *out)

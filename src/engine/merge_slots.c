@@ -21,29 +21,27 @@ struct merge_slot *merge_slot_find(const struct merge_table *t, const uint64_t h
     }
 }
 
-static void note_slot(struct engine *e, const uint64_t hash[2], uint32_t proto, uint32_t order)
-{
-    struct merge_slot *at = merge_slot_find(&e->merges, hash, proto);
-    if (at->order == 0)
-        *at = (struct merge_slot){{hash[0], hash[1]}, proto, order};
-}
-
 bool merge_has_before_self(const struct policy_doc *doc, const struct rule *rule)
 {
     return !rule->is_acl || doc->sel[rule->dst[0].sel].kind != SEL_SELF;
 }
 
-static void note_rule(struct engine *e, const struct rule_part *u)
+/* Fills the slots of one part. Parts come in the order of their rules, so that the first one counts. */
+static void fill_part(struct engine *e, const struct rule_part *part)
 {
-    const struct rule *rule = &e->doc->rule[u->rule];
-    struct source_list *l = &e->sources.list[u->list];
+    const struct rule *rule = &e->doc->rule[part->rule];
+    struct source_list *l = &e->sources.list[part->list];
     uint64_t hash[2];
-    if (u->kind != PART_RULE || rule->ip_n == 0 || sources_is_empty(e, l))
+    if (part->kind != PART_RULE || rule->ip_n == 0 || sources_is_empty(e, l))
         return;
     sources_hash(e, l, hash);
     uint32_t phase = merge_has_before_self(e->doc, rule) ? PHASE_BEFORE_SELF : PHASE_AFTER_SELF;
-    for (uint32_t i = 0; i < rule->ip_n; i++)
-        note_slot(e, hash, rule->ip[i].proto, merge_order(e->doc, rule, phase + i));
+    for (uint32_t i = 0; i < rule->ip_n; i++) {
+        uint32_t proto = rule->ip[i].proto;
+        struct merge_slot *at = merge_slot_find(&e->merges, hash, proto);
+        if (at->order == 0)
+            *at = (struct merge_slot){{hash[0], hash[1]}, proto, merge_order(e->doc, rule, phase + i)};
+    }
 }
 
 void merge_slots_fill(struct engine *e)
@@ -60,6 +58,6 @@ void merge_slots_fill(struct engine *e)
     e->merges.cap = cap;
     memset(e->merges.slot, 0, cap * sizeof(*e->merges.slot));
     for (size_t i = 0; i < e->rules.part_n; i++)
-        note_rule(e, &e->rules.part[i]);
+        fill_part(e, &e->rules.part[i]);
     e->merges.version = e->clock;
 }

@@ -133,10 +133,10 @@ struct engine_node *engine_node_create(const struct policy_doc *doc, struct owne
         n->is_mac = n->is_mac || (str_eq(f->attrs[i].name, STR("node:os")) && str_eq(f->attrs[i].text, STR("macos")));
     copy_attrs(doc, n, f);
     copy_tags(n, f);
-    list_init(&n->of_class);
-    list_init(&n->of_owner);
-    list_init(&n->by_version);
-    list_init(&n->of_strays);
+    list_init(&n->class_link);
+    list_init(&n->owner_link);
+    list_init(&n->version_link);
+    list_init(&n->stray_link);
     set_address(&n->v4, n->text4, &f->v4);
     set_address(&n->v6, n->text6, &f->v6);
     n->route_n = f->route_n < ENGINE_ROUTES_MAX ? f->route_n : ENGINE_ROUTES_MAX;

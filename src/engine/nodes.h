@@ -31,11 +31,11 @@ struct engine_node {
     uint64_t id;
     struct class *class;
     struct owner *owner; /* null: tagged */
-    struct list of_class;
-    struct list of_owner;
-    struct list by_version;
-    struct list of_strays; /* in route_index.strays, when one of its addresses is outside the tailnet's ranges */
-    struct range v4, v6;   /* family 0: none */
+    struct list class_link;
+    struct list owner_link;
+    struct list version_link;
+    struct list stray_link; /* in route_index.strays, when one of its addresses is outside the tailnet's ranges */
+    struct range v4, v6;    /* family 0: none */
     char text4[IP_TEXT_CAP];
     char text6[IP_TEXT_CAP];
     bool is_online;

@@ -154,7 +154,7 @@ void owners_init(struct owner_table *t, const struct policy_doc *doc, struct are
         o->provider_id = arena_str(t->arena, users[i].provider_id);
         o->in = arena_zalloc(t->arena, bits_words(t->doc->sel_n), sizeof(*o->in));
         list_init(&o->nodes);
-        list_init(&o->by_version);
+        list_init(&o->version_link);
         map_put(&t->by_id, &o->id, sizeof(o->id), o);
         put_name(&t->by_provider, o->provider_id, o);
         put_name(&t->by_email, lower(t->arena, o->email), o);
@@ -183,7 +183,7 @@ struct owner *owners_get(struct owner_table *t, uint64_t id)
     o->in = arena_zalloc(t->arena, bits_words(t->doc->sel_n), sizeof(*o->in));
     o->name = o->email = o->provider_id = STR_EMPTY;
     list_init(&o->nodes);
-    list_init(&o->by_version);
+    list_init(&o->version_link);
     for (sel_id s = 0; s < t->doc->sel_n; s++) {
         if (t->doc->sel[s].kind == SEL_MEMBER)
             bit_put(o->in, s);

@@ -15,10 +15,10 @@ struct owner {
     struct str provider_id;
     enum policy_role role;
     uint64_t *in;        /* bits: selectors that hold the user */
-    struct list nodes;   /* engine_node.of_owner: the nodes without tags */
+    struct list nodes;   /* engine_node.owner_link: the nodes without tags */
     size_t self_sources; /* how many of them are sources of a rule with autogroup:self */
     uint64_t version; /* clock of the last change among them; 0 while no rule depends on owners (rule_index.has_own) */
-    struct list by_version;
+    struct list version_link;
 };
 
 struct owner_table {

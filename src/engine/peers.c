@@ -23,7 +23,7 @@ void engine_peers(const struct engine *e, uint64_t id, void (*visit)(void *ctx, 
         return;
     BITS_EACH (i, n->class->row, bits_words(e->classes.cap)) {
         LIST_EACH (it, &e->classes.at[i]->nodes) {
-            const struct engine_node *peer = LIST_ENTRY(it, struct engine_node, of_class);
+            const struct engine_node *peer = LIST_ENTRY(it, struct engine_node, class_link);
             if (peer != n)
                 visit(ctx, peer->id);
         }
@@ -31,7 +31,7 @@ void engine_peers(const struct engine *e, uint64_t id, void (*visit)(void *ctx, 
     if (n->owner == NULL || n->owner->self_sources == 0)
         return;
     LIST_EACH (it, &n->owner->nodes) {
-        const struct engine_node *peer = LIST_ENTRY(it, struct engine_node, of_owner);
+        const struct engine_node *peer = LIST_ENTRY(it, struct engine_node, owner_link);
         if (peer != n && are_own(n, peer) && !bit_get(n->class->row, peer->class->index))
             visit(ctx, peer->id);
     }
@@ -49,7 +49,7 @@ size_t engine_peer_count(const struct engine *e, uint64_t id)
     if (n->owner == NULL || n->owner->self_sources == 0)
         return count;
     LIST_EACH (it, &n->owner->nodes) {
-        const struct engine_node *peer = LIST_ENTRY(it, struct engine_node, of_owner);
+        const struct engine_node *peer = LIST_ENTRY(it, struct engine_node, owner_link);
         count += peer != n && are_own(n, peer) && !bit_get(n->class->row, peer->class->index);
     }
     return count;

@@ -96,7 +96,7 @@ void route_index_touch(struct route_index *x, struct engine_node *n, uint64_t cl
     if (n->class->node_n > 2)
         return;
     LIST_EACH (it, &n->class->nodes)
-        LIST_ENTRY(it, struct engine_node, of_class)->routes_version = clock;
+        LIST_ENTRY(it, struct engine_node, class_link)->routes_version = clock;
 }
 
 void route_index_hold(struct route_index *x, struct engine_node *n, uint64_t clock)

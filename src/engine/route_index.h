@@ -17,7 +17,7 @@ struct route_holders {
 struct route_index {
     struct range_set tailnet; /* canonical */
     struct map by_range;      /* struct route_holders *; exit routes apart */
-    struct list strays;       /* engine_node.of_strays */
+    struct list strays;       /* engine_node.stray_link */
     uint64_t star_hash;       /* of the routes and stray addresses: a sum */
     uint64_t star_version;    /* clock of the last change of that */
     uint64_t touched;         /* clock of the last write of a node with routes */

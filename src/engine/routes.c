@@ -55,17 +55,17 @@ static bool companion_reaches(const struct engine *e, const struct rule *rule, c
 
 /* Whether this part puts a destination that overlaps the route into the router's filter. */
 static bool part_reaches(const struct engine *e, const struct engine_node *n, const struct node_route *r,
-                         const struct rule_part *u)
+                         const struct rule_part *part)
 {
-    const struct rule *rule = &e->doc->rule[u->rule];
+    const struct rule *rule = &e->doc->rule[part->rule];
     bool has_ip = rule->ip_n > 0;
-    if (u->kind == PART_COMPANION)
+    if (part->kind == PART_COMPANION)
         return companion_reaches(e, rule, r);
     if (has_ip && internet_reaches(e, rule, n, r))
         return true;
     /* A grant with `via` is in filters only when it has `ip`. Without `ip`, `*` means the node's own addresses and
      * no route. */
-    if (u->kind == PART_VIA)
+    if (part->kind == PART_VIA)
         return has_ip && rule_reaches(e, rule, r, false);
     return rule_reaches(e, rule, r, has_ip);
 }
@@ -73,32 +73,32 @@ static bool part_reaches(const struct engine *e, const struct engine_node *n, co
 static void note_part(const struct engine *e, const struct engine_node *n, const struct node_route *r, uint32_t id,
                       struct route_parts *out)
 {
-    const struct rule_part *u = &e->rules.part[id];
-    const struct rule *rule = &e->doc->rule[u->rule];
-    if (part_reaches(e, n, r, u))
+    const struct rule_part *part = &e->rules.part[id];
+    const struct rule *rule = &e->doc->rule[part->rule];
+    if (part_reaches(e, n, r, part))
         bit_put(out->to, id);
-    if (u->kind == PART_VIA && rule_reaches(e, rule, r, false))
+    if (part->kind == PART_VIA && rule_reaches(e, rule, r, false))
         bit_put(out->via, id);
-    if (u->kind == PART_RULE && rule_reaches(e, rule, r, true))
+    if (part->kind == PART_RULE && rule_reaches(e, rule, r, true))
         bit_put(out->plain, id);
     /* A grant with `via` and without `ip` is in no filter. */
-    if (!r->is_exit && (u->kind != PART_VIA || rule->ip_n > 0) &&
-        source_list_meets(&e->sources.list[u->list], &r->range))
+    if (!r->is_exit && (part->kind != PART_VIA || rule->ip_n > 0) &&
+        source_list_meets(&e->sources.list[part->list], &r->range))
         bit_put(out->from, id);
 }
 
 static const struct route_parts *parts_of(const struct engine *e, const struct engine_node *n, struct node_route *r)
 {
-    struct route_parts *u = &r->parts;
-    if (u->to != NULL)
-        return u;
-    u->to = mem_zalloc(4 * e->rules.words + 1, sizeof(*u->to));
-    u->from = u->to + e->rules.words;
-    u->via = u->from + e->rules.words;
-    u->plain = u->via + e->rules.words;
+    struct route_parts *parts = &r->parts;
+    if (parts->to != NULL)
+        return parts;
+    parts->to = mem_zalloc(4 * e->rules.words + 1, sizeof(*parts->to));
+    parts->from = parts->to + e->rules.words;
+    parts->via = parts->from + e->rules.words;
+    parts->plain = parts->via + e->rules.words;
     for (uint32_t id = 0; id < e->rules.part_n; id++)
-        note_part(e, n, r, id, u);
-    return u;
+        note_part(e, n, r, id, parts);
+    return parts;
 }
 
 /* --- which router serves a viewer --- */
@@ -140,8 +140,8 @@ static bool is_better(const struct engine_node *a, const struct engine_node *b, 
 static bool serves(const struct engine *e, const struct engine_node *viewer, const struct engine_node *n,
                    struct node_route *r, const uint64_t *via_parts, bool has_via)
 {
-    const struct route_parts *u = parts_of(e, n, r);
-    if (!has_via || bits_meet(viewer->class->src, u->plain, e->rules.words))
+    const struct route_parts *parts = parts_of(e, n, r);
+    if (!has_via || bits_meet(viewer->class->src, parts->plain, e->rules.words))
         return r->is_exit || r->is_primary;
     if (!has_via_tag(e, n, via_parts))
         return false;
@@ -166,22 +166,22 @@ static bool holds(const struct engine_node *n, const struct range *route)
 static bool is_shown(const struct engine *e, const struct engine_node *viewer, const struct engine_node *n,
                      struct node_route *r, uint64_t *via_parts)
 {
-    const struct route_parts *u = parts_of(e, n, r);
+    const struct route_parts *parts = parts_of(e, n, r);
     bool has_via = false;
     for (size_t w = 0; w < e->rules.words; w++) {
-        via_parts[w] = viewer->class->src[w] & u->via[w];
+        via_parts[w] = viewer->class->src[w] & parts->via[w];
         has_via = has_via || via_parts[w] != 0;
     }
     if (!serves(e, viewer, n, r, via_parts, has_via))
         return false;
     bool may_send = false;
     for (size_t w = 0; w < e->rules.words; w++)
-        may_send = may_send || (viewer->class->src[w] & n->class->dst[w] & u->to[w]) != 0;
+        may_send = may_send || (viewer->class->src[w] & n->class->dst[w] & parts->to[w]) != 0;
     if (may_send || (has_via && has_via_tag(e, n, via_parts)))
         return true;
     if (r->is_exit)
         return false;
-    return bits_meet(viewer->class->dst, u->from, e->rules.words) || (holds(viewer, &r->range) && r->is_primary);
+    return bits_meet(viewer->class->dst, parts->from, e->rules.words) || (holds(viewer, &r->range) && r->is_primary);
 }
 
 void engine_routes(struct engine *e, uint64_t viewer, uint64_t peer, uint64_t *out, size_t bits_n)

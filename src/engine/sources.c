@@ -1,9 +1,8 @@
-#include <stdlib.h>
+#include "engine/sources.h"
+
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/sources.h"
-#include "engine/tables.h"
 
 /* --- counting nodes --- */
 
@@ -163,7 +162,7 @@ static void gather_nodes(const struct engine *e, uint32_t list, const sel_id *se
             (sel != NULL ? !bit_get(c->in, *sel) : !lists_class(e, &e->sources.list[list], c)))
             continue;
         LIST_EACH (it, &c->nodes)
-            add_node(out, LIST_ENTRY(it, struct engine_node, of_class));
+            add_node(out, LIST_ENTRY(it, struct engine_node, class_link));
     }
 }
 
@@ -177,7 +176,7 @@ static void drop_unfit(const struct engine *e, uint32_t list, struct range_set *
         if (bit_get(c->member, list))
             continue;
         LIST_EACH (it, &c->nodes)
-            add_node(&unfit, LIST_ENTRY(it, struct engine_node, of_class));
+            add_node(&unfit, LIST_ENTRY(it, struct engine_node, class_link));
     }
     range_set_join(&unfit);
     range_set_subtract(s, &unfit);
@@ -218,7 +217,7 @@ static void add_strays(const struct engine *e, struct texts *t)
 {
     struct range_set strays = {0};
     LIST_EACH (it, &e->routes.strays)
-        route_index_add_strays(&e->routes, LIST_ENTRY(it, struct engine_node, of_strays), &strays);
+        route_index_add_strays(&e->routes, LIST_ENTRY(it, struct engine_node, stray_link), &strays);
     range_set_join(&strays);
     texts_add_set(t, &strays);
     range_set_fini(&strays);
@@ -258,8 +257,8 @@ static void make_text(struct engine *e, struct source_list *l)
         add_star(e, list, &t);
     } else {
         add_union(e, list, &t);
-        /* With a posture, `*` means the nodes that satisfy it instead of the tailnet's ranges. src:
-         * docs/protocol/policy.md 7.3 */
+        /* With a posture, `*` means the nodes that satisfy it instead of the tailnet's ranges.
+         * src: docs/protocol/policy.md 7.3 */
         if (l->has_star)
             add_routes(e, &t);
     }
@@ -322,7 +321,7 @@ void sources_own_text(const struct owner *o, uint32_t list, bool all, struct buf
     struct texts t = {0};
     hash_out[0] = hash_out[1] = 0;
     LIST_EACH (it, &o->nodes) {
-        const struct engine_node *n = LIST_ENTRY(it, struct engine_node, of_owner);
+        const struct engine_node *n = LIST_ENTRY(it, struct engine_node, owner_link);
         if (!all && !engine_node_in_list(n, list))
             continue;
         add_node(&own, n);

@@ -70,7 +70,7 @@ static void put_recorders(struct writer *w)
     CLASS_EACH (c, e) {
         LIST_EACH (it, &c->nodes) {
             if (bit_get(c->member, list))
-                add_recorder(&ips, LIST_ENTRY(it, struct engine_node, of_class));
+                add_recorder(&ips, LIST_ENTRY(it, struct engine_node, class_link));
         }
     }
     sort_ips(&ips);
@@ -142,7 +142,7 @@ static void own_principals(const struct owner *o, uint32_t list, struct buf *out
 {
     struct ips ips = {0};
     LIST_EACH (it, &o->nodes) {
-        const struct engine_node *n = LIST_ENTRY(it, struct engine_node, of_owner);
+        const struct engine_node *n = LIST_ENTRY(it, struct engine_node, owner_link);
         if (engine_node_in_list(n, list))
             add_ips(&ips, n);
     }
@@ -154,7 +154,7 @@ static void tagged_principals(const struct engine *e, uint32_t list, struct buf 
     struct ips ips = {0};
     CLASS_EACH (c, e) {
         LIST_EACH (it, &c->nodes) {
-            const struct engine_node *n = LIST_ENTRY(it, struct engine_node, of_class);
+            const struct engine_node *n = LIST_ENTRY(it, struct engine_node, class_link);
             if (bit_get(c->member, list) && n->owner == NULL)
                 add_ips(&ips, n);
         }
@@ -211,8 +211,8 @@ static void put_all_owners(struct writer *w, uint32_t list)
     buf_fini(&tagged);
 }
 
-/* A node that is a source but no destination gets the rules for its own owner, as Tailscale's service does it. src:
- * docs/protocol/policy.md 8.2 step 6 */
+/* A node that is a source but no destination gets the rules for its own owner, as Tailscale's service does it.
+ * src: docs/protocol/policy.md 8.2 step 6 */
 static void put_quirk(struct writer *w, const struct engine_node *n, uint32_t list)
 {
     struct ips ips = {0};

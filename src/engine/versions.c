@@ -50,13 +50,13 @@ void engine_mark_moved(const struct engine *e, uint64_t since, uint64_t *set, si
             id_set_mark(cow_sets_get(&e->views.in_class, c->index), set, words);
     }
     for (const struct list *it = e->owners.by_version.prev; it != &e->owners.by_version; it = it->prev) {
-        const struct owner *o = LIST_ENTRY(it, struct owner, by_version);
+        const struct owner *o = LIST_ENTRY(it, struct owner, version_link);
         if (o->version <= since)
             break;
         id_set_mark(cow_sets_get(&e->views.of_owner, o->number), set, words);
     }
     for (const struct list *it = e->nodes.by_version.prev; it != &e->nodes.by_version; it = it->prev) {
-        const struct engine_node *n = LIST_ENTRY(it, struct engine_node, by_version);
+        const struct engine_node *n = LIST_ENTRY(it, struct engine_node, version_link);
         if (n->version <= since)
             break;
         if (n->id / 64 < words)
@@ -70,7 +70,7 @@ uint64_t engine_class_member(const struct engine *e, size_t class_index, uint64_
     if (c == NULL)
         return 0;
     LIST_EACH (it, &c->nodes) {
-        const struct engine_node *n = LIST_ENTRY(it, struct engine_node, of_class);
+        const struct engine_node *n = LIST_ENTRY(it, struct engine_node, class_link);
         if (n->id != except)
             return n->id;
     }

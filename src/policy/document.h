@@ -322,15 +322,15 @@ struct attr_view {
 bool policy_posture_holds(const struct policy_doc *doc, posture_set_id set, const struct attr_view *attrs);
 
 /* Whether old clients misread this login name: numbers and names that begin with a sign are taken for a user id or
- * an option of login(1), and let in users whom autogroup:nonroot excludes. No real login has such a name. src:
- * Tailscale security bulletins TS-2026-004, -006, -009 */
+ * an option of login(1), and let in users that autogroup:nonroot excludes. No real login has such a name.
+ * src: Tailscale security bulletins TS-2026-004, -006, -009 */
 bool policy_login_is_misread(struct str name);
 
 /* Parses "22", "80-90", "22,80", "*". Returns null, or what is wrong in words. `out` is allocated in `a`.
  * src: docs/protocol/policy.md 3.1 */
 const char *policy_ports_parse(struct arena *a, struct str text, struct port_list *out);
-/* Parses the name or number of a protocol; "" gives 0. False: there is no such protocol. src:
- * docs/protocol/policy.md 3.3 */
+/* Parses the name or number of a protocol; "" gives 0. False: there is no such protocol.
+ * src: docs/protocol/policy.md 3.3 */
 bool policy_proto_parse(struct str text, uint8_t *out);
 /* Whether packets of the protocol have ports. */
 bool policy_proto_has_ports(uint8_t proto);

@@ -3,9 +3,9 @@
  *
  *     policy_parse(text, &opts, &doc, &errors)   refused: every error with its position
  *
- * A document (struct policy_doc) is a text that was read and accepted. It is immutable and counted; any thread may read
- * it. What it means for users and nodes is computed by the module above (engine/engine.h); what it contains is in
- * policy/document.h.
+ * A document (struct policy_doc) is a text that was read and accepted. It is immutable and counted; any thread may
+ * read it. What it means for users and nodes is computed by the module above (engine/engine.h); what it contains is
+ * in policy/document.h.
  *
  * Pure: no I/O, no clock, no randomness, no global state. Nothing blocks. Out of memory ends the process
  * (base/mem.h); what a text can make this module allocate is bounded by policy_limits. */
@@ -20,8 +20,8 @@
 #include "base/str.h"
 #include "policy/errors.h"
 
-/* The most that a text may contain; the error of a text that exceeds one names the limit. src:
- * docs/protocol/policy.md 14.4 */
+/* The most that a text may contain; the error of a text that exceeds one names the limit.
+ * src: docs/protocol/policy.md 14.4 */
 struct policy_limits {
     size_t text_bytes;
     unsigned depth;

@@ -53,7 +53,7 @@ static void add_owned(struct probes *out, const struct owner *o)
     if (o == NULL)
         return;
     LIST_EACH (it, &o->nodes)
-        add_node(out, LIST_ENTRY(it, struct engine_node, of_owner));
+        add_node(out, LIST_ENTRY(it, struct engine_node, owner_link));
 }
 
 /* Members are looked up by name instead of asking for every node whether the group holds it. */

@@ -1,5 +1,5 @@
-/* Single addresses as sources and destinations of rules, for tests and for reach_why. src: docs/protocol/policy.md
- * 12 */
+/* Single addresses as sources and destinations of rules, for tests and for reach_why.
+ * src: docs/protocol/policy.md 12 */
 #ifndef REACH_REACH_INTERNAL_H
 #define REACH_REACH_INTERNAL_H
 

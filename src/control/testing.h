@@ -111,9 +111,9 @@ struct rig *rig_create(unsigned worker_n);
 /* Ends the server and frees the rig. For the tear-down of a test, also of one that failed: what its clients hold is
  * then left behind with their loop. */
 void rig_destroy(struct rig *r);
-/* The server of the test that runs, for tests with these as their set-up and tear-down: with one worker, or with
- * two. */
+/* The server of the test that runs, for tests with the following set-up and tear-down. */
 extern struct rig *rig;
+/* A server with one worker, or with two; its end. */
 int rig_setup(void **state);
 int rig_setup_two(void **state);
 int rig_teardown(void **state);

@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (!str_eq(buf_str(&seen[0]), buf_str(&seen[1])))
         abort();
-    /* Requests of a few bytes have answers and notes of many; and the second time each byte is an iteration of the loop. */
+    /* Short requests have long answers and notes; and in the second run each byte is an iteration of the loop. */
     fuzz_bounds_check(size, 256 << 10, 700);
     fuzz_bounds_check_steps(size, 100000, 1800);
     return 0;

@@ -229,17 +229,19 @@ static void test_peers_learn(void **state)
 
 static void set_policy(struct state *st, int64_t now_ms, void *ctx)
 {
+    (void)now_ms;
     struct policy_errors errors = {0};
     struct policy_doc *doc = NULL;
     RIG_CHECK(policy_parse(str_c(ctx), NULL, &doc, &errors) == RC_OK);
     policy_errors_fini(&errors);
-    state_set_policy(st, doc, now_ms);
+    state_set_policy(st, doc);
 }
 
 static void no_policy(struct state *st, int64_t now_ms, void *ctx)
 {
+    (void)now_ms;
     (void)ctx;
-    state_set_policy(st, NULL, now_ms);
+    state_set_policy(st, NULL);
 }
 
 /* A node with a tag, and its poll. */

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -185,7 +184,7 @@ enum rc daemon_policy_load(struct daemon *d, struct state *st, struct err *err)
         log_info("there is no policy: every node reaches every other");
     if (rc != RC_OK || doc == NULL)
         return rc;
-    state_set_policy(st, doc, clock_wall_ms());
+    state_set_policy(st, doc);
     if (state_policy(st) != NULL)
         log_oddities(state_policy(st));
     struct change *c = state_publish(st, state_snapshot(st)->made_ms);
@@ -231,6 +230,7 @@ static void try_tests(struct reload_job *j, const struct state *st)
 
 static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
 {
+    (void)now_ms;
     struct reload_job *j = (struct reload_job *)job;
     struct buf *fault = &j->daemon->policy.fault;
     bool is_same = j->doc != NULL && is_at_work(st, j->doc);
@@ -247,7 +247,7 @@ static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
     } else {
         metric_inc(&reloads_changed);
         log_info("the policy file has changed and is at work", LOG_S("file", j->daemon->policy.path));
-        state_set_policy(st, policy_doc_ref(j->doc), now_ms);
+        state_set_policy(st, policy_doc_ref(j->doc));
     }
     policy_doc_unref(&j->doc);
     buf_fini(&j->fault);

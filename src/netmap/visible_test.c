@@ -122,7 +122,7 @@ static void test_profiles_go_with_nodes(void **state)
     tell_role(w, u[0]->id);
     assert_int_equal(w->pieces.n, 0);
     /* A user without nodes is sent to no node, until there is no policy. */
-    state_set_policy(w->st, NULL, w->now_ms);
+    state_set_policy(w->st, NULL);
     world_tell(w, 1);
     assert_true(world_pieces_have(w, "clara"));
     /* A node with tags has no owner. */

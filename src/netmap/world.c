@@ -154,7 +154,7 @@ void world_put_policy(struct world *w, const char *text)
     if (policy_parse(str_c(text), NULL, &doc, &errors) != RC_OK)
         fail_msg("%s in %s", errors.v[0].text, text);
     policy_errors_fini(&errors);
-    state_set_policy(w->st, doc, w->now_ms);
+    state_set_policy(w->st, doc);
 }
 
 node_id world_join_as(struct world *w, const char *key, const char *name, struct machine *m)

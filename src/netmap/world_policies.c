@@ -143,14 +143,14 @@ void world_event_policy(struct world *w)
     struct policy_errors errors = {0};
     struct policy_doc *doc = NULL;
     if (world_below(w, 6) == 0) {
-        state_set_policy(w->st, NULL, w->now_ms);
+        state_set_policy(w->st, NULL);
         return;
     }
     random_policy(w, &text);
     if (policy_parse(buf_str(&text), NULL, &doc, &errors) != RC_OK)
         fail_msg("%s in %s", errors.v[0].text, buf_cstr(&text));
     policy_errors_fini(&errors);
-    state_set_policy(w->st, doc, w->now_ms);
+    state_set_policy(w->st, doc);
     w->policies++;
     buf_fini(&text);
 }

@@ -35,7 +35,7 @@ static void test_auto_approval(void **state)
     /* A policy that approves less takes nothing back. */
     test_routers_set_policy(f, "{}");
     test_assert_prefixes(state_node(f->st, 2)->approved, "10.2.0.0/16");
-    state_set_policy(f->st, NULL, f->now_ms);
+    state_set_policy(f->st, NULL);
     test_routers_advertise(f, 4, "10.4.0.0/16");
     assert_null(state_node(f->st, 4)->approved);
 }

@@ -78,7 +78,7 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     while (st->text_n > 1 && (st->text_n > POLICY_TEXTS_MAX || st->text_bytes > POLICY_TEXTS_MAX_BYTES))
         drop_oldest(st);
     policy_doc_unref(&st->next_policy.doc);
-    st->next_policy = (struct next_policy){policy_doc_ref(doc), state_durable_seq(st), now_ms};
+    st->next_policy = (struct next_policy){policy_doc_ref(doc), state_durable_seq(st)};
     *out = t;
     return RC_OK;
 }
@@ -98,9 +98,8 @@ void state_policy_text_restore(struct state *st, uint64_t id, const struct polic
     st->texts[0] = before;
 }
 
-void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms)
+void state_set_policy(struct state *st, struct policy_doc *doc)
 {
-    (void)now_ms;
     state_policy_install(st, doc);
     if (doc != NULL)
         routes_auto_approve_all(st);
@@ -119,5 +118,5 @@ void state_policy_texts_committed(struct state *st)
     if (doc == NULL || st->committed_seq < st->next_policy.seq)
         return;
     st->next_policy.doc = NULL;
-    state_set_policy(st, doc, st->next_policy.set_ms);
+    state_set_policy(st, doc);
 }

@@ -255,7 +255,7 @@ bool state_take_relays_changed(struct state *st);
  * nodes get what differs with the next publication; routes that the policy approves without a person are approved,
  * and no approval is ever taken back. Storing the text is not this call's business. Costs one engine_put_node for
  * each node. */
-void state_set_policy(struct state *st, struct policy_doc *doc, int64_t now_ms);
+void state_set_policy(struct state *st, struct policy_doc *doc);
 /* Whether another policy is active than at the last call. */
 bool state_take_policy_changed(struct state *st);
 /* The active policy, with all users and nodes of the working state in it; borrowed until the next event, null: none.

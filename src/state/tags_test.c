@@ -112,7 +112,7 @@ static void test_requested_tags(void **state)
                                                              : "{\"tagOwners\":{\"tag:web\":[],\"tag:db\":[]}}");
         test_routers_key(f, rows[i].user, rows[i].key_tag, key);
         if (rows[i].policy[0] == '\0')
-            state_set_policy(f->st, NULL, f->now_ms);
+            state_set_policy(f->st, NULL);
         struct registration reg = test_routers_request(f, key);
         reg.tags = &asked;
         reg.tag_n = 1;

@@ -135,7 +135,7 @@ void test_routers_set_policy(struct test_routers *f, const char *text)
     enum rc rc = policy_parse(str_c(text), NULL, &doc, &errors);
     if (rc != RC_OK)
         fail_msg("%s", errors.v[0].text);
-    state_set_policy(f->st, doc, f->now_ms);
+    state_set_policy(f->st, doc);
 }
 
 void test_routers_publish(struct test_routers *f)

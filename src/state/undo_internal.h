@@ -8,7 +8,6 @@
 struct next_policy {
     struct policy_doc *doc; /* reference; null: none */
     uint64_t seq;
-    int64_t set_ms;
 };
 
 /* Why a node changes durably. */

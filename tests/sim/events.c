@@ -442,7 +442,7 @@ void sim_set_plan(struct sim *s, const struct plan *plan)
     s->plan = plan;
     s->counts.policies++;
     if (plan == NULL) {
-        state_set_policy(s->st, NULL, s->now_ms);
+        state_set_policy(s->st, NULL);
         return;
     }
     plan_write(plan, &text);
@@ -451,7 +451,7 @@ void sim_set_plan(struct sim *s, const struct plan *plan)
     policy_errors_fini(&errors);
     buf_fini(&text);
     if (sim_below(s, 2) == 0) {
-        state_set_policy(s->st, doc, s->now_ms);
+        state_set_policy(s->st, doc);
         return;
     }
     /* At work when it is on disk. */

@@ -44,7 +44,7 @@
     } while (0)
 
 /* The capacity larger than `index` that `cap` reaches by doubling; 0 starts with `first`, which is not 0. For
- * VEC_COVER. An index beyond SIZE_MAX / 4 is a mistake of the caller: doubling would wrap, and the loop would not end. */
+ * VEC_COVER. An index beyond SIZE_MAX / 4 is a mistake of the caller: doubling would wrap, and the loop never end. */
 static inline size_t vec_cap_beyond(size_t cap, size_t index, size_t first)
 {
     cap = cap > 0 ? cap : first;

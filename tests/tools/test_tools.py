@@ -219,6 +219,7 @@ def test_a_package_is_made_without_root(tmp_path):
     for name in ("./usr/bin/fullscale", "./usr/lib/systemd/system/fullscale-relay.service",
                  "./etc/fullscale/config.yaml"):
         assert name in files
+    assert "bench" not in files
     assert all(line.split()[1] == "root/root" for line in files.splitlines())
     run("dpkg-deb", "--extract", package, tmp_path / "root")
     assert run(tmp_path / "root/usr/bin/fullscale", "version").stdout.startswith("fullscale ")

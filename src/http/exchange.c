@@ -247,9 +247,8 @@ void exchange_refuse(struct http_exchange *ex, int status, const char *text)
     ex->is_dispatched = true;
     ex->is_owned = true;
     if (status == 421 && text == NULL)
-        text =
-            "this server is not called that: it answers to the host of its server_url, to addresses, and to the "
-            "names in allowed_hosts of its configuration";
+        text = "this server is not called that: it answers to the host of its server_url, to addresses, and to the "
+               "names in allowed_hosts of its configuration";
     http_respond_text(ex, status, text);
 }
 

@@ -89,8 +89,7 @@ static void check_owners(const struct client *c, const struct message *t)
             continue;
         last = op->user;
         if (client_profile(c, op->user) == 0)
-            fail_msg("node %u got a node of user %u before that user's profile", (unsigned)c->id,
-                     (unsigned)op->user);
+            fail_msg("node %u got a node of user %u before that user's profile", (unsigned)c->id, (unsigned)op->user);
     }
 }
 

@@ -1,4 +1,4 @@
-/* The parts of `serve` and `relay`, from bottom to top; only for this folder. */
+/* The parts of `serve` and `relay`; only for this folder. */
 #ifndef DAEMON_DAEMON_INTERNAL_H
 #define DAEMON_DAEMON_INTERNAL_H
 
@@ -197,8 +197,8 @@ void daemon_policy_reload(struct daemon *d);
 void daemon_policy_watch(struct daemon *d);
 
 /* --- relay_guard.c --- */
-/* A tcp_listen_opts.may_come; `ctx` is the daemon. */
-bool daemon_relay_may_come(void *ctx, const struct addr *from);
+/* A tcp_listen_opts.allows; `ctx` is the daemon. */
+bool daemon_relay_allows(void *ctx, const struct addr *from);
 /* Watches the relay's listeners, which are open: STUN is silent while one of them takes no connections. */
 void daemon_relay_guard_start(struct daemon *d);
 /* Ends the watch; after the loops have stopped. */

@@ -138,7 +138,7 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
     struct http_server *http = control_http(d->control, i);
     struct tcp_listen_opts opts = {.places = w->main_places,
                                    .is_proxy = daemon_is_proxy,
-                                   .may_come = d->main_tls != NULL ? may_shake_hands : NULL,
+                                   .allows = d->main_tls != NULL ? may_shake_hands : NULL,
                                    .ctx = d,
                                    .is_exclusive = i == 0};
     const struct config_listen *at = &d->cfg->listen_addr;

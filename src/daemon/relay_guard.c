@@ -3,7 +3,7 @@
 #include "daemon/daemon_internal.h"
 #include "relay/health.h"
 
-bool daemon_relay_may_come(void *ctx, const struct addr *from)
+bool daemon_relay_allows(void *ctx, const struct addr *from)
 {
     struct daemon *d = ctx;
     return daemon_is_trusted_proxy(d->cfg, from) ||

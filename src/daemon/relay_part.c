@@ -134,7 +134,7 @@ static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
     struct tcp_listen_opts opts = {.places = w->derp_places,
                                    .is_proxy = daemon_is_proxy,
                                    .is_exclusive = i == 0,
-                                   .may_come = daemon_relay_may_come,
+                                   .allows = daemon_relay_allows,
                                    .ctx = d};
     w->derp_http = http_server_create(&(struct http_server_opts){.loop = w->loop,
                                                                  .routes = relay_http_routes,

@@ -24,8 +24,8 @@ struct tcp_listen_opts {
     bool (*is_proxy)(void *ctx, const struct addr *from);
     /* Called for each connection before anything is spent on it; false: it is closed at once. Null: all are
      * accepted. */
-    bool (*may_come)(void *ctx, const struct addr *from);
-    void *ctx; /* of is_proxy and may_come */
+    bool (*allows)(void *ctx, const struct addr *from);
+    void *ctx; /* of is_proxy and allows */
 };
 
 /* The address to listen on for `at`: the same, but the IPv4 wildcard for the IPv6 one on a machine without IPv6. */

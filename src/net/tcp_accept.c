@@ -145,7 +145,7 @@ static bool refuse(struct tcp_listener *l, int *fd, const struct addr *from, str
     enum budget_answer answer = BUDGET_OK;
     if (l->max_conns > 0 && l->n_conns >= l->max_conns)
         say_refused(from, &refused_limit, "too many connections; closed a new one");
-    else if (l->may_come != NULL && !l->may_come(l->opts_ctx, from))
+    else if (l->allows != NULL && !l->allows(l->opts_ctx, from))
         say_refused(from, &refused_rate,
                     "too many new connections from one address; closed one (a reverse proxy belongs into "
                     "trusted_proxies)");

@@ -36,7 +36,7 @@ struct tcp_listener {
     unsigned n_conns;
     struct budget_places *places; /* may be null, as may the next two */
     bool (*is_proxy)(void *ctx, const struct addr *from);
-    bool (*may_come)(void *ctx, const struct addr *from);
+    bool (*allows)(void *ctx, const struct addr *from);
     void *opts_ctx;
     struct list conns;
     struct list strangers; /* those of them that hold a stranger's place, the oldest first */

@@ -88,7 +88,7 @@ enum rc tcp_listen(struct loop *loop, const struct addr *wanted, const struct tc
         l->max_conns = opts->max_conns;
         l->places = opts->places;
         l->is_proxy = opts->is_proxy;
-        l->may_come = opts->may_come;
+        l->allows = opts->allows;
         l->opts_ctx = opts->ctx;
     }
     len = sizeof(sa);

@@ -217,7 +217,7 @@ static void test_listener_asks(void **state)
     struct tcp_listener *l;
     unsigned asked = 0;
     int64_t before = metric_read("fullscale_tcp_refused_total", "reason=\"rate\"");
-    struct tcp_listen_opts opts = {.may_come = come_once, .ctx = &asked};
+    struct tcp_listen_opts opts = {.allows = come_once, .ctx = &asked};
     assert_int_equal(addr_parse(STR("127.0.0.1:0"), &at), RC_OK);
     assert_int_equal(tcp_listen(e.loop, &at, &opts, limit_accept, &e, &l, NULL), RC_OK);
     tcp_listener_addr(l, &bound);

@@ -50,7 +50,7 @@ fuzz: ## fuzz targets only; FUZZ_SECONDS=600 make fuzz
 
 goldens: build ## policies and what Tailscale's service answered, from a folder: make goldens DIR=path
 	@tools/build $(BUILD) tests/policy_goldens
-	@$(BUILD)/tests/policy_goldens $(DIR)
+	@$(BUILD)/tests/policy_goldens $(or $(DIR),$(GOLDENS_DIR),$(wildcard ../shared/goldens/policy))
 
 bench: ## load figures, written to docs/benchmarks.md (needs Go); BENCH_ARGS='--nodes 100' only prints
 	@tools/install-packages build

@@ -111,11 +111,13 @@ struct rig *rig_create(unsigned worker_n);
 /* Ends the server and frees the rig. For the tear-down of a test, also of one that failed: what its clients hold is
  * then left behind with their loop. */
 void rig_destroy(struct rig *r);
-/* The server of the test that runs, for tests with the following set-up and tear-down. */
+/* The server of the test that runs, for tests whose set-up and tear-down are these. */
 extern struct rig *rig;
-/* A server with one worker, or with two; its end. */
+/* With one worker. */
 int rig_setup(void **state);
+/* With two. */
 int rig_setup_two(void **state);
+/* Ends it. */
 int rig_teardown(void **state);
 /* Map sessions that are open, of all servers of the process. */
 int64_t rig_sessions(void);

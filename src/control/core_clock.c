@@ -1,0 +1,58 @@
+/* The clocks of the core: Unix time, and what follows when somebody sets it. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "control/core_internal.h"
+
+LOG_MODULE("core");
+METRIC_COUNTER(clock_set, "fullscale_clock_steps_total", "", "Times the machine's clock was set by a second or more.");
+
+enum {
+    CLOCK_STEP_MS = 1000,
+};
+
+int64_t core_clocks_apart_ms(void)
+{
+    return clock_wall_ms() - clock_mono_ms();
+}
+
+static void log_step(int64_t by_ms)
+{
+    metric_inc(&clock_set);
+    if (by_ms > 0)
+        log_warn("the machine's clock was set ahead: what expires by date is looked at anew",
+                 LOG_I("by_s", by_ms / 1000));
+    else
+        log_warn("the machine's clock was set back: keys that had expired may hold again", LOG_I("by_s", by_ms / 1000));
+}
+
+/* How far the clock was set ahead since the start. */
+static int64_t read_clocks(const struct core *core, int64_t *wall_ms_out)
+{
+    *wall_ms_out = clock_wall_ms();
+    return *wall_ms_out - clock_mono_ms() - core->started_apart_ms;
+}
+
+static bool is_step(int64_t by_ms)
+{
+    return by_ms >= CLOCK_STEP_MS || by_ms <= -CLOCK_STEP_MS;
+}
+
+/* Unix time. The state hears how far it was set since the start, so that durations go on as if nothing had happened. */
+int64_t core_look_at_clock(struct core *core)
+{
+    int64_t wall_ms;
+    int64_t ahead_ms = read_clocks(core, &wall_ms);
+    if (is_step(ahead_ms - core->ahead_ms))
+        ahead_ms = read_clocks(core, &wall_ms); /* the thread may have slept between the two */
+    int64_t by_ms = ahead_ms - core->ahead_ms;
+    core->ahead_ms = ahead_ms;
+    state_set_clock(core->state, ahead_ms);
+    if (!is_step(by_ms))
+        return wall_ms;
+    log_step(by_ms);
+    core->is_stepped = true;
+    if (core->hooks.clock_set != NULL && !core->is_stopping)
+        core->hooks.clock_set(core->hooks.ctx, wall_ms);
+    return wall_ms;
+}

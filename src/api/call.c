@@ -11,7 +11,7 @@ METRIC_COUNTER(requests, "fullscale_api_requests_total", "", "Requests to the ad
 METRIC_COUNTER(refused, "fullscale_api_errors_total", "",
                "Requests to the admin API that were answered with an error.");
 
-/* How large a body may be is its route's business. */
+/* The limit of the body's size is its route's. */
 static const struct json_limits body_limits = {.max_bytes = SIZE_MAX, .max_depth = 16, .max_nodes = 4096};
 
 /* --- errors --- */

@@ -25,7 +25,8 @@ static enum rc parse_list(struct api_call *call, struct http_exchange *ex, const
     return RC_OK;
 }
 
-/* The working state, not the snapshot: whoever has just been told that a node is gone must not see it. */
+/* Reads the working state, not the snapshot: a client that has just got the answer that a node is deleted must not see
+ * it. */
 static enum rc run_list(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
     const struct user *owner = call->owner.len > 0 ? api_find_user(st, call->owner) : NULL;

@@ -1,4 +1,5 @@
-/* /api/v1/policy: what is at work, and its versions. src: Headscale 0.30-dev REST API v1, GetPolicy and SetPolicy */
+/* /api/v1/policy: the policy in force, and its versions.
+ * src: Headscale 0.30-dev REST API v1, GetPolicy and SetPolicy */
 #include <stdio.h>
 
 #include "api/call_internal.h"
@@ -12,9 +13,9 @@ static void keep_text(struct api_call *call, const struct policy_text *t)
     api_rows_push(&call->policy.texts, state_policy_text_ref(t));
 }
 
-/* --- what is wrong --- */
+/* --- errors --- */
 
-/* The first error that has a place stands for all in the sentence: tools of Headscale show that only. */
+/* The sentence names the first error that has a position, as tools of Headscale show the sentence only. */
 static enum rc say_errors(const struct policy_errors *errors, const char *what, struct err *err)
 {
     size_t i = 0;
@@ -37,7 +38,7 @@ static enum rc parse_policy(struct api_call *call, struct str text, struct err *
     return say_errors(&call->policy.errors, "parsing policy from bytes", err);
 }
 
-/* A missing text is no empty one: that would let everyone reach everyone. */
+/* A missing text is not an empty one, which would let every node reach every other. */
 enum rc api_policy_take(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
 {
     struct str text;
@@ -47,7 +48,7 @@ enum rc api_policy_take(struct api_call *call, struct http_exchange *ex, const s
     return parse_policy(call, text, err);
 }
 
-/* With the users and nodes that there are. */
+/* Tries the policy on the users and nodes that there are. */
 static enum rc run_tests(struct api_call *call, const struct state *st, struct err *err)
 {
     struct api_policy_call *p = &call->policy;

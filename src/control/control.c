@@ -6,13 +6,13 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { OUTER_BODY_BYTES = 4096 }; /* nobody has more to say before the handshake */
+enum { OUTER_BODY_BYTES = 4096 }; /* before the handshake no request needs more */
 
 /* --- routes --- */
 
-/* A relay has whatever name its region's map gives it, which may be another server's map: what it answers is
- * nobody's secret. Nodes and relays elsewhere go on calling the server by the name of the day on which they joined;
- * what they are told depends on keys, which a page in a browser has not. */
+/* These answer by any name: a relay has the name that its region's map gives it, which may be another server's map, and
+ * nodes and relays elsewhere go on using the name that the server had when they joined. What they get depends on keys,
+ * which a page in a browser does not have; the answers of the relay are no secret. */
 static const struct http_route outer_routes[] = {
     {HTTP_GET, "/key", control_handle_key, 0, .any_host = true},
     {HTTP_POST, "/ts2021", control_handle_ts2021_post, 0, .any_host = true},
@@ -28,7 +28,7 @@ static const struct http_route outer_routes[] = {
     {HTTP_GET, "/", control_handle_home, 0},
 };
 
-/* The relay answers on this listener too: one port less where TLS ends in front of us. */
+/* The relay answers on this listener too, so that one port is enough where TLS ends at a proxy. */
 static const struct http_route relay_routes[] = {
     {HTTP_GET, "/derp", relay_http_derp, 0, .any_host = true},
     {HTTP_GET, "/derp/probe", relay_http_probe, 0, .any_host = true},

@@ -17,15 +17,15 @@ struct control_options {
     const char *version;            /* of this program, for /version */
     int64_t handshakes_per_address; /* a second, burst ten times that; 0: no limit */
     size_t max_body_bytes;          /* of a request */
-    /* Reverse proxies: the limits are for whom they name in X-Forwarded-For. May be null. Any thread. */
+    /* Whether an address is one of our reverse proxies: limits are for the client that it names in X-Forwarded-For. May
+     * be null. Any thread. */
     bool (*is_trusted)(const void *ctx, const struct addr *from);
     const void *trusted_ctx;
     int64_t handshake_timeout_ms; /* 0: defaults of http.h */
     int64_t idle_timeout_ms;
-    int64_t
-        probe_interval_ms; /* how often routers that others stand by for are asked whether they are there; 0: never */
-    int64_t probe_timeout_ms; /* and how long they have; less than the interval */
-    /* The relay inside, which enrolled relays of its region have as a neighbour; host_name "": none. */
+    int64_t probe_interval_ms; /* between rounds of pings to routers that have a standby; 0: none */
+    int64_t probe_timeout_ms;  /* for their answers; less than the interval */
+    /* The relay inside, which is a neighbour of enrolled relays of its region; host_name "": none. */
     struct relay_report own_relay;
     uint16_t own_region;
     uint8_t own_mesh_key[DERP_MESH_KEY_BYTES]; /* of that region; secret */
@@ -49,19 +49,19 @@ void control_public_key(const struct control *c, machine_key *out);
 
 /* A core_hooks.published: hands the change to every worker. `ctx` is a struct control. */
 void control_published(void *ctx, struct change *change);
-/* The clock was set: connected clients are told the time, by which they judge whether keys of peers hold. Core's
+/* The clock was set: sends the time to connected clients, which judge by it whether keys of peers have expired. Core's
  * thread. */
 void control_clock_set(struct control *c, int64_t now_ms);
-/* This node key may not use relays any more: those on other machines are told. Core's thread. */
+/* This node key may not use relays any more: that is news for those on other machines. Core's thread. */
 void control_key_revoked(struct control *c, const node_key *key);
 /* The relay inside has another certificate: DERPNode.CertName. Core's thread. */
 void control_own_relay_renewed(struct control *c, const char *cert_name);
-/* Relays came or went: those that wait for news hear of their neighbours. Core's thread. */
+/* Relays came or went: that is news for their neighbours. Core's thread. */
 void control_relays_changed(struct control *c);
 /* The secret that relays of a region share; the same for as long as the server keeps its Noise key. */
 void control_mesh_key(const private_key *noise, uint16_t region_id, uint8_t out[DERP_MESH_KEY_BYTES]);
-/* Ends politely: no new requests, GOAWAY, connections close as they become idle. On each loop's thread in turn; any
- * thread. */
+/* Takes no new requests, sends GOAWAY, and closes connections as they become idle. Any thread; it happens on each
+ * loop's thread. */
 void control_drain(struct control *c);
 
 #endif

@@ -9,7 +9,7 @@
 METRIC_COUNTER(jobs_run, "fullscale_core_jobs_total", "", "Events that the core applied.");
 
 enum {
-    LAZY_FLUSH_MS = 2000, /* presence reaches the disk so often: after a crash peers must still find each other */
+    LAZY_FLUSH_MS = 2000, /* between writes of presence: after a crash peers must still find each other */
     LAZY_FLUSH_ROWS = 2000,
 };
 
@@ -158,7 +158,7 @@ void core_stop(struct core *core)
     pthread_join(core->thread, NULL);
 }
 
-/* What the store said last, and jobs whose answer nobody will take any more. */
+/* The last results of the store, and jobs that will not be answered any more. */
 static void drop_rest(struct core *core)
 {
     core->is_stopping = true;

@@ -1,18 +1,18 @@
-/* The core: one thread that owns the state. Everyone else posts jobs to it and gets snapshots from it.
+/* The core: one thread that owns the state. All other threads post jobs to it and get snapshots from it.
  *
- * A job runs on the core's thread with the state, and is answered on the loop that posted it: at once, or, when it
- * must outlive a crash, after the store has committed everything that stood before it. Each published change is
- * handed to every worker in order, before the answers that were waiting for the same commit.
+ * A job runs on the core's thread with the state, and is answered on the loop that posted it: at once, or, when its
+ * effect must survive a crash, after the store has committed everything up to it. Each published change is handed to
+ * every worker in order, before the answers that were waiting for the same commit.
  *
- * When the store cannot write, what waits for it is undone (state_refused) and its jobs are answered with a refusal.
- * From then on each job whose event would have to be written is undone and refused at once, until the store can
- * write again, which is tried every few seconds at most. Reading, presence and maps go on.
+ * When the store cannot write, the events that wait for it are undone (state_refused) and their jobs are answered with
+ * a refusal. From then on each job whose event would have to be written is undone and refused at once, until the store
+ * can write again, which is tried every few seconds. Reading, presence and maps go on.
  *
  * How much may wait is bounded (control/waiting.h).
  *
- * Publications are spaced by load, not by a fixed delay: after a quiet time a change leaves at once; while changes
- * keep coming, the next one waits until the workers have rested SPACING_FACTOR times as long as the last fan-out
- * took, so that telling everybody never takes more than its share of the machine and what piles up is told together. */
+ * Publications are spaced by load, not by a fixed delay: after a quiet time a change leaves at once; while changes keep
+ * coming, the next one waits until the workers have rested SPACING_FACTOR times as long as the last fan-out took. So
+ * sending changes never takes more than its share of the machine, and what has piled up is sent together. */
 #ifndef CONTROL_CORE_H
 #define CONTROL_CORE_H
 
@@ -46,26 +46,26 @@ struct core_hooks {
     void (*key_revoked)(void *ctx, const node_key *key);
     /* Relays on other machines came, went or changed; walk them with state_relay_next. Core's thread. May be null. */
     void (*relays_changed)(void *ctx, const struct state *st);
-    /* Another policy is at work, or none. Core's thread. May be null. */
+    /* Another policy is in force, or none. Core's thread. May be null. */
     void (*policy_changed)(void *ctx, const struct state *st);
     /* The machine's clock was set, to `now_ms`; what follows from it is published a second later. Core's thread. May
      * be null. */
     void (*clock_set)(void *ctx, int64_t now_ms);
 };
 
-/* What Unix time is ahead of the monotonic clock, for core_create. */
+/* How far Unix time is ahead of the monotonic clock, for core_create. */
 int64_t core_clocks_apart_ms(void);
 /* Takes over `st`, which is loaded, and borrows `store`, which is not started yet. `apart_ms` is
  * core_clocks_apart_ms of before `st` was loaded: the deadlines in it hold even if the clock was set since. */
 struct core *core_create(struct state *st, struct store *store, int64_t apart_ms, const struct core_hooks *hooks);
 /* Starts the store's thread and its own: the hooks are called from now on. */
 void core_start(struct core *core);
-/* For what this program itself has to tell, of which there is little. Any thread. */
+/* Posts a job of this program's own, of which there are few. Any thread. */
 void core_post(struct core *core, struct core_job *job);
-/* For what others ask: it is charged to `who`, with the memory that it holds, until it is answered. False: too much
- * waits already, and the job stays the caller's, who says "the server is busy" at once. Any thread. */
+/* Posts a job for a request: it is charged to `sender`, with the memory that it holds, until it is answered. False: too
+ * much waits already, and the job remains the caller's, who answers CORE_BUSY_TEXT at once. Any thread. */
 MUST_CHECK bool core_offer(struct core *core, struct core_job *job, const struct waiting_sender *sender, size_t bytes);
-/* What waits. */
+/* The jobs that wait. Borrowed. */
 struct waiting *core_waiting(struct core *core);
 #define CORE_BUSY_TEXT "the server is busy, try again"
 #define CORE_BUSY_RETRY_AFTER "5" /* seconds */
@@ -73,7 +73,7 @@ struct waiting *core_waiting(struct core *core);
 struct snapshot *core_first_snapshot(const struct core *core);
 /* RC_OK, or why the database cannot be written now: store_refusal_text. Any thread. */
 enum rc core_fault(struct core *core);
-/* What telling everyone of the last change cost one worker, for the spacing. Any thread. */
+/* How much CPU time the last change cost one worker, for the spacing. Any thread. */
 void core_fanout_took(struct core *core, int64_t cpu_us);
 /* Runs what was posted, hands presence to the store, ends the thread. The caller then closes the store, which
  * commits what it has. The worker loops have stopped before. */

@@ -1,4 +1,4 @@
-/* The clocks of the core: Unix time, and what follows when somebody sets it. */
+/* The core's clocks: Unix time, and what follows when it is set. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
@@ -38,13 +38,13 @@ static bool is_step(int64_t by_ms)
     return by_ms >= CLOCK_STEP_MS || by_ms <= -CLOCK_STEP_MS;
 }
 
-/* Unix time. The state hears how far it was set since the start, so that durations go on as if nothing had happened. */
+/* Unix time. The state gets how far it was set since the start, so that durations are not affected. */
 int64_t core_look_at_clock(struct core *core)
 {
     int64_t wall_ms;
     int64_t ahead_ms = read_clocks(core, &wall_ms);
     if (is_step(ahead_ms - core->ahead_ms))
-        ahead_ms = read_clocks(core, &wall_ms); /* the thread may have slept between the two */
+        ahead_ms = read_clocks(core, &wall_ms); /* the thread may have been interrupted between the two readings */
     int64_t by_ms = ahead_ms - core->ahead_ms;
     core->ahead_ms = ahead_ms;
     state_set_clock(core->state, ahead_ms);

@@ -10,7 +10,7 @@ METRIC_COUNTER(refused_total, "fullscale_core_refused_jobs_total", "",
                "Events that were refused because they could not be written to the database.");
 
 enum {
-    RETRY_MIN_MS = 250, /* whether the store can write again: after so long first, then after twice as long each time */
+    RETRY_MIN_MS = 250, /* the first try after a failure; the time doubles with each */
     RETRY_MAX_MS = 4000,
 };
 
@@ -90,7 +90,7 @@ static void committed(struct core *core, uint64_t seq)
     if (core->fault != RC_OK)
         recovered(core);
     core_publish(core);
-    core_touch(core); /* a policy that is at work now may have approved routes */
+    core_touch(core); /* a policy that is in force now may have approved routes */
     answer_waiting(core, seq);
 }
 
@@ -109,7 +109,7 @@ void core_on_retry(void *ctx)
         store_commit(core->store, state_take_repair(core->state));
 }
 
-/* Everybody whose event is undone is told so, and who saw such an event. */
+/* Refuses the jobs whose events are undone, and those that saw such an event. */
 static void failed(struct core *core, uint64_t seq, enum rc why)
 {
     if (core->fault != RC_OK) { /* the repair */
@@ -123,7 +123,7 @@ static void failed(struct core *core, uint64_t seq, enum rc why)
                 "changes are refused until the database can be written again; relay, maps and presence go on",
                 LOG_S("why", store_refusal_text(why)));
     core->fault = why;
-    core_undo_if_failing(core); /* what a policy that is at work now has approved */
+    core_undo_if_failing(core); /* routes that a policy which is in force now has approved */
     core->settled_seq = core->ignored_seq = state_durable_seq(core->state);
     answer_waiting(core, core->settled_seq);
     core_publish(core);

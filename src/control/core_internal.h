@@ -1,5 +1,5 @@
-/* What the files of the core share: core_clock.c, core_publish.c, core_commit.c, core.c, each of which calls only
- * those before it. Core's thread only, but for what is said to be otherwise. */
+/* What the files of the core share: core_clock.c, core_publish.c, core_commit.c, core.c; each calls only those before
+ * it. Core's thread, unless a comment says otherwise. */
 #ifndef CONTROL_CORE_INTERNAL_H
 #define CONTROL_CORE_INTERNAL_H
 
@@ -36,8 +36,7 @@ struct core {
 };
 
 /* --- core_clock.c --- */
-/* Unix time. The state gets how far the clock was set since the start, so that durations go on as if nothing had
- * happened. */
+/* Unix time. The state gets how far the clock was set since the start, so that durations are not affected. */
 int64_t core_look_at_clock(struct core *core);
 
 /* --- core_publish.c --- */

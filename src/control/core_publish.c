@@ -10,10 +10,11 @@ METRIC_GAUGE(version_now, "fullscale_snapshot_version", "", "Version of the curr
 
 enum {
     SPACING_FACTOR = 6,
-    SPACING_MAX_MS = 1000, /* whatever it costs: people wait */
-    TICK_GRAIN_MS = 200,   /* deadlines of nodes are looked at so often at most */
+    SPACING_MAX_MS = 1000, /* however much a fan-out costs: people wait */
+    TICK_GRAIN_MS = 200,   /* least time between looks at the deadlines of nodes */
     TICK_MAX_MS = 60000,   /* a clock that is slewed moves dates little by little */
-    STEP_SETTLE_MS = 1000, /* clients learn the time before they hear whose key holds by it */
+    /* after the clock was set: clients get the time before they get the keys that expire by it */
+    STEP_SETTLE_MS = 1000,
     REVOKED_BATCH = 64,
 };
 

@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 
-/* Of one machine: one may be several nodes, of several users. */
+/* One machine may be several nodes, of several users. */
 struct machine {
     machine_key key;
     unsigned nodes_n;

@@ -1,5 +1,5 @@
-/* Which machine keys belong to nodes: who is known from its handshake on. Any thread; one lock, taken once for a
- * connection and once for a change. */
+/* Which machine keys belong to nodes: a connection with one of them is known from its handshake on. Any thread; one
+ * lock, taken once for each connection and once for each change. */
 #ifndef CONTROL_MACHINES_H
 #define CONTROL_MACHINES_H
 

@@ -65,7 +65,7 @@ static void answer_refusal(struct map_job *j)
         metric_inc(&refused);
         log_limited(LOG_WARN, "map request for a node of another machine", LOG_S("key", key));
     }
-    /* The same for both: whether a node exists is told to nobody else. */
+    /* The same for both, so that the answer does not say whether the node exists. */
     if (j->req.is_stream)
         session_create_gone(j->p.worker, j->p.ex, &j->req.key, j->coding);
     else

@@ -15,7 +15,7 @@ static void pending_closed(void *ctx)
     p->ex = NULL;
 }
 
-/* Strangers behind a proxy that names no clients are told apart by their keys. */
+/* Strangers behind a proxy that does not name its clients are distinguished by their keys. */
 static struct waiting_sender who_asks(const struct http_request *req)
 {
     const struct ts2021_conn *conn = req->conn_ctx;

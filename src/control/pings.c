@@ -1,14 +1,15 @@
-/* Are the routers there that others stand by for? A link that is cut, or a process that is frozen, leaves the
- * connection as it was; so they are asked, over their polls, to call a URL of this server.
+/* Pings to routers that have a standby: a link that is cut, or a process that is frozen, leaves the connection open, so
+ * such routers are asked, over their polls, to call a URL of this server.
  *
  * A round has three steps, about half of the timeout apart: all are asked; those that have not answered are asked
- * again; who has not answered by then is silent, and the state decides whether others carry its routes. Rounds begin
- * at each interval.
+ * again; those that still have not are silent, and the state decides whether others carry their routes. Rounds begin at
+ * each interval.
  *
- * The URL is made for one node and one round, and nobody else can make it: it has a code under a key that only this
- * process has, so that what is not genuine is refused without a word to the core. Timer: the first worker's. All
- * else that changes is the core's. src: docs/protocol/control.md 6.15; tailscale 1.102
- * control/controlclient/direct.go answerPing, 1.80 likewise: HEAD, and a URL is called once */
+ * The URL is made for one node and one round, and cannot be forged: it has a code under a key that only this process
+ * has, so that a false one is refused without asking the core. The timer is the first worker's; all else that changes
+ * is used on the core's thread only.
+ * src: docs/protocol/control.md 6.15; tailscale 1.102 control/controlclient/direct.go answerPing, 1.80 likewise: HEAD,
+ * and a URL is called once */
 #include <string.h>
 
 #include "base/clock.h"
@@ -31,7 +32,7 @@ METRIC_COUNTER(fell_silent, "fullscale_routers_silent_total", "",
 
 enum { PING_CODE_BYTES = 16, PING_FACTS_BYTES = 4 + 8 + 1 };
 
-/* What the URL says. */
+/* The contents of a ping's URL. */
 struct ping_id {
     uint32_t index; /* in the round */
     uint64_t round;
@@ -136,7 +137,7 @@ static void ask_again(struct control *c)
     }
 }
 
-/* A poll that began meanwhile is a sign of life, and may have missed the question. */
+/* A poll that began meanwhile shows that the router is there, and the question may have missed it. */
 static bool is_missed(const struct control *c, const struct ping_probe *probe)
 {
     const struct newest_poll *poll = newest_polls_get(&c->polls, probe->node);
@@ -202,7 +203,7 @@ static void on_timer(void *ctx)
 {
     struct control *c = ctx;
     struct pings *p = &c->pings;
-    /* A tenth is left to tell peers: routes have moved within interval and timeout. */
+    /* A tenth is left for sending the change to peers: routes have moved within interval and timeout. */
     int64_t half_ms = c->options.probe_timeout_ms * 9 / 20, rest_ms = c->options.probe_interval_ms - 2 * half_ms;
     pings_step(c, p->next);
     loop_timer_start(p->timer, p->next == PING_JUDGE ? rest_ms : half_ms, 0);
@@ -290,7 +291,7 @@ void control_handle_ping(void *app, struct http_exchange *ex)
                              .control = w->control,
                              .id = id};
     http_set_events(ex, &events, j);
-    /* The code shows that it comes from a node; from which one is not worth the look. */
+    /* The code shows that the request comes from a node; finding out which one is not worth a look-up. */
     struct waiting_sender sender = waiting_sender_address(&http_request(ex)->peer);
     sender.kind = WAIT_NODE;
     if (core_offer(w->control->core, &j->job, &sender, sizeof(*j)))

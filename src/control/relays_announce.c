@@ -23,10 +23,10 @@ METRIC_COUNTER(announce_bad, "fullscale_relay_announcements_total", "result=\"in
 enum {
     HOLD_MS = 20 * 1000,            /* an announcement without news is answered then */
     LEASE_MS = HOLD_MS + 15 * 1000, /* without another one the relay counts as gone */
-    /* Its connection broke: so long for another one. Clients of a relay that died look for another home by
-     * themselves, in some ten seconds of failing to reach it; one that loses the region from its map before that
-     * stops trying, may choose it once more at the end of the look that is under way, and then sits there until the
-     * next one.
+    /* After its connection broke, the time for another one. Clients of a relay that died look for another home by
+     * themselves, in some ten seconds of failing to reach it. A client whose map loses the region before that stops
+     * trying, may choose it once more at the end of the check that is under way, and then stays with it until the next
+     * one.
      * src: tailscale 1.102 wgengine/magicsock/derp.go (runDerpReader, setDERPMap), net/netcheck
      * (addReportHistoryAndSetPreferredDERP) */
     LOST_GRACE_MS = 20 * 1000,
@@ -110,7 +110,7 @@ static void write_reply(struct relays_call *call, const struct state *st, const 
     json_w_end_object(&w);
 }
 
-/* Returns the relay as it is now; null: this does not count. */
+/* Returns the relay as it is now; null: this announcement does not count. */
 static const struct relay_host *take_announcement(struct relays_call *call, struct state *st, int64_t now_ms)
 {
     enum rc rc = state_relay_turn(st, call->id, call->started_ms, call->turn);
@@ -136,7 +136,8 @@ static void run_announce(struct core_job *job, struct state *st, int64_t now_ms)
     }
     call->id = self->id;
     buf_clear(&call->reply);
-    /* Once: when news wake it, it may have said on another connection that it goes. */
+    /* Only the first time: when news wakes the announcement, the relay may have said on another connection that it
+     * leaves. */
     if (!call->is_starting && call->serial == 0)
         self = take_announcement(call, st, now_ms);
     if (self == NULL)

@@ -60,7 +60,7 @@ struct relays_call *relays_call_create(struct control_worker *w, struct http_exc
     return c;
 }
 
-/* --- whose questions they are --- */
+/* --- which sender a request is charged to --- */
 
 static uint64_t hash_key(const struct relays_call *c)
 {
@@ -78,8 +78,6 @@ static bool is_seen(const struct control_worker *w, uint64_t hash)
     return false;
 }
 
-/* The core knows its key: from now on it does not stand in line with strangers, and its connection is nobody's to
- * evict. */
 void relays_call_note_seen(const struct relays_call *c)
 {
     struct control_worker *w = c->worker;

@@ -34,7 +34,7 @@ struct relays_call {
     uint64_t serial;
     int64_t answer_by_ms; /* monotonic, of the loop */
     struct list link;     /* in the worker's waiting announcements */
-    struct buf reply;     /* JSON; empty: nothing to tell yet */
+    struct buf reply;     /* JSON; empty: there is no news yet */
 };
 
 /* --- relays_call.c; loop's thread --- */

@@ -8,12 +8,12 @@
 
 void relays_news_init(struct relays_news *news, int64_t now_ms)
 {
-    /* Above whatever a server before this one gave out. */
+    /* Above all numbers that a server before this one gave out. */
     news->next = (uint64_t)now_ms * 1000;
     news->oldest = news->next;
 }
 
-/* However much news comes before a worker looks, it is told once. */
+/* However much news comes before a worker looks, it gets one message. */
 static void wake_announcements(struct control *c)
 {
     for (unsigned i = 0; i < c->worker_n; i++) {

@@ -61,8 +61,8 @@ static bool read_ip(const struct json *body, const char *name, uint8_t family, s
     return text[0] == '\0' || (addr_parse_ip(str_c(text), out) == RC_OK && out->family == family);
 }
 
-/* Where the relay is, as far as one can see: behind a proxy that is what the proxy says. A relay may name any host
- * as its own, so a lie gains it nothing. Family 0: not to be seen. */
+/* The relay's address as this server sees it; behind a proxy it is what the proxy says. A relay may name any host as
+ * its own, so a false address gains it nothing. Family 0: it cannot be seen. */
 static struct addr seen_from(const struct relays_call *c)
 {
     const struct addr *peer = &http_request(c->ex)->peer;
@@ -71,7 +71,8 @@ static struct addr seen_from(const struct relays_call *c)
     return is_proxy ? (struct addr){0} : *peer;
 }
 
-/* A relay that was given no name is where it comes from; one on this machine is where it thinks it is. */
+/* A relay without a name in its configuration is reached at the address that it comes from; one on this machine, at the
+ * address that it reports. */
 static bool choose_host(const struct json *body, const struct addr *from, struct relay_report *r)
 {
     char local[HOSTNAME_CAP];
@@ -90,7 +91,7 @@ static bool choose_host(const struct json *body, const struct addr *from, struct
     return r->host_name[0] != '\0';
 }
 
-/* A pin that is none would keep the DERP map from being made, and with it all who depend on it. */
+/* A malformed pin would make the whole DERP map unusable. */
 static bool read_cert_name(const struct json *body, char out[HOSTNAME_CAP])
 {
     static const struct str pin = {"sha256-raw:", 11};

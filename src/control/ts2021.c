@@ -62,7 +62,7 @@ static void write_early_payload(struct stream *s)
     buf_fini(&out);
 }
 
-/* Where the client is; family 0 where only its own word or that of a proxy we do not know says so. */
+/* The client's address; family 0 where only the client itself, or a proxy that is not ours, says so. */
 static struct addr known_address(const struct http_request *req)
 {
     return req->is_peer_sure ? req->peer : (struct addr){0};

@@ -41,8 +41,8 @@ static enum rc seal_plain(struct ts2021_stream *ns)
     return rc;
 }
 
-/* The layer below tells of draining only after a high of its own, and it may have sent some of its queue between our
- * counting and our sealing: ask it to, or the owner would wait for ever. */
+/* The layer below calls `drained` only after it has been above its own mark, and it may have sent some of its queue
+ * between our counting and our sealing: ask for the call, or the owner would wait for ever. */
 static void check_drained(struct ts2021_stream *ns)
 {
     stream_check_drained(&ns->s);
@@ -72,7 +72,7 @@ static void run_seal(struct loop_task *task)
 
 static void noise_write(struct stream *s, const uint8_t *p, size_t n)
 {
-    enum { SMALL_BYTES = 240 }; /* most of what is told: no second allocation for it */
+    enum { SMALL_BYTES = 240 }; /* most records: no second allocation for them */
     struct ts2021_stream *ns = (struct ts2021_stream *)s;
     if (buf_len(&ns->plain) == 0 && n < SMALL_BYTES)
         buf_reserve(&ns->plain, SMALL_BYTES);

@@ -41,7 +41,7 @@ struct share {
     struct budget jobs, bytes;
 };
 
-/* A sender of whom at least one job waits. */
+/* A sender that has at least one job waiting. */
 struct waiting_party {
     struct waiting_sender sender; /* the key in the map */
     struct share share;           /* below its kind's */

@@ -1,9 +1,8 @@
-/* Who has how many requests waiting for the core, or for the commit of what they asked: each a number of jobs and of
- * bytes.
+/* How many requests of each sender wait for the core, or for the commit of their effect: counted as jobs and as bytes.
  *
- * The core answers within a millisecond, unless it is busy or the disk is slow. What comes meanwhile waits, also
- * when those who asked are gone. Strangers, nodes and admins have shares of their own, so that none of them takes
- * what the others need, and within a share one sender has a small part.
+ * The core answers within a millisecond, unless it is busy or the disk is slow. Requests that come meanwhile wait, even
+ * after their senders are gone. Strangers, nodes and admins have shares of their own, so that none of them takes what
+ * the others need, and within a share one sender has a small part.
  *
  * Thread-safe; one lock, taken once when a request comes and once when it is answered. */
 #ifndef CONTROL_WAITING_H
@@ -41,7 +40,7 @@ struct waiting_sender waiting_sender_address(const struct addr *from);
 struct waiting;
 struct waiting_party;
 
-/* What one job is charged to. Zero: to nobody. */
+/* What one job is charged to. Zero: nothing. */
 struct waiting_ticket {
     struct waiting_party *party;
     size_t bytes;
@@ -56,7 +55,7 @@ MUST_CHECK bool waiting_take(struct waiting *w, const struct waiting_sender *sen
                              struct waiting_ticket *out);
 /* Gives it back. Twice is fine. */
 void waiting_leave(struct waiting *w, struct waiting_ticket *ticket);
-/* For tests: so many jobs of a kind may wait. */
+/* For tests: sets how many jobs of a kind may wait. */
 void waiting_set_limit(struct waiting *w, enum waiting_kind kind, size_t jobs);
 /* Jobs of a kind that wait now. */
 size_t waiting_jobs(struct waiting *w, enum waiting_kind kind);

@@ -44,7 +44,7 @@ void http_conn_die(struct http_conn *conn, bool flush)
     stream_close(&conn->below, flush);
     while (!list_is_empty(&conn->exchanges))
         exchange_close(LIST_ENTRY(conn->exchanges.next, struct http_exchange, link));
-    /* What is left is freed at the end of the iteration, and the server may be gone by then. */
+    /* The rest is freed at the end of the iteration, when the server may be gone. */
     budget_move(&conn->budget, NULL, 0, SIZE_MAX);
     if (server->opts.conn_gone != NULL && conn->ctx != NULL)
         server->opts.conn_gone(server->opts.app, conn->ctx);

@@ -10,7 +10,7 @@ LOG_MODULE("http");
 
 enum {
     KEEP_PIECES = 8,        /* slots that an idle stream keeps */
-    STALL_BYTES = 4 * 1024, /* so much is to be taken within the stall limit, or all that waits */
+    STALL_BYTES = 4 * 1024, /* the peer must take this much within the stall limit, or all that waits */
     MAX_RESPONSE_HEADERS = 64,
 };
 
@@ -27,7 +27,7 @@ struct http_exchange *exchange_create(struct http_conn *conn)
     struct http_exchange *ex = MEM_NEW(struct http_exchange);
     ex->conn = conn;
     ex->max_body_bytes = http_server_options(conn->server)->max_body_bytes;
-    (void)exchange_charge(ex); /* those who make many at once look first */
+    (void)exchange_charge(ex); /* a caller that makes many at once looks at the budget first */
     ex->req.peer = conn->tcp_peer;
     ex->req.is_peer_sure = !is_listed_proxy(conn);
     ex->req.local = conn->below->local;
@@ -77,7 +77,7 @@ void exchange_close(struct http_exchange *ex)
 static size_t held_bytes(const struct http_exchange *ex)
 {
     size_t held = sizeof(*ex) + ex->arena.held_bytes + ex->body.cap + ex->pieces_cap * sizeof(*ex->pieces);
-    /* What known parties are told is shared by many, and bounded by who tells it. */
+    /* What is queued for known parties is shared by many, and bounded by its owner. */
     return ex->conn->is_known ? held : held + ex->queued_bytes;
 }
 
@@ -106,7 +106,7 @@ bool exchange_is_stalled(struct http_exchange *ex, int64_t now_ms)
            http_conn_patience_ms(ex->conn, http_server_options(ex->conn->server)->stall_timeout_ms);
 }
 
-/* The request's memory goes, but not under the feet of the handler that is still looking at it. */
+/* The memory of the request is freed, but later: the handler may still be looking at it. */
 struct request_memory {
     struct http_conn *conn;
     size_t charged_bytes;
@@ -147,7 +147,7 @@ void http_know(struct http_exchange *ex, const void *key, size_t key_len)
         http_conn_know(ex->conn, key, key_len);
 }
 
-/* Who is behind the proxy: limits are for that one. False: it has its places. */
+/* Finds the client behind a proxy, for whom the limits are. False: it has all its places. */
 static bool see_through_proxy(struct http_exchange *ex)
 {
     const struct http_server_opts *opts = http_server_options(ex->conn->server);

@@ -54,7 +54,7 @@ static void set_paused(struct h1_conn *c, bool paused)
     stream_pause(c->base.below, paused);
 }
 
-/* What has come in is there already: beyond the budget it is charged all the same, and nothing more is read. */
+/* The input is in memory already: beyond the budget it is charged all the same, and nothing more is read. */
 static void charge_input(struct h1_conn *c)
 {
     size_t held = c->in.cap;
@@ -303,7 +303,7 @@ static bool read_chunked_body(struct h1_conn *c)
     return true;
 }
 
-/* Does what can be done now. Each step says whether another may follow. */
+/* Does what can be done now. Each step returns whether another may follow. */
 static void advance(struct h1_conn *c)
 {
     bool more = true;

@@ -7,7 +7,7 @@
 
 #include "http/http.h"
 
-/* Takes over `s`. The connection owns itself and tells the server when it is gone. */
+/* Takes over `s`. The connection owns itself, and leaves the server's list when it ends. */
 struct http_conn *h1_conn_create(struct http_server *server, struct stream *s);
 
 #endif

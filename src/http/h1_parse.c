@@ -224,7 +224,7 @@ static enum h1_refusal parse_header(char *p, size_t n, struct http_header *out)
     return H1_OK;
 }
 
-/* What the framing headers said, before they are judged together. */
+/* What the framing headers say, before they are judged together. */
 struct framing {
     unsigned hosts;
     unsigned lengths;

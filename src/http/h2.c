@@ -105,11 +105,11 @@ static void run_task(struct loop_task *task)
     flush(CONTAINER_OF(task, struct h2_session, task));
 }
 
-/* The library can read no further; what is wrong is still told. */
+/* The library can read no further. The peer still gets the error. */
 static void give_up(struct h2_session *s, int error)
 {
     bool is_flood = error == NGHTTP2_ERR_FLOODED;
-    bool is_full = error == NGHTTP2_ERR_NOMEM; /* of its budget: what it would say has no place either */
+    bool is_full = error == NGHTTP2_ERR_NOMEM; /* its budget is used up: the error would not fit either */
     http_count_refusal(is_full ? HTTP_REFUSED_HEAD : is_flood ? HTTP_REFUSED_FLOOD : HTTP_REFUSED_PROTOCOL);
     log_limited(LOG_DEBUG, "HTTP/2 session closed", LOG_S("reason", nghttp2_strerror(error)),
                 LOG_U("held", budget_used(&s->base.budget)), LOG_U("streams", s->open_n));
@@ -126,7 +126,7 @@ static bool is_over_soft_limit(const struct h2_session *s)
     return !fits(budget_used(&s->base.budget), 0, s->base.soft_bytes);
 }
 
-/* Refusals that wait for the end of the iteration are memory too: who asks for many at once gets them at once. */
+/* Refusals that wait for the end of the iteration take memory too: a peer that causes many gets them at once. */
 static void read_piece(struct h2_session *s, const uint8_t *p, size_t n)
 {
     ssize_t used = nghttp2_session_mem_recv(s->ng, p, n);
@@ -139,7 +139,8 @@ static void read_piece(struct h2_session *s, const uint8_t *p, size_t n)
         flush(s);
 }
 
-/* What cannot be read in this iteration waits: not more than one call's worth, since the layer below is paused. */
+/* Input that cannot be read in this iteration waits: not more than one call's worth, since the layer below is
+ * paused. */
 static void hold(struct h2_session *s, const uint8_t *p, size_t n)
 {
     size_t before = s->held.cap;
@@ -224,7 +225,8 @@ static void sweep_incomplete(struct h2_session *s, int64_t now_ms)
     settle(s);
 }
 
-/* Streams whose window is closed: what waits for them would wait for ever. Strangers are not given another chance. */
+/* Resets streams whose window is closed: what is queued for them would wait for ever. A stranger's whole session
+ * ends. */
 static void sweep_stalled(struct h2_session *s, int64_t now_ms)
 {
     LIST_EACH (it, &s->base.exchanges) {

@@ -10,7 +10,7 @@
 
 #include "http/http.h"
 
-/* Takes over `s`. The session owns itself and tells the server when it is gone. */
+/* Takes over `s`. The session owns itself, and leaves the server's list when it ends. */
 struct http_conn *h2_session_create(struct http_server *server, struct stream *s, void *conn_ctx);
 
 #endif

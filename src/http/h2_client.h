@@ -35,7 +35,7 @@ void h2_client_cancel(struct h2_client *c, int32_t id);
 void h2_client_ping(struct h2_client *c);
 /* Gives back `n` bytes of both windows; with manual_window only. */
 void h2_client_consume(struct h2_client *c, int32_t id, size_t n);
-/* The same, and tells the server at once; h2_client_consume leaves that until half a window is due. */
+/* The same, and sends the window update at once; h2_client_consume leaves that until half a window is due. */
 void h2_client_grant(struct h2_client *c, int32_t id, size_t n);
 /* Closes the connection. Null is fine. */
 void h2_client_destroy(struct h2_client **c);

@@ -19,7 +19,7 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     struct h2_session *s = user;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
-    /* Not even an answer to it would fit: what was asked before has to end first. */
+    /* Not even an answer would fit: earlier requests have to end first. */
     if (!fits(budget_used(&s->base.budget), sizeof(struct http_exchange), s->base.soft_bytes)) {
         http_count_refusal(HTTP_REFUSED_HEAD);
         h2_reset_stream(s, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
@@ -67,7 +67,7 @@ static void take_field(struct http_exchange *ex, struct str name, struct str val
     }
 }
 
-/* A request that is refused by its head needs none. */
+/* A request that is refused because of its head does not need it any more. */
 static void forget_head(struct http_exchange *ex, int status)
 {
     ex->refuse_status = status;

@@ -1,4 +1,4 @@
-/* What a request says of hosts: which one it was sent to, and for whom a proxy has forwarded it. */
+/* The hosts in a request: the one that it was sent to, and the client for which a proxy has forwarded it. */
 #include "http/http_internal.h"
 
 /* Without port and brackets, and without the dot that ends a full name. */
@@ -58,7 +58,8 @@ static bool is_proxy(const struct http_server_opts *opts, const struct addr *a)
     return opts->is_proxy != NULL && opts->is_proxy(opts->proxy_ctx, a);
 }
 
-/* The nearest proxy adds its word last: what stands before that is known only if a proxy of ours has said it. */
+/* The nearest proxy appends its address last: what stands before that counts only if it was appended by a proxy of
+ * ours. */
 bool http_host_forwarded_for(const struct http_request *req, const struct http_server_opts *opts, struct addr *out)
 {
     for (size_t i = req->headers_n; i > 0; i--) {

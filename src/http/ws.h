@@ -1,6 +1,6 @@
-/* WebSocket server: a byte stream in binary messages. Message boundaries mean nothing to the stream's owner; one
- * stream's turn of output is one message. Compression and other extensions are refused by not being answered, any
- * Origin is taken, pings are answered.
+/* WebSocket server: a byte stream in binary messages. Message boundaries mean nothing to the stream's owner; what one
+ * iteration of the loop writes is one message. Compression and other extensions are refused by not being answered, any
+ * Origin is accepted, pings are answered.
  * src: RFC 6455; tailscale 1.102 derp/derphttp/websocket.go, control/controlhttp */
 #ifndef HTTP_WS_H
 #define HTTP_WS_H

@@ -1,4 +1,4 @@
-/* Instead of ws.c in programs that are built without wslay: whoever asks for a WebSocket is told so. */
+/* Instead of ws.c in programs that are built without wslay: requests for a WebSocket are refused in words. */
 #ifdef FULLSCALE_NO_WEBSOCKET
 
 #include "http/ws.h"

@@ -1,5 +1,5 @@
 /* The field's keys, each its own type so that they cannot be swapped, with their text forms.
- * Pure apart from key_generate; any thread.
+ * Pure; any thread.
  * src: docs/protocol/control.md 1 (checked against tailscale 1.80-1.103); tests/vectors/keys.json */
 #ifndef CRYPTO_KEYS_H
 #define CRYPTO_KEYS_H

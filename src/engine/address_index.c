@@ -26,7 +26,7 @@ struct address_index {
     const struct policy_doc *doc;
     struct arena arena;
     struct map single_by_addr;
-    uint32_t *wide; /* indexes of sel_ranges with more than one address */
+    uint32_t *wide; /* indexes of the document's ranges with more than one address */
     size_t wide_n, wide_cap;
     struct cell *cell; /* heap; sorted; the first cell of a family begins at 0 */
     size_t cell_n, cell_cap;

@@ -1,5 +1,5 @@
 /* The field's keys, each its own type so that they cannot be swapped, with their text forms.
- * Pure; any thread.
+ * Any thread. Pure, apart from private_key_load_or_create and private_key_check, which read files.
  * src: docs/protocol/control.md 1 (checked against tailscale 1.80-1.103); tests/vectors/keys.json */
 #ifndef CRYPTO_KEYS_H
 #define CRYPTO_KEYS_H

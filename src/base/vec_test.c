@@ -47,6 +47,13 @@ static void test_arrays_by_id_are_zeroed(void **state UNUSED)
     mem_free(v);
 }
 
+static void test_the_largest_index_ends_the_doubling(void **state UNUSED)
+{
+    assert_true(vec_cap_beyond(0, SIZE_MAX / 4, 1) == SIZE_MAX / 4 + 1);
+    assert_true(vec_cap_beyond(0, SIZE_MAX / 4, 3) > SIZE_MAX / 4);
+    assert_true(vec_cap_beyond(SIZE_MAX / 4, SIZE_MAX / 4, 1) > SIZE_MAX / 4);
+}
+
 static void test_bits_follow_an_array(void **state UNUSED)
 {
     enum { BITS = 200 };
@@ -101,8 +108,11 @@ static void test_sums_do_not_wrap(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arrays_grow_by_doubling), cmocka_unit_test(test_arrays_by_id_are_zeroed),
-        cmocka_unit_test(test_bits_follow_an_array),    cmocka_unit_test(test_the_last_reference_is_known),
+        cmocka_unit_test(test_arrays_grow_by_doubling),
+        cmocka_unit_test(test_arrays_by_id_are_zeroed),
+        cmocka_unit_test(test_the_largest_index_ends_the_doubling),
+        cmocka_unit_test(test_bits_follow_an_array),
+        cmocka_unit_test(test_the_last_reference_is_known),
         cmocka_unit_test(test_sums_do_not_wrap),
     };
     return cmocka_run_group_tests_name("vec", tests, NULL, NULL);

@@ -10,9 +10,10 @@ enum { OUTER_BODY_BYTES = 4096 }; /* before the handshake no request needs more 
 
 /* --- routes --- */
 
-/* These answer by any name: a relay has the name that its region's map gives it, which may be another server's map, and
- * nodes and relays elsewhere go on using the name that the server had when they joined. What they get depends on keys,
- * which a page in a browser does not have; the answers of the relay are no secret. */
+/* Rows with any_host answer by whatever name the server is called: a relay has the name that its region's map gives it,
+ * which may be another server's map, and nodes and relays elsewhere go on using the name that the server had when they
+ * joined. What they get depends on keys, which a page in a browser does not have; the answers of the relay are no
+ * secret. */
 static const struct http_route outer_routes[] = {
     {HTTP_GET, "/key", control_handle_key, 0, .any_host = true},
     {HTTP_POST, "/ts2021", control_handle_ts2021_post, 0, .any_host = true},

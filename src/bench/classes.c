@@ -1,4 +1,4 @@
-/* Classes of nodes: who sees whom under the server's policy, from a file. */
+/* Classes of nodes, from a file: which nodes see each other under the server's policy. */
 #include "base/bits.h"
 #include "base/file.h"
 #include "base/mem.h"

@@ -18,7 +18,7 @@ struct view_facts {
 
 /* What the nodes of one class must know. */
 struct view_class {
-    uint64_t *visible; /* owned: members whom its nodes must know; their own bit may be set too */
+    uint64_t *visible; /* owned: members that its nodes must know; their own bit may be set too */
     unsigned expected; /* how many they are, without the node itself */
 };
 

@@ -30,9 +30,9 @@ struct builder {
     struct growing *member; /* its key is read, its value is due */
     unsigned depth;
     size_t nodes;
-    int line, col; /* of the last event that had a place */
+    int line, col; /* of the last event that had a position */
     struct map seen;
-    struct err library; /* the first message of libfyaml that has no place */
+    struct err library; /* the first message of libfyaml that has no position */
 };
 
 static enum rc refuse(struct builder *b, enum rc code, const char *text)
@@ -40,7 +40,7 @@ static enum rc refuse(struct builder *b, enum rc code, const char *text)
     return err_set_at(b->err, code, b->file, b->line, b->col, "%s", text);
 }
 
-/* Messages with a place are collected by the library; the others come here. */
+/* Messages with a position are collected by the library; the others come here. */
 static void on_message(struct fy_diag *diag UNUSED, void *user, const char *text, size_t len)
 {
     struct builder *b = user;

@@ -19,7 +19,7 @@ enum yaml_type { YAML_NULL, YAML_SCALAR, YAML_SEQ, YAML_MAP };
 struct yaml {
     enum yaml_type type; /* YAML_NULL: a plain ~, null, Null, NULL or nothing at all */
     bool is_quoted;      /* scalar in quotes or a block scalar: a string whatever it looks like */
-    int line, col; /* of the value, from 1; col counts characters. An empty value has the place of what is before */
+    int line, col; /* of the value, from 1; col counts characters. An empty value has the position of what is before */
     int key_line, key_col; /* of the key, when in a map; else 0 */
     struct str key;        /* when in a map; NUL-terminated */
     struct str text;       /* of a scalar, also of a written null; NUL-terminated */

@@ -28,7 +28,7 @@ static bool is_reserved(struct str s)
     return false;
 }
 
-/* Narrower than YAML allows: what is plain here is plain text for everybody. */
+/* Narrower than YAML allows: what is plain here is plain text for every reader. */
 static bool is_plain(struct str s)
 {
     if (s.len == 0 || (!is_letter(s.p[0]) && s.p[0] != '/') || is_reserved(s))
@@ -81,7 +81,7 @@ static void put_string(struct buf *out, struct str s)
     buf_append_byte(out, '"');
 }
 
-/* YAML 1.1 wants a point and a sign in a number with an exponent. */
+/* YAML 1.1 requires a point and a sign in a number with an exponent. */
 static void put_number(struct buf *out, struct str s)
 {
     long e = str_index(s, 'e');

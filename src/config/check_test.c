@@ -1,4 +1,4 @@
-/* What is refused or warned of, at which place and with which remedy. */
+/* What is refused or warned of, at which position and with which remedy. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -18,7 +18,7 @@ struct note {
     struct note *next;
     bool is_error;
     struct err err;
-    const char *text; /* with its place in front */
+    const char *text; /* begins with its position */
 };
 
 /* Where a row got its value from. */
@@ -58,11 +58,11 @@ struct loader {
 enum { LOAD_MAX_NOTES = 100 };
 
 /* --- loaded.c --- */
-/* Adds a note at a place in the file; line 0: none. After LOAD_MAX_NOTES notes only the first error is kept. */
+/* Adds a note at a position in the file; line 0: none. After LOAD_MAX_NOTES notes only the first error is kept. */
 void loader_note(struct loader *l, bool is_error, int line, int col, const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* The same at `file`, which may be a variable of the environment; null: none. */
 void loader_note_at(struct loader *l, bool is_error, const char *file, int line, int col, const char *text);
-/* A note that begins with `row_name`, at the place where that key was set. */
+/* A note that begins with `row_name`, at the position where that key was set. */
 void loader_note_row(struct loader *l, bool is_error, const char *row_name, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* Whether file or environment set the key, which must exist. */
 bool loader_is_set(const struct loader *l, const char *row_name);

@@ -64,7 +64,7 @@ static void respond_error(struct http_exchange *ex, int status, enum rc rc, cons
 static void respond_err(const struct api_call *call)
 {
     enum rc rc = call->rc;
-    /* A user with nodes is 400 in Headscale, whose tools know that. */
+    /* 400 for a user that has nodes, as in Headscale, whose tools expect that. */
     int status = rc == RC_IN_USE ? 400 : rc_http_status(rc);
     respond_problem(call->ex, status, rc, call->err.text[0] != '\0' ? call->err.text : rc_text(rc),
                     &call->policy.errors);
@@ -158,7 +158,7 @@ static void on_run(struct core_job *job, struct state *st, int64_t now_ms)
     call->rc = call->op->run != NULL ? call->op->run(call, st, now_ms, &call->err) : RC_OK;
 }
 
-/* The job is with the core: it ends without an answer. */
+/* The core has the job, which ends without an answer. */
 static void on_closed(void *ctx)
 {
     struct api_call *call = ctx;

@@ -87,7 +87,7 @@ enum rc api_no_such_user(struct str text, struct err *err)
                    text.len > 80 ? 80 : (int)text.len, text.p);
 }
 
-/* Binary search: users and keys are kept sorted, or are one. */
+/* Binary search: there is one, or they are sorted. */
 const struct user *api_kept_user(const struct api_call *call, uint64_t id)
 {
     size_t low = 0;

@@ -21,7 +21,7 @@ static void write_troubles(const struct api *api, struct json_writer *w)
     buf_fini(&lines);
 }
 
-/* Whether changes can be kept now. */
+/* Whether changes can be written now. */
 static void write_health(struct api_call *call, struct json_writer *w)
 {
     enum rc fault = core_fault(call->api->core);

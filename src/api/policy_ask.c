@@ -33,8 +33,7 @@ static enum rc take_proto(struct api_call *call, struct http_exchange *ex, int *
     return take_number(call, ex, "proto", 255, out, err);
 }
 
-/* "tag:web:443", "[fd7a::1]:22", "web:22": the port is what stands behind the last colon, unless all of it is an
- * address. */
+/* "tag:web:443", "[fd7a::1]:22", "web:22": the port follows the last colon, unless the whole text is an address. */
 static void cut_port(struct str *dst, int *port)
 {
     struct addr ip;
@@ -65,7 +64,7 @@ static enum rc parse_why(struct api_call *call, struct http_exchange *ex, const 
     return take_proto(call, ex, &p->proto, err);
 }
 
-/* What a text may mean: what it is in a policy, or the addresses of the node of that name. */
+/* What a text may stand for: itself, as in a policy, or the addresses of the node with that name. */
 struct meanings {
     struct str v[3];
     size_t n;
@@ -112,7 +111,7 @@ static unsigned score(const struct reach_reason *r)
     return (r->is_allowed ? 8u : 0u) + (r->has_source ? 4u : 0u) + (r->has_destination ? 2u : 0u) + r->has_port;
 }
 
-/* The better of what is known and what these two come to. */
+/* Keeps the better answer: what was found so far, or what holds for these two. */
 static bool ask(struct api_call *call, struct engine *policy, struct str src, struct str dst)
 {
     struct api_policy_call *p = &call->policy;

@@ -117,7 +117,7 @@ static enum rc parse_expire(struct api_call *call, struct http_exchange *ex, con
     return api_id(id, &call->id, err);
 }
 
-/* The whole key, or what lists show of it. */
+/* Finds a key by its whole text, or by the part that lists show. */
 static const struct auth_key *key_by_text(const struct state *st, struct str text)
 {
     const struct auth_key *k = state_key_by_text(st, text);

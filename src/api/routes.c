@@ -30,7 +30,7 @@ static enum rc parse_route(struct str text, struct prefix *out, struct err *err)
                : RC_OK;
 }
 
-/* A list has to be there: an empty one takes all approval back. */
+/* The list must be present: an empty one withdraws all approvals. */
 static enum rc parse_routes(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
 {
     const struct str *texts;

@@ -137,7 +137,7 @@ void api_write_relay(struct json_writer *w, const struct relay_host *r, const ch
     json_w_end_object(w);
 }
 
-/* What Headscale's API lacks and its users ask for. */
+/* Members that Headscale's API lacks. */
 static void write_host(struct json_writer *w, const struct node *n, struct arena *scratch)
 {
     const struct json *host = NULL;
@@ -163,7 +163,8 @@ static void write_keys(struct json_writer *w, const struct node *n)
     json_w_kv_cstr(w, "discoKey", text);
 }
 
-/* What others send to it now: routes whose primary it is, and exit routes. src: Headscale 0.30-dev REST API v1 */
+/* The routes whose traffic other nodes send to it now: those whose primary it is, and exit routes.
+ * src: Headscale 0.30-dev REST API v1 */
 static void write_served(struct json_writer *w, const struct node *n)
 {
     struct prefix p;

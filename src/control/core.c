@@ -26,7 +26,7 @@ static void on_tick(void *ctx)
     core->tick_due_ms = INT64_MAX;
     core_touch(core);
     if (core->is_stepped && !was_stepped)
-        return; /* seen just now */
+        return; /* the step was noticed just now: the next tick looks at deadlines, STEP_SETTLE_MS later */
     core->is_stepped = false;
     state_tick(core->state, now_ms);
     core_undo_if_failing(core);

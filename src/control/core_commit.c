@@ -32,7 +32,7 @@ void core_answer(struct core *core, struct core_job *job)
     loop_post(job->home, &job->msg);
 }
 
-/* While nothing can be written. True: there was something to undo. */
+/* While the store fails. True: there was something to undo. */
 bool core_undo_if_failing(struct core *core)
 {
     return core->fault != RC_OK && state_undo_pending(core->state, clock_wall_ms());
@@ -82,7 +82,7 @@ static void recovered(struct core *core)
     state_repaired(core->state);
 }
 
-/* While failing the only batch that can succeed is the repair. */
+/* While the store fails, the only batch that can succeed is the repair. */
 static void committed(struct core *core, uint64_t seq)
 {
     core->settled_seq = seq;
@@ -112,7 +112,7 @@ void core_on_retry(void *ctx)
 /* Refuses the jobs whose events are undone, and those that saw such an event. */
 static void failed(struct core *core, uint64_t seq, enum rc why)
 {
-    if (core->fault != RC_OK) { /* the repair */
+    if (core->fault != RC_OK) { /* the batch was the repair */
         core->fault = why;
         core_retry_later(core);
         return;

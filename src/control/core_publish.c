@@ -12,7 +12,7 @@ enum {
     SPACING_FACTOR = 6,
     SPACING_MAX_MS = 1000, /* however much a fan-out costs: people wait */
     TICK_GRAIN_MS = 200,   /* least time between looks at the deadlines of nodes */
-    TICK_MAX_MS = 60000,   /* a clock that is slewed moves dates little by little */
+    TICK_MAX_MS = 60000,   /* a clock that is corrected gradually moves deadlines little by little */
     /* after the clock was set: clients get the time before they get the keys that expire by it */
     STEP_SETTLE_MS = 1000,
     REVOKED_BATCH = 64,
@@ -77,7 +77,7 @@ static void end_iteration(struct loop_task *task)
 {
     struct core *core = CONTAINER_OF(task, struct core, end_of_iteration);
     struct row_batch *batch;
-    /* While nothing can be written, presence waits. */
+    /* While the store fails, presence waits. */
     while ((core->fault == RC_OK || core->is_over) && (batch = state_take_batch(core->state)) != NULL) {
         if (core->is_over)
             row_batch_destroy(&batch);

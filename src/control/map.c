@@ -116,7 +116,7 @@ static void fill(struct map_job *j, const struct map_request *req)
         return;
     control_report_fill(&j->report, &j->p.arena, req->version, &req->hostinfo);
     j->report.disco = key_is_zero(req->disco.b) ? NULL : &j->req.disco;
-    /* Absent in an update means that none is known now; in a poll it means nothing. */
+    /* When an update has none, none is known any more; when a poll has none, they stay as they are. */
     static const struct addr none;
     if (req->has_endpoints)
         j->report.endpoints = copy_endpoints(&j->p.arena, req);
@@ -145,7 +145,7 @@ static bool refuse_early(struct map_job *j, enum rc rc, const struct err *err)
     return false;
 }
 
-/* False: it is answered. */
+/* False: the request has been answered. */
 static bool read_request(struct map_job *j, struct str body)
 {
     struct arena scratch = {0};

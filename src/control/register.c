@@ -30,7 +30,7 @@ struct register_job {
     const struct user *user; /* reference, or null for tagged nodes */
     char error[512];
     struct addr from;
-    struct addr client; /* behind the proxy, if it comes by one */
+    struct addr client; /* the client's own address, also behind a proxy */
     uint32_t alarm_joins;
     char alarm_key[KEY_PREFIX_CAP];
     enum key_limit key_limit;
@@ -74,7 +74,7 @@ static void respond(struct http_exchange *ex, const struct register_job *j)
     buf_fini(&out);
 }
 
-/* What waits for the disk is the answer, not the request. */
+/* Only the answer waits for the disk: the request is freed. */
 static void forget_request(struct register_job *j)
 {
     secret_wipe((void *)j->reg.auth_key.p, j->reg.auth_key.len);
@@ -89,7 +89,7 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     struct register_result result;
     state_register(st, &j->reg, now_ms, &result);
     forget_request(j);
-    job->is_presence = result.is_firm; /* a stranger's request does not wait for other people's commits */
+    job->is_presence = result.is_firm; /* a request without effect does not wait for the commits of others */
     j->outcome = result.outcome;
     j->is_new = result.is_new;
     j->alarm_joins = result.alarm_joins;
@@ -125,7 +125,7 @@ static void tell(const struct register_job *j)
     }
 }
 
-/* A key that leaked is used often. */
+/* Warns when an auth key is used more often than configured: it may have leaked. */
 static void tell_alarm(const struct register_job *j)
 {
     if (j->alarm_joins == 0)
@@ -190,7 +190,7 @@ static void log_misunderstood(const struct register_job *j, const struct err *er
     log_limited(LOG_WARN, "register request that is no register request", LOG_S("why", text), LOG_S("from", from));
 }
 
-/* A mebibyte of JSON is twelve when it is parsed: only what is taken from it waits. */
+/* A mebibyte of JSON takes twelve when it is parsed: only what is used of it is kept while the job waits. */
 static bool read_request(struct register_job *j, struct str body)
 {
     struct arena scratch = {0};

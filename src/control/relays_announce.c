@@ -161,7 +161,7 @@ static void run_leave(struct core_job *job, struct state *st, int64_t now_ms)
 /* Its connection broke while it waited. */
 static void note_lost(const struct relays_call *c)
 {
-    if (c->serial == 0) /* it only asked */
+    if (c->serial == 0) /* it has not announced itself, only asked */
         return;
     struct leave_job *j = MEM_NEW(struct leave_job);
     *j = (struct leave_job){.job.run = run_leave, .id = c->id, .serial = c->serial};

@@ -48,7 +48,7 @@ void control_own_relay_renewed(struct control *c, const char *cert_name)
     control_relays_changed(c);
 }
 
-/* Keys that must go, or `resync`: some were missed. */
+/* Writes the keys that must go, or `resync` when some were missed. */
 void relays_news_write(struct json_writer *w, const struct relays_news *news, uint64_t seen)
 {
     bool is_current = seen >= news->oldest && seen <= news->next;

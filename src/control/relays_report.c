@@ -83,7 +83,7 @@ static bool choose_host(const struct json *body, const struct addr *from, struct
         addr_format(from, false, r->host_name);
     else if (r->host_name[0] == '\0')
         snprintf(r->host_name, sizeof(r->host_name), "%s", local);
-    /* A literal spares clients the look-up. */
+    /* With an address as the host name, clients need no look-up. */
     if (addr_parse_ip(str_c(r->host_name), &ip) == RC_OK && ip.family == 4 && r->ipv4.family == 0)
         r->ipv4 = ip;
     if (ip.family == 6 && r->ipv6.family == 0)

@@ -61,7 +61,7 @@ void control_handle_verify(void *app, struct http_exchange *ex)
     relays_call_post(c);
 }
 
-/* Paths land in the logs of proxies, keys should not. */
+/* Proxies log paths, and a key must not be in their logs. */
 void control_handle_verify_path(void *app, struct http_exchange *ex)
 {
     (void)app;

@@ -43,7 +43,7 @@ void ts2021_conn_gone(void *app, void *conn_ctx)
     mem_free(conn_ctx);
 }
 
-/* src: docs/protocol/control.md 3.7: no client answers the challenge yet, but they know it. */
+/* No client answers the challenge yet, but they expect it. src: docs/protocol/control.md 3.7 */
 static void write_early_payload(struct stream *s)
 {
     challenge_key challenge;
@@ -129,7 +129,8 @@ static int handshake(struct control_worker *w, struct http_exchange *ex, struct 
         return 0;
     }
     if (rc != RC_OK) {
-        /* Sealed for another key: the client was here before the server's key changed, or was never meant for us. */
+        /* The message was made for another key: the server's key has changed since the client was here, or the client
+         * is meant for another server. */
         metric_inc(&refused_crypto);
         log_limited(LOG_INFO, "handshake for another server key, or a damaged one");
         http_respond_text(

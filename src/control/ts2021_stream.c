@@ -88,8 +88,8 @@ static size_t noise_queued(const struct stream *s)
 
 /* --- reading --- */
 
-/* Opens and hands up what `*p` holds until the owner pauses; an incomplete record stays in the opener. False when the
- * stream ended meanwhile. */
+/* Opens what `*p` holds and hands it up, until the owner pauses; an incomplete record stays in the opener. False: the
+ * stream has ended meanwhile. */
 static bool open_records(struct ts2021_stream *ns, const uint8_t **p, size_t *n)
 {
     uint8_t plain[NOISE_PLAIN_MAX];
@@ -111,7 +111,7 @@ static bool open_records(struct ts2021_stream *ns, const uint8_t **p, size_t *n)
     return true;
 }
 
-/* False when the stream ended meanwhile. */
+/* False: the stream has ended meanwhile. */
 static bool open_held(struct ts2021_stream *ns)
 {
     struct buf held = {0};

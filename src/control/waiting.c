@@ -33,7 +33,7 @@ static const struct {
                     &waiting_admins},
 };
 
-/* Compared as bytes. */
+/* It is compared as bytes. */
 _Static_assert(sizeof(struct waiting_sender) == sizeof(enum waiting_kind) + 4 + 32, "no padding");
 
 /* A number of jobs and one of bytes. */
@@ -48,7 +48,7 @@ struct waiting_party {
 };
 
 struct waiting {
-    pthread_mutex_t lock; /* of all that follows */
+    pthread_mutex_t lock; /* guards all that follows */
     struct share of[WAIT_KINDS];
     struct map parties;
 };

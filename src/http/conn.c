@@ -55,7 +55,8 @@ bool http_conn_is_full(struct http_conn *conn)
 {
     if (stream_queued(conn->below) <= STREAM_HIGH_WATER)
         return false;
-    /* Whoever stops here waits for `drained`, also when the layers below grew past the mark without a write of ours. */
+    /* The caller waits for `drained`, which must come also when the layers below passed the mark without a write of
+     * ours. */
     conn->below->was_high = true;
     return true;
 }

@@ -6,7 +6,7 @@ enum {
     CONN_OWN_BYTES = 48 *
                      1024, /* a connection may always have these, even when the pool is used up: enough for nodes */
     CONN_BYTES = 6 * 1024 * 1024, /* of all requests of a connection that are not answered yet */
-    HEADROOM_BYTES = 1024 * 1024, /* besides two bodies, where bodies are large */
+    HEADROOM_BYTES = 1024 * 1024, /* above two bodies of the largest size */
     SOFT_PARTS = 4,               /* requests get three quarters of what a connection may hold */
 };
 

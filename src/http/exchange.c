@@ -152,7 +152,7 @@ static bool see_through_proxy(struct http_exchange *ex)
 {
     const struct http_server_opts *opts = http_server_options(ex->conn->server);
     bool is_listed = is_listed_proxy(ex->conn);
-    bool is_inner = ex->conn->ctx != NULL; /* a proxy speaks before the handshake; behind it the client does */
+    bool is_inner = ex->conn->ctx != NULL; /* a proxy connects outside the handshake, the client inside */
     struct addr client;
     if (is_inner || !(is_listed || addr_is_loopback(&ex->conn->tcp_peer)) ||
         !http_host_forwarded_for(&ex->req, opts, &client))

@@ -1,6 +1,6 @@
 #include "http/h1_parse.h"
 
-/* 16 hex digits would overflow nothing, but no body here is longer than eight. */
+/* 16 hex digits would still fit, but no body here is longer than eight */
 enum { CHUNK_SIZE_DIGITS = 8, LENGTH_DIGITS = 18 };
 
 int h1_refusal_status(enum h1_refusal r)
@@ -79,7 +79,7 @@ static enum h1_refusal check_line(const uint8_t *p, size_t n)
     return memchr(p, 0, n) != NULL ? H1_NUL : H1_OK;
 }
 
-/* What of an unfinished line is known to be wrong already: a CR that another byte than LF follows. */
+/* What is certainly wrong in a line that is not complete: a CR that is followed by another byte than LF. */
 static bool has_bare_cr(const uint8_t *p, size_t n)
 {
     const uint8_t *cr = memchr(p, '\r', n);

@@ -26,7 +26,7 @@ static struct http_exchange *pop_todo(struct list *list)
     return ex;
 }
 
-/* Lets owners and handlers know what the library's callbacks noted. */
+/* Calls owners and handlers for what the library's callbacks noted. */
 static void settle(struct h2_session *s)
 {
     while (!s->base.is_dead) {
@@ -199,7 +199,8 @@ static void on_closed(void *ctx, enum rc why)
 
 /* --- the rest of the table --- */
 
-/* GOAWAY with what was taken up so far; the library then wants no more as soon as the last stream is closed. */
+/* Sends GOAWAY for all streams after the last that was accepted; the library wants to read no more once that is
+ * closed. */
 static void say_goodbye(struct h2_session *s)
 {
     h2_must(s, nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(s->ng),
@@ -292,7 +293,7 @@ static void make_ng(struct h2_session *s)
     /* Our few response headers gain nothing from a table, and a session would keep it for ever. */
     nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
     nghttp2_option_set_no_closed_streams(option, 1);
-    /* Ours is met first, and counts it; the library's own, by whole seconds, would end the session without a word. */
+    /* Our own limit is reached first and counted; the library's, in whole seconds, would end the session silently. */
     nghttp2_option_set_stream_reset_rate_limit(option, 2 * H2_FLOOD_BURST, 2 * H2_FLOOD_PER_S);
     h2_mem_init(&s->mem, &s->base.budget);
     s->mem.is_creating = true;

@@ -179,7 +179,7 @@ struct h2_client *h2_client_create(struct stream *s, bool manual_window, const s
     assert(rv == 0);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
-    /* As official clients have it. */
+    /* As official clients do. */
     const nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
                                                {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 4 * 1024 * 1024}};
     rv = nghttp2_submit_settings(c->ng, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings));

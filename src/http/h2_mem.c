@@ -8,7 +8,7 @@
 
 /* Frame header, padding length and the largest payload that is sent, with room to spare. */
 enum { FRAME_BYTES_MIN = 16 * 1024, FRAME_BYTES_MAX = 17 * 1024 };
-/* From this size on nothing is given beyond the budget: names and values of headers, tables. */
+/* Blocks from this size on are refused beyond the budget: names and values of headers, tables. */
 enum { LARGE_BYTES = 4 * 1024 };
 
 static _Thread_local alignas(max_align_t) uint8_t frame_buffer[FRAME_BYTES_MAX];

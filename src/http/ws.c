@@ -36,7 +36,7 @@ struct ws_stream {
     uint64_t max_message_bytes;
     uint64_t message_bytes; /* of the message being read, all fragments so far */
     bool is_data_frame;     /* the frame being read */
-    bool is_failed;         /* a violation; nothing more is handed up */
+    bool is_failed;         /* the peer broke the protocol; nothing more is handed up */
     bool is_paused;         /* by the owner */
     bool is_below_paused;
 };
@@ -113,7 +113,7 @@ static ssize_t on_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t max, in
     return (ssize_t)n;
 }
 
-/* The violation is answered with a close frame, and nothing more is read. */
+/* Answers a violation of the protocol with a close frame, and reads nothing more. */
 static void fail(struct ws_stream *w, uint16_t code)
 {
     w->is_failed = true;
@@ -204,7 +204,7 @@ static void queue_messages(struct ws_stream *w)
 
 static void pause_below(struct ws_stream *w)
 {
-    /* Each ping makes a pong: a peer that does not read is not read from. */
+    /* Each ping causes a pong, so a peer that does not read is not read from. */
     bool is_full = stream_queued(w->below) > STREAM_HIGH_WATER;
     bool paused = w->is_paused || is_full;
     if (is_full)
@@ -335,7 +335,7 @@ static struct stream *create(struct stream *below, const struct ws_opts *opts)
     return &w->s;
 }
 
-/* Only to be told why it is closed: the sub-protocol is missing. src: RFC 6455 5.5.1, 7.4.1 */
+/* The handshake is answered only to give the reason: the sub-protocol is missing. src: RFC 6455 5.5.1, 7.4.1 */
 static void close_1008(struct stream *below)
 {
     static const uint8_t frame[] = {0x88, 2, 1008 >> 8, 1008 & 0xff};

@@ -36,14 +36,14 @@ void announcement_write(const struct announcement *a, struct buf *out);
 enum { ANNOUNCEMENT_NAME_CAP = 128 };
 
 struct announcement_reply {
-    bool is_empty; /* nothing new: the rest is zero */
+    bool is_empty; /* there is no news: the other members are zero */
     char name[ANNOUNCEMENT_NAME_CAP];
     uint16_t region_id;
     char region_name[ANNOUNCEMENT_NAME_CAP];
     uint8_t mesh_key[DERP_MESH_KEY_BYTES]; /* secret */
     uint64_t news;                         /* number of this reply */
     bool resync;                           /* replies were missed: ask about every client again */
-    const node_key *revoked;               /* in the arena: these may not use the relay any more */
+    const node_key *revoked;               /* keys that may no longer use the relay; in the arena */
     size_t revoked_n;
     const struct relay_neighbour *neighbours; /* in the arena */
     size_t neighbour_n;

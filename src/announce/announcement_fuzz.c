@@ -1,4 +1,4 @@
-/* What a control server, or another server in its place, sends to a relay. */
+/* What a control server, or another server at its address, sends to a relay. */
 #include "announce/announcement.h"
 #include "base/fuzz_bounds.h"
 

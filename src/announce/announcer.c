@@ -307,8 +307,8 @@ static void take_news(struct announcer *a, const struct announcement_reply *r)
     a->opts.neighbours(a->opts.ctx, r->neighbours, r->neighbour_n);
 }
 
-/* The next announcement is sent at once and waits at the server, which notices by it when this relay dies. A server
- * that always has news at once is asked with pauses. */
+/* The next announcement is sent at once and waits at the server, so that a relay that ends is noticed by its
+ * connection. A server that always has news at once is asked with pauses. */
 static void announce_next(struct announcer *a)
 {
     bool is_fast = loop_now_ms(a->loop) - a->announced_ms < ROUND_FAST_MS;

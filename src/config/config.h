@@ -202,7 +202,8 @@ const char *config_warning(const struct config *cfg, size_t i);
 bool config_is_set(const struct config *cfg, const char *key);
 /* Whether clients speak to a TLS proxy in front: https:// in server_url, and no certificate here. */
 bool config_is_behind_proxy(const struct config *cfg);
-/* Fills `err` with "KEY ..." and the position where the key was set, or the file where it can be set; returns `code`. */
+/* Fills `err` with "KEY ..." and the position where the key was set, or the file where it can be set. Returns
+ * `code`. */
 enum rc config_err(const struct config *cfg, const char *key, enum rc code, struct err *err, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
 

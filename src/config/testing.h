@@ -11,7 +11,8 @@ extern const struct config_source testing_source;
 struct config *testing_parse(const struct config_source *src, const char *yaml);
 /* Whether one of the warnings contains `text`. */
 bool testing_warns(const struct config *cfg, const char *text);
-/* The test fails unless `yaml` is refused at this position with a message that contains `text`. `line`, `col`: -1 for any.
+/* The test fails unless `yaml` is refused at this position with a message that contains `text`. `line`, `col`: -1 for
+ * any.
  */
 void testing_refused(const struct config_source *src, const char *yaml, int line, int col, const char *text);
 

@@ -1,6 +1,6 @@
-/* One DERP connection. On its worker's loop, all of it. From the bottom up; each file calls only those before it:
+/* One DERP connection. Everything here runs on its worker's loop. From the bottom up; each file calls only those before it:
  *
- *   client_timers.c  when it is due, on a wheel of seconds
+ *   client_timers.c  when its next timer is due (a wheel of seconds)
  *   client_queue.c   frames out
  *   rate.c           how much it may send
  *   places.c         how many connections there may be
@@ -45,7 +45,7 @@ struct client {
     enum client_phase phase;
     bool can_ack_pings;
     bool is_home;      /* the client says that this relay is its home */
-    bool is_claiming;  /* it has spoken, and the directory has not made it the active one of its key yet */
+    bool is_claiming;  /* it has sent a frame, and the directory has not made it the active one of its key yet */
     bool is_guest;     /* let in though the program does not know its key */
     bool has_pong;     /* a Pong waits to be sent */
     bool is_mesh;      /* it has the mesh key: a neighbour */
@@ -74,10 +74,10 @@ struct client {
     int64_t drain_due_ms;
     int64_t keep_alive_every_ms; /* with the random part of this connection */
     uint8_t ping[DERP_PING_BYTES];
-    int64_t ping_sent_ms; /* 0: none is unanswered */
+    int64_t ping_sent_ms; /* 0: every ping has been answered */
     unsigned pings_unanswered;
     int64_t rtt_ms;           /* of the last answered ping; -1 before */
-    int64_t waiting_since_ms; /* frames wait because it does not read; 0: none do */
+    int64_t waiting_since_ms; /* since when frames wait because it does not read; 0: no frame waits */
 
     struct bucket rate; /* bytes that it may send */
     int64_t resume_ms;  /* when it is read again; 0: it is read */
@@ -117,7 +117,7 @@ bool client_queue_control(struct client *c, uint8_t type, const void *payload, s
 void client_queue_gone(struct client *c, const node_key *key, enum derp_gone_reason reason);
 /* Whole frames for a watcher. False: too much waits; it must be closed, since its view would be wrong from now on. */
 bool client_queue_watch(struct client *c, const void *frames, size_t n);
-/* Within this time it has to take some of what waits; negative: no limit. */
+/* The time within which the client has to take some of the bytes that wait, in ms; negative: no limit. */
 int64_t client_queue_timeout_ms(const struct client *c);
 /* Writes what the stream takes. */
 void client_queue_flush(struct client *c);
@@ -128,20 +128,20 @@ void client_queue_flush(struct client *c);
 void rate_charge(struct client *c, uint32_t frame_len);
 /* After frames were charged: stops reading when the client is in debt. */
 void rate_check(struct client *c);
-/* It is no longer held back: it reads again, or has closed. */
+/* The client is no longer held back: it is read again, or has closed. */
 void rate_forget(struct client *c);
-/* Reads from those again that have waited long enough. */
+/* Reads again from the clients that have waited long enough. */
 void rate_tick(struct relay_worker *w);
 
 /* --- places.c --- */
 
-/* The workers are there already. */
+/* To be called after the workers have been made. */
 void places_init(struct relay *relay);
 void places_fini(struct relay *relay);
 /* Takes a place for a connection that begins. False: there is none. Then `*oldest_out` is the login that has lasted
  * longest among those that a newcomer may replace: close it and try once more; null: refuse the newcomer. */
 bool places_take(struct relay_worker *w, const struct addr *from, struct budget_place *out, struct client **oldest_out);
-/* The client is let in: the place is its key's now. False: there are as many as may be. */
+/* The client is let in: its place is counted for its key now. False: the limit of such clients is reached. */
 bool places_enter(struct client *c);
 /* The client has closed. `is_in`: places_enter was true. */
 void places_leave(struct client *c, bool is_in);
@@ -160,13 +160,13 @@ void client_reject(struct client *c, enum relay_counter why, const char *what, u
 void client_feed(struct client *c, const uint8_t *p, size_t n);
 /* The payload of its ClientInfo. */
 void client_on_login(struct client *c, const uint8_t *payload, size_t n);
-/* Asks the program whether it may use the relay. */
+/* Asks the program whether the client may use the relay. */
 void client_ask_admission(struct client *c);
 /* The program's answer. */
 void client_on_admission(struct client *c, bool is_allowed);
-/* Every worker knows it now. */
+/* Every worker has the client in its replica of the directory now. */
 void client_on_joined(struct client *c);
-/* Something may be due. */
+/* Handles what is due for this client; harmless when nothing is. */
 void client_on_timer(struct client *c, int64_t now_ms);
 
 /* --- client_frames.c --- */

@@ -14,7 +14,7 @@ enum { SWITCHES_OF_DUPLICATES = 2 };
 
 struct dir_key {
     node_key key;
-    struct list conns; /* struct dir_conn.of_key; the one that spoke last is the first, and active */
+    struct list conns; /* struct dir_conn.of_key; the one that sent a frame last is first, and active */
     unsigned conn_n;
     unsigned switches;      /* of the active connection, while there have been several */
     bool is_duplicate;      /* its connections know that another device has their key */

@@ -26,13 +26,13 @@ void directory_fini(struct directory *d);
  * about it. When the key has too many connections, the one that has been silent longest is evicted. */
 struct dir_conn *directory_add(struct relay *relay, const node_key *key, unsigned worker, uint64_t conn_id,
                                const struct presence *presence);
-/* A connection that is not the active one of its key has spoken, and becomes it. */
+/* A connection that was not the active one of its key has sent a frame, and becomes the active one. */
 void directory_speak(struct relay *relay, struct dir_conn *conn);
 /* The connection has closed. Frees it and nulls the pointer. */
 void directory_remove(struct relay *relay, struct dir_conn **conn);
 /* A neighbour has the key; packets for it go by this link while it has no connection here and no older link. */
 struct dir_forwarder *directory_forward(struct relay *relay, const node_key *key, unsigned worker, uint64_t link_id);
-/* The neighbour has the key no more. Frees the forwarder and nulls the pointer. */
+/* The neighbour no longer has the key. Frees the forwarder and nulls the pointer. */
 void directory_unforward(struct relay *relay, struct dir_forwarder **forwarder);
 /* Valid as long as the forwarder. */
 const node_key *directory_forwarder_key(const struct dir_forwarder *forwarder);

@@ -3,7 +3,7 @@
  *
  * Queues. A frame is encoded once, into the queue of its priority, as it goes to the wire. At the end of the
  * iteration of the event loop, or when the stream has drained, the queues are written in the order of their
- * priority, so that the layers below make one record of it. No more than STREAM_HIGH_WATER bytes wait in the stream;
+ * priority, so that the layers below make one record of all. No more than STREAM_HIGH_WATER bytes wait in the stream;
  * what waits above can still be dropped or overtaken. Packets drop the oldest packet when their queue is full; other
  * frames are refused.
  *
@@ -33,7 +33,7 @@ struct frame_endpoint;
 
 struct frame_endpoint_ops {
     struct frame_reader_ops reader;
-    /* It is dirty: call frame_endpoint_flush. */
+    /* The endpoint is dirty: call frame_endpoint_flush. */
     void (*flush)(void *ctx);
     /* `frame_n` frames, of `bytes` together, were given to the stream. May be null. */
     void (*written)(void *ctx, enum frame_priority priority, size_t frame_n, size_t bytes);

@@ -40,8 +40,8 @@ struct mesh_link {
     unsigned addr_n, addr_i; /* addr_i: the one to dial next */
     uint8_t server_key[KEY_BYTES];
     struct map keys;   /* the neighbour's: node key -> struct dir_forwarder */
-    struct buf answer; /* of HTTP, while it has not come whole */
-    bool is_paused;    /* it is not read, because the workers have not caught up with what it sent */
+    struct buf answer; /* the HTTP answer, until it is complete */
+    bool is_paused;    /* reading is paused, because the workers have not caught up with what the neighbour sent */
     int64_t due_ms;    /* WAITING: when to dial. Up to LOGIN: when to give up */
     int64_t heard_ms, pinged_ms;
 };

@@ -1,4 +1,4 @@
-/* The mesh as neighbours see this relay: rights, watching, forwarded packets. */
+/* The mesh as neighbours see this relay: what the mesh key permits, watching, forwarded packets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +33,7 @@ static void join_neighbour(struct rig *r, struct rig_client *c, uint8_t number)
     rig_expect_nothing(c);
 }
 
-/* --- Rights --- */
+/* --- What the mesh key permits --- */
 
 static void refuse(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
 {

@@ -39,7 +39,7 @@ struct message {
     enum message_kind kind;
 };
 
-/* A connection as watchers see it. */
+/* What watchers are sent about a connection. */
 struct presence {
     uint8_t ip[16]; /* IPv4 is mapped into IPv6 */
     uint16_t port;

@@ -31,7 +31,7 @@ static inline struct packet packet_of(const node_key *src, const node_key *dst, 
 
 /* Sends a packet of a client of this worker on its way. */
 void packet_send(struct relay_worker *w, struct client *from, const struct packet *p);
-/* The same for one that a neighbour forwarded; it is never forwarded again. src: tailscale 1.102
+/* The same for a packet that a neighbour forwarded; it is never forwarded again. src: tailscale 1.102
  * derp/derpserver handleFrameForwardPacket */
 void packet_send_forwarded(struct relay_worker *w, struct client *neighbour, const struct packet *p);
 /* Delivers the packets that another worker sent to this one. */

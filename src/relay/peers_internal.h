@@ -8,7 +8,7 @@
 
 struct client;
 
-/* A key as one worker knows it. Freed when nothing of this is left. */
+/* What one worker knows of a key. Freed when the route is empty and both lists are. */
 struct peer {
     node_key key;
     struct route route;

@@ -1,4 +1,4 @@
-/* How many connections there may be: of strangers, of guests, of one address, of one key. */
+/* Limits on connections: of strangers, of guests, of one address, of one key. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -229,7 +229,7 @@ static void test_limit_of_one_key(void **state)
     int64_t before = rig_count("closed_total", "reason=\"key_limit\"");
     for (size_t i = 0; i < LIMIT; i++)
         rig_join(&r, &t[i], 1);
-    rig_frame(&t[0], DERP_NOTE_PREFERRED, "\1", 1); /* the first speaks, so that the second is the most silent one */
+    rig_frame(&t[0], DERP_NOTE_PREFERRED, "\1", 1); /* the first sends, so that the second has been silent longest */
     rig_run(&r);
     rig_join(&r, &t[LIMIT], 1);
     assert_false(t[0].is_closed);
@@ -253,7 +253,7 @@ static void test_limit_of_one_key(void **state)
     rig_stop(&r);
 }
 
-/* Many connections of one key that speak in turn: each is the active one when it has spoken, and only then. */
+/* Many connections of one key send frames one after the other: each becomes the active one when it sends, not before. */
 static void test_duplicates_in_turn(void **state)
 {
     (void)state;

@@ -56,7 +56,7 @@ struct relay {
     struct mesh mesh;
     struct budget_places *guests; /* places of clients that are let in though the program does not know them */
     atomic_uint conn_n;           /* open, logins included */
-    atomic_uint member_n;         /* let in: their place is not a stranger's */
+    atomic_uint member_n;         /* that are let in, so that they no longer hold a stranger's place */
     atomic_uint client_n;         /* logged in */
     atomic_bool is_draining;
     bool is_ending; /* relay_destroy: no message is sent any more */

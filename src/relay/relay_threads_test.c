@@ -32,7 +32,7 @@ struct player {
     struct loop *loop;
     const node_key *other;
     uint32_t next;
-    sem_t *done;      /* a round trip count reached, a departure heard, a login done, or the end: see `on_...` */
+    sem_t *done;      /* a number of round trips reached, a PeerGone received, a login done, or the end: see `on_...` */
     bool is_starting; /* sends first */
     bool is_bad;
 };
@@ -224,7 +224,7 @@ static void test_packets_cross(void **state)
     wait_for(&done, 2 * PAIRS); /* both of each pair have had all numbers, in order */
     for (unsigned i = 0; i < PAIRS; i++) {
         call_on_its_loop(&players[i][0], leave_now);
-        wait_for(&done, 1); /* the other, on the other worker, hears that it has gone */
+        wait_for(&done, 1); /* the other client, on the other worker, gets a PeerGone */
         call_on_its_loop(&players[i][1], leave_now);
     }
     world_stop(&w);
@@ -340,7 +340,7 @@ static void test_packets_cross_the_mesh(void **state)
     wait_for(&done, 2 * PAIRS);
     for (unsigned i = 0; i < PAIRS; i++) {
         call_on_its_loop(&players[i][0], leave_now);
-        wait_for(&done, 1); /* the other, at the other relay, hears that it has left the region */
+        wait_for(&done, 1); /* the other client, at the other relay, gets a PeerGone: the first has left the region */
         call_on_its_loop(&players[i][1], leave_now);
         assert_false(players[i][0].is_bad || players[i][1].is_bad);
     }

@@ -34,7 +34,7 @@ struct rig_client {
     struct stream *s;
     private_key key;
     node_key public;
-    struct buf got; /* received, and not looked at yet */
+    struct buf got; /* received, and not read by the test yet */
     bool is_closed; /* by the relay */
 };
 
@@ -80,7 +80,7 @@ void rig_expect_packet(struct rig_client *c, const struct rig_client *from, cons
 void rig_expect_gone(struct rig_client *c, const struct rig_client *who, enum derp_gone_reason reason);
 /* The server's two frames of a login. */
 void rig_expect_welcome(struct rig *r, struct rig_client *c);
-/* It has got nothing more, and is open. */
+/* The client has received nothing more, and its connection is open. */
 void rig_expect_nothing(struct rig_client *c);
 /* The server has closed the connection, and has sent nothing more. */
 void rig_expect_closed(struct rig_client *c);

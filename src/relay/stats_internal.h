@@ -75,7 +75,7 @@ _Static_assert(RELAY_COUNTER_N <= 64, "one bit each");
 
 /* Counts of one worker. */
 struct relay_stats {
-    uint64_t touched; /* bit per counter: it has changed since stats_publish */
+    uint64_t touched; /* a bit for each counter that has changed since stats_publish */
     int64_t values[RELAY_COUNTER_N];
 };
 

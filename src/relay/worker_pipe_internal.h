@@ -14,7 +14,7 @@
 
 enum {
     PIPE_BATCH_BYTES = 160 * 1024,
-    /* To one worker. Much, since it is normal that a worker gets no CPU for a while. */
+    /* The limit of bytes on their way to one worker. It is high, since a worker may get no CPU for a while. */
     PIPE_IN_FLIGHT_MAX_BYTES = 16 * PIPE_BATCH_BYTES,
     PIPE_FREE_MAX_BYTES = 4 * PIPE_BATCH_BYTES,
 };

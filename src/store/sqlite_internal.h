@@ -56,7 +56,7 @@ void store_bad_rows_add(struct store_bad_rows *rows, const char *table, const ch
 void store_bad_rows_set_aside(struct store_bad_rows *rows, sqlite3 *db, const char *path);
 
 /* --- migrations.c --- */
-/* Entry i leads from version i to version i + 1. */
+/* Entry i migrates version i to version i + 1. */
 extern const char *const sqlite_migrations[];
 extern const int sqlite_migrations_n;
 /* Applies migrations `from` .. n - 1, each in a transaction of its own. */

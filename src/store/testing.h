@@ -63,7 +63,7 @@ void test_world_init(struct test_world *w, uint64_t seed);
 void test_world_fini(struct test_world *w);
 /* The next batch of the tailnet's life; the caller owns it. */
 struct row_batch *test_world_step(struct test_world *w);
-/* Lives on until batch `seq`, which no store gets. */
+/* Continues the life of the tailnet up to batch `seq`; these batches go to no store. */
 void test_world_advance(struct test_world *w, uint64_t seq);
 /* The next `steps` batches of its life are written to the database at `path`. */
 void test_world_fill(struct test_world *w, const char *path, unsigned steps);

@@ -89,7 +89,7 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     struct register_result result;
     state_register(st, &j->reg, now_ms, &result);
     forget_request(j);
-    job->is_presence = result.is_firm; /* a request without effect does not wait for the commits of others */
+    job->is_presence = result.is_firm; /* a refusal that no commit can change does not wait for those of others */
     j->outcome = result.outcome;
     j->is_new = result.is_new;
     j->alarm_joins = result.alarm_joins;

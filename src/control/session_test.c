@@ -486,7 +486,7 @@ static void test_deleted_before_shown(void **state)
     poll_finish(&c, &poll);
 }
 
-static void some_turns(void)
+static void some_iterations(void)
 {
     for (int n = rand() % 6; n > 0; n--) {
         rig_wake(rig);
@@ -502,13 +502,13 @@ static void visit(struct client *c, struct device *d)
     if (rand() % 4 != 0)
         RIG_WAIT(rig, again.h2 != NULL);
     else
-        some_turns();
+        some_iterations();
     for (int n = rand() % 4; again.h2 != NULL && n > 0; n--) {
         static const unsigned forms[] = {MAP_POLL, MAP_POLL | MAP_ZSTD, MAP_OMIT_PEERS, MAP_READ_ONLY, 0};
         d->endpoints_n = (unsigned)rand() % 3;
         const char *body = map_body(rig, d, forms[(size_t)rand() % ARRAY_LEN(forms)]);
         int32_t id = h2_client_request(again.h2, "POST", "h", "/machine/map", str_c(body));
-        some_turns();
+        some_iterations();
         if (rand() % 3 == 0)
             h2_client_cancel(again.h2, id);
     }

@@ -53,12 +53,12 @@ static void run(struct loop *loop, size_t chunk, const uint8_t *data, size_t siz
     peer_open(&peer, client_end);
     http_server_accept(server, server_end);
     stream_write(client_end, data, size);
-    turn(loop);
+    run_due(loop);
     http_server_sweep(server, loop_now_ms(loop) + 60 * 1000);
-    turn(loop);
+    run_due(loop);
     peer_close(&peer);
     http_server_destroy(&server);
-    turn(loop);
+    run_due(loop);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -11,7 +11,7 @@ static void test_client_leaves(void **state)
     h1_app_say(&a, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_non_null(a.waiting);
     stream_close(&a.peer.s, false);
-    turn(a.loop);
+    run_due(a.loop);
     assert_int_equal(a.closed_n, 1);
     assert_int_equal(http_server_conns(a.server), 0);
     h1_app_close(&a);
@@ -40,7 +40,7 @@ static void test_stalled_reader(void **state)
     stream_pause(a.peer.s, true);
     for (int i = 0; i < 64; i++)
         h1_app_push(&a, 'z', 16 * 1024);
-    turn(a.loop);
+    run_due(a.loop);
     size_t queued = http_stream_queued(a.waiting);
     assert_true(queued > 800 * 1024); /* what is below is bounded, the rest is told */
     assert_true(a.drained_n == 0);
@@ -48,7 +48,7 @@ static void test_stalled_reader(void **state)
     assert_true(dropped > 0 && dropped >= queued - 16 * 1024);
     h1_app_push(&a, 'e', 5);
     stream_pause(a.peer.s, false);
-    turn(a.loop);
+    run_due(a.loop);
     assert_int_equal(a.drained_n, 1);
     assert_int_equal(http_stream_queued(a.waiting), 0);
     assert_true(h1_app_heard(&a, "5\r\neeeee\r\n"));
@@ -57,7 +57,7 @@ static void test_stalled_reader(void **state)
     stream_pause(a.peer.s, true);
     for (int i = 0; i < 16; i++)
         h1_app_push(&a, 'z', 16 * 1024);
-    turn(a.loop);
+    run_due(a.loop);
     int64_t now_ms = loop_now_ms(a.loop);
     int64_t before = http_refused("reason=\"stalled\"");
     http_server_sweep(a.server, now_ms);
@@ -98,7 +98,7 @@ static void test_bad_requests(void **state)
         h1_app_say(&a, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_int_equal(a.handled_n, 0);
         http_server_sweep(a.server, loop_now_ms(a.loop) + 10 * 1000);
-        turn(a.loop);
+        run_due(a.loop);
         assert_true(a.peer.is_closed);
         h1_app_close(&a);
     }
@@ -116,7 +116,7 @@ static void test_too_large(void **state)
         uint8_t megabyte[64 * 1024] = {0};
         for (int k = 0; k < 16; k++) {
             stream_write(a.peer.s, megabyte, sizeof(megabyte));
-            turn(a.loop);
+            run_due(a.loop);
             assert_int_equal(stream_queued(a.peer.s), 0); /* taken and dropped, so that the answer can be read */
         }
     }
@@ -166,10 +166,10 @@ static void test_slow(void **state)
         int64_t now_ms = loop_now_ms(a.loop);
         h1_app_say(&a, said[i]);
         http_server_sweep(a.server, now_ms + limit_ms[i] - 1000);
-        turn(a.loop);
+        run_due(a.loop);
         assert_int_equal(buf_len(&a.peer.in), 0);
         http_server_sweep(a.server, now_ms + limit_ms[i] + 1000);
-        turn(a.loop);
+        run_due(a.loop);
         assert_true(h1_app_heard(&a, "HTTP/1.1 408 "));
         assert_int_equal(http_refused("reason=\"timeout\""), before + 1);
         h1_app_close(&a);
@@ -184,17 +184,17 @@ static void test_idle(void **state)
     int64_t now_ms = loop_now_ms(a.loop);
     h1_app_say(&a, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
     http_server_sweep(a.server, now_ms + 25 * 1000);
-    turn(a.loop);
+    run_due(a.loop);
     assert_false(a.peer.is_closed);
     http_server_sweep(a.server, now_ms + 35 * 1000);
-    turn(a.loop);
+    run_due(a.loop);
     assert_true(a.peer.is_closed);
     peer_close(&a.peer);
     /* One that says nothing at all. */
     h1_app_connect(&a);
-    turn(a.loop);
+    run_due(a.loop);
     http_server_sweep(a.server, now_ms + 15 * 1000);
-    turn(a.loop);
+    run_due(a.loop);
     assert_true(a.peer.is_closed);
     assert_int_equal(buf_len(&a.peer.in), 0);
     /* A handler may take as long as it likes. */
@@ -202,7 +202,7 @@ static void test_idle(void **state)
     h1_app_connect(&a);
     h1_app_say(&a, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
     http_server_sweep(a.server, now_ms + 3600 * 1000);
-    turn(a.loop);
+    run_due(a.loop);
     assert_false(a.peer.is_closed);
     h1_app_close(&a);
     assert_int_equal(a.closed_n, 1);
@@ -215,10 +215,10 @@ static void test_drain(void **state)
     h1_app_open(&a, 0);
     h1_app_say(&a, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
     http_server_drain(a.server);
-    turn(a.loop);
+    run_due(a.loop);
     assert_false(a.peer.is_closed);
     http_respond_text(a.waiting, 200, NULL);
-    turn(a.loop);
+    run_due(a.loop);
     assert_true(h1_app_heard(&a, "connection: close\r\n"));
     assert_true(a.peer.is_closed);
     assert_int_equal(http_server_conns(a.server), 0);

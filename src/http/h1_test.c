@@ -145,12 +145,12 @@ static void test_pipelined_unread(void **state)
     for (int round = 0; round < 50; round++) {
         for (int i = 0; i < 100; i++)
             stream_write(a.peer.s, request, sizeof(request) - 1);
-        turn(a.loop);
+        run_due(a.loop);
     }
     assert_true(a.handled_n < 5000);
     assert_true(stream_queued(a.peer.s) > 0); /* what the server has not read */
     stream_pause(a.peer.s, false);
-    turn(a.loop);
+    run_due(a.loop);
     assert_int_equal(a.handled_n, 5000);
     assert_int_equal(count(&a, "GET /echo? h []"), 5000);
     h1_app_close(&a);
@@ -165,7 +165,7 @@ static void test_later(void **state)
     assert_non_null(a.waiting);
     assert_int_equal(buf_len(&a.peer.in), 0);
     http_respond_text(a.waiting, 201, "made");
-    turn(a.loop);
+    run_due(a.loop);
     assert_true(h1_app_heard(&a, "HTTP/1.1 201 Created\r\n"));
     assert_true(h1_app_heard(&a, "made\n"));
     assert_true(h1_app_heard(&a, "GET /echo? h []"));
@@ -185,11 +185,11 @@ static void test_streaming(void **state)
     h1_app_push(&a, 'a', 3);
     h1_app_push(&a, 'b', 0);
     h1_app_push(&a, 'c', 17);
-    turn(a.loop);
+    run_due(a.loop);
     assert_string_equal(buf_cstr(&a.peer.in), "3\r\naaa\r\n11\r\nccccccccccccccccc\r\n");
     h1_app_push(&a, 'd', 1);
     http_stream_end(a.waiting);
-    turn(a.loop);
+    run_due(a.loop);
     assert_true(h1_app_heard(&a, "1\r\nd\r\n0\r\n\r\n"));
     buf_clear(&a.peer.in);
     h1_app_say(&a, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -200,7 +200,7 @@ static void test_streaming(void **state)
     assert_true(h1_app_heard(&a, "connection: close\r\n\r\n"));
     h1_app_push(&a, 'x', 2);
     http_stream_end(a.waiting);
-    turn(a.loop);
+    run_due(a.loop);
     assert_true(h1_app_heard(&a, "\r\n\r\nxx"));
     assert_true(a.peer.is_closed);
     h1_app_close(&a);

@@ -130,14 +130,14 @@ void h1_app_close(struct app *a)
     stream_close(&a->taken, false);
     buf_fini(&a->leftover);
     http_server_destroy(&a->server);
-    turn(a->loop);
+    run_due(a->loop);
     loop_destroy(&a->loop);
 }
 
 void h1_app_say(struct app *a, const char *text)
 {
     stream_write(a->peer.s, text, strlen(text));
-    turn(a->loop);
+    run_due(a->loop);
 }
 
 bool h1_app_heard(struct app *a, const char *text)

@@ -2,8 +2,8 @@
  * tests.
  *
  * Memory: nghttp2's header compression state is switched off in our direction and a session shares its frame buffer
- * with all others of the thread; h2_test has the figure. Output is made in a deferred task, only while less than
- * STREAM_HIGH_WATER waits below. A peer that floods (resets, pings, settings, empty frames) gets GOAWAY.
+ * with all others of the thread; h2_hostile_test has the figure. Output is made in a deferred task, only while less
+ * than STREAM_HIGH_WATER waits below. A peer that floods (resets, pings, settings, empty frames) gets GOAWAY.
  * src: RFC 9113; docs/protocol/control.md 12.1: clients keep one stream open for ever and up to three sessions each */
 #ifndef HTTP_H2_H
 #define HTTP_H2_H

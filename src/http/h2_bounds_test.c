@@ -84,7 +84,7 @@ static void transmit(struct side *s, struct buf *out)
 {
     stream_write(s->peer.s, buf_at(out), buf_len(out));
     buf_fini(out);
-    turn(s->loop);
+    run_due(s->loop);
 }
 
 /* `server` null: one of its own. */
@@ -116,10 +116,10 @@ static struct side *open_side(struct http_server *server, struct loop *loop, uns
 static void close_side(struct side *s, bool is_last)
 {
     peer_close(&s->peer);
-    turn(s->loop);
+    run_due(s->loop);
     if (is_last) {
         http_server_destroy(&s->server);
-        turn(s->loop);
+        run_due(s->loop);
         loop_destroy(&s->loop);
     }
     mem_free(s);
@@ -151,7 +151,7 @@ static void ask(struct side *s, uint32_t stream, const char *path, size_t n)
 static void sweep_at(struct side *s, int64_t after_ms)
 {
     http_server_sweep(s->server, loop_now_ms(s->loop) + after_ms);
-    turn(s->loop);
+    run_due(s->loop);
 }
 
 static size_t held(const struct side *s)

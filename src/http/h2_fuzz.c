@@ -88,7 +88,7 @@ static void check(const struct run *r)
 
 static void step(struct run *r)
 {
-    turn(r->loop);
+    run_due(r->loop);
     buf_reset(&r->peer.in, 0);
     check(r);
 }
@@ -179,7 +179,7 @@ static void close_run(struct run *r)
     step(r);
     peer_close(&r->peer);
     http_server_destroy(&r->server);
-    turn(r->loop);
+    run_due(r->loop);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -12,20 +12,20 @@ static void test_cancel(void **state)
     h2_client_cancel(a->client, poll);
     h2_client_ping(a->client);
     h2_client_cancel(a->client, wait);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(a->closed_n, 2);
     /* With bytes queued; and after the answer, when the owner is done and hears nothing. */
     a->waiting_n = 0;
     poll = h2_app_ask(a, "POST", "/poll", STR_EMPTY);
     h2_app_push(a->waiting[0], 'p', 100 * 1024);
     h2_client_cancel(a->client, poll);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(a->closed_n, 3);
     a->waiting_n = 0;
     wait = h2_app_ask(a, "POST", "/later", STR_EMPTY);
     http_respond_text(a->waiting[0], 200, "late");
     h2_client_cancel(a->client, wait);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(a->closed_n, 3);
     h2_app_close(a);
 }
@@ -37,9 +37,9 @@ static void test_connection_lost(void **state)
     h2_app_ask(a, "POST", "/poll", STR_EMPTY);
     h2_app_ask(a, "POST", "/later", STR_EMPTY);
     h2_client_request_open(a->client, "POST", "h", "/echo", STR("part"));
-    turn(a->loop);
+    run_due(a->loop);
     h2_client_destroy(&a->client);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(a->closed_n, 2);
     assert_int_equal(a->conn_gone_n, 1);
     h2_app_close(a);
@@ -66,15 +66,15 @@ static void test_idle(void **state)
     int64_t now_ms = loop_now_ms(a->loop);
     h2_app_ask(a, "POST", "/poll", STR_EMPTY);
     http_server_sweep(a->server, now_ms + 24 * 3600 * 1000);
-    turn(a->loop);
+    run_due(a->loop);
     assert_false(a->has_goaway);
     http_stream_end(a->waiting[0]);
-    turn(a->loop);
+    run_due(a->loop);
     http_server_sweep(a->server, now_ms + 299 * 1000);
-    turn(a->loop);
+    run_due(a->loop);
     assert_false(a->has_goaway);
     http_server_sweep(a->server, now_ms + 301 * 1000);
-    turn(a->loop);
+    run_due(a->loop);
     assert_true(a->has_goaway);
     assert_int_equal(a->goaway_error, NGHTTP2_NO_ERROR);
     assert_true(a->is_client_closed);
@@ -87,12 +87,12 @@ static void test_incomplete_request(void **state)
     struct app *a = h2_app_open(0, false);
     int64_t now_ms = loop_now_ms(a->loop);
     int32_t id = h2_client_request_open(a->client, "POST", "h", "/echo", STR("part"));
-    turn(a->loop);
+    run_due(a->loop);
     http_server_sweep(a->server, now_ms + 29 * 1000);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(h2_app_reply_of(a, id)->status, 0);
     http_server_sweep(a->server, now_ms + 31 * 1000);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(h2_app_reply_of(a, id)->status, 408);
     assert_true(h2_app_reply_of(a, id)->is_ended);
     assert_int_equal(a->handled_n, 0);
@@ -105,11 +105,11 @@ static void test_drain(void **state)
     struct app *a = h2_app_open(0, false);
     int32_t id = h2_app_ask(a, "POST", "/later", STR_EMPTY);
     http_server_drain(a->server);
-    turn(a->loop);
+    run_due(a->loop);
     assert_true(a->has_goaway);
     assert_false(a->is_client_closed);
     http_respond_text(a->waiting[0], 200, NULL);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(h2_app_reply_of(a, id)->status, 200);
     assert_true(a->is_client_closed);
     h2_app_close(a);
@@ -148,7 +148,7 @@ static void test_garbage(void **state)
         struct stream *end = open_raw(a);
         int64_t before = http_refused("reason=\"protocol\"");
         stream_write(end, texts[i], strlen(texts[i]));
-        turn(a->loop);
+        run_due(a->loop);
         assert_true(a->is_client_closed);
         assert_int_equal(http_refused("reason=\"protocol\""), before + 1);
         stream_close(&end, false);
@@ -161,10 +161,10 @@ static void test_no_preface(void **state)
     (void)state;
     struct app *a = MEM_NEW(struct app);
     struct stream *end = open_raw(a);
-    turn(a->loop);
+    run_due(a->loop);
     assert_true(buf_len(&a->raw) > 9); /* our settings do not wait for theirs */
     http_server_sweep(a->server, loop_now_ms(a->loop) + 11 * 1000);
-    turn(a->loop);
+    run_due(a->loop);
     assert_true(a->is_client_closed);
     stream_close(&end, false);
     h2_app_close(a);
@@ -184,7 +184,7 @@ static void test_cancelled_unseen(void **state)
         stream_write(end, headers, sizeof(headers) - 1);
         if (is_cancelled)
             stream_write(end, reset, sizeof(reset) - 1);
-        turn(a->loop);
+        run_due(a->loop);
         assert_int_equal(a->handled_n, 1 - is_cancelled);
         assert_false(a->is_client_closed);
         stream_close(&end, false);
@@ -202,7 +202,7 @@ static void flood(const void *frame, size_t n, size_t times, uint32_t want_error
         buf_append(&out, frame, n);
     stream_write(end, buf_at(&out), buf_len(&out));
     buf_fini(&out);
-    turn(a->loop);
+    run_due(a->loop);
     assert_true(a->is_client_closed);
     assert_int_equal(h2_app_goaway_error(a), want_error);
     stream_close(&end, false);
@@ -226,9 +226,9 @@ static void test_rapid_reset(void **state)
     int64_t before = http_refused("reason=\"flood\"");
     for (int i = 0; i < MAX_REPLIES - 1 && !a->is_client_closed; i++) {
         int32_t id = h2_client_request_open(a->client, "POST", "h", "/echo", STR_EMPTY);
-        turn(a->loop);
+        run_due(a->loop);
         h2_client_cancel(a->client, id);
-        turn(a->loop);
+        run_due(a->loop);
     }
     assert_true(a->has_goaway);
     assert_true(a->is_client_closed);
@@ -268,11 +268,11 @@ static void test_unread_answers(void **state)
         stream_write(end, ping, sizeof(ping));
         sent += (int64_t)sizeof(ping);
     }
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(stream_queued(end), 0);
     assert_false(a->is_client_closed);
     stream_pause(end, false);
-    turn(a->loop);
+    run_due(a->loop);
     assert_true((int64_t)buf_len(&a->raw) > sent);
     stream_close(&end, false);
     h2_app_close(a);
@@ -297,7 +297,7 @@ static void test_interleaved_sessions(void **state)
             h2_app_push(apps[i]->waiting[0], (char)('a' + round), 3);
         }
         for (int i = N - 1; i >= 0; i--) {
-            turn(apps[i]->loop);
+            run_due(apps[i]->loop);
             assert_int_equal(h2_app_reply_of(apps[i], ids[i])->bytes, (round + 1) * 1000);
             assert_int_equal(h2_app_reply_of(apps[i], ids[i])->last_byte, 'a' + round);
             assert_int_equal(h2_app_reply_of(apps[i], ids[i])->text[100], 'A' + i);
@@ -325,7 +325,7 @@ static size_t heap_of_sessions(struct app *a, bool is_served)
         clients[i] = h2_client_create(client_end, false, &h2_app_events, a);
         a->waiting_n = 0;
         h2_client_request(clients[i], "POST", "h", "/poll", STR("{\"Version\":1}"));
-        turn(a->loop);
+        run_due(a->loop);
         buf_reset(&a->raw, 0);
     }
     size_t each = (mallinfo2().uordblks - before) / SESSIONS;
@@ -335,7 +335,7 @@ static size_t heap_of_sessions(struct app *a, bool is_served)
         if (!is_served)
             stream_close(&far_ends[i], false);
     }
-    turn(a->loop);
+    run_due(a->loop);
     return each;
 }
 

@@ -78,14 +78,14 @@ static void test_body_budget(void **state)
     int32_t ids[6];
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
         ids[i] = h2_client_request_open(a->client, "POST", "h", "/echo", buf_str(&body));
-        turn(a->loop);
+        run_due(a->loop);
     }
     buf_fini(&body);
     assert_int_equal(h2_app_reply_of(a, ids[3])->status, 0);
     assert_int_equal(h2_app_reply_of(a, ids[4])->status, 429);
     assert_int_equal(h2_app_reply_of(a, ids[5])->status, 429);
     h2_client_cancel(a->client, ids[0]);
-    turn(a->loop);
+    run_due(a->loop);
     int32_t id = h2_app_ask(a, "POST", "/echo", STR("x"));
     assert_int_equal(h2_app_reply_of(a, id)->status, 200);
     h2_app_close(a);
@@ -102,7 +102,7 @@ static void test_body_pool(void **state)
     int32_t ids[4];
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
         ids[i] = h2_client_request_open(a->client, "POST", "h", "/echo", buf_str(&body));
-        turn(a->loop);
+        run_due(a->loop);
     }
     buf_fini(&body);
     assert_int_equal(h2_app_reply_of(a, ids[1])->status, 0);
@@ -110,7 +110,7 @@ static void test_body_pool(void **state)
     h2_client_cancel(a->client, ids[0]);
     h2_client_cancel(a->client, ids[1]);
     h2_client_cancel(a->client, ids[3]);
-    turn(a->loop);
+    run_due(a->loop);
     body = filled(900 * 1024);
     for (int i = 0; i < 3; i++) {
         int32_t id = h2_app_ask(a, "POST", "/echo", buf_str(&body));
@@ -149,7 +149,7 @@ static void test_many(void **state)
     struct app *a = h2_app_open(0, false);
     for (int i = 0; i < 1000; i++)
         assert_true(h2_client_request(a->client, "POST", "h", "/echo", STR("abc")) > 0);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(a->handled_n, 1000);
     for (int i = 0; i < 1000; i++) {
         assert_string_equal(a->replies[i].text, "POST /echo? h [3:abc]");
@@ -170,7 +170,7 @@ static void test_poll(void **state)
         for (int i = 0; i < 3; i++) {
             h2_app_push(a->waiting[0], (char)('a' + i), 1000);
             h2_app_push(a->waiting[0], 'x', 24);
-            turn(a->loop);
+            run_due(a->loop);
             assert_int_equal(h2_app_reply_of(a, id)->bytes, (i + 1) * 1024);
             assert_int_equal(http_stream_queued(a->waiting[0]), 0);
         }
@@ -179,7 +179,7 @@ static void test_poll(void **state)
         assert_int_equal(h2_app_reply_of(a, other)->status, 200);
         h2_app_push(a->waiting[0], 'z', 1);
         http_stream_end(a->waiting[0]);
-        turn(a->loop);
+        run_due(a->loop);
         assert_int_equal(h2_app_reply_of(a, id)->last_byte, 'z');
         assert_true(h2_app_reply_of(a, id)->is_ended);
         assert_int_equal(a->closed_n, 0);
@@ -199,7 +199,7 @@ static void test_shared_piece(void **state)
     for (int i = 0; i < 5; i++)
         http_stream_push(a->waiting[i], rcbuf_ref(piece));
     assert_int_equal(atomic_load(&piece->refs), 6);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(atomic_load(&piece->refs), 1);
     for (int i = 0; i < 5; i++)
         assert_int_equal(a->replies[i].bytes, 3 * 1024 * 1024);
@@ -215,7 +215,7 @@ static void test_stalled_window(void **state)
     enum { WINDOW = 4 * 1024 * 1024, EXTRA = 300 * 1024 };
     for (int i = 0; i < (WINDOW + EXTRA) / (20 * 1024); i++)
         h2_app_push(a->waiting[0], 'w', 20 * 1024);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(h2_app_reply_of(a, id)->bytes, WINDOW);
     size_t queued = http_stream_queued(a->waiting[0]);
     assert_int_equal(queued, (WINDOW + EXTRA) / (20 * 1024) * (20 * 1024) - WINDOW);
@@ -225,7 +225,7 @@ static void test_stalled_window(void **state)
     assert_true(dropped > 0 && http_stream_queued(a->waiting[0]) < 20 * 1024);
     h2_app_push(a->waiting[0], 'n', 7);
     h2_client_consume(a->client, id, WINDOW);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(http_stream_queued(a->waiting[0]), 0);
     assert_int_equal(h2_app_reply_of(a, id)->last_byte, 'n');
     assert_int_equal((WINDOW + EXTRA) / (20 * 1024) * (20 * 1024) + 7 - dropped, h2_app_reply_of(a, id)->bytes);

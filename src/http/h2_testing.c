@@ -150,7 +150,7 @@ struct app *h2_app_open(size_t chunk, bool manual_window)
     struct app *a = MEM_NEW(struct app);
     struct stream *end = h2_app_open_server(a, chunk);
     a->client = h2_client_create(end, manual_window, &h2_app_events, a);
-    turn(a->loop);
+    run_due(a->loop);
     return a;
 }
 
@@ -158,7 +158,7 @@ void h2_app_close(struct app *a)
 {
     h2_client_destroy(&a->client);
     http_server_destroy(&a->server);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(a->conn_gone_n, 1);
     loop_destroy(&a->loop);
     buf_fini(&a->raw);
@@ -168,7 +168,7 @@ void h2_app_close(struct app *a)
 int32_t h2_app_ask(struct app *a, const char *method, const char *path, struct str body)
 {
     int32_t id = h2_client_request(a->client, method, "host:1", path, body);
-    turn(a->loop);
+    run_due(a->loop);
     return id;
 }
 

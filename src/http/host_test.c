@@ -122,12 +122,12 @@ static void expect(const char *request, const char *head, const char *body)
     peer_open(&peer, far);
     http_server_accept(server, near);
     stream_write(far, request, strlen(request));
-    turn(loop);
+    run_due(loop);
     if (!str_starts(buf_str(&peer.in), str_c(head)) || strstr(buf_cstr(&peer.in), body) == NULL)
         fail_msg("%s\n%s", request, buf_cstr(&peer.in));
     peer_close(&peer);
     http_server_destroy(&server);
-    turn(loop);
+    run_due(loop);
     loop_destroy(&loop);
 }
 

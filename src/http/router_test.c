@@ -58,7 +58,7 @@ static int teardown(void **state)
     (void)state;
     peer_close(&peer);
     http_server_destroy(&server);
-    turn(loop);
+    run_due(loop);
     loop_destroy(&loop);
     return 0;
 }
@@ -71,7 +71,7 @@ static const char *ask(const char *method, const char *path)
     buf_printf(&request, "%s %s HTTP/1.1\r\nHost: h\r\n\r\n", method, path);
     stream_write(peer.s, buf_at(&request), buf_len(&request));
     buf_fini(&request);
-    turn(loop);
+    run_due(loop);
     return buf_cstr(&peer.in);
 }
 

@@ -7,8 +7,8 @@
 #include "http/http.h"
 
 /* Runs everything that is due without waiting: posted bytes, deferred tasks, frees, and what was put off to the next
- * turn. */
-static inline void turn(struct loop *loop)
+ * iteration. */
+static inline void run_due(struct loop *loop)
 {
     for (int i = 0; i < 16; i++) {
         loop_stop(loop);

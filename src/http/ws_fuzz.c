@@ -63,12 +63,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     http_server_accept(server, server_end);
     stream_write(client_end, head, sizeof(head) - 1);
     stream_write(client_end, data + 2, size - 2);
-    turn(loop);
+    run_due(loop);
     peer_close(&peer);
-    turn(loop);
+    run_due(loop);
     stream_close(&app.ws, false);
     http_server_destroy(&server);
-    turn(loop);
+    run_due(loop);
     /* In pieces of a byte, each an iteration of the loop. */
     fuzz_bounds_check(size, 256 << 10, 64);
     fuzz_bounds_check_steps(size, 60000, 480);

@@ -79,7 +79,7 @@ static void close_app(struct app *a)
     peer_close(&a->peer);
     stream_close(&a->ws, false);
     http_server_destroy(&a->server);
-    turn(a->loop);
+    run_due(a->loop);
     loop_destroy(&a->loop);
     buf_fini(&a->got);
     mem_free(a);
@@ -88,7 +88,7 @@ static void close_app(struct app *a)
 static void say(struct app *a, const void *p, size_t n)
 {
     stream_write(a->peer.s, p, n);
-    turn(a->loop);
+    run_due(a->loop);
 }
 
 static void say_c(struct app *a, const char *text)
@@ -222,10 +222,10 @@ static void test_messages(void **state)
         assert_string_equal(buf_cstr(&a->peer.in), "\x8a\x04"
                                                    "beat");
         buf_clear(&a->peer.in);
-        /* One turn, one message. */
+        /* One iteration, one message. */
         stream_write(a->ws, "ab", 2);
         stream_write(a->ws, "cd", 2);
-        turn(a->loop);
+        run_due(a->loop);
         assert_string_equal(buf_cstr(&a->peer.in), "\x82\x04"
                                                    "abcd");
         close_app(a);
@@ -253,7 +253,7 @@ static void test_large_output(void **state)
     uint8_t piece[50 * 1024];
     memset(piece, 'b', sizeof(piece));
     stream_write(a->ws, piece, sizeof(piece));
-    turn(a->loop);
+    run_due(a->loop);
     const uint8_t *p = buf_at(&a->peer.in);
     size_t at = 0;
     size_t total = 0;
@@ -269,11 +269,11 @@ static void test_large_output(void **state)
     stream_pause(a->peer.s, true);
     stream_write(a->ws, piece, sizeof(piece));
     stream_write(a->ws, piece, sizeof(piece));
-    turn(a->loop);
+    run_due(a->loop);
     assert_true(stream_queued(a->ws) > 2 * sizeof(piece));
     assert_int_equal(a->drained_n, 0);
     stream_pause(a->peer.s, false);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(stream_queued(a->ws), 0);
     assert_int_equal(a->drained_n, 1);
     close_app(a);
@@ -358,7 +358,7 @@ static void test_closing(void **state)
     a = open_ws(0);
     stream_write(a->ws, "bye", 3);
     stream_close(&a->ws, true);
-    turn(a->loop);
+    run_due(a->loop);
     assert_memory_equal(buf_at(&a->peer.in),
                         "\x82\x03"
                         "bye\x88\x02\x03\xe8",
@@ -380,7 +380,7 @@ static void test_closing(void **state)
 
     a = open_ws(0);
     stream_close(&a->peer.s, false);
-    turn(a->loop);
+    run_due(a->loop);
     assert_true(a->is_closed);
     close_app(a);
 }
@@ -397,7 +397,7 @@ static void test_unread_pongs(void **state)
     assert_true(stream_queued(a->peer.s) > 0);
     assert_true(stream_queued(a->ws) < 2 * STREAM_HIGH_WATER);
     stream_pause(a->peer.s, false);
-    turn(a->loop);
+    run_due(a->loop);
     assert_int_equal(buf_len(&a->peer.in), 3000 * 127);
     close_app(a);
 }

@@ -2,7 +2,7 @@
  *
  * Reading is pushed: `data` hands over bytes as they come, borrowed for the call. Writing queues: stream_write copies
  * to the layer's buffer, and a deferred task sends what the iteration gathered. stream_queued tells how much waits in
- * this layer and all below; a producer of bulk data stops above STREAM_HIGH_WATER and goes on in `drained`.
+ * this layer and all below; a producer of bulk data stops above STREAM_HIGH_WATER and continues in `drained`.
  *
  * Life: the owner closes the stream exactly once, with stream_close; that detaches the callbacks at once (also from
  * inside one), so that none follows. After `closed` the stream is dead but still has to be closed by its owner.
@@ -55,7 +55,7 @@ struct stream {
     const struct stream_events *events; /* null once closed by the owner */
     void *ctx;                          /* of the events */
     struct loop *loop;
-    struct stream *below;       /* the next layer, or null; its owner is this one */
+    struct stream *below;       /* the next layer, owned by this one; null: this is the lowest */
     struct stream_place *place; /* of the lowest layer; null: it is not counted */
     struct addr peer;           /* address of the TCP peer, or the one set by stream_comes_from; family 0: none */
     struct addr local;          /* the address it connected to */
@@ -66,7 +66,7 @@ struct stream {
 
 /* For layers: fills the common part; peer, local, is_tls are taken from `below` when not null. */
 void stream_init(struct stream *s, const struct stream_ops *ops, struct loop *loop, struct stream *below);
-/* For layers: call the owner's callback, if the stream has an owner still. stream_emit_data returns false when the
+/* For layers: call the owner's callback, if the stream still has an owner. stream_emit_data returns false when the
  * owner closed the stream meanwhile: then touch nothing that the close may have freed (freeing waits for the end of the
  * iteration). */
 bool stream_emit_data(struct stream *s, const uint8_t *p, size_t n);
@@ -91,7 +91,7 @@ void stream_uncount(struct stream *s);
 /* A trusted proxy has named the client's address: the place is counted for `from`, which is also `peer` of this layer,
  * and of layers put on it later. Refused: that address has all its places, and nothing has changed. */
 MUST_CHECK enum budget_answer stream_comes_from(struct stream *s, const struct addr *from);
-/* Ends it; nulls the pointer. Null is fine. */
+/* Ends the stream and nulls the pointer. Null is fine. */
 void stream_close(struct stream **s, bool flush);
 
 /* An in-memory pair for tests: what is written to one end is read at the other in a later task of the same iteration.

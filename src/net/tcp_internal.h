@@ -15,12 +15,12 @@ struct tcp_stream {
     struct buf out;
     struct loop_timer *linger;     /* set while closing with data queued */
     struct tcp_listener *listener; /* null: it was dialled, or the listener is gone */
-    struct list link;              /* in the listener's `conns` */
+    struct list link;              /* an element of the listener's `conns` */
     struct stream_place place;
     bool paused;
     bool connecting;
     bool closing; /* the owner has closed it; it lives on until `out` is sent */
-    bool blocked; /* the socket took less than everything: waiting for it to be writable */
+    bool blocked; /* the socket did not take everything: we wait until it is writable */
 };
 
 /* A listening socket, TCP or unix. */

@@ -6,13 +6,13 @@
  * peers: a message may be several zstd frames, one after the other.
  *
  * Viewers that the policy cannot tell apart (equal viewer keys before and after) are one audience of a change. What
- * the items of the change mean to an audience is worked out once, and audiences to whom they mean the same share the
+ * the items of the change mean to an audience is worked out once, and audiences for which they mean the same share the
  * encoded messages. Without a policy all nodes are one audience. A node whose own viewer key changed (other tags,
  * another owner) is compared with every other node. A full map is made of the groups that the viewer sees; what is
  * encoded of a group is kept for each set of visible nodes.
  *
  * What a node that joins or changes costs beside what is sent to those who see it: a word for each group of 64 nodes,
- * and a look at each audience. When a policy lets everybody see everybody, at 10,000 nodes, its first change takes
+ * and a look at each audience. When a policy lets all nodes see each other, at 10,000 nodes, its first change takes
  * 0.4 s.
  *
  * Without a policy a node gets the profiles of all users. Under a policy it gets those of the users whose nodes it
@@ -78,12 +78,12 @@ struct viewer_key netmap_viewer_key(const struct snapshot *s, node_id id);
  * nodes with a key. False when policy, users or settings changed: then every node may get something. */
 bool netmap_is_by_viewer_key(const struct change *c);
 
-/* When it is by viewer key: whether viewers with the keys of `id`, before and after, get anything of other nodes.
- * Besides them, only the nodes that the change is about and those of netmap_next_access may get anything; and of all
- * nodes only those may have another viewer key after the change. */
+/* To be asked when netmap_is_by_viewer_key: whether viewers with the keys of `id`, before and after, get anything of
+ * other nodes. Besides them, only the nodes that the change is about and those of netmap_next_access may get anything;
+ * and of all nodes only those may have another viewer key after the change. */
 bool netmap_concerns(struct change *c, node_id id);
 
-/* When it is by viewer key: the next node above `after` whose access differs. 0: there is none. */
+/* To be asked when netmap_is_by_viewer_key: the next node above `after` whose access differs. 0: there is none. */
 node_id netmap_next_access(const struct change *c, node_id after);
 
 /* A message that makes a client with this node key log out: a self node whose key has expired. Any error instead would

@@ -5,7 +5,7 @@
  *   node_json.c  nodes and users as JSON
  *   settings.c   what all nodes get alike: the DERP map; and each node's DNS configuration (dns.c)
  *   items.c      what one item of a change means to a viewer; several items as one message
- *   audiences.c  viewers to whom all items of a change mean the same, and their messages
+ *   audiences.c  viewers for which all items of a change mean the same, and their messages
  *   delta.c      what one node gets of a change
  *   full.c       full maps
  *
@@ -22,7 +22,7 @@ enum { NETMAP_CODINGS_N = NETMAP_ZSTD + 1 };
 
 /* --- cache.c --- */
 
-/* One thing in each coding; null: not encoded yet. */
+/* The same message or piece in each coding; null: not encoded yet. */
 struct netmap_frames {
     struct rcbuf *_Atomic of[NETMAP_CODINGS_N]; /* references */
 };
@@ -64,7 +64,7 @@ struct peer_shape {
     const struct route_table *routes; /* null: none */
     const uint64_t *row;              /* which of them; null: none */
 };
-/* The node is shown plainly, so that netmap_peer_json is right. */
+/* Whether the node is shown plainly, so that netmap_peer_json is what the viewer gets. */
 bool netmap_shape_is_plain(const struct node *n, const struct peer_shape *shape);
 /* The node as a peer that is shown plainly. Made once; borrowed from the node. */
 struct rcbuf *netmap_peer_json(const struct node *n, const struct tailnet_settings *settings);
@@ -74,7 +74,7 @@ void netmap_write_peer(struct json_writer *w, const struct node *n, const struct
 /* The node as it sees itself. `expired_ms` not 0: with that key expiry, whatever the node says. */
 void netmap_write_self(struct json_writer *w, const struct node *n, const struct tailnet_settings *settings,
                        const struct node_access *access, int64_t expired_ms);
-/* Something differs that a node's own map shows of it. */
+/* Whether the two versions of a node differ in what its own map shows. */
 bool netmap_self_differs(const struct node *a, const struct node *b);
 /* One UserProfile. */
 void netmap_write_profile(struct json_writer *w, const struct user *u);
@@ -92,9 +92,9 @@ void netmap_write_endpoints(struct json_writer *w, const struct node *n);
 
 /* The member DERPMap for the node. */
 void netmap_write_derp_map(struct json_writer *w, const struct tailnet_settings *settings, const struct node *n);
-/* The node's client cannot pin certificates, and the change concerns the DERP map for those. */
+/* Whether the node's client cannot pin certificates, and the change concerns the DERP map for such clients. */
 bool netmap_wants_unpinned(const struct change *c, const struct node *n);
-/* What differs of the settings, and is the same for all nodes, or for all that cannot pin certificates. */
+/* The changed settings that are the same for all nodes, or for all whose clients cannot pin certificates. */
 void netmap_write_new_settings(struct json_writer *w, const struct change *c, bool is_unpinned);
 /* The DERP map, when the node's client is another version that needs another. `self`: the node's item, or null. */
 void netmap_push_other_derp_map(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
@@ -107,18 +107,18 @@ bool netmap_dns_is_own(const struct tailnet_settings *s);
 /* The member DNSConfig. */
 void netmap_write_dns(struct json_writer *w, const struct tailnet_settings *s, const struct node *n,
                       const struct node_access *access);
-/* The node's own DNS configuration, when it is another now. */
+/* The node's own DNS configuration, if it has changed. */
 void netmap_push_dns(struct netmap_ctx *ctx, const struct change *c, node_id id, enum netmap_coding coding,
                      struct netmap_pieces *out);
 
 /* --- items.c --- */
 
-/* All that decides what a node is shown of others, at one moment. */
+/* Everything that decides what a node is shown of others, at one moment. */
 struct viewer {
     struct viewer_key key;
     bool hides_v4; /* it is shown no IPv4 addresses */
 };
-/* The viewer that the node is. One that the snapshot does not have sees nothing. */
+/* The node as a viewer. A node that the snapshot does not have sees nothing. */
 struct viewer netmap_viewer(const struct snapshot *s, node_id id);
 /* How the viewer is shown the node. */
 struct peer_shape netmap_shape(const struct access *a, const struct viewer *v, node_id id);
@@ -160,7 +160,7 @@ struct audience_message {
     size_t n; /* at most MESSAGE_ITEMS_MAX */
     struct message_item v[];
 };
-/* Viewers with these keys, to whom the items of the change mean the same. */
+/* Viewers with these keys, for which the items of the change mean the same. */
 struct change_audience {
     struct change_audience *next;
     struct viewer_key before, after;

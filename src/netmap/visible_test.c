@@ -72,7 +72,7 @@ static void test_newcomers_do_not_stay_hidden(void **state)
 
 /* --- profiles of users under a policy --- */
 
-/* What node 1 is sent when the user gets another role, of which no profile speaks. */
+/* What node 1 is sent when the user gets another role, which no profile shows. */
 static void tell_role(struct world *w, user_id id)
 {
     const struct user *u;

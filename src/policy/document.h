@@ -236,7 +236,7 @@ enum { DOC_WARNINGS_MAX = 40 };
 
 struct policy_doc {
     atomic_uint refs;
-    struct arena arena; /* owns everything below that has no other note */
+    struct arena arena; /* owns every member below that has no other note */
     struct str text;
     struct str clean; /* `text` with blanks for comments: offsets and JSON values refer to it */
     bool has_rules;   /* there is a section acls or grants, even an empty one */

@@ -53,7 +53,7 @@ struct range range_of_prefix(const struct addr *a, unsigned bits);
 /* Parses "A", "A/bits" or "A-B" (one family, A not above B). */
 bool range_parse(struct str text, struct range *out);
 
-/* Whether it has one address only. */
+/* Whether the range has one address only. */
 static inline bool range_is_single(const struct range *r)
 {
     return r->lo == r->hi;
@@ -77,11 +77,11 @@ static inline bool range_meets(const struct range *a, const struct range *b)
     return a->family == b->family && a->lo <= b->hi && b->lo <= a->hi;
 }
 
-/* Whether it is exactly one prefix, and the length of that. */
+/* Whether the range is exactly one prefix, and the length of that prefix. */
 bool range_prefix_bits(const struct range *r, unsigned *bits_out);
 /* Writes the shortest form: "A", "A/bits", else "A-B", terminated. Returns the length. */
 size_t range_format(const struct range *r, char out[RANGE_TEXT_CAP]);
-/* Splits the largest prefix at the beginning of `rest` off. False when `rest` is empty. */
+/* Takes the largest prefix off the beginning of `rest`. False when `rest` is empty. */
 bool range_take_prefix(struct range *rest, struct range *prefix_out);
 /* Writes "A/bits" of a range that is a prefix, also of a single address. */
 size_t range_format_prefix(const struct range *r, char out[RANGE_TEXT_CAP]);
@@ -90,7 +90,7 @@ size_t range_format_pair(const struct range *r, char out[RANGE_TEXT_CAP]);
 
 /* Frees the memory; the set is empty afterwards. */
 void range_set_fini(struct range_set *s);
-/* Adds a range, unless it is empty. The set may be canonical no longer. */
+/* Adds a range, unless it is empty. Afterwards the set may be not canonical. */
 void range_set_add(struct range_set *s, struct range r);
 /* Makes the set canonical. */
 void range_set_join(struct range_set *s);

@@ -66,7 +66,7 @@ struct read_items {
 
 /* Reports an error at a value. */
 void reader_fail(struct reader *r, const struct json *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* The same, but sorted among the errors as if it were at `rank`. */
+/* The same, but sorted among the errors as if the error were at offset `rank`. */
 void reader_fail_ranked(struct reader *r, const struct json *rank, const struct json *at, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 /* Reports what is read but has no effect here. Kept in the document; those beyond DOC_WARNINGS_MAX are only counted. */

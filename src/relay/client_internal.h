@@ -1,4 +1,4 @@
-/* One DERP connection. Everything here runs on its worker's loop. From the bottom up; each file calls only those before it:
+/* One DERP connection; everything runs on its worker's loop. From the bottom up; each file calls only those before it:
  *
  *   client_timers.c  when its next timer is due (a wheel of seconds)
  *   client_queue.c   frames out

@@ -253,7 +253,7 @@ static void test_limit_of_one_key(void **state)
     rig_stop(&r);
 }
 
-/* Many connections of one key send frames one after the other: each becomes the active one when it sends, not before. */
+/* Many connections of one key send frames one after the other: each becomes the active one when it sends. */
 static void test_duplicates_in_turn(void **state)
 {
     (void)state;

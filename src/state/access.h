@@ -53,7 +53,7 @@ struct access {
     atomic_uint refs;
     uint64_t serial; /* of the policy: another one means that classes have nothing to do with those before. 0: open */
     uint64_t clock;  /* of the policy */
-    struct engine_view *view;           /* who sees whom; null: open, everyone sees everyone */
+    struct engine_view *view;           /* which nodes see which; null: open, every node sees every other */
     const struct node_access *everyone; /* reference; of each node, if it is open; else null */
     size_t group_n;                     /* 0 if it is open */
     struct access_group *groups[];      /* by id / GROUP_NODES; null: empty */
@@ -93,9 +93,9 @@ static inline bool access_is_open(const struct access *a)
 }
 /* Null: no such node. An open access has no list of nodes: it gives the same for every id. */
 const struct node_access *access_of_node(const struct access *a, node_id id);
-/* No node of the group has another access in `b` than in `a`. */
+/* Whether every node of the group has the same access in `a` and in `b`. */
 bool access_same_group(const struct access *a, const struct access *b, size_t group);
-/* All that who-sees-whom depends on, of a node that exists. An open access has one class. */
+/* All that decides which nodes an existing node sees, and which see it. An open access has one class. */
 struct viewer_key access_viewer_key(const struct access *a, node_id id);
 /* Whether a viewer with this key and another node that exists are peers. */
 bool access_sees(const struct access *a, struct viewer_key viewer, node_id id);

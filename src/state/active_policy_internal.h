@@ -5,9 +5,9 @@
 #include "state/state.h"
 
 /* --- policy_facts.c --- */
-/* Puts a node into a policy, or in the place of its former version. */
+/* Puts a node into a policy, or replaces its former version there. */
 void state_policy_put_facts(struct engine *p, const struct node *n);
-/* A policy cannot tell these two versions of a node apart. */
+/* Whether no policy can tell these two versions of a node apart. */
 bool state_policy_same_facts(const struct node *a, const struct node *b);
 
 /* --- active_policy.c --- */

@@ -1,10 +1,10 @@
-/* A place in an immutable object of the model in which a reader keeps what it has made of that object, for all who
+/* A member of an immutable object of the model in which a reader keeps what it has made of that object, for all who
  * read the object afterwards: netmap keeps encoded and compressed forms there. State knows neither what a slot holds
  * nor how it is made. What it holds belongs to the object and is destroyed with it.
  *
  * A slot has one kind of content, and is filled once. Any thread may read and fill it at any time; nothing here
- * blocks. The functions take const slots because the objects are const to their readers: a slot changes nothing of
- * what they say. */
+ * blocks. The functions take const slots because the objects are const to their readers: filling a slot does not
+ * change what they mean. */
 #ifndef STATE_CACHE_SLOT_H
 #define STATE_CACHE_SLOT_H
 

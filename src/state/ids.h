@@ -13,7 +13,7 @@ typedef uint64_t user_id;
 #define TAGGED_DEVICES_USER ((user_id)2147455555)
 
 enum {
-    /* The largest id of a node: tables have a place for each up to the highest. When all have been given, those of
+    /* The largest id of a node: tables have an entry for each id up to the highest. When all have been given, those of
      * nodes that are gone are given again, the lowest first. */
     NODE_ID_MAX = (1 << 22) - 1,
     NAME_CAP = 64,      /* a DNS label and its terminator */

@@ -84,9 +84,9 @@ void node_unref(const struct node **n);
 bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out);
 /* It serves any route. */
 bool node_serves(const struct node *n);
-/* It serves an exit route. */
+/* Whether the node serves an exit route. */
 bool node_is_exit(const struct node *n);
-/* Traffic may be routed through it: connected, with a key that holds, and answering. */
+/* Whether traffic may be routed through the node: it is connected, its key is valid, and it answers pings. */
 static inline bool node_can_serve(const struct node *n)
 {
     return n->is_online && !n->is_expired && !n->is_away;

@@ -12,7 +12,7 @@ bool node_name_is_label(struct str name);
 /* `base`, or base-1, base-2... the first that no node other than `self` (may be null) has. */
 void node_name_make_unique(const struct state *st, const char *base, const struct node_record *self,
                            char out[NAME_CAP]);
-/* It has the form of a tag. */
+/* Whether the text has the form of a tag. */
 bool node_tag_is_valid(struct str tag);
 
 /* --- addresses.c --- */
@@ -33,7 +33,7 @@ struct prefix_list *routes_list_primary(const struct state *st, const struct nod
 /* Makes the node the primary of a prefix that it serves, unless it cannot serve and the present one can. Returns who
  * was the primary; 0: nothing changed. */
 node_id routes_claim(struct state *st, struct node_record *e, const struct prefix *p);
-/* Another node that is connected serves one of its routes; with `answering` it must answer pings as well. */
+/* Whether another connected node serves one of its routes; with `answering` that one must answer pings as well. */
 bool routes_have_standby(const struct state *st, const struct node_record *e, bool answering);
 /* Drops the references that were counted of a node; before its record is freed. */
 void routes_forget(struct node_record *e);
@@ -74,7 +74,7 @@ void state_relays_load_done(struct state *st, int64_t now_ms);
 void state_relays_fini(struct state *st);
 
 /* --- nodes.c --- */
-/* The node says itself that it goes: offline at once, without the grace. */
+/* The node has reported that it goes: it is offline at once, without the grace. */
 void node_record_go_offline(struct state *st, struct node_record *e, int64_t now_ms);
 /* Makes is_expired true or false as the date says now. */
 void node_record_follow_date(struct state *st, struct node_record *e, int64_t now_ms);

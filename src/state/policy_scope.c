@@ -46,7 +46,7 @@ static bool is_touched(const struct change *c, node_id id)
     return x == NULL || y == NULL || routes_differ(x->routes, y->routes) || x->hides_v4 != y->hides_v4;
 }
 
-/* Makes items of nodes that did not change themselves, in their place among the others. `look`: those that may
+/* Makes items of nodes that did not change themselves, in the order of ids among the others. `look`: those that may
  * become items, and all items. */
 static void add_touched(struct change *c, const uint64_t *look)
 {

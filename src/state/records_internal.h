@@ -87,11 +87,11 @@ void node_record_remove(struct state *st, struct node_record *e);
 void node_record_forget(struct state *st, struct node_record *e);
 /* Takes back a node_record_remove (consumes the reference). */
 void node_record_bring_back(struct state *st, struct node_record *e, const struct node *n);
-/* The next publication looks at it. */
+/* Marks the node for the next publication. */
 void node_record_mark_dirty(struct state *st, struct node_record *e);
 /* Ends a durable event, which undo_begin_node began: its effects stay hidden until the pending batch is on disk. */
 void node_record_mark_durable(struct state *st, struct node_record *e);
-/* Its row is to be written lazily: state_flush_lazy. */
+/* Marks the node's row to be written lazily, by state_flush_lazy. */
 void node_record_mark_stale(struct state *st, struct node_record *e);
 /* Puts the node as it is now into the pending batch. */
 void node_record_put_row(struct state *st, struct node_record *e);
@@ -100,7 +100,7 @@ void node_record_put_row(struct state *st, struct node_record *e);
 void node_record_claim_routes(struct state *st, struct node_record *e, const struct prefix_list *primary);
 /* Sets the message for an id that no node has. Always RC_NOT_FOUND. */
 enum rc node_not_found(node_id id, struct err *err);
-/* Connected, with a key that holds; whether it answers pings is another question. Null is not. */
+/* Whether the node is connected and its key is valid; pings are not considered. False for null. */
 static inline bool node_record_is_reachable(const struct node_record *e)
 {
     return e != NULL && e->polls > 0 && e->node->is_online && !e->node->is_expired;

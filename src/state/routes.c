@@ -15,7 +15,7 @@ void routes_follow_presence(struct state *st, struct node_record *e)
     node_record_replace(st, e, n);
 }
 
-/* --- who stands by for whom --- */
+/* --- which nodes stand by for which --- */
 
 node_id state_router_next(const struct state *st, node_id after)
 {

@@ -89,7 +89,7 @@ static void test_failover(void **state)
     test_assert_prefixes(state_node(f->st, 1)->primary, "10.0.0.0/8");
     assert_null(state_node(f->st, 2)->primary);
     assert_true(state_node(f->st, 2)->is_online);
-    /* With nobody left it stays where it is. */
+    /* When no other router is left, the primary stays as it is. */
     state_poll_end(f->st, 1, f->now_ms);
     state_tick(f->st, f->now_ms + TEST_GRACE_MS);
     test_assert_prefixes(state_node(f->st, 1)->primary, "10.0.0.0/8");
@@ -127,7 +127,7 @@ static void test_a_router_whose_key_expires_hands_over(void **state)
     test_assert_prefixes(state_node(f->st, 2)->primary, "10.0.0.0/8");
     assert_int_equal(state_node_expire(f->st, 2, f->now_ms, f->now_ms + 700, &n, NULL), RC_OK);
     test_assert_prefixes(state_node(f->st, 1)->primary, "10.0.0.0/8");
-    /* With nobody left it stays where it is. */
+    /* When no other router is left, the primary stays as it is. */
     assert_int_equal(state_node_expire(f->st, 1, f->now_ms, f->now_ms + 800, &n, NULL), RC_OK);
     test_assert_prefixes(state_node(f->st, 1)->primary, "10.0.0.0/8");
 }

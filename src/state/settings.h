@@ -10,7 +10,7 @@
 #include "base/rcbuf.h"
 #include "state/ids.h"
 
-/* The place of a NextDNS resolver's address in dns_config_json, without its quotes: each node has its own there. */
+/* Where a NextDNS resolver's address is in dns_config_json, without its quotes: each node has its own address there. */
 struct dns_hole {
     uint32_t at, len;
 };

@@ -31,7 +31,7 @@ struct state_options {
     int64_t offline_grace_ms;     /* how long a node without a poll still counts as online */
     int64_t newcomer_ms;          /* how long at most peers do not get a node that has no home relay yet; 0: at once */
     uint32_t key_alarm_joins;     /* alarm when so many nodes join with one key within an hour; 0: never */
-    uint16_t own_region;          /* of the relay inside: no other relay is put there unasked; 0: none */
+    uint16_t own_region;          /* of the embedded relay: no other relay is put there unless asked for; 0: none */
     uint8_t seed[32];             /* secret: hash seeds and random addresses come from it */
 };
 
@@ -132,7 +132,7 @@ bool state_key_is_leaving(const struct state *st, const node_key *key, const mac
 
 /* --- publishing --- */
 
-/* Something visible changed since the last publication, or waits for the disk to become visible. */
+/* Whether something visible changed since the last publication, or becomes visible when the disk has it. */
 bool state_is_dirty(const struct state *st);
 /* The current snapshot, borrowed. */
 struct snapshot *state_snapshot(const struct state *st);
@@ -203,7 +203,7 @@ enum { AUTH_KEY_RANDOM_BYTES = 32 + 6 };
 MUST_CHECK enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
                                     const uint8_t random[AUTH_KEY_RANDOM_BYTES], int64_t now_ms,
                                     const struct auth_key **out, char text[AUTH_KEY_TEXT_CAP], struct err *err);
-/* No node joins with it any more. RC_NOT_FOUND. */
+/* Ends the key: no node joins with it any more. RC_NOT_FOUND. */
 MUST_CHECK enum rc state_key_expire(struct state *st, uint64_t id, int64_t now_ms, struct err *err);
 /* RC_NOT_FOUND. */
 MUST_CHECK enum rc state_key_delete(struct state *st, uint64_t id, struct err *err);
@@ -243,8 +243,8 @@ MUST_CHECK enum rc state_relay_turn(struct state *st, uint64_t id, uint64_t star
  * numbers the announcement. RC_NOT_FOUND. */
 MUST_CHECK enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_report *report,
                                         int64_t until_ms, int64_t now_ms, uint64_t *serial_out);
-/* The relay goes, or is not heard of any more: it counts as gone from `at_ms` on, if not earlier. Nothing happens when
- * it has announced itself again since the announcement `serial`, or is unknown. */
+/* The relay stops, or announces itself no longer: it counts as gone from `at_ms` on, if not earlier. Nothing happens
+ * when it has announced itself again since the announcement `serial`, or is unknown. */
 void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms);
 /* Whether relays came, went or changed what they report since the last call: then the DERP map changes. */
 bool state_take_relays_changed(struct state *st);
@@ -253,7 +253,7 @@ bool state_take_relays_changed(struct state *st);
 
 /* Makes `doc` the active policy; a reference is taken over. Null: none, every node reaches every other. Connected
  * nodes get what differs with the next publication; routes that the policy approves without a person are approved,
- * and no approval is ever taken back. Storing the text is not this call's business. Costs one engine_put_node for
+ * and no approval is ever taken back. This call does not store the text. Costs one engine_put_node for
  * each node. */
 void state_set_policy(struct state *st, struct policy_doc *doc);
 /* Whether another policy is active than at the last call. */

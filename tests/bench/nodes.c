@@ -165,7 +165,7 @@ static void drop_report(struct node_report *r)
     prefix_list_unref(&r->routes);
 }
 
-/* What a client tells once it knows it. */
+/* What a client reports as soon as it has found it out. */
 static void tell_endpoints(struct maker *m, const node_key *key, const machine_key *machine, unsigned i)
 {
     disco_key disco;

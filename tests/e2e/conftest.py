@@ -44,7 +44,7 @@ class World:
         return server
 
     def server_to_be(self, program=CHECKED, with_tls=True, **settings):
-        """Not started yet."""
+        """A node that has not been started yet."""
         server = Server(self.net, self.folder, program, with_tls, **settings)
         self.servers.append(server)
         return server
@@ -64,8 +64,8 @@ class World:
         return nodes
 
     def nodes_without_udp(self, *specs, stun=("198.18.0.1",)):
-        """Like join, but of UDP nothing reaches the nodes except answers of the relays at `stun`. Dropped on the way
-        in: a datagram that is refused on the way out is an error to the client, at which it opens its sockets anew."""
+        """Like join, but no UDP reaches the nodes except answers of the relays at `stun`. Datagrams are dropped on the
+        way in, because one that is refused on the way out is an error on which the client reopens its sockets."""
         key = self.servers[0].key("--reusable")
         nodes = [self.node(*((s, NEW) if isinstance(s, str) else s)) for s in specs]
         for node in nodes:

@@ -143,7 +143,7 @@ class Namespace:
 
 
 class Router(Namespace):
-    """Masquerades what comes from inside, as home routers do ("easy NAT"); drops UDP if told so."""
+    """Masquerades what comes from inside, as home routers do ("easy NAT"); drops UDP if `drops_udp`."""
 
     def __init__(self, net, name, last_octet, drops_udp):
         super().__init__(net, name, last_octet)

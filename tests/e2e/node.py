@@ -85,7 +85,7 @@ class Node:
                 self.name, self.version, self.process.returncode, self._last_words(), wrong)) from None
 
     def _last_words(self):
-        """Of a daemon that ended by itself: what it panicked of, and where."""
+        """The panic message of a daemon that ended by itself, and where it panicked."""
         text = self.log.read_text(errors="replace")
         at = max(text.rfind("\npanic: "), text.rfind("\nfatal error: "))
         return "\n".join(text[at + 1:].splitlines()[:12]) if at >= 0 else "(no panic in its log)"
@@ -138,8 +138,8 @@ class Node:
         wait_for("%s sees %s offline" % (self.name, name), lambda: not self.peers()[name]["Online"], timeout)
 
     def rebinds(self):
-        """How often it has opened its sockets anew, and so forgotten its direct paths. A client does that by itself
-        after a look at the network in which it believes to have sent nothing. src: tailscale 1.102 net/netcheck:
+        """How often the client has opened its sockets anew, and so forgotten its direct paths. A client does that by
+        itself after a look at the network in which it believes to have sent nothing. src: tailscale 1.102 net/netcheck:
         runProbe notes that it has sent only after it has, and in namespaces the answer may have been there before."""
         return self.log.read_text(errors="replace").count("Rebind; defIf")
 

@@ -36,7 +36,7 @@ class Relay:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
 
     def enrol(self):
-        """The one command."""
+        """Enrols the relay with the one command and starts it."""
         return self.start("--server", self.server.url, "--key", self.key)
 
     def start(self, *args):

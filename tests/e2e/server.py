@@ -68,7 +68,7 @@ class Server:
         self.config.write_text(yaml.safe_dump(config))
 
     def start(self, until=None):
-        """Returns when it is healthy, or when `until` says so."""
+        """Returns when the server is healthy, or when `until` returns true."""
         self.process = self.space.popen(str(self.program), "--config", str(self.config), "serve",
                                         stdout=open(self.log, "ab"), stderr=subprocess.STDOUT, env=self.env)
         if until is None:
@@ -82,7 +82,7 @@ class Server:
         return self.cli("health", check=False, quiet=True).returncode == 0
 
     def stop(self):
-        """Asks it to end; it must do so without a complaint of a sanitizer."""
+        """Asks the server to end, which must happen without a sanitizer report."""
         echo("srv", "kill TERM")
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(timeout=30 * PATIENCE)
@@ -137,7 +137,7 @@ class Server:
                  lambda: bool((self.node(name) or {}).get("online")) == is_online, timeout)
 
     def metrics(self):
-        """Name (with labels) -> value."""
+        """The metrics: name (with labels) -> value."""
         said = self.space.run("curl", "-sf", "http://127.0.0.1:9090/metrics", quiet=True).stdout
         pairs = (line.rsplit(" ", 1) for line in said.splitlines() if line and line[0] != "#")
         return {name: float(value) for name, value in pairs}

@@ -1,16 +1,16 @@
-"""Raw connections to the server: `connect` as a good neighbour, `stranger` as nobody's machine."""
+"""Raw connections to the server: `connect` makes one; `stranger` is a namespace without a node to make it from."""
 import ssl
 
 
 def stranger(server):
-    """A namespace of its own address, made at first use."""
+    """A namespace with an address of its own, made at first use."""
     if not hasattr(server, "stranger_space"):
         server.stranger_space = server.net.add("stranger")
     return server.stranger_space
 
 
 def connect(server, space=None, timeout=10, receive_buffer=None):
-    """From `space` (default: the server's own namespace), inside TLS when the server wants it."""
+    """From `space` (default: the server's own namespace), inside TLS when the server requires it."""
     sock = (space or server.space).connect(server.address, timeout, receive_buffer)
     if not server.ca:
         return sock

@@ -29,8 +29,8 @@ class Clock:
 @pytest.mark.skipif(not glob.glob(FAKETIME), reason="no faketime")
 @pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
 def test_a_clock_that_is_set_ahead_and_back_costs_nobody_anything(world, version):
-    """Ten years ahead all keys have expired; back, all hold again, nodes return by themselves, and nobody is
-    missing."""
+    """With the clock ten years ahead all keys have expired; when it is set back they are valid again, and all nodes
+    return by themselves."""
     server = world.server_to_be(RELEASE, node={"expiry": "180d", "ephemeral": {"inactivity_timeout": "2m"}})
     clock = Clock(server)
     server.start()

@@ -57,7 +57,7 @@ class Site:
         self.http.server_close()
 
     def say(self, *regions):
-        """A map of these regions, as Tailscale's servers write it, with a key that nobody knows."""
+        """A map of these regions, as Tailscale's servers write it, with a key that no client knows."""
         self.status = 200
         self.body = json.dumps({"Regions": {str(r): {
             "RegionID": r, "RegionCode": "r%d" % r, "RegionName": "Region %d" % r, "Future": {"x": [1]},
@@ -109,7 +109,7 @@ def test_urls_and_files(world):
         wait_regions(node, 900, 901, 999)
     assert served(server) == [900, 901, 999]
 
-    # The same again is sent to nobody.
+    # The same map again is not sent.
     changed, same = refreshes(server, "changed"), refreshes(server, "unchanged")
     hup(server)
     wait_for("a refresh without a change", lambda: refreshes(server, "unchanged") == same + 1)
@@ -171,8 +171,8 @@ def pin_of(node):
 
 
 def test_certificate_is_renewed(world):
-    """Nodes that reach each other by the relay alone get over a new certificate within seconds; old clients, which
-    check none, do not notice."""
+    """Nodes that reach each other only through the relay are connected again within seconds of a new certificate; old
+    clients, which check none, keep their connections."""
     server = world.server(derp=OWN_RELAY_PORT)
     n1, n2, old = nodes = world.nodes_without_udp("n1", "n2", ("n3", OLD))
     n1.wait_peers("n2", "n3")

@@ -58,7 +58,7 @@ class WireNode:
         self.session = wire.Session(connect(self.server, timeout=30 * PATIENCE), public, self.machine)
 
     def register(self, auth_key):
-        """What the server says against it; nothing: it has joined."""
+        """The error with which the server refused the machine; empty when it has joined."""
         answer = self.session.register(self.key, auth_key, self.name)
         assert answer["Error"] or answer["MachineAuthorized"], answer
         return answer["Error"]
@@ -70,7 +70,7 @@ class WireNode:
         return self.stream.next_map()
 
     def report(self, endpoint):
-        """Where it can be reached: presence, which waits for no disk."""
+        """Reports an endpoint: presence, which does not wait for the disk."""
         made = WireNode(self.server, self.name, self.machine, self.key)
         status, _ = made.session.request("/machine/map", made.session.map_request(self.key, self.name, OmitPeers=True,
                                                                                   Endpoints=[endpoint]))
@@ -78,7 +78,7 @@ class WireNode:
         assert status == 200, status
 
     def wait_word(self, word):
-        """Until its map stream says this."""
+        """Waits until its map stream contains `word`."""
         end = time.monotonic() + 10 * PATIENCE
         while word not in json.dumps(self.stream.next_map()):
             assert time.monotonic() < end, "%s was not told of %s" % (self.name, word)
@@ -105,13 +105,13 @@ class Books:
                  every=0.2)
 
     def check(self, *nodes):
-        """What was acknowledged is there, once, and nothing that was refused."""
+        """Every user that was acknowledged exists, once, and none that was refused."""
         assert sorted(u["name"] for u in self.server.json("users", "list", quiet=True)) == sorted(self.acknowledged)
         assert sorted(n["givenName"] for n in self.server.nodes()) == sorted(nodes)
 
 
 class Bystanders:
-    """Whoever needs no disk: two nodes with a map stream, and a pair at the relay."""
+    """What needs no disk: two nodes with a map stream, and a pair at the relay."""
 
     def __init__(self, server):
         self.server, self.turn = server, 0
@@ -134,7 +134,7 @@ class Bystanders:
         assert self.server.process.poll() is None
 
     def return_to_the_server(self):
-        """After a restart: each gets its map, the other in it."""
+        """After a restart each gets its map, with the other node in it."""
         for node in self.nodes:
             node.close()
             node.dial()
@@ -150,7 +150,7 @@ class Bystanders:
 
 
 def check_says(server, words):
-    """To people, to what watches the server, and in its log."""
+    """The fault is reported by the command line, by /health, in the metrics and in the log."""
     said = server.cli("health", check=False)
     assert said.returncode != 0 and words in said.stdout, said
     assert server.metrics()["fullscale_store_failing"] == 1
@@ -168,12 +168,12 @@ def check_recovered(server):
 
 
 def start_on_full_disk(server):
-    """It serves, though it is not healthy."""
+    """The server answers, though it is not healthy."""
     server.start(until=lambda: server.cli("users", "list", check=False, quiet=True).returncode == 0)
 
 
 def test_a_full_disk_refuses_and_forgets_nothing(world, small_disk):
-    """Full while it serves, at an orderly restart, and at one after a crash; then there is room again."""
+    """The disk is full while the server runs, at an orderly restart and at one after a crash; then there is room."""
     server = world.server()
     books, bystanders = Books(server), Bystanders(server)
     n1, = world.join("n1")
@@ -246,7 +246,7 @@ class Registering(threading.Thread):
 
 @contextlib.contextmanager
 def locked(server):
-    """Somebody is in the middle of a change of the database."""
+    """Another program holds a write transaction on the database."""
     other = sqlite3.connect(server.folder / "state" / "db.sqlite", isolation_level=None, timeout=20)
     other.execute("begin immediate")
     try:
@@ -257,8 +257,8 @@ def locked(server):
 
 
 def test_a_lock_of_another_program_delays_or_refuses(world):
-    """A short one is waited for; during one that lasts longer than 10 s changes are refused in words, for as long as it
-    lasts."""
+    """The server waits for a short transaction of another program; while one lasts longer than 10 s, changes are
+    refused with the reason."""
     server = world.server()
     books, bystanders = Books(server), Bystanders(server)
     keys = [server.key() for _ in range(3)]

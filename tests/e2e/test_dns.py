@@ -1,4 +1,4 @@
-"""What nodes are told of DNS: the bytes of a map, of a client of our own.
+"""The DNS configuration that nodes are sent: bytes of maps, read by a client of our own.
 
    srv (control)
 """
@@ -23,7 +23,7 @@ def wait_dns(stream):
 
 def test_nextdns(world):
     """nextdns:PROFILE and nextdns:no-device-info change the resolvers of the nodes that have them, as soon as the
-    policy says so."""
+    policy grants them."""
     server = world.server(policy={"mode": "database"}, dns={
         "base_domain": "tail.example", "override_local_dns": True,
         "nameservers": {"global": ["https://dns.nextdns.io/abc123", "9.9.9.9"]}})

@@ -22,7 +22,7 @@ def server_public(server):
 
 
 def session(server, public=None, **kwargs):
-    """A Noise session of a machine that nobody has seen."""
+    """A Noise session of a machine that is unknown to the server."""
     return wire.Session(connect(server, **kwargs), public or server_public(server), wire.Key())
 
 
@@ -98,7 +98,7 @@ def test_silent_peers_of_tls(world):
 
 
 def test_vanished_peers(world):
-    """Established sessions whose machine is suddenly gone, without a FIN: no harm to the others."""
+    """Machines with established sessions vanish without a FIN: other nodes are not affected."""
     server = world.server()
     n1, = world.join("n1")
     key, space = server.key("--reusable"), stranger(server)
@@ -131,7 +131,7 @@ def test_body_of_100_mb_outside_noise(world, path):
 
 
 def pour(sock, head, total):
-    """Sends until the server has had enough; returns how many bytes it took."""
+    """Sends until the server closes or stops reading; returns how many bytes it took."""
     sent = 0
     try:
         sock.sendall(head)
@@ -144,7 +144,7 @@ def pour(sock, head, total):
 
 
 def test_body_of_100_mb_inside_noise(world):
-    """Any stranger gets this far: ten at once, each with a request that never ends."""
+    """Any stranger can complete the handshake: ten at once, each with a request that never ends."""
     server = world.server(program=RELEASE)
     world.join("n1")
     before = server.peak_rss_bytes()
@@ -163,8 +163,8 @@ def test_body_of_100_mb_inside_noise(world):
 
 
 def test_hostile_json(world):
-    """Nested 100,000 deep, cut short, of the wrong type, with impossible numbers: an error each time, on a session that
-    goes on working."""
+    """Bodies nested 100,000 deep, cut short, of the wrong type, with impossible numbers: an error each time, and the
+    session goes on working."""
     server = world.server()
     world.join("n1")
     key = server.key("--reusable")
@@ -192,7 +192,7 @@ def test_hostile_json(world):
 
 
 def test_another_nodes_key(world):
-    """A machine that asks for the map of a node that is not its own gets nothing, and does no harm to it."""
+    """A machine that asks for the map of another machine's node gets nothing, and that node is not affected."""
     server = world.server()
     n1, = world.join("n1")
     victim = server.node("n1")["nodeKey"]
@@ -226,7 +226,7 @@ def test_handshake_for_another_server(world):
 
 
 def test_handshakes_that_are_none(world):
-    """Wrong length, wrong type, not base64, absent."""
+    """Upgrade requests whose handshake has a wrong length or type, is not base64, or is absent."""
     server = world.server()
     world.join("n1")
     good = wire.Handshake(wire.Key(), server_public(server)).initiation()
@@ -273,8 +273,8 @@ def test_records_that_are_none(world):
 
 
 def test_slow_reader(world):
-    """A node that asks for its map and does not read: the others hear of every change at once, the server does not
-    grow, and what the slow one finds in the end is the truth."""
+    """A node that asks for its map and does not read: the others get every change at once, the server does not
+    grow, and when the slow node reads again it gets the newest state."""
     server = world.server(program=RELEASE)
     n1, n2 = world.join("n1", ("n2", OLD))
     key = server.key("--reusable")
@@ -313,7 +313,7 @@ def test_slow_reader(world):
 
 
 def test_strangers_get_little(world):
-    """Sessions that never register may wait, but not for ever, nor grow the server."""
+    """Sessions that never register are closed after a while, and do not make the server grow."""
     server = world.server(program=RELEASE, with_tls=False, limits={"idle_timeout": "10s"})
     world.join("n1")
     before = server.rss_bytes()
@@ -329,7 +329,7 @@ def test_strangers_get_little(world):
 
 
 def test_relay_port_gets_garbage(world):
-    """The relay's and STUN's ports take nonsense."""
+    """Invalid bytes to the relay's and STUN's ports do no harm."""
     server = world.server(derp=OWN_RELAY_PORT)
     n1, = world.join("n1")
     space = stranger(server)
@@ -352,7 +352,7 @@ def test_relay_port_gets_garbage(world):
 
 def test_a_neighbour_that_says_nonsense(world):
     """Official clients, new and old, beside a node whose Hostinfo has no member of the right type: they stay online,
-    see and reach each other, and still do after a restart of theirs, when they have nothing but a whole map."""
+    see and reach each other, and still do after the clients were restarted and have only a full map."""
     server = world.server()
     n1, n2 = world.join("n1", ("n2", OLD))
     evil, evil_key = session(server), wire.Key()

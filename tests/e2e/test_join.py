@@ -21,7 +21,7 @@ def test_two_nodes_reach_each_other(world, first, second):
 
 
 def test_names_and_addresses(world):
-    """Both sides agree with the server on who is who; equal names are told apart; MagicDNS answers."""
+    """Both clients and the server agree about names and addresses; equal names are made unique; MagicDNS answers."""
     server = world.server()
     n1, n2 = world.join("n1", "n2")
     twin = world.node("n3")

@@ -84,7 +84,7 @@ def watch_calls(server, node):
 
 
 def check_quiet(server, node, most_calls, most_packets=100, seconds=6):
-    """No loop of errors: hardly a new connection and few packets for some seconds."""
+    """Checks that the client does not retry in a loop: hardly a new connection and few packets for some seconds."""
     calls, volume = server.space.packets("calls"), server.space.packets("volume")
     time.sleep(seconds)
     calls, volume = server.space.packets("calls") - calls, server.space.packets("volume") - volume
@@ -164,7 +164,7 @@ def test_bad_keys_are_refused_in_words(world, version):
     n1 = world.node("n1", version)
     n1.up(used)
     time.sleep(1.1)
-    # A client each: one whose login was refused goes on trying, and repeats what it was told.
+    # A client each: one whose login was refused goes on trying, and repeats the error that it was sent.
     for i, (key, word) in enumerate(((used, "used"), (short, "expired"), ("nonsense", "key"))):
         refused = world.node("n%d" % (i + 2), version)
         said = refused.up(key, check=False)  # ends at once when refused

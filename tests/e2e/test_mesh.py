@@ -60,13 +60,13 @@ class Derper:
         self.process.wait(timeout=10)
 
     def pin(self):
-        """As it tells in its log what to put into a DERP map."""
+        """The pin of its certificate, which derper logs for the DERP map."""
         line = next(l for l in self.log.read_text().splitlines() if "sha256-raw:" in l)
         return json.loads(line[line.index("{"):])["CertName"]
 
 
 def start(world, signed):
-    """Both, with links to each other."""
+    """Both relays, with links to each other."""
     server_settings = {"server": {
         "listen_addr": "0.0.0.0:%d" % PORT, "verify_clients": False, "mesh_key_path": str(world.folder / "mesh.key"),
         "tls_cert_path": str(world.folder / "leaf.pem"), "tls_key_path": str(world.folder / "leaf.key")}}
@@ -106,7 +106,7 @@ def try_until_it_comes(src, dst, data):
 
 
 def drain(client):
-    """What came more than once."""
+    """The packets that arrived more than once."""
     try:
         while True:
             client.frame(timeout=0.5)
@@ -164,7 +164,7 @@ def test_a_neighbour_comes_back(world):
 
 
 def test_watching_ours(world):
-    """Whoever has the mesh key may watch; who has another may not."""
+    """A client with the mesh key may watch; one with another key may not."""
     derper_less = {"server": {"listen_addr": "0.0.0.0:%d" % PORT, "verify_clients": True,
                               "mesh_key_path": str(world.folder / "mesh.key")}}
     (world.folder / "mesh.key").write_text(MESH_KEY)

@@ -1,4 +1,5 @@
-"""The policy at work: who reaches whom on which port, who lists whom, and what a change tells, without a reconnect.
+"""The policy in force: which node reaches which on which port, which peers a client lists, and changes without a
+reconnect.
 
    srv (control) ── n1 (anna), n2 (bert), web (tag:web), db (tag:db), ...
 """
@@ -34,7 +35,7 @@ def put(server, text):
 
 
 def join(world, owner, *specs):
-    """Nodes of a user, or of a tag of hers."""
+    """Nodes of a user, or with a tag that the user owns."""
     server = world.servers[0]
     if owner.startswith("tag:"):
         key = server.key("--reusable", "--tags", owner)
@@ -67,7 +68,7 @@ def names(node):
 
 
 def owner(node, address):
-    """Of the node with that address, as `node` knows it."""
+    """The login name of the owner of the node with that address, as `node` knows it."""
     return json.loads(node.ts("whois", "--json", address, quiet=True).stdout)["UserProfile"]["LoginName"]
 
 
@@ -105,7 +106,7 @@ def test_users_tags_and_ports(world, one, other):
 
 
 def test_five_nodes_hear_of_a_change(world):
-    """Within two seconds, over the streams that are open: no client polls anew."""
+    """A change takes effect within two seconds, over the streams that are open: no client polls anew."""
     server = world.server(policy={"mode": "database"})
     server.user("bert")
     n1, n3 = join(world, "anna", ("n1", NEW), ("n3", OLD))

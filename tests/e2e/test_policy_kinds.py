@@ -34,7 +34,8 @@ def test_groups_hosts_and_protocols(world, version):
         assert not is_let_in(n1, web, address, 7001)
         assert is_let_in(n2, web, address, 7001)
         assert not is_let_in(n2, web, address, 7002)
-        n2.ping(address)  # a client lets pings in from whom it lets anything in. src: tailscale 1.102 wgengine/filter
+        # A client lets pings in from every source that it lets anything in from. src: tailscale 1.102 wgengine/filter
+        n2.ping(address)
     assert "n1" not in n2.peers()
 
 
@@ -59,7 +60,8 @@ def test_ones_own_nodes(world, version):
 
 @VERSIONS
 def test_the_internet_through_an_exit_node(world, version):
-    """Only for whom the policy says so, and not into networks at home; approved by the policy."""
+    """An exit node, approved by the policy, serves only the nodes that the policy grants it to, and not into private
+    networks."""
     server = world.server(policy={"mode": "database"})
     server.user("bert")
     put(server, """{"tagOwners": {"tag:exit": ["anna@"]}, "autoApprovers": {"exitNode": ["tag:exit"]},

@@ -135,7 +135,7 @@ def test_file_mode_refuses_to_be_set(world):
 
 
 def test_database(world):
-    """Set, looked at, gone back: what was acknowledged survives kill -9."""
+    """A policy is set, shown and rolled back: what was acknowledged survives kill -9."""
     server = world.server(policy={"mode": "database"})
     path = world.folder / "p.hujson"
 
@@ -179,7 +179,7 @@ def test_database(world):
 
 
 def test_examples_of_the_manual(world):
-    """What docs/policy.md says to start from can be used."""
+    """The policy that docs/policy.md gives to start from is accepted."""
     server = world.server(policy={"mode": "database"})
     path = world.folder / "p.hujson"
     blocks = re.findall(r"^```\n(\{.*?)^```$", (ROOT / "docs" / "policy.md").read_text(), re.M | re.S)
@@ -190,7 +190,7 @@ def test_examples_of_the_manual(world):
 
 
 def test_kill_while_setting(world):
-    """Every version that was acknowledged is there, and the newest of all is at work."""
+    """Every version that was acknowledged is there, and the newest is in force."""
     server = world.server(policy={"mode": "database"})
     path = world.folder / "p.hujson"
     acknowledged = 0
@@ -214,7 +214,7 @@ def test_kill_while_setting(world):
 
 
 def test_hostile_texts_cost_little(world):
-    """10 MB, 10,000 levels, a million elements, a group in itself: refused with the place, in bounded memory."""
+    """10 MB, 10,000 levels, a million elements, a group in itself: refused with the position, in bounded memory."""
     server = world.server(policy={"mode": "database"})
     path = world.folder / "p.hujson"
     before = server.peak_rss_bytes()
@@ -242,7 +242,7 @@ def test_hostile_texts_cost_little(world):
 
 
 def test_a_policy_that_approves_routes(world):
-    """Set while the router is there: what it approves is approved at once, and after kill -9."""
+    """A policy set while the router is connected approves its routes at once, and they stay approved after kill -9."""
     server = world.server(policy={"mode": "database"})
     path = world.folder / "p.hujson"
     (n1,) = world.join("n1")

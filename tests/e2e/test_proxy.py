@@ -59,7 +59,8 @@ def proxied(world, request):
 
 
 def test_clients_join_and_talk(world, proxied):
-    """Control and relay through the one port: what reaches no peer directly goes by the relay behind the proxy."""
+    """Control and relay through the one port: traffic between nodes without a direct path goes by the relay behind
+    the proxy."""
     n1, n2 = world.nodes_without_udp("n1", ("n2", OLD))
     n1.wait_peers("n2")
     n2.wait_peers("n1")

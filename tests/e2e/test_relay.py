@@ -1,4 +1,4 @@
-"""The embedded relay: what clients reach only through it, what it tells them, and who is thrown out."""
+"""The embedded relay: what clients reach only through it, what it sends them, and which are disconnected."""
 import os
 import socket
 import struct
@@ -44,7 +44,7 @@ def stun_answers(server, space, timeout=0.5):
 
 
 def test_behind_routers_that_block_udp(world):
-    """Plain HTTP, nothing configured, no UDP at all: two homes reach each other through the relay, and only so."""
+    """Plain HTTP, nothing configured, no UDP: nodes in two home networks reach each other only through the relay."""
     server = world.server(with_tls=False)
     key = server.key("--reusable")
     nodes = []
@@ -65,7 +65,8 @@ def test_behind_routers_that_block_udp(world):
 
 
 def test_direct_after_the_introduction(world):
-    """One behind a home router, one public: the relay introduces them, STUN told the first its outer address."""
+    """One node behind a home router, one public: they find a direct path by disco packets through the relay, and the
+    first knows its outer address from STUN."""
     server = world.server()
     router = world.net.add_router("router")
     key = server.key("--reusable")
@@ -83,7 +84,7 @@ def test_direct_after_the_introduction(world):
 
 
 def test_a_deleted_node_leaves_the_relay_at_once(world):
-    """Its connection is closed by the server and stays away; those of others go on without a lost packet."""
+    """A deleted node's connection is closed and it does not come back; others lose no packet."""
     server = world.server(derp={"server": {"listen_addr": "0.0.0.0:%d" % RELAY_PORT}})
     n1, n2, n3 = world.nodes_without_udp("n1", "n2", "n3")
     for node in (n1, n2, n3):
@@ -129,7 +130,7 @@ def test_a_full_relay_is_silent(world):
 
 
 def hold(space, address, first=b""):
-    """A connection that says no more than this. None: it is not taken."""
+    """A connection that sends no more than this. None: it is not accepted."""
     try:
         sock = space.connect(address, timeout=2)
         sock.sendall(first)
@@ -146,7 +147,7 @@ def twin(space, address, key):
 
 
 def test_strangers_take_no_places(world):
-    """Connections that say nothing, or half of what they should, to both listeners, and many of one node: STUN answers
+    """Connections that send nothing, or half of a login, to both listeners, and many of one node: STUN answers
     all the time, and another node gets in, from elsewhere and from where they are."""
     server = world.server(with_tls=False, derp=SMALL)
     key = server.key("--reusable")
@@ -174,7 +175,7 @@ def test_strangers_take_no_places(world):
 
 
 def test_stun_floods_nobody(world):
-    """Whoever sends requests in another's name has few answers sent there; others are answered meanwhile."""
+    """Requests with a forged source address get few answers; others are answered meanwhile."""
     server = world.server()
     space, other = stranger(server), world.net.add("other")
     with space.entered():

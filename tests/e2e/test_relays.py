@@ -1,5 +1,5 @@
-"""`fullscale relay`: enrolled with one command, in everyone's map as long as it is there, meshed, and asked whom to
-admit.
+"""`fullscale relay`: enrolled with one command, in every node's map for as long as it runs, meshed, and admitting the
+clients that the server allows.
 
    srv (control; relay 999 inside) ── r1 (902) ── r2 (902 or 903) ── clients
 """
@@ -15,7 +15,7 @@ from relay import Relay, dial, home, regions, registered_key
 
 
 def test_enrolled_with_one_command(world):
-    """It appears in everyone's map, leaves it when it is drained or dies, and comes back without another word."""
+    """The relay appears in every map, leaves it when it is drained or killed, and returns without a new enrolment."""
     server = world.server()
     n1, n2 = world.join("n1", ("n2", OLD))
     assert set(regions(n1)) == {999}
@@ -60,7 +60,7 @@ def test_refused_in_words(world):
 
 
 def test_only_nodes_of_the_tailnet(world):
-    """Admission is the control server's; who is deleted or expires there is sent away here at once."""
+    """The control server admits clients; a node that is deleted or expires there is disconnected here at once."""
     server = world.server()
     auth_key = server.key("--reusable")
     stays, goes, expires = (registered_key(server, auth_key, name) for name in ("stays", "goes", "expires"))
@@ -95,7 +95,8 @@ def test_only_nodes_of_the_tailnet(world):
 
 
 def test_two_relays_mesh(world):
-    """Two of one region pass packets on to each other, both ways; the server gave them the secret and each other."""
+    """Two relays of one region forward packets to each other; the server sent them the secret and the address of the
+    other."""
     server = world.server()
     auth_key = server.key("--reusable")
     ka, kb = (registered_key(server, auth_key, name) for name in ("a", "b"))
@@ -154,8 +155,8 @@ def test_with_the_relay_inside(world):
 
 @pytest.mark.parametrize("version", [NEW, OLD], ids=["new", "old"])
 def test_a_killed_relay_is_left(world, version):
-    """Two regions, UDP blocked: the relay that is home to both nodes is killed. They find the other and talk again
-    within 15 seconds; when the killed one is back it is in the map again, and they talk on."""
+    """Two regions, UDP blocked: the relay that is home to both nodes is killed. They use the other and reach each
+    other again within 15 seconds; when the killed one is back it is in the map again, and they still do."""
     world.server(derp={"server": {"enabled": False}})
     r1, r2 = Relay(world, "r1", region=902).enrol().wait_up(), Relay(world, "r2", region=903)
     n1, n2 = world.nodes_without_udp(("n1", version), ("n2", version), stun=[r1.space.ip, r2.space.ip])

@@ -129,7 +129,7 @@ def test_killed_in_the_middle_of_joins(world):
 
 
 def test_killed_while_clients_join(world):
-    """Official clients whose first login is cut off come through by themselves."""
+    """Official clients whose first login is cut off complete it by themselves."""
     server = world.server()
     key = server.key("--reusable")
     nodes = [world.node("n%d" % i, NEW if i % 2 else OLD, with_tun=False) for i in range(4)]

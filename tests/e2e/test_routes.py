@@ -1,4 +1,4 @@
-"""Routes: subnet routers, exit nodes, and a router that takes over from another. And tags, which say who may.
+"""Routes: subnet routers, exit nodes, and a router that takes over from another. And tags.
 
     ┌──────── NET 198.18.0.0/24 ────────┐
     │            │                      │
@@ -118,7 +118,7 @@ def two_routers(world, server, route, inside, version, router_version=NEW):
 
 @pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
 def test_another_router_takes_over(world, version):
-    """Both have the same network; the second serves it soon after the first was killed, and goes on when that is
+    """Two routers for one network: the second serves it soon after the first was killed, and goes on when the first is
     back."""
     server = world.server()
     route, inside = "10.77.0.0/24", "10.77.0.10"
@@ -150,8 +150,8 @@ def outage_s(lost):
     (OLD, "cut", True), (OLD, "frozen", False), (NEW, "cut", False), (NEW, "frozen", True),
 ], ids=["old-cut-tls", "old-frozen-plain", "new-cut-plain", "new-frozen-tls"])
 def test_a_silent_router_is_replaced(world, version, how, with_tls):
-    """A router whose cable is pulled, or whose process hangs, says nothing of it: TCP notices after more than a
-    minute."""
+    """A router whose cable is pulled, or whose process hangs, cannot report that, and TCP notices only after more than
+    a minute: the server pings it."""
     server = world.server(with_tls=with_tls)
     route, inside = "10.77.0.0/24", "10.77.0.10"
     routers, client = two_routers(world, server, route, inside, version, version)
@@ -197,7 +197,7 @@ def test_a_router_whose_key_expires_is_replaced(world, version):
 
 @pytest.mark.parametrize("version", [OLD, NEW], ids=["old", "new"])
 def test_routes_and_tags_of_nodes(world, version):
-    """An admin's tags are seen at once, by the node and its peers; a client gets no tag that nobody lets it have."""
+    """An admin's tags are seen at once, by the node and its peers; a client gets no tag that it is not permitted."""
     server = world.server()
     n1, n2 = world.join(("n1", version), "n2")
     n2.wait_peers("n1")

@@ -1,5 +1,5 @@
-"""A thousand nodes that `fullscale-bench` simulates on the loopback of the server, and whom each of them knows after
-every step. Nothing is timed here: tests/bench does that."""
+"""A thousand nodes that `fullscale-bench` simulates on the loopback of the server, and which nodes each of them knows
+after every step. Nothing is timed here: tests/bench does that."""
 import json
 import re
 import shlex
@@ -45,7 +45,7 @@ def policy_text():
 
 
 def is_meant(kind, selector):
-    """Whether nodes of the class are among those whom a rule names."""
+    """Whether nodes of the class are among those that a rule names."""
     if kind in TAGGED:
         return selector in ["tag:" + tag for tag in TAGGED[kind]]
     return kind == selector or kind in GROUPS.get(selector, ())
@@ -58,7 +58,7 @@ def reaches(one, other):
 
 
 def make_classes(server):
-    """The simulated nodes' classes, with whom they must see: that follows from the rules, the server is not asked."""
+    """The simulated nodes' classes, with the classes that they must see: computed from the rules, not by the server."""
     kinds = USERS + list(TAGGED)
     out = []
     for i, kind in enumerate(kinds):
@@ -120,7 +120,7 @@ def check_faults(report, is_restart):
 
 
 def check_known(report):
-    """Every node knows exactly those whom it must, and what they last told of themselves."""
+    """Every node knows exactly the nodes that it must, and what those last reported."""
     found = dict(report["verify"])
     assert found.pop("ok") and found.pop("pairs_checked") == NODES * (NODES - 1)
     assert not any(found.values()), found
@@ -128,7 +128,7 @@ def check_known(report):
 
 @pytest.mark.parametrize("with_policy", [False, True], ids=["all", "policy"])
 def test_a_thousand_nodes(world, with_policy):
-    """They join, change, lose their connections all at once, and lose their server to SIGKILL."""
+    """The nodes join, change, lose all connections at once, and the server is killed and restarted."""
     server = world.server(with_tls=False, log={"level": "info"}, policy={"mode": "database"})
     if with_policy:
         for user in USERS[1:]:

@@ -46,7 +46,7 @@ def outer(server, head):
 
 
 def pour_canaries(server):
-    """A secret in every place where a caller may put one. Returns them."""
+    """Sends a secret wherever a caller may put one. Returns the secrets."""
     canary = ["canary-%s-%d" % (os.urandom(12).hex(), i) for i in range(12)]
     made = session(server)
     made.register(wire.Key(), "tskey-auth-" + canary[0], "wrong-key")
@@ -67,14 +67,14 @@ def pour_canaries(server):
 
 
 def holders(places, secrets):
-    """(place, what it holds) for each secret that is somewhere."""
+    """(where, which) for each secret that was found."""
     return [(name, secret) for name, content in places.items() for secret in secrets
             if any(form in content for form in forms(secret))]
 
 
 def test_secrets_are_nowhere_else(world):
     """At log level trace: keys that were made and used, keys that were wrong, headers, cookies, queries, the server's
-    own keys. What shows them once (`preauthkeys create`, `relays create`) is all that ever does."""
+    own keys. What shows them once (`preauthkeys create`, `relays create`) is the only output that has them."""
     server = world.server(log={"level": "trace"})
     single, reusable = server.key(), server.key("--reusable")
     made = session(server)

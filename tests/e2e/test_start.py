@@ -92,7 +92,7 @@ def test_check_changes_nothing_beside_a_server(tmp_path):
 
 
 def contents(folder):
-    """Of every file, but the log of this test and the shared memory in which the database's readers meet."""
+    """The digest of every file except the log of this test and the shared memory of the database's readers."""
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*")
             if path.is_file() and path.name != "log" and not path.name.endswith("-shm")}
 
@@ -112,7 +112,7 @@ def test_second_server_changes_nothing_of_the_first(tmp_path):
 
 
 def test_moved_and_copied_folders(tmp_path):
-    """With relative paths all moves along; with absolute ones a start does not begin an empty tailnet."""
+    """A moved folder works with relative paths; with absolute ones the server does not start with an empty tailnet."""
     here, there = tmp_path / "here", tmp_path / "there"
     write(here)
     with serving(here):

@@ -34,7 +34,7 @@ def number(first, bits, n):
 
 
 def literal(index, value):
-    """With a name of the static table, not to be remembered."""
+    """A header with a name of the static table, not to be indexed."""
     return number(0, 4, index) + number(0, 7, len(value)) + value
 
 
@@ -81,7 +81,7 @@ def public_key(server):
 
 
 def known_session(server, public):
-    """A node's."""
+    """A session of a node, with its machine key and its node key."""
     machine, node = wire.Key(), wire.Key()
     made = session(server, public, machine)
     made.register(node, server.key("--reusable"), "known")
@@ -126,8 +126,8 @@ def test_heads_and_closed_windows_of_strangers_are_bounded(world):
 
 
 def test_idle_sessions_keep_nobody_out(world):
-    """One address fills its places with sessions that say nothing: a newcomer of another address, and even of that one,
-    gets in; nodes keep their connections."""
+    """One address fills its places with sessions that send nothing: a new connection of another address, and even of
+    that one, gets in; nodes keep their connections."""
     server = world.server(program=RELEASE, with_tls=False, limits={"connections": 100})
     public, space = public_key(server), stranger(server)
     known, _, node = known_session(server, public)
@@ -238,7 +238,7 @@ def test_hello_after_hello(world):
 
 
 def test_listeners_answer_to_their_own_names(world):
-    """Whatever listens looks at the Host header: a page of another site whose name resolves to us gets nothing."""
+    """Every listener checks the Host header: a page of another site whose name resolves to us gets nothing."""
     server = world.server(program=RELEASE, with_tls=False, derp=OWN_RELAY_PORT, allowed_hosts=["known.example"])
     ip = server.space.ip
     rows = [(server.url, "/health"), (server.url, "/version"), (server.url, "/"),

@@ -89,7 +89,7 @@ class Handshake:
 
 
 class Session:
-    """One Noise connection. `sock` is connected (and in TLS if the server wants it) and becomes the session's."""
+    """One Noise connection. `sock` is connected (and in TLS if the server requires it) and becomes the session's."""
 
     def __init__(self, sock, server_public, machine, version=VERSION):
         self.sock, self.machine = sock, machine

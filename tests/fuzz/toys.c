@@ -58,7 +58,7 @@ static void repeat(const uint8_t *data, size_t size, unsigned times)
 
 static void allocate(size_t n)
 {
-    void *volatile kept = malloc(n); /* or the compiler sees that nobody needs it */
+    void *volatile kept = malloc(n); /* or the compiler removes it as unused */
     free(kept);
 }
 

@@ -1,4 +1,4 @@
-/* A client does what messages say. */
+/* Applies messages to what a client knows. */
 #include "sim/client_internal.h"
 
 #include <setjmp.h>

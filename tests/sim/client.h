@@ -32,7 +32,7 @@ struct client_counts {
 };
 extern struct client_counts client_counts;
 
-/* Forgets everything but who it is. */
+/* Forgets everything but its identity. */
 void client_clear(struct client *c);
 /* What came over the stream. Empties `p`. */
 void client_take(struct client *c, struct netmap_pieces *p);

@@ -49,7 +49,7 @@ void read_destroy(struct read_bytes *r);
 void message_decode(enum netmap_coding coding, struct str bytes, struct buf *out);
 /* Members of `more` replace those of `table`. */
 text_id profiles_merge(text_id table, text_id more);
-/* Appends what the message tells a client to do. */
+/* Appends what a client has to do after the message. */
 void message_read(struct message *t, struct str text);
 /* The length in front of a message. */
 size_t message_length_at(const uint8_t *at);

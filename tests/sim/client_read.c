@@ -1,4 +1,4 @@
-/* Reads messages: what they tell a client to do, once for each buffer. */
+/* Reads messages, once for each buffer, into the changes that a client has to make. */
 #include "sim/client_internal.h"
 
 #include <setjmp.h>
@@ -100,7 +100,7 @@ static void skip_value(struct str s, size_t *pos)
     fail_msg("a message ends early");
 }
 
-/* A node, read once: many are message of it in the same bytes. */
+/* A node of a message, read once: many messages have the same node in the same bytes. */
 struct known_node {
     look_id look;
     uint32_t id;

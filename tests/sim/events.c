@@ -201,7 +201,7 @@ static void event_join(struct sim *s)
     struct machine *m = some_machine(s);
     int64_t expiry_ms = sim_below(s, 3) == 0 ? s->now_ms + 1000 + sim_below(s, 120000) : 0;
     if (sim_below(s, 3) == 0) {
-        /* Somebody else's, or something else. */
+        /* It joins for another user, or with another tag or none. */
         m->user = sim_below(s, (uint32_t)s->user_n);
         m->tag = sim_below(s, 3) == 0 ? (int)sim_below(s, PLAN_TAGS) : -1;
     }
@@ -319,7 +319,7 @@ static void event_approve(struct sim *s)
     sim_approve(s, some_router(s));
 }
 
-/* What it serves changes, or it goes, or it comes: somebody else takes over. */
+/* A router changes what it serves, leaves or returns: another one takes over. */
 static void event_router(struct sim *s)
 {
     struct machine *m = some_router(s);
@@ -360,7 +360,7 @@ void sim_make_user(struct sim *s, unsigned slot)
     plan_user_email(slot, email);
     struct user_spec spec = {.name = str_c(name), .email = str_c(email)};
     if (state_user_create(s->st, &spec, s->now_ms, &u, NULL) != RC_OK)
-        return; /* somebody has taken the name */
+        return; /* another node has taken the name */
     s->users[slot].id = u->id;
     sim_make_key(s, u->id, NULL, s->users[slot].key);
 }
@@ -454,7 +454,7 @@ void sim_set_plan(struct sim *s, const struct plan *plan)
         state_set_policy(s->st, doc);
         return;
     }
-    /* At work when it is on disk. */
+    /* In force when it is on disk. */
     assert_int_equal(state_policy_store(s->st, doc, STR("sim"), STR(""), s->now_ms, &stored, NULL), RC_OK);
     policy_doc_unref(&doc);
 }

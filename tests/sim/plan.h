@@ -12,7 +12,7 @@ enum {
     PLAN_GROUPS = 40,
     PLAN_GROUP_USERS = 7,
     PLAN_TAGS = 40,
-    PLAN_TAG_MONITOR = PLAN_TAGS, /* few nodes, which see everybody */
+    PLAN_TAG_MONITOR = PLAN_TAGS, /* few nodes, which see all others */
     PLAN_TAG_PUBLIC,
     PLAN_TAGS_N,
     PLAN_RULES_MAX = 128,

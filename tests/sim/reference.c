@@ -267,7 +267,7 @@ static void compare_settings(const struct facts *facts, const struct fact *f, co
     assert_true(str_eq_c(text_of(c->domain), "\"example.net\""));
 }
 
-/* Somebody whose key has expired hears of itself only. */
+/* A node whose key has expired is sent only itself. */
 static void compare_expired(const struct fact *f, const struct client *c)
 {
     const struct look *l = look_of(c->self);
@@ -306,7 +306,7 @@ void reference_compare(struct sim *s, size_t client_n, size_t filter_n)
     struct facts *facts = MEM_NEW(struct facts);
     size_t hot_n = s->hot_n < SIM_HOT ? s->hot_n : SIM_HOT;
     facts_make(facts, s);
-    /* Those who see everybody came first. */
+    /* The nodes that see all others came first. */
     for (node_id id = 1; id < 6; id++)
         compare_id(facts, id, true);
     /* Half of the others looked at closely are such that something has happened to. */

@@ -24,7 +24,7 @@ struct served {
     struct bits from;     /* that have a source over it */
 };
 
-/* What who-sees-whom depends on: few bytes, of which a hundred million pairs are made. */
+/* What decides which nodes see each other: few bytes for each node, since a hundred million pairs are compared. */
 struct reach {
     struct bits source, destination;
     uint64_t owner; /* 0: it has tags, or there is no such node */

@@ -1,7 +1,7 @@
 /* Ten thousand nodes, whatever happens to them, and clients that follow by what they are sent alone: in the end, and
  * at moments between, each has what a naive reading of state and policy says.
  *
- * Two tailnets: one of 10,000 nodes under policies that let each see about a hundred others (and a few see everybody),
+ * Two tailnets: one of 10,000 nodes under policies that let each see about a hundred others (and a few see all),
  * and one of 1,500 in which there may be no policy at all. Joins, keys, log-outs, expiry, tags, names, routes and who
  * takes them over, users, policies, settings, presence and time are drawn from a seed; publications gather as many
  * events as they happen to; the disk is behind; clients hang up, come back, and some are too slow for each step.

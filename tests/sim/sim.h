@@ -63,7 +63,7 @@ struct sim {
     const struct node **disk; /* heap; by id: rows of nodes, references */
     size_t disk_cap;
     struct plan plans[PLANS];
-    const struct plan *plan; /* at work once all is committed; null: none */
+    const struct plan *plan; /* in force once all is committed; null: none */
     bool may_have_no_plan;
     unsigned settings_made, steps, plan_turns;
     node_id hot[SIM_HOT]; /* nodes that something happened to since the last look: looked at first */

@@ -24,7 +24,7 @@ enum { WORKERS_MAX = 256 };
 struct daemon;
 struct relay_health;
 
-/* What differs between two versions of a file. */
+/* What identifies a version of a file: two versions differ in one of these. */
 struct file_stamp {
     bool exists;
     dev_t device;
@@ -40,7 +40,7 @@ struct daemon_worker {
     pthread_t thread;
     struct tcp_listener *main_listener;
     struct tcp_listener *derp_listener;
-    /* A worker can close only its own connections to make room, so each has its part of the places. */
+    /* A worker can close only its own connections to make room, so each has a part of the places. */
     struct budget_places *main_places;
     struct budget_places *derp_places; /* of connections to the relay that have not logged in */
     struct tls_acceptor *main_tls;

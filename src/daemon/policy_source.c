@@ -20,7 +20,7 @@ METRIC_COUNTER(reloads_changed, "fullscale_policy_reloads_total", "result=\"chan
 METRIC_COUNTER(reloads_same, "fullscale_policy_reloads_total", "result=\"unchanged\"", "");
 METRIC_COUNTER(reloads_failed, "fullscale_policy_reloads_total", "result=\"failed\"", "");
 METRIC_GAUGE(file_faulty, "fullscale_policy_file_faulty", "",
-             "1: the policy file as it is now cannot be used, the last good policy is at work.");
+             "1: the policy file as it is now cannot be used, the last good policy is in force.");
 
 /* --- reading --- */
 
@@ -246,7 +246,7 @@ static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
         metric_inc(&reloads_same);
     } else {
         metric_inc(&reloads_changed);
-        log_info("the policy file has changed and is at work", LOG_S("file", j->daemon->policy.path));
+        log_info("the policy file has changed and is in force", LOG_S("file", j->daemon->policy.path));
         state_set_policy(st, policy_doc_ref(j->doc));
     }
     policy_doc_unref(&j->doc);

@@ -18,7 +18,7 @@ bool port_holder_find(const struct addr *at, int type, struct port_holder *out);
 enum { PORT_HOLDER_TEXT_CAP = 80 };
 /* Writes "process 812 (nginx)". */
 void port_holder_format(const struct port_holder *h, char out[PORT_HOLDER_TEXT_CAP]);
-/* Completes the error `rc` of a listener with key, place, holder and remedy. Returns `rc`. */
+/* Completes the error `rc` of a listener with key, position, holder and remedy. Returns `rc`. */
 enum rc port_holder_explain(const struct config *cfg, const char *key, const struct config_listen *listen, int type,
                             enum rc rc, struct err *err);
 

@@ -96,7 +96,7 @@ static bool is_same_folder(const char *a, const char *b)
     return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
-/* A folder that holds configuration and data was copied or moved, and the configuration still names the old place. */
+/* A folder that holds configuration and data was copied or moved, and the configuration still names the old folder. */
 void preflight_moved(struct preflight *p)
 {
     const struct config *cfg = p->cfg;

@@ -278,7 +278,7 @@ static enum rc start(struct relay_program *p, const char *server, const char *ke
 
 /* --- the end --- */
 
-/* Clients are told that the relay ends, and have time to go elsewhere; a second signal ends that. */
+/* Drains the relay, so that clients have time to connect elsewhere; a second signal ends that. */
 static void drain(struct relay_program *p, const sigset_t *signals)
 {
     struct daemon *d = &p->d;
@@ -288,8 +288,8 @@ static void drain(struct relay_program *p, const sigset_t *signals)
     stun_server_set_silent(d->stun, true);
     relay_drain(d->relay, over_ms);
     for (int64_t end_ms = clock_mono_ms() + over_ms; clock_mono_ms() < end_ms && relay_client_count(d->relay) > 0;) {
-        const struct timespec turn = {.tv_nsec = 100 * 1000 * 1000};
-        if (is_told_to_end(signals, &turn))
+        const struct timespec step = {.tv_nsec = 100 * 1000 * 1000};
+        if (is_told_to_end(signals, &step))
             break;
     }
     usleep(LAST_WORDS_MS * 1000);

@@ -1,4 +1,4 @@
-/* Which addresses are reverse proxies that speak for others. */
+/* Which addresses are reverse proxies, whose requests name the address of their client. */
 #include "daemon/daemon_internal.h"
 
 bool daemon_is_trusted_proxy(const struct config *cfg, const struct addr *from)

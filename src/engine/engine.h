@@ -4,7 +4,7 @@
  *     e = engine_create(doc, users, user_n, NULL)  when the users or the document change: make a new engine
  *     engine_put_node(e, &facts)                   for every node, and again whenever its facts change
  *     engine_filter(e, id, &out), ...              what a node is granted: engine/access.h
- *     engine_view_get(e)                           who sees whom, for readers in other threads: engine/view.h
+ *     engine_view_get(e)                           which nodes see which, for readers in other threads: engine/view.h
  *     engine_may_approve_route(e, id, ...)         what needs no person's approval: engine/approval.h
  *     engine_version(e, id)                        after events: whether a node's access may have changed
  *     engine_fingerprint(e, id)                    after a new policy: whether a node's access differs

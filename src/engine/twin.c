@@ -1,6 +1,6 @@
 #include "engine/twin.h"
 
-/* --- the twin: who is what --- */
+/* --- the twin: which selectors hold which nodes --- */
 
 static bool twin_is_user(const struct random_tailnet *f, const struct engine_facts *n, struct str text)
 {

@@ -47,7 +47,7 @@ static bool view_says(const struct engine_view *v, bool want[IDS][IDS])
     return !engine_view_sees(v, 0, 1) && engine_view_class(v, 0) == -1 && engine_view_class(v, IDS + 1) == -1;
 }
 
-/* A view says who sees whom at the time when it was made, whatever is written later. */
+/* A view shows which nodes see which at the time when it was made, whatever is written later. */
 static bool same_views(struct random_tailnet *f)
 {
     bool before[IDS][IDS], after[IDS][IDS];

@@ -1,7 +1,7 @@
-/* A view: who sees whom at one moment. Immutable, counted, for any thread. Every snapshot keeps one, so that a change
- * can be sent to those who saw the node before and to those who see it after.
+/* A view: which nodes see which at one moment. Immutable, counted, for any thread. Every snapshot keeps one, so that a
+ * change can be sent to the nodes that saw the node before and to those that see it after.
  *
- * Consecutive views share what has not changed. A view copies one word for every 64 ids, for every 64 classes and,
+ *  * Consecutive views share what has not changed. A view copies one word for every 64 ids, for every 64 classes and,
  * when autogroup:self is used, for every 64 users; and, when a class came or went, a bit for each pair of classes. A
  * write between two views copies a page of each table, and the set of the node's class. */
 #ifndef ENGINE_VIEW_H
@@ -33,7 +33,7 @@ struct viewer_key {
     uint32_t class_index; /* ENGINE_NO_CLASS: no such node */
     uint32_t
         owner; /* number of its owner, the same in all views of one engine; 0: tagged, or no rule depends on owners */
-    uint64_t class_made; /* engine_clock when the class was made: tells apart classes that had the same index in turn */
+    uint64_t class_made; /* engine_clock when the class was made: distinguishes classes that had the same index */
 };
 #define ENGINE_NO_CLASS UINT32_MAX
 /* Whether viewers with these keys see alike. */

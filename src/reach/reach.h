@@ -1,7 +1,7 @@
-/* Questions about who reaches whom under a policy: whether its own tests pass, which rules allow a connection, and what
- * one policy lets through that another does not. The answers are for people; nothing here is part of a map.
+/* Questions about which nodes reach which under a policy: whether its own tests pass, which rules allow a connection,
+ * and what one policy lets through that another does not. The answers are for people; nothing here is part of a map.
  *
- * Pure, like the engine; a call counts as a write of the engine (it may fill its caches). */
+ *  * Pure, like the engine; a call counts as a write of the engine (it may fill its caches). */
 #ifndef REACH_REACH_H
 #define REACH_REACH_H
 
@@ -38,7 +38,7 @@ struct reach_reason {
 MUST_CHECK enum rc reach_why(struct engine *e, struct str src, struct str dst, int proto, int port,
                              struct reach_reason *out, size_t cap, size_t *n_out);
 
-/* One difference in who reaches whom. `source` and `destination`: addresses, prefixes and ranges of one family,
+/* One difference in what reaches what. `source` and `destination`: addresses, prefixes and ranges of one family,
  * separated by ", "; borrowed for the call. `proto` 1-255. */
 struct reach_difference {
     bool is_gained; /* else lost */

@@ -413,9 +413,9 @@ static void test_refused_options(void **state)
     far.url = "https://192.0.2.1:443/derp";
     assert_int_equal(bench_relay(&far, &target, &err), RC_DENIED);
     assert_non_null(strstr(err.text, "only loopback"));
-    struct bench_relay_opts nobody = default_opts;
-    nobody.server_pid = INT32_MAX;
-    assert_int_equal(bench_relay(&nobody, &target, &err), RC_NOT_FOUND);
+    struct bench_relay_opts gone = default_opts;
+    gone.server_pid = INT32_MAX;
+    assert_int_equal(bench_relay(&gone, &target, &err), RC_NOT_FOUND);
 }
 
 static int set_up(void **state)

@@ -74,7 +74,7 @@ static const char document[] =
     "\"PeersChangedPatch\":[{\"NodeID\":1,\"Endpoints\":[\"10.0.0.9:1\"],\"DERPRegion\":3,\"Online\":false}],"
     "\"PingRequest\":{\"URL\":\"x\"},\"KeepAlive\":false}";
 
-static void test_what_is_told(void **state)
+static void test_events_of_a_document(void **state)
 {
     struct buf out = {0};
     struct scan s;
@@ -295,7 +295,7 @@ struct reader {
     struct roster roster;
     struct frame_cache frames;
     struct map_stream map_stream;
-    struct buf told;
+    struct buf events;
     unsigned messages;
 };
 
@@ -304,23 +304,23 @@ static void on_piece(void *ctx, const struct map_effect *s)
     struct reader *r = ctx;
     for (uint32_t i = 0; i < s->mark_n; i++) {
         const struct map_effect_mark *m = &s->marks[i];
-        buf_printf(&r->told, "m%u/%x/%u/%u/%u/%u;", m->index, m->endpoints, m->endpoints_mark, m->hostinfo_mark,
+        buf_printf(&r->events, "m%u/%x/%u/%u/%u/%u;", m->index, m->endpoints, m->endpoints_mark, m->hostinfo_mark,
                    m->derp, m->flags);
     }
     for (uint32_t i = 0; i < s->op_n; i++) {
         const struct map_effect_op *o = &s->ops[i];
-        buf_printf(&r->told, "o%u/%u/%llx/%llx;", o->kind, o->word, (unsigned long long)o->peers,
+        buf_printf(&r->events, "o%u/%u/%llx/%llx;", o->kind, o->word, (unsigned long long)o->peers,
                    (unsigned long long)o->endpoints);
     }
     if (s->self_id >= 0)
-        buf_printf(&r->told, "self %lld;", (long long)s->self_id);
+        buf_printf(&r->events, "self %lld;", (long long)s->self_id);
 }
 
 static enum rc on_message(void *ctx, const struct map_stream *in)
 {
     struct reader *r = ctx;
     r->messages++;
-    buf_printf(&r->told, "end %u %llu %u %u %u %u %llu\n", in->message_n, (unsigned long long)in->json_n,
+    buf_printf(&r->events, "end %u %llu %u %u %u %u %llu\n", in->message_n, (unsigned long long)in->json_n,
                in->counts.full, in->counts.changed, in->counts.patched, in->counts.removed,
                (unsigned long long)in->counts.peer_bytes);
     return RC_OK;
@@ -345,7 +345,7 @@ static void reader_fini(struct reader *r)
     map_stream_fini(&r->map_stream);
     frame_cache_fini(&r->frames);
     roster_fini(&r->roster);
-    buf_fini(&r->told);
+    buf_fini(&r->events);
 }
 
 static enum rc read_in_pieces(struct reader *r, const struct buf *bytes)
@@ -379,11 +379,11 @@ static void test_memory_changes_nothing(void **state)
             assert_int_equal(read_in_pieces(&small, &bytes), RC_OK);
             assert_int_equal(read_in_pieces(&without, &bytes), RC_OK);
         }
-        assert_string_equal(buf_cstr(&with.told), buf_cstr(&without.told));
-        assert_string_equal(buf_cstr(&small.told), buf_cstr(&without.told));
-        buf_clear(&with.told);
-        buf_clear(&small.told);
-        buf_clear(&without.told);
+        assert_string_equal(buf_cstr(&with.events), buf_cstr(&without.events));
+        assert_string_equal(buf_cstr(&small.events), buf_cstr(&without.events));
+        buf_clear(&with.events);
+        buf_clear(&small.events);
+        buf_clear(&without.events);
         buf_fini(&text);
         buf_fini(&bytes);
     }
@@ -445,7 +445,7 @@ static void test_roster(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_told),
+        cmocka_unit_test(test_events_of_a_document),
         cmocka_unit_test(test_endpoints_in_any_order_are_the_same),
         cmocka_unit_test(test_any_cut_tells_the_same),
         cmocka_unit_test(test_malformed),

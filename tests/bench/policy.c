@@ -1,5 +1,5 @@
-/* How long the policy takes: read, nodes put in, everyone's peers, filters, one node more. Prints a Markdown table;
- * each figure is the CPU time of one thread.
+/* How long the policy takes: to read it, to add the nodes, for the peers and filters of all, and for one node more.
+ * Prints a Markdown table; each figure is the CPU time of one thread.
  *
  * usage: policy_bench [NODES...]        without NODES: 1000 3000 10000 30000 */
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Counts for base/fuzz_bounds.h. Memory by AddressSanitizer's hooks. Steps by a callback of
- * -fsanitize-coverage=trace-pc-guard at every edge: the fuzzer's library has that name already, so the linker is
- * told to --wrap it, and the functions whose cost is their argument's length. */
+ * -fsanitize-coverage=trace-pc-guard at every edge: the fuzzer's library has that name already, so it is wrapped by the
+ * linker (--wrap), as are the functions whose cost is their argument's length. */
 #include "base/fuzz_bounds.h"
 
 #include <sanitizer/allocator_interface.h>

@@ -63,7 +63,7 @@ size_t budget_used(const struct budget *b);
 struct budget_places;
 
 struct budget_places_limits {
-    unsigned strangers;   /* of all peers that have not proved who they are */
+    unsigned strangers;   /* of all peers that have not proved their identity */
     unsigned known;       /* of all peers that have */
     unsigned per_address; /* of strangers with one IPv4 address or in one IPv6 /64. 0: no limit */
     unsigned per_key;     /* of known peers with one key. 0: no limit */
@@ -87,7 +87,7 @@ struct budget_place {
     bool is_known;
 };
 
-/* `seed`: 16 secret bytes, so that nobody chooses addresses that collide. */
+/* `seed`: 16 secret bytes, so that a peer cannot choose addresses that collide. */
 struct budget_places *budget_places_create(const struct budget_places_limits *limits, const uint8_t seed[16]);
 /* Places that are still held must not be given back afterwards. Null is fine; nulls the pointer. */
 void budget_places_destroy(struct budget_places **places);

@@ -5,7 +5,7 @@
 
 static struct metric *metrics;
 
-/* Kept sorted by name, so that the rows of one family stand together as the text format wants. */
+/* Kept sorted by name, so that the rows of one family stand together as the text format requires. */
 void metric_register(struct metric *m)
 {
     struct metric **at = &metrics;

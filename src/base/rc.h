@@ -71,7 +71,7 @@ struct err {
 
 /* Fills `err` (which may be null) and returns `code`, for `return err_set(err, RC_INVALID, "...")`. */
 enum rc err_set(struct err *err, enum rc code, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* The same with the place in the input. `file` may be null. */
+/* The same with the position in the input. `file` may be null. */
 enum rc err_set_at(struct err *err, enum rc code, const char *file, int line, int col, const char *fmt, ...)
     PRINTF_LIKE(6, 7);
 /* Writes "file:line:col: text" (the parts that are known) to `out`. */

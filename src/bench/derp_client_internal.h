@@ -41,7 +41,8 @@ struct bench_derp_client {
 void bench_derp_client_start(struct bench_derp_client *c, struct stream *s, struct frame_pool *pool,
                              const struct bench_url *at, const uint8_t random[KEY_BYTES],
                              const struct bench_derp_client_events *events, void *ctx);
-/* Ends it without an event; harmless on one that has ended. The struct may be freed when the loop has gone round. */
+/* Ends it without an event; harmless on one that has ended. The struct may be freed after the current iteration of the
+ * loop. */
 void bench_derp_client_stop(struct bench_derp_client *c);
 
 #endif

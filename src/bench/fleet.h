@@ -79,18 +79,18 @@ struct fleet {
 /* --- gate.c: which nodes may connect --- */
 /* `connect` starts a connection. The gate is closed. */
 void fleet_gate_init(struct fleet *f, void (*connect)(struct sim *s));
-/* A node is to connect as soon as it may. */
+/* Queues a node, which connects as soon as the gate allows it. */
 void fleet_ready(struct fleet *f, struct sim *s);
 /* The same, not before `due_ms` of the loop's clock. */
 void fleet_wait_until(struct fleet *f, struct sim *s, int64_t due_ms);
 /* A node connects no longer, because it is connected or has failed: another may start. */
 void fleet_release_slot(struct fleet *f, struct sim *s);
-/* Starts those who may connect now, on the loop's next iteration. */
+/* Starts the nodes that may connect now, on the loop's next iteration. */
 void fleet_wake_starter(struct fleet *f);
 void fleet_open_gate(struct fleet *f);
 /* Nodes that are ready stay so until fleet_open_gate. */
 void fleet_close_gate(struct fleet *f);
-/* All nodes are to connect. */
+/* Queues all nodes. */
 void fleet_start(struct fleet *f);
 
 /* --- knowledge.c: what nodes know --- */
@@ -125,10 +125,10 @@ bool fleet_is_interrupted(void);
 bool fleet_wait_complete(struct fleet *f, int64_t limit_ms);
 /* Waits until no map response came for `quiet_ms` and the server used less than 3 % of a core in the last second. */
 bool fleet_settle(struct fleet *f, int64_t quiet_ms, int64_t limit_ms);
-/* Of the server's process; zero when it is not known or gone. */
+/* CPU time and memory of the server's process; zero when it is not known or gone. */
 struct proc_cpu fleet_server_cpu(const struct fleet *f);
 int64_t fleet_server_rss(const struct fleet *f);
-/* From now on f->peak_rss_bytes is the peak since now. */
+/* Restarts the measurement of f->peak_rss_bytes. */
 void fleet_reset_peak(struct fleet *f);
 
 /* --- target.c --- */
@@ -153,7 +153,7 @@ MUST_CHECK enum rc fleet_create(const struct bench_fleet_opts *opts, const struc
 void fleet_destroy(struct fleet **f);
 
 /* --- fleet_report.c: what is in several reports --- */
-/* What is read at the start of a scenario. */
+/* What was measured at the start of a scenario. */
 struct fleet_start {
     struct proc_cpu server, self;
     uint64_t wire_in;
@@ -161,15 +161,15 @@ struct fleet_start {
 };
 /* Sets the counters to zero. */
 void fleet_reset_stats(struct fleet *f);
-/* Begins a scenario: reads, and sets counters and peak to zero. */
+/* Begins a scenario: measures, and sets counters and peak to zero. */
 struct fleet_start fleet_begin(struct fleet *f);
-/* What the server has used since. */
+/* The server's CPU time since `before`. */
 struct proc_cpu fleet_cpu_since(const struct fleet *f, const struct proc_cpu *before);
 /* Begins a report; fleet_report_emit ends it. */
 void fleet_report_begin(struct fleet *f, struct report *r, const char *scenario);
 /* The check of all peers. */
 void fleet_report_verify(struct fleet *f, struct report *r, const char *note);
-/* The same, with all that went wrong. */
+/* The same, and the counts of everything that went wrong. */
 void fleet_report_health(struct fleet *f, struct report *r);
 /* CPU time of this program. */
 void fleet_report_generator(struct report *r, const struct proc_cpu *since);
@@ -177,7 +177,7 @@ void fleet_report_generator(struct report *r, const struct proc_cpu *since);
 void fleet_report_peak(struct fleet *f, struct report *r);
 /* Connections that ended. */
 void fleet_report_ends(struct fleet *f, struct report *r);
-/* Adds the errors, which start anew, and writes the report. */
+/* Adds the errors, sets their counts to zero, and writes the report. */
 MUST_CHECK enum rc fleet_report_emit(struct fleet *f, struct report *r, struct err *err);
 
 /* --- shuffle.c --- */

@@ -9,8 +9,8 @@
 
 enum map_effect_kind {
     MAP_EFFECT_REPLACE, /* forget all peers */
-    MAP_EFFECT_ADD,     /* `peers` are known now, and of those in `endpoints` also their endpoints */
-    MAP_EFFECT_PATCH,   /* of those in `endpoints` that are known, endpoints are known now */
+    MAP_EFFECT_ADD,     /* the node knows `peers` from now on, and the endpoints of those in `endpoints` */
+    MAP_EFFECT_PATCH,   /* the node knows the endpoints of those peers in `endpoints` that it knows already */
     MAP_EFFECT_REMOVE,  /* `peers` are gone */
 };
 
@@ -60,7 +60,7 @@ struct map_effect_builder {
     void (*look)(void *ctx, const struct scan_record *r, int index, bool is_patch);
     void *look_ctx;
     struct buf ops, marks;
-    bool has_unknown; /* the piece has an id that is not known now, and may be by the next time */
+    bool has_unknown; /* the piece has an id that is unknown now, but may be known when the piece comes again */
     int64_t self_id;
     uint32_t self_addresses[SCAN_ADDRESSES_MAX];
 };

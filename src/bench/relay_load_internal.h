@@ -49,7 +49,7 @@ MUST_CHECK enum rc bench_relay_load_connect(struct bench_relay_load *load, unsig
 /* Runs the loop for `ms`. */
 void bench_relay_load_run_for(struct bench_relay_load *load, int64_t ms);
 
-/* Of the server and of this program, at one moment. */
+/* CPU time of the server and of this program, at one moment. */
 struct bench_relay_load_reading {
     int64_t at_us;
     struct proc_cpu server, self;

@@ -86,7 +86,7 @@ struct sim {
 void sim_write_register(const struct sim *s, bool is_logout, struct buf *out);
 /* `is_stream`: a poll; else an update. */
 void sim_write_map_request(const struct sim *s, bool is_stream, struct buf *out);
-/* What its peers should have received of it by now. */
+/* What its peers should know about the node by now. */
 void sim_describe(const struct sim *s, struct view_facts *out);
 /* Terminated. */
 void sim_host_name(const struct sim *s, char out[64]);
@@ -95,12 +95,12 @@ void sim_host_name(const struct sim *s, char out[64]);
 /* New keys; it does not connect yet. */
 void sim_init(struct sim *s, struct fleet *f, unsigned index, unsigned class);
 void sim_fini(struct sim *s);
-/* Ends the connection if there is one, without a word to the server, and forgets the peers. Unless it is paused it
+/* Ends the connection if there is one, without notice to the server, and forgets the peers. Unless it is paused it
  * is ready to connect again. */
 void sim_drop(struct sim *s);
 /* Logs out, if it is connected, and stays away until sim_log_in. Returns whether it was connected. */
 bool sim_log_out(struct sim *s);
-/* Takes a new node key and connects again. */
+/* Makes a new node key and connects again. */
 void sim_log_in(struct sim *s);
 /* The connection has ended, or is to be ended: counts this text as an error and tries again after a back-off. */
 void sim_fail(struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);

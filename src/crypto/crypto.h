@@ -28,7 +28,7 @@ struct aead; /* one key, one direction, reused for each record; single-threaded 
 struct aead *aead_create(const uint8_t key[32], bool seal);
 /* Wipes the key. Null is fine; nulls the pointer. */
 void aead_destroy(struct aead **a);
-/* `out` gets n + 16 bytes; in and out may be the same place. */
+/* `out` gets n + 16 bytes; in and out may be the same memory. */
 void aead_seal(struct aead *a, const uint8_t nonce[AEAD_NONCE_BYTES], const void *ad, size_t ad_len, const uint8_t *in,
                size_t n, uint8_t *out);
 /* `n` includes the tag; `out` gets n - 16 bytes. RC_CRYPTO: nothing in `out` may be used. */

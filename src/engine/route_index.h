@@ -27,7 +27,7 @@ struct route_index {
 void route_index_init(struct route_index *r, const struct policy_doc *doc, const struct engine_ranges *ranges);
 /* All nodes must have been removed. */
 void route_index_fini(struct route_index *r);
-/* Adds the node to the holders of its routes; and removes it. */
+/* Adds the node to the holders of its routes, or removes it from them. */
 void route_index_hold(struct route_index *r, struct engine_node *n, uint64_t clock);
 void route_index_release(struct route_index *r, struct engine_node *n, uint64_t clock);
 /* Sets the routes_version of all nodes whose routes may be shown to others than before, because `n`, which has its

@@ -43,7 +43,7 @@ struct source_table {
     uint64_t *self_lists;           /* bits: lists of rules with autogroup:self */
 };
 
-/* An empty table; and frees it with its lists. */
+/* Makes an empty table; frees a table with its lists. */
 void source_table_init(struct source_table *t, const struct policy_doc *doc, struct arena *arena);
 void source_table_fini(struct source_table *t);
 /* The index of the list with these selectors and posture set, which is added when it is new. */

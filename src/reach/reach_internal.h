@@ -32,7 +32,7 @@ void reach_probes_reduce(struct engine *e, struct probes *s, const struct policy
  * itself. */
 void reach_selectors_at(struct engine *e, const struct engine_node *n, const struct range *at, uint64_t *in);
 
-/* What of a rule matches a source, a destination and a port. `attrs` are used instead of the source's own; may be
+/* Which parts of a rule match a source, a destination and a port. `attrs` are used instead of the source's own; may be
  * null. */
 struct rule_match {
     bool source;

@@ -192,7 +192,7 @@ static void write_common_profiles(struct json_writer *w, const struct change *c)
     netmap_write_profiles(w, c->after->users, NULL);
 }
 
-/* Of length 0 when it would say nothing. */
+/* The message has length 0 when there is nothing to send. */
 static struct rcbuf *encode_common(struct netmap_ctx *ctx, const struct change *c, bool is_unpinned,
                                    enum netmap_coding coding)
 {

@@ -129,7 +129,8 @@ static void push_access(struct netmap_ctx *ctx, const struct node_access *was, c
         push_text(ctx, is->ssh, "{\"SSHPolicy\":", "}", coding, out);
 }
 
-/* Something differs that the node's own map shows. A policy that knows none of its routes has no table for them. */
+/* Whether anything that the node's own map shows has changed. A policy that knows none of its routes has no table for
+ * them. */
 static bool own_access_differs(const struct node_access *was, const struct node_access *is)
 {
     if (was == is || was == NULL)

@@ -142,7 +142,7 @@ static uint32_t code_of_shape(const struct peer_shape *shape)
     return code;
 }
 
-/* The other way round, for the item's node as it is after the change. */
+/* In the opposite direction, for the item's node as it is after the change. */
 static struct peer_shape shape_of_code(const struct access *a, node_id id, uint32_t code)
 {
     const struct route_table *routes = access_of_node(a, id)->routes;

@@ -35,7 +35,7 @@ struct node {
     char hostname[HOSTNAME_CAP]; /* as the machine last reported it */
     bool is_renamed;             /* an admin chose the name: it does not follow the host name */
     bool is_ephemeral;
-    /* It logged out, or an admin ended its key: until it registers anew or gets another date, whatever the clock
+    /* The node logged out, or an admin ended its key: until it registers anew or gets another date, whatever the clock
      * says. */
     bool is_ended;
     /* is_ended, or the date of the key has passed as of the last tick: a clock that is set back makes it false again.
@@ -58,7 +58,7 @@ struct node {
     struct rcbuf *tags;           /* JSON array of strings; null: none */
     struct rcbuf *hostinfo;       /* as the node sent it, without NetInfo: JSON object; null: not reported yet */
     struct rcbuf *hostinfo_peers; /* the part that peers get: JSON object; null: none */
-    /* It serves the routes that are in both lists (node_serves_next). 0 bits: an exit route. */
+    /* The node serves the routes that are in both lists (node_serves_next). 0 bits: an exit route. */
     struct prefix_list *advertised; /* Hostinfo.RoutableIPs; null: none */
     struct prefix_list *approved;   /* null: none */
     /* Those of the routes that it serves, without exit routes, of which it is the primary now: of several nodes that
@@ -82,7 +82,7 @@ void node_unref(const struct node **n);
 
 /* Walks the routes that the node serves (advertised and approved), ascending: start with *pos = 0. False at the end. */
 bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out);
-/* It serves any route. */
+/* Whether the node serves any route. */
 bool node_serves(const struct node *n);
 /* Whether the node serves an exit route. */
 bool node_is_exit(const struct node *n);

@@ -244,7 +244,7 @@ static void leave(struct state *st, struct node_record *e)
     routes_follow_presence(st, e);
 }
 
-/* It was last seen when its poll ended, not when the grace was over. */
+/* The node was last seen when its poll ended, not when the grace was over. */
 static void lose(struct state *st, struct node_record *e, int64_t now_ms)
 {
     int64_t seen_steady_ms = e->offline_at_ms - st->options.offline_grace_ms;

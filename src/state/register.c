@@ -328,7 +328,8 @@ static void refuse_foreign(struct state *st, const struct registration *reg, int
         refuse(out, RC_DENIED, "this node key belongs to another machine: log out and in again to get a new one");
 }
 
-/* Of an answer that grants nothing: the same request would get it even if all that waits for the disk were refused. */
+/* For an answer that grants nothing: whether the request would get it even if all that waits for the disk were
+ * refused. */
 static bool is_firm(const struct state *st, const struct registration *reg)
 {
     uint8_t hash[KEY_HASH_BYTES];

@@ -176,7 +176,7 @@ static void forget_ids(const struct state *st, struct id_list *l)
     l->n = kept;
 }
 
-/* As they were before the pending batch. */
+/* Sets ids and addresses to be given next as they were before the pending batch. */
 static void restore_counters(struct state *st)
 {
     st->counters = st->undo.next.counters;

@@ -79,7 +79,7 @@ static void rebuild(struct daemon_derpmap *s, bool is_last)
 {
     struct daemon_derpmap_texts made;
     struct err err = {0};
-    /* Better a relay that does not answer at the moment than none. */
+    /* A relay that does not answer at the moment is better than none. */
     bool has_none = s->texts.region_n == 0;
     if (daemon_derpmap_sources_build(s->sources, s->certificate.pin, has_none, &made, &err) != RC_OK) {
         metric_inc(&refreshes_failed);
@@ -106,7 +106,7 @@ static void rebuild(struct daemon_derpmap *s, bool is_last)
 
 static void refresh(struct daemon_derpmap *s);
 
-/* Spread by a tenth, so that not all servers ask at the same second. */
+/* The time is spread by a tenth, so that not all servers ask at the same second. */
 static int64_t jittered(int64_t ms)
 {
     uint32_t random;

@@ -74,7 +74,7 @@ static enum rc read_file(const char *path, struct policy_doc **out, struct buf *
     return rc;
 }
 
-/* --- what is odd about it --- */
+/* --- warnings about a valid policy --- */
 
 static void log_each(const struct policy_errors *errors, const char *what)
 {

@@ -11,7 +11,7 @@ LOG_MODULE("daemon");
 
 static const struct {
     void (*run)(struct preflight *p);
-    bool is_check_only; /* `serve` finds these by doing the thing itself */
+    bool is_check_only; /* `serve` finds these when it opens or reads the same things itself */
 } checks[] = {
     {preflight_folders, false},      {preflight_moved, false},     {preflight_socket, false}, {preflight_keys, false},
     {preflight_certificates, false}, {preflight_listeners, false}, {preflight_relays, false}, {preflight_policy, false},

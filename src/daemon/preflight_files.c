@@ -44,7 +44,7 @@ static void check_key(struct preflight *p, const char *key, const char *path)
 void preflight_keys(struct preflight *p)
 {
     const struct config *cfg = p->cfg;
-    static const char mesh_key[] = "derp.server.mesh_key_path"; /* with which its errors begin */
+    static const char mesh_key[] = "derp.server.mesh_key_path"; /* the beginning of its error messages */
     uint8_t mesh[32];
     struct err err = {0};
     struct stat st;

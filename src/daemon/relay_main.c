@@ -25,7 +25,7 @@ enum {
     LAST_WORDS_MS = 200,              /* between closing the last client and the end */
 };
 
-/* --- where this relay belongs --- */
+/* --- the control server, the key and the region of this relay --- */
 
 struct enrolment {
     char server[TEXT_CAP];

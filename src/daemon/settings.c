@@ -29,7 +29,7 @@ static void note_hole(struct tailnet_settings *t, const struct buf *json, size_t
         t->dns_hole[t->dns_hole_n++] = (struct dns_hole){(uint32_t)at + 1, (uint32_t)(buf_len(json) - at - 2)};
 }
 
-/* `t`: of which addresses of NextDNS are to be each node's own; null: none. */
+/* `t` gets the positions of the addresses of NextDNS, which differ for each node; null: they are not noted. */
 static void write_resolvers(struct json_writer *w, const struct config_strings *servers, struct tailnet_settings *t,
                             const struct buf *json)
 {

@@ -62,7 +62,7 @@ static bool same_range(const struct range *a, const struct range *b)
     return a->family == b->family && a->lo == b->lo;
 }
 
-/* Whether nothing that others are granted depends on the difference. */
+/* Whether no access of other nodes depends on the difference between the two. */
 static bool is_same_to_others(const struct engine_node *a, const struct engine_node *b)
 {
     return a->class == b->class && a->owner == b->owner && same_range(&a->v4, &b->v4) && same_range(&a->v6, &b->v6);

@@ -66,7 +66,7 @@ static sel_id part_dst(const struct policy_doc *doc, const struct rule_part *par
     return part->kind == PART_COMPANION ? rule->src.v[i] : rule->dst[i].sel;
 }
 
-/* Counted first, then filled. */
+/* Makes the lists of parts of each selector: counted first, then filled. */
 static void index_destinations(struct rule_index *r, const struct policy_doc *doc, struct arena *arena)
 {
     r->dst_parts = arena_zalloc(arena, doc->sel_n, sizeof(*r->dst_parts));

@@ -101,7 +101,7 @@ static void find_fixed(struct source_table *t)
     }
 }
 
-/* Of which lists each selector is a part: counted first, then filled. */
+/* Makes the list of source lists of each selector: counted first, then filled. */
 static void index_selectors(struct source_table *t)
 {
     size_t sel_n = t->doc->sel_n;

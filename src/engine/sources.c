@@ -311,7 +311,7 @@ bool sources_is_empty(struct engine *e, struct source_list *l)
 {
     if (l->has_danger || (l->has_star && l->posture == 0) || (l->posture == 0 && (l->node_n > 0 || l->fixed.n > 0)))
         return false;
-    /* Either it has a posture, or there is no address. */
+    /* Either the list has a posture, or there is no address. */
     return l->posture == 0 || sources_text(e, l).len <= 2;
 }
 

@@ -1,4 +1,4 @@
-/* What is kept in the slots of the model: encoded forms, made once for all who send them. */
+/* What is kept in the slots of the model: encoded forms, made once for all threads that send them. */
 #include "netmap/netmap_internal.h"
 
 #include <pthread.h>

@@ -163,7 +163,7 @@ node_id netmap_next_access(const struct change *c, node_id after)
     return 0;
 }
 
-/* Neither before nor after. */
+/* Whether the viewer sees no item of the change, neither before nor after. */
 static bool sees_no_item(const struct change *c, const struct watcher *v)
 {
     for (size_t i = 0; i < c->item_n; i++) {

@@ -219,7 +219,7 @@ static void put_piece(struct peers_writer *pw, struct rcbuf *taken)
     netmap_pieces_push(pw->out, taken);
 }
 
-/* What has gathered in ctx->json becomes a piece. */
+/* Makes a piece of what has gathered in ctx->json. */
 static void put_gathered(struct netmap_ctx *ctx, struct peers_writer *pw)
 {
     if (buf_len(&ctx->json) == 0)
@@ -228,7 +228,7 @@ static void put_gathered(struct netmap_ctx *ctx, struct peers_writer *pw)
     buf_clear(&ctx->json);
 }
 
-/* Few of a group are not worth a piece of their own: what is scattered over many groups goes to the wire together. */
+/* A few peers of a group are not worth a piece of their own: those of many groups are put into one piece. */
 static void put_visible(struct netmap_ctx *ctx, const struct map_viewer *v, size_t index, uint64_t mask,
                         struct peers_writer *pw)
 {

@@ -53,8 +53,8 @@ static bool same_endpoints(const struct node *a, const struct node *b)
     return true;
 }
 
-/* Something differs that a patch cannot say. Key and KeyExpiry could be patched too, but the client does as much work
- * for that as for a whole node. src: docs/protocol/control.md 6.8 */
+/* Whether something differs that a patch cannot express. Key and KeyExpiry could be patched too, but the client does
+ * as much work for that as for a whole node. src: docs/protocol/control.md 6.8 */
 static bool needs_full(const struct node *a, const struct node *b)
 {
     bool disco_differs = !keys_equal(a->disco.b, b->disco.b);

@@ -119,7 +119,7 @@ struct rcbuf *netmap_expired_self(struct netmap_ctx *ctx, const node_key *key, i
     netmap_object_begin(ctx, &w);
     json_w_key(&w, "Node");
     json_w_object(&w);
-    /* Ids and names that no other node has: the client wants some. */
+    /* Ids and names that no other node has: the client requires some. */
     json_w_kv_u64(&w, "ID", (1ull << 53) - 1);
     json_w_kv_cstr(&w, "StableID", "ngone");
     json_w_kv_cstr(&w, "Name", "logged-out.");

@@ -9,7 +9,7 @@ static bool needs_unpinned(const struct node *n, const struct tailnet_settings *
     return settings->derp_map_unpinned_json != NULL && n->cap_version != 0 && n->cap_version < CAP_PINNED_CERT;
 }
 
-/* The one without pins, or the only one where both are the same. */
+/* The DERP map without pins, or the only one if there is no difference. */
 static const struct rcbuf *derp_map(const struct tailnet_settings *settings, bool is_unpinned)
 {
     return is_unpinned && settings->derp_map_unpinned_json != NULL ? settings->derp_map_unpinned_json
@@ -26,7 +26,7 @@ void netmap_write_derp_map(struct json_writer *w, const struct tailnet_settings 
     netmap_write_raw(w, "DERPMap", derp_map_of(settings, n));
 }
 
-/* Also when it had another map before, and all have the same now. */
+/* True also when the client had the other map before, and there is only one now. */
 bool netmap_wants_unpinned(const struct change *c, const struct node *n)
 {
     return c->settings_changed && (needs_unpinned(n, c->before->settings) || needs_unpinned(n, c->after->settings));
@@ -46,7 +46,7 @@ void netmap_write_new_settings(struct json_writer *w, const struct change *c, bo
         write_raw_if_new(w, "DNSConfig", old->dns_config_json, new->dns_config_json);
 }
 
-/* What all get is for those whose client stays what it is. */
+/* The common message has the right DERP map only for a node whose client version has not changed. */
 void netmap_push_other_derp_map(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
                                 enum netmap_coding coding, struct netmap_pieces *out)
 {

@@ -168,7 +168,7 @@ void client_ask_admission(struct client *c)
     relay->ops.admit(relay->ops.ctx, m, &c->key, &c->endpoint.stream->peer);
 }
 
-/* One with a wrong mesh key is a client like all others, until it sends what only neighbours may send.
+/* A client with a wrong mesh key is one like all others, until it sends what only neighbours may send.
  * src: tailscale 1.102 derp/derpserver isMeshPeer */
 static bool is_neighbour(const struct relay *relay, const struct derp_client_info *info)
 {
@@ -192,7 +192,8 @@ void client_on_login(struct client *c, const uint8_t *payload, size_t n)
     list_push_back(&c->peer->clients, &c->of_peer);
     c->phase = CLIENT_ADMISSION;
     stream_pause(c->endpoint.stream, true);
-    if (c->worker->relay->ops.admit != NULL && !c->is_mesh) /* a neighbour is no node: the program does not know it */
+    if (c->worker->relay->ops.admit != NULL &&
+        !c->is_mesh) /* a neighbour is no node, so the program is not asked about it */
         client_ask_admission(c);
     else
         client_on_admission(c, true);
@@ -256,7 +257,7 @@ static void send_server_info(struct client *c)
     frame_pool_give(&c->worker->frames.pool, &frame);
 }
 
-/* With random parts, so that clients that came at the same time are not due at the same time. */
+/* The terms have random parts, so that clients that came at the same time are not due at the same time. */
 static void start_timers(struct client *c, int64_t now_ms)
 {
     const struct relay_opts *opts = &c->worker->relay->opts;

@@ -1,4 +1,4 @@
-/* What the frames of a client do, and how they come. */
+/* Receives the frames of a client, and what each of them does. */
 #include <string.h>
 
 #include "relay/client_internal.h"

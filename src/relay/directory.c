@@ -134,7 +134,7 @@ static struct dir_conn *most_silent_of(const struct dir_key *k)
     return LIST_ENTRY(k->conns.prev, struct dir_conn, of_key);
 }
 
-/* The lock is held, and the key has others. */
+/* The lock is held, and the key has other connections. */
 static void evict_most_silent(struct relay *relay, struct dir_key *k)
 {
     struct dir_conn *conn = most_silent_of(k);

@@ -35,7 +35,7 @@ static struct stream *dial(void *ctx, struct loop *loop, const struct relay_neig
     return near;
 }
 
-/* As far as the input wants: 0 nothing, 1 the upgrade, 2 the key, 3 the whole login. */
+/* How far the login goes, by the input: 0 nothing, 1 the upgrade, 2 the key, 3 the whole login. */
 static void come_up(struct rig *r, struct neighbour *n, unsigned stage)
 {
     static const char granted[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\n\r\n";

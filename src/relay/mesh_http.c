@@ -1,4 +1,4 @@
-/* What a neighbour answers to the request for an upgrade. Only a plain grant is accepted. */
+/* Reads a neighbour's answer to the request for an upgrade. Only a plain grant is accepted. */
 #include "base/str.h"
 #include "relay/mesh_internal.h"
 

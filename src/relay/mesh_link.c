@@ -148,7 +148,7 @@ static void on_server_info(struct mesh_link *l, const uint8_t *payload, size_t n
         return;
     }
     l->phase = MESH_UP;
-    l->addr_i = l->addr_n; /* the next time the name is asked again */
+    l->addr_i = l->addr_n; /* when the link dials next, the name is looked up again */
     atomic_fetch_add_explicit(&relay->mesh.link_n, 1, memory_order_relaxed);
     log_info("neighbour reached", LOG_S("neighbour", l->at.host));
 }
@@ -170,7 +170,7 @@ static void on_present(struct mesh_link *l, const uint8_t *payload)
     map_put(&l->keys, directory_forwarder_key(f)->b, KEY_BYTES, f);
 }
 
-/* It has left, or it was not there when a packet came. */
+/* The client has left, or was not connected when a packet for it came. */
 static void on_gone(struct mesh_link *l, const uint8_t *payload)
 {
     struct dir_forwarder *f = map_remove(&l->keys, payload, KEY_BYTES);

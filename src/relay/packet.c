@@ -4,7 +4,7 @@
 #include "relay/mesh_link_internal.h"
 #include "relay/relay_internal.h"
 
-/* Whether `c` may get one more reply about an unknown destination. Each costs a second, and three may be owed. */
+/* Whether `c` may get one more reply about an unknown destination: PACKET_NOT_HERE_BURST at once, then one a second. */
 static bool may_reply_not_here(struct client *c, int64_t now_ms)
 {
     if (c->not_here_ms < now_ms)
@@ -23,10 +23,11 @@ static void drop_unknown(struct relay_worker *w, struct client *from, const stru
         client_queue_gone(from, p->dst, DERP_GONE_NOT_HERE);
 }
 
-/* To a client of this worker. `source` null: this worker does not know the sender. */
+/* Delivers to a client of this worker. `source` null: this worker does not know the sender. */
 static void deliver(struct relay_worker *w, struct client *to, struct peer *source, const struct packet *p)
 {
-    /* One that a neighbour forwarded may arrive before the news of its sender, which come over another connection. */
+    /* A packet that a neighbour forwarded may arrive before the news of its sender, which come over another
+     * connection. */
     peer_gone_remember(w, source != NULL ? source : peers_get_or_create(w, p->src), to);
     client_queue_packet(to, p);
 }
@@ -39,7 +40,7 @@ static void cross(struct relay_worker *w, unsigned to, uint64_t id, const struct
         stats_drop(&w->stats, DROP_PIPE, p->is_disco, p->n);
 }
 
-/* To a key with a connection, of whichever worker. */
+/* Delivers to a key that has a connection, on this worker or another. */
 static void send_here(struct relay_worker *w, struct peer *to, struct peer *source, const struct packet *p)
 {
     if (to->route.worker != w->index)

@@ -40,7 +40,7 @@ void rate_check(struct client *c)
     stats_add(&w->stats, COUNT_RATE_WAITS, 1);
     stream_pause(c->endpoint.stream, true);
     c->resume_ms = now_ms + wait_ms;
-    c->frame_due_ms = 0; /* it is not the client that keeps the rest of a frame waiting */
+    c->frame_due_ms = 0; /* the rest of a frame is late because reading was paused, not because of the client */
     if (list_is_empty(&w->held_back))
         loop_timer_start(w->rate_timer, RESUME_MS, RESUME_MS);
     list_push_back(&w->held_back, &c->in_held_back);

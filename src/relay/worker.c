@@ -85,7 +85,7 @@ void worker_fini(struct relay_worker *w)
 
 /* --- Messages --- */
 
-/* Tells the connections of a key that another device has it too, or no longer. */
+/* Sends the connections of a key notice that another device has the key too, or no longer. */
 static void send_health(struct peer *p, enum route_health health)
 {
     static const char duplicate[] = "duplicate node key: another device with the same state is connected";

@@ -11,7 +11,7 @@
 enum { RECORD_BYTES = 8 + KEY_BYTES + 4 };
 _Static_assert(PIPE_BATCH_BYTES >= RECORD_BYTES + KEY_BYTES + DERP_PACKET_MAX_BYTES, "the largest packet fits");
 
-/* What a batch costs. Short iterations make small batches, so bytes are counted, not batches. */
+/* The memory of a batch. Short iterations make small batches, so bytes are counted, not batches. */
 static size_t batch_bytes(const struct pipe_batch *b)
 {
     return sizeof(*b) + b->len;

@@ -120,7 +120,7 @@ static void refresh(struct state *st)
 
 struct engine *state_policy(const struct state *st)
 {
-    /* The const is cast away because the policy is a cache of what the state says anyway. */
+    /* The const is cast away because the policy is a cache that is made from the state alone. */
     refresh((struct state *)st);
     return st->policy;
 }

@@ -144,7 +144,7 @@ struct prefix_list *routes_list_primary(const struct state *st, const struct nod
 
 /* --- following a node --- */
 
-/* As node_serves_next, without exit routes. */
+/* The same as node_serves_next, without exit routes. */
 static bool next_of(const struct counted_routes *c, size_t *pos, struct prefix *out)
 {
     const struct node as_node = {.advertised = c->advertised, .approved = c->approved};

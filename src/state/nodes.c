@@ -172,7 +172,7 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
 
 void state_poll_end(struct state *st, node_id id, int64_t now_ms)
 {
-    /* The record also of a node whose removal waits for the disk: it may come back. */
+    /* Finds also the record of a node whose removal waits for the disk, since the removal may be taken back. */
     struct node_record *e = id < st->records_cap ? st->records[id] : NULL;
     if (e == NULL || e->polls == 0 || --e->polls > 0)
         return;

@@ -84,7 +84,7 @@ static void fill_row(struct builder *b, node_id router, struct route_table *t, s
         engine_routes(b->p, member, router, &t->rows[class_index * t->words], t->prefixes->n);
 }
 
-/* Whether the row of the table before belongs to the same class still. (That its routes are the same has been
+/* Whether the row of the previous table still belongs to the same class. (That its routes are the same has been
  * checked.) */
 static bool row_holds(const struct builder *b, const struct route_table *old, size_t class_index)
 {

@@ -1,4 +1,4 @@
-/* What the policy is fed about a node: the facts that its rules may ask for. */
+/* The facts about a node that the policy is given, since its rules may ask for them. */
 #include "base/arena.h"
 #include "base/mem.h"
 #include "codec/json.h"

@@ -34,7 +34,7 @@ static void look_at_owned(const struct change *c, uint64_t *look)
     }
 }
 
-/* Which viewers see the node, which of its routes they get, or the profile of its owner may differ. */
+/* Whether a change may concern which viewers see the node, which of its routes they get, or the profile of its owner. */
 static bool is_touched(const struct change *c, node_id id)
 {
     const struct access *a = c->before->access, *b = c->after->access;
@@ -68,7 +68,7 @@ static void add_touched(struct change *c, const uint64_t *look)
     c->item_n = n;
 }
 
-/* Under a policy each node that is present has an access: whoever makes maps relies on it. */
+/* Under a policy each node that is present has an access: netmap relies on it. */
 static void check_access(const struct change *c)
 {
     for (size_t i = 0; i < c->item_n; i++)

@@ -273,7 +273,7 @@ static struct node_record *create(struct state *st, const struct admission *a, i
 /* Row 9, second half. */
 static void admit(struct state *st, const struct admission *a, int64_t now_ms, struct register_result *out)
 {
-    /* A known node key means its node, whoever owns it from now on: no two nodes have the same key. */
+    /* A known node key means its node, whatever its next owner: no two nodes have the same key. */
     struct node_record *e = map_get(&st->by_key, a->reg->key.b, KEY_BYTES);
     if (e == NULL)
         e = find_earlier(st, a->reg, a->tags != NULL ? TAGGED_DEVICES_USER : a->key->user);

@@ -24,7 +24,7 @@ enum { REMOVE_AGAIN_MS = 5000, REMOVE_AGAIN_MAX_MS = 300000 };
 
 /* --- a node --- */
 
-/* The event changed it, and nothing has since. */
+/* Whether the event changed the member, and nothing has changed it since. */
 #define IS_OF_EVENT(field)                                                                                             \
     (memcmp(&now->field, &u->after->field, sizeof(now->field)) == 0 &&                                                 \
      memcmp(&now->field, &u->node->field, sizeof(now->field)) != 0)
@@ -88,7 +88,7 @@ static struct node *without_event(const struct node *now, const struct undo *u)
     return n;
 }
 
-/* Its removal was due, and could not be written. */
+/* The removal of the node was due, and could not be written. */
 static int64_t remove_again_at(struct node_record *e, int64_t steady_now_ms)
 {
     int64_t ms = e->remove_again_ms > 0 ? e->remove_again_ms * 2 : REMOVE_AGAIN_MS;

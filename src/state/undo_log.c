@@ -1,4 +1,4 @@
-/* The log of how rows were before the events that wait for the disk. undo.c takes events back by it. */
+/* The log of rows as they were before the events that wait for the disk. undo.c uses it to take events back. */
 #include <string.h>
 
 #include "base/mem.h"

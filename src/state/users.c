@@ -24,7 +24,7 @@ const struct user *state_user_by_name(const struct state *st, struct str name)
     const struct user *u = find_exact(st, name);
     if (u == NULL)
         u = find_whatever_case(st, name);
-    /* As policies write a user without a domain. */
+    /* The form in which policies write a user without a domain. */
     if (u == NULL && str_ends(name, STR("@")))
         u = find_whatever_case(st, str_n(name.p, name.len - 1));
     return u;

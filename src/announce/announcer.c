@@ -247,7 +247,8 @@ void announcer_leave(struct announcer *a)
     about.is_draining = true;
     post_and_wait(a, &about, LEAVE_TIMEOUT_MS, &w);
     if (w.rc != RC_OK)
-        log_warn("the control server was not told that this relay goes; it will notice", LOG_S("why", w.err.text));
+        log_warn("the control server did not get the notice that this relay stops; it will notice by itself",
+                 LOG_S("why", w.err.text));
 }
 
 /* --- announcing, on the loop --- */

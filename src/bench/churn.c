@@ -187,7 +187,7 @@ static enum rc report_churn(struct churn *c, const struct fleet_start *s, double
     fleet_report_generator(&r, &s->self);
     fleet_report_ends(f, &r);
     report_u64(&r, "update_errors", f->stats.update_errors, NULL);
-    report_u64(&r, "wrong_records", f->stats.wrong_records, "records that say what the node never told");
+    report_u64(&r, "wrong_records", f->stats.wrong_records, "records with data that the node never sent");
     return fleet_report_emit(f, &r, err);
 }
 

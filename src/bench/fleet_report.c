@@ -90,7 +90,7 @@ void fleet_report_health(struct fleet *f, struct report *r)
     report_u64(r, "update_errors", f->stats.update_errors, NULL);
     report_u64(r, "decode_errors", f->stats.decode_errors, NULL);
     report_u64(r, "first_without_node", f->stats.first_without_node, "streams whose first response had no Node");
-    report_u64(r, "self_as_peer", f->stats.self_as_peer, "nodes that were told of themselves as a peer");
+    report_u64(r, "self_as_peer", f->stats.self_as_peer, "nodes that were sent themselves as a peer");
 }
 
 void fleet_report_peak(struct fleet *f, struct report *r)

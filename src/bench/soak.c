@@ -364,7 +364,7 @@ static void report_noise(const struct soak *k, struct report *r)
     report_u64(r, "restarts", k->restarts, "of the server");
     report_u64(r, "checks", k->checks, "quiet points");
     report_u64(r, "failed_checks", k->failed_checks, NULL);
-    report_u64(r, "lost_updates", k->lost, "pairs of which one was last told something else than the other said last");
+    report_u64(r, "lost_updates", k->lost, "pairs of which one last received something else than the other last sent");
 }
 
 static bool report_memory(const struct soak *k, struct report *r)

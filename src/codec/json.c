@@ -49,7 +49,7 @@ void json_find_pos(const char *begin, const char *at, int *line_out, int *col_ou
     *col_out = (int)(at - line_start) + 1;
 }
 
-/* Fails at `ps->p`, telling what stands there. */
+/* Fails at `ps->p`, with what stands there. */
 static __attribute__((cold, noinline)) enum rc fail(struct parser *ps, const char *wanted)
 {
     int line, col;

@@ -28,7 +28,7 @@ void json_w_init_pretty(struct json_writer *w, struct buf *out)
     *w = (struct json_writer){.out = out, .pretty = true};
 }
 
-/* The way of nearly every call: the buffer has room already. */
+/* The fast path of nearly every call: the buffer has room already. */
 static inline uint8_t *reserve(struct buf *b, size_t n)
 {
     return b->data != NULL && fits(b->end, n, b->cap) ? b->data + b->end : buf_reserve(b, n);
@@ -113,8 +113,8 @@ static inline bool is_clean(uint8_t c)
     return c >= ' ' && c < 0x80 && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&';
 }
 
-/* Copies up to the first byte that needs care and returns how many that were. `out` has BLOCK bytes more than p..end.
- */
+/* Copies up to the first byte that may need an escape and returns how many that were. `out` has BLOCK bytes more
+ * than p..end. */
 static inline size_t copy_clean(uint8_t *out, const char *p, const char *end)
 {
     const char *start = p;
@@ -172,7 +172,7 @@ static unsigned put_special(struct buf *b, const char *p, const char *end)
     return len;
 }
 
-/* What is left of a string behind the part that needed no care. */
+/* Writes what is left of a string behind the part that copy_clean took. */
 static __attribute__((noinline)) void put_rest(struct buf *b, const char *p, const char *end)
 {
     while (p < end) {

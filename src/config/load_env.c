@@ -156,7 +156,8 @@ static void take_headscale_var(struct loader *l, struct str name, struct str res
     }
 }
 
-/* After FULLSCALE_* and the file, which win: the environment of a Headscale container may stay as it is. */
+/* Read after FULLSCALE_* and the file, which take precedence: the environment of a Headscale container may stay as
+ * it is. */
 void loader_take_headscale_env(struct loader *l)
 {
     struct str prefix = STR("HEADSCALE_");

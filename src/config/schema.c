@@ -271,7 +271,7 @@ const struct schema_row schema_rows[] = {
      .def = "{state_dir}/derp_server_private.key", .meaning = "Key of the embedded relay, made when absent."},
     {"derp.server.tls_cert_path", SCHEMA_PATH, FIELD(derp_server_tls_cert_path), .def = "{state_dir}/derp_cert.pem",
      .meaning =
-         "Certificate of the embedded relay. When absent a self-signed one is made, which clients are told to trust."},
+         "Certificate of the embedded relay. When absent a self-signed one is made, whose pin is in the DERP map."},
     {"derp.server.tls_key_path", SCHEMA_PATH, FIELD(derp_server_tls_key_path), .def = "{state_dir}/derp_key.pem",
      .meaning = "Private key of derp.server.tls_cert_path."},
     {"derp.server.automatically_add_embedded_derp_region", SCHEMA_BOOL, FIELD(derp_server_add_region), .def = "true",
@@ -297,10 +297,8 @@ const struct schema_row schema_rows[] = {
          "limit."},
     {"derp.server.limits.client_rate", SCHEMA_BYTES, FIELD(derp_limits_client_rate_bytes), .def = "0",
      .unit = "bytes/s", .max = INT64_C(1) << 40,
-     .meaning =
-         "What one client may send through the embedded relay in a second, at least 16KiB. Clients are told; those "
-         "that "
-         "send more are read more slowly. 0: no limit."},
+     .meaning = "What one client may send through the embedded relay in a second, at least 16KiB. Clients are sent "
+                "the limit; those that send more are read more slowly. 0: no limit."},
     {"derp.server.limits.client_burst", SCHEMA_BYTES, FIELD(derp_limits_client_burst_bytes), .def = "1MiB",
      .min = 128 * 1024, .max = INT64_C(1) << 40,
      .meaning = "What a client that was silent may send at once, when there is a client_rate."},
@@ -367,9 +365,8 @@ const struct schema_row schema_rows[] = {
      .meaning = "A and AAAA records that nodes answer by themselves: name, type, value."},
 
     {"policy.mode", SCHEMA_CHOICE, FIELD(policy_mode), .def = "file", .choices = policy_modes,
-     .meaning =
-         "Where the policy is that says who reaches whom: in policy.path, or in the database, where `fullscale policy "
-         "set` puts it."},
+     .meaning = "Where the policy is that decides which nodes reach which: in policy.path, or in the database, where "
+                "`fullscale policy set` puts it."},
     {"policy.path", SCHEMA_PATH, FIELD(policy_path), .def = "",
      .meaning = "File with the policy (HuJSON); read again on SIGHUP and when it changes. Empty: no policy, every node "
                 "reaches "
@@ -391,9 +388,8 @@ const struct schema_row schema_rows[] = {
                 "node.routes.ha.probe_interval."},
     {"auth_keys.alarm_joins", SCHEMA_INT, FIELD(auth_keys_alarm_joins), .def = "100", .unit = "nodes/h", .max = 1000000,
      .meaning =
-         "So many nodes that join with one auth key within an hour are told of in the log and a metric: the key may "
-         "have "
-         "leaked. 0: never."},
+         "So many nodes that join with one auth key within an hour are reported in the log and in a metric: the key "
+         "may have leaked. 0: never."},
 
     {"log.level", SCHEMA_CHOICE, FIELD(log_level), .def = "info", .choices = log_levels,
      .meaning = "Least severity that is logged; `fullscale log level` changes it while running."},

@@ -42,7 +42,8 @@ static void send_text(struct str text)
     if (fd >= 0)
         close(fd);
     if (!is_told)
-        log_warn("the service manager cannot be told how the start went", LOG_S("socket", getenv("NOTIFY_SOCKET")));
+        log_warn("the outcome of the start cannot be reported to the service manager",
+                 LOG_S("socket", getenv("NOTIFY_SOCKET")));
 }
 
 void notify_manager(enum notify_state state, const char *status)

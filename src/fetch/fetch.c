@@ -34,8 +34,8 @@ enum {
 
 struct fetch {
     pthread_t thread;
-    CURLM *multi;       /* its thread's, but for the wake-up */
-    struct list active; /* its thread's: handed to `multi` */
+    CURLM *multi;       /* used by the thread only, except for the wake-up */
+    struct list active; /* used by the thread only: handed to `multi` */
     const char *roots_file;
     const char *roots_folder;
     pthread_mutex_t lock;

@@ -7,7 +7,7 @@ enum { IPSET_CHAIN_MAX = 64, IPSET_WORK_RATIO = 5, IPSET_WORK_RATIO_STORED = 50 
 
 static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth);
 
-/* Adds the ranges of TARGET to `out`, which may be canonical no longer. */
+/* Adds the ranges of TARGET to `out`, which may be not canonical afterwards. */
 static void read_target(struct reader *r, const struct json *at, struct str target, unsigned depth,
                         struct range_set *out, bool *has_internet)
 {

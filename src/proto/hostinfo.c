@@ -129,7 +129,7 @@ static bool is_plain(struct str s)
     return true;
 }
 
-/* Not in the middle of a character. */
+/* The cut is not in the middle of a character. */
 static size_t cut_at(struct str s, size_t max)
 {
     if (s.len <= max)
@@ -252,7 +252,7 @@ static bool write_prefix(struct rewriting *r, const struct member *m, const stru
     return true;
 }
 
-/* Peers use only the meta services (peer API); the list of a machine's open ports is its own business. */
+/* Peers use only the meta services (peer API); the list of a machine's open ports is not for peers. */
 static bool write_service(struct rewriting *r, const struct member *m, const struct json *v, size_t *n)
 {
     struct str proto = STR_EMPTY, description = STR_EMPTY;

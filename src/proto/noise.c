@@ -121,7 +121,7 @@ void noise_result_wipe(struct noise_result *r)
     secret_wipe(r, sizeof(*r));
 }
 
-/* The header's parts besides the version have one legal value each. */
+/* Each part of the header has one legal value, except the version. */
 static bool is_initiation(const uint8_t *msg, size_t len)
 {
     if (len != NOISE_INITIATION_BYTES)

@@ -61,7 +61,7 @@ static void explain(struct engine *e, struct probes *src, struct probes *dst, in
     bool is_allowed = is_let_through(e, src, dst, proto, port, *n_out > 0);
     if (is_allowed && *n_out > 0)
         return;
-    /* The filters decide; the rules only explain. */
+    /* The filters decide; the rules only explain the answer. */
     closest.is_allowed = is_allowed;
     *n_out = cap > 0 && e->doc->rule_n > 0;
     if (*n_out > 0)

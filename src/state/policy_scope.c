@@ -34,7 +34,7 @@ static void look_at_owned(const struct change *c, uint64_t *look)
     }
 }
 
-/* Whether a change may concern which viewers see the node, which of its routes they get, or the profile of its owner. */
+/* Whether the change may concern which viewers see the node, which of its routes they get, or its owner's profile. */
 static bool is_touched(const struct change *c, node_id id)
 {
     const struct access *a = c->before->access, *b = c->after->access;

@@ -96,7 +96,7 @@ static enum rc take_lock(const char *path, int *fd_out, struct err *err)
         return rc;
     }
     if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
-        log_warn("the lock file does not tell who holds it", LOG_S("path", lock_path));
+        log_warn("the lock file does not show which process holds it", LOG_S("path", lock_path));
     *fd_out = fd;
     return RC_OK;
 }

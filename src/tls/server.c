@@ -20,7 +20,7 @@ enum { MAX_ALPN_BYTES = 256 };
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"                                                       \
     "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
 
-/* What differs between two versions of a file. */
+/* What identifies a version of a file: two versions differ in one of these. */
 struct stamp {
     int64_t mtime_s;
     int64_t mtime_ns;

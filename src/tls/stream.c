@@ -159,7 +159,7 @@ static void shake_hands(struct tls_stream *t)
         fail(t);
 }
 
-/* True when there may be more. */
+/* Returns true when there may be more to read. */
 static bool read_record(struct tls_stream *t)
 {
     ERR_clear_error();
@@ -199,7 +199,7 @@ static void below_data(void *ctx, const uint8_t *p, size_t n)
     t->n = 0;
 }
 
-/* After a pause: OpenSSL itself may hold a record or two as well. */
+/* Reads what came during a pause; OpenSSL itself may hold a record or two as well. */
 static void read_kept(struct tls_stream *t)
 {
     struct buf in = {0};

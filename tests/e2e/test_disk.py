@@ -81,7 +81,7 @@ class WireNode:
         """Waits until its map stream contains `word`."""
         end = time.monotonic() + 10 * PATIENCE
         while word not in json.dumps(self.stream.next_map()):
-            assert time.monotonic() < end, "%s was not told of %s" % (self.name, word)
+            assert time.monotonic() < end, "%s was not sent %s" % (self.name, word)
 
     def close(self):
         self.session.close()

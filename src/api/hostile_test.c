@@ -3,7 +3,7 @@
 
 /* --- the policy --- */
 
-/* Whoever goes away before the answer takes nothing down. */
+/* A client that hangs up before the answer does no harm. */
 static void test_client_that_hangs_up(void **state)
 {
     struct fixture *f = *state;
@@ -197,7 +197,7 @@ static void test_full_disk(void **state)
     assert_int_equal(f->status, 200);
 }
 
-/* As many calls wait as may: the next one hears so at once, and there is room again when they are answered. */
+/* As many calls wait as may: the next one is refused at once, and there is room again when they are answered. */
 static void test_what_waits_is_bounded(void **state)
 {
     struct fixture *f = *state;

@@ -37,7 +37,7 @@ static int64_t number_of(const struct json *object, const char *key)
     return v;
 }
 
-/* A policy is refused, with a place in `errors` (line -1: any), and what is at work stays. */
+/* A policy is refused, with a position in `errors` (line -1: any), and the one in force stays. */
 static void policy_refused(struct fixture *f, struct str text, int line, int col, const char *message)
 {
     fixture_refused(f, 400, "PUT", "/api/v1/policy", policy_body(f, text, ""), message);
@@ -104,7 +104,7 @@ static void test_policy_versions(void **state)
     assert_int_equal(json_len(json_get(fixture_call(f, 200, "GET", "/api/v1/policy/history", ""), "versions")), 3);
 }
 
-/* What is wrong is told with its place, and changes nothing. */
+/* An error is reported with its position, and changes nothing. */
 static void test_policy_refusals(void **state)
 {
     struct fixture *f = *state;
@@ -266,7 +266,7 @@ static void test_slow_calls_are_few(void **state)
     api_compare_thread_destroy(&api.compare_thread);
 }
 
-/* With policy.mode file nobody but the file has a say. */
+/* With policy.mode file only the file sets the policy. */
 static void test_policy_of_a_file(void **state)
 {
     struct fixture *f = *state;

@@ -138,7 +138,7 @@ static void test_policy_refusals(void **state)
     assert_string_equal(fixture_text_of(f, fixture_call(f, 200, "GET", "/api/v1/policy", ""), "policy"), "{}");
 }
 
-/* Text that somebody made to hurt: refused by name of the limit, with little memory. */
+/* Hostile texts are refused with the name of the limit, in little memory. */
 static void test_policy_hostile_texts(void **state)
 {
     struct fixture *f = *state;

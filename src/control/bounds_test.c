@@ -206,7 +206,7 @@ static size_t crowd_ended(const struct crowd *all)
     return n;
 }
 
-/* How many of the answers that are there say this. */
+/* How many of the answers that have come contain this text. */
 static size_t crowd_count(struct crowd *all, const char *words)
 {
     size_t n = 0;
@@ -234,8 +234,8 @@ static void wait_waiting(enum waiting_kind kind, size_t n)
     }
 }
 
-/* The disk is slow, and strangers ask for more than may wait: those that are too many hear so at once, who is known
- * here and the admin get through, and whoever waits gets his answer. */
+/* The disk is slow, and strangers ask for more than may wait: those beyond the limit are refused at once, known
+ * nodes and the admin are served, and every request that waits is answered. */
 static void test_what_waits_for_the_disk_is_bounded(void **state)
 {
     (void)state;

@@ -172,7 +172,7 @@ void sessions_apply(struct control_worker *w, struct change *c);
 /* Sends the keep-alives that were due before this second (of the loop's clock), and ends what is over. For the timer,
  * and for tests, which choose the time. */
 void sessions_tick(struct control_worker *w, int64_t second);
-/* Ends the session with this number, if it is still there: a newer poll has taken its place. */
+/* Ends the session with this number, if it is still there, because a newer poll replaces it. */
 void sessions_supersede(struct control_worker *w, uint64_t number);
 /* Sends the time to all clients that read. */
 void sessions_send_time(struct control_worker *w, int64_t now_ms);

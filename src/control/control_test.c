@@ -36,8 +36,8 @@ static void test_small_requests(void **state)
     rig_client_close(&c);
 }
 
-/* Each request that names a node, by its machine, by another that is a node, and by a stranger: only the first is
- * served, and the others hear the same whether the node exists or not. */
+/* Each request that names a node, from its machine, from another node's machine and from a stranger: only the first is
+ * served, and the others get the same answer whether the node exists or not. */
 static void test_only_a_nodes_machine_speaks_for_it(void **state)
 {
     (void)state;
@@ -76,7 +76,7 @@ static void test_only_a_nodes_machine_speaks_for_it(void **state)
         if (strstr(body, "ReadOnly") != NULL)
             assert_null(memmem(text, strlen(text), "stolen", 6));
     }
-    /* Registration: the same words for a key that nobody has. */
+    /* Registration: the same answer as for a key that no node has. */
     const char *theirs, *none;
     rig_client_call(&stranger, "POST", "/machine/register", register_body(rig, &d, "", NULL), &theirs);
     rig_client_call(&stranger, "POST", "/machine/register", register_body(rig, &nobody, "", NULL), &none);

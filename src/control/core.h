@@ -63,7 +63,7 @@ void core_start(struct core *core);
 /* Posts a job of this program's own, of which there are few. Any thread. */
 void core_post(struct core *core, struct core_job *job);
 /* Posts a job for a request: it is charged to `sender`, with the memory that it holds, until it is answered. False: too
- * much waits already, and the job remains the caller's, who answers CORE_BUSY_TEXT at once. Any thread. */
+ * much waits already, and the job remains the caller's, which answers CORE_BUSY_TEXT at once. Any thread. */
 MUST_CHECK bool core_offer(struct core *core, struct core_job *job, const struct waiting_sender *sender, size_t bytes);
 /* The jobs that wait. Borrowed. */
 struct waiting *core_waiting(struct core *core);

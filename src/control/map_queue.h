@@ -23,7 +23,7 @@ enum {
 
 enum map_queue_line { MAP_QUEUE_NEWCOMERS, MAP_QUEUE_RETURNING, MAP_QUEUE_LINES };
 
-/* Embedded in whoever wants a full map. */
+/* Embedded in each object that waits for a full map. */
 struct map_waiter {
     struct list link;
     int64_t began_ms; /* when it began to send */

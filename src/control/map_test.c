@@ -177,7 +177,7 @@ static void test_poll_without_peers(void **state)
     poll_finish(&c, &poll);
 }
 
-/* --- who may ask --- */
+/* --- which machine may ask for which node --- */
 
 static void test_another_machines_node(void **state)
 {
@@ -201,7 +201,7 @@ static void test_another_machines_node(void **state)
                              404);
             continue;
         }
-        /* As if it were not there: log in again. */
+        /* The answer is as if the node did not exist: the client logs in again. */
         rig_client_poll(&thief, &gone, &forged, forms[i]);
         reply_wait_frames(&gone, 1);
         assert_true(json_is_true(json_get(reply_frame(&gone, 0), "Node"), "Expired") ||
@@ -263,7 +263,7 @@ static void test_deleted_while_connected(void **state)
     WAIT_VIEW(&watch, id, v.is_there);
     rig_on_core(rig, delete_node, &id);
     WAIT_VIEW(&watch, id, !v.is_there);
-    /* Nothing follows the last word, whatever happens to others. */
+    /* Nothing follows the last message, whatever happens to others. */
     RIG_WAIT(rig, map_is_past(json_get(reply_frame(&poll, poll.frame_n - 1), "Node")));
     size_t n = poll.frame_n;
     peer.home_derp = 5;
@@ -326,7 +326,8 @@ static void test_expired_learns_of_itself_only(void **state)
     poll_finish(&c, &again);
 }
 
-/* It knows peers from before, none of whom is left, and no list of peers says so: it starts afresh. */
+/* A client that renews its poll knows peers none of which is left, which no list of peers can say: it has to start
+ * afresh. */
 static void test_renewed_without_peers(void **state)
 {
     (void)state;

@@ -57,7 +57,7 @@ static int set_up(void **state)
     memset(routers, 0, sizeof(routers));
     open_router(0, "10.0.0.0/8");
     open_router(1, "10.0.0.0/8");
-    open_router(2, "10.2.0.0/16"); /* nobody stands by */
+    open_router(2, "10.2.0.0/16"); /* no standby */
     return 0;
 }
 
@@ -155,7 +155,7 @@ static int answer(const char *url)
     return call_path("HEAD", path_of(url));
 }
 
-/* --- who carries the route --- */
+/* --- which router carries the route --- */
 
 struct look {
     node_id id;
@@ -276,7 +276,7 @@ static void test_what_was_not_asked_for_is_refused(void **state)
         damaged[at[i]] = damaged[at[i]] == '7' ? '8' : '7';
         assert_int_equal(call_path("HEAD", damaged), 404);
     }
-    /* Genuine, but nobody was asked. */
+    /* Genuine ids, but no router was sent them. */
     pings_id_text(&r->control->pings, 2, 1, 1, id);
     snprintf(path, sizeof(path), "/machine/ping/%s", id);
     assert_int_equal(call_path("HEAD", path), 404);
@@ -285,7 +285,7 @@ static void test_what_was_not_asked_for_is_refused(void **state)
     assert_int_equal(call_path("GET", path), 404);
 }
 
-/* The clock was set: all who poll hear what time it is, in a message that says nothing else. */
+/* The clock was set: all clients that poll are sent the time, in a message that has nothing else. */
 static void test_the_time_is_told_to_all(void **state)
 {
     (void)state;

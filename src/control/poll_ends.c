@@ -1,4 +1,4 @@
-/* Tells the core that a streaming poll of a node has ended. */
+/* Posts to the core that a streaming poll of a node has ended. */
 #include "base/mem.h"
 #include "control/control_internal.h"
 

@@ -45,7 +45,7 @@ static void test_register_again(void **state)
     rig_client_close(&c);
 }
 
-/* Who was refused, why, and how it calls itself; the request is forgotten by then. */
+/* A refusal is logged with the node key, the reason and the host name, after the request has been freed. */
 static void test_a_refusal_is_in_the_log(void **state)
 {
     (void)state;
@@ -72,8 +72,8 @@ static void test_a_refusal_is_in_the_log(void **state)
     rig_client_close(&c);
 }
 
-/* Nothing can be written: who would join is refused in words, who is there goes on, and a key for one machine is
- * good again afterwards. */
+/* Nothing can be written: a machine that would join is refused with the reason, nodes go on, and a single-use key is
+ * valid again afterwards. */
 static void test_full_disk(void **state)
 {
     (void)state;
@@ -330,7 +330,7 @@ static void assert_one_has_won(const struct race *race)
     assert_int_equal(told, RACE_JOBS - 1);
 }
 
-/* Many machines at once show a key that is good for one: one gets in, the others are told why not. */
+/* Many machines show one single-use key at once: one joins, the others are refused with the reason. */
 static void test_single_use_key_raced(void **state)
 {
     (void)state;

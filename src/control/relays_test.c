@@ -200,7 +200,7 @@ static void test_verify_for_everyone(void **state)
     const char *unknown = arena_printf(&r->arena, "{\"NodePublic\":\"%s\"}", key_text(r, &stranger));
     rig_on_worker(r, 0, set_open, &is_open);
     assert_false(json_is_true(ask("/verify", NULL, unknown, 200), "Allow"));
-    ask("/verify", "wrong", unknown, 401); /* who shows a key is to show a good one */
+    ask("/verify", "wrong", unknown, 401); /* a key is optional here, but a wrong one is refused */
     is_open = false;
     rig_on_worker(r, 0, set_open, &is_open);
     ask("/verify", NULL, unknown, 401);
@@ -226,7 +226,7 @@ static void test_first_announcement(void **state)
     struct look there = look(&a);
     assert_true(there.is_up);
     assert_string_equal(there.report.host_name, "192.0.2.7");
-    assert_int_equal(there.report.ipv4.family, 4); /* literal: told as the address as well */
+    assert_int_equal(there.report.ipv4.family, 4); /* the host name is an address: it is reported as such, too */
     assert_int_equal(there.report.derp_port, 8443);
     assert_string_equal(there.report.cert_name, PIN);
     assert_int_equal(json_len(json_get(reply, "neighbours")), 0);
@@ -257,7 +257,8 @@ static const char *from_one(uint64_t started_ms, uint64_t turn, const char *more
                                      (unsigned long long)turn, more));
 }
 
-/* Two machines with one key do not take turns in the map, and what is overtaken does not undo the last words. */
+/* Two machines with one key do not alternate in the map, and an announcement that was overtaken does not undo the
+ * last one. */
 static void test_twins(void **state)
 {
     (void)state;
@@ -289,7 +290,7 @@ static void test_bad_announcements(void **state)
         "{\"hostname\":\"a\",\"derpPort\":443,\"ipv4\":\"::1\"}",
         "{\"hostname\":\"a\",\"derpPort\":443,\"ipv6\":\"1.2.3\"}",
         "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"a/b\"}",
-        /* Nodes would be told of no such pin. */
+        /* No such pin may reach nodes. */
         "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:\"}",
         "{\"hostname\":\"a\",\"derpPort\":443,\"certName\":\"sha256-raw:abc\"}", UPPER_CASE_PIN,
         "{\"hostname\":\"a\",\"derpPort\":443,\"news\":-1}", "{\"hostname\":\"a\",\"derpPort\":443,\"draining\":1}",
@@ -307,7 +308,7 @@ static void test_bad_announcements(void **state)
     forget(&e);
 }
 
-/* Who comes through a proxy on this machine is where the proxy says; the rig's peer is loopback. */
+/* A client behind a proxy on this machine has the address that the proxy names; the rig's peer is loopback. */
 static void test_behind_a_proxy(void **state)
 {
     (void)state;

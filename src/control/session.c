@@ -31,7 +31,7 @@ enum {
     SLACK_BYTES = 256 * 1024, /* deltas that may wait behind a full map */
     FULL_PER_ITERATION = 16,  /* full maps that begin in one iteration of the loop: what they write waits for its end */
     GONE_MAX = 1000,          /* streams a worker holds open for nodes that are gone */
-    GONE_S = 600,             /* and for how long: then the client may ask again */
+    GONE_S = 600,             /* how long these are held; then the client may ask again */
 };
 
 enum session_state {

@@ -1,6 +1,6 @@
 /* The life of map sessions without their connections: the input is a list of events (a node registers, polls,
  * reports whatever Hostinfo the input has, loses its poll, is deleted, the key that let it in expires), each
- * followed by what a watcher is told. All that it is told is JSON with members of the right types, a change costs a
+ * followed by what a watcher is sent. All of that is JSON with members of the right types, a change costs a
  * bounded number of messages, and memory is bounded by what was said. */
 #include <stdint.h>
 #include <stdlib.h>
@@ -38,7 +38,7 @@ static void names_of(unsigned i, node_key *key, machine_key *machine)
     *machine = (machine_key){.b = {2, (uint8_t)i, [31] = 7}};
 }
 
-/* --- what is told --- */
+/* --- what is sent --- */
 
 static bool is_type(const struct json *obj, const char *key, enum json_type type)
 {
@@ -173,7 +173,7 @@ static void full_map(struct run *r)
     check_pieces(&pieces, true);
 }
 
-/* A byte says what happens and to whom; a report takes the text up to the next line end. */
+/* A byte says what happens to which machine; a report takes the text up to the next line end. */
 static void event(struct run *r, const uint8_t **p, const uint8_t *end)
 {
     uint8_t what = *(*p)++;

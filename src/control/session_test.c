@@ -65,7 +65,7 @@ static int64_t publications(void)
     return metric_read("fullscale_core_publications_total", "");
 }
 
-/* ... and every worker has told everyone. */
+/* ... and waits until every worker has sent the changes. */
 static void move_and_tell(struct crowd *crowd)
 {
     int64_t before = publications();
@@ -108,7 +108,7 @@ static void test_second_poll_supersedes(void **state)
     supersede(2);
 }
 
-/* Polls on both workers in one breath: one of them stays. */
+/* Polls on both workers at the same time: one of them stays. */
 static void test_polls_race(void **state)
 {
     (void)state;
@@ -268,8 +268,8 @@ static void tagged_move(struct tagged *t, uint16_t home_derp)
     assert_int_equal(rig_client_update(&t->c, &t->d), 200);
 }
 
-/* a sees b, b sees c too; nobody else. Changes that leave the seats as they are go to those who see; when seats change,
- * later changes follow the new ones. */
+/* a and b see each other, b and c too, no others. Changes that leave the viewer keys as they are go to the nodes that
+ * see; when viewer keys change, later changes follow the new ones. */
 static void test_changes_go_to_those_who_see(void **state)
 {
     (void)state;
@@ -441,7 +441,7 @@ static void test_slow_reader(void **state)
     RIG_WAIT(rig, poll->frame_n > frames && json_get(reply_frame(poll, poll->frame_n - 1), "Peers") != NULL);
     assert_true(all_are_at(reply_frame(poll, poll->frame_n - 1), "Peers", crowd));
     assert_true(poll->bytes < 6 * 1024 * 1024); /* a window of four, and a little */
-    /* From here on it is told of changes again. */
+    /* From here on it is sent changes again. */
     frames = poll->frame_n;
     move_and_tell(crowd);
     RIG_WAIT(rig, poll->frame_n >= frames + crowd->n / 32); /* a message has about so many changes of nodes */
@@ -455,7 +455,7 @@ static void test_slow_reader(void **state)
 
 /* --- going away --- */
 
-/* Its node is deleted before any worker has heard of it: it does not wait for ever. */
+/* The node is deleted before any snapshot of a worker has it: its poll does not wait for ever. */
 static void test_deleted_before_shown(void **state)
 {
     (void)state;
@@ -494,7 +494,7 @@ static void some_iterations(void)
     }
 }
 
-/* One that comes, asks for a few things, and is gone in the middle of any of them. */
+/* A client that connects, sends a few requests, and is gone in the middle of any of them. */
 static void visit(struct client *c, struct device *d)
 {
     struct client again = {.rig = rig, .version = c->version, .machine = c->machine, .public = c->public};
@@ -528,7 +528,7 @@ static void test_visitors(void **state)
         size_t who = (size_t)rand() % ARRAY_LEN(c);
         visit(&c[who], &d[who]);
     }
-    /* What the last visitors said may still stand in the kernel: a poll of theirs must not come after those below. */
+    /* What the last clients sent may still be in the kernel: a poll of theirs must not come after those below. */
     do
         rig_settle(rig);
     while (rig_sessions() > 0);

@@ -95,7 +95,7 @@ void rig_core_begin(struct rig *r, struct rig_core_call *c, void (*fn)(struct st
 void rig_on_core(struct rig *r, void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx);
 /* Runs `fn` on a worker's thread, and waits for that. */
 void rig_on_worker(struct rig *r, unsigned i, void (*fn)(struct control_worker *w, void *ctx), void *ctx);
-/* Everything that has been asked so far is applied, told to the workers and answered. */
+/* Waits until everything asked so far has been applied, handed to the workers and answered. */
 void rig_settle(struct rig *r);
 /* The core runs nothing more until rig_release_core; returns when it has stopped. */
 void rig_hold_core(struct rig *r);

@@ -140,7 +140,7 @@ static void test_drained(void **state)
     fake_finish(&f, &o);
 }
 
-/* High together with the layer below, which by itself is never high: the owner hears of the end of it all the same. */
+/* The queue is above the mark only together with the layer below: the owner gets `drained` all the same. */
 static void test_drained_when_below_was_never_high(void **state)
 {
     (void)state;

@@ -104,7 +104,7 @@ static void test_kinds_do_not_take_each_others_share(void **state)
     waiting_destroy(&w);
 }
 
-/* Strangers are their address: sender has a network of IPv6 addresses is one. */
+/* Strangers are counted by address: a host with a network of IPv6 addresses is one sender. */
 static void test_addresses(void **state)
 {
     (void)state;

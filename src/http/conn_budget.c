@@ -1,4 +1,4 @@
-/* What a connection may hold in memory, and how long its peer may take: strangers get less than those who are known. */
+/* What a connection may hold in memory, and how long its peer may take: strangers get less than known peers. */
 #include "base/fits.h"
 #include "http/http_internal.h"
 

@@ -147,7 +147,7 @@ void http_know(struct http_exchange *ex, const void *key, size_t key_len)
         http_conn_know(ex->conn, key, key_len);
 }
 
-/* Finds the client behind a proxy, for whom the limits are. False: it has all its places. */
+/* Finds the client behind a proxy, to which the limits apply. False: the client holds as many places as it may. */
 static bool see_through_proxy(struct http_exchange *ex)
 {
     const struct http_server_opts *opts = http_server_options(ex->conn->server);

@@ -42,7 +42,7 @@ static void test_stalled_reader(void **state)
         h1_app_push(&a, 'z', 16 * 1024);
     run_due(a.loop);
     size_t queued = http_stream_queued(a.waiting);
-    assert_true(queued > 800 * 1024); /* what is below is bounded, the rest is told */
+    assert_true(queued > 800 * 1024); /* the layer below holds a bounded part; the rest is reported as queued */
     assert_true(a.drained_n == 0);
     size_t dropped = http_stream_drop_queued(a.waiting);
     assert_true(dropped > 0 && dropped >= queued - 16 * 1024);
@@ -104,7 +104,7 @@ static void test_bad_requests(void **state)
     }
 }
 
-/* Three ways to send too much; none is collected, each is told why, and the connection ends. */
+/* Three ways to send too much: nothing is collected, each is refused with the reason, and the connection ends. */
 static void test_too_large(void **state)
 {
     (void)state;

@@ -239,7 +239,7 @@ static void test_limits(void **state)
     buf_fini(&text);
 }
 
-/* However the bytes are cut, the end of the head is found at the same place, and wrong ones are refused. */
+/* However the bytes are cut, the end of the head is found at the same offset, and wrong ones are refused. */
 static void test_scan_piecemeal(void **state)
 {
     (void)state;
@@ -315,7 +315,7 @@ static void test_chunked_refusals(void **state)
         "g\r\n",
         " 5\r\nhello\r\n",
         "5 \r\nhello\r\n",
-        "5;x=y\r\nhello\r\n", /* extensions: nobody needs them, and servers disagree about where they end */
+        "5;x=y\r\nhello\r\n", /* extensions: no client needs them, and servers disagree about where they end */
         "5;\nx\r\nhello\r\n",
         "0x5\r\nhello\r\n",
         "+5\r\nhello\r\n",

@@ -194,7 +194,7 @@ static void test_streaming(void **state)
     buf_clear(&a.peer.in);
     h1_app_say(&a, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_true(h1_app_heard(&a, "GET /echo? h []"));
-    /* HTTP/1.0 knows no chunks. */
+    /* HTTP/1.0 has no chunks. */
     buf_clear(&a.peer.in);
     h1_app_say(&a, "GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert_true(h1_app_heard(&a, "connection: close\r\n\r\n"));

@@ -1,4 +1,4 @@
-/* For the tests of HTTP/1.1: a server with some handlers, and a client that speaks by hand. */
+/* For the tests of HTTP/1.1: a server with some handlers, and a client whose bytes the test writes. */
 #ifndef HTTP_H1_TESTING_H
 #define HTTP_H1_TESTING_H
 

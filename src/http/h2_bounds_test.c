@@ -270,7 +270,7 @@ static void test_an_answered_request_is_dropped(void **state)
     close_side(s, true);
 }
 
-/* Strangers that fill their share leave room for those who are known. */
+/* Strangers that fill their share leave room for known peers. */
 static void test_shares(void **state)
 {
     (void)state;

@@ -14,7 +14,7 @@ static void test_cancel(void **state)
     h2_client_cancel(a->client, wait);
     run_due(a->loop);
     assert_int_equal(a->closed_n, 2);
-    /* With bytes queued; and after the answer, when the owner is done and hears nothing. */
+    /* With bytes queued; and after the answer, when the owner is done and gets no call. */
     a->waiting_n = 0;
     poll = h2_app_ask(a, "POST", "/poll", STR_EMPTY);
     h2_app_push(a->waiting[0], 'p', 100 * 1024);
@@ -170,7 +170,7 @@ static void test_no_preface(void **state)
     h2_app_close(a);
 }
 
-/* Asked and cancelled in one breath: no handler sees it. */
+/* A request that is cancelled in the same iteration: no handler sees it. */
 static void test_cancelled_unseen(void **state)
 {
     (void)state;
@@ -218,7 +218,7 @@ static void test_floods(void **state)
     flood(settings, sizeof(settings), 2000, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
-/* CVE-2023-44487: requests that are cancelled in the same breath. No handler sees one. */
+/* CVE-2023-44487: requests that are cancelled in the same iteration. No handler sees one. */
 static void test_rapid_reset(void **state)
 {
     (void)state;

@@ -53,7 +53,7 @@ static void test_big_bodies(void **state)
     h2_app_close(a);
 }
 
-/* 100 MB for a route that takes one: told at once, and the rest is not wanted. */
+/* 100 MB for a route that takes 1 MB: refused at once, and the rest is not read. */
 static void test_huge_body(void **state)
 {
     (void)state;

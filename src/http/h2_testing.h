@@ -32,7 +32,7 @@ struct app {
     struct http_conn *conn;
     struct h2_client *client;
     struct reply replies[MAX_REPLIES];
-    struct buf raw; /* for tests that speak without a client */
+    struct buf raw; /* for tests that send frames without a client */
     uint32_t goaway_error;
     bool has_goaway;
     bool is_client_closed;

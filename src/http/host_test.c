@@ -57,7 +57,7 @@ static bool is_proxy(const void *ctx, const struct addr *from)
     return from->family == 4 && from->ip[0] == 10;
 }
 
-/* Who comes through proxies: the nearest one adds its word last. */
+/* The client behind proxies: the nearest proxy appends its header value last. */
 static void test_forwarded_for(void **state)
 {
     (void)state;
@@ -69,7 +69,7 @@ static void test_forwarded_for(void **state)
         {"203.0.113.9", "192.0.2.1", "192.0.2.1"},
         {"192.0.2.1, 10.0.0.2", NULL, "192.0.2.1"},
         {"192.0.2.1", "10.0.0.3,10.0.0.2", "192.0.2.1"},
-        {"10.0.0.3", NULL, NULL}, /* one proxy named by another: nobody behind them is known */
+        {"10.0.0.3", NULL, NULL}, /* one proxy named by another: the client behind them is not known */
         {" 2001:db8::9 ", NULL, "2001:db8::9"},
         {"192.0.2.1:1234", NULL, "192.0.2.1"},
         {"[2001:db8::9]:1234", NULL, "2001:db8::9"},

@@ -23,7 +23,7 @@ struct loop {
     struct free_later *to_free;
     struct buf scratch;
     atomic_bool stopping;
-    /* Messages from other threads: a stack that the loop takes whole and turns round. */
+    /* Messages from other threads: a stack that the loop takes as a whole and reverses. */
     _Atomic(struct loop_msg *) inbox;
 };
 

@@ -255,7 +255,7 @@ static void test_listener_without_descriptors(void **state)
     loop_destroy(&e.loop);
 }
 
-/* Two servers with one port would get the connections by turns. */
+/* Of two servers with one port each would get a part of the connections. */
 static void test_exclusive_listener(void **state)
 {
     (void)state;

@@ -119,9 +119,9 @@ int rig_setup(void **state);
 int rig_setup_two(void **state);
 /* Ends it. */
 int rig_teardown(void **state);
-/* Map sessions that are open, of all servers of the process. */
+/* Map sessions that have been opened since the newest server was made, and are open. */
 int64_t rig_sessions(void);
-/* Noise connections that are open, of all servers of the process. */
+/* The same of Noise connections; both ends count. */
 int64_t rig_conns(void);
 /* Until all polls and connections have ended at the server. */
 void rig_wait_idle(struct rig *r);

@@ -50,8 +50,7 @@ def run(where, argv, check=True, timeout=30, quiet=False, **kwargs):
     return done
 
 
-# On a slow or busy machine everything takes longer: what is waited for may take so many times what it takes on a quiet
-# one.
+# On a slow or busy machine everything takes longer: limits of waiting are multiplied by this.
 PATIENCE = float(os.environ.get("E2E_PATIENCE") or 3)
 
 

@@ -14,8 +14,8 @@ from net import PATIENCE, echo, run, wait_for
 CLIENTS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fullscale" / "clients"
 OLD, NEW = "v1.80.3", "v1.102.5"
 
-# Without a firewall of its own. The old client dies of a nil pointer when its port changes twice, as it may after a
-# look at the network (see `rebinds`): it then removes a rule that it had added for another port.
+# The client gets no firewall of its own. The old client crashes on a nil pointer when its port changes twice, as it
+# may after a look at the network (see `rebinds`): it then removes a rule that it had added for another port.
 # src: tailscale 1.80 wgengine/router: UpdateMagicsockPort adds a rule for the port it had, and util/linuxfw:
 # removeAcceptOnPortRule deletes the rule it hasn't found.
 _UP = {OLD: ["--netfilter-mode=off"], NEW: []}

@@ -12,7 +12,7 @@ import yaml
 from net import PATIENCE, echo, run, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-# With sanitizers, for all tests but those that measure.
+# The build with sanitizers, for all tests except those that measure.
 CHECKED = Path(os.environ.get("E2E_PROGRAM") or ROOT / "build-asan" / "src" / "fullscale")
 RELEASE = Path(os.environ.get("E2E_RELEASE_PROGRAM") or ROOT / "build" / "src" / "fullscale")
 SANITIZER_REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:"
@@ -33,7 +33,7 @@ def make_certificates(folder, ip):
     return folder / "ca.pem"
 
 
-# The relay at a port of its own, with the certificate that it makes itself: as without a certificate for the server.
+# The relay at a port of its own, with the certificate that it makes itself, as on a server without a certificate.
 OWN_RELAY_PORT = {"server": {"listen_addr": "0.0.0.0:8443"}}
 
 

@@ -123,7 +123,7 @@ def test_urls_and_files(world):
     for node in nodes:
         wait_regions(node, 900, 950, 999)
 
-    # What cannot be read changes nothing.
+    # A document that cannot be read changes nothing.
     file.write_text("regions: {950: {nodes: 7}}\n")
     site.status = 500
     asked = site.asked
@@ -136,7 +136,7 @@ def test_urls_and_files(world):
         assert regions_of(node) == [900, 950, 999]
     assert server.log.read_text(errors="replace").count("HTTP status 500") == 1
 
-    # The last good copy outlives a restart; the region leaves when the URL says so.
+    # The last good copy outlives a restart; the region leaves when the document at the URL has it no longer.
     file.write_text("regions: {}\n")
     site.close()
     server.restart()
@@ -199,7 +199,7 @@ def test_certificate_is_renewed(world):
     old.ping(n2.addresses[0])
     assert server.metrics()['fullscale_derp_certificate_renewals_total{result="ok"}'] == 1
 
-    # The next start finds it good.
+    # The next start uses the same certificate.
     pin = pin_of(n1)
     server.restart()
     for node in nodes:

@@ -297,7 +297,7 @@ def test_slow_reader(world):
     grown = server.rss_bytes() - before
     print("grown by %.1f MiB" % (grown / MIB))
     assert grown < 40 * MIB
-    # Either the server has given it up, or it now reads its way to the newest state.
+    # Either the server has closed the session, or the node now reads up to the newest state.
     names, end = set(), time.monotonic() + 60
     slow.sock.settimeout(20)
     try:

@@ -164,7 +164,7 @@ def test_bad_keys_are_refused_in_words(world, version):
     n1 = world.node("n1", version)
     n1.up(used)
     time.sleep(1.1)
-    # A client each: one whose login was refused goes on trying, and repeats the error that it was sent.
+    # Each login has a client of its own: one whose login was refused goes on trying, and repeats the error.
     for i, (key, word) in enumerate(((used, "used"), (short, "expired"), ("nonsense", "key"))):
         refused = world.node("n%d" % (i + 2), version)
         said = refused.up(key, check=False)  # ends at once when refused
@@ -172,10 +172,10 @@ def test_bad_keys_are_refused_in_words(world, version):
         assert said.returncode != 0, key
         assert "backend error" in text and word in text, text
         assert key.lower() not in text
-        # Of the later ones some lines are held back.
+        # Log lines of later refusals may be held back.
         assert i > 0 or "from=%s host=%s" % (refused.ip, refused.name) in server.log.read_text()
     assert [n["givenName"] for n in server.nodes()] == ["n1"]
-    # Such a client joins with a good one.
+    # Such a client joins with a valid key.
     refused.up(server.key(), "--force-reauth")
     refused.wait_peers("n1")
 

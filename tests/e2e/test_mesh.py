@@ -136,7 +136,7 @@ def test_with_the_reference(world, signed):
         assert after[name] - before[name] >= 5, name
     assert after["fullscale_derp_clients_remote"] >= 1
 
-    # Who leaves is announced on the other side, and is not there afterwards.
+    # A client that leaves is announced on the other side, and is not there afterwards.
     b.close()
     assert a.expect(derp.PEER_GONE) == b.key.public + bytes([derp.DISCONNECTED])
     a.packet(b.key.public, derp.DISCO)

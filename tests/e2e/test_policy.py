@@ -91,7 +91,7 @@ def test_users_tags_and_ports(world, one, other):
     for address in db.addresses:
         assert is_let_in(web, db, address, 7001)
         assert not is_let_in(web, db, address, 7002)
-    # The other way round nothing is open, though they see each other.
+    # In the opposite direction nothing is open, though the nodes see each other.
     assert not is_let_in(web, n1, n1.addresses[0], 7000)
 
     who = json.loads(web.ts("whois", "--json", n1.addresses[0]).stdout)
@@ -137,10 +137,10 @@ def test_five_nodes_hear_of_a_change(world):
         wait_for("all five know", lambda: see(expected), 5)
         assert time.monotonic() - done < 2.0 * PATIENCE
     n2.ping(db.addresses[1])
-    # What a user is called now, those know who see her nodes.
+    # A user's new name reaches the nodes that see the user's nodes.
     server.cli("users", "rename", "bert", "bertrand")
     wait_for("all five know", lambda: {owner(n, n2.addresses[0]) for n in every} == {"bertrand"}, 5)
-    # A user's groups follow her name; so do the filters of those she reaches.
+    # A user's groups follow the name; so do the filters of the nodes that the user reaches.
     put(server, POLICY)
     wait_for("anna's nodes see web", lambda: names(n1) == {"web"}, 5)
     assert is_let_in(n3, web, web.addresses[0], 7000)

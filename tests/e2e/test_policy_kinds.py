@@ -81,7 +81,7 @@ def test_the_internet_through_an_exit_node(world, version):
     n1.ts("set", "--exit-node=gateway")
     n1.ping("203.0.113.7")
     assert not n1.answers("10.99.0.7")
-    # The exit node itself is none of the internet.
+    # The exit node itself is not part of the internet.
     assert not is_let_in(n1, gateway, gateway.addresses[0], 7000)
 
 
@@ -123,7 +123,7 @@ def test_ssh(world, version):
     # `tailscale ssh` checks the host keys that the netmap has.
     said = n1.ts("ssh", "root@web", "id", "-un")
     assert said.stdout.split() == ["root"], said
-    # Taken away while a session is open: it ends.
+    # A rule that is removed while a session is open ends the session.
     session = n1.space.popen("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
                              "UserKnownHostsFile=/dev/null", "root@" + web.addresses[0], "sleep 60")
     wait_for("the session is there", lambda: "sleep 60" in web.log.read_text(errors="replace"))

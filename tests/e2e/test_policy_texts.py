@@ -51,7 +51,7 @@ def test_file(world):
     n1.wait_peers("n2")
     assert "%s:4" % path in server.cli("policy", "why", "n1", "n2:22").stdout
 
-    # By itself, also when an editor puts another file in its place.
+    # The file is read again by itself, also when an editor replaces it by another one.
     path.write_text(CLOSED)
     wait_for("the change is seen", lambda: at_work(server)["policy"] == CLOSED, 10)
     said = server.cli("policy", "why", "n1", "n2:22", check=False)
@@ -63,7 +63,7 @@ def test_file(world):
     wait_for("the other file is seen", lambda: at_work(server)["policy"] == OPEN, 10)
     assert reloads(server, "changed") == 2
 
-    # A file that is wrong, or away, leaves the last good one, and says so.
+    # With an invalid or missing file the last good policy stays in force, which is reported.
     for text, fault in ((BROKEN, "%s:4:47:" % path), (None, str(path)), ('{"acls": [', "%s:1:" % path),
                         ("", "write {}"), ("  \n", "write {}"), ("// acls\n", "write {}"),
                         ("\0" * 100, "%s:1:" % path)):
@@ -77,7 +77,7 @@ def test_file(world):
         assert said.stdout == OPEN and "last good policy" in said.stderr
     assert "%s:4:47" % path in server.log.read_text()
 
-    # At once on SIGHUP; the same text again is no change.
+    # SIGHUP reads the file at once; the same text again is no change.
     path.write_text(CLOSED)
     server.process.send_signal(1)
     wait_for("SIGHUP is heard", lambda: at_work(server)["policy"] == CLOSED, 2)
@@ -87,7 +87,7 @@ def test_file(world):
     server.process.send_signal(1)
     wait_for("SIGHUP is heard", lambda: reloads(server, "unchanged") == same + 1, 5)
 
-    # A policy whose own tests fail is no better than one that does not parse.
+    # A policy whose own tests fail is refused like one that does not parse.
     path.write_text(CLOSED.replace('"acls"', '"tests": [{"src": "anna@", "accept": ["anna@:22"]}],\n"acls"'))
     wait_for("the test fails", lambda: "expected ALLOWED" in at_work(server)["fault"], 10)
     assert at_work(server)["policy"] == CLOSED

@@ -69,7 +69,7 @@ def test_clients_join_and_talk(world, proxied):
             a.ping(address)
             a.tcp(b, address)
     assert "via DERP" in n1.ts_ping(n2.addresses[0], "--until-direct=false", count=1)
-    # News arrive at once, over polls that stay open.
+    # Changes arrive at once, over polls that stay open.
     n3, = world.join(("n3", NEW))
     n1.wait_peers("n3", timeout=5)
     n2.wait_peers("n3", timeout=5)

@@ -79,7 +79,7 @@ def test_only_nodes_of_the_tailnet(world):
     clients[stays].packet(stays.public, b"still here")
     assert clients[stays].expect(derp.RECV_PACKET) == stays.public + b"still here"
 
-    # While the server is away, those that it has admitted come back, and others wait outside.
+    # While the server is away, clients that it has admitted before are let in, and others are not.
     late = registered_key(server, auth_key, "late")
     server.kill()
     clients[stays].close()
@@ -88,7 +88,7 @@ def test_only_nodes_of_the_tailnet(world):
         dial(stranger, r1, late)
     server.start()
     dial(stranger, r1, late).close()
-    # What was missed meanwhile is asked for: a node that is deleted while the relay cannot hear of it.
+    # What was missed meanwhile is asked for: a node that is deleted while the relay cannot be reached.
     server.cli("nodes", "delete", "stays", "--force")
     with pytest.raises((EOFError, ConnectionError)):
         again.expect(derp.RECV_PACKET, timeout=20)
@@ -126,7 +126,7 @@ def test_two_relays_mesh(world):
     assert r1.metrics()["fullscale_derp_packets_forwarded_out_total"] >= 4
     n1, = world.join("n1")
     assert regions(n1)[902] == ["902-r1", "902-r2"]
-    # One of them drains: the other goes on, and whoever was there comes to it.
+    # One of them drains: the other goes on, and the clients of the first connect to it.
     r2.stop()
     b = dial(stranger, r1, kb)
     while True:

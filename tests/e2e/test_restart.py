@@ -96,7 +96,7 @@ def test_killed_in_the_middle_of_joins(world):
         time.sleep(rng.uniform(0.1, 0.7))
         server.kill()
         server.start()
-        # The ones that were cut off get through with the same keys.
+        # Registrations that were cut off succeed with the same keys.
         time.sleep(0.3)
         for thread in (*joiners, maker):
             thread.stopping.set()
@@ -154,8 +154,8 @@ def lost_over_restarts(server, n1, n2):
     """The pings that got no answer while the server is restarted, killed, away and back."""
     n1.wait_peers("n2")
     n2.wait_peers("n1")
-    # Each side finds its own way: until both have, answers may still come by the relay, which goes away with the
-    # server.
+    # Each side finds its direct path by itself: until both have, answers may still come by the relay, which goes away
+    # with the server.
     n1.ts_ping(n2.addresses[0], "--until-direct")
     n2.ts_ping(n1.addresses[0], "--until-direct")
     n1.ping(n2.addresses[0])

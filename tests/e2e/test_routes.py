@@ -58,7 +58,7 @@ def test_subnet_router(world, version):
     assert routes_of(server, "router", "subnetRoutes") == [route]
     assert route in server.cli("nodes", "list-routes").stdout
 
-    # It outlives the server.
+    # The approval outlives a restart of the server.
     server.restart()
     client.wait_running()
     assert routes_of(server, "router", "approvedRoutes") == [route]
@@ -86,7 +86,7 @@ def test_exit_node(world, version):
     refused = client.ts("set", "--exit-node=" + gateway.addresses[0], check=False)
     assert refused.returncode != 0, refused.stdout
 
-    # One family brings the other.
+    # Approving the exit route of one family approves that of the other.
     server.cli("nodes", "approve-routes", "-i", "gateway", "-r", "0.0.0.0/0")
     wait_for("the client sees an exit node", lambda: client.peers()["gateway"]["ExitNodeOption"])
     assert sorted(routes_of(server, "gateway", "subnetRoutes")) == ["0.0.0.0/0", "::/0"]
@@ -173,7 +173,7 @@ def test_a_silent_router_is_replaced(world, version, how, with_tls):
     assert routes_of(server, "r2", "subnetRoutes") == [route]
     assert routes_of(server, "r1", "subnetRoutes") == []
 
-    # Back, it stands by: nothing moves, nothing is lost.
+    # The first router is back and stands by: no route moves, no packet is lost.
     if how == "cut":
         world.net.ip("-n", world.net.bridge, "link", "set", port, "up")
     else:

@@ -10,7 +10,7 @@ from net import wait_for
 from server import RELEASE
 
 NODES = 1000
-# "hold" looks at what everyone knows.
+# "hold" checks what all nodes know.
 STEPS = ["join", "churn", "hold", "reconnect", "restart", "hold"]
 CHANGES_PER_S, CHURN_S = 20, 3
 POLITE = ("nice", "-n", "10")  # the tests beside this one have limits of time

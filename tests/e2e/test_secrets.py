@@ -109,7 +109,7 @@ def test_secrets_are_nowhere_else(world):
     places.update({path.name: path.read_bytes() for path in files})
     places["log"] = server.log.read_bytes()
     places["log of the relay"] = relay.log.read_bytes()
-    # What is no secret is found, by the same search: in the log, the database and the lists.
+    # The same search finds what is not secret in the log, the database and the lists.
     assert {name for name, _ in holders(places, ["berlin"])} >= {"log of the relay", "db.sqlite", "relays list"}
     found = holders(places, secrets)
     assert not found, found

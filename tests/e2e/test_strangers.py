@@ -42,7 +42,7 @@ def head(path=b"/machine/register"):
     return bytes([0x83, 0x87]) + literal(4, path) + literal(1, b"x")
 
 
-# For the table that one may use until SETTINGS is acknowledged.
+# Headers for the table that a client may use until it has acknowledged SETTINGS.
 REMEMBERED = b"\x40\x01x" + number(0, 7, 4060) + b"v" * 4060
 AGAIN = b"\xbe"
 SMALL = b"\x90"

@@ -142,7 +142,7 @@ static void test_relays_commands(void **state)
     cli_test_expect("fullscale relays delete", CLI_EXIT_USAGE, NULL, "name the relay");
 }
 
-/* What is wrong is told before anything is sent, also where there is no server. */
+/* Mistakes are reported before anything is sent, also where there is no server. */
 static void test_policy_files(void **state)
 {
     (void)state;

@@ -167,7 +167,7 @@ static void become_gone(struct session *s)
     metric_inc(&gone_sent);
 }
 
-/* A node that is logged out or expired gets only itself: its machine may belong to someone else by now. */
+/* A node that is logged out or expired gets only itself: its machine may have another owner by now. */
 static bool may_see_peers(const struct snapshot *snapshot, node_id id)
 {
     const struct node *n = snapshot_node(snapshot, id);

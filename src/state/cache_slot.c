@@ -4,7 +4,8 @@ void *cache_slot_offer(const struct cache_slot *slot, void *made, void (*destroy
 {
     struct cache_slot *s = (struct cache_slot *)slot;
     void *found = NULL;
-    /* Before `held`, so that whoever ends the object finds both. All who fill a slot give the same function. */
+    /* Before `held`, so that the thread that frees the object finds both. All threads that fill a slot give the same
+     * function. */
     atomic_store_explicit(&s->destroy, destroy, memory_order_relaxed);
     if (atomic_compare_exchange_strong_explicit(&s->held, &found, made, memory_order_acq_rel, memory_order_acquire))
         return made;

@@ -175,7 +175,7 @@ static void fill_node(struct state *st, struct node *n, const struct admission *
     n->is_expired = false;
 }
 
-/* A user's node is that user's; tagged ones belong to whoever may give these tags. */
+/* A user's node is that user's; tagged ones belong to the users that may give these tags. */
 static bool is_same_owner(const struct node *n, const struct admission *a)
 {
     if (n->tags != NULL || a->tags != NULL)

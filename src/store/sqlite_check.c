@@ -29,7 +29,7 @@ static bool is_there(const char *path, const char *suffix)
            st.st_size > 0;
 }
 
-/* When it reads a database with a log, SQLite creates the index of that log, unless it is told that there is no
+/* When it reads a database with a log, SQLite creates the index of that log, unless an option says that there is no
  * writer. While a server runs both files exist. */
 static enum rc open_unchanged(const char *path, sqlite3 **out, struct err *err)
 {

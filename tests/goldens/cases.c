@@ -154,7 +154,7 @@ static void check_approvals(struct run *r, const struct json *want)
     }
 }
 
-/* Who: a user, or a tag that a node or key has. */
+/* A user, or a tag that a node or key has. */
 static void check_tagging(struct run *r, const struct json *want)
 {
     JSON_EACH (it, want) {
@@ -261,7 +261,7 @@ static check_fn *answer_named(struct str name)
     return NULL;
 }
 
-/* Every member has a meaning, the case says why its answers are right, and it has one at least. */
+/* Whether every member of the case is known, the case cites why its answers are right, and it has an answer. */
 static void check_form(struct run *r)
 {
     static const char *const others[] = {"id", "argued", "policy", "only", "nodes", "domains", "funnel"};
@@ -316,7 +316,7 @@ static struct policy_doc *read_policy(struct run *r, struct policy_errors *error
     return policy_parse(text, &opts, &doc, errors) == RC_OK ? doc : NULL;
 }
 
-/* Contained in the first error, whose place is "LINE:COLUMN" where the case has one. */
+/* Contained in the first error, whose position is "LINE:COLUMN" where the case has one. */
 static void check_refused(struct run *r, const struct policy_errors *errors)
 {
     struct str place = case_field(r->at, "place");

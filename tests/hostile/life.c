@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* --- what is asked for --- */
+/* --- requests --- */
 
 static unsigned life_try_kept(const struct books *b, enum step s)
 {
@@ -109,7 +109,7 @@ static bool life_do(struct books *b, struct state *st, enum step s, unsigned t, 
     return false;
 }
 
-/* --- whether it is there --- */
+/* --- checks of what a request has left --- */
 
 static bool life_has_policy(const struct state *st, unsigned t)
 {

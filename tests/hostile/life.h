@@ -37,7 +37,7 @@ struct books {
 
 enum phase { PHASE_START, PHASE_STEPS, PHASE_RESTART };
 
-/* The fault, as far as the life must know it. */
+/* What a life has to know about its fault. */
 struct trouble {
     enum phase phase; /* when it begins; one of the steps before the restart ends with them */
     bool is_for_ever; /* until it is ended */
@@ -57,9 +57,9 @@ struct life {
     struct store *store;
 };
 
-/* --- what is asked for --- */
+/* --- requests --- */
 
-/* --- whether it is there --- */
+/* --- checks of what a request has left --- */
 
 /* --- the server --- */
 
@@ -75,9 +75,9 @@ struct life_job {
     bool is_done;
 };
 
-/* Lives from the first start to an orderly end. */
+/* Runs the whole life, from the first start to an orderly end. */
 void life_live(struct life *l);
-/* A server on a machine that works again finds what it should. */
+/* After the fault: a server that starts finds everything acknowledged, and nothing that was refused. */
 void life_inspect(const char *path, const struct books *b);
 
 #endif

@@ -162,7 +162,7 @@ static void write_request(struct hostile *h, unsigned node, struct buf *out)
         buf_at(out)[below(h, (uint32_t)buf_len(out))] = (uint8_t)below(h, 256);
 }
 
-/* --- what comes of them --- */
+/* --- the maps that peers get --- */
 
 static bool apply(struct hostile *h, unsigned node, struct str body)
 {

@@ -243,7 +243,7 @@ static void touch_one(sqlite3 *db, struct touched *t)
         id = 1 + below(3);
     snprintf(sql, sizeof(sql), "UPDATE %s SET %s = %s WHERE %s = %u", table, column, values[below(ARRAY_LEN(values))],
              key, id);
-    /* What the database itself refuses does not happen. */
+    /* A change that the database itself refuses is skipped. */
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK && strcmp(table, "nodes") == 0)
         t->nodes[id] = true;
 }

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "base/vec.h"
 
-/* --- doing what messages say --- */
+/* --- applying messages --- */
 
 static size_t peer_place(const struct client *c, uint32_t id)
 {

@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 
-/* --- what machines say --- */
+/* --- what machines report --- */
 
 struct report {
     struct node_report r;
@@ -29,7 +29,7 @@ static struct prefix_list *routes_of(struct sim *s, const struct machine *m)
     if (sim_below(s, 2) == 0)
         v[n++] = plan_net((unsigned)sim_below(s, 2) * PLAN_NETS + (net + 1) % PLAN_NETS);
     if (sim_below(s, 8) == 0)
-        v[n++] = plan_net(2 * PLAN_NETS + sim_below(s, 200)); /* hardly anybody else has it */
+        v[n++] = plan_net(2 * PLAN_NETS + sim_below(s, 200)); /* hardly any other machine has it */
     if (m->router % 4 == 0 && sim_below(s, 4) != 0) {
         v[n++] = (struct prefix){.ip.family = 4};
         v[n++] = (struct prefix){.ip.family = 6};
@@ -70,7 +70,7 @@ static void say_hostname(struct sim *s, struct report *r)
     r->r.hostname = str_c(r->hostname);
 }
 
-/* All that a client says when it starts. */
+/* All that a client reports when it starts. */
 static void say_all(struct sim *s, const struct machine *m, struct report *r)
 {
     *r = (struct report){.r.cap_version = 113 + sim_below(s, 20)};
@@ -241,7 +241,7 @@ static void event_expire(struct sim *s)
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND);
 }
 
-/* An admin lets those in again whose key has expired. */
+/* An admin lets nodes in again whose key has expired. */
 static void event_renew(struct sim *s)
 {
     const struct node *n;

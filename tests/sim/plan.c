@@ -75,7 +75,7 @@ static struct plan_rule *add_rule(struct maker *m, struct pick src, struct pick 
     return r;
 }
 
-/* Teams reach what is theirs. */
+/* Each team reaches its own servers. */
 static void add_teams(struct maker *m, unsigned step, unsigned factor, unsigned shift)
 {
     for (unsigned g = 0; g < PLAN_GROUPS; g += step) {

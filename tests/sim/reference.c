@@ -98,7 +98,7 @@ static void facts_fini(struct facts *facts)
 
 /* --- pairs --- */
 
-/* Both are there. src: docs/protocol/policy.md 6.1 */
+/* Whether the two existing nodes are peers. src: docs/protocol/policy.md 6.1 */
 static bool should_see(const struct plan *plan, const struct reach *a, const struct reach *b)
 {
     return plan == NULL || meets(&a->source, &b->destination) || meets(&b->source, &a->destination) ||

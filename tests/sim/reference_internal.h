@@ -94,15 +94,15 @@ struct filter_span span_of_addr(const struct addr *a);
 uint64_t plan_tags_of(const struct node *n);
 /* The user of the plans that has the name; -1: none. */
 int plan_user_of_name(const char *name, void (*format)(unsigned user, char out[32]));
-/* By what it is, not by its addresses. src: docs/protocol/policy.md 2.6 */
+/* Whether the selector holds the node by its identity, not by its addresses. src: docs/protocol/policy.md 2.6 */
 bool fact_is_in(const struct plan *p, const struct fact *f, const struct pick *s);
-/* The selector names an address of the node. */
+/* Whether the selector names an address of the node. */
 bool fact_has_address(const struct fact *f, const struct pick *s);
-/* The selector is over a route of the node. */
+/* Whether the selector overlaps a route of the node. */
 bool fact_is_over_some(const struct pick *s, const struct fact *f);
 /* Not by its routes. */
 bool fact_is_source_itself(const struct plan *p, const struct fact *f, const struct plan_rule *r);
-/* The rule has autogroup:self. */
+/* Whether the rule has autogroup:self. */
 bool plan_rule_has_self(const struct plan_rule *r);
 /* Which rules the node is a source and a destination of. */
 void fact_judge(const struct plan *p, struct fact *f);

@@ -66,7 +66,7 @@ struct sim {
     const struct plan *plan; /* in force once all is committed; null: none */
     bool may_have_no_plan;
     unsigned settings_made, steps, plan_turns;
-    node_id hot[SIM_HOT]; /* nodes that something happened to since the last look: looked at first */
+    node_id hot[SIM_HOT]; /* nodes that have changed since the last comparison: these are compared first */
     size_t hot_n;
     struct machine *odd[SIM_ODD]; /* given tags by an admin; null: none */
     struct sim_counts counts;

@@ -50,7 +50,7 @@ static void check_on_disk(const struct sim *s, const struct change_item *item)
 {
     const struct node *shown = item->after, *written = item->id < s->disk_cap ? s->disk[item->id] : NULL;
     if (shown == item->before)
-        return; /* only who sees it may differ */
+        return; /* only the set of nodes that see it may differ */
     assert_int_equal(shown != NULL, written != NULL);
     if (shown == NULL || shown == written)
         return;
@@ -90,7 +90,7 @@ void sim_commit_all(struct sim *s)
     sim_seal(s);
     while (s->in_flight_n > 0)
         sim_commit_one(s);
-    /* A policy that was put to work by that has approved routes. */
+    /* A policy that is in force since that commit has approved routes. */
     sim_seal(s);
     while (s->in_flight_n > 0)
         sim_commit_one(s);

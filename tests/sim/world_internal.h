@@ -8,7 +8,7 @@
 
 /* Fills `out`. */
 void sim_random_bytes(struct sim *s, void *out, size_t n);
-/* Something happened to the node. */
+/* Marks a node that has changed. */
 void sim_mark_hot(struct sim *s, node_id id);
 void sim_commit_one(struct sim *s);
 void sim_seal(struct sim *s);

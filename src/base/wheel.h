@@ -7,8 +7,7 @@
  *     while (!list_is_empty(&due)) {
  *         struct client *c = LIST_ENTRY(due.next, struct client, in_wheel);
  *         list_remove(&c->in_wheel);
- *         ...                                look at the client's deadlines, wheel_put() it for the next one, or free
- * it
+ *         ...                                look at its deadlines; wheel_put() it for the next one, or free it
  *     } */
 #ifndef BASE_WHEEL_H
 #define BASE_WHEEL_H

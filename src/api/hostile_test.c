@@ -240,7 +240,7 @@ static void assert_refused_path(struct fixture *f, const struct http_route *rout
         fail_msg("%s %s: %d", method_of(route), path, status);
 }
 
-/* What the tricks could have changed. */
+/* All lists that the API has, to show that nothing has changed. */
 static const char *world(struct fixture *f)
 {
     struct buf all = {0};

@@ -218,7 +218,7 @@ static enum rc run_history(struct api_call *call, struct state *st, int64_t now_
     return RC_OK;
 }
 
-/* The newest first. */
+/* Writes the versions, the newest first. */
 static void write_history(struct api_call *call, struct json_writer *w)
 {
     json_w_key(w, "versions");

@@ -7,7 +7,7 @@
  *     fuzz_bounds_check_steps(size, 10000, 200);  at most 10,000 steps and 200 for each byte of input
  *
  * A step is deterministic: an edge of our code's control flow, 16 bytes copied, filled, searched or compared, or 16
- * bytes allocated (that counts the work of libraries where it grows). AddressSanitizer tells of every allocation of the
+ * bytes allocated (that counts the work of libraries where it grows). AddressSanitizer reports every allocation of the
  * process, ours and the libraries'. One target is one program, and what it measures runs on one thread at a time.
  *
  * tests/fuzz is linked into every target: `codec_json_fuzz --worst CORPUS...` feeds it generated worst cases of growing

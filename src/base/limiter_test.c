@@ -38,7 +38,7 @@ static void test_limiter(void **state)
     assert_int_equal(taken(&l, "192.0.2.1", 5, 1200, 2), 1);
     assert_int_equal(taken(&l, "192.0.2.1", 5, 3200, 100), 10);
     assert_int_equal(taken(&l, "192.0.2.1", 5, 10000000, 100), 50); /* never more */
-    assert_int_equal(taken(&l, "192.0.2.2", 5, 10000000, 100), 50); /* another's tokens are its own */
+    assert_int_equal(taken(&l, "192.0.2.2", 5, 10000000, 100), 50); /* another address has its own tokens */
     assert_int_equal(taken(&l, "192.0.2.3", 0, 10000000, 1000), 1000);
     limiter_fini(&l);
 }
@@ -60,7 +60,7 @@ static void test_limiter_spares_unix_sockets_only(void **state)
     struct limiter l;
     struct addr none = {0};
     limiter_init(&l, seed);
-    assert_int_equal(taken(&l, "127.0.0.1", 1, 1000, 1000), 10); /* a proxy there forwards strangers */
+    assert_int_equal(taken(&l, "127.0.0.1", 1, 1000, 1000), 10); /* limited, too: a proxy there forwards strangers */
     assert_int_equal(taken(&l, "::1", 1, 1000, 1000), 10);
     for (unsigned i = 0; i < 100; i++)
         assert_true(limiter_take(&l, &none, 1, 1000)); /* a unix socket */

@@ -127,7 +127,7 @@ static void test_provoked_lines_are_limited(void **state UNUSED)
     struct str all = buf_str(&got);
     for (size_t i = 0; i < all.len; i++)
         lines += all.p[i] == '\n';
-    /* A burst of 5, one line when a second ends meanwhile, and the other place's own. */
+    /* A burst of 5, another line for each second that ends meanwhile, and the line of the other place in the code. */
     assert_in_range(lines, 6, 12);
     assert_true(str_ends(all, STR("another place\n")));
     buf_fini(&got);

@@ -5,7 +5,7 @@
 
 #include "bench/scan.h"
 
-/* Of the tokens; those up to AT_END are between tokens. */
+/* Where in a token, or between which tokens, the scanner is: up to AT_END between tokens. */
 enum state {
     AT_VALUE,
     AT_FIRST_VALUE, /* or the end of the array */
@@ -83,7 +83,7 @@ MUST_CHECK enum rc scan_take_value(struct scan_run *f, enum kind kind);
 void scan_take_key(struct scan *s);
 /* An object or array begins, before it is counted in s->depth. */
 MUST_CHECK enum rc scan_take_open(struct scan *s, bool is_object);
-/* One ends, after it was taken off s->depth. */
+/* An object or array ends, and is no longer counted in s->depth. */
 void scan_take_close(struct scan_run *f);
 /* Whether the text of the string that begins now matters. */
 bool scan_wants_text(const struct scan *s);

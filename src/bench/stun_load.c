@@ -163,7 +163,7 @@ static void sweep(struct stun_load *l, int64_t now_us)
         bench_stun_client_sweep(&l->clients[i], now_us);
 }
 
-/* Until the next sweep; with a rate, until the next request is due. */
+/* The time until the next sweep or, with a rate, until the next request is due. */
 static struct timespec wait_time(const struct stun_load *l, int64_t now_us)
 {
     int64_t wait_us = BENCH_STUN_CLIENT_TIMEOUT_US / 2;

@@ -166,7 +166,7 @@ static void test_a_relay_is_given_its_key(void **state)
     write_file(f->key, "  fskey-relay-3-4 \r\nand a remark\n");
     expect_key(line, "fskey-relay-3-4", false);
     setenv("FULLSCALE_RELAY_KEY", "fskey-relay-5-6", 1);
-    expect_key(line, "fskey-relay-3-4", false); /* what is said goes before what lies around */
+    expect_key(line, "fskey-relay-3-4", false); /* an option wins over the environment */
     expect_key("fullscale relay --server https://x", "fskey-relay-5-6", false);
     assert_string_equal(getenv("FULLSCALE_RELAY_KEY"), ""); /* wiped */
     snprintf(line, sizeof(line), "fullscale relay --key x --key-file %s", f->key);

@@ -19,7 +19,7 @@ struct json {
     uint8_t flags;
 };
 
-/* A string with escapes or invalid UTF-8 is copied to the arena, behind the way back to its source. */
+/* A string with escapes or invalid UTF-8, decoded into the arena; `raw` is where it stands in the source. */
 struct json_decoded {
     const char *raw;
     uint32_t raw_len;

@@ -27,7 +27,7 @@ struct builder {
     struct err *err;
     struct growing *root;
     struct growing *open;   /* the innermost container, null outside */
-    struct growing *member; /* its key is read, its value is due */
+    struct growing *member; /* its key has been read, its value comes next */
     unsigned depth;
     size_t nodes;
     int line, col; /* of the last event that had a position */

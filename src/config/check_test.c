@@ -169,7 +169,7 @@ static void test_unknown_keys_about_access_are_errors(void **ctx)
     config_destroy(&cfg);
 }
 
-/* Words of one's own are like the short groups about access: node, derp, noise, relay. */
+/* Names that users invent may resemble those of the short groups about access (node, derp, noise, relay). */
 static void test_harmless_unknown_keys_are_warnings(void **ctx)
 {
     (void)ctx;

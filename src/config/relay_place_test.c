@@ -75,7 +75,7 @@ static void test_relay_behind_a_proxy_is_at_its_port(void **ctx)
     config_destroy(&cfg);
 }
 
-/* The address of Headscale's example is where clients would look for the relay, in vain. */
+/* With the address of Headscale's example, clients would look for the relay where there is none. */
 static void test_relay_at_an_address_for_documentation(void **ctx)
 {
     (void)ctx;

@@ -45,7 +45,7 @@ void map_waiter_init(struct map_waiter *waiter);
 void map_queue_join(struct map_queue *queue, struct map_waiter *waiter, enum map_queue_line line);
 /* The next that may begin, which counts as sending from `now_ms` on; null when none waits or too many are sending. */
 struct map_waiter *map_queue_next(struct map_queue *queue, int64_t now_ms);
-/* It neither waits nor counts as sending any more. Harmless when that is so already. */
+/* The waiter neither waits nor counts as sending any more. Harmless when that is so already. */
 void map_queue_leave(struct map_queue *queue, struct map_waiter *waiter);
 /* Those that have been sending for MAP_QUEUE_HOLD_MS do not count any more. */
 void map_queue_expire(struct map_queue *queue, int64_t now_ms);

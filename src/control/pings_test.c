@@ -1,4 +1,4 @@
-/* Routers that others stand by for are asked whether they are there; a round's steps are the test's. */
+/* Routers that others stand by for are asked whether they are there; the tests run the steps of a round one by one. */
 #include "control/testing.h"
 
 #include <stdio.h>

@@ -2,7 +2,7 @@
  *
  * An announcement carries what nodes must know of the relay, and is its sign of life. It is answered when there is
  * news for the relay, or after a while: the operator of a relay needs no way in to it, and a relay that dies is
- * noticed by its connection. News is numbered (relays_news.c); a relay that missed some is told to ask about all its
+ * noticed by its connection. News is numbered (relays_news.c); a relay that missed some must ask about all its
  * clients anew.
  * src: docs/protocol/derp-stun.md 4.6 */
 #include <string.h>

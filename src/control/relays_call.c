@@ -1,5 +1,4 @@
-/* A request of a relay on another machine, from its arrival to its answer: its key, its line at the core, its
- * answer. */
+/* A request of a relay on another machine: reads its key, lets it wait for the core, answers it. */
 #include <string.h>
 
 #include "base/log.h"

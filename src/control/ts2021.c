@@ -97,7 +97,7 @@ static bool is_over_limit(struct control_worker *w, const struct addr *from)
     return !limiter_take_from_afar(&w->control->limiter, from, o->handshakes_per_address, loop_now_ms(w->loop));
 }
 
-/* 1: `keys` are there. 0: the exchange is answered or gone. */
+/* Returns 1 with `keys`, or 0 when the exchange has been answered or has ended. */
 static int handshake(struct control_worker *w, struct http_exchange *ex, struct str initiation_base64,
                      struct noise_result *keys)
 {

@@ -276,7 +276,7 @@ enum rc private_key_check(const char *path, struct err *err)
     return rc;
 }
 
-/* A copy made without care, or a wrong umask. */
+/* Closes a key file that others may read, perhaps because it was copied or the umask was wrong. */
 static enum rc close_to_others(const char *path, struct err *err)
 {
     struct stat st;

@@ -426,7 +426,7 @@ static void test_moved_folder_is_said(void **state)
     rmdir(test_path(&x->folder, "state"));
 }
 
-/* The machine has another address than at the first start: nodes go on calling the old one. */
+/* The machine has another address than at the first start: nodes still use the old one. */
 static void test_guessed_url_that_is_gone_is_said(void **state)
 {
     struct fixture *x = *state;

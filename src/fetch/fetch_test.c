@@ -359,7 +359,7 @@ static void test_what_is_sent(void **state)
     assert_non_null(strstr(x->server.last, "HEAD /x HTTP/1.1\r\n"));
 }
 
-/* A token is for the host that was named, not for where that sends us. */
+/* A token is sent to the host of the URL, not to one that it redirects to. */
 static void test_token_stays(void **state)
 {
     struct fixture *x = *state;

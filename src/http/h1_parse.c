@@ -149,7 +149,7 @@ bool h1_split_target(struct str target, struct str *path, struct str *query)
     return true;
 }
 
-/* Without its scheme, or null. */
+/* The target after its scheme; null if it has neither scheme. */
 static struct str after_scheme(struct str target)
 {
     static const char *const schemes[] = {"http://", "https://"};

@@ -14,7 +14,7 @@ static void on_drained(void *ctx)
 
 static const struct http_events events = {on_closed, on_drained};
 
-/* Tells the request back. */
+/* Answers with the parts of the request. */
 static void echo(void *app, struct http_exchange *ex)
 {
     struct app *a = app;

@@ -39,7 +39,7 @@ static inline struct http_exchange *h2_exchange(const struct h2_session *s, int3
     return nghttp2_session_get_stream_user_data(s->ng, stream_id);
 }
 
-/* Looks at the result of a call that tells the library something which must not get lost. When it had no memory left
+/* Looks at the result of a call that gives the library something which must not get lost. When it had no memory left
  * for it because the peer has used up its budget, the session ends, soon. */
 static inline void h2_must(struct h2_session *s, int error)
 {

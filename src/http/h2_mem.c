@@ -77,7 +77,7 @@ static void *h2_realloc(void *ptr, size_t size, void *user)
     struct h2_mem *m = user;
     if (ptr == NULL)
         return h2_malloc(size, user);
-    if (ptr == m->lent) { /* it never was, but the shared buffer must not be resized */
+    if (ptr == m->lent) { /* the library does not do this today; the buffer is shared */
         void *own = h2_malloc(size, user);
         return own != NULL ? memcpy(own, ptr, size < FRAME_BYTES_MAX ? size : FRAME_BYTES_MAX) : NULL;
     }

@@ -1,7 +1,7 @@
 /* A two-way byte stream on a loop: TCP, TLS over TCP, WebSocket, Noise - each layer is a stream and owns the one below.
  *
  * Reading is pushed: `data` hands over bytes as they come, borrowed for the call. Writing queues: stream_write copies
- * to the layer's buffer, and a deferred task sends what the iteration gathered. stream_queued tells how much waits in
+ * to the layer's buffer, and a deferred task sends what the iteration gathered. stream_queued gives how much waits in
  * this layer and all below; a producer of bulk data stops above STREAM_HIGH_WATER and continues in `drained`.
  *
  * Life: the owner closes the stream exactly once, with stream_close; that detaches the callbacks at once (also from
@@ -83,8 +83,8 @@ size_t stream_queued(const struct stream *s);
 /* Stops or resumes reading: back pressure towards the peer. */
 void stream_pause(struct stream *s, bool paused);
 /* The peer has proved to hold `key` (at most 32 bytes), and the key is known here: the place is counted for the key
- * from now on, and no longer given to newcomers. Refused (this key, or all known peers, have their places): it stays a
- * stranger's place. A stream that is not counted: BUDGET_OK. Twice is fine. */
+ * from now on, and no longer given to new connections. Refused (this key, or all known peers, have their places): it
+ * stays a stranger's place. A stream that is not counted: BUDGET_OK. Twice is fine. */
 enum budget_answer stream_know(struct stream *s, const void *key, size_t key_len);
 /* Gives the place back: the new owner counts the stream itself. */
 void stream_uncount(struct stream *s);

@@ -15,9 +15,9 @@ struct tcp_listen_opts {
      * listeners. */
     bool is_exclusive;
     /* Places for connections (base/budget.h), shared by the listeners of all workers; borrowed, outlives all
-     * connections. When the address of a newcomer, or all strangers together, have no place left, the oldest stranger
-     * (of that address) is closed and the newcomer gets its place: peers that log in keep theirs, idle ones do not.
-     * Null: no limit. */
+     * connections. When the address of a new connection, or all strangers together, have no place left, the oldest
+     * stranger (of that address) is closed and the new connection gets its place: peers that log in keep theirs, idle
+     * ones do not. Null: no limit. */
     struct budget_places *places;
     /* Whether connections from this address belong to a reverse proxy, which names the client's address later
      * (stream_comes_from). May be null. */

@@ -1,4 +1,4 @@
-/* Places of a listener: when a newcomer gets one, and which one. */
+/* Places of a listener: when a new connection gets one, and which one. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -73,7 +73,7 @@ static void crowd_accept(void *ctx, struct stream *s)
     crowd_event(c);
 }
 
-/* Comes, and waits for so many events: accepted, closed. */
+/* Connects member `i`, and waits for so many events: connections that were accepted or closed. */
 static void come(struct crowd *c, unsigned i, unsigned events)
 {
     static const struct stream_events client = {member_data, NULL, member_closed};

@@ -49,7 +49,7 @@ struct tcp_listener {
 struct tcp_stream *tcp_stream_create(struct loop *loop, int fd);
 /* Watches the socket for what the stream can do now. To be called when that has changed. */
 void tcp_stream_watch(struct tcp_stream *t);
-/* Drops what is queued and tells the owner `why`; without an owner the stream is freed at the end of the iteration. */
+/* Drops what is queued and emits `closed` with `why`; without an owner the stream is freed after the iteration. */
 void tcp_stream_fail(struct tcp_stream *t, enum rc why);
 /* Options that every TCP connection has: no delay, keep-alive, a limit for data that is not acknowledged. */
 void tcp_stream_tune(int fd);

@@ -304,7 +304,7 @@ static bool find_owners(struct netmap_ctx *ctx, const struct map_viewer *v, bool
     const struct snapshot *s = v->s;
     uint64_t *owners = zeros(&ctx->owners, &ctx->owners_cap, (s->users->n + 63) / 64);
     size_t n = mark_owner(s, snapshot_node(s, v->id), owners);
-    user_id last = 0; /* nodes of one user often come together */
+    user_id last = 0; /* of the node before: nodes of one user are often neighbours */
     for (size_t i = 0; has_peers && i < s->group_n && n < s->users->n; i++) {
         for (uint64_t left = ctx->visible[i]; left != 0; left &= left - 1) {
             const struct node *peer = s->groups[i]->nodes[__builtin_ctzll(left)];

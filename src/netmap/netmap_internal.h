@@ -48,7 +48,8 @@ void netmap_pieces_push(struct netmap_pieces *p, struct rcbuf *taken);
 struct rcbuf *netmap_encode_piece(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
 /* `json` as a whole message, with its length in front. A new reference. */
 struct rcbuf *netmap_encode_message(struct netmap_ctx *ctx, enum netmap_coding coding, const struct buf *json);
-/* Makes a message that no other thread has seen the first piece of one whose pieces have `bytes` together. */
+/* Writes the length of a message at the start of `first`, its first piece; `bytes`: of all pieces together. No other
+ * thread may have seen `first`. */
 void netmap_set_length(struct rcbuf *first, size_t bytes);
 /* A message that is one JSON object, made in ctx->json: begins it; ends it and encodes it. A new reference. */
 void netmap_object_begin(struct netmap_ctx *ctx, struct json_writer *w);

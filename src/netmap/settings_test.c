@@ -74,7 +74,8 @@ static void test_another_version_gets_its_derp_map(void **state)
     }
 }
 
-/* A change of the DERP map alone is the DERP map alone, made once for each of both kinds of client. */
+/* When only the DERP map has changed, the message has nothing else; it is made once for each of the two kinds of
+ * client. */
 static void test_settings_change_says_no_more(void **state)
 {
     struct world *w = *state;

@@ -135,7 +135,7 @@ void world_put_policy(struct world *w, const char *text);
 /* `addr`: a resolver of which each node has its own form; null: there is none. */
 void world_set_dns(struct world *w, const char *addr);
 
-/* Takes the batch that waits; commits the oldest one taken; commits all. */
+/* Takes the batch that waits for the disk. The next commits the oldest batch that was taken, the third all of them. */
 void world_seal(struct world *w);
 void world_commit_one(struct world *w);
 void world_commit_all(struct world *w);
@@ -144,7 +144,7 @@ void world_publish(struct world *w);
 /* Commits and publishes; what the node is sent replaces w->pieces. */
 void world_tell(struct world *w, node_id id);
 void world_drop_view(struct world *w, unsigned i);
-/* Some piece contains the text. */
+/* Whether one of w->pieces contains the text. */
 bool world_pieces_have(const struct world *w, const char *text);
 
 /* --- world_events.c --- */

@@ -111,7 +111,7 @@ static void test_frames_of_mesh_and_client(void **state)
     buf_fini(&b);
 }
 
-/* Every frame in the vectors has a header that tells its length. */
+/* Every frame in the vectors has a header with its length. */
 static void test_headers(void **state)
 {
     (void)state;

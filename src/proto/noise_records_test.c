@@ -103,8 +103,8 @@ static uint64_t counter_of(const struct json *record)
     return counter;
 }
 
-/* What the record's write was: its own plaintext, or for the three that split one write (the first of which is asked)
- * the 8192 bytes. */
+/* The plaintext of the write that made the record. One write of 8192 bytes made three records: call this for the first
+ * of them. */
 static struct str write_of(const struct json *record)
 {
     static char repeated[8192];

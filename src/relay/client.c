@@ -306,7 +306,7 @@ static bool is_due(int64_t due_ms, int64_t now_ms)
     return due_ms != 0 && due_ms <= now_ms;
 }
 
-/* False: too many in a row were not answered, and nothing else has come since. */
+/* Pings the client. False: it has not answered too many in a row, and has sent nothing else since. */
 static bool send_ping(struct client *c, int64_t now_ms)
 {
     if (c->pings_unanswered >= CLIENT_PINGS_UNANSWERED_MAX)

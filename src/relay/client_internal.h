@@ -139,7 +139,7 @@ void rate_tick(struct relay_worker *w);
 void places_init(struct relay *relay);
 void places_fini(struct relay *relay);
 /* Takes a place for a connection that begins. False: there is none. Then `*oldest_out` is the login that has lasted
- * longest among those that a newcomer may replace: close it and try once more; null: refuse the newcomer. */
+ * longest among those that a new connection may replace: close it and try once more; null: refuse the new one. */
 bool places_take(struct relay_worker *w, const struct addr *from, struct budget_place *out, struct client **oldest_out);
 /* The client is let in: its place is counted for its key now. False: the limit of such clients is reached. */
 bool places_enter(struct client *c);

@@ -1,4 +1,4 @@
-/* Logging in to the relay, and admission by the program. Time is the test's: relay_test_advance. */
+/* Logging in to the relay, and admission by the program. The tests set the time: relay_test_advance. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

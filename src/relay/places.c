@@ -1,5 +1,5 @@
 /* Limits on the number of connections. Those that have not logged in have a small share of their own, over all and by
- * address, in which a newcomer replaces the oldest: strangers that hold on to connections only lose them to each
+ * address, in which a new one replaces the oldest: strangers that hold on to connections only lose them to each
  * other. Those that have logged in are bounded by the key (directory.c) and all together. Guests, whose key the
  * program does not know, are also bounded by the address, and leave a quarter of the places to clients that it does
  * know. */

@@ -181,8 +181,8 @@ static struct relay_worker *worker_of(struct relay *relay, const struct loop *lo
     return &relay->workers[i];
 }
 
-/* A newcomer takes the place of the connection that has been logging in for longest, rather than be refused: a
- * client that logs in without delay always gets in. */
+/* A new connection takes the place of the one that has been logging in for longest, rather than be refused: a client
+ * that logs in without delay always gets in. */
 static bool take_place(struct relay_worker *w, const struct addr *from, struct budget_place *out)
 {
     struct client *oldest;

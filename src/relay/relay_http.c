@@ -12,7 +12,8 @@ enum { CHALLENGE_MAX = 64, ANY_METHOD = 0xff };
 
 /* --- /derp --- */
 
-/* src: tailscale 1.102 derp/derpserver/handler.go: whatever the header names, it is not this node */
+/* Whether the client wanted another node of the region, which the header names.
+ * src: tailscale 1.102 derp/derpserver/handler.go; docs/protocol/derp-stun.md 1.1 */
 static bool wished_for_another(const struct http_request *req)
 {
     struct str node;

@@ -21,9 +21,9 @@ void rig_fail(const char *what, const char *file, int line);
 
 /* `run(obj)` is to be called in the end; `owner` names it. */
 void rig_cleanup_add(void (*run)(void *obj), void *obj, const void *owner);
-/* Calls it now; harmless when it is not there any more. */
+/* Calls what was added for the owner; harmless when there is nothing any more. */
 void rig_cleanup_now(const void *owner);
-/* It has been done otherwise. */
+/* Drops what was added for the owner without calling it: the test has cleaned up itself. */
 void rig_cleanup_forget(const void *owner);
 /* For cmocka: does all that is left, the newest first. */
 int rig_teardown(void **state);

@@ -86,7 +86,7 @@ void access_unref(struct access **r);
 
 /* --- reading: any thread, never blocks; results are borrowed from the access --- */
 
-/* There is no policy. */
+/* Whether there is no policy: all nodes see and reach each other. */
 static inline bool access_is_open(const struct access *a)
 {
     return a->view == NULL;

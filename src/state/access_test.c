@@ -55,8 +55,8 @@ static bool is_shown(const struct test_routers *f, node_id viewer, node_id route
     return false;
 }
 
-/* Of two routers that a `via` grant allows to carry a route, neither of them the primary, the better one carries it.
- * Viewers get the other one anew as well, although it did not change. */
+/* Of two routers that a `via` grant allows to carry a route, neither of them the primary, one carries it. When that
+ * one goes offline or comes back, viewers get the other one anew as well, although it did not change. */
 static void test_a_router_depends_on_others(void **state)
 {
     struct test_routers *f = *state;

@@ -55,7 +55,7 @@ struct node_record {
     bool approval_lags;      /* the policy approves routes of it, which could not be written */
     uint64_t written_seq;    /* of the last batch that has its row */
     size_t undo_at;          /* of an event that has begun: its index in the undo log, plus 1; 0: none */
-    unsigned undo_depth;     /* events within that one */
+    unsigned undo_depth;     /* how many events have begun within that one */
 };
 
 /* A relay of the working state. */

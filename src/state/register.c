@@ -38,7 +38,7 @@ static void logout(struct state *st, struct node_record *e, int64_t now_ms, stru
     undo_end_node(st, e);
 }
 
-/* Row 6. */
+/* Row 6: the client shortens its expiry. */
 static void shorten_expiry(struct state *st, struct node_record *e, int64_t asked_ms, int64_t now_ms,
                            struct register_result *out)
 {

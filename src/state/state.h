@@ -228,7 +228,7 @@ MUST_CHECK enum rc state_relay_create(struct state *st, const struct relay_spec 
                                       const struct relay_host **out, char text[AUTH_KEY_TEXT_CAP], struct err *err);
 /* RC_NOT_FOUND. */
 MUST_CHECK enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err);
-/* Null: no such relay; as of the two below. */
+/* The relay with this id; null when there is none, here and in the two below. */
 const struct relay_host *state_relay(const struct state *st, uint64_t id);
 const struct relay_host *state_relay_by_name(const struct state *st, struct str name);
 /* The relay whose key has this text. */

@@ -47,7 +47,7 @@ enum { TEST_WORLD_SLOTS = 24 };
 
 struct test_world {
     struct test_random random;
-    uint64_t seq;   /* of the last batch; also in counters.next_key, which so tells what a store has reached */
+    uint64_t seq;   /* of the last batch; also in counters.next_key, so that a store's last batch can be read */
     uint64_t fresh; /* makes unique names */
     struct row_counters counters;
     const struct user *users[TEST_WORLD_SLOTS];
@@ -101,7 +101,7 @@ struct test_acks {
     bool is_held; /* the store's thread waits in its callback while this is set */
 };
 
-/* None yet. */
+/* Nothing has been acknowledged yet. */
 void test_acks_init(struct test_acks *a);
 /* A store_done_fn; `ctx` is the test_acks. */
 void test_acks_take(void *ctx, uint64_t seq, enum rc rc);

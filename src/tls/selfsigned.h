@@ -17,7 +17,7 @@ MUST_CHECK enum rc selfsigned_make(const char *host, int64_t now_s, struct buf *
 /* Uses the pair at these paths, or makes and saves one (mode 0600, written aside and renamed) when there is none, it is
  * for another host, does not fit together, or ends within 30 days. `fingerprint` gets the SHA-256 of the DER in
  * lower-case hex.
- * `*made_out` tells whether it is new; may be null. RC_IO, RC_DENIED with the reason in `err` (may be null). Blocks on
+ * `*made_out` says whether it is new; may be null. RC_IO, RC_DENIED with the reason in `err` (may be null). Blocks on
  * files. */
 MUST_CHECK enum rc selfsigned_ensure(const char *cert_path, const char *key_path, const char *host, int64_t now_s,
                                      char fingerprint[TLS_FINGERPRINT_CAP], bool *made_out, struct err *err);

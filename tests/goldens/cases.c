@@ -76,7 +76,7 @@ static void check_reach(struct run *r, const struct json *want)
     case_check_reach(&r->tailnet, r->policy, want, &r->why);
 }
 
-/* To the letter, order included. */
+/* Filters must be equal as texts, and in the same order. */
 static void check_filters(struct run *r, const struct json *want)
 {
     check_answers(r, want, engine_filter, case_json_equal);

@@ -386,7 +386,7 @@ static void event_user_role(struct sim *s)
     assert_true(rc == RC_OK || rc == RC_NOT_FOUND);
 }
 
-/* One of those that come and go: with all their nodes. */
+/* One of the users that come and go comes, with three nodes, or is deleted with all nodes. */
 static void event_user_come_or_go(struct sim *s)
 {
     unsigned slot = (unsigned)s->user_n + sim_below(s, SIM_SPARE_USERS);

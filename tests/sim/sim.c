@@ -57,7 +57,7 @@ static void print_counts(const struct sim *s, int64_t started_us)
                   (double)(clock_thread_cpu_us() - started_us) / 1e6);
 }
 
-/* It was a run of everything. */
+/* Events of every kind have happened in the run. */
 static void check_counts(const struct sim_counts *c, bool has_plan)
 {
     assert_true(c->behind > 0 && c->gone > 0 && c->policies > 2 && c->ephemeral_gone > 0);

@@ -49,8 +49,8 @@ void filter_what_cap(struct buf *out, struct str dst, struct str name, struct st
 void filter_set_add_json(struct filter_set *set, const struct json *filter);
 /* Sorts the sources of everything and joins those that touch. */
 void filter_set_join(struct filter_set *set);
-/* What `a` allows, `b` allows to the same addresses. Returns what differs, or null. What has no source allows
- * nothing. */
+/* Whether `b` allows to the same addresses all that `a` allows: null if so, else the first that differs. An entry
+ * without a source allows nothing. */
 const struct filter_allowed *filter_set_differs(struct filter_set *a, struct filter_set *b);
 /* Both ways. */
 bool filter_sets_equal(struct filter_set *a, struct filter_set *b);

@@ -147,7 +147,7 @@ static void leave_before_the_job(struct fixture *f, const struct http_route *rou
     fixture_call(f, 200, "GET", "/api/v1/health", ""); /* the job has run */
 }
 
-/* After each byte of the request, and right after the last. */
+/* Clients leave after each byte of the request, and right after the last. */
 static void leave_anywhere(struct fixture *f, const struct http_route *route)
 {
     const char *request = request_of(f, route, "1");

@@ -175,7 +175,7 @@ static struct {
 
 struct cli_test_server cli_test_server;
 
-/* Behind every string that is a value, but for ids. */
+/* Copies an answer, and appends hostile characters to every string in it that is a value, but for ids. */
 static void make_hostile(const char *body, char *out, size_t cap)
 {
     size_t n = 0;

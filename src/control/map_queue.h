@@ -37,9 +37,9 @@ struct map_queue {
     unsigned sending_n;
 };
 
-/* Both lines empty. */
+/* Makes a queue whose lines are both empty. */
 void map_queue_init(struct map_queue *queue);
-/* In no line. */
+/* Makes a waiter that is in no line. */
 void map_waiter_init(struct map_waiter *waiter);
 /* Puts it at the end of `line`, unless it waits already. One that is sending stops counting as that. */
 void map_queue_join(struct map_queue *queue, struct map_waiter *waiter, enum map_queue_line line);

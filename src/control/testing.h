@@ -117,7 +117,7 @@ extern struct rig *rig;
 int rig_setup(void **state);
 /* With two. */
 int rig_setup_two(void **state);
-/* Ends it. */
+/* Ends the server and what the test has left of its clients. */
 int rig_teardown(void **state);
 /* Map sessions that have been opened since the newest server was made, and are open. */
 int64_t rig_sessions(void);

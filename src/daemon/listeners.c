@@ -154,7 +154,7 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 
 /* --- the admin's --- */
 
-/* Any thread. */
+/* Appends what is wrong at the moment although the server runs. Any thread. */
 static void tell_troubles(void *ctx, struct buf *out)
 {
     struct daemon *d = ctx;

@@ -11,7 +11,7 @@ enum { IP_TEXT_CAP = 48 };
 struct engine_node;
 struct route_holders;
 
-/* Sets of rule parts: what a router's route has to do with them. Made when it is first asked for. */
+/* The rule parts that concern a route of a router, a set for each way. Made when they are first asked for. */
 struct route_parts {
     uint64_t *to;    /* the router's filter has a destination that overlaps the route */
     uint64_t *from;  /* sources overlap the route */

@@ -242,7 +242,7 @@ struct rcbuf *netmap_peer_json(const struct node *n, const struct tailnet_settin
     return held;
 }
 
-/* Two JSON objects as one. */
+/* Writes two JSON objects as one. */
 static void write_caps(struct json_writer *w, const struct rcbuf *base, const struct rcbuf *more)
 {
     struct buf both = {0};

@@ -140,7 +140,7 @@ static void extreme_rows(struct test_world *w, struct row_batch *b)
     test_world_put_node(w, b, n, 0);
 }
 
-/* Every field at its smallest. */
+/* Adds a user, a key and a node whose fields are all zero or empty, but for the ids. */
 static void blank_rows(struct test_world *w, struct row_batch *b)
 {
     struct user *u = user_create();

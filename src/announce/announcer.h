@@ -19,8 +19,8 @@ struct announcer_opts {
     const char *key;           /* copied; the output of `fullscale relays create` */
     struct announcement about; /* its texts are borrowed for life; news and flags are ignored */
     bool fail_open;
-    unsigned
-        max_waiting; /* 0: 4,096. Logins that wait to be asked about; for one more, the oldest unknown one is refused */
+    /* Logins that wait to be asked about; for one more, the oldest unknown one is refused. 0: 4,096. */
+    unsigned max_waiting;
     /* The neighbours in the mesh from now on; borrowed for the call. On the loop. */
     void (*neighbours)(void *ctx, const struct relay_neighbour *all, size_t n);
     /* The server has the certificate name that announcer_set_cert_name set; may be null. On the loop. */

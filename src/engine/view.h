@@ -31,8 +31,8 @@ int64_t engine_view_class(const struct engine_view *v, uint64_t id);
 /* All that decides what a node sees. Viewers with equal keys see alike. */
 struct viewer_key {
     uint32_t class_index; /* ENGINE_NO_CLASS: no such node */
-    uint32_t
-        owner; /* number of its owner, the same in all views of one engine; 0: tagged, or no rule depends on owners */
+    /* Number of its owner, the same in all views of one engine; 0: tagged, or no rule depends on owners. */
+    uint32_t owner;
     uint64_t class_made; /* engine_clock when the class was made: distinguishes classes that had the same index */
 };
 #define ENGINE_NO_CLASS UINT32_MAX

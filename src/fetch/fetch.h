@@ -4,8 +4,7 @@
  * Only http:// and https://, at most 5 redirects, never from https:// to http://; a bearer token does not follow to
  * another host. Certificates are checked against the system's roots and those of SSL_CERT_FILE and SSL_CERT_DIR; a
  * proxy is taken from http_proxy, https_proxy and no_proxy. What comes back is held in memory up to the limit of the
- * request, so callers bound
- * how many requests are under way. */
+ * request, so callers bound how many requests are under way. */
 #ifndef FETCH_FETCH_H
 #define FETCH_FETCH_H
 
@@ -18,8 +17,8 @@ struct fetch;
 
 /* Starts the thread. Before privileges are dropped, since libcurl brings up its libraries here. */
 struct fetch *fetch_create(void);
-/* Ends what is under way with RC_CLOSED and joins the thread; not from a callback. Threads that
- * start requests have ended before. Null is fine; nulls the pointer. */
+/* Ends what is under way with RC_CLOSED and joins the thread; not from a callback. Threads that start requests have
+ * ended before. Null is fine; nulls the pointer. */
 void fetch_destroy(struct fetch **f);
 
 /* Everything is borrowed for the call of fetch_start. */
@@ -49,7 +48,7 @@ struct fetch_reply {
 /* Called exactly once for each request, on fetch's thread; may start requests. */
 typedef void (*fetch_done)(void *ctx, const struct fetch_reply *reply);
 
-/* Any thread; never blocks. */
+/* Starts a request. Any thread; never blocks. */
 void fetch_start(struct fetch *f, const struct fetch_request *req, fetch_done done, void *ctx);
 
 #endif

@@ -1,7 +1,7 @@
 /* Questions about which nodes reach which under a policy: whether its own tests pass, which rules allow a connection,
  * and what one policy lets through that another does not. The answers are for people; nothing here is part of a map.
  *
- *  * Pure, like the engine; a call counts as a write of the engine (it may fill its caches). */
+ * Pure, like the engine; a call counts as a write of the engine (it may fill its caches). */
 #ifndef REACH_REACH_H
 #define REACH_REACH_H
 

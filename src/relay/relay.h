@@ -39,8 +39,8 @@ struct relay_opts {
     private_key key; /* copied; wiped by relay_destroy */
 
     int64_t login_timeout_ms; /* 10 s: until ClientInfo has come and the client is admitted */
-    int64_t
-        write_timeout_ms;  /* 2 s: within which some of the bytes that wait must go, or it is closed; negative: none */
+    /* 2 s: within which some of the bytes that wait for a client must go, or it is closed; negative: no limit. */
+    int64_t write_timeout_ms;
     int64_t keep_alive_ms; /* 60 s, and up to 5 s more, chosen at random for each connection */
     int64_t ping_ms;       /* 30 s, to clients that can answer; three unanswered in a row close; negative: none */
 
@@ -53,8 +53,8 @@ struct relay_opts {
     /* 16, or a quarter of max_conns if that is less: connections of one key. A new one replaces the one that has
      * been silent longest. */
     unsigned max_conns_per_key;
-    int64_t
-        client_rate_bytes; /* 0: no limit. Payload of frames that one client may send in a second; at least 16 KiB */
+    /* Payload of frames that one client may send in a second, at least 16 KiB; 0: no limit. */
+    int64_t client_rate_bytes;
     int64_t client_burst_bytes; /* 1 MiB; at least 128 KiB: clients drop larger packets for good */
     unsigned max_gone_sources;  /* 1,024: senders per client, of whose departure it gets a PeerGone */
 

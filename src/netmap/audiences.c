@@ -17,8 +17,8 @@ enum { BUCKETS = 64 };
 struct deliveries {
     struct change_audience *_Atomic audiences[BUCKETS];
     struct audience_message *_Atomic messages[BUCKETS];
-    struct netmap_frames
-        common[2]; /* what every node gets; with the DERP map for clients that cannot pin certificates */
+    /* What every node gets; [1]: with the DERP map for clients that cannot pin certificates. */
+    struct netmap_frames common[2];
 };
 
 static void deliveries_destroy(void *held)

@@ -93,9 +93,9 @@ static void test_hostile_text_is_shown(void **state)
         "fullscale preauthkeys list",
         "fullscale preauthkeys expire 7",
         "fullscale preauthkeys delete 7 --force",
-        "fullscale policy set -f /tmp/fullscale-cli-test.hujson",
-        "fullscale policy check -f /tmp/fullscale-cli-test.hujson",
-        "fullscale policy diff -f /tmp/fullscale-cli-test.hujson",
+        "fullscale policy set -f /tmp/fullscale-cli-hostile.hujson",
+        "fullscale policy check -f /tmp/fullscale-cli-hostile.hujson",
+        "fullscale policy diff -f /tmp/fullscale-cli-hostile.hujson",
         "fullscale policy set -f /tmp/\x1b[31m\xff\u202e",
         "fullscale policy why a b:22",
         "fullscale policy why a c --proto udp",
@@ -112,13 +112,13 @@ static void test_hostile_text_is_shown(void **state)
         "fullscale users list -\x1b",
     };
     static const char *const formats[] = {"table", "json", "json-line", "yaml"};
-    cli_test_write_file("/tmp/fullscale-cli-test.hujson", "{}");
+    cli_test_write_file("/tmp/fullscale-cli-hostile.hujson", "{}");
     cli_test_server.is_hostile = true;
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         for (size_t k = 0; k < ARRAY_LEN(formats); k++)
             try_hostile(commands[i], formats[k]);
     }
-    unlink("/tmp/fullscale-cli-test.hujson");
+    unlink("/tmp/fullscale-cli-hostile.hujson");
 }
 
 /* A policy that is piped is the policy, byte for byte. */

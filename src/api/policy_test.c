@@ -3,7 +3,7 @@
 
 /* --- a server --- */
 
-static int setup_file(void **state)
+static int set_up_file(void **state)
 {
     return fixture_setup_with(state, "/etc/policy.hujson", "/etc/policy.hujson:1:2: oh\n");
 }
@@ -293,7 +293,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_policy_why, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_policy_diff, fixture_setup, fixture_teardown),
         cmocka_unit_test(test_slow_calls_are_few),
-        cmocka_unit_test_setup_teardown(test_policy_of_a_file, setup_file, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_policy_of_a_file, set_up_file, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

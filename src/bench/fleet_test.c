@@ -15,7 +15,7 @@ struct fixture {
     struct errors examples;
 };
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     char addr[ADDR_TEXT_CAP];
@@ -37,7 +37,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     struct fixture *f = *state;
     fleet_destroy(&f->fleet);
@@ -232,7 +232,7 @@ static void test_refused_options(void **state)
 
 int main(void)
 {
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_all_join),
         TEST(test_all_come_back),

@@ -32,7 +32,7 @@ static uint32_t endpoints_of(unsigned i, unsigned change)
     return scan_digest(str_c(text));
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     roster_init(&f->roster, MEMBERS);
@@ -50,7 +50,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     struct fixture *f = *state;
     view_fini(&f->view);
@@ -266,7 +266,7 @@ static void test_a_node_is_no_peer_of_itself(void **state)
 
 int main(void)
 {
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_a_full_map_is_complete),
         TEST(test_a_peer_left_out_is_noticed),

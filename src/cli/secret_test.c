@@ -127,7 +127,7 @@ static void write_file(const char *path, const char *text)
     fclose(f);
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     struct folder *f = MEM_NEW(struct folder);
     snprintf(f->path, sizeof(f->path), "/tmp/fullscale-secret-XXXXXX");
@@ -142,7 +142,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     struct folder *f = *state;
     unsetenv("FULLSCALE_RELAY_KEY");
@@ -194,8 +194,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_command_line_is_overwritten),
-        cmocka_unit_test_setup_teardown(test_a_relay_is_given_its_key, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_key_on_standard_input, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_relay_is_given_its_key, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_key_on_standard_input, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

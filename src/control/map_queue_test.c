@@ -11,7 +11,7 @@ enum { MANY = 3 * MAP_QUEUE_AT_ONCE };
 static struct map_queue queue;
 static struct map_waiter waiter[MANY];
 
-static int setup(void **unused)
+static int set_up(void **unused)
 {
     (void)unused;
     map_queue_init(&queue);
@@ -101,12 +101,12 @@ static void test_whoever_is_sending_may_join_again(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_first_come_first_served, setup),
-        cmocka_unit_test_setup(test_only_so_many_at_once, setup),
-        cmocka_unit_test_setup(test_newcomers_do_not_wait_for_all_who_return, setup),
-        cmocka_unit_test_setup(test_a_slow_reader_holds_up_others_for_a_while_only, setup),
-        cmocka_unit_test_setup(test_whoever_leaves_the_line_is_not_served, setup),
-        cmocka_unit_test_setup(test_whoever_is_sending_may_join_again, setup),
+        cmocka_unit_test_setup(test_first_come_first_served, set_up),
+        cmocka_unit_test_setup(test_only_so_many_at_once, set_up),
+        cmocka_unit_test_setup(test_newcomers_do_not_wait_for_all_who_return, set_up),
+        cmocka_unit_test_setup(test_a_slow_reader_holds_up_others_for_a_while_only, set_up),
+        cmocka_unit_test_setup(test_whoever_leaves_the_line_is_not_served, set_up),
+        cmocka_unit_test_setup(test_whoever_is_sending_may_join_again, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -450,14 +450,14 @@ static void test_lost_relay(void **state)
     forget(&a);
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     r = rig_create(1);
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     rig_destroy(r);
@@ -467,15 +467,15 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_verify, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_verify_for_everyone, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_first_announcement, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_behind_a_proxy, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_twins, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bad_announcements, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_news, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_missed_news, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_lost_relay, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_verify, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_verify_for_everyone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_first_announcement, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_behind_a_proxy, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_twins, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_bad_announcements, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_news, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_missed_news, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_lost_relay, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -432,14 +432,14 @@ static void test_handshakes_are_limited(void **state)
     rig_wait_idle(r);
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     r = rig_create(1);
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     rig_destroy(r);
@@ -449,21 +449,21 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_key, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_key_for_browsers, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bodies_outside, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_post, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_post_without_upgrade, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_post_without_handshake, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_malformed_handshakes, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_handshake_for_another_server, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_garbage_after_the_handshake, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_noise_without_http2, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_connections_come_and_go, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_websocket, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_websocket_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_handshakes_are_limited, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_key, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_key_for_browsers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_pages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_bodies_outside, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_post, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_post_without_upgrade, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_post_without_handshake, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_malformed_handshakes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_handshake_for_another_server, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_garbage_after_the_handshake, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_noise_without_http2, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_connections_come_and_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_websocket, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_websocket_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_handshakes_are_limited, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 static struct viewer_groups groups;
 static struct viewer_group_member member[4];
 
-static int setup(void **unused)
+static int set_up(void **unused)
 {
     (void)unused;
     viewer_groups_init(&groups, NULL);
@@ -18,7 +18,7 @@ static int setup(void **unused)
     return 0;
 }
 
-static int teardown(void **unused)
+static int tear_down(void **unused)
 {
     (void)unused;
     for (unsigned i = 0; i < 4; i++)
@@ -84,9 +84,9 @@ static void test_empty_groups_stay_until_they_are_swept(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_keys_differ_in_every_part, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_member_is_in_one_group, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_empty_groups_stay_until_they_are_swept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keys_differ_in_every_part, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_member_is_in_one_group, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_empty_groups_stay_until_they_are_swept, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -387,7 +387,7 @@ static void test_secrets(void **state)
     assert_hex(a, 4, "00000000");
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     crypto_init();
@@ -407,5 +407,5 @@ int main(void)
         cmocka_unit_test(test_base64_refusals), cmocka_unit_test(test_base64_round_trip),
         cmocka_unit_test(test_secrets),
     };
-    return cmocka_run_group_tests(tests, setup, NULL);
+    return cmocka_run_group_tests(tests, set_up, NULL);
 }

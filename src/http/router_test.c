@@ -38,7 +38,7 @@ static struct loop *loop;
 static struct http_server *server;
 static struct peer peer;
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     struct stream *server_end, *client_end;
     (void)state;
@@ -53,7 +53,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     peer_close(&peer);
@@ -97,8 +97,8 @@ static void test_methods_of_all_tables_are_allowed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_handlers_get_the_app_of_their_table, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_methods_of_all_tables_are_allowed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_handlers_get_the_app_of_their_table, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_methods_of_all_tables_are_allowed, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

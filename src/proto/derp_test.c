@@ -23,7 +23,7 @@ static void load_key(const char *name, uint8_t out[KEY_BYTES])
     memcpy(out, bytes.p, KEY_BYTES);
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     crypto_init();
@@ -38,7 +38,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     vectors_fini(&vectors);
@@ -312,5 +312,5 @@ int main(void)
         cmocka_unit_test(test_server_info),
         cmocka_unit_test(test_disco),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

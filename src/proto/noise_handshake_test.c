@@ -491,7 +491,7 @@ static void test_round_trips(void **state)
     assert_int_equal(metric_read("fullscale_noise_handshakes_total", "") - before, 50);
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     crypto_init();
@@ -499,7 +499,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     vectors_fini(&vectors);
@@ -527,5 +527,5 @@ int main(void)
         cmocka_unit_test(test_error_frame_lengths),
         cmocka_unit_test(test_round_trips),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

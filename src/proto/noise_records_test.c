@@ -432,7 +432,7 @@ static void test_nonce_is_big_endian(void **state)
     pair_fini(&p);
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     crypto_init();
@@ -440,7 +440,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     vectors_fini(&vectors);
@@ -464,5 +464,5 @@ int main(void)
         cmocka_unit_test(test_sealer_counter_ends),
         cmocka_unit_test(test_nonce_is_big_endian),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

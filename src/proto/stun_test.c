@@ -14,14 +14,14 @@ static const uint8_t ipv6[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 9};
 
 static struct vectors vectors;
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     vectors_load(&vectors, VECTORS_DIR "/stun.json");
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     vectors_fini(&vectors);
@@ -222,5 +222,5 @@ int main(void)
         cmocka_unit_test(test_attribute_longer_than_the_datagram),
         cmocka_unit_test(test_answers_are_no_larger_than_requests),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

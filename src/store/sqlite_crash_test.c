@@ -18,14 +18,14 @@
 
 static char dir[TEST_SCRATCH_CAP];
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     test_scratch_make(dir);
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     test_scratch_remove(dir);
@@ -296,7 +296,7 @@ static void test_start_without_room_for_the_index(void **state)
     test_world_fini(&w);
 }
 
-#define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {

@@ -39,7 +39,7 @@ static void fixture_reopen(struct fixture *f)
     fixture_open(f);
 }
 
-static int setup(void **state, bool on_disk)
+static int set_up(void **state, bool on_disk)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     f->on_disk = on_disk;
@@ -49,17 +49,17 @@ static int setup(void **state, bool on_disk)
     return 0;
 }
 
-static int setup_sqlite(void **state)
+static int set_up_sqlite(void **state)
 {
-    return setup(state, true);
+    return set_up(state, true);
 }
 
-static int setup_memory(void **state)
+static int set_up_memory(void **state)
 {
-    return setup(state, false);
+    return set_up(state, false);
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     struct fixture *f = *state;
     store_close(&f->s);
@@ -538,9 +538,9 @@ static void test_state_survives(void **state)
 }
 
 #define BOTH(test)                                                                                                     \
-    {#test " (sqlite)", test, setup_sqlite, teardown, NULL},                                                           \
+    {#test " (sqlite)", test, set_up_sqlite, tear_down, NULL},                                                         \
     {                                                                                                                  \
-        #test " (memory)", test, setup_memory, teardown, NULL                                                          \
+        #test " (memory)", test, set_up_memory, tear_down, NULL                                                        \
     }
 
 int main(void)
@@ -551,9 +551,9 @@ int main(void)
         BOTH(test_deleting_what_is_not_there),
         BOTH(test_random_batches),
         BOTH(test_state_survives),
-        cmocka_unit_test_setup_teardown(test_shadow, setup_sqlite, teardown),
-        cmocka_unit_test_setup_teardown(test_group_commit, setup_sqlite, teardown),
-        cmocka_unit_test_setup_teardown(test_close_commits_what_waits, setup_sqlite, teardown),
+        cmocka_unit_test_setup_teardown(test_shadow, set_up_sqlite, tear_down),
+        cmocka_unit_test_setup_teardown(test_group_commit, set_up_sqlite, tear_down),
+        cmocka_unit_test_setup_teardown(test_close_commits_what_waits, set_up_sqlite, tear_down),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_after_a_failure_only_a_repair),
         cmocka_unit_test(test_presence_fails_nobody),

@@ -477,7 +477,7 @@ static void test_every_accept_fails(void **state)
 
 /* --- */
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     crypto_init();
@@ -495,7 +495,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     for (size_t i = 0; i < SLOTS; i++) {
@@ -529,5 +529,5 @@ int main(int argc, char **argv)
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -22,13 +22,13 @@ static enum rc say_errors(const struct policy_errors *errors, const char *what, 
     while (i + 1 < errors->n && errors->v[i].line == 0)
         i++;
     const struct policy_error *e = &errors->v[i];
-    char more[48] = "", place[48] = "";
+    char more[48] = "", position[48] = "";
     size_t rest = errors->n - i - 1 + errors->left_out;
     if (e->line > 0)
-        snprintf(place, sizeof(place), "line %d, column %d: ", e->line, e->col);
+        snprintf(position, sizeof(position), "line %d, column %d: ", e->line, e->col);
     if (rest > 0)
         snprintf(more, sizeof(more), " (and %zu more)", rest);
-    return err_set(err, RC_INVALID, "%s: %s%.300s%s", what, place, e->text, more);
+    return err_set(err, RC_INVALID, "%s: %s%.300s%s", what, position, e->text, more);
 }
 
 static enum rc parse_policy(struct api_call *call, struct str text, struct err *err)

@@ -47,8 +47,8 @@ static void policy_refused(struct fixture *f, struct str text, int line, int col
     if (line >= 0) {
         assert_int_equal(number_of(first, "line"), line);
         assert_int_equal(number_of(first, "column"), col);
-        const char *place = arena_printf(&f->arena, "policy:%d:%d", line, col);
-        assert_string_equal(fixture_text_of(f, first, "location"), place);
+        const char *position = arena_printf(&f->arena, "policy:%d:%d", line, col);
+        assert_string_equal(fixture_text_of(f, first, "location"), position);
     }
     assert_true(fixture_text_of(f, first, "message")[0] != '\0');
 }

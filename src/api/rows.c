@@ -216,12 +216,12 @@ void api_write_policy_errors(struct json_writer *w, const struct policy_errors *
     json_w_array(w);
     for (size_t i = 0; i < errors->n; i++) {
         const struct policy_error *e = &errors->v[i];
-        char place[48] = "policy";
+        char position[48] = "policy";
         if (e->line > 0)
-            snprintf(place, sizeof(place), "policy:%d:%d", e->line, e->col);
+            snprintf(position, sizeof(position), "policy:%d:%d", e->line, e->col);
         json_w_object(w);
         json_w_kv_cstr(w, "message", e->text);
-        json_w_kv_cstr(w, "location", place);
+        json_w_kv_cstr(w, "location", position);
         json_w_kv_i64(w, "line", e->line);
         json_w_kv_i64(w, "column", e->col);
         json_w_end_object(w);

@@ -117,15 +117,15 @@ struct cow_table cow_table_freeze(const struct cow_table *t)
 }
 
 /* The page of this index; null: there is none. */
-static atomic_uint *page_of(const struct cow_table *t, uint64_t entry)
+static atomic_uint *page_of(const struct cow_table *t, uint64_t index)
 {
-    return entry / PAGE_N < t->n ? t->at[entry / PAGE_N] : NULL;
+    return index / PAGE_N < t->n ? t->at[index / PAGE_N] : NULL;
 }
 
 /* Puts a page where there was none, or one that versions share. Does not touch the count of the old one. */
-static void set_page_at(struct cow_table *t, uint64_t entry, atomic_uint *page)
+static void set_page_at(struct cow_table *t, uint64_t index, atomic_uint *page)
 {
-    size_t i = entry / PAGE_N;
+    size_t i = index / PAGE_N;
     if (i >= t->n) {
         t->at = mem_realloc_array(t->at, i + 1, sizeof(*t->at));
         while (t->n <= i)

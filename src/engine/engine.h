@@ -96,7 +96,9 @@ void engine_warnings(const struct engine *e, struct policy_errors *out);
 void engine_put_node(struct engine *e, const struct engine_facts *node);
 /* Unknown ids are ignored. */
 void engine_remove_node(struct engine *e, uint64_t id);
+/* How many nodes were put and not removed. */
 size_t engine_node_count(const struct engine *e);
+/* How many classes there are: each has a node at least, and its index may be larger than this count. */
 size_t engine_class_count(const struct engine *e);
 /* A node of the class other than `except`; 0: there is none. */
 uint64_t engine_class_member(const struct engine *e, size_t class_index, uint64_t except);

@@ -86,10 +86,10 @@ static void test_stored_policies_may_have_misread_logins(void **state)
     engine_put_node(p, &ann);
     assert_true(ssh_has(p, SERVER, "\"sshUsers\":{\"root\":\"\",\"ubuntu\":\"ubuntu\"}"));
     engine_warnings(p, &warnings);
-    size_t told_n = 0;
+    size_t warning_n = 0;
     for (size_t i = 0; i < warnings.n; i++)
-        told_n += warnings.v[i].line == 3 && strstr(warnings.v[i].text, "is left out, nobody gets in by it") != NULL;
-    assert_int_equal(told_n, 3);
+        warning_n += warnings.v[i].line == 3 && strstr(warnings.v[i].text, "is left out, nobody gets in by it") != NULL;
+    assert_int_equal(warning_n, 3);
     policy_errors_fini(&warnings);
     policy_errors_fini(&errors);
     policy_doc_unref(&doc);

@@ -5,7 +5,7 @@
 #include "engine/tables.h"
 
 /* Finds the first position of the string; none when it is written with escapes. */
-static void place_text(const struct policy_doc *doc, struct str text, struct policy_error *out)
+static void find_position(const struct policy_doc *doc, struct str text, struct policy_error *out)
 {
     struct str clean = doc->clean;
     const char *from = clean.p, *end = clean.p + clean.len, *at;
@@ -28,7 +28,7 @@ static void warn(const struct engine *e, struct str text, const char *where, con
         return;
     }
     struct policy_error *added = &out->v[out->n++];
-    place_text(e->doc, text, added);
+    find_position(e->doc, text, added);
     added->text = arena_printf(&out->arena, "%.*s%s%s%s", (int)(text.len < 200 ? text.len : 200), text.p, where,
                                text.len > 0 ? ": " : "", what);
 }

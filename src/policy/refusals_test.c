@@ -312,7 +312,7 @@ static void test_postures_are_checked(void **state)
     test_refused("{\"defaultSrcPosture\":[\"posture:x\"]}", "posture not found", 1, 23);
 }
 
-static void test_all_errors_are_told_in_file_order(void **state)
+static void test_all_errors_are_reported_in_file_order(void **state)
 {
     (void)state;
     struct policy_errors errors = {0};
@@ -338,7 +338,7 @@ int main(void)
         cmocka_unit_test(test_ipsets_are_checked),   cmocka_unit_test(test_selectors_are_checked),
         cmocka_unit_test(test_ports_are_checked),    cmocka_unit_test(test_grants_are_checked),
         cmocka_unit_test(test_ssh_is_checked),       cmocka_unit_test(test_other_sections_are_checked),
-        cmocka_unit_test(test_postures_are_checked), cmocka_unit_test(test_all_errors_are_told_in_file_order),
+        cmocka_unit_test(test_postures_are_checked), cmocka_unit_test(test_all_errors_are_reported_in_file_order),
     };
     return cmocka_run_group_tests_name("policy refusals", tests, NULL, NULL);
 }

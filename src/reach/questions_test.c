@@ -143,7 +143,7 @@ static void test_ssh_tests_pass_and_fail(void **state)
     }
 }
 
-static void test_reasons_are_told(void **state)
+static void test_reasons_are_given(void **state)
 {
     (void)state;
     struct engine *p = test_policy("{" TEST_TAGS
@@ -211,7 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tests_pass_and_fail),
         cmocka_unit_test(test_ssh_tests_pass_and_fail),
-        cmocka_unit_test(test_reasons_are_told),
+        cmocka_unit_test(test_reasons_are_given),
         cmocka_unit_test(test_ssh_tests_know_old_clients),
         cmocka_unit_test(test_stray_addresses_have_a_reason),
     };

@@ -271,7 +271,7 @@ static void check_form(struct run *r)
         bool is_known = false;
         for (size_t i = 0; i < ARRAY_LEN(others); i++)
             is_known = is_known || str_eq(name, str_c(others[i]));
-        bool is_refusal = str_eq(name, STR("refused")) || str_eq(name, STR("place")) || str_eq(name, STR("fails"));
+        bool is_refusal = str_eq(name, STR("refused")) || str_eq(name, STR("position")) || str_eq(name, STR("fails"));
         n += is_refusal || answer_named(name) != NULL;
         if (!is_known && !is_refusal && answer_named(name) == NULL)
             case_wrong(&r->why, "unknown member %.*s", STR_ARG(name));
@@ -319,14 +319,14 @@ static struct policy_doc *read_policy(struct run *r, struct policy_errors *error
 /* Contained in the first error, whose position is "LINE:COLUMN" where the case has one. */
 static void check_refused(struct run *r, const struct policy_errors *errors)
 {
-    struct str place = case_field(r->at, "place");
+    struct str position = case_field(r->at, "position");
     char got[32];
     if (!case_contains(str_c(errors->v[0].text), case_field(r->at, "refused")))
         case_wrong(&r->why, "refused as     %s\n      instead of %.*s", errors->v[0].text,
                    STR_ARG(case_field(r->at, "refused")));
     snprintf(got, sizeof(got), "%d:%d", errors->v[0].line, errors->v[0].col);
-    if (place.len > 0 && !str_eq(place, str_c(got)))
-        case_wrong(&r->why, "refused at %s instead of %.*s", got, STR_ARG(place));
+    if (position.len > 0 && !str_eq(position, str_c(got)))
+        case_wrong(&r->why, "refused at %s instead of %.*s", got, STR_ARG(position));
 }
 
 /* The policy's own tests fail with these lines, and no others. */

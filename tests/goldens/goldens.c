@@ -365,7 +365,7 @@ static void run_dir(const char *dir, const struct json *impossible, struct famil
 }
 
 /* One skipped test, and the reason in words. */
-static void tell_absent(void)
+static void print_absent(void)
 {
     static const char *const words[] = {
         "The policy goldens are absent: no folder was named that has them.",
@@ -399,7 +399,7 @@ int main(int argc, char **argv)
     if (first == argc && dir != NULL && dir[0] != '\0')
         run_dir(dir, impossible, &total);
     else if (first == argc)
-        tell_absent();
+        print_absent();
     for (int i = first; i < argc; i++)
         run_dir(argv[i], impossible, &total);
     if (is_tap)

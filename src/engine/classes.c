@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 #include "engine/tables.h"
 
 /* --- which rule parts concern a class --- */
@@ -115,24 +116,21 @@ static void fill_row(struct engine *e, struct class *c)
     }
 }
 
+/* Doubles the table, and with it the row of each class. */
 static void grow_table(struct engine *e)
 {
-    size_t cap = e->classes.cap > 0 ? e->classes.cap * 2 : 64;
-    size_t words = bits_words(e->classes.cap);
-    e->classes.at = mem_realloc_array(e->classes.at, cap, sizeof(*e->classes.at));
-    for (size_t i = e->classes.cap; i < cap; i++)
-        e->classes.at[i] = NULL;
-    for (size_t i = 0; i < e->classes.cap; i++) {
+    size_t old_cap = e->classes.cap;
+    VEC_COVER(e->classes.at, e->classes.cap, old_cap, 64);
+    for (size_t i = 0; i < old_cap; i++) {
         struct class *c = e->classes.at[i];
-        uint64_t *row = mem_zalloc(bits_words(cap), sizeof(*row));
-        memcpy(row, c->row, words * sizeof(*row));
+        uint64_t *row = mem_zalloc(bits_words(e->classes.cap), sizeof(*row));
+        memcpy(row, c->row, bits_words(old_cap) * sizeof(*row));
         mem_free(c->row);
         c->row = row;
     }
-    e->classes.cap = cap;
 }
 
-static void place_class(struct engine *e, struct class *c)
+static void add_class(struct engine *e, struct class *c)
 {
     if (e->classes.n == e->classes.cap)
         grow_table(e);
@@ -166,7 +164,7 @@ static struct class *find_or_make(struct engine *e, const struct engine_node *n,
     memcpy(c->postures, postures, posture_words * sizeof(*postures));
     find_sources(e, c, n, postures);
     find_destinations(e, c, n, postures);
-    place_class(e, c);
+    add_class(e, c);
     fill_row(e, c);
     view_builder_forget_rows(&e->views);
     map_put(&e->classes.by_key, c->key, c->key_len, c);

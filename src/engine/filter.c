@@ -201,17 +201,6 @@ static void put_own_dst(struct filter_builder *b, const struct port_list *ports,
         put_dst(b, str_c(b->n->text6), ports, has_some);
 }
 
-static bool keeps_range(const struct filter_builder *b, const struct rule *rule, const struct selector *s,
-                        const struct sel_range *range)
-{
-    if (s->kind == SEL_INTERNET)
-        return b->n->class->is_exit;
-    if (rule->via.n > 0)
-        return engine_node_routes_meet(b->n, &range->range) ||
-               (s->has_internet && range->is_in_internet && b->n->class->is_exit);
-    return engine_node_keeps(b->n, range);
-}
-
 static void put_selector_dst(struct filter_builder *b, const struct rule *rule, sel_id sel,
                              const struct port_list *ports, bool *has_some)
 {
@@ -220,7 +209,15 @@ static void put_selector_dst(struct filter_builder *b, const struct rule *rule, 
     if (s->kind == SEL_ADDRS || s->kind == SEL_INTERNET) {
         for (uint32_t i = 0; i < s->range_n; i++) {
             const struct sel_range *range = &doc->range[s->range_first + i];
-            if (keeps_range(b, rule, s, range))
+            bool is_kept;
+            if (s->kind == SEL_INTERNET)
+                is_kept = b->n->class->is_exit;
+            else if (rule->via.n > 0)
+                is_kept = engine_node_routes_meet(b->n, &range->range) ||
+                          (s->has_internet && range->is_in_internet && b->n->class->is_exit);
+            else
+                is_kept = engine_node_keeps(b->n, range);
+            if (is_kept)
                 put_dst(b, range->text, ports, has_some);
         }
     } else if (rule->via.n > 0) {

@@ -70,23 +70,7 @@ static bool part_reaches(const struct engine *e, const struct engine_node *n, co
     return rule_reaches(e, rule, r, has_ip);
 }
 
-static void note_part(const struct engine *e, const struct engine_node *n, const struct node_route *r, uint32_t id,
-                      struct route_parts *out)
-{
-    const struct rule_part *part = &e->rules.part[id];
-    const struct rule *rule = &e->doc->rule[part->rule];
-    if (part_reaches(e, n, r, part))
-        bit_put(out->to, id);
-    if (part->kind == PART_VIA && rule_reaches(e, rule, r, false))
-        bit_put(out->via, id);
-    if (part->kind == PART_RULE && rule_reaches(e, rule, r, true))
-        bit_put(out->plain, id);
-    /* A grant with `via` and without `ip` is in no filter. */
-    if (!r->is_exit && (part->kind != PART_VIA || rule->ip_n > 0) &&
-        source_list_meets(&e->sources.list[part->list], &r->range))
-        bit_put(out->from, id);
-}
-
+/* The parts of rules that concern the route, found when they are first needed. */
 static const struct route_parts *parts_of(const struct engine *e, const struct engine_node *n, struct node_route *r)
 {
     struct route_parts *parts = &r->parts;
@@ -96,8 +80,20 @@ static const struct route_parts *parts_of(const struct engine *e, const struct e
     parts->from = parts->to + e->rules.words;
     parts->via = parts->from + e->rules.words;
     parts->plain = parts->via + e->rules.words;
-    for (uint32_t id = 0; id < e->rules.part_n; id++)
-        note_part(e, n, r, id, parts);
+    for (uint32_t id = 0; id < e->rules.part_n; id++) {
+        const struct rule_part *part = &e->rules.part[id];
+        const struct rule *rule = &e->doc->rule[part->rule];
+        if (part_reaches(e, n, r, part))
+            bit_put(parts->to, id);
+        if (part->kind == PART_VIA && rule_reaches(e, rule, r, false))
+            bit_put(parts->via, id);
+        if (part->kind == PART_RULE && rule_reaches(e, rule, r, true))
+            bit_put(parts->plain, id);
+        /* A grant with `via` and without `ip` is in no filter. */
+        if (!r->is_exit && (part->kind != PART_VIA || rule->ip_n > 0) &&
+            source_list_meets(&e->sources.list[part->list], &r->range))
+            bit_put(parts->from, id);
+    }
     return parts;
 }
 
@@ -136,23 +132,6 @@ static bool is_better(const struct engine_node *a, const struct engine_node *b, 
     return a->created_ms != b->created_ms ? a->created_ms < b->created_ms : a->id < b->id;
 }
 
-/* Whether `n` is the router that the viewer uses for the route. src: docs/protocol/policy.md 5.5 */
-static bool serves(const struct engine *e, const struct engine_node *viewer, const struct engine_node *n,
-                   struct node_route *r, const uint64_t *via_parts, bool has_via)
-{
-    const struct route_parts *parts = parts_of(e, n, r);
-    if (!has_via || bits_meet(viewer->class->src, parts->plain, e->rules.words))
-        return r->is_exit || r->is_primary;
-    if (!has_via_tag(e, n, via_parts))
-        return false;
-    for (size_t i = 0; !r->is_exit && i < r->holders->n; i++) {
-        const struct engine_node *other = r->holders->v[i];
-        if (other != n && has_via_tag(e, other, via_parts) && is_better(other, n, &r->range))
-            return false;
-    }
-    return true;
-}
-
 static bool holds(const struct engine_node *n, const struct range *route)
 {
     for (size_t i = 0; i < n->route_n; i++) {
@@ -163,21 +142,32 @@ static bool holds(const struct engine_node *n, const struct range *route)
     return false;
 }
 
+/* Whether the viewer gets the route of `n`: `n` is the router that the viewer uses for it, and packets may go one way
+ * at least. `via_parts` has room for the parts of all rules. src: docs/protocol/policy.md 5.5, 6.2 */
 static bool is_shown(const struct engine *e, const struct engine_node *viewer, const struct engine_node *n,
                      struct node_route *r, uint64_t *via_parts)
 {
     const struct route_parts *parts = parts_of(e, n, r);
-    bool has_via = false;
+    bool has_via = false, may_send = false;
     for (size_t w = 0; w < e->rules.words; w++) {
         via_parts[w] = viewer->class->src[w] & parts->via[w];
         has_via = has_via || via_parts[w] != 0;
-    }
-    if (!serves(e, viewer, n, r, via_parts, has_via))
-        return false;
-    bool may_send = false;
-    for (size_t w = 0; w < e->rules.words; w++)
         may_send = may_send || (viewer->class->src[w] & n->class->dst[w] & parts->to[w]) != 0;
-    if (may_send || (has_via && has_via_tag(e, n, via_parts)))
+    }
+    bool is_chosen = has_via && has_via_tag(e, n, via_parts);
+    if (!has_via || bits_meet(viewer->class->src, parts->plain, e->rules.words)) {
+        if (!r->is_exit && !r->is_primary)
+            return false;
+    } else {
+        if (!is_chosen)
+            return false;
+        for (size_t i = 0; !r->is_exit && i < r->holders->n; i++) {
+            const struct engine_node *other = r->holders->v[i];
+            if (other != n && has_via_tag(e, other, via_parts) && is_better(other, n, &r->range))
+                return false;
+        }
+    }
+    if (may_send || is_chosen)
         return true;
     if (r->is_exit)
         return false;

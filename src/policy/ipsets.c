@@ -7,30 +7,6 @@ enum { IPSET_CHAIN_MAX = 64, IPSET_WORK_RATIO = 5, IPSET_WORK_RATIO_STORED = 50 
 
 static bool open_ipset(struct reader *r, struct ipset *set, unsigned depth);
 
-/* Adds the ranges of TARGET to `out`, which may be not canonical afterwards. */
-static void read_target(struct reader *r, const struct json *at, struct str target, unsigned depth,
-                        struct range_set *out, bool *has_internet)
-{
-    struct range range;
-    struct str host = str_starts(target, STR("host:")) ? str_n(target.p + 5, target.len - 5) : STR_EMPTY;
-    struct ipset *other = map_get(&r->doc->ipset_by_name, target.p, target.len);
-    if (range_parse(target, &range) || (host.len > 0 && doc_host_range(r->doc, host, &range))) {
-        range_set_add(out, range);
-    } else if (str_eq(target, STR("autogroup:internet"))) {
-        *has_internet = true;
-        for (size_t i = 0; i < range_internet_n; i++)
-            range_set_add(out, range_internet[i]);
-    } else if (other != NULL && other->state == IPSET_OPEN) {
-        reader_fail(r, at, "ipsets: %s contains itself", reader_quote(r, target));
-    } else if (other != NULL && open_ipset(r, other, depth + 1)) {
-        *has_internet = *has_internet || other->has_internet;
-        for (size_t i = 0; i < other->n; i++)
-            range_set_add(out, other->v[i]);
-    } else if (other == NULL) {
-        reader_fail(r, at, "ipsets: %s is not an address, host, ipset or autogroup:internet", reader_quote(r, target));
-    }
-}
-
 /* Splits "add TARGET". False when there is no verb. */
 static bool split_verb(struct str op, bool *is_remove_out, struct str *target_out)
 {
@@ -88,6 +64,7 @@ static void end_run(struct reader *r, struct ipset *set, const struct json *at, 
     run->what.n = 0;
 }
 
+/* Adds the ranges of the operation's target to the run, which may be not canonical afterwards. */
 static void apply_op(struct reader *r, struct ipset *set, const struct read_item *op, unsigned depth,
                      struct ipset_run *run)
 {
@@ -99,7 +76,26 @@ static void apply_op(struct reader *r, struct ipset *set, const struct read_item
     run->is_remove = is_remove;
     if (!charge_ranges(r, op->at, 1))
         return;
-    read_target(r, op->at, target, depth, &run->what, &has_internet);
+
+    struct range range;
+    struct str host = str_starts(target, STR("host:")) ? str_n(target.p + 5, target.len - 5) : STR_EMPTY;
+    struct ipset *other = map_get(&r->doc->ipset_by_name, target.p, target.len);
+    if (range_parse(target, &range) || (host.len > 0 && doc_host_range(r->doc, host, &range))) {
+        range_set_add(&run->what, range);
+    } else if (str_eq(target, STR("autogroup:internet"))) {
+        has_internet = true;
+        for (size_t i = 0; i < range_internet_n; i++)
+            range_set_add(&run->what, range_internet[i]);
+    } else if (other != NULL && other->state == IPSET_OPEN) {
+        reader_fail(r, op->at, "ipsets: %s contains itself", reader_quote(r, target));
+    } else if (other != NULL && open_ipset(r, other, depth + 1)) {
+        has_internet = other->has_internet;
+        for (size_t i = 0; i < other->n; i++)
+            range_set_add(&run->what, other->v[i]);
+    } else if (other == NULL) {
+        reader_fail(r, op->at, "ipsets: %s is not an address, host, ipset or autogroup:internet",
+                    reader_quote(r, target));
+    }
     set->has_internet = is_remove ? set->has_internet && !has_internet : set->has_internet || has_internet;
 }
 

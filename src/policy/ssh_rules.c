@@ -21,34 +21,20 @@ enum {
 
 /* --- durations, as Go writes them. src: Go time.ParseDuration, Duration.String --- */
 
-static bool duration_unit(struct str *text, int64_t *ns_out)
-{
-    static const struct {
-        const char *name;
-        int64_t ns;
-    } units[] = {
-        {"ns", 1},       {"us", 1000},    {"\xc2\xb5s", 1000},  {"\xce\xbcs", 1000},
-        {"ms", 1000000}, {"s", NS_PER_S}, {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S},
-    };
-    /* The longest unit that matches: "ms" is not "m". */
-    size_t best = 0;
-    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-        struct str name = str_c(units[i].name);
-        if (name.len > best && str_starts(*text, name)) {
-            best = name.len;
-            *ns_out = units[i].ns;
-        }
-    }
-    *text = str_n(text->p + best, text->len - best);
-    return best > 0;
-}
+static const struct {
+    const char *name;
+    int64_t ns;
+} duration_units[] = {
+    {"ns", 1},       {"us", 1000},    {"\xc2\xb5s", 1000},  {"\xce\xbcs", 1000},
+    {"ms", 1000000}, {"s", NS_PER_S}, {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S},
+};
 
 static bool is_digit(struct str s)
 {
     return s.len > 0 && s.p[0] >= '0' && s.p[0] <= '9';
 }
 
-/* Takes digits into `*value`. False when it overflows. */
+/* Takes digits into `*value`, and multiplies `*scale` by ten for each. False when one of them overflows. */
 static bool take_digits(struct str *s, int64_t *value, int64_t *scale)
 {
     for (; is_digit(*s); *s = str_n(s->p + 1, s->len - 1)) {
@@ -59,25 +45,7 @@ static bool take_digits(struct str *s, int64_t *value, int64_t *scale)
     return true;
 }
 
-static bool take_duration_part(struct str *s, int64_t *ns_out)
-{
-    int64_t whole = 0, fraction = 0, scale = 1, unused = 1, unit = 0;
-    bool has_digits = is_digit(*s);
-    unused = 0;
-    if (!take_digits(s, &whole, &unused))
-        return false;
-    if (s->len > 0 && s->p[0] == '.') {
-        *s = str_n(s->p + 1, s->len - 1);
-        has_digits = has_digits || is_digit(*s);
-        if (!take_digits(s, &fraction, &scale))
-            return false;
-    }
-    int64_t ns;
-    if (!has_digits || !duration_unit(s, &unit) || __builtin_mul_overflow(whole, unit, &ns))
-        return false;
-    return !__builtin_add_overflow(ns, (int64_t)((double)fraction * ((double)unit / (double)scale)), ns_out);
-}
-
+/* Reads "1h30m", "-1.5h" or "0": a sign, then numbers with a unit each, which are added up. */
 static bool parse_duration(struct str s, int64_t *ns_out)
 {
     bool is_negative = s.len > 0 && s.p[0] == '-';
@@ -89,8 +57,29 @@ static bool parse_duration(struct str s, int64_t *ns_out)
     if (s.len == 0)
         return false;
     while (s.len > 0) {
-        int64_t part;
-        if (!take_duration_part(&s, &part) || __builtin_add_overflow(*ns_out, part, ns_out))
+        int64_t whole = 0, no_scale = 0, fraction = 0, scale = 1, unit = 0, part;
+        bool has_digits = is_digit(s);
+        if (!take_digits(&s, &whole, &no_scale))
+            return false;
+        if (s.len > 0 && s.p[0] == '.') {
+            s = str_n(s.p + 1, s.len - 1);
+            has_digits = has_digits || is_digit(s);
+            if (!take_digits(&s, &fraction, &scale))
+                return false;
+        }
+        /* The longest unit that matches: "ms" is not "m". */
+        size_t unit_len = 0;
+        for (size_t i = 0; i < ARRAY_LEN(duration_units); i++) {
+            struct str name = str_c(duration_units[i].name);
+            if (name.len > unit_len && str_starts(s, name)) {
+                unit_len = name.len;
+                unit = duration_units[i].ns;
+            }
+        }
+        s = str_n(s.p + unit_len, s.len - unit_len);
+        if (!has_digits || unit_len == 0 || __builtin_mul_overflow(whole, unit, &part) ||
+            __builtin_add_overflow(part, (int64_t)((double)fraction * ((double)unit / (double)scale)), &part) ||
+            __builtin_add_overflow(*ns_out, part, ns_out))
             return false;
     }
     if (is_negative)

@@ -208,30 +208,38 @@ static struct ssh_answer ssh_ask(const struct engine *e, const struct ssh_test *
     return answer;
 }
 
+struct ssh_case {
+    const struct engine *e;
+    const struct ssh_test *test;
+    struct policy_errors *errors;
+    struct probes src;
+    const struct item *dst_item; /* one of the test's destinations */
+    struct probes dst;           /* its nodes */
+};
+
 enum ssh_want { WANT_ACCEPT, WANT_CHECK, WANT_DENY };
 
-static void run_ssh_login(const struct engine *e, const struct ssh_test *t, const struct probes *src,
-                          const struct probes *dst, const struct item *dst_item, const struct item *login,
-                          enum ssh_want want, struct policy_errors *errors)
+/* Checks one login name: the answer must be right for each source and each node of the destination. */
+static void run_ssh_login(const struct ssh_case *c, const struct item *login, enum ssh_want want)
 {
     static const char *const words[] = {"ACCEPT", "CHECK", "DENY"};
     if (login->text.len == 0) {
-        report(errors, e->doc, login->offset, "a login name cannot be empty");
+        report(c->errors, c->e->doc, login->offset, "a login name cannot be empty");
         return;
     }
-    for (size_t i = 0; i < src->n; i++) {
-        for (size_t k = 0; k < dst->n; k++) {
-            if (src->v[i].node == NULL || dst->v[k].node == NULL ||
-                (is_self(dst_item->text) && src->v[i].node->owner != dst->v[k].node->owner))
+    for (size_t i = 0; i < c->src.n; i++) {
+        for (size_t k = 0; k < c->dst.n; k++) {
+            const struct engine_node *src = c->src.v[i].node, *dst = c->dst.v[k].node;
+            if (src == NULL || dst == NULL || (is_self(c->dst_item->text) && src->owner != dst->owner))
                 continue;
-            struct ssh_answer a = ssh_ask(e, t, src->v[i].node, dst->v[k].node, login->text);
+            struct ssh_answer a = ssh_ask(c->e, c->test, src, dst, login->text);
             bool is_right = want == WANT_CHECK    ? a.is_checked
                             : want == WANT_ACCEPT ? a.is_accepted || a.is_checked
                                                   : !a.is_accepted && !a.is_checked;
             if (is_right)
                 continue;
-            report(errors, e->doc, login->offset, "%.*s -> %.*s as %.*s: expected %s, got %s", STR_ARG(t->src),
-                   STR_ARG(dst_item->text), STR_ARG(login->text), words[want],
+            report(c->errors, c->e->doc, login->offset, "%.*s -> %.*s as %.*s: expected %s, got %s",
+                   STR_ARG(c->test->src), STR_ARG(c->dst_item->text), STR_ARG(login->text), words[want],
                    a.is_checked    ? "CHECK"
                    : a.is_accepted ? "ACCEPT"
                                    : "DENY");
@@ -240,13 +248,12 @@ static void run_ssh_login(const struct engine *e, const struct ssh_test *t, cons
     }
 }
 
-static void run_ssh_logins(const struct engine *e, const struct ssh_test *t, const struct probes *src,
-                           const struct probes *dst, const struct item *dst_item, struct policy_errors *errors)
+static void run_ssh_logins(const struct ssh_case *c)
 {
-    const struct items *lists[] = {&t->accept, &t->check, &t->deny};
+    const struct items *lists[] = {&c->test->accept, &c->test->check, &c->test->deny};
     for (int want = 0; want < 3; want++) {
         for (size_t i = 0; i < lists[want]->n; i++)
-            run_ssh_login(e, t, src, dst, dst_item, &lists[want]->v[i], (enum ssh_want)want, errors);
+            run_ssh_login(c, &lists[want]->v[i], (enum ssh_want)want);
     }
 }
 
@@ -276,27 +283,29 @@ static void add_own(const struct engine *e, const struct probe *src, struct prob
 
 static void run_ssh_test(struct engine *e, const struct ssh_test *t, struct policy_errors *errors)
 {
-    struct probes src = {0};
+    struct ssh_case c = {.e = e, .test = t, .errors = errors};
     if (t->accept.n + t->check.n + t->deny.n == 0)
         report(errors, e->doc, t->offset, "an ssh test must have \"accept\", \"check\" or \"deny\"");
-    else if (t->src.len == 0 || !reach_probes_find(e, t->src, NULL, &src) || !has_nodes(&src))
+    else if (t->src.len == 0 || !reach_probes_find(e, t->src, NULL, &c.src) || !has_nodes(&c.src))
         report(errors, e->doc, t->offset, "src %.*s cannot be tested: %s", STR_ARG(t->src), no_node_reason(e, t->src));
     else if (t->dst.n == 0)
         report(errors, e->doc, t->offset, "an ssh test must have \"dst\"");
-    reach_probes_reduce(e, &src, t->attr, t->attr_n);
-    for (size_t i = 0; has_nodes(&src) && i < t->dst.n; i++) {
-        struct probes dst = {0};
-        for (size_t k = 0; is_self(t->dst.v[i].text) && k < src.n; k++)
-            add_own(e, &src.v[k], &dst);
-        if ((!is_self(t->dst.v[i].text) && !reach_probes_find(e, t->dst.v[i].text, NULL, &dst)) || !has_nodes(&dst))
-            report(errors, e->doc, t->dst.v[i].offset, "dst %.*s cannot be tested: %s", STR_ARG(t->dst.v[i].text),
-                   no_node_reason(e, t->dst.v[i].text));
-        reach_probes_reduce(e, &dst, NULL, 0);
-        if (has_nodes(&dst))
-            run_ssh_logins(e, t, &src, &dst, &t->dst.v[i], errors);
-        reach_probes_fini(&dst);
+    reach_probes_reduce(e, &c.src, t->attr, t->attr_n);
+    for (size_t i = 0; has_nodes(&c.src) && i < t->dst.n; i++) {
+        struct str name = t->dst.v[i].text;
+        c.dst_item = &t->dst.v[i];
+        c.dst = (struct probes){0};
+        for (size_t k = 0; is_self(name) && k < c.src.n; k++)
+            add_own(e, &c.src.v[k], &c.dst);
+        if ((!is_self(name) && !reach_probes_find(e, name, NULL, &c.dst)) || !has_nodes(&c.dst))
+            report(errors, e->doc, c.dst_item->offset, "dst %.*s cannot be tested: %s", STR_ARG(name),
+                   no_node_reason(e, name));
+        reach_probes_reduce(e, &c.dst, NULL, 0);
+        if (has_nodes(&c.dst))
+            run_ssh_logins(&c);
+        reach_probes_fini(&c.dst);
     }
-    reach_probes_fini(&src);
+    reach_probes_fini(&c.src);
 }
 
 enum rc reach_run_tests(struct engine *e, struct policy_errors *errors)

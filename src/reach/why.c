@@ -33,53 +33,41 @@ static struct reach_reason judge(const struct engine *e, const struct rule *rule
     return best;
 }
 
-/* Whether the packet is let through. An address that no node has or serves is in no filter: then the rules decide. */
-static bool is_let_through(struct engine *e, const struct probes *src, const struct probes *dst, int proto, int port,
-                           bool by_rules)
+enum rc reach_why(struct engine *e, struct str src, struct str dst, int proto, int port, struct reach_reason *out,
+                  size_t cap, size_t *n_out)
 {
-    for (size_t i = 0; i < dst->n; i++) {
-        enum sent sent = reach_sent(e, src, &dst->v[i], proto, port);
-        if (sent == SENT_ALLOWED || (sent == SENT_NOTHING && by_rules))
-            return true;
-    }
-    return false;
-}
-
-static void explain(struct engine *e, struct probes *src, struct probes *dst, int proto, int port,
-                    struct reach_reason *out, size_t cap, size_t *n_out)
-{
+    struct probes from = {0}, to = {0};
     struct reach_reason closest = {0};
-    reach_probes_reduce(e, src, NULL, 0);
-    reach_probes_reduce(e, dst, NULL, 0);
+    bool is_allowed = false;
+    *n_out = 0;
+    if (!reach_probes_find(e, src, NULL, &from) ||
+        !reach_probes_find(e, dst, from.v[0].node != NULL ? from.v[0].node->owner : NULL, &to)) {
+        reach_probes_fini(&from);
+        reach_probes_fini(&to);
+        return RC_NOT_FOUND;
+    }
+    reach_probes_reduce(e, &from, NULL, 0);
+    reach_probes_reduce(e, &to, NULL, 0);
     for (size_t i = 0; i < e->doc->rule_n; i++) {
-        struct reach_reason r = judge(e, &e->doc->rule[i], src, dst, proto, port);
+        struct reach_reason r = judge(e, &e->doc->rule[i], &from, &to, proto, port);
         if (r.is_allowed && *n_out < cap)
             out[(*n_out)++] = r;
         if (i == 0 || match_score(&r) > match_score(&closest))
             closest = r;
     }
-    bool is_allowed = is_let_through(e, src, dst, proto, port, *n_out > 0);
-    if (is_allowed && *n_out > 0)
-        return;
-    /* The filters decide; the rules only explain the answer. */
-    closest.is_allowed = is_allowed;
-    *n_out = cap > 0 && e->doc->rule_n > 0;
-    if (*n_out > 0)
-        out[0] = closest;
-}
-
-enum rc reach_why(struct engine *e, struct str src, struct str dst, int proto, int port, struct reach_reason *out,
-                  size_t cap, size_t *n_out)
-{
-    struct probes from = {0}, to = {0};
-    enum rc rc = RC_NOT_FOUND;
-    *n_out = 0;
-    if (reach_probes_find(e, src, NULL, &from) &&
-        reach_probes_find(e, dst, from.v[0].node != NULL ? from.v[0].node->owner : NULL, &to)) {
-        rc = RC_OK;
-        explain(e, &from, &to, proto, port, out, cap, n_out);
+    /* The filters decide; the rules only explain the answer. But an address that no node has or serves is in no
+     * filter: then the rules decide. */
+    for (size_t i = 0; i < to.n && !is_allowed; i++) {
+        enum sent sent = reach_sent(e, &from, &to.v[i], proto, port);
+        is_allowed = sent == SENT_ALLOWED || (sent == SENT_NOTHING && *n_out > 0);
+    }
+    if (!is_allowed || *n_out == 0) {
+        closest.is_allowed = is_allowed;
+        *n_out = cap > 0 && e->doc->rule_n > 0;
+        if (*n_out > 0)
+            out[0] = closest;
     }
     reach_probes_fini(&from);
     reach_probes_fini(&to);
-    return rc;
+    return RC_OK;
 }

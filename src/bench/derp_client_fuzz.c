@@ -53,13 +53,13 @@ static void on_closed(void *ctx, enum rc why)
 
 struct stopper {
     struct loop_msg msg;
-    unsigned turns;
+    unsigned iterations;
 };
 
 static void stop(struct loop *loop, struct loop_msg *msg)
 {
     struct stopper *s = CONTAINER_OF(msg, struct stopper, msg);
-    if (s->turns-- == 0)
+    if (s->iterations-- == 0)
         loop_stop(loop);
     else
         loop_post(loop, msg);
@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const uint8_t random[KEY_BYTES] = {7};
     static const struct bench_url at = {.authority = "127.0.0.1:1", .path = "/derp"};
     struct fuzzed f = {.loop = loop_create(0)};
-    struct stopper s = {.msg.run = stop, .turns = 2};
+    struct stopper s = {.msg.run = stop, .iterations = 2};
     struct stream *client_end, *server_end;
     if (size < 2) {
         loop_destroy(&f.loop);

@@ -160,7 +160,7 @@ static void test_a_change_that_nobody_hears_of(void **state)
     f->fleet->sims[5].endpoints_seq = 9;
     verify(f);
     assert_int_equal(f->report.differing, NODES - 1);
-    assert_string_equal(f->examples.rows[0].text, "lg-00000 was last told other endpoints of lg-00005");
+    assert_string_equal(f->examples.rows[0].text, "lg-00000 was last sent other endpoints of lg-00005");
     f->fleet->sims[5].endpoints_seq = 0;
     f->fleet->sims[6].hostinfo_seq = 9;
     verify(f);
@@ -169,7 +169,7 @@ static void test_a_change_that_nobody_hears_of(void **state)
     assert_all_well(f);
 }
 
-static void test_endpoints_that_were_never_told(void **state)
+static void test_endpoints_that_were_never_reported(void **state)
 {
     struct fixture *f = *state;
     join(f);
@@ -177,7 +177,7 @@ static void test_endpoints_that_were_never_told(void **state)
     sim_drop(&f->fleet->sims[6]); /* its new map is in part made anew, and so scanned anew */
     assert_true(fleet_wait(f->fleet, NULL, LIMIT_MS, is_settled, f));
     assert_true(f->fleet->stats.wrong_records > 0);
-    assert_string_equal(f->fleet->errors.rows[0].text, "a record of a node: endpoints that it never told");
+    assert_string_equal(f->fleet->errors.rows[0].text, "a record of a node: endpoints that it never reported");
 }
 
 static void test_other_wrong_records(void **state)
@@ -239,7 +239,7 @@ int main(void)
         TEST(test_an_update_that_broke_off_is_sent_again),
         TEST(test_log_out_and_in),
         TEST(test_a_change_that_nobody_hears_of),
-        TEST(test_endpoints_that_were_never_told),
+        TEST(test_endpoints_that_were_never_reported),
         TEST(test_other_wrong_records),
         TEST(test_alike_errors_are_one_line),
         TEST(test_refused_options),

@@ -95,7 +95,7 @@ void fleet_check_record(void *ctx, const struct scan_record *r, int index, bool 
         return;
     const struct sim *s = &f->sims[index];
     if (r->endpoint_n > 0 && !has_sent(s, r->endpoints))
-        count_fault(f, "endpoints that it never told");
+        count_fault(f, "endpoints that it never reported");
     const char *what = f->is_deep && !is_patch ? record_fault(s, r) : NULL;
     if (what != NULL)
         count_fault(f, what);

@@ -219,7 +219,8 @@ static void report_costs(struct report *r, const struct traffic *t, const struct
         report_f64(r, "rss_peak_mb", (double)memory.peak_rss_bytes / 1e6, NULL);
 }
 
-static enum rc tell(struct traffic *t, const struct bench_relay_load_reading *start, double wall_s, struct err *err)
+static enum rc write_report(struct traffic *t, const struct bench_relay_load_reading *start, double wall_s,
+                            struct err *err)
 {
     const struct bench_relay_opts *o = t->load->opts;
     struct bench_relay_load_reading end = bench_relay_load_read(t->load);
@@ -284,7 +285,7 @@ static enum rc run(struct traffic *t, struct err *err)
         run_flood(t);
     double wall_s = (double)(clock_mono_us() - start.at_us) / 1e6;
     drain(t);
-    return tell(t, &start, wall_s, err);
+    return write_report(t, &start, wall_s, err);
 }
 
 enum rc bench_relay_traffic_run(struct bench_relay_load *load, enum bench_relay_mode mode, struct err *err)

@@ -203,7 +203,7 @@ static uint64_t count_faults(const struct view_report *r)
     return r->missing + r->extra + r->differing;
 }
 
-static void tell_check(struct soak *k, bool was_quiet, uint64_t faults)
+static void report_check(struct soak *k, bool was_quiet, uint64_t faults)
 {
     FILE *out = k->fleet->target->table;
     const struct sample *last = last_sample(k);
@@ -252,7 +252,7 @@ static enum rc check(struct soak *k, struct err *err)
     if (last != NULL && k->fds_base == 0)
         k->fds_base = last->fds;
     k->fds_end = last != NULL ? last->fds : 0;
-    tell_check(k, was_quiet, count_faults(&r));
+    report_check(k, was_quiet, count_faults(&r));
     mem_free(none);
     return rc;
 }

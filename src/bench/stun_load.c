@@ -219,8 +219,8 @@ static struct bench_stun_client add_up(const struct stun_load *l)
     return sum;
 }
 
-static enum rc tell(const struct stun_load *l, const struct proc_cpu *cpu, const struct proc_cpu *self,
-                    const struct report_target *target, struct err *err)
+static enum rc write_report(const struct stun_load *l, const struct proc_cpu *cpu, const struct proc_cpu *self,
+                            const struct report_target *target, struct err *err)
 {
     double wall_s = (double)(clock_mono_us() - l->start_us) / 1e6;
     struct bench_stun_client sum = add_up(l);
@@ -261,7 +261,7 @@ static enum rc measure(struct stun_load *l, const struct report_target *target, 
         return err_set(err, RC_NOT_FOUND, "the server has died");
     struct proc_cpu self_after = proc_cpu_self(), cpu = proc_cpu_between(&before, &after);
     self = proc_cpu_between(&self, &self_after);
-    return tell(l, &cpu, &self, target, err);
+    return write_report(l, &cpu, &self, target, err);
 }
 
 static enum rc check_opts(const struct bench_stun_opts *o, struct addr *server, struct err *err)

@@ -125,11 +125,11 @@ static void check_facts(const struct view *v, const struct view_truth *t, unsign
     const struct view_facts *known = &v->facts[peer], *stated = &t->stated[peer];
     const char *what = NULL;
     if (known->endpoints != stated->endpoints)
-        what = "was last told other endpoints of";
+        what = "was last sent other endpoints of";
     else if (known->hostinfo_mark != stated->hostinfo_mark)
-        what = "was last told another Hostinfo of";
+        what = "was last sent another Hostinfo of";
     else if (known->derp != stated->derp)
-        what = "was last told another home relay of";
+        what = "was last sent another home relay of";
     else if (known->online != stated->online)
         what = stated->online == 2 ? "thinks offline" : "thinks online";
     if (what == NULL)

@@ -61,7 +61,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void tell(struct fixture *f, const char *text)
+static void feed(struct fixture *f, const char *text)
 {
     struct buf frame = {0};
     struct scan s = {0};
@@ -80,7 +80,7 @@ static void write_peer(struct buf *out, unsigned i)
 }
 
 /* A full map without member `without`; -1: with all. */
-static void tell_all(struct fixture *f, int but)
+static void feed_all(struct fixture *f, int but)
 {
     struct buf text = {0};
     buf_append_c(&text, "{\"Node\":{\"ID\":4},\"Peers\":[");
@@ -91,7 +91,7 @@ static void tell_all(struct fixture *f, int but)
         write_peer(&text, i);
     }
     buf_append_c(&text, "]}");
-    tell(f, buf_cstr(&text));
+    feed(f, buf_cstr(&text));
     buf_fini(&text);
 }
 
@@ -133,10 +133,10 @@ static void test_a_full_map_is_complete(void **state)
 {
     struct fixture *f = *state;
     assert_false(view_is_complete(&f->view, &f->class));
-    tell_all(f, -1);
+    feed_all(f, -1);
     assert_all_well(f);
     assert_int_equal(f->view.endpoints_n, MEMBERS - 1);
-    tell_all(f, -1); /* again, from the cache */
+    feed_all(f, -1); /* again, from the cache */
     assert_all_well(f);
     assert_int_equal(f->frames.hits, 1);
     view_clear(&f->view, MEMBERS);
@@ -147,28 +147,28 @@ static void test_a_full_map_is_complete(void **state)
 static void test_a_peer_left_out_is_noticed(void **state)
 {
     struct fixture *f = *state;
-    tell_all(f, 66);
+    feed_all(f, 66);
     assert_false(view_is_complete(&f->view, &f->class));
     assert_fault(f, "does not know", 66);
     assert_int_equal(f->report.missing, 1);
-    tell(f, "{\"PeersChanged\":[{\"ID\":67,\"Key\":\"nodekey:66\"}]}");
+    feed(f, "{\"PeersChanged\":[{\"ID\":67,\"Key\":\"nodekey:66\"}]}");
     assert_true(view_is_complete(&f->view, &f->class));
-    assert_fault(f, "was last told other endpoints of", 66);
+    assert_fault(f, "was last sent other endpoints of", 66);
     assert_int_equal(f->report.without_endpoints, 1);
 }
 
 static void test_a_new_full_map_replaces(void **state)
 {
     struct fixture *f = *state;
-    tell_all(f, -1);
-    tell_all(f, 10);
+    feed_all(f, -1);
+    feed_all(f, 10);
     assert_fault(f, "does not know", 10);
 }
 
 static void test_a_peer_too_many_is_noticed(void **state)
 {
     struct fixture *f = *state;
-    tell_all(f, -1);
+    feed_all(f, -1);
     f->class.visible[0] &= ~(UINT64_C(1) << 20);
     f->class.expected--;
     assert_fault(f, "knows, against the policy,", 20);
@@ -178,8 +178,8 @@ static void test_a_peer_too_many_is_noticed(void **state)
 static void test_a_removed_peer_is_missing(void **state)
 {
     struct fixture *f = *state;
-    tell_all(f, -1);
-    tell(f, "{\"PeersRemoved\":[31]}");
+    feed_all(f, -1);
+    feed(f, "{\"PeersRemoved\":[31]}");
     assert_int_equal(f->view.known_n, MEMBERS - 2);
     assert_int_equal(f->view.endpoints_n, MEMBERS - 2);
     assert_fault(f, "does not know", 30);
@@ -188,14 +188,14 @@ static void test_a_removed_peer_is_missing(void **state)
 static void test_a_lost_change_is_noticed(void **state)
 {
     struct fixture *f = *state;
-    tell_all(f, -1);
+    feed_all(f, -1);
     f->stated[9].endpoints = endpoints_of(9, 1); /* its update reaches no peer */
-    assert_fault(f, "was last told other endpoints of", 9);
-    tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.1.9:1\"]}]}");
+    assert_fault(f, "was last sent other endpoints of", 9);
+    feed(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.1.9:1\"]}]}");
     assert_all_well(f);
     f->stated[9].hostinfo_mark = 12;
-    assert_fault(f, "was last told another Hostinfo of", 9);
-    tell(f, "{\"PeersChanged\":[{\"ID\":10,\"Key\":\"nodekey:9\",\"Endpoints\":[\"10.0.1.9:1\"],\"HomeDERP\":5,"
+    assert_fault(f, "was last sent another Hostinfo of", 9);
+    feed(f, "{\"PeersChanged\":[{\"ID\":10,\"Key\":\"nodekey:9\",\"Endpoints\":[\"10.0.1.9:1\"],\"HomeDERP\":5,"
             "\"Online\":true,"
             "\"Hostinfo\":{\"OSVersion\":\"lgmark12\"}}]}");
     assert_all_well(f);
@@ -204,22 +204,22 @@ static void test_a_lost_change_is_noticed(void **state)
 static void test_an_old_change_after_a_new_one_is_noticed(void **state)
 {
     struct fixture *f = *state;
-    tell_all(f, -1);
+    feed_all(f, -1);
     f->stated[9].endpoints = endpoints_of(9, 2);
-    tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.2.9:1\"]}]}");
-    tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.1.9:1\"]}]}");
-    assert_fault(f, "was last told other endpoints of", 9);
+    feed(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.2.9:1\"]}]}");
+    feed(f, "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.1.9:1\"]}]}");
+    assert_fault(f, "was last sent other endpoints of", 9);
 }
 
 static void test_other_wrongs_are_noticed(void **state)
 {
     struct fixture *f = *state;
-    tell_all(f, -1);
-    tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":false}]}");
+    feed_all(f, -1);
+    feed(f, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":false}]}");
     assert_fault(f, "thinks offline", 1);
-    tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":true,\"DERPRegion\":6}]}");
-    assert_fault(f, "was last told another home relay of", 1);
-    tell(f, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"DERPRegion\":5}]}");
+    feed(f, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":true,\"DERPRegion\":6}]}");
+    assert_fault(f, "was last sent another home relay of", 1);
+    feed(f, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"DERPRegion\":5}]}");
     assert_all_well(f);
     f->stated[1].online = 1;
     assert_fault(f, "thinks online", 1);
@@ -228,9 +228,9 @@ static void test_other_wrongs_are_noticed(void **state)
 static void test_patches_of_unknown_peers_are_ignored(void **state)
 {
     struct fixture *f = *state;
-    tell_all(f, -1);
-    tell(f, "{\"PeersRemoved\":[10]}");
-    tell(f,
+    feed_all(f, -1);
+    feed(f, "{\"PeersRemoved\":[10]}");
+    feed(f,
          "{\"PeersChangedPatch\":[{\"NodeID\":10,\"Endpoints\":[\"10.0.0.9:1\"]},{\"NodeID\":999,\"Online\":true}]}");
     assert_int_equal(f->view.endpoints_n, MEMBERS - 2);
     assert_fault(f, "does not know", 9);
@@ -239,12 +239,12 @@ static void test_patches_of_unknown_peers_are_ignored(void **state)
 static void test_foreign_peers_are_counted_apart(void **state)
 {
     struct fixture *f = *state;
-    tell_all(f, -1);
-    tell(f, "{\"PeersChanged\":[{\"ID\":500,\"Key\":\"nodekey:other\",\"Endpoints\":[\"1.2.3.4:5\"]},{\"ID\":501}]}");
+    feed_all(f, -1);
+    feed(f, "{\"PeersChanged\":[{\"ID\":500,\"Key\":\"nodekey:other\",\"Endpoints\":[\"1.2.3.4:5\"]},{\"ID\":501}]}");
     assert_all_well(f);
     assert_int_equal(f->report.foreign, 2);
     assert_int_equal(f->view.extra_n, 0);
-    tell(f, "{\"PeersRemoved\":[500]}");
+    feed(f, "{\"PeersRemoved\":[500]}");
     check(f);
     assert_int_equal(f->report.foreign, 1);
 }
@@ -256,7 +256,7 @@ static void test_a_node_is_no_peer_of_itself(void **state)
     struct scan s = {0};
     const struct map_effect *effect;
     const char text[] = "{\"PeersChanged\":[{\"ID\":4,\"Key\":\"nodekey:3\"}]}";
-    tell_all(f, -1);
+    feed_all(f, -1);
     zstd_append_raw(&frame, text, strlen(text));
     assert_int_equal(frame_cache_read(&f->frames, &s, buf_at(&frame), buf_len(&frame), &effect), RC_OK);
     assert_int_equal(view_apply(&f->view, effect, &f->class, MEMBERS), 1);

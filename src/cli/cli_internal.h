@@ -127,7 +127,7 @@ enum cli_exit cli_policy_set(struct cli_run *run);
 enum cli_exit cli_policy_check(struct cli_run *run);
 enum cli_exit cli_policy_why(struct cli_run *run);
 enum cli_exit cli_policy_diff(struct cli_run *run);
-enum cli_exit cli_policy_diff_tell(struct cli_run *run, const struct json *reply);
+enum cli_exit cli_policy_diff_print(struct cli_run *run, const struct json *reply);
 enum cli_exit cli_policy_history(struct cli_run *run);
 enum cli_exit cli_policy_rollback(struct cli_run *run);
 enum cli_exit cli_preauthkeys_create(struct cli_run *run);

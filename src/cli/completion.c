@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* How a script names an entry of the table: "users create", "serve". */
-static void print_place(FILE *out, const struct cli_command *c)
+static void print_full_name(FILE *out, const struct cli_command *c)
 {
     fprintf(out, "%s%s%s", c->group, c->group[0] != '\0' ? " " : "", c->name);
 }
@@ -34,7 +34,7 @@ static void print_walk(FILE *out, const struct cli_spec *spec, const char *inden
         fprintf(out, "%s", indent);
         print_patterns(out, c->group, c->name, c->aliases);
         fprintf(out, ") where=\"");
-        print_place(out, c);
+        print_full_name(out, c);
         fprintf(out, "\" ;;\n");
     }
 }
@@ -67,21 +67,21 @@ static void bash_words(FILE *out, const struct cli_spec *spec)
     }
     for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
         fprintf(out, "        \"");
-        print_place(out, c);
+        print_full_name(out, c);
         fprintf(out, "\") words=\"%s", c->args_choices != NULL ? c->args_choices : "");
         bash_options(out, c->options);
         fprintf(out, "\" ;;\n");
     }
 }
 
-static void bash_values(FILE *out, const struct cli_option *options, const char *place)
+static void bash_values(FILE *out, const struct cli_option *options, const char *full_name)
 {
     for (const struct cli_option *o = options; o->name != NULL; o++) {
         if (o->value == NULL)
             continue;
-        fprintf(out, "        \"%s --%s\"", place, o->name);
+        fprintf(out, "        \"%s --%s\"", full_name, o->name);
         if (o->letter != 0)
-            fprintf(out, "|\"%s -%c\"", place, o->letter);
+            fprintf(out, "|\"%s -%c\"", full_name, o->letter);
         if (o->choices != NULL && strcmp(o->choices, "FILE") != 0)
             fprintf(out, ") COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n", o->choices);
         else
@@ -104,9 +104,9 @@ static void bash(FILE *out, const struct cli_spec *spec)
                  "    done\n"
                  "    case \"$where $prev\" in\n");
     for (const struct cli_command *c = spec->commands; c->name != NULL; c++) {
-        char place[64];
-        snprintf(place, sizeof(place), "%s%s%s", c->group, c->group[0] != '\0' ? " " : "", c->name);
-        bash_values(out, c->options, place);
+        char full_name[64];
+        snprintf(full_name, sizeof(full_name), "%s%s%s", c->group, c->group[0] != '\0' ? " " : "", c->name);
+        bash_values(out, c->options, full_name);
     }
     fprintf(out, "    esac\n"
                  "    case \"* $prev\" in\n");
@@ -170,7 +170,7 @@ static void zsh_words(FILE *out, const struct cli_spec *spec)
         struct str rest = str_c(c->args_choices != NULL ? c->args_choices : "");
         struct str choice;
         fprintf(out, "        \"");
-        print_place(out, c);
+        print_full_name(out, c);
         fprintf(out, "\") items=(");
         while (rest.len > 0) {
             str_cut(rest, ' ', &choice, &rest);

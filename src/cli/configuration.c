@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Prints where nodes will look for the relay, which follows from several keys. */
-static void tell_relay(struct cli_run *run)
+static void print_relay(struct cli_run *run)
 {
     const struct config *cfg = run->cfg;
     const char *host = cfg->derp_server_hostname;
@@ -46,7 +46,7 @@ enum cli_exit cli_config_check(struct cli_run *run)
         return CLI_EXIT_ERROR;
     const char *path = config_path(run->cfg);
     cli_say(run, "%s: good. Clients connect to %s", path[0] != '\0' ? path : "no file, defaults", run->cfg->server_url);
-    tell_relay(run);
+    print_relay(run);
     return CLI_EXIT_OK;
 }
 

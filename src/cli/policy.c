@@ -193,7 +193,7 @@ enum cli_exit cli_policy_get(struct cli_run *run)
 
 /* --- policy set, rollback --- */
 
-static enum cli_exit tell_stored(struct cli_run *run, const struct json *reply, const char *file)
+static enum cli_exit print_stored(struct cli_run *run, const struct json *reply, const char *file)
 {
     if (cli_emit(run, reply))
         return CLI_EXIT_OK;
@@ -211,7 +211,7 @@ enum cli_exit cli_policy_set(struct cli_run *run)
     if (status == CLI_EXIT_OK)
         status = send_file(run, "PUT", "/policy", &file, note != NULL ? note : "", &reply);
     if (status == CLI_EXIT_OK)
-        status = tell_stored(run, reply, file.name);
+        status = print_stored(run, reply, file.name);
     buf_fini(&file.text);
     return status;
 }
@@ -237,12 +237,12 @@ enum cli_exit cli_policy_rollback(struct cli_run *run)
     const char *name = arena_printf(&run->arena, "version %s", version);
     if (status != CLI_EXIT_OK && reply != NULL)
         return fail_with(run, status, &errors, name, cli_text(run, reply, "detail"));
-    return status != CLI_EXIT_OK ? status : tell_stored(run, reply, name);
+    return status != CLI_EXIT_OK ? status : print_stored(run, reply, name);
 }
 
 /* --- policy check --- */
 
-static enum cli_exit tell_good(struct cli_run *run, const struct json *reply, const struct policy_file *file)
+static enum cli_exit print_good(struct cli_run *run, const struct json *reply, const struct policy_file *file)
 {
     const struct json *alone = NULL;
     bool has_server = reply != NULL;
@@ -266,7 +266,7 @@ enum cli_exit cli_policy_check(struct cli_run *run)
     if (status == CLI_EXIT_OK && cli_server_is_here(run))
         status = send_file(run, "POST", "/policy/check", &file, NULL, &reply);
     if (status == CLI_EXIT_OK)
-        status = tell_good(run, reply, &file);
+        status = print_good(run, reply, &file);
     buf_fini(&file.text);
     return status;
 }
@@ -281,7 +281,7 @@ enum cli_exit cli_policy_diff(struct cli_run *run)
     if (status == CLI_EXIT_OK)
         status = send_file(run, "POST", "/policy/diff", &file, NULL, &reply);
     if (status == CLI_EXIT_OK)
-        status = cli_policy_diff_tell(run, reply);
+        status = cli_policy_diff_print(run, reply);
     buf_fini(&file.text);
     return status;
 }

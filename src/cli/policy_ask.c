@@ -7,7 +7,7 @@
 /* --- policy why --- */
 
 /* "policy.hujson:12  acls[0]" */
-static void print_place(struct cli_run *run, const struct json *reply, const struct json *rule)
+static void print_position(struct cli_run *run, const struct json *reply, const struct json *rule)
 {
     static const char *const members[] = {"line", "section", "index"};
     const char *text[ARRAY_LEN(members)];
@@ -30,7 +30,7 @@ static void print_missing(struct cli_run *run, const struct json *rule)
     fputc('\n', run->out);
 }
 
-static enum cli_exit tell_allowed(struct cli_run *run, const struct json *reply)
+static enum cli_exit print_allowed(struct cli_run *run, const struct json *reply)
 {
     const struct json *first = json_first(json_get(reply, "rules"));
     if (!cli_is_true(reply, "hasPolicy")) {
@@ -40,7 +40,7 @@ static enum cli_exit tell_allowed(struct cli_run *run, const struct json *reply)
     } else {
         cli_say(run, "Allowed by");
         JSON_EACH (rule, json_get(reply, "rules")) {
-            print_place(run, reply, rule);
+            print_position(run, reply, rule);
             fputc('\n', run->out);
         }
     }
@@ -60,14 +60,14 @@ enum cli_exit cli_policy_why(struct cli_run *run)
     if (cli_emit(run, reply))
         return is_allowed ? CLI_EXIT_OK : CLI_EXIT_ERROR;
     if (is_allowed)
-        return tell_allowed(run, reply);
+        return print_allowed(run, reply);
     const struct json *closest = json_first(json_get(reply, "rules"));
     if (closest == NULL) {
         cli_say(run, "Not allowed: the policy has no rule that allows anything");
         return CLI_EXIT_ERROR;
     }
     cli_say(run, "Not allowed. The closest rule is");
-    print_place(run, reply, closest);
+    print_position(run, reply, closest);
     print_missing(run, closest);
     return CLI_EXIT_ERROR;
 }
@@ -160,7 +160,7 @@ static void print_changes(struct cli_run *run, const struct change *all, size_t 
     cli_table_finish(&table);
 }
 
-enum cli_exit cli_policy_diff_tell(struct cli_run *run, const struct json *reply)
+enum cli_exit cli_policy_diff_print(struct cli_run *run, const struct json *reply)
 {
     struct change *all;
     int64_t left_out = 0;

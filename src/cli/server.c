@@ -22,7 +22,7 @@ enum cli_exit cli_relay(struct cli_run *run)
     return (enum cli_exit)run->program->relay(run->cfg, cli_value(run, "server"), key);
 }
 
-static void tell_health(struct cli_run *run, const struct json *reply, bool is_good)
+static void print_health(struct cli_run *run, const struct json *reply, bool is_good)
 {
     struct str text;
     const char *fault = cli_text(run, reply, "databaseFault");
@@ -41,7 +41,7 @@ enum cli_exit cli_health(struct cli_run *run)
         return status;
     bool is_good = cli_is_true(reply, "databaseConnectivity");
     if (!cli_emit(run, reply))
-        tell_health(run, reply, is_good);
+        print_health(run, reply, is_good);
     return is_good ? CLI_EXIT_OK : CLI_EXIT_ERROR;
 }
 

@@ -18,7 +18,8 @@ static void add(struct preflight *p, enum finding_level level, const struct err 
     p->found[p->found_n++] = (struct finding){level, *err};
 }
 
-void preflight_tell(struct preflight *p, enum finding_level level, enum rc code, const char *key, const char *fmt, ...)
+void preflight_report(struct preflight *p, enum finding_level level, enum rc code, const char *key, const char *fmt,
+                      ...)
 {
     char text[sizeof(((struct err *)0)->text)];
     struct err err = {0};
@@ -30,16 +31,16 @@ void preflight_tell(struct preflight *p, enum finding_level level, enum rc code,
     add(p, level, &err);
 }
 
-void preflight_tell_err(struct preflight *p, enum finding_level level, const char *key, const struct err *err)
+void preflight_report_err(struct preflight *p, enum finding_level level, const char *key, const struct err *err)
 {
-    struct err told = *err;
-    size_t n = strlen(told.text);
-    if (told.file[0] == '\0') {
-        preflight_tell(p, level, err->code, key, "does not serve: %s", err->text);
+    struct err located = *err;
+    size_t n = strlen(located.text);
+    if (located.file[0] == '\0') {
+        preflight_report(p, level, err->code, key, "does not serve: %s", err->text);
         return;
     }
-    snprintf(told.text + n, sizeof(told.text) - n, " (%s)", key);
-    add(p, level, &told);
+    snprintf(located.text + n, sizeof(located.text) - n, " (%s)", key);
+    add(p, level, &located);
 }
 
 const struct finding *preflight_first(const struct preflight *p, enum finding_level level)

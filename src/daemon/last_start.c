@@ -73,7 +73,7 @@ static void write_this(const struct config *cfg, const struct last_start *now)
 }
 
 /* A client keeps the URL of its login (ControlURL in its preferences) until it logs in anew. */
-static void tell_url(const struct last_start *last, const struct config *cfg, size_t nodes)
+static void log_changed_url(const struct last_start *last, const struct config *cfg, size_t nodes)
 {
     if (last->server_url[0] == '\0' || strcmp(last->server_url, cfg->server_url) == 0 || nodes == 0)
         return;
@@ -83,7 +83,7 @@ static void tell_url(const struct last_start *last, const struct config *cfg, si
         LOG_S("was", last->server_url), LOG_S("is", cfg->server_url), LOG_U("nodes", nodes));
 }
 
-static void tell_place(const struct last_start *last, const struct last_start *now)
+static void log_moved_state_dir(const struct last_start *last, const struct last_start *now)
 {
     if (last->state_dir[0] == '\0' || strcmp(last->state_dir, now->state_dir) == 0)
         return;
@@ -101,7 +101,7 @@ void last_start_compare(const struct config *cfg, size_t nodes)
     snprintf(now.server_url, sizeof(now.server_url), "%s", cfg->server_url);
     if (realpath(cfg->state_dir, now.state_dir) == NULL)
         snprintf(now.state_dir, sizeof(now.state_dir), "%s", cfg->state_dir);
-    tell_url(&last, cfg, nodes);
-    tell_place(&last, &now);
+    log_changed_url(&last, cfg, nodes);
+    log_moved_state_dir(&last, &now);
     write_this(cfg, &now);
 }

@@ -155,7 +155,7 @@ static enum rc open_main(struct daemon *d, unsigned i, struct err *err)
 /* --- the admin's --- */
 
 /* Appends what is wrong at the moment although the server runs. Any thread. */
-static void tell_troubles(void *ctx, struct buf *out)
+static void list_troubles(void *ctx, struct buf *out)
 {
     struct daemon *d = ctx;
     daemon_derpmap_troubles(d->derpmap, out);
@@ -166,7 +166,7 @@ static void tell_troubles(void *ctx, struct buf *out)
 static enum rc open_api(struct daemon *d, struct err *err)
 {
     struct loop *loop = d->loops[0];
-    d->api.troubles = tell_troubles;
+    d->api.troubles = list_troubles;
     d->api.troubles_ctx = d;
     d->api.core = d->core;
     d->api.policy = &d->policy;

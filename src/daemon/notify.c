@@ -38,10 +38,10 @@ static void send_text(struct str text)
     if (!find_socket(&to, &len))
         return;
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool is_told = fd >= 0 && sendto(fd, text.p, text.len, MSG_NOSIGNAL, (struct sockaddr *)&to, len) >= 0;
+    bool is_sent = fd >= 0 && sendto(fd, text.p, text.len, MSG_NOSIGNAL, (struct sockaddr *)&to, len) >= 0;
     if (fd >= 0)
         close(fd);
-    if (!is_told)
+    if (!is_sent)
         log_warn("the outcome of the start cannot be reported to the service manager",
                  LOG_S("socket", getenv("NOTIFY_SOCKET")));
 }

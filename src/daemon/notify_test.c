@@ -19,7 +19,7 @@ static int open_socket(const char *path, bool is_abstract)
     return fd;
 }
 
-static void assert_told(int fd, const char *want)
+static void assert_sent(int fd, const char *want)
 {
     char got[512];
     ssize_t n = recv(fd, got, sizeof(got) - 1, 0);
@@ -35,11 +35,11 @@ static void test_states(void **state)
     test_folder_make(&f);
     int fd = open_socket(test_path(&f, "notify"), false);
     notify_manager(NOTIFY_STARTING, "waiting for the control server");
-    assert_told(fd, "STATUS=waiting for the control server");
+    assert_sent(fd, "STATUS=waiting for the control server");
     notify_manager(NOTIFY_READY, "serving");
-    assert_told(fd, "READY=1\nSTATUS=serving");
+    assert_sent(fd, "READY=1\nSTATUS=serving");
     notify_manager(NOTIFY_STOPPING, "ending\nREADY=1");
-    assert_told(fd, "STOPPING=1\nSTATUS=ending\\nREADY=1");
+    assert_sent(fd, "STOPPING=1\nSTATUS=ending\\nREADY=1");
     close(fd);
     unlink(test_path(&f, "notify"));
     rmdir(f.path);
@@ -52,7 +52,7 @@ static void test_abstract_socket(void **state)
     snprintf(name, sizeof(name), "@fullscale-notify-%d", (int)getpid());
     int fd = open_socket(name, true);
     notify_manager(NOTIFY_READY, "serving");
-    assert_told(fd, "READY=1\nSTATUS=serving");
+    assert_sent(fd, "READY=1\nSTATUS=serving");
     close(fd);
 }
 

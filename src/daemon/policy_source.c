@@ -201,7 +201,7 @@ struct reload_job {
     struct buf fault;
 };
 
-static void tell_fault(struct str lines)
+static void log_fault(struct str lines)
 {
     struct str line;
     while (lines.len > 0) {
@@ -241,7 +241,7 @@ static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
     metric_set(&file_faulty, buf_len(fault) > 0);
     if (buf_len(fault) > 0) {
         metric_inc(&reloads_failed);
-        tell_fault(buf_str(fault));
+        log_fault(buf_str(fault));
     } else if (is_same) {
         metric_inc(&reloads_same);
     } else {

@@ -31,14 +31,15 @@ static void check_key(struct preflight *p, const char *key, const char *path)
         return;
     enum rc rc = private_key_check(path, &err);
     if (rc == RC_INVALID)
-        preflight_tell(p, FINDING_ERROR, rc, key,
-                       "cannot be used: %s. Put the file back from a backup, or move it away for a new key", err.text);
+        preflight_report(p, FINDING_ERROR, rc, key,
+                         "cannot be used: %s. Put the file back from a backup, or move it away for a new key",
+                         err.text);
     else if (rc != RC_OK)
-        preflight_tell(p, FINDING_ERROR, rc, key, "cannot be used: %s. The server's user must be able to read it",
-                       err.text);
+        preflight_report(p, FINDING_ERROR, rc, key, "cannot be used: %s. The server's user must be able to read it",
+                         err.text);
     else if ((st.st_mode & 077) != 0)
-        preflight_tell(p, FINDING_WARNING, RC_INVALID, key,
-                       "(%.200s) is a secret that others on this machine may read or change: chmod 600 it", path);
+        preflight_report(p, FINDING_WARNING, RC_INVALID, key,
+                         "(%.200s) is a secret that others on this machine may read or change: chmod 600 it", path);
 }
 
 void preflight_keys(struct preflight *p)
@@ -53,12 +54,12 @@ void preflight_keys(struct preflight *p)
         return;
     check_key(p, "derp.server.private_key_path", cfg->derp_server_private_key_path);
     if (daemon_mesh_key_read(cfg, mesh, &err) != RC_OK)
-        preflight_tell(p, FINDING_ERROR, err.code, mesh_key, "cannot be used: %s", err.text + strlen(mesh_key) + 2);
+        preflight_report(p, FINDING_ERROR, err.code, mesh_key, "cannot be used: %s", err.text + strlen(mesh_key) + 2);
     else if (cfg->derp_server_mesh_key_path[0] != '\0' && stat(cfg->derp_server_mesh_key_path, &st) == 0 &&
              (st.st_mode & 007) != 0)
-        preflight_tell(p, FINDING_WARNING, RC_INVALID, mesh_key,
-                       "(%.200s) is a secret that everyone on this machine may read or change: chmod 640 it",
-                       cfg->derp_server_mesh_key_path);
+        preflight_report(p, FINDING_WARNING, RC_INVALID, mesh_key,
+                         "(%.200s) is a secret that everyone on this machine may read or change: chmod 640 it",
+                         cfg->derp_server_mesh_key_path);
     secret_wipe(mesh, sizeof(mesh));
 }
 
@@ -77,17 +78,17 @@ static void check_dates(struct preflight *p, const char *key, const struct tls_p
     char date[40];
     if (pair->begins_s > p->now_s) {
         format_date(pair->begins_s, date);
-        preflight_tell(p, FINDING_FAULT, RC_INVALID, key,
-                       "names a certificate that is good from %s on only: clients refuse it (is the clock right?)",
-                       date);
+        preflight_report(p, FINDING_FAULT, RC_INVALID, key,
+                         "names a certificate that is good from %s on only: clients refuse it (is the clock right?)",
+                         date);
     } else if (pair->ends_s <= p->now_s) {
         format_date(pair->ends_s, date);
-        preflight_tell(p, FINDING_FAULT, RC_EXPIRED, key,
-                       "names a certificate that ended at %s: clients refuse it. Renew it", date);
+        preflight_report(p, FINDING_FAULT, RC_EXPIRED, key,
+                         "names a certificate that ended at %s: clients refuse it. Renew it", date);
     } else if (pair->ends_s - p->now_s < CERTIFICATE_SOON_S) {
         format_date(pair->ends_s, date);
-        preflight_tell(p, FINDING_WARNING, RC_INVALID, key, "names a certificate that ends soon, at %s: renew it",
-                       date);
+        preflight_report(p, FINDING_WARNING, RC_INVALID, key, "names a certificate that ends soon, at %s: renew it",
+                         date);
     }
 }
 
@@ -99,19 +100,20 @@ static void check_pair(struct preflight *p, const char *key, const char *cert, c
     struct stat st;
     enum rc rc = tls_pair_look(cert, key_file, host, &pair, &err);
     if (rc != RC_OK) {
-        preflight_tell(p, FINDING_ERROR, rc, key, "cannot be used with %.150s: %s", key_file, err.text);
+        preflight_report(p, FINDING_ERROR, rc, key, "cannot be used with %.150s: %s", key_file, err.text);
         return;
     }
     check_dates(p, key, &pair);
     if (!pair.is_for_host)
-        preflight_tell(p, p->cfg->trusted_proxies.n > 0 ? FINDING_WARNING : FINDING_FAULT, RC_INVALID, key,
-                       "names a certificate for %s, and not for %.100s (%s): clients refuse it. Get one for that name",
-                       pair.names[0] != '\0' ? pair.names : "no name at all", host, host_key);
+        preflight_report(
+            p, p->cfg->trusted_proxies.n > 0 ? FINDING_WARNING : FINDING_FAULT, RC_INVALID, key,
+            "names a certificate for %s, and not for %.100s (%s): clients refuse it. Get one for that name",
+            pair.names[0] != '\0' ? pair.names : "no name at all", host, host_key);
     if (stat(key_file, &st) == 0 && (st.st_mode & 007) != 0)
-        preflight_tell(p, FINDING_WARNING, RC_INVALID, key,
-                       "has a key that everyone on this machine may read or change: "
-                       "chmod 640 %.150s",
-                       key_file);
+        preflight_report(p, FINDING_WARNING, RC_INVALID, key,
+                         "has a key that everyone on this machine may read or change: "
+                         "chmod 640 %.150s",
+                         key_file);
 }
 
 void preflight_certificates(struct preflight *p)
@@ -133,7 +135,7 @@ void preflight_database(struct preflight *p)
     struct err err = {0};
     enum rc rc = store_check_sqlite(p->cfg->database_sqlite_path, &err);
     if (rc != RC_OK && rc != RC_NOT_FOUND)
-        preflight_tell(p, FINDING_ERROR, rc, "database.sqlite.path", "cannot be used: %s", err.text);
+        preflight_report(p, FINDING_ERROR, rc, "database.sqlite.path", "cannot be used: %s", err.text);
 }
 
 /* --- relays --- */
@@ -144,12 +146,12 @@ struct document {
     const char *name;
 };
 
-static void tell_oddity(void *ctx, int line, const char *text)
+static void report_oddity(void *ctx, int line, const char *text)
 {
     const struct document *d = ctx;
     struct err err = {0};
     (void)err_set_at(&err, RC_INVALID, d->name, line, line > 0 ? 1 : 0, "%s", text);
-    preflight_tell_err(d->p, FINDING_WARNING, d->key, &err);
+    preflight_report_err(d->p, FINDING_WARNING, d->key, &err);
 }
 
 static void check_map(const struct document *d, const struct derpmap *map, enum finding_level level)
@@ -158,11 +160,11 @@ static void check_map(const struct document *d, const struct derpmap *map, enum 
     char host[CONFIG_HOST_CAP];
     if (derpmap_check_nodes(map, &err) != RC_OK) {
         (void)err_set_at(&placed, err.code, d->name, 0, 0, "%s", err.text);
-        preflight_tell_err(d->p, level, d->key, &placed);
+        preflight_report_err(d->p, level, d->key, &placed);
         return;
     }
     config_url_host(d->p->cfg->server_url, host);
-    derpmap_oddities(map, config_is_public_host(host), tell_oddity, (void *)d);
+    derpmap_oddities(map, config_is_public_host(host), report_oddity, (void *)d);
 }
 
 /* True: the document is valid by itself. */
@@ -178,7 +180,7 @@ static void check_file(struct preflight *p, const char *path)
     if (rc == RC_OK)
         check_map(&d, &map, FINDING_ERROR);
     else
-        preflight_tell_err(p, FINDING_ERROR, "derp.paths", &err);
+        preflight_report_err(p, FINDING_ERROR, "derp.paths", &err);
     derpmap_fini(&map);
     buf_fini(&text);
 }
@@ -192,7 +194,7 @@ static void check_together(struct preflight *p)
     if (daemon_derpmap_sources_load(s, &err) == RC_OK) {
         daemon_derpmap_sources_forget_urls(s);
         if (daemon_derpmap_sources_build(s, "", true, &texts, &err) != RC_OK)
-            preflight_tell(p, FINDING_ERROR, err.code, "derp.paths", "do not fit together: %s", err.text);
+            preflight_report(p, FINDING_ERROR, err.code, "derp.paths", "do not fit together: %s", err.text);
     }
     daemon_derpmap_texts_fini(&texts);
     daemon_derpmap_sources_destroy(&s);
@@ -220,18 +222,18 @@ static void check_derp_map(struct preflight *p, struct str text)
         check_map(&d, &map, FINDING_FAULT);
     } else {
         (void)err_set_at(&placed, err.code, d.name, 0, 0, "derpMap: %s", err.text);
-        preflight_tell_err(p, FINDING_FAULT, d.key, &placed);
+        preflight_report_err(p, FINDING_FAULT, d.key, &placed);
     }
     derpmap_fini(&map);
 }
 
-static void tell_policy(struct preflight *p, enum finding_level level, const struct policy_errors *errors)
+static void report_policy(struct preflight *p, enum finding_level level, const struct policy_errors *errors)
 {
     for (size_t i = 0; i < errors->n; i++) {
         struct err err = {0};
         (void)err_set_at(&err, RC_INVALID, p->cfg->policy_path, errors->v[i].line, errors->v[i].col, "%s",
                          errors->v[i].text);
-        preflight_tell_err(p, level, "policy.path", &err);
+        preflight_report_err(p, level, "policy.path", &err);
     }
 }
 
@@ -245,8 +247,8 @@ void preflight_policy(struct preflight *p)
         return;
     enum rc rc = daemon_policy_read(cfg->policy_path, &doc, &errors, &err);
     if (rc != RC_OK && errors.n == 0)
-        preflight_tell(p, FINDING_ERROR, rc, "policy.path", "cannot be used: %s", err.text);
-    tell_policy(p, FINDING_ERROR, &errors);
+        preflight_report(p, FINDING_ERROR, rc, "policy.path", "cannot be used: %s", err.text);
+    report_policy(p, FINDING_ERROR, &errors);
     if (rc == RC_OK)
         check_derp_map(p, policy_doc_network(doc).derp_map);
     policy_doc_unref(&doc);
@@ -297,12 +299,12 @@ static void check_url(struct preflight *p, struct fetch *f, const char *url)
     struct err err = {0};
     wait_for(f, url, &a);
     if (a.rc != RC_OK)
-        preflight_tell(p, FINDING_WARNING, a.rc, d.key, "names %.150s, which does not answer: %s", url, a.error);
+        preflight_report(p, FINDING_WARNING, a.rc, d.key, "names %.150s, which does not answer: %s", url, a.error);
     else if (a.status != 200)
-        preflight_tell(p, FINDING_WARNING, RC_IO, d.key, "names %.150s, which answers with HTTP status %d", url,
-                       a.status);
+        preflight_report(p, FINDING_WARNING, RC_IO, d.key, "names %.150s, which answers with HTTP status %d", url,
+                         a.status);
     else if (derpmap_merge_json(&map, buf_str(&a.body), url, &err) != RC_OK)
-        preflight_tell(p, FINDING_WARNING, err.code, d.key, "names %.150s, which is no DERP map: %s", url, err.text);
+        preflight_report(p, FINDING_WARNING, err.code, d.key, "names %.150s, which is no DERP map: %s", url, err.text);
     else
         check_map(&d, &map, FINDING_WARNING);
     derpmap_fini(&map);

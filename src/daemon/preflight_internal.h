@@ -31,10 +31,10 @@ struct preflight {
 
 /* --- findings.c --- */
 /* Adds a finding: "KEY ..." with the position where the key was set. */
-void preflight_tell(struct preflight *p, enum finding_level level, enum rc code, const char *key, const char *fmt, ...)
-    PRINTF_LIKE(5, 6);
+void preflight_report(struct preflight *p, enum finding_level level, enum rc code, const char *key, const char *fmt,
+                      ...) PRINTF_LIKE(5, 6);
 /* Adds a finding that has a position of its own (a line of the file that `key` names). */
-void preflight_tell_err(struct preflight *p, enum finding_level level, const char *key, const struct err *err);
+void preflight_report_err(struct preflight *p, enum finding_level level, const char *key, const struct err *err);
 /* The first finding of this level or a worse one; null: there is none. */
 const struct finding *preflight_first(const struct preflight *p, enum finding_level level);
 /* Frees the findings. */

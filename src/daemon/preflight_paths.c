@@ -25,12 +25,12 @@ static void folder_of(const char *path, char out[PATH_MAX])
 
 /* --- folders --- */
 
-static void tell_folder(struct preflight *p, const char *key, const char *folder, const char *at, const char *why)
+static void report_folder(struct preflight *p, const char *key, const char *folder, const char *at, const char *why)
 {
     if (strcmp(folder, at) == 0)
-        preflight_tell(p, FINDING_ERROR, RC_INVALID, key, "(%.200s) %s", folder, why);
+        preflight_report(p, FINDING_ERROR, RC_INVALID, key, "(%.200s) %s", folder, why);
     else
-        preflight_tell(p, FINDING_ERROR, RC_INVALID, key, "(%.150s) cannot be made: %.150s %s", folder, at, why);
+        preflight_report(p, FINDING_ERROR, RC_INVALID, key, "(%.150s) cannot be made: %.150s %s", folder, at, why);
 }
 
 /* Whether the folder exists and can be written to, or can be made. */
@@ -44,14 +44,14 @@ static void check_folder(struct preflight *p, const char *key, const char *folde
         memcpy(at, parent, sizeof(at));
     }
     if (stat(at, &st) != 0)
-        tell_folder(p, key, folder, at, strerror(errno));
+        report_folder(p, key, folder, at, strerror(errno));
     else if (!S_ISDIR(st.st_mode))
-        tell_folder(p, key, folder, at, "is a file, and must be a folder");
+        report_folder(p, key, folder, at, "is a file, and must be a folder");
     else if (access(at, W_OK | X_OK) != 0)
-        tell_folder(p, key, folder, at,
-                    errno == EROFS ? "is on a file system that is read-only"
-                                   : "may not be written to by this user (the server needs it): choose another, or "
-                                     "start as the user that owns it");
+        report_folder(p, key, folder, at,
+                      errno == EROFS ? "is on a file system that is read-only"
+                                     : "may not be written to by this user (the server needs it): choose another, or "
+                                       "start as the user that owns it");
 }
 
 static void check_folder_of(struct preflight *p, const char *key, const char *file)
@@ -72,8 +72,8 @@ static void check_existing_folder_of(struct preflight *p, const char *key, const
     if (strcmp(folder, p->cfg->state_dir) == 0 || access(file, F_OK) == 0)
         return;
     if (access(folder, F_OK) != 0)
-        preflight_tell(p, FINDING_ERROR, RC_INVALID, key,
-                       "(%.150s) is to be made in a folder that is not there: %.150s", file, folder);
+        preflight_report(p, FINDING_ERROR, RC_INVALID, key,
+                         "(%.150s) is to be made in a folder that is not there: %.150s", file, folder);
     else
         check_folder(p, key, folder);
 }
@@ -111,13 +111,13 @@ void preflight_moved(struct preflight *p)
     if (access(here, F_OK) != 0 || is_same_folder(beside, used))
         return;
     if (access(cfg->database_sqlite_path, F_OK) != 0)
-        preflight_tell(
+        preflight_report(
             p, FINDING_ERROR, RC_INVALID, "state_dir",
             "(%.120s) has no database, but there is one beside this configuration: %.120s. Was the folder moved? "
             "Write `state_dir: .` to go on with that one; to start an empty tailnet, move it away",
             cfg->state_dir, here);
     else
-        preflight_tell(
+        preflight_report(
             p, FINDING_WARNING, RC_INVALID, "state_dir",
             "(%.120s) lies elsewhere than this configuration, and the database beside it is not used: %.120s. Was "
             "the folder copied? Write `state_dir: .` to use what is here",
@@ -135,8 +135,8 @@ void preflight_socket(struct preflight *p)
     if (strcmp(folder, p->cfg->state_dir) != 0)
         check_folder(p, "unix_socket", folder);
     if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-        preflight_tell(p, FINDING_ERROR, RC_INVALID, "unix_socket",
-                       "(%.200s) is there and is no socket: move it away, or choose another path", path);
+        preflight_report(p, FINDING_ERROR, RC_INVALID, "unix_socket",
+                         "(%.200s) is there and is no socket: move it away, or choose another path", path);
 }
 
 /* --- addresses --- */
@@ -169,11 +169,11 @@ static void check_address(struct preflight *p, const char *key, const struct con
     at.port = 0;
     int why = try_bind(&at, type);
     if (why == EADDRNOTAVAIL)
-        preflight_tell(p, FINDING_ERROR, RC_INVALID, key,
-                       "(%s) is not an address of this machine: write one that it has, or [::] for all of them",
-                       listen->text);
+        preflight_report(p, FINDING_ERROR, RC_INVALID, key,
+                         "(%s) is not an address of this machine: write one that it has, or [::] for all of them",
+                         listen->text);
     else if (why != 0)
-        preflight_tell(p, FINDING_ERROR, RC_IO, key, "(%s) cannot be listened at: %s", listen->text, strerror(why));
+        preflight_report(p, FINDING_ERROR, RC_IO, key, "(%s) cannot be listened at: %s", listen->text, strerror(why));
 }
 
 /* server_url was guessed at the first start, and the machine has another address now. */
@@ -187,7 +187,7 @@ static void check_guessed_url(struct preflight *p)
         return;
     at.port = 0;
     if (try_bind(&at, SOCK_STREAM) == EADDRNOTAVAIL)
-        preflight_tell(
+        preflight_report(
             p, FINDING_WARNING, RC_INVALID, "server_url",
             "is not set, and %s as at the first start, which is no address of this machine any more: nodes that have "
             "joined go on calling it. Give the machine that address again; or set server_url, and on each node: "
@@ -227,7 +227,7 @@ void preflight_ports(struct preflight *p)
             continue;
         char who[PORT_HOLDER_TEXT_CAP];
         port_holder_format(&h, who);
-        preflight_tell(p, FINDING_WARNING, RC_IN_USE, all[i].key,
-                       "(%s): the port is taken by %s: end that, or choose another port", all[i].listen->text, who);
+        preflight_report(p, FINDING_WARNING, RC_IN_USE, all[i].key,
+                         "(%s): the port is taken by %s: end that, or choose another port", all[i].listen->text, who);
     }
 }

@@ -156,7 +156,7 @@ static void name_certificate(struct relay_program *p, const char *pin)
 }
 
 /* Waits for SIGTERM or SIGINT; SIGHUP has no meaning yet. */
-static bool is_told_to_end(const sigset_t *signals, const struct timespec *wait)
+static bool has_end_signal(const sigset_t *signals, const struct timespec *wait)
 {
     int sig = sigtimedwait(signals, NULL, wait);
     return sig > 0 && sig != SIGHUP;
@@ -170,15 +170,15 @@ static enum rc ask_server(struct relay_program *p, const sigset_t *signals, stru
     struct daemon *d = &p->d;
     struct announcement_reply reply;
     enum rc rc;
-    bool was_told = false;
+    bool has_warned = false;
     while ((rc = announcer_ask(d->announcer, &reply, err)) != RC_OK && rc != RC_DENIED && rc != RC_INVALID) {
-        if (!was_told) {
+        if (!has_warned) {
             log_warn("waiting for the control server", LOG_S("url", p->enrolment.server), LOG_S("why", err->text));
             /* This machine is fine: the service manager must not wait for a control server elsewhere. */
             notify_manager(NOTIFY_READY, "waiting for the control server");
         }
-        was_told = true;
-        if (is_told_to_end(signals, &pause))
+        has_warned = true;
+        if (has_end_signal(signals, &pause))
             return err_set(err, RC_CLOSED, "told to end before the control server answered");
     }
     if (rc != RC_OK)
@@ -191,7 +191,7 @@ static enum rc ask_server(struct relay_program *p, const sigset_t *signals, stru
 }
 
 /* The control server knows the new certificate, so nodes know it in a moment. */
-static void on_certificate_told(void *ctx)
+static void on_certificate_announced(void *ctx)
 {
     struct relay_program *p = ctx;
     loop_timer_start(p->use_timer, CERTIFICATE_SPREAD_MS, 0);
@@ -205,7 +205,7 @@ static void make_announcer(struct relay_program *p)
         .about = describe(p),
         .fail_open = p->d.cfg->relay_fail_open,
         .neighbours = on_neighbours,
-        .cert_announced = on_certificate_told,
+        .cert_announced = on_certificate_announced,
         .ctx = &p->d,
     };
     p->d.fetch = fetch_create();
@@ -289,7 +289,7 @@ static void drain(struct relay_program *p, const sigset_t *signals)
     relay_drain(d->relay, over_ms);
     for (int64_t end_ms = clock_mono_ms() + over_ms; clock_mono_ms() < end_ms && relay_client_count(d->relay) > 0;) {
         const struct timespec step = {.tv_nsec = 100 * 1000 * 1000};
-        if (is_told_to_end(signals, &step))
+        if (has_end_signal(signals, &step))
             break;
     }
     usleep(LAST_WORDS_MS * 1000);

@@ -89,10 +89,10 @@ MUST_CHECK enum rc derpmap_check_nodes(const struct derpmap *map, struct err *er
 MUST_CHECK enum rc derpmap_check(const struct derpmap *map, struct err *err);
 
 /* Finds what keeps clients from reaching the relays of a valid map: names and addresses from examples, private
- * addresses while the server is public, regions without nodes. `tell` is called with a sentence for each; `line` 0:
+ * addresses while the server is public, regions without nodes. `report` is called with a sentence for each; `line` 0:
  * not known. */
 void derpmap_oddities(const struct derpmap *map, bool is_server_public,
-                      void (*tell)(void *ctx, int line, const char *text), void *ctx);
+                      void (*report)(void *ctx, int line, const char *text), void *ctx);
 
 /* Appends the map as clients read it (MapResponse.DERPMap, /derpmap/default); the same map gives the same bytes. */
 void derpmap_write_json(const struct derpmap *map, struct buf *out);

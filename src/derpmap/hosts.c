@@ -60,7 +60,7 @@ void derpmap_advise_host(const char *text, char out[300])
 /* --- Hosts that clients cannot reach --- */
 
 struct warnings {
-    void (*tell)(void *ctx, int line, const char *text);
+    void (*report)(void *ctx, int line, const char *text);
     void *ctx;
     bool is_server_public;
 };
@@ -89,7 +89,7 @@ static void look_at_address(const struct warnings *w, const struct derpmap_regio
     snprintf(sentence, sizeof(sentence), "DERP region %d, node %.60s: %s %s is %s", r->id, n->name, field, text,
              is_example ? "an address for documentation, which leads nowhere: write the relay's own"
                         : "a private address, and server_url a public one: nodes elsewhere do not reach it");
-    w->tell(w->ctx, n->line, sentence);
+    w->report(w->ctx, n->line, sentence);
 }
 
 static void look_at_node(const struct warnings *w, const struct derpmap_region *r, const struct derpmap_node *n)
@@ -105,19 +105,19 @@ static void look_at_node(const struct warnings *w, const struct derpmap_region *
     snprintf(sentence, sizeof(sentence),
              "DERP region %d, node %.60s: hostname is the example's (%.100s): write the relay's", r->id, n->name,
              n->host_name);
-    w->tell(w->ctx, n->line, sentence);
+    w->report(w->ctx, n->line, sentence);
 }
 
 void derpmap_oddities(const struct derpmap *map, bool is_server_public,
-                      void (*tell)(void *ctx, int line, const char *text), void *ctx)
+                      void (*report)(void *ctx, int line, const char *text), void *ctx)
 {
-    struct warnings w = {tell, ctx, is_server_public};
+    struct warnings w = {report, ctx, is_server_public};
     for (unsigned i = 0; i < map->region_n; i++) {
         const struct derpmap_region *r = &map->regions[i];
         char sentence[100];
         snprintf(sentence, sizeof(sentence), "DERP region %d has no nodes: no client can use it", r->id);
         if (r->node_n == 0)
-            tell(ctx, r->line, sentence);
+            report(ctx, r->line, sentence);
         for (unsigned k = 0; k < r->node_n; k++)
             look_at_node(&w, r, &r->nodes[k]);
     }

@@ -90,7 +90,7 @@ static void check_verified(struct app *a, const char *host, bool is_good)
     for (int version = 12; version <= 13; version++) {
         connect_client(a, 0, &(struct tls_client_opts){.verify_host = host, .max_version = version});
         stream_write(a->cli.s, "secret", 6); /* dropped, when the server is another */
-        turn(a->loop);
+        run_iteration(a->loop);
         assert_int_equal(a->cli.is_closed, !is_good);
         if (is_good)
             assert_true(str_eq_c(buf_str(&a->srv.in), "secret"));
@@ -163,7 +163,7 @@ static void test_reload(void **state)
     write_pair(a, "b.example");
     tls_server_check_files(a->server);
     stream_write(a->cli.s, "still", 5);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_true(str_eq_c(buf_str(&a->srv.in), "still"));
     close_sides(a);
     served_fingerprint(a, second);
@@ -235,7 +235,7 @@ static void test_prepare(void **state)
     tls_server_use_prepared(a->server, next);
     assert_false(tls_server_prepared(a->server, now));
     stream_write(a->cli.s, "still", 5);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_true(str_eq_c(buf_str(&a->srv.in), "still"));
     close_sides(a);
     served_fingerprint(a, now);

@@ -26,7 +26,7 @@ static void test_garbage(void **state)
     stream_set_events(raw.s, &testing_events, &raw);
     tls_acceptor_take(a->acceptor, server_end);
     stream_write(raw.s, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 27);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_true(raw.is_closed);
     assert_null(a->srv.s);
     assert_int_equal(failures("reason=\"protocol\""), before + 1);
@@ -45,12 +45,12 @@ static void test_tampered(void **state)
     tls_acceptor_take(a->acceptor, ends[0]);
     a->cli.s = tls_client_create(ends[1], &any_server);
     stream_set_events(a->cli.s, &testing_events, &a->cli);
-    turn(a->loop);
+    run_iteration(a->loop);
     /* Past the TLS layer, straight to the pair: a record that decrypts to nothing sensible. */
     static const uint8_t record[] = {0x17, 3,  3,  0,  20, 1,  2,  3,  4,  5,  6,  7, 8,
                                      9,    10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
     stream_write(ends[1], record, sizeof(record));
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_true(a->srv.is_closed);
     assert_int_equal(a->srv.why, RC_CRYPTO);
     assert_int_equal(buf_len(&a->srv.in), 0);
@@ -70,12 +70,12 @@ static void test_handshake_deadline(void **state)
     int64_t now_ms = loop_now_ms(a->loop);
     tls_acceptor_take(a->acceptor, server_end);
     stream_write(raw.s, "\x16\x03\x01", 3);
-    turn(a->loop);
+    run_iteration(a->loop);
     tls_acceptor_sweep(a->acceptor, now_ms + 9 * 1000);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_false(raw.is_closed);
     tls_acceptor_sweep(a->acceptor, now_ms + 11 * 1000);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_true(raw.is_closed);
     assert_int_equal(failures("reason=\"timeout\""), before + 1);
     stream_close(&raw.s, false);
@@ -83,11 +83,11 @@ static void test_handshake_deadline(void **state)
     stream_pair_create(a->loop, 0, &server_end, &raw.s);
     tls_acceptor_take(a->acceptor, server_end);
     stream_close(&raw.s, false);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_int_equal(failures("reason=\"left\""), left + 1);
     stream_pair_create(a->loop, 0, &server_end, &raw.s);
     tls_acceptor_take(a->acceptor, server_end);
-    turn(a->loop);
+    run_iteration(a->loop);
     stream_close(&raw.s, false);
     close_app(a);
 }

@@ -21,7 +21,7 @@ int testing_restore_logs(void **state)
     return log_set_level("tls", LOG_INFO) == RC_OK ? 0 : -1;
 }
 
-void turn(struct loop *loop)
+void run_iteration(struct loop *loop)
 {
     loop_stop(loop);
     loop_run(loop);
@@ -98,7 +98,7 @@ void close_sides(struct app *a)
 {
     stream_close(&a->cli.s, false);
     stream_close(&a->srv.s, false);
-    turn(a->loop);
+    run_iteration(a->loop);
     buf_fini(&a->cli.in);
     buf_fini(&a->srv.in);
     a->cli = a->srv = (struct side){0};
@@ -108,7 +108,7 @@ void close_app(struct app *a)
 {
     close_sides(a);
     tls_acceptor_destroy(&a->acceptor);
-    turn(a->loop);
+    run_iteration(a->loop);
     tls_server_destroy(&a->server);
     loop_destroy(&a->loop);
     mem_free(a);
@@ -122,7 +122,7 @@ void connect_client(struct app *a, size_t chunk, const struct tls_client_opts *o
     tls_acceptor_take(a->acceptor, server_end);
     a->cli.s = tls_client_create(client_end, opts);
     stream_set_events(a->cli.s, &testing_events, &a->cli);
-    turn(a->loop);
+    run_iteration(a->loop);
 }
 
 void write_file(const char *path, struct str text)

@@ -38,7 +38,7 @@ extern const struct stream_events testing_events;
 extern const struct tls_client_opts any_server;
 
 /* One iteration of the loop. */
-void turn(struct loop *loop);
+void run_iteration(struct loop *loop);
 /* Unix seconds. */
 int64_t now_s(void);
 /* A tls_acceptor's callback; `ctx` is the app. */

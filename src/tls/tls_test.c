@@ -25,7 +25,7 @@ static void test_both_ways(void **state)
             assert_true(a->srv.s->is_tls);
             stream_write(a->cli.s, "question", 8);
             stream_write(a->srv.s, "answer", 6);
-            turn(a->loop);
+            run_iteration(a->loop);
             assert_true(str_eq_c(buf_str(&a->srv.in), "question"));
             assert_true(str_eq_c(buf_str(&a->cli.in), "answer"));
             close_app(a);
@@ -45,7 +45,7 @@ static void test_early_write(void **state)
     a->cli.s = tls_client_create(client_end, &any_server);
     stream_set_events(a->cli.s, &testing_events, &a->cli);
     stream_write(a->cli.s, "early", 5);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_true(str_eq_c(buf_str(&a->srv.in), "early"));
     close_app(a);
 }
@@ -58,7 +58,7 @@ static void test_gathers(void **state)
     connect_client(a, 0, &any_server);
     for (int i = 0; i < 100; i++)
         stream_write(a->srv.s, "0123456789", 10);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_int_equal(buf_len(&a->cli.in), 1000);
     assert_int_equal(a->cli.datas_n, 1);
     close_app(a);
@@ -75,12 +75,12 @@ static void test_bulk_and_stall(void **state)
     stream_pause(a->cli.s, true);
     for (int i = 0; i < 500; i++)
         stream_write(a->srv.s, piece, sizeof(piece));
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_true(stream_queued(a->srv.s) > STREAM_HIGH_WATER);
     assert_int_equal(buf_len(&a->cli.in), 0);
     assert_int_equal(a->srv.drained_n, 0);
     stream_pause(a->cli.s, false);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_int_equal(buf_len(&a->cli.in), 500 * sizeof(piece));
     assert_memory_equal(buf_at(&a->cli.in) + 499 * sizeof(piece), piece, sizeof(piece));
     assert_int_equal(a->srv.drained_n, 1);
@@ -99,19 +99,19 @@ static void test_pauses_between_records(void **state)
         stream_pause(a->srv.s, true);
         for (uint8_t i = 0; i < 20; i++) {
             stream_write(a->cli.s, &i, 1);
-            turn(a->loop);
+            run_iteration(a->loop);
         }
         a->srv.pauses_itself = true;
         for (uint8_t i = 0; i < 20; i++) {
             assert_int_equal(buf_len(&a->srv.in), i);
             stream_pause(a->srv.s, false);
-            turn(a->loop);
-            turn(a->loop);
+            run_iteration(a->loop);
+            run_iteration(a->loop);
             assert_int_equal(buf_at(&a->srv.in)[i], i);
         }
         stream_close(&a->cli.s, true);
         stream_pause(a->srv.s, false);
-        turn(a->loop);
+        run_iteration(a->loop);
         assert_true(a->srv.is_closed);
         close_app(a);
     }
@@ -124,7 +124,7 @@ static void test_closing(void **state)
     connect_client(a, 0, &any_server);
     stream_write(a->srv.s, "last words", 10);
     stream_close(&a->srv.s, true);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_true(str_eq_c(buf_str(&a->cli.in), "last words"));
     assert_true(a->cli.is_closed);
     assert_int_equal(a->cli.why, RC_CLOSED);
@@ -134,7 +134,7 @@ static void test_closing(void **state)
     connect_client(a, 0, &any_server);
     a->srv.closes_itself = true;
     stream_write(a->cli.s, "one", 3);
-    turn(a->loop);
+    run_iteration(a->loop);
     assert_null(a->srv.s);
     assert_true(a->cli.is_closed);
     close_app(a);
@@ -175,7 +175,7 @@ static void *shake_hands(void *arg)
     for (int i = 0; i < 20; i++) {
         connect_client(a, 0, &any_server);
         stream_write(a->cli.s, "x", 1);
-        turn(a->loop);
+        run_iteration(a->loop);
         if (buf_len(&a->srv.in) != 1)
             abort();
         close_sides(a);
@@ -215,7 +215,7 @@ static void test_threads(void **state)
     for (int i = 0; i < N; i++) {
         pthread_join(threads[i], NULL);
         tls_acceptor_destroy(&workers[i]->acceptor);
-        turn(workers[i]->loop);
+        run_iteration(workers[i]->loop);
         loop_destroy(&workers[i]->loop);
         mem_free(workers[i]);
     }
@@ -240,21 +240,21 @@ static void test_memory(void **state)
         connect_client(conns[i], 0, &any_server);
         stream_write(conns[i]->cli.s, "hello", 5);
         stream_write(conns[i]->srv.s, "hello", 5);
-        turn(a->loop);
+        run_iteration(a->loop);
         buf_reset(&conns[i]->srv.in, 0);
         stream_pause(conns[i]->cli.s, true); /* so that it keeps what it is when the other end goes */
     }
     size_t before = mallinfo2().uordblks;
     for (int i = 0; i < N; i++)
         stream_close(&conns[i]->srv.s, false);
-    turn(a->loop);
+    run_iteration(a->loop);
     size_t each = (before - mallinfo2().uordblks) / N;
     print_message("# an idle TLS connection: %zu bytes of heap\n", each);
     assert_true(each < LIMIT_BYTES);
     for (int i = 0; i < N; i++) {
         close_sides(conns[i]);
         tls_acceptor_destroy(&conns[i]->acceptor);
-        turn(a->loop);
+        run_iteration(a->loop);
         mem_free(conns[i]);
     }
     close_app(a);

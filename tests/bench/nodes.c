@@ -18,7 +18,7 @@
 
 enum { USERS = 20, NODES_MAX = 1000 * 1000, BATCH_NODES = 1000, HOME_REGION = 999, ENDPOINTS = 3 };
 
-struct maker {
+struct generator {
     struct state *state;
     struct store *store;
     int64_t now_ms;
@@ -35,26 +35,26 @@ static NORETURN void die(const char *what, const char *why)
 
 static void on_done(void *ctx, uint64_t seq, enum rc rc)
 {
-    struct maker *m = ctx;
+    struct generator *g = ctx;
     (void)seq;
-    m->failures += rc != RC_OK;
+    g->failures += rc != RC_OK;
 }
 
-static void commit(struct maker *m)
+static void commit(struct generator *g)
 {
-    struct row_batch *batch = state_take_batch(m->state);
+    struct row_batch *batch = state_take_batch(g->state);
     if (batch == NULL)
         return;
     uint64_t seq = batch->seq;
-    store_commit(m->store, batch);
-    state_committed(m->state, seq);
-    struct change *change = state_publish(m->state, m->now_ms);
+    store_commit(g->store, batch);
+    state_committed(g->state, seq);
+    struct change *change = state_publish(g->state, g->now_ms);
     change_unref(&change);
 }
 
 /* --- users and keys --- */
 
-static void make_key(struct maker *m, user_id user, const struct str *tag, char text[AUTH_KEY_TEXT_CAP])
+static void make_key(struct generator *g, user_id user, const struct str *tag, char text[AUTH_KEY_TEXT_CAP])
 {
     struct auth_key_spec spec = {
         .user = user, .is_reusable = true, .expires_ms = NO_EXPIRY, .tags = tag, .tag_n = tag != NULL};
@@ -62,11 +62,11 @@ static void make_key(struct maker *m, user_id user, const struct str *tag, char 
     uint8_t random[AUTH_KEY_RANDOM_BYTES];
     struct err err = {0};
     rng_bytes(random, sizeof(random));
-    if (state_key_create(m->state, &spec, random, m->now_ms, &key, text, &err) != RC_OK)
+    if (state_key_create(g->state, &spec, random, g->now_ms, &key, text, &err) != RC_OK)
         die("key", err.text);
 }
 
-static void make_users(struct maker *m)
+static void make_users(struct generator *g)
 {
     for (unsigned i = 0; i < USERS; i++) {
         char name[32], email[64], tag[32];
@@ -76,10 +76,10 @@ static void make_users(struct maker *m)
         snprintf(email, sizeof(email), "user%u@example.com", i);
         snprintf(tag, sizeof(tag), "tag:t%u", i);
         struct user_spec spec = {.name = str_c(name), .display_name = str_c(name), .email = str_c(email)};
-        if (state_user_create(m->state, &spec, m->now_ms, &user, &err) != RC_OK)
+        if (state_user_create(g->state, &spec, g->now_ms, &user, &err) != RC_OK)
             die("user", err.text);
-        make_key(m, user->id, NULL, m->keys[i]);
-        make_key(m, user->id, &(struct str){tag, strlen(tag)}, m->tag_keys[i]);
+        make_key(g, user->id, NULL, g->keys[i]);
+        make_key(g, user->id, &(struct str){tag, strlen(tag)}, g->tag_keys[i]);
     }
 }
 
@@ -166,7 +166,7 @@ static void drop_report(struct node_report *r)
 }
 
 /* What a client reports as soon as it has found it out. */
-static void tell_endpoints(struct maker *m, const node_key *key, const machine_key *machine, unsigned i)
+static void report_endpoints(struct generator *g, const node_key *key, const machine_key *machine, unsigned i)
 {
     disco_key disco;
     const struct node *node;
@@ -178,19 +178,19 @@ static void tell_endpoints(struct maker *m, const node_key *key, const machine_k
     random_key(disco.b);
     struct node_report report = {
         .disco = &disco, .endpoints = endpoints, .endpoints_n = ENDPOINTS, .home_derp = HOME_REGION};
-    if (state_node_report(m->state, key, machine, &report, &node) != RC_OK)
+    if (state_node_report(g->state, key, machine, &report, &node) != RC_OK)
         die("node", "its report is refused");
 }
 
-static void approve_routes(struct maker *m, const struct node *node)
+static void approve_routes(struct generator *g, const struct node *node)
 {
     struct err err = {0};
     if (node->advertised != NULL &&
-        state_node_approve_routes(m->state, node->id, node->advertised->v, node->advertised->n, &node, &err) != RC_OK)
+        state_node_approve_routes(g->state, node->id, node->advertised->v, node->advertised->n, &node, &err) != RC_OK)
         die("routes", err.text);
 }
 
-static void make_node(struct maker *m, unsigned i)
+static void make_node(struct generator *g, unsigned i)
 {
     struct arena arena = {0};
     struct buf body = {0};
@@ -198,7 +198,7 @@ static void make_node(struct maker *m, unsigned i)
     struct register_result result;
     struct registration reg = {0};
     struct err err = {0};
-    write_request(&body, i, i % 5 == 0 ? m->tag_keys[i % USERS] : m->keys[i % USERS]);
+    write_request(&body, i, i % 5 == 0 ? g->tag_keys[i % USERS] : g->keys[i % USERS]);
     if (tailcfg_register_request_parse(&arena, buf_str(&body), &req, &err) != RC_OK)
         die("request", err.text);
     random_key(reg.machine.b);
@@ -212,19 +212,19 @@ static void make_node(struct maker *m, unsigned i)
                                       .hostinfo = hostinfo_for_store(&req.hostinfo, NULL),
                                       .hostinfo_peers = hostinfo_for_peers(&req.hostinfo),
                                       .routes = prefix_list_create(req.hostinfo.routes, req.hostinfo.routes_n)};
-    state_register(m->state, &reg, m->now_ms, &result);
+    state_register(g->state, &reg, g->now_ms, &result);
     drop_report(&reg.report);
     if (result.outcome != REGISTER_OK)
         die("registration", result.err.text);
-    approve_routes(m, result.node);
-    tell_endpoints(m, &reg.key, &reg.machine, i);
+    approve_routes(g, result.node);
+    report_endpoints(g, &reg.key, &reg.machine, i);
     buf_fini(&body);
     arena_fini(&arena);
 }
 
 /* --- the database --- */
 
-static void open_database(struct maker *m, const char *path)
+static void open_database(struct generator *g, const char *path)
 {
     struct err err = {0};
     struct state_options options = {.v4_prefix = {.family = 4, .ip = {100, 64}},
@@ -237,32 +237,32 @@ static void open_database(struct maker *m, const char *path)
     settings->dns_config_json = rcbuf_create("{}", 2);
     settings->self_caps_json = rcbuf_create("{}", 2);
     rng_bytes(options.seed, sizeof(options.seed));
-    m->state = state_create(&options, settings);
-    if (store_open_sqlite(&store, &m->store, &err) != RC_OK || store_load(m->store, m->state, m->now_ms, &err) != RC_OK)
+    g->state = state_create(&options, settings);
+    if (store_open_sqlite(&store, &g->store, &err) != RC_OK || store_load(g->store, g->state, g->now_ms, &err) != RC_OK)
         die(path, err.text);
-    store_start(m->store, on_done, m);
+    store_start(g->store, on_done, g);
 }
 
 int main(int argc, char **argv)
 {
-    struct maker m = {.now_ms = clock_wall_ms()};
+    struct generator g = {.now_ms = clock_wall_ms()};
     uint64_t n = 0;
     if (argc != 3 || str_to_u64(str_c(argv[2]), &n) != RC_OK || n > NODES_MAX)
         die("usage", "make_nodes DATABASE NODES");
     crypto_init();
-    open_database(&m, argv[1]);
-    make_users(&m);
+    open_database(&g, argv[1]);
+    make_users(&g);
     for (unsigned i = 0; i < n; i++) {
-        make_node(&m, i);
+        make_node(&g, i);
         if (i % BATCH_NODES == 0)
-            commit(&m);
+            commit(&g);
     }
-    commit(&m);
-    while (state_flush_lazy(m.state, BATCH_NODES) > 0)
-        commit(&m);
-    store_close(&m.store);
-    state_destroy(&m.state);
-    if (m.failures > 0)
+    commit(&g);
+    while (state_flush_lazy(g.state, BATCH_NODES) > 0)
+        commit(&g);
+    store_close(&g.store);
+    state_destroy(&g.state);
+    if (g.failures > 0)
         die(argv[1], "not everything could be written");
     return 0;
 }

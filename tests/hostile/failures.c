@@ -417,10 +417,10 @@ static int dial(const struct addr *at)
 enum { SOME_TURNS = 5, MANY_TURNS = 1000, FEW_TRIES = 200 };
 
 /* Whether the client is served; false: closed, or not within so many iterations of the loop. */
-static bool is_served(struct loop *loop, int fd, unsigned turns)
+static bool is_served(struct loop *loop, int fd, unsigned iterations)
 {
     char c;
-    while (recv(fd, &c, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN && turns-- > 0)
+    while (recv(fd, &c, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN && iterations-- > 0)
         loop_run(loop);
     return recv(fd, &c, 1, MSG_DONTWAIT) == 1;
 }

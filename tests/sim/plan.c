@@ -34,14 +34,14 @@ struct prefix plan_net(unsigned index)
 
 /* --- making --- */
 
-struct maker {
+struct plan_draft {
     struct plan *p;
     struct test_random *random;
 };
 
-static unsigned below(struct maker *m, unsigned n)
+static unsigned below(struct plan_draft *d, unsigned n)
 {
-    return test_random_below(m->random, n);
+    return test_random_below(d->random, n);
 }
 
 static struct pick pick(enum pick_kind kind, unsigned index)
@@ -55,103 +55,103 @@ static struct pick pick_net(unsigned index)
 }
 
 /* Some sixteen addresses of the tailnet, or one. */
-static struct pick pick_nodes(struct maker *m)
+static struct pick pick_nodes(struct plan_draft *d)
 {
     struct pick p = {.kind = PICK_ADDRS};
-    p.prefix.bits = below(m, 2) == 0 ? 28 : 32;
-    p.prefix.ip = (struct addr){.family = 4, .ip = {100, 64, (uint8_t)below(m, 8), (uint8_t)(below(m, 16) * 16)}};
+    p.prefix.bits = below(d, 2) == 0 ? 28 : 32;
+    p.prefix.ip = (struct addr){.family = 4, .ip = {100, 64, (uint8_t)below(d, 8), (uint8_t)(below(d, 16) * 16)}};
     return p;
 }
 
-static struct plan_rule *add_rule(struct maker *m, struct pick src, struct pick dst)
+static struct plan_rule *add_rule(struct plan_draft *d, struct pick src, struct pick dst)
 {
-    assert(m->p->rule_n < PLAN_RULES_MAX);
-    struct plan_rule *r = &m->p->rules[m->p->rule_n++];
+    assert(d->p->rule_n < PLAN_RULES_MAX);
+    struct plan_rule *r = &d->p->rules[d->p->rule_n++];
     *r = (struct plan_rule){.src = {src}, .dst = {dst}, .src_n = 1, .dst_n = 1, .via = -1};
     static const struct plan_ports some[] = {{0, 0, 65535}, {0, 22, 22}, {6, 80, 80}, {6, 1000, 2000}, {17, 53, 53}};
-    r->ports[r->port_n++] = some[below(m, 5)];
-    if (below(m, 3) == 0)
+    r->ports[r->port_n++] = some[below(d, 5)];
+    if (below(d, 3) == 0)
         r->ports[r->port_n++] = (struct plan_ports){6, 443, 443};
     return r;
 }
 
 /* Each team reaches its own servers. */
-static void add_teams(struct maker *m, unsigned step, unsigned factor, unsigned shift)
+static void add_teams(struct plan_draft *d, unsigned step, unsigned factor, unsigned shift)
 {
     for (unsigned g = 0; g < PLAN_GROUPS; g += step) {
-        struct plan_rule *r = add_rule(m, pick(PICK_GROUP, g), pick(PICK_TAG, (g * factor + shift) % PLAN_TAGS));
-        if (below(m, 8) == 0)
+        struct plan_rule *r = add_rule(d, pick(PICK_GROUP, g), pick(PICK_TAG, (g * factor + shift) % PLAN_TAGS));
+        if (below(d, 8) == 0)
             r->has_app = true;
-        if (below(m, 8) == 0)
+        if (below(d, 8) == 0)
             r->has_posture = true;
-        if (below(m, 4) == 0)
-            r->src[r->src_n++] = pick(PICK_EMAIL, below(m, (unsigned)m->p->users));
+        if (below(d, 4) == 0)
+            r->src[r->src_n++] = pick(PICK_EMAIL, below(d, (unsigned)d->p->users));
     }
     for (unsigned i = 0; step == 1 && i < 8; i++)
-        add_rule(m, pick(PICK_TAG, below(m, PLAN_TAGS)), pick(PICK_TAG, below(m, PLAN_TAGS)));
+        add_rule(d, pick(PICK_TAG, below(d, PLAN_TAGS)), pick(PICK_TAG, below(d, PLAN_TAGS)));
     for (unsigned i = 0; i < 10; i++)
-        add_rule(m, pick(PICK_USER, below(m, (unsigned)m->p->users)), pick(PICK_TAG, below(m, PLAN_TAGS)));
+        add_rule(d, pick(PICK_USER, below(d, (unsigned)d->p->users)), pick(PICK_TAG, below(d, PLAN_TAGS)));
 }
 
-static void add_nets(struct maker *m)
+static void add_nets(struct plan_draft *d)
 {
     for (unsigned i = 0; i < PLAN_NETS; i++) {
-        struct plan_rule *r = add_rule(m, pick(PICK_GROUP, below(m, PLAN_GROUPS)), pick_net(i));
-        if (below(m, 2) == 0)
+        struct plan_rule *r = add_rule(d, pick(PICK_GROUP, below(d, PLAN_GROUPS)), pick_net(i));
+        if (below(d, 2) == 0)
             r->dst[r->dst_n++] = pick_net(i + PLAN_NETS);
     }
     for (unsigned i = 0; i < 4; i++)
-        add_rule(m, pick_net(below(m, PLAN_NETS)), pick(PICK_TAG, below(m, PLAN_TAGS)));
+        add_rule(d, pick_net(below(d, PLAN_NETS)), pick(PICK_TAG, below(d, PLAN_TAGS)));
     for (unsigned i = 0; i < 8; i++)
-        add_rule(m, pick(PICK_TAG, i * 5), pick_net(i));
+        add_rule(d, pick(PICK_TAG, i * 5), pick_net(i));
     for (unsigned i = 0; i < 3; i++)
-        add_rule(m, pick(PICK_GROUP, below(m, PLAN_GROUPS)), pick(PICK_INTERNET, 0));
+        add_rule(d, pick(PICK_GROUP, below(d, PLAN_GROUPS)), pick(PICK_INTERNET, 0));
 }
 
-static void add_via(struct maker *m)
+static void add_via(struct plan_draft *d)
 {
     for (unsigned i = 0; i < 10; i++) {
-        unsigned net = below(m, PLAN_NETS);
-        struct plan_rule *r = add_rule(m, pick(PICK_GROUP, below(m, PLAN_GROUPS)), pick_net(net));
-        r->via = (int)(below(m, 2) == 0 ? net % 4 : below(m, 4));
+        unsigned net = below(d, PLAN_NETS);
+        struct plan_rule *r = add_rule(d, pick(PICK_GROUP, below(d, PLAN_GROUPS)), pick_net(net));
+        r->via = (int)(below(d, 2) == 0 ? net % 4 : below(d, 4));
     }
-    add_rule(m, pick(PICK_GROUP, below(m, PLAN_GROUPS)), pick(PICK_INTERNET, 0))->via = 0;
+    add_rule(d, pick(PICK_GROUP, below(d, PLAN_GROUPS)), pick(PICK_INTERNET, 0))->via = 0;
 }
 
-static void add_everybody(struct maker *m)
+static void add_everybody(struct plan_draft *d)
 {
-    add_rule(m, pick(PICK_TAG, PLAN_TAG_MONITOR), pick(PICK_STAR, 0));
-    add_rule(m, pick(PICK_STAR, 0), pick(PICK_TAG, PLAN_TAG_PUBLIC));
-    add_rule(m, pick(PICK_ADMIN, 0), pick(PICK_TAG, 1));
+    add_rule(d, pick(PICK_TAG, PLAN_TAG_MONITOR), pick(PICK_STAR, 0));
+    add_rule(d, pick(PICK_STAR, 0), pick(PICK_TAG, PLAN_TAG_PUBLIC));
+    add_rule(d, pick(PICK_ADMIN, 0), pick(PICK_TAG, 1));
 }
 
-static void add_addresses(struct maker *m)
+static void add_addresses(struct plan_draft *d)
 {
     for (unsigned i = 0; i < 6; i++)
-        add_rule(m, pick_nodes(m), pick(PICK_TAG, below(m, PLAN_TAGS)));
+        add_rule(d, pick_nodes(d), pick(PICK_TAG, below(d, PLAN_TAGS)));
     for (unsigned i = 0; i < 6; i++)
-        add_rule(m, pick(PICK_GROUP, below(m, PLAN_GROUPS)), pick_nodes(m));
+        add_rule(d, pick(PICK_GROUP, below(d, PLAN_GROUPS)), pick_nodes(d));
 }
 
-static void add_self(struct maker *m, struct pick who)
+static void add_self(struct plan_draft *d, struct pick who)
 {
-    struct plan_rule *r = add_rule(m, who, pick(PICK_SELF, 0));
-    r->has_app = below(m, 3) == 0;
+    struct plan_rule *r = add_rule(d, who, pick(PICK_SELF, 0));
+    r->has_app = below(d, 3) == 0;
 }
 
-static void add_ssh(struct maker *m)
+static void add_ssh(struct plan_draft *d)
 {
-    struct plan *p = m->p;
+    struct plan *p = d->p;
     while (p->ssh_n < 6) {
         struct plan_ssh *s = &p->ssh[p->ssh_n++];
-        *s = (struct plan_ssh){.src_n = 1, .dst_n = 1, .is_check = below(m, 3) == 0, .has_root = below(m, 2) == 0};
-        s->has_nonroot = below(m, 2) == 0;
+        *s = (struct plan_ssh){.src_n = 1, .dst_n = 1, .is_check = below(d, 3) == 0, .has_root = below(d, 2) == 0};
+        s->has_nonroot = below(d, 2) == 0;
         s->has_deploy = !s->has_root && !s->has_nonroot;
-        s->src[0] = below(m, 2) == 0 ? pick(PICK_GROUP, below(m, PLAN_GROUPS))
-                                     : pick(PICK_USER, below(m, (unsigned)p->users));
-        s->dst[0] = pick(PICK_TAG, below(m, PLAN_TAGS));
-        if (below(m, 2) == 0)
-            s->dst[s->dst_n++] = pick(PICK_TAG, below(m, PLAN_TAGS));
+        s->src[0] = below(d, 2) == 0 ? pick(PICK_GROUP, below(d, PLAN_GROUPS))
+                                     : pick(PICK_USER, below(d, (unsigned)p->users));
+        s->dst[0] = pick(PICK_TAG, below(d, PLAN_TAGS));
+        if (below(d, 2) == 0)
+            s->dst[s->dst_n++] = pick(PICK_TAG, below(d, PLAN_TAGS));
         if (p->ssh_n == 2) {
             s->src[0] = pick(PICK_MEMBER, 0);
             s->dst[0] = pick(PICK_SELF, 0);
@@ -160,22 +160,22 @@ static void add_ssh(struct maker *m)
     }
 }
 
-static void add_attr(struct maker *m, struct pick target, const char *name)
+static void add_attr(struct plan_draft *d, struct pick target, const char *name)
 {
-    struct plan_attr *a = &m->p->attrs[m->p->attr_n++];
+    struct plan_attr *a = &d->p->attrs[d->p->attr_n++];
     *a = (struct plan_attr){.target = target};
     snprintf(a->name, sizeof(a->name), "%s", name);
 }
 
 /* Grants are compiled before ACLs: they stand first. */
-static void choose_acls(struct maker *m)
+static void choose_acls(struct plan_draft *d)
 {
-    struct plan *p = m->p;
+    struct plan *p = d->p;
     static struct plan_rule acls[PLAN_RULES_MAX];
     size_t grant_n = 0, acl_n = 0;
     for (size_t i = 0; i < p->rule_n; i++) {
         struct plan_rule *r = &p->rules[i];
-        r->is_acl = !r->has_app && r->via < 0 && r->port_n == 1 && below(m, 3) == 0;
+        r->is_acl = !r->has_app && r->via < 0 && r->port_n == 1 && below(d, 3) == 0;
         if (r->is_acl)
             acls[acl_n++] = *r;
         else
@@ -184,14 +184,14 @@ static void choose_acls(struct maker *m)
     memcpy(&p->rules[grant_n], acls, acl_n * sizeof(acls[0]));
 }
 
-static void make_groups(struct maker *m)
+static void make_groups(struct plan_draft *d)
 {
     for (unsigned g = 0; g < PLAN_GROUPS; g++) {
-        unsigned per = (unsigned)(m->p->users / PLAN_GROUPS);
+        unsigned per = (unsigned)(d->p->users / PLAN_GROUPS);
         per = per == 0 ? 1 : per;
         for (unsigned i = 0; i < PLAN_GROUP_USERS; i++)
-            m->p->groups[g][i] = i + 1 < PLAN_GROUP_USERS ? (g * per + i % per) % (unsigned)m->p->users
-                                                          : below(m, (unsigned)m->p->users);
+            d->p->groups[g][i] = i + 1 < PLAN_GROUP_USERS ? (g * per + i % per) % (unsigned)d->p->users
+                                                          : below(d, (unsigned)d->p->users);
     }
 }
 
@@ -199,32 +199,32 @@ void plan_make(struct plan *p, unsigned kind, size_t users, struct test_random *
 {
     /* The first and the second differ in one rule. */
     struct test_random own = {.state = 77};
-    struct maker m = {p, kind < 2 ? &own : random};
+    struct plan_draft d = {p, kind < 2 ? &own : random};
     *p = (struct plan){.users = users};
-    make_groups(&m);
+    make_groups(&d);
     /* Under the last, many see no other node. */
     if (kind != 6)
-        add_everybody(&m);
-    add_teams(&m, kind == 6 ? 4 : 1, kind == 3 ? 3 : 1, kind == 2 ? 7 : 0);
-    add_nets(&m);
-    add_ssh(&m);
-    add_attr(&m, pick(PICK_TAG, 3), "x:3");
+        add_everybody(&d);
+    add_teams(&d, kind == 6 ? 4 : 1, kind == 3 ? 3 : 1, kind == 2 ? 7 : 0);
+    add_nets(&d);
+    add_ssh(&d);
+    add_attr(&d, pick(PICK_TAG, 3), "x:3");
     if (kind != 4)
-        add_self(&m, kind == 5 ? pick(PICK_GROUP, 3) : pick(PICK_MEMBER, 0));
+        add_self(&d, kind == 5 ? pick(PICK_GROUP, 3) : pick(PICK_MEMBER, 0));
     if (kind == 1)
-        add_rule(&m, pick(PICK_TAG, 5), pick(PICK_TAG, 6));
+        add_rule(&d, pick(PICK_TAG, 5), pick(PICK_TAG, 6));
     if (kind >= 2)
-        add_addresses(&m);
+        add_addresses(&d);
     if (kind >= 3)
-        add_via(&m);
+        add_via(&d);
     if (kind == 3 || kind == 5)
-        add_attr(&m, pick(PICK_TAG, below(&m, PLAN_TAGS)), "disable-ipv4");
+        add_attr(&d, pick(PICK_TAG, below(&d, PLAN_TAGS)), "disable-ipv4");
     if (kind == 5)
-        add_attr(&m, pick(PICK_GROUP, below(&m, PLAN_GROUPS)), "x:5");
+        add_attr(&d, pick(PICK_GROUP, below(&d, PLAN_GROUPS)), "x:5");
     if (kind == 6)
-        add_attr(&m, pick_nodes(&m), "disable-ipv4");
+        add_attr(&d, pick_nodes(&d), "disable-ipv4");
     p->hides_all_ipv4 = kind == 4;
-    choose_acls(&m);
+    choose_acls(&d);
 }
 
 /* --- writing --- */

@@ -150,17 +150,6 @@ static void on_frame_chunk(wslay_event_context_ptr ctx, const struct wslay_event
         stream_emit_data(&w->s, arg->data, arg->data_length);
 }
 
-static bool is_over(const struct ws_stream *w)
-{
-    return !wslay_event_want_read(w->ws) && !wslay_event_want_write(w->ws);
-}
-
-static void end(struct ws_stream *w, enum rc why)
-{
-    stream_close(&w->below, true);
-    stream_emit_closed(&w->s, why);
-}
-
 static void read_bytes(struct ws_stream *w, const uint8_t *p, size_t n)
 {
     if (!wslay_event_want_read(w->ws))
@@ -219,8 +208,10 @@ static void flush(struct ws_stream *w)
 {
     queue_messages(w);
     int rv = wslay_event_send(w->ws);
-    if (rv != 0 || is_over(w)) {
-        end(w, RC_CLOSED);
+    bool is_over = !wslay_event_want_read(w->ws) && !wslay_event_want_write(w->ws);
+    if (rv != 0 || is_over) {
+        stream_close(&w->below, true);
+        stream_emit_closed(&w->s, RC_CLOSED);
         return;
     }
     pause_below(w);

@@ -11,22 +11,32 @@ static struct watcher watcher_of(const struct change *c, node_id id)
     return (struct watcher){netmap_viewer(c->before, id), netmap_viewer(c->after, id)};
 }
 
+/* The delta that is made for one node. Borrowed. */
+struct delta {
+    struct netmap_ctx *ctx;
+    struct change *c;
+    node_id id;
+    struct watcher v;
+    const struct change_item *self; /* the node's own item, or null */
+    enum netmap_coding coding;
+    struct netmap_pieces *out;
+};
+
 /* --- what the node gets of others --- */
 
-static void push_common(struct netmap_ctx *ctx, struct change *c, const struct node *n, enum netmap_coding coding,
-                        struct netmap_pieces *out)
+/* `n`: the node after the change. */
+static void push_common(const struct delta *d, const struct node *n)
 {
-    struct rcbuf *frame = netmap_common_frame(ctx, c, netmap_wants_unpinned(c, n), coding);
+    struct rcbuf *frame = netmap_common_frame(d->ctx, d->c, netmap_wants_unpinned(d->c, n), d->coding);
     if (frame != NULL)
-        netmap_pieces_push(out, frame);
+        netmap_pieces_push(d->out, frame);
 }
 
 /* The messages of the audience, without the node's own item, which is in one of them at most. */
-static void push_messages(struct netmap_ctx *ctx, struct change *c, const struct watcher *v,
-                          const struct change_item *self, enum netmap_coding coding, struct netmap_pieces *out)
+static void push_messages(const struct delta *d)
 {
-    const struct change_audience *a = netmap_audience(c, v);
-    size_t own = self != NULL ? (size_t)(self - c->items) : SIZE_MAX;
+    const struct change_audience *a = netmap_audience(d->c, &d->v);
+    size_t own = d->self != NULL ? (size_t)(d->self - d->c->items) : SIZE_MAX;
     for (size_t i = 0; i < a->n; i++) {
         struct audience_message *m = a->messages[i];
         struct message_item rest[MESSAGE_ITEMS_MAX];
@@ -37,18 +47,18 @@ static void push_messages(struct netmap_ctx *ctx, struct change *c, const struct
                 rest[n++] = m->v[k];
         }
         if (!may_be_here || n == m->n) {
-            netmap_pieces_push(out, netmap_message_frame(ctx, c, m, coding));
+            netmap_pieces_push(d->out, netmap_message_frame(d->ctx, d->c, m, d->coding));
         } else if (n > 0) {
-            netmap_pieces_push(out, netmap_encode_items(ctx, c, c->items, rest, n, coding));
+            netmap_pieces_push(d->out, netmap_encode_items(d->ctx, d->c, d->c->items, rest, n, d->coding));
             metric_inc(&encoded_private);
         }
     }
 }
 
 /* The node has another viewer key, so that what it sees of all others is compared. */
-static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watcher *v, node_id self,
-                     enum netmap_coding coding, struct netmap_pieces *out)
+static void push_all(const struct delta *d)
 {
+    const struct change *c = d->c;
     size_t cap = c->after->group_n * GROUP_NODES, n = 0;
     struct change_item *items = mem_zalloc(cap, sizeof(*items));
     struct message_item *message = mem_zalloc(cap, sizeof(*message));
@@ -57,12 +67,12 @@ static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watc
         items[id] = (struct change_item){
             .id = id, .before = snapshot_node(c->before, id), .after = snapshot_node(c->after, id)};
         items[id].owner_differs = item != NULL && item->owner_differs;
-        uint32_t code = id != self ? netmap_item_code(c, v, &items[id]) : 0;
+        uint32_t code = id != d->id ? netmap_item_code(c, &d->v, &items[id]) : 0;
         if (code != 0)
             message[n++] = (struct message_item){(uint32_t)id, code};
     }
     if (n > 0) {
-        netmap_pieces_push(out, netmap_encode_items(ctx, c, items, message, n, coding));
+        netmap_pieces_push(d->out, netmap_encode_items(d->ctx, c, items, message, n, d->coding));
         metric_inc(&encoded_private);
     }
     mem_free(items);
@@ -73,38 +83,37 @@ static void push_all(struct netmap_ctx *ctx, struct change *c, const struct watc
 
 /* A self node is in a message of its own: it makes the client rebuild everything, the rest does not. `s`: which has the
  * node. `expired_ms`: as for netmap_write_self. */
-static void push_self(struct netmap_ctx *ctx, const struct change *c, const struct snapshot *s, const struct node *n,
-                      int64_t expired_ms, enum netmap_coding coding, struct netmap_pieces *out)
+static void push_self(const struct delta *d, const struct snapshot *s, int64_t expired_ms)
 {
     struct json_writer w;
-    netmap_object_begin(ctx, &w);
+    netmap_object_begin(d->ctx, &w);
     json_w_key(&w, "Node");
-    netmap_write_self(&w, n, c->after->settings, access_of_node(s->access, n->id), expired_ms);
+    netmap_write_self(&w, snapshot_node(s, d->id), d->c->after->settings, access_of_node(s->access, d->id), expired_ms);
     metric_inc(&encoded_private);
-    netmap_pieces_push(out, netmap_object_end(ctx, &w, coding));
+    netmap_pieces_push(d->out, netmap_object_end(d->ctx, &w, d->coding));
 }
 
-/* The profile of the node's own owner, when that is another one now. `self`: the node's item, or null. */
-static void push_own_profile(struct netmap_ctx *ctx, const struct change *c, const struct change_item *self,
-                             enum netmap_coding coding, struct netmap_pieces *out)
+/* The profile of the node's own owner, when that is another one now. */
+static void push_own_profile(const struct delta *d)
 {
     struct json_writer w;
-    const struct user *owner = self != NULL && self->owner_differs ? snapshot_owner(c->after, self->after) : NULL;
+    const struct user *owner = d->self != NULL && d->self->owner_differs ? snapshot_owner(d->c->after, d->self->after)
+                                                                         : NULL;
     if (owner == NULL)
         return;
-    netmap_object_begin(ctx, &w);
+    netmap_object_begin(d->ctx, &w);
     json_w_key(&w, "UserProfiles");
     json_w_array(&w);
     netmap_write_profile(&w, owner);
     json_w_end_array(&w);
-    netmap_pieces_push(out, netmap_object_end(ctx, &w, coding));
+    netmap_pieces_push(d->out, netmap_object_end(d->ctx, &w, d->coding));
 }
 
 /* `text` as one message, which is kept with the text: nodes of a class often have the same. */
-static void push_text(struct netmap_ctx *ctx, const struct cached_text *text, const char *before, const char *after,
-                      enum netmap_coding coding, struct netmap_pieces *out)
+static void push_text(const struct delta *d, const struct cached_text *text, const char *before, const char *after)
 {
-    struct rcbuf *_Atomic *frame = &netmap_frames_in(&text->cache)->of[coding];
+    struct netmap_ctx *ctx = d->ctx;
+    struct rcbuf *_Atomic *frame = &netmap_frames_in(&text->cache)->of[d->coding];
     struct rcbuf *held = atomic_load_explicit(frame, memory_order_acquire);
     if (held == NULL) {
         buf_clear(&ctx->json);
@@ -112,21 +121,20 @@ static void push_text(struct netmap_ctx *ctx, const struct cached_text *text, co
         buf_append(&ctx->json, text->json->data, text->json->len);
         buf_append_c(&ctx->json, after);
         metric_inc(&encoded_filter);
-        held = rcbuf_slot_offer(frame, netmap_encode_message(ctx, coding, &ctx->json));
+        held = rcbuf_slot_offer(frame, netmap_encode_message(ctx, d->coding, &ctx->json));
     }
-    netmap_pieces_push(out, rcbuf_ref(held));
+    netmap_pieces_push(d->out, rcbuf_ref(held));
 }
 
 /* An empty list is a filter that lets nothing in; null would mean "as before". src: docs/protocol/control.md 6.7 */
-static void push_access(struct netmap_ctx *ctx, const struct node_access *was, const struct node_access *is,
-                        enum netmap_coding coding, struct netmap_pieces *out)
+static void push_access(const struct delta *d, const struct node_access *was, const struct node_access *is)
 {
     if (was == is)
         return;
     if (was == NULL || was->filter != is->filter)
-        push_text(ctx, is->filter, "{\"PacketFilters\":{\"base\":", "}}", coding, out);
+        push_text(d, is->filter, "{\"PacketFilters\":{\"base\":", "}}");
     if (was == NULL || was->ssh != is->ssh)
-        push_text(ctx, is->ssh, "{\"SSHPolicy\":", "}", coding, out);
+        push_text(d, is->ssh, "{\"SSHPolicy\":", "}");
 }
 
 /* Whether anything that the node's own map shows has changed. A policy that knows none of its routes has no table for
@@ -187,23 +195,24 @@ void netmap_delta(struct netmap_ctx *ctx, struct change *c, node_id id, enum net
                   struct netmap_pieces *out)
 {
     const struct node *before = snapshot_node(c->before, id), *after = snapshot_node(c->after, id);
+    struct delta d = {.ctx = ctx, .c = c, .id = id, .coding = coding, .out = out};
     if (after == NULL) {
         if (before != NULL)
-            push_self(ctx, c, c->before, before, c->after->made_ms - 60000, coding, out);
+            push_self(&d, c->before, c->after->made_ms - 60000);
         return;
     }
+    d.v = watcher_of(c, id);
+    d.self = netmap_find_item(c, id);
     const struct node_access *was = access_of_node(c->before->access, id), *is = access_of_node(c->after->access, id);
-    const struct change_item *self = netmap_find_item(c, id);
-    struct watcher v = watcher_of(c, id);
-    push_common(ctx, c, after, coding, out);
-    netmap_push_other_derp_map(ctx, c, self, coding, out);
-    if (c->policy_changed || viewer_keys_equal(v.before.key, v.after.key))
-        push_messages(ctx, c, &v, self, coding, out);
+    push_common(&d, after);
+    netmap_push_other_derp_map(ctx, c, d.self, coding, out);
+    if (c->policy_changed || viewer_keys_equal(d.v.before.key, d.v.after.key))
+        push_messages(&d);
     else
-        push_all(ctx, c, &v, id, coding, out);
-    push_access(ctx, was, is, coding, out);
+        push_all(&d);
+    push_access(&d, was, is);
     netmap_push_dns(ctx, c, id, coding, out);
-    push_own_profile(ctx, c, self, coding, out);
+    push_own_profile(&d);
     if (before != NULL && ((before != after && netmap_self_differs(before, after)) || own_access_differs(was, is)))
-        push_self(ctx, c, c->after, after, 0, coding, out);
+        push_self(&d, c->after, 0);
 }

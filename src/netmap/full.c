@@ -90,6 +90,15 @@ struct map_viewer {
     struct viewer as;
 };
 
+/* Writes the list of peers. Borrowed. */
+struct peers_writer {
+    struct netmap_ctx *ctx;
+    const struct map_viewer *v;
+    enum netmap_coding coding;
+    struct netmap_pieces *out;
+    bool is_begun; /* there is a piece */
+};
+
 /* Grows the scratch array `*at` to `n` words, all zero. */
 static uint64_t *zeros(uint64_t **at, size_t *cap, size_t n)
 {
@@ -137,35 +146,36 @@ static bool is_plain_part(const struct map_viewer *v, size_t index, uint64_t mas
 }
 
 /* Appends to ctx->json. */
-static void write_part(struct netmap_ctx *ctx, const struct map_viewer *v, const struct node_group *g, uint64_t mask)
+static void write_part(const struct peers_writer *pw, const struct node_group *g, uint64_t mask)
 {
     struct json_writer w;
+    struct buf *json = &pw->ctx->json;
+    const struct map_viewer *v = pw->v;
     for (uint64_t left = mask; left != 0; left &= left - 1) {
         const struct node *n = g->nodes[__builtin_ctzll(left)];
         struct peer_shape shape = netmap_shape(v->s->access, &v->as, n->id);
-        if (buf_len(&ctx->json) > 0)
-            buf_append_byte(&ctx->json, ',');
+        if (buf_len(json) > 0)
+            buf_append_byte(json, ',');
         if (netmap_shape_is_plain(n, &shape)) {
             const struct rcbuf *peer = netmap_peer_json(n, v->s->settings);
-            buf_append(&ctx->json, peer->data, peer->len);
+            buf_append(json, peer->data, peer->len);
         } else {
-            json_w_init(&w, &ctx->json);
+            json_w_init(&w, json);
             netmap_write_peer(&w, n, v->s->settings, &shape);
         }
     }
 }
 
 /* A new reference to the piece that is kept of the whole group, which is shown plainly. */
-static struct rcbuf *group_piece(struct netmap_ctx *ctx, const struct map_viewer *v, const struct node_group *g,
-                                 enum netmap_coding coding)
+static struct rcbuf *group_piece(const struct peers_writer *pw, const struct node_group *g)
 {
-    struct rcbuf *_Atomic *frame = &cache_of(g)->whole.of[coding];
+    struct rcbuf *_Atomic *frame = &cache_of(g)->whole.of[pw->coding];
     struct rcbuf *held = netmap_frame_begin(frame);
     if (held == NULL) {
-        buf_clear(&ctx->json);
-        write_part(ctx, v, g, g->peers);
+        buf_clear(&pw->ctx->json);
+        write_part(pw, g, g->peers);
         metric_inc(&encoded_group);
-        held = netmap_frame_end(frame, netmap_encode_piece(ctx, coding, &ctx->json));
+        held = netmap_frame_end(frame, netmap_encode_piece(pw->ctx, pw->coding, &pw->ctx->json));
     }
     return rcbuf_ref(held);
 }
@@ -189,27 +199,21 @@ static struct group_part *find_part(struct group_cache *c, uint64_t mask)
     return made; /* two threads at once may make two: no harm */
 }
 
-static struct rcbuf *part_piece(struct netmap_ctx *ctx, const struct map_viewer *v, const struct node_group *g,
-                                uint64_t mask, enum netmap_coding coding)
+/* A new reference to the piece for these nodes of the group, which are shown plainly. */
+static struct rcbuf *part_piece(const struct peers_writer *pw, const struct node_group *g, uint64_t mask)
 {
     struct group_part *part = find_part(cache_of(g), mask);
-    struct rcbuf *held = part != NULL ? atomic_load_explicit(&part->frames.of[coding], memory_order_acquire) : NULL;
+    struct rcbuf *held = part != NULL ? atomic_load_explicit(&part->frames.of[pw->coding], memory_order_acquire) : NULL;
     if (held != NULL)
         return rcbuf_ref(held);
-    buf_clear(&ctx->json);
-    write_part(ctx, v, g, mask);
+    buf_clear(&pw->ctx->json);
+    write_part(pw, g, mask);
     metric_inc(&encoded_part);
-    struct rcbuf *made = netmap_encode_piece(ctx, coding, &ctx->json);
-    return part != NULL ? rcbuf_ref(rcbuf_slot_offer(&part->frames.of[coding], made)) : made;
+    struct rcbuf *made = netmap_encode_piece(pw->ctx, pw->coding, &pw->ctx->json);
+    return part != NULL ? rcbuf_ref(rcbuf_slot_offer(&part->frames.of[pw->coding], made)) : made;
 }
 
 /* --- the list of peers, in the order of ids --- */
-
-struct peers_writer {
-    enum netmap_coding coding;
-    struct netmap_pieces *out;
-    bool is_begun; /* there is a piece */
-};
 
 static void put_piece(struct peers_writer *pw, struct rcbuf *taken)
 {
@@ -220,42 +224,39 @@ static void put_piece(struct peers_writer *pw, struct rcbuf *taken)
 }
 
 /* Makes a piece of what has gathered in ctx->json. */
-static void put_gathered(struct netmap_ctx *ctx, struct peers_writer *pw)
+static void put_gathered(struct peers_writer *pw)
 {
-    if (buf_len(&ctx->json) == 0)
+    struct buf *json = &pw->ctx->json;
+    if (buf_len(json) == 0)
         return;
-    put_piece(pw, netmap_encode_piece(ctx, pw->coding, &ctx->json));
-    buf_clear(&ctx->json);
+    put_piece(pw, netmap_encode_piece(pw->ctx, pw->coding, json));
+    buf_clear(json);
 }
 
 /* A few peers of a group are not worth a piece of their own: those of many groups are put into one piece. */
-static void put_visible(struct netmap_ctx *ctx, const struct map_viewer *v, size_t index, uint64_t mask,
-                        struct peers_writer *pw)
-{
-    enum { FEW = 16, GATHERED_MAX_BYTES = 64 * 1024 };
-    const struct node_group *g = v->s->groups[index];
-    bool is_whole = mask == g->peers, is_own = v->id / GROUP_NODES == index;
-    if (!is_own && (is_whole || __builtin_popcountll(mask) >= FEW) && is_plain_part(v, index, mask)) {
-        put_gathered(ctx, pw);
-        put_piece(pw, is_whole ? group_piece(ctx, v, g, pw->coding) : part_piece(ctx, v, g, mask, pw->coding));
-        buf_clear(&ctx->json);
-        return;
-    }
-    write_part(ctx, v, g, mask);
-    if (buf_len(&ctx->json) > GATHERED_MAX_BYTES)
-        put_gathered(ctx, pw);
-}
-
 static void push_visible(struct netmap_ctx *ctx, const struct map_viewer *v, enum netmap_coding coding,
                          struct netmap_pieces *out)
 {
-    struct peers_writer pw = {.coding = coding, .out = out};
+    enum { FEW = 16, GATHERED_MAX_BYTES = 64 * 1024 };
+    struct peers_writer pw = {.ctx = ctx, .v = v, .coding = coding, .out = out};
     buf_clear(&ctx->json);
     for (size_t i = 0; i < v->s->group_n; i++) {
-        if (ctx->visible[i] != 0)
-            put_visible(ctx, v, i, ctx->visible[i], &pw);
+        const struct node_group *g = v->s->groups[i];
+        uint64_t mask = ctx->visible[i];
+        if (mask == 0)
+            continue;
+        bool is_whole = mask == g->peers, is_own = v->id / GROUP_NODES == i;
+        if (!is_own && (is_whole || __builtin_popcountll(mask) >= FEW) && is_plain_part(v, i, mask)) {
+            put_gathered(&pw);
+            put_piece(&pw, is_whole ? group_piece(&pw, g) : part_piece(&pw, g, mask));
+            buf_clear(&ctx->json);
+            continue;
+        }
+        write_part(&pw, g, mask);
+        if (buf_len(&ctx->json) > GATHERED_MAX_BYTES)
+            put_gathered(&pw);
     }
-    put_gathered(ctx, &pw);
+    put_gathered(&pw);
 }
 
 static struct map_viewer viewer_of(const struct snapshot *s, node_id id)

@@ -89,7 +89,7 @@ static void fill_row(struct builder *b, node_id router, struct route_table *t, s
 static bool row_holds(const struct builder *b, const struct route_table *old, size_t class_index)
 {
     uint64_t made, was;
-    return old != NULL && class_index < old->class_n && engine_view_class_made(b->made->view, class_index, &made) &&
+    return class_index < old->class_n && engine_view_class_made(b->made->view, class_index, &made) &&
            engine_view_class_made(b->old->view, class_index, &was) && made == was;
 }
 
@@ -104,43 +104,37 @@ static struct prefix_list *list_served(const struct node *n)
     return l;
 }
 
-/* A new reference; null if the node serves no routes. `n`: as the policy has it; a snapshot may be behind, and shows
- * the routes that both it and the table have. `old`: a table whose rows are valid as long as their classes are, or
- * null. `is_gone`: the node is deleted, which waits for the disk; the policy may have had other routes of it, so no
- * viewer gets more than before. */
-static struct route_table *make_routes(struct builder *b, const struct node *n, struct route_table *old, bool is_gone)
+static bool same_routes(const struct route_table *a, const struct route_table *b)
 {
+    return a->class_n == b->class_n && prefix_list_eq(a->prefixes, b->prefixes) &&
+           memcmp(a->rows, b->rows, a->class_n * a->words * sizeof(a->rows[0])) == 0;
+}
+
+/* The table of the routes that the node serves; none if it serves none. `n`: as the policy has it; a snapshot may be
+ * behind, and shows the routes that both it and the table have. `own`: the node's access before, or null. */
+static void fill_routes(struct builder *b, const struct node *n, struct node_access *r, const struct node_access *own)
+{
+    struct route_table *old = own != NULL ? own->routes : NULL;
     struct prefix_list *prefixes = n->advertised != NULL && n->approved != NULL ? list_served(n) : NULL;
     if (prefixes == NULL)
-        return NULL;
+        return;
+    /* Its deletion waits for the disk; the policy may have had other routes of it, so no viewer gets more than
+     * before. */
+    bool is_gone = state_node(b->st, n->id) == NULL && !b->is_new_policy;
+    /* Whether rows of the old table are valid as long as their classes are. */
+    bool holds = old != NULL && !b->is_new_policy && (is_gone || own->routes_version == r->routes_version) &&
+                 prefix_list_eq(old->prefixes, prefixes);
     size_t class_n = engine_view_class_cap(b->made->view);
     struct route_table *t = route_table_create(class_n, (prefixes->n + 63) / 64);
     t->prefixes = prefixes;
-    if (old != NULL && !prefix_list_eq(old->prefixes, prefixes))
-        old = NULL;
     for (size_t i = 0; i < class_n; i++) {
-        if (row_holds(b, old, i))
+        if (holds && row_holds(b, old, i))
             memcpy(&t->rows[i * t->words], &old->rows[i * t->words], t->words * sizeof(t->rows[0]));
         else if (!is_gone)
             fill_row(b, n->id, t, i);
     }
-    return t;
-}
-
-static bool same_routes(const struct route_table *a, const struct route_table *b)
-{
-    if (a == NULL || b == NULL || a->class_n != b->class_n || !prefix_list_eq(a->prefixes, b->prefixes))
-        return a == b;
-    return memcmp(a->rows, b->rows, a->class_n * a->words * sizeof(a->rows[0])) == 0;
-}
-
-static void fill_routes(struct builder *b, const struct node *n, struct node_access *r, const struct node_access *own)
-{
-    struct route_table *old = own != NULL ? own->routes : NULL;
-    bool is_gone = state_node(b->st, n->id) == NULL && !b->is_new_policy;
-    bool holds = own != NULL && !b->is_new_policy && (is_gone || own->routes_version == r->routes_version);
-    r->routes = make_routes(b, n, holds ? old : NULL, is_gone);
-    if (old != NULL && same_routes(r->routes, old)) {
+    r->routes = t;
+    if (old != NULL && same_routes(t, old)) {
         route_table_unref(&r->routes);
         r->routes = route_table_ref(old);
     }
@@ -177,25 +171,6 @@ static const struct node_access *access_of(struct builder *b, const struct node 
     return r;
 }
 
-/* Fills the group with new references. Returns whether any differs from those of `old`, which may be null. */
-static bool fill_group(struct builder *b, size_t index, const struct access_group *old, struct access_group *made)
-{
-    const struct node_group *g = b->s->groups[index];
-    bool differs = old == NULL;
-    for (size_t i = 0; i < GROUP_NODES; i++) {
-        const struct node_access *own = old != NULL ? old->of[i] : NULL;
-        bool is_looked_at = (b->look[index] >> i & 1) != 0;
-        if (g->nodes[i] == NULL)
-            continue;
-        made->of[i] = is_looked_at || own == NULL ? access_of(b, g->nodes[i], own) : node_access_ref(own);
-        made->routers |= (uint64_t)(made->of[i]->routes != NULL) << i;
-        made->without_v4 |= (uint64_t)made->of[i]->hides_v4 << i;
-    }
-    for (size_t i = 0; i < GROUP_NODES && !differs; i++)
-        differs = made->of[i] != old->of[i];
-    return differs;
-}
-
 static struct access_group *group_ref(struct access_group *g)
 {
     refs_take(&g->refs);
@@ -205,13 +180,26 @@ static struct access_group *group_ref(struct access_group *g)
 /* If no access in the group differs, it is the group of the snapshot before. A new reference. */
 static struct access_group *make_group(struct builder *b, size_t index)
 {
+    const struct node_group *g = b->s->groups[index];
     const struct access *access = b->before->access;
     struct access_group *old = index < access->group_n ? access->groups[index] : NULL;
     if (old != NULL && b->look[index] == 0)
         return group_ref(old);
     struct access_group *made = MEM_NEW(struct access_group);
     atomic_init(&made->refs, 1);
-    if (fill_group(b, index, old, made))
+    for (size_t i = 0; i < GROUP_NODES; i++) {
+        const struct node_access *own = old != NULL ? old->of[i] : NULL;
+        bool is_looked_at = (b->look[index] >> i & 1) != 0;
+        if (g->nodes[i] == NULL)
+            continue;
+        made->of[i] = is_looked_at || own == NULL ? access_of(b, g->nodes[i], own) : node_access_ref(own);
+        made->routers |= (uint64_t)(made->of[i]->routes != NULL) << i;
+        made->without_v4 |= (uint64_t)made->of[i]->hides_v4 << i;
+    }
+    bool differs = old == NULL;
+    for (size_t i = 0; i < GROUP_NODES && !differs; i++)
+        differs = made->of[i] != old->of[i];
+    if (differs)
         return made;
     for (size_t i = 0; i < GROUP_NODES; i++)
         node_access_unref(&made->of[i]);

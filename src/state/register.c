@@ -60,7 +60,7 @@ static bool is_from(const struct auth_key *k, const struct addr *from)
     return k->sources == NULL;
 }
 
-/* Row 9, first half. Null, with a refusal, if the key cannot be used. */
+/* Null, with a refusal, if the key cannot be used. */
 static const struct auth_key *check_key(struct state *st, const struct registration *reg, int64_t now_ms,
                                         struct register_result *out)
 {
@@ -270,31 +270,6 @@ static struct node_record *create(struct state *st, const struct admission *a, i
     return e;
 }
 
-/* Row 9, second half. */
-static void admit(struct state *st, const struct admission *a, int64_t now_ms, struct register_result *out)
-{
-    /* A known node key means its node, whatever its next owner: no two nodes have the same key. */
-    struct node_record *e = map_get(&st->by_key, a->reg->key.b, KEY_BYTES);
-    if (e == NULL)
-        e = find_earlier(st, a->reg, a->tags != NULL ? TAGGED_DEVICES_USER : a->key->user);
-    if (e == NULL && a->key->max_nodes > 0 && a->key->joined_n >= a->key->max_nodes) {
-        out->key_limit = KEY_LIMIT_NODES;
-        refuse(out, RC_LIMIT, "as many nodes have joined with this auth key as it is for: ask for a new one");
-        return;
-    }
-    e = e != NULL ? rotate(st, e, a, now_ms) : create(st, a, now_ms, out);
-    if (e == NULL)
-        return;
-    node_record_apply_report(st, e, &a->reg->report, false);
-    if (e->node->expires_ms != NO_EXPIRY)
-        state_date_at(st, e->node->expires_ms);
-    node_record_put_row(st, e);
-    node_record_mark_durable(st, e);
-    routes_auto_approve(st, e); /* its owner or tags may be others now */
-    consume_key(st, a->key, now_ms, out);
-    succeed(st, out, e);
-}
-
 /* Row 9. */
 static void register_with_key(struct state *st, const struct registration *reg, int64_t now_ms,
                               struct register_result *out)
@@ -306,8 +281,29 @@ static void register_with_key(struct state *st, const struct registration *reg, 
         out->outcome = REGISTER_REFUSED;
         return;
     }
-    admit(st, &a, now_ms, out);
+    /* A known node key means its node, whatever its next owner: no two nodes have the same key. */
+    struct node_record *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
+    if (e == NULL)
+        e = find_earlier(st, reg, a.tags != NULL ? TAGGED_DEVICES_USER : a.key->user);
+    if (e != NULL) {
+        e = rotate(st, e, &a, now_ms);
+    } else if (a.key->max_nodes > 0 && a.key->joined_n >= a.key->max_nodes) {
+        out->key_limit = KEY_LIMIT_NODES;
+        refuse(out, RC_LIMIT, "as many nodes have joined with this auth key as it is for: ask for a new one");
+    } else {
+        e = create(st, &a, now_ms, out);
+    }
     rcbuf_unref(&a.tags);
+    if (e == NULL)
+        return;
+    node_record_apply_report(st, e, &reg->report, false);
+    if (e->node->expires_ms != NO_EXPIRY)
+        state_date_at(st, e->node->expires_ms);
+    node_record_put_row(st, e);
+    node_record_mark_durable(st, e);
+    routes_auto_approve(st, e); /* its owner or tags may be others now */
+    consume_key(st, a.key, now_ms, out);
+    succeed(st, out, e);
 }
 
 static void refuse_without_key(struct register_result *out)

@@ -113,7 +113,7 @@ static void write_reply(struct relays_call *call, const struct state *st, const 
 /* Returns the relay as it is now; null: this announcement does not count. */
 static const struct relay_host *take_announcement(struct relays_call *call, struct state *st, int64_t now_ms)
 {
-    enum rc rc = state_relay_turn(st, call->id, call->started_ms, call->turn);
+    enum rc rc = state_relay_accept_number(st, call->id, call->started_ms, call->number);
     call->is_late = rc == RC_LIMIT;
     if (rc != RC_OK) {
         call->rc = call->is_late ? RC_OK : rc;

@@ -27,10 +27,11 @@ struct relays_call {
     struct relay_report report;
     bool is_starting; /* asks for what it needs to serve; not there yet */
     bool is_draining;
-    bool is_late;  /* overtaken by a later one */
-    uint64_t seen; /* the newest news that the relay has */
-    uint64_t started_ms, turn;
-    uint64_t id; /* of the relay */
+    bool is_late;        /* overtaken by a later one */
+    uint64_t seen;       /* the newest news that the relay has */
+    uint64_t started_ms; /* when the relay started */
+    uint64_t number;     /* of the announcement, counted from then on */
+    uint64_t id;         /* of the relay */
     uint64_t serial;
     int64_t answer_by_ms; /* monotonic, of the loop */
     struct list link;     /* in the worker's waiting announcements */

@@ -113,6 +113,6 @@ bool relays_report_read(struct relays_call *c, const struct json *body)
            read_cert_name(body, r->cert_name) && read_port(body, "derpPort", &r->derp_port) &&
            read_port(body, "stunPort", &r->stun_port) && r->derp_port != 0 && choose_host(body, &from, r) &&
            read_number(body, "news", &c->seen) && read_number(body, "started", &c->started_ms) &&
-           read_number(body, "turn", &c->turn) && read_flag(body, "starting", &c->is_starting) &&
+           read_number(body, "turn", &c->number) && read_flag(body, "starting", &c->is_starting) &&
            read_flag(body, "draining", &c->is_draining);
 }

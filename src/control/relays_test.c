@@ -251,10 +251,10 @@ static void test_first_announcement(void **state)
     forget(&far);
 }
 
-static const char *from_one(uint64_t started_ms, uint64_t turn, const char *more)
+static const char *from_one(uint64_t started_ms, uint64_t number, const char *more)
 {
     return announcement(arena_printf(&r->arena, ",\"started\":%llu,\"turn\":%llu%s", (unsigned long long)started_ms,
-                                     (unsigned long long)turn, more));
+                                     (unsigned long long)number, more));
 }
 
 /* Two machines with one key do not alternate in the map, and an announcement that was overtaken does not undo the

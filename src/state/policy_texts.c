@@ -3,12 +3,12 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 #include "state/state_internal.h"
 
 static void append(struct state *st, const struct policy_text *t)
 {
-    st->texts = mem_realloc_array(st->texts, st->text_n + 1, sizeof(*st->texts));
-    st->texts[st->text_n++] = t;
+    VEC_PUSH(st->texts, st->text_n, st->text_cap, t);
     st->text_bytes += t->text->len;
 }
 

@@ -60,7 +60,7 @@ struct node_record {
 
 /* A relay of the working state. */
 struct relay_record {
-    uint64_t started_ms, turn;     /* of the announcement that counted last; see state_relay_turn */
+    uint64_t started_ms, number;   /* of the announcement that counted last; see state_relay_accept_number */
     const struct relay_host *host; /* reference */
     uint64_t serial;               /* of its last announcement; 0: none */
     int64_t until_ms;              /* steady time; while it is up: when it counts as gone, unless it announces itself */

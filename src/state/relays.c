@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 #include "crypto/crypto.h"
 #include "state/state_internal.h"
 
@@ -46,8 +47,8 @@ bool state_take_relays_changed(struct state *st)
 
 static void append(struct state *st, const struct relay_host *r, int64_t until_ms)
 {
-    st->relays = mem_realloc_array(st->relays, st->relay_n + 1, sizeof(*st->relays));
-    st->relays[st->relay_n++] = (struct relay_record){.host = r, .until_ms = until_ms};
+    struct relay_record e = {.host = r, .until_ms = until_ms};
+    VEC_PUSH(st->relays, st->relay_n, st->relay_cap, e);
 }
 
 static void replace(struct state *st, struct relay_record *e, const struct relay_host *next)
@@ -261,17 +262,17 @@ static bool same_report(const struct relay_report *a, const struct relay_report 
            a->stun_port == b->stun_port;
 }
 
-enum rc state_relay_turn(struct state *st, uint64_t id, uint64_t started_ms, uint64_t turn)
+enum rc state_relay_accept_number(struct state *st, uint64_t id, uint64_t started_ms, uint64_t number)
 {
     struct relay_record *e = state_relay_record(st, id);
     if (e == NULL)
         return RC_NOT_FOUND;
     if (e->host->is_up && started_ms < e->started_ms)
         return RC_EXISTS;
-    if (started_ms == e->started_ms && turn < e->turn)
+    if (started_ms == e->started_ms && number < e->number)
         return RC_LIMIT;
     e->started_ms = started_ms;
-    e->turn = turn;
+    e->number = number;
     return RC_OK;
 }
 

@@ -100,18 +100,18 @@ static void test_twins(void **state)
     uint64_t serial;
     assert_int_equal(create(st, "fra", 0, &r, text), RC_OK);
     uint64_t id = r->id;
-    assert_int_equal(state_relay_turn(st, 17, 1, 1), RC_NOT_FOUND);
-    assert_int_equal(state_relay_turn(st, id, 100, 2), RC_OK);
-    assert_int_equal(state_relay_turn(st, id, 100, 2), RC_OK);
-    assert_int_equal(state_relay_turn(st, id, 100, 1),
+    assert_int_equal(state_relay_accept_number(st, 17, 1, 1), RC_NOT_FOUND);
+    assert_int_equal(state_relay_accept_number(st, id, 100, 2), RC_OK);
+    assert_int_equal(state_relay_accept_number(st, id, 100, 2), RC_OK);
+    assert_int_equal(state_relay_accept_number(st, id, 100, 1),
                      RC_LIMIT); /* also while it is down: its last announcement came first */
     assert_int_equal(state_relay_announce(st, id, &there, NOW_MS + 100, NOW_MS, &serial), RC_OK);
-    assert_int_equal(state_relay_turn(st, id, 99, 50), RC_EXISTS);
-    assert_int_equal(state_relay_turn(st, id, 101, 1), RC_OK); /* started anew */
-    assert_int_equal(state_relay_turn(st, id, 100, 3), RC_EXISTS);
+    assert_int_equal(state_relay_accept_number(st, id, 99, 50), RC_EXISTS);
+    assert_int_equal(state_relay_accept_number(st, id, 101, 1), RC_OK); /* started anew */
+    assert_int_equal(state_relay_accept_number(st, id, 100, 3), RC_EXISTS);
     /* When the newer one has gone the older one may come back. */
     state_relay_leave(st, id, serial, NOW_MS, NOW_MS);
-    assert_int_equal(state_relay_turn(st, id, 100, 3), RC_OK);
+    assert_int_equal(state_relay_accept_number(st, id, 100, 3), RC_OK);
 }
 
 static void test_coming_and_going(void **state)

@@ -1,5 +1,6 @@
 /* The rows that the next batches will write. */
 #include "base/mem.h"
+#include "base/vec.h"
 #include "state/state_internal.h"
 
 void row_batch_destroy(struct row_batch **at)
@@ -21,8 +22,7 @@ void row_batch_destroy(struct row_batch **at)
 
 struct row_op *row_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_t id)
 {
-    if ((b->n & (b->n - 1)) == 0) /* it is full when n is a power of two */
-        b->ops = mem_realloc_array(b->ops, b->n > 0 ? b->n * 2 : 1, sizeof(*b->ops));
+    VEC_ROOM(b->ops, b->n, b->cap, 1);
     struct row_op *op = &b->ops[b->n++];
     *op = (struct row_op){.kind = kind, .id = id};
     return op;

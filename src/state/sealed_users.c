@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 #include "state/state_internal.h"
 
 static int compare_users(const void *a, const void *b)
@@ -30,8 +31,8 @@ void state_seal_users(struct state *st, uint64_t seq)
     if (!st->users_dirty)
         return;
     st->users_dirty = false;
-    st->sealed_users = mem_realloc_array(st->sealed_users, st->sealed_users_n + 1, sizeof(*st->sealed_users));
-    st->sealed_users[st->sealed_users_n++] = (struct sealed_users){state_user_table_make(st), seq};
+    struct sealed_users sealed = {state_user_table_make(st), seq};
+    VEC_PUSH(st->sealed_users, st->sealed_users_n, st->sealed_users_cap, sealed);
 }
 
 struct user_table *state_take_sealed_users(struct state *st)

@@ -48,12 +48,12 @@ struct state {
     struct map routes; /* prefix -> route, owned: see elections.c */
 
     struct relay_record *relays; /* owned; ascending by id; few */
-    size_t relay_n;
+    size_t relay_n, relay_cap;
     bool relays_changed; /* since state_take_relays_changed */
     bool policy_changed; /* since state_take_policy_changed */
 
     const struct policy_text **texts; /* owned array of references; ascending by id; the last is in force */
-    size_t text_n;
+    size_t text_n, text_cap;
     size_t text_bytes;
     struct next_policy next_policy;
 
@@ -61,7 +61,7 @@ struct state {
     struct id_list stale;              /* nodes whose row on disk lags; may name deleted ones */
     bool users_dirty;                  /* they have changed since the last batch was taken */
     struct sealed_users *sealed_users; /* owned; ascending by seq: those that are not published yet */
-    size_t sealed_users_n;
+    size_t sealed_users_n, sealed_users_cap;
     bool settings_dirty;
 
     struct row_batch *pending;      /* null: nothing to write */

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/vec.h"
 #include "store/sqlite_internal.h"
 
 LOG_MODULE("sqlite");
@@ -15,8 +16,7 @@ METRIC_GAUGE(aside, "fullscale_store_rows_set_aside", "",
 void store_bad_rows_add(struct store_bad_rows *rows, const char *table, const char *move_sql, int64_t id,
                         const char *why)
 {
-    if ((rows->n & (rows->n - 1)) == 0) /* it is full when n is a power of two */
-        rows->v = mem_realloc_array(rows->v, rows->n > 0 ? rows->n * 2 : 1, sizeof(*rows->v));
+    VEC_ROOM(rows->v, rows->n, rows->cap, 1);
     struct store_bad_row *r = &rows->v[rows->n++];
     *r = (struct store_bad_row){.table = table, .move_sql = move_sql, .id = id};
     snprintf(r->why, sizeof(r->why), "%s", why);
@@ -36,19 +36,16 @@ static bool step_once(sqlite3 *db, const char *sql, const struct store_bad_row *
     return is_done;
 }
 
-static bool move(sqlite3 *db, const struct store_bad_row *r, int64_t now_ms)
-{
-    char delete_sql[64];
-    snprintf(delete_sql, sizeof(delete_sql), "DELETE FROM %s WHERE id = ?", r->table);
-    return step_once(db, r->move_sql, r, now_ms) && step_once(db, delete_sql, r, now_ms);
-}
-
 /* In one transaction, since a user and the keys that refer to it must be moved together. */
 static bool move_all(const struct store_bad_rows *rows, sqlite3 *db, int64_t now_ms)
 {
     bool is_done = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
-    for (size_t i = 0; is_done && i < rows->n; i++)
-        is_done = move(db, &rows->v[i], now_ms);
+    for (size_t i = 0; is_done && i < rows->n; i++) {
+        const struct store_bad_row *r = &rows->v[i];
+        char delete_sql[64];
+        snprintf(delete_sql, sizeof(delete_sql), "DELETE FROM %s WHERE id = ?", r->table);
+        is_done = step_once(db, r->move_sql, r, now_ms) && step_once(db, delete_sql, r, now_ms);
+    }
     return is_done && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/vec.h"
 #include "support/test_random.h"
 
 struct unsynced {
@@ -28,7 +29,7 @@ struct disk_file {
     char path[256];
     struct buf safe; /* its content at the last sync */
     struct unsynced *later;
-    size_t later_n;
+    size_t later_n, later_cap;
 };
 
 enum { DISK_FILES = 4 };
@@ -86,7 +87,7 @@ static void forget_later(struct disk_file *f)
         buf_fini(&f->later[i].bytes);
     mem_free(f->later);
     f->later = NULL;
-    f->later_n = 0;
+    f->later_n = f->later_cap = 0;
 }
 
 static struct disk_file *disk_file_of(const char *path)
@@ -105,7 +106,7 @@ static void note(struct disk_file *f, sqlite3_int64 at, sqlite3_int64 to, const 
 {
     if (f == NULL)
         return;
-    f->later = mem_realloc_array(f->later, f->later_n + 1, sizeof(*f->later));
+    VEC_ROOM(f->later, f->later_n, f->later_cap, 16);
     struct unsynced *u = &f->later[f->later_n++];
     *u = (struct unsynced){.at = at, .to = to};
     buf_append(&u->bytes, p, n);

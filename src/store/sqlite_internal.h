@@ -48,7 +48,7 @@ struct store_bad_row {
 };
 struct store_bad_rows {
     struct store_bad_row *v; /* owned */
-    size_t n;
+    size_t n, cap;
 };
 void store_bad_rows_add(struct store_bad_rows *rows, const char *table, const char *move_sql, int64_t id,
                         const char *why);

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/vec.h"
 
 void test_scratch_make(char dir[TEST_SCRATCH_CAP])
 {
@@ -78,7 +79,7 @@ struct row_batch *test_batch_create(uint64_t seq)
 
 struct row_op *test_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_t id)
 {
-    b->ops = mem_realloc_array(b->ops, b->n + 1, sizeof(*b->ops));
+    VEC_ROOM(b->ops, b->n, b->cap, 1);
     b->ops[b->n] = (struct row_op){.kind = kind, .id = id};
     return &b->ops[b->n++];
 }

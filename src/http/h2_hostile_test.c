@@ -27,7 +27,6 @@ static void test_cancel(void **state)
     h2_client_cancel(a->client, wait);
     run_due(a->loop);
     assert_int_equal(a->closed_n, 3);
-    h2_app_close(a);
 }
 
 static void test_connection_lost(void **state)
@@ -42,7 +41,6 @@ static void test_connection_lost(void **state)
     run_due(a->loop);
     assert_int_equal(a->closed_n, 2);
     assert_int_equal(a->conn_gone_n, 1);
-    h2_app_close(a);
 }
 
 static void test_handler_closes(void **state)
@@ -54,7 +52,6 @@ static void test_handler_closes(void **state)
     assert_int_equal(a->closed_n, 1);
     assert_true(a->is_client_closed);
     assert_int_equal(http_server_conns(a->server), 0);
-    h2_app_close(a);
 }
 
 /* --- time --- */
@@ -78,7 +75,6 @@ static void test_idle(void **state)
     assert_true(a->has_goaway);
     assert_int_equal(a->goaway_error, NGHTTP2_NO_ERROR);
     assert_true(a->is_client_closed);
-    h2_app_close(a);
 }
 
 static void test_incomplete_request(void **state)
@@ -96,7 +92,6 @@ static void test_incomplete_request(void **state)
     assert_int_equal(h2_app_reply_of(a, id)->status, 408);
     assert_true(h2_app_reply_of(a, id)->is_ended);
     assert_int_equal(a->handled_n, 0);
-    h2_app_close(a);
 }
 
 static void test_drain(void **state)
@@ -112,7 +107,6 @@ static void test_drain(void **state)
     run_due(a->loop);
     assert_int_equal(h2_app_reply_of(a, id)->status, 200);
     assert_true(a->is_client_closed);
-    h2_app_close(a);
 }
 
 /* --- peers that misbehave --- */
@@ -134,9 +128,9 @@ static const struct stream_events raw_events = {raw_data, NULL, raw_closed};
 
 static struct stream *open_raw(struct app *a)
 {
-    struct stream *end = h2_app_open_server(a, 0);
-    stream_set_events(end, &raw_events, a);
-    return end;
+    a->raw_end = h2_app_open_server(a, 0);
+    stream_set_events(a->raw_end, &raw_events, a);
+    return a->raw_end;
 }
 
 static void test_garbage(void **state)
@@ -151,7 +145,6 @@ static void test_garbage(void **state)
         run_due(a->loop);
         assert_true(a->is_client_closed);
         assert_int_equal(http_refused("reason=\"protocol\""), before + 1);
-        stream_close(&end, false);
         h2_app_close(a);
     }
 }
@@ -160,14 +153,12 @@ static void test_no_preface(void **state)
 {
     (void)state;
     struct app *a = MEM_NEW(struct app);
-    struct stream *end = open_raw(a);
+    open_raw(a);
     run_due(a->loop);
     assert_true(buf_len(&a->raw) > 9); /* our settings do not wait for theirs */
     http_server_sweep(a->server, loop_now_ms(a->loop) + 11 * 1000);
     run_due(a->loop);
     assert_true(a->is_client_closed);
-    stream_close(&end, false);
-    h2_app_close(a);
 }
 
 /* A request that is cancelled in the same iteration: no handler sees it. */
@@ -187,7 +178,6 @@ static void test_cancelled_unseen(void **state)
         run_due(a->loop);
         assert_int_equal(a->handled_n, 1 - is_cancelled);
         assert_false(a->is_client_closed);
-        stream_close(&end, false);
         h2_app_close(a);
     }
 }
@@ -205,8 +195,6 @@ static void flood(const void *frame, size_t n, size_t times, uint32_t want_error
     run_due(a->loop);
     assert_true(a->is_client_closed);
     assert_int_equal(h2_app_goaway_error(a), want_error);
-    stream_close(&end, false);
-    h2_app_close(a);
 }
 
 static void test_floods(void **state)
@@ -234,7 +222,6 @@ static void test_rapid_reset(void **state)
     assert_true(a->is_client_closed);
     assert_int_equal(a->handled_n, 0);
     assert_true(http_refused("reason=\"flood\"") > before);
-    h2_app_close(a);
 }
 
 static void test_header_limits(void **state)
@@ -250,7 +237,6 @@ static void test_header_limits(void **state)
     assert_int_equal(h2_app_reply_of(a, id)->status, 431);
     id = h2_app_ask(a, "GET", "/echo", STR_EMPTY);
     assert_int_equal(h2_app_reply_of(a, id)->status, 200);
-    h2_app_close(a);
 }
 
 /* A peer that asks and never reads: its requests stay with it. */
@@ -274,8 +260,6 @@ static void test_unread_answers(void **state)
     stream_pause(end, false);
     run_due(a->loop);
     assert_true((int64_t)buf_len(&a->raw) > sent);
-    stream_close(&end, false);
-    h2_app_close(a);
 }
 
 /* --- memory --- */
@@ -303,8 +287,6 @@ static void test_interleaved_sessions(void **state)
             assert_int_equal(h2_app_reply_of(apps[i], ids[i])->text[100], 'A' + i);
         }
     }
-    for (int i = 0; i < N; i++)
-        h2_app_close(apps[i]);
 }
 
 /* Makes N connections whose clients wait for the answer of a poll; returns the heap that each took. */
@@ -350,27 +332,18 @@ static void test_memory(void **state)
     print_message("# a session with an open stream: %zu bytes of heap\n", both - client);
     assert_true(both - client < LIMIT_BYTES);
     a->conn_gone_n = 0;
-    h2_app_close(a);
 }
+
+#define TEST(f) cmocka_unit_test_teardown(f, h2_app_tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_connection_lost),
-        cmocka_unit_test(test_handler_closes),
-        cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_incomplete_request),
-        cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_cancelled_unseen),
-        cmocka_unit_test(test_no_preface),
-        cmocka_unit_test(test_floods),
-        cmocka_unit_test(test_rapid_reset),
-        cmocka_unit_test(test_header_limits),
-        cmocka_unit_test(test_unread_answers),
-        cmocka_unit_test(test_interleaved_sessions),
-        cmocka_unit_test(test_memory),
+        TEST(test_cancel),         TEST(test_connection_lost),      TEST(test_handler_closes),
+        TEST(test_idle),           TEST(test_incomplete_request),   TEST(test_drain),
+        TEST(test_garbage),        TEST(test_cancelled_unseen),     TEST(test_no_preface),
+        TEST(test_floods),         TEST(test_rapid_reset),          TEST(test_header_limits),
+        TEST(test_unread_answers), TEST(test_interleaved_sessions), TEST(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

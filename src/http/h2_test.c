@@ -50,7 +50,6 @@ static void test_big_bodies(void **state)
     id = h2_app_ask(a, "POST", "/small", str_n(buf_at(&body), 100));
     assert_int_equal(h2_app_reply_of(a, id)->status, 200);
     buf_fini(&body);
-    h2_app_close(a);
 }
 
 /* 100 MB for a route that takes 1 MB: refused at once, and the rest is not read. */
@@ -66,7 +65,6 @@ static void test_huge_body(void **state)
     assert_int_equal(a->handled_n, 0);
     id = h2_app_ask(a, "GET", "/echo", STR_EMPTY);
     assert_int_equal(h2_app_reply_of(a, id)->status, 200);
-    h2_app_close(a);
 }
 
 /* All requests of a session together may hold so much, whatever each may. */
@@ -88,7 +86,6 @@ static void test_body_budget(void **state)
     run_due(a->loop);
     int32_t id = h2_app_ask(a, "POST", "/echo", STR("x"));
     assert_int_equal(h2_app_reply_of(a, id)->status, 200);
-    h2_app_close(a);
 }
 
 /* All connections of a server together may hold so much, besides a little each: strangers are many. */
@@ -97,7 +94,6 @@ static void test_body_pool(void **state)
     (void)state;
     h2_app_pool_bytes = 2 * 1024 * 1024;
     struct app *a = h2_app_open(0, false);
-    h2_app_pool_bytes = 0;
     struct buf body = filled(900 * 1024);
     int32_t ids[4];
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
@@ -117,7 +113,6 @@ static void test_body_pool(void **state)
         assert_int_equal(h2_app_reply_of(a, id)->status, 200);
     }
     buf_fini(&body);
-    h2_app_close(a);
 }
 
 static void test_refusals(void **state)
@@ -140,7 +135,6 @@ static void test_refusals(void **state)
     int32_t id = h2_app_ask(a, "GET", "/refuse", STR_EMPTY);
     assert_int_equal(h2_app_reply_of(a, id)->error, NGHTTP2_INTERNAL_ERROR);
     assert_int_equal(a->handled_n, 0);
-    h2_app_close(a);
 }
 
 static void test_many(void **state)
@@ -155,7 +149,6 @@ static void test_many(void **state)
         assert_string_equal(a->replies[i].text, "POST /echo? h [3:abc]");
         assert_true(a->replies[i].is_ended);
     }
-    h2_app_close(a);
 }
 
 /* --- long answers --- */
@@ -204,7 +197,6 @@ static void test_shared_piece(void **state)
     for (int i = 0; i < 5; i++)
         assert_int_equal(a->replies[i].bytes, 3 * 1024 * 1024);
     rcbuf_unref(&piece);
-    h2_app_close(a);
 }
 
 static void test_stalled_window(void **state)
@@ -230,16 +222,16 @@ static void test_stalled_window(void **state)
     assert_int_equal(h2_app_reply_of(a, id)->last_byte, 'n');
     assert_int_equal((WINDOW + EXTRA) / (20 * 1024) * (20 * 1024) + 7 - dropped, h2_app_reply_of(a, id)->bytes);
     assert_int_equal(a->drained_n, 1);
-    h2_app_close(a);
 }
+
+#define TEST(f) cmocka_unit_test_teardown(f, h2_app_tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_simple),         cmocka_unit_test(test_big_bodies), cmocka_unit_test(test_huge_body),
-        cmocka_unit_test(test_body_budget),    cmocka_unit_test(test_body_pool),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_many),           cmocka_unit_test(test_poll),       cmocka_unit_test(test_shared_piece),
-        cmocka_unit_test(test_stalled_window),
+        TEST(test_simple),       TEST(test_big_bodies),     TEST(test_huge_body), TEST(test_body_budget),
+        TEST(test_body_pool),    TEST(test_refusals),       TEST(test_many),      TEST(test_poll),
+        TEST(test_shared_piece), TEST(test_stalled_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

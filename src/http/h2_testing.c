@@ -131,10 +131,14 @@ const struct h2_client_events h2_app_events = {
 
 size_t h2_app_pool_bytes; /* of the next server; 0: default */
 
+static struct app *open_apps;
+
 struct stream *h2_app_open_server(struct app *a, size_t chunk)
 {
     struct stream *server_end;
     struct stream *client_end;
+    a->next_open = open_apps;
+    open_apps = a;
     a->loop = loop_create(0);
     struct http_server_opts opts = {
         .loop = a->loop, .routes = routes, .routes_n = ARRAY_LEN(routes), .app = a, .conn_gone = conn_gone};
@@ -156,13 +160,28 @@ struct app *h2_app_open(size_t chunk, bool manual_window)
 
 void h2_app_close(struct app *a)
 {
+    struct app **at = &open_apps;
+    while (*at != a)
+        at = &(*at)->next_open;
+    *at = a->next_open;
+    stream_close(&a->raw_end, false);
     h2_client_destroy(&a->client);
     http_server_destroy(&a->server);
     run_due(a->loop);
-    assert_int_equal(a->conn_gone_n, 1);
+    unsigned gone_n = a->conn_gone_n;
     loop_destroy(&a->loop);
     buf_fini(&a->raw);
     mem_free(a);
+    assert_int_equal(gone_n, 1);
+}
+
+int h2_app_tear_down(void **state)
+{
+    (void)state;
+    h2_app_pool_bytes = 0;
+    while (open_apps != NULL)
+        h2_app_close(open_apps);
+    return 0;
 }
 
 int32_t h2_app_ask(struct app *a, const char *method, const char *path, struct str body)

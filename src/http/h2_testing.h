@@ -27,12 +27,14 @@ struct reply {
 };
 
 struct app {
+    struct app *next_open;
     struct loop *loop;
     struct http_server *server;
     struct http_conn *conn;
     struct h2_client *client;
     struct reply replies[MAX_REPLIES];
-    struct buf raw; /* for tests that send frames without a client */
+    struct stream *raw_end; /* for tests that send frames without a client: its end, or null */
+    struct buf raw;         /* what came there */
     uint32_t goaway_error;
     bool has_goaway;
     bool is_client_closed;
@@ -53,14 +55,16 @@ extern const struct h2_client_events h2_app_events;
 extern size_t h2_app_pool_bytes; /* of the next server; 0: default */
 
 /* A server for `a`, whose loop is new; returns the end of the client's stream, which carries `chunk` bytes at a time
- * (0: all). */
+ * (0: all). `a` is from MEM_NEW; h2_app_close frees it. */
 struct stream *h2_app_open_server(struct app *a, size_t chunk);
 
 /* A server and a client. `manual_window`: as in h2_client_create. h2_app_close frees it. */
 struct app *h2_app_open(size_t chunk, bool manual_window);
 
-/* Ends and frees all. */
+/* Ends and frees the app and its raw end. */
 void h2_app_close(struct app *a);
+/* The tear-down of each test: h2_app_close for all apps that are open, and the default pool. */
+int h2_app_tear_down(void **state);
 
 /* Sends a request and runs the loop; returns its id. */
 int32_t h2_app_ask(struct app *a, const char *method, const char *path, struct str body);

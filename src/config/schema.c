@@ -408,7 +408,7 @@ const struct schema_row schema_rows[] = {
      .meaning =
          "Open connections of the main listener. A quarter of them is for strangers: whoever has not proved to be a "
          "node. When "
-         "that is full, the oldest stranger makes room for a newcomer."},
+         "that is full, the oldest stranger makes room for a new connection."},
     {"limits.strangers_per_address", SCHEMA_INT, FIELD(limits_strangers_per_address), .def = "2500", .max = 1000000,
      .meaning =
          "Open connections of strangers from one address (an IPv6 /64), at most half of all strangers'. Beyond it "

@@ -286,7 +286,7 @@ static void test_what_was_not_asked_for_is_refused(void **state)
 }
 
 /* The clock was set: all clients that poll are sent the time, in a message that has nothing else. */
-static void test_the_time_is_told_to_all(void **state)
+static void test_the_time_is_sent_to_all(void **state)
 {
     (void)state;
     control_clock_set(r->control, 1800000000000);
@@ -311,7 +311,7 @@ int main(void)
         TEST(test_where_nobody_answers_nothing_moves),
         TEST(test_a_poll_that_began_meanwhile_is_a_sign_of_life),
         TEST(test_what_was_not_asked_for_is_refused),
-        TEST(test_the_time_is_told_to_all),
+        TEST(test_the_time_is_sent_to_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,7 +104,7 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     }
 }
 
-static void tell(const struct register_job *j)
+static void report_outcome(const struct register_job *j)
 {
     if (j->outcome == REGISTER_REFUSED) {
         metric_inc(&refused);
@@ -126,7 +126,7 @@ static void tell(const struct register_job *j)
 }
 
 /* Warns when an auth key is used more often than configured: it may have leaked. */
-static void tell_alarm(const struct register_job *j)
+static void report_alarm(const struct register_job *j)
 {
     if (j->alarm_joins == 0)
         return;
@@ -142,8 +142,8 @@ static void done(struct core_job *job)
         j->outcome = REGISTER_REFUSED;
         snprintf(j->error, sizeof(j->error), "%s", store_refusal_text(job->refused));
     }
-    tell(j);
-    tell_alarm(j);
+    report_outcome(j);
+    report_alarm(j);
     if (j->p.ex != NULL && j->outcome == REGISTER_OK)
         ts2021_conn_know(j->p.ex);
     if (j->p.ex != NULL)

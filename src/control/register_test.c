@@ -321,13 +321,13 @@ static void race_prepare(struct race *race, const char *key)
 
 static void assert_one_has_won(const struct race *race)
 {
-    unsigned winners = 0, told = 0;
+    unsigned winners = 0, refused = 0;
     for (size_t i = 0; i < RACE_JOBS; i++) {
         winners += race->jobs[i].outcome == REGISTER_OK && race->jobs[i].job.refused == RC_OK;
-        told += race->jobs[i].says_used;
+        refused += race->jobs[i].says_used;
     }
     assert_int_equal(winners, 1);
-    assert_int_equal(told, RACE_JOBS - 1);
+    assert_int_equal(refused, RACE_JOBS - 1);
 }
 
 /* Many machines show one single-use key at once: one joins, the others are refused with the reason. */

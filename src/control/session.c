@@ -45,8 +45,8 @@ enum session_state {
 struct session {
     struct control_worker *worker;
     struct http_exchange *ex;
-    struct list entry;                 /* in worker->sessions */
-    struct list slot;                  /* in the wheel */
+    struct list worker_link;           /* in worker->sessions */
+    struct list wheel_link;            /* in the wheel */
     struct map_waiter waiter;          /* to get a full map */
     struct viewer_group_member member; /* while it is active; while it waits: in worker->waiting */
     enum session_state state;
@@ -75,8 +75,8 @@ static int64_t now_s(const struct control_worker *w)
 static void session_free(struct session *s)
 {
     struct control_worker *w = s->worker;
-    list_remove(&s->entry);
-    list_remove(&s->slot);
+    list_remove(&s->worker_link);
+    list_remove(&s->wheel_link);
     map_queue_leave(&w->map_queue, &s->waiter);
     viewer_groups_leave(&s->member);
     if (s->number != 0)
@@ -132,12 +132,12 @@ static struct session *session_new(struct control_worker *w, struct http_exchang
     s->coding = coding;
     s->jitter_s = (uint8_t)(key->b[31] % JITTER_S);
     s->sent_s = now_s(w);
-    list_init(&s->slot);
+    list_init(&s->wheel_link);
     map_waiter_init(&s->waiter);
     viewer_group_member_init(&s->member);
     list_push_back(&w->waiting, &s->member.link);
-    list_push_back(&w->sessions, &s->entry);
-    wheel_put(&w->wheel, &s->slot, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
+    list_push_back(&w->sessions, &s->worker_link);
+    wheel_put(&w->wheel, &s->wheel_link, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
     http_set_events(ex, &events, s);
     http_stream_start(ex, 200, NULL);
     metric_add(&sessions_open, 1);
@@ -340,7 +340,7 @@ static void measure(struct control_worker *w)
 static void regroup_all(struct control_worker *w)
 {
     LIST_EACH (it, &w->sessions) {
-        struct session *s = LIST_ENTRY(it, struct session, entry);
+        struct session *s = LIST_ENTRY(it, struct session, worker_link);
         if (s->state == SESSION_ACTIVE)
             join_group(s);
     }
@@ -350,7 +350,7 @@ static void regroup_all(struct control_worker *w)
 static void send_to_all(struct control_worker *w, struct change *c)
 {
     LIST_EACH_SAFE (it, &w->sessions) {
-        struct session *s = LIST_ENTRY(it, struct session, entry);
+        struct session *s = LIST_ENTRY(it, struct session, worker_link);
         if (s->state == SESSION_ACTIVE)
             send_change(s, c);
     }
@@ -441,7 +441,7 @@ void sessions_send_time(struct control_worker *w, int64_t now_ms)
     struct rcbuf *coded[2] = {netmap_time(&w->netmap, now_ms, NETMAP_PLAIN),
                               netmap_time(&w->netmap, now_ms, NETMAP_ZSTD)};
     LIST_EACH (it, &w->sessions) {
-        struct session *s = LIST_ENTRY(it, struct session, entry);
+        struct session *s = LIST_ENTRY(it, struct session, worker_link);
         if (!takes_more(s) || s->is_once)
             continue;
         http_stream_push(s->ex, rcbuf_ref(coded[s->coding]));
@@ -472,7 +472,7 @@ static void keep_alive(struct session *s, int64_t second)
         s->sent_s = second;
         due_s = second + KEEP_ALIVE_S + s->jitter_s;
     }
-    wheel_put(&s->worker->wheel, &s->slot, due_s);
+    wheel_put(&s->worker->wheel, &s->wheel_link, due_s);
 }
 
 void sessions_tick(struct control_worker *w, int64_t second)
@@ -480,7 +480,7 @@ void sessions_tick(struct control_worker *w, int64_t second)
     struct list due;
     wheel_advance(&w->wheel, second - 1, &due); /* a second that has begun is not over */
     while (!list_is_empty(&due))
-        keep_alive(LIST_ENTRY(due.next, struct session, slot), second);
+        keep_alive(LIST_ENTRY(due.next, struct session, wheel_link), second);
 }
 
 void sessions_init(struct control_worker *w)

@@ -57,7 +57,7 @@ static void crowd_init(struct crowd *crowd, size_t n)
     *crowd = (struct crowd){.n = n, .auth_key = rig_key(rig, &(struct auth_key_spec){.is_reusable = true})};
     rng_bytes(&crowd->machine, sizeof(crowd->machine));
     rng_bytes(crowd->keys, sizeof(crowd->keys));
-    crowd->machine.b[2] = 0; /* what tells the first from the others, see crowd_join */
+    crowd->machine.b[2] = 0; /* which distinguishes the first from the others, see crowd_join */
 }
 
 static int64_t publications(void)
@@ -66,7 +66,7 @@ static int64_t publications(void)
 }
 
 /* ... and waits until every worker has sent the changes. */
-static void move_and_tell(struct crowd *crowd)
+static void move_and_send(struct crowd *crowd)
 {
     int64_t before = publications();
     rig_on_core(rig, crowd_move, crowd);
@@ -428,11 +428,11 @@ static void test_slow_reader(void **state)
     poll->is_stalled = true;
     size_t unread = 0, read = poll->bytes;
     for (int i = 0; i < 200 && behind() == behind_before; i++)
-        move_and_tell(crowd);
+        move_and_send(crowd);
     assert_int_equal(behind(), behind_before + 1);
     int64_t held = delta_bytes();
     for (int i = 0; i < 20; i++)
-        move_and_tell(crowd);
+        move_and_send(crowd);
     assert_int_equal(delta_bytes(), held); /* nothing is queued any more */
     size_t frames = poll->frame_n;
     poll->is_stalled = false;
@@ -443,7 +443,7 @@ static void test_slow_reader(void **state)
     assert_true(poll->bytes < 6 * 1024 * 1024); /* a window of four, and a little */
     /* From here on it is sent changes again. */
     frames = poll->frame_n;
-    move_and_tell(crowd);
+    move_and_send(crowd);
     RIG_WAIT(rig, poll->frame_n >= frames + crowd->n / 32); /* a message has about so many changes of nodes */
     for (size_t i = frames; i < poll->frame_n; i++)
         assert_null(json_get(reply_frame(poll, i), "Peers"));

@@ -7,7 +7,7 @@
 #include "http/h2_mem.h"
 
 struct client_stream {
-    struct list entry;
+    struct list link;
     struct buf body;
     int32_t id;
     int status;
@@ -33,7 +33,7 @@ static struct client_stream *stream_of(struct h2_client *c, int32_t id)
 
 static void stream_free(struct client_stream *cs)
 {
-    list_remove(&cs->entry);
+    list_remove(&cs->link);
     buf_fini(&cs->body);
     mem_free(cs);
 }
@@ -120,7 +120,7 @@ static void end(struct h2_client *c, enum rc why)
 {
     stream_close(&c->below, false);
     while (!list_is_empty(&c->streams)) {
-        struct client_stream *cs = LIST_ENTRY(c->streams.next, struct client_stream, entry);
+        struct client_stream *cs = LIST_ENTRY(c->streams.next, struct client_stream, link);
         int32_t id = cs->id;
         stream_free(cs);
         if (c->events->ended != NULL)
@@ -207,7 +207,7 @@ static int32_t request(struct h2_client *c, const char *method, const char *auth
                        struct str body, bool stays_open)
 {
     struct client_stream *cs = MEM_NEW(struct client_stream);
-    list_push_back(&c->streams, &cs->entry);
+    list_push_back(&c->streams, &cs->link);
     buf_append_str(&cs->body, body);
     cs->stays_open = stays_open;
     const nghttp2_nv nv[] = {field(":method", method), field(":scheme", "https"), field(":authority", authority),
@@ -276,7 +276,7 @@ void h2_client_destroy(struct h2_client **at)
         return;
     stream_close(&c->below, false);
     while (!list_is_empty(&c->streams)) {
-        struct client_stream *cs = LIST_ENTRY(c->streams.next, struct client_stream, entry);
+        struct client_stream *cs = LIST_ENTRY(c->streams.next, struct client_stream, link);
         nghttp2_session_set_stream_user_data(c->ng, cs->id, NULL);
         stream_free(cs);
     }

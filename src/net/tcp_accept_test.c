@@ -117,7 +117,7 @@ static void crowd_close(struct crowd *c, struct budget_places **places)
 }
 
 /* A stranger with many connections loses the oldest to its next one; known peers keep theirs. */
-static void test_a_newcomer_gets_the_oldest_place(void **state)
+static void test_a_new_connection_gets_the_oldest_place(void **state)
 {
     (void)state;
     struct budget_places_limits limits = {.strangers = 9, .known = 9, .per_address = 2, .per_key = 1};
@@ -217,7 +217,7 @@ static void test_descriptors_are_kept_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_newcomer_gets_the_oldest_place),
+        cmocka_unit_test(test_a_new_connection_gets_the_oldest_place),
         cmocka_unit_test(test_all_strangers_together),
         cmocka_unit_test(test_behind_a_proxy),
         cmocka_unit_test(test_descriptors_are_kept_back),

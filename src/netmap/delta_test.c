@@ -97,7 +97,7 @@ static void test_the_same_policy_says_nothing(void **state)
 
 /* --- several workers send the same change --- */
 
-struct teller {
+struct sender {
     pthread_t thread;
     struct world *w;
     struct change *c;
@@ -105,9 +105,9 @@ struct teller {
     uint64_t sum; /* of all bytes */
 };
 
-static void *tell_all(void *arg)
+static void *send_all(void *arg)
 {
-    struct teller *t = arg;
+    struct sender *t = arg;
     struct netmap_ctx own = {0};
     struct netmap_pieces pieces = {0};
     for (unsigned i = 0; i < 120; i++) {
@@ -127,19 +127,19 @@ static void test_workers_share_a_change(void **state)
 {
     struct world *w = *state;
     world_ruled(w);
-    struct teller tellers[4] = {0};
+    struct sender senders[4] = {0};
     world_put_policy(
         w, "{\"tagOwners\":{\"tag:a\":[]},\"grants\":[{\"src\":[\"tag:a\"],\"dst\":[\"tag:a\"],\"ip\":[\"22\"]},"
            "{\"src\":[\"anna@\"],\"dst\":[\"autogroup:self\"],\"ip\":[\"*\"]}]}");
     struct change *c = state_publish(w->st, w->now_ms);
-    for (unsigned i = 0; i < ARRAY_LEN(tellers); i++) {
-        tellers[i] = (struct teller){.w = w, .c = c, .first = i * 7};
-        assert_int_equal(pthread_create(&tellers[i].thread, NULL, tell_all, &tellers[i]), 0);
+    for (unsigned i = 0; i < ARRAY_LEN(senders); i++) {
+        senders[i] = (struct sender){.w = w, .c = c, .first = i * 7};
+        assert_int_equal(pthread_create(&senders[i].thread, NULL, send_all, &senders[i]), 0);
     }
-    for (unsigned i = 0; i < ARRAY_LEN(tellers); i++)
-        assert_int_equal(pthread_join(tellers[i].thread, NULL), 0);
-    for (unsigned i = 1; i < ARRAY_LEN(tellers); i++)
-        assert_true(tellers[i].sum == tellers[0].sum);
+    for (unsigned i = 0; i < ARRAY_LEN(senders); i++)
+        assert_int_equal(pthread_join(senders[i].thread, NULL), 0);
+    for (unsigned i = 1; i < ARRAY_LEN(senders); i++)
+        assert_true(senders[i].sum == senders[0].sum);
     change_unref(&c);
 }
 

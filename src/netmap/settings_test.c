@@ -148,7 +148,7 @@ static void test_nextdns_is_each_nodes_own(void **state)
     struct node_report report = {.hostname = STR("my box"), .hostinfo = hostinfo_of("linux&x=\\\"")};
     const struct node *n;
     world_set_dns(w, "https://dns.nextdns.io/abc123");
-    world_tell(w, server);
+    world_send(w, server);
     assert_true(world_pieces_have(w, "https://dns.nextdns.io/abc123?device_ip=100."));
     assert_int_equal(state_node_report(w->st, &w->machines[0].key, &w->machines[0].machine, &report, &n), RC_OK);
     rcbuf_unref(&report.hostinfo);
@@ -156,7 +156,7 @@ static void test_nextdns_is_each_nodes_own(void **state)
     addr_format(&n->v4, false, ip);
     snprintf(want, sizeof(want),
              "https://dns.nextdns.io/abc123?device_ip=%s&device_model=linux%%26x%%3D%%22&device_name=my%%20box", ip);
-    world_tell(w, anna);
+    world_send(w, anna);
     assert_true(world_pieces_have(w, want));
     assert_string_equal(resolver_of(w, anna), want);
 
@@ -164,18 +164,18 @@ static void test_nextdns_is_each_nodes_own(void **state)
     "{\"tagOwners\":{\"tag:a\":[]},\"acls\":[{\"action\":\"accept\",\"src\":[\"anna@\"],\"dst\":[\"tag:a:*\"]}],"      \
     "\"nodeAttrs\":[{\"target\":[\"tag:a\"],\"attr\":[" attrs "]}]}"
     world_put_policy(w, KIDS("\"nextdns:fedcba\",\"nextdns:no-device-info\""));
-    world_tell(w, server);
+    world_send(w, server);
     assert_true(world_pieces_have(w, "\"Addr\":\"https://dns.nextdns.io/fedcba\""));
     assert_true(world_pieces_have(w, "\"nextdns:fedcba\":null"));
     assert_string_equal(resolver_of(w, server), "https://dns.nextdns.io/fedcba");
     assert_string_equal(resolver_of(w, anna), want);
     world_put_policy(w, KIDS("\"nextdns:a/b?c\""));
-    world_tell(w, anna);
+    world_send(w, anna);
     assert_false(world_pieces_have(w, "DNSConfig"));
     assert_non_null(strstr(resolver_of(w, server), "https://dns.nextdns.io/a%2Fb%3Fc?device_ip="));
     /* Without a resolver of NextDNS there is none to choose a profile of. */
     world_set_dns(w, NULL);
-    world_tell(w, server);
+    world_send(w, server);
     assert_true(world_pieces_have(w, "\"DNSConfig\":{\"Proxied\":true}"));
 }
 

@@ -73,11 +73,11 @@ static void test_newcomers_do_not_stay_hidden(void **state)
 /* --- profiles of users under a policy --- */
 
 /* What node 1 is sent when the user gets another role, which no profile shows. */
-static void tell_role(struct world *w, user_id id)
+static void send_role(struct world *w, user_id id)
 {
     const struct user *u;
     assert_int_equal(state_user_set_role(w->st, id, USER_AUDITOR, &u, NULL), RC_OK);
-    world_tell(w, 1);
+    world_send(w, 1);
 }
 
 /* A node gets the profiles of the users whose nodes it sees, as they are now; without a policy those of all users. */
@@ -97,7 +97,7 @@ static void test_profiles_go_with_nodes(void **state)
     world_make_key(w, u[0]->id, NULL, 0, false, w->others[0]);
     node_id bertas = world_join_as(w, w->others[0], "other", &w->machines[2]);
     world_put_policy(w, own);
-    world_tell(w, 1);
+    world_send(w, 1);
     assert_false(world_pieces_have(w, "berta") || world_pieces_have(w, "clara"));
     netmap_pieces_clear(&w->pieces);
     assert_int_equal(netmap_full(&world_ctx, state_snapshot(w->st), 1, NETMAP_PLAIN, true, &w->pieces), RC_OK);
@@ -105,31 +105,31 @@ static void test_profiles_go_with_nodes(void **state)
     assert_false(world_pieces_have(w, "berta") || world_pieces_have(w, "clara"));
     /* Another name: the user's own nodes get it, others do not. */
     assert_int_equal(state_user_rename(w->st, u[0]->id, STR("bertha"), &u[0], NULL), RC_OK);
-    world_tell(w, bertas);
+    world_send(w, bertas);
     assert_true(world_pieces_have(w, "\"UserProfiles\":[{") && world_pieces_have(w, "bertha"));
     assert_int_equal(state_user_rename(w->st, u[0]->id, STR("bertrand"), &u[0], NULL), RC_OK);
-    world_tell(w, 1);
+    world_send(w, 1);
     assert_false(world_pieces_have(w, "bertrand"));
     /* A node that comes to see the user's nodes gets it, and the next name as well. */
     world_put_policy(w, "{\"grants\":[{\"src\":[\"*\"],\"dst\":[\"*\"],\"ip\":[\"*\"]}]}");
-    world_tell(w, 1);
+    world_send(w, 1);
     assert_true(world_pieces_have(w, "bertrand"));
     assert_false(world_pieces_have(w, "clara"));
     assert_int_equal(state_user_rename(w->st, u[0]->id, STR("bertold"), &u[0], NULL), RC_OK);
-    world_tell(w, 1);
+    world_send(w, 1);
     assert_true(world_pieces_have(w, "bertold"));
     assert_false(world_pieces_have(w, "PeersChanged")); /* the profile, and no node */
-    tell_role(w, u[0]->id);
+    send_role(w, u[0]->id);
     assert_int_equal(w->pieces.n, 0);
     /* A user without nodes is sent to no node, until there is no policy. */
     state_set_policy(w->st, NULL);
-    world_tell(w, 1);
+    world_send(w, 1);
     assert_true(world_pieces_have(w, "clara"));
     /* A node with tags has no owner. */
     const struct str tag = STR("tag:x");
     world_put_policy(w, "{\"tagOwners\":{\"tag:x\":[]},\"grants\":[]}");
     assert_int_equal(state_node_set_tags(w->st, bertas, &tag, 1, &n, NULL), RC_OK);
-    world_tell(w, bertas);
+    world_send(w, bertas);
     netmap_pieces_clear(&w->pieces);
     assert_int_equal(netmap_full(&world_ctx, state_snapshot(w->st), bertas, NETMAP_PLAIN, true, &w->pieces), RC_OK);
     assert_false(world_pieces_have(w, "bertold"));

@@ -223,7 +223,7 @@ void world_publish(struct world *w)
     change_unref(&c);
 }
 
-void world_tell(struct world *w, node_id id)
+void world_send(struct world *w, node_id id)
 {
     netmap_pieces_clear(&w->pieces);
     world_seal(w);

@@ -142,7 +142,7 @@ void world_commit_all(struct world *w);
 /* Publishes, and gives every view what it is sent. */
 void world_publish(struct world *w);
 /* Commits and publishes; what the node is sent replaces w->pieces. */
-void world_tell(struct world *w, node_id id);
+void world_send(struct world *w, node_id id);
 void world_drop_view(struct world *w, unsigned i);
 /* Whether one of w->pieces contains the text. */
 bool world_pieces_have(const struct world *w, const char *text);

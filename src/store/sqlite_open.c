@@ -197,9 +197,9 @@ static void copy_log_on_close(sqlite3 *db, bool on)
 
 /* Where the index of the log is: in a file that other processes share or, if there is no room for one, in memory:
  * then no other process can read the database. */
-enum index_place { INDEX_SHARED, INDEX_IN_MEMORY };
+enum wal_index { WAL_INDEX_SHARED, WAL_INDEX_IN_MEMORY };
 
-static enum rc connect_file(struct sqlite_file *f, enum index_place place, int64_t *version_out, struct err *err)
+static enum rc connect_file(struct sqlite_file *f, enum wal_index index, int64_t *version_out, struct err *err)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
     if (sqlite3_open_v2(f->path, &f->db, flags, NULL) != SQLITE_OK)
@@ -208,7 +208,7 @@ static enum rc connect_file(struct sqlite_file *f, enum index_place place, int64
     sqlite3_busy_timeout(f->db, BUSY_TIMEOUT_MS);
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    if (place == INDEX_IN_MEMORY &&
+    if (index == WAL_INDEX_IN_MEMORY &&
         sqlite3_exec(f->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL) != SQLITE_OK)
         return sqlite_error(f->db, f->path, "open", err);
     return check_schema(f->db, f->path, version_out, err);
@@ -217,7 +217,7 @@ static enum rc connect_file(struct sqlite_file *f, enum index_place place, int64
 static enum rc open_database(struct sqlite_file *f, struct err *err)
 {
     int64_t version;
-    TRY(connect_file(f, INDEX_SHARED, &version, err));
+    TRY(connect_file(f, WAL_INDEX_SHARED, &version, err));
     TRY(check_sound(f->db, f->path, err));
     TRY(configure(f->db, f->path, f->wal_autocheckpoint_pages, err));
     TRY(sqlite_migrate(f->db, f->path, (int)version, sqlite_migrations, sqlite_migrations_n, err));
@@ -242,7 +242,7 @@ static enum rc open_on_full_disk(struct sqlite_file *f, struct err *err)
     int64_t version;
     sqlite3_close(f->db);
     f->db = NULL;
-    TRY(connect_file(f, INDEX_IN_MEMORY, &version, err));
+    TRY(connect_file(f, WAL_INDEX_IN_MEMORY, &version, err));
     TRY(is_current(version, f->path, err));
     TRY(check_sound(f->db, f->path, err));
     f->is_read_only = true;
@@ -259,7 +259,7 @@ enum rc sqlite_file_reopen(struct sqlite_file *f, struct err *err)
     sqlite3_close(f->db);
     f->db = NULL;
     f->is_read_only = false;
-    TRY(connect_file(f, INDEX_SHARED, &version, err));
+    TRY(connect_file(f, WAL_INDEX_SHARED, &version, err));
     if (version != sqlite_migrations_n)
         return err_set(err, RC_STORE, "database %s is another one than before", f->path);
     TRY(configure(f->db, f->path, f->wal_autocheckpoint_pages, err));

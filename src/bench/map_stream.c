@@ -37,66 +37,62 @@ static enum rc end_message(struct map_stream *in, const struct map_stream_events
     return rc;
 }
 
-/* Takes the next frame off `*p` if it is whole. Returns 1; 0: it is not whole; negative: an error. */
-static int take_frame(struct map_stream *in, struct frame_cache *cache, const uint8_t **p, size_t *n,
-                      const struct map_stream_events *events, void *ctx)
-{
-    size_t len;
-    const struct map_effect *effect;
-    int whole = frame_cache_frame_len(*p, *n, &len);
-    if (whole <= 0)
-        return whole;
-    enum rc rc = frame_cache_read(cache, &in->scan, *p, len, &effect);
-    if (rc != RC_OK)
-        return rc;
-    add_counts(&in->counts, &effect->counts);
-    in->json_n += effect->json_bytes;
-    in->left -= (uint32_t)len;
-    *p += len;
-    *n -= len;
-    events->piece(ctx, effect);
-    return 1;
-}
+/* One call of map_stream_feed. */
+struct feed {
+    struct map_stream *in;
+    struct frame_cache *cache;
+    const struct map_stream_events *events;
+    void *ctx;
+};
 
-/* Takes all whole frames off the `*n` bytes at `*p`, which are of one message; the rest is left. */
-static enum rc take_frames(struct map_stream *in, struct frame_cache *cache, const uint8_t **p, size_t *n,
-                           const struct map_stream_events *events, void *ctx)
+/* Reads all whole frames of the `n` bytes at `p`, which are of one message. Sets how many bytes were read; the rest is
+ * the beginning of a frame. */
+static enum rc read_frames(const struct feed *f, const uint8_t *p, size_t n, size_t *read_out)
 {
-    int took = 1;
-    while (*n > 0 && (took = take_frame(in, cache, p, n, events, ctx)) > 0) {
+    struct map_stream *in = f->in;
+    const uint8_t *start = p;
+    *read_out = 0;
+    while (n > 0) {
+        size_t len;
+        const struct map_effect *effect;
+        int whole = frame_cache_frame_len(p, n, &len);
+        if (whole < 0)
+            return (enum rc)whole;
+        if (whole == 0)
+            return n == in->left ? RC_TRUNCATED : RC_OK; /* truncated: the message ends within a frame */
+        TRY(frame_cache_read(f->cache, &in->scan, p, len, &effect));
+        add_counts(&in->counts, &effect->counts);
+        in->json_n += effect->json_bytes;
+        in->left -= (uint32_t)len;
+        p += len;
+        n -= len;
+        *read_out = (size_t)(p - start);
+        f->events->piece(f->ctx, effect);
     }
-    if (took < 0)
-        return (enum rc)took;
-    return *n > 0 && *n == in->left ? RC_TRUNCATED : RC_OK; /* the message ends within a frame */
+    return RC_OK;
 }
 
-static enum rc feed_partial(struct map_stream *in, struct frame_cache *cache, const uint8_t *p, size_t n,
-                            const struct map_stream_events *events, void *ctx)
+/* Reads `n` bytes of the message, and keeps the beginning of a frame that is not whole. */
+static enum rc feed_message(const struct feed *f, const uint8_t *p, size_t n)
 {
+    struct buf *partial = &f->in->partial;
+    size_t done;
+    if (buf_len(partial) == 0) {
+        TRY(read_frames(f, p, n, &done));
+        if (done < n)
+            buf_append(partial, p + done, n - done);
+        return RC_OK;
+    }
     struct buf held = {0};
-    buf_append(&in->partial, p, n);
-    buf_move(&held, &in->partial);
-    const uint8_t *at = buf_at(&held);
-    size_t left = buf_len(&held);
-    enum rc rc = take_frames(in, cache, &at, &left, events, ctx);
-    if (rc == RC_OK && left > 0) {
-        buf_consume(&held, buf_len(&held) - left);
-        buf_move(&in->partial, &held);
+    buf_append(partial, p, n);
+    buf_move(&held, partial);
+    enum rc rc = read_frames(f, buf_at(&held), buf_len(&held), &done);
+    if (rc == RC_OK && done < buf_len(&held)) {
+        buf_consume(&held, done);
+        buf_move(partial, &held);
     }
     buf_fini(&held);
     return rc;
-}
-
-/* Takes `n` bytes of the message, and keeps the beginning of a frame that is not whole. */
-static enum rc feed_message(struct map_stream *in, struct frame_cache *cache, const uint8_t *p, size_t n,
-                            const struct map_stream_events *events, void *ctx)
-{
-    if (buf_len(&in->partial) > 0)
-        return feed_partial(in, cache, p, n, events, ctx);
-    TRY(take_frames(in, cache, &p, &n, events, ctx));
-    if (n > 0)
-        buf_append(&in->partial, p, n);
-    return RC_OK;
 }
 
 static size_t take_head(struct map_stream *in, const uint8_t *p, size_t n)
@@ -120,6 +116,7 @@ static enum rc begin_message(struct map_stream *in)
 enum rc map_stream_feed(struct map_stream *in, struct frame_cache *cache, const uint8_t *p, size_t n,
                         const struct map_stream_events *events, void *ctx)
 {
+    const struct feed f = {in, cache, events, ctx};
     while (n > 0) {
         if (in->head_n < sizeof(in->head)) {
             size_t took = take_head(in, p, n);
@@ -131,7 +128,7 @@ enum rc map_stream_feed(struct map_stream *in, struct frame_cache *cache, const 
         }
         size_t missing = in->left - buf_len(&in->partial);
         size_t part = n < missing ? n : missing;
-        TRY(feed_message(in, cache, p, part, events, ctx));
+        TRY(feed_message(&f, p, part));
         p += part;
         n -= part;
         if (in->left == 0)

@@ -90,7 +90,7 @@ static double rate_of_socket(const struct stun_load *l)
 }
 
 /* How many requests are due; at most what one system call takes. */
-static unsigned due(const struct stun_load *l, const struct bench_stun_client *c, int64_t now_us)
+static unsigned count_due(const struct stun_load *l, const struct bench_stun_client *c, int64_t now_us)
 {
     if (now_us >= l->end_us)
         return 0;
@@ -100,28 +100,23 @@ static unsigned due(const struct stun_load *l, const struct bench_stun_client *c
     return want < 0 ? 0 : want < BATCH ? (unsigned)want : BATCH;
 }
 
-static unsigned gather(struct stun_load *l, struct bench_stun_client *c, int64_t now_us)
-{
-    unsigned n = 0, want = due(l, c, now_us);
-    while (n < want && bench_stun_client_next(c, now_us, l->requests[n])) {
-        l->parts[n] = (struct iovec){l->requests[n], STUN_REQUEST_BYTES};
-        l->msgs[n] = (struct mmsghdr){.msg_hdr = {.msg_iov = &l->parts[n], .msg_iovlen = 1}};
-        n++;
-    }
-    return n;
-}
-
 static enum rc send_requests(struct stun_load *l, unsigned i, struct err *err)
 {
+    struct bench_stun_client *c = &l->clients[i];
     for (unsigned n = BATCH; n == BATCH;) {
-        n = gather(l, &l->clients[i], clock_mono_us());
+        int64_t now_us = clock_mono_us();
+        unsigned want = count_due(l, c, now_us);
+        for (n = 0; n < want && bench_stun_client_next(c, now_us, l->requests[n]); n++) {
+            l->parts[n] = (struct iovec){l->requests[n], STUN_REQUEST_BYTES};
+            l->msgs[n] = (struct mmsghdr){.msg_hdr = {.msg_iov = &l->parts[n], .msg_iovlen = 1}};
+        }
         if (n == 0)
             break;
         int got = sendmmsg(l->fds[i].fd, l->msgs, n, 0);
         if (got < 0 && !would_block())
             return err_set(err, RC_IO, "cannot send to %s: %s", l->opts->addr, strerror(errno));
         unsigned out = got < 0 ? 0 : (unsigned)got;
-        bench_stun_client_take_back(&l->clients[i], n - out);
+        bench_stun_client_take_back(c, n - out);
         if (out < n)
             break;
     }
@@ -178,26 +173,20 @@ static struct timespec wait_time(const struct stun_load *l, int64_t now_us)
     return (struct timespec){wait_us / 1000000, wait_us % 1000000 * 1000};
 }
 
-static enum rc turn(struct stun_load *l, struct err *err)
-{
-    for (unsigned i = 0; i < l->n; i++)
-        TRY(send_requests(l, i, err));
-    struct timespec wait = wait_time(l, clock_mono_us());
-    if (ppoll(l->fds, l->n, &wait, NULL) < 0 && errno != EINTR)
-        return err_set(err, RC_IO, "poll: %s", strerror(errno));
-    for (unsigned i = 0; i < l->n; i++) {
-        if (l->fds[i].revents != 0)
-            TRY(read_answers(l, i, err));
-    }
-    return RC_OK;
-}
-
 static enum rc run(struct stun_load *l, struct err *err)
 {
     int64_t now_us = l->start_us = l->swept_us = clock_mono_us();
     l->end_us = l->start_us + l->opts->duration_ms * 1000;
     while (!is_over(l, now_us)) {
-        TRY(turn(l, err));
+        for (unsigned i = 0; i < l->n; i++)
+            TRY(send_requests(l, i, err));
+        struct timespec wait = wait_time(l, clock_mono_us());
+        if (ppoll(l->fds, l->n, &wait, NULL) < 0 && errno != EINTR)
+            return err_set(err, RC_IO, "poll: %s", strerror(errno));
+        for (unsigned i = 0; i < l->n; i++) {
+            if (l->fds[i].revents != 0)
+                TRY(read_answers(l, i, err));
+        }
         now_us = clock_mono_us();
         sweep(l, now_us);
     }

@@ -52,8 +52,11 @@ static enum cli_exit fail_connect(struct cli_run *run, const char *socket, CURLc
     return cli_fail(run, CLI_EXIT_ERROR, "the server at %s did not answer: %s", socket, curl_easy_strerror(code));
 }
 
-static void set_options(CURL *curl, const char *socket, const char *url, const char *method, struct buf *reply)
+static CURLcode transfer(const char *socket, const char *url, const char *method, const struct buf *body,
+                         struct buf *reply, long *status, long *os_error)
 {
+    CURL *curl = curl_easy_init();
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
@@ -64,14 +67,6 @@ static void set_options(CURL *curl, const char *socket, const char *url, const c
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, reply);
-}
-
-static CURLcode transfer(const char *socket, const char *url, const char *method, const struct buf *body,
-                         struct buf *reply, long *status, long *os_error)
-{
-    CURL *curl = curl_easy_init();
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
-    set_options(curl, socket, url, method, reply);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     if (body != NULL || strcmp(method, "POST") == 0) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(body != NULL ? buf_len(body) : 0));

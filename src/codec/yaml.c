@@ -224,22 +224,6 @@ static enum rc on_event(struct builder *b, struct fy_event *e)
     }
 }
 
-static enum rc run(struct builder *b, struct fy_parser *parser, struct fy_diag *diag)
-{
-    struct fy_event *e;
-    while ((e = fy_parser_parse(parser)) != NULL) {
-        enum rc rc = on_event(b, e);
-        fy_parser_event_free(parser, e);
-        if (rc != RC_OK)
-            return rc;
-    }
-    if (fy_parser_get_stream_error(parser))
-        return library_failed(b, diag);
-    if (b->root == NULL)
-        TRY(take_value(b, &b->root));
-    return RC_OK;
-}
-
 static enum rc parse_with_library(struct builder *b, struct str text)
 {
     struct fy_diag_cfg messages;
@@ -258,8 +242,15 @@ static enum rc parse_with_library(struct builder *b, struct str text)
     enum rc rc = RC_OK;
     if (parser == NULL || fy_parser_set_string(parser, text.p, text.len) != 0)
         rc = refuse(b, RC_INTERNAL, "libfyaml failed");
-    if (rc == RC_OK)
-        rc = run(b, parser, diag);
+    struct fy_event *e;
+    while (rc == RC_OK && (e = fy_parser_parse(parser)) != NULL) {
+        rc = on_event(b, e);
+        fy_parser_event_free(parser, e);
+    }
+    if (rc == RC_OK && fy_parser_get_stream_error(parser))
+        rc = library_failed(b, diag);
+    if (rc == RC_OK && b->root == NULL)
+        rc = take_value(b, &b->root);
     fy_parser_destroy(parser);
     fy_diag_destroy(diag);
     return rc;

@@ -11,17 +11,17 @@
 
 enum { LISTENING = 0x0a, LINE_CAP = 512 };
 
-static bool parse_address(const char *hex, int family, struct addr *out)
+static struct addr parse_address(const char *hex, int family)
 {
     size_t words = family == 4 ? 1 : 4;
-    *out = (struct addr){.family = (uint8_t)family};
+    struct addr a = {.family = (uint8_t)family};
     for (size_t i = 0; i < words; i++) {
         char word[9] = "";
         memcpy(word, hex + 8 * i, 8);
         uint32_t v = (uint32_t)strtoul(word, NULL, 16);
-        memcpy(out->ip + 4 * i, &v, 4);
+        memcpy(a.ip + 4 * i, &v, 4);
     }
-    return true;
+    return a;
 }
 
 static bool is_wildcard(const struct addr *a)
@@ -37,29 +37,24 @@ static bool covers(const struct addr *a, const struct addr *b)
     return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16) == 0;
 }
 
-/* Reads a line of the table. True: its socket takes the address and port of `at`. */
-static bool take_line(const char *line, int family, int type, const struct addr *at, unsigned *uid_out,
-                      unsigned long *inode_out)
-{
-    char local[40];
-    unsigned port, state;
-    struct addr a;
-    if (sscanf(line, " %*u: %32[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %u %*s %lu", local, &port, &state,
-               uid_out, inode_out) != 5)
-        return false;
-    if ((type == SOCK_STREAM && state != LISTENING) || port != at->port || strlen(local) != (family == 4 ? 8u : 32u))
-        return false;
-    return parse_address(local, family, &a) && (covers(&a, at) || covers(at, &a));
-}
-
+/* Finds the first socket of the table that takes the address and port of `at`. */
 static bool find_socket(const char *table, int family, int type, const struct addr *at, unsigned *uid_out,
                         unsigned long *inode_out)
 {
-    char line[LINE_CAP];
+    char line[LINE_CAP], local[40];
+    unsigned port, state;
     FILE *f = fopen(table, "re");
     bool is_found = false;
-    while (f != NULL && !is_found && fgets(line, sizeof(line), f) != NULL)
-        is_found = take_line(line, family, type, at, uid_out, inode_out);
+    while (f != NULL && !is_found && fgets(line, sizeof(line), f) != NULL) {
+        if (sscanf(line, " %*u: %32[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %u %*s %lu", local, &port, &state,
+                   uid_out, inode_out) != 5)
+            continue;
+        if ((type == SOCK_STREAM && state != LISTENING) || port != at->port ||
+            strlen(local) != (family == 4 ? 8u : 32u))
+            continue;
+        struct addr a = parse_address(local, family);
+        is_found = covers(&a, at) || covers(at, &a);
+    }
     if (f != NULL)
         fclose(f);
     return is_found;

@@ -151,18 +151,15 @@ static enum rc open_derp(struct daemon *d, unsigned i, struct err *err)
     return port_holder_explain(d->cfg, "derp.server.listen_addr", at, SOCK_STREAM, rc, err);
 }
 
-static enum rc open_stun(struct daemon *d, unsigned i, struct err *err)
-{
-    const struct config_listen *at = &d->cfg->derp_server_stun_listen_addr;
-    enum rc rc = stun_server_socket_open(d->stun, d->loops[i], &at->addr, &d->workers[i].stun, err);
-    return port_holder_explain(d->cfg, "derp.server.stun_listen_addr", at, SOCK_DGRAM, rc, err);
-}
-
 static enum rc open_on_worker(struct daemon *d, unsigned i, struct err *err)
 {
     if (daemon_relay_part_has_port(d->cfg))
         TRY(open_derp(d, i, err));
-    return d->cfg->derp_server_stun_listen_addr.addr.family == 0 ? RC_OK : open_stun(d, i, err);
+    const struct config_listen *at = &d->cfg->derp_server_stun_listen_addr;
+    if (at->addr.family == 0)
+        return RC_OK;
+    enum rc rc = stun_server_socket_open(d->stun, d->loops[i], &at->addr, &d->workers[i].stun, err);
+    return port_holder_explain(d->cfg, "derp.server.stun_listen_addr", at, SOCK_DGRAM, rc, err);
 }
 
 enum rc daemon_relay_part_open(struct daemon *d, struct err *err)

@@ -184,26 +184,6 @@ static enum rc load_pair(const char *cert_path, const char *key_path, struct buf
     return rc == RC_NOT_FOUND ? RC_OK : rc;
 }
 
-static enum rc make_and_save(const char *cert_path, const char *key_path, const char *host, int64_t now_s,
-                             char fingerprint[TLS_FINGERPRINT_CAP], struct err *err)
-{
-    struct buf cert = {0};
-    struct buf key = {0};
-    enum rc rc = selfsigned_make(host, now_s, &cert, &key);
-    if (rc != RC_OK)
-        err_set(err, rc, "cannot make a certificate for \"%s\"", host);
-    /* If only the first is saved, the pair does not fit together, and the next start makes another. */
-    if (rc == RC_OK)
-        rc = file_save(key_path, buf_str(&key), err);
-    if (rc == RC_OK)
-        rc = file_save(cert_path, buf_str(&cert), err);
-    if (rc == RC_OK && !is_usable(buf_str(&cert), buf_str(&key), host, now_s, fingerprint))
-        rc = err_set(err, RC_CRYPTO, "the certificate made for \"%s\" is not usable", host);
-    buf_fini(&cert);
-    wipe(&key);
-    return rc;
-}
-
 enum rc selfsigned_ensure(const char *cert_path, const char *key_path, const char *host, int64_t now_s,
                           char fingerprint[TLS_FINGERPRINT_CAP], bool *made_out, struct err *err)
 {
@@ -211,16 +191,26 @@ enum rc selfsigned_ensure(const char *cert_path, const char *key_path, const cha
     struct buf key = {0};
     enum rc rc = load_pair(cert_path, key_path, &cert, &key, err);
     bool is_good = rc == RC_OK && is_usable(buf_str(&cert), buf_str(&key), host, now_s, fingerprint);
+    if (rc == RC_OK && made_out != NULL)
+        *made_out = !is_good;
+    if (rc == RC_OK && !is_good) {
+        buf_clear(&cert);
+        wipe(&key);
+        rc = selfsigned_make(host, now_s, &cert, &key);
+        if (rc != RC_OK)
+            err_set(err, rc, "cannot make a certificate for \"%s\"", host);
+        /* If only the first is saved, the pair does not fit together, and the next start makes another. */
+        if (rc == RC_OK)
+            rc = file_save(key_path, buf_str(&key), err);
+        if (rc == RC_OK)
+            rc = file_save(cert_path, buf_str(&cert), err);
+        if (rc == RC_OK && !is_usable(buf_str(&cert), buf_str(&key), host, now_s, fingerprint))
+            rc = err_set(err, RC_CRYPTO, "the certificate made for \"%s\" is not usable", host);
+        if (rc == RC_OK)
+            log_info("self-signed certificate made", LOG_S("host", host), LOG_S("file", cert_path),
+                     LOG_S("sha256", fingerprint));
+    }
     buf_fini(&cert);
     wipe(&key);
-    if (rc != RC_OK)
-        return rc;
-    if (made_out != NULL)
-        *made_out = !is_good;
-    if (is_good)
-        return RC_OK;
-    TRY(make_and_save(cert_path, key_path, host, now_s, fingerprint, err));
-    log_info("self-signed certificate made", LOG_S("host", host), LOG_S("file", cert_path),
-             LOG_S("sha256", fingerprint));
-    return RC_OK;
+    return rc;
 }

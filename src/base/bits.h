@@ -7,10 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* bits_words() for the size of an array. */
+#define BITS_WORDS(bits) (((bits) + 63) / 64)
+
 /* How many words hold the elements 0 .. bits-1. */
 static inline size_t bits_words(size_t bits)
 {
-    return (bits + 63) / 64;
+    return BITS_WORDS(bits);
 }
 
 /* Whether `i` is in the set. */

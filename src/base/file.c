@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static enum rc fail(const char *path, const char *what, struct err *err)
@@ -70,4 +71,32 @@ enum rc file_read(const char *path, size_t max_bytes, struct buf *out, struct er
         rc = err_set(err, RC_TOO_LARGE, "%s is larger than %zu bytes", path, max_bytes);
     close(fd);
     return rc;
+}
+
+void file_directory(const char *path, char out[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        snprintf(out, PATH_MAX, ".");
+    else
+        snprintf(out, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+}
+
+struct file_stamp file_stamp(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return (struct file_stamp){0};
+    return (struct file_stamp){true, st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
+}
+
+static bool time_eq(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+bool file_stamp_eq(const struct file_stamp *a, const struct file_stamp *b)
+{
+    return a->exists == b->exists && a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           time_eq(&a->mtime, &b->mtime) && time_eq(&a->ctime, &b->ctime);
 }

@@ -68,11 +68,57 @@ static void test_large(void **state)
     buf_fini(&got);
 }
 
+static void test_directory(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *want;
+    } cases[] = {{"a", "."}, {"/a", "/"}, {"/a/b", "/a"}, {"a/b/c", "a/b"}, {"a/", "a"}, {"", "."}};
+    char got[PATH_MAX];
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        file_directory(cases[i].path, got);
+        assert_string_equal(got, cases[i].want);
+    }
+}
+
+static void test_stamps(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/fullscale-file-XXXXXX";
+    const struct timespec long_ago[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    const struct timespec later[2] = {{.tv_sec = 1000}, {.tv_sec = 1000, .tv_nsec = 1}};
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(futimens(fd, long_ago), 0);
+    struct file_stamp first = file_stamp(path), same = file_stamp(path);
+    assert_true(first.exists);
+    assert_true(file_stamp_eq(&first, &same));
+    /* A nanosecond, a byte, another file of the same name, none. */
+    assert_int_equal(futimens(fd, later), 0);
+    struct file_stamp touched = file_stamp(path);
+    assert_int_equal(touched.mtime.tv_nsec, 1);
+    assert_false(file_stamp_eq(&first, &touched));
+    assert_int_equal(write(fd, "x", 1), 1);
+    struct file_stamp longer = file_stamp(path);
+    assert_int_equal(longer.size, 1);
+    assert_false(file_stamp_eq(&touched, &longer));
+    assert_int_equal(file_save(path, STR("y"), NULL), RC_OK);
+    struct file_stamp replaced = file_stamp(path);
+    assert_false(file_stamp_eq(&longer, &replaced)); /* `fd` keeps the inode of the old one */
+    close(fd);
+    remove(path);
+    struct file_stamp gone = file_stamp(path), none = {0};
+    assert_false(file_stamp_eq(&replaced, &gone));
+    assert_true(file_stamp_eq(&gone, &none));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_save_and_read),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_directory),
+        cmocka_unit_test(test_stamps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

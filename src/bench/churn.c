@@ -75,7 +75,7 @@ static void make_change(struct churn *c, struct sim *s)
     struct fleet *f = c->fleet;
     struct change *change = &c->changes[c->n];
     *change = (struct change){.origin = s->index, .prev = c->last[s->index], .at_us = clock_mono_us()};
-    change->got = mem_zalloc((f->n + 63) / 64, sizeof(*change->got));
+    change->got = mem_zalloc(bits_words(f->n), sizeof(*change->got));
     c->last[s->index] = (int)c->n;
     f->seq = c->base + c->n++;
     if (c->is_hostinfo)

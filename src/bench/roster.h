@@ -5,6 +5,7 @@
 #define BENCH_ROSTER_H
 
 #include "base/arena.h"
+#include "base/bits.h"
 #include "base/map.h"
 #include "base/str.h"
 
@@ -35,7 +36,7 @@ int roster_find(struct roster *r, int64_t id, struct str key, bool may_add);
 /* The first foreign index: in bitsets they begin with a word of their own. */
 static inline unsigned roster_foreign_base(unsigned n)
 {
-    return (n + 63) / 64 * 64;
+    return BITS_WORDS(n) * 64;
 }
 
 /* 64-bit words of a bitset over all indexes. */

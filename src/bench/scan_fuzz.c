@@ -1,6 +1,7 @@
 /* The body of a map poll from any bytes; and the document in any two pieces. */
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "base/fuzz_bounds.h"
 #include "bench/map_stream.h"
 #include "bench/view.h"
@@ -13,7 +14,7 @@ struct target {
     struct view view;
     struct view_class class;
     size_t read_bytes; /* that came out of frames */
-    uint64_t visible[(MEMBERS + 63) / 64 + ROSTER_FOREIGN_MAX / 64];
+    uint64_t visible[BITS_WORDS(MEMBERS) + ROSTER_FOREIGN_MAX / 64];
 };
 
 static void on_piece(void *ctx, const struct map_effect *s)

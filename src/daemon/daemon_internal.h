@@ -10,6 +10,7 @@
 
 #include "announce/announcer.h"
 #include "api/api.h"
+#include "base/file.h"
 #include "base/limiter.h"
 #include "config/config.h"
 #include "control/control.h"
@@ -23,16 +24,6 @@ enum { WORKERS_MAX = 256 };
 
 struct daemon;
 struct relay_health;
-
-/* What identifies a version of a file: two versions differ in one of these. */
-struct file_stamp {
-    bool exists;
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec mtime;
-    struct timespec ctime; /* also changes with mode and owner */
-};
 
 struct daemon_worker {
     struct daemon *daemon;

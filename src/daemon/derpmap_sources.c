@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/vec.h"
 #include "crypto/crypto.h"
 #include "daemon/derpmap_internal.h"
 
@@ -36,7 +37,7 @@ struct daemon_derpmap_sources {
     struct source *files;
     struct source policy;
     struct contribution *contributions;
-    size_t contribution_n;
+    size_t contribution_n, contribution_cap;
 };
 
 /* --- life --- */
@@ -318,8 +319,8 @@ void daemon_derpmap_sources_contribute(struct daemon_derpmap_sources *s, const c
     while (i < s->contribution_n && strcmp(s->contributions[i].name, name) != 0)
         i++;
     if (i == s->contribution_n) {
-        s->contributions = mem_realloc_array(s->contributions, ++s->contribution_n, sizeof(*s->contributions));
-        s->contributions[i] = (struct contribution){.name = mem_strdup(name)};
+        VEC_ROOM(s->contributions, s->contribution_n, s->contribution_cap, 4);
+        s->contributions[s->contribution_n++] = (struct contribution){.name = mem_strdup(name)};
     }
     derpmap_fini(&s->contributions[i].map);
     s->contributions[i].map = *map;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/vec.h"
 #include "daemon/preflight_internal.h"
 
 static void add(struct preflight *p, enum finding_level level, const struct err *err)
@@ -14,7 +15,7 @@ static void add(struct preflight *p, enum finding_level level, const struct err 
     }
     if (p->found_n >= 2 * (size_t)FINDINGS_MAX)
         return;
-    p->found = mem_realloc_array(p->found, p->found_n + 1, sizeof(*p->found));
+    VEC_ROOM(p->found, p->found_n, p->found_cap, 16);
     p->found[p->found_n++] = (struct finding){level, *err};
 }
 

@@ -117,21 +117,6 @@ void daemon_policy_changed(void *ctx, const struct state *st)
 
 /* --- at the start --- */
 
-static bool same_stamp(const struct file_stamp *a, const struct file_stamp *b)
-{
-    return a->exists == b->exists && a->device == b->device && a->inode == b->inode && a->size == b->size &&
-           a->mtime.tv_sec == b->mtime.tv_sec && a->mtime.tv_nsec == b->mtime.tv_nsec &&
-           a->ctime.tv_sec == b->ctime.tv_sec && a->ctime.tv_nsec == b->ctime.tv_nsec;
-}
-
-static struct file_stamp look_at(const char *path)
-{
-    struct stat s;
-    if (stat(path, &s) != 0)
-        return (struct file_stamp){0};
-    return (struct file_stamp){true, s.st_dev, s.st_ino, s.st_size, s.st_mtim, s.st_ctim};
-}
-
 /* The store could not read the newest policy. An older one, or none, might allow what the newest denies. */
 static enum rc refuse_older(const struct daemon *d, const struct policy_text *newest, struct err *err)
 {
@@ -156,7 +141,7 @@ static enum rc load_first(struct daemon *d, const struct state *st, struct polic
     const struct policy_text *t = state_policy_text_newest(st);
     char name[48];
     if (is_file_mode(d->cfg)) {
-        d->policy_read = d->policy_seen = look_at(path);
+        d->policy_read = d->policy_seen = file_stamp(path);
         if (path[0] == '\0' || read_file(path, out, fault) == RC_OK)
             return RC_OK;
         return err_set(err, RC_INVALID, "the policy cannot be used: correct it (fullscale policy check -f %s)", path);
@@ -258,7 +243,7 @@ static void reload(struct daemon *d, bool is_retry)
     const char *path = d->cfg->policy_path;
     struct reload_job *j = MEM_NEW(struct reload_job);
     *j = (struct reload_job){.job = {.is_presence = true, .run = run_reload}, .daemon = d};
-    d->policy_read = d->policy_seen = look_at(path);
+    d->policy_read = d->policy_seen = file_stamp(path);
     enum rc rc = read_file(path, &j->doc, &j->fault);
     d->policy_unread = rc != RC_OK && rc != RC_INVALID;
     if (!is_retry || !d->policy_unread) {
@@ -279,10 +264,10 @@ void daemon_policy_watch(struct daemon *d)
 {
     if (!is_file_mode(d->cfg) || d->cfg->policy_path[0] == '\0')
         return;
-    struct file_stamp now = look_at(d->cfg->policy_path);
-    bool is_stable = same_stamp(&now, &d->policy_seen);
+    struct file_stamp now = file_stamp(d->cfg->policy_path);
+    bool is_stable = file_stamp_eq(&now, &d->policy_seen);
     d->policy_seen = now;
-    bool is_other = !same_stamp(&now, &d->policy_read);
+    bool is_other = !file_stamp_eq(&now, &d->policy_read);
     /* The reason (a disk, descriptors) may have ended without a change to the file. */
     if (is_stable && (is_other || (d->policy_unread && now.exists)))
         reload(d, !is_other);

@@ -25,7 +25,7 @@ struct preflight {
     int64_t now_s;            /* Unix time */
     bool asks_urls;           /* also checks what other servers hold */
     struct finding *found;    /* owned; at most FINDINGS_MAX, an error is never left out for a warning */
-    size_t found_n;
+    size_t found_n, found_cap;
     size_t left_out;
 };
 

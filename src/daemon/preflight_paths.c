@@ -8,20 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/port_holder_internal.h"
 #include "daemon/preflight_internal.h"
 #include "net/tcp.h"
-
-/* The folder of a file: "." for a bare name. */
-static void folder_of(const char *path, char out[PATH_MAX])
-{
-    const char *slash = strrchr(path, '/');
-    if (slash == NULL)
-        snprintf(out, PATH_MAX, ".");
-    else
-        snprintf(out, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-}
 
 /* --- folders --- */
 
@@ -40,7 +31,7 @@ static void check_folder(struct preflight *p, const char *key, const char *folde
     struct stat st;
     snprintf(at, sizeof(at), "%s", folder);
     while (stat(at, &st) != 0 && errno == ENOENT && strcmp(at, ".") != 0 && strcmp(at, "/") != 0) {
-        folder_of(at, parent);
+        file_directory(at, parent);
         memcpy(at, parent, sizeof(at));
     }
     if (stat(at, &st) != 0)
@@ -58,7 +49,7 @@ static void check_folder_of(struct preflight *p, const char *key, const char *fi
 {
     char folder[PATH_MAX];
     struct stat st;
-    folder_of(file, folder);
+    file_directory(file, folder);
     /* An existing file needs no writable folder; the file itself is checked elsewhere. */
     if (stat(file, &st) != 0 && strcmp(folder, p->cfg->state_dir) != 0)
         check_folder(p, key, folder);
@@ -68,7 +59,7 @@ static void check_folder_of(struct preflight *p, const char *key, const char *fi
 static void check_existing_folder_of(struct preflight *p, const char *key, const char *file)
 {
     char folder[PATH_MAX];
-    folder_of(file, folder);
+    file_directory(file, folder);
     if (strcmp(folder, p->cfg->state_dir) == 0 || access(file, F_OK) == 0)
         return;
     if (access(folder, F_OK) != 0)
@@ -105,8 +96,8 @@ void preflight_moved(struct preflight *p)
     const char *slash = strrchr(cfg->database_sqlite_path, '/');
     if (path[0] == '\0')
         return;
-    folder_of(path, beside);
-    folder_of(cfg->database_sqlite_path, used);
+    file_directory(path, beside);
+    file_directory(cfg->database_sqlite_path, used);
     snprintf(here, sizeof(here), "%s/%s", beside, slash != NULL ? slash + 1 : cfg->database_sqlite_path);
     if (access(here, F_OK) != 0 || is_same_folder(beside, used))
         return;
@@ -131,7 +122,7 @@ void preflight_socket(struct preflight *p)
     const char *path = p->cfg->unix_socket;
     char folder[PATH_MAX];
     struct stat st;
-    folder_of(path, folder);
+    file_directory(path, folder);
     if (strcmp(folder, p->cfg->state_dir) != 0)
         check_folder(p, "unix_socket", folder);
     if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))

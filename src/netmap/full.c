@@ -303,7 +303,7 @@ static size_t mark_owner(const struct snapshot *s, const struct node *n, uint64_
 static bool find_owners(struct netmap_ctx *ctx, const struct map_viewer *v, bool has_peers)
 {
     const struct snapshot *s = v->s;
-    uint64_t *owners = zeros(&ctx->owners, &ctx->owners_cap, (s->users->n + 63) / 64);
+    uint64_t *owners = zeros(&ctx->owners, &ctx->owners_cap, bits_words(s->users->n));
     size_t n = mark_owner(s, snapshot_node(s, v->id), owners);
     user_id last = 0; /* of the node before: nodes of one user are often neighbours */
     for (size_t i = 0; has_peers && i < s->group_n && n < s->users->n; i++) {

@@ -6,6 +6,7 @@
  * class. Nothing is done for pairs of nodes. */
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/mem.h"
 #include "base/refs.h"
 #include "engine/access.h"
@@ -125,7 +126,7 @@ static void fill_routes(struct builder *b, const struct node *n, struct node_acc
     bool holds = old != NULL && !b->is_new_policy && (is_gone || own->routes_version == r->routes_version) &&
                  prefix_list_eq(old->prefixes, prefixes);
     size_t class_n = engine_view_class_cap(b->made->view);
-    struct route_table *t = route_table_create(class_n, (prefixes->n + 63) / 64);
+    struct route_table *t = route_table_create(class_n, bits_words(prefixes->n));
     t->prefixes = prefixes;
     for (size_t i = 0; i < class_n; i++) {
         if (holds && row_holds(b, old, i))

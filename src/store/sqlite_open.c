@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/sqlite_internal.h"
@@ -29,15 +30,6 @@ static enum rc system_error(const char *what, const char *path, struct err *err)
 
 /* --- the file and its directory --- */
 
-static void directory_of(const char *path, char out[PATH_MAX])
-{
-    const char *slash = strrchr(path, '/');
-    if (slash == NULL)
-        snprintf(out, PATH_MAX, ".");
-    else
-        snprintf(out, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-}
-
 static enum rc sync_directory(const char *dir, struct err *err)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -51,10 +43,10 @@ static enum rc sync_directory(const char *dir, struct err *err)
 static enum rc make_directory(const char *path, struct err *err)
 {
     char dir[PATH_MAX], parent[PATH_MAX];
-    directory_of(path, dir);
+    file_directory(path, dir);
     if (mkdir(dir, 0700) != 0)
         return errno == EEXIST ? RC_OK : system_error("make directory", dir, err);
-    directory_of(dir, parent);
+    file_directory(dir, parent);
     return sync_directory(parent, err);
 }
 
@@ -66,7 +58,7 @@ static enum rc make_file(const char *path, struct err *err)
     if (fd < 0)
         return errno == EEXIST ? RC_OK : system_error("make database", path, err);
     close(fd);
-    directory_of(path, dir);
+    file_directory(path, dir);
     return sync_directory(dir, err);
 }
 

@@ -1,8 +1,8 @@
 /* The server's certificate and what follows from it. Any thread; the mutex covers what a reload replaces. */
 #include <openssl/err.h>
 #include <pthread.h>
-#include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -20,14 +20,6 @@ enum { MAX_ALPN_BYTES = 256 };
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"                                                       \
     "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
 
-/* What identifies a version of a file: two versions differ in one of these. */
-struct stamp {
-    int64_t mtime_s;
-    int64_t mtime_ns;
-    int64_t size;
-    uint64_t inode;
-};
-
 struct tls_server {
     /* constant */
     char *cert_file; /* owned; null: from memory */
@@ -38,8 +30,8 @@ struct tls_server {
     struct loop_timer *watch; /* of the loop that watches */
     /* under reload_lock, which is taken first and held over file reads */
     pthread_mutex_t reload_lock;
-    struct stamp cert_stamp;
-    struct stamp key_stamp;
+    struct file_stamp cert_stamp;
+    struct file_stamp key_stamp;
     /* under lock, which is held for moments */
     pthread_mutex_t lock;
     SSL_CTX *ctx;
@@ -129,19 +121,6 @@ static enum rc make_ctx(struct tls_server *t, struct str cert_pem, struct str ke
 
 /* --- files --- */
 
-static struct stamp stamp_of(const char *path)
-{
-    struct stat st;
-    if (stat(path, &st) != 0)
-        return (struct stamp){0};
-    return (struct stamp){st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_size, st.st_ino};
-}
-
-static bool stamp_eq(const struct stamp *a, const struct stamp *b)
-{
-    return a->mtime_s == b->mtime_s && a->mtime_ns == b->mtime_ns && a->size == b->size && a->inode == b->inode;
-}
-
 static void swap_ctx(struct tls_server *t, SSL_CTX *ctx, const char *fingerprint)
 {
     pthread_mutex_lock(&t->lock);
@@ -165,8 +144,8 @@ static enum rc read_ctx(struct tls_server *t, SSL_CTX **out, char fingerprint[TL
     struct buf cert = {0};
     struct buf key = {0};
     /* Taken before reading: a change in between is seen by the next look. */
-    t->cert_stamp = stamp_of(t->cert_file);
-    t->key_stamp = stamp_of(t->key_file);
+    t->cert_stamp = file_stamp(t->cert_file);
+    t->key_stamp = file_stamp(t->key_file);
     enum rc rc = pem_read_file(t->cert_file, &cert, err);
     if (rc == RC_OK)
         rc = pem_read_file(t->key_file, &key, err);
@@ -263,9 +242,9 @@ void tls_server_check_files(struct tls_server *t)
         return;
     struct err why;
     pthread_mutex_lock(&t->reload_lock);
-    struct stamp cert = stamp_of(t->cert_file);
-    struct stamp key = stamp_of(t->key_file);
-    if (!stamp_eq(&cert, &t->cert_stamp) || !stamp_eq(&key, &t->key_stamp)) {
+    struct file_stamp cert = file_stamp(t->cert_file);
+    struct file_stamp key = file_stamp(t->key_file);
+    if (!file_stamp_eq(&cert, &t->cert_stamp) || !file_stamp_eq(&key, &t->key_stamp)) {
         enum rc rc = reload_locked(t, &why);
         (void)rc; /* logged, and tried again when a file changes */
     }

@@ -174,9 +174,15 @@ def test_a_share_of_prototypes_may_lack_a_comment(tree):
     assert "cup_b has no comment" in shape(tree)
 
 
-@pytest.mark.parametrize("name", ["src/cup/cup.h", "src/jug/meson.build", "tests/sim/sim.c", "tests/tools/test_x.py",
-                                  "tools/check-x"])
+@pytest.mark.parametrize("name", ["src/cup/cup.h", "src/jug/meson.build", "src/meson.build", "tests/meson.build",
+                                  "tests/sim/sim.c", "tests/tools/test_x.py", "tools/check-x"])
 @pytest.mark.parametrize("columns, is_fault", [(120, False), (121, True)])
 def test_wide_lines(tree, name, columns, is_fault):
     write(tree, name, "/* %s */\n" % ("é" * (columns - 6)))
     assert ("%s:1: 121 columns" % name in shape(tree)) == is_fault
+
+
+@pytest.mark.parametrize("first, is_fault", [("#!/usr/bin/python3", True), ("the result of a run", False)])
+def test_wide_lines_of_scripts_without_an_extension(tree, first, is_fault):
+    write(tree, "tests/bench/run", "%s\n%s\n" % (first, "x" * 121))
+    assert ("tests/bench/run:2: 121 columns" in shape(tree)) == is_fault

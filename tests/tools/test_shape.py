@@ -174,7 +174,7 @@ def test_a_share_of_prototypes_may_lack_a_comment(tree):
     assert "cup_b has no comment" in shape(tree)
 
 
-@pytest.mark.parametrize("name", ["src/cup/cup.h", "src/jug/meson.build", "src/meson.build", "tests/meson.build",
+@pytest.mark.parametrize("name", ["src/cup/cup.h", "src/jug/meson.build", "meson.build", "tests/meson.build",
                                   "tests/sim/sim.c", "tests/tools/test_x.py", "tools/check-x"])
 @pytest.mark.parametrize("columns, is_fault", [(120, False), (121, True)])
 def test_wide_lines(tree, name, columns, is_fault):

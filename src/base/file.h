@@ -1,4 +1,5 @@
-/* Small whole files (keys, certificates, copies), and whether a file has changed. Any thread; blocks on the file system. */
+/* Small whole files (keys, certificates, copies), and whether a file has changed. Any thread; blocks on the file
+ * system. */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 

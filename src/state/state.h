@@ -235,8 +235,8 @@ const struct relay_host *state_relay_by_name(const struct state *st, struct str 
 const struct relay_host *state_relay_by_key(const struct state *st, struct str text);
 /* Walks all relays in the order of their ids: start with *pos = 0. Null at the end. */
 const struct relay_host *state_relay_next(const struct state *st, size_t *pos);
-/* Whether an announcement counts: `started_ms` is when its sender started (by its own clock), `number`
- * counts its announcements. RC_EXISTS: a relay with the same key that started later is up; if both counted, the map would change
+/* Whether an announcement counts: `started_ms` is when its sender started (by its own clock), `number` counts its
+ * announcements. RC_EXISTS: a relay with the same key that started later is up; if both counted, the map would change
  * for ever. RC_LIMIT: a later announcement of the same sender, such as its last, came first. RC_NOT_FOUND. */
 MUST_CHECK enum rc state_relay_accept_number(struct state *st, uint64_t id, uint64_t started_ms, uint64_t number);
 /* The relay is up, as it reports; it counts as gone from `until_ms` on unless it announces itself again. `*serial_out`

@@ -19,20 +19,21 @@ static int set_up(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     char addr[ADDR_TEXT_CAP];
-    f->rig = rig_create(2);
+    f->rig = control_rig_create(2);
     addr_format(&f->rig->at[0], true, addr);
     snprintf(f->url, sizeof(f->url), "http://%s", addr);
-    f->opts = (struct bench_fleet_opts){.steps = "join",
-                                        .server = f->url,
-                                        .authkey = rig_key(f->rig, &(struct auth_key_spec){.is_reusable = true}),
-                                        .nodes = NODES,
-                                        .prefix = "lg",
-                                        .concurrency = 5,
-                                        .join_updates = 1,
-                                        .derp_region = 999,
-                                        .check = "deep",
-                                        .request_timeout_ms = LIMIT_MS,
-                                        .timeout_ms = LIMIT_MS};
+    f->opts = (struct bench_fleet_opts){
+        .steps = "join",
+        .server = f->url,
+        .authkey = control_rig_key(f->rig, &(struct auth_key_spec){.is_reusable = true}),
+        .nodes = NODES,
+        .prefix = "lg",
+        .concurrency = 5,
+        .join_updates = 1,
+        .derp_region = 999,
+        .check = "deep",
+        .request_timeout_ms = LIMIT_MS,
+        .timeout_ms = LIMIT_MS};
     *state = f;
     return 0;
 }
@@ -41,8 +42,8 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
     fleet_destroy(&f->fleet);
-    rig_wait_idle(f->rig);
-    rig_destroy(f->rig);
+    control_rig_wait_idle(f->rig);
+    control_rig_destroy(f->rig);
     mem_free(f);
     return 0;
 }

@@ -37,13 +37,13 @@ static void test_malformed_bodies(void **state)
         "{\"Hostinfo\":[1]}",
     };
     struct client c;
-    rig_client_open(&c, rig, 0);
+    control_rig_client_open(&c, rig, 0);
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
         assert_join_refused(&c, bodies[i], "did not understand");
         if (strstr(bodies[i], "Auth") == NULL && strstr(bodies[i], "Expiry") == NULL) /* not members of a map request */
-            assert_int_equal(rig_client_call(&c, "POST", "/machine/map", bodies[i], NULL), 400);
+            assert_int_equal(control_rig_client_call(&c, "POST", "/machine/map", bodies[i], NULL), 400);
     }
-    rig_client_close(&c);
+    control_rig_client_close(&c);
 }
 
 static void test_deep_json(void **state)
@@ -51,14 +51,14 @@ static void test_deep_json(void **state)
     (void)state;
     static const char *const heads[] = {"", "{\"Hostinfo\":", "{\"x\":"};
     struct client c;
-    rig_client_open(&c, rig, 0);
+    control_rig_client_open(&c, rig, 0);
     for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
         char *body = nested(heads[i], 50000);
         assert_join_refused(&c, body, "did not understand");
-        assert_int_equal(rig_client_call(&c, "POST", "/machine/map", body, NULL), 400);
+        assert_int_equal(control_rig_client_call(&c, "POST", "/machine/map", body, NULL), 400);
         mem_free(body);
     }
-    rig_client_close(&c);
+    control_rig_client_close(&c);
 }
 
 static void call_with_blanks(struct client *c, size_t size, const char *request, int want, const char **text_out)
@@ -66,7 +66,7 @@ static void call_with_blanks(struct client *c, size_t size, const char *request,
     char *body = mem_alloc(size + 1);
     memset(body, ' ', size);
     memcpy(body + size - strlen(request), request, strlen(request) + 1);
-    assert_int_equal(rig_client_call(c, "POST", "/machine/register", body, text_out), want);
+    assert_int_equal(control_rig_client_call(c, "POST", "/machine/register", body, text_out), want);
     mem_free(body);
 }
 
@@ -79,25 +79,25 @@ static void test_large_body(void **state)
     int64_t before = metric_read("fullscale_http_refused_total", "reason=\"body\"");
     memset(body, ' ', HTTP_MAX_BODY_BYTES + 1);
     body[HTTP_MAX_BODY_BYTES + 1] = '\0';
-    rig_client_open(&c, rig, 0);
-    assert_int_equal(rig_client_call(&c, "POST", "/machine/register", body, NULL), 413);
-    assert_int_equal(rig_client_call(&c, "POST", "/machine/map", body, NULL), 413);
+    control_rig_client_open(&c, rig, 0);
+    assert_int_equal(control_rig_client_call(&c, "POST", "/machine/register", body, NULL), 413);
+    assert_int_equal(control_rig_client_call(&c, "POST", "/machine/map", body, NULL), 413);
     assert_int_equal(metric_read("fullscale_http_refused_total", "reason=\"body\""), before + 2);
     /* The largest that is taken of a stranger, and of a node. */
     device_init(&d, "large");
-    const char *request = register_body(rig, &d, rig_key(rig, &(struct auth_key_spec){0}), NULL);
+    const char *request = register_body(rig, &d, control_rig_key(rig, &(struct auth_key_spec){0}), NULL);
     const char *text;
     call_with_blanks(&c, HTTP_STRANGER_BODY_BYTES + 1, request, 413, NULL);
     call_with_blanks(&c, HTTP_STRANGER_BODY_BYTES, request, 200, &text);
-    assert_true(json_is_true(rig_json(rig, text), "MachineAuthorized"));
+    assert_true(json_is_true(control_rig_json(rig, text), "MachineAuthorized"));
     call_with_blanks(&c, HTTP_MAX_BODY_BYTES, request, 200, &text);
     mem_free(body);
     /* It is known from the handshake on when it comes back. */
     struct client again;
-    rig_client_open_same(&again, &c, 0);
+    control_rig_client_open_same(&again, &c, 0);
     call_with_blanks(&again, HTTP_MAX_BODY_BYTES, request, 200, &text);
-    rig_client_close(&again);
-    rig_client_close(&c);
+    control_rig_client_close(&again);
+    control_rig_client_close(&c);
 }
 
 /* The server refuses as soon as it is too much, and takes little of the rest. */
@@ -111,16 +111,16 @@ static void test_huge_body(void **state)
     char *body = mem_alloc(huge + 1);
     memset(body, '[', huge);
     body[huge] = '\0';
-    rig_client_init(&c, rig);
-    rig_client_begin(&c, 0);
+    control_rig_client_init(&c, rig);
+    control_rig_client_begin(&c, 0);
     struct stream *tcp = c.s;
     RIG_WAIT(rig, c.h2 != NULL);
-    assert_int_equal(rig_client_call(&c, "POST", "/machine/map", body, NULL), 413);
+    assert_int_equal(control_rig_client_call(&c, "POST", "/machine/map", body, NULL), 413);
     mem_free(body);
-    assert_int_equal(rig_client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
+    assert_int_equal(control_rig_client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
     assert_int_equal(getsockopt(tcp_stream_fd(tcp), IPPROTO_TCP, TCP_INFO, &info, &len), 0);
     assert_true(info.tcpi_bytes_acked < 16 * 1024 * 1024);
-    rig_client_close(&c);
+    control_rig_client_close(&c);
 }
 
 /* --- going away --- */
@@ -131,38 +131,39 @@ static void drop_with(bool is_cancel)
     struct client c, gone;
     struct device d, new_one;
     struct reply replies[5];
-    rig_join(rig, &c, &d, "dropping", 0);
-    rig_client_open_same(&gone, &c, 0);
+    control_rig_join(rig, &c, &d, "dropping", 0);
+    control_rig_client_open_same(&gone, &c, 0);
     device_init(&new_one, "never-told");
-    const char *register_new = register_body(rig, &new_one, rig_key(rig, &(struct auth_key_spec){0}), NULL);
-    size_t before = rig_node_count();
-    rig_hold_core(rig);
-    rig_client_poll(&gone, &replies[0], &d, MAP_ZSTD);
-    rig_client_send(&gone, &replies[1], "POST", "/machine/map", map_body(rig, &d, MAP_OMIT_PEERS));
-    rig_client_send(&gone, &replies[2], "POST", "/machine/map", map_body(rig, &d, MAP_READ_ONLY));
-    rig_client_poll(&gone, &replies[3], &new_one, 0); /* not known yet */
-    rig_client_send(&gone, &replies[4], "POST", "/machine/register", register_new);
-    assert_int_equal(rig_client_call(&gone, "GET", "/machine/whoami", "", NULL), 200); /* all have been posted */
+    const char *register_new = register_body(rig, &new_one, control_rig_key(rig, &(struct auth_key_spec){0}), NULL);
+    size_t before = control_rig_node_count();
+    control_rig_hold_core(rig);
+    control_rig_client_poll(&gone, &replies[0], &d, MAP_ZSTD);
+    control_rig_client_send(&gone, &replies[1], "POST", "/machine/map", map_body(rig, &d, MAP_OMIT_PEERS));
+    control_rig_client_send(&gone, &replies[2], "POST", "/machine/map", map_body(rig, &d, MAP_READ_ONLY));
+    control_rig_client_poll(&gone, &replies[3], &new_one, 0); /* not known yet */
+    control_rig_client_send(&gone, &replies[4], "POST", "/machine/register", register_new);
+    assert_int_equal(control_rig_client_call(&gone, "GET", "/machine/whoami", "", NULL),
+                     200); /* all have been posted */
     for (size_t i = 0; i < ARRAY_LEN(replies); i++) {
         if (is_cancel)
             h2_client_cancel(gone.h2, replies[i].id);
         reply_fini(&replies[i]);
     }
     if (is_cancel)
-        assert_int_equal(rig_client_call(&gone, "GET", "/machine/whoami", "", NULL), 200);
+        assert_int_equal(control_rig_client_call(&gone, "GET", "/machine/whoami", "", NULL), 200);
     else
         h2_client_destroy(&gone.h2);
-    while (!is_cancel && rig_conns() > 2)
-        rig_on_worker(rig, 0, NULL, NULL);
-    rig_release_core(rig);
-    rig_settle(rig);
-    assert_int_equal(rig_sessions(), 0);
-    assert_int_equal(rig_node_count(), before);
+    while (!is_cancel && control_rig_conns() > 2)
+        control_rig_on_worker(rig, 0, NULL, NULL);
+    control_rig_release_core(rig);
+    control_rig_settle(rig);
+    assert_int_equal(control_rig_sessions(), 0);
+    assert_int_equal(control_rig_node_count(), before);
     /* It has got its new key, and may ask again. */
-    assert_true(json_is_true(rig_client_register(&c, &new_one, "", NULL), "MachineAuthorized"));
-    rig_client_close(&gone);
-    rig_client_close(&c);
-    rig_wait_idle(rig);
+    assert_true(json_is_true(control_rig_client_register(&c, &new_one, "", NULL), "MachineAuthorized"));
+    control_rig_client_close(&gone);
+    control_rig_client_close(&c);
+    control_rig_wait_idle(rig);
 }
 
 static void test_cancelled_while_the_core_works(void **state)
@@ -190,11 +191,11 @@ struct crowd {
 
 static void crowd_begin(struct crowd *all, const char *key)
 {
-    rig_client_open(&all->c, rig, 0);
+    control_rig_client_open(&all->c, rig, 0);
     for (size_t i = 0; i < CROWD; i++) {
         device_init(&all->d[i], "one-of-many");
-        rig_client_send(&all->c, &all->replies[i], "POST", "/machine/register",
-                        register_body(rig, &all->d[i], key, NULL));
+        control_rig_client_send(&all->c, &all->replies[i], "POST", "/machine/register",
+                                register_body(rig, &all->d[i], key, NULL));
     }
 }
 
@@ -221,7 +222,7 @@ static void crowd_end(struct crowd *all)
 {
     for (size_t i = 0; i < CROWD; i++)
         reply_fini(&all->replies[i]);
-    rig_client_close(&all->c);
+    control_rig_client_close(&all->c);
 }
 
 /* Until so many jobs of a kind wait. */
@@ -230,7 +231,7 @@ static void wait_waiting(enum waiting_kind kind, size_t n)
     int64_t deadline_ms = clock_mono_ms() + RIG_GUARD_MS;
     while (waiting_jobs(core_waiting(rig->core), kind) != n) {
         assert_true(clock_mono_ms() < deadline_ms);
-        rig_on_worker(rig, 0, NULL, NULL);
+        control_rig_on_worker(rig, 0, NULL, NULL);
     }
 }
 
@@ -243,10 +244,10 @@ static void test_what_waits_for_the_disk_is_bounded(void **state)
     struct client known, late;
     struct device node, renewed, other;
     struct reply again;
-    rig_settle(rig);
-    rig_join(rig, &known, &node, "known", 0);
-    rig_client_open(&late, rig, 0);
-    const char *key = rig_key(rig, &(struct auth_key_spec){.is_reusable = true});
+    control_rig_settle(rig);
+    control_rig_join(rig, &known, &node, "known", 0);
+    control_rig_client_open(&late, rig, 0);
+    const char *key = control_rig_key(rig, &(struct auth_key_spec){.is_reusable = true});
     const char *text;
     waiting_set_limit(core_waiting(rig->core), WAIT_STRANGER, CROWD_BOUND);
     int64_t crowded = metric_read("fullscale_core_crowded_out_total", "who=\"stranger\"");
@@ -260,17 +261,17 @@ static void test_what_waits_for_the_disk_is_bounded(void **state)
     assert_int_equal(crowd_count(&second, "the server is busy, try again"), 2 * CROWD - CROWD_BOUND);
     assert_int_equal(crowd_count(&second, "\"MachineAuthorized\":false"), 2 * CROWD - CROWD_BOUND);
     device_init(&other, "late");
-    assert_int_equal(rig_client_call(&late, "POST", "/machine/map", map_body(rig, &other, 0), &text), 503);
+    assert_int_equal(control_rig_client_call(&late, "POST", "/machine/map", map_body(rig, &other, 0), &text), 503);
     assert_non_null(strstr(text, "the server is busy, try again"));
     assert_int_equal(metric_read("fullscale_core_crowded_out_total", "who=\"stranger\""),
                      crowded + 2 * CROWD - CROWD_BOUND + 1);
-    assert_int_equal(rig_client_update(&known, &node), 200);
+    assert_int_equal(control_rig_client_update(&known, &node), 200);
     device_init(&renewed, "known");
     renewed.old_key = node.key;
-    rig_client_send(&known, &again, "POST", "/machine/register", register_body(rig, &renewed, key, NULL));
+    control_rig_client_send(&known, &again, "POST", "/machine/register", register_body(rig, &renewed, key, NULL));
     wait_waiting(WAIT_NODE, 1);
-    struct rig_core_call admin;
-    rig_core_call_init(&admin, rig, NULL, NULL);
+    struct control_rig_core_call admin;
+    control_rig_core_call_init(&admin, rig, NULL, NULL);
     const struct waiting_sender sender = waiting_sender_key(WAIT_ADMIN, "", 0);
     assert_true(core_offer(rig->core, &admin.job, &sender, sizeof(admin)));
     store_memory_release(rig->store);
@@ -284,9 +285,9 @@ static void test_what_waits_for_the_disk_is_bounded(void **state)
     reply_fini(&again);
     crowd_end(&first);
     crowd_end(&second);
-    rig_client_close(&known);
-    rig_client_close(&late);
-    rig_wait_idle(rig);
+    control_rig_client_close(&known);
+    control_rig_client_close(&late);
+    control_rig_wait_idle(rig);
 }
 
 /* Clients that leave while what they asked for is being written: nothing of their requests is touched any more, also
@@ -297,14 +298,14 @@ static void leave_while_written(bool is_cancel)
     struct client c;
     struct device d;
     struct reply poll;
-    rig_settle(rig);
-    rig_join(rig, &c, &d, "staying", 0);
-    const char *key = rig_key(rig, &(struct auth_key_spec){.is_reusable = true});
-    size_t before = rig_node_count();
+    control_rig_settle(rig);
+    control_rig_join(rig, &c, &d, "staying", 0);
+    const char *key = control_rig_key(rig, &(struct auth_key_spec){.is_reusable = true});
+    size_t before = control_rig_node_count();
     store_memory_hold(rig->store);
     crowd_begin(&gone, key);
     wait_waiting(WAIT_STRANGER, CROWD);
-    rig_client_poll(&gone.c, &poll, &gone.d[0], MAP_ZSTD); /* of a node that is not on disk yet */
+    control_rig_client_poll(&gone.c, &poll, &gone.d[0], MAP_ZSTD); /* of a node that is not on disk yet */
     for (size_t i = 0; i < CROWD; i++) {
         if (is_cancel)
             h2_client_cancel(gone.c.h2, gone.replies[i].id);
@@ -312,31 +313,31 @@ static void leave_while_written(bool is_cancel)
     }
     reply_fini(&poll);
     if (is_cancel)
-        assert_int_equal(rig_client_call(&gone.c, "GET", "/machine/whoami", "", NULL), 200);
+        assert_int_equal(control_rig_client_call(&gone.c, "GET", "/machine/whoami", "", NULL), 200);
     else
         h2_client_destroy(&gone.c.h2);
-    while (!is_cancel && rig_conns() > 2) /* both ends of the other connection */
-        rig_on_worker(rig, 0, NULL, NULL);
+    while (!is_cancel && control_rig_conns() > 2) /* both ends of the other connection */
+        control_rig_on_worker(rig, 0, NULL, NULL);
     wait_waiting(WAIT_STRANGER, CROWD); /* what they asked is still there, and charged to them */
     store_memory_fail(rig->store, RC_FULL);
     store_memory_release(rig->store);
-    rig_settle(rig);
+    control_rig_settle(rig);
     store_memory_fail(rig->store, RC_OK);
     while (core_fault(rig->core) != RC_OK)
-        rig_on_core(rig, NULL, NULL);
-    rig_settle(rig);
+        control_rig_on_core(rig, NULL, NULL);
+    control_rig_settle(rig);
     wait_waiting(WAIT_STRANGER, 0);
-    assert_int_equal(rig_node_count(), before);
-    assert_int_equal(rig_client_update(&c, &d), 200);
-    rig_client_close(&gone.c);
-    rig_client_close(&c);
-    rig_wait_idle(rig);
+    assert_int_equal(control_rig_node_count(), before);
+    assert_int_equal(control_rig_client_update(&c, &d), 200);
+    control_rig_client_close(&gone.c);
+    control_rig_client_close(&c);
+    control_rig_wait_idle(rig);
 }
 
 static void test_gone_while_it_is_written(void **state)
 {
     (void)state;
-    rig_wait_idle(rig);
+    control_rig_wait_idle(rig);
     leave_while_written(true);
     leave_while_written(false);
 }
@@ -344,14 +345,15 @@ static void test_gone_while_it_is_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_malformed_bodies, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_deep_json, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_large_body, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_huge_body, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_cancelled_while_the_core_works, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_closed_while_the_core_works, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_what_waits_for_the_disk_is_bounded, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_gone_while_it_is_written, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_malformed_bodies, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_deep_json, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_large_body, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_huge_body, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_cancelled_while_the_core_works, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_closed_while_the_core_works, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_what_waits_for_the_disk_is_bounded, control_rig_set_up,
+                                        control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_gone_while_it_is_written, control_rig_set_up, control_rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,14 +26,15 @@ static void test_small_requests(void **state)
     };
     struct client c;
     int64_t before = metric_read("fullscale_control_unknown_paths_total", "");
-    rig_client_open(&c, rig, 0);
+    control_rig_client_open(&c, rig, 0);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const char *text;
-        assert_int_equal(rig_client_call(&c, rows[i].method, rows[i].path, rows[i].body, &text), rows[i].status);
+        assert_int_equal(control_rig_client_call(&c, rows[i].method, rows[i].path, rows[i].body, &text),
+                         rows[i].status);
         assert_non_null(strstr(text, rows[i].words));
     }
     assert_int_equal(metric_read("fullscale_control_unknown_paths_total", ""), before + 5);
-    rig_client_close(&c);
+    control_rig_client_close(&c);
 }
 
 /* Each request that names a node, from its machine, from another node's machine and from a stranger: only the first is
@@ -53,18 +54,18 @@ static void test_only_a_nodes_machine_speaks_for_it(void **state)
     };
     struct client owner, neighbour, stranger;
     struct device d, other, nobody;
-    rig_join(rig, &owner, &d, "owner", 0);
-    rig_join(rig, &neighbour, &other, "neighbour", 0);
-    rig_client_open(&stranger, rig, 0);
+    control_rig_join(rig, &owner, &d, "owner", 0);
+    control_rig_join(rig, &neighbour, &other, "neighbour", 0);
+    control_rig_client_open(&stranger, rig, 0);
     device_init(&nobody, "nobody");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const char *body = arena_printf(&rig->arena, "{\"NodeKey\":\"%s\"%s}", key_text(rig, &d.key), rows[i].more);
         const char *unknown = arena_printf(&rig->arena, "{\"NodeKey\":\"%s\"%s}", key_text(rig, &nobody.key),
                                            rows[i].more);
         const char *foreign_text, *stranger_text, *unknown_text;
-        assert_int_equal(rig_client_call(&neighbour, "POST", rows[i].path, body, &foreign_text), 404);
-        assert_int_equal(rig_client_call(&stranger, "POST", rows[i].path, body, &stranger_text), 404);
-        assert_int_equal(rig_client_call(&stranger, "POST", rows[i].path, unknown, &unknown_text), 404);
+        assert_int_equal(control_rig_client_call(&neighbour, "POST", rows[i].path, body, &foreign_text), 404);
+        assert_int_equal(control_rig_client_call(&stranger, "POST", rows[i].path, body, &stranger_text), 404);
+        assert_int_equal(control_rig_client_call(&stranger, "POST", rows[i].path, unknown, &unknown_text), 404);
         assert_string_equal(foreign_text, unknown_text);
         assert_string_equal(stranger_text, unknown_text);
     }
@@ -72,24 +73,24 @@ static void test_only_a_nodes_machine_speaks_for_it(void **state)
         const char *text,
             *body = arena_printf(&rig->arena, "{\"NodeKey\":\"%s\"%s}", key_text(rig, &d.key), rows[i].more);
         if (strstr(body, "stolen") == NULL)
-            assert_int_equal(rig_client_call(&owner, "POST", rows[i].path, body, &text), rows[i].status);
+            assert_int_equal(control_rig_client_call(&owner, "POST", rows[i].path, body, &text), rows[i].status);
         if (strstr(body, "ReadOnly") != NULL)
             assert_null(memmem(text, strlen(text), "stolen", 6));
     }
     /* Registration: the same answer as for a key that no node has. */
     const char *theirs, *none;
-    rig_client_call(&stranger, "POST", "/machine/register", register_body(rig, &d, "", NULL), &theirs);
-    rig_client_call(&stranger, "POST", "/machine/register", register_body(rig, &nobody, "", NULL), &none);
+    control_rig_client_call(&stranger, "POST", "/machine/register", register_body(rig, &d, "", NULL), &theirs);
+    control_rig_client_call(&stranger, "POST", "/machine/register", register_body(rig, &nobody, "", NULL), &none);
     assert_string_equal(theirs, none);
-    rig_client_call(&stranger, "POST", "/machine/register", register_body(rig, &d, "", "1970-01-01T00:02:03Z"),
-                    &theirs);
-    rig_client_call(&stranger, "POST", "/machine/register", register_body(rig, &nobody, "", "1970-01-01T00:02:03Z"),
-                    &none);
+    control_rig_client_call(&stranger, "POST", "/machine/register", register_body(rig, &d, "", "1970-01-01T00:02:03Z"),
+                            &theirs);
+    control_rig_client_call(&stranger, "POST", "/machine/register",
+                            register_body(rig, &nobody, "", "1970-01-01T00:02:03Z"), &none);
     assert_string_equal(theirs, none);
-    assert_int_equal(rig_client_update(&owner, &d), 200);
-    rig_client_close(&owner);
-    rig_client_close(&neighbour);
-    rig_client_close(&stranger);
+    assert_int_equal(control_rig_client_update(&owner, &d), 200);
+    control_rig_client_close(&owner);
+    control_rig_client_close(&neighbour);
+    control_rig_client_close(&stranger);
 }
 
 static void test_several_connections(void **state)
@@ -97,39 +98,39 @@ static void test_several_connections(void **state)
     (void)state;
     struct client c, others[3];
     const char *first, *text;
-    rig_client_open(&c, rig, 0);
-    rig_client_call(&c, "GET", "/machine/whoami", "", &first);
+    control_rig_client_open(&c, rig, 0);
+    control_rig_client_call(&c, "GET", "/machine/whoami", "", &first);
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-        rig_client_open_same(&others[i], &c, 0);
-        assert_int_equal(rig_client_call(&others[i], "GET", "/machine/whoami", "", &text), 200);
+        control_rig_client_open_same(&others[i], &c, 0);
+        assert_int_equal(control_rig_client_call(&others[i], "GET", "/machine/whoami", "", &text), 200);
         assert_string_equal(text, first);
     }
-    rig_client_close(&c);
-    assert_int_equal(rig_client_call(&others[2], "GET", "/machine/whoami", "", &text), 200);
+    control_rig_client_close(&c);
+    assert_int_equal(control_rig_client_call(&others[2], "GET", "/machine/whoami", "", &text), 200);
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
-        rig_client_close(&others[i]);
+        control_rig_client_close(&others[i]);
 }
 
 static void test_drain(void **state)
 {
     (void)state;
-    rig_wait_idle(rig);
-    struct rig *own = rig_create(1);
+    control_rig_wait_idle(rig);
+    struct rig *own = control_rig_create(1);
     struct client idle, busy;
     struct device d;
     struct reply poll;
-    rig_client_open(&idle, own, 0);
-    rig_join(own, &busy, &d, "busy", 0);
-    rig_client_poll(&busy, &poll, &d, 0);
+    control_rig_client_open(&idle, own, 0);
+    control_rig_join(own, &busy, &d, "busy", 0);
+    control_rig_client_poll(&busy, &poll, &d, 0);
     reply_wait_frames(&poll, 1);
     control_drain(own->control);
     RIG_WAIT(own, idle.is_closed && busy.is_goaway);
     assert_false(poll.is_ended);
-    rig_client_close(&idle);
+    control_rig_client_close(&idle);
     reply_fini(&poll);
-    rig_client_close(&busy);
-    rig_wait_idle(own);
-    rig_destroy(own);
+    control_rig_client_close(&busy);
+    control_rig_wait_idle(own);
+    control_rig_destroy(own);
 }
 
 /* --- a start --- */
@@ -161,7 +162,7 @@ static void test_clock_set_between_loading_and_start(void **state)
     const struct row_counters counters = {.next_node = 6};
     struct rig one = {.loop = rig->loop, .guard = rig->guard};
     int64_t apart_ms = core_clocks_apart_ms() - year_ms;
-    struct state *st = rig_state();
+    struct state *st = control_rig_state();
     struct node *n = node_create(0);
     bool is_found = false;
     n->id = 5;
@@ -175,7 +176,7 @@ static void test_clock_set_between_loading_and_start(void **state)
     assert_int_equal(store_open_memory(&one.store), RC_OK);
     one.core = core_create(st, one.store, apart_ms, &hooks);
     core_start(one.core);
-    rig_on_core(&one, find_after_tick, &is_found);
+    control_rig_on_core(&one, find_after_tick, &is_found);
     core_stop(one.core);
     store_close(&one.store);
     core_destroy(&one.core);
@@ -185,11 +186,13 @@ static void test_clock_set_between_loading_and_start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_small_requests, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_only_a_nodes_machine_speaks_for_it, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_several_connections, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_drain, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_clock_set_between_loading_and_start, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_small_requests, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_only_a_nodes_machine_speaks_for_it, control_rig_set_up,
+                                        control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_several_connections, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_drain, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_clock_set_between_loading_and_start, control_rig_set_up,
+                                        control_rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,18 +42,18 @@ static void open_router(size_t i, const char *route)
     struct router *it = &routers[i];
     struct serving s;
     assert_int_equal(prefix_parse(str_c(route), &s.route, NULL), RC_OK);
-    rig_join(r, &it->c, &it->d, "router", i % 2);
-    rig_client_poll(&it->c, &it->poll, &it->d, i == 1 ? MAP_ZSTD : 0);
+    control_rig_join(r, &it->c, &it->d, "router", i % 2);
+    control_rig_client_poll(&it->c, &it->poll, &it->d, i == 1 ? MAP_ZSTD : 0);
     reply_wait_frames(&it->poll, 1);
     it->id = s.id = json_number(json_get(reply_frame(&it->poll, 0), "Node"), "ID");
-    rig_on_core(r, serve, &s);
-    rig_settle(r);
+    control_rig_on_core(r, serve, &s);
+    control_rig_settle(r);
 }
 
 static int set_up(void **state)
 {
     (void)state;
-    r = rig_create(2);
+    r = control_rig_create(2);
     memset(routers, 0, sizeof(routers));
     open_router(0, "10.0.0.0/8");
     open_router(1, "10.0.0.0/8");
@@ -66,17 +66,17 @@ static int tear_down(void **state)
     (void)state;
     for (size_t i = 0; i < ROUTERS; i++) {
         reply_fini(&routers[i].poll);
-        rig_client_close(&routers[i].c);
+        control_rig_client_close(&routers[i].c);
     }
-    rig_wait_idle(r);
-    rig_destroy(r);
+    control_rig_wait_idle(r);
+    control_rig_destroy(r);
     return 0;
 }
 
 static void step(enum ping_step which)
 {
     pings_step(r->control, which);
-    rig_settle(r);
+    control_rig_settle(r);
 }
 
 /* The URL that it was last asked to call since the last look, or null. */
@@ -84,7 +84,7 @@ static const char *asked(struct router *it)
 {
     const char *url = NULL;
     struct str text;
-    rig_settle(r);
+    control_rig_settle(r);
     for (; it->seen < it->poll.frame_n; it->seen++) {
         const struct json *frame = reply_frame(&it->poll, it->seen);
         const struct json *ping = json_get(frame, "PingRequest");
@@ -122,7 +122,7 @@ static void on_closed(void *ctx, enum rc why)
 {
     (void)why;
     ((struct call *)ctx)->is_closed = true;
-    rig_wake(r);
+    control_rig_wake(r);
 }
 
 static int call_path(const char *method, const char *path)
@@ -172,7 +172,7 @@ static void look_at(struct state *st, int64_t now_ms, void *ctx)
 static bool is_primary(size_t i)
 {
     struct look l = {.id = routers[i].id};
-    rig_on_core(r, look_at, &l);
+    control_rig_on_core(r, look_at, &l);
     return l.is_primary;
 }
 
@@ -249,7 +249,7 @@ static void test_a_poll_that_began_meanwhile_is_a_sign_of_life(void **state)
     step(PING_ASK);
     assert_int_equal(answer(wait_asked(&routers[1])), 200);
     step(PING_ASK_AGAIN);
-    rig_client_poll(&routers[0].c, &again, &routers[0].d, 0);
+    control_rig_client_poll(&routers[0].c, &again, &routers[0].d, 0);
     reply_wait_frames(&again, 1);
     step(PING_JUDGE);
     assert_true(is_primary(0));

@@ -11,9 +11,10 @@ static void test_register(void **state)
     struct client c;
     struct device d;
     int64_t before = join_counter("result=\"joined\"");
-    rig_client_open(&c, rig, 0);
+    control_rig_client_open(&c, rig, 0);
     device_init(&d, "laptop");
-    const struct json *answer = rig_client_register(&c, &d, rig_key(rig, &(struct auth_key_spec){0}), NULL);
+    const struct json *answer = control_rig_client_register(&c, &d, control_rig_key(rig, &(struct auth_key_spec){0}),
+                                                            NULL);
     assert_int_equal(json_len(answer), 7); /* every key, also the empty ones */
     assert_true(json_says(answer, "Error", ""));
     assert_true(json_says(answer, "AuthURL", ""));
@@ -24,7 +25,7 @@ static void test_register(void **state)
     assert_true(json_says(json_get(answer, "User"), "DisplayName", "anna"));
     assert_true(json_says(json_get(answer, "Login"), "LoginName", "anna"));
     assert_int_equal(join_counter("result=\"joined\""), before + 1);
-    rig_client_close(&c);
+    control_rig_client_close(&c);
 }
 
 static void test_register_again(void **state)
@@ -32,17 +33,17 @@ static void test_register_again(void **state)
     (void)state;
     struct client c;
     struct device d;
-    const char *key = rig_key(rig, &(struct auth_key_spec){0});
-    rig_client_open(&c, rig, 0);
+    const char *key = control_rig_key(rig, &(struct auth_key_spec){0});
+    control_rig_client_open(&c, rig, 0);
     device_init(&d, "again");
-    rig_client_register(&c, &d, key, NULL);
-    size_t n = rig_node_count();
+    control_rig_client_register(&c, &d, key, NULL);
+    size_t n = control_rig_node_count();
     /* A lost answer: the same key once more. A restart: none. */
-    assert_true(json_is_true(rig_client_register(&c, &d, key, NULL), "MachineAuthorized"));
-    assert_true(json_is_true(rig_client_register(&c, &d, "", NULL), "MachineAuthorized"));
-    assert_true(json_is_true(rig_client_register(&c, &d, "nonsense", NULL), "MachineAuthorized"));
-    assert_int_equal(rig_node_count(), n);
-    rig_client_close(&c);
+    assert_true(json_is_true(control_rig_client_register(&c, &d, key, NULL), "MachineAuthorized"));
+    assert_true(json_is_true(control_rig_client_register(&c, &d, "", NULL), "MachineAuthorized"));
+    assert_true(json_is_true(control_rig_client_register(&c, &d, "nonsense", NULL), "MachineAuthorized"));
+    assert_int_equal(control_rig_node_count(), n);
+    control_rig_client_close(&c);
 }
 
 /* A refusal is logged with the node key, the reason and the host name, after the request has been freed. */
@@ -52,14 +53,14 @@ static void test_a_refusal_is_in_the_log(void **state)
     struct client c;
     struct device d;
     char said[4096] = "";
-    rig_client_open(&c, rig, 0);
+    control_rig_client_open(&c, rig, 0);
     device_init(&d, "visitor");
     const char *body = register_body(rig, &d, "no key", NULL);
     FILE *log = tmpfile();
     int before = dup(STDERR_FILENO);
     assert_true(log != NULL && dup2(fileno(log), STDERR_FILENO) >= 0);
     assert_int_equal(log_set_level(NULL, LOG_WARN), RC_OK);
-    int status = rig_client_call(&c, "POST", "/machine/register", body, NULL);
+    int status = control_rig_client_call(&c, "POST", "/machine/register", body, NULL);
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
     assert_true(dup2(before, STDERR_FILENO) >= 0);
     close(before);
@@ -69,7 +70,7 @@ static void test_a_refusal_is_in_the_log(void **state)
     assert_int_equal(status, 200);
     assert_non_null(strstr(said, "registration refused why=\""));
     assert_non_null(strstr(said, "from=127.0.0.1 host=visitor\n"));
-    rig_client_close(&c);
+    control_rig_client_close(&c);
 }
 
 /* Nothing can be written: a machine that would join is refused with the reason, nodes go on, and a single-use key is
@@ -80,12 +81,12 @@ static void test_full_disk(void **state)
     struct client c, late;
     struct device here, d;
     struct reply poll;
-    const char *key = rig_key(rig, &(struct auth_key_spec){0}), *text;
-    rig_client_open(&c, rig, 0);
+    const char *key = control_rig_key(rig, &(struct auth_key_spec){0}), *text;
+    control_rig_client_open(&c, rig, 0);
     device_init(&here, "here");
-    rig_client_register(&c, &here, rig_key(rig, &(struct auth_key_spec){0}), NULL);
-    size_t n = rig_node_count();
-    rig_client_open(&late, rig, 0);
+    control_rig_client_register(&c, &here, control_rig_key(rig, &(struct auth_key_spec){0}), NULL);
+    size_t n = control_rig_node_count();
+    control_rig_client_open(&late, rig, 0);
     device_init(&d, "late");
     store_memory_fail(rig->store, RC_FULL);
     for (int i = 0; i < 3; i++) /* in a commit that fails, and while it is known that they do */
@@ -93,21 +94,21 @@ static void test_full_disk(void **state)
                             "the disk of the server is full; nothing is lost, try again");
     assert_join_refused(&late, register_body(rig, &d, "no key", NULL), "not known here");
     assert_int_equal(metric_read("fullscale_store_failing", ""), 1);
-    rig_client_poll(&c, &poll, &here, 0);
+    control_rig_client_poll(&c, &poll, &here, 0);
     reply_wait_frames(&poll, 1);
-    assert_int_equal(rig_client_call(&c, "POST", "/machine/map", "{}", &text), 404); /* it answers */
-    assert_int_equal(rig_node_count(), n);
+    assert_int_equal(control_rig_client_call(&c, "POST", "/machine/map", "{}", &text), 404); /* it answers */
+    assert_int_equal(control_rig_node_count(), n);
     store_memory_fail(rig->store, RC_OK);
     while (core_fault(rig->core) != RC_OK)
-        rig_on_core(rig, NULL, NULL);
-    rig_settle(rig);
-    assert_true(json_is_true(rig_client_register(&late, &d, key, NULL), "MachineAuthorized"));
-    assert_int_equal(rig_node_count(), n + 1);
+        control_rig_on_core(rig, NULL, NULL);
+    control_rig_settle(rig);
+    assert_true(json_is_true(control_rig_client_register(&late, &d, key, NULL), "MachineAuthorized"));
+    assert_int_equal(control_rig_node_count(), n + 1);
     assert_int_equal(metric_read("fullscale_store_failing", ""), 0);
     device_init(&d, "second");
     assert_join_refused(&late, register_body(rig, &d, key, NULL), "has been used");
-    rig_client_close(&late);
-    rig_client_close(&c);
+    control_rig_client_close(&late);
+    control_rig_client_close(&c);
     reply_fini(&poll);
 }
 
@@ -134,24 +135,24 @@ static void test_tags_and_routes(void **state)
     struct client c;
     struct device d;
     const struct str web = STR("tag:web");
-    const char *tagged = rig_key(rig, &(struct auth_key_spec){.is_reusable = true, .tags = &web, .tag_n = 1});
-    rig_client_open(&c, rig, 0);
+    const char *tagged = control_rig_key(rig, &(struct auth_key_spec){.is_reusable = true, .tags = &web, .tag_n = 1});
+    control_rig_client_open(&c, rig, 0);
     device_init(&d, "t\",\"RequestTags\":[\"tag:web\"],\"RoutableIPs\":[\"10.0.0.0/8\",\"::/0\"],\"App\":\"");
-    assert_join_refused(&c, register_body(rig, &d, rig_key(rig, &(struct auth_key_spec){0}), NULL),
+    assert_join_refused(&c, register_body(rig, &d, control_rig_key(rig, &(struct auth_key_spec){0}), NULL),
                         "requested tags [tag:web]");
-    assert_true(json_is_true(rig_client_register(&c, &d, tagged, NULL), "MachineAuthorized"));
+    assert_true(json_is_true(control_rig_client_register(&c, &d, tagged, NULL), "MachineAuthorized"));
     struct claims claims = {.key = d.key};
-    rig_on_core(rig, read_claims, &claims);
+    control_rig_on_core(rig, read_claims, &claims);
     assert_string_equal(claims.tags, "[\"tag:web\"]");
     assert_int_equal(claims.routes_n, 2);
     device_init(&d, "u\",\"RequestTags\":[\"tag:web\",\"tag:db\"],\"App\":\"");
     assert_join_refused(&c, register_body(rig, &d, tagged, NULL), "requested tags [tag:db]");
     device_init(&d, "u\",\"RoutableIPs\":[\"10.0.0.0/99\",\"fd00::/8\"],\"App\":\"");
-    assert_true(json_is_true(rig_client_register(&c, &d, tagged, NULL), "MachineAuthorized"));
+    assert_true(json_is_true(control_rig_client_register(&c, &d, tagged, NULL), "MachineAuthorized"));
     claims = (struct claims){.key = d.key};
-    rig_on_core(rig, read_claims, &claims);
+    control_rig_on_core(rig, read_claims, &claims);
     assert_int_equal(claims.routes_n, 1); /* what is no prefix is left out */
-    rig_client_close(&c);
+    control_rig_client_close(&c);
 }
 
 static void expire_key(struct state *st, int64_t now_ms, void *ctx)
@@ -165,13 +166,13 @@ static void test_refused_keys(void **state)
     (void)state;
     struct client c, other;
     struct device d, taken;
-    const char *used = rig_key(rig, &(struct auth_key_spec){0});
-    const char *expired = rig_key(rig, &(struct auth_key_spec){.is_reusable = true});
-    rig_on_core(rig, expire_key, (void *)expired);
-    rig_client_open(&other, rig, 0);
+    const char *used = control_rig_key(rig, &(struct auth_key_spec){0});
+    const char *expired = control_rig_key(rig, &(struct auth_key_spec){.is_reusable = true});
+    control_rig_on_core(rig, expire_key, (void *)expired);
+    control_rig_client_open(&other, rig, 0);
     device_init(&taken, "taken");
-    rig_client_register(&other, &taken, used, NULL);
-    rig_client_open(&c, rig, 0);
+    control_rig_client_register(&other, &taken, used, NULL);
+    control_rig_client_open(&c, rig, 0);
     device_init(&d, "refused");
     assert_join_refused(&c, register_body(rig, &d, used, NULL), "single use");
     assert_join_refused(&c, register_body(rig, &d, expired, NULL), "expired");
@@ -180,25 +181,25 @@ static void test_refused_keys(void **state)
     assert_join_refused(
         &c, register_body(rig, &d, arena_printf(&rig->arena, "%.*s", (int)strlen(used) - 1, used), NULL), "not known");
     /* Another machine's node key: also with a good key. */
-    assert_join_refused(&c, register_body(rig, &taken, rig_key(rig, &(struct auth_key_spec){0}), NULL),
+    assert_join_refused(&c, register_body(rig, &taken, control_rig_key(rig, &(struct auth_key_spec){0}), NULL),
                         "another machine");
     d.key = (node_key){{0}};
-    assert_join_refused(&c, register_body(rig, &d, rig_key(rig, &(struct auth_key_spec){0}), NULL), "node key");
-    rig_client_close(&c);
-    rig_client_close(&other);
+    assert_join_refused(&c, register_body(rig, &d, control_rig_key(rig, &(struct auth_key_spec){0}), NULL), "node key");
+    control_rig_client_close(&c);
+    control_rig_client_close(&other);
 }
 
 static void test_reusable_key(void **state)
 {
     (void)state;
-    const char *key = rig_key(rig, &(struct auth_key_spec){.is_reusable = true});
+    const char *key = control_rig_key(rig, &(struct auth_key_spec){.is_reusable = true});
     for (int i = 0; i < 3; i++) {
         struct client c;
         struct device d;
-        rig_client_open(&c, rig, 0);
+        control_rig_client_open(&c, rig, 0);
         device_init(&d, "many");
-        assert_true(json_is_true(rig_client_register(&c, &d, key, NULL), "MachineAuthorized"));
-        rig_client_close(&c);
+        assert_true(json_is_true(control_rig_client_register(&c, &d, key, NULL), "MachineAuthorized"));
+        control_rig_client_close(&c);
     }
 }
 
@@ -211,13 +212,13 @@ static void test_old_clients(void **state)
     for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
         struct client c;
         const char *text;
-        rig_client_init(&c, rig);
+        control_rig_client_init(&c, rig);
         c.version = versions[i]; /* what Noise proves counts, whatever the body says */
-        rig_client_dial(&c, 0);
-        assert_join_refused(&c, register_body(rig, &d, rig_key(rig, &(struct auth_key_spec){0}), NULL), "1.80");
-        assert_int_equal(rig_client_call(&c, "POST", "/machine/map", map_body(rig, &d, MAP_POLL), &text), 400);
+        control_rig_client_dial(&c, 0);
+        assert_join_refused(&c, register_body(rig, &d, control_rig_key(rig, &(struct auth_key_spec){0}), NULL), "1.80");
+        assert_int_equal(control_rig_client_call(&c, "POST", "/machine/map", map_body(rig, &d, MAP_POLL), &text), 400);
         assert_non_null(strstr(text, "1.80"));
-        rig_client_close(&c);
+        control_rig_client_close(&c);
     }
 }
 
@@ -229,12 +230,13 @@ static void test_new_clients(void **state)
         struct client c;
         struct device d;
         device_init(&d, "new");
-        rig_client_init(&c, rig);
+        control_rig_client_init(&c, rig);
         c.version = versions[i];
-        rig_client_dial(&c, 0);
-        assert_true(json_is_true(rig_client_register(&c, &d, rig_key(rig, &(struct auth_key_spec){0}), NULL),
-                                 "MachineAuthorized"));
-        rig_client_close(&c);
+        control_rig_client_dial(&c, 0);
+        assert_true(
+            json_is_true(control_rig_client_register(&c, &d, control_rig_key(rig, &(struct auth_key_spec){0}), NULL),
+                         "MachineAuthorized"));
+        control_rig_client_close(&c);
     }
 }
 
@@ -243,15 +245,15 @@ static void test_logout(void **state)
     (void)state;
     struct client c;
     struct device d;
-    rig_join(rig, &c, &d, "leaving", 0);
+    control_rig_join(rig, &c, &d, "leaving", 0);
     for (int i = 0; i < 2; i++) { /* idempotent */
-        const struct json *answer = rig_client_register(&c, &d, "", "1970-01-01T00:02:03Z");
+        const struct json *answer = control_rig_client_register(&c, &d, "", "1970-01-01T00:02:03Z");
         assert_true(json_is_true(answer, "NodeKeyExpired"));
         assert_false(json_is_true(answer, "MachineAuthorized"));
         assert_true(json_says(answer, "Error", ""));
     }
-    assert_true(json_is_true(rig_client_register(&c, &d, "", NULL), "NodeKeyExpired"));
-    rig_client_close(&c);
+    assert_true(json_is_true(control_rig_client_register(&c, &d, "", NULL), "NodeKeyExpired"));
+    control_rig_client_close(&c);
 }
 
 /* --- one key, many machines --- */
@@ -291,7 +293,7 @@ static void race_done(struct core_job *job)
 {
     struct race_job *j = (struct race_job *)job;
     j->race->answered++;
-    rig_wake(rig);
+    control_rig_wake(rig);
 }
 
 static void *race_thread(void *arg)
@@ -337,14 +339,14 @@ static void test_single_use_key_raced(void **state)
     static struct race race;
     struct racer racers[RACERS];
     pthread_t threads[RACERS];
-    size_t before = rig_node_count();
+    size_t before = control_rig_node_count();
     assert_int_equal(pthread_barrier_init(&race.start, NULL, RACERS + 1), 0);
     for (unsigned i = 0; i < RACERS; i++) {
         racers[i] = (struct racer){&race, i};
         assert_int_equal(pthread_create(&threads[i], NULL, race_thread, &racers[i]), 0);
     }
     for (int round = 0; round < RACE_ROUNDS; round++) {
-        race_prepare(&race, rig_key(rig, &(struct auth_key_spec){0}));
+        race_prepare(&race, control_rig_key(rig, &(struct auth_key_spec){0}));
         pthread_barrier_wait(&race.start);
         RIG_WAIT(rig, race.answered == RACE_JOBS);
         assert_one_has_won(&race);
@@ -352,23 +354,23 @@ static void test_single_use_key_raced(void **state)
     for (unsigned i = 0; i < RACERS; i++)
         pthread_join(threads[i], NULL);
     pthread_barrier_destroy(&race.start);
-    assert_int_equal(rig_node_count(), before + RACE_ROUNDS);
+    assert_int_equal(control_rig_node_count(), before + RACE_ROUNDS);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_register, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_register_again, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_tags_and_routes, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_a_refusal_is_in_the_log, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_full_disk, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_refused_keys, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_reusable_key, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_old_clients, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_new_clients, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_logout, rig_setup, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_single_use_key_raced, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_register, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_register_again, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_tags_and_routes, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_a_refusal_is_in_the_log, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_full_disk, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_refused_keys, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_reusable_key, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_old_clients, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_new_clients, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_logout, control_rig_set_up, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_single_use_key_raced, control_rig_set_up, control_rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,14 +14,14 @@ struct call {
 static void on_data(void *ctx, const uint8_t *p, size_t n)
 {
     buf_append(&((struct call *)ctx)->got, p, n);
-    rig_wake(r);
+    control_rig_wake(r);
 }
 
 static void on_closed(void *ctx, enum rc why)
 {
     (void)why;
     ((struct call *)ctx)->is_closed = true;
-    rig_wake(r);
+    control_rig_wake(r);
 }
 
 /* `key` may be null: no Authorization; or be credentials with their scheme. */
@@ -49,7 +49,7 @@ static const struct json *finish(struct call *c, int status)
     buf_fini(&c->got);
     if (strtol(text + 9, NULL, 10) != status)
         fail_msg("%d expected: %s", status, text);
-    return status == 200 ? rig_json(r, strstr(text, "\r\n\r\n") + 4) : NULL;
+    return status == 200 ? control_rig_json(r, strstr(text, "\r\n\r\n") + 4) : NULL;
 }
 
 static const struct json *ask(const char *path, const char *key, const char *body, int status)
@@ -95,13 +95,13 @@ static void delete_relay(struct state *st, int64_t now_ms, void *ctx)
 static struct enrolment enrol(const char *name, uint16_t region_id)
 {
     struct enrolment e = {.name = name, .region_id = region_id};
-    rig_on_core(r, make_relay, &e);
+    control_rig_on_core(r, make_relay, &e);
     return e;
 }
 
 static void forget(struct enrolment *e)
 {
-    rig_on_core(r, delete_relay, e);
+    control_rig_on_core(r, delete_relay, e);
 }
 
 struct look {
@@ -122,7 +122,7 @@ static void look_at(struct state *st, int64_t now_ms, void *ctx)
 static struct look look(const struct enrolment *e)
 {
     struct look l = {.id = e->id};
-    rig_on_core(r, look_at, &l);
+    control_rig_on_core(r, look_at, &l);
     return l;
 }
 
@@ -158,7 +158,7 @@ static void test_verify(void **state)
     struct enrolment e = enrol("fra", 0);
     struct client c;
     struct device d;
-    rig_join(r, &c, &d, "laptop", 0);
+    control_rig_join(r, &c, &d, "laptop", 0);
     const char *body = arena_printf(&r->arena, "{\"NodePublic\":\"%s\",\"Source\":\"192.0.2.9\"}", key_text(r, &d.key));
     assert_true(json_is_true(ask("/verify", e.key, body, 200), "Allow"));
     /* Not for everyone. */
@@ -180,11 +180,11 @@ static void test_verify(void **state)
     node_key stranger = {{1, 2, 3}};
     const char *unknown = arena_printf(&r->arena, "{\"nodepublic\":\"%s\"}", key_text(r, &stranger));
     assert_false(json_is_true(ask("/verify", e.key, unknown, 200), "Allow"));
-    rig_on_core(r, expire_node, &d.key);
+    control_rig_on_core(r, expire_node, &d.key);
     assert_false(json_is_true(ask("/verify", e.key, body, 200), "Allow"));
     forget(&e);
     ask("/verify", e.key, body, 401);
-    rig_client_close(&c);
+    control_rig_client_close(&c);
 }
 
 static void set_open(struct control_worker *w, void *ctx)
@@ -198,11 +198,11 @@ static void test_verify_for_everyone(void **state)
     bool is_open = true;
     node_key stranger = {{1, 2, 3}};
     const char *unknown = arena_printf(&r->arena, "{\"NodePublic\":\"%s\"}", key_text(r, &stranger));
-    rig_on_worker(r, 0, set_open, &is_open);
+    control_rig_on_worker(r, 0, set_open, &is_open);
     assert_false(json_is_true(ask("/verify", NULL, unknown, 200), "Allow"));
     ask("/verify", "wrong", unknown, 401); /* a key is optional here, but a wrong one is refused */
     is_open = false;
-    rig_on_worker(r, 0, set_open, &is_open);
+    control_rig_on_worker(r, 0, set_open, &is_open);
     ask("/verify", NULL, unknown, 401);
 }
 
@@ -242,7 +242,7 @@ static void test_first_announcement(void **state)
     struct call waiting;
     reply = ask("/relay/announce", a.key, announcement(""), 200);
     begin(&waiting, "/relay/announce", a.key, seen(reply));
-    rig_settle(r);
+    control_rig_settle(r);
     ask("/relay/announce", a.key, announcement(",\"draining\":true"), 200);
     finish(&waiting, 200);
     assert_false(look(&a).is_up);
@@ -343,13 +343,13 @@ static void test_news(void **state)
     struct device d;
     struct call waiting;
     struct str key;
-    rig_join(r, &c, &d, "laptop", 0);
+    control_rig_join(r, &c, &d, "laptop", 0);
     ask("/relay/announce", a.key, announcement(""), 200);
     const struct json *reply = ask("/relay/announce", a.key, announcement(""), 200);
     begin(&waiting, "/relay/announce", a.key, seen(reply));
-    rig_settle(r);
+    control_rig_settle(r);
     assert_int_equal(buf_len(&waiting.got), 0);
-    rig_on_core(r, expire_node, &d.key);
+    control_rig_on_core(r, expire_node, &d.key);
     reply = finish(&waiting, 200);
     assert_false(json_is_true(reply, "resync"));
     assert_int_equal(json_len(json_get(reply, "revoked")), 1);
@@ -357,22 +357,22 @@ static void test_news(void **state)
     assert_string_equal(arena_str(&r->arena, key).p, key_text(r, &d.key));
     /* A neighbour comes, and goes. */
     begin(&waiting, "/relay/announce", a.key, seen(reply));
-    rig_settle(r);
+    control_rig_settle(r);
     ask("/relay/announce", b.key, announcement(""), 200);
     reply = finish(&waiting, 200);
     assert_int_equal(json_len(json_get(reply, "neighbours")), 1);
     assert_int_equal(json_len(json_get(reply, "revoked")), 0);
     begin(&waiting, "/relay/announce", a.key, seen(reply));
-    rig_settle(r);
+    control_rig_settle(r);
     forget(&b);
     reply = finish(&waiting, 200);
     assert_int_equal(json_len(json_get(reply, "neighbours")), 0);
     /* Its own end too. */
     begin(&waiting, "/relay/announce", a.key, seen(reply));
-    rig_settle(r);
+    control_rig_settle(r);
     forget(&a);
     finish(&waiting, 401);
-    rig_client_close(&c);
+    control_rig_client_close(&c);
 }
 
 static void revoke_many(struct state *st, int64_t now_ms, void *ctx)
@@ -393,12 +393,12 @@ static void test_missed_news(void **state)
     ask("/relay/announce", a.key, announcement(""), 200);
     const struct json *reply = ask("/relay/announce", a.key, announcement(""), 200);
     unsigned n = 300;
-    rig_on_core(r, revoke_many, &n);
+    control_rig_on_core(r, revoke_many, &n);
     const char *old = seen(reply);
     reply = ask("/relay/announce", a.key, old, 200);
     assert_int_equal(json_len(json_get(reply, "revoked")), 300);
     n = RELAYS_NEWS_MAX;
-    rig_on_core(r, revoke_many, &n);
+    control_rig_on_core(r, revoke_many, &n);
     reply = ask("/relay/announce", a.key, old, 200);
     assert_true(json_is_true(reply, "resync"));
     assert_int_equal(json_len(json_get(reply, "revoked")), 0);
@@ -435,17 +435,17 @@ static void test_lost_relay(void **state)
     ask("/relay/announce", a.key, announcement(""), 200);
     const struct json *reply = ask("/relay/announce", a.key, announcement(""), 200);
     begin(&waiting, "/relay/announce", a.key, seen(reply));
-    rig_settle(r);
-    rig_on_worker(r, 0, tick, NULL); /* it is not its time */
-    rig_settle(r);
+    control_rig_settle(r);
+    control_rig_on_worker(r, 0, tick, NULL); /* it is not its time */
+    control_rig_settle(r);
     assert_int_equal(buf_len(&waiting.got), 0);
-    rig_on_core(r, after_25_seconds, NULL);
+    control_rig_on_core(r, after_25_seconds, NULL);
     assert_true(look(&a).is_up);
     hang_up(&waiting);
-    rig_settle(r);
-    rig_on_core(r, after_ten_seconds, NULL);
+    control_rig_settle(r);
+    control_rig_on_core(r, after_ten_seconds, NULL);
     assert_true(look(&a).is_up);
-    rig_on_core(r, after_25_seconds, NULL);
+    control_rig_on_core(r, after_25_seconds, NULL);
     assert_false(look(&a).is_up);
     forget(&a);
 }
@@ -453,14 +453,14 @@ static void test_lost_relay(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    r = rig_create(1);
+    r = control_rig_create(1);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    rig_destroy(r);
+    control_rig_destroy(r);
     return 0;
 }
 

@@ -54,7 +54,7 @@ static void crowd_move(struct state *st, int64_t now_ms, void *ctx)
 
 static void crowd_init(struct crowd *crowd, size_t n)
 {
-    *crowd = (struct crowd){.n = n, .auth_key = rig_key(rig, &(struct auth_key_spec){.is_reusable = true})};
+    *crowd = (struct crowd){.n = n, .auth_key = control_rig_key(rig, &(struct auth_key_spec){.is_reusable = true})};
     rng_bytes(&crowd->machine, sizeof(crowd->machine));
     rng_bytes(crowd->keys, sizeof(crowd->keys));
     crowd->machine.b[2] = 0; /* which distinguishes the first from the others, see crowd_join */
@@ -69,10 +69,10 @@ static int64_t publications(void)
 static void move_and_send(struct crowd *crowd)
 {
     int64_t before = publications();
-    rig_on_core(rig, crowd_move, crowd);
+    control_rig_on_core(rig, crowd_move, crowd);
     while (publications() == before)
-        rig_settle(rig);
-    rig_settle(rig);
+        control_rig_settle(rig);
+    control_rig_settle(rig);
 }
 
 /* --- polls of one node --- */
@@ -82,22 +82,22 @@ static void supersede(unsigned workers)
     struct client c, again;
     struct device d;
     struct reply first, second;
-    rig_join(rig, &c, &d, "twice", 0);
-    rig_client_open_same(&again, &c, workers - 1);
+    control_rig_join(rig, &c, &d, "twice", 0);
+    control_rig_client_open_same(&again, &c, workers - 1);
     poll_begin(&c, &first, &d, 0);
     poll_begin(&again, &second, &d, MAP_ZSTD);
     RIG_WAIT(rig, first.is_ended);
     assert_int_equal(first.error, 0);
-    rig_settle(rig);
+    control_rig_settle(rig);
     assert_false(second.is_ended);
-    assert_int_equal(rig_sessions(), 1);
+    assert_int_equal(control_rig_sessions(), 1);
     /* And back. */
     reply_fini(&first);
     poll_begin(&c, &first, &d, 0);
     RIG_WAIT(rig, second.is_ended);
     assert_false(first.is_ended);
     reply_fini(&second);
-    rig_client_close(&again);
+    control_rig_client_close(&again);
     poll_finish(&c, &first);
 }
 
@@ -114,21 +114,21 @@ static void test_polls_race(void **state)
     (void)state;
     struct client c[2];
     struct device d;
-    rig_join(rig, &c[0], &d, "racer", 0);
-    rig_client_open_same(&c[1], &c[0], 1);
+    control_rig_join(rig, &c[0], &d, "racer", 0);
+    control_rig_client_open_same(&c[1], &c[0], 1);
     for (int round = 0; round < 10; round++) {
         struct reply polls[4];
         for (int i = 0; i < 4; i++)
-            rig_client_poll(&c[i % 2], &polls[i], &d, i < 2 ? 0 : MAP_ZSTD);
+            control_rig_client_poll(&c[i % 2], &polls[i], &d, i < 2 ? 0 : MAP_ZSTD);
         RIG_WAIT(rig, polls[0].is_ended + polls[1].is_ended + polls[2].is_ended + polls[3].is_ended == 3);
         for (int i = 0; i < 4; i++)
             poll_end(&c[i % 2], &polls[i]);
-        while (rig_sessions() > 0)
-            rig_settle(rig);
+        while (control_rig_sessions() > 0)
+            control_rig_settle(rig);
     }
-    rig_client_close(&c[0]);
-    rig_client_close(&c[1]);
-    rig_wait_idle(rig);
+    control_rig_client_close(&c[0]);
+    control_rig_client_close(&c[1]);
+    control_rig_wait_idle(rig);
 }
 
 static void test_key_rotation(void **state)
@@ -137,24 +137,25 @@ static void test_key_rotation(void **state)
     struct client c, other;
     struct device d, peer;
     struct reply poll, newer, watch;
-    rig_join(rig, &c, &d, "rotates", 0);
-    rig_join(rig, &other, &peer, "sees", 1);
+    control_rig_join(rig, &c, &d, "rotates", 0);
+    control_rig_join(rig, &other, &peer, "sees", 1);
     uint64_t id = poll_begin(&c, &poll, &d, 0);
     poll_begin(&other, &watch, &peer, 0);
     d.old_key = d.key;
     rng_bytes(&d.key, sizeof(d.key));
     assert_true(
-        json_is_true(rig_client_register(&c, &d, rig_key(rig, &(struct auth_key_spec){0}), NULL), "MachineAuthorized"));
+        json_is_true(control_rig_client_register(&c, &d, control_rig_key(rig, &(struct auth_key_spec){0}), NULL),
+                     "MachineAuthorized"));
     RIG_WAIT(rig, poll.is_ended); /* the old key's */
     WAIT_VIEW(&watch, id, v.is_there && str_eq_c(v.key, key_text(rig, &d.key)));
     assert_int_equal(poll_begin(&c, &newer, &d, 0), id);
     assert_first_map(reply_frame(&newer, 0), &d);
     struct device old = d;
     old.key = d.old_key;
-    assert_int_equal(rig_client_update(&c, &old), 404);
+    assert_int_equal(control_rig_client_update(&c, &old), 404);
     reply_fini(&poll);
     poll_end(&other, &watch);
-    rig_client_close(&other);
+    control_rig_client_close(&other);
     poll_finish(&c, &newer);
 }
 
@@ -165,17 +166,17 @@ static void update_and_poll(bool update_first)
     struct client c, other;
     struct device d, peer;
     struct reply poll, watch, update;
-    rig_join(rig, &other, &peer, "observer", 1);
+    control_rig_join(rig, &other, &peer, "observer", 1);
     poll_begin(&other, &watch, &peer, MAP_ZSTD);
-    rig_join(rig, &c, &d, "starter", 0);
+    control_rig_join(rig, &c, &d, "starter", 0);
     struct device stale = d;
     d.home_derp = 3;
     d.endpoints_n = 2;
     if (!update_first)
-        rig_client_poll(&c, &poll, &stale, 0);
-    rig_client_send(&c, &update, "POST", "/machine/map", map_body(rig, &d, MAP_OMIT_PEERS));
+        control_rig_client_poll(&c, &poll, &stale, 0);
+    control_rig_client_send(&c, &update, "POST", "/machine/map", map_body(rig, &d, MAP_OMIT_PEERS));
     if (update_first)
-        rig_client_poll(&c, &poll, &stale, 0);
+        control_rig_client_poll(&c, &poll, &stale, 0);
     reply_wait_frames(&poll, 1);
     uint64_t id = json_number(json_get(reply_frame(&poll, 0), "Node"), "ID");
     RIG_WAIT(rig, update.is_ended);
@@ -184,7 +185,7 @@ static void update_and_poll(bool update_first)
     WAIT_VIEW(&watch, id, v.is_there && v.is_online && v.home_derp == 3 && v.endpoints_n == 2);
     reply_fini(&update);
     poll_end(&other, &watch);
-    rig_client_close(&other);
+    control_rig_client_close(&other);
     poll_finish(&c, &poll);
 }
 
@@ -206,22 +207,22 @@ static void test_peers_learn(void **state)
     struct client a, b;
     struct device da, db;
     struct reply pa, pb;
-    rig_join(rig, &a, &da, "first", 0);
+    control_rig_join(rig, &a, &da, "first", 0);
     poll_begin(&a, &pa, &da, 0);
-    rig_join(rig, &b, &db, "second", 1);
+    control_rig_join(rig, &b, &db, "second", 1);
     uint64_t id = poll_begin(&b, &pb, &db, MAP_ZSTD);
     WAIT_VIEW(&pa, id, v.is_there && v.is_online && str_eq_c(v.name, "second.test.example."));
     db.endpoints_n = 4;
     db.home_derp = 2;
-    assert_int_equal(rig_client_update(&b, &db), 200);
+    assert_int_equal(control_rig_client_update(&b, &db), 200);
     WAIT_VIEW(&pa, id, v.endpoints_n == 4 && v.home_derp == 2);
     db.endpoints_n = 0;
     db.name = "renamed";
-    assert_int_equal(rig_client_update(&b, &db), 200);
+    assert_int_equal(control_rig_client_update(&b, &db), 200);
     WAIT_VIEW(&pa, id, v.endpoints_n == 0 && v.home_derp == 2 && str_eq_c(v.name, "renamed.test.example."));
     poll_end(&b, &pb);
     WAIT_VIEW(&pa, id, v.is_there && !v.is_online);
-    rig_client_close(&b);
+    control_rig_client_close(&b);
     poll_finish(&a, &pa);
 }
 
@@ -255,17 +256,17 @@ struct tagged {
 static void tagged_join(struct tagged *t, const char *tag, unsigned worker)
 {
     const struct str tags[] = {str_c(tag)};
-    rig_client_open(&t->c, rig, worker);
+    control_rig_client_open(&t->c, rig, worker);
     device_init(&t->d, tag + 4);
-    const char *key = rig_key(rig, &(struct auth_key_spec){.tags = tags, .tag_n = 1});
-    assert_true(json_is_true(rig_client_register(&t->c, &t->d, key, NULL), "MachineAuthorized"));
+    const char *key = control_rig_key(rig, &(struct auth_key_spec){.tags = tags, .tag_n = 1});
+    assert_true(json_is_true(control_rig_client_register(&t->c, &t->d, key, NULL), "MachineAuthorized"));
     t->id = poll_begin(&t->c, &t->poll, &t->d, 0);
 }
 
 static void tagged_move(struct tagged *t, uint16_t home_derp)
 {
     t->d.home_derp = home_derp;
-    assert_int_equal(rig_client_update(&t->c, &t->d), 200);
+    assert_int_equal(control_rig_client_update(&t->c, &t->d), 200);
 }
 
 /* a and b see each other, b and c too, no others. Changes that leave the viewer keys as they are go to the nodes that
@@ -279,38 +280,38 @@ static void test_changes_go_to_those_who_see(void **state)
     static char second[] = "{\"tagOwners\":{\"tag:a\":[],\"tag:b\":[],\"tag:c\":[]},\"grants\":["
                            "{\"src\":[\"tag:a\"],\"dst\":[\"tag:c\"],\"ip\":[\"*\"]}]}";
     struct tagged *t = mem_zalloc(3, sizeof(*t));
-    rig_on_core(rig, set_policy, first);
+    control_rig_on_core(rig, set_policy, first);
     for (unsigned i = 0; i < 3; i++)
         tagged_join(&t[i], (const char *[]){"tag:a", "tag:b", "tag:c"}[i], i % 2);
     WAIT_VIEW(&t[0].poll, t[1].id, v.is_there && v.is_online);
     WAIT_VIEW(&t[2].poll, t[1].id, v.is_there && v.is_online);
-    rig_settle(rig);
+    control_rig_settle(rig);
     size_t quiet = t[0].poll.frame_n;
     tagged_move(&t[2], 5);
     WAIT_VIEW(&t[1].poll, t[2].id, v.home_derp == 5);
-    rig_settle(rig);
+    control_rig_settle(rig);
     assert_int_equal(t[0].poll.frame_n, quiet);
     tagged_move(&t[1], 6);
     WAIT_VIEW(&t[0].poll, t[1].id, v.home_derp == 6);
     WAIT_VIEW(&t[2].poll, t[1].id, v.home_derp == 6);
-    rig_on_core(rig, set_policy, second);
+    control_rig_on_core(rig, set_policy, second);
     WAIT_VIEW(&t[0].poll, t[1].id, !v.is_there);
     tagged_move(&t[2], 7);
     WAIT_VIEW(&t[0].poll, t[2].id, v.home_derp == 7);
-    rig_settle(rig);
+    control_rig_settle(rig);
     quiet = t[1].poll.frame_n;
     tagged_move(&t[0], 8);
     WAIT_VIEW(&t[2].poll, t[0].id, v.home_derp == 8);
-    rig_settle(rig);
+    control_rig_settle(rig);
     assert_int_equal(t[1].poll.frame_n, quiet);
-    rig_on_core(rig, no_policy, NULL);
+    control_rig_on_core(rig, no_policy, NULL);
     tagged_move(&t[0], 9);
     WAIT_VIEW(&t[1].poll, t[0].id, v.home_derp == 9);
     for (unsigned i = 0; i < 3; i++) {
         reply_fini(&t[i].poll);
-        rig_client_close(&t[i].c);
+        control_rig_client_close(&t[i].c);
     }
-    rig_wait_idle(rig);
+    control_rig_wait_idle(rig);
     mem_free(t);
 }
 
@@ -321,14 +322,14 @@ static void keep_alives_in(unsigned coding)
     struct client c;
     struct device d;
     struct reply poll;
-    rig_join(rig, &c, &d, "quiet", 0);
+    control_rig_join(rig, &c, &d, "quiet", 0);
     poll_begin(&c, &poll, &d, coding);
-    rig_settle(rig);
+    control_rig_settle(rig);
     size_t n = poll.frame_n;
-    rig_pass_seconds(0, 49);
-    rig_settle(rig);
+    control_rig_pass_seconds(0, 49);
+    control_rig_settle(rig);
     assert_int_equal(poll.frame_n, n);
-    rig_pass_seconds(0, 13);
+    control_rig_pass_seconds(0, 13);
     reply_wait_frames(&poll, n + 1);
     assert_true(map_is_keep_alive(reply_frame(&poll, n)));
     assert_string_not_equal(poll.frames[n], "{\"KeepAlive\":true}");
@@ -363,19 +364,19 @@ static void test_keep_alive_after_a_stall(void **state)
     struct device d[8];
     struct reply polls[8];
     for (size_t i = 0; i < ARRAY_LEN(c); i++) {
-        rig_join(rig, &c[i], &d[i], "stalled", 0);
+        control_rig_join(rig, &c[i], &d[i], "stalled", 0);
         poll_begin(&c[i], &polls[i], &d[i], 0);
     }
-    rig_settle(rig);
-    rig_pass_seconds(0, 3600);
-    rig_settle(rig);
+    control_rig_settle(rig);
+    control_rig_pass_seconds(0, 3600);
+    control_rig_settle(rig);
     for (size_t i = 0; i < ARRAY_LEN(c); i++) {
         RIG_WAIT(rig, keep_alives(&polls[i]) > 0);
         assert_int_equal(keep_alives(&polls[i]), 1);
         reply_fini(&polls[i]);
-        rig_client_close(&c[i]);
+        control_rig_client_close(&c[i]);
     }
-    rig_wait_idle(rig);
+    control_rig_wait_idle(rig);
 }
 
 /* --- slow readers --- */
@@ -404,11 +405,11 @@ static bool all_are_at(const struct json *map, const char *list, const struct cr
 
 static void slow_reader_joins(struct client *c, struct device *d)
 {
-    rig_client_init(c, rig);
+    control_rig_client_init(c, rig);
     c->is_manual = true;
-    rig_client_dial(c, 0);
+    control_rig_client_dial(c, 0);
     device_init(d, "slow");
-    rig_client_register(c, d, rig_key(rig, &(struct auth_key_spec){0}), NULL);
+    control_rig_client_register(c, d, control_rig_key(rig, &(struct auth_key_spec){0}), NULL);
 }
 
 /* Its window is shut: what waits for it at the server is bounded, and when it reads again it gets one full map
@@ -422,7 +423,7 @@ static void test_slow_reader(void **state)
     struct crowd *crowd = MEM_NEW(struct crowd);
     int64_t behind_before = behind();
     crowd_init(crowd, ARRAY_LEN(crowd->keys));
-    rig_on_core(rig, crowd_join, crowd);
+    control_rig_on_core(rig, crowd_join, crowd);
     slow_reader_joins(&c, &d);
     poll_begin(&c, poll, &d, 0);
     poll->is_stalled = true;
@@ -462,23 +463,23 @@ static void test_deleted_before_shown(void **state)
     struct client c;
     struct device d;
     struct reply poll;
-    struct rig_core_call join, leave;
+    struct control_rig_core_call join, leave;
     struct crowd *one = MEM_NEW(struct crowd);
-    rig_client_open(&c, rig, 0);
+    control_rig_client_open(&c, rig, 0);
     device_init(&d, "ghost");
     crowd_init(one, 1);
     one->machine = c.public;
     one->keys[0] = d.key;
-    rig_hold_core(rig);
-    rig_core_begin(rig, &join, crowd_join, one);
-    rig_client_poll(&c, &poll, &d, 0);
-    assert_int_equal(rig_client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
-    rig_core_begin(rig, &leave, crowd_leave, one);
-    rig_release_core(rig);
+    control_rig_hold_core(rig);
+    control_rig_core_begin(rig, &join, crowd_join, one);
+    control_rig_client_poll(&c, &poll, &d, 0);
+    assert_int_equal(control_rig_client_call(&c, "GET", "/machine/whoami", "", NULL), 200);
+    control_rig_core_begin(rig, &leave, crowd_leave, one);
+    control_rig_release_core(rig);
     RIG_WAIT(rig, join.is_done && leave.is_done);
-    rig_settle(rig);
+    control_rig_settle(rig);
     assert_int_equal(poll.frame_n, 0);
-    rig_pass_seconds(0, 62);
+    control_rig_pass_seconds(0, 62);
     reply_wait_frames(&poll, 1);
     assert_true(map_is_past(json_get(reply_frame(&poll, 0), "Node")));
     assert_false(poll.is_ended);
@@ -489,7 +490,7 @@ static void test_deleted_before_shown(void **state)
 static void some_iterations(void)
 {
     for (int n = rand() % 6; n > 0; n--) {
-        rig_wake(rig);
+        control_rig_wake(rig);
         loop_run(rig->loop);
     }
 }
@@ -498,7 +499,7 @@ static void some_iterations(void)
 static void visit(struct client *c, struct device *d)
 {
     struct client again = {.rig = rig, .version = c->version, .machine = c->machine, .public = c->public};
-    rig_client_begin(&again, (unsigned)rand() % 2);
+    control_rig_client_begin(&again, (unsigned)rand() % 2);
     if (rand() % 4 != 0)
         RIG_WAIT(rig, again.h2 != NULL);
     else
@@ -512,7 +513,7 @@ static void visit(struct client *c, struct device *d)
         if (rand() % 3 == 0)
             h2_client_cancel(again.h2, id);
     }
-    rig_client_close(&again);
+    control_rig_client_close(&again);
 }
 
 static void test_visitors(void **state)
@@ -523,41 +524,42 @@ static void test_visitors(void **state)
     struct reply poll;
     srand(3);
     for (size_t i = 0; i < ARRAY_LEN(c); i++)
-        rig_join(rig, &c[i], &d[i], "visitor", (unsigned)i % 2);
+        control_rig_join(rig, &c[i], &d[i], "visitor", (unsigned)i % 2);
     for (int i = 0; i < 300; i++) {
         size_t who = (size_t)rand() % ARRAY_LEN(c);
         visit(&c[who], &d[who]);
     }
     /* What the last clients sent may still be in the kernel: a poll of theirs must not come after those below. */
     do
-        rig_settle(rig);
-    while (rig_sessions() > 0);
+        control_rig_settle(rig);
+    while (control_rig_sessions() > 0);
     for (size_t i = 0; i < ARRAY_LEN(c); i++) {
         poll_begin(&c[i], &poll, &d[i], 0);
         assert_first_map(reply_frame(&poll, 0), &d[i]);
         assert_false(poll.is_ended);
         reply_fini(&poll);
-        rig_client_close(&c[i]);
+        control_rig_client_close(&c[i]);
     }
-    rig_wait_idle(rig);
+    control_rig_wait_idle(rig);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_second_poll_supersedes, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_polls_race, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_key_rotation, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_update_before_poll, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_poll_before_update, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_peers_learn, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_changes_go_to_those_who_see, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_keep_alive, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_keep_alive_zstd, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_keep_alive_after_a_stall, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_slow_reader, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_deleted_before_shown, rig_setup_two, rig_teardown),
-        cmocka_unit_test_setup_teardown(test_visitors, rig_setup_two, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_second_poll_supersedes, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_polls_race, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_key_rotation, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_update_before_poll, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_poll_before_update, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_peers_learn, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_changes_go_to_those_who_see, control_rig_set_up_two,
+                                        control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_keep_alive, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_keep_alive_zstd, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_keep_alive_after_a_stall, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_slow_reader, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_deleted_before_shown, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_visitors, control_rig_set_up_two, control_rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

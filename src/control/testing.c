@@ -4,56 +4,59 @@
 /* What tests that failed have left behind, as counted when the server was made. */
 static int64_t sessions_before, conns_before;
 
-static void rig_guard(void *ctx)
+static void control_rig_guard(void *ctx)
 {
     (void)ctx;
     fprintf(stderr, "what the test waits for does not happen\n");
     abort();
 }
 
-void rig_wake(struct rig *r)
+void control_rig_wake(struct rig *r)
 {
     if (r->loop != NULL)
         loop_stop(r->loop);
 }
 
-static void rig_core_run(struct core_job *job, struct state *st, int64_t now_ms)
+static void control_rig_core_run(struct core_job *job, struct state *st, int64_t now_ms)
 {
-    struct rig_core_call *c = (struct rig_core_call *)job;
+    struct control_rig_core_call *c = (struct control_rig_core_call *)job;
     if (c->fn != NULL)
         c->fn(st, now_ms, c->ctx);
 }
 
-static void rig_core_done(struct core_job *job)
+static void control_rig_core_done(struct core_job *job)
 {
-    struct rig_core_call *c = (struct rig_core_call *)job;
+    struct control_rig_core_call *c = (struct control_rig_core_call *)job;
     c->is_done = true;
-    rig_wake(c->rig);
+    control_rig_wake(c->rig);
 }
 
-void rig_core_call_init(struct rig_core_call *c, struct rig *r, void (*fn)(struct state *st, int64_t now_ms, void *ctx),
-                        void *ctx)
+void control_rig_core_call_init(struct control_rig_core_call *c, struct rig *r,
+                                void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx)
 {
-    *c = (struct rig_core_call){
-        .job = {.home = r->loop, .run = rig_core_run, .done = rig_core_done}, .rig = r, .fn = fn, .ctx = ctx};
+    *c = (struct control_rig_core_call){
+        .job = {.home = r->loop, .run = control_rig_core_run, .done = control_rig_core_done},
+        .rig = r,
+        .fn = fn,
+        .ctx = ctx};
 }
 
-void rig_core_begin(struct rig *r, struct rig_core_call *c, void (*fn)(struct state *st, int64_t now_ms, void *ctx),
-                    void *ctx)
+void control_rig_core_begin(struct rig *r, struct control_rig_core_call *c,
+                            void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx)
 {
-    rig_core_call_init(c, r, fn, ctx);
+    control_rig_core_call_init(c, r, fn, ctx);
     core_post(r->core, &c->job);
 }
 
-void rig_on_core(struct rig *r, void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx)
+void control_rig_on_core(struct rig *r, void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx)
 {
-    struct rig_core_call c;
-    rig_core_begin(r, &c, fn, ctx);
+    struct control_rig_core_call c;
+    control_rig_core_begin(r, &c, fn, ctx);
     RIG_WAIT(r, c.is_done);
 }
 
 /* A call of `fn` on a worker's thread. */
-struct rig_worker_call {
+struct control_rig_worker_call {
     struct loop_msg msg;
     struct rig *rig;
     struct control_worker *worker;
@@ -62,42 +65,42 @@ struct rig_worker_call {
     bool is_done;
 };
 
-static void rig_worker_done(struct loop *loop, struct loop_msg *msg)
+static void control_rig_worker_done(struct loop *loop, struct loop_msg *msg)
 {
-    struct rig_worker_call *c = CONTAINER_OF(msg, struct rig_worker_call, msg);
+    struct control_rig_worker_call *c = CONTAINER_OF(msg, struct control_rig_worker_call, msg);
     (void)loop;
     c->is_done = true;
-    rig_wake(c->rig);
+    control_rig_wake(c->rig);
 }
 
-static void rig_worker_run(struct loop *loop, struct loop_msg *msg)
+static void control_rig_worker_run(struct loop *loop, struct loop_msg *msg)
 {
-    struct rig_worker_call *c = CONTAINER_OF(msg, struct rig_worker_call, msg);
+    struct control_rig_worker_call *c = CONTAINER_OF(msg, struct control_rig_worker_call, msg);
     (void)loop;
     if (c->fn != NULL)
         c->fn(c->worker, c->ctx);
-    c->msg.run = rig_worker_done;
+    c->msg.run = control_rig_worker_done;
     loop_post(c->rig->loop, &c->msg);
 }
 
-void rig_on_worker(struct rig *r, unsigned i, void (*fn)(struct control_worker *w, void *ctx), void *ctx)
+void control_rig_on_worker(struct rig *r, unsigned i, void (*fn)(struct control_worker *w, void *ctx), void *ctx)
 {
-    struct rig_worker_call c = {
-        .msg.run = rig_worker_run, .rig = r, .worker = r->control->workers[i], .fn = fn, .ctx = ctx};
+    struct control_rig_worker_call c = {
+        .msg.run = control_rig_worker_run, .rig = r, .worker = r->control->workers[i], .fn = fn, .ctx = ctx};
     loop_post(r->loops[i], &c.msg);
     RIG_WAIT(r, c.is_done);
 }
 
-void rig_settle(struct rig *r)
+void control_rig_settle(struct rig *r)
 {
     for (unsigned round = 0; round < 3; round++) {
-        rig_on_core(r, NULL, NULL);
+        control_rig_on_core(r, NULL, NULL);
         for (unsigned i = 0; i < r->worker_n; i++)
-            rig_on_worker(r, i, NULL, NULL);
+            control_rig_on_worker(r, i, NULL, NULL);
     }
 }
 
-static void rig_hold_run(struct core_job *job, struct state *st, int64_t now_ms)
+static void control_rig_hold_run(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct rig *r = CONTAINER_OF(job, struct rig, hold.job);
     (void)st;
@@ -107,16 +110,16 @@ static void rig_hold_run(struct core_job *job, struct state *st, int64_t now_ms)
     }
 }
 
-static void rig_hold_done(struct core_job *job)
+static void control_rig_hold_done(struct core_job *job)
 {
     struct rig *r = CONTAINER_OF(job, struct rig, hold.job);
     r->hold.is_done = true;
-    rig_wake(r);
+    control_rig_wake(r);
 }
 
-void rig_hold_core(struct rig *r)
+void control_rig_hold_core(struct rig *r)
 {
-    r->hold.job = (struct core_job){.home = r->loop, .run = rig_hold_run, .done = rig_hold_done};
+    r->hold.job = (struct core_job){.home = r->loop, .run = control_rig_hold_run, .done = control_rig_hold_done};
     r->hold.is_done = false;
     r->hold.is_held = true;
     sem_init(&r->hold.held, 0, 0);
@@ -126,7 +129,7 @@ void rig_hold_core(struct rig *r)
     }
 }
 
-void rig_release_core(struct rig *r)
+void control_rig_release_core(struct rig *r)
 {
     r->hold.is_held = false;
     sem_post(&r->hold.release);
@@ -135,23 +138,23 @@ void rig_release_core(struct rig *r)
     sem_destroy(&r->hold.release);
 }
 
-static void rig_published(void *ctx, struct change *c)
+static void control_rig_published(void *ctx, struct change *c)
 {
     control_published(((struct rig *)ctx)->control, c);
 }
 
-static void rig_key_revoked(void *ctx, const node_key *key)
+static void control_rig_key_revoked(void *ctx, const node_key *key)
 {
     control_key_revoked(((struct rig *)ctx)->control, key);
 }
 
-static void rig_relays_changed(void *ctx, const struct state *st)
+static void control_rig_relays_changed(void *ctx, const struct state *st)
 {
     (void)st;
     control_relays_changed(((struct rig *)ctx)->control);
 }
 
-struct state *rig_state(void)
+struct state *control_rig_state(void)
 {
     struct state_options options = {.v4_bits = 10, .v6_bits = 48, .ephemeral_timeout_ms = 60000};
     struct tailnet_settings *settings = tailnet_settings_create();
@@ -164,7 +167,7 @@ struct state *rig_state(void)
     return state_create(&options, settings);
 }
 
-static void rig_make_user(struct state *st, int64_t now_ms, void *ctx)
+static void control_rig_make_user(struct state *st, int64_t now_ms, void *ctx)
 {
     const struct user *u;
     struct err err;
@@ -172,13 +175,13 @@ static void rig_make_user(struct state *st, int64_t now_ms, void *ctx)
     ((struct rig *)ctx)->user = u->id;
 }
 
-static void *rig_serve(void *arg)
+static void *control_rig_serve(void *arg)
 {
     loop_run(arg);
     return NULL;
 }
 
-static void rig_start_worker(struct rig *r, unsigned i)
+static void control_rig_start_worker(struct rig *r, unsigned i)
 {
     struct addr any;
     struct err err;
@@ -188,23 +191,23 @@ static void rig_start_worker(struct rig *r, unsigned i)
         tcp_listen(r->loops[i], &any, &opts, http_server_accept, control_http(r->control, i), &r->listeners[i], &err),
         RC_OK);
     tcp_listener_addr(r->listeners[i], &r->at[i]);
-    assert_int_equal(pthread_create(&r->threads[i], NULL, rig_serve, r->loops[i]), 0);
+    assert_int_equal(pthread_create(&r->threads[i], NULL, control_rig_serve, r->loops[i]), 0);
 }
 
 /* The clients of most tests are not limited. */
-static bool rig_is_trusted(const void *ctx, const struct addr *from)
+static bool control_rig_is_trusted(const void *ctx, const struct addr *from)
 {
     (void)ctx;
     return addr_is_loopback(from);
 }
 
-static struct control *rig_control(struct rig *r)
+static struct control *control_rig_control(struct rig *r)
 {
     struct control_options options = {
         .server_url = "http://127.0.0.1:8080",
         .version = "1.2.3",
         .handshakes_per_address = 1,
-        .is_trusted = rig_is_trusted,
+        .is_trusted = control_rig_is_trusted,
     };
     private_key_from_bytes((const uint8_t[KEY_BYTES]){7, 7, 7}, &options.noise_key);
     struct control *c = control_create(&options, r->core, r->store, NULL, r->loops, r->worker_n);
@@ -212,18 +215,19 @@ static struct control *rig_control(struct rig *r)
     return c;
 }
 
-static void rig_open_loop(struct rig *r)
+static void control_rig_open_loop(struct rig *r)
 {
     r->loop = loop_create(r->worker_n);
-    r->guard = loop_timer_create(r->loop, rig_guard, NULL);
+    r->guard = loop_timer_create(r->loop, control_rig_guard, NULL);
 }
 
-struct rig *rig_create(unsigned worker_n)
+struct rig *control_rig_create(unsigned worker_n)
 {
     struct rig *r = MEM_NEW(struct rig);
-    const struct core_hooks hooks = {r, rig_published, rig_key_revoked, rig_relays_changed, NULL};
+    const struct core_hooks hooks = {r, control_rig_published, control_rig_key_revoked, control_rig_relays_changed,
+                                     NULL};
     struct err err;
-    struct state *st = rig_state();
+    struct state *st = control_rig_state();
     crypto_init();
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
     assert_int_equal(store_open_memory(&r->store), RC_OK);
@@ -232,25 +236,25 @@ struct rig *rig_create(unsigned worker_n)
     r->worker_n = worker_n;
     for (unsigned i = 0; i < worker_n; i++)
         r->loops[i] = loop_create(i);
-    rig_open_loop(r);
+    control_rig_open_loop(r);
     sessions_before = metric_read("fullscale_map_sessions", "");
     conns_before = metric_read("fullscale_noise_connections", "");
-    r->control = rig_control(r);
+    r->control = control_rig_control(r);
     for (unsigned i = 0; i < worker_n; i++)
-        rig_start_worker(r, i);
+        control_rig_start_worker(r, i);
     core_start(r->core);
-    rig_on_core(r, rig_make_user, r);
+    control_rig_on_core(r, control_rig_make_user, r);
     return r;
 }
 
-void rig_destroy(struct rig *r)
+void control_rig_destroy(struct rig *r)
 {
     /* The test has failed: its clients were on its stack, and whatever comes for them on their loop must not be run. */
     if (r->open_n > 0 || r->hold.is_held)
-        rig_open_loop(r);
+        control_rig_open_loop(r);
     if (r->hold.is_held)
         sem_post(&r->hold.release);
-    rig_settle(r);
+    control_rig_settle(r);
     for (unsigned i = 0; i < r->worker_n; i++)
         loop_stop(r->loops[i]);
     for (unsigned i = 0; i < r->worker_n; i++)
@@ -269,45 +273,45 @@ void rig_destroy(struct rig *r)
     mem_free(r);
 }
 
-int64_t rig_sessions(void)
+int64_t control_rig_sessions(void)
 {
     return metric_read("fullscale_map_sessions", "") - sessions_before;
 }
 
-int64_t rig_conns(void)
+int64_t control_rig_conns(void)
 {
     return metric_read("fullscale_noise_connections", "") - conns_before;
 }
 
-void rig_wait_idle(struct rig *r)
+void control_rig_wait_idle(struct rig *r)
 {
     int64_t deadline_ms = clock_mono_ms() + RIG_GUARD_MS;
-    while (rig_sessions() > 0 || rig_conns() > 0) {
+    while (control_rig_sessions() > 0 || control_rig_conns() > 0) {
         assert_true(clock_mono_ms() < deadline_ms);
-        rig_settle(r);
+        control_rig_settle(r);
     }
-    rig_settle(r);
+    control_rig_settle(r);
 }
 
 struct rig *rig;
 
-int rig_setup(void **state)
+int control_rig_set_up(void **state)
 {
     (void)state;
-    rig = rig_create(1);
+    rig = control_rig_create(1);
     return 0;
 }
 
-int rig_setup_two(void **state)
+int control_rig_set_up_two(void **state)
 {
     (void)state;
-    rig = rig_create(2);
+    rig = control_rig_create(2);
     return 0;
 }
 
-int rig_teardown(void **state)
+int control_rig_tear_down(void **state)
 {
     (void)state;
-    rig_destroy(rig);
+    control_rig_destroy(rig);
     return 0;
 }

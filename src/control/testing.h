@@ -52,7 +52,7 @@ struct rig {
         struct core_job job;
         sem_t held, release;
         bool is_held, is_done;
-    } hold; /* see rig_hold_core */
+    } hold; /* see control_rig_hold_core */
 };
 
 /* --- waiting --- */
@@ -67,7 +67,7 @@ struct rig {
     } while (0)
 
 /* Something happened to a client: RIG_WAIT looks again. Harmless when the clients' loop is being destroyed. */
-void rig_wake(struct rig *r);
+void control_rig_wake(struct rig *r);
 /* Runs the clients' loop until the condition holds; ends the process if it never does. */
 #define RIG_WAIT(r, condition)                                                                                         \
     do {                                                                                                               \
@@ -78,7 +78,7 @@ void rig_wake(struct rig *r);
     } while (0)
 
 /* A call of `fn` on the core's thread, which is done when everything before it is durable and answered. */
-struct rig_core_call {
+struct control_rig_core_call {
     struct core_job job;
     struct rig *rig;
     void (*fn)(struct state *st, int64_t now_ms, void *ctx);
@@ -86,45 +86,45 @@ struct rig_core_call {
     bool is_done;
 };
 /* Fills a call for core_post or core_offer; `fn` may be null. */
-void rig_core_call_init(struct rig_core_call *c, struct rig *r, void (*fn)(struct state *st, int64_t now_ms, void *ctx),
-                        void *ctx);
+void control_rig_core_call_init(struct control_rig_core_call *c, struct rig *r,
+                                void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx);
 /* Posts a call and does not wait: `c` lives until it is done. */
-void rig_core_begin(struct rig *r, struct rig_core_call *c, void (*fn)(struct state *st, int64_t now_ms, void *ctx),
-                    void *ctx);
+void control_rig_core_begin(struct rig *r, struct control_rig_core_call *c,
+                            void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx);
 /* Runs `fn` on the core's thread, and returns when everything before it is durable and answered. */
-void rig_on_core(struct rig *r, void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx);
+void control_rig_on_core(struct rig *r, void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx);
 /* Runs `fn` on a worker's thread, and waits for that. */
-void rig_on_worker(struct rig *r, unsigned i, void (*fn)(struct control_worker *w, void *ctx), void *ctx);
+void control_rig_on_worker(struct rig *r, unsigned i, void (*fn)(struct control_worker *w, void *ctx), void *ctx);
 /* Waits until everything asked so far has been applied, handed to the workers and answered. */
-void rig_settle(struct rig *r);
-/* The core runs nothing more until rig_release_core; returns when it has stopped. */
-void rig_hold_core(struct rig *r);
+void control_rig_settle(struct rig *r);
+/* The core runs nothing more until control_rig_release_core; returns when it has stopped. */
+void control_rig_hold_core(struct rig *r);
 /* Lets the core go on, and waits until it has done what waited. */
-void rig_release_core(struct rig *r);
+void control_rig_release_core(struct rig *r);
 
 /* --- the server --- */
 
 /* An empty tailnet. */
-struct state *rig_state(void);
+struct state *control_rig_state(void);
 /* A server with so many workers, and a user. */
-struct rig *rig_create(unsigned worker_n);
+struct rig *control_rig_create(unsigned worker_n);
 /* Ends the server and frees the rig. For the tear-down of a test, also of one that failed: what its clients hold is
  * then left behind with their loop. */
-void rig_destroy(struct rig *r);
+void control_rig_destroy(struct rig *r);
 /* The server of the test that runs, for tests whose set-up and tear-down are these. */
 extern struct rig *rig;
 /* With one worker. */
-int rig_setup(void **state);
+int control_rig_set_up(void **state);
 /* With two. */
-int rig_setup_two(void **state);
+int control_rig_set_up_two(void **state);
 /* Ends the server and what the test has left of its clients. */
-int rig_teardown(void **state);
+int control_rig_tear_down(void **state);
 /* Map sessions that have been opened since the newest server was made, and are open. */
-int64_t rig_sessions(void);
+int64_t control_rig_sessions(void);
 /* The same of Noise connections; both ends count. */
-int64_t rig_conns(void);
+int64_t control_rig_conns(void);
 /* Until all polls and connections have ended at the server. */
-void rig_wait_idle(struct rig *r);
+void control_rig_wait_idle(struct rig *r);
 
 /* --- clients --- */
 
@@ -162,28 +162,29 @@ struct client {
     struct reply *replies[64]; /* by id / 2, borrowed */
 };
 /* "POST /ts2021" with message 1 for `server`. */
-const char *rig_client_upgrade(struct client *c, const machine_key *server);
+const char *control_rig_client_upgrade(struct client *c, const machine_key *server);
 /* A machine with a new key, not connected. */
-void rig_client_init(struct client *c, struct rig *r);
+void control_rig_client_init(struct client *c, struct rig *r);
 /* Connects to a worker and asks for the upgrade. */
-void rig_client_begin(struct client *c, unsigned worker);
+void control_rig_client_begin(struct client *c, unsigned worker);
 /* Connects to a worker and waits for HTTP/2. */
-void rig_client_dial(struct client *c, unsigned worker);
+void control_rig_client_dial(struct client *c, unsigned worker);
 /* A machine's first connection. */
-void rig_client_open(struct client *c, struct rig *r, unsigned worker);
+void control_rig_client_open(struct client *c, struct rig *r, unsigned worker);
 /* Another one of the same machine. */
-void rig_client_open_same(struct client *c, const struct client *first, unsigned worker);
+void control_rig_client_open_same(struct client *c, const struct client *first, unsigned worker);
 /* Ends the connection; it can be dialled again. */
-void rig_client_close(struct client *c);
+void control_rig_client_close(struct client *c);
 
 /* --- requests --- */
 
 /* Forgets the request; what comes for it is dropped. */
 void reply_fini(struct reply *r);
 /* Sends; does not wait. */
-void rig_client_send(struct client *c, struct reply *r, const char *method, const char *path, const char *body);
+void control_rig_client_send(struct client *c, struct reply *r, const char *method, const char *path, const char *body);
 /* Sends, waits for the end, and gives status and body (in the rig's arena; may be null). */
-int rig_client_call(struct client *c, const char *method, const char *path, const char *body, const char **text_out);
+int control_rig_client_call(struct client *c, const char *method, const char *path, const char *body,
+                            const char **text_out);
 
 /* --- nodes --- */
 
@@ -200,7 +201,7 @@ void device_init(struct device *d, const char *name);
 /* "nodekey:...", in the rig's arena. */
 const char *key_text(struct rig *r, const node_key *k);
 /* The text of a new auth key, in the rig's arena. */
-const char *rig_key(struct rig *r, const struct auth_key_spec *spec);
+const char *control_rig_key(struct rig *r, const struct auth_key_spec *spec);
 /* The body of a register request, in the rig's arena. `expiry` may be null. */
 const char *register_body(struct rig *r, const struct device *d, const char *auth_key, const char *expiry);
 /* Bits for map_body. */
@@ -208,7 +209,7 @@ enum map_flags { MAP_POLL = 1, MAP_OMIT_PEERS = 2, MAP_READ_ONLY = 4, MAP_ZSTD =
 /* The body of a map request with enum map_flags, in the rig's arena. */
 const char *map_body(struct rig *r, const struct device *d, unsigned flags);
 /* The answer's JSON in the rig's arena; the test fails if it is none. */
-const struct json *rig_json(struct rig *r, const char *text);
+const struct json *control_rig_json(struct rig *r, const char *text);
 /* Whether a member is this text. */
 bool json_says(const struct json *obj, const char *key, const char *want);
 /* Whether a member is true. */
@@ -216,17 +217,17 @@ bool json_is_true(const struct json *obj, const char *key);
 /* A member that is a whole number; 0 if it is none. */
 uint64_t json_number(const struct json *obj, const char *key);
 /* Registers; the answer must be status 200. */
-const struct json *rig_client_register(struct client *c, const struct device *d, const char *auth_key,
-                                       const char *expiry);
+const struct json *control_rig_client_register(struct client *c, const struct device *d, const char *auth_key,
+                                               const char *expiry);
 /* A new device that has joined, with its machine's first connection. */
-void rig_join(struct rig *r, struct client *c, struct device *d, const char *name, unsigned worker);
+void control_rig_join(struct rig *r, struct client *c, struct device *d, const char *name, unsigned worker);
 /* Begins a poll; does not wait. */
-void rig_client_poll(struct client *c, struct reply *r, const struct device *d, unsigned flags);
+void control_rig_client_poll(struct client *c, struct reply *r, const struct device *d, unsigned flags);
 /* Waits until a poll has had `n` messages. */
 void reply_wait_frames(struct reply *r, size_t n);
 /* Message number `i` of a poll, parsed. */
 const struct json *reply_frame(struct reply *r, size_t i);
 /* A map request that only updates; returns the status. */
-int rig_client_update(struct client *c, const struct device *d);
+int control_rig_client_update(struct client *c, const struct device *d);
 
 #endif

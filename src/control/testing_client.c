@@ -12,7 +12,7 @@ static void client_on_response(void *ctx, int32_t id, int status)
     struct reply *r = client_reply(ctx, id);
     if (r != NULL)
         r->status = status;
-    rig_wake(((struct client *)ctx)->rig);
+    control_rig_wake(((struct client *)ctx)->rig);
 }
 
 /* Takes one whole frame off the body. */
@@ -52,7 +52,7 @@ static void client_on_data(void *ctx, int32_t id, const uint8_t *p, size_t n)
     }
     if (c->is_manual && !r->is_stalled)
         h2_client_consume(c->h2, id, n);
-    rig_wake(c->rig);
+    control_rig_wake(c->rig);
 }
 
 static void client_on_ended(void *ctx, int32_t id, uint32_t error)
@@ -63,21 +63,21 @@ static void client_on_ended(void *ctx, int32_t id, uint32_t error)
         r->is_ended = true;
         r->error = error;
     }
-    rig_wake(c->rig);
+    control_rig_wake(c->rig);
 }
 
 static void client_on_goaway(void *ctx, uint32_t error)
 {
     (void)error;
     ((struct client *)ctx)->is_goaway = true;
-    rig_wake(((struct client *)ctx)->rig);
+    control_rig_wake(((struct client *)ctx)->rig);
 }
 
 static void client_on_closed(void *ctx, enum rc why)
 {
     (void)why;
     ((struct client *)ctx)->is_closed = true;
-    rig_wake(((struct client *)ctx)->rig);
+    control_rig_wake(((struct client *)ctx)->rig);
 }
 
 /* Inside Noise, before HTTP/2: the early payload. src: docs/protocol/control.md 3.7 */
@@ -104,7 +104,7 @@ static void client_on_early(void *ctx, const uint8_t *p, size_t n)
     if (buf_len(&c->in) > 0)
         stream_emit_data(noise, buf_at(&c->in), buf_len(&c->in));
     buf_fini(&c->in);
-    rig_wake(c->rig);
+    control_rig_wake(c->rig);
 }
 
 /* The answer to the upgrade, and message 2. */
@@ -128,10 +128,10 @@ static void client_on_upgrade(void *ctx, const uint8_t *p, size_t n)
     buf_clear(&c->in);
     stream_set_events(c->s, &events, c);
     c->is_noise = true;
-    rig_wake(c->rig);
+    control_rig_wake(c->rig);
 }
 
-const char *rig_client_upgrade(struct client *c, const machine_key *server)
+const char *control_rig_client_upgrade(struct client *c, const machine_key *server)
 {
     uint8_t msg1[NOISE_INITIATION_BYTES], ephemeral[32];
     char text[256];
@@ -144,7 +144,7 @@ const char *rig_client_upgrade(struct client *c, const machine_key *server)
                         text);
 }
 
-void rig_client_init(struct client *c, struct rig *r)
+void control_rig_client_init(struct client *c, struct rig *r)
 {
     uint8_t random[KEY_BYTES];
     *c = (struct client){.rig = r, .version = RIG_VERSION};
@@ -153,10 +153,10 @@ void rig_client_init(struct client *c, struct rig *r)
     private_key_public(&c->machine, c->public.b);
 }
 
-void rig_client_begin(struct client *c, unsigned worker)
+void control_rig_client_begin(struct client *c, unsigned worker)
 {
     static const struct stream_events events = {client_on_upgrade, NULL, client_on_closed};
-    const char *request = rig_client_upgrade(c, &c->rig->server);
+    const char *request = control_rig_client_upgrade(c, &c->rig->server);
     assert_int_equal(tcp_connect(c->rig->loop, &c->rig->at[worker], &c->s), RC_OK);
     c->is_open = true;
     c->rig->open_n++;
@@ -164,27 +164,27 @@ void rig_client_begin(struct client *c, unsigned worker)
     stream_write(c->s, request, strlen(request));
 }
 
-void rig_client_dial(struct client *c, unsigned worker)
+void control_rig_client_dial(struct client *c, unsigned worker)
 {
-    rig_client_begin(c, worker);
+    control_rig_client_begin(c, worker);
     RIG_WAIT(c->rig, c->h2 != NULL || c->is_closed);
     assert_non_null(c->h2);
 }
 
-void rig_client_open(struct client *c, struct rig *r, unsigned worker)
+void control_rig_client_open(struct client *c, struct rig *r, unsigned worker)
 {
-    rig_client_init(c, r);
-    rig_client_dial(c, worker);
+    control_rig_client_init(c, r);
+    control_rig_client_dial(c, worker);
 }
 
-void rig_client_open_same(struct client *c, const struct client *first, unsigned worker)
+void control_rig_client_open_same(struct client *c, const struct client *first, unsigned worker)
 {
     *c = (struct client){
         .rig = first->rig, .version = first->version, .machine = first->machine, .public = first->public};
-    rig_client_dial(c, worker);
+    control_rig_client_dial(c, worker);
 }
 
-void rig_client_close(struct client *c)
+void control_rig_client_close(struct client *c)
 {
     if (c->is_open)
         c->rig->open_n--;
@@ -205,7 +205,7 @@ void reply_fini(struct reply *r)
     r->client = NULL;
 }
 
-void rig_client_send(struct client *c, struct reply *r, const char *method, const char *path, const char *body)
+void control_rig_client_send(struct client *c, struct reply *r, const char *method, const char *path, const char *body)
 {
     *r = (struct reply){.client = c};
     r->id = h2_client_request(c->h2, method, "127.0.0.1:8080", path, str_c(body));
@@ -213,10 +213,11 @@ void rig_client_send(struct client *c, struct reply *r, const char *method, cons
     c->replies[r->id / 2] = r;
 }
 
-int rig_client_call(struct client *c, const char *method, const char *path, const char *body, const char **text_out)
+int control_rig_client_call(struct client *c, const char *method, const char *path, const char *body,
+                            const char **text_out)
 {
     struct reply *r = MEM_NEW(struct reply);
-    rig_client_send(c, r, method, path, body);
+    control_rig_client_send(c, r, method, path, body);
     RIG_WAIT(c->rig, r->is_ended);
     int status = r->error == 0 ? r->status : -1;
     if (text_out != NULL)
@@ -246,7 +247,7 @@ struct key_request {
     char text[AUTH_KEY_TEXT_CAP];
 };
 
-static void rig_make_key(struct state *st, int64_t now_ms, void *ctx)
+static void control_rig_make_key(struct state *st, int64_t now_ms, void *ctx)
 {
     struct key_request *k = ctx;
     const struct auth_key *out;
@@ -257,10 +258,10 @@ static void rig_make_key(struct state *st, int64_t now_ms, void *ctx)
     RIG_CHECK(state_key_create(st, &k->spec, random, now_ms, &out, k->text, &err) == RC_OK);
 }
 
-const char *rig_key(struct rig *r, const struct auth_key_spec *spec)
+const char *control_rig_key(struct rig *r, const struct auth_key_spec *spec)
 {
     struct key_request k = {.rig = r, .spec = *spec};
-    rig_on_core(r, rig_make_key, &k);
+    control_rig_on_core(r, control_rig_make_key, &k);
     return arena_str(&r->arena, str_c(k.text)).p;
 }
 
@@ -293,7 +294,7 @@ const char *map_body(struct rig *r, const struct device *d, unsigned flags)
     return body;
 }
 
-const struct json *rig_json(struct rig *r, const char *text)
+const struct json *control_rig_json(struct rig *r, const char *text)
 {
     const struct json *root;
     assert_int_equal(json_parse(&r->arena, str_c(text), NULL, &root, NULL), RC_OK);
@@ -319,27 +320,28 @@ uint64_t json_number(const struct json *obj, const char *key)
     return value;
 }
 
-const struct json *rig_client_register(struct client *c, const struct device *d, const char *auth_key,
-                                       const char *expiry)
+const struct json *control_rig_client_register(struct client *c, const struct device *d, const char *auth_key,
+                                               const char *expiry)
 {
     const char *text;
-    assert_int_equal(rig_client_call(c, "POST", "/machine/register", register_body(c->rig, d, auth_key, expiry), &text),
-                     200);
-    return rig_json(c->rig, text);
+    assert_int_equal(
+        control_rig_client_call(c, "POST", "/machine/register", register_body(c->rig, d, auth_key, expiry), &text),
+        200);
+    return control_rig_json(c->rig, text);
 }
 
-void rig_join(struct rig *r, struct client *c, struct device *d, const char *name, unsigned worker)
+void control_rig_join(struct rig *r, struct client *c, struct device *d, const char *name, unsigned worker)
 {
-    rig_client_open(c, r, worker);
+    control_rig_client_open(c, r, worker);
     device_init(d, name);
-    const struct json *answer = rig_client_register(c, d, rig_key(r, &(struct auth_key_spec){0}), NULL);
+    const struct json *answer = control_rig_client_register(c, d, control_rig_key(r, &(struct auth_key_spec){0}), NULL);
     assert_true(json_says(answer, "Error", ""));
     assert_true(json_is_true(answer, "MachineAuthorized"));
 }
 
-void rig_client_poll(struct client *c, struct reply *r, const struct device *d, unsigned flags)
+void control_rig_client_poll(struct client *c, struct reply *r, const struct device *d, unsigned flags)
 {
-    rig_client_send(c, r, "POST", "/machine/map", map_body(c->rig, d, MAP_POLL | flags));
+    control_rig_client_send(c, r, "POST", "/machine/map", map_body(c->rig, d, MAP_POLL | flags));
     r->is_poll = true;
     r->is_zstd = (flags & MAP_ZSTD) != 0;
 }
@@ -353,10 +355,10 @@ void reply_wait_frames(struct reply *r, size_t n)
 const struct json *reply_frame(struct reply *r, size_t i)
 {
     assert_true(i < r->frame_n);
-    return rig_json(r->client->rig, r->frames[i]);
+    return control_rig_json(r->client->rig, r->frames[i]);
 }
 
-int rig_client_update(struct client *c, const struct device *d)
+int control_rig_client_update(struct client *c, const struct device *d)
 {
-    return rig_client_call(c, "POST", "/machine/map", map_body(c->rig, d, MAP_OMIT_PEERS), NULL);
+    return control_rig_client_call(c, "POST", "/machine/map", map_body(c->rig, d, MAP_OMIT_PEERS), NULL);
 }

@@ -74,7 +74,7 @@ struct view poll_view(struct reply *poll, uint64_t id)
 
 uint64_t poll_begin(struct client *c, struct reply *poll, const struct device *d, unsigned flags)
 {
-    rig_client_poll(c, poll, d, flags);
+    control_rig_client_poll(c, poll, d, flags);
     reply_wait_frames(poll, 1);
     return json_number(json_get(reply_frame(poll, 0), "Node"), "ID");
 }
@@ -89,8 +89,8 @@ void poll_end(struct client *c, struct reply *poll)
 void poll_finish(struct client *c, struct reply *poll)
 {
     reply_fini(poll);
-    rig_client_close(c);
-    rig_wait_idle(rig);
+    control_rig_client_close(c);
+    control_rig_wait_idle(rig);
 }
 
 static void tick(struct control_worker *w, void *ctx)
@@ -98,9 +98,9 @@ static void tick(struct control_worker *w, void *ctx)
     sessions_tick(w, w->wheel.now + 1 + *(int64_t *)ctx);
 }
 
-void rig_pass_seconds(unsigned worker, int64_t seconds)
+void control_rig_pass_seconds(unsigned worker, int64_t seconds)
 {
-    rig_on_worker(rig, worker, tick, &seconds);
+    control_rig_on_worker(rig, worker, tick, &seconds);
 }
 
 void assert_first_map(const struct json *map, const struct device *d)

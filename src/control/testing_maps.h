@@ -45,7 +45,7 @@ void poll_end(struct client *c, struct reply *poll);
 void poll_finish(struct client *c, struct reply *poll);
 
 /* As if so many seconds had passed. */
-void rig_pass_seconds(unsigned worker, int64_t seconds);
+void control_rig_pass_seconds(unsigned worker, int64_t seconds);
 
 /* A first map is complete: the device itself, and all that a client needs. */
 void assert_first_map(const struct json *map, const struct device *d);

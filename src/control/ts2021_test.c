@@ -90,7 +90,7 @@ static void test_key(void **state)
     machine_key_format(&none, zero);
     assert_true(str_starts(str_c(answer), STR("HTTP/1.1 200 ")));
     assert_non_null(strstr(answer, "\r\ncontent-type: application/json\r\n"));
-    const struct json *key = rig_json(r, strstr(answer, "\r\n\r\n") + 4);
+    const struct json *key = control_rig_json(r, strstr(answer, "\r\n\r\n") + 4);
     assert_true(json_says(key, "publicKey", want));
     assert_true(json_says(key, "legacyPublicKey", zero));
     assert_true(str_starts(str_c(get("/key?v=1")), STR("HTTP/1.1 200 "))); /* refused where people see it */
@@ -146,8 +146,8 @@ static void test_post(void **state)
     struct str error;
     uint8_t in[8192], plain[NOISE_PLAIN_MAX];
     size_t used, n;
-    rig_client_init(&c, r);
-    const char *request = rig_client_upgrade(&c, &r->server);
+    control_rig_client_init(&c, r);
+    const char *request = control_rig_client_upgrade(&c, &r->server);
     int fd = raw_dial();
     raw_send(fd, request, strlen(request));
     /* One read: the client would wait a round trip for the rest. */
@@ -166,12 +166,12 @@ static void test_post(void **state)
     size_t len = (size_t)plain[7] << 8 | plain[8];
     assert_true(len <= 1024 && len <= n - 9); /* 1024: tailscale-rs */
     struct str challenge;
-    const struct json *early = rig_json(r, arena_str(&r->arena, str_n(plain + 9, len)).p);
+    const struct json *early = control_rig_json(r, arena_str(&r->arena, str_n(plain + 9, len)).p);
     assert_true(json_str(json_get(early, "nodeKeyChallenge"), &challenge));
     assert_true(str_starts(challenge, STR("chalpub:")) && challenge.len == 8 + 64);
     noise_opener_fini(&opener);
     close(fd);
-    rig_wait_idle(r);
+    control_rig_wait_idle(r);
 }
 
 static const char *post_with(const char *headers)
@@ -236,27 +236,28 @@ static void test_handshake_for_another_server(void **state)
     struct client c;
     machine_key other = {{9}};
     int64_t before = refused("reason=\"crypto\"");
-    rig_client_init(&c, r);
-    const char *answer = raw_call(rig_client_upgrade(&c, &other));
+    control_rig_client_init(&c, r);
+    const char *answer = raw_call(control_rig_client_upgrade(&c, &other));
     assert_refused(answer, 400, "does not fit this server's key");
     assert_int_equal(refused("reason=\"crypto\""), before + 1);
     /* The same, with a version that is not the one of the prologue. */
-    char *request = mem_strdup(rig_client_upgrade(&c, &r->server));
+    char *request = mem_strdup(control_rig_client_upgrade(&c, &r->server));
     char *handshake = strstr(request, "Handshake: ") + 11;
     handshake[1] ^= 1;
     assert_true(str_starts(str_c(raw_call(request)), STR("HTTP/1.1 400 ")));
     mem_free(request);
-    assert_int_equal(rig_conns(), 0);
+    assert_int_equal(control_rig_conns(), 0);
 }
 
 static void test_garbage_after_the_handshake(void **state)
 {
     (void)state;
     struct client c;
-    rig_client_init(&c, r);
-    const char *request = arena_printf(&r->arena, "%sGET / HTTP/1.1\r\n\r\n", rig_client_upgrade(&c, &r->server));
+    control_rig_client_init(&c, r);
+    const char *request = arena_printf(&r->arena, "%sGET / HTTP/1.1\r\n\r\n",
+                                       control_rig_client_upgrade(&c, &r->server));
     raw_call(request); /* returns: the server closes */
-    rig_wait_idle(r);
+    control_rig_wait_idle(r);
 }
 
 /* Valid Noise, and then nothing of HTTP/2. */
@@ -264,27 +265,27 @@ static void test_noise_without_http2(void **state)
 {
     (void)state;
     struct client c;
-    rig_client_init(&c, r);
+    control_rig_client_init(&c, r);
     c.stays_raw = true;
-    rig_client_begin(&c, 0);
+    control_rig_client_begin(&c, 0);
     RIG_WAIT(r, c.is_noise);
     stream_write(c.s, "GET / HTTP/1.1\r\nHost: server\r\n\r\n", 32);
     RIG_WAIT(r, c.is_closed);
-    rig_client_close(&c);
-    rig_wait_idle(r);
+    control_rig_client_close(&c);
+    control_rig_wait_idle(r);
 }
 
 static void test_connections_come_and_go(void **state)
 {
     (void)state;
     struct client clients[20];
-    int64_t before = rig_conns();
+    int64_t before = control_rig_conns();
     for (size_t i = 0; i < ARRAY_LEN(clients); i++)
-        rig_client_open(&clients[i], r, 0);
-    assert_int_equal(rig_conns() - before, 2 * (int)ARRAY_LEN(clients)); /* both ends are ours */
+        control_rig_client_open(&clients[i], r, 0);
+    assert_int_equal(control_rig_conns() - before, 2 * (int)ARRAY_LEN(clients)); /* both ends are ours */
     for (size_t i = 0; i < ARRAY_LEN(clients); i++)
-        rig_client_close(&clients[i]);
-    rig_wait_idle(r);
+        control_rig_client_close(&clients[i]);
+    control_rig_wait_idle(r);
 }
 
 /* --- WebSocket --- */
@@ -292,7 +293,7 @@ static void test_connections_come_and_go(void **state)
 static const char *websocket_request(struct client *c, const char *protocol, bool with_handshake)
 {
     struct buf target = {0};
-    const char *post = rig_client_upgrade(c, &r->server);
+    const char *post = control_rig_client_upgrade(c, &r->server);
     for (const char *p = strstr(post, "Handshake: ") + 11; with_handshake && *p != '\r'; p++) {
         if (*p == '+' || *p == '/' || *p == '=')
             buf_printf(&target, "%%%02X", (unsigned)*p);
@@ -317,7 +318,7 @@ static void test_websocket(void **state)
     struct str error;
     uint8_t in[8192];
     size_t used, n = 0;
-    rig_client_init(&c, r);
+    control_rig_client_init(&c, r);
     const char *request = websocket_request(&c, "tailscale-control-protocol", true);
     int fd = raw_dial();
     raw_send(fd, request, strlen(request));
@@ -338,14 +339,14 @@ static void test_websocket(void **state)
     assert_int_equal(noise_initiate_finish(&c.hs, frame + skip, n - (size_t)(frame - in) - skip, &keys, &used, &error),
                      1);
     close(fd);
-    rig_wait_idle(r);
+    control_rig_wait_idle(r);
 }
 
 /* Sends, and gives what came until the server closed. */
 static const char *websocket_call(const char *protocol, bool with_handshake)
 {
     struct client c;
-    rig_client_init(&c, r);
+    control_rig_client_init(&c, r);
     return raw_call(websocket_request(&c, protocol, with_handshake));
 }
 
@@ -361,7 +362,7 @@ static void test_websocket_refused(void **state)
     assert_null(strstr(answer, "Sec-WebSocket-Protocol"));
     assert_memory_equal(strstr(answer, "\r\n\r\n") + 4, "\x88", 1);
     assert_memory_equal(strstr(answer, "\r\n\r\n") + 6, "\x03\xf0", 2);
-    rig_wait_idle(r);
+    control_rig_wait_idle(r);
 }
 
 /* --- limits --- */
@@ -416,10 +417,10 @@ static void test_handshakes_are_limited(void **state)
     int64_t before = refused("reason=\"rate\"");
     for (unsigned i = 0; i < 15; i++) {
         struct client c;
-        rig_client_init(&c, r);
-        struct visit v = {.request = rig_client_upgrade(&c, &r->server)};
-        rig_on_worker(r, 0, visit_begin, &v);
-        rig_on_worker(r, 0, visit_end, &v);
+        control_rig_client_init(&c, r);
+        struct visit v = {.request = control_rig_client_upgrade(&c, &r->server)};
+        control_rig_on_worker(r, 0, visit_begin, &v);
+        control_rig_on_worker(r, 0, visit_end, &v);
         accepted += str_starts(buf_str(&v.got), STR("HTTP/1.1 101 "));
         limited += str_starts(buf_str(&v.got), STR("HTTP/1.1 429 ")) &&
                    strstr(buf_cstr(&v.got), "\r\nretry-after: 10\r\n") != NULL;
@@ -429,20 +430,20 @@ static void test_handshakes_are_limited(void **state)
     assert_int_equal(accepted + limited, 15);
     assert_int_equal(refused("reason=\"rate\"") - before, limited);
     assert_true(limited > 0);
-    rig_wait_idle(r);
+    control_rig_wait_idle(r);
 }
 
 static int set_up(void **state)
 {
     (void)state;
-    r = rig_create(1);
+    r = control_rig_create(1);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    rig_destroy(r);
+    control_rig_destroy(r);
     return 0;
 }
 

@@ -348,17 +348,17 @@ static void test_duplicates_are_warned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_bad_frames, rig_teardown),
-        cmocka_unit_test_teardown(test_unknown_frames_are_skipped, rig_teardown),
-        cmocka_unit_test_teardown(test_half_a_frame_then_silence, rig_teardown),
-        cmocka_unit_test_teardown(test_pings_of_clients, rig_teardown),
-        cmocka_unit_test_teardown(test_homes, rig_teardown),
-        cmocka_unit_test_teardown(test_not_here, rig_teardown),
-        cmocka_unit_test_teardown(test_gone_is_sent_each_time, rig_teardown),
-        cmocka_unit_test_teardown(test_gone_after_the_last_packet, rig_teardown),
-        cmocka_unit_test_teardown(test_memory_of_senders_is_bounded, rig_teardown),
-        cmocka_unit_test_teardown(test_last_writer_is_active, rig_teardown),
-        cmocka_unit_test_teardown(test_duplicates_are_warned, rig_teardown),
+        cmocka_unit_test_teardown(test_bad_frames, rig_tear_down),
+        cmocka_unit_test_teardown(test_unknown_frames_are_skipped, rig_tear_down),
+        cmocka_unit_test_teardown(test_half_a_frame_then_silence, rig_tear_down),
+        cmocka_unit_test_teardown(test_pings_of_clients, rig_tear_down),
+        cmocka_unit_test_teardown(test_homes, rig_tear_down),
+        cmocka_unit_test_teardown(test_not_here, rig_tear_down),
+        cmocka_unit_test_teardown(test_gone_is_sent_each_time, rig_tear_down),
+        cmocka_unit_test_teardown(test_gone_after_the_last_packet, rig_tear_down),
+        cmocka_unit_test_teardown(test_memory_of_senders_is_bounded, rig_tear_down),
+        cmocka_unit_test_teardown(test_last_writer_is_active, rig_tear_down),
+        cmocka_unit_test_teardown(test_duplicates_are_warned, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,10 +100,10 @@ static void test_a_relay_that_drains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_a_listener_that_takes_nothing, rig_teardown),
-        cmocka_unit_test_teardown(test_a_worker_that_is_stuck, rig_teardown),
-        cmocka_unit_test_teardown(test_a_full_relay, rig_teardown),
-        cmocka_unit_test_teardown(test_a_relay_that_drains, rig_teardown),
+        cmocka_unit_test_teardown(test_a_listener_that_takes_nothing, rig_tear_down),
+        cmocka_unit_test_teardown(test_a_worker_that_is_stuck, rig_tear_down),
+        cmocka_unit_test_teardown(test_a_full_relay, rig_tear_down),
+        cmocka_unit_test_teardown(test_a_relay_that_drains, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -366,17 +366,17 @@ static void test_close_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_login_and_packets, rig_teardown),
-        cmocka_unit_test_teardown(test_bytes_in_any_pieces, rig_teardown),
-        cmocka_unit_test_teardown(test_everything_at_once, rig_teardown),
-        cmocka_unit_test_teardown(test_leftover_of_the_upgrade, rig_teardown),
-        cmocka_unit_test_teardown(test_bad_logins, rig_teardown),
-        cmocka_unit_test_teardown(test_login_timeout, rig_teardown),
-        cmocka_unit_test_teardown(test_admission, rig_teardown),
-        cmocka_unit_test_teardown(test_asked_again, rig_teardown),
-        cmocka_unit_test_teardown(test_late_admissions, rig_teardown),
-        cmocka_unit_test_teardown(test_flood_before_admission, rig_teardown),
-        cmocka_unit_test_teardown(test_close_key, rig_teardown),
+        cmocka_unit_test_teardown(test_login_and_packets, rig_tear_down),
+        cmocka_unit_test_teardown(test_bytes_in_any_pieces, rig_tear_down),
+        cmocka_unit_test_teardown(test_everything_at_once, rig_tear_down),
+        cmocka_unit_test_teardown(test_leftover_of_the_upgrade, rig_tear_down),
+        cmocka_unit_test_teardown(test_bad_logins, rig_tear_down),
+        cmocka_unit_test_teardown(test_login_timeout, rig_tear_down),
+        cmocka_unit_test_teardown(test_admission, rig_tear_down),
+        cmocka_unit_test_teardown(test_asked_again, rig_tear_down),
+        cmocka_unit_test_teardown(test_late_admissions, rig_tear_down),
+        cmocka_unit_test_teardown(test_flood_before_admission, rig_tear_down),
+        cmocka_unit_test_teardown(test_close_key, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

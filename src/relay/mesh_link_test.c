@@ -551,20 +551,20 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_clients_of_a_neighbour, rig_teardown),
-        cmocka_unit_test_teardown(test_one_hop_only, rig_teardown),
-        cmocka_unit_test_teardown(test_bad_answers, rig_teardown),
-        cmocka_unit_test_teardown(test_bad_logins, rig_teardown),
-        cmocka_unit_test_teardown(test_longer_greeting, rig_teardown),
-        cmocka_unit_test_teardown(test_bad_frames, rig_teardown),
-        cmocka_unit_test_teardown(test_skipped_frames, rig_teardown),
-        cmocka_unit_test_teardown(test_self_dial, rig_teardown),
-        cmocka_unit_test_teardown(test_limit_of_keys, rig_teardown),
-        cmocka_unit_test_teardown(test_slow_neighbour, rig_teardown),
-        cmocka_unit_test_teardown(test_stuck_neighbour, rig_teardown),
-        cmocka_unit_test_teardown(test_silence, rig_teardown),
-        cmocka_unit_test_teardown(test_back_pressure, rig_teardown),
-        cmocka_unit_test_teardown(test_names, rig_teardown),
+        cmocka_unit_test_teardown(test_clients_of_a_neighbour, rig_tear_down),
+        cmocka_unit_test_teardown(test_one_hop_only, rig_tear_down),
+        cmocka_unit_test_teardown(test_bad_answers, rig_tear_down),
+        cmocka_unit_test_teardown(test_bad_logins, rig_tear_down),
+        cmocka_unit_test_teardown(test_longer_greeting, rig_tear_down),
+        cmocka_unit_test_teardown(test_bad_frames, rig_tear_down),
+        cmocka_unit_test_teardown(test_skipped_frames, rig_tear_down),
+        cmocka_unit_test_teardown(test_self_dial, rig_tear_down),
+        cmocka_unit_test_teardown(test_limit_of_keys, rig_tear_down),
+        cmocka_unit_test_teardown(test_slow_neighbour, rig_tear_down),
+        cmocka_unit_test_teardown(test_stuck_neighbour, rig_tear_down),
+        cmocka_unit_test_teardown(test_silence, rig_tear_down),
+        cmocka_unit_test_teardown(test_back_pressure, rig_tear_down),
+        cmocka_unit_test_teardown(test_names, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

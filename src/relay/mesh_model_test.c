@@ -526,9 +526,9 @@ static void test_three_relays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_one_relay, rig_teardown),
-        cmocka_unit_test_teardown(test_two_relays, rig_teardown),
-        cmocka_unit_test_teardown(test_three_relays, rig_teardown),
+        cmocka_unit_test_teardown(test_one_relay, rig_tear_down),
+        cmocka_unit_test_teardown(test_two_relays, rig_tear_down),
+        cmocka_unit_test_teardown(test_three_relays, rig_tear_down),
     };
     if (log_set_level(NULL, LOG_OFF) != RC_OK)
         return 1;

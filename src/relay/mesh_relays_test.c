@@ -223,13 +223,13 @@ static void test_no_key_no_links(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_both_ways, rig_teardown),
-        cmocka_unit_test_teardown(test_gone_from_the_region, rig_teardown),
-        cmocka_unit_test_teardown(test_first_seen_is_preferred, rig_teardown),
-        cmocka_unit_test_teardown(test_loss_and_return, rig_teardown),
-        cmocka_unit_test_teardown(test_lists, rig_teardown),
-        cmocka_unit_test_teardown(test_draining_ends_links, rig_teardown),
-        cmocka_unit_test_teardown(test_no_key_no_links, rig_teardown),
+        cmocka_unit_test_teardown(test_both_ways, rig_tear_down),
+        cmocka_unit_test_teardown(test_gone_from_the_region, rig_tear_down),
+        cmocka_unit_test_teardown(test_first_seen_is_preferred, rig_tear_down),
+        cmocka_unit_test_teardown(test_loss_and_return, rig_tear_down),
+        cmocka_unit_test_teardown(test_lists, rig_tear_down),
+        cmocka_unit_test_teardown(test_draining_ends_links, rig_tear_down),
+        cmocka_unit_test_teardown(test_no_key_no_links, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

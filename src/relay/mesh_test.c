@@ -488,20 +488,20 @@ static void test_close_peer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_neighbours_are_always_admitted, rig_teardown),
-        cmocka_unit_test_teardown(test_no_mesh, rig_teardown),
-        cmocka_unit_test_teardown(test_wrong_key_is_a_client, rig_teardown),
-        cmocka_unit_test_teardown(test_key_of_wrong_length, rig_teardown),
-        cmocka_unit_test_teardown(test_wrong_sizes, rig_teardown),
-        cmocka_unit_test_teardown(test_neighbours_have_no_limits, rig_teardown),
-        cmocka_unit_test_teardown(test_watching, rig_teardown),
-        cmocka_unit_test_teardown(test_many_requests_to_watch, rig_teardown),
-        cmocka_unit_test_teardown(test_self_gets_no_list, rig_teardown),
-        cmocka_unit_test_teardown(test_presence_as_the_reference_has_it, rig_teardown),
-        cmocka_unit_test_teardown(test_slow_watcher, rig_teardown),
-        cmocka_unit_test_teardown(test_patience_with_neighbours, rig_teardown),
-        cmocka_unit_test_teardown(test_forwarded_packets, rig_teardown),
-        cmocka_unit_test_teardown(test_close_peer, rig_teardown),
+        cmocka_unit_test_teardown(test_neighbours_are_always_admitted, rig_tear_down),
+        cmocka_unit_test_teardown(test_no_mesh, rig_tear_down),
+        cmocka_unit_test_teardown(test_wrong_key_is_a_client, rig_tear_down),
+        cmocka_unit_test_teardown(test_key_of_wrong_length, rig_tear_down),
+        cmocka_unit_test_teardown(test_wrong_sizes, rig_tear_down),
+        cmocka_unit_test_teardown(test_neighbours_have_no_limits, rig_tear_down),
+        cmocka_unit_test_teardown(test_watching, rig_tear_down),
+        cmocka_unit_test_teardown(test_many_requests_to_watch, rig_tear_down),
+        cmocka_unit_test_teardown(test_self_gets_no_list, rig_tear_down),
+        cmocka_unit_test_teardown(test_presence_as_the_reference_has_it, rig_tear_down),
+        cmocka_unit_test_teardown(test_slow_watcher, rig_tear_down),
+        cmocka_unit_test_teardown(test_patience_with_neighbours, rig_tear_down),
+        cmocka_unit_test_teardown(test_forwarded_packets, rig_tear_down),
+        cmocka_unit_test_teardown(test_close_peer, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

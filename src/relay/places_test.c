@@ -284,14 +284,14 @@ static void test_duplicates_in_turn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_limit_of_clients, rig_teardown),
-        cmocka_unit_test_teardown(test_strangers_keep_no_node_out, rig_teardown),
-        cmocka_unit_test_teardown(test_strangers_of_one_address, rig_teardown),
-        cmocka_unit_test_teardown(test_a_proxy_is_no_address, rig_teardown),
-        cmocka_unit_test_teardown(test_guests_leave_a_reserve, rig_teardown),
-        cmocka_unit_test_teardown(test_guests_of_one_address, rig_teardown),
-        cmocka_unit_test_teardown(test_limit_of_one_key, rig_teardown),
-        cmocka_unit_test_teardown(test_duplicates_in_turn, rig_teardown),
+        cmocka_unit_test_teardown(test_limit_of_clients, rig_tear_down),
+        cmocka_unit_test_teardown(test_strangers_keep_no_node_out, rig_tear_down),
+        cmocka_unit_test_teardown(test_strangers_of_one_address, rig_tear_down),
+        cmocka_unit_test_teardown(test_a_proxy_is_no_address, rig_tear_down),
+        cmocka_unit_test_teardown(test_guests_leave_a_reserve, rig_tear_down),
+        cmocka_unit_test_teardown(test_guests_of_one_address, rig_tear_down),
+        cmocka_unit_test_teardown(test_limit_of_one_key, rig_tear_down),
+        cmocka_unit_test_teardown(test_duplicates_in_turn, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -213,12 +213,12 @@ static void test_neighbours_are_exempt(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_rate, rig_teardown),
-        cmocka_unit_test_teardown(test_frames_of_unknown_type_cost_as_well, rig_teardown),
-        cmocka_unit_test_teardown(test_silence_is_not_saved_up, rig_teardown),
-        cmocka_unit_test_teardown(test_half_a_frame_while_waiting, rig_teardown),
-        cmocka_unit_test_teardown(test_clients_get_the_limits, rig_teardown),
-        cmocka_unit_test_teardown(test_neighbours_are_exempt, rig_teardown),
+        cmocka_unit_test_teardown(test_rate, rig_tear_down),
+        cmocka_unit_test_teardown(test_frames_of_unknown_type_cost_as_well, rig_tear_down),
+        cmocka_unit_test_teardown(test_silence_is_not_saved_up, rig_tear_down),
+        cmocka_unit_test_teardown(test_half_a_frame_while_waiting, rig_tear_down),
+        cmocka_unit_test_teardown(test_clients_get_the_limits, rig_tear_down),
+        cmocka_unit_test_teardown(test_neighbours_are_exempt, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -335,13 +335,13 @@ static void test_ideal_node(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_small_answers, rig_teardown),
-        cmocka_unit_test_teardown(test_upgrade, rig_teardown),
-        cmocka_unit_test_teardown(test_fast_start, rig_teardown),
-        cmocka_unit_test_teardown(test_ideal_node, rig_teardown),
-        cmocka_unit_test_teardown(test_websocket, rig_teardown),
-        cmocka_unit_test_teardown(test_a_megabyte_of_headers, rig_teardown),
-        cmocka_unit_test_teardown(test_websocket_without_the_protocol_is_an_upgrade, rig_teardown),
+        cmocka_unit_test_teardown(test_small_answers, rig_tear_down),
+        cmocka_unit_test_teardown(test_upgrade, rig_tear_down),
+        cmocka_unit_test_teardown(test_fast_start, rig_tear_down),
+        cmocka_unit_test_teardown(test_ideal_node, rig_tear_down),
+        cmocka_unit_test_teardown(test_websocket, rig_tear_down),
+        cmocka_unit_test_teardown(test_a_megabyte_of_headers, rig_tear_down),
+        cmocka_unit_test_teardown(test_websocket_without_the_protocol_is_an_upgrade, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

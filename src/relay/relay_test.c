@@ -342,15 +342,15 @@ static void test_end_in_the_middle(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_slow_reader, rig_teardown),
-        cmocka_unit_test_teardown(test_write_timeout, rig_teardown),
-        cmocka_unit_test_teardown(test_a_worker_that_is_late, rig_teardown),
-        cmocka_unit_test_teardown(test_idle_memory, rig_teardown),
-        cmocka_unit_test_teardown(test_keep_alive, rig_teardown),
-        cmocka_unit_test_teardown(test_pings_of_the_server, rig_teardown),
-        cmocka_unit_test_teardown(test_drain, rig_teardown),
-        cmocka_unit_test_teardown(test_drain_at_once, rig_teardown),
-        cmocka_unit_test_teardown(test_end_in_the_middle, rig_teardown),
+        cmocka_unit_test_teardown(test_slow_reader, rig_tear_down),
+        cmocka_unit_test_teardown(test_write_timeout, rig_tear_down),
+        cmocka_unit_test_teardown(test_a_worker_that_is_late, rig_tear_down),
+        cmocka_unit_test_teardown(test_idle_memory, rig_tear_down),
+        cmocka_unit_test_teardown(test_keep_alive, rig_tear_down),
+        cmocka_unit_test_teardown(test_pings_of_the_server, rig_tear_down),
+        cmocka_unit_test_teardown(test_drain, rig_tear_down),
+        cmocka_unit_test_teardown(test_drain_at_once, rig_tear_down),
+        cmocka_unit_test_teardown(test_end_in_the_middle, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -357,10 +357,10 @@ static void test_packets_cross_the_mesh(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_packets_cross, rig_teardown),
-        cmocka_unit_test_teardown(test_comings_and_goings, rig_teardown),
-        cmocka_unit_test_teardown(test_packets_cross_the_mesh, rig_teardown),
-        cmocka_unit_test_teardown(test_end_under_way, rig_teardown),
+        cmocka_unit_test_teardown(test_packets_cross, rig_tear_down),
+        cmocka_unit_test_teardown(test_comings_and_goings, rig_tear_down),
+        cmocka_unit_test_teardown(test_packets_cross_the_mesh, rig_tear_down),
+        cmocka_unit_test_teardown(test_end_under_way, rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,7 @@ void rig_cleanup_now(const void *owner)
         run(obj);
 }
 
-int rig_teardown(void **state)
+int rig_tear_down(void **state)
 {
     (void)state;
     while (cleanup_n > 0)

@@ -1,7 +1,7 @@
 /* What the tests and fuzz targets of the relay share: a relay and its clients, over in-memory streams, on one loop
  * that the test runs for some iterations.
  *
- * What is not as expected fails the test (rig_cmocka.c) or the fuzz target (rig_abort.c). Give tests rig_teardown as
+ * What is not as expected fails the test (rig_cmocka.c) or the fuzz target (rig_abort.c). Give tests rig_tear_down as
  * their teardown: it frees what a test that failed has left behind, so that the next one starts afresh. */
 #ifndef RELAY_RIG_INTERNAL_H
 #define RELAY_RIG_INTERNAL_H
@@ -26,7 +26,7 @@ void rig_cleanup_now(const void *owner);
 /* Drops what was added for the owner without calling it: the test has cleaned up itself. */
 void rig_cleanup_forget(const void *owner);
 /* For cmocka: does all that is left, the newest first. */
-int rig_teardown(void **state);
+int rig_tear_down(void **state);
 
 /* --- A relay and its clients --- */
 

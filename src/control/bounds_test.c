@@ -133,7 +133,7 @@ static void drop_with(bool is_cancel)
     struct reply replies[5];
     control_rig_join(rig, &c, &d, "dropping", 0);
     control_rig_client_open_same(&gone, &c, 0);
-    device_init(&new_one, "never-told");
+    device_init(&new_one, "never-sent");
     const char *register_new = register_body(rig, &new_one, control_rig_key(rig, &(struct auth_key_spec){0}), NULL);
     size_t before = control_rig_node_count();
     control_rig_hold_core(rig);

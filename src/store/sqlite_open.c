@@ -187,7 +187,7 @@ static void copy_log_on_close(sqlite3 *db, bool on)
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on, NULL);
 }
 
-/* Where the index of the log is: in a file that other processes share or, if there is no room for one, in memory:
+/* Where the index of the write-ahead log is: in a file that other processes share or, if there is no room for one, in memory:
  * then no other process can read the database. */
 enum wal_index { WAL_INDEX_SHARED, WAL_INDEX_IN_MEMORY };
 

@@ -187,8 +187,8 @@ static void copy_log_on_close(sqlite3 *db, bool on)
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on, NULL);
 }
 
-/* Where the index of the write-ahead log is: in a file that other processes share or, if there is no room for one, in memory:
- * then no other process can read the database. */
+/* Where the index of the write-ahead log is: in a file that other processes share or, if there is no room for one, in
+ * memory: then no other process can read the database. */
 enum wal_index { WAL_INDEX_SHARED, WAL_INDEX_IN_MEMORY };
 
 static enum rc connect_file(struct sqlite_file *f, enum wal_index index, int64_t *version_out, struct err *err)

@@ -194,7 +194,7 @@ static void test_known_parties_leave_the_address(void **state)
     budget_places_destroy(&all);
 }
 
-static void test_a_proxy_tells_the_address(void **state)
+static void test_a_proxy_names_the_address(void **state)
 {
     (void)state;
     struct budget_places_limits limits = {.strangers = 9, .known = 9, .per_address = 1};
@@ -336,7 +336,7 @@ int main(void)
         cmocka_unit_test(test_budgets_against_a_twin),
         cmocka_unit_test(test_strangers_by_address),
         cmocka_unit_test(test_known_parties_leave_the_address),
-        cmocka_unit_test(test_a_proxy_tells_the_address),
+        cmocka_unit_test(test_a_proxy_names_the_address),
         cmocka_unit_test(test_places_against_a_twin),
         cmocka_unit_test(test_workers_share),
     };

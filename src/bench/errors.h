@@ -22,6 +22,7 @@ struct errors {
 void errors_add(struct errors *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The number of errors, of all texts. */
 uint64_t errors_count(const struct errors *e);
+/* Adds the texts and numbers of `from`, which stays as it is. */
 void errors_merge(struct errors *to, const struct errors *from);
 /* Sorts the rows, the commonest first. */
 void errors_sort(struct errors *e);

@@ -87,6 +87,7 @@ void fleet_wait_until(struct fleet *f, struct sim *s, int64_t due_ms);
 void fleet_release_slot(struct fleet *f, struct sim *s);
 /* Starts the nodes that may connect now, on the loop's next iteration. */
 void fleet_wake_starter(struct fleet *f);
+/* Lets nodes that are ready connect, from the next iteration on. */
 void fleet_open_gate(struct fleet *f);
 /* Nodes that are ready stay so until fleet_open_gate. */
 void fleet_close_gate(struct fleet *f);
@@ -108,6 +109,7 @@ unsigned fleet_receivers(const struct fleet *f, const struct sim *s);
 /* --- classes.c --- */
 /* From opts->classes, or one class for all nodes. RC_INVALID and those of file_read, with a sentence. */
 MUST_CHECK enum rc fleet_classes_load(struct fleet *f, struct err *err);
+/* Frees what fleet_classes_load made. */
 void fleet_classes_fini(struct fleet *f);
 /* The class of each node, dealt by weight and interleaved; to be freed with mem_free. */
 unsigned *fleet_classes_deal(struct fleet *f);

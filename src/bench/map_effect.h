@@ -73,6 +73,7 @@ void map_effect_builder_clear(struct map_effect_builder *b);
 extern const struct scan_events map_effect_builder_events;
 /* What was collected; to be freed with mem_free. */
 struct map_effect *map_effect_build(const struct map_effect_builder *b);
+/* The memory that it takes. */
 size_t map_effect_bytes(const struct map_effect *s);
 
 #endif

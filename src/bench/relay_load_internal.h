@@ -54,6 +54,7 @@ struct bench_relay_load_reading {
     int64_t at_us;
     struct proc_cpu server, self;
 };
+/* Reads the clock and the CPU times now. */
 struct bench_relay_load_reading bench_relay_load_read(const struct bench_relay_load *load);
 
 /* --- relay_traffic.c --- */

@@ -35,9 +35,10 @@ struct report {
 
 /* `label` may be null. Starts with "scenario", "label" and "time". */
 void report_init(struct report *r, const char *scenario, const char *label, int64_t now_ms);
+/* Frees the report, emitted or not. */
 void report_fini(struct report *r);
 
-/* `note` may be null. */
+/* Each adds a member to the JSON line and a row to the table; `note` stands behind the value there, and may be null. */
 void report_u64(struct report *r, const char *key, uint64_t v, const char *note);
 void report_i64(struct report *r, const char *key, int64_t v, const char *note);
 void report_f64(struct report *r, const char *key, double v, const char *note);

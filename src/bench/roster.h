@@ -28,6 +28,7 @@ void roster_fini(struct roster *r);
 /* Member `index` has this node key ("nodekey:...") from now on. `key` is borrowed as long as the roster lives, or until
  * roster_forget_key. */
 void roster_add_key(struct roster *r, struct str key, unsigned index);
+/* The key names no member any more. */
 void roster_forget_key(struct roster *r, struct str key);
 /* The index of the node with this id, or -1. A member is found by its key the first time; without a known key (empty
  * in a patch) the id must have been seen before. `may_add`: an unknown node becomes a foreign one. */

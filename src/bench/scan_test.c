@@ -115,7 +115,7 @@ static void test_endpoints_in_any_order_are_the_same(void **state)
     buf_fini(&b);
 }
 
-static void test_any_cut_tells_the_same(void **state)
+static void test_any_cut_reads_the_same(void **state)
 {
     struct buf whole = {0}, out = {0};
     struct scan s;
@@ -447,7 +447,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_events_of_a_document),
         cmocka_unit_test(test_endpoints_in_any_order_are_the_same),
-        cmocka_unit_test(test_any_cut_tells_the_same),
+        cmocka_unit_test(test_any_cut_reads_the_same),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_depth_is_bounded),
         cmocka_unit_test(test_marks_are_between_records_only),

@@ -94,6 +94,7 @@ void sim_host_name(const struct sim *s, char out[64]);
 /* --- sim.c: registration, poll and updates on a connection --- */
 /* New keys; it does not connect yet. */
 void sim_init(struct sim *s, struct fleet *f, unsigned index, unsigned class);
+/* Disconnects it, frees what it knows and wipes its keys. */
 void sim_fini(struct sim *s);
 /* Ends the connection if there is one, without notice to the server, and forgets the peers. Unless it is paused it
  * is ready to connect again. */

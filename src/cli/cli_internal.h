@@ -31,16 +31,19 @@ bool cli_need_relay_config(struct cli_run *run);
 /* --- argv.c --- */
 /* Copies argv, and overwrites in the original what may be a secret. Free with cli_argv_drop. */
 char **cli_argv_take(int argc, char **argv);
+/* Wipes and frees the copy, and nulls the pointer. */
 void cli_argv_drop(char ***copy);
 /* Where the secret part of a key ("fskey-...") begins in the word; null: there is no key in it. */
 const char *cli_key_in(const char *word);
 
 /* --- help.c, completion.c, man.c: made from the table of commands --- */
+/* Print the help of the program, of a group and of a command. */
 void cli_help_program(FILE *out, bool is_coloured, const struct cli_spec *spec);
 void cli_help_group(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_group *group);
 void cli_help_command(FILE *out, bool is_coloured, const struct cli_spec *spec, const struct cli_command *command);
 /* Prints the completion script. False: no such shell. */
 bool cli_completion(FILE *out, const struct cli_spec *spec, const char *shell);
+/* Prints the man page, as roff. */
 void cli_man(FILE *out, const struct cli_spec *spec, const char *version);
 
 /* --- client.c: the server's API --- */
@@ -87,6 +90,7 @@ void cli_table_finish(struct cli_table *t);
 
 /* The text (or number) of a member, "" when missing; in the run's arena, with a terminator. */
 const char *cli_text(struct cli_run *run, const struct json *object, const char *key);
+/* Whether the member is there and true. */
 bool cli_is_true(const struct json *object, const char *key);
 /* A time as "2026-11-23 01:02:03 UTC"; "-" when missing or null. */
 const char *cli_time(struct cli_run *run, const struct json *object, const char *key);

@@ -109,6 +109,7 @@ struct cli_run {
 
 /* The value of an option of the command, or of a global option; null when it was not given. */
 const char *cli_value(const struct cli_run *run, const char *name);
+/* Whether the option was given. */
 bool cli_flag(const struct cli_run *run, const char *name);
 /* Positional argument `i`, or null. */
 const char *cli_arg(const struct cli_run *run, unsigned i);

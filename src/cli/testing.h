@@ -16,6 +16,7 @@ struct cli_test_result {
 
 /* Runs a command line of `fullscale`, split at spaces; '' is an empty word. Free with cli_test_result_free. */
 struct cli_test_result cli_test_run(const char *line);
+/* Frees what the result holds. */
 void cli_test_result_free(struct cli_test_result *r);
 /* Runs it, and fails the test unless it ends with `status`, and its outputs contain these texts (null: anything). */
 void cli_test_expect(const char *line, enum cli_exit status, const char *in_out, const char *in_err);

@@ -233,7 +233,7 @@ static void test_good_text_is_accepted(void **state UNUSED)
     }
 }
 
-static void test_errors_tell_the_place(void **state UNUSED)
+static void test_errors_have_the_position(void **state UNUSED)
 {
     static const struct {
         const char *text;
@@ -544,7 +544,7 @@ int main(void)
         cmocka_unit_test(test_strict_text_refuses_bad_unicode),
         cmocka_unit_test(test_broken_text_is_refused),
         cmocka_unit_test(test_good_text_is_accepted),
-        cmocka_unit_test(test_errors_tell_the_place),
+        cmocka_unit_test(test_errors_have_the_position),
         cmocka_unit_test(test_limits_are_kept),
         cmocka_unit_test(test_nesting_is_refused_cleanly),
         cmocka_unit_test(test_lookup_follows_go),

@@ -28,6 +28,7 @@ MUST_CHECK enum rc value_set_yaml(struct arena *a, const struct schema_row *row,
 void value_write(const struct schema_row *row, const struct config *cfg, struct json_writer *w);
 /* What the reference calls the type. */
 const char *value_type_name(enum schema_type type);
+/* Whether a value has elements; whether only a file can hold it. */
 bool value_is_list(enum schema_type type);
 bool value_is_yaml_only(enum schema_type type);
 /* "1h30m"; out takes 48 bytes. */

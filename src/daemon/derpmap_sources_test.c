@@ -212,7 +212,7 @@ static const char *copy_name(struct fixture *x)
 }
 
 /* The troubles name the reason, also in the words of the library that failed. */
-static void test_reasons_are_told(void **state)
+static void test_reasons_are_reported(void **state)
 {
     struct fixture *x = *state;
     struct buf out = {0};
@@ -369,7 +369,7 @@ int main(void)
         TEST(test_policy),
         TEST(test_relay_behind_a_proxy),
         TEST(test_contributions),
-        TEST(test_reasons_are_told),
+        TEST(test_reasons_are_reported),
         TEST(test_answers),
         TEST(test_copies),
         TEST(test_files),

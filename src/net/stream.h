@@ -79,6 +79,7 @@ void stream_check_drained(struct stream *s);
 void stream_set_events(struct stream *s, const struct stream_events *events, void *ctx);
 /* Queues a copy. On a dead stream it does nothing. */
 void stream_write(struct stream *s, const void *p, size_t n);
+/* Bytes that were written and have not left yet. */
 size_t stream_queued(const struct stream *s);
 /* Stops or resumes reading: back pressure towards the peer. */
 void stream_pause(struct stream *s, bool paused);

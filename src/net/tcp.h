@@ -44,6 +44,7 @@ MUST_CHECK enum rc tcp_listen_unix(struct loop *loop, const char *path, unsigned
 /* Whether the next connection would be taken: the socket listens, there is room under `max_conns`, and a file
  * descriptor to be had. On the loop's thread. */
 bool tcp_listener_is_accepting(const struct tcp_listener *l);
+/* The address at which it listens, with the port that the kernel chose. */
 void tcp_listener_addr(const struct tcp_listener *l, struct addr *out);
 /* Stops accepting; open connections live on. Null is fine; nulls the pointer. */
 void tcp_listener_destroy(struct tcp_listener **l);

@@ -78,13 +78,17 @@ void derp_append_frame(struct buf *out, uint8_t type, const void *payload, size_
 void derp_append_server_key(struct buf *out, const uint8_t server_public[KEY_BYTES]);
 /* Reads the payload of that frame; more than we know may follow. RC_TRUNCATED, RC_INVALID. */
 MUST_CHECK enum rc derp_server_key_parse(const uint8_t *payload, size_t n, uint8_t server_public_out[KEY_BYTES]);
+/* The server's: a packet from `src`. */
 void derp_append_recv_packet(struct buf *out, const node_key *src, const void *packet, size_t n);
+/* The peer is not connected any more, or never was: see `reason`. */
 void derp_append_peer_gone(struct buf *out, const node_key *key, enum derp_gone_reason reason);
-/* `ip`: IPv6, or IPv4 mapped into it. */
+/* The peer is connected, from `ip` and `port`. `ip`: IPv6, or IPv4 mapped into it. */
 void derp_append_peer_present(struct buf *out, const node_key *key, const uint8_t ip[16], uint16_t port, uint8_t flags);
+/* What is wrong with the server; empty: nothing is. */
 void derp_append_health(struct buf *out, struct str text);
+/* The server ends: clients reconnect after the first time, and go on trying for the second. */
 void derp_append_restarting(struct buf *out, uint32_t reconnect_in_ms, uint32_t try_for_ms);
-/* The client's. */
+/* The client's: a packet to `dst`. */
 void derp_append_send_packet(struct buf *out, const node_key *dst, const void *packet, size_t n);
 
 /* --- Login --- */

@@ -99,9 +99,9 @@ struct tls_client_opts {
 /* Takes over `raw`. What is written before the handshake is done waits. A failed handshake is `closed` with RC_CRYPTO.
  */
 struct stream *tls_client_create(struct stream *raw, const struct tls_client_opts *opts);
-/* Certificates that the server presented, 0 while the handshake is under way; and DER of number `i` (leaf is 0),
- * borrowed until the next call. Client streams only. */
+/* How many certificates the server presented; 0 while the handshake is under way. Client streams only. */
 size_t tls_client_peer_certs(const struct stream *s);
+/* Writes the DER of certificate `i` (the leaf is 0) and returns its length; 0: there is none, or `out` is too small. */
 size_t tls_client_peer_cert_der(const struct stream *s, size_t i, uint8_t *out, size_t out_cap);
 
 #endif

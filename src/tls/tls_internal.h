@@ -15,6 +15,7 @@ MUST_CHECK enum rc pem_read_file(const char *path, struct buf *out, struct err *
 MUST_CHECK enum rc pem_parse_chain(struct str pem, X509 **leaf_out, STACK_OF(X509) * *rest_out);
 /* Never asks for a passphrase. RC_INVALID. */
 MUST_CHECK enum rc pem_parse_key(struct str pem, EVP_PKEY **out);
+/* The SHA-256 of the certificate's DER in hex. */
 void cert_fingerprint(const X509 *cert, char out[TLS_FINGERPRINT_CAP]);
 /* The reason on top of OpenSSL's error queue, which is emptied; static text. */
 const char *tls_reason(void);

@@ -9,11 +9,15 @@
 enum { WORLD_NODES = 16 };
 static const int64_t WORLD_NOW_MS = 1700000000000;
 
+/* Aborts with `what` unless it is so. */
 void world_check(bool is_so, const char *what);
 #define CHECK(condition) world_check((condition), #condition)
+/* A new empty state with settings. */
 struct state *world_state(void);
+/* The node key and the machine key of node `i`. */
 void world_key(unsigned i, node_key *out);
 void world_machine(unsigned i, machine_key *out);
+/* The report of a client with this version and Hostinfo, to be ended with world_report_fini; texts are borrowed of `h`. */
 void world_report(struct node_report *out, int64_t version, const struct hostinfo *h);
 void world_report_fini(struct node_report *r);
 /* Registers node `i` with the key; null when it is refused. */

@@ -42,6 +42,7 @@ look_id client_peer(const struct client *c, node_id id);
 text_id client_profile(const struct client *c, uint64_t user);
 /* After a change: forgets buffers to which there is no other reference. */
 void client_sweep(void);
+/* Frees what all clients share. */
 void client_fini(void);
 
 #endif

@@ -12,6 +12,7 @@
 typedef uint32_t text_id;
 typedef uint32_t look_id;
 
+/* The number of a text, and back. 0 is the empty text. */
 text_id text_number(struct str s);
 struct str text_of(text_id id);
 
@@ -45,6 +46,7 @@ struct look {
 };
 extern const char *const look_names[LOOK_FIELDS];
 
+/* The number of a look, and back. */
 look_id look_number(const struct look *l);
 const struct look *look_of(look_id id);
 /* Reads a node. Ends the test when it has a member that is not known here. */
@@ -53,8 +55,11 @@ void look_read(const struct json *node, struct look *out, uint64_t *id_out, uint
 text_id look_value(enum look_field f, const struct json *value);
 /* The elements, sorted: sets of texts as one text. 0 for none. */
 text_id look_set(struct str *v, size_t n);
+/* Appends the members that are there, for messages. */
 void look_format(look_id id, struct buf *out);
+/* How many looks have a number. */
 size_t look_count(void);
+/* Forgets all looks and texts. */
 void look_fini(void);
 
 #endif

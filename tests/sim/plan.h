@@ -86,7 +86,9 @@ struct plan {
 
 /* The `kind`th of PLANS policies for `users` users, of which each node sees about a hundred. */
 void plan_make(struct plan *p, unsigned kind, size_t users, struct test_random *random);
+/* Appends the policy as HuJSON. */
 void plan_write(const struct plan *p, struct buf *out);
+/* The name of a tag: "tag:monitor". */
 void plan_tag_name(unsigned tag, char out[16]);
 /* "u17", "u17@example.net" */
 void plan_user_name(unsigned user, char out[32]);

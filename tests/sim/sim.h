@@ -75,12 +75,15 @@ struct sim {
 /* --- world.c --- */
 /* `users` <= PLAN_USERS. All machines register; most poll. */
 void sim_init(struct sim *s, uint64_t seed, size_t nodes, size_t users, bool has_plan);
+/* Ends all polls and frees everything. */
 void sim_fini(struct sim *s);
+/* A random number below `n`. */
 uint32_t sim_below(struct sim *s, uint32_t n);
 /* Some events, as many as come between two publications, and one publication. */
 void sim_step(struct sim *s);
 /* Everything is committed, published and read by all clients, slow ones too. */
 void sim_settle(struct sim *s);
+/* Puts the policy of the plan in force; null: none. */
 void sim_set_plan(struct sim *s, const struct plan *plan);
 
 /* --- reference.c --- */

@@ -17,7 +17,7 @@ struct state *world_state(void);
 /* The node key and the machine key of node `i`. */
 void world_key(unsigned i, node_key *out);
 void world_machine(unsigned i, machine_key *out);
-/* The report of a client with this version and Hostinfo, to be ended with world_report_fini; texts are borrowed of `h`. */
+/* The report of a client with this version and Hostinfo; texts are borrowed from `h`. End it with world_report_fini. */
 void world_report(struct node_report *out, int64_t version, const struct hostinfo *h);
 void world_report_fini(struct node_report *r);
 /* Registers node `i` with the key; null when it is refused. */

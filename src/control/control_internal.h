@@ -69,6 +69,7 @@ struct control {
 struct control_worker {
     struct control *control;
     unsigned index;
+    bool is_draining; /* the server is about to end: no new Noise connections */
     struct loop *loop;
     struct http_server *outer;
     struct http_server *inner;

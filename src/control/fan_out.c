@@ -15,6 +15,7 @@ static void on_change(struct loop *loop, struct loop_msg *msg)
     if (m->change != NULL) {
         sessions_apply(m->worker, m->change);
     } else {
+        m->worker->is_draining = true;
         http_server_drain(m->worker->outer);
         http_server_drain(m->worker->inner);
     }

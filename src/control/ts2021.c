@@ -12,6 +12,7 @@
 LOG_MODULE("ts2021");
 METRIC_COUNTER(conns_total, "fullscale_noise_connections_total", "", "Noise connections made.");
 METRIC_COUNTER(refused_rate, "fullscale_noise_refused_total", "reason=\"rate\"", "Handshakes refused, by reason.");
+METRIC_COUNTER(refused_ending, "fullscale_noise_refused_total", "reason=\"ending\"", "");
 METRIC_COUNTER(refused_malformed, "fullscale_noise_refused_total", "reason=\"malformed\"", "");
 METRIC_COUNTER(refused_crypto, "fullscale_noise_refused_total", "reason=\"crypto\"", "");
 
@@ -97,6 +98,16 @@ static bool is_over_limit(struct control_worker *w, const struct addr *from)
     return !limiter_take_from_afar(&w->control->limiter, from, o->handshakes_per_address, loop_now_ms(w->loop));
 }
 
+/* A server that is about to end makes no new connection, only to close it at once: clients up to 1.80 may go on using
+ * one that was closed before its first request, and stay cut off until they are restarted.
+ * src: tailscale 1.80 control/controlclient/noise.go (getConn); golang.org/x/net 0.35 http2/transport.go */
+static void refuse_at_the_end(struct http_exchange *ex)
+{
+    metric_inc(&refused_ending);
+    http_set_header(ex, "Retry-After", STR("1"));
+    http_respond_text(ex, 503, "the server is going down; try again in a moment");
+}
+
 /* Returns 1 with `keys`, or 0 when the exchange has been answered or has ended. */
 static int handshake(struct control_worker *w, struct http_exchange *ex, struct str initiation_base64,
                      struct noise_result *keys)
@@ -104,6 +115,10 @@ static int handshake(struct control_worker *w, struct http_exchange *ex, struct 
     const struct http_request *req = http_request(ex);
     uint8_t initiation[NOISE_INITIATION_BYTES + 3], ephemeral[32];
     size_t len;
+    if (w->is_draining) {
+        refuse_at_the_end(ex);
+        return 0;
+    }
     if (is_over_limit(w, &req->peer)) {
         char from[ADDR_TEXT_CAP];
         addr_format(&req->peer, false, from);

@@ -433,6 +433,26 @@ static void test_handshakes_are_limited(void **state)
     control_rig_wait_idle(r);
 }
 
+/* Not one that is made only to be closed: some clients would not get over it. */
+static void test_no_handshake_at_the_end(void **state)
+{
+    (void)state;
+    struct rig *own = control_rig_create(1);
+    struct client c;
+    control_rig_client_init(&c, own);
+    struct visit v = {.request = control_rig_client_upgrade(&c, &own->server)};
+    int64_t before = refused("reason=\"ending\"");
+    control_drain(own->control);
+    control_rig_settle(own);
+    control_rig_on_worker(own, 0, visit_begin, &v);
+    control_rig_on_worker(own, 0, visit_end, &v);
+    assert_true(str_starts(buf_str(&v.got), STR("HTTP/1.1 503 ")));
+    assert_non_null(strstr(buf_cstr(&v.got), "\r\nretry-after: 1\r\n"));
+    assert_int_equal(refused("reason=\"ending\"") - before, 1);
+    buf_fini(&v.got);
+    control_rig_destroy(own);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -465,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_websocket, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_websocket_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_handshakes_are_limited, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_handshake_at_the_end, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -195,6 +195,7 @@ def test_relayed_traffic_comes_back(world):
     n1, n2 = world.nodes_without_udp("n1", ("n2", OLD))
     n1.wait_peers("n2")
     n1.ping(n2.addresses[0])
+    time.sleep(3)  # where a node can be reached is on disk two seconds after it said so
     server.kill()
     server.start()
     n1.ping(n2.addresses[0])

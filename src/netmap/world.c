@@ -246,21 +246,24 @@ bool world_pieces_have(const struct world *w, const char *text)
 
 /* --- worlds --- */
 
+/* The machine becomes a node, with the reusable key. */
+static void join(struct world *w, struct machine *m, struct str hostname)
+{
+    struct registration reg = {.machine = m->machine, .auth_key = str_c(w->reusable), .report.hostname = hostname};
+    struct register_result result;
+    world_random_bytes(w, &reg.key, sizeof(reg.key));
+    world_random_bytes(w, reg.random, sizeof(reg.random));
+    state_register(w->st, &reg, w->now_ms, &result);
+    assert_int_equal(result.outcome, REGISTER_OK);
+    m->key = reg.key;
+    m->id = result.node->id;
+}
+
 void world_small(struct world *w, unsigned nodes)
 {
     world_init_with(w, 42, 0);
-    for (unsigned i = 0; i < nodes; i++) {
-        struct machine *m = &w->machines[i];
-        struct registration reg = {.machine = m->machine, .auth_key = str_c(w->reusable)};
-        struct register_result result;
-        world_random_bytes(w, &reg.key, sizeof(reg.key));
-        world_random_bytes(w, reg.random, sizeof(reg.random));
-        reg.report.hostname = STR("host");
-        state_register(w->st, &reg, w->now_ms, &result);
-        assert_int_equal(result.outcome, REGISTER_OK);
-        m->key = reg.key;
-        m->id = result.node->id;
-    }
+    for (unsigned i = 0; i < nodes; i++)
+        join(w, &w->machines[i], STR("host"));
     world_seal(w);
     world_commit_all(w);
     world_publish(w);
@@ -271,18 +274,8 @@ void world_ruled(struct world *w)
     static const struct str tag = STR("tag:a");
     world_small(w, 100);
     world_make_key(w, 1, &tag, 1, false, w->reusable);
-    for (unsigned i = 100; i < 120; i++) {
-        struct machine *m = &w->machines[i];
-        struct registration reg = {.machine = m->machine, .auth_key = str_c(w->reusable)};
-        struct register_result result;
-        world_random_bytes(w, &reg.key, sizeof(reg.key));
-        world_random_bytes(w, reg.random, sizeof(reg.random));
-        reg.report.hostname = STR("server");
-        state_register(w->st, &reg, w->now_ms, &result);
-        assert_int_equal(result.outcome, REGISTER_OK);
-        m->key = reg.key;
-        m->id = result.node->id;
-    }
+    for (unsigned i = 100; i < 120; i++)
+        join(w, &w->machines[i], STR("server"));
     world_seal(w);
     world_commit_all(w);
     world_put_policy(w, "{\"tagOwners\":{\"tag:a\":[]},\"acls\":[{\"action\":\"accept\",\"src\":[\"anna@\"],"

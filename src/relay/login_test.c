@@ -189,25 +189,11 @@ static void test_login_timeout(void **state)
 
 /* --- Admission --- */
 
-struct gate {
-    struct relay_admission *waiting[4];
-    unsigned n;
-    node_key last;
-};
-
-static void gate_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
-{
-    struct gate *g = ctx;
-    (void)from;
-    g->last = *key;
-    g->waiting[g->n++] = login;
-}
-
 static void test_admission(void **state)
 {
     (void)state;
-    struct gate gate = {0};
-    struct relay_ops ops = {&gate, gate_admit};
+    struct rig_gate gate = {0};
+    struct relay_ops ops = {&gate, rig_gate_admit};
     struct rig r;
     struct rig_client a, b;
     rig_start(&r, NULL, &ops);
@@ -245,8 +231,8 @@ static void test_admission(void **state)
 static void test_asked_again(void **state)
 {
     (void)state;
-    struct gate gate = {0};
-    struct relay_ops ops = {&gate, gate_admit};
+    struct rig_gate gate = {0};
+    struct relay_ops ops = {&gate, rig_gate_admit};
     struct rig r;
     struct rig_client a, b;
     rig_start(&r, NULL, &ops);
@@ -285,8 +271,8 @@ static void test_asked_again(void **state)
 static void test_late_admissions(void **state)
 {
     (void)state;
-    struct gate gate = {0};
-    struct relay_ops ops = {&gate, gate_admit};
+    struct rig_gate gate = {0};
+    struct relay_ops ops = {&gate, rig_gate_admit};
     struct rig r;
     struct rig_client left, deleted, never, too_late;
     rig_start(&r, NULL, &ops);
@@ -318,8 +304,8 @@ static void test_late_admissions(void **state)
 static void test_flood_before_admission(void **state)
 {
     (void)state;
-    struct gate gate = {0};
-    struct relay_ops ops = {&gate, gate_admit};
+    struct rig_gate gate = {0};
+    struct relay_ops ops = {&gate, rig_gate_admit};
     static uint8_t packet[60000];
     struct rig r;
     struct rig_client a;

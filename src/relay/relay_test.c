@@ -11,20 +11,6 @@
 static const char text[] = "a packet";
 static uint8_t disco[100] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};
 
-struct gate {
-    struct relay_admission *waiting[4];
-    unsigned n;
-    node_key last;
-};
-
-static void gate_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
-{
-    struct gate *g = ctx;
-    (void)from;
-    g->last = *key;
-    g->waiting[g->n++] = login;
-}
-
 /* --- Queues --- */
 
 static void test_slow_reader(void **state)
@@ -319,8 +305,8 @@ static void test_drain_at_once(void **state)
 static void test_end_in_the_middle(void **state)
 {
     (void)state;
-    struct gate gate = {0};
-    struct relay_ops ops = {&gate, gate_admit};
+    struct rig_gate gate = {0};
+    struct relay_ops ops = {&gate, rig_gate_admit};
     struct rig r;
     struct rig_client a, b;
     rig_start(&r, NULL, &ops);

@@ -269,6 +269,15 @@ void rig_expect_closed(struct rig_client *c)
     RIG_ASSERT(c->is_closed);
 }
 
+void rig_gate_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
+{
+    struct rig_gate *gate = ctx;
+    (void)from;
+    RIG_ASSERT(gate->n < ARRAY_LEN(gate->waiting));
+    gate->last = *key;
+    gate->waiting[gate->n++] = login;
+}
+
 int64_t rig_count(const char *name, const char *labels)
 {
     char whole[96] = "fullscale_derp_";

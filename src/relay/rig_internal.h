@@ -48,6 +48,17 @@ extern const struct relay_opts rig_default_opts;
 /* Collects what a `struct rig_client` gets; for streams that a test connects itself. */
 extern const struct stream_events rig_client_events;
 
+/* Keeps the clients that ask to be let in, until the test decides with relay_admit:
+ *
+ *     struct rig_gate gate = {0};
+ *     struct relay_ops ops = {&gate, rig_gate_admit}; */
+struct rig_gate {
+    struct relay_admission *waiting[4];
+    unsigned n;
+    node_key last; /* of the client that asked last */
+};
+void rig_gate_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from);
+
 /* A relay on a loop. `opts` null: rig_default_opts; `ops` null: all are let in. */
 void rig_start(struct rig *r, const struct relay_opts *opts, const struct relay_ops *ops);
 void rig_stop(struct rig *r);

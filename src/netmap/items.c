@@ -42,17 +42,6 @@ struct peer_shape netmap_shape(const struct access *a, const struct viewer *v, n
 
 enum item_kind { ITEM_NOTHING, ITEM_FULL, ITEM_PATCH, ITEM_REMOVED };
 
-static bool same_endpoints(const struct node *a, const struct node *b)
-{
-    if (a->endpoints_n != b->endpoints_n)
-        return false;
-    for (unsigned i = 0; i < a->endpoints_n; i++) {
-        if (!addr_eq(&a->endpoints[i], &b->endpoints[i]))
-            return false;
-    }
-    return true;
-}
-
 /* Whether something differs that a patch cannot express. Key and KeyExpiry could be patched too, but the client does
  * as much work for that as for a whole node. src: docs/protocol/control.md 6.8 */
 static bool needs_full(const struct node *a, const struct node *b)
@@ -68,7 +57,7 @@ static bool needs_full(const struct node *a, const struct node *b)
 static bool patch_is_empty(const struct node *a, const struct node *b)
 {
     return a->home_derp == b->home_derp && a->cap_version == b->cap_version && a->is_online == b->is_online &&
-           keys_equal(a->disco.b, b->disco.b) && same_endpoints(a, b) &&
+           keys_equal(a->disco.b, b->disco.b) && node_has_endpoints(a, b->endpoints, b->endpoints_n) &&
            (b->is_online || a->last_seen_ms == b->last_seen_ms);
 }
 
@@ -93,7 +82,7 @@ static void write_patch(struct json_writer *w, const struct change_item *item)
         json_w_kv_u64(w, "DERPRegion", b->home_derp);
     if (a->cap_version != b->cap_version)
         json_w_kv_u64(w, "Cap", b->cap_version);
-    if (!same_endpoints(a, b))
+    if (!node_has_endpoints(a, b->endpoints, b->endpoints_n))
         netmap_write_endpoints(w, b);
     if (disco_differs) {
         char text[KEY_TEXT_CAP];

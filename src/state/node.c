@@ -68,6 +68,17 @@ bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out)
     return false;
 }
 
+bool node_has_endpoints(const struct node *n, const struct addr *endpoints, unsigned endpoints_n)
+{
+    if (n->endpoints_n != endpoints_n)
+        return false;
+    for (unsigned i = 0; i < endpoints_n; i++) {
+        if (!addr_eq(&n->endpoints[i], &endpoints[i]))
+            return false;
+    }
+    return true;
+}
+
 bool node_serves(const struct node *n)
 {
     struct prefix p;

@@ -82,6 +82,8 @@ void node_unref(const struct node **n);
 
 /* Walks the routes that the node serves (advertised and approved), ascending: start with *pos = 0. False at the end. */
 bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out);
+/* Whether the endpoints of the node are exactly these, in this order. */
+bool node_has_endpoints(const struct node *n, const struct addr *endpoints, unsigned endpoints_n);
 /* Whether the node serves any route. */
 bool node_serves(const struct node *n);
 /* Whether the node serves an exit route. */

@@ -9,17 +9,6 @@ enum { ROUTE_GRACE_MS = 2000 };
 
 /* --- reports --- */
 
-static bool same_endpoints(const struct node *n, const struct node_report *r)
-{
-    if (n->endpoints_n != r->endpoints_n)
-        return false;
-    for (unsigned i = 0; i < n->endpoints_n; i++) {
-        if (!addr_eq(&n->endpoints[i], &r->endpoints[i]))
-            return false;
-    }
-    return true;
-}
-
 /* The members of a report that differ from the node, as a report without the others. */
 static struct node_report news_of(const struct node *n, const struct node_report *r, bool only_missing)
 {
@@ -30,7 +19,8 @@ static struct node_report news_of(const struct node *n, const struct node_report
     if (r->disco != NULL &&
         (keys_equal(r->disco->b, n->disco.b) || key_is_zero(r->disco->b) || (only_missing && !key_is_zero(n->disco.b))))
         news.disco = NULL;
-    if (r->endpoints != NULL && (same_endpoints(n, r) || (only_missing && (n->endpoints_n > 0 || r->endpoints_n == 0))))
+    if (r->endpoints != NULL && (node_has_endpoints(n, r->endpoints, r->endpoints_n) ||
+                                 (only_missing && (n->endpoints_n > 0 || r->endpoints_n == 0))))
         news.endpoints = NULL;
     if (r->home_derp == n->home_derp || (only_missing && n->home_derp != 0))
         news.home_derp = 0;

@@ -194,7 +194,7 @@ void api_handle(void *app, struct http_exchange *ex)
     call->job.home = http_loop(ex);
     call->job.run = on_run;
     call->job.done = on_done;
-    call->job.is_presence = op->run == NULL;
+    call->job.kind = op->run == NULL ? JOB_LOCAL : op->kind == API_WRITE ? JOB_PEN : JOB_FRESH;
     call->rc = parse_body(call, http_request(ex)->body, &body, &call->err);
     if (call->rc == RC_OK && op->parse != NULL)
         call->rc = op->parse(call, ex, body, &call->err);

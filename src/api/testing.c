@@ -1,5 +1,7 @@
 #include "api/testing.h"
 
+#include "base/metric.h"
+
 static void on_published(void *ctx, struct change *c)
 {
     (void)ctx;
@@ -74,6 +76,7 @@ int fixture_teardown(void **state)
     core_stop(f->core);
     store_close(&f->store);
     core_destroy(&f->core);
+    assert_int_equal(metric_read("fullscale_core_wrong_kind_jobs_total", ""), 0);
     loop_stop(f->loop);
     loop_run(f->loop);
     loop_destroy(&f->loop);
@@ -184,6 +187,7 @@ static void run_join(struct core_job *job, struct state *st, int64_t now_ms)
 void fixture_join(struct fixture *f, const char *key, const char *hostname, uint8_t number)
 {
     struct join *j = MEM_NEW(struct join);
+    j->job.kind = JOB_PEN;
     j->job.run = run_join;
     snprintf(j->key, sizeof(j->key), "%s", key);
     snprintf(j->hostname, sizeof(j->hostname), "%s", hostname);

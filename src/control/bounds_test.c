@@ -305,7 +305,9 @@ static void leave_while_written(bool is_cancel)
     store_memory_hold(rig->store);
     crowd_begin(&gone, key);
     wait_waiting(WAIT_STRANGER, CROWD);
-    control_rig_client_poll(&gone.c, &poll, &gone.d[0], MAP_ZSTD); /* of a node that is not on disk yet */
+    /* Its key was that of a node which has another by now: until that is on disk nobody is told that it is gone. */
+    control_rig_client_poll(&gone.c, &poll, &gone.d[0], MAP_ZSTD);
+    wait_waiting(WAIT_STRANGER, CROWD + 1);
     for (size_t i = 0; i < CROWD; i++) {
         if (is_cancel)
             h2_client_cancel(gone.c.h2, gone.replies[i].id);
@@ -318,7 +320,7 @@ static void leave_while_written(bool is_cancel)
         h2_client_destroy(&gone.c.h2);
     while (!is_cancel && control_rig_conns() > 2) /* both ends of the other connection */
         control_rig_on_worker(rig, 0, NULL, NULL);
-    wait_waiting(WAIT_STRANGER, CROWD); /* what they asked is still there, and charged to them */
+    wait_waiting(WAIT_STRANGER, CROWD + 1); /* what they asked is still there, and charged to them */
     store_memory_fail(rig->store, RC_FULL);
     store_memory_release(rig->store);
     control_rig_settle(rig);

@@ -141,6 +141,8 @@ MUST_CHECK bool pending_post(struct pending *p, size_t size, const struct node_r
 void pending_free(struct pending *p);
 /* Answers 503 and when to come back. */
 void control_respond_busy(struct http_exchange *ex);
+/* The same, and why the database cannot be written: the answer would depend on it. `why`: core_job.refused. */
+void control_respond_refused(struct http_exchange *ex, enum rc why);
 /* Fills a report with references that pending_free does not hold: drop them with control_report_fini. Nothing of it
  * points into `h`. */
 void control_report_fill(struct node_report *out, struct arena *a, int64_t version, const struct hostinfo *h);

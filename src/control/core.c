@@ -1,4 +1,6 @@
 /* The core: its jobs, its timers, its life. */
+#include <assert.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -6,7 +8,14 @@
 #include "control/core_internal.h"
 #include "crypto/crypto.h"
 
-METRIC_COUNTER(jobs_run, "fullscale_core_jobs_total", "", "Events that the core applied.");
+METRIC_COUNTER(local_jobs, "fullscale_core_jobs_total", "kind=\"local\"",
+               "Events that the core applied, by what their answers waited for.");
+METRIC_COUNTER(fresh_jobs, "fullscale_core_jobs_total", "kind=\"fresh\"", "");
+METRIC_COUNTER(pen_jobs, "fullscale_core_jobs_total", "kind=\"pen\"", "");
+METRIC_COUNTER(wrong_kind, "fullscale_core_wrong_kind_jobs_total", "",
+               "Events that changed what they were only meant to read: errors of the program.");
+
+LOG_MODULE("core");
 
 enum {
     LAZY_FLUSH_MS = 2000, /* between writes of presence: after a crash peers must still find each other */
@@ -43,18 +52,73 @@ static void on_lazy(void *ctx)
 
 /* --- jobs --- */
 
+void core_run_as(struct core_job *job, enum job_kind kind)
+{
+    job->wanted = kind;
+}
+
+void core_deny(struct core_job *job, enum rc why)
+{
+    job->denied = why;
+    if (job->kind < JOB_FRESH)
+        core_run_as(job, JOB_FRESH);
+}
+
+/* A job that must not write has written: from now on it is treated as one that may. */
+static void mend_kind(struct core_job *job)
+{
+    metric_inc(&wrong_kind);
+    log_limited(LOG_ERROR, "an event that should only read has changed something: please report this");
+    job->kind = JOB_PEN;
+}
+
+static void run_once(struct core *core, struct core_job *job)
+{
+    size_t rows_before = state_pending_rows(core->state);
+    job->wanted = job->kind;
+    job->is_firm = false;
+    job->denied = job->refused = RC_OK;
+    job->run(job, core->state, core_look_at_clock(core));
+    if (job->kind == JOB_FRESH && state_pending_rows(core->state) != rows_before)
+        mend_kind(job);
+}
+
+/* Returns when the state is as new as the database: at once, since only this server writes it. */
+static void core_barrier(struct core *core)
+{
+    assert(store_is_sole(core->store));
+}
+
+static void run_as_needed(struct core *core, struct core_job *job)
+{
+    run_once(core, job);
+    while (core_runs_again(job)) {
+        job->kind = job->wanted;
+        core_barrier(core);
+        run_once(core, job);
+    }
+}
+
+static void count_job(const struct core_job *job)
+{
+    static struct metric *const by_kind[JOB_KINDS] = {
+        [JOB_LOCAL] = &local_jobs, [JOB_FRESH] = &fresh_jobs, [JOB_PEN] = &pen_jobs};
+    metric_inc(by_kind[job->kind]);
+}
+
 static void run_job(struct loop *loop, struct loop_msg *msg)
 {
     struct core_job *job = CONTAINER_OF(msg, struct core_job, msg);
     struct core *core = job->core;
     (void)loop;
-    job->run(job, core->state, core_look_at_clock(core));
-    metric_inc(&jobs_run);
+    run_as_needed(core, job);
+    count_job(job);
     core_touch(core);
-    if (core_undo_if_failing(core) && !job->is_presence)
+    bool is_undone = core_undo_if_failing(core);
+    if (job->kind != JOB_LOCAL && (is_undone || (job->denied != RC_OK && core->fault != RC_OK)))
         core_refuse(core, job);
     job->seq = state_durable_seq(core->state);
-    if (job->is_presence || job->seq <= core->settled_seq) {
+    if (job->kind == JOB_LOCAL || job->is_firm || job->seq <= core->settled_seq) {
         core_answer(core, job);
         return;
     }
@@ -63,6 +127,7 @@ static void run_job(struct loop *loop, struct loop_msg *msg)
 
 void core_post(struct core *core, struct core_job *job)
 {
+    assert(job->kind != 0);
     job->core = core;
     job->msg.run = run_job;
     loop_post(core->loop, &job->msg);

@@ -1,12 +1,15 @@
 /* The core: one thread that owns the state. All other threads post jobs to it and get snapshots from it.
  *
- * A job runs on the core's thread with the state, and is answered on the loop that posted it: at once, or, when its
- * effect must survive a crash, after the store has committed everything up to it. Each published change is handed to
- * every worker in order, before the answers that were waiting for the same commit.
+ * A job runs on the core's thread with the state, and is answered on the loop that posted it: at once, or after the
+ * store has committed everything up to it, as its kind demands (control/job_kind.h). What may be answered at once in
+ * most cases begins as LOCAL; when `run` finds that this is not one of them, it asks to be run again as a higher kind.
+ * Each published change is handed to every worker in order, before the answers that were waiting for
+ * the same commit.
  *
  * When the store cannot write, the events that wait for it are undone (state_refused) and their jobs are answered with
  * a refusal. From then on each job whose event would have to be written is undone and refused at once, until the store
- * can write again, which is tried every few seconds. Reading, presence and maps go on.
+ * can write again, which is tried every few seconds. Reading, presence and maps go on; but nobody is denied anything on
+ * the strength of a database that fails: such jobs are refused as well.
  *
  * How much may wait is bounded (control/waiting.h).
  *
@@ -16,6 +19,7 @@
 #ifndef CONTROL_CORE_H
 #define CONTROL_CORE_H
 
+#include "control/job_kind.h"
 #include "control/waiting.h"
 #include "net/loop.h"
 #include "state/state.h"
@@ -29,14 +33,29 @@ struct core_job {
     struct core_job *next;        /* private */
     uint64_t seq;                 /* private */
     struct waiting_ticket ticket; /* private */
+    enum job_kind wanted;         /* private: as what `run` asks to be called again */
     struct loop *home;            /* where `done` is called */
-    bool is_presence;             /* answered without waiting for the disk; `run` may set it */
+    enum job_kind kind;           /* as which it begins, and as which it was run at last */
+    bool is_firm;                 /* `run` may set it: no commit can change the answer, so that it waits for none */
+    enum rc denied;               /* for `done`: RC_OK, or what core_deny was given */
     enum rc refused; /* for `done`: RC_OK, or why its event was undone, or what it saw was: store_refusal_text */
-    /* On the core's thread. */
+    /* On the core's thread. Called again, as FRESH or PEN, when it asks for that: core_deny, core_run_as. */
     void (*run)(struct core_job *job, struct state *st, int64_t now_ms);
-    /* On `home`; owns the job. Null: the job is mem_free'd after `run`, on the core's thread. */
+    /* On `home`; owns the job. Null: the job is mem_free'd after `run`, on the core's thread; `run` may set that. */
     void (*done)(struct core_job *job);
 };
+
+/* For `run`: the answer denies something, for the reason `why`, not RC_OK. A LOCAL job may not say so: it is run again
+ * as FRESH, after `run` has returned. The only way to `denied`, which is RC_OK each time that `run` begins. */
+void core_deny(struct core_job *job, enum rc why);
+/* For `run`, before it has changed anything: as a job of its kind it may not do what it has to. It is called again, as
+ * one of this higher kind. */
+void core_run_as(struct core_job *job, enum job_kind kind);
+/* Whether `run` will be called again: what it needs for that must stay. */
+static inline bool core_runs_again(const struct core_job *job)
+{
+    return job->wanted > job->kind;
+}
 
 struct core_hooks {
     void *ctx;

@@ -22,26 +22,31 @@ struct map_job {
     enum netmap_coding coding;
     uint64_t session; /* number of the poll on its worker */
     node_id node;
-    enum rc rc;
 };
 
 /* --- the core's part --- */
+
+static enum rc apply(struct map_job *j, struct state *st, int64_t now_ms, const struct node **out)
+{
+    const machine_key *machine = &j->p.machine;
+    if (j->req.is_read_only)
+        return state_authorise(st, &j->req.key, machine, out);
+    if (j->req.is_stream)
+        return state_poll_begin(st, &j->req.key, machine, &j->report, now_ms, out);
+    return state_node_report(st, &j->req.key, machine, &j->report, out);
+}
 
 static void run(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct map_job *j = (struct map_job *)job;
     const struct node *n = NULL;
-    const machine_key *machine = &j->p.machine;
-    if (j->req.is_read_only)
-        j->rc = state_authorise(st, &j->req.key, machine, &n);
-    else if (j->req.is_stream)
-        j->rc = state_poll_begin(st, &j->req.key, machine, &j->report, now_ms, &n);
-    else
-        j->rc = state_node_report(st, &j->req.key, machine, &j->report, &n);
+    enum rc rc = apply(j, st, now_ms, &n);
+    if (rc != RC_OK)
+        core_deny(job, rc);
+    if (core_runs_again(job))
+        return;
     control_report_fini(&j->report);
-    if (j->rc == RC_NOT_FOUND && state_key_is_leaving(st, &j->req.key, machine))
-        j->rc = RC_BUSY;
-    if (j->rc != RC_OK)
+    if (rc != RC_OK)
         return;
     j->node = n->id;
     if (j->req.is_stream && !j->req.is_read_only)
@@ -50,15 +55,11 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
 
 /* --- answers --- */
 
-static void answer_refusal(struct map_job *j)
+static void answer_denial(struct map_job *j)
 {
     char key[KEY_SHORT_CAP];
     node_key_short(&j->req.key, key);
-    if (j->rc == RC_BUSY) { /* clients come back within seconds */
-        http_respond_text(j->p.ex, 503, "this node is just being changed: try again");
-        return;
-    }
-    if (j->rc == RC_NOT_FOUND) {
+    if (j->p.job.denied == RC_NOT_FOUND) {
         metric_inc(&unknown);
         log_limited(LOG_INFO, "map request of a node that is not here (deleted?)", LOG_S("key", key));
     } else {
@@ -72,13 +73,10 @@ static void answer_refusal(struct map_job *j)
         http_respond_text(j->p.ex, 404, "this node is not registered here");
 }
 
-static void answer(struct map_job *j)
+static void answer_with_map(struct map_job *j)
 {
-    if (j->rc == RC_OK)
-        ts2021_conn_know(j->p.ex);
-    if (j->rc != RC_OK)
-        answer_refusal(j);
-    else if (j->req.is_stream && !j->req.is_read_only)
+    ts2021_conn_know(j->p.ex);
+    if (j->req.is_stream && !j->req.is_read_only)
         session_create(j->p.worker, j->p.ex, j->session, j->node, &j->req.key, j->coding, j->req.omit_peers);
     else if (j->req.omit_peers && !j->req.is_read_only)
         http_respond(j->p.ex, 200, NULL, STR_EMPTY); /* an update: the client discards what it gets */
@@ -89,10 +87,14 @@ static void answer(struct map_job *j)
 static void done(struct core_job *job)
 {
     struct map_job *j = (struct map_job *)job;
-    if (j->p.ex != NULL)
-        answer(j);
-    else if (j->rc == RC_OK && j->req.is_stream && !j->req.is_read_only)
+    if (j->p.ex == NULL && job->denied == RC_OK && j->req.is_stream && !j->req.is_read_only)
         poll_ends_post(j->p.worker, j->node);
+    else if (j->p.ex != NULL && job->refused != RC_OK)
+        control_respond_refused(j->p.ex, job->refused);
+    else if (j->p.ex != NULL && job->denied != RC_OK)
+        answer_denial(j);
+    else if (j->p.ex != NULL)
+        answer_with_map(j);
     pending_free(&j->p);
 }
 
@@ -169,7 +171,7 @@ void control_handle_map(void *app, struct http_exchange *ex)
     }
     metric_inc(j->req.is_stream ? &polls : j->req.is_read_only ? &fetches : &updates);
     j->session = j->req.is_stream ? w->next_session++ : 0;
-    j->p.job.is_presence = true;
+    j->p.job.kind = JOB_LOCAL;
     j->p.job.run = run;
     j->p.job.done = done;
     if (pending_post(&j->p, sizeof(*j), &j->report))

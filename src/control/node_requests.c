@@ -25,7 +25,6 @@ struct node_job {
     struct str body; /* in the arena */
     node_key key;
     const struct control_node_answer *answer;
-    enum rc rc;
     node_id node;
 };
 
@@ -34,8 +33,11 @@ static void run_node_job(struct core_job *job, struct state *st, int64_t now_ms)
     struct node_job *j = (struct node_job *)job;
     const struct node *n = NULL;
     (void)now_ms;
-    j->rc = state_authorise(st, &j->key, &j->p.machine, &n);
-    j->node = n != NULL ? n->id : 0;
+    enum rc rc = state_authorise(st, &j->key, &j->p.machine, &n);
+    if (rc != RC_OK)
+        core_deny(job, rc);
+    else
+        j->node = n->id;
 }
 
 /* The same answer whether the node does not exist or belongs to another machine. */
@@ -52,10 +54,12 @@ static void refuse_stranger(const struct node_job *j)
 static void done_node_job(struct core_job *job)
 {
     struct node_job *j = (struct node_job *)job;
-    if (j->p.ex != NULL && j->rc == RC_OK)
-        j->answer->answer(j);
-    else if (j->p.ex != NULL)
+    if (j->p.ex != NULL && job->refused != RC_OK)
+        control_respond_refused(j->p.ex, job->refused);
+    else if (j->p.ex != NULL && job->denied != RC_OK)
         refuse_stranger(j);
+    else if (j->p.ex != NULL)
+        j->answer->answer(j);
     pending_free(&j->p);
 }
 
@@ -82,7 +86,7 @@ void control_handle_node_request(void *app, struct http_exchange *ex)
     }
     j->body = arena_str(&j->p.arena, body);
     j->answer = http_route_arg(ex);
-    j->p.job.is_presence = true;
+    j->p.job.kind = JOB_LOCAL;
     j->p.job.run = run_node_job;
     j->p.job.done = done_node_job;
     if (pending_post(&j->p, sizeof(*j), NULL))

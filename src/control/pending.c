@@ -64,6 +64,12 @@ void control_respond_busy(struct http_exchange *ex)
     http_respond_text(ex, 503, CORE_BUSY_TEXT);
 }
 
+void control_respond_refused(struct http_exchange *ex, enum rc why)
+{
+    http_set_header(ex, "Retry-After", STR(CORE_BUSY_RETRY_AFTER));
+    http_respond_text(ex, 503, store_refusal_text(why));
+}
+
 void pending_free(struct pending *p)
 {
     arena_fini(&p->arena);

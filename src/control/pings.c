@@ -195,7 +195,7 @@ static void run_step(struct core_job *job, struct state *st, int64_t now_ms)
 void pings_step(struct control *c, enum ping_step step)
 {
     struct step_job *j = MEM_NEW(struct step_job);
-    *j = (struct step_job){.job = {.is_presence = true, .run = run_step}, .control = c, .step = step};
+    *j = (struct step_job){.job = {.kind = JOB_LOCAL, .run = run_step}, .control = c, .step = step};
     core_post(c->core, &j->job);
 }
 
@@ -286,7 +286,7 @@ void control_handle_ping(void *app, struct http_exchange *ex)
         return;
     }
     struct answer_job *j = MEM_NEW(struct answer_job);
-    *j = (struct answer_job){.job = {.home = w->loop, .is_presence = true, .run = run_answer, .done = done_answer},
+    *j = (struct answer_job){.job = {.home = w->loop, .kind = JOB_LOCAL, .run = run_answer, .done = done_answer},
                              .ex = ex,
                              .control = w->control,
                              .id = id};

@@ -96,7 +96,8 @@ static void test_full_disk(void **state)
     assert_int_equal(metric_read("fullscale_store_failing", ""), 1);
     control_rig_client_poll(&c, &poll, &here, 0);
     reply_wait_frames(&poll, 1);
-    assert_int_equal(control_rig_client_call(&c, "POST", "/machine/map", "{}", &text), 404); /* it answers */
+    assert_int_equal(control_rig_client_call(&c, "POST", "/machine/map", "{}", &text), 503); /* it denies nothing */
+    assert_string_equal(text, "the disk of the server is full; nothing is lost, try again when there is room\n");
     assert_int_equal(control_rig_node_count(), n);
     store_memory_fail(rig->store, RC_OK);
     while (core_fault(rig->core) != RC_OK)
@@ -312,7 +313,8 @@ static void race_prepare(struct race *race, const char *key)
     race->answered = 0;
     for (size_t i = 0; i < RACE_JOBS; i++) {
         struct race_job *j = &race->jobs[i];
-        *j = (struct race_job){.job = {.home = rig->loop, .run = race_run, .done = race_done}, .race = race};
+        *j = (struct race_job){.job = {.home = rig->loop, .kind = JOB_PEN, .run = race_run, .done = race_done},
+                               .race = race};
         rng_bytes(&j->reg.machine, sizeof(j->reg.machine));
         rng_bytes(&j->reg.key, sizeof(j->reg.key));
         rng_bytes(j->reg.random, sizeof(j->reg.random));

@@ -115,11 +115,12 @@ static const struct relay_host *take_announcement(struct relays_call *call, stru
 {
     enum rc rc = state_relay_accept_number(st, call->id, call->started_ms, call->number);
     call->is_late = rc == RC_LIMIT;
-    if (rc != RC_OK) {
-        call->rc = call->is_late ? RC_OK : rc;
+    if (rc == RC_OK)
+        rc = state_relay_announce(st, call->id, &call->report, now_ms + LEASE_MS, now_ms, &call->serial);
+    if (rc != RC_OK && !call->is_late)
+        core_deny(&call->job, rc);
+    if (rc != RC_OK)
         return NULL;
-    }
-    call->rc = state_relay_announce(st, call->id, &call->report, now_ms + LEASE_MS, now_ms, &call->serial);
     if (call->is_draining)
         state_relay_leave(st, call->id, call->serial, now_ms, now_ms);
     return state_relay(st, call->id);
@@ -131,7 +132,7 @@ static void run_announce(struct core_job *job, struct state *st, int64_t now_ms)
     struct relays_news *news = &call->worker->control->news;
     const struct relay_host *self = state_relay_by_key(st, call->key);
     if (self == NULL) {
-        call->rc = RC_DENIED;
+        core_deny(job, RC_UNAUTHORIZED);
         return;
     }
     call->id = self->id;
@@ -164,7 +165,7 @@ static void note_lost(const struct relays_call *c)
     if (c->serial == 0) /* it has not announced itself, only asked */
         return;
     struct leave_job *j = MEM_NEW(struct leave_job);
-    *j = (struct leave_job){.job.run = run_leave, .id = c->id, .serial = c->serial};
+    *j = (struct leave_job){.job = {.kind = JOB_LOCAL, .run = run_leave}, .id = c->id, .serial = c->serial};
     core_post(c->worker->control->core, &j->job);
 }
 
@@ -181,15 +182,17 @@ static void on_closed(void *ctx)
 static void done_announce(struct core_job *job)
 {
     struct relays_call *c = (struct relays_call *)job;
-    if (c->rc == RC_OK)
+    if (job->denied == RC_OK)
         relays_call_note_seen(c);
     if (c->ex == NULL) {
         note_lost(c);
-    } else if (c->rc == RC_EXISTS) {
+    } else if (job->refused != RC_OK) {
+        control_respond_refused(c->ex, job->refused);
+    } else if (job->denied == RC_EXISTS) {
         metric_inc(&announce_twins);
         http_respond_text(c->ex, 409,
                           "another relay that was started later uses the same key: enrol each with a key of its own");
-    } else if (c->rc != RC_OK) {
+    } else if (job->denied != RC_OK) {
         relays_call_respond_denied(c, &announce_denied);
     } else if (buf_len(&c->reply) == 0 && !c->is_late && loop_now_ms(c->worker->loop) < c->answer_by_ms) {
         list_push_back(&c->worker->announcements, &c->link);
@@ -210,6 +213,7 @@ static void ask_again(struct control_worker *w, bool only_late)
         if (only_late && now_ms < c->answer_by_ms)
             continue;
         list_remove(&c->link);
+        c->job.kind = JOB_LOCAL;
         core_post(w->control->core, &c->job);
     }
 }

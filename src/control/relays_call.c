@@ -52,7 +52,7 @@ struct relays_call *relays_call_create(struct control_worker *w, struct http_exc
     c->ex = ex;
     c->worker = w;
     c->job.home = w->loop;
-    c->job.is_presence = true;
+    c->job.kind = JOB_LOCAL;
     list_init(&c->link);
     c->key = find_key(&c->arena, http_request(ex));
     http_set_events(ex, events, c);

@@ -19,10 +19,8 @@ struct relays_call {
     struct control_worker *worker;
     struct arena arena;
     struct str key; /* in the arena; wiped */
-    enum rc rc;
     /* verify */
     node_key node;
-    bool is_allowed;
     /* announce */
     struct relay_report report;
     bool is_starting; /* asks for what it needs to serve; not there yet */

@@ -187,6 +187,35 @@ static void test_verify(void **state)
     control_rig_client_close(&c);
 }
 
+/* What may use the relay goes on; nobody is kept out on the strength of a database that fails. */
+static void test_verify_while_the_disk_is_full(void **state)
+{
+    (void)state;
+    struct enrolment e = enrol("fra", 0);
+    struct client c;
+    struct device d;
+    control_rig_join(r, &c, &d, "laptop", 0);
+    control_rig_settle(r);
+    node_key stranger = {{1, 2, 3}};
+    const char *known = arena_printf(&r->arena, "{\"NodePublic\":\"%s\"}", key_text(r, &d.key));
+    const char *unknown = arena_printf(&r->arena, "{\"NodePublic\":\"%s\"}", key_text(r, &stranger));
+    store_memory_fail(r->store, RC_FULL);
+    control_rig_on_core(r, expire_node, &d.key);
+    assert_int_equal(core_fault(r->core), RC_FULL);
+    assert_true(json_is_true(ask("/verify", e.key, known, 200), "Allow"));
+    ask("/verify", e.key, unknown, 503);
+    ask("/verify", "fskey-relay-0123456789ab-", known, 503);
+    ask("/relay/announce", "fskey-relay-0123456789ab-", announcement(""), 503);
+    assert_true(json_number(ask("/relay/announce", e.key, announcement(""), 200), "news") > 0);
+    store_memory_fail(r->store, RC_OK);
+    while (core_fault(r->core) != RC_OK)
+        control_rig_on_core(r, NULL, NULL);
+    control_rig_settle(r);
+    assert_false(json_is_true(ask("/verify", e.key, unknown, 200), "Allow"));
+    ask("/relay/announce", "fskey-relay-0123456789ab-", announcement(""), 401);
+    control_rig_client_close(&c);
+}
+
 static void set_open(struct control_worker *w, void *ctx)
 {
     w->control->options.verify_unauthenticated = *(bool *)ctx;
@@ -468,6 +497,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_verify, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_verify_while_the_disk_is_full, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_verify_for_everyone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_first_announcement, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_behind_a_proxy, set_up, tear_down),

@@ -21,21 +21,24 @@ static void run_verify(struct core_job *job, struct state *st, int64_t now_ms)
     (void)now_ms;
     bool is_open = c->worker->control->options.verify_unauthenticated && c->key.len == 0;
     if (!is_open && state_relay_by_key(st, c->key) == NULL)
-        c->rc = RC_DENIED;
-    else
-        c->is_allowed = state_key_is_active(st, &c->node);
+        core_deny(job, RC_UNAUTHORIZED);
+    else if (!state_key_is_active(st, &c->node))
+        core_deny(job, RC_DENIED);
 }
 
 static void done_verify(struct core_job *job)
 {
     struct relays_call *c = (struct relays_call *)job;
-    if (c->rc == RC_OK)
+    if (job->denied != RC_UNAUTHORIZED)
         relays_call_note_seen(c);
-    if (c->ex != NULL && c->rc != RC_OK) {
+    if (c->ex != NULL && job->refused != RC_OK) {
+        control_respond_refused(c->ex, job->refused);
+    } else if (c->ex != NULL && job->denied == RC_UNAUTHORIZED) {
         relays_call_respond_denied(c, &verify_denied);
     } else if (c->ex != NULL) {
-        metric_inc(c->is_allowed ? &verify_allowed : &verify_refused);
-        relays_call_respond(c, c->is_allowed ? STR("{\"Allow\":true}") : STR("{\"Allow\":false}"));
+        bool is_allowed = job->denied == RC_OK;
+        metric_inc(is_allowed ? &verify_allowed : &verify_refused);
+        relays_call_respond(c, is_allowed ? STR("{\"Allow\":true}") : STR("{\"Allow\":false}"));
     }
     relays_call_destroy(c);
 }

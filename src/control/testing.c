@@ -35,7 +35,7 @@ void control_rig_core_call_init(struct control_rig_core_call *c, struct rig *r,
                                 void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx)
 {
     *c = (struct control_rig_core_call){
-        .job = {.home = r->loop, .run = control_rig_core_run, .done = control_rig_core_done},
+        .job = {.home = r->loop, .kind = JOB_PEN, .run = control_rig_core_run, .done = control_rig_core_done},
         .rig = r,
         .fn = fn,
         .ctx = ctx};
@@ -119,7 +119,8 @@ static void control_rig_hold_done(struct core_job *job)
 
 void control_rig_hold_core(struct rig *r)
 {
-    r->hold.job = (struct core_job){.home = r->loop, .run = control_rig_hold_run, .done = control_rig_hold_done};
+    r->hold.job = (struct core_job){
+        .home = r->loop, .kind = JOB_FRESH, .run = control_rig_hold_run, .done = control_rig_hold_done};
     r->hold.is_done = false;
     r->hold.is_held = true;
     sem_init(&r->hold.held, 0, 0);
@@ -244,7 +245,13 @@ struct rig *control_rig_create(unsigned worker_n)
         control_rig_start_worker(r, i);
     core_start(r->core);
     control_rig_on_core(r, control_rig_make_user, r);
+    r->wrong_kinds = metric_read("fullscale_core_wrong_kind_jobs_total", "");
     return r;
+}
+
+void control_rig_expect_wrong_kinds(struct rig *r, int64_t n)
+{
+    r->wrong_kinds += n;
 }
 
 void control_rig_destroy(struct rig *r)
@@ -270,6 +277,7 @@ void control_rig_destroy(struct rig *r)
         loop_destroy(&r->loops[i]);
     loop_destroy(&r->loop);
     arena_fini(&r->arena);
+    RIG_CHECK(metric_read("fullscale_core_wrong_kind_jobs_total", "") == r->wrong_kinds);
     mem_free(r);
 }
 

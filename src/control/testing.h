@@ -47,7 +47,8 @@ struct rig {
     struct loop_timer *guard;
     struct arena arena; /* for strings of the test */
     user_id user;
-    unsigned open_n; /* clients that are connected, or were when their test failed */
+    int64_t wrong_kinds; /* jobs that wrote and must not, as the counter should be at the end */
+    unsigned open_n;     /* clients that are connected, or were when their test failed */
     struct {
         struct core_job job;
         sem_t held, release;
@@ -111,6 +112,8 @@ struct rig *control_rig_create(unsigned worker_n);
 /* Ends the server and frees the rig. For the tear-down of a test, also of one that failed: what its clients hold is
  * then left behind with their loop. */
 void control_rig_destroy(struct rig *r);
+/* So many jobs of the test write although they are of a kind that must not; else none may. */
+void control_rig_expect_wrong_kinds(struct rig *r, int64_t n);
 /* The server of the test that runs, for tests whose set-up and tear-down are these. */
 extern struct rig *rig;
 /* With one worker. */

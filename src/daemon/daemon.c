@@ -57,7 +57,19 @@ static void run_admit(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct admit_job *j = (struct admit_job *)job;
     (void)now_ms;
-    relay_admit(j->login, state_key_is_active(st, &j->key));
+    if (!state_key_is_active(st, &j->key)) {
+        core_deny(job, RC_DENIED);
+        return;
+    }
+    relay_admit(j->login, true);
+    job->done = NULL; /* that was all */
+}
+
+static void done_admit(struct core_job *job)
+{
+    struct admit_job *j = (struct admit_job *)job;
+    relay_admit(j->login, false);
+    mem_free(j);
 }
 
 static void on_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
@@ -65,7 +77,9 @@ static void on_admit(void *ctx, struct relay_admission *login, const node_key *k
     struct daemon *d = ctx;
     (void)from;
     struct admit_job *j = MEM_NEW(struct admit_job);
-    *j = (struct admit_job){.job = {.is_presence = true, .run = run_admit}, .login = login, .key = *key};
+    *j = (struct admit_job){.job = {.home = d->loops[0], .kind = JOB_LOCAL, .run = run_admit, .done = done_admit},
+                            .login = login,
+                            .key = *key};
     core_post(d->core, &j->job);
 }
 
@@ -91,7 +105,7 @@ static void on_derp_map(void *ctx, const struct daemon_derpmap_texts *texts)
 {
     struct daemon *d = ctx;
     struct derp_job *j = MEM_NEW(struct derp_job);
-    *j = (struct derp_job){.job = {.is_presence = true, .run = run_derp}};
+    *j = (struct derp_job){.job = {.kind = JOB_LOCAL, .run = run_derp}};
     j->texts.pinned = rcbuf_ref(texts->pinned);
     j->texts.unpinned = texts->unpinned != NULL ? rcbuf_ref(texts->unpinned) : NULL;
     core_post(d->core, &j->job);

@@ -242,7 +242,7 @@ static void reload(struct daemon *d, bool is_retry)
 {
     const char *path = d->cfg->policy_path;
     struct reload_job *j = MEM_NEW(struct reload_job);
-    *j = (struct reload_job){.job = {.is_presence = true, .run = run_reload}, .daemon = d};
+    *j = (struct reload_job){.job = {.kind = JOB_PEN, .run = run_reload}, .daemon = d};
     d->policy_read = d->policy_seen = file_stamp(path);
     enum rc rc = read_file(path, &j->doc, &j->fault);
     d->policy_unread = rc != RC_OK && rc != RC_INVALID;

@@ -42,6 +42,11 @@ static struct row_batch *take_lazy(struct state *st)
     return b;
 }
 
+size_t state_pending_rows(const struct state *st)
+{
+    return st->pending != NULL ? st->pending->n : 0;
+}
+
 struct row_batch *state_take_batch(struct state *st)
 {
     struct row_batch *b = st->pending;

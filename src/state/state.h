@@ -106,6 +106,8 @@ void state_load_done(struct state *st, const struct row_counters *counters, int6
 
 /* The number that state_committed must reach before the effects of the events so far may be answered. */
 uint64_t state_durable_seq(const struct state *st);
+/* How many rows of events wait to be taken: an event that leaves more than there were must outlive a crash. */
+size_t state_pending_rows(const struct state *st);
 /* What waits to be written, or null; presence after the rest, in a batch of its own: call until null. The caller owns
  * it. */
 struct row_batch *state_take_batch(struct state *st);
@@ -126,9 +128,6 @@ bool state_undo_pending(struct state *st, int64_t now_ms);
 struct row_batch *state_take_repair(struct state *st);
 /* The repair is on disk: does what no request will ask for again, such as the approvals of the policy. */
 void state_repaired(struct state *st);
-/* No node has this key, but one of this machine had it before an event that waits for the disk, and may have it
- * again. */
-bool state_key_is_leaving(const struct state *st, const node_key *key, const machine_key *machine);
 
 /* --- publishing --- */
 

@@ -155,18 +155,6 @@ bool undo_has_node_key(const struct state *st, const node_key *key)
     return false;
 }
 
-bool state_key_is_leaving(const struct state *st, const node_key *key, const machine_key *machine)
-{
-    if (state_node_by_key(st, key) != NULL)
-        return false;
-    for (size_t i = 0; i < st->undo.n; i++) {
-        const struct undo *u = &st->undo.v[i];
-        if (u->node != NULL && keys_equal(u->node->key.b, key->b) && keys_equal(u->node->machine.b, machine->b))
-            return true;
-    }
-    return false;
-}
-
 bool undo_deletes_relay(const struct state *st)
 {
     for (size_t i = 0; i < st->undo.n; i++) {

@@ -266,6 +266,11 @@ enum rc store_fault(struct store *s)
     return atomic_load(&s->fault);
 }
 
+bool store_is_sole(const struct store *s)
+{
+    return !s->ops->is_shared;
+}
+
 enum rc store_ping(struct store *s)
 {
     enum rc fault = store_fault(s);

@@ -61,6 +61,8 @@ struct store_aside store_policy_text_aside(const struct store *s);
 void store_start(struct store *s, store_done_fn done, void *ctx);
 /* Hands over a batch. Any thread, after store_start; does not block on the disk. */
 void store_commit(struct store *s, struct row_batch *batch);
+/* Whether no other server writes to the same database: what this one has in memory is always its newest contents. */
+bool store_is_sole(const struct store *s);
 /* A sentence for a person whose request was refused for this reason; static. */
 const char *store_refusal_text(enum rc why);
 /* RC_OK, or why nothing can be written now. Any thread; does not block. */

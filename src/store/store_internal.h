@@ -32,6 +32,7 @@ struct store_ops {
     enum rc (*ping)(struct store *s);
     /* Closes and frees the store. `is_sound`: no write has failed since the last that succeeded. */
     void (*destroy)(struct store *s, bool is_sound);
+    bool is_shared; /* other servers write to the same database */
 };
 
 struct batch_list {

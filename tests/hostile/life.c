@@ -250,7 +250,8 @@ static void life_job_done(struct core_job *job)
 static enum rc life_post(struct life *l, struct life_job *j)
 {
     j->life = l;
-    j->job = (struct core_job){.home = l->loop, .run = life_job_run, .done = life_job_done};
+    j->job = (struct core_job){
+        .home = l->loop, .kind = j->is_look ? JOB_FRESH : JOB_PEN, .run = life_job_run, .done = life_job_done};
     core_post(l->core, &j->job);
     while (!j->is_done)
         loop_run(l->loop);

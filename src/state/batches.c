@@ -58,6 +58,7 @@ struct row_batch *state_take_batch(struct state *st)
     }
     state_seal_users(st, b->seq);
     undo_mark_batch(st, b->seq);
+    events_batch_taken(st, b);
     st->pending = NULL;
     st->durable_seq = st->next_seq++;
     return b;

@@ -29,6 +29,14 @@ struct counted_routes {
     bool can_serve;
 };
 
+/* What listeners have been told of a node, and what they have not. */
+struct node_news {
+    uint32_t kinds; /* bits of enum event_kind that happened and are not told yet */
+    bool told_online;
+    bool told_expired;
+    bool is_listed; /* in st->events.news */
+};
+
 /* A node of the working state: its current version, and what is known about it that snapshots do not show. */
 struct node_record {
     const struct node *node; /* reference; null: deleted, until the publication that shows its removal */
@@ -56,6 +64,7 @@ struct node_record {
     uint64_t written_seq;    /* of the last batch that has its row */
     size_t undo_at;          /* of an event that has begun: its index in the undo log, plus 1; 0: none */
     unsigned undo_depth;     /* how many events have begun within that one */
+    struct node_news news;
 };
 
 /* A relay of the working state. */

@@ -16,6 +16,7 @@ void row_batch_destroy(struct row_batch **at)
         state_policy_text_unref(&b->ops[i].policy_text);
         node_unref(&b->ops[i].node);
     }
+    event_list_unref(&b->events);
     mem_free(b->ops);
     mem_free(b);
 }
@@ -28,13 +29,18 @@ struct row_op *row_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_
     return op;
 }
 
-struct row_op *row_put(struct state *st, enum row_op_kind kind, uint64_t id)
+struct row_batch *row_pending(struct state *st)
 {
     if (st->pending == NULL) {
         st->pending = MEM_NEW(struct row_batch);
         st->pending->seq = st->next_seq;
     }
-    return row_batch_add(st->pending, kind, id);
+    return st->pending;
+}
+
+struct row_op *row_put(struct state *st, enum row_op_kind kind, uint64_t id)
+{
+    return row_batch_add(row_pending(st), kind, id);
 }
 
 void row_put_lazy(struct state *st, enum row_op_kind kind, uint64_t id)

@@ -25,6 +25,8 @@ struct sealed_users {
 };
 
 /* --- rows.c --- */
+/* The pending batch; there is one from now on. */
+struct row_batch *row_pending(struct state *st);
 /* Adds a row to the pending batch; the caller fills in its value, for the PUT kinds. Borrowed until the next row. */
 struct row_op *row_put(struct state *st, enum row_op_kind kind, uint64_t id);
 /* The same for presence, which no answer waits for (state.h): the row is written as it is when the batch is taken. */

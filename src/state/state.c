@@ -69,6 +69,7 @@ void state_destroy(struct state **at)
     routes_fini(st);
     state_policy_fini(st);
     undo_fini(st);
+    events_fini(st);
     row_batch_destroy(&st->pending);
     row_batch_destroy(&st->pending_lazy);
     state_sealed_users_fini(st);

@@ -16,6 +16,7 @@
 #define STATE_STATE_H
 
 #include "engine/engine.h"
+#include "state/event.h"
 #include "state/model.h"
 
 struct state;
@@ -77,6 +78,8 @@ struct row_batch {
     bool is_repair; /* the first after a failure: state_take_repair */
     size_t n, cap;
     struct row_op *ops; /* owned */
+    struct event_list
+        *events; /* reference, null: none; what happened: state_take_events has it when the batch is on disk */
 };
 /* Frees the batch and its references, and nulls the pointer; null is fine. */
 void row_batch_destroy(struct row_batch **batch);

@@ -4,6 +4,7 @@
  *   lookup                                    reading; calls nothing here
  *   names addresses clock rows row_checks revoked sealed_users
  *                                             parts of the state that need no other
+ *   events                                    what has happened and nobody has been told yet
  *   undo_log                                  how rows were before events that wait for the disk
  *   policy_facts active_policy                the active policy, and what it is fed
  *   elections                                 which router is the primary of a prefix
@@ -21,6 +22,7 @@
 
 #include "base/map.h"
 #include "state/active_policy_internal.h"
+#include "state/events_internal.h"
 #include "state/nodes_internal.h"
 #include "state/rows_internal.h"
 #include "state/state.h"
@@ -72,6 +74,7 @@ struct state {
     struct undo_log undo;
     struct row_batch *suspects; /* rows that undone batches would have written, and may have; null: none */
     bool counters_dirty;
+    struct event_log events;
 
     struct engine *policy;      /* owned; null: none */
     uint64_t policy_serial;     /* of `policy`: counts those made */

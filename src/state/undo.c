@@ -215,6 +215,7 @@ static void undo_from(struct state *st, uint64_t from_seq, int64_t now_ms)
             suspect(st, u.kind, u.id);
         undo_drop(&u);
     }
+    events_drop(st, from_seq);
     row_batch_destroy(&st->pending);
     state_forget_sealed_users(st, from_seq);
     state_forget_revoked(st, from_seq);

@@ -158,7 +158,6 @@ static enum rc store(struct api_call *call, struct state *st, int64_t now_ms, st
     const struct policy_text *t;
     TRY(run_tests(call, st, err));
     TRY(state_policy_store(st, p->doc, p->author, p->note, now_ms, &t, err));
-    log_info("the policy is replaced", LOG_U("version", t->id), LOG_S("author", t->author), LOG_S("note", t->note));
     log_warnings(&p->warnings);
     keep_text(call, t);
     return RC_OK;

@@ -49,6 +49,8 @@ void control_public_key(const struct control *c, machine_key *out);
 
 /* A core_hooks.published: hands the change to every worker. `ctx` is a struct control. */
 void control_published(void *ctx, struct change *change);
+/* A core_hooks.events: writes those into the log whose module and level are on. `ctx` is not used. */
+void control_log_events(void *ctx, struct event_list *events);
 /* The clock was set: sends the time to connected clients, which judge by it whether keys of peers have expired. Core's
  * thread. */
 void control_clock_set(struct control *c, int64_t now_ms);

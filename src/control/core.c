@@ -178,6 +178,7 @@ struct core *core_create(struct state *st, struct store *store, int64_t apart_ms
     if (core->fault != RC_OK)
         core_retry_later(core);
     core->first = snapshot_ref(state_snapshot(st));
+    state_want_events(st, hooks->events != NULL);
     core_publish_init(core);
     core_touch(core);
     return core;

@@ -70,6 +70,9 @@ struct core_hooks {
     /* The machine's clock was set, to `now_ms`; what follows from it is published a second later. Core's thread. May
      * be null. */
     void (*clock_set)(void *ctx, int64_t now_ms);
+    /* What has happened: what is durable after its commit, before the answers that wait for it. The callee takes a
+     * reference if it keeps the list. Core's thread. Null: no events are recorded. */
+    void (*events)(void *ctx, struct event_list *events);
 };
 
 /* How far Unix time is ahead of the monotonic clock, for core_create. */

@@ -48,6 +48,7 @@ int64_t core_look_at_clock(struct core *core)
     int64_t by_ms = ahead_ms - core->ahead_ms;
     core->ahead_ms = ahead_ms;
     state_set_clock(core->state, ahead_ms);
+    state_set_actor(core->state, NULL, wall_ms);
     if (!is_step(by_ms))
         return wall_ms;
     log_step(by_ms);

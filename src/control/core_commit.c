@@ -89,6 +89,7 @@ static void committed(struct core *core, uint64_t seq)
     state_committed(core->state, seq);
     if (core->fault != RC_OK)
         recovered(core);
+    core_hand_out_events(core);
     core_publish(core);
     core_touch(core); /* a policy that is in force now may have approved routes */
     answer_waiting(core, seq);

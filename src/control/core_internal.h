@@ -44,6 +44,8 @@ int64_t core_look_at_clock(struct core *core);
 void core_publish_init(struct core *core);
 /* Hands the change since the last publication to the workers, or sets the timer for when that may be. */
 void core_publish(struct core *core);
+/* Hands events to the hook. */
+void core_hand_out_events(struct core *core);
 /* Sets the timer for the next deadline in the state. */
 void core_set_tick(struct core *core);
 /* Something happened: what follows from it is done at the end of this iteration, once for all events: rows to the

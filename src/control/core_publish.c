@@ -55,6 +55,15 @@ static void report_revoked(struct core *core)
     }
 }
 
+void core_hand_out_events(struct core *core)
+{
+    struct event_list *events;
+    while ((events = state_take_events(core->state)) != NULL) {
+        core->hooks.events(core->hooks.ctx, events);
+        event_list_unref(&events);
+    }
+}
+
 void core_set_tick(struct core *core)
 {
     int64_t due_ms = state_next_tick_ms(core->state);
@@ -89,6 +98,7 @@ static void end_iteration(struct loop_task *task)
         core->hooks.relays_changed(core->hooks.ctx, core->state);
     if (state_take_policy_changed(core->state) && core->hooks.policy_changed != NULL && !core->is_stopping)
         core->hooks.policy_changed(core->hooks.ctx, core->state);
+    core_hand_out_events(core);
     core_publish(core);
     core_set_tick(core);
 }

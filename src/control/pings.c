@@ -20,7 +20,6 @@
 #include "control/control_internal.h"
 #include "crypto/crypto.h"
 
-LOG_MODULE("pings");
 METRIC_COUNTER(
     pings_sent, "fullscale_router_pings_total", "result=\"sent\"",
     "Pings to routers that others stand by for; those that were answered; routers that left two unanswered.");
@@ -144,33 +143,19 @@ static bool is_missed(const struct control *c, const struct ping_probe *probe)
     return !probe->has_answered && poll != NULL && poll->session == probe->session;
 }
 
-static void log_router(const char *event, const struct node *n)
-{
-    log_warn(event, LOG_S("node", n->name), LOG_U("id", n->id));
-}
-
 static void judge(struct control *c, struct state *st)
 {
     struct pings *p = &c->pings;
     node_id *missed = mem_zalloc(p->n + 1, sizeof(*missed));
-    bool *was_away = mem_zalloc(p->n + 1, sizeof(*was_away));
     size_t n = 0;
     for (size_t i = 0; i < p->n; i++) {
         const struct node *node = state_node(st, p->probes[i].node);
-        if (node == NULL || !is_missed(c, &p->probes[i]))
-            continue;
-        was_away[n] = node->is_away;
-        missed[n++] = node->id;
+        if (node != NULL && is_missed(c, &p->probes[i]))
+            missed[n++] = node->id;
     }
     metric_add(&pings_missed, (int64_t)n);
     metric_add(&fell_silent, (int64_t)state_routers_silent(st, missed, n));
-    for (size_t i = 0; i < n; i++) {
-        const struct node *node = state_node(st, missed[i]);
-        if (node->is_away && !was_away[i])
-            log_router("a router answers no pings: others carry its routes", node);
-    }
     mem_free(missed);
-    mem_free(was_away);
 }
 
 /* --- steps --- */
@@ -245,14 +230,9 @@ static void run_answer(struct core_job *job, struct state *st, int64_t now_ms)
     if (!j->is_known || p->probes[j->id.index].has_answered)
         return;
     struct ping_probe *probe = &p->probes[j->id.index];
-    const struct node *before = state_node(st, probe->node);
-    bool was_away = before != NULL && before->is_away;
     probe->has_answered = true;
     metric_inc(&pings_answered);
     state_router_answered(st, probe->node);
-    const struct node *n = state_node(st, probe->node);
-    if (n != NULL && was_away && !n->is_away)
-        log_router("a router that was silent answers again: it stands by", n);
 }
 
 static void refuse_ping(struct http_exchange *ex)

@@ -25,14 +25,11 @@ struct register_job {
     struct registration reg;
     enum register_outcome outcome;
     bool is_new;
-    node_id node;
-    char name[NAME_CAP];
     const struct user *user; /* reference, or null for tagged nodes */
     char error[512];
     struct addr from;
     struct addr client; /* the client's own address, also behind a proxy */
-    uint32_t alarm_joins;
-    char alarm_key[KEY_PREFIX_CAP];
+    bool is_alarm;      /* many nodes have joined with its auth key */
     enum key_limit key_limit;
     char host_name[HOSTNAME_CAP]; /* as the machine calls itself */
 };
@@ -113,11 +110,8 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     job->is_firm = result.is_firm; /* a refusal that no commit can change does not wait for those of others */
     j->outcome = result.outcome;
     j->is_new = result.is_new;
-    j->alarm_joins = result.alarm_joins;
-    memcpy(j->alarm_key, result.alarm_key, sizeof(j->alarm_key));
+    j->is_alarm = result.alarm_joins > 0;
     if (result.outcome == REGISTER_OK) {
-        j->node = result.node->id;
-        snprintf(j->name, sizeof(j->name), "%s", result.node->name);
         j->user = result.user != NULL ? user_ref(result.user) : NULL;
     } else if (result.outcome == REGISTER_REFUSED) {
         j->key_limit = result.key_limit;
@@ -139,21 +133,10 @@ static void report_outcome(const struct register_job *j)
         metric_inc(&expired);
     } else if (j->is_new) {
         metric_inc(&joined);
-        log_info("node joined", LOG_U("node", j->node), LOG_S("name", j->name));
     } else {
         metric_inc(&returned);
-        log_debug("node registered again", LOG_U("node", j->node), LOG_S("name", j->name));
     }
-}
-
-/* Warns when an auth key is used more often than configured: it may have leaked. */
-static void report_alarm(const struct register_job *j)
-{
-    if (j->alarm_joins == 0)
-        return;
-    metric_inc(&key_alarms);
-    log_warn("many nodes join with one auth key: if that is not meant, expire it (preauthkeys expire KEY)",
-             LOG_S("key", j->alarm_key), LOG_U("nodes_within_an_hour", j->alarm_joins));
+    metric_add(&key_alarms, j->outcome == REGISTER_OK && j->is_alarm);
 }
 
 static void done(struct core_job *job)
@@ -164,7 +147,6 @@ static void done(struct core_job *job)
         snprintf(j->error, sizeof(j->error), "%s", store_refusal_text(job->refused));
     }
     report_outcome(j);
-    report_alarm(j);
     if (j->p.ex != NULL && j->outcome == REGISTER_OK)
         ts2021_conn_know(j->p.ex);
     if (j->p.ex != NULL)

@@ -225,8 +225,8 @@ static void control_rig_open_loop(struct rig *r)
 struct rig *control_rig_create(unsigned worker_n)
 {
     struct rig *r = MEM_NEW(struct rig);
-    const struct core_hooks hooks = {r, control_rig_published, control_rig_key_revoked, control_rig_relays_changed,
-                                     NULL};
+    const struct core_hooks hooks = {
+        r, control_rig_published, control_rig_key_revoked, control_rig_relays_changed, NULL, NULL, control_log_events};
     struct err err;
     struct state *st = control_rig_state();
     crypto_init();

@@ -189,7 +189,8 @@ static enum rc start_core(struct daemon *d, struct err *err)
                                .key_revoked = on_key_revoked,
                                .relays_changed = daemon_relays_changed,
                                .policy_changed = daemon_policy_changed,
-                               .clock_set = on_clock_set};
+                               .clock_set = on_clock_set,
+                               .events = control_log_events};
     struct state *st = NULL;
     int64_t apart_ms = core_clocks_apart_ms();
     enum rc rc = load_state(d, &st, err);

@@ -129,6 +129,7 @@ static void hold_election(struct state *st, const struct prefix *p, struct id_li
         return;
     id_list_push(concerned, before);
     id_list_push(concerned, after);
+    event_note_moved(st, p, before, after);
 }
 
 struct prefix_list *routes_list_primary(const struct state *st, const struct node_record *e)
@@ -199,6 +200,7 @@ node_id routes_claim(struct state *st, struct node_record *e, const struct prefi
         return 0;
     node_id other = r->primary;
     r->primary = e->id;
+    event_note_moved(st, p, other, e->id);
     return other;
 }
 

@@ -91,6 +91,7 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
     k->sources = prefix_list_ref(spec->sources);
     auth_key_text_make("fskey-auth", random, k->prefix, text, k->hash);
     undo_note_key(st, k->id);
+    event_note(st, EVENT_KEY_CREATED, NULL, k);
     index_key(st, k);
     row_put(st, ROW_PUT_KEY, k->id)->key = auth_key_ref(k);
     *out = k;
@@ -122,6 +123,7 @@ enum rc state_key_expire(struct state *st, uint64_t id, int64_t now_ms, struct e
     struct auth_key *k = auth_key_edit(old);
     k->expires_ms = end_ms;
     undo_note_key(st, id);
+    event_note(st, EVENT_KEY_EXPIRED, old, k);
     unindex_key(st, old);
     auth_key_unref(&old);
     index_key(st, k);
@@ -135,6 +137,7 @@ enum rc state_key_delete(struct state *st, uint64_t id, struct err *err)
     if (k == NULL)
         return no_such_key(id, err);
     undo_note_key(st, id);
+    event_note(st, EVENT_KEY_DELETED, k, NULL);
     unindex_key(st, k);
     auth_key_unref(&k);
     row_put(st, ROW_DEL_KEY, id);

@@ -110,6 +110,7 @@ static void follow_routes(struct state *st, struct node_record *e);
 
 void node_record_replace(struct state *st, struct node_record *e, const struct node *next)
 {
+    events_follow_node(st, e, next);
     unindex_node(st, e);
     state_policy_put_node(st, e->node, next);
     node_unref(&e->node);
@@ -184,6 +185,7 @@ void node_record_remove(struct state *st, struct node_record *e)
     node_unref(&e->node);
     st->node_n--;
     row_put(st, ROW_DEL_NODE, e->id);
+    event_note_node(st, EVENT_NODE_DELETED, e);
     node_record_mark_dirty(st, e);
     node_record_mark_durable(st, e);
     follow_routes(st, e);

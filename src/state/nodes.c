@@ -50,6 +50,7 @@ void node_record_follow_hostname(struct state *st, struct node_record *e)
     memcpy(n->name, name, sizeof(n->name));
     node_record_replace(st, e, n);
     node_record_put_row(st, e);
+    event_note_node_by(st, EVENT_BY_NODE, EVENT_NODE_RENAMED, e);
     node_record_mark_durable(st, e);
 }
 
@@ -202,7 +203,8 @@ void node_record_follow_date(struct state *st, struct node_record *e, int64_t no
     node_record_replace(st, e, n);
 }
 
-void node_record_set_expiry(struct state *st, struct node_record *e, int64_t expires_ms, int64_t now_ms)
+void node_record_set_expiry(struct state *st, struct node_record *e, int64_t expires_ms, int64_t now_ms,
+                            enum event_kind ended)
 {
     undo_begin_node(st, e, UNDO_EVENT);
     struct node *n = node_edit(e->node, NULL, 0);
@@ -214,6 +216,7 @@ void node_record_set_expiry(struct state *st, struct node_record *e, int64_t exp
         state_revoke_key_durably(st, &n->key);
     node_record_replace(st, e, n);
     node_record_put_row(st, e);
+    event_note_node(st, e->node->is_ended ? ended : EVENT_NODE_EXPIRY_SET, e);
     node_record_mark_durable(st, e);
     if (!e->node->is_expired && e->node->expires_ms != NO_EXPIRY)
         state_date_at(st, e->node->expires_ms);
@@ -311,6 +314,7 @@ enum rc state_node_rename(struct state *st, node_id id, struct str name, const s
     n->is_renamed = true;
     node_record_replace(st, e, n);
     node_record_put_row(st, e);
+    event_note_node(st, EVENT_NODE_RENAMED, e);
     node_record_mark_durable(st, e);
     *out = e->node;
     return RC_OK;
@@ -323,7 +327,7 @@ enum rc state_node_expire(struct state *st, node_id id, int64_t expires_ms, int6
     TRY(find(st, id, &e, err));
     if (expires_ms > DATE_MAX_MS)
         return err_set(err, RC_INVALID, "a key cannot expire after the year 9999: give an earlier date, or none");
-    node_record_set_expiry(st, e, expires_ms, now_ms);
+    node_record_set_expiry(st, e, expires_ms, now_ms, EVENT_NODE_EXPIRED);
     *out = e->node;
     return RC_OK;
 }

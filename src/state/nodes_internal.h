@@ -78,8 +78,9 @@ void state_relays_fini(struct state *st);
 void node_record_go_offline(struct state *st, struct node_record *e, int64_t now_ms);
 /* Makes is_expired true or false as the date says now. */
 void node_record_follow_date(struct state *st, struct node_record *e, int64_t now_ms);
-/* A date at or before now ends the key for good. */
-void node_record_set_expiry(struct state *st, struct node_record *e, int64_t expires_ms, int64_t now_ms);
+/* A date at or before now ends the key for good: that is the event `ended`. */
+void node_record_set_expiry(struct state *st, struct node_record *e, int64_t expires_ms, int64_t now_ms,
+                            enum event_kind ended);
 /* Gives the node the name that its host name asks for, unless an admin has named it. */
 void node_record_follow_hostname(struct state *st, struct node_record *e);
 /* Takes over what the node reports of itself; with `only_missing` just what is not known yet. */

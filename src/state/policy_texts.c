@@ -75,6 +75,7 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     undo_note_policy_text(st, t->id);
     append(st, t);
     row_put(st, ROW_PUT_POLICY_TEXT, t->id)->policy_text = state_policy_text_ref(t);
+    event_note(st, EVENT_POLICY_CHANGED, newest, t);
     while (st->text_n > 1 && (st->text_n > POLICY_TEXTS_MAX || st->text_bytes > POLICY_TEXTS_MAX_BYTES))
         drop_oldest(st);
     policy_doc_unref(&st->next_policy.doc);

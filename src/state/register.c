@@ -34,7 +34,7 @@ static void logout(struct state *st, struct node_record *e, int64_t now_ms, stru
     }
     undo_begin_node(st, e, UNDO_EVENT); /* so that undoing covers its going offline as well */
     node_record_go_offline(st, e, now_ms);
-    node_record_set_expiry(st, e, now_ms, now_ms);
+    node_record_set_expiry(st, e, now_ms, now_ms, EVENT_NODE_LOGGED_OUT);
     undo_end_node(st, e);
 }
 
@@ -47,7 +47,7 @@ static void shorten_expiry(struct state *st, struct node_record *e, int64_t aske
         refuse(out, RC_DENIED, "the key's expiry can only be brought forward; an admin may extend it");
         return;
     }
-    node_record_set_expiry(st, e, expiry_ms, now_ms);
+    node_record_set_expiry(st, e, expiry_ms, now_ms, EVENT_NODE_EXPIRED);
     succeed(st, out, e);
 }
 
@@ -98,10 +98,8 @@ static void count_join(const struct state *st, struct auth_key *k, int64_t now_m
         k->hour_from_ms = now_ms;
         k->hour_n = 0;
     }
-    if (++k->hour_n != st->options.key_alarm_joins)
-        return;
-    out->alarm_joins = k->hour_n;
-    memcpy(out->alarm_key, k->prefix, sizeof(out->alarm_key));
+    if (++k->hour_n == st->options.key_alarm_joins)
+        out->alarm_joins = k->hour_n;
 }
 
 static void consume_key(struct state *st, const struct auth_key *k, int64_t now_ms, struct register_result *out)
@@ -113,6 +111,9 @@ static void consume_key(struct state *st, const struct auth_key *k, int64_t now_
     used->is_used = true;
     if (out->is_new)
         count_join(st, used, now_ms, out);
+    event_note(st, EVENT_KEY_USED, k, used);
+    if (out->alarm_joins > 0)
+        event_note(st, EVENT_KEY_ALARM, k, used);
     map_remove(&st->keys, &k->id, sizeof(k->id));
     map_remove(&st->keys_by_hash, k->hash, sizeof(k->hash));
     auth_key_unref(&k);
@@ -257,6 +258,7 @@ static struct node_record *create(struct state *st, const struct admission *a, i
     n->is_newcomer = st->options.newcomer_ms > 0;
     struct node_record *e = node_record_add(st, n);
     undo_begin_node(st, e, UNDO_NEW);
+    st->events.actor.id = id;
     if (n->is_newcomer) {
         e->announce_at_ms = state_steady_ms(st, now_ms) + st->options.newcomer_ms;
         state_due_at(st, e->announce_at_ms);
@@ -300,6 +302,7 @@ static void register_with_key(struct state *st, const struct registration *reg, 
     if (e->node->expires_ms != NO_EXPIRY)
         state_date_at(st, e->node->expires_ms);
     node_record_put_row(st, e);
+    event_note_node(st, out->is_new ? EVENT_NODE_JOINED : EVENT_NODE_REGISTERED, e);
     node_record_mark_durable(st, e);
     routes_auto_approve(st, e); /* its owner or tags may be others now */
     consume_key(st, a.key, now_ms, out);
@@ -340,6 +343,7 @@ static void decide(struct state *st, const struct registration *reg, int64_t now
     struct node_record *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
     bool is_foreign = e != NULL && !keys_equal(e->node->machine.b, reg->machine.b);
     bool past = reg->expiry_ms != 0 && reg->expiry_ms <= now_ms;
+    st->events.actor = (struct event_actor){.by = EVENT_BY_NODE, .id = e != NULL ? e->id : 0};
     if (e != NULL)
         node_record_follow_date(st, e, now_ms);
     if (key_is_zero(reg->key.b)) {
@@ -353,6 +357,7 @@ static void decide(struct state *st, const struct registration *reg, int64_t now
     } else if (e != NULL && !e->node->is_expired) {
         /* A restart, or a retry whose answer was lost: no key is consumed. */
         node_record_apply_report(st, e, &reg->report, false);
+        event_note_news(st, EVENT_NODE_REGISTERED, e);
         succeed(st, out, e);
     } else if (reg->auth_key.len > 0) {
         register_with_key(st, reg, now_ms, out);
@@ -365,7 +370,9 @@ static void decide(struct state *st, const struct registration *reg, int64_t now
 
 void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out)
 {
+    struct event_actor caller = st->events.actor;
     *out = (struct register_result){0};
     decide(st, reg, now_ms, out);
+    st->events.actor = caller;
     out->is_firm = out->outcome != REGISTER_OK && is_firm(st, reg);
 }

@@ -206,6 +206,7 @@ enum rc state_relay_create(struct state *st, const struct relay_spec *spec, cons
     undo_note_relay(st, r->id);
     append(st, r, 0);
     row_put(st, ROW_PUT_RELAY, r->id)->relay = state_relay_host_ref(r);
+    event_note(st, EVENT_RELAY_ENROLLED, NULL, r);
     *out = r;
     return RC_OK;
 }
@@ -226,6 +227,7 @@ enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err)
         return err_set(err, RC_NOT_FOUND, "there is no relay with id %llu (list them: relays list)",
                        (unsigned long long)id);
     undo_note_relay(st, id);
+    event_note(st, EVENT_RELAY_DELETED, e->host, NULL);
     drop_record(st, e);
     row_put(st, ROW_DEL_RELAY, id);
     return RC_OK;
@@ -291,6 +293,8 @@ enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_r
     r->is_up = true;
     r->last_seen_ms = now_ms;
     r->report = *report;
+    if (!e->host->is_up)
+        event_note_at_once(st, EVENT_RELAY_UP, e->host, r);
     replace(st, e, r);
     st->relays_changed = true;
     return RC_OK;
@@ -301,6 +305,7 @@ static void go_down(struct state *st, struct relay_record *e, int64_t now_ms)
     struct relay_host *r = state_relay_host_edit(e->host);
     r->is_up = false;
     r->last_seen_ms = now_ms;
+    event_note_at_once(st, EVENT_RELAY_DOWN, e->host, r);
     replace(st, e, r);
     st->relays_changed = true;
 }

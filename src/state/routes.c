@@ -34,6 +34,8 @@ void state_router_answered(struct state *st, node_id id)
         return;
     e->is_silent = false;
     routes_follow_presence(st, e);
+    if (!e->node->is_away)
+        event_note_news(st, EVENT_ROUTER_ANSWERS, e);
 }
 
 static void mark_failing(const struct state *st, const node_id *ids, size_t n, bool is_failing)
@@ -59,15 +61,19 @@ size_t state_routers_silent(struct state *st, const node_id *ids, size_t n)
     mark_failing(st, ids, n, false);
     for (size_t i = 0; i < n; i++) {
         struct node_record *e = node_record_of(st, ids[i]);
-        if (e != NULL)
-            routes_follow_presence(st, e);
+        if (e == NULL)
+            continue;
+        bool was_away = e->node->is_away;
+        routes_follow_presence(st, e);
+        if (e->node->is_away && !was_away)
+            event_note_news(st, EVENT_ROUTER_SILENT, e);
     }
     return fallen;
 }
 
 /* --- approval --- */
 
-/* Takes over the list. The caller has called undo_begin_node. */
+/* Takes over the list. The caller has called undo_begin_node, and notes the event before it marks it durable. */
 static void set_approved(struct state *st, struct node_record *e, struct prefix_list *approved)
 {
     struct node *n = node_edit(e->node, NULL, 0);
@@ -75,7 +81,6 @@ static void set_approved(struct state *st, struct node_record *e, struct prefix_
     n->approved = approved;
     node_record_replace(st, e, n);
     node_record_put_row(st, e);
-    node_record_mark_durable(st, e);
 }
 
 void routes_auto_approve(struct state *st, struct node_record *e)
@@ -98,6 +103,8 @@ void routes_auto_approve(struct state *st, struct node_record *e)
         return;
     undo_begin_node(st, e, UNDO_APPROVAL);
     set_approved(st, e, prefix_list_create(v, n));
+    event_note_node_by(st, EVENT_BY_POLICY, EVENT_ROUTES_APPROVED, e);
+    node_record_mark_durable(st, e);
 }
 
 void routes_auto_approve_all(struct state *st)
@@ -134,6 +141,8 @@ enum rc state_node_approve_routes(struct state *st, node_id id, const struct pre
         memcpy(v, routes, n * sizeof(v[0]));
     undo_begin_node(st, e, UNDO_EVENT);
     set_approved(st, e, prefix_list_create(v, complete_exit(v, n)));
+    event_note_node(st, EVENT_ROUTES_APPROVED, e);
+    node_record_mark_durable(st, e);
     *out = e->node;
     return RC_OK;
 }

@@ -327,7 +327,6 @@ struct register_result {
     /* As many nodes as state_options.key_alarm_joins have joined with one key within an hour; set once an hour. 0: no
      * alarm. */
     uint32_t alarm_joins;
-    char alarm_key[KEY_PREFIX_CAP]; /* what lists show of the key */
 };
 /* A client registers, logs out or changes its expiry. src: docs/protocol/control.md 5.4, 5.5 */
 void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out);

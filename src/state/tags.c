@@ -121,6 +121,7 @@ enum rc state_node_set_tags(struct state *st, node_id id, const struct str *tags
     next->tags = made;
     node_record_replace(st, e, next);
     node_record_put_row(st, e);
+    event_note_node(st, EVENT_NODE_TAGGED, e);
     node_record_mark_durable(st, e);
     routes_auto_approve(st, e);
     *out = e->node;

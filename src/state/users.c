@@ -134,15 +134,17 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
     u->role = st->users.n == 0 ? USER_OWNER : USER_MEMBER;
     index_user(st, u);
     row_put(st, ROW_PUT_USER, u->id)->user = user_ref(u);
+    event_note(st, EVENT_USER_CREATED, NULL, u);
     users_changed(st);
     *out = u;
     return RC_OK;
 }
 
 /* Puts the changed copy in place of `old`. */
-static void user_replace(struct state *st, const struct user *old, struct user *u)
+static void user_replace(struct state *st, const struct user *old, struct user *u, enum event_kind what)
 {
     undo_note_user(st, old->id);
+    event_note(st, what, old, u);
     unindex_user(st, old);
     user_unref(&old);
     index_user(st, u);
@@ -161,7 +163,7 @@ enum rc state_user_rename(struct state *st, user_id id, struct str name, const s
         return err_set(err, RC_EXISTS, "there is a user named '%.*s' already", STR_ARG(name));
     struct user *u = user_edit(old);
     copy_text(u->name, sizeof(u->name), name);
-    user_replace(st, old, u);
+    user_replace(st, old, u, EVENT_USER_RENAMED);
     *out = u;
     return RC_OK;
 }
@@ -173,7 +175,7 @@ enum rc state_user_set_role(struct state *st, user_id id, enum user_role role, c
         return err_set(err, RC_NOT_FOUND, "there is no user with id %llu", (unsigned long long)id);
     struct user *u = user_edit(old);
     u->role = role;
-    user_replace(st, old, u);
+    user_replace(st, old, u, EVENT_USER_ROLE_CHANGED);
     *out = u;
     return RC_OK;
 }
@@ -216,6 +218,7 @@ enum rc state_user_delete(struct state *st, user_id id, struct err *err)
                        u->name, nodes, nodes == 1 ? "" : "s", u->name);
     delete_keys_of(st, id);
     undo_note_user(st, id);
+    event_note(st, EVENT_USER_DELETED, u, NULL);
     unindex_user(st, u);
     user_unref(&u);
     row_put(st, ROW_DEL_USER, id);

@@ -69,27 +69,36 @@ void event_note_at_once(struct state *st, enum event_kind kind, const void *befo
     set_objects(add(st, &st->events.at_once, kind), before, after);
 }
 
+/* Of a node that joins, only that: the event has it with the name and the approvals that it ends up with. */
+static struct event *add_of_node(struct state *st, enum event_kind kind, const struct node_record *e)
+{
+    const struct node *before = st->undo.v[e->undo_at - 1].node;
+    struct event *event = before != NULL || kind == EVENT_NODE_JOINED ? add_pending(st, kind) : NULL;
+    set_objects(event, before, e->node);
+    return event;
+}
+
 void event_note_node(struct state *st, enum event_kind kind, const struct node_record *e)
 {
-    event_note(st, kind, st->undo.v[e->undo_at - 1].node, e->node);
+    add_of_node(st, kind, e);
 }
 
 void event_note_node_by(struct state *st, enum event_by by, enum event_kind kind, const struct node_record *e)
 {
-    struct event *event = add_pending(st, kind);
-    set_objects(event, st->undo.v[e->undo_at - 1].node, e->node);
-    set_actor(event, by, e->id);
+    set_actor(add_of_node(st, kind, e), by, e->id);
 }
 
 void event_note_moved(struct state *st, const struct prefix *p, node_id from, node_id to)
 {
-    char text[PREFIX_TEXT_CAP];
-    struct event *e = from != 0 && to != 0 ? add(st, &st->events.at_once, EVENT_ROUTE_MOVED) : NULL;
-    if (e == NULL)
+    struct event_log *log = &st->events;
+    if (!log->wanted || from == 0 || to == 0)
         return;
-    prefix_format(p, text);
-    e->text = rcbuf_create(text, strlen(text));
-    set_objects(e, state_node(st, from), state_node(st, to));
+    if (log->move_n >= EVENTS_MAX) {
+        log->dropped_n++;
+        return;
+    }
+    struct event_move move = {*p, from, to};
+    VEC_PUSH(log->moves, log->move_n, log->move_cap, move);
 }
 
 void state_note_operation(struct state *st, const char *name, struct str text, bool is_durable)
@@ -152,7 +161,40 @@ static void tell_presence(struct state *st, struct node_record *e, struct event_
     }
 }
 
-/* Of nodes whose last durable event is on its way to the disk later. */
+/* Whether an event of this node is on its way to the disk: what is to be told of it waits. */
+static bool is_hidden(const struct state *st, node_id id)
+{
+    const struct node_record *e = id < st->records_cap ? st->records[id] : NULL;
+    return e != NULL && e->visible_seq > st->committed_seq;
+}
+
+static void tell_move(struct state *st, const struct event_move *m, struct event_list **list)
+{
+    char text[PREFIX_TEXT_CAP];
+    const struct node *to = state_node(st, m->to);
+    struct event *e = to != NULL ? add(st, list, EVENT_ROUTE_MOVED) : NULL;
+    if (e == NULL)
+        return;
+    prefix_format(&m->prefix, text);
+    e->text = rcbuf_create(text, strlen(text));
+    set_objects(e, state_node(st, m->from), to);
+    set_actor(e, EVENT_BY_SERVER, 0);
+}
+
+/* In their order: those behind one that waits wait as well. */
+static struct event_list *take_moves(struct state *st)
+{
+    struct event_log *log = &st->events;
+    struct event_list *list = NULL;
+    size_t n = 0;
+    for (; n < log->move_n && !is_hidden(st, log->moves[n].from) && !is_hidden(st, log->moves[n].to); n++)
+        tell_move(st, &log->moves[n], &list);
+    log->move_n -= n;
+    if (n > 0)
+        memmove(log->moves, log->moves + n, log->move_n * sizeof(*log->moves));
+    return list;
+}
+
 static struct event_list *take_news(struct state *st)
 {
     struct id_list *l = &st->events.news;
@@ -162,7 +204,7 @@ static struct event_list *take_news(struct state *st)
         struct node_record *e = l->ids[i] < st->records_cap ? st->records[l->ids[i]] : NULL;
         if (e == NULL)
             continue;
-        if (e->visible_seq > st->committed_seq) {
+        if (is_hidden(st, e->id)) {
             l->ids[kept++] = l->ids[i];
             continue;
         }
@@ -223,6 +265,8 @@ struct event_list *state_take_events(struct state *st)
     if (list == NULL)
         list = take_at_once(st);
     if (list == NULL)
+        list = take_moves(st);
+    if (list == NULL)
         list = take_news(st);
     if (list != NULL)
         st->events.waiting_n -= list->n;
@@ -265,5 +309,6 @@ void events_fini(struct state *st)
     event_list_unref(&log->at_once);
     rcbuf_unref(&log->actor.name);
     mem_free(log->batches);
+    mem_free(log->moves);
     mem_free(log->news.ids);
 }

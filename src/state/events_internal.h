@@ -11,6 +11,12 @@ struct event_batch {
     struct event_list *list; /* reference */
 };
 
+/* Another node has become the primary of a prefix. */
+struct event_move {
+    struct prefix prefix;
+    node_id from, to;
+};
+
 struct event_log {
     bool wanted;
     struct event_actor actor; /* of what happens now. The name is a reference */
@@ -18,8 +24,10 @@ struct event_log {
     struct event_list *at_once;  /* presence; reference, null: none */
     struct event_batch *batches; /* owned; ascending by seq: those that wait for the disk, or are on it */
     size_t batch_n, batch_cap;
-    struct id_list news; /* nodes of which listeners may not know all; may name those that are gone */
-    size_t waiting_n;    /* events that nobody has taken yet */
+    struct id_list news;      /* nodes of which listeners may not know all; may name those that are gone */
+    struct event_move *moves; /* owned; in the order in which they happened: those that are not told yet */
+    size_t move_n, move_cap;
+    size_t waiting_n; /* events that nobody has taken yet */
     uint64_t dropped_n;
 };
 
@@ -38,7 +46,7 @@ void event_note_node(struct state *st, enum event_kind kind, const struct node_r
 void event_note_node_by(struct state *st, enum event_by by, enum event_kind kind, const struct node_record *e);
 /* Presence of a node, one of the first kinds: handed out with the node as it is then, once the node is visible. */
 void event_note_news(struct state *st, enum event_kind kind, struct node_record *e);
-/* The primary of a prefix is another node than before. */
+/* The primary of a prefix is another node than before: handed out once both are visible, as they are then. */
 void event_note_moved(struct state *st, const struct prefix *p, node_id from, node_id to);
 /* The record is about to get another version of its node: whether it is online, expired, or advertises other routes. */
 void events_follow_node(struct state *st, struct node_record *e, const struct node *next);

@@ -5,6 +5,7 @@
 
 METRIC_COUNTER(published_total, "fullscale_core_publications_total", "", "Snapshots published.");
 METRIC_COUNTER(published_nodes, "fullscale_core_published_nodes_total", "", "Nodes in published changes.");
+METRIC_COUNTER(events_dropped, "fullscale_events_dropped_total", "", "Events that came too fast to be told.");
 METRIC_GAUGE(nodes_now, "fullscale_nodes", "", "Nodes in the tailnet.");
 METRIC_GAUGE(version_now, "fullscale_snapshot_version", "", "Version of the current snapshot.");
 
@@ -62,6 +63,7 @@ void core_hand_out_events(struct core *core)
         core->hooks.events(core->hooks.ctx, events);
         event_list_unref(&events);
     }
+    metric_set(&events_dropped, (int64_t)state_events_dropped(core->state));
 }
 
 void core_set_tick(struct core *core)

@@ -43,6 +43,17 @@ static void write_line(struct log_module *m, const struct event *e)
     arena_fini(&a);
 }
 
+/* With who did it, and in the form in which other programs will get it. */
+static void trace(const struct event *e)
+{
+    struct buf json = {0};
+    struct json_writer w;
+    json_w_init(&w, &json);
+    event_write_json(&w, e);
+    log_write(&modules[0], LOG_TRACE, NULL, "event", &LOG_STR("json", buf_str(&json)), 1);
+    buf_fini(&json);
+}
+
 void control_log_events(void *ctx, struct event_list *events)
 {
     (void)ctx;
@@ -51,5 +62,7 @@ void control_log_events(void *ctx, struct event_list *events)
         struct log_module *m = module_of(e->kind);
         if (log_enabled(m, event_level(e->kind)))
             write_line(m, e);
+        if (log_enabled(&modules[0], LOG_TRACE))
+            trace(e);
     }
 }

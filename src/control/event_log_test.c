@@ -100,6 +100,19 @@ static void test_what_happens_all_the_time_is_logged_for_those_who_debug(void **
     assert_says(log_events(f), "Z debug register: node registered again node=1 name=laptop\n");
 }
 
+static void test_a_trace_has_the_whole_event(void **state)
+{
+    struct test_tailnet *f = *state;
+    assert_int_equal(log_set_level("events", LOG_TRACE), RC_OK);
+    state_set_actor(f->st, NULL, TEST_NOW_MS);
+    assert_int_equal(state_user_set_role(f->st, f->anna->id, USER_AUDITOR, &f->anna, NULL), RC_OK);
+    test_tailnet_settle(f, TEST_NOW_MS);
+    struct str got = log_events(f);
+    assert_says(got, "Z debug events: a user has another role user=1 name=anna role=auditor was=owner\n");
+    assert_says(got, "Z trace events: event json=\"{\\\"event\\\":\\\"user.role_changed\\\",\\\"at\\\":"
+                     "\\\"2027-01-15T08:00:00Z\\\",\\\"actor\\\":{\\\"type\\\":\\\"server\\\"}");
+}
+
 static void test_an_auth_key_that_many_use_is_an_alarm(void **state)
 {
     struct test_tailnet *f = *state;
@@ -129,6 +142,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_node_that_joins_is_one_line_once_it_is_on_disk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_happens_all_the_time_is_logged_for_those_who_debug, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_trace_has_the_whole_event, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_auth_key_that_many_use_is_an_alarm, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

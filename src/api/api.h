@@ -30,6 +30,7 @@ void api_compare_thread_destroy(struct api_compare_thread **thread);
 
 struct api {
     struct core *core;                         /* borrowed */
+    struct tailnet *tailnet;                   /* of which it tells; borrowed */
     struct api_policy *policy;                 /* borrowed */
     struct api_compare_thread *compare_thread; /* borrowed */
     /* Appends what works less well than it should, a line each, for /health. Any thread; may be null. */

@@ -191,6 +191,7 @@ void api_handle(void *app, struct http_exchange *ex)
     call->op = op;
     call->api = api;
     call->ex = ex;
+    call->job.tailnet = api->tailnet;
     call->job.home = http_loop(ex);
     call->job.run = on_run;
     call->job.done = on_done;

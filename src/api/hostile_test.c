@@ -137,7 +137,7 @@ static void leave_before_the_job(struct fixture *f, const struct http_route *rou
 {
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     struct hold *h = MEM_NEW(struct hold);
-    *h = (struct hold){.job = {.kind = JOB_FRESH, .run = run_hold}, .gate = &gate};
+    *h = (struct hold){.job = {.tailnet = f->api.tailnet, .kind = JOB_FRESH, .run = run_hold}, .gate = &gate};
     pthread_mutex_lock(&gate);
     core_post(f->core, &h->job);
     const char *request = request_of(f, route, "1");

@@ -2,14 +2,16 @@
 
 #include "base/metric.h"
 
-static void on_published(void *ctx, struct change *c)
+static void on_published(void *ctx, struct tailnet *t, struct change *c)
 {
+    (void)t;
     (void)ctx;
     (void)c;
 }
 
-static void on_key_revoked(void *ctx, const node_key *key)
+static void on_key_revoked(void *ctx, struct tailnet *t, const node_key *key)
 {
+    (void)t;
     (void)ctx;
     (void)key;
 }
@@ -45,7 +47,9 @@ int fixture_setup_with(void **state, const char *policy_path, const char *fault)
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
     assert_int_equal(store_open_memory(&f->store), RC_OK);
     assert_int_equal(store_load(f->store, st, clock_wall_ms(), &err), RC_OK);
-    f->core = core_create(st, f->store, core_clocks_apart_ms(), &hooks);
+    const struct tailnet_options tailnet = {.id = 1, .name = "default", .server_url = "http://127.0.0.1:8080"};
+    f->core = core_create(f->store, core_clocks_apart_ms(), &hooks);
+    f->api.tailnet = core_add_tailnet(f->core, &tailnet, st);
     f->api.core = f->core;
     f->api.policy = &f->policy;
     f->api.compare_thread = api_compare_thread_create();
@@ -187,6 +191,7 @@ static void run_join(struct core_job *job, struct state *st, int64_t now_ms)
 void fixture_join(struct fixture *f, const char *key, const char *hostname, uint8_t number)
 {
     struct join *j = MEM_NEW(struct join);
+    j->job.tailnet = f->api.tailnet;
     j->job.kind = JOB_PEN;
     j->job.run = run_join;
     snprintf(j->key, sizeof(j->key), "%s", key);

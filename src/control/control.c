@@ -66,7 +66,7 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
     w->control = c;
     w->index = index;
     w->loop = loop;
-    w->snapshot = snapshot_ref(core_first_snapshot(c->core));
+    w->snapshot = snapshot_ref(core_tailnet(c->core, 0)->first);
     sessions_init(w);
     relays_announcements_init(w);
     w->second_timer = loop_timer_create(w->loop, on_second, w);
@@ -126,24 +126,42 @@ static struct rcbuf *make_key_json(const machine_key *key)
     return made;
 }
 
+static void tailnets_init(struct control *c)
+{
+    struct tailnet *t;
+    uint8_t seed[16];
+    for (unsigned i = 0; (t = core_tailnet(c->core, i)) != NULL; i++) {
+        rng_bytes(seed, sizeof(seed));
+        machines_init(&t->machines, seed, t->first);
+        relays_news_init(&t->news, clock_wall_ms());
+    }
+}
+
+static void tailnets_fini(struct control *c)
+{
+    struct tailnet *t;
+    for (unsigned i = 0; (t = core_tailnet(c->core, i)) != NULL; i++) {
+        machines_fini(&t->machines);
+        relays_news_fini(&t->news);
+        newest_polls_fini(&t->polls);
+    }
+}
+
 struct control *control_create(const struct control_options *options, struct core *core, struct store *store,
                                struct relay *relay, struct loop *const *loops, unsigned loop_n)
 {
     struct control *c = MEM_NEW(struct control);
     c->options = *options;
-    c->server_url = mem_strdup(options->server_url);
     c->core = core;
     c->store = store;
     c->relay_http = (struct relay_http){relay, options->names, options->names_n};
     uint8_t seed[16];
     rng_bytes(seed, sizeof(seed));
     limiter_init(&c->limiter, seed);
-    rng_bytes(seed, sizeof(seed));
-    machines_init(&c->machines, seed, core_first_snapshot(core));
     private_key_public(&options->noise_key, c->public_key.b);
     c->key_json = make_key_json(&c->public_key);
-    relays_news_init(&c->news, clock_wall_ms());
     rng_bytes(c->relay_seed, sizeof(c->relay_seed));
+    tailnets_init(c);
     c->worker_n = loop_n;
     c->workers = mem_zalloc(loop_n, sizeof(*c->workers));
     for (unsigned i = 0; i < loop_n; i++)
@@ -162,10 +180,8 @@ void control_destroy(struct control **at)
     for (unsigned i = 0; i < c->worker_n; i++)
         worker_destroy(c->workers[i]);
     limiter_fini(&c->limiter);
-    machines_fini(&c->machines);
+    tailnets_fini(c);
     mem_free(c->workers);
-    newest_polls_fini(&c->polls);
-    mem_free(c->server_url);
     rcbuf_unref(&c->key_json);
     explicit_bzero(&c->options.noise_key, sizeof(c->options.noise_key));
     explicit_bzero(c->options.own_mesh_key, sizeof(c->options.own_mesh_key));

@@ -12,8 +12,7 @@ struct control;
 struct control_worker;
 
 struct control_options {
-    private_key noise_key; /* copied */
-    const char *server_url;
+    private_key noise_key;          /* copied */
     const char *version;            /* of this program, for /version */
     int64_t handshakes_per_address; /* a second, burst ten times that; 0: no limit */
     size_t max_body_bytes;          /* of a request */
@@ -48,18 +47,18 @@ struct http_server *control_http(struct control *c, unsigned i);
 void control_public_key(const struct control *c, machine_key *out);
 
 /* A core_hooks.published: hands the change to every worker. `ctx` is a struct control. */
-void control_published(void *ctx, struct change *change);
+void control_published(void *ctx, struct tailnet *t, struct change *change);
 /* A core_hooks.events: writes those into the log whose module and level are on. `ctx` is not used. */
-void control_log_events(void *ctx, struct event_list *events);
+void control_log_events(void *ctx, struct tailnet *t, struct event_list *events);
 /* The clock was set: sends the time to connected clients, which judge by it whether keys of peers have expired. Core's
  * thread. */
 void control_clock_set(struct control *c, int64_t now_ms);
 /* This node key may not use relays any more: that is news for those on other machines. Core's thread. */
-void control_key_revoked(struct control *c, const node_key *key);
+void control_key_revoked(struct control *c, struct tailnet *t, const node_key *key);
 /* The relay inside has another certificate: DERPNode.CertName. Core's thread. */
 void control_own_relay_renewed(struct control *c, const char *cert_name);
 /* Relays came or went: that is news for their neighbours. Core's thread. */
-void control_relays_changed(struct control *c);
+void control_relays_changed(struct control *c, struct tailnet *t);
 /* The secret that relays of a region share; the same for as long as the server keeps its Noise key. */
 void control_mesh_key(const private_key *noise, uint16_t region_id, uint8_t out[DERP_MESH_KEY_BYTES]);
 /* Takes no new requests, sends GOAWAY, and closes connections as they become idle. Any thread; it happens on each

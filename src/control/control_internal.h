@@ -18,15 +18,7 @@
 
 enum {
     NODE_BODY_MAX_BYTES = 16 * 1024, /* of the small requests of nodes */
-    RELAYS_NEWS_MAX = 4096,          /* a relay that has missed more than these must ask about all its clients anew */
     RELAYS_SEEN_MAX = 64,
-};
-
-/* News for relays on other machines, numbered: relays_news.c. Core's thread only. */
-struct relays_news {
-    uint64_t next;                     /* the number that the next one gets */
-    uint64_t oldest;                   /* that is still known */
-    node_key revoked[RELAYS_NEWS_MAX]; /* by number; zero: news of another kind */
 };
 
 /* A router that was asked in this round. */
@@ -38,32 +30,31 @@ struct ping_probe {
 
 enum ping_step { PING_ASK, PING_ASK_AGAIN, PING_JUDGE };
 
-/* See pings.c. */
-struct pings {
-    uint8_t secret[32];        /* of the codes in URLs; any thread */
-    struct loop_timer *timer;  /* of the first worker's loop; null: no pings */
-    enum ping_step next;       /* on that loop's thread */
-    uint64_t round;            /* core's thread only, this and the rest */
+/* A tailnet's round of pings: see pings.c. Core's thread only. */
+struct ping_round {
+    uint64_t number;
     struct ping_probe *probes; /* owned */
     size_t n, cap;
 };
 
+struct pings {
+    uint8_t secret[32];       /* of the codes in URLs; any thread */
+    struct loop_timer *timer; /* of the first worker's loop; null: no pings */
+    enum ping_step next;      /* on that loop's thread */
+};
+
 struct control {
     struct control_options options;
-    char *server_url;
     machine_key public_key;
     struct rcbuf *key_json; /* the answer of /key */
     struct core *core;
     struct store *store;
     struct relay_http relay_http;
     struct limiter limiter; /* of handshakes */
-    struct machines machines;
     unsigned worker_n;
     struct control_worker **workers;
     uint8_t relay_seed[16]; /* for the hashes of relays' keys */
     struct pings pings;
-    struct relays_news news;   /* core's thread only */
-    struct newest_polls polls; /* core's thread only */
 };
 
 struct control_worker {
@@ -109,6 +100,7 @@ struct control_worker {
 /* A Noise connection; the conn_ctx of its requests. */
 struct ts2021_conn {
     struct control_worker *worker;
+    struct tailnet *tailnet; /* to whose host the client came */
     machine_key machine;
     uint16_t version;
     struct addr from; /* of the client, also behind a trusted proxy; family 0: not known, or only claimed */
@@ -182,25 +174,28 @@ void sessions_send_time(struct control_worker *w, int64_t now_ms);
 /* Asks the client of the session with this number, if it is still there and reads, to call `url`. */
 void sessions_ping(struct control_worker *w, uint64_t number, struct str url);
 
-/* --- relays_news.c; core's thread --- */
-/* Its numbers begin above all that a server before this one gave out. */
-void relays_news_init(struct relays_news *news, int64_t now_ms);
-
 /* --- relays_announce.c; worker's thread --- */
 void relays_announcements_init(struct control_worker *w);
 /* Answers the announcements that have waited long enough. Each second. */
 void relays_announcements_tick(struct control_worker *w);
 
 /* --- pings.c --- */
-enum { PING_TEXT_CAP = 2 * (13 + 16) + 1 };
+enum { PING_TEXT_CAP = 2 * (17 + 16) + 1 };
 /* After the workers were made, before they run. */
 void pings_init(struct control *c);
 /* After the loops have stopped. */
 void pings_fini(struct control *c);
-/* Posts a step to the core. For the timer, and for tests, which choose the time. Any thread. */
+/* Posts a step to the core, for each tailnet. For the timer, and for tests, which choose the time. Any thread. */
 void pings_step(struct control *c, enum ping_step step);
-/* Writes the last segment of the URL for the router at `index` of a round. Any thread. */
-void pings_id_text(const struct pings *p, uint32_t index, uint64_t round, uint8_t attempt, char out[PING_TEXT_CAP]);
+/* The contents of a ping's URL. */
+struct ping_id {
+    uint32_t tailnet; /* its index */
+    uint32_t index;   /* in the round */
+    uint64_t round;
+    uint8_t attempt;
+};
+/* Writes the last segment of its URL. Any thread. */
+void pings_id_text(const struct pings *p, const struct ping_id *id, char out[PING_TEXT_CAP]);
 
 /* --- handlers: the outer server's --- */
 void control_handle_key(void *app, struct http_exchange *ex);

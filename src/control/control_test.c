@@ -135,14 +135,16 @@ static void test_drain(void **state)
 
 /* --- a start --- */
 
-static void no_one_published(void *ctx, struct change *c)
+static void no_one_published(void *ctx, struct tailnet *t, struct change *c)
 {
+    (void)t;
     (void)ctx;
     (void)c;
 }
 
-static void no_one_revoked(void *ctx, const node_key *key)
+static void no_one_revoked(void *ctx, struct tailnet *t, const node_key *key)
 {
+    (void)t;
     (void)ctx;
     (void)key;
 }
@@ -174,7 +176,8 @@ static void test_clock_set_between_loading_and_start(void **state)
     assert_int_equal(state_load_node(st, n, NULL), RC_OK);
     state_load_done(st, &counters, clock_wall_ms() - year_ms);
     assert_int_equal(store_open_memory(&one.store), RC_OK);
-    one.core = core_create(st, one.store, apart_ms, &hooks);
+    one.core = core_create(one.store, apart_ms, &hooks);
+    one.tailnet = core_add_tailnet(one.core, &control_rig_tailnet, st);
     core_start(one.core);
     control_rig_on_core(&one, find_after_tick, &is_found);
     core_stop(one.core);

@@ -1,12 +1,16 @@
 /* The core: its jobs, its timers, its life. */
 #include <assert.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/vec.h"
 #include "control/core_internal.h"
 #include "crypto/crypto.h"
+#include "http/http.h"
 
 METRIC_COUNTER(local_jobs, "fullscale_core_jobs_total", "kind=\"local\"",
                "Events that the core applied, by what their answers waited for.");
@@ -22,32 +26,30 @@ enum {
     LAZY_FLUSH_ROWS = 2000,
 };
 
-static void on_publish_timer(void *ctx)
-{
-    core_touch(ctx);
-}
-
 static void on_tick(void *ctx)
 {
-    struct core *core = ctx;
-    bool was_stepped = core->is_stepped;
-    int64_t now_ms = core_look_at_clock(core);
-    core->tick_due_ms = INT64_MAX;
-    core_touch(core);
-    if (core->is_stepped && !was_stepped)
+    struct tailnet *t = ctx;
+    bool was_stepped = t->is_stepped;
+    int64_t now_ms = core_look_at_clock(t);
+    t->tick_due_ms = INT64_MAX;
+    core_touch(t);
+    if (t->is_stepped && !was_stepped)
         return; /* the step was noticed just now: the next tick looks at deadlines, STEP_SETTLE_MS later */
-    core->is_stepped = false;
-    state_tick(core->state, now_ms);
-    core_undo_if_failing(core);
+    t->is_stepped = false;
+    state_tick(t->state, now_ms);
+    core_undo_if_failing(t);
 }
 
 static void on_lazy(void *ctx)
 {
     struct core *core = ctx;
-    core_look_at_clock(core);
-    bool has_rows = core->fault == RC_OK && state_flush_lazy(core->state, LAZY_FLUSH_ROWS) > 0;
-    if (has_rows || state_next_tick_ms(core->state) != core->tick_due_ms)
-        core_touch(core);
+    for (size_t i = 0; i < core->tailnet_n; i++) {
+        struct tailnet *t = core->tailnets[i];
+        core_look_at_clock(t);
+        bool has_rows = t->fault == RC_OK && state_flush_lazy(t->state, LAZY_FLUSH_ROWS) > 0;
+        if (has_rows || state_next_tick_ms(t->state) != t->tick_due_ms)
+            core_touch(t);
+    }
 }
 
 /* --- jobs --- */
@@ -72,30 +74,31 @@ static void mend_kind(struct core_job *job)
     job->kind = JOB_PEN;
 }
 
-static void run_once(struct core *core, struct core_job *job)
+static void run_once(struct core_job *job)
 {
-    size_t rows_before = state_pending_rows(core->state);
+    struct tailnet *t = job->tailnet;
+    size_t rows_before = state_pending_rows(t->state);
     job->wanted = job->kind;
     job->is_firm = false;
     job->denied = job->refused = RC_OK;
-    job->run(job, core->state, core_look_at_clock(core));
-    if (job->kind == JOB_FRESH && state_pending_rows(core->state) != rows_before)
+    job->run(job, t->state, core_look_at_clock(t));
+    if (job->kind == JOB_FRESH && state_pending_rows(t->state) != rows_before)
         mend_kind(job);
 }
 
 /* Returns when the state is as new as the database: at once, since only this server writes it. */
-static void core_barrier(struct core *core)
+static void core_barrier(struct tailnet *t)
 {
-    assert(store_is_sole(core->store));
+    assert(store_is_sole(t->core->store));
 }
 
-static void run_as_needed(struct core *core, struct core_job *job)
+static void run_as_needed(struct core_job *job)
 {
-    run_once(core, job);
+    run_once(job);
     while (core_runs_again(job)) {
         job->kind = job->wanted;
-        core_barrier(core);
-        run_once(core, job);
+        core_barrier(job->tailnet);
+        run_once(job);
     }
 }
 
@@ -109,26 +112,24 @@ static void count_job(const struct core_job *job)
 static void run_job(struct loop *loop, struct loop_msg *msg)
 {
     struct core_job *job = CONTAINER_OF(msg, struct core_job, msg);
-    struct core *core = job->core;
+    struct tailnet *t = job->tailnet;
     (void)loop;
-    run_as_needed(core, job);
+    run_as_needed(job);
     count_job(job);
-    core_touch(core);
-    bool is_undone = core_undo_if_failing(core);
-    if (job->kind != JOB_LOCAL && (is_undone || (job->denied != RC_OK && core->fault != RC_OK)))
-        core_refuse(core, job);
-    job->seq = state_durable_seq(core->state);
-    if (job->kind == JOB_LOCAL || job->is_firm || job->seq <= core->settled_seq) {
-        core_answer(core, job);
-        return;
-    }
-    core_answer_after_commit(core, job);
+    core_touch(t);
+    bool is_undone = core_undo_if_failing(t);
+    if (job->kind != JOB_LOCAL && (is_undone || (job->denied != RC_OK && t->fault != RC_OK)))
+        core_refuse(job);
+    job->seq = state_durable_seq(t->state);
+    if (job->kind == JOB_LOCAL || job->is_firm || job->seq <= t->settled_seq)
+        core_answer(job);
+    else
+        core_answer_after_commit(job);
 }
 
 void core_post(struct core *core, struct core_job *job)
 {
-    assert(job->kind != 0);
-    job->core = core;
+    assert(job->kind != 0 && job->tailnet != NULL && job->tailnet->core == core);
     job->msg.run = run_job;
     loop_post(core->loop, &job->msg);
 }
@@ -146,41 +147,101 @@ struct waiting *core_waiting(struct core *core)
     return core->waiting;
 }
 
+/* --- tailnets --- */
+
+struct tailnet *core_add_tailnet(struct core *core, const struct tailnet_options *options, struct state *st)
+{
+    struct tailnet *t = MEM_NEW(struct tailnet);
+    t->core = core;
+    t->id = options->id;
+    t->index = (unsigned)core->tailnet_n;
+    snprintf(t->name, sizeof(t->name), "%s", options->name);
+    t->server_url = mem_strdup(options->server_url);
+    t->state = st;
+    t->first = snapshot_ref(state_snapshot(st));
+    t->tick_due_ms = INT64_MAX;
+    t->tick_timer = loop_timer_create(core->loop, on_tick, t);
+    t->retry_timer = loop_timer_create(core->loop, core_on_retry, t);
+    t->fault = store_fault(core->store);
+    if (t->fault != RC_OK)
+        core_retry_later(t);
+    list_init(&t->touched);
+    state_want_events(st, core->hooks.events != NULL);
+    VEC_ROOM(core->tailnets, core->tailnet_n, core->tailnet_cap, 1);
+    core->tailnets[core->tailnet_n++] = t;
+    core_publish_count(t, true);
+    core_touch(t);
+    return t;
+}
+
+static void drop_waiting(struct tailnet *t)
+{
+    while (t->waiting_first != NULL) {
+        struct core_job *job = t->waiting_first;
+        t->waiting_first = job->next;
+        mem_free(job);
+    }
+}
+
+static void tailnet_destroy(struct tailnet *t)
+{
+    core_publish_count(t, false);
+    loop_timer_destroy(&t->tick_timer);
+    loop_timer_destroy(&t->retry_timer);
+    snapshot_unref(&t->first);
+    state_destroy(&t->state);
+    mem_free(t->server_url);
+    mem_free(t);
+}
+
+struct tailnet *core_tailnet(const struct core *core, unsigned index)
+{
+    return index < core->tailnet_n ? core->tailnets[index] : NULL;
+}
+
+static struct str host_of_url(const char *url)
+{
+    const char *scheme_end = strstr(url, "://");
+    struct str host, path;
+    str_cut(str_c(scheme_end != NULL ? scheme_end + 3 : url), '/', &host, &path);
+    return http_host_of(host);
+}
+
+struct tailnet *core_tailnet_of_host(const struct core *core, struct str authority)
+{
+    struct str host = http_host_of(authority);
+    for (size_t i = 1; i < core->tailnet_n; i++) {
+        if (host.len > 0 && str_eq_ci(host, host_of_url(core->tailnets[i]->server_url)))
+            return core->tailnets[i];
+    }
+    return core->tailnets[0];
+}
+
 /* --- life --- */
 
 static void *core_main(void *arg)
 {
     struct core *core = arg;
     pthread_setname_np(pthread_self(), "core");
-    core_set_tick(core);
+    for (size_t i = 0; i < core->tailnet_n; i++)
+        core_set_tick(core->tailnets[i]);
     loop_run(core->loop);
     return NULL;
 }
 
-struct core *core_create(struct state *st, struct store *store, int64_t apart_ms, const struct core_hooks *hooks)
+struct core *core_create(struct store *store, int64_t apart_ms, const struct core_hooks *hooks)
 {
     struct core *core = MEM_NEW(struct core);
     uint8_t seed[16];
     rng_bytes(seed, sizeof(seed));
     core->waiting = waiting_create(seed);
     core->loop = loop_create(UINT32_MAX);
-    core->state = st;
     core->store = store;
     core->hooks = *hooks;
-    core->tick_due_ms = INT64_MAX;
     core->started_apart_ms = apart_ms;
-    core->publish_timer = loop_timer_create(core->loop, on_publish_timer, core);
-    core->tick_timer = loop_timer_create(core->loop, on_tick, core);
     core->lazy_timer = loop_timer_create(core->loop, on_lazy, core);
     loop_timer_start(core->lazy_timer, LAZY_FLUSH_MS, LAZY_FLUSH_MS);
-    core->retry_timer = loop_timer_create(core->loop, core_on_retry, core);
-    core->fault = store_fault(store);
-    if (core->fault != RC_OK)
-        core_retry_later(core);
-    core->first = snapshot_ref(state_snapshot(st));
-    state_want_events(st, hooks->events != NULL);
     core_publish_init(core);
-    core_touch(core);
     return core;
 }
 
@@ -195,11 +256,6 @@ enum rc core_fault(struct core *core)
     return store_fault(core->store);
 }
 
-struct snapshot *core_first_snapshot(const struct core *core)
-{
-    return core->first;
-}
-
 struct stop_msg {
     struct loop_msg msg;
     struct core *core;
@@ -207,13 +263,16 @@ struct stop_msg {
 
 static void on_stop(struct loop *loop, struct loop_msg *msg)
 {
-    struct stop_msg *m = CONTAINER_OF(msg, struct stop_msg, msg);
-    m->core->is_stopping = true;
-    if (m->core->fault == RC_OK)
-        state_flush_lazy(m->core->state, SIZE_MAX);
-    core_touch(m->core);
+    struct core *core = CONTAINER_OF(msg, struct stop_msg, msg)->core;
+    core->is_stopping = true;
+    for (size_t i = 0; i < core->tailnet_n; i++) {
+        struct tailnet *t = core->tailnets[i];
+        if (t->fault == RC_OK)
+            state_flush_lazy(t->state, SIZE_MAX);
+        core_touch(t);
+    }
     loop_stop(loop);
-    mem_free(m);
+    mem_free(msg);
 }
 
 void core_stop(struct core *core)
@@ -231,11 +290,8 @@ static void drop_rest(struct core *core)
     core->is_over = true;
     loop_stop(core->loop);
     loop_run(core->loop);
-    while (core->waiting_first != NULL) {
-        struct core_job *job = core->waiting_first;
-        core->waiting_first = job->next;
-        mem_free(job);
-    }
+    for (size_t i = 0; i < core->tailnet_n; i++)
+        drop_waiting(core->tailnets[i]);
 }
 
 void core_destroy(struct core **at)
@@ -246,12 +302,11 @@ void core_destroy(struct core **at)
         return;
     drop_rest(core);
     loop_timer_destroy(&core->publish_timer);
-    loop_timer_destroy(&core->tick_timer);
     loop_timer_destroy(&core->lazy_timer);
-    loop_timer_destroy(&core->retry_timer);
+    for (size_t i = 0; i < core->tailnet_n; i++)
+        tailnet_destroy(core->tailnets[i]);
     loop_destroy(&core->loop);
     waiting_destroy(&core->waiting);
-    snapshot_unref(&core->first);
-    state_destroy(&core->state);
+    mem_free(core->tailnets);
     mem_free(core);
 }

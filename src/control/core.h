@@ -1,10 +1,11 @@
-/* The core: one thread that owns the state. All other threads post jobs to it and get snapshots from it.
+/* The core: one thread that owns the states of all tailnets. All other threads post jobs to it and get snapshots from
+ * it.
  *
- * A job runs on the core's thread with the state, and is answered on the loop that posted it: at once, or after the
- * store has committed everything up to it, as its kind demands (control/job_kind.h). What may be answered at once in
- * most cases begins as LOCAL; when `run` finds that this is not one of them, it asks to be run again as a higher kind.
- * Each published change is handed to every worker in order, before the answers that were waiting for
- * the same commit.
+ * A job is one tailnet's. It runs on the core's thread with that tailnet's state, and is answered on the loop that
+ * posted it: at once, or after the store has committed everything up to it, as its kind demands (control/job_kind.h).
+ * What may be answered at once in most cases begins as LOCAL; when `run` finds that this is not one of them, it asks to
+ * be run again as a higher kind. Each published change is handed to every worker in order, before the answers that were
+ * waiting for the same commit.
  *
  * When the store cannot write, the events that wait for it are undone (state_refused) and their jobs are answered with
  * a refusal. From then on each job whose event would have to be written is undone and refused at once, until the store
@@ -20,6 +21,7 @@
 #define CONTROL_CORE_H
 
 #include "control/job_kind.h"
+#include "control/tailnet.h"
 #include "control/waiting.h"
 #include "net/loop.h"
 #include "state/state.h"
@@ -34,6 +36,7 @@ struct core_job {
     uint64_t seq;                 /* private */
     struct waiting_ticket ticket; /* private */
     enum job_kind wanted;         /* private: as what `run` asks to be called again */
+    struct tailnet *tailnet;      /* whose state `run` gets */
     struct loop *home;            /* where `done` is called */
     enum job_kind kind;           /* as which it begins, and as which it was run at last */
     bool is_firm;                 /* `run` may set it: no commit can change the answer, so that it waits for none */
@@ -57,29 +60,43 @@ static inline bool core_runs_again(const struct core_job *job)
     return job->wanted > job->kind;
 }
 
+/* Each on the core's thread, for one tailnet. */
 struct core_hooks {
     void *ctx;
-    /* A change, on the core's thread; called for each in order. The callee takes a reference if it keeps it. */
-    void (*published)(void *ctx, struct change *c);
-    /* This node key may not use the relay any more. Core's thread. */
-    void (*key_revoked)(void *ctx, const node_key *key);
-    /* Relays on other machines came, went or changed; walk them with state_relay_next. Core's thread. May be null. */
-    void (*relays_changed)(void *ctx, const struct state *st);
-    /* Another policy is in force, or none. Core's thread. May be null. */
-    void (*policy_changed)(void *ctx, const struct state *st);
-    /* The machine's clock was set, to `now_ms`; what follows from it is published a second later. Core's thread. May
+    /* A change; called for each of a tailnet in order. The callee takes a reference if it keeps it. */
+    void (*published)(void *ctx, struct tailnet *t, struct change *c);
+    /* This node key may not use the relay any more. */
+    void (*key_revoked)(void *ctx, struct tailnet *t, const node_key *key);
+    /* Relays on other machines came, went or changed; walk them with state_relay_next. May be null. */
+    void (*relays_changed)(void *ctx, struct tailnet *t);
+    /* Another policy is in force, or none. May be null. */
+    void (*policy_changed)(void *ctx, struct tailnet *t);
+    /* What has happened: what is durable after its commit, before the answers that wait for it. The callee takes a
+     * reference if it keeps the list. Null: no events are recorded. */
+    void (*events)(void *ctx, struct tailnet *t, struct event_list *events);
+    /* The machine's clock was set, to `now_ms`; what follows from it is published a second later. For all tailnets. May
      * be null. */
     void (*clock_set)(void *ctx, int64_t now_ms);
-    /* What has happened: what is durable after its commit, before the answers that wait for it. The callee takes a
-     * reference if it keeps the list. Core's thread. Null: no events are recorded. */
-    void (*events)(void *ctx, struct event_list *events);
 };
 
 /* How far Unix time is ahead of the monotonic clock, for core_create. */
 int64_t core_clocks_apart_ms(void);
-/* Takes over `st`, which is loaded, and borrows `store`, which is not started yet. `apart_ms` is
- * core_clocks_apart_ms of before `st` was loaded: the deadlines in it hold even if the clock was set since. */
-struct core *core_create(struct state *st, struct store *store, int64_t apart_ms, const struct core_hooks *hooks);
+/* A core without tailnets. It borrows `store`, which is not started yet. `apart_ms` is core_clocks_apart_ms of before
+ * the first state was loaded: the deadlines in them hold even if the clock was set since. */
+struct core *core_create(struct store *store, int64_t apart_ms, const struct core_hooks *hooks);
+
+struct tailnet_options {
+    uint64_t id;            /* of its rows, from 1 */
+    const char *name;       /* shorter than TAILNET_NAME_CAP; copied */
+    const char *server_url; /* copied; the first tailnet with its host name gets the requests for that */
+};
+/* Adds a tailnet, and takes over its state, which is loaded. Before anything uses the core. Borrowed. */
+struct tailnet *core_add_tailnet(struct core *core, const struct tailnet_options *options, struct state *st);
+/* The tailnet number `index`; null past the last. Any thread. */
+struct tailnet *core_tailnet(const struct core *core, unsigned index);
+/* The tailnet that a request to this host is for ("Host", :authority): the one that has it in its server_url, or the
+ * first, which also gets those without a name. Any thread. */
+struct tailnet *core_tailnet_of_host(const struct core *core, struct str authority);
 /* Starts the store's thread and its own: the hooks are called from now on. */
 void core_start(struct core *core);
 /* Posts a job of this program's own, of which there are few. Any thread. */
@@ -91,8 +108,6 @@ MUST_CHECK bool core_offer(struct core *core, struct core_job *job, const struct
 struct waiting *core_waiting(struct core *core);
 #define CORE_BUSY_TEXT "the server is busy, try again"
 #define CORE_BUSY_RETRY_AFTER "5" /* seconds */
-/* The snapshot at the start: before any worker runs. Borrowed. */
-struct snapshot *core_first_snapshot(const struct core *core);
 /* RC_OK, or why the database cannot be written now: store_refusal_text. Any thread. */
 enum rc core_fault(struct core *core);
 /* How much CPU time the last change cost one worker, for the spacing. Any thread. */
@@ -100,7 +115,8 @@ void core_fanout_took(struct core *core, int64_t cpu_us);
 /* Runs what was posted, hands presence to the store, ends the thread. The caller then closes the store, which
  * commits what it has. The worker loops have stopped before. */
 void core_stop(struct core *core);
-/* After core_stop and store_close, or without core_start. Null is fine; nulls the pointer. */
+/* Frees the core and its tailnets. After core_stop and store_close, or without core_start. Null is fine; nulls the
+ * pointer. */
 void core_destroy(struct core **core);
 
 #endif

@@ -38,22 +38,31 @@ static bool is_step(int64_t by_ms)
     return by_ms >= CLOCK_STEP_MS || by_ms <= -CLOCK_STEP_MS;
 }
 
-/* Unix time. The state gets how far it was set since the start, so that durations are not affected. */
-int64_t core_look_at_clock(struct core *core)
+static void note_step(struct core *core, int64_t by_ms, int64_t wall_ms)
 {
+    log_step(by_ms);
+    for (size_t i = 0; i < core->tailnet_n; i++) {
+        struct tailnet *t = core->tailnets[i];
+        t->is_stepped = true;
+        state_set_clock(t->state, core->ahead_ms);
+        core_touch(t);
+    }
+    if (core->hooks.clock_set != NULL && !core->is_stopping)
+        core->hooks.clock_set(core->hooks.ctx, wall_ms);
+}
+
+int64_t core_look_at_clock(struct tailnet *t)
+{
+    struct core *core = t->core;
     int64_t wall_ms;
     int64_t ahead_ms = read_clocks(core, &wall_ms);
     if (is_step(ahead_ms - core->ahead_ms))
         ahead_ms = read_clocks(core, &wall_ms); /* the thread may have been interrupted between the two readings */
     int64_t by_ms = ahead_ms - core->ahead_ms;
     core->ahead_ms = ahead_ms;
-    state_set_clock(core->state, ahead_ms);
-    state_set_actor(core->state, NULL, wall_ms);
-    if (!is_step(by_ms))
-        return wall_ms;
-    log_step(by_ms);
-    core->is_stepped = true;
-    if (core->hooks.clock_set != NULL && !core->is_stopping)
-        core->hooks.clock_set(core->hooks.ctx, wall_ms);
+    state_set_clock(t->state, ahead_ms);
+    state_set_actor(t->state, NULL, wall_ms);
+    if (is_step(by_ms))
+        note_step(core, by_ms, wall_ms);
     return wall_ms;
 }

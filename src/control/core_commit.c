@@ -21,9 +21,9 @@ static void job_home(struct loop *loop, struct loop_msg *msg)
     job->done(job);
 }
 
-void core_answer(struct core *core, struct core_job *job)
+void core_answer(struct core_job *job)
 {
-    waiting_leave(core->waiting, &job->ticket);
+    waiting_leave(job->tailnet->core->waiting, &job->ticket);
     if (job->done == NULL) {
         mem_free(job);
         return;
@@ -33,114 +33,112 @@ void core_answer(struct core *core, struct core_job *job)
 }
 
 /* While the store fails. True: there was something to undo. */
-bool core_undo_if_failing(struct core *core)
+bool core_undo_if_failing(struct tailnet *t)
 {
-    return core->fault != RC_OK && state_undo_pending(core->state, clock_wall_ms());
+    return t->fault != RC_OK && state_undo_pending(t->state, clock_wall_ms());
 }
 
-void core_refuse(struct core *core, struct core_job *job)
+void core_refuse(struct core_job *job)
 {
-    job->refused = core->fault;
+    job->refused = job->tailnet->fault;
     metric_inc(&refused_total);
 }
 
-void core_answer_after_commit(struct core *core, struct core_job *job)
+void core_answer_after_commit(struct core_job *job)
 {
+    struct tailnet *t = job->tailnet;
     job->next = NULL;
-    if (core->waiting_last != NULL)
-        core->waiting_last->next = job;
+    if (t->waiting_last != NULL)
+        t->waiting_last->next = job;
     else
-        core->waiting_first = job;
-    core->waiting_last = job;
+        t->waiting_first = job;
+    t->waiting_last = job;
 }
 
 struct commit_msg {
     struct loop_msg msg;
-    struct core *core;
+    struct tailnet *tailnet;
     uint64_t seq;
     enum rc rc;
 };
 
-static void answer_waiting(struct core *core, uint64_t seq)
+static void answer_waiting(struct tailnet *t, uint64_t seq)
 {
-    while (core->waiting_first != NULL && core->waiting_first->seq <= seq) {
-        struct core_job *job = core->waiting_first;
-        core->waiting_first = job->next;
-        if (core->waiting_first == NULL)
-            core->waiting_last = NULL;
-        if (core->fault != RC_OK)
-            core_refuse(core, job);
-        core_answer(core, job);
+    while (t->waiting_first != NULL && t->waiting_first->seq <= seq) {
+        struct core_job *job = t->waiting_first;
+        t->waiting_first = job->next;
+        if (t->waiting_first == NULL)
+            t->waiting_last = NULL;
+        if (t->fault != RC_OK)
+            core_refuse(job);
+        core_answer(job);
     }
 }
 
-static void recovered(struct core *core)
+static void recovered(struct tailnet *t)
 {
     log_limited(LOG_INFO, "changes are accepted again");
-    core->fault = RC_OK;
-    core->retry_ms = 0;
-    state_repaired(core->state);
+    t->fault = RC_OK;
+    t->retry_ms = 0;
+    state_repaired(t->state);
 }
 
 /* While the store fails, the only batch that can succeed is the repair. */
-static void committed(struct core *core, uint64_t seq)
+static void committed(struct tailnet *t, uint64_t seq)
 {
-    core->settled_seq = seq;
-    state_committed(core->state, seq);
-    if (core->fault != RC_OK)
-        recovered(core);
-    core_hand_out_events(core);
-    core_publish(core);
-    core_touch(core); /* a policy that is in force now may have approved routes */
-    answer_waiting(core, seq);
+    t->settled_seq = seq;
+    state_committed(t->state, seq);
+    if (t->fault != RC_OK)
+        recovered(t);
+    core_hand_out_events(t);
+    core_publish(t);
+    core_touch(t); /* a policy that is in force now may have approved routes */
+    answer_waiting(t, seq);
 }
 
-void core_retry_later(struct core *core)
+void core_retry_later(struct tailnet *t)
 {
-    core->retry_ms = core->retry_ms == 0                 ? RETRY_MIN_MS
-                     : core->retry_ms < RETRY_MAX_MS / 2 ? core->retry_ms * 2
-                                                         : RETRY_MAX_MS;
-    loop_timer_start(core->retry_timer, core->retry_ms, 0);
+    t->retry_ms = t->retry_ms == 0 ? RETRY_MIN_MS : t->retry_ms < RETRY_MAX_MS / 2 ? t->retry_ms * 2 : RETRY_MAX_MS;
+    loop_timer_start(t->retry_timer, t->retry_ms, 0);
 }
 
 void core_on_retry(void *ctx)
 {
-    struct core *core = ctx;
-    if (core->fault != RC_OK && !core->is_stopping)
-        store_commit(core->store, state_take_repair(core->state));
+    struct tailnet *t = ctx;
+    if (t->fault != RC_OK && !t->core->is_stopping)
+        store_commit(t->core->store, state_take_repair(t->state));
 }
 
 /* Refuses the jobs whose events are undone, and those that saw such an event. */
-static void failed(struct core *core, uint64_t seq, enum rc why)
+static void failed(struct tailnet *t, uint64_t seq, enum rc why)
 {
-    if (core->fault != RC_OK) { /* the batch was the repair */
-        core->fault = why;
-        core_retry_later(core);
+    if (t->fault != RC_OK) { /* the batch was the repair */
+        t->fault = why;
+        core_retry_later(t);
         return;
     }
-    if (!state_refused(core->state, seq, clock_wall_ms()))
+    if (!state_refused(t->state, seq, clock_wall_ms()))
         return; /* presence: the next flush has it again */
     log_limited(LOG_ERROR,
                 "changes are refused until the database can be written again; relay, maps and presence go on",
                 LOG_S("why", store_refusal_text(why)));
-    core->fault = why;
-    core_undo_if_failing(core); /* routes that a policy which is in force now has approved */
-    core->settled_seq = core->ignored_seq = state_durable_seq(core->state);
-    answer_waiting(core, core->settled_seq);
-    core_publish(core);
-    core_touch(core);
-    core_retry_later(core);
+    t->fault = why;
+    core_undo_if_failing(t); /* routes that a policy which is in force now has approved */
+    t->settled_seq = t->ignored_seq = state_durable_seq(t->state);
+    answer_waiting(t, t->settled_seq);
+    core_publish(t);
+    core_touch(t);
+    core_retry_later(t);
 }
 
 static void on_committed(struct loop *loop, struct loop_msg *msg)
 {
     struct commit_msg *m = CONTAINER_OF(msg, struct commit_msg, msg);
-    struct core *core = m->core;
     (void)loop;
     if (m->rc == RC_OK)
-        committed(core, m->seq);
-    else if (m->seq > core->ignored_seq)
-        failed(core, m->seq, m->rc);
+        committed(m->tailnet, m->seq);
+    else if (m->seq > m->tailnet->ignored_seq)
+        failed(m->tailnet, m->seq, m->rc);
     mem_free(m);
 }
 
@@ -148,6 +146,6 @@ void core_store_done(void *ctx, uint64_t seq, enum rc rc)
 {
     struct core *core = ctx;
     struct commit_msg *m = MEM_NEW(struct commit_msg);
-    *m = (struct commit_msg){.msg.run = on_committed, .core = core, .seq = seq, .rc = rc};
+    *m = (struct commit_msg){.msg.run = on_committed, .tailnet = core->tailnets[0], .seq = seq, .rc = rc};
     loop_post(core->loop, &m->msg);
 }

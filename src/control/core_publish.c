@@ -6,8 +6,9 @@
 METRIC_COUNTER(published_total, "fullscale_core_publications_total", "", "Snapshots published.");
 METRIC_COUNTER(published_nodes, "fullscale_core_published_nodes_total", "", "Nodes in published changes.");
 METRIC_COUNTER(events_dropped, "fullscale_events_dropped_total", "", "Events that came too fast to be told.");
-METRIC_GAUGE(nodes_now, "fullscale_nodes", "", "Nodes in the tailnet.");
-METRIC_GAUGE(version_now, "fullscale_snapshot_version", "", "Version of the current snapshot.");
+METRIC_GAUGE(nodes_now, "fullscale_nodes", "", "Nodes of all tailnets.");
+METRIC_GAUGE(version_now, "fullscale_snapshot_version", "",
+             "Version of the current snapshot; of several tailnets, the sum.");
 
 enum {
     SPACING_FACTOR = 6,
@@ -19,26 +20,46 @@ enum {
     REVOKED_BATCH = 64,
 };
 
-void core_publish(struct core *core)
+static void publish_now(struct tailnet *t)
 {
+    struct core *core = t->core;
     int64_t now_us = clock_mono_us();
-    if (core->is_stopping || !state_is_dirty(core->state))
-        return;
-    if (now_us < core->next_publish_us) {
-        loop_timer_start(core->publish_timer, (core->next_publish_us - now_us) / 1000 + 1, 0);
-        return;
-    }
-    struct change *c = state_publish(core->state, clock_wall_ms());
+    struct change *c = state_publish(t->state, clock_wall_ms());
     if (c == NULL)
         return;
     metric_inc(&published_total);
     metric_add(&published_nodes, (int64_t)c->item_n);
-    metric_set(&nodes_now, (int64_t)c->after->node_n);
-    metric_set(&version_now, (int64_t)c->after->version);
-    core->hooks.published(core->hooks.ctx, c);
+    metric_add(&nodes_now, (int64_t)c->after->node_n - (int64_t)c->before->node_n);
+    metric_add(&version_now, (int64_t)c->after->version - (int64_t)c->before->version);
+    core->hooks.published(core->hooks.ctx, t, c);
     change_unref(&c);
     int64_t rest_us = atomic_load_explicit(&core->fanout_us, memory_order_relaxed) * SPACING_FACTOR;
     core->next_publish_us = now_us + (rest_us < SPACING_MAX_MS * 1000 ? rest_us : SPACING_MAX_MS * 1000);
+}
+
+void core_publish(struct tailnet *t)
+{
+    struct core *core = t->core;
+    int64_t now_us = clock_mono_us();
+    if (core->is_stopping || !state_is_dirty(t->state))
+        return;
+    if (now_us >= core->next_publish_us)
+        publish_now(t);
+    else
+        loop_timer_start(core->publish_timer, (core->next_publish_us - now_us) / 1000 + 1, 0);
+}
+
+/* All that wait, so that none comes short when others change all the time. */
+static void on_publish_timer(void *ctx)
+{
+    struct core *core = ctx;
+    for (size_t i = 0; i < core->tailnet_n && !core->is_stopping; i++) {
+        struct tailnet *t = core->tailnets[i];
+        if (!state_is_dirty(t->state))
+            continue;
+        publish_now(t);
+        core_touch(t);
+    }
 }
 
 void core_fanout_took(struct core *core, int64_t cpu_us)
@@ -46,72 +67,103 @@ void core_fanout_took(struct core *core, int64_t cpu_us)
     atomic_store_explicit(&core->fanout_us, cpu_us, memory_order_relaxed);
 }
 
-static void report_revoked(struct core *core)
+static void report_revoked(struct tailnet *t)
 {
+    const struct core_hooks *hooks = &t->core->hooks;
     node_key keys[REVOKED_BATCH];
     size_t n;
-    while ((n = state_take_revoked(core->state, keys, REVOKED_BATCH)) > 0) {
+    while ((n = state_take_revoked(t->state, keys, REVOKED_BATCH)) > 0) {
         for (size_t i = 0; i < n; i++)
-            core->hooks.key_revoked(core->hooks.ctx, &keys[i]);
+            hooks->key_revoked(hooks->ctx, t, &keys[i]);
     }
 }
 
-void core_hand_out_events(struct core *core)
+void core_hand_out_events(struct tailnet *t)
 {
+    const struct core_hooks *hooks = &t->core->hooks;
     struct event_list *events;
-    while ((events = state_take_events(core->state)) != NULL) {
-        core->hooks.events(core->hooks.ctx, events);
+    while ((events = state_take_events(t->state)) != NULL) {
+        hooks->events(hooks->ctx, t, events);
         event_list_unref(&events);
     }
-    metric_set(&events_dropped, (int64_t)state_events_dropped(core->state));
+    uint64_t dropped = state_events_dropped(t->state);
+    metric_add(&events_dropped, (int64_t)(dropped - t->events_dropped));
+    t->events_dropped = dropped;
 }
 
-void core_set_tick(struct core *core)
+void core_set_tick(struct tailnet *t)
 {
-    int64_t due_ms = state_next_tick_ms(core->state);
-    if (due_ms == core->tick_due_ms)
+    int64_t due_ms = state_next_tick_ms(t->state);
+    if (due_ms == t->tick_due_ms)
         return;
-    core->tick_due_ms = due_ms;
+    t->tick_due_ms = due_ms;
     if (due_ms == INT64_MAX) {
-        loop_timer_stop(core->tick_timer);
+        loop_timer_stop(t->tick_timer);
         return;
     }
     int64_t now_ms = clock_wall_ms();
-    int64_t least_ms = core->is_stepped ? STEP_SETTLE_MS : TICK_GRAIN_MS;
+    int64_t least_ms = t->is_stepped ? STEP_SETTLE_MS : TICK_GRAIN_MS;
     int64_t wait_ms = due_ms < now_ms + least_ms ? least_ms : due_ms - now_ms;
     wait_ms = wait_ms > TICK_MAX_MS ? TICK_MAX_MS : wait_ms;
-    loop_timer_start(core->tick_timer, wait_ms, 0);
+    loop_timer_start(t->tick_timer, wait_ms, 0);
+}
+
+static void write_rows(struct tailnet *t)
+{
+    struct core *core = t->core;
+    struct row_batch *batch;
+    /* While the store fails, presence waits. */
+    while ((t->fault == RC_OK || core->is_over) && (batch = state_take_batch(t->state)) != NULL) {
+        if (core->is_over)
+            row_batch_destroy(&batch);
+        else
+            store_commit(core->store, batch);
+    }
+}
+
+static void report_news(struct tailnet *t)
+{
+    const struct core_hooks *hooks = &t->core->hooks;
+    bool is_stopping = t->core->is_stopping;
+    report_revoked(t);
+    if (state_take_relays_changed(t->state) && hooks->relays_changed != NULL && !is_stopping)
+        hooks->relays_changed(hooks->ctx, t);
+    if (state_take_policy_changed(t->state) && hooks->policy_changed != NULL && !is_stopping)
+        hooks->policy_changed(hooks->ctx, t);
+    core_hand_out_events(t);
 }
 
 /* Once per iteration, however many events it had: the rows of all of them are one batch, their effects one change. */
 static void end_iteration(struct loop_task *task)
 {
     struct core *core = CONTAINER_OF(task, struct core, end_of_iteration);
-    struct row_batch *batch;
-    /* While the store fails, presence waits. */
-    while ((core->fault == RC_OK || core->is_over) && (batch = state_take_batch(core->state)) != NULL) {
-        if (core->is_over)
-            row_batch_destroy(&batch);
-        else
-            store_commit(core->store, batch);
+    while (!list_is_empty(&core->touched)) {
+        struct tailnet *t = LIST_ENTRY(core->touched.next, struct tailnet, touched);
+        list_remove(&t->touched);
+        write_rows(t);
+        report_news(t);
+        core_publish(t);
+        core_set_tick(t);
     }
-    report_revoked(core);
-    if (state_take_relays_changed(core->state) && core->hooks.relays_changed != NULL && !core->is_stopping)
-        core->hooks.relays_changed(core->hooks.ctx, core->state);
-    if (state_take_policy_changed(core->state) && core->hooks.policy_changed != NULL && !core->is_stopping)
-        core->hooks.policy_changed(core->hooks.ctx, core->state);
-    core_hand_out_events(core);
-    core_publish(core);
-    core_set_tick(core);
 }
 
-void core_touch(struct core *core)
+void core_touch(struct tailnet *t)
 {
-    loop_defer(core->loop, &core->end_of_iteration);
+    if (list_is_empty(&t->touched))
+        list_push_back(&t->core->touched, &t->touched);
+    loop_defer(t->core->loop, &t->core->end_of_iteration);
 }
 
 void core_publish_init(struct core *core)
 {
+    list_init(&core->touched);
     core->end_of_iteration.run = end_iteration;
-    metric_set(&nodes_now, (int64_t)core->first->node_n);
+    core->publish_timer = loop_timer_create(core->loop, on_publish_timer, core);
+}
+
+void core_publish_count(const struct tailnet *t, bool is_there)
+{
+    const struct snapshot *s = is_there ? t->first : state_snapshot(t->state);
+    metric_add(&nodes_now, is_there ? (int64_t)s->node_n : -(int64_t)s->node_n);
+    metric_add(&version_now, is_there ? (int64_t)s->version : -(int64_t)s->version);
 }

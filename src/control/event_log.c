@@ -54,9 +54,10 @@ static void trace(const struct event *e)
     buf_fini(&json);
 }
 
-void control_log_events(void *ctx, struct event_list *events)
+void control_log_events(void *ctx, struct tailnet *t, struct event_list *events)
 {
     (void)ctx;
+    (void)t;
     for (size_t i = 0; i < events->n; i++) {
         const struct event *e = &events->v[i];
         struct log_module *m = module_of(e->kind);

@@ -46,7 +46,7 @@ static struct str log_events(struct test_tailnet *f)
     saved_stderr = dup(STDERR_FILENO);
     dup2(log_pipe[1], STDERR_FILENO);
     while ((events = state_take_events(f->st)) != NULL) {
-        control_log_events(NULL, events);
+        control_log_events(NULL, NULL, events);
         event_list_unref(&events);
     }
     dup2(saved_stderr, STDERR_FILENO);

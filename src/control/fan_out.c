@@ -56,10 +56,10 @@ void control_clock_set(struct control *c, int64_t now_ms)
     }
 }
 
-void control_published(void *ctx, struct change *change)
+void control_published(void *ctx, struct tailnet *t, struct change *change)
 {
     struct control *c = ctx;
-    machines_apply(&c->machines, change);
+    machines_apply(&t->machines, change);
     post_to_workers(c, change);
 }
 

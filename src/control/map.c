@@ -50,7 +50,7 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
         return;
     j->node = n->id;
     if (j->req.is_stream && !j->req.is_read_only)
-        newest_polls_put(&j->p.worker->control->polls, n->id, (struct newest_poll){j->p.worker, j->session});
+        newest_polls_put(&job->tailnet->polls, n->id, (struct newest_poll){j->p.worker, j->session});
 }
 
 /* --- answers --- */

@@ -34,6 +34,7 @@ struct pending *pending_create(struct control_worker *w, struct http_exchange *e
     p->ex = ex;
     p->worker = w;
     p->job.home = w->loop;
+    p->job.tailnet = ((const struct ts2021_conn *)req->conn_ctx)->tailnet;
     p->machine = ((const struct ts2021_conn *)req->conn_ctx)->machine;
     p->sender = who_asks(req);
     http_set_events(ex, &events, p);

@@ -29,38 +29,42 @@ METRIC_COUNTER(pings_foreign, "fullscale_router_pings_total", "result=\"unknown\
 METRIC_COUNTER(fell_silent, "fullscale_routers_silent_total", "",
                "Times a silent router's routes were given to another.");
 
-enum { PING_CODE_BYTES = 16, PING_FACTS_BYTES = 4 + 8 + 1 };
+enum { PING_CODE_BYTES = 16, PING_FACTS_BYTES = 4 + 4 + 8 + 1 };
 
-/* The contents of a ping's URL. */
-struct ping_id {
-    uint32_t index; /* in the round */
-    uint64_t round;
-    uint8_t attempt;
-};
+static void write_number(uint8_t *out, uint64_t number, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        out[i] = (uint8_t)(number >> (8 * (bytes - 1 - i)));
+}
+
+static uint64_t read_number(const uint8_t *in, int bytes)
+{
+    uint64_t number = 0;
+    for (int i = 0; i < bytes; i++)
+        number = number << 8 | in[i];
+    return number;
+}
 
 static void write_facts(const struct ping_id *id, uint8_t out[PING_FACTS_BYTES])
 {
-    for (int i = 0; i < 4; i++)
-        out[i] = (uint8_t)(id->index >> (24 - 8 * i));
-    for (int i = 0; i < 8; i++)
-        out[4 + i] = (uint8_t)(id->round >> (56 - 8 * i));
-    out[12] = id->attempt;
+    write_number(out, id->tailnet, 4);
+    write_number(out + 4, id->index, 4);
+    write_number(out + 8, id->round, 8);
+    out[16] = id->attempt;
 }
 
 static void read_facts(const uint8_t in[PING_FACTS_BYTES], struct ping_id *out)
 {
-    *out = (struct ping_id){.attempt = in[12]};
-    for (int i = 0; i < 4; i++)
-        out->index = out->index << 8 | in[i];
-    for (int i = 0; i < 8; i++)
-        out->round = out->round << 8 | in[4 + i];
+    *out = (struct ping_id){.tailnet = (uint32_t)read_number(in, 4),
+                            .index = (uint32_t)read_number(in + 4, 4),
+                            .round = read_number(in + 8, 8),
+                            .attempt = in[16]};
 }
 
-void pings_id_text(const struct pings *p, uint32_t index, uint64_t round, uint8_t attempt, char out[PING_TEXT_CAP])
+void pings_id_text(const struct pings *p, const struct ping_id *id, char out[PING_TEXT_CAP])
 {
-    const struct ping_id id = {index, round, attempt};
     uint8_t bytes[PING_FACTS_BYTES + PING_CODE_BYTES], code[32];
-    write_facts(&id, bytes);
+    write_facts(id, bytes);
     hmac_blake2s(p->secret, bytes, PING_FACTS_BYTES, "", 0, code);
     memcpy(bytes + PING_FACTS_BYTES, code, PING_CODE_BYTES);
     hex_encode(bytes, sizeof(bytes), out);
@@ -82,6 +86,7 @@ static bool parse_id(const struct pings *p, struct str text, struct ping_id *out
 struct ask_msg {
     struct loop_msg msg;
     struct control_worker *worker;
+    const struct tailnet *tailnet;
     uint64_t session;
     char id[PING_TEXT_CAP];
 };
@@ -91,66 +96,68 @@ static void on_ask(struct loop *loop, struct loop_msg *msg)
     struct ask_msg *m = CONTAINER_OF(msg, struct ask_msg, msg);
     struct buf url = {0};
     (void)loop;
-    buf_printf(&url, "%s/machine/ping/%s", m->worker->control->server_url, m->id);
+    buf_printf(&url, "%s/machine/ping/%s", m->tailnet->server_url, m->id);
     sessions_ping(m->worker, m->session, buf_str(&url));
     buf_fini(&url);
     mem_free(m);
 }
 
-static void ask(struct control *c, uint32_t index, uint8_t attempt)
+static void ask(const struct control *c, const struct tailnet *t, uint32_t index, uint8_t attempt)
 {
-    const struct ping_probe *probe = &c->pings.probes[index];
-    const struct newest_poll *poll = newest_polls_get(&c->polls, probe->node);
+    const struct ping_id id = {t->index, index, t->pings->number, attempt};
+    const struct newest_poll *poll = newest_polls_get(&t->polls, t->pings->probes[index].node);
     if (poll == NULL)
         return;
     struct ask_msg *m = MEM_NEW(struct ask_msg);
-    *m = (struct ask_msg){.msg.run = on_ask, .worker = poll->worker, .session = poll->session};
-    pings_id_text(&c->pings, index, c->pings.round, attempt, m->id);
+    *m = (struct ask_msg){.msg.run = on_ask, .worker = poll->worker, .tailnet = t, .session = poll->session};
+    pings_id_text(&c->pings, &id, m->id);
     metric_inc(&pings_sent);
     loop_post(poll->worker->loop, &m->msg);
 }
 
-static void add_probe(struct pings *p, const struct control *c, node_id id)
+static void add_probe(struct tailnet *t, node_id id)
 {
-    const struct newest_poll *poll = newest_polls_get(&c->polls, id);
-    VEC_ROOM(p->probes, p->n, p->cap, 16);
-    p->probes[p->n++] = (struct ping_probe){.node = id, .session = poll != NULL ? poll->session : 0};
+    struct ping_round *round = t->pings;
+    const struct newest_poll *poll = newest_polls_get(&t->polls, id);
+    VEC_ROOM(round->probes, round->n, round->cap, 16);
+    round->probes[round->n++] = (struct ping_probe){.node = id, .session = poll != NULL ? poll->session : 0};
 }
 
-static void begin_round(struct control *c, const struct state *st)
+static void begin_round(const struct control *c, struct tailnet *t)
 {
-    struct pings *p = &c->pings;
-    p->n = 0;
-    p->round++;
-    for (node_id id = 0; (id = state_router_next(st, id)) != 0;)
-        add_probe(p, c, id);
-    for (size_t i = 0; i < p->n; i++)
-        ask(c, (uint32_t)i, 1);
+    struct ping_round *round = t->pings;
+    round->n = 0;
+    round->number++;
+    for (node_id id = 0; (id = state_router_next(t->state, id)) != 0;)
+        add_probe(t, id);
+    for (size_t i = 0; i < round->n; i++)
+        ask(c, t, (uint32_t)i, 1);
 }
 
-static void ask_again(struct control *c)
+static void ask_again(const struct control *c, const struct tailnet *t)
 {
-    for (size_t i = 0; i < c->pings.n; i++) {
-        if (!c->pings.probes[i].has_answered)
-            ask(c, (uint32_t)i, 2);
+    for (size_t i = 0; i < t->pings->n; i++) {
+        if (!t->pings->probes[i].has_answered)
+            ask(c, t, (uint32_t)i, 2);
     }
 }
 
 /* A poll that began meanwhile shows that the router is there, and the question may have missed it. */
-static bool is_missed(const struct control *c, const struct ping_probe *probe)
+static bool is_missed(const struct tailnet *t, const struct ping_probe *probe)
 {
-    const struct newest_poll *poll = newest_polls_get(&c->polls, probe->node);
+    const struct newest_poll *poll = newest_polls_get(&t->polls, probe->node);
     return !probe->has_answered && poll != NULL && poll->session == probe->session;
 }
 
-static void judge(struct control *c, struct state *st)
+static void judge(const struct tailnet *t)
 {
-    struct pings *p = &c->pings;
+    const struct ping_round *p = t->pings;
+    struct state *st = t->state;
     node_id *missed = mem_zalloc(p->n + 1, sizeof(*missed));
     size_t n = 0;
     for (size_t i = 0; i < p->n; i++) {
         const struct node *node = state_node(st, p->probes[i].node);
-        if (node != NULL && is_missed(c, &p->probes[i]))
+        if (node != NULL && is_missed(t, &p->probes[i]))
             missed[n++] = node->id;
     }
     metric_add(&pings_missed, (int64_t)n);
@@ -169,19 +176,23 @@ struct step_job {
 static void run_step(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct step_job *j = (struct step_job *)job;
+    (void)st;
     (void)now_ms;
     switch (j->step) {
-    case PING_ASK: begin_round(j->control, st); break;
-    case PING_ASK_AGAIN: ask_again(j->control); break;
-    case PING_JUDGE: judge(j->control, st); break;
+    case PING_ASK: begin_round(j->control, job->tailnet); break;
+    case PING_ASK_AGAIN: ask_again(j->control, job->tailnet); break;
+    case PING_JUDGE: judge(job->tailnet); break;
     }
 }
 
 void pings_step(struct control *c, enum ping_step step)
 {
-    struct step_job *j = MEM_NEW(struct step_job);
-    *j = (struct step_job){.job = {.kind = JOB_LOCAL, .run = run_step}, .control = c, .step = step};
-    core_post(c->core, &j->job);
+    struct tailnet *t;
+    for (unsigned i = 0; (t = core_tailnet(c->core, i)) != NULL; i++) {
+        struct step_job *j = MEM_NEW(struct step_job);
+        *j = (struct step_job){.job = {.tailnet = t, .kind = JOB_LOCAL, .run = run_step}, .control = c, .step = step};
+        core_post(c->core, &j->job);
+    }
 }
 
 static void on_timer(void *ctx)
@@ -197,7 +208,10 @@ static void on_timer(void *ctx)
 
 void pings_init(struct control *c)
 {
+    struct tailnet *t;
     rng_bytes(c->pings.secret, sizeof(c->pings.secret));
+    for (unsigned i = 0; (t = core_tailnet(c->core, i)) != NULL; i++)
+        t->pings = MEM_NEW(struct ping_round);
     if (c->options.probe_interval_ms == 0)
         return;
     c->pings.timer = loop_timer_create(c->workers[0]->loop, on_timer, c);
@@ -206,8 +220,13 @@ void pings_init(struct control *c)
 
 void pings_fini(struct control *c)
 {
+    struct tailnet *t;
     loop_timer_destroy(&c->pings.timer);
-    mem_free(c->pings.probes);
+    for (unsigned i = 0; (t = core_tailnet(c->core, i)) != NULL; i++) {
+        mem_free(t->pings->probes);
+        mem_free(t->pings);
+        t->pings = NULL;
+    }
     explicit_bzero(c->pings.secret, sizeof(c->pings.secret));
 }
 
@@ -216,7 +235,6 @@ void pings_fini(struct control *c)
 struct answer_job {
     struct core_job job;
     struct http_exchange *ex; /* null once the client went away */
-    struct control *control;
     struct ping_id id;
     bool is_known;
 };
@@ -224,9 +242,9 @@ struct answer_job {
 static void run_answer(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct answer_job *j = (struct answer_job *)job;
-    struct pings *p = &j->control->pings;
+    struct ping_round *p = job->tailnet->pings;
     (void)now_ms;
-    j->is_known = j->id.round == p->round && j->id.index < p->n;
+    j->is_known = j->id.round == p->number && j->id.index < p->n;
     if (!j->is_known || p->probes[j->id.index].has_answered)
         return;
     struct ping_probe *probe = &p->probes[j->id.index];
@@ -261,15 +279,18 @@ void control_handle_ping(void *app, struct http_exchange *ex)
     static const struct http_events events = {.closed = answer_closed};
     struct control_worker *w = app;
     struct ping_id id;
-    if (!parse_id(&w->control->pings, http_request(ex)->params[0], &id)) {
+    struct tailnet *t = NULL;
+    if (parse_id(&w->control->pings, http_request(ex)->params[0], &id))
+        t = core_tailnet(w->control->core, id.tailnet);
+    if (t == NULL) {
         refuse_ping(ex);
         return;
     }
     struct answer_job *j = MEM_NEW(struct answer_job);
-    *j = (struct answer_job){.job = {.home = w->loop, .kind = JOB_LOCAL, .run = run_answer, .done = done_answer},
-                             .ex = ex,
-                             .control = w->control,
-                             .id = id};
+    *j = (struct answer_job){
+        .job = {.tailnet = t, .home = w->loop, .kind = JOB_LOCAL, .run = run_answer, .done = done_answer},
+        .ex = ex,
+        .id = id};
     http_set_events(ex, &events, j);
     /* The code shows that the request comes from a node; finding out which one is not worth a look-up. */
     struct waiting_sender sender = waiting_sender_address(&http_request(ex)->peer);

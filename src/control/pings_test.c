@@ -277,10 +277,10 @@ static void test_what_was_not_asked_for_is_refused(void **state)
         assert_int_equal(call_path("HEAD", damaged), 404);
     }
     /* Genuine ids, but no router was sent them. */
-    pings_id_text(&r->control->pings, 2, 1, 1, id);
+    pings_id_text(&r->control->pings, &(struct ping_id){0, 2, 1, 1}, id);
     snprintf(path, sizeof(path), "/machine/ping/%s", id);
     assert_int_equal(call_path("HEAD", path), 404);
-    pings_id_text(&r->control->pings, 0, UINT64_MAX, 255, id);
+    pings_id_text(&r->control->pings, &(struct ping_id){0, 0, UINT64_MAX, 255}, id);
     snprintf(path, sizeof(path), "/machine/ping/%s", id);
     assert_int_equal(call_path("GET", path), 404);
 }

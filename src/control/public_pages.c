@@ -69,7 +69,7 @@ void control_handle_home(void *app, struct http_exchange *ex)
         "<code>tailscale up --login-server %s --auth-key KEY</code></li>\n</ol>\n"
         "<p>Is it alive? <a href=\"/health\">/health</a> says so. Which version? See "
         "<a href=\"/version\">/version</a>.</p>\n</body></html>\n",
-        w->control->server_url);
+        core_tailnet_of_host(w->control->core, http_request(ex)->authority)->server_url);
     http_set_browser_headers(ex);
     http_respond(ex, 200, "text/html; charset=utf-8", buf_str(&out));
     buf_fini(&out);

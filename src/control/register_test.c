@@ -313,8 +313,9 @@ static void race_prepare(struct race *race, const char *key)
     race->answered = 0;
     for (size_t i = 0; i < RACE_JOBS; i++) {
         struct race_job *j = &race->jobs[i];
-        *j = (struct race_job){.job = {.home = rig->loop, .kind = JOB_PEN, .run = race_run, .done = race_done},
-                               .race = race};
+        *j = (struct race_job){
+            .job = {.tailnet = rig->tailnet, .home = rig->loop, .kind = JOB_PEN, .run = race_run, .done = race_done},
+            .race = race};
         rng_bytes(&j->reg.machine, sizeof(j->reg.machine));
         rng_bytes(&j->reg.key, sizeof(j->reg.key));
         rng_bytes(j->reg.random, sizeof(j->reg.random));

@@ -5,6 +5,7 @@
  * noticed by its connection. News is numbered (relays_news.c); a relay that missed some must ask about all its
  * clients anew.
  * src: docs/protocol/derp-stun.md 4.6 */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -105,8 +106,8 @@ static void write_reply(struct relays_call *call, const struct state *st, const 
     json_w_kv_cstr(&w, "regionName", self->region_name);
     write_mesh_key(&w, c, self->region_id);
     write_neighbours(&w, c, st, self);
-    relays_news_write(&w, &c->news, call->seen);
-    json_w_kv_u64(&w, "news", c->news.next);
+    relays_news_write(&w, &call->job.tailnet->news, call->seen);
+    json_w_kv_u64(&w, "news", call->job.tailnet->news.next);
     json_w_end_object(&w);
 }
 
@@ -129,7 +130,7 @@ static const struct relay_host *take_announcement(struct relays_call *call, stru
 static void run_announce(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct relays_call *call = (struct relays_call *)job;
-    struct relays_news *news = &call->worker->control->news;
+    const struct relays_news *news = &job->tailnet->news;
     const struct relay_host *self = state_relay_by_key(st, call->key);
     if (self == NULL) {
         core_deny(job, RC_UNAUTHORIZED);
@@ -165,7 +166,8 @@ static void note_lost(const struct relays_call *c)
     if (c->serial == 0) /* it has not announced itself, only asked */
         return;
     struct leave_job *j = MEM_NEW(struct leave_job);
-    *j = (struct leave_job){.job = {.kind = JOB_LOCAL, .run = run_leave}, .id = c->id, .serial = c->serial};
+    *j = (struct leave_job){
+        .job = {.tailnet = c->job.tailnet, .kind = JOB_LOCAL, .run = run_leave}, .id = c->id, .serial = c->serial};
     core_post(c->worker->control->core, &j->job);
 }
 
@@ -224,6 +226,39 @@ static void on_news(struct loop *loop, struct loop_msg *msg)
     (void)loop;
     atomic_store(&w->is_news_posted, false);
     ask_again(w, false);
+}
+
+/* However much news comes before a worker looks, it gets one message. */
+static void wake_announcements(struct control *c)
+{
+    for (unsigned i = 0; i < c->worker_n; i++) {
+        struct control_worker *w = c->workers[i];
+        if (!atomic_exchange(&w->is_news_posted, true))
+            loop_post(w->loop, &w->news_msg);
+    }
+}
+
+void control_key_revoked(struct control *c, struct tailnet *t, const node_key *key)
+{
+    relays_news_add(&t->news, key);
+    wake_announcements(c);
+}
+
+void control_relays_changed(struct control *c, struct tailnet *t)
+{
+    const node_key none = {{0}};
+    control_key_revoked(c, t, &none);
+}
+
+void control_own_relay_renewed(struct control *c, const char *cert_name)
+{
+    struct relay_report *r = &c->options.own_relay;
+    struct tailnet *t;
+    if (r->host_name[0] == '\0' || strcmp(r->cert_name, cert_name) == 0)
+        return;
+    snprintf(r->cert_name, sizeof(r->cert_name), "%s", cert_name);
+    for (unsigned i = 0; (t = core_tailnet(c->core, i)) != NULL; i++)
+        control_relays_changed(c, t);
 }
 
 void relays_announcements_init(struct control_worker *w)

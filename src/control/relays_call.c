@@ -51,6 +51,7 @@ struct relays_call *relays_call_create(struct control_worker *w, struct http_exc
     struct relays_call *c = MEM_NEW(struct relays_call);
     c->ex = ex;
     c->worker = w;
+    c->job.tailnet = core_tailnet_of_host(w->control->core, http_request(ex)->authority);
     c->job.home = w->loop;
     c->job.kind = JOB_LOCAL;
     list_init(&c->link);

@@ -56,10 +56,6 @@ void relays_call_respond_bad(struct relays_call *c, struct metric *count, const 
 /* Answers 401: the key is not known. Counts it. */
 void relays_call_respond_denied(struct relays_call *c, struct metric *count);
 
-/* --- relays_news.c; core's thread --- */
-/* Writes the keys that must go since the news number `seen`, or `resync`: some news was missed. */
-void relays_news_write(struct json_writer *w, const struct relays_news *news, uint64_t seen);
-
 /* --- relays_report.c --- */
 /* Reads an announcement into the call. False: it is none. */
 bool relays_report_read(struct relays_call *c, const struct json *body);

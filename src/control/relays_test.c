@@ -411,7 +411,7 @@ static void revoke_many(struct state *st, int64_t now_ms, void *ctx)
     (void)now_ms;
     for (unsigned i = 0; i < *(unsigned *)ctx; i++) {
         memcpy(key.b + 1, &i, sizeof(i));
-        control_key_revoked(r->control, &key);
+        control_key_revoked(r->control, r->tailnet, &key);
     }
 }
 

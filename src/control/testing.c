@@ -34,11 +34,14 @@ static void control_rig_core_done(struct core_job *job)
 void control_rig_core_call_init(struct control_rig_core_call *c, struct rig *r,
                                 void (*fn)(struct state *st, int64_t now_ms, void *ctx), void *ctx)
 {
-    *c = (struct control_rig_core_call){
-        .job = {.home = r->loop, .kind = JOB_PEN, .run = control_rig_core_run, .done = control_rig_core_done},
-        .rig = r,
-        .fn = fn,
-        .ctx = ctx};
+    *c = (struct control_rig_core_call){.job = {.tailnet = r->tailnet,
+                                                .home = r->loop,
+                                                .kind = JOB_PEN,
+                                                .run = control_rig_core_run,
+                                                .done = control_rig_core_done},
+                                        .rig = r,
+                                        .fn = fn,
+                                        .ctx = ctx};
 }
 
 void control_rig_core_begin(struct rig *r, struct control_rig_core_call *c,
@@ -119,8 +122,11 @@ static void control_rig_hold_done(struct core_job *job)
 
 void control_rig_hold_core(struct rig *r)
 {
-    r->hold.job = (struct core_job){
-        .home = r->loop, .kind = JOB_FRESH, .run = control_rig_hold_run, .done = control_rig_hold_done};
+    r->hold.job = (struct core_job){.tailnet = r->tailnet,
+                                    .home = r->loop,
+                                    .kind = JOB_FRESH,
+                                    .run = control_rig_hold_run,
+                                    .done = control_rig_hold_done};
     r->hold.is_done = false;
     r->hold.is_held = true;
     sem_init(&r->hold.held, 0, 0);
@@ -139,20 +145,19 @@ void control_rig_release_core(struct rig *r)
     sem_destroy(&r->hold.release);
 }
 
-static void control_rig_published(void *ctx, struct change *c)
+static void control_rig_published(void *ctx, struct tailnet *t, struct change *c)
 {
-    control_published(((struct rig *)ctx)->control, c);
+    control_published(((struct rig *)ctx)->control, t, c);
 }
 
-static void control_rig_key_revoked(void *ctx, const node_key *key)
+static void control_rig_key_revoked(void *ctx, struct tailnet *t, const node_key *key)
 {
-    control_key_revoked(((struct rig *)ctx)->control, key);
+    control_key_revoked(((struct rig *)ctx)->control, t, key);
 }
 
-static void control_rig_relays_changed(void *ctx, const struct state *st)
+static void control_rig_relays_changed(void *ctx, struct tailnet *t)
 {
-    (void)st;
-    control_relays_changed(((struct rig *)ctx)->control);
+    control_relays_changed(((struct rig *)ctx)->control, t);
 }
 
 struct state *control_rig_state(void)
@@ -205,7 +210,6 @@ static bool control_rig_is_trusted(const void *ctx, const struct addr *from)
 static struct control *control_rig_control(struct rig *r)
 {
     struct control_options options = {
-        .server_url = "http://127.0.0.1:8080",
         .version = "1.2.3",
         .handshakes_per_address = 1,
         .is_trusted = control_rig_is_trusted,
@@ -222,18 +226,24 @@ static void control_rig_open_loop(struct rig *r)
     r->guard = loop_timer_create(r->loop, control_rig_guard, NULL);
 }
 
+const struct tailnet_options control_rig_tailnet = {.id = 1, .name = "default", .server_url = "http://127.0.0.1:8080"};
+
 struct rig *control_rig_create(unsigned worker_n)
 {
     struct rig *r = MEM_NEW(struct rig);
-    const struct core_hooks hooks = {
-        r, control_rig_published, control_rig_key_revoked, control_rig_relays_changed, NULL, NULL, control_log_events};
+    const struct core_hooks hooks = {.ctx = r,
+                                     .published = control_rig_published,
+                                     .key_revoked = control_rig_key_revoked,
+                                     .relays_changed = control_rig_relays_changed,
+                                     .events = control_log_events};
     struct err err;
     struct state *st = control_rig_state();
     crypto_init();
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
     assert_int_equal(store_open_memory(&r->store), RC_OK);
     assert_int_equal(store_load(r->store, st, clock_wall_ms(), &err), RC_OK);
-    r->core = core_create(st, r->store, core_clocks_apart_ms(), &hooks);
+    r->core = core_create(r->store, core_clocks_apart_ms(), &hooks);
+    r->tailnet = core_add_tailnet(r->core, &control_rig_tailnet, st);
     r->worker_n = worker_n;
     for (unsigned i = 0; i < worker_n; i++)
         r->loops[i] = loop_create(i);

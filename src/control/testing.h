@@ -36,6 +36,7 @@ enum {
 struct rig {
     struct store *store;
     struct core *core;
+    struct tailnet *tailnet;
     struct control *control;
     unsigned worker_n;
     struct loop *loops[RIG_WORKERS_MAX];
@@ -107,6 +108,8 @@ void control_rig_release_core(struct rig *r);
 
 /* An empty tailnet. */
 struct state *control_rig_state(void);
+/* What it is called. */
+extern const struct tailnet_options control_rig_tailnet;
 /* A server with so many workers, and a user. */
 struct rig *control_rig_create(unsigned worker_n);
 /* Ends the server and frees the rig. For the tear-down of a test, also of one that failed: what its clients hold is

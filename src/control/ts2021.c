@@ -69,23 +69,35 @@ static struct addr known_address(const struct http_request *req)
     return req->is_peer_sure ? req->peer : (struct addr){0};
 }
 
+/* What is known of a client before its handshake. */
+struct visitor {
+    struct tailnet *tailnet;
+    struct addr from;
+};
+
+static struct visitor visitor_of(const struct control_worker *w, const struct http_request *req)
+{
+    return (struct visitor){core_tailnet_of_host(w->control->core, req->authority), known_address(req)};
+}
+
 /* `below` is taken over; message 2 goes out first. */
 static void start(struct control_worker *w, struct stream *below, struct noise_result *keys, const struct buf *leftover,
-                  const struct addr *from)
+                  const struct visitor *client)
 {
     struct ts2021_conn *conn = MEM_NEW(struct ts2021_conn);
     struct stream *s;
     conn->worker = w;
     conn->machine = keys->peer;
     conn->version = keys->version;
-    conn->from = *from;
+    conn->tailnet = client->tailnet;
+    conn->from = client->from;
     stream_write(below, keys->response, sizeof(keys->response));
     ts2021_stream_server(below, keys, leftover != NULL ? buf_at(leftover) : NULL,
                          leftover != NULL ? buf_len(leftover) : 0, &s);
     write_early_payload(s);
     metric_inc(&conns_total);
     conn->http = http_server_attach_h2(w->inner, s, conn);
-    conn->is_known = machines_has(&w->control->machines, &conn->machine);
+    conn->is_known = machines_has(&conn->tailnet->machines, &conn->machine);
     if (conn->is_known)
         http_conn_know(conn->http, conn->machine.b, sizeof(conn->machine.b));
 }
@@ -159,7 +171,7 @@ void control_handle_ts2021_post(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
     const struct http_request *req = http_request(ex);
-    const struct addr from = known_address(req);
+    const struct visitor client = visitor_of(w, req);
     struct str initiation;
     struct noise_result keys;
     struct stream *s;
@@ -188,7 +200,7 @@ void control_handle_ts2021_post(void *app, struct http_exchange *ex)
     static const char head[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: tailscale-control-protocol\r\n"
                                "Connection: upgrade\r\n\r\n";
     stream_write(s, head, sizeof(head) - 1);
-    start(w, s, &keys, &leftover, &from);
+    start(w, s, &keys, &leftover, &client);
     noise_result_wipe(&keys);
     buf_fini(&leftover);
 }
@@ -196,7 +208,7 @@ void control_handle_ts2021_post(void *app, struct http_exchange *ex)
 void control_handle_ts2021_websocket(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
-    const struct addr from = known_address(http_request(ex));
+    const struct visitor client = visitor_of(w, http_request(ex));
     struct str initiation;
     struct noise_result keys;
     struct stream *s;
@@ -213,6 +225,6 @@ void control_handle_ts2021_websocket(void *app, struct http_exchange *ex)
         return;
     struct ws_opts opts = {.subprotocol = "tailscale-control-protocol", .text_close_code = 1002};
     if (ws_accept(ex, &opts, &s) == RC_OK)
-        start(w, s, &keys, NULL, &from);
+        start(w, s, &keys, NULL, &client);
     noise_result_wipe(&keys);
 }

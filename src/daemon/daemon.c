@@ -22,7 +22,7 @@ enum {
 
 /* --- hooks --- */
 
-static void on_published(void *ctx, struct change *c)
+static void on_published(void *ctx, struct tailnet *t, struct change *c)
 {
     struct daemon *d = ctx;
     if (c->settings_changed && d->derp_tls != NULL && daemon_derp_certificate_is_ours(d->cfg)) {
@@ -31,15 +31,15 @@ static void on_published(void *ctx, struct change *c)
         tls_server_fingerprint(d->derp_tls, cert_name + strlen(cert_name));
         control_own_relay_renewed(d->control, cert_name);
     }
-    control_published(d->control, c);
+    control_published(d->control, t, c);
 }
 
-static void on_key_revoked(void *ctx, const node_key *key)
+static void on_key_revoked(void *ctx, struct tailnet *t, const node_key *key)
 {
     struct daemon *d = ctx;
     if (d->relay != NULL)
         relay_close_key(d->relay, key);
-    control_key_revoked(d->control, key);
+    control_key_revoked(d->control, t, key);
 }
 
 static void on_clock_set(void *ctx, int64_t now_ms)
@@ -47,6 +47,9 @@ static void on_clock_set(void *ctx, int64_t now_ms)
     control_clock_set(((struct daemon *)ctx)->control, now_ms);
 }
 
+/* --- who may use the relay: a node of any tailnet --- */
+
+/* Asks one tailnet after the other. When none knows the key at once, each is asked whether it is sure. */
 struct admit_job {
     struct core_job job;
     struct relay_admission *login;
@@ -57,17 +60,28 @@ static void run_admit(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct admit_job *j = (struct admit_job *)job;
     (void)now_ms;
-    if (!state_key_is_active(st, &j->key)) {
+    if (state_key_is_active(st, &j->key)) {
+        relay_admit(j->login, true);
+        job->done = NULL; /* that was all */
+    } else if (job->kind == JOB_FRESH) {
         core_deny(job, RC_DENIED);
-        return;
     }
-    relay_admit(j->login, true);
-    job->done = NULL; /* that was all */
 }
 
 static void done_admit(struct core_job *job)
 {
     struct admit_job *j = (struct admit_job *)job;
+    struct core *core = job->tailnet->core;
+    struct tailnet *next = core_tailnet(core, job->tailnet->index + 1);
+    if (next == NULL && job->kind == JOB_LOCAL) {
+        next = core_tailnet(core, 0);
+        job->kind = JOB_FRESH;
+    }
+    if (next != NULL) {
+        job->tailnet = next;
+        core_post(core, job);
+        return;
+    }
     relay_admit(j->login, false);
     mem_free(j);
 }
@@ -77,7 +91,11 @@ static void on_admit(void *ctx, struct relay_admission *login, const node_key *k
     struct daemon *d = ctx;
     (void)from;
     struct admit_job *j = MEM_NEW(struct admit_job);
-    *j = (struct admit_job){.job = {.home = d->loops[0], .kind = JOB_LOCAL, .run = run_admit, .done = done_admit},
+    *j = (struct admit_job){.job = {.tailnet = core_tailnet(d->core, 0),
+                                    .home = d->loops[0],
+                                    .kind = JOB_LOCAL,
+                                    .run = run_admit,
+                                    .done = done_admit},
                             .login = login,
                             .key = *key};
     core_post(d->core, &j->job);
@@ -105,7 +123,7 @@ static void on_derp_map(void *ctx, const struct daemon_derpmap_texts *texts)
 {
     struct daemon *d = ctx;
     struct derp_job *j = MEM_NEW(struct derp_job);
-    *j = (struct derp_job){.job = {.kind = JOB_LOCAL, .run = run_derp}};
+    *j = (struct derp_job){.job = {.tailnet = d->tailnet, .kind = JOB_LOCAL, .run = run_derp}};
     j->texts.pinned = rcbuf_ref(texts->pinned);
     j->texts.unpinned = texts->unpinned != NULL ? rcbuf_ref(texts->unpinned) : NULL;
     core_post(d->core, &j->job);
@@ -198,7 +216,9 @@ static enum rc start_core(struct daemon *d, struct err *err)
         state_destroy(&st);
         return rc;
     }
-    d->core = core_create(st, d->store, apart_ms, &hooks);
+    const struct tailnet_options options = {.id = 1, .name = "default", .server_url = d->cfg->server_url};
+    d->core = core_create(d->store, apart_ms, &hooks);
+    d->tailnet = core_add_tailnet(d->core, &options, st);
     return RC_OK;
 }
 
@@ -223,7 +243,6 @@ static void start_control(struct daemon *d)
 {
     struct control_options options = {
         .noise_key = d->noise_key,
-        .server_url = d->cfg->server_url,
         .version = FULLSCALE_VERSION,
         .handshakes_per_address = d->cfg->limits_handshakes_per_address,
         .max_body_bytes = (size_t)d->cfg->limits_body_bytes,
@@ -247,7 +266,7 @@ static void start_control(struct daemon *d)
 /* src: docs/protocol/control.md 1: clients keep the server's key until they are restarted. */
 static void check_new_key(const struct daemon *d)
 {
-    size_t nodes = core_first_snapshot(d->core)->node_n;
+    size_t nodes = d->tailnet->first->node_n;
     if (nodes > 0)
         log_error("the server's key was missing and has been made anew: running clients stay offline until they are "
                   "restarted. Put the old file back from a backup if there is one",
@@ -277,7 +296,7 @@ static enum rc start(struct daemon *d, struct err *err)
         check_new_key(d);
     start_control(d);
     TRY(listeners_open(d, err));
-    last_start_compare(cfg, core_first_snapshot(d->core)->node_n);
+    last_start_compare(cfg, d->tailnet->first->node_n);
     return RC_OK;
 }
 
@@ -352,7 +371,7 @@ int daemon_serve(const struct config *cfg)
     log_info("serving", LOG_S("version", FULLSCALE_VERSION), LOG_S("url", cfg->server_url),
              LOG_S("listen", cfg->listen_addr.text), LOG_U("workers", d->worker_n),
              LOG_U("relay_port", cfg->derp_server_enabled ? cfg->derp_public_port : 0),
-             LOG_U("nodes", core_first_snapshot(d->core)->node_n));
+             LOG_U("nodes", d->tailnet->first->node_n));
     invite_print(d);
     notify_manager(NOTIFY_READY, cfg->server_url);
     process_wait(&signals, reload, daemon_policy_watch, d);

@@ -49,6 +49,7 @@ struct daemon {
     struct loop *loops[WORKERS_MAX];
     struct store *store;
     struct core *core;
+    struct tailnet *tailnet; /* the one that there is */
     struct control *control;
     struct relay *relay;
     uint8_t mesh_key[DERP_MESH_KEY_BYTES]; /* of the relay's region; secret */
@@ -160,7 +161,7 @@ MUST_CHECK enum rc daemon_mesh_set(struct daemon *d, const struct relay_neighbou
 
 /* --- relays.c --- */
 /* A core_hooks.relays_changed; `ctx` is the daemon. */
-void daemon_relays_changed(void *ctx, const struct state *st);
+void daemon_relays_changed(void *ctx, struct tailnet *t);
 /* Puts the relays that were up at the last stop into the DERP map. At the start, with the rows loaded and before the
  * state is published. */
 MUST_CHECK enum rc daemon_relays_load(struct daemon *d, struct state *st, struct err *err);
@@ -172,7 +173,7 @@ size_t daemon_relays_neighbours(const struct state *st, int64_t region_id,
 
 /* --- policy_source.c --- */
 /* A core_hooks.policy_changed; `ctx` is the daemon. */
-void daemon_policy_changed(void *ctx, const struct state *st);
+void daemon_policy_changed(void *ctx, struct tailnet *t);
 /* The derpMap of the policy in force, JSON; empty: none. Borrowed from the policy. */
 struct str daemon_policy_derp_map(const struct state *st);
 /* Sets the policy of the start, with the rows loaded and before the state is published. Prints on stderr what is wrong

@@ -94,7 +94,7 @@ static void done(struct core_job *job)
 void invite_print(struct daemon *d)
 {
     struct invite_job *j = MEM_NEW(struct invite_job);
-    j->job = (struct core_job){.home = d->loops[0], .kind = JOB_PEN, .run = run, .done = done};
+    j->job = (struct core_job){.tailnet = d->tailnet, .home = d->loops[0], .kind = JOB_PEN, .run = run, .done = done};
     j->d = d;
     rng_bytes(j->random, sizeof(j->random));
     core_post(d->core, &j->job);

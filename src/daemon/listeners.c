@@ -169,6 +169,7 @@ static enum rc open_api(struct daemon *d, struct err *err)
     d->api.troubles = list_troubles;
     d->api.troubles_ctx = d;
     d->api.core = d->core;
+    d->api.tailnet = d->tailnet;
     d->api.policy = &d->policy;
     d->api.compare_thread = api_compare_thread_create();
     d->api_http = http_server_create(

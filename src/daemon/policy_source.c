@@ -109,10 +109,10 @@ struct str daemon_policy_derp_map(const struct state *st)
     return p != NULL ? policy_doc_network(engine_doc(p)).derp_map : STR_EMPTY;
 }
 
-void daemon_policy_changed(void *ctx, const struct state *st)
+void daemon_policy_changed(void *ctx, struct tailnet *t)
 {
     struct daemon *d = ctx;
-    daemon_derpmap_set_policy(d->derpmap, daemon_policy_derp_map(st));
+    daemon_derpmap_set_policy(d->derpmap, daemon_policy_derp_map(t->state));
 }
 
 /* --- at the start --- */
@@ -242,7 +242,7 @@ static void reload(struct daemon *d, bool is_retry)
 {
     const char *path = d->cfg->policy_path;
     struct reload_job *j = MEM_NEW(struct reload_job);
-    *j = (struct reload_job){.job = {.kind = JOB_PEN, .run = run_reload}, .daemon = d};
+    *j = (struct reload_job){.job = {.tailnet = d->tailnet, .kind = JOB_PEN, .run = run_reload}, .daemon = d};
     d->policy_read = d->policy_seen = file_stamp(path);
     enum rc rc = read_file(path, &j->doc, &j->fault);
     d->policy_unread = rc != RC_OK && rc != RC_INVALID;

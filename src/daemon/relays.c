@@ -94,15 +94,15 @@ static void set_mesh(struct daemon *d, const struct state *st)
 
 /* --- when they change --- */
 
-void daemon_relays_changed(void *ctx, const struct state *st)
+void daemon_relays_changed(void *ctx, struct tailnet *t)
 {
     struct daemon *d = ctx;
     struct derpmap map = {0};
-    make_map(st, &map);
+    make_map(t->state, &map);
     daemon_derpmap_contribute(d->derpmap, "relays", &map);
-    control_relays_changed(d->control);
+    control_relays_changed(d->control, t);
     if (d->relay != NULL)
-        set_mesh(d, st);
+        set_mesh(d, t->state);
 }
 
 /* The relays that were up when the server stopped are in the first map that nodes get: without them each would leave

@@ -1,8 +1,7 @@
 /* The hosts in a request: the one that it was sent to, and the client for which a proxy has forwarded it. */
 #include "http/http_internal.h"
 
-/* Without port and brackets, and without the dot that ends a full name. */
-static struct str host_of(struct str authority)
+struct str http_host_of(struct str authority)
 {
     struct str host = authority;
     if (host.len > 0 && host.p[0] == '[') {
@@ -19,13 +18,13 @@ static struct str host_of(struct str authority)
 
 bool http_host_is_ours(const struct http_hosts *hosts, struct str authority)
 {
-    struct str host = host_of(authority);
+    struct str host = http_host_of(authority);
     struct addr ip;
     /* Browsers always send a name. */
     if (hosts == NULL || authority.len == 0 || str_eq_ci(host, STR("localhost")) || addr_parse_ip(host, &ip) == RC_OK)
         return true;
     for (size_t i = 0; i < hosts->n; i++) {
-        if (str_eq_ci(host, host_of(str_c(hosts->names[i]))))
+        if (str_eq_ci(host, http_host_of(str_c(hosts->names[i]))))
             return true;
     }
     return false;
@@ -36,7 +35,7 @@ static bool parse_hop(struct str text, struct addr *out)
 {
     if (addr_parse_ip(text, out) == RC_OK)
         return true;
-    if (addr_parse(text, out) != RC_OK && addr_parse_ip(host_of(text), out) != RC_OK)
+    if (addr_parse(text, out) != RC_OK && addr_parse_ip(http_host_of(text), out) != RC_OK)
         return false;
     out->port = 0;
     return true;

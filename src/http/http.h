@@ -202,6 +202,9 @@ struct http_hosts {
     const char *const *names;
     size_t n;
 };
+/* The host of an authority ("example.com:443"): without port and brackets, and without the dot that ends a full name.
+ * Points into `authority`. */
+struct str http_host_of(struct str authority);
 
 struct http_server;
 

@@ -170,14 +170,16 @@ static void life_look(const struct books *b, const struct state *st)
 
 /* --- the server --- */
 
-static void life_published(void *ctx, struct change *c)
+static void life_published(void *ctx, struct tailnet *t, struct change *c)
 {
+    (void)t;
     (void)ctx;
     (void)c;
 }
 
-static void life_revoked(void *ctx, const node_key *key)
+static void life_revoked(void *ctx, struct tailnet *t, const node_key *key)
 {
+    (void)t;
     (void)ctx;
     (void)key;
 }
@@ -207,6 +209,7 @@ static void life_check_reason(const struct life *l, enum rc rc, const char *text
 static void life_start(struct life *l)
 {
     const struct core_hooks hooks = {.published = life_published, .key_revoked = life_revoked};
+    const struct tailnet_options tailnet = {.id = 1, .name = "default", .server_url = "https://example.com"};
     struct state *st;
     struct err err = {0};
     for (unsigned i = 0; life_open(l->path, &l->store, &st, &err) != RC_OK; i++) {
@@ -217,7 +220,8 @@ static void life_start(struct life *l)
             l->trouble->end(l->trouble->ctx);
     }
     life_look(l->books, st);
-    l->core = core_create(st, l->store, core_clocks_apart_ms(), &hooks);
+    l->core = core_create(l->store, core_clocks_apart_ms(), &hooks);
+    l->tailnet = core_add_tailnet(l->core, &tailnet, st);
     core_start(l->core);
 }
 
@@ -250,8 +254,11 @@ static void life_job_done(struct core_job *job)
 static enum rc life_post(struct life *l, struct life_job *j)
 {
     j->life = l;
-    j->job = (struct core_job){
-        .home = l->loop, .kind = j->is_look ? JOB_FRESH : JOB_PEN, .run = life_job_run, .done = life_job_done};
+    j->job = (struct core_job){.tailnet = l->tailnet,
+                               .home = l->loop,
+                               .kind = j->is_look ? JOB_FRESH : JOB_PEN,
+                               .run = life_job_run,
+                               .done = life_job_done};
     core_post(l->core, &j->job);
     while (!j->is_done)
         loop_run(l->loop);

@@ -54,6 +54,7 @@ struct life {
     struct loop *loop; /* of the client */
     struct loop_timer *guard, *look_again;
     struct core *core;
+    struct tailnet *tailnet;
     struct store *store;
 };
 

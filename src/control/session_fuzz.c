@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MACHINES = 5, WATCHER = 0, SAID_MAX = 2048, MESSAGES_MAX = 8, EVENTS_MAX = 200 };
+enum { MACHINES = 5, WATCHER = 0, SAID_MAX = 2048, MESSAGES_MAX = 8, STEPS_MAX = 200 };
 
 static const int64_t start_ms = 1700000000000;
 
@@ -234,7 +234,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     fuzz_bounds_mark();
     begin(&r);
-    for (unsigned n = 0; p < end && n < EVENTS_MAX; n++)
+    for (unsigned n = 0; p < end && n < STEPS_MAX; n++)
         event(&r, &p, end);
     netmap_ctx_fini(&r.ctx);
     state_destroy(&r.st);

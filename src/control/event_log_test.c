@@ -100,6 +100,14 @@ static void test_what_happens_all_the_time_is_logged_for_those_who_debug(void **
     assert_says(log_events(f), "Z debug register: node registered again node=1 name=laptop\n");
 }
 
+static void test_a_policy_file_that_changes_is_one_line(void **state)
+{
+    struct test_tailnet *f = *state;
+    state_note_policy_file(f->st, STR("/etc/fullscale/policy.hujson"));
+    assert_says(log_events(f), "Z info  policy: the policy file has changed and is in force "
+                               "file=/etc/fullscale/policy.hujson\n");
+}
+
 static void test_a_trace_has_the_whole_event(void **state)
 {
     struct test_tailnet *f = *state;
@@ -142,6 +150,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_node_that_joins_is_one_line_once_it_is_on_disk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_happens_all_the_time_is_logged_for_those_who_debug, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_policy_file_that_changes_is_one_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_trace_has_the_whole_event, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_auth_key_that_many_use_is_an_alarm, set_up, tear_down),
     };

@@ -231,8 +231,8 @@ static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
         metric_inc(&reloads_same);
     } else {
         metric_inc(&reloads_changed);
-        log_info("the policy file has changed and is in force", LOG_S("file", j->daemon->policy.path));
         state_set_policy(st, policy_doc_ref(j->doc));
+        state_note_policy_file(st, str_c(j->daemon->policy.path));
     }
     policy_doc_unref(&j->doc);
     buf_fini(&j->fault);

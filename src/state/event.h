@@ -51,6 +51,7 @@ enum event_kind {
     EVENT_RELAY_DOWN,
     EVENT_RELAY_DELETED,
     EVENT_POLICY_CHANGED, /* a new version is stored */
+    EVENT_POLICY_FILE,    /* the policy's file has changed, and is in force */
     EVENT_OPERATION,      /* an admin's operation has changed something: for the audit trail */
     EVENT_KINDS_N
 };
@@ -129,6 +130,8 @@ void state_set_actor(struct state *st, const struct event_actor *actor, int64_t 
 /* The operation `name` (static), which the present actor called, has changed something. `text` says what, for the audit
  * trail. With `is_durable` it belongs to the pending batch, if there is one. */
 void state_note_operation(struct state *st, const char *name, struct str text, bool is_durable);
+/* The policy's file has changed and is in force: state_set_policy has been called. */
+void state_note_policy_file(struct state *st, struct str path);
 /* What may be told by now, the earliest first; null: nothing. Call until null. The caller owns the reference. */
 struct event_list *state_take_events(struct state *st);
 /* How many have been dropped so far because nobody took them. */

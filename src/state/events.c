@@ -101,6 +101,13 @@ void event_note_moved(struct state *st, const struct prefix *p, node_id from, no
     VEC_PUSH(log->moves, log->move_n, log->move_cap, move);
 }
 
+void state_note_policy_file(struct state *st, struct str path)
+{
+    struct event *e = add(st, &st->events.at_once, EVENT_POLICY_FILE);
+    if (e != NULL)
+        e->text = rcbuf_create(path.p, path.len);
+}
+
 void state_note_operation(struct state *st, const char *name, struct str text, bool is_durable)
 {
     bool is_pending = is_durable && st->pending != NULL;

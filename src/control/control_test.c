@@ -164,7 +164,7 @@ static void test_clock_set_between_loading_and_start(void **state)
     const struct row_counters counters = {.next_node = 6};
     struct rig one = {.loop = rig->loop, .guard = rig->guard};
     int64_t apart_ms = core_clocks_apart_ms() - year_ms;
-    struct state *st = control_rig_state();
+    struct state *st = control_rig_state(NULL);
     struct node *n = node_create(0);
     bool is_found = false;
     n->id = 5;

@@ -160,14 +160,17 @@ static void control_rig_relays_changed(void *ctx, struct tailnet *t)
     control_relays_changed(((struct rig *)ctx)->control, t);
 }
 
-struct state *control_rig_state(void)
+struct state *control_rig_state(const char *marker)
 {
     struct state_options options = {.v4_bits = 10, .v6_bits = 48, .ephemeral_timeout_ms = 60000};
     struct tailnet_settings *settings = tailnet_settings_create();
-    settings->derp_map_json = rcbuf_create("{\"Regions\":{}}", 14);
+    char derp_map[128] = "{\"Regions\":{}}";
+    if (marker != NULL)
+        snprintf(derp_map, sizeof(derp_map), "{\"Regions\":{},\"X\":\"%s\"}", marker);
+    settings->derp_map_json = rcbuf_create(derp_map, strlen(derp_map));
     settings->dns_config_json = rcbuf_create("{}", 2);
     settings->self_caps_json = rcbuf_create("{}", 2);
-    snprintf(settings->domain, sizeof(settings->domain), "test.example");
+    snprintf(settings->domain, sizeof(settings->domain), "%s.example", marker != NULL ? marker : "test");
     assert_int_equal(addr_parse_ip(STR("100.64.0.0"), &options.v4_prefix), RC_OK);
     assert_int_equal(addr_parse_ip(STR("fd7a:115c:a1e0::"), &options.v6_prefix), RC_OK);
     return state_create(&options, settings);
@@ -175,10 +178,14 @@ struct state *control_rig_state(void)
 
 static void control_rig_make_user(struct state *st, int64_t now_ms, void *ctx)
 {
+    struct rig *r = ctx;
     const struct user *u;
     struct err err;
-    RIG_CHECK(state_user_create(st, &(struct user_spec){.name = STR("anna")}, now_ms, &u, &err) == RC_OK);
-    ((struct rig *)ctx)->user = u->id;
+    char name[USER_NAME_CAP] = "anna";
+    if (r->tailnets[1] != NULL)
+        snprintf(name, sizeof(name), "%s-anna", r->tailnet->name);
+    RIG_CHECK(state_user_create(st, &(struct user_spec){.name = str_c(name)}, now_ms, &u, &err) == RC_OK);
+    r->users[r->tailnet->index] = u->id;
 }
 
 static void *control_rig_serve(void *arg)
@@ -228,22 +235,45 @@ static void control_rig_open_loop(struct rig *r)
 
 const struct tailnet_options control_rig_tailnet = {.id = 1, .name = "default", .server_url = "http://127.0.0.1:8080"};
 
-struct rig *control_rig_create(unsigned worker_n)
+static void control_rig_open_core(struct rig *r, const struct tailnet_options *tailnets, unsigned tailnet_n)
 {
-    struct rig *r = MEM_NEW(struct rig);
     const struct core_hooks hooks = {.ctx = r,
                                      .published = control_rig_published,
                                      .key_revoked = control_rig_key_revoked,
                                      .relays_changed = control_rig_relays_changed,
                                      .events = control_log_events};
     struct err err;
-    struct state *st = control_rig_state();
+    assert_int_equal(store_open_memory(&r->store), RC_OK);
+    r->core = core_create(r->store, core_clocks_apart_ms(), &hooks);
+    for (unsigned i = 0; i < tailnet_n; i++) {
+        struct state *st = control_rig_state(tailnet_n > 1 ? tailnets[i].name : NULL);
+        assert_int_equal(store_load(r->store, st, clock_wall_ms(), &err), RC_OK);
+        r->tailnets[i] = core_add_tailnet(r->core, &tailnets[i], st);
+    }
+    r->tailnet = r->tailnets[0];
+}
+
+void control_rig_enter(struct rig *r, unsigned tailnet)
+{
+    r->tailnet = r->tailnets[tailnet];
+    r->user = r->users[tailnet];
+}
+
+static void control_rig_make_users(struct rig *r, unsigned tailnet_n)
+{
+    for (unsigned i = tailnet_n; i-- > 0;) {
+        control_rig_enter(r, i);
+        control_rig_on_core(r, control_rig_make_user, r);
+        control_rig_enter(r, i);
+    }
+}
+
+struct rig *control_rig_create_with(unsigned worker_n, const struct tailnet_options *tailnets, unsigned tailnet_n)
+{
+    struct rig *r = MEM_NEW(struct rig);
     crypto_init();
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
-    assert_int_equal(store_open_memory(&r->store), RC_OK);
-    assert_int_equal(store_load(r->store, st, clock_wall_ms(), &err), RC_OK);
-    r->core = core_create(r->store, core_clocks_apart_ms(), &hooks);
-    r->tailnet = core_add_tailnet(r->core, &control_rig_tailnet, st);
+    control_rig_open_core(r, tailnets, tailnet_n);
     r->worker_n = worker_n;
     for (unsigned i = 0; i < worker_n; i++)
         r->loops[i] = loop_create(i);
@@ -254,9 +284,14 @@ struct rig *control_rig_create(unsigned worker_n)
     for (unsigned i = 0; i < worker_n; i++)
         control_rig_start_worker(r, i);
     core_start(r->core);
-    control_rig_on_core(r, control_rig_make_user, r);
+    control_rig_make_users(r, tailnet_n);
     r->wrong_kinds = metric_read("fullscale_core_wrong_kind_jobs_total", "");
     return r;
+}
+
+struct rig *control_rig_create(unsigned worker_n)
+{
+    return control_rig_create_with(worker_n, &control_rig_tailnet, 1);
 }
 
 void control_rig_expect_wrong_kinds(struct rig *r, int64_t n)

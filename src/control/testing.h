@@ -28,6 +28,7 @@
 
 enum {
     RIG_WORKERS_MAX = 2,
+    RIG_TAILNETS_MAX = 2,
     RIG_GUARD_MS = 20000,
     RIG_BODY_MAX = 64 * 1024,
     RIG_VERSION = 142,
@@ -36,7 +37,9 @@ enum {
 struct rig {
     struct store *store;
     struct core *core;
-    struct tailnet *tailnet;
+    struct tailnet *tailnet; /* what the test does concerns this one: control_rig_enter */
+    struct tailnet *tailnets[RIG_TAILNETS_MAX];
+    user_id users[RIG_TAILNETS_MAX];
     struct control *control;
     unsigned worker_n;
     struct loop *loops[RIG_WORKERS_MAX];
@@ -46,8 +49,8 @@ struct rig {
     machine_key server;
     struct loop *loop; /* of the clients */
     struct loop_timer *guard;
-    struct arena arena; /* for strings of the test */
-    user_id user;
+    struct arena arena;  /* for strings of the test */
+    user_id user;        /* of `tailnet` */
     int64_t wrong_kinds; /* jobs that wrote and must not, as the counter should be at the end */
     unsigned open_n;     /* clients that are connected, or were when their test failed */
     struct {
@@ -106,12 +109,16 @@ void control_rig_release_core(struct rig *r);
 
 /* --- the server --- */
 
-/* An empty tailnet. */
-struct state *control_rig_state(void);
-/* What it is called. */
+/* An empty tailnet. Its domain and its DERP map contain `marker`, unless that is null. */
+struct state *control_rig_state(const char *marker);
+/* What the only tailnet is called. */
 extern const struct tailnet_options control_rig_tailnet;
 /* A server with so many workers, and a user. */
 struct rig *control_rig_create(unsigned worker_n);
+/* The same with several tailnets, each with a user, whose settings contain the name of the tailnet. */
+struct rig *control_rig_create_with(unsigned worker_n, const struct tailnet_options *tailnets, unsigned tailnet_n);
+/* From now on clients are made, and jobs are run, in this tailnet. */
+void control_rig_enter(struct rig *r, unsigned tailnet);
 /* Ends the server and frees the rig. For the tear-down of a test, also of one that failed: what its clients hold is
  * then left behind with their loop. */
 void control_rig_destroy(struct rig *r);
@@ -199,7 +206,9 @@ struct device {
     node_key old_key;
     disco_key disco;
     const char *name;
+    const char *marker; /* Hostinfo.OSVersion; null: "" */
     unsigned endpoints_n;
+    uint16_t port; /* of its endpoints; 0: 41641 */
     uint16_t home_derp;
 };
 /* A node with new keys. */

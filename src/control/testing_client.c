@@ -139,9 +139,9 @@ const char *control_rig_client_upgrade(struct client *c, const machine_key *serv
     assert_int_equal(noise_initiate(&c->hs, &c->machine, ephemeral, server, c->version, msg1), RC_OK);
     base64_encode(msg1, sizeof(msg1), text);
     return arena_printf(&c->rig->arena,
-                        "POST /ts2021 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Length: 0\r\nConnection: upgrade\r\n"
+                        "POST /ts2021 HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nConnection: upgrade\r\n"
                         "Upgrade: tailscale-control-protocol\r\nX-Tailscale-Handshake: %s\r\n\r\n",
-                        text);
+                        strstr(c->rig->tailnet->server_url, "://") + 3, text);
 }
 
 void control_rig_client_init(struct client *c, struct rig *r)
@@ -265,14 +265,19 @@ const char *control_rig_key(struct rig *r, const struct auth_key_spec *spec)
     return arena_str(&r->arena, str_c(k.text)).p;
 }
 
+static const char *marker_of(const struct device *d)
+{
+    return d->marker != NULL ? d->marker : "";
+}
+
 const char *register_body(struct rig *r, const struct device *d, const char *auth_key, const char *expiry)
 {
     return arena_printf(&r->arena,
                         "{\"Version\":142,\"NodeKey\":\"%s\",\"OldNodeKey\":\"%s\",\"Auth\":{\"AuthKey\":\"%s\"},"
                         "\"Expiry\":\"%s\",\"Followup\":\"\",\"Hostinfo\":{\"BackendLogID\":\"b\",\"OS\":\"linux\","
-                        "\"Hostname\":\"%s\"}}",
+                        "\"OSVersion\":\"%s\",\"Hostname\":\"%s\"}}",
                         key_text(r, &d->key), key_text(r, &d->old_key), auth_key,
-                        expiry != NULL ? expiry : "0001-01-01T00:00:00Z", d->name);
+                        expiry != NULL ? expiry : "0001-01-01T00:00:00Z", marker_of(d), d->name);
 }
 
 const char *map_body(struct rig *r, const struct device *d, unsigned flags)
@@ -281,15 +286,15 @@ const char *map_body(struct rig *r, const struct device *d, unsigned flags)
     struct buf endpoints = {0};
     disco_key_format(&d->disco, disco);
     for (unsigned i = 0; i < d->endpoints_n; i++)
-        buf_printf(&endpoints, "%s\"192.0.2.%u:41641\"", i > 0 ? "," : "", i + 1);
+        buf_printf(&endpoints, "%s\"192.0.2.%u:%u\"", i > 0 ? "," : "", i + 1, d->port != 0 ? d->port : 41641);
     const char *body = arena_printf(
         &r->arena,
         "{\"Version\":142,%s\"KeepAlive\":true,\"NodeKey\":\"%s\",\"DiscoKey\":\"%s\",\"Stream\":%s,\"OmitPeers\":%s,"
-        "\"ReadOnly\":%s,\"Endpoints\":[%s],\"Hostinfo\":{\"OS\":\"linux\",\"Hostname\":\"%s\",\"NetInfo\":"
-        "{\"PreferredDERP\":%u}}}",
+        "\"ReadOnly\":%s,\"Endpoints\":[%s],\"Hostinfo\":{\"OS\":\"linux\",\"OSVersion\":\"%s\",\"Hostname\":\"%s\","
+        "\"NetInfo\":{\"PreferredDERP\":%u}}}",
         flags & MAP_ZSTD ? "\"Compress\":\"zstd\"," : "", key_text(r, &d->key), disco,
         flags & MAP_POLL ? "true" : "false", flags & MAP_OMIT_PEERS ? "true" : "false",
-        flags & MAP_READ_ONLY ? "true" : "false", buf_cstr(&endpoints), d->name, d->home_derp);
+        flags & MAP_READ_ONLY ? "true" : "false", buf_cstr(&endpoints), marker_of(d), d->name, d->home_derp);
     buf_fini(&endpoints);
     return body;
 }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "control/admission.h"
 #include "crypto/crypto.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/preflight_internal.h"
@@ -47,58 +48,16 @@ static void on_clock_set(void *ctx, int64_t now_ms)
     control_clock_set(((struct daemon *)ctx)->control, now_ms);
 }
 
-/* --- who may use the relay: a node of any tailnet --- */
-
-/* Asks one tailnet after the other. When none knows the key at once, each is asked whether it is sure. */
-struct admit_job {
-    struct core_job job;
-    struct relay_admission *login;
-    node_key key;
-};
-
-static void run_admit(struct core_job *job, struct state *st, int64_t now_ms)
+static void answer_admission(void *ctx, bool is_allowed)
 {
-    struct admit_job *j = (struct admit_job *)job;
-    (void)now_ms;
-    if (state_key_is_active(st, &j->key)) {
-        relay_admit(j->login, true);
-        job->done = NULL; /* that was all */
-    } else if (job->kind == JOB_FRESH) {
-        core_deny(job, RC_DENIED);
-    }
-}
-
-static void done_admit(struct core_job *job)
-{
-    struct admit_job *j = (struct admit_job *)job;
-    struct core *core = job->tailnet->core;
-    struct tailnet *next = core_tailnet(core, job->tailnet->index + 1);
-    if (next == NULL && job->kind == JOB_LOCAL) {
-        next = core_tailnet(core, 0);
-        job->kind = JOB_FRESH;
-    }
-    if (next != NULL) {
-        job->tailnet = next;
-        core_post(core, job);
-        return;
-    }
-    relay_admit(j->login, false);
-    mem_free(j);
+    relay_admit(ctx, is_allowed);
 }
 
 static void on_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
 {
     struct daemon *d = ctx;
     (void)from;
-    struct admit_job *j = MEM_NEW(struct admit_job);
-    *j = (struct admit_job){.job = {.tailnet = core_tailnet(d->core, 0),
-                                    .home = d->loops[0],
-                                    .kind = JOB_LOCAL,
-                                    .run = run_admit,
-                                    .done = done_admit},
-                            .login = login,
-                            .key = *key};
-    core_post(d->core, &j->job);
+    control_ask_admission(d->core, d->loops[0], key, answer_admission, login);
 }
 
 /* --- the DERP map --- */

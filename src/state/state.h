@@ -1,5 +1,5 @@
 /* The working state of a tailnet. Every call is an event: it changes the working state, notes which rows must be
- * written to disk, and which nodes changed, for the next snapshot (state_publish).
+ * written to disk, which nodes changed, for the next snapshot (state_publish), and what happened (state/event.h).
  *
  * Pure: time (`now_ms`, Unix time) and randomness come in as arguments, no call does I/O or blocks; a test runs a
  * million events. Only the core thread calls this.

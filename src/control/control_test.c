@@ -161,7 +161,6 @@ static void test_clock_set_between_loading_and_start(void **state)
     (void)state;
     const int64_t year_ms = INT64_C(365) * 24 * 3600 * 1000;
     const struct core_hooks hooks = {.published = no_one_published, .key_revoked = no_one_revoked};
-    const struct row_counters counters = {.next_node = 6};
     struct rig one = {.loop = rig->loop, .guard = rig->guard};
     int64_t apart_ms = core_clocks_apart_ms() - year_ms;
     struct state *st = control_rig_state(NULL);
@@ -173,8 +172,8 @@ static void test_clock_set_between_loading_and_start(void **state)
     n->is_ephemeral = true;
     n->expires_ms = NO_EXPIRY;
     snprintf(n->name, sizeof(n->name), "runner");
-    assert_int_equal(state_load_node(st, n, NULL), RC_OK);
-    state_load_done(st, &counters, clock_wall_ms() - year_ms);
+    assert_int_equal(state_load(st, &entity_node, &n->row, NULL), RC_OK);
+    state_load_done(st, clock_wall_ms() - year_ms);
     assert_int_equal(store_open_memory(&one.store), RC_OK);
     one.core = core_create(one.store, apart_ms, &hooks);
     one.tailnet = core_add_tailnet(one.core, &control_rig_tailnet, st);

@@ -39,7 +39,7 @@ static void load_router(struct world *w, unsigned i)
             v[primary_n++] = v[k];
     }
     n->primary = prefix_list_create(v, primary_n);
-    assert_int_equal(state_load_node(w->st, n, NULL), RC_OK);
+    assert_int_equal(state_load(w->st, &entity_node, &n->row, NULL), RC_OK);
 }
 
 void world_add_policies(struct world *w)
@@ -58,8 +58,7 @@ void world_add_policies(struct world *w)
     world_make_key(w, 1, tags, 2, false, w->tagged[2]);
     for (unsigned i = 0; i < 8; i++)
         load_router(w, i);
-    struct row_counters counters = {.next_node = 9};
-    state_load_done(w->st, &counters, w->now_ms);
+    state_load_done(w->st, w->now_ms);
 }
 
 static const char *pick(struct world *w, const char *const *list, size_t n)

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/refs.h"
+#include "state/entity.h"
 #include "state/model_internal.h"
 
 struct auth_key *auth_key_create(void)
@@ -28,11 +29,34 @@ const struct auth_key *auth_key_ref(const struct auth_key *k)
 
 void auth_key_unref(const struct auth_key **at)
 {
-    struct auth_key *k = (struct auth_key *)*at;
+    const struct row *row = *at != NULL ? &(*at)->row : NULL;
     *at = NULL;
-    if (k == NULL || !refs_drop(&k->refs))
-        return;
+    row_unref(&entity_auth_key, &row);
+}
+
+/* --- rows --- */
+
+static void destroy(struct row *object)
+{
+    struct auth_key *k = (struct auth_key *)object;
     rcbuf_unref(&k->tags);
     prefix_list_unref(&k->sources);
-    mem_free(k);
+    mem_free(object);
 }
+
+static struct row *copy(const struct row *object)
+{
+    return &auth_key_edit((const struct auth_key *)object)->row;
+}
+
+const struct entity entity_auth_key = {
+    .name = "auth_key",
+    .table = "auth_keys",
+    .number = 3,
+    .since = 1,
+    .id_max = ROW_ID_MAX,
+    .is_counted = true,
+    .size = sizeof(struct auth_key),
+    .destroy = destroy,
+    .copy = copy,
+};

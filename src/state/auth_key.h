@@ -9,10 +9,10 @@
 #include "base/prefix_list.h"
 #include "base/rcbuf.h"
 #include "state/ids.h"
+#include "state/row.h"
 
 struct auth_key {
-    atomic_uint refs;
-    uint64_t id;
+    ROW_HEAD;
     user_id user;
     uint8_t hash[KEY_HASH_BYTES]; /* SHA-256 of the whole key text, which is kept nowhere: the key is 256 random bits */
     char prefix[KEY_PREFIX_CAP];  /* what lists show of it */

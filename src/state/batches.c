@@ -4,23 +4,6 @@
 #include "base/mem.h"
 #include "state/state_internal.h"
 
-/* Fills in the row as it is now. False: there is no such row any more. */
-static bool fill_lazy(const struct state *st, struct row_op *op)
-{
-    struct node_record *e = op->kind == ROW_PUT_NODE ? node_record_of(st, op->id) : NULL;
-    struct relay_record *r = op->kind == ROW_PUT_RELAY ? state_relay_record(st, op->id) : NULL;
-    if (e != NULL) {
-        op->node = node_ref(e->node);
-        e->written_seq = st->next_seq;
-    }
-    if (r != NULL) {
-        op->relay = state_relay_host_ref(r->host);
-        r->written_seq = st->next_seq;
-        r->is_stale_on_disk = false;
-    }
-    return e != NULL || r != NULL;
-}
-
 static struct row_batch *take_lazy(struct state *st)
 {
     struct row_batch *b = st->pending_lazy;
@@ -30,8 +13,11 @@ static struct row_batch *take_lazy(struct state *st)
     st->pending_lazy = NULL;
     for (size_t i = 0; i < b->n; i++) {
         struct row_op op = b->ops[i];
-        if (fill_lazy(st, &op))
-            b->ops[kept++] = op;
+        op.object = row_ref(state_row(st, op.entity, op.id)); /* as it is now */
+        if (op.object == NULL)
+            continue;
+        entity_note_written(st, op.entity, op.id);
+        b->ops[kept++] = op;
     }
     b->n = kept;
     b->seq = st->next_seq;
@@ -52,10 +38,7 @@ struct row_batch *state_take_batch(struct state *st)
     struct row_batch *b = st->pending;
     if (b == NULL)
         return take_lazy(st);
-    if (st->counters_dirty) {
-        row_put(st, ROW_PUT_COUNTERS, 0)->counters = st->counters;
-        st->counters_dirty = false;
-    }
+    row_batch_add_counters(b, &st->counters, false);
     state_seal_users(st, b->seq);
     undo_mark_batch(st, b->seq);
     events_batch_taken(st, b);
@@ -82,7 +65,7 @@ size_t state_flush_lazy(struct state *st, size_t max)
         e->is_in_stale = false;
         if (e->node == NULL || !e->is_stale_on_disk)
             continue;
-        row_put_lazy(st, ROW_PUT_NODE, e->id);
+        row_put_lazy(st, &entity_node, e->id);
         e->is_stale_on_disk = false;
         written++;
     }

@@ -234,9 +234,8 @@ static void test_after_a_start_ephemeral_nodes_get_their_time(void **state)
         n->is_ephemeral = true;
         n->last_seen_ms = 1000; /* long ago, or so it seems */
         n->expires_ms = start_ms + HOUR_MS / 2;
-        assert_int_equal(state_load_node(w.st, n, NULL), RC_OK);
-        struct row_counters counters = {0};
-        state_load_done(w.st, &counters, now(&w));
+        assert_int_equal(state_load(w.st, &entity_node, &n->row, NULL), RC_OK);
+        state_load_done(w.st, now(&w));
         set_clock(&w, jumps_ms[i]);
         assert_int_equal(state_node(w.st, 5)->is_expired, jumps_ms[i] >= HOUR_MS);
         pass_time(&w, EPHEMERAL_MS - 1);

@@ -72,7 +72,7 @@ void event_note_at_once(struct state *st, enum event_kind kind, const void *befo
 /* Of a node that joins, only that: the event has it with the name and the approvals that it ends up with. */
 static struct event *add_of_node(struct state *st, enum event_kind kind, const struct node_record *e)
 {
-    const struct node *before = st->undo.v[e->undo_at - 1].node;
+    const struct row *before = st->undo.v[e->undo_at - 1].before;
     struct event *event = before != NULL || kind == EVENT_NODE_JOINED ? add_pending(st, kind) : NULL;
     set_objects(event, before, e->node);
     return event;

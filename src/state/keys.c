@@ -37,17 +37,10 @@ static enum rc check_row(const struct state *st, const struct auth_key *k, struc
 
 enum rc state_load_key(struct state *st, struct auth_key *k, struct err *err)
 {
-    enum rc rc = check_row(st, k, err);
-    if (rc != RC_OK) {
-        const struct auth_key *dropped = k;
-        auth_key_unref(&dropped);
-        return rc;
-    }
+    TRY(check_row(st, k, err));
     state_load_fit_time(&k->created_ms);
     state_load_fit_expiry(&k->expires_ms);
     index_key(st, k);
-    if (k->id >= st->counters.next_key)
-        st->counters.next_key = k->id + 1;
     return RC_OK;
 }
 
@@ -79,8 +72,7 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
         return err_set(err, RC_INVALID, "a key has at most %d source networks", KEY_SOURCES_MAX);
     TRY(node_tags_make(st, spec->tags, spec->tag_n, &tags, err));
     struct auth_key *k = auth_key_create();
-    k->id = st->counters.next_key++;
-    st->counters_dirty = true;
+    k->id = row_next_id(st, &entity_auth_key);
     k->user = spec->user;
     k->is_reusable = spec->is_reusable;
     k->is_ephemeral = spec->is_ephemeral;
@@ -90,10 +82,9 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
     k->max_nodes = spec->max_nodes;
     k->sources = prefix_list_ref(spec->sources);
     auth_key_text_make("fskey-auth", random, k->prefix, text, k->hash);
-    undo_note_key(st, k->id);
     event_note(st, EVENT_KEY_CREATED, NULL, k);
     index_key(st, k);
-    row_put(st, ROW_PUT_KEY, k->id)->key = auth_key_ref(k);
+    state_put(st, &entity_auth_key, NULL, &k->row);
     *out = k;
     return RC_OK;
 }
@@ -122,12 +113,11 @@ enum rc state_key_expire(struct state *st, uint64_t id, int64_t now_ms, struct e
         return RC_OK;
     struct auth_key *k = auth_key_edit(old);
     k->expires_ms = end_ms;
-    undo_note_key(st, id);
+    state_put(st, &entity_auth_key, &old->row, &k->row);
     event_note(st, EVENT_KEY_EXPIRED, old, k);
     unindex_key(st, old);
     auth_key_unref(&old);
     index_key(st, k);
-    row_put(st, ROW_PUT_KEY, id)->key = auth_key_ref(k);
     return RC_OK;
 }
 
@@ -136,16 +126,16 @@ enum rc state_key_delete(struct state *st, uint64_t id, struct err *err)
     const struct auth_key *k = state_key(st, id);
     if (k == NULL)
         return no_such_key(id, err);
-    undo_note_key(st, id);
+    state_put(st, &entity_auth_key, &k->row, NULL);
     event_note(st, EVENT_KEY_DELETED, k, NULL);
     unindex_key(st, k);
     auth_key_unref(&k);
-    row_put(st, ROW_DEL_KEY, id);
     return RC_OK;
 }
 
-void auth_key_restore(struct state *st, uint64_t id, const struct auth_key *before)
+void auth_key_restore(struct state *st, uint64_t id, const struct auth_key *before, int64_t now_ms)
 {
+    (void)now_ms;
     const struct auth_key *now = state_key(st, id);
     if (now != NULL)
         unindex_key(st, now);

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/refs.h"
+#include "state/entity.h"
 #include "state/model_internal.h"
 
 struct node *node_create(unsigned endpoints_n)
@@ -44,18 +45,9 @@ const struct node *node_ref(const struct node *n)
 
 void node_unref(const struct node **at)
 {
-    struct node *n = (struct node *)*at;
+    const struct row *row = *at != NULL ? &(*at)->row : NULL;
     *at = NULL;
-    if (n == NULL || !refs_drop(&n->refs))
-        return;
-    rcbuf_unref(&n->tags);
-    rcbuf_unref(&n->hostinfo);
-    rcbuf_unref(&n->hostinfo_peers);
-    prefix_list_unref(&n->advertised);
-    prefix_list_unref(&n->approved);
-    prefix_list_unref(&n->primary);
-    cache_slot_fini(&n->cache);
-    mem_free(n);
+    row_unref(&entity_node, &row);
 }
 
 bool node_serves_next(const struct node *n, size_t *pos, struct prefix *out)
@@ -105,3 +97,36 @@ size_t node_tags_split(const struct rcbuf *tags, struct str out[TAGS_MAX])
         out[n++] = tag;
     return n;
 }
+
+/* --- rows --- */
+
+static void destroy(struct row *object)
+{
+    struct node *n = (struct node *)object;
+    rcbuf_unref(&n->tags);
+    rcbuf_unref(&n->hostinfo);
+    rcbuf_unref(&n->hostinfo_peers);
+    prefix_list_unref(&n->advertised);
+    prefix_list_unref(&n->approved);
+    prefix_list_unref(&n->primary);
+    cache_slot_fini(&n->cache);
+    mem_free(object);
+}
+
+static struct row *copy(const struct row *object)
+{
+    return &node_edit((const struct node *)object, NULL, 0)->row;
+}
+
+const struct entity entity_node = {
+    .name = "node",
+    .table = "nodes",
+    .number = 6,
+    .since = 1,
+    .id_max = NODE_ID_MAX,
+    .is_counted = true,
+    .is_in_snapshot = true,
+    .size = sizeof(struct node),
+    .destroy = destroy,
+    .copy = copy,
+};

@@ -14,6 +14,7 @@
 #include "crypto/keys.h"
 #include "state/cache_slot.h"
 #include "state/ids.h"
+#include "state/row.h"
 
 enum {
     ENDPOINTS_MAX = 32, /* further ones are dropped: no client sends more than some ten */
@@ -21,8 +22,7 @@ enum {
 };
 
 struct node {
-    atomic_uint refs;
-    node_id id;
+    ROW_HEAD;
     char stable_id[24]; /* opaque to clients, terminated */
     user_id user;
     machine_key machine;

@@ -93,7 +93,7 @@ void node_record_mark_stale(struct state *st, struct node_record *e)
 
 void node_record_put_row(struct state *st, struct node_record *e)
 {
-    row_put(st, ROW_PUT_NODE, e->id)->node = node_ref(e->node);
+    row_put(st, &entity_node, e->id, &e->node->row);
     e->is_stale_on_disk = false;
     e->written_seq = st->next_seq;
 }
@@ -184,7 +184,7 @@ void node_record_remove(struct state *st, struct node_record *e)
     state_revoke_key_durably(st, &e->node->key);
     node_unref(&e->node);
     st->node_n--;
-    row_put(st, ROW_DEL_NODE, e->id);
+    row_put(st, &entity_node, e->id, NULL);
     event_note_node(st, EVENT_NODE_DELETED, e);
     node_record_mark_dirty(st, e);
     node_record_mark_durable(st, e);

@@ -113,8 +113,8 @@ static void test_first_poll_after_a_start_is_newer_than_the_disk(void **state)
     for (unsigned update_first = 0; update_first < 2; update_first++) {
         struct state *st = state_create(&options, test_settings());
         const struct node *now;
-        assert_int_equal(state_load_node(st, node_edit(n, NULL, 0), NULL), RC_OK);
-        state_load_done(st, &(struct row_counters){0}, TEST_NOW_MS);
+        assert_int_equal(state_load(st, &entity_node, &node_edit(n, NULL, 0)->row, NULL), RC_OK);
+        state_load_done(st, TEST_NOW_MS);
         if (update_first)
             assert_int_equal(state_node_report(st, &reg.key, &reg.machine, &moved, &now), RC_OK);
         const struct node_report *poll = update_first ? &written : &moved;

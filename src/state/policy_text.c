@@ -1,7 +1,10 @@
 #include "state/policy_text.h"
 
+#include <string.h>
+
 #include "base/mem.h"
 #include "base/refs.h"
+#include "state/entity.h"
 
 struct policy_text *state_policy_text_create(struct str text)
 {
@@ -9,6 +12,16 @@ struct policy_text *state_policy_text_create(struct str text)
     atomic_init(&t->refs, 1);
     t->text = rcbuf_create(text.p, text.len);
     return t;
+}
+
+static struct policy_text *edit(const struct policy_text *t)
+{
+    struct policy_text *copy = state_policy_text_create(str_n(t->text->data, t->text->len));
+    copy->id = t->id;
+    copy->created_ms = t->created_ms;
+    memcpy(copy->author, t->author, sizeof(copy->author));
+    memcpy(copy->note, t->note, sizeof(copy->note));
+    return copy;
 }
 
 const struct policy_text *state_policy_text_ref(const struct policy_text *t)
@@ -19,10 +32,32 @@ const struct policy_text *state_policy_text_ref(const struct policy_text *t)
 
 void state_policy_text_unref(const struct policy_text **at)
 {
-    struct policy_text *t = (struct policy_text *)(uintptr_t)*at;
+    const struct row *row = *at != NULL ? &(*at)->row : NULL;
     *at = NULL;
-    if (t == NULL || !refs_drop(&t->refs))
-        return;
-    rcbuf_unref(&t->text);
-    mem_free(t);
+    row_unref(&entity_policy_text, &row);
 }
+
+/* --- rows --- */
+
+static void destroy(struct row *object)
+{
+    struct policy_text *t = (struct policy_text *)object;
+    rcbuf_unref(&t->text);
+    mem_free(object);
+}
+
+static struct row *copy(const struct row *object)
+{
+    return &edit((const struct policy_text *)object)->row;
+}
+
+const struct entity entity_policy_text = {
+    .name = "policy_text",
+    .table = "policy_texts",
+    .number = 5,
+    .since = 4,
+    .id_max = ROW_ID_MAX,
+    .size = sizeof(struct policy_text),
+    .destroy = destroy,
+    .copy = copy,
+};

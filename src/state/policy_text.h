@@ -7,13 +7,13 @@
 
 #include "base/rcbuf.h"
 #include "base/str.h"
+#include "state/row.h"
 
 enum { POLICY_AUTHOR_CAP = 64, POLICY_NOTE_CAP = 256 };
 
 /* A version of the policy in the database. */
 struct policy_text {
-    atomic_uint refs;
-    uint64_t id; /* 1, 2, ...; the highest is the active one */
+    ROW_HEAD; /* ids are 1, 2, ...; the highest is the active one */
     int64_t created_ms;
     char author[POLICY_AUTHOR_CAP]; /* as the caller says; may be "" */
     char note[POLICY_NOTE_CAP];     /* why; may be "" */

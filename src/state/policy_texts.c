@@ -15,17 +15,19 @@ static void append(struct state *st, const struct policy_text *t)
 enum rc state_load_policy_text(struct state *st, struct policy_text *t, struct err *err)
 {
     const struct policy_text *newest = state_policy_text_newest(st);
-    enum rc rc = state_load_check_id(t->id, err);
-    if (rc == RC_OK && newest != NULL && t->id <= newest->id)
-        rc = err_set(err, RC_INVALID, "another row has the same id");
-    if (rc != RC_OK) {
-        const struct policy_text *dropped = t;
-        state_policy_text_unref(&dropped);
-        return rc;
-    }
+    TRY(state_load_check_id(t->id, err));
+    if (newest != NULL && t->id <= newest->id)
+        return err_set(err, RC_INVALID, "another row has the same id");
     state_load_fit_time(&t->created_ms);
     append(st, t);
     return RC_OK;
+}
+
+/* The last of them, if it is that of text `id` or `id` is 0. */
+static void drop_next_policy(struct state *st, uint64_t id)
+{
+    if (st->next_policy_n > 0 && (id == 0 || st->next_policies[st->next_policy_n - 1].id == id))
+        policy_doc_unref(&st->next_policies[--st->next_policy_n].doc);
 }
 
 void state_policy_texts_fini(struct state *st)
@@ -33,15 +35,16 @@ void state_policy_texts_fini(struct state *st)
     for (size_t i = 0; i < st->text_n; i++)
         state_policy_text_unref(&st->texts[i]);
     mem_free(st->texts);
-    policy_doc_unref(&st->next_policy.doc);
+    while (st->next_policy_n > 0)
+        drop_next_policy(st, 0);
+    mem_free(st->next_policies);
 }
 
 /* --- a new version --- */
 
 static void drop_oldest(struct state *st)
 {
-    undo_note_policy_text(st, st->texts[0]->id);
-    row_put(st, ROW_DEL_POLICY_TEXT, st->texts[0]->id);
+    state_put(st, &entity_policy_text, &st->texts[0]->row, NULL);
     st->text_bytes -= st->texts[0]->text->len;
     state_policy_text_unref(&st->texts[0]);
     st->text_n--;
@@ -72,28 +75,30 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     t->created_ms = now_ms;
     memcpy(t->author, head.author, sizeof(t->author));
     memcpy(t->note, head.note, sizeof(t->note));
-    undo_note_policy_text(st, t->id);
     append(st, t);
-    row_put(st, ROW_PUT_POLICY_TEXT, t->id)->policy_text = state_policy_text_ref(t);
+    state_put(st, &entity_policy_text, NULL, &t->row);
     event_note(st, EVENT_POLICY_CHANGED, newest, t);
     while (st->text_n > 1 && (st->text_n > POLICY_TEXTS_MAX || st->text_bytes > POLICY_TEXTS_MAX_BYTES))
         drop_oldest(st);
-    policy_doc_unref(&st->next_policy.doc);
-    st->next_policy = (struct next_policy){policy_doc_ref(doc), state_durable_seq(st)};
+    struct next_policy next = {t->id, policy_doc_ref(doc), state_durable_seq(st)};
+    VEC_PUSH(st->next_policies, st->next_policy_n, st->next_policy_cap, next);
     *out = t;
     return RC_OK;
 }
 
 /* Events add the newest and drop the oldest, so taking them back drops the newest and adds the oldest. */
-void state_policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before)
+void state_policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before, int64_t now_ms)
 {
+    (void)now_ms;
     const struct policy_text *newest = state_policy_text_newest(st);
     if (before == NULL && newest != NULL && newest->id == id) {
         st->text_bytes -= newest->text->len;
         state_policy_text_unref(&st->texts[--st->text_n]);
     }
-    if (before == NULL)
+    if (before == NULL) {
+        drop_next_policy(st, id);
         return;
+    }
     append(st, state_policy_text_ref(before));
     memmove(st->texts + 1, st->texts, (st->text_n - 1) * sizeof(*st->texts));
     st->texts[0] = before;
@@ -115,9 +120,11 @@ bool state_take_policy_changed(struct state *st)
 
 void state_policy_texts_committed(struct state *st)
 {
-    struct policy_doc *doc = st->next_policy.doc;
-    if (doc == NULL || st->committed_seq < st->next_policy.seq)
+    size_t n = st->next_policy_n;
+    if (n == 0 || st->committed_seq < st->next_policies[n - 1].seq)
         return;
-    st->next_policy.doc = NULL;
+    struct policy_doc *doc = policy_doc_ref(st->next_policies[n - 1].doc);
+    while (st->next_policy_n > 0)
+        drop_next_policy(st, 0);
     state_set_policy(st, doc);
 }

@@ -76,8 +76,8 @@ static void test_at_work_when_on_disk(void **state)
     assert_null(state_policy(st));
     struct row_batch *b = state_take_batch(st);
     assert_int_equal(b->n, 1);
-    assert_int_equal(b->ops[0].kind, ROW_PUT_POLICY_TEXT);
-    assert_ptr_equal(b->ops[0].policy_text, t);
+    assert_ptr_equal(b->ops[0].entity, &entity_policy_text);
+    assert_ptr_equal(b->ops[0].object, t);
     uint64_t first = b->seq;
     row_batch_destroy(&b);
     store(st, "{} // two", "", NOW_MS + 1);
@@ -132,8 +132,8 @@ static void test_old_ones_are_forgotten(void **state)
     assert_int_equal(state_policy_text(st, 11)->created_ms, NOW_MS + 10);
     struct row_batch *b = state_take_batch(st);
     for (size_t i = 0; i < b->n; i++) {
-        put += b->ops[i].kind == ROW_PUT_POLICY_TEXT;
-        deleted += b->ops[i].kind == ROW_DEL_POLICY_TEXT;
+        put += b->ops[i].entity == &entity_policy_text && b->ops[i].object != NULL;
+        deleted += b->ops[i].entity == &entity_policy_text && b->ops[i].object == NULL;
     }
     assert_int_equal(put, POLICY_TEXTS_MAX + 10);
     assert_int_equal(deleted, 10);
@@ -154,7 +154,6 @@ static void test_old_ones_are_forgotten(void **state)
 
 static void test_loading(void **state)
 {
-    static const struct row_counters none;
     static const struct {
         uint64_t id;
         enum rc rc;
@@ -163,9 +162,9 @@ static void test_loading(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct policy_text *t = state_policy_text_create(STR("{}"));
         t->id = rows[i].id;
-        assert_int_equal(state_load_policy_text(st, t, NULL), rows[i].rc);
+        assert_int_equal(state_load(st, &entity_policy_text, &t->row, NULL), rows[i].rc);
     }
-    state_load_done(st, &none, NOW_MS);
+    state_load_done(st, NOW_MS);
     assert_int_equal(state_policy_text_newest(st)->id, 7);
     assert_null(state_policy(st)); /* whether the database's policy counts is the daemon's decision */
     assert_null(state_take_batch(st));
@@ -189,7 +188,7 @@ static void test_try(void **state)
         snprintf(node->name, sizeof(node->name), "n%u", i);
         assert_int_equal(addr_parse_ip(i == 1 ? STR("100.64.0.1") : STR("100.64.0.2"), &node->v4), RC_OK);
         node->tags = i == 2 ? rcbuf_create("[\"tag:web\"]", 11) : NULL;
-        assert_int_equal(state_load_node(st, node, NULL), RC_OK);
+        assert_int_equal(state_load(st, &entity_node, &node->row, NULL), RC_OK);
     }
     struct policy_doc *doc = doc_of(
         "{\"tagOwners\":{\"tag:web\":[]},\n"

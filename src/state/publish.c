@@ -55,7 +55,7 @@ static void place_node(struct snapshot *s, const struct snapshot *before, node_i
 static struct snapshot *next_snapshot(struct state *st, int64_t now_ms)
 {
     const struct snapshot *old = st->snapshot;
-    size_t group_n = st->counters.next_node / GROUP_NODES + 1;
+    size_t group_n = st->counters.next[entity_node.number] / GROUP_NODES + 1;
     if (group_n < old->group_n)
         group_n = old->group_n;
     struct snapshot *s = mem_zalloc(1, sizeof(*s) + group_n * sizeof(s->groups[0]));

@@ -67,14 +67,32 @@ struct node_record {
     struct node_news news;
 };
 
+/* What a relay's announcements were counted by. */
+struct relay_numbers {
+    uint64_t started_ms, number; /* of the announcement that counted last; see state_relay_accept_number */
+    uint64_t serial;             /* of its last announcement; 0: none */
+};
+
 /* A relay of the working state. */
 struct relay_record {
-    uint64_t started_ms, number;   /* of the announcement that counted last; see state_relay_accept_number */
     const struct relay_host *host; /* reference */
-    uint64_t serial;               /* of its last announcement; 0: none */
-    int64_t until_ms;              /* steady time; while it is up: when it counts as gone, unless it announces itself */
-    uint64_t written_seq;          /* of the last batch that has its row */
-    bool is_stale_on_disk;         /* it is not in a batch yet, or in one that could not be written */
+    struct relay_numbers numbers;
+    int64_t until_ms;      /* steady time; while it is up: when it counts as gone, unless it announces itself */
+    uint64_t written_seq;  /* of the last batch that has its row */
+    bool is_stale_on_disk; /* it is not in a batch yet, or in one that could not be written */
+};
+
+/* The same of a relay whose deletion waits for the disk. */
+struct deleted_relay {
+    uint64_t id;
+    struct relay_numbers numbers;
+};
+
+/* A stored policy that becomes the active one when batch `seq` is on disk. */
+struct next_policy {
+    uint64_t id;            /* of its text */
+    struct policy_doc *doc; /* reference */
+    uint64_t seq;
 };
 
 /* --- lookup.c --- */

@@ -106,11 +106,11 @@ static void consume_key(struct state *st, const struct auth_key *k, int64_t now_
 {
     if (k->is_used && !out->is_new)
         return;
-    undo_note_key(st, k->id);
     struct auth_key *used = auth_key_edit(k);
     used->is_used = true;
     if (out->is_new)
         count_join(st, used, now_ms, out);
+    state_put(st, &entity_auth_key, &k->row, &used->row);
     event_note(st, EVENT_KEY_USED, k, used);
     if (out->alarm_joins > 0)
         event_note(st, EVENT_KEY_ALARM, k, used);
@@ -119,7 +119,6 @@ static void consume_key(struct state *st, const struct auth_key *k, int64_t now_
     auth_key_unref(&k);
     map_put(&st->keys, &used->id, sizeof(used->id), used);
     map_put(&st->keys_by_hash, used->hash, sizeof(used->hash), used);
-    row_put(st, ROW_PUT_KEY, used->id)->key = auth_key_ref(used);
 }
 
 /* The node that this machine had before with this owner; its addresses and name are kept. */
@@ -212,10 +211,8 @@ static struct node_record *rotate(struct state *st, struct node_record *e, const
 /* 0: all ids are in use. */
 static node_id next_id(struct state *st)
 {
-    if (st->counters.next_node <= NODE_ID_MAX) {
-        st->counters_dirty = true;
-        return st->counters.next_node++;
-    }
+    if (st->counters.next[entity_node.number] <= NODE_ID_MAX)
+        return row_next_id(st, &entity_node);
     for (node_id id = 1; id <= NODE_ID_MAX; id++) {
         if (id >= st->records_cap || st->records[id] == NULL)
             return id;

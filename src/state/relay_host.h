@@ -9,6 +9,7 @@
 
 #include "base/addr.h"
 #include "state/ids.h"
+#include "state/row.h"
 
 /* How nodes reach a relay, as it announces itself. */
 struct relay_report {
@@ -23,8 +24,7 @@ struct relay_report {
 
 /* A relay that runs elsewhere (`fullscale relay`) and has been enrolled here. */
 struct relay_host {
-    atomic_uint refs;
-    uint64_t id;
+    ROW_HEAD;
     char name[NAME_CAP];          /* unique; a DNS label */
     uint8_t hash[KEY_HASH_BYTES]; /* SHA-256 of the text of its key, which is kept nowhere */
     char prefix[KEY_PREFIX_CAP];  /* what lists show of it */

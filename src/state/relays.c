@@ -37,7 +37,7 @@ const struct relay_host *state_relay_by_key(const struct state *st, struct str t
 bool state_take_relays_changed(struct state *st)
 {
     /* A relay that is being deleted stays in the map until that is on disk. */
-    if (!st->relays_changed || undo_deletes_relay(st))
+    if (!st->relays_changed || undo_has_deletion(st, &entity_relay_host))
         return false;
     st->relays_changed = false;
     return true;
@@ -56,7 +56,7 @@ static void replace(struct state *st, struct relay_record *e, const struct relay
     state_relay_host_unref(&e->host);
     e->host = next;
     if (!e->is_stale_on_disk)
-        row_put_lazy(st, ROW_PUT_RELAY, next->id);
+        row_put_lazy(st, &entity_relay_host, next->id);
     e->is_stale_on_disk = true;
 }
 
@@ -66,7 +66,7 @@ size_t state_relays_flush(struct state *st)
     for (size_t i = 0; i < st->relay_n; i++) {
         if (!st->relays[i].is_stale_on_disk)
             continue;
-        row_put_lazy(st, ROW_PUT_RELAY, st->relays[i].host->id);
+        row_put_lazy(st, &entity_relay_host, st->relays[i].host->id);
         n++;
     }
     return n;
@@ -108,20 +108,13 @@ static void fit_report(struct relay_host *r, struct err *err)
 
 enum rc state_load_relay(struct state *st, struct relay_host *r, struct err *err)
 {
-    enum rc rc = check_row(st, r, err);
-    if (rc == RC_OK && st->relay_n > 0 && r->id < st->relays[st->relay_n - 1].host->id)
-        rc = err_set(err, RC_INVALID, "it is out of order");
-    if (rc != RC_OK) {
-        const struct relay_host *dropped = r;
-        state_relay_host_unref(&dropped);
-        return rc;
-    }
+    TRY(check_row(st, r, err));
+    if (st->relay_n > 0 && r->id < st->relays[st->relay_n - 1].host->id)
+        return err_set(err, RC_INVALID, "it is out of order");
     fit_report(r, err);
     state_load_fit_time(&r->created_ms);
     state_load_fit_time(&r->last_seen_ms);
     append(st, r, 0);
-    if (r->id >= st->counters.next_relay)
-        st->counters.next_relay = r->id + 1;
     return RC_OK;
 }
 
@@ -141,6 +134,7 @@ void state_relays_fini(struct state *st)
     for (size_t i = 0; i < st->relay_n; i++)
         state_relay_host_unref(&st->relays[i].host);
     mem_free(st->relays);
+    mem_free(st->deleted_relays);
 }
 
 /* --- enrolment --- */
@@ -194,8 +188,7 @@ enum rc state_relay_create(struct state *st, const struct relay_spec *spec, cons
 {
     TRY(check_spec(st, spec, err));
     struct relay_host *r = state_relay_host_create();
-    r->id = st->counters.next_relay++;
-    st->counters_dirty = true;
+    r->id = row_next_id(st, &entity_relay_host);
     snprintf(r->name, sizeof(r->name), "%.*s", STR_ARG(spec->name));
     r->region_id = spec->region_id != 0 ? spec->region_id : free_region(st);
     const struct relay_host *other = first_of_region(st, r->region_id);
@@ -203,9 +196,8 @@ enum rc state_relay_create(struct state *st, const struct relay_spec *spec, cons
     choose_text(r->region_name, sizeof(r->region_name), spec->region_name, other ? other->region_name : NULL, r->name);
     r->created_ms = now_ms;
     auth_key_text_make("fskey-relay", random, r->prefix, text, r->hash);
-    undo_note_relay(st, r->id);
     append(st, r, 0);
-    row_put(st, ROW_PUT_RELAY, r->id)->relay = state_relay_host_ref(r);
+    state_put(st, &entity_relay_host, NULL, &r->row);
     event_note(st, EVENT_RELAY_ENROLLED, NULL, r);
     *out = r;
     return RC_OK;
@@ -226,14 +218,26 @@ enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err)
     if (e == NULL)
         return err_set(err, RC_NOT_FOUND, "there is no relay with id %llu (list them: relays list)",
                        (unsigned long long)id);
-    undo_note_relay(st, id);
+    if (!undo_has_deletion(st, &entity_relay_host))
+        st->deleted_relay_n = 0;
+    struct deleted_relay deleted = {id, e->numbers};
+    VEC_PUSH(st->deleted_relays, st->deleted_relay_n, st->deleted_relay_cap, deleted);
+    state_put(st, &entity_relay_host, &e->host->row, NULL);
     event_note(st, EVENT_RELAY_DELETED, e->host, NULL);
     drop_record(st, e);
-    row_put(st, ROW_DEL_RELAY, id);
     return RC_OK;
 }
 
-void state_relay_restore(struct state *st, uint64_t id, const struct relay_record *before, int64_t now_ms)
+static struct relay_numbers numbers_of_deleted(const struct state *st, uint64_t id)
+{
+    for (size_t i = st->deleted_relay_n; i-- > 0;) {
+        if (st->deleted_relays[i].id == id)
+            return st->deleted_relays[i].numbers;
+    }
+    return (struct relay_numbers){0};
+}
+
+void state_relay_restore(struct state *st, uint64_t id, const struct relay_host *before, int64_t now_ms)
 {
     struct relay_record *e = state_relay_record(st, id);
     size_t at = 0;
@@ -241,13 +245,13 @@ void state_relay_restore(struct state *st, uint64_t id, const struct relay_recor
         drop_record(st, e);
     if (before == NULL)
         return;
-    append(st, state_relay_host_ref(before->host), 0);
+    append(st, state_relay_host_ref(before), 0);
     while (at + 1 < st->relay_n && st->relays[at].host->id < id)
         at++;
     memmove(st->relays + at + 1, st->relays + at, (st->relay_n - 1 - at) * sizeof(*st->relays));
-    st->relays[at] = *before;
-    st->relays[at].is_stale_on_disk = true;
-    if (!before->host->is_up)
+    st->relays[at] = (struct relay_record){
+        .host = before, .numbers = numbers_of_deleted(st, id), .is_stale_on_disk = true};
+    if (!before->is_up)
         return;
     /* Announcements that came while the record was missing have been refused, so it gets time for another. */
     st->relays[at].until_ms = state_steady_ms(st, now_ms) + BACK_MS;
@@ -269,12 +273,12 @@ enum rc state_relay_accept_number(struct state *st, uint64_t id, uint64_t starte
     struct relay_record *e = state_relay_record(st, id);
     if (e == NULL)
         return RC_NOT_FOUND;
-    if (e->host->is_up && started_ms < e->started_ms)
+    if (e->host->is_up && started_ms < e->numbers.started_ms)
         return RC_EXISTS;
-    if (started_ms == e->started_ms && number < e->number)
+    if (started_ms == e->numbers.started_ms && number < e->numbers.number)
         return RC_LIMIT;
-    e->started_ms = started_ms;
-    e->number = number;
+    e->numbers.started_ms = started_ms;
+    e->numbers.number = number;
     return RC_OK;
 }
 
@@ -284,7 +288,7 @@ enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_r
     struct relay_record *e = state_relay_record(st, id);
     if (e == NULL)
         return RC_NOT_FOUND;
-    *serial_out = ++e->serial;
+    *serial_out = ++e->numbers.serial;
     e->until_ms = state_steady_ms(st, until_ms);
     state_due_at(st, e->until_ms);
     if (e->host->is_up && same_report(&e->host->report, report))
@@ -313,7 +317,7 @@ static void go_down(struct state *st, struct relay_record *e, int64_t now_ms)
 void state_relay_leave(struct state *st, uint64_t id, uint64_t serial, int64_t at_ms, int64_t now_ms)
 {
     struct relay_record *e = state_relay_record(st, id);
-    if (e == NULL || !e->host->is_up || e->serial != serial || e->until_ms <= state_steady_ms(st, at_ms))
+    if (e == NULL || !e->host->is_up || e->numbers.serial != serial || e->until_ms <= state_steady_ms(st, at_ms))
         return;
     e->until_ms = state_steady_ms(st, at_ms);
     if (at_ms <= now_ms)

@@ -62,9 +62,10 @@ static void test_enrol(void **state)
     assert_string_not_equal(text, other);
     struct row_batch *batch = state_take_batch(st);
     assert_int_equal(batch->n, 4); /* and the counters */
-    assert_int_equal(batch->ops[3].counters.next_relay, 4);
+    assert_int_equal(((const struct counter *)batch->ops[3].object)->next, 4);
     for (size_t i = 0; i < batch->n; i++)
-        assert_true(batch->ops[i].relay == NULL || strstr((const char *)batch->ops[i].relay->hash, text) == NULL);
+        assert_true(batch->ops[i].entity != &entity_relay_host ||
+                    strstr((const char *)((const struct relay_host *)batch->ops[i].object)->hash, text) == NULL);
     row_batch_destroy(&batch);
     assert_false(state_take_relays_changed(st)); /* none has come yet */
 }
@@ -174,11 +175,10 @@ static void test_after_a_restart(void **state)
     up->is_up = true;
     snprintf(up->report.host_name, sizeof(up->report.host_name), "relay.example.com");
     up->report.derp_port = 443;
-    assert_int_equal(state_load_relay(st, up, NULL), RC_OK);
-    assert_int_equal(state_load_relay(st, down, NULL), RC_OK);
-    assert_int_equal(state_load_relay(st, twin, NULL), RC_INVALID);
-    struct row_counters counters = {0};
-    state_load_done(st, &counters, NOW_MS);
+    assert_int_equal(state_load(st, &entity_relay_host, &up->row, NULL), RC_OK);
+    assert_int_equal(state_load(st, &entity_relay_host, &down->row, NULL), RC_OK);
+    assert_int_equal(state_load(st, &entity_relay_host, &twin->row, NULL), RC_INVALID);
+    state_load_done(st, NOW_MS);
     assert_true(state_take_relays_changed(st));
     state_tick(st, NOW_MS + BACK_MS - 1);
     assert_true(state_relay(st, 3)->is_up);

@@ -4,8 +4,12 @@
 
 #include "state/state.h"
 
-/* Ids of users, keys and relays may be sparse, but counting never reaches 2^62. */
-enum { ROW_ID_BITS = 62 };
+/* The next id of each entity to be given, by its number, and a bit for each that waits to be written. */
+struct row_counters {
+    uint64_t next[ENTITIES_MAX];
+    uint64_t dirty;
+};
+_Static_assert(ENTITIES_MAX <= 64, "a bit for each entity");
 
 struct revoked_key {
     node_key key;
@@ -25,14 +29,40 @@ struct sealed_users {
 };
 
 /* --- rows.c --- */
-/* The pending batch; there is one from now on. */
+/* The pending batch, which is made if there is none. */
 struct row_batch *row_pending(struct state *st);
-/* Adds a row to the pending batch; the caller fills in its value, for the PUT kinds. Borrowed until the next row. */
-struct row_op *row_put(struct state *st, enum row_op_kind kind, uint64_t id);
+/* Adds a row to the pending batch: as `object` is (a reference is taken), or null: deleted. Changes of the model go
+ * through state_put, which notes for undoing what the row was. */
+void row_put(struct state *st, const struct entity *entity, uint64_t id, const struct row *object);
 /* The same for presence, which no answer waits for (state.h): the row is written as it is when the batch is taken. */
-void row_put_lazy(struct state *st, enum row_op_kind kind, uint64_t id);
+void row_put_lazy(struct state *st, const struct entity *entity, uint64_t id);
 /* Adds a row to any batch; as row_put. */
-struct row_op *row_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_t id);
+void row_batch_add(struct row_batch *b, const struct entity *entity, uint64_t id, const struct row *object);
+/* The next id of a row of this entity, which is then never given again. */
+uint64_t row_next_id(struct state *st, const struct entity *entity);
+/* Adds the counters that have changed, or `all`. */
+void row_batch_add_counters(struct row_batch *b, const struct row_counters *counters, bool all);
+
+/* --- put.c --- */
+/* Every durable change of a row comes through here, before the state lets go of `before`: the pending batch gets the
+ * row, and the undo log notes what it was. Both are borrowed. `before` null: the row is new; `after` null: it is
+ * deleted. Nodes have undo_begin_node around it. */
+void state_put(struct state *st, const struct entity *entity, const struct row *before, const struct row *after);
+
+/* --- entities.c --- */
+/* Makes the row what it was; `before` (borrowed) null: it did not exist. Not for nodes. */
+void entity_restore(struct state *st, const struct entity *entity, uint64_t id, const struct row *before,
+                    int64_t now_ms);
+/* The row as it is now is in the batch that is being taken. */
+void entity_note_written(struct state *st, const struct entity *entity, uint64_t id);
+
+/* --- users.c, keys.c, relays.c, policy_texts.c, node_load.c --- */
+/* Each takes the reference if the row can be used; state_load is their caller. */
+MUST_CHECK enum rc state_load_user(struct state *st, struct user *u, struct err *err);
+MUST_CHECK enum rc state_load_key(struct state *st, struct auth_key *k, struct err *err);
+MUST_CHECK enum rc state_load_relay(struct state *st, struct relay_host *r, struct err *err);
+MUST_CHECK enum rc state_load_policy_text(struct state *st, struct policy_text *t, struct err *err);
+MUST_CHECK enum rc state_load_node(struct state *st, struct node *n, struct err *err);
 
 /* --- row_checks.c: for rows that are loaded --- */
 /* RC_INVALID: counting never gives this id. */

@@ -51,43 +51,48 @@ struct shadow {
     const struct user *users[64];
     const struct auth_key *keys[512];
     const struct node *nodes[2048];
-    struct row_counters counters;
+    uint64_t next[ENTITIES_MAX];
 };
 
 static void shadow_apply(struct shadow *s, struct row_batch *b)
 {
     for (size_t i = 0; b != NULL && i < b->n; i++) {
         struct row_op *op = &b->ops[i];
-        if (op->kind == ROW_PUT_USER || op->kind == ROW_DEL_USER) {
+        if (op->entity == &entity_user) {
             user_unref(&s->users[op->id]);
-            s->users[op->id] = op->user != NULL ? user_ref(op->user) : NULL;
-        } else if (op->kind == ROW_PUT_KEY || op->kind == ROW_DEL_KEY) {
+            s->users[op->id] = (const struct user *)row_ref(op->object);
+        } else if (op->entity == &entity_auth_key) {
             auth_key_unref(&s->keys[op->id]);
-            s->keys[op->id] = op->key != NULL ? auth_key_ref(op->key) : NULL;
-        } else if (op->kind == ROW_PUT_NODE || op->kind == ROW_DEL_NODE) {
+            s->keys[op->id] = (const struct auth_key *)row_ref(op->object);
+        } else if (op->entity == &entity_node) {
             node_unref(&s->nodes[op->id]);
-            s->nodes[op->id] = op->node != NULL ? node_ref(op->node) : NULL;
+            s->nodes[op->id] = (const struct node *)row_ref(op->object);
         } else {
-            s->counters = op->counters;
+            s->next[op->id] = ((const struct counter *)op->object)->next;
         }
     }
 }
 
+static void shadow_load_row(struct state *st, const struct entity *e, const struct row *object)
+{
+    if (object != NULL)
+        assert_int_equal(state_load(st, e, e->copy(object), NULL), RC_OK);
+}
+
 static void shadow_load(struct shadow *s, struct state *st)
 {
-    for (size_t i = 0; i < ARRAY_LEN(s->users); i++) {
-        if (s->users[i] != NULL)
-            assert_int_equal(state_load_user(st, user_edit(s->users[i]), NULL), RC_OK);
+    for (size_t i = 0; i < ARRAY_LEN(s->users); i++)
+        shadow_load_row(st, &entity_user, (const struct row *)s->users[i]);
+    for (size_t i = 0; i < ARRAY_LEN(s->keys); i++)
+        shadow_load_row(st, &entity_auth_key, (const struct row *)s->keys[i]);
+    for (size_t i = 0; i < ARRAY_LEN(s->nodes); i++)
+        shadow_load_row(st, &entity_node, (const struct row *)s->nodes[i]);
+    for (size_t i = 0; i < ENTITIES_MAX; i++) {
+        struct counter c = {.id = i, .next = s->next[i]};
+        if (c.next != 0)
+            shadow_load_row(st, &entity_counter, &c.row);
     }
-    for (size_t i = 0; i < ARRAY_LEN(s->keys); i++) {
-        if (s->keys[i] != NULL)
-            assert_int_equal(state_load_key(st, auth_key_edit(s->keys[i]), NULL), RC_OK);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(s->nodes); i++) {
-        if (s->nodes[i] != NULL)
-            assert_int_equal(state_load_node(st, node_edit(s->nodes[i], NULL, 0), NULL), RC_OK);
-    }
-    state_load_done(st, &s->counters, TEST_NOW_MS);
+    state_load_done(st, TEST_NOW_MS);
 }
 
 static void shadow_fini(struct shadow *s)
@@ -226,13 +231,13 @@ static void test_load_refuses_contradictions(void **state)
     const struct node *n = test_tailnet_register(f, &reg, TEST_NOW_MS).node;
     struct state *st = state_create(&options, test_settings());
     struct node *same_address = node_edit(n, NULL, 0), *same_key = node_edit(n, NULL, 0);
-    assert_int_equal(state_load_node(st, node_edit(n, NULL, 0), NULL), RC_OK);
+    assert_int_equal(state_load(st, &entity_node, &node_edit(n, NULL, 0)->row, NULL), RC_OK);
     same_address->id = 2;
     test_tailnet_random(f, &same_address->key, sizeof(node_key));
     snprintf(same_address->name, NAME_CAP, "other");
-    assert_int_equal(state_load_node(st, same_address, NULL), RC_INVALID);
+    assert_int_equal(state_load(st, &entity_node, &same_address->row, NULL), RC_INVALID);
     same_key->id = 3;
-    assert_int_equal(state_load_node(st, same_key, NULL), RC_INVALID);
+    assert_int_equal(state_load(st, &entity_node, &same_key->row, NULL), RC_INVALID);
     state_destroy(&st);
 }
 
@@ -292,7 +297,7 @@ static void test_presence_reaches_the_disk_lazily(void **state)
     assert_int_equal(state_flush_lazy(f->st, 100), 0);
     struct row_batch *b = state_take_batch(f->st);
     assert_int_equal(b->n, 1);
-    assert_int_equal(b->ops[0].node->home_derp, 4);
+    assert_int_equal(((const struct node *)b->ops[0].object)->home_derp, 4);
     row_batch_destroy(&b);
 }
 

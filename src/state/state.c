@@ -20,7 +20,8 @@ struct state *state_create(const struct state_options *options, struct tailnet_s
     struct state *st = MEM_NEW(struct state);
     st->options = *options;
     st->settings = settings;
-    st->counters = (struct row_counters){1, 1, 1, 1};
+    for (unsigned i = 0; i < ENTITIES_MAX; i++)
+        st->counters.next[i] = 1;
     st->undo.next.counters = st->counters;
     st->next_seq = 1;
     st->next_due_ms = INT64_MAX;

@@ -17,6 +17,7 @@
 
 #include "engine/engine.h"
 #include "state/event.h"
+#include "state/entity.h"
 #include "state/model.h"
 
 struct state;
@@ -38,38 +39,11 @@ struct state_options {
 
 /* --- rows on their way to the store --- */
 
-/* Each PUT is followed by its DEL. */
-enum row_op_kind {
-    ROW_PUT_USER,
-    ROW_DEL_USER,
-    ROW_PUT_KEY,
-    ROW_DEL_KEY,
-    ROW_PUT_RELAY,
-    ROW_DEL_RELAY,
-    ROW_PUT_POLICY_TEXT,
-    ROW_DEL_POLICY_TEXT,
-    ROW_PUT_NODE,
-    ROW_DEL_NODE,
-    ROW_PUT_COUNTERS
-};
-
-/* The next ids to be given, so that none is used twice even when the newest row was deleted before a restart. */
-struct row_counters {
-    uint64_t next_node;
-    uint64_t next_user;
-    uint64_t next_key;
-    uint64_t next_relay;
-};
-
+/* A row as it is to be written. */
 struct row_op {
-    enum row_op_kind kind;
+    const struct entity *entity;
     uint64_t id;
-    const struct user *user; /* references, for the PUT kinds */
-    const struct auth_key *key;
-    const struct relay_host *relay;
-    const struct policy_text *policy_text;
-    const struct node *node;
-    struct row_counters counters;
+    const struct row *object; /* reference; null: the row is deleted */
 };
 
 struct row_batch {
@@ -93,17 +67,23 @@ void state_destroy(struct state **st);
 
 /* --- loading --- */
 
-/* Rows as the store has them: users, keys, relays and policy texts before nodes, then state_load_done. The reference is
- * taken over in any case. RC_INVALID for a row that cannot be used (an address, name or key that another row has;
- * values that nothing here writes): it is left out, and `err` (may be null) says why. With RC_OK `err` may say what was
- * left out of the row; otherwise it is not touched. */
-MUST_CHECK enum rc state_load_user(struct state *st, struct user *u, struct err *err);
-MUST_CHECK enum rc state_load_key(struct state *st, struct auth_key *k, struct err *err);
-MUST_CHECK enum rc state_load_relay(struct state *st, struct relay_host *r, struct err *err);
-MUST_CHECK enum rc state_load_policy_text(struct state *st, struct policy_text *t, struct err *err);
-MUST_CHECK enum rc state_load_node(struct state *st, struct node *n, struct err *err);
+/* The entities that have rows, in the order in which they are loaded: what a row refers to comes before it. Null at the
+ * end; `i` counts from 0. */
+const struct entity *state_entity(size_t i);
+/* The entity with this number; null: there is none. */
+const struct entity *state_entity_by_number(uint64_t number);
+
+/* Rows as the store has them, entity after entity, then state_load_done. The reference is taken over in any case.
+ * RC_INVALID for a row that cannot be used (an address, name or key that another row has; values that nothing here
+ * writes): it is left out, and `err` (may be null) says why. With RC_OK `err` may say what was left out of the row;
+ * otherwise it is not touched. */
+MUST_CHECK enum rc state_load(struct state *st, const struct entity *entity, struct row *object, struct err *err);
 /* Ends loading; makes the first snapshot of what was loaded. */
-void state_load_done(struct state *st, const struct row_counters *counters, int64_t now_ms);
+void state_load_done(struct state *st, int64_t now_ms);
+/* The row as it is in the working state, borrowed until the next event. Null: there is none. */
+const struct row *state_row(const struct state *st, const struct entity *entity, uint64_t id);
+/* Walks all rows of an entity in no order: start with *pos = 0. Null at the end. Counters have none. */
+const struct row *state_row_next(const struct state *st, const struct entity *entity, size_t *pos);
 
 /* --- durable events --- */
 

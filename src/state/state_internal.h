@@ -5,13 +5,14 @@
  *   names addresses clock rows row_checks revoked sealed_users
  *                                             parts of the state that need no other
  *   events                                    what has happened and nobody has been told yet
- *   undo_log                                  how rows were before events that wait for the disk
+ *   undo_log put                              how rows were before events that wait for the disk; durable changes
  *   policy_facts active_policy                the active policy, and what it is fed
  *   elections                                 which router is the primary of a prefix
  *   node_records                              nodes and their indexes, the active policy and elections kept up to date
  *   routes tags                               approvals, failover; what nodes and keys are tagged with
  *   keys users relays policy_texts            the other kinds of rows
  *   nodes register                            what nodes do, what admins do to them, time
+ *   node_load entities                        rows that are loaded; all kinds of rows
  *   undo                                      taking back what could not be written
  *   batches                                   rows are taken, and on disk
  *   policy_access policy_scope publish        the next snapshot and change
@@ -51,13 +52,16 @@ struct state {
 
     struct relay_record *relays; /* owned; ascending by id; few */
     size_t relay_n, relay_cap;
+    struct deleted_relay *deleted_relays; /* owned */
+    size_t deleted_relay_n, deleted_relay_cap;
     bool relays_changed; /* since state_take_relays_changed */
     bool policy_changed; /* since state_take_policy_changed */
 
     const struct policy_text **texts; /* owned array of references; ascending by id; the last is in force */
     size_t text_n, text_cap;
     size_t text_bytes;
-    struct next_policy next_policy;
+    struct next_policy *next_policies; /* owned; ascending by id: stored, and not active yet */
+    size_t next_policy_n, next_policy_cap;
 
     struct id_list dirty;              /* nodes to look at when publishing */
     struct id_list stale;              /* nodes whose row on disk lags; may name deleted ones */
@@ -73,7 +77,6 @@ struct state {
     uint64_t committed_seq;
     struct undo_log undo;
     struct row_batch *suspects; /* rows that undone batches would have written, and may have; null: none */
-    bool counters_dirty;
     struct event_log events;
 
     struct engine *policy;      /* owned; null: none */

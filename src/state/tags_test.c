@@ -176,7 +176,7 @@ static void test_roles(void **state)
     struct row_batch *b = state_take_batch(f->st);
     size_t rows = 0;
     for (size_t i = 0; i < b->n; i++)
-        rows += b->ops[i].kind == ROW_PUT_USER && b->ops[i].user->role == USER_AUDITOR;
+        rows += b->ops[i].entity == &entity_user && ((const struct user *)b->ops[i].object)->role == USER_AUDITOR;
     assert_int_equal(rows, 2);
     row_batch_destroy(&b);
 }

@@ -20,73 +20,47 @@ static const char *const policies[] = {
 static const char *const names[] = {"ann", "bob", "eve", "laptop", "phone", "server"};
 static const char *const prefixes[] = {"10.1.0.0/16", "10.2.0.0/16", "192.168.0.0/24", "0.0.0.0/0"};
 
-static void drop_op(struct row_op *op)
-{
-    user_unref(&op->user);
-    auth_key_unref(&op->key);
-    state_relay_host_unref(&op->relay);
-    state_policy_text_unref(&op->policy_text);
-    node_unref(&op->node);
-}
-
-static void disk_remove(struct test_disk *d, enum row_op_kind put, uint64_t id)
+static void disk_remove(struct test_disk *d, const struct row_op *op)
 {
     for (size_t i = 0; i < d->n; i++) {
-        if (d->rows[i].kind != put || d->rows[i].id != id)
+        if (d->rows[i].entity != op->entity || d->rows[i].id != op->id)
             continue;
-        drop_op(&d->rows[i]);
+        row_unref(op->entity, &d->rows[i].object);
         d->rows[i] = d->rows[--d->n];
         return;
     }
-}
-
-static bool is_put(enum row_op_kind kind)
-{
-    return kind == ROW_PUT_USER || kind == ROW_PUT_KEY || kind == ROW_PUT_RELAY || kind == ROW_PUT_POLICY_TEXT ||
-           kind == ROW_PUT_NODE;
-}
-
-static struct row_op op_ref(const struct row_op *op)
-{
-    struct row_op copy = *op;
-    if (op->user != NULL)
-        user_ref(op->user);
-    if (op->key != NULL)
-        auth_key_ref(op->key);
-    if (op->relay != NULL)
-        state_relay_host_ref(op->relay);
-    if (op->policy_text != NULL)
-        state_policy_text_ref(op->policy_text);
-    if (op->node != NULL)
-        node_ref(op->node);
-    return copy;
 }
 
 void test_disk_write(struct test_disk *d, const struct row_batch *b)
 {
     for (size_t i = 0; i < b->n; i++) {
         const struct row_op *op = &b->ops[i];
-        if (op->kind == ROW_PUT_COUNTERS) {
-            d->counters = op->counters;
-            continue;
-        }
-        disk_remove(d, is_put(op->kind) ? op->kind : op->kind - 1, op->id);
+        disk_remove(d, op);
         assert_true(d->n < TEST_DISK_ROWS);
-        if (is_put(op->kind))
-            d->rows[d->n++] = op_ref(op);
+        if (op->object != NULL)
+            d->rows[d->n++] = (struct row_op){op->entity, op->id, row_ref(op->object)};
     }
+}
+
+static int load_order(const struct entity *e)
+{
+    size_t i = 0;
+    while (state_entity(i) != e)
+        i++;
+    return (int)i;
 }
 
 int test_disk_compare(const void *a, const void *b)
 {
     const struct row_op *x = a, *y = b;
-    return x->kind != y->kind ? (int)x->kind - (int)y->kind : (x->id > y->id) - (x->id < y->id);
+    int order = load_order(x->entity) - load_order(y->entity);
+    return order != 0 ? order : (x->id > y->id) - (x->id < y->id);
 }
 
 void test_disk_fini(struct test_disk *d)
 {
     for (size_t i = 0; i < d->n; i++)
-        drop_op(&d->rows[i]);
+        row_unref(d->rows[i].entity, &d->rows[i].object);
     d->n = 0;
 }
 
@@ -122,24 +96,24 @@ struct test_event test_event_make(struct test_story *s, uint32_t kinds)
 const struct node *test_story_node(const struct state *st, uint32_t x)
 {
     const struct node *n = NULL;
-    for (node_id i = 0; i < st->counters.next_node && n == NULL; i++)
-        n = state_node(st, 1 + (x + i) % st->counters.next_node);
+    for (node_id i = 0; i < st->counters.next[entity_node.number] && n == NULL; i++)
+        n = state_node(st, 1 + (x + i) % st->counters.next[entity_node.number]);
     return n;
 }
 
 static const struct user *some_user(const struct state *st, uint32_t x)
 {
     const struct user *u = NULL;
-    for (user_id i = 0; i < st->counters.next_user && u == NULL; i++)
-        u = state_user(st, 1 + (x + i) % st->counters.next_user);
+    for (user_id i = 0; i < st->counters.next[entity_user.number] && u == NULL; i++)
+        u = state_user(st, 1 + (x + i) % st->counters.next[entity_user.number]);
     return u;
 }
 
 static const struct auth_key *some_key(const struct state *st, uint32_t x)
 {
     const struct auth_key *k = NULL;
-    for (uint64_t i = 0; i < st->counters.next_key && k == NULL; i++)
-        k = state_key(st, 1 + (x + i) % st->counters.next_key);
+    for (uint64_t i = 0; i < st->counters.next[entity_auth_key.number] && k == NULL; i++)
+        k = state_key(st, 1 + (x + i) % st->counters.next[entity_auth_key.number]);
     return k;
 }
 

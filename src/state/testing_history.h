@@ -8,9 +8,8 @@
 enum { TEST_MACHINES = 6, TEST_MACHINE_KEYS = 3, TEST_KEY_TEXTS = 12, TEST_DISK_ROWS = 4000 };
 
 struct test_disk {
-    struct row_op rows[TEST_DISK_ROWS]; /* references; PUT kinds */
+    struct row_op rows[TEST_DISK_ROWS]; /* references */
     size_t n;
-    struct row_counters counters;
 };
 
 struct test_twin {

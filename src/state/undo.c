@@ -27,11 +27,11 @@ enum { REMOVE_AGAIN_MS = 5000, REMOVE_AGAIN_MAX_MS = 300000 };
 /* Whether the event changed the member, and nothing has changed it since. */
 #define IS_OF_EVENT(field)                                                                                             \
     (memcmp(&now->field, &u->after->field, sizeof(now->field)) == 0 &&                                                 \
-     memcmp(&now->field, &u->node->field, sizeof(now->field)) != 0)
+     memcmp(&now->field, &before->field, sizeof(now->field)) != 0)
 #define TAKE_BACK(field)                                                                                               \
     do {                                                                                                               \
         if (IS_OF_EVENT(field))                                                                                        \
-            memcpy(&n->field, &u->node->field, sizeof(n->field));                                                      \
+            memcpy(&n->field, &before->field, sizeof(n->field));                                                       \
     } while (0)
 
 static void take_back_buf(struct rcbuf **at, const struct rcbuf *after, struct rcbuf *before)
@@ -56,9 +56,15 @@ static bool has_endpoints_of(const struct node *now, const struct node *after)
            memcmp(now->endpoints, after->endpoints, now->endpoints_n * sizeof(now->endpoints[0])) == 0;
 }
 
+static const struct node *node_before(const struct undo *u)
+{
+    return (const struct node *)u->before;
+}
+
 static struct node *without_event(const struct node *now, const struct undo *u)
 {
-    struct node *n = has_endpoints_of(now, u->after) ? node_edit(now, u->node->endpoints, u->node->endpoints_n)
+    const struct node *before = node_before(u);
+    struct node *n = has_endpoints_of(now, u->after) ? node_edit(now, before->endpoints, before->endpoints_n)
                                                      : node_edit(now, NULL, 0);
     TAKE_BACK(user);
     TAKE_BACK(machine);
@@ -80,11 +86,11 @@ static struct node *without_event(const struct node *now, const struct undo *u)
     TAKE_BACK(auth_key);
     TAKE_BACK(expires_ms);
     TAKE_BACK(last_seen_ms);
-    take_back_buf(&n->tags, u->after->tags, u->node->tags);
-    take_back_buf(&n->hostinfo, u->after->hostinfo, u->node->hostinfo);
-    take_back_buf(&n->hostinfo_peers, u->after->hostinfo_peers, u->node->hostinfo_peers);
-    take_back_list(&n->advertised, u->after->advertised, u->node->advertised);
-    take_back_list(&n->approved, u->after->approved, u->node->approved);
+    take_back_buf(&n->tags, u->after->tags, before->tags);
+    take_back_buf(&n->hostinfo, u->after->hostinfo, before->hostinfo);
+    take_back_buf(&n->hostinfo_peers, u->after->hostinfo_peers, before->hostinfo_peers);
+    take_back_list(&n->advertised, u->after->advertised, before->advertised);
+    take_back_list(&n->approved, u->after->approved, before->approved);
     return n;
 }
 
@@ -124,11 +130,11 @@ static void plan_ticks(struct state *st, struct node_record *e, const struct und
 static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
 {
     struct node_record *e = st->records[u->id];
-    if (u->node == NULL) {
+    if (u->before == NULL) {
         node_record_forget(st, e);
         return;
     }
-    struct node *n = e->node != NULL ? without_event(e->node, u) : node_edit(u->node, NULL, 0);
+    struct node *n = e->node != NULL ? without_event(e->node, u) : node_edit(node_before(u), NULL, 0);
     if (n->is_online && e->polls == 0 && e->offline_at_ms == 0)
         e->offline_at_ms = u->offline_at_ms;
     n->is_online = n->is_online && (e->polls > 0 || e->offline_at_ms != 0);
@@ -141,7 +147,7 @@ static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
     /* A policy that became active meanwhile decided about the node as it no longer is. */
     e->approval_lags = u->approval_lags || u->cause == UNDO_APPROVAL || u->policy_sets != st->policy_sets;
     node_record_mark_stale(st, e);
-    node_record_claim_routes(st, e, u->node->primary);
+    node_record_claim_routes(st, e, node_before(u)->primary);
     plan_ticks(st, e, u, now_ms);
 }
 
@@ -149,20 +155,10 @@ static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
 
 static void undo_one(struct state *st, struct undo *u, int64_t now_ms)
 {
-    switch (u->kind) {
-    case ROW_PUT_USER: user_restore(st, u->id, u->user); break;
-    case ROW_PUT_KEY: auth_key_restore(st, u->id, u->key); break;
-    case ROW_PUT_RELAY: state_relay_restore(st, u->id, u->relay.host != NULL ? &u->relay : NULL, now_ms); break;
-    case ROW_PUT_POLICY_TEXT:
-        state_policy_text_restore(st, u->id, u->policy_text);
-        if (u->policy_text != NULL)
-            break;
-        policy_doc_unref(&st->next_policy.doc);
-        st->next_policy = u->next_policy;
-        u->next_policy.doc = NULL;
-        break;
-    default: undo_node(st, u, now_ms);
-    }
+    if (u->entity == &entity_node)
+        undo_node(st, u, now_ms);
+    else
+        entity_restore(st, u->entity, u->id, u->before, now_ms);
 }
 
 /* Removes the ids of nodes that were forgotten, which may be given again. */
@@ -180,16 +176,15 @@ static void forget_ids(const struct state *st, struct id_list *l)
 static void restore_counters(struct state *st)
 {
     st->counters = st->undo.next.counters;
-    st->counters_dirty = false;
     st->last_v4 = st->undo.next.last_v4;
     st->last_v6 = st->undo.next.last_v6;
 }
 
-static void suspect(struct state *st, enum row_op_kind kind, uint64_t id)
+static void suspect(struct state *st, const struct entity *entity, uint64_t id)
 {
     if (st->suspects == NULL)
         st->suspects = MEM_NEW(struct row_batch);
-    row_batch_add(st->suspects, kind, id);
+    row_batch_add(st->suspects, entity, id, NULL);
 }
 
 static void mark_unwritten(struct state *st, uint64_t from_seq, uint64_t to_seq)
@@ -212,7 +207,7 @@ static void undo_from(struct state *st, uint64_t from_seq, int64_t now_ms)
         struct undo u = log->v[--log->n];
         undo_one(st, &u, now_ms);
         if (u.seq < st->next_seq)
-            suspect(st, u.kind, u.id);
+            suspect(st, u.entity, u.id);
         undo_drop(&u);
     }
     events_drop(st, from_seq);
@@ -261,40 +256,15 @@ bool state_refused(struct state *st, uint64_t seq, int64_t now_ms)
 
 /* --- afterwards --- */
 
-static void put_as_it_is(struct state *st, struct row_batch *b, const struct row_op *s)
-{
-    struct node_record *e = s->kind == ROW_PUT_NODE ? node_record_of(st, s->id) : NULL;
-    const struct relay_host *r;
-    const struct policy_text *t;
-    const struct auth_key *k;
-    const struct user *u;
-    if (s->kind == ROW_PUT_USER && (u = state_user(st, s->id)) != NULL)
-        row_batch_add(b, ROW_PUT_USER, s->id)->user = user_ref(u);
-    else if (s->kind == ROW_PUT_KEY && (k = state_key(st, s->id)) != NULL)
-        row_batch_add(b, ROW_PUT_KEY, s->id)->key = auth_key_ref(k);
-    else if (s->kind == ROW_PUT_RELAY && (r = state_relay(st, s->id)) != NULL)
-        row_batch_add(b, ROW_PUT_RELAY, s->id)->relay = state_relay_host_ref(r);
-    else if (s->kind == ROW_PUT_POLICY_TEXT && (t = state_policy_text(st, s->id)) != NULL)
-        row_batch_add(b, ROW_PUT_POLICY_TEXT, s->id)->policy_text = state_policy_text_ref(t);
-    else if (e != NULL)
-        row_batch_add(b, ROW_PUT_NODE, s->id)->node = node_ref(e->node);
-    else
-        row_batch_add(b, s->kind + 1, s->id); /* the DEL kind */
-}
-
-_Static_assert(ROW_DEL_USER == ROW_PUT_USER + 1 && ROW_DEL_KEY == ROW_PUT_KEY + 1 &&
-                   ROW_DEL_RELAY == ROW_PUT_RELAY + 1 && ROW_DEL_POLICY_TEXT == ROW_PUT_POLICY_TEXT + 1 &&
-                   ROW_DEL_NODE == ROW_PUT_NODE + 1,
-               "each PUT is followed by its DEL");
-
 struct row_batch *state_take_repair(struct state *st)
 {
     struct row_batch *b = MEM_NEW(struct row_batch);
     b->seq = st->next_seq++;
     b->is_repair = true;
     for (size_t i = 0; st->suspects != NULL && i < st->suspects->n; i++)
-        put_as_it_is(st, b, &st->suspects->ops[i]);
-    row_batch_add(b, ROW_PUT_COUNTERS, 0)->counters = st->counters;
+        row_batch_add(b, st->suspects->ops[i].entity, st->suspects->ops[i].id,
+                      state_row(st, st->suspects->ops[i].entity, st->suspects->ops[i].id));
+    row_batch_add_counters(b, &st->counters, true);
     return b;
 }
 

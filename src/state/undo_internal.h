@@ -4,12 +4,6 @@
 
 #include "state/records_internal.h"
 
-/* A stored policy that becomes the active one when batch `seq` is on disk. */
-struct next_policy {
-    struct policy_doc *doc; /* reference; null: none */
-    uint64_t seq;
-};
-
 /* Why a node changes durably. */
 enum undo_cause {
     UNDO_EVENT,    /* a request, which is answered when the batch is on disk */
@@ -18,24 +12,21 @@ enum undo_cause {
     UNDO_APPROVAL, /* the policy approves routes of it: no request will ask for that again either */
 };
 
-/* How one row was before an event that waits for the disk. Members that do not belong to its kind are zero. */
+/* How one row was before an event that waits for the disk. */
 struct undo {
-    uint64_t seq;          /* of the event's batch */
-    enum row_op_kind kind; /* the PUT kinds */
-    uint64_t id;           /* of the row */
-    enum undo_cause cause; /* of a node, as what follows */
-    bool name_lags;        /* as in `node_record` */
+    uint64_t seq; /* of the event's batch */
+    const struct entity *entity;
+    uint64_t id;
+    const struct row *before; /* reference; null: there was none */
+    bool is_deletion;
+    /* Of a node; zero for others. */
+    enum undo_cause cause;
+    bool name_lags; /* as in `node_record` */
     bool approval_lags;
     uint64_t policy_sets; /* as in `state` */
     uint64_t visible_seq;
     int64_t offline_at_ms;
-    const struct user *user; /* references, here and below; null: there was none */
-    const struct auth_key *key;
-    struct relay_record relay;
-    const struct policy_text *policy_text;
-    struct next_policy next_policy; /* of a new policy text: which policy was to become the active one */
-    const struct node *node;
-    const struct node *after; /* a node as the event left it; null: the event removed it */
+    const struct node *after; /* as the event left it: reference; null: the event removed it */
 };
 
 /* What had been given out when a batch began. */
@@ -53,11 +44,8 @@ struct undo_log {
 };
 
 /* --- undo_log.c --- */
-/* Notes how the row is now. Each is called before an event changes and puts that row. */
-void undo_note_user(struct state *st, user_id id);
-void undo_note_key(struct state *st, uint64_t id);
-void undo_note_relay(struct state *st, uint64_t id);
-void undo_note_policy_text(struct state *st, uint64_t id);
+/* Notes how a row is before an event changes it; `before` (borrowed) null: there is none. See state_put. */
+struct undo *undo_note(struct state *st, const struct entity *entity, uint64_t id, const struct row *before);
 /* Begins an event that changes a node, until node_record_mark_durable ends it; for a new node it is called after
  * node_record_add. An event that begins within another is a part of that one. */
 void undo_begin_node(struct state *st, struct node_record *e, enum undo_cause cause);
@@ -77,14 +65,14 @@ void undo_fini(struct state *st);
 bool undo_has_auth_key(const struct state *st, const uint8_t hash[KEY_HASH_BYTES]);
 /* An event that waits for the disk gave this key to a node, or took it away. */
 bool undo_has_node_key(const struct state *st, const node_key *key);
-/* A deletion of a relay waits for the disk. */
-bool undo_deletes_relay(const struct state *st);
+/* A deletion of a row of this entity waits for the disk. */
+bool undo_has_deletion(const struct state *st, const struct entity *entity);
 
 /* --- users.c, keys.c, relays.c, policy_texts.c --- */
 /* Each makes the row what it was before the event; `before` null: it did not exist. */
-void user_restore(struct state *st, user_id id, const struct user *before);
-void auth_key_restore(struct state *st, uint64_t id, const struct auth_key *before);
-void state_relay_restore(struct state *st, uint64_t id, const struct relay_record *before, int64_t now_ms);
-void state_policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before);
+void user_restore(struct state *st, user_id id, const struct user *before, int64_t now_ms);
+void auth_key_restore(struct state *st, uint64_t id, const struct auth_key *before, int64_t now_ms);
+void state_relay_restore(struct state *st, uint64_t id, const struct relay_host *before, int64_t now_ms);
+void state_policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before, int64_t now_ms);
 
 #endif

@@ -8,23 +8,18 @@
 
 /* --- writing it --- */
 
-static struct undo *add(struct state *st, enum row_op_kind kind, uint64_t id)
+struct undo *undo_note(struct state *st, const struct entity *entity, uint64_t id, const struct row *before)
 {
     struct undo_log *log = &st->undo;
     VEC_ROOM(log->v, log->n, log->cap, 16);
     struct undo *u = &log->v[log->n++];
-    *u = (struct undo){.seq = st->next_seq, .kind = kind, .id = id};
+    *u = (struct undo){.seq = st->next_seq, .entity = entity, .id = id, .before = row_ref(before)};
     return u;
 }
 
 void undo_drop(struct undo *u)
 {
-    user_unref(&u->user);
-    auth_key_unref(&u->key);
-    state_relay_host_unref(&u->relay.host);
-    state_policy_text_unref(&u->policy_text);
-    policy_doc_unref(&u->next_policy.doc);
-    node_unref(&u->node);
+    row_unref(u->entity, &u->before);
     node_unref(&u->after);
 }
 
@@ -37,54 +32,19 @@ void undo_fini(struct state *st)
     row_batch_destroy(&st->suspects);
 }
 
-void undo_note_user(struct state *st, user_id id)
-{
-    const struct user *u = state_user(st, id);
-    add(st, ROW_PUT_USER, id)->user = u != NULL ? user_ref(u) : NULL;
-}
-
-void undo_note_key(struct state *st, uint64_t id)
-{
-    const struct auth_key *k = state_key(st, id);
-    add(st, ROW_PUT_KEY, id)->key = k != NULL ? auth_key_ref(k) : NULL;
-}
-
-void undo_note_relay(struct state *st, uint64_t id)
-{
-    const struct relay_record *e = state_relay_record(st, id);
-    struct undo *u = add(st, ROW_PUT_RELAY, id);
-    if (e == NULL)
-        return;
-    u->relay = *e;
-    state_relay_host_ref(e->host);
-}
-
-void undo_note_policy_text(struct state *st, uint64_t id)
-{
-    const struct policy_text *t = state_policy_text(st, id);
-    struct undo *u = add(st, ROW_PUT_POLICY_TEXT, id);
-    u->policy_text = t != NULL ? state_policy_text_ref(t) : NULL;
-    if (t != NULL)
-        return;
-    u->next_policy = st->next_policy;
-    if (u->next_policy.doc != NULL)
-        policy_doc_ref(u->next_policy.doc);
-}
-
 void undo_begin_node(struct state *st, struct node_record *e, enum undo_cause cause)
 {
     if (e->undo_at != 0) {
         e->undo_depth++;
         return;
     }
-    struct undo *u = add(st, ROW_PUT_NODE, e->id);
+    struct undo *u = undo_note(st, &entity_node, e->id, cause != UNDO_NEW ? &e->node->row : NULL);
     u->cause = cause;
     u->visible_seq = e->visible_seq;
     u->offline_at_ms = e->offline_at_ms;
     u->name_lags = e->name_lags;
     u->approval_lags = e->approval_lags;
     u->policy_sets = st->policy_sets;
-    u->node = cause != UNDO_NEW ? node_ref(e->node) : NULL;
     e->undo_at = st->undo.n;
 }
 
@@ -100,8 +60,8 @@ void undo_end_node(struct state *st, struct node_record *e)
 
 void undo_begin_batch(struct state *st)
 {
+    st->counters.dirty = 0;
     st->undo.next = (struct undo_mark){.counters = st->counters, .last_v4 = st->last_v4, .last_v6 = st->last_v6};
-    st->counters_dirty = false;
 }
 
 void undo_mark_batch(struct state *st, uint64_t seq)
@@ -130,14 +90,19 @@ void undo_committed(struct state *st)
 
 /* --- asking it --- */
 
+/* The object as it was, if the note is about a row of this entity. */
+static const void *was(const struct undo *u, const struct entity *entity)
+{
+    return u->entity == entity ? u->before : NULL;
+}
+
 bool undo_has_auth_key(const struct state *st, const uint8_t hash[KEY_HASH_BYTES])
 {
     for (size_t i = 0; i < st->undo.n; i++) {
         const struct undo *u = &st->undo.v[i];
-        if (u->kind != ROW_PUT_KEY)
-            continue;
-        const struct auth_key *now = state_key(st, u->id);
-        if ((u->key != NULL && secret_equal(u->key->hash, hash, KEY_HASH_BYTES)) ||
+        const struct auth_key *before = was(u, &entity_auth_key);
+        const struct auth_key *now = u->entity == &entity_auth_key ? state_key(st, u->id) : NULL;
+        if ((before != NULL && secret_equal(before->hash, hash, KEY_HASH_BYTES)) ||
             (now != NULL && secret_equal(now->hash, hash, KEY_HASH_BYTES)))
             return true;
     }
@@ -148,18 +113,18 @@ bool undo_has_node_key(const struct state *st, const node_key *key)
 {
     for (size_t i = 0; i < st->undo.n; i++) {
         const struct undo *u = &st->undo.v[i];
-        if ((u->node != NULL && keys_equal(u->node->key.b, key->b)) ||
+        const struct node *before = was(u, &entity_node);
+        if ((before != NULL && keys_equal(before->key.b, key->b)) ||
             (u->after != NULL && keys_equal(u->after->key.b, key->b)))
             return true;
     }
     return false;
 }
 
-bool undo_deletes_relay(const struct state *st)
+bool undo_has_deletion(const struct state *st, const struct entity *entity)
 {
     for (size_t i = 0; i < st->undo.n; i++) {
-        const struct undo *u = &st->undo.v[i];
-        if (u->kind == ROW_PUT_RELAY && u->relay.host != NULL)
+        if (st->undo.v[i].entity == entity && st->undo.v[i].is_deletion)
             return true;
     }
     return false;

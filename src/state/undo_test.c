@@ -102,13 +102,13 @@ static void print_node(struct buf *out, const struct state *st, const struct nod
 
 static void print_rows(struct buf *out, const struct state *st)
 {
-    for (user_id id = 1; id < st->counters.next_user; id++) {
+    for (user_id id = 1; id < st->counters.next[entity_user.number]; id++) {
         const struct user *u = state_user(st, id);
         if (u != NULL)
             buf_printf(out, "user %d %s role %d found %d\n", (int)id, u->name, u->role,
                        state_user_by_name(st, str_c(u->name)) == u);
     }
-    for (uint64_t id = 1; id < st->counters.next_key; id++) {
+    for (uint64_t id = 1; id < st->counters.next[entity_auth_key.number]; id++) {
         const struct auth_key *k = state_key(st, id);
         if (k != NULL)
             buf_printf(out, "key %d %s user %d used %d expires %lld found %d\n", (int)id, k->prefix, (int)k->user,
@@ -121,7 +121,7 @@ static void print_rows(struct buf *out, const struct state *st)
     for (size_t pos = 0; (t = state_policy_text_next(st, &pos)) != NULL;)
         buf_printf(out, "text %d %.*s\n", (int)t->id, (int)t->text->len, (const char *)t->text->data);
     buf_printf(out, "nodes %zu bytes %zu\n", state_node_count(st), st->text_bytes);
-    for (node_id id = 1; id < st->counters.next_node; id++) {
+    for (node_id id = 1; id < st->counters.next[entity_node.number]; id++) {
         if (state_node(st, id) != NULL)
             print_node(out, st, state_node(st, id));
     }
@@ -132,8 +132,9 @@ static void print_state(struct buf *out, struct state *st)
     print_rows(out, st);
     const struct engine *p = state_policy(st);
     struct str text = p != NULL ? policy_doc_text(engine_doc(p)) : STR("none");
-    buf_printf(out, "policy %.*s counters %d %d %d %d\n", STR_ARG(text), (int)st->counters.next_node,
-               (int)st->counters.next_user, (int)st->counters.next_key, (int)st->counters.next_relay);
+    buf_printf(out, "policy %.*s counters %d %d %d %d\n", STR_ARG(text), (int)st->counters.next[entity_node.number],
+               (int)st->counters.next[entity_user.number], (int)st->counters.next[entity_auth_key.number],
+               (int)st->counters.next[entity_relay_host.number]);
 }
 
 static void print_snapshot(struct buf *out, const struct state *st)
@@ -179,14 +180,6 @@ static void assert_twins(struct test_story *s)
     assert_int_equal(n, state_take_revoked(s->b.st, gone, 64));
 }
 
-static struct policy_text *text_copy(const struct policy_text *t)
-{
-    struct policy_text *copy = state_policy_text_create(str_n(t->text->data, t->text->len));
-    copy->id = t->id;
-    copy->created_ms = t->created_ms;
-    return copy;
-}
-
 /* A server that starts from the disk has what this one has. */
 static void assert_disk(struct test_story *s, struct test_disk *d, struct state *st)
 {
@@ -196,21 +189,12 @@ static void assert_disk(struct test_story *s, struct test_disk *d, struct state 
     qsort(d->rows, d->n, sizeof(d->rows[0]), test_disk_compare);
     for (size_t i = 0; i < d->n && rc == RC_OK; i++) {
         const struct row_op *op = &d->rows[i];
-        if (op->kind == ROW_PUT_USER)
-            rc = state_load_user(next, user_edit(op->user), NULL);
-        else if (op->kind == ROW_PUT_KEY)
-            rc = state_load_key(next, auth_key_edit(op->key), NULL);
-        else if (op->kind == ROW_PUT_RELAY)
-            rc = state_load_relay(next, state_relay_host_edit(op->relay), NULL);
-        else if (op->kind == ROW_PUT_POLICY_TEXT)
-            rc = state_load_policy_text(next, text_copy(op->policy_text), NULL);
-        else
-            rc = state_load_node(next, node_edit(op->node, NULL, 0), NULL);
+        rc = state_load(next, op->entity, op->entity->copy(op->object), NULL);
     }
     assert_int_equal(rc, RC_OK);
-    state_load_done(next, &d->counters, s->now_ms);
+    state_load_done(next, s->now_ms);
     assert_memory_equal(&next->counters, &st->counters, sizeof(st->counters));
-    for (node_id id = 1; id < st->counters.next_node; id++) {
+    for (node_id id = 1; id < st->counters.next[entity_node.number]; id++) {
         const struct node *x = state_node(st, id), *y = state_node(next, id);
         assert_int_equal(x != NULL, y != NULL);
         if (x == NULL)
@@ -354,7 +338,6 @@ static void test_refused_never_was(void **state)
             .random = {seed * 7919}, .now_ms = 1700000000000, .a.st = test_story_state(), .b.st = test_story_state()};
         s.disk = MEM_NEW(struct test_disk);
         s.found = MEM_NEW(struct test_disk);
-        s.disk->counters = s.found->counters = s.a.st->counters;
         for (int i = 0; i < EPISODES; i++)
             episode(&s);
         refused += s.refused;

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/refs.h"
+#include "state/entity.h"
 #include "state/model_internal.h"
 
 struct user *user_create(void)
@@ -51,10 +52,9 @@ const struct user *user_ref(const struct user *u)
 
 void user_unref(const struct user **at)
 {
-    const struct user *u = *at;
+    const struct row *row = *at != NULL ? &(*at)->row : NULL;
     *at = NULL;
-    if (u != NULL && refs_drop(&u->refs))
-        mem_free((void *)u);
+    row_unref(&entity_user, &row);
 }
 
 bool user_looks_same(const struct user *a, const struct user *b)
@@ -95,3 +95,28 @@ size_t user_table_find(const struct user_table *t, user_id id)
     }
     return low < t->n && t->users[low]->id == id ? low : t->n;
 }
+
+/* --- rows --- */
+
+static void destroy(struct row *object)
+{
+    mem_free(object);
+}
+
+static struct row *copy(const struct row *object)
+{
+    return &user_edit((const struct user *)object)->row;
+}
+
+const struct entity entity_user = {
+    .name = "user",
+    .table = "users",
+    .number = 2,
+    .since = 1,
+    .id_max = ROW_ID_MAX,
+    .is_counted = true,
+    .is_in_snapshot = true,
+    .size = sizeof(struct user),
+    .destroy = destroy,
+    .copy = copy,
+};

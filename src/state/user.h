@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "state/cache_slot.h"
 #include "state/ids.h"
+#include "state/row.h"
 
 /* Which of the policy's role autogroups a user is in. In the order of enum policy_role; stored by number. */
 enum user_role {
@@ -28,8 +29,7 @@ MUST_CHECK enum rc user_role_parse(struct str name, enum user_role *out);
 #define USER_ROLE_NAMES "owner, admin, network-admin, it-admin, billing-admin, auditor or member"
 
 struct user {
-    atomic_uint refs;
-    user_id id;
+    ROW_HEAD;
     char name[USER_NAME_CAP]; /* login name */
     char display_name[USER_NAME_CAP];
     char email[USER_NAME_CAP];

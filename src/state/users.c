@@ -97,17 +97,10 @@ static enum rc check_row(const struct state *st, const struct user *u, struct er
 
 enum rc state_load_user(struct state *st, struct user *u, struct err *err)
 {
-    enum rc rc = check_row(st, u, err);
-    if (rc != RC_OK) {
-        const struct user *dropped = u;
-        user_unref(&dropped);
-        return rc;
-    }
+    TRY(check_row(st, u, err));
     state_load_fit_time(&u->created_ms);
     index_user(st, u);
     state_policy_users_changed(st);
-    if (u->id >= st->counters.next_user)
-        st->counters.next_user = u->id + 1;
     return RC_OK;
 }
 
@@ -121,11 +114,9 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
         return err_set(err, RC_INVALID, "display name, e-mail (%d bytes each) or picture URL (255) is too long",
                        USER_NAME_CAP - 1);
     struct user *u = user_create();
-    u->id = st->counters.next_user++;
+    u->id = row_next_id(st, &entity_user);
     if (u->id == TAGGED_DEVICES_USER)
-        u->id = st->counters.next_user++;
-    st->counters_dirty = true;
-    undo_note_user(st, u->id);
+        u->id = row_next_id(st, &entity_user);
     copy_text(u->name, sizeof(u->name), spec->name);
     copy_text(u->display_name, sizeof(u->display_name), spec->display_name);
     copy_text(u->email, sizeof(u->email), spec->email);
@@ -133,7 +124,7 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
     u->created_ms = now_ms;
     u->role = st->users.n == 0 ? USER_OWNER : USER_MEMBER;
     index_user(st, u);
-    row_put(st, ROW_PUT_USER, u->id)->user = user_ref(u);
+    state_put(st, &entity_user, NULL, &u->row);
     event_note(st, EVENT_USER_CREATED, NULL, u);
     users_changed(st);
     *out = u;
@@ -143,12 +134,11 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
 /* Puts the changed copy in place of `old`. */
 static void user_replace(struct state *st, const struct user *old, struct user *u, enum event_kind what)
 {
-    undo_note_user(st, old->id);
+    state_put(st, &entity_user, &old->row, &u->row);
     event_note(st, what, old, u);
     unindex_user(st, old);
     user_unref(&old);
     index_user(st, u);
-    row_put(st, ROW_PUT_USER, u->id)->user = user_ref(u);
     users_changed(st);
 }
 
@@ -217,17 +207,17 @@ enum rc state_user_delete(struct state *st, user_id id, struct err *err)
         return err_set(err, RC_IN_USE, "user '%s' still has %u node%s; delete them first (nodes list --user %s)",
                        u->name, nodes, nodes == 1 ? "" : "s", u->name);
     delete_keys_of(st, id);
-    undo_note_user(st, id);
+    state_put(st, &entity_user, &u->row, NULL);
     event_note(st, EVENT_USER_DELETED, u, NULL);
     unindex_user(st, u);
     user_unref(&u);
-    row_put(st, ROW_DEL_USER, id);
     users_changed(st);
     return RC_OK;
 }
 
-void user_restore(struct state *st, user_id id, const struct user *before)
+void user_restore(struct state *st, user_id id, const struct user *before, int64_t now_ms)
 {
+    (void)now_ms;
     const struct user *now = state_user(st, id);
     if (now != NULL)
         unindex_user(st, now);

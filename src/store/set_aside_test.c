@@ -55,8 +55,8 @@ static void write_rows(const char *path, struct test_world *w)
     test_world_policy_text(w, b, 0);
     test_world_node(w, b, 0);
     for (size_t k = 0; k < b->n; k++) {
-        if (b->ops[k].kind == ROW_PUT_KEY)
-            ((struct auth_key *)b->ops[k].key)->id = b->ops[k].id = 1;
+        if (b->ops[k].entity == &entity_auth_key)
+            ((struct row *)b->ops[k].object)->id = b->ops[k].id = 1;
     }
     assert_int_equal(test_store_write(s, b), RC_OK);
     store_close(&s);
@@ -74,10 +74,9 @@ static void exec_unchecked(const char *path, const char *sql)
 /* Whether a policy text has been set aside, now or at an earlier start. */
 static bool loads_without_a_text(const char *path)
 {
-    struct row_counters counters;
     struct err err = {0};
     struct store *s = test_store_open(path, 1000);
-    assert_int_equal(s->ops->load(s, &test_no_sink, &counters, &err), RC_OK);
+    assert_int_equal(s->ops->load(s, &test_no_sink, &err), RC_OK);
     bool is_there = store_policy_text_aside(s).is_there;
     store_close(&s);
     return is_there;

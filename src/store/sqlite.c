@@ -8,47 +8,20 @@
 
 LOG_MODULE("sqlite");
 
-enum statement {
-    STMT_BEGIN,
-    STMT_COMMIT,
-    STMT_ROLLBACK,
-    STMT_INSERT_USER,
-    STMT_DELETE_USER,
-    STMT_INSERT_KEY,
-    STMT_DELETE_KEY,
-    STMT_INSERT_RELAY,
-    STMT_DELETE_RELAY,
-    STMT_INSERT_POLICY_TEXT,
-    STMT_DELETE_POLICY_TEXT,
-    STMT_INSERT_NODE,
-    STMT_DELETE_NODE,
-    STMT_PUT_COUNTERS,
-    STMT_COUNT
-};
+enum statement { STMT_BEGIN, STMT_COMMIT, STMT_ROLLBACK, STMT_COUNT };
 
 static const char *const statements[STMT_COUNT] = {
     [STMT_BEGIN] = "BEGIN IMMEDIATE",
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
-    [STMT_INSERT_USER] = store_user_insert_sql,
-    [STMT_DELETE_USER] = "DELETE FROM users WHERE id = ?",
-    [STMT_INSERT_KEY] = store_auth_key_insert_sql,
-    [STMT_DELETE_KEY] = "DELETE FROM auth_keys WHERE id = ?",
-    [STMT_INSERT_RELAY] = store_relay_insert_sql,
-    [STMT_DELETE_RELAY] = "DELETE FROM relays WHERE id = ?",
-    [STMT_INSERT_POLICY_TEXT] = store_policy_text_insert_sql,
-    [STMT_DELETE_POLICY_TEXT] = "DELETE FROM policy_texts WHERE id = ?",
-    [STMT_INSERT_NODE] = store_node_insert_sql,
-    [STMT_DELETE_NODE] = "DELETE FROM nodes WHERE id = ?",
-    [STMT_PUT_COUNTERS] =
-        "INSERT OR REPLACE INTO counters (tailnet, next_node, next_user, next_key, next_relay) VALUES (1, ?, ?, ?, ?)",
 };
 
 struct sqlite_store {
     struct store base;
     struct sqlite_file file;
     sqlite3_stmt *stmts[STMT_COUNT];
-    int64_t number;  /* the number of the last transaction */
+    sqlite3_stmt *inserts[ENTITIES_MAX], *deletes[ENTITIES_MAX]; /* by number of the entity */
+    int64_t number;                                              /* the number of the last transaction */
     bool is_suspect; /* the connection is to be opened anew before the next transaction */
 };
 
@@ -59,62 +32,55 @@ static struct sqlite_store *of(struct store *s)
 
 /* --- writing --- */
 
-static bool run(struct sqlite_store *s, enum statement which)
+static bool step(sqlite3_stmt *stmt)
 {
-    sqlite3_stmt *stmt = s->stmts[which];
     bool done = sqlite3_step(stmt) == SQLITE_DONE;
     sqlite3_reset(stmt);
     sqlite3_clear_bindings(stmt); /* they are borrowed */
     return done;
 }
 
-static bool delete_row(struct sqlite_store *s, const struct row_op *op)
+static bool run(struct sqlite_store *s, enum statement which)
 {
-    enum statement which;
-    switch (op->kind) {
-    case ROW_PUT_USER:
-    case ROW_DEL_USER: which = STMT_DELETE_USER; break;
-    case ROW_PUT_KEY:
-    case ROW_DEL_KEY: which = STMT_DELETE_KEY; break;
-    case ROW_PUT_RELAY:
-    case ROW_DEL_RELAY: which = STMT_DELETE_RELAY; break;
-    case ROW_PUT_POLICY_TEXT:
-    case ROW_DEL_POLICY_TEXT: which = STMT_DELETE_POLICY_TEXT; break;
-    case ROW_PUT_NODE:
-    case ROW_DEL_NODE: which = STMT_DELETE_NODE; break;
-    case ROW_PUT_COUNTERS:
-    default: return true;
-    }
-    return sqlite3_bind_int64(s->stmts[which], 1, (int64_t)op->id) == SQLITE_OK && run(s, which);
+    return step(s->stmts[which]);
 }
 
-static bool bind_counters(sqlite3_stmt *stmt, const struct row_counters *c)
+static bool delete_row(struct sqlite_store *s, const struct row_op *op)
 {
-    return sqlite3_bind_int64(stmt, 1, (int64_t)c->next_node) == SQLITE_OK &&
-           sqlite3_bind_int64(stmt, 2, (int64_t)c->next_user) == SQLITE_OK &&
-           sqlite3_bind_int64(stmt, 3, (int64_t)c->next_key) == SQLITE_OK &&
-           sqlite3_bind_int64(stmt, 4, (int64_t)c->next_relay) == SQLITE_OK;
+    sqlite3_stmt *stmt = s->deletes[op->entity->number];
+    return stmt == NULL || (sqlite3_bind_int64(stmt, 1, (int64_t)op->id) == SQLITE_OK && step(stmt));
+}
+
+static const char *counter_column(uint64_t id)
+{
+    return id == entity_node.number       ? "next_node"
+           : id == entity_user.number     ? "next_user"
+           : id == entity_auth_key.number ? "next_key"
+                                          : "next_relay";
+}
+
+static bool write_counter(struct sqlite_store *s, const struct counter *c)
+{
+    char sql[160];
+    sqlite3_snprintf(sizeof(sql), sql,
+                     "INSERT INTO counters VALUES (1, 1, 1, 1, 1) ON CONFLICT DO NOTHING;"
+                     "UPDATE counters SET %s = %lld WHERE tailnet = 1",
+                     counter_column(c->id), (long long)c->next);
+    return sqlite3_exec(s->file.db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
 static bool insert_row(struct sqlite_store *s, const struct row_op *op)
 {
-    sqlite3_stmt **stmts = s->stmts;
-    switch (op->kind) {
-    case ROW_PUT_USER: return store_user_bind(stmts[STMT_INSERT_USER], op->user) && run(s, STMT_INSERT_USER);
-    case ROW_PUT_KEY: return store_auth_key_bind(stmts[STMT_INSERT_KEY], op->key) && run(s, STMT_INSERT_KEY);
-    case ROW_PUT_RELAY: return store_relay_bind(stmts[STMT_INSERT_RELAY], op->relay) && run(s, STMT_INSERT_RELAY);
-    case ROW_PUT_POLICY_TEXT:
-        return store_policy_text_bind(stmts[STMT_INSERT_POLICY_TEXT], op->policy_text) &&
-               run(s, STMT_INSERT_POLICY_TEXT);
-    case ROW_PUT_NODE: return store_node_bind(stmts[STMT_INSERT_NODE], op->node) && run(s, STMT_INSERT_NODE);
-    case ROW_PUT_COUNTERS: return bind_counters(stmts[STMT_PUT_COUNTERS], &op->counters) && run(s, STMT_PUT_COUNTERS);
-    case ROW_DEL_USER:
-    case ROW_DEL_KEY:
-    case ROW_DEL_RELAY:
-    case ROW_DEL_POLICY_TEXT:
-    case ROW_DEL_NODE: break;
+    if (op->object == NULL)
+        return true;
+    if (op->entity == &entity_counter)
+        return write_counter(s, (const struct counter *)op->object);
+    for (size_t i = 0; i < sqlite_rows_n; i++) {
+        if (sqlite_rows[i].entity == op->entity)
+            return sqlite_rows[i].bind(s->inserts[op->entity->number], op->object) &&
+                   step(s->inserts[op->entity->number]);
     }
-    return true;
+    return false;
 }
 
 /* All rows are deleted before any is inserted, so that a name, address or key that passes from one row to another is
@@ -137,6 +103,15 @@ static enum rc prepare(struct sqlite_store *s, struct err *err)
     for (size_t i = 0; i < STMT_COUNT; i++) {
         if (sqlite3_prepare_v3(s->file.db, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &s->stmts[i], NULL) !=
             SQLITE_OK)
+            return sqlite_error(s->file.db, s->file.path, "use the schema of", err);
+    }
+    for (size_t i = 0; i < sqlite_rows_n; i++) {
+        unsigned n = sqlite_rows[i].entity->number;
+        char sql[64];
+        sqlite3_snprintf(sizeof(sql), sql, "DELETE FROM %s WHERE id = ?", sqlite_rows[i].entity->table);
+        if (sqlite3_prepare_v3(s->file.db, sqlite_rows[i].insert_sql, -1, SQLITE_PREPARE_PERSISTENT, &s->inserts[n],
+                               NULL) != SQLITE_OK ||
+            sqlite3_prepare_v3(s->file.db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->deletes[n], NULL) != SQLITE_OK)
             return sqlite_error(s->file.db, s->file.path, "use the schema of", err);
     }
     return RC_OK;
@@ -167,6 +142,11 @@ static void drop_statements(struct sqlite_store *s)
     for (size_t i = 0; i < STMT_COUNT; i++) {
         sqlite3_finalize(s->stmts[i]);
         s->stmts[i] = NULL;
+    }
+    for (size_t i = 0; i < ENTITIES_MAX; i++) {
+        sqlite3_finalize(s->inserts[i]);
+        sqlite3_finalize(s->deletes[i]);
+        s->inserts[i] = s->deletes[i] = NULL;
     }
 }
 
@@ -225,73 +205,22 @@ static enum rc sqlite_write(struct store *base, const struct row_op *const *ops,
 
 /* --- loading --- */
 
-/* Reads the current row and hands it to the sink. False, with the name of the bad column, if it cannot be read. */
-typedef bool (*row_fn)(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out);
-
-static bool take_user(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
-{
-    struct user *u = store_user_read(stmt, bad_out);
-    if (u != NULL)
-        sink->user(sink->ctx, u);
-    return u != NULL;
-}
-
-static bool take_key(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
-{
-    struct auth_key *k = store_auth_key_read(stmt, bad_out);
-    if (k != NULL)
-        sink->key(sink->ctx, k);
-    return k != NULL;
-}
-
-static bool take_relay(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
-{
-    struct relay_host *r = store_relay_read(stmt, bad_out);
-    if (r != NULL)
-        sink->relay(sink->ctx, r);
-    return r != NULL;
-}
-
-static bool take_policy_text(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
-{
-    struct policy_text *t = store_policy_text_read(stmt, bad_out);
-    if (t != NULL)
-        sink->policy_text(sink->ctx, t);
-    return t != NULL;
-}
-
-static bool take_node(sqlite3_stmt *stmt, const struct row_sink *sink, const char **bad_out)
-{
-    struct node *n = store_node_read(stmt, bad_out);
-    if (n != NULL)
-        sink->node(sink->ctx, n);
-    return n != NULL;
-}
-
-/* How a table is loaded. */
-struct source {
-    const char *name;
-    const char *select_sql;
-    const char *move_sql; /* moves a row to set_aside */
-    row_fn take;
-};
-
-static void take_row(const struct source *t, sqlite3_stmt *stmt, const struct row_sink *sink,
+static void take_row(const struct sqlite_rows *t, sqlite3_stmt *stmt, const struct row_sink *sink,
                      struct store_bad_rows *bad)
 {
     const char *column = NULL;
     char why[160] = "";
-    if (sink->refusal != NULL)
-        *sink->refusal = (struct err){0};
-    if (!t->take(stmt, sink, &column))
+    struct err refusal = {0};
+    struct row *object = t->read(stmt, &column);
+    if (object == NULL)
         snprintf(why, sizeof(why), "column %s holds what it cannot", column);
-    else if (sink->refusal != NULL)
-        snprintf(why, sizeof(why), "%.150s", sink->refusal->text);
+    else if (sink->take(sink->ctx, t->entity, object, &refusal) != RC_OK)
+        snprintf(why, sizeof(why), "%.150s", refusal.text);
     if (why[0] != '\0')
-        store_bad_rows_add(bad, t->name, t->move_sql, sqlite3_column_int64(stmt, 1), why);
+        store_bad_rows_add(bad, t->entity->table, t->set_aside_sql, sqlite3_column_int64(stmt, 1), why);
 }
 
-static enum rc load_table(struct sqlite_store *s, const struct source *t, const struct row_sink *sink,
+static enum rc load_table(struct sqlite_store *s, const struct sqlite_rows *t, const struct row_sink *sink,
                           struct store_bad_rows *bad, struct err *err)
 {
     sqlite3_stmt *stmt;
@@ -332,41 +261,38 @@ static enum rc load_text_aside(struct sqlite_store *s, const struct store_bad_ro
 
 static enum rc load_tables(struct sqlite_store *s, const struct row_sink *sink, struct err *err)
 {
-    static const struct source sources[] = {
-        {"users", store_user_select_sql, store_user_set_aside_sql, take_user},
-        {"auth_keys", store_auth_key_select_sql, store_auth_key_set_aside_sql, take_key},
-        {"relays", store_relay_select_sql, store_relay_set_aside_sql, take_relay},
-        {"policy_texts", store_policy_text_select_sql, store_policy_text_set_aside_sql, take_policy_text},
-        {"nodes", store_node_select_sql, store_node_set_aside_sql, take_node},
-    };
     struct store_bad_rows bad = {0};
     enum rc rc = RC_OK;
-    for (size_t i = 0; i < ARRAY_LEN(sources) && rc == RC_OK; i++)
-        rc = load_table(s, &sources[i], sink, &bad, err);
+    for (size_t i = 0; i < sqlite_rows_n && rc == RC_OK; i++)
+        rc = load_table(s, &sqlite_rows[i], sink, &bad, err);
     if (rc == RC_OK)
         rc = load_text_aside(s, &bad, err);
     store_bad_rows_set_aside(&bad, s->file.db, s->file.path);
     return rc;
 }
 
-static enum rc load_counter(struct sqlite_store *s, const char *sql, uint64_t *out, struct err *err)
+static enum rc load_counter(struct sqlite_store *s, const struct entity *of, const struct row_sink *sink,
+                            struct err *err)
 {
     int64_t v = 0;
+    char sql[80];
+    /* max() over no rows gives a row with NULL. */
+    sqlite3_snprintf(sizeof(sql), sql, "SELECT max(%s) FROM counters WHERE tailnet = 1", counter_column(of->number));
     TRY(sqlite_query_int(s->file.db, s->file.path, sql, &v, err));
-    *out = (uint64_t)v;
-    return RC_OK;
+    struct counter *c = (struct counter *)entity_create(&entity_counter);
+    c->id = of->number;
+    c->next = (uint64_t)v;
+    return sink->take(sink->ctx, &entity_counter, &c->row, err);
 }
 
-static enum rc sqlite_load(struct store *base, const struct row_sink *sink, struct row_counters *counters_out,
-                           struct err *err)
+static enum rc sqlite_load(struct store *base, const struct row_sink *sink, struct err *err)
 {
     struct sqlite_store *s = of(base);
     TRY(load_tables(s, sink, err));
-    /* max() over no rows gives a row with NULL. */
-    TRY(load_counter(s, "SELECT max(next_node) FROM counters WHERE tailnet = 1", &counters_out->next_node, err));
-    TRY(load_counter(s, "SELECT max(next_user) FROM counters WHERE tailnet = 1", &counters_out->next_user, err));
-    TRY(load_counter(s, "SELECT max(next_key) FROM counters WHERE tailnet = 1", &counters_out->next_key, err));
-    return load_counter(s, "SELECT max(next_relay) FROM counters WHERE tailnet = 1", &counters_out->next_relay, err);
+    TRY(load_counter(s, &entity_user, sink, err));
+    TRY(load_counter(s, &entity_auth_key, sink, err));
+    TRY(load_counter(s, &entity_relay_host, sink, err));
+    return load_counter(s, &entity_node, sink, err);
 }
 
 /* --- life --- */

@@ -88,4 +88,14 @@ struct relay_host *store_relay_read(sqlite3_stmt *stmt, const char **bad_out);
 struct policy_text *store_policy_text_read(sqlite3_stmt *stmt, const char **bad_out);
 struct node *store_node_read(sqlite3_stmt *stmt, const char **bad_out);
 
+/* How the rows of an entity are kept. */
+struct sqlite_rows {
+    const struct entity *entity;
+    const char *insert_sql, *select_sql, *set_aside_sql;
+    bool (*bind)(sqlite3_stmt *stmt, const struct row *object);
+    struct row *(*read)(sqlite3_stmt *stmt, const char **bad_out);
+};
+extern const struct sqlite_rows sqlite_rows[];
+extern const size_t sqlite_rows_n;
+
 #endif

@@ -552,3 +552,29 @@ struct node *store_node_read(sqlite3_stmt *stmt, const char **bad_out)
         node_unref((const struct node **)&n);
     return n;
 }
+
+/* --- by entity --- */
+
+#define ADAPT(type, what)                                                                                              \
+    static bool bind_##type(sqlite3_stmt *stmt, const struct row *object)                                              \
+    {                                                                                                                  \
+        return store_##what##_bind(stmt, (const struct type *)object);                                                 \
+    }                                                                                                                  \
+    static struct row *read_##type(sqlite3_stmt *stmt, const char **bad_out)                                           \
+    {                                                                                                                  \
+        return (struct row *)store_##what##_read(stmt, bad_out);                                                       \
+    }
+ADAPT(user, user)
+ADAPT(auth_key, auth_key)
+ADAPT(relay_host, relay)
+ADAPT(policy_text, policy_text)
+ADAPT(node, node)
+
+#define ROWS(type, what)                                                                                               \
+    {&entity_##type, store_##what##_insert_sql, store_##what##_select_sql, store_##what##_set_aside_sql, bind_##type,  \
+     read_##type}
+const struct sqlite_rows sqlite_rows[] = {
+    ROWS(user, user), ROWS(auth_key, auth_key), ROWS(relay_host, relay), ROWS(policy_text, policy_text),
+    ROWS(node, node),
+};
+const size_t sqlite_rows_n = ARRAY_LEN(sqlite_rows);

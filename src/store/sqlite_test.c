@@ -351,15 +351,16 @@ static struct node *claimant(uint64_t id)
 }
 
 /* A batch with one bad row does nothing at all. */
-static void assert_violates(const char *dir, struct store *s, enum row_op_kind kind, const void *row, uint64_t id)
+static void assert_violates(const char *dir, struct store *s, const struct entity *entity, uint64_t id,
+                            const struct row *object)
 {
     struct row_batch *b = test_batch_create(2);
-    test_batch_add(b, ROW_PUT_NODE, 50)->node = claimant(50);
-    struct row_op *op = test_batch_add(b, kind, id);
-    op->user = kind == ROW_PUT_USER ? row : NULL;
-    op->key = kind == ROW_PUT_KEY ? row : NULL;
-    op->node = kind == ROW_PUT_NODE ? row : NULL;
-    test_batch_add(b, ROW_DEL_NODE, 1);
+    test_batch_put(b, &entity_node, &claimant(50)->row);
+    if (object != NULL)
+        test_batch_put(b, entity, object);
+    else
+        test_batch_delete(b, entity, id);
+    test_batch_delete(b, &entity_node, 1);
     assert_int_equal(test_store_write(s, b), RC_STORE);
     assert_int_equal(test_sql_int(test_scratch_path(dir), "SELECT count(*) FROM nodes"), 2);
     assert_int_equal(test_sql_int(test_scratch_path(dir), "SELECT count(*) FROM users"), 1);
@@ -374,36 +375,36 @@ static void test_constraints(void **state)
     struct user *u = user_create();
     struct auth_key *k = auth_key_create();
     u->id = k->id = k->user = 1;
-    test_batch_add(b, ROW_PUT_KEY, 1)->key = k; /* before its user: constraints are checked at the end */
-    test_batch_add(b, ROW_PUT_USER, 1)->user = u;
-    test_batch_add(b, ROW_PUT_NODE, 1)->node = claimant(1);
-    test_batch_add(b, ROW_PUT_NODE, 2)->node = claimant(2);
+    test_batch_put(b, &entity_auth_key, &k->row); /* before its user: constraints are checked at the end */
+    test_batch_put(b, &entity_user, &u->row);
+    test_batch_put(b, &entity_node, &claimant(1)->row);
+    test_batch_put(b, &entity_node, &claimant(2)->row);
     assert_int_equal(test_store_write(s, b), RC_OK);
 
     struct node *n = claimant(3);
     snprintf(n->name, sizeof(n->name), "node2");
-    assert_violates(dir, s, ROW_PUT_NODE, n, 3);
+    assert_violates(dir, s, &entity_node, 3, &n->row);
     n = claimant(3);
     n->key.b[0] = 2;
-    assert_violates(dir, s, ROW_PUT_NODE, n, 3);
+    assert_violates(dir, s, &entity_node, 3, &n->row);
     n = claimant(3);
     n->v4.ip[3] = 2;
-    assert_violates(dir, s, ROW_PUT_NODE, n, 3);
+    assert_violates(dir, s, &entity_node, 3, &n->row);
     n = claimant(3);
     n->v6.ip[15] = 2;
-    assert_violates(dir, s, ROW_PUT_NODE, n, 3);
+    assert_violates(dir, s, &entity_node, 3, &n->row);
     u = user_create(); /* the same name: none */
     u->id = 2;
-    assert_violates(dir, s, ROW_PUT_USER, u, 2);
+    assert_violates(dir, s, &entity_user, 2, &u->row);
     k = auth_key_create(); /* the same hash */
     k->id = 2;
-    assert_violates(dir, s, ROW_PUT_KEY, k, 2);
+    assert_violates(dir, s, &entity_auth_key, 2, &k->row);
     k = auth_key_create(); /* of a user that is not there */
     k->id = 2;
     k->user = 9;
     k->hash[0] = 1;
-    assert_violates(dir, s, ROW_PUT_KEY, k, 2);
-    assert_violates(dir, s, ROW_DEL_USER, NULL, 1); /* who still has a key */
+    assert_violates(dir, s, &entity_auth_key, 2, &k->row);
+    assert_violates(dir, s, &entity_user, 1, NULL); /* who still has a key */
     store_close(&s);
 }
 

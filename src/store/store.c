@@ -39,28 +39,8 @@ void store_start_refusing(struct store *s, enum rc why)
 
 /* --- what a group of batches comes to --- */
 
-enum row_table { TABLE_USERS, TABLE_KEYS, TABLE_RELAYS, TABLE_POLICY_TEXTS, TABLE_NODES, TABLE_COUNTERS };
-
-static enum row_table table_of(enum row_op_kind kind)
-{
-    switch (kind) {
-    case ROW_PUT_USER:
-    case ROW_DEL_USER: return TABLE_USERS;
-    case ROW_PUT_KEY:
-    case ROW_DEL_KEY: return TABLE_KEYS;
-    case ROW_PUT_RELAY:
-    case ROW_DEL_RELAY: return TABLE_RELAYS;
-    case ROW_PUT_POLICY_TEXT:
-    case ROW_DEL_POLICY_TEXT: return TABLE_POLICY_TEXTS;
-    case ROW_PUT_NODE:
-    case ROW_DEL_NODE: return TABLE_NODES;
-    case ROW_PUT_COUNTERS: break;
-    }
-    return TABLE_COUNTERS;
-}
-
 struct row_name {
-    uint64_t table;
+    uint64_t entity;
     uint64_t id;
 };
 
@@ -77,7 +57,7 @@ size_t store_plan(struct row_batch *const *group, size_t n, const struct row_op 
         for (size_t k = group[i]->n; k-- > 0;) {
             const struct row_op *op = &group[i]->ops[k];
             struct row_name *name = &names[kept];
-            *name = (struct row_name){table_of(op->kind), op->id};
+            *name = (struct row_name){op->entity->number, op->id};
             if (map_get(&seen, name, sizeof(*name)) != NULL)
                 continue;
             map_put(&seen, name, sizeof(*name), name);
@@ -287,59 +267,19 @@ const char *store_refusal_text(enum rc why)
     }
 }
 
-struct loading {
-    struct state *st;
-    struct err err; /* why the last row was refused; empty: it was taken */
-};
-
-/* A row may be taken without some of its values: `err` says which. */
-static void note(struct loading *l, enum rc rc, const char *table, uint64_t id, const struct err *err)
+static enum rc load_row(void *ctx, const struct entity *entity, struct row *object, struct err *err)
 {
-    if (rc != RC_OK)
-        l->err = *err;
-    else if (err->text[0] != '\0')
-        log_warn("a row of the database is not quite as it should be", LOG_S("table", table), LOG_U("id", id),
-                 LOG_S("why", err->text));
-}
-
-static void load_user(void *ctx, struct user *u)
-{
-    struct loading *l = ctx;
-    struct err err = {0};
-    uint64_t id = u->id;
-    note(l, state_load_user(l->st, u, &err), "users", id, &err);
-}
-
-static void load_key(void *ctx, struct auth_key *k)
-{
-    struct loading *l = ctx;
-    struct err err = {0};
-    uint64_t id = k->id;
-    note(l, state_load_key(l->st, k, &err), "auth_keys", id, &err);
-}
-
-static void load_relay(void *ctx, struct relay_host *r)
-{
-    struct loading *l = ctx;
-    struct err err = {0};
-    uint64_t id = r->id;
-    note(l, state_load_relay(l->st, r, &err), "relays", id, &err);
-}
-
-static void load_policy_text(void *ctx, struct policy_text *t)
-{
-    struct loading *l = ctx;
-    struct err err = {0};
-    uint64_t id = t->id;
-    note(l, state_load_policy_text(l->st, t, &err), "policy_texts", id, &err);
-}
-
-static void load_node(void *ctx, struct node *n)
-{
-    struct loading *l = ctx;
-    struct err err = {0};
-    uint64_t id = n->id;
-    note(l, state_load_node(l->st, n, &err), "nodes", id, &err);
+    uint64_t id = object->id;
+    struct err odd = {0};
+    enum rc rc = state_load(ctx, entity, object, &odd);
+    if (rc != RC_OK) {
+        *err = odd;
+        return rc;
+    }
+    if (odd.text[0] != '\0')
+        log_warn("a row of the database is not quite as it should be", LOG_S("table", entity->table), LOG_U("id", id),
+                 LOG_S("why", odd.text));
+    return RC_OK;
 }
 
 struct store_aside store_policy_text_aside(const struct store *s)
@@ -349,11 +289,9 @@ struct store_aside store_policy_text_aside(const struct store *s)
 
 enum rc store_load(struct store *s, struct state *st, int64_t now_ms, struct err *err)
 {
-    struct loading l = {.st = st};
-    const struct row_sink sink = {load_user, load_key, load_relay, load_policy_text, load_node, &l, &l.err};
-    struct row_counters counters = {0};
+    const struct row_sink sink = {load_row, st};
     assert(!s->is_started);
-    TRY(s->ops->load(s, &sink, &counters, err));
-    state_load_done(st, &counters, now_ms);
+    TRY(s->ops->load(s, &sink, err));
+    state_load_done(st, now_ms);
     return RC_OK;
 }

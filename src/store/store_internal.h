@@ -8,26 +8,20 @@
 
 #include "store/store.h"
 
-/* Where a backend delivers the rows that it reads; the references are handed over. */
+/* Where a backend delivers the rows that it reads. */
 struct row_sink {
-    void (*user)(void *ctx, struct user *u);
-    void (*key)(void *ctx, struct auth_key *k);
-    void (*relay)(void *ctx, struct relay_host *r);
-    void (*policy_text)(void *ctx, struct policy_text *t);
-    void (*node)(void *ctx, struct node *n);
+    /* The reference is handed over. RC_OK: the row is taken; else `err` says why it cannot be used. */
+    enum rc (*take)(void *ctx, const struct entity *entity, struct row *object, struct err *err);
     void *ctx;
-    /* Why a row cannot be used: set by the callback, cleared by the backend before each row; may be null. */
-    struct err *refusal;
 };
 
 struct store_ops {
     /* Writes the rows, all or none. No row occurs twice. Afterwards all rows agree; but names, addresses and keys
      * may pass from row to row in any way, also in a circle. On the store's thread; blocks. */
     enum rc (*write)(struct store *s, const struct row_op *const *ops, size_t n);
-    /* Delivers users, then keys, relays, policy texts and nodes, each ascending by id. Counters that were never
-     * written are 0. Rows that cannot be read or are refused are set aside, where they do not conflict with what is
-     * written later. */
-    enum rc (*load)(struct store *s, const struct row_sink *sink, struct row_counters *counters_out, struct err *err);
+    /* Delivers the rows of each entity, in the order of state_entity, ascending by id. Rows that cannot be read or are
+     * refused are set aside, where they do not conflict with what is written later. */
+    enum rc (*load)(struct store *s, const struct row_sink *sink, struct err *err);
     /* Any thread. */
     enum rc (*ping)(struct store *s);
     /* Closes and frees the store. `is_sound`: no write has failed since the last that succeeded. */

@@ -159,12 +159,15 @@ static void test_every_field(void **state)
     struct fixture *f = *state;
     struct test_world w;
     test_world_init(&w, 1);
-    w.seq = 1;
-    w.counters = (struct row_counters){INT64_MAX, 2, INT64_MAX - 1};
+    w.seq = INT64_MAX - 1;
+    w.next_node = INT64_MAX;
+    w.next_user = 2;
     struct row_batch *b = test_batch_create(1);
     extreme_rows(&w, b);
     blank_rows(&w, b);
-    test_batch_add(b, ROW_PUT_COUNTERS, 0)->counters = w.counters;
+    test_batch_count(b, &entity_user, w.next_user);
+    test_batch_count(b, &entity_auth_key, w.seq);
+    test_batch_count(b, &entity_node, w.next_node);
     assert_int_equal(test_store_write(f->s, b), RC_OK);
     test_store_holds(f->s, &w);
     fixture_reopen(f);
@@ -178,9 +181,9 @@ static void test_deleting_what_is_not_there(void **state)
     struct test_world w;
     test_world_init(&w, 1);
     struct row_batch *b = test_batch_create(1);
-    test_batch_add(b, ROW_DEL_USER, 7);
-    test_batch_add(b, ROW_DEL_KEY, 7);
-    test_batch_add(b, ROW_DEL_NODE, 7);
+    test_batch_delete(b, &entity_user, 7);
+    test_batch_delete(b, &entity_auth_key, 7);
+    test_batch_delete(b, &entity_node, 7);
     assert_int_equal(test_store_write(f->s, b), RC_OK);
     assert_int_equal(test_store_write(f->s, test_batch_create(2)), RC_OK);
     test_store_holds(f->s, &w);
@@ -291,6 +294,13 @@ static void test_close_commits_what_waits(void **state)
     test_world_fini(&w);
 }
 
+static void put_blank(struct row_batch *b, const struct entity *entity, uint64_t id)
+{
+    struct row *object = entity_create(entity);
+    object->id = id;
+    test_batch_put(b, entity, object);
+}
+
 static void test_plan(void **state)
 {
     (void)state;
@@ -298,28 +308,31 @@ static void test_plan(void **state)
     struct row_batch *b[2] = {test_batch_create(1), test_batch_create(2)};
     assert_int_equal(store_plan(b, 2, &plan), 0);
     mem_free(plan);
-    test_batch_add(b[0], ROW_PUT_USER, 1)->user = user_create();
-    test_batch_add(b[0], ROW_PUT_NODE, 1)->node = node_create(0);
-    test_batch_add(b[0], ROW_PUT_NODE, 1)->node = node_create(0);
-    test_batch_add(b[0], ROW_PUT_COUNTERS, 0)->counters.next_node = 1;
-    test_batch_add(b[0], ROW_PUT_KEY, 1)->key = auth_key_create();
-    test_batch_add(b[1], ROW_DEL_NODE, 1);
-    test_batch_add(b[1], ROW_PUT_COUNTERS, 0)->counters.next_node = 2;
-    test_batch_add(b[1], ROW_PUT_NODE, 2)->node = node_create(0);
+    put_blank(b[0], &entity_user, 1);
+    put_blank(b[0], &entity_node, 1);
+    put_blank(b[0], &entity_node, 1);
+    test_batch_count(b[0], &entity_node, 1);
+    put_blank(b[0], &entity_auth_key, 1);
+    test_batch_delete(b[1], &entity_node, 1);
+    test_batch_count(b[1], &entity_node, 2);
+    put_blank(b[1], &entity_node, 2);
     assert_int_equal(store_plan(b, 2, &plan), 5);
-    unsigned kinds[ROW_PUT_COUNTERS + 1] = {0};
+    unsigned puts[ENTITIES_MAX] = {0}, deletions = 0;
     for (size_t i = 0; i < 5; i++) {
-        kinds[plan[i]->kind]++;
-        if (plan[i]->kind == ROW_PUT_COUNTERS)
-            assert_int_equal(plan[i]->counters.next_node, 2);
-        if (plan[i]->kind == ROW_PUT_NODE)
-            assert_int_equal(plan[i]->id, 2);
+        if (plan[i]->object == NULL)
+            deletions++;
+        else
+            puts[plan[i]->entity->number]++;
+        if (plan[i]->entity == &entity_counter)
+            assert_int_equal(((const struct counter *)plan[i]->object)->next, 2);
+        if (plan[i]->entity == &entity_node)
+            assert_int_equal(plan[i]->id, plan[i]->object != NULL ? 2 : 1);
     }
-    assert_int_equal(kinds[ROW_PUT_USER], 1);
-    assert_int_equal(kinds[ROW_PUT_KEY], 1);
-    assert_int_equal(kinds[ROW_PUT_NODE], 1);
-    assert_int_equal(kinds[ROW_DEL_NODE], 1);
-    assert_int_equal(kinds[ROW_PUT_COUNTERS], 1);
+    assert_int_equal(puts[entity_user.number], 1);
+    assert_int_equal(puts[entity_auth_key.number], 1);
+    assert_int_equal(puts[entity_node.number], 1);
+    assert_int_equal(puts[entity_counter.number], 1);
+    assert_int_equal(deletions, 1);
     mem_free(plan);
     row_batch_destroy(&b[0]);
     row_batch_destroy(&b[1]);
@@ -342,12 +355,10 @@ static enum rc broken_write(struct store *s, const struct row_op *const *ops, si
     return ++b->writes == b->fail_at ? RC_IO : RC_OK;
 }
 
-static enum rc broken_load(struct store *s, const struct row_sink *sink, struct row_counters *counters_out,
-                           struct err *err)
+static enum rc broken_load(struct store *s, const struct row_sink *sink, struct err *err)
 {
     (void)s;
     (void)sink;
-    (void)counters_out;
     return err_set(err, RC_STORE, "broken");
 }
 
@@ -484,9 +495,9 @@ static void test_contradicting_rows_are_left_out(void **state)
     struct state_options options = {0};
     struct row_batch *b = test_batch_create(1);
     assert_int_equal(store_open_memory(&s), RC_OK);
-    test_batch_add(b, ROW_PUT_NODE, 1)->node = plain_node(1, "same");
-    test_batch_add(b, ROW_PUT_NODE, 2)->node = plain_node(2, "same");
-    test_batch_add(b, ROW_PUT_NODE, 3)->node = plain_node(3, "other");
+    test_batch_put(b, &entity_node, &plain_node(1, "same")->row);
+    test_batch_put(b, &entity_node, &plain_node(2, "same")->row);
+    test_batch_put(b, &entity_node, &plain_node(3, "other")->row);
     assert_int_equal(test_store_write(s, b), RC_OK);
     struct state *st = state_create(&options, tailnet_settings_create());
     assert_int_equal(store_load(s, st, 1, &err), RC_OK);

@@ -27,8 +27,12 @@ struct store *test_store_open(const char *path, int64_t wal_autocheckpoint_pages
 enum rc test_store_write(struct store *s, struct row_batch *b);
 /* An empty batch. */
 struct row_batch *test_batch_create(uint64_t seq);
-/* Adds a row, whose value the caller fills in. Borrowed until the next row. */
-struct row_op *test_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_t id);
+/* Adds a row; the reference is taken over. */
+void test_batch_put(struct row_batch *b, const struct entity *entity, const struct row *object);
+/* Adds the deletion of a row. */
+void test_batch_delete(struct row_batch *b, const struct entity *entity, uint64_t id);
+/* Adds the counter of an entity. */
+void test_batch_count(struct row_batch *b, const struct entity *of, uint64_t next);
 /* From now on nothing is logged. */
 void test_quiet_logs(void);
 
@@ -47,9 +51,9 @@ enum { TEST_WORLD_SLOTS = 24 };
 
 struct test_world {
     struct test_random random;
-    uint64_t seq;   /* of the last batch; also in counters.next_key, so that a store's last batch can be read */
+    uint64_t seq;   /* of the last batch; also the counter of keys, so that a store's last batch can be read */
     uint64_t fresh; /* makes unique names */
-    struct row_counters counters;
+    uint64_t next_user, next_relay, next_node;
     const struct user *users[TEST_WORLD_SLOTS];
     const struct auth_key *keys[TEST_WORLD_SLOTS];
     const struct relay_host *relays[TEST_WORLD_SLOTS];

@@ -73,147 +73,115 @@ static bool same_text(const struct policy_text *a, const struct policy_text *b)
            strcmp(a->note, b->note) == 0 && same_json(a->text, b->text);
 }
 
+static bool same(const struct entity *e, const struct row *a, const struct row *b)
+{
+    if (e == &entity_user)
+        return same_user((const struct user *)a, (const struct user *)b);
+    if (e == &entity_auth_key)
+        return same_key((const struct auth_key *)a, (const struct auth_key *)b);
+    if (e == &entity_relay_host)
+        return same_relay((const struct relay_host *)a, (const struct relay_host *)b);
+    if (e == &entity_policy_text)
+        return same_text((const struct policy_text *)a, (const struct policy_text *)b);
+    return test_same_node((const struct node *)a, (const struct node *)b);
+}
+
 /* Rows as a store delivers them, compared with those of a tailnet. */
 struct compared {
     const struct test_world *world;
-    size_t users, keys, relays, texts, nodes;
-    uint64_t last_user, last_key, last_relay, last_text, last_node;
+    size_t n[ENTITIES_MAX]; /* by number of the entity, as what follows */
+    uint64_t last[ENTITIES_MAX];
+    uint64_t counters[ENTITIES_MAX];
+    size_t order; /* of the last row's entity */
     unsigned wrong;
 };
 
-static void compare_user(void *ctx, struct user *u)
+static const struct row *world_row(const struct test_world *w, const struct entity *e, size_t slot)
 {
-    struct compared *c = ctx;
-    bool found = false;
-    for (size_t i = 0; i < TEST_WORLD_SLOTS; i++)
-        found |= c->world->users[i] != NULL && same_user(c->world->users[i], u);
-    c->wrong += !found || u->id <= c->last_user || c->keys > 0 || c->nodes > 0;
-    c->last_user = u->id;
-    c->users++;
-    user_unref((const struct user **)&u);
+    return e == &entity_user          ? (const struct row *)w->users[slot]
+           : e == &entity_auth_key    ? (const struct row *)w->keys[slot]
+           : e == &entity_relay_host  ? (const struct row *)w->relays[slot]
+           : e == &entity_policy_text ? (const struct row *)w->texts[slot]
+           : e == &entity_node        ? (const struct row *)w->nodes[slot]
+                                      : NULL;
 }
 
-static void compare_key(void *ctx, struct auth_key *k)
+static enum rc compare_row(void *ctx, const struct entity *e, struct row *object, struct err *err)
 {
     struct compared *c = ctx;
-    bool found = false;
-    for (size_t i = 0; i < TEST_WORLD_SLOTS; i++)
-        found |= c->world->keys[i] != NULL && same_key(c->world->keys[i], k);
-    c->wrong += !found || k->id <= c->last_key || c->nodes > 0;
-    c->last_key = k->id;
-    c->keys++;
-    auth_key_unref((const struct auth_key **)&k);
-}
-
-static void compare_relay(void *ctx, struct relay_host *r)
-{
-    struct compared *c = ctx;
-    bool found = false;
-    for (size_t i = 0; i < TEST_WORLD_SLOTS; i++)
-        found |= c->world->relays[i] != NULL && same_relay(c->world->relays[i], r);
-    c->wrong += !found || r->id <= c->last_relay || c->nodes > 0;
-    c->last_relay = r->id;
-    c->relays++;
-    state_relay_host_unref((const struct relay_host **)&r);
-}
-
-static void compare_text(void *ctx, struct policy_text *t)
-{
-    struct compared *c = ctx;
-    bool found = false;
-    for (size_t i = 0; i < TEST_WORLD_SLOTS; i++)
-        found |= c->world->texts[i] != NULL && same_text(c->world->texts[i], t);
-    c->wrong += !found || t->id <= c->last_text || c->nodes > 0;
-    c->last_text = t->id;
-    c->texts++;
-    state_policy_text_unref((const struct policy_text **)&t);
-}
-
-static void compare_node(void *ctx, struct node *n)
-{
-    struct compared *c = ctx;
-    bool found = false;
-    for (size_t i = 0; i < TEST_WORLD_SLOTS; i++)
-        found |= c->world->nodes[i] != NULL && test_same_node(c->world->nodes[i], n);
-    c->wrong += !found || n->id <= c->last_node || n->is_online;
-    c->last_node = n->id;
-    c->nodes++;
-    node_unref((const struct node **)&n);
-}
-
-static void count_world(const struct test_world *w, struct compared *out)
-{
+    const struct row *row = object;
+    size_t order = 0;
+    bool found = e == &entity_counter;
+    (void)err;
+    while (state_entity(order) != e)
+        order++;
     for (size_t i = 0; i < TEST_WORLD_SLOTS; i++) {
-        out->users += w->users[i] != NULL;
-        out->keys += w->keys[i] != NULL;
-        out->relays += w->relays[i] != NULL;
-        out->texts += w->texts[i] != NULL;
-        out->nodes += w->nodes[i] != NULL;
+        const struct row *own = world_row(c->world, e, i);
+        found |= own != NULL && same(e, own, object);
     }
+    c->wrong += !found || object->id <= c->last[e->number] || order < c->order;
+    c->order = order;
+    c->last[e->number] = object->id;
+    c->n[e->number]++;
+    if (e == &entity_counter)
+        c->counters[object->id] = ((const struct counter *)object)->next;
+    row_unref(e, &row);
+    return RC_OK;
 }
 
 void test_store_holds(struct store *s, const struct test_world *w)
 {
-    struct compared c = {.world = w}, expected = {0};
-    const struct row_sink sink = {compare_user, compare_key, compare_relay, compare_text, compare_node, &c};
-    struct row_counters counters = {0};
+    struct compared c = {.world = w};
+    const struct row_sink sink = {compare_row, &c};
     struct err err = {0};
-    enum rc rc = s->ops->load(s, &sink, &counters, &err);
+    const struct entity *e;
+    enum rc rc = s->ops->load(s, &sink, &err);
     if (rc != RC_OK)
         print_error("%s\n", err.text);
     assert_int_equal(rc, RC_OK);
-    count_world(w, &expected);
     assert_int_equal(c.wrong, 0);
-    assert_int_equal(c.users, expected.users);
-    assert_int_equal(c.keys, expected.keys);
-    assert_int_equal(c.relays, expected.relays);
-    assert_int_equal(c.texts, expected.texts);
-    assert_int_equal(c.nodes, expected.nodes);
-    if (w->seq > 0)
-        assert_memory_equal(&counters, &w->counters, sizeof(counters));
+    for (size_t i = 0; (e = state_entity(i)) != NULL; i++) {
+        size_t n = 0;
+        for (size_t slot = 0; slot < TEST_WORLD_SLOTS; slot++)
+            n += world_row(w, e, slot) != NULL;
+        if (e != &entity_counter)
+            assert_int_equal(c.n[e->number], n);
+    }
+    if (w->seq == 0)
+        return;
+    assert_int_equal(c.counters[entity_user.number], w->next_user);
+    assert_int_equal(c.counters[entity_auth_key.number], w->seq);
+    assert_int_equal(c.counters[entity_node.number], w->next_node);
 }
 
-static void drop_user(void *ctx, struct user *u)
+static enum rc drop_row(void *ctx, const struct entity *e, struct row *object, struct err *err)
 {
+    const struct row *row = object;
     (void)ctx;
-    user_unref((const struct user **)&u);
+    (void)err;
+    row_unref(e, &row);
+    return RC_OK;
 }
 
-static void drop_key(void *ctx, struct auth_key *k)
+const struct row_sink test_no_sink = {drop_row, NULL};
+
+static enum rc note_seq(void *ctx, const struct entity *e, struct row *object, struct err *err)
 {
-    (void)ctx;
-    auth_key_unref((const struct auth_key **)&k);
+    if (e == &entity_counter && object->id == entity_auth_key.number)
+        *(uint64_t *)ctx = ((const struct counter *)object)->next;
+    return drop_row(NULL, e, object, err);
 }
-
-static void drop_relay(void *ctx, struct relay_host *r)
-{
-    (void)ctx;
-    state_relay_host_unref((const struct relay_host **)&r);
-}
-
-static void drop_text(void *ctx, struct policy_text *t)
-{
-    (void)ctx;
-    state_policy_text_unref((const struct policy_text **)&t);
-}
-
-static void drop_node(void *ctx, struct node *n)
-{
-    (void)ctx;
-    node_unref((const struct node **)&n);
-}
-
-const struct row_sink test_no_sink = {drop_user, drop_key, drop_relay, drop_text, drop_node, NULL};
 
 uint64_t test_store_seq(struct store *s)
 {
-    struct row_counters counters = {0};
+    uint64_t seq = 0;
     struct err err = {0};
-    enum rc rc = s->ops->load(s, &test_no_sink, &counters, &err);
+    const struct row_sink sink = {note_seq, &seq};
+    enum rc rc = s->ops->load(s, &sink, &err);
     if (rc != RC_OK)
         print_error("%s\n", err.text);
     assert_int_equal(rc, RC_OK);
-    return counters.next_key;
+    return seq;
 }
 
 void test_world_fill(struct test_world *w, const char *path, unsigned steps)

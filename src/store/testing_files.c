@@ -77,11 +77,27 @@ struct row_batch *test_batch_create(uint64_t seq)
     return b;
 }
 
-struct row_op *test_batch_add(struct row_batch *b, enum row_op_kind kind, uint64_t id)
+static void add(struct row_batch *b, struct row_op op)
 {
-    VEC_ROOM(b->ops, b->n, b->cap, 1);
-    b->ops[b->n] = (struct row_op){.kind = kind, .id = id};
-    return &b->ops[b->n++];
+    VEC_PUSH(b->ops, b->n, b->cap, op);
+}
+
+void test_batch_put(struct row_batch *b, const struct entity *entity, const struct row *object)
+{
+    add(b, (struct row_op){entity, object->id, object});
+}
+
+void test_batch_delete(struct row_batch *b, const struct entity *entity, uint64_t id)
+{
+    add(b, (struct row_op){entity, id, NULL});
+}
+
+void test_batch_count(struct row_batch *b, const struct entity *of, uint64_t next)
+{
+    struct counter *c = (struct counter *)entity_create(&entity_counter);
+    c->id = of->number;
+    c->next = next;
+    test_batch_put(b, &entity_counter, &c->row);
 }
 
 enum rc test_store_write(struct store *s, struct row_batch *b)

@@ -13,7 +13,7 @@
 
 void test_world_init(struct test_world *w, uint64_t seed)
 {
-    *w = (struct test_world){.random = {seed}, .counters = {1, 1, 0, 1}};
+    *w = (struct test_world){.random = {seed}, .next_user = 1, .next_relay = 1, .next_node = 1};
 }
 
 void test_world_fini(struct test_world *w)
@@ -64,21 +64,21 @@ void test_world_put_user(struct test_world *w, struct row_batch *b, const struct
 {
     user_unref(&w->users[slot]);
     w->users[slot] = u;
-    test_batch_add(b, ROW_PUT_USER, u->id)->user = user_ref(u);
+    test_batch_put(b, &entity_user, row_ref(&u->row));
 }
 
 void test_world_put_key(struct test_world *w, struct row_batch *b, const struct auth_key *k, size_t slot)
 {
     auth_key_unref(&w->keys[slot]);
     w->keys[slot] = k;
-    test_batch_add(b, ROW_PUT_KEY, k->id)->key = auth_key_ref(k);
+    test_batch_put(b, &entity_auth_key, row_ref(&k->row));
 }
 
 void test_world_put_node(struct test_world *w, struct row_batch *b, const struct node *n, size_t slot)
 {
     node_unref(&w->nodes[slot]);
     w->nodes[slot] = n;
-    test_batch_add(b, ROW_PUT_NODE, n->id)->node = node_ref(n);
+    test_batch_put(b, &entity_node, row_ref(&n->row));
 }
 
 static void delete_user(struct test_world *w, struct row_batch *b, size_t slot)
@@ -87,10 +87,10 @@ static void delete_user(struct test_world *w, struct row_batch *b, size_t slot)
     for (size_t i = 0; i < TEST_WORLD_SLOTS; i++) {
         if (w->keys[i] == NULL || w->keys[i]->user != id)
             continue;
-        test_batch_add(b, ROW_DEL_KEY, w->keys[i]->id);
+        test_batch_delete(b, &entity_auth_key, w->keys[i]->id);
         auth_key_unref(&w->keys[i]);
     }
-    test_batch_add(b, ROW_DEL_USER, id);
+    test_batch_delete(b, &entity_user, id);
     user_unref(&w->users[slot]);
 }
 
@@ -103,7 +103,7 @@ void test_world_user(struct test_world *w, struct row_batch *b, size_t slot)
     }
     struct user *u = old != NULL ? user_edit(old) : user_create();
     if (old == NULL)
-        u->id = w->counters.next_user++;
+        u->id = w->next_user++;
     snprintf(u->name, sizeof(u->name), "user%llu", (unsigned long long)++w->fresh);
     snprintf(u->display_name, sizeof(u->display_name), "Användare %u", below(w, 1000));
     snprintf(u->email, sizeof(u->email), "%u@example.com", below(w, 1000));
@@ -117,7 +117,7 @@ void test_world_key(struct test_world *w, struct row_batch *b, size_t slot)
 {
     const struct auth_key *old = w->keys[slot];
     if (old != NULL && below(w, 4) == 0) {
-        test_batch_add(b, ROW_DEL_KEY, old->id);
+        test_batch_delete(b, &entity_auth_key, old->id);
         auth_key_unref(&w->keys[slot]);
         return;
     }
@@ -142,13 +142,13 @@ static void event_relay(struct test_world *w, struct row_batch *b, size_t slot)
 {
     const struct relay_host *old = w->relays[slot];
     if (old != NULL && below(w, 4) == 0) {
-        test_batch_add(b, ROW_DEL_RELAY, old->id);
+        test_batch_delete(b, &entity_relay_host, old->id);
         state_relay_host_unref(&w->relays[slot]);
         return;
     }
     struct relay_host *r = old != NULL ? state_relay_host_edit(old) : state_relay_host_create();
     if (old == NULL) {
-        r->id = w->counters.next_relay++;
+        r->id = w->next_relay++;
         random_bytes(w, r->hash, sizeof(r->hash));
         snprintf(r->name, sizeof(r->name), "relay%llu", (unsigned long long)++w->fresh);
         snprintf(r->prefix, sizeof(r->prefix), "fskey-relay-%u", below(w, 1000000));
@@ -170,7 +170,7 @@ static void event_relay(struct test_world *w, struct row_batch *b, size_t slot)
     r->report.stun_port = (uint16_t)below(w, 65536);
     state_relay_host_unref(&w->relays[slot]);
     w->relays[slot] = r;
-    test_batch_add(b, ROW_PUT_RELAY, r->id)->relay = state_relay_host_ref(r);
+    test_batch_put(b, &entity_relay_host, row_ref(&r->row));
 }
 
 /* Versions are created and deleted; none changes. */
@@ -178,7 +178,7 @@ void test_world_policy_text(struct test_world *w, struct row_batch *b, size_t sl
 {
     char text[64];
     if (w->texts[slot] != NULL) {
-        test_batch_add(b, ROW_DEL_POLICY_TEXT, w->texts[slot]->id);
+        test_batch_delete(b, &entity_policy_text, w->texts[slot]->id);
         state_policy_text_unref(&w->texts[slot]);
     }
     snprintf(text, sizeof(text), "// %c %u\n{}", below(w, 2) != 0 ? 0xff : 0, below(w, 1000));
@@ -188,7 +188,7 @@ void test_world_policy_text(struct test_world *w, struct row_batch *b, size_t sl
     snprintf(t->author, sizeof(t->author), "user%u", below(w, 1000));
     snprintf(t->note, sizeof(t->note), "%s", below(w, 2) != 0 ? "for the new site \xc3\xa9" : "");
     w->texts[slot] = t;
-    test_batch_add(b, ROW_PUT_POLICY_TEXT, t->id)->policy_text = state_policy_text_ref(t);
+    test_batch_put(b, &entity_policy_text, row_ref(&t->row));
 }
 
 static void random_endpoints(struct test_world *w, struct addr out[ENDPOINTS_MAX], unsigned *n)
@@ -250,7 +250,7 @@ static struct node *fresh_node(struct test_world *w)
 {
     struct node blank = {0};
     struct node *n = revised(w, &blank);
-    n->id = w->counters.next_node++;
+    n->id = w->next_node++;
     snprintf(n->stable_id, sizeof(n->stable_id), "n%016llx", (unsigned long long)test_random_u64(&w->random));
     snprintf(n->name, sizeof(n->name), "node%llu", (unsigned long long)++w->fresh);
     random_bytes(w, n->machine.b, KEY_BYTES);
@@ -278,7 +278,7 @@ void test_world_node(struct test_world *w, struct row_batch *b, size_t slot)
             heir->v4 = old->v4;
             heir->key = old->key;
         }
-        test_batch_add(b, ROW_DEL_NODE, old->id);
+        test_batch_delete(b, &entity_node, old->id);
         node_unref(&w->nodes[slot]);
         if (heir != NULL)
             test_world_put_node(w, b, heir, slot);
@@ -337,8 +337,10 @@ struct row_batch *test_world_step(struct test_world *w)
         else
             event_exchange(w, b);
     }
-    w->counters.next_key = w->seq;
-    test_batch_add(b, ROW_PUT_COUNTERS, 0)->counters = w->counters;
+    test_batch_count(b, &entity_user, w->next_user);
+    test_batch_count(b, &entity_auth_key, w->seq);
+    test_batch_count(b, &entity_relay_host, w->next_relay);
+    test_batch_count(b, &entity_node, w->next_node);
     return b;
 }
 

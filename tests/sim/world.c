@@ -32,7 +32,7 @@ void sim_mark_hot(struct sim *s, node_id id)
 
 static void write_row(struct sim *s, const struct row_op *op)
 {
-    if (op->kind != ROW_PUT_NODE && op->kind != ROW_DEL_NODE)
+    if (op->entity != &entity_node)
         return;
     if (op->id >= s->disk_cap) {
         size_t cap = (op->id + 1) * 2;
@@ -42,7 +42,7 @@ static void write_row(struct sim *s, const struct row_op *op)
     }
     if (s->disk[op->id] != NULL)
         node_unref(&s->disk[op->id]);
-    s->disk[op->id] = op->kind == ROW_PUT_NODE ? node_ref(op->node) : NULL;
+    s->disk[op->id] = (const struct node *)row_ref(op->object);
 }
 
 /* Nothing is published that a crash could undo, presence apart. */

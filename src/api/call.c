@@ -16,19 +16,6 @@ static const struct json_limits body_limits = {.max_bytes = SIZE_MAX, .max_depth
 
 /* --- errors --- */
 
-/* src: google.rpc.Code, by which tools of Headscale up to 0.29 tell errors apart */
-static int grpc_code(int status)
-{
-    static const struct {
-        int status, code;
-    } rows[] = {{400, 3}, {401, 16}, {403, 7}, {404, 5}, {405, 12}, {409, 6}, {413, 3}, {429, 8}, {501, 12}, {503, 14}};
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].status == status)
-            return rows[i].code;
-    }
-    return 13;
-}
-
 static void respond_problem(struct http_exchange *ex, int status, enum rc rc, const char *detail,
                             const struct policy_errors *errors)
 {
@@ -38,19 +25,7 @@ static void respond_problem(struct http_exchange *ex, int status, enum rc rc, co
     if (status == 503)
         http_set_header(ex, "Retry-After", STR(CORE_BUSY_RETRY_AFTER));
     json_w_init(&w, &out);
-    json_w_object(&w);
-    json_w_kv_cstr(&w, "title", http_status_text(status));
-    json_w_kv_i64(&w, "status", status);
-    json_w_kv_cstr(&w, "detail", detail);
-    json_w_key(&w, "errors");
-    api_write_policy_errors(&w, errors);
-    json_w_kv_cstr(&w, "reason", rc_name(rc));
-    json_w_kv_i64(&w, "code", grpc_code(status));
-    json_w_kv_cstr(&w, "message", detail);
-    json_w_key(&w, "details");
-    json_w_array(&w);
-    json_w_end_array(&w);
-    json_w_end_object(&w);
+    api_write_problem(&w, status, rc, detail, errors);
     http_respond(ex, status, "application/problem+json", buf_str(&out));
     buf_fini(&out);
 }

@@ -111,30 +111,10 @@ static void show_routes(const void *member, struct arena *a, struct event_field 
 
 /* --- kinds --- */
 
-/* What the object of an event is. */
-struct subject {
-    const char *type;
-    void (*drop)(const struct row *object);
-};
-
-#define SUBJECT(name, object, unref)                                                                                   \
-    static void drop_##name(const struct row *row)                                                                     \
-    {                                                                                                                  \
-        const struct object *o = (const struct object *)(const void *)row;                                             \
-        unref(&o);                                                                                                     \
-    }                                                                                                                  \
-    static const struct subject name = {#name, drop_##name};                                                           \
-    _Static_assert(offsetof(struct object, refs) == 0 && offsetof(struct object, id) == 8, "begins as all rows do")
-
-SUBJECT(node, node, node_unref);
-SUBJECT(user, user, user_unref);
-SUBJECT(auth_key, auth_key, auth_key_unref);
-SUBJECT(relay, relay_host, state_relay_host_unref);
-SUBJECT(policy, policy_text, state_policy_text_unref);
-
 enum side {
     OF_OBJECT, /* as it is, or was before it was deleted */
     OF_BEFORE,
+    OF_AFTER,
     OF_EVENT,
 };
 
@@ -149,7 +129,7 @@ struct kind {
     const char *name, *sentence;
     enum log_level level;
     const char *log_module;
-    const struct subject *subject; /* null: none */
+    const struct entity *entity; /* what its object is; null: it has none */
     struct shown fields[EVENT_FIELDS_MAX];
 };
 
@@ -169,98 +149,108 @@ struct kind {
 #define RELAY_FIELDS RELAY("relay", id, show_id), RELAY("name", name, show_text)
 
 static const struct kind kinds[EVENT_KINDS_N] = {
-    [EVENT_NODE_JOINED] = {"node.joined", "node joined", LOG_INFO, "register", &node, {NODE_FIELDS}},
-    [EVENT_NODE_REGISTERED] = {"node.registered", "node registered again", LOG_DEBUG, "register", &node, {NODE_FIELDS}},
-    [EVENT_NODE_RENAMED] =
-        {"node.renamed", "node renamed", LOG_DEBUG, "events", &node, {NODE_FIELDS, WAS_NODE("was", name, show_text)}},
+    [EVENT_NODE_JOINED] = {"node.joined", "node joined", LOG_INFO, "register", &entity_node, {NODE_FIELDS}},
+    [EVENT_NODE_REGISTERED] =
+        {"node.registered", "node registered again", LOG_DEBUG, "register", &entity_node, {NODE_FIELDS}},
+    [EVENT_NODE_RENAMED] = {"node.renamed",
+                            "node renamed",
+                            LOG_DEBUG,
+                            "events",
+                            &entity_node,
+                            {NODE_FIELDS, WAS_NODE("was", name, show_text)}},
     [EVENT_NODE_TAGGED] =
-        {"node.tagged", "node tagged", LOG_DEBUG, "events", &node, {NODE_FIELDS, NODE("tags", tags, show_tags)}},
+        {"node.tagged", "node tagged", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS, NODE("tags", tags, show_tags)}},
     [EVENT_NODE_EXPIRY_SET] = {"node.expiry_set",
                                "another date for a node's key",
                                LOG_DEBUG,
                                "events",
-                               &node,
+                               &entity_node,
                                {NODE_FIELDS, NODE("expires", expires_ms, show_date)}},
-    [EVENT_NODE_EXPIRED] = {"node.expired", "a node's key has expired", LOG_DEBUG, "events", &node, {NODE_FIELDS}},
-    [EVENT_NODE_LOGGED_OUT] = {"node.logged_out", "node logged out", LOG_DEBUG, "events", &node, {NODE_FIELDS}},
-    [EVENT_NODE_DELETED] = {"node.deleted", "node deleted", LOG_DEBUG, "events", &node, {NODE_FIELDS}},
-    [EVENT_NODE_ONLINE] = {"node.online", "node online", LOG_DEBUG, "events", &node, {NODE_FIELDS}},
-    [EVENT_NODE_OFFLINE] = {"node.offline", "node offline", LOG_DEBUG, "events", &node, {NODE_FIELDS}},
+    [EVENT_NODE_EXPIRED] =
+        {"node.expired", "a node's key has expired", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
+    [EVENT_NODE_LOGGED_OUT] = {"node.logged_out", "node logged out", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
+    [EVENT_NODE_DELETED] = {"node.deleted", "node deleted", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
+    [EVENT_NODE_ONLINE] = {"node.online", "node online", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
+    [EVENT_NODE_OFFLINE] = {"node.offline", "node offline", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
     [EVENT_ROUTES_ADVERTISED] = {"node.routes_advertised",
                                  "a node advertises other routes",
                                  LOG_DEBUG,
                                  "events",
-                                 &node,
+                                 &entity_node,
                                  {NODE_FIELDS, NODE("routes", advertised, show_routes)}},
     [EVENT_ROUTES_APPROVED] = {"node.routes_approved",
                                "routes of a node approved",
                                LOG_DEBUG,
                                "events",
-                               &node,
+                               &entity_node,
                                {NODE_FIELDS, NODE("routes", approved, show_routes)}},
     [EVENT_ROUTE_MOVED] = {"route.moved",
                            "a route has moved to another node",
                            LOG_DEBUG,
                            "events",
-                           &node,
+                           &entity_node,
                            {NODE_FIELDS, EVENT("prefix", text, show_buf), WAS_NODE("from", id, show_id)}},
     [EVENT_ROUTER_SILENT] = {"router.silent",
                              "a router answers no pings: others carry its routes",
                              LOG_WARN,
                              "pings",
-                             &node,
+                             &entity_node,
                              {ROUTER_FIELDS}},
     [EVENT_ROUTER_ANSWERS] = {"router.answers",
                               "a router that was silent answers again: it stands by",
                               LOG_WARN,
                               "pings",
-                              &node,
+                              &entity_node,
                               {ROUTER_FIELDS}},
-    [EVENT_USER_CREATED] = {"user.created", "user created", LOG_DEBUG, "events", &user, {USER_FIELDS}},
-    [EVENT_USER_RENAMED] =
-        {"user.renamed", "user renamed", LOG_DEBUG, "events", &user, {USER_FIELDS, WAS_USER("was", name, show_text)}},
+    [EVENT_USER_CREATED] = {"user.created", "user created", LOG_DEBUG, "events", &entity_user, {USER_FIELDS}},
+    [EVENT_USER_RENAMED] = {"user.renamed",
+                            "user renamed",
+                            LOG_DEBUG,
+                            "events",
+                            &entity_user,
+                            {USER_FIELDS, WAS_USER("was", name, show_text)}},
     [EVENT_USER_ROLE_CHANGED] = {"user.role_changed",
                                  "a user has another role",
                                  LOG_DEBUG,
                                  "events",
-                                 &user,
+                                 &entity_user,
                                  {USER_FIELDS, USER("role", role, show_role), WAS_USER("was", role, show_role)}},
-    [EVENT_USER_DELETED] = {"user.deleted", "user deleted", LOG_DEBUG, "events", &user, {USER_FIELDS}},
+    [EVENT_USER_DELETED] = {"user.deleted", "user deleted", LOG_DEBUG, "events", &entity_user, {USER_FIELDS}},
     [EVENT_KEY_CREATED] = {"auth_key.created",
                            "auth key created",
                            LOG_DEBUG,
                            "events",
-                           &auth_key,
+                           &entity_auth_key,
                            {KEY_FIELDS, KEY("user", user, show_id), KEY("tags", tags, show_tags),
                             KEY("expires", expires_ms, show_date)}},
     [EVENT_KEY_USED] = {"auth_key.used",
                         "auth key used",
                         LOG_DEBUG,
                         "events",
-                        &auth_key,
+                        &entity_auth_key,
                         {KEY_FIELDS, KEY("nodes", joined_n, show_u32)}},
     [EVENT_KEY_ALARM] = {"auth_key.alarm",
                          "many nodes join with one auth key: if that is not meant, expire it (preauthkeys expire KEY)",
                          LOG_WARN,
                          "register",
-                         &auth_key,
+                         &entity_auth_key,
                          {KEY("key", prefix, show_text), KEY("nodes_within_an_hour", hour_n, show_u32)}},
-    [EVENT_KEY_EXPIRED] = {"auth_key.expired", "auth key expired", LOG_DEBUG, "events", &auth_key, {KEY_FIELDS}},
-    [EVENT_KEY_DELETED] = {"auth_key.deleted", "auth key deleted", LOG_DEBUG, "events", &auth_key, {KEY_FIELDS}},
+    [EVENT_KEY_EXPIRED] = {"auth_key.expired", "auth key expired", LOG_DEBUG, "events", &entity_auth_key, {KEY_FIELDS}},
+    [EVENT_KEY_DELETED] = {"auth_key.deleted", "auth key deleted", LOG_DEBUG, "events", &entity_auth_key, {KEY_FIELDS}},
     [EVENT_RELAY_ENROLLED] = {"relay.enrolled",
                               "relay enrolled",
                               LOG_DEBUG,
                               "events",
-                              &relay,
+                              &entity_relay_host,
                               {RELAY_FIELDS, RELAY("region", region_id, show_u16)}},
-    [EVENT_RELAY_UP] = {"relay.up", "relay up", LOG_DEBUG, "events", &relay, {RELAY_FIELDS}},
-    [EVENT_RELAY_DOWN] = {"relay.down", "relay down", LOG_DEBUG, "events", &relay, {RELAY_FIELDS}},
-    [EVENT_RELAY_DELETED] = {"relay.deleted", "relay deleted", LOG_DEBUG, "events", &relay, {RELAY_FIELDS}},
+    [EVENT_RELAY_UP] = {"relay.up", "relay up", LOG_DEBUG, "events", &entity_relay_host, {RELAY_FIELDS}},
+    [EVENT_RELAY_DOWN] = {"relay.down", "relay down", LOG_DEBUG, "events", &entity_relay_host, {RELAY_FIELDS}},
+    [EVENT_RELAY_DELETED] = {"relay.deleted", "relay deleted", LOG_DEBUG, "events", &entity_relay_host, {RELAY_FIELDS}},
     [EVENT_POLICY_CHANGED] = {"policy.changed",
                               "the policy is replaced",
                               LOG_INFO,
                               "policy",
-                              &policy,
+                              &entity_policy_text,
                               {POLICY("version", id, show_id), POLICY("author", author, show_text),
                                POLICY("note", note, show_text)}},
     [EVENT_POLICY_FILE] = {"policy.file_changed",
@@ -314,7 +304,7 @@ const char *event_log_module(enum event_kind kind)
 static const void *side_of(const struct event *e, enum side side)
 {
     const void *object = e->after != NULL ? e->after : e->before;
-    const void *const sides[] = {[OF_OBJECT] = object, [OF_BEFORE] = e->before, [OF_EVENT] = e};
+    const void *const sides[] = {[OF_OBJECT] = object, [OF_BEFORE] = e->before, [OF_AFTER] = e->after, [OF_EVENT] = e};
     return sides[side];
 }
 
@@ -358,15 +348,13 @@ static void write_actor(struct json_writer *w, const struct event_actor *by)
 
 static void write_object(struct json_writer *w, const struct event *e)
 {
-    const char *object = side_of(e, OF_OBJECT);
-    uint64_t id;
+    const struct row *object = side_of(e, OF_OBJECT);
     if (object == NULL)
         return;
-    memcpy(&id, object + offsetof(struct user, id), sizeof(id));
     json_w_key(w, "object");
     json_w_object(w);
-    json_w_kv_cstr(w, "type", kinds[e->kind].subject->type);
-    write_id(w, id);
+    json_w_kv_cstr(w, "type", kinds[e->kind].entity->name);
+    write_id(w, object->id);
     json_w_end_object(w);
 }
 
@@ -425,11 +413,8 @@ void event_list_unref(struct event_list **at)
         return;
     for (size_t i = 0; i < l->n; i++) {
         struct event *e = &l->v[i];
-        const struct subject *subject = kinds[e->kind].subject;
-        if (subject != NULL) {
-            subject->drop(e->before);
-            subject->drop(e->after);
-        }
+        row_unref(kinds[e->kind].entity, &e->before);
+        row_unref(kinds[e->kind].entity, &e->after);
         rcbuf_unref(&e->actor.name);
         rcbuf_unref(&e->text);
     }

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/rcbuf.h"
 #include "codec/json_write.h"
+#include "state/entity.h"
 
 enum event_kind {
     EVENT_NODE_JOINED,
@@ -69,8 +70,6 @@ struct event_actor {
     uint64_t id;        /* of the node; else 0 */
     struct rcbuf *name; /* of the admin: reference; null otherwise */
 };
-
-struct row;
 
 struct event {
     enum event_kind kind;

@@ -1,6 +1,5 @@
 /* What has happened and nobody has been told yet. */
 #include "base/mem.h"
-#include "base/refs.h"
 #include "base/vec.h"
 #include "state/state_internal.h"
 
@@ -30,20 +29,12 @@ static struct event *add(struct state *st, struct event_list **list, enum event_
     return e;
 }
 
-/* The count of references is the first member of all rows. */
-static const struct row *ref_row(const void *object)
-{
-    if (object != NULL)
-        refs_take(object);
-    return object;
-}
-
 static void set_objects(struct event *e, const void *before, const void *after)
 {
     if (e == NULL)
         return;
-    e->before = ref_row(before);
-    e->after = ref_row(after);
+    e->before = row_ref(before);
+    e->after = row_ref(after);
 }
 
 static void set_actor(struct event *e, enum event_by by, node_id id)

@@ -11,6 +11,7 @@ void row_batch_destroy(struct row_batch **at)
         return;
     for (size_t i = 0; i < b->n; i++)
         row_unref(b->ops[i].entity, &b->ops[i].object);
+    event_list_unref(&b->events);
     mem_free(b->ops);
     mem_free(b);
 }

@@ -37,7 +37,7 @@ static void *serve(void *arg)
 
 int fixture_setup_with(void **state, const char *policy_path, const char *fault)
 {
-    static const struct core_hooks hooks = {NULL, on_published, on_key_revoked, NULL, NULL};
+    static const struct core_hooks hooks = {.published = on_published, .key_revoked = on_key_revoked};
     struct fixture *f = MEM_NEW(struct fixture);
     struct err err;
     struct state *st = new_state();

@@ -144,6 +144,8 @@ static void tailnets_fini(struct control *c)
         machines_fini(&t->machines);
         relays_news_fini(&t->news);
         newest_polls_fini(&t->polls);
+        control_forget_untold(t);
+        mem_free(t->untold);
     }
 }
 

@@ -64,12 +64,16 @@ struct control_worker {
     struct loop *loop;
     struct http_server *outer;
     struct http_server *inner;
-    struct snapshot *snapshot; /* reference */
+    struct snapshot *snapshot; /* reference; the newest */
+    struct snapshot *told;     /* reference; what the sessions in viewer_groups know */
+    struct change **untold;    /* owned array of references: those that lead from `told` to `snapshot`, in order */
+    size_t untold_n, untold_cap;
     struct netmap_ctx netmap;
     struct netmap_pieces pieces;
     struct list sessions;               /* all that stream */
     struct list waiting;                /* of those, the ones that wait for a snapshot that shows their node */
-    struct viewer_groups viewer_groups; /* of those, the ones that follow the snapshot */
+    struct list ahead;                  /* ... that know a newer snapshot than `told`, the oldest first */
+    struct viewer_groups viewer_groups; /* ... that know `told` */
     struct map sessions_by_number;      /* to end the one that another poll supersedes */
     struct wheel wheel;                 /* sessions by the second in which their next keep-alive is due */
     struct loop_timer *second_timer;    /* each second: the wheel, announcements */
@@ -162,8 +166,12 @@ void session_answer_once(struct control_worker *w, struct http_exchange *ex, nod
 void sessions_init(struct control_worker *w);
 /* All have ended. */
 void sessions_fini(struct control_worker *w);
-/* Moves the worker to the change's snapshot and sends the change to its sessions. */
-void sessions_apply(struct control_worker *w, struct change *c);
+/* Moves the worker to the change's snapshot, for sessions that begin now; the others are sent the change by the next
+ * sessions_tell. */
+void sessions_follow(struct control_worker *w, struct change *c);
+/* Sends the sessions what has changed since the snapshot that they know. `all`: the changes since the last time, as
+ * one. */
+void sessions_tell(struct control_worker *w, struct change *all);
 /* Sends the keep-alives that were due before this second (of the loop's clock), and ends what is over. For the timer,
  * and for tests, which choose the time. */
 void sessions_tick(struct control_worker *w, int64_t second);
@@ -196,6 +204,10 @@ struct ping_id {
 };
 /* Writes the last segment of its URL. Any thread. */
 void pings_id_text(const struct pings *p, const struct ping_id *id, char out[PING_TEXT_CAP]);
+
+/* --- fan_out.c --- */
+/* Drops what nodes were not told of yet. After the core has stopped. */
+void control_forget_untold(struct tailnet *t);
 
 /* --- handlers: the outer server's --- */
 void control_handle_key(void *app, struct http_exchange *ex);

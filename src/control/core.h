@@ -14,9 +14,8 @@
  *
  * How much may wait is bounded (control/waiting.h).
  *
- * Publications are spaced by load, not by a fixed delay: after a quiet time a change leaves at once; while changes keep
- * coming, the next one waits until the workers have rested SPACING_FACTOR times as long as the last fan-out took. So
- * sending changes never takes more than its share of the machine, and what has piled up is sent together. */
+ * Publications, and telling nodes of them, are spaced by load, not by a fixed delay (control/spacing.h): after a quiet
+ * time a change leaves at once; in a storm what has piled up is sent together. */
 #ifndef CONTROL_CORE_H
 #define CONTROL_CORE_H
 
@@ -65,6 +64,9 @@ struct core_hooks {
     void *ctx;
     /* A change; called for each of a tailnet in order. The callee takes a reference if it keeps it. */
     void (*published)(void *ctx, struct tailnet *t, struct change *c);
+    /* Nodes are to be told of the changes that were published since the last call, of which there may be none. May be
+     * null. */
+    void (*tell)(void *ctx, struct tailnet *t);
     /* This node key may not use the relay any more. */
     void (*key_revoked)(void *ctx, struct tailnet *t, const node_key *key);
     /* Relays on other machines came, went or changed; walk them with state_relay_next. May be null. */
@@ -110,7 +112,7 @@ struct waiting *core_waiting(struct core *core);
 #define CORE_BUSY_RETRY_AFTER "5" /* seconds */
 /* RC_OK, or why the database cannot be written now: store_refusal_text. Any thread. */
 enum rc core_fault(struct core *core);
-/* How much CPU time the last change cost one worker, for the spacing. Any thread. */
+/* How much CPU time the last change cost a worker, for the spacing. Any thread. */
 void core_fanout_took(struct core *core, int64_t cpu_us);
 /* Runs what was posted, hands presence to the store, ends the thread. The caller then closes the store, which
  * commits what it has. The worker loops have stopped before. */

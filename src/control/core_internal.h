@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "control/core.h"
+#include "control/spacing.h"
 
 struct core {
     struct loop *loop;
@@ -21,10 +22,12 @@ struct core {
     struct loop_task end_of_iteration;
     struct loop_timer *publish_timer;
     struct loop_timer *lazy_timer;
-    int64_t next_publish_us;  /* monotonic */
+    struct spacing spacing;   /* of publications, and of telling nodes of them: for all tailnets together */
+    bool is_publishing_later; /* the timer will, for those that are dirty */
+    int64_t last_fanout_us;   /* what the change before cost the costlier worker */
     int64_t started_apart_ms; /* what Unix time was ahead of the monotonic clock when the states were loaded */
     int64_t ahead_ms;         /* how far it was set ahead since then, when last looked at */
-    _Atomic int64_t fanout_us;
+    _Atomic int64_t fanout_us; /* the same of the newest, as far as it is known; written by workers */
 };
 
 /* --- core_clock.c --- */
@@ -36,7 +39,7 @@ int64_t core_look_at_clock(struct tailnet *t);
 void core_publish_init(struct core *core);
 /* Counts a tailnet that has come, with its first snapshot, or that goes. */
 void core_publish_count(const struct tailnet *t, bool is_there);
-/* Hands the change since the last publication to the workers, or sets the timer for when that may be. */
+/* Publishes what has changed, and has nodes told of what was published, or sets the timer for when that may be. */
 void core_publish(struct tailnet *t);
 /* Hands events to the hook. */
 void core_hand_out_events(struct tailnet *t);

@@ -5,25 +5,29 @@
 
 METRIC_COUNTER(published_total, "fullscale_core_publications_total", "", "Snapshots published.");
 METRIC_COUNTER(published_nodes, "fullscale_core_published_nodes_total", "", "Nodes in published changes.");
+METRIC_COUNTER(fanouts_total, "fullscale_core_fanouts_total", "", "Times that nodes were told of what was published.");
 METRIC_COUNTER(events_dropped, "fullscale_events_dropped_total", "", "Events that came too fast to be told.");
 METRIC_GAUGE(nodes_now, "fullscale_nodes", "", "Nodes of all tailnets.");
 METRIC_GAUGE(version_now, "fullscale_snapshot_version", "",
              "Version of the current snapshot; of several tailnets, the sum.");
 
 enum {
-    SPACING_FACTOR = 6,
-    SPACING_MAX_MS = 1000, /* however much a fan-out costs: people wait */
-    TICK_GRAIN_MS = 200,   /* least time between looks at the deadlines of nodes */
-    TICK_MAX_MS = 60000,   /* a clock that is corrected gradually moves deadlines little by little */
+    TICK_GRAIN_MS = 200, /* least time between looks at the deadlines of nodes */
+    TICK_MAX_MS = 60000, /* a clock that is corrected gradually moves deadlines little by little */
     /* after the clock was set: clients get the time before they get the keys that expire by it */
     STEP_SETTLE_MS = 1000,
     REVOKED_BATCH = 64,
 };
 
-static void publish_now(struct tailnet *t)
+/* A policy, a user or a setting that changes is one event, however many nodes it concerns. */
+static bool is_one_event(const struct change *c)
+{
+    return c->policy_changed || c->users_changed || c->settings_changed;
+}
+
+static void publish_now(struct tailnet *t, int64_t now_us)
 {
     struct core *core = t->core;
-    int64_t now_us = clock_mono_us();
     struct change *c = state_publish(t->state, clock_wall_ms());
     if (c == NULL)
         return;
@@ -32,39 +36,78 @@ static void publish_now(struct tailnet *t)
     metric_add(&nodes_now, (int64_t)c->after->node_n - (int64_t)c->before->node_n);
     metric_add(&version_now, (int64_t)c->after->version - (int64_t)c->before->version);
     core->hooks.published(core->hooks.ctx, t, c);
+    spacing_published(&core->spacing, is_one_event(c) ? 1 : c->item_n, now_us);
     change_unref(&c);
-    int64_t rest_us = atomic_load_explicit(&core->fanout_us, memory_order_relaxed) * SPACING_FACTOR;
-    core->next_publish_us = now_us + (rest_us < SPACING_MAX_MS * 1000 ? rest_us : SPACING_MAX_MS * 1000);
+}
+
+static void tell_now(struct core *core, int64_t now_us)
+{
+    for (size_t i = 0; i < core->tailnet_n && core->hooks.tell != NULL; i++)
+        core->hooks.tell(core->hooks.ctx, core->tailnets[i]);
+    metric_inc(&fanouts_total);
+    spacing_told(&core->spacing, now_us);
+    core->last_fanout_us = atomic_exchange_explicit(&core->fanout_us, 0, memory_order_relaxed);
+}
+
+/* What the costlier worker needed for the last change, or for the one before if that is not over yet. */
+static int64_t fanout_cost_us(const struct core *core)
+{
+    int64_t newest_us = atomic_load_explicit(&core->fanout_us, memory_order_relaxed);
+    return newest_us > core->last_fanout_us ? newest_us : core->last_fanout_us;
+}
+
+/* Tells when it is time, and sets the timer for what comes next. */
+static void tell_or_wait(struct core *core, int64_t now_us, int64_t cost_us)
+{
+    if (now_us >= spacing_tell_us(&core->spacing, cost_us))
+        tell_now(core, now_us);
+    int64_t next_us = spacing_tell_us(&core->spacing, cost_us);
+    int64_t publish_us = spacing_publish_us(&core->spacing, cost_us);
+    if (core->is_publishing_later && publish_us < next_us)
+        next_us = publish_us;
+    if (next_us != INT64_MAX)
+        loop_timer_start(core->publish_timer, next_us > now_us ? (next_us - now_us) / 1000 + 1 : 1, 0);
 }
 
 void core_publish(struct tailnet *t)
 {
     struct core *core = t->core;
-    int64_t now_us = clock_mono_us();
-    if (core->is_stopping || !state_is_dirty(t->state))
+    if (core->is_stopping)
         return;
-    if (now_us >= core->next_publish_us)
-        publish_now(t);
-    else
-        loop_timer_start(core->publish_timer, (core->next_publish_us - now_us) / 1000 + 1, 0);
+    int64_t now_us = clock_mono_us(), cost_us = fanout_cost_us(core);
+    bool is_early = now_us < spacing_publish_us(&core->spacing, cost_us);
+    if (state_is_dirty(t->state) && is_early)
+        core->is_publishing_later = true;
+    else if (state_is_dirty(t->state))
+        publish_now(t, now_us);
+    tell_or_wait(core, now_us, cost_us);
 }
 
 /* All that wait, so that none comes short when others change all the time. */
 static void on_publish_timer(void *ctx)
 {
     struct core *core = ctx;
-    for (size_t i = 0; i < core->tailnet_n && !core->is_stopping; i++) {
+    if (core->is_stopping)
+        return;
+    int64_t now_us = clock_mono_us(), cost_us = fanout_cost_us(core);
+    bool is_early = now_us < spacing_publish_us(&core->spacing, cost_us);
+    for (size_t i = 0; i < core->tailnet_n && !is_early; i++) {
         struct tailnet *t = core->tailnets[i];
         if (!state_is_dirty(t->state))
             continue;
-        publish_now(t);
+        publish_now(t, now_us);
         core_touch(t);
     }
+    core->is_publishing_later &= is_early;
+    tell_or_wait(core, now_us, cost_us);
 }
 
 void core_fanout_took(struct core *core, int64_t cpu_us)
 {
-    atomic_store_explicit(&core->fanout_us, cpu_us, memory_order_relaxed);
+    int64_t most_us = atomic_load_explicit(&core->fanout_us, memory_order_relaxed);
+    while (cpu_us > most_us && !atomic_compare_exchange_weak_explicit(&core->fanout_us, &most_us, cpu_us,
+                                                                      memory_order_relaxed, memory_order_relaxed)) {
+    }
 }
 
 static void report_revoked(struct tailnet *t)

@@ -1,47 +1,83 @@
-/* What the core hands to all workers: changes, the time after the clock was set, the end. */
+/* What the core hands to all workers: changes, when to send them, the time after the clock was set, the end. */
 #include "base/mem.h"
+#include "base/vec.h"
 #include "control/control_internal.h"
 
 struct change_msg {
     struct loop_msg msg;
     struct control_worker *worker;
-    struct change *change; /* reference; null: end politely */
+    struct change *change; /* reference */
 };
 
 static void on_change(struct loop *loop, struct loop_msg *msg)
 {
     struct change_msg *m = CONTAINER_OF(msg, struct change_msg, msg);
     (void)loop;
-    if (m->change != NULL) {
-        sessions_apply(m->worker, m->change);
-    } else {
-        m->worker->is_draining = true;
-        http_server_drain(m->worker->outer);
-        http_server_drain(m->worker->inner);
-    }
+    sessions_follow(m->worker, m->change);
     change_unref(&m->change);
     mem_free(m);
 }
 
-static void post_to_workers(struct control *c, struct change *change)
+static void on_tell(struct loop *loop, struct loop_msg *msg)
+{
+    struct change_msg *m = CONTAINER_OF(msg, struct change_msg, msg);
+    (void)loop;
+    sessions_tell(m->worker, m->change);
+    change_unref(&m->change);
+    mem_free(m);
+}
+
+static void post_change(struct control *c, void (*run)(struct loop *loop, struct loop_msg *msg), struct change *change)
 {
     for (unsigned i = 0; i < c->worker_n; i++) {
         struct change_msg *m = MEM_NEW(struct change_msg);
-        *m = (struct change_msg){
-            .msg.run = on_change, .worker = c->workers[i], .change = change != NULL ? change_ref(change) : NULL};
+        *m = (struct change_msg){.msg.run = run, .worker = c->workers[i], .change = change_ref(change)};
         loop_post(c->workers[i]->loop, &m->msg);
     }
 }
 
-struct time_msg {
+void control_published(void *ctx, struct tailnet *t, struct change *change)
+{
+    machines_apply(&t->machines, change);
+    VEC_PUSH(t->untold, t->untold_n, t->untold_cap, change_ref(change));
+    post_change(ctx, on_change, change);
+}
+
+void control_forget_untold(struct tailnet *t)
+{
+    for (size_t i = 0; i < t->untold_n; i++)
+        change_unref(&t->untold[i]);
+    t->untold_n = 0;
+}
+
+void control_tell(void *ctx, struct tailnet *t)
+{
+    if (t->untold_n == 0)
+        return;
+    struct change *all = change_join(t->untold, t->untold_n);
+    post_change(ctx, on_tell, all);
+    change_unref(&all);
+    control_forget_untold(t);
+}
+
+struct worker_msg {
     struct loop_msg msg;
     struct control_worker *worker;
-    int64_t now_ms;
+    int64_t now_ms; /* of on_time */
 };
+
+static void post_to_workers(struct control *c, void (*run)(struct loop *loop, struct loop_msg *msg), int64_t now_ms)
+{
+    for (unsigned i = 0; i < c->worker_n; i++) {
+        struct worker_msg *m = MEM_NEW(struct worker_msg);
+        *m = (struct worker_msg){.msg.run = run, .worker = c->workers[i], .now_ms = now_ms};
+        loop_post(c->workers[i]->loop, &m->msg);
+    }
+}
 
 static void on_time(struct loop *loop, struct loop_msg *msg)
 {
-    struct time_msg *m = CONTAINER_OF(msg, struct time_msg, msg);
+    struct worker_msg *m = CONTAINER_OF(msg, struct worker_msg, msg);
     (void)loop;
     sessions_send_time(m->worker, m->now_ms);
     mem_free(m);
@@ -49,21 +85,20 @@ static void on_time(struct loop *loop, struct loop_msg *msg)
 
 void control_clock_set(struct control *c, int64_t now_ms)
 {
-    for (unsigned i = 0; i < c->worker_n; i++) {
-        struct time_msg *m = MEM_NEW(struct time_msg);
-        *m = (struct time_msg){.msg.run = on_time, .worker = c->workers[i], .now_ms = now_ms};
-        loop_post(c->workers[i]->loop, &m->msg);
-    }
+    post_to_workers(c, on_time, now_ms);
 }
 
-void control_published(void *ctx, struct tailnet *t, struct change *change)
+static void on_drain(struct loop *loop, struct loop_msg *msg)
 {
-    struct control *c = ctx;
-    machines_apply(&t->machines, change);
-    post_to_workers(c, change);
+    struct worker_msg *m = CONTAINER_OF(msg, struct worker_msg, msg);
+    (void)loop;
+    m->worker->is_draining = true;
+    http_server_drain(m->worker->outer);
+    http_server_drain(m->worker->inner);
+    mem_free(m);
 }
 
 void control_drain(struct control *c)
 {
-    post_to_workers(c, NULL);
+    post_to_workers(c, on_drain, 0);
 }

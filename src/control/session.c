@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/vec.h"
 #include "control/control_internal.h"
 
 LOG_MODULE("session");
@@ -45,10 +46,11 @@ enum session_state {
 struct session {
     struct control_worker *worker;
     struct http_exchange *ex;
-    struct list worker_link;           /* in worker->sessions */
-    struct list wheel_link;            /* in the wheel */
-    struct map_waiter waiter;          /* to get a full map */
-    struct viewer_group_member member; /* while it is active; while it waits: in worker->waiting */
+    struct list worker_link;  /* in worker->sessions */
+    struct list wheel_link;   /* in the wheel */
+    struct map_waiter waiter; /* to get a full map */
+    struct viewer_group_member
+        member; /* in a group, or worker->ahead, while active; in worker->waiting while it waits */
     enum session_state state;
     uint64_t number; /* 0: not in the map */
     node_id node;
@@ -62,6 +64,7 @@ struct session {
     int64_t until_s; /* when a gone one ends */
     uint8_t jitter_s;
     size_t limit_bytes; /* of the queue */
+    uint64_t version;   /* of the snapshot that its full map was made of */
 };
 
 /* The second that has begun, as the wheel counts. */
@@ -176,7 +179,18 @@ static bool may_see_peers(const struct snapshot *snapshot, node_id id)
 
 static void join_group(struct session *s)
 {
-    viewer_groups_put(&s->worker->viewer_groups, &s->member, netmap_viewer_key(s->worker->snapshot, s->node));
+    viewer_groups_put(&s->worker->viewer_groups, &s->member, netmap_viewer_key(s->worker->told, s->node));
+}
+
+/* It has a full map of the newest snapshot, and is sent the changes that come after that. */
+static void follow_changes(struct session *s)
+{
+    struct control_worker *w = s->worker;
+    s->version = w->snapshot->version;
+    if (w->told == w->snapshot)
+        join_group(s);
+    else
+        list_push_back(&w->ahead, &s->member.link);
 }
 
 static void send_full(struct session *s)
@@ -198,7 +212,7 @@ static void send_full(struct session *s)
     }
     s->state = SESSION_ACTIVE;
     s->has_map = true;
-    join_group(s);
+    follow_changes(s);
     s->limit_bytes = w->pieces.bytes + SLACK_BYTES;
     metric_inc(&full_maps);
     metric_add(&full_bytes, (int64_t)w->pieces.bytes);
@@ -341,7 +355,7 @@ static void regroup_all(struct control_worker *w)
 {
     LIST_EACH (it, &w->sessions) {
         struct session *s = LIST_ENTRY(it, struct session, worker_link);
-        if (s->state == SESSION_ACTIVE)
+        if (s->member.group != NULL)
             join_group(s);
     }
     viewer_groups_sweep(&w->viewer_groups);
@@ -351,7 +365,7 @@ static void send_to_all(struct control_worker *w, struct change *c)
 {
     LIST_EACH_SAFE (it, &w->sessions) {
         struct session *s = LIST_ENTRY(it, struct session, worker_link);
-        if (s->state == SESSION_ACTIVE)
+        if (s->member.group != NULL)
             send_change(s, c);
     }
     if (c->before->access != c->after->access)
@@ -400,17 +414,41 @@ static void send_to_groups(struct control_worker *w, struct change *c)
     regroup_touched(w, c);
 }
 
-void sessions_apply(struct control_worker *w, struct change *c)
+void sessions_follow(struct control_worker *w, struct change *c)
 {
-    measure(w);
     snapshot_unref(&w->snapshot);
     w->snapshot = snapshot_ref(c->after);
+    VEC_PUSH(w->untold, w->untold_n, w->untold_cap, change_ref(c));
     LIST_EACH_SAFE (it, &w->waiting)
         try_attach(LIST_ENTRY(it, struct session, member.link));
-    if (netmap_is_by_viewer_key(c))
-        send_to_groups(w, c);
+}
+
+/* A session that began meanwhile is sent the single changes: only those that its full map did not have. */
+static void tell_those_ahead(struct control_worker *w)
+{
+    for (size_t i = 0; i < w->untold_n; i++) {
+        LIST_EACH_SAFE (it, &w->ahead) {
+            struct session *s = LIST_ENTRY(it, struct session, member.link);
+            if (s->version <= w->untold[i]->before->version)
+                send_change(s, w->untold[i]);
+        }
+        change_unref(&w->untold[i]);
+    }
+    w->untold_n = 0;
+    LIST_EACH_SAFE (it, &w->ahead)
+        join_group(LIST_ENTRY(it, struct session, member.link));
+}
+
+void sessions_tell(struct control_worker *w, struct change *all)
+{
+    measure(w);
+    snapshot_unref(&w->told);
+    w->told = snapshot_ref(all->after);
+    if (netmap_is_by_viewer_key(all))
+        send_to_groups(w, all);
     else
-        send_to_all(w, c);
+        send_to_all(w, all);
+    tell_those_ahead(w);
 }
 
 void sessions_supersede(struct control_worker *w, uint64_t number)
@@ -488,7 +526,9 @@ void sessions_init(struct control_worker *w)
     uint8_t seed[16];
     rng_bytes(seed, sizeof(seed));
     list_init(&w->sessions);
+    w->told = snapshot_ref(w->snapshot);
     list_init(&w->waiting);
+    list_init(&w->ahead);
     viewer_groups_init(&w->viewer_groups, seed);
     wheel_init(&w->wheel, loop_now_ms(w->loop) / 1000 - 1);
     map_init(&w->sessions_by_number, seed);
@@ -503,6 +543,10 @@ void sessions_fini(struct control_worker *w)
     loop_timer_destroy(&w->map_queue_timer);
     map_fini(&w->sessions_by_number);
     viewer_groups_fini(&w->viewer_groups);
+    for (size_t i = 0; i < w->untold_n; i++)
+        change_unref(&w->untold[i]);
+    mem_free(w->untold);
+    snapshot_unref(&w->told);
 }
 
 /* --- beginnings --- */

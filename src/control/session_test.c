@@ -1,79 +1,6 @@
-/* Map sessions: polls of one node, peers, policies, keep-alives, slow readers. */
+/* Map sessions: polls of one node, peers, policies, keep-alives. Slow readers and storms: session_storms_test.c. */
+#include "control/testing_crowd.h"
 #include "control/testing_maps.h"
-
-/* --- nodes without clients --- */
-
-struct crowd {
-    const char *auth_key;
-    machine_key machine;
-    node_key keys[256]; /* the first of them in `n` */
-    size_t n;
-    uint16_t round; /* the port of all endpoints */
-};
-
-static void crowd_join(struct state *st, int64_t now_ms, void *ctx)
-{
-    struct crowd *crowd = ctx;
-    for (size_t i = 0; i < crowd->n; i++) {
-        struct registration reg = {
-            .machine = crowd->machine, .key = crowd->keys[i], .auth_key = str_c(crowd->auth_key)};
-        struct register_result result;
-        if (i > 0)
-            reg.machine.b[1] = (uint8_t)i, reg.machine.b[2] = 99;
-        state_register(st, &reg, now_ms, &result);
-        RIG_CHECK(result.outcome == REGISTER_OK);
-    }
-}
-
-static void crowd_leave(struct state *st, int64_t now_ms, void *ctx)
-{
-    struct crowd *crowd = ctx;
-    (void)now_ms;
-    for (size_t i = 0; i < crowd->n; i++) {
-        struct err err;
-        RIG_CHECK(state_node_delete(st, state_node_by_key(st, &crowd->keys[i])->id, &err) == RC_OK);
-    }
-}
-
-/* All of them say that they have moved. */
-static void crowd_move(struct state *st, int64_t now_ms, void *ctx)
-{
-    struct crowd *crowd = ctx;
-    struct addr at[ENDPOINTS_MAX] = {{0}};
-    const struct node *n;
-    (void)now_ms;
-    crowd->round++;
-    for (size_t i = 0; i < ARRAY_LEN(at); i++)
-        at[i] = (struct addr){.family = 4, .port = crowd->round, .ip = {192, 0, 2, (uint8_t)i}};
-    for (size_t i = 0; i < crowd->n; i++) {
-        struct node_report report = {.endpoints = at, .endpoints_n = ARRAY_LEN(at)};
-        machine_key machine = state_node_by_key(st, &crowd->keys[i])->machine;
-        RIG_CHECK(state_node_report(st, &crowd->keys[i], &machine, &report, &n) == RC_OK);
-    }
-}
-
-static void crowd_init(struct crowd *crowd, size_t n)
-{
-    *crowd = (struct crowd){.n = n, .auth_key = control_rig_key(rig, &(struct auth_key_spec){.is_reusable = true})};
-    rng_bytes(&crowd->machine, sizeof(crowd->machine));
-    rng_bytes(crowd->keys, sizeof(crowd->keys));
-    crowd->machine.b[2] = 0; /* which distinguishes the first from the others, see crowd_join */
-}
-
-static int64_t publications(void)
-{
-    return metric_read("fullscale_core_publications_total", "");
-}
-
-/* ... and waits until every worker has sent the changes. */
-static void move_and_send(struct crowd *crowd)
-{
-    int64_t before = publications();
-    control_rig_on_core(rig, crowd_move, crowd);
-    while (publications() == before)
-        control_rig_settle(rig);
-    control_rig_settle(rig);
-}
 
 /* --- polls of one node --- */
 
@@ -379,81 +306,6 @@ static void test_keep_alive_after_a_stall(void **state)
     control_rig_wait_idle(rig);
 }
 
-/* --- slow readers --- */
-
-static int64_t behind(void)
-{
-    return metric_read("fullscale_map_sessions_behind_total", "");
-}
-
-static int64_t delta_bytes(void)
-{
-    return metric_read("fullscale_map_delta_bytes_total", "");
-}
-
-static bool all_are_at(const struct json *map, const char *list, const struct crowd *crowd)
-{
-    char want[32];
-    size_t n = 0;
-    snprintf(want, sizeof(want), "192.0.2.0:%u", crowd->round);
-    JSON_EACH (peer, json_get(map, list)) {
-        struct str at;
-        n += json_str(json_first(json_get(peer, "Endpoints")), &at) && str_eq_c(at, want);
-    }
-    return n == crowd->n;
-}
-
-static void slow_reader_joins(struct client *c, struct device *d)
-{
-    control_rig_client_init(c, rig);
-    c->is_manual = true;
-    control_rig_client_dial(c, 0);
-    device_init(d, "slow");
-    control_rig_client_register(c, d, control_rig_key(rig, &(struct auth_key_spec){0}), NULL);
-}
-
-/* Its window is shut: what waits for it at the server is bounded, and when it reads again it gets one full map
- * instead of all that it missed. */
-static void test_slow_reader(void **state)
-{
-    (void)state;
-    struct client c;
-    struct device d;
-    struct reply *poll = MEM_NEW(struct reply);
-    struct crowd *crowd = MEM_NEW(struct crowd);
-    int64_t behind_before = behind();
-    crowd_init(crowd, ARRAY_LEN(crowd->keys));
-    control_rig_on_core(rig, crowd_join, crowd);
-    slow_reader_joins(&c, &d);
-    poll_begin(&c, poll, &d, 0);
-    poll->is_stalled = true;
-    size_t unread = 0, read = poll->bytes;
-    for (int i = 0; i < 200 && behind() == behind_before; i++)
-        move_and_send(crowd);
-    assert_int_equal(behind(), behind_before + 1);
-    int64_t held = delta_bytes();
-    for (int i = 0; i < 20; i++)
-        move_and_send(crowd);
-    assert_int_equal(delta_bytes(), held); /* nothing is queued any more */
-    size_t frames = poll->frame_n;
-    poll->is_stalled = false;
-    unread = poll->bytes - read;
-    h2_client_consume(c.h2, poll->id, unread);
-    RIG_WAIT(rig, poll->frame_n > frames && json_get(reply_frame(poll, poll->frame_n - 1), "Peers") != NULL);
-    assert_true(all_are_at(reply_frame(poll, poll->frame_n - 1), "Peers", crowd));
-    assert_true(poll->bytes < 6 * 1024 * 1024); /* a window of four, and a little */
-    /* From here on it is sent changes again. */
-    frames = poll->frame_n;
-    move_and_send(crowd);
-    RIG_WAIT(rig, poll->frame_n >= frames + crowd->n / 32); /* a message has about so many changes of nodes */
-    for (size_t i = frames; i < poll->frame_n; i++)
-        assert_null(json_get(reply_frame(poll, i), "Peers"));
-    assert_int_equal(behind(), behind_before + 1);
-    poll_finish(&c, poll);
-    mem_free(poll);
-    mem_free(crowd);
-}
-
 /* --- going away --- */
 
 /* The node is deleted before any snapshot of a worker has it: its poll does not wait for ever. */
@@ -557,7 +409,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_keep_alive, control_rig_set_up_two, control_rig_tear_down),
         cmocka_unit_test_setup_teardown(test_keep_alive_zstd, control_rig_set_up_two, control_rig_tear_down),
         cmocka_unit_test_setup_teardown(test_keep_alive_after_a_stall, control_rig_set_up_two, control_rig_tear_down),
-        cmocka_unit_test_setup_teardown(test_slow_reader, control_rig_set_up_two, control_rig_tear_down),
         cmocka_unit_test_setup_teardown(test_deleted_before_shown, control_rig_set_up_two, control_rig_tear_down),
         cmocka_unit_test_setup_teardown(test_visitors, control_rig_set_up_two, control_rig_tear_down),
     };

@@ -57,7 +57,8 @@ struct rig {
         struct core_job job;
         sem_t held, release;
         bool is_held, is_done;
-    } hold; /* see control_rig_hold_core */
+    } hold;                      /* see control_rig_hold_core */
+    atomic_bool is_telling_held; /* snapshots are published, and sessions are not told what has changed */
 };
 
 /* --- waiting --- */

@@ -29,17 +29,40 @@ struct loop {
 
 static _Thread_local struct loop *current;
 
+/* Runs the next task. False: none is scheduled. */
+static bool run_task(struct loop *loop)
+{
+    struct list *from = list_is_empty(&loop->tasks) ? &loop->late_tasks : &loop->tasks;
+    if (list_is_empty(from))
+        return false;
+    struct loop_task *task = LIST_ENTRY(from->next, struct loop_task, link);
+    list_remove(&task->link);
+    task->is_scheduled = false;
+    task->run(task);
+    return true;
+}
+
+static void move_tasks(struct list *from, struct list *to, size_t n)
+{
+    for (; n > 0 && !list_is_empty(from); n--) {
+        struct list *link = from->next;
+        list_remove(link);
+        list_push_back(to, link);
+    }
+}
+
+/* A lot, with all that it schedules, and then the next: what goes to thousands of peers at once waits in the buffers of
+ * a lot of them only. */
 static void run_tasks(struct loop *loop)
 {
-    for (;;) {
-        struct list *from = list_is_empty(&loop->tasks) ? &loop->late_tasks : &loop->tasks;
-        if (list_is_empty(from))
-            return;
-        struct loop_task *task = LIST_ENTRY(from->next, struct loop_task, link);
-        list_remove(&task->link);
-        task->is_scheduled = false;
-        task->run(task);
-    }
+    struct list rest;
+    list_init(&rest);
+    move_tasks(&loop->tasks, &rest, SIZE_MAX);
+    do {
+        move_tasks(&rest, &loop->tasks, LOOP_LOT);
+        while (run_task(loop)) {
+        }
+    } while (!list_is_empty(&rest));
 }
 
 static void run_frees(struct loop *loop)

@@ -41,8 +41,11 @@ struct loop_msg {
  * run. */
 void loop_post(struct loop *loop, struct loop_msg *msg);
 
+enum { LOOP_LOT = 32 };
+
 /* A task for the end of an iteration. Embed; zero-initialise, set `run`. Scheduling it twice runs it once. Tasks may
- * schedule tasks: the same iteration runs them too. */
+ * schedule tasks: the same iteration runs them too. When more than LOOP_LOT are scheduled, the first of them run with
+ * all that they schedule, late tasks as well, before the others. */
 struct loop_task {
     struct list link; /* linked while scheduled */
     void (*run)(struct loop_task *task);
@@ -50,8 +53,8 @@ struct loop_task {
 };
 /* Schedules a task for the end of this iteration. Loop thread. */
 void loop_defer(struct loop *loop, struct loop_task *task);
-/* The same, but after all tasks that are not late, even those scheduled later: for the task that sends what they write.
- */
+/* The same, but after all tasks of the lot that are not late, even those scheduled later: for the task that sends what
+ * they write. */
 void loop_defer_late(struct loop *loop, struct loop_task *task);
 /* Takes a scheduled task off; harmless otherwise. */
 void loop_defer_cancel(struct loop_task *task);

@@ -39,6 +39,49 @@ static void test_deferred_tasks_run_once_each(void **state)
     loop_destroy(&loop);
 }
 
+/* A peer's task, which writes, and the late one, which sends. */
+struct peer_tasks {
+    struct loop_task task, late_task;
+    struct loop *loop;
+    unsigned *waiting; /* what was written and not sent yet, of all peers */
+    unsigned *most;
+};
+
+static void peer_write(struct loop_task *task)
+{
+    struct peer_tasks *p = CONTAINER_OF(task, struct peer_tasks, task);
+    if (++*p->waiting > *p->most)
+        *p->most = *p->waiting;
+    loop_defer_late(p->loop, &p->late_task);
+}
+
+static void peer_send(struct loop_task *task)
+{
+    struct peer_tasks *p = CONTAINER_OF(task, struct peer_tasks, late_task);
+    --*p->waiting;
+    loop_stop(p->loop);
+}
+
+static void test_what_goes_to_many_waits_for_a_lot_of_them_only(void **state)
+{
+    (void)state;
+    enum { PEERS = LOOP_LOT * 5 + 7 };
+    struct loop *loop = loop_create(0);
+    struct peer_tasks peers[PEERS];
+    unsigned waiting = 0, most = 0;
+    for (unsigned i = 0; i < PEERS; i++) {
+        peers[i] = (struct peer_tasks){
+            .task.run = peer_write, .late_task.run = peer_send, .loop = loop, .waiting = &waiting, .most = &most};
+        loop_defer(loop, &peers[i].task);
+    }
+    loop_defer_cancel(&peers[PEERS - 1].task);
+    loop_run(loop);
+    assert_int_equal(waiting, 0);
+    assert_int_equal(most, LOOP_LOT);
+    assert_false(peers[PEERS - 2].task.is_scheduled);
+    loop_destroy(&loop);
+}
+
 enum { POSTERS = 4, POSTS = 2000 };
 
 struct post_msg {
@@ -98,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_deferred_tasks_run_once_each),
+        cmocka_unit_test(test_what_goes_to_many_waits_for_a_lot_of_them_only),
         cmocka_unit_test(test_posts_from_threads),
     };
     return cmocka_run_group_tests_name("net loop", tests, NULL, NULL);

@@ -134,6 +134,7 @@ static void event_poll(struct world *w)
     struct view *v = MEM_NEW(struct view);
     v->self = n->id;
     v->key = n->key;
+    v->version = state_snapshot(w->st)->version;
     v->coding = world_below(w, 4) == 0 ? NETMAP_PLAIN : NETMAP_ZSTD;
     assert_int_equal(netmap_full(&world_ctx, state_snapshot(w->st), v->self, v->coding, true, &pieces), RC_OK);
     view_apply(v, &pieces);

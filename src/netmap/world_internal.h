@@ -46,7 +46,8 @@ struct view {
     node_id self;
     node_key key;
     enum netmap_coding coding;
-    bool is_gone; /* deleted: the last that it got is that its key has expired */
+    uint64_t version; /* of the snapshot that it knows */
+    bool is_gone;     /* deleted: the last that it got is that its key has expired */
     char self_name[128];
     char self_expiry[TIME_TEXT_CAP];
     char self_allowed[400];
@@ -96,7 +97,10 @@ struct world {
     struct view *views[VIEWERS_MAX]; /* null: free */
     struct row_batch *in_flight[8];
     unsigned in_flight_n;
-    unsigned deltas, fulls, publications, routes_seen;
+    bool tells_late;           /* views are sent only every now and then what was published */
+    struct change *untold[16]; /* references: what views were not sent yet */
+    unsigned untold_n;
+    unsigned deltas, fulls, publications, joined, routes_seen;
     bool has_policies;
     char tagged[3][AUTH_KEY_TEXT_CAP]; /* keys with tag:a, tag:b, both */
     char others[3][AUTH_KEY_TEXT_CAP]; /* keys of other users */
@@ -139,8 +143,11 @@ void world_set_dns(struct world *w, const char *addr);
 void world_seal(struct world *w);
 void world_commit_one(struct world *w);
 void world_commit_all(struct world *w);
-/* Publishes, and gives every view what it is sent. */
+/* Publishes, and gives every view what it is sent, unless the world tells late. */
 void world_publish(struct world *w);
+/* Gives every view what it was not sent yet: those that know what was told before get all changes as one, the others
+ * the single changes. */
+void world_tell(struct world *w);
 /* Commits and publishes; what the node is sent replaces w->pieces. */
 void world_send(struct world *w, node_id id);
 void world_drop_view(struct world *w, unsigned i);

@@ -51,7 +51,7 @@ struct change_item {
     bool owner_differs; /* it has another owner, or its owner another profile; only under a policy */
 };
 
-/* What happened between two snapshots that were published one after the other. */
+/* What happened between two snapshots: those that were published one after the other, or by change_join others. */
 struct change {
     atomic_uint refs;
     struct snapshot *before; /* references */
@@ -75,6 +75,9 @@ const struct user *snapshot_owner(const struct snapshot *s, const struct node *n
 
 /* Another reference to the change: the same pointer. */
 struct change *change_ref(struct change *c);
+/* One change that leads from what was before the first of `n` changes to what is after the last: changes that were
+ * published one after the other, at least one. A node that came and went between is no item. A new reference. */
+struct change *change_join(struct change *const *changes, size_t n);
 /* Drops a reference and nulls the pointer; null is fine. */
 void change_unref(struct change **c);
 

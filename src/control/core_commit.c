@@ -106,7 +106,7 @@ void core_on_retry(void *ctx)
 {
     struct tailnet *t = ctx;
     if (t->fault != RC_OK && !t->core->is_stopping)
-        store_commit(t->core->store, state_take_repair(t->state));
+        core_commit(t, state_take_repair(t->state));
 }
 
 /* Refuses the jobs whose events are undone, and those that saw such an event. */
@@ -142,10 +142,18 @@ static void on_committed(struct loop *loop, struct loop_msg *msg)
     mem_free(m);
 }
 
-void core_store_done(void *ctx, uint64_t seq, enum rc rc)
+static struct tailnet *tailnet_with_id(const struct core *core, uint64_t id)
+{
+    size_t i = 0;
+    while (core->tailnets[i]->id != id)
+        i++;
+    return core->tailnets[i];
+}
+
+void core_store_done(void *ctx, uint64_t tailnet, uint64_t seq, enum rc rc)
 {
     struct core *core = ctx;
     struct commit_msg *m = MEM_NEW(struct commit_msg);
-    *m = (struct commit_msg){.msg.run = on_committed, .tailnet = core->tailnets[0], .seq = seq, .rc = rc};
+    *m = (struct commit_msg){.msg.run = on_committed, .tailnet = tailnet_with_id(core, tailnet), .seq = seq, .rc = rc};
     loop_post(core->loop, &m->msg);
 }

@@ -41,6 +41,8 @@ void core_publish_init(struct core *core);
 void core_publish_count(const struct tailnet *t, bool is_there);
 /* Publishes what has changed, and has nodes told of what was published, or sets the timer for when that may be. */
 void core_publish(struct tailnet *t);
+/* Hands rows to the store. */
+void core_commit(struct tailnet *t, struct row_batch *batch);
 /* Hands events to the hook. */
 void core_hand_out_events(struct tailnet *t);
 /* Sets the timer for the next deadline in the state. */
@@ -59,7 +61,7 @@ bool core_undo_if_failing(struct tailnet *t);
 /* Answers the job when all that stood before it is on disk, or undone. */
 void core_answer_after_commit(struct core_job *job);
 /* A store_done_fn: the end of a commit, from the store's thread. */
-void core_store_done(void *ctx, uint64_t seq, enum rc rc);
+void core_store_done(void *ctx, uint64_t tailnet, uint64_t seq, enum rc rc);
 /* Tries to write again after a while: at first after RETRY_MIN_MS, then after twice as long each time. */
 void core_retry_later(struct tailnet *t);
 /* The retry timer's function; `ctx` is a tailnet. */

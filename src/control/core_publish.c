@@ -151,6 +151,12 @@ void core_set_tick(struct tailnet *t)
     loop_timer_start(t->tick_timer, wait_ms, 0);
 }
 
+void core_commit(struct tailnet *t, struct row_batch *batch)
+{
+    batch->tailnet = t->id;
+    store_commit(t->core->store, batch);
+}
+
 static void write_rows(struct tailnet *t)
 {
     struct core *core = t->core;
@@ -160,7 +166,7 @@ static void write_rows(struct tailnet *t)
         if (core->is_over)
             row_batch_destroy(&batch);
         else
-            store_commit(core->store, batch);
+            core_commit(t, batch);
     }
 }
 

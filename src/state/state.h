@@ -47,9 +47,10 @@ struct row_op {
 };
 
 struct row_batch {
-    uint64_t seq;   /* for state_committed and state_refused */
-    bool is_lazy;   /* presence: no answer waits for it, and it is written again when it fails */
-    bool is_repair; /* the first after a failure: state_take_repair */
+    uint64_t tailnet; /* whose rows these are: set by the one who hands the batch to a store */
+    uint64_t seq;     /* for state_committed and state_refused */
+    bool is_lazy;     /* presence: no answer waits for it, and it is written again when it fails */
+    bool is_repair;   /* the first after a failure: state_take_repair */
     size_t n, cap;
     struct row_op *ops; /* owned */
     struct event_list

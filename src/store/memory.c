@@ -26,9 +26,10 @@ static void drop(struct map *m, const struct entity *entity, uint64_t id)
     row_unref(entity, &object);
 }
 
-static enum rc memory_write(struct store *s, const struct row_op *const *ops, size_t n)
+static enum rc memory_write(struct store *s, uint64_t tailnet, const struct row_op *const *ops, size_t n)
 {
     struct memory_store *m = of(s);
+    (void)tailnet;
     pthread_mutex_lock(&m->gate);
     pthread_mutex_unlock(&m->gate);
     enum rc refusal = atomic_load(&m->refusal);

@@ -188,14 +188,14 @@ static enum rc look_up(struct sqlite_store *s, enum rc failure)
     return RC_OK;
 }
 
-static enum rc sqlite_write(struct store *base, const struct row_op *const *ops, size_t n)
+static enum rc sqlite_write(struct store *base, uint64_t tailnet, const struct row_op *const *ops, size_t n)
 {
     struct sqlite_store *s = of(base);
     struct err err;
     if (s->is_suspect)
         TRY(reopen(s, &err));
     s->number = s->number < INT32_MAX ? s->number + 1 : 1;
-    sqlite3_busy_timeout(s->file.db, base->is_refusing ? RETRY_BUSY_MS : BUSY_TIMEOUT_MS);
+    sqlite3_busy_timeout(s->file.db, store_is_refusing(base, tailnet) ? RETRY_BUSY_MS : BUSY_TIMEOUT_MS);
     if (!run(s, STMT_BEGIN) || !write_rows(s, ops, n) || !write_number(s))
         return failed(s, "write", &err);
     if (run(s, STMT_COMMIT))

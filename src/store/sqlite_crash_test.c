@@ -34,8 +34,9 @@ static int tear_down(void **state)
 
 /* --- SIGKILL --- */
 
-static void report_to_parent(void *ctx, uint64_t seq, enum rc rc)
+static void report_to_parent(void *ctx, uint64_t tailnet, uint64_t seq, enum rc rc)
 {
+    (void)tailnet;
     int fd = *(int *)ctx;
     if (rc != RC_OK || write(fd, &seq, sizeof(seq)) != sizeof(seq))
         _exit(2);

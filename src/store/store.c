@@ -32,7 +32,7 @@ void store_init(struct store *s, const struct store_ops *ops)
 
 void store_start_refusing(struct store *s, enum rc why)
 {
-    s->is_refusing = true;
+    s->first_refusal = why;
     atomic_store(&s->fault, why);
     metric_set(&failing, 1);
 }
@@ -77,25 +77,53 @@ struct outcome {
     enum rc lazy, durable;
 };
 
-static void note_fault(struct store *s, enum rc rc)
+static struct store_tailnet *tailnet_of(struct store *s, uint64_t id)
 {
-    enum rc before = atomic_exchange(&s->fault, rc);
-    metric_set(&failing, rc != RC_OK);
+    for (size_t i = 0; i < s->tailnet_n; i++) {
+        if (s->tailnets[i].id == id)
+            return &s->tailnets[i];
+    }
+    VEC_ROOM(s->tailnets, s->tailnet_n, s->tailnet_cap, 1);
+    s->tailnets[s->tailnet_n] = (struct store_tailnet){.id = id, .refusal = s->first_refusal};
+    return &s->tailnets[s->tailnet_n++];
+}
+
+bool store_is_refusing(struct store *s, uint64_t tailnet)
+{
+    return tailnet_of(s, tailnet)->refusal != RC_OK;
+}
+
+/* Tailnets other than this one have batches that were refused, and no repair since. */
+static bool others_are_refused(const struct store *s, const struct store_tailnet *t)
+{
+    for (size_t i = 0; i < s->tailnet_n; i++) {
+        if (&s->tailnets[i] != t && s->tailnets[i].refusal != RC_OK)
+            return true;
+    }
+    return false;
+}
+
+static void note_fault(struct store *s, const struct store_tailnet *t, enum rc rc)
+{
     if (rc != RC_OK)
         metric_inc(&failures);
+    else if (others_are_refused(s, t))
+        return;
+    enum rc before = atomic_exchange(&s->fault, rc);
+    metric_set(&failing, rc != RC_OK);
     if (rc == RC_OK && before != RC_OK)
         log_info("the database can be written again");
 }
 
-static enum rc write_batches(struct store *s, struct row_batch *const *group, size_t n)
+static enum rc write_batches(struct store *s, const struct store_tailnet *t, struct row_batch *const *group, size_t n)
 {
     const struct row_op **plan;
     size_t row_n = store_plan(group, n, &plan);
     int64_t start_us = clock_mono_us();
-    enum rc rc = s->ops->write(s, plan, row_n);
+    enum rc rc = s->ops->write(s, t->id, plan, row_n);
     metric_add(&commit_us, clock_mono_us() - start_us);
     mem_free(plan);
-    note_fault(s, rc);
+    note_fault(s, t, rc);
     if (rc != RC_OK)
         return rc;
     metric_inc(&transactions);
@@ -116,53 +144,77 @@ static size_t without_lazy(struct row_batch *const *group, size_t n, struct row_
 
 /* Writes the group in one transaction. If that fails, tries again without presence, which may be what there is no
  * room for. */
-static struct outcome write_group(struct store *s, struct row_batch *const *group, size_t n)
+static struct outcome write_group(struct store *s, struct store_tailnet *t, struct row_batch *const *group, size_t n)
 {
     struct row_batch **durable = mem_zalloc(n, sizeof(struct row_batch *));
     size_t durable_n = without_lazy(group, n, durable);
-    enum rc rc = write_batches(s, group, n);
+    enum rc rc = write_batches(s, t, group, n);
     struct outcome out = {.lazy = rc, .durable = rc};
     /* Not after a lock, for which the first attempt has waited long enough. */
     if (rc != RC_OK && rc != RC_IN_USE && durable_n > 0 && durable_n < n) {
-        out.durable = write_batches(s, durable, durable_n);
+        out.durable = write_batches(s, t, durable, durable_n);
     } else if (durable_n == 0) {
         out.durable = RC_OK;
     }
     mem_free(durable);
-    s->is_refusing |= out.durable != RC_OK;
+    t->refusal = out.durable;
     return out;
 }
 
 static void finish(struct store *s, struct row_batch *batch, enum rc rc)
 {
-    uint64_t seq = batch->seq;
+    uint64_t tailnet = batch->tailnet, seq = batch->seq;
     row_batch_destroy(&batch);
-    s->done(s->done_ctx, seq, rc);
+    s->done(s->done_ctx, tailnet, seq, rc);
 }
 
 /* Refuses batches until a repair has been written. Returns how many batches it has answered. */
-static size_t refuse(struct store *s, const struct batch_list *group)
+static size_t refuse(struct store *s, struct store_tailnet *t, struct row_batch *const *group, size_t n)
 {
     size_t i = 0;
-    for (; i < group->n && s->is_refusing; i++) {
-        enum rc rc = atomic_load(&s->fault);
-        if (group->batches[i]->is_repair) {
-            rc = write_batches(s, &group->batches[i], 1);
-            s->is_refusing = rc != RC_OK;
-        }
-        finish(s, group->batches[i], rc);
+    for (; i < n && t->refusal != RC_OK; i++) {
+        if (group[i]->is_repair)
+            t->refusal = write_batches(s, t, &group[i], 1);
+        finish(s, group[i], t->refusal);
     }
     return i;
 }
 
+/* All batches are the tailnet's. */
+static void commit_of_tailnet(struct store *s, struct store_tailnet *t, struct row_batch *const *group, size_t n)
+{
+    size_t from = refuse(s, t, group, n);
+    if (from == n)
+        return;
+    struct outcome out = write_group(s, t, group + from, n - from);
+    for (size_t i = from; i < n; i++)
+        finish(s, group[i], group[i]->is_lazy ? out.lazy : out.durable);
+}
+
+/* Moves the batches of this tailnet to `out`, in order. Returns how many. */
+static size_t pick(struct batch_list *group, uint64_t tailnet, struct row_batch **out)
+{
+    size_t picked = 0, kept = 0;
+    for (size_t i = 0; i < group->n; i++) {
+        if (group->batches[i]->tailnet == tailnet)
+            out[picked++] = group->batches[i];
+        else
+            group->batches[kept++] = group->batches[i];
+    }
+    group->n = kept;
+    return picked;
+}
+
+/* A transaction for each tailnet: what is refused of one is not refused of the others. */
 static void commit_group(struct store *s, struct batch_list *group)
 {
-    size_t from = refuse(s, group);
-    if (from < group->n) {
-        struct outcome out = write_group(s, group->batches + from, group->n - from);
-        for (size_t i = from; i < group->n; i++)
-            finish(s, group->batches[i], group->batches[i]->is_lazy ? out.lazy : out.durable);
+    struct row_batch **picked = mem_zalloc(group->n, sizeof(struct row_batch *));
+    while (group->n > 0) {
+        uint64_t tailnet = group->batches[0]->tailnet;
+        size_t n = pick(group, tailnet, picked);
+        commit_of_tailnet(s, tailnet_of(s, tailnet), picked, n);
     }
+    mem_free(picked);
     mem_free(group->batches);
 }
 
@@ -234,6 +286,7 @@ void store_close(struct store **at)
     if (s->is_started)
         pthread_join(s->thread, NULL);
     assert(s->waiting.n == 0);
+    mem_free(s->tailnets);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
     s->ops->destroy(s, atomic_load(&s->fault) == RC_OK);

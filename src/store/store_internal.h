@@ -16,9 +16,9 @@ struct row_sink {
 };
 
 struct store_ops {
-    /* Writes the rows, all or none. No row occurs twice. Afterwards all rows agree; but names, addresses and keys
+    /* Writes rows of a tailnet, all or none. No row occurs twice. Afterwards all rows agree; but names, addresses and keys
      * may pass from row to row in any way, also in a circle. On the store's thread; blocks. */
-    enum rc (*write)(struct store *s, const struct row_op *const *ops, size_t n);
+    enum rc (*write)(struct store *s, uint64_t tailnet, const struct row_op *const *ops, size_t n);
     /* Delivers the rows of each entity, in the order of state_entity, ascending by id. Rows that cannot be read or are
      * refused are set aside, where they do not conflict with what is written later. */
     enum rc (*load)(struct store *s, const struct row_sink *sink, struct err *err);
@@ -35,6 +35,12 @@ struct batch_list {
     size_t cap;
 };
 
+/* A tailnet whose batches have come. */
+struct store_tailnet {
+    uint64_t id;
+    enum rc refusal; /* RC_OK: its batches are written; else why everything but a repair is refused */
+};
+
 /* A backend embeds it. */
 struct store {
     const struct store_ops *ops;
@@ -42,9 +48,11 @@ struct store {
     void *done_ctx;
     pthread_t thread;
     bool is_started;
-    bool is_refusing; /* refuses everything but a repair. The store's thread only, once it runs */
+    struct store_tailnet *tailnets; /* owned; in no order. The store's thread only */
+    size_t tailnet_n, tailnet_cap;
+    enum rc first_refusal; /* of each tailnet, until its repair is written */
     struct store_aside policy_text_aside;
-    _Atomic enum rc fault; /* of the last write; RC_OK: it succeeded */
+    _Atomic enum rc fault; /* why the newest write failed; RC_OK: nothing is refused */
     pthread_mutex_t lock;  /* of what follows */
     pthread_cond_t changed;
     struct batch_list waiting;
@@ -55,6 +63,8 @@ struct store {
 void store_init(struct store *s, const struct store_ops *ops);
 /* Refuses everything until a repair is written. Before store_start. */
 void store_start_refusing(struct store *s, enum rc why);
+/* Whether what is written of this tailnet is a repair. On the store's thread. */
+bool store_is_refusing(struct store *s, uint64_t tailnet);
 /* Plans what to write for several batches, in which later operations on a row supersede earlier ones. Returns how
  * many operations; `*out` is the caller's array of borrowed operations. */
 size_t store_plan(struct row_batch *const *batches, size_t n, const struct row_op ***out);

@@ -347,8 +347,9 @@ struct broken_store {
     bool *closed_sound_out;
 };
 
-static enum rc broken_write(struct store *s, const struct row_op *const *ops, size_t n)
+static enum rc broken_write(struct store *s, uint64_t tailnet, const struct row_op *const *ops, size_t n)
 {
+    (void)tailnet;
     struct broken_store *b = CONTAINER_OF(s, struct broken_store, base);
     (void)ops;
     (void)n;

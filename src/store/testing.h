@@ -108,7 +108,7 @@ struct test_acks {
 /* Nothing has been acknowledged yet. */
 void test_acks_init(struct test_acks *a);
 /* A store_done_fn; `ctx` is the test_acks. */
-void test_acks_take(void *ctx, uint64_t seq, enum rc rc);
+void test_acks_take(void *ctx, uint64_t tailnet, uint64_t seq, enum rc rc);
 /* Holds the store's thread in its callback, or lets it go on. */
 void test_acks_hold(struct test_acks *a, bool hold);
 /* Waits until batch `seq` is acknowledged or refused; returns which. */

@@ -13,8 +13,9 @@ void test_acks_init(struct test_acks *a)
     pthread_cond_init(&a->changed, NULL);
 }
 
-void test_acks_take(void *ctx, uint64_t seq, enum rc rc)
+void test_acks_take(void *ctx, uint64_t tailnet, uint64_t seq, enum rc rc)
 {
+    (void)tailnet;
     struct test_acks *a = ctx;
     pthread_mutex_lock(&a->lock);
     a->out_of_order |= seq != a->last_seq + 1 || (rc == RC_OK && a->failed_n > 0);

@@ -104,7 +104,7 @@ enum rc test_store_write(struct store *s, struct row_batch *b)
 {
     const struct row_op **plan;
     size_t n = store_plan(&b, 1, &plan);
-    enum rc rc = s->ops->write(s, plan, n);
+    enum rc rc = s->ops->write(s, b->tailnet, plan, n);
     mem_free(plan);
     row_batch_destroy(&b);
     return rc;

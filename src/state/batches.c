@@ -39,7 +39,7 @@ struct row_batch *state_take_batch(struct state *st)
     if (b == NULL)
         return take_lazy(st);
     row_batch_add_counters(b, &st->counters, false);
-    state_seal_users(st, b->seq);
+    state_seal(st, b->seq);
     undo_mark_batch(st, b->seq);
     events_batch_taken(st, b);
     st->pending = NULL;

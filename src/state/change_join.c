@@ -64,6 +64,7 @@ struct change *change_join(struct change *const *changes, size_t n)
     for (size_t i = 0; i < n; i++) {
         assert(i == 0 || changes[i]->before == changes[i - 1]->after);
         c->users_changed |= changes[i]->users_changed;
+        c->kept_changed |= changes[i]->kept_changed;
         c->settings_changed |= changes[i]->settings_changed;
         c->policy_changed |= changes[i]->policy_changed;
         item_n += changes[i]->item_n;

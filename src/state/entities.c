@@ -4,6 +4,7 @@
 
 #include "state/state_internal.h"
 
+/* Of rows that the state keeps as they are (kept.c) only `check` is needed: the other functions are null. */
 struct entry {
     const struct entity *entity;
     /* Takes the reference if the row can be used; otherwise RC_INVALID and why. */
@@ -16,7 +17,14 @@ struct entry {
     void (*restore)(struct state *st, uint64_t id, const struct row *before, int64_t now_ms);
     /* The row, as it is now, is in the batch that is being taken. May be null. */
     void (*written)(struct state *st, uint64_t id);
+    /* RC_INVALID, and why: it has values that nothing here writes. */
+    enum rc (*check)(const struct row *object, struct err *err);
 };
+
+static bool is_kept(const struct entry *e)
+{
+    return e->load == NULL;
+}
 
 /* --- counters --- */
 
@@ -93,12 +101,12 @@ ADAPT(node, state_load_node, state_node, next_node)
 
 /* In the order in which they are loaded. */
 static const struct entry entries[] = {
-    {&entity_user, user_load, user_get, user_next, user_back, NULL},
-    {&entity_auth_key, auth_key_load, auth_key_get, auth_key_next, auth_key_back, NULL},
-    {&entity_relay_host, relay_host_load, relay_host_get, relay_host_next, relay_host_back, relay_written},
-    {&entity_policy_text, policy_text_load, policy_text_get, policy_text_next, policy_text_back, NULL},
-    {&entity_node, node_load, node_get, node_next, NULL, node_written},
-    {&entity_counter, load_counter, NULL, NULL, NULL, NULL},
+    {&entity_user, user_load, user_get, user_next, user_back, NULL, NULL},
+    {&entity_auth_key, auth_key_load, auth_key_get, auth_key_next, auth_key_back, NULL, NULL},
+    {&entity_relay_host, relay_host_load, relay_host_get, relay_host_next, relay_host_back, relay_written, NULL},
+    {&entity_policy_text, policy_text_load, policy_text_get, policy_text_next, policy_text_back, NULL, NULL},
+    {&entity_node, node_load, node_get, node_next, NULL, node_written, NULL},
+    {&entity_counter, load_counter, NULL, NULL, NULL, NULL, NULL},
 };
 
 static const struct entry *entry_of(const struct entity *entity)
@@ -124,10 +132,17 @@ const struct entity *state_entity_by_number(uint64_t number)
     return NULL;
 }
 
+static enum rc load_kept(struct state *st, const struct entry *e, struct row *object, struct err *err)
+{
+    TRY(e->check(object, err));
+    return kept_load(st, e->entity, object, err);
+}
+
 enum rc state_load(struct state *st, const struct entity *entity, struct row *object, struct err *err)
 {
     uint64_t id = object->id;
-    enum rc rc = entry_of(entity)->load(st, object, err);
+    const struct entry *e = entry_of(entity);
+    enum rc rc = is_kept(e) ? load_kept(st, e, object, err) : e->load(st, object, err);
     if (rc != RC_OK) {
         const struct row *dropped = object;
         row_unref(entity, &dropped);
@@ -140,19 +155,26 @@ enum rc state_load(struct state *st, const struct entity *entity, struct row *ob
 
 const struct row *state_row(const struct state *st, const struct entity *entity, uint64_t id)
 {
-    return entry_of(entity)->get(st, id);
+    const struct entry *e = entry_of(entity);
+    return is_kept(e) ? kept_row(st, entity, id) : e->get(st, id);
 }
 
 const struct row *state_row_next(const struct state *st, const struct entity *entity, size_t *pos)
 {
     const struct entry *e = entry_of(entity);
+    if (is_kept(e))
+        return kept_next(st, entity, pos);
     return e->next != NULL ? e->next(st, pos) : NULL;
 }
 
 void entity_restore(struct state *st, const struct entity *entity, uint64_t id, const struct row *before,
                     int64_t now_ms)
 {
-    entry_of(entity)->restore(st, id, before, now_ms);
+    const struct entry *e = entry_of(entity);
+    if (is_kept(e))
+        kept_install(st, entity, id, row_ref(before));
+    else
+        e->restore(st, id, before, now_ms);
 }
 
 void entity_note_written(struct state *st, const struct entity *entity, uint64_t id)

@@ -62,7 +62,7 @@ struct entity {
     int since;                    /* the schema version that brought its table */
     uint64_t id_max;              /* ids are 1 to this */
     bool is_counted;              /* ids are given by counting, and never twice: see row_next_id */
-    bool is_in_snapshot;          /* snapshots show its rows: see sealed_rows.c */
+    bool is_in_snapshot;          /* snapshots show its rows: see sealed.c */
     size_t size;                  /* of the object */
     const struct column *columns; /* without id and tailnet, which all have */
     size_t column_n;

@@ -25,7 +25,7 @@ void state_load_done(struct state *st, int64_t now_ms)
     undo_begin_batch(st);
     state_tick(st, now_ms);
     st->users_dirty = true;
-    state_seal_users(st, 0);
+    state_seal(st, 0);
     struct change *c = state_publish(st, now_ms);
     change_unref(&c);
 }

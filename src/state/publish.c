@@ -8,7 +8,7 @@
 
 bool state_is_dirty(const struct state *st)
 {
-    return st->dirty.n > 0 || st->users_dirty || st->sealed_users_n > 0 || st->settings_dirty ||
+    return st->dirty.n > 0 || st->users_dirty || st->kept_dirty || st->sealed_n > 0 || st->settings_dirty ||
            state_policy_is_dirty(st);
 }
 
@@ -116,18 +116,20 @@ struct change *state_publish(struct state *st, int64_t now_ms)
     struct change *c = MEM_NEW(struct change);
     atomic_init(&c->refs, 1);
     state_policy(st);
-    struct user_table *users = state_take_sealed_users(st);
-    c->users_changed = users != NULL;
+    struct sealed sealed = state_take_sealed(st);
+    c->users_changed = sealed.users != NULL;
+    c->kept_changed = sealed.kept != NULL;
     c->settings_changed = st->settings_dirty;
     collect_items(st, c);
-    if (c->item_n == 0 && !c->users_changed && !c->settings_changed && !state_policy_is_dirty(st)) {
+    if (c->item_n == 0 && !c->users_changed && !c->kept_changed && !c->settings_changed && !state_policy_is_dirty(st)) {
         change_unref(&c);
         return NULL;
     }
     struct snapshot *s = next_snapshot(st, now_ms);
     for (size_t i = 0; i < c->item_n; i++)
         place_node(s, st->snapshot, c->items[i].id, c->items[i].after);
-    s->users = users != NULL ? users : user_table_ref(st->snapshot->users);
+    s->users = sealed.users != NULL ? sealed.users : user_table_ref(st->snapshot->users);
+    s->kept = sealed.kept != NULL ? sealed.kept : row_set_ref(st->snapshot->kept);
     s->settings = tailnet_settings_ref(st->settings);
     st->settings_dirty = false;
     c->before = st->snapshot;

@@ -2,6 +2,7 @@
 #ifndef STATE_ROWS_INTERNAL_H
 #define STATE_ROWS_INTERNAL_H
 
+#include "state/row_set.h"
 #include "state/state.h"
 
 /* The next id of each entity to be given, by its number, and a bit for each that waits to be written. */
@@ -22,10 +23,18 @@ struct revoked_list {
     size_t cap;
 };
 
-/* All users as they were when a batch was taken that changes some. */
-struct sealed_users {
-    struct user_table *table; /* reference */
+/* The rows of an entity that the state keeps as they are. */
+struct kept_rows {
+    const struct entity *entity; /* null: there never was one */
+    const struct row **v;        /* owned array of references; ascending by id */
+    size_t n, cap;
+};
+
+/* What snapshots show besides nodes, as it was when a batch was taken that changes some of it. */
+struct sealed {
     uint64_t seq;             /* of the batch; 0: it may be published at once */
+    struct user_table *users; /* references, here and below; null: none of them changed */
+    struct row_set *kept;
 };
 
 /* --- rows.c --- */
@@ -48,6 +57,25 @@ void row_batch_add_counters(struct row_batch *b, const struct row_counters *coun
  * row, and the undo log notes what it was. Both are borrowed. `before` null: the row is new; `after` null: it is
  * deleted. Nodes have undo_begin_node around it. */
 void state_put(struct state *st, const struct entity *entity, const struct row *before, const struct row *after);
+
+/* --- kept.c --- */
+/* The row with this id, borrowed; null: there is none. */
+const struct row *kept_row(const struct state *st, const struct entity *entity, uint64_t id);
+/* Walks the rows, ascending by id: start with *pos = 0. Null at the end. */
+const struct row *kept_next(const struct state *st, const struct entity *entity, size_t *pos);
+/* How many there are. */
+size_t kept_count(const struct state *st, const struct entity *entity);
+/* Puts a row in the place of that with its id, or with null removes that; a reference is taken over. Nothing is
+ * written: for undoing. */
+void kept_install(struct state *st, const struct entity *entity, uint64_t id, const struct row *row);
+/* A durable change, as state_put. The reference to `after` is taken over. */
+void kept_put(struct state *st, const struct entity *entity, const struct row *before, const struct row *after);
+/* Takes the reference if the row can be used: id, and what is unique. */
+MUST_CHECK enum rc kept_load(struct state *st, const struct entity *entity, const struct row *row, struct err *err);
+/* Those that snapshots show. The caller owns the reference. */
+struct row_set *kept_snapshot(const struct state *st);
+/* Frees all of them. */
+void kept_fini(struct state *st);
 
 /* --- entities.c --- */
 /* Makes the row what it was; `before` (borrowed) null: it did not exist. Not for nodes. */
@@ -82,16 +110,16 @@ void state_revoke_key_durably(struct state *st, const node_key *key);
 /* Takes back what waits for batch `from_seq` or a later one. */
 void state_forget_revoked(struct state *st, uint64_t from_seq);
 
-/* --- sealed_users.c --- */
+/* --- sealed.c --- */
 /* A table of all users of the working state. The caller owns the reference. */
 struct user_table *state_user_table_make(const struct state *st);
-/* If users have changed: keeps a table of them, to be published when batch `seq` is on disk. */
-void state_seal_users(struct state *st, uint64_t seq);
-/* The newest sealed users that are on disk, or null when they are published already. The caller owns the reference. */
-struct user_table *state_take_sealed_users(struct state *st);
+/* Keeps what has changed of it, to be published when batch `seq` is on disk. */
+void state_seal(struct state *st, uint64_t seq);
+/* The newest of each that is on disk, or null where that is published already. The caller owns the references. */
+struct sealed state_take_sealed(struct state *st);
 /* Takes back what waits for batch `from_seq` or a later one, and what is not sealed yet. */
-void state_forget_sealed_users(struct state *st, uint64_t from_seq);
-/* Frees what is kept. */
-void state_sealed_users_fini(struct state *st);
+void state_forget_sealed(struct state *st, uint64_t from_seq);
+/* Frees what waits. */
+void state_sealed_fini(struct state *st);
 
 #endif

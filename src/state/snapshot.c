@@ -29,6 +29,7 @@ void snapshot_unref(struct snapshot **at)
     for (size_t i = 0; i < s->group_n; i++)
         group_unref(s->groups[i]);
     user_table_unref(&s->users);
+    row_set_unref(&s->kept);
     tailnet_settings_unref(&s->settings);
     access_unref(&s->access);
     mem_free(s);

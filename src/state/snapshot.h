@@ -13,6 +13,7 @@
 
 #include "state/cache_slot.h"
 #include "state/node.h"
+#include "state/row_set.h"
 #include "state/settings.h"
 #include "state/user.h"
 
@@ -36,6 +37,7 @@ struct snapshot {
     int64_t made_ms;  /* Unix time, for ControlTime */
     size_t node_n;
     struct user_table *users;
+    struct row_set *kept; /* rows of other entities */
     struct tailnet_settings *settings;
     struct access *access; /* what the policy grants them; never null: without a policy it grants everything to all */
     size_t group_n;
@@ -57,6 +59,7 @@ struct change {
     struct snapshot *before; /* references */
     struct snapshot *after;
     bool users_changed;
+    bool kept_changed; /* rows of other entities */
     bool settings_changed;
     bool policy_changed; /* another policy, or none: all that it grants may differ, and every node is an item */
     size_t item_n;

@@ -10,6 +10,7 @@ static struct snapshot *empty_snapshot(struct state *st)
     atomic_init(&s->refs, 1);
     s->version = 1;
     s->users = state_user_table_make(st);
+    s->kept = row_set_create(0);
     s->settings = tailnet_settings_ref(st->settings);
     s->access = access_ref(st->open_access);
     return s;
@@ -73,7 +74,8 @@ void state_destroy(struct state **at)
     events_fini(st);
     row_batch_destroy(&st->pending);
     row_batch_destroy(&st->pending_lazy);
-    state_sealed_users_fini(st);
+    state_sealed_fini(st);
+    kept_fini(st);
     snapshot_unref(&st->snapshot);
     access_unref(&st->open_access);
     tailnet_settings_unref(&st->settings);

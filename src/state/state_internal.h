@@ -2,10 +2,12 @@
  *
  * The files form a stack: each calls only files above it in this list (tools/check-shape finds circles).
  *   lookup                                    reading; calls nothing here
- *   names addresses clock rows row_checks revoked sealed_users
+ *   names addresses clock rows row_checks revoked
  *                                             parts of the state that need no other
  *   events                                    what has happened and nobody has been told yet
  *   undo_log put                              how rows were before events that wait for the disk; durable changes
+ *   kept                                      rows of entities that need no structure of their own
+ *   sealed                                    what snapshots show besides nodes
  *   policy_facts active_policy                the active policy, and what it is fed
  *   elections                                 which router is the primary of a prefix
  *   node_records                              nodes and their indexes, the active policy and elections kept up to date
@@ -63,11 +65,13 @@ struct state {
     struct next_policy *next_policies; /* owned; ascending by id: stored, and not active yet */
     size_t next_policy_n, next_policy_cap;
 
-    struct id_list dirty;              /* nodes to look at when publishing */
-    struct id_list stale;              /* nodes whose row on disk lags; may name deleted ones */
-    bool users_dirty;                  /* they have changed since the last batch was taken */
-    struct sealed_users *sealed_users; /* owned; ascending by seq: those that are not published yet */
-    size_t sealed_users_n, sealed_users_cap;
+    struct id_list dirty;                /* nodes to look at when publishing */
+    struct id_list stale;                /* nodes whose row on disk lags; may name deleted ones */
+    struct kept_rows kept[ENTITIES_MAX]; /* by the number of the entity */
+    bool users_dirty;                    /* they have changed since the last batch was taken; here and below */
+    bool kept_dirty;
+    struct sealed *sealed; /* owned; ascending by seq: what is not published yet */
+    size_t sealed_n, sealed_cap;
     bool settings_dirty;
 
     struct row_batch *pending;      /* null: nothing to write */

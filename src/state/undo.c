@@ -212,7 +212,7 @@ static void undo_from(struct state *st, uint64_t from_seq, int64_t now_ms)
     }
     events_drop(st, from_seq);
     row_batch_destroy(&st->pending);
-    state_forget_sealed_users(st, from_seq);
+    state_forget_sealed(st, from_seq);
     state_forget_revoked(st, from_seq);
     forget_ids(st, &st->dirty);
     forget_ids(st, &st->stale);

@@ -1,16 +1,18 @@
 /* The admin API, version 1: Headscale's paths and field names (src: Headscale 0.30-dev REST API v1, all ids are
  * strings).
  *
- * Served on the unix socket, which only its owner and group may open: there is no other authentication yet. Every
- * request is a job of the core: what it read or wrote is on disk before it is answered. Liberal in what it accepts: ids
- * as numbers or strings, any or no Content-Type, unknown members ignored, an empty body where everything is optional.
+ * What it can do is a table (api/operation.h). Who may call what is a matter of the listener that a request comes by:
+ * the unix socket, which only its owner and group may open, lets all operations pass. Every request is a job of the
+ * core: what it read or wrote is on disk before it is answered. Liberal in what it accepts: ids as numbers or strings,
+ * any or no Content-Type, unknown members ignored, an empty body where everything is optional.
  * Errors are {"title","status","detail","errors","code","message","details"}, which old and new tools of Headscale
  * read.
  *
- * Wiring: an http_server with this `unmatched`, and api_mount. */
+ * Wiring: an http_server with api_unmatched, and api_mount. */
 #ifndef API_API_H
 #define API_API_H
 
+#include "api/operation.h"
 #include "control/core.h"
 #include "http/http.h"
 
@@ -38,8 +40,14 @@ struct api {
     void *troubles_ctx;
 };
 
-/* Adds all calls to a server that has no connections yet; `api` is borrowed and outlives it. */
-void api_mount(struct api *api, struct http_server *server);
+/* Where requests come in, and so who calls. */
+struct api_listener {
+    struct api *api; /* borrowed */
+    struct api_caller caller;
+};
+
+/* Adds all operations to a server that has no connections yet; `listener` is borrowed and outlives it. */
+void api_mount(struct api_listener *listener, struct http_server *server);
 /* The route number `index` from 0; null past the last. For tests. */
 const struct http_route *api_route_at(size_t index);
 

@@ -100,7 +100,7 @@ static void test_keys(void **state)
     fixture_refused(f, 404, "POST", "/api/v1/preauthkey/expire", "{\"key\":\"nonsense\"}", "no such auth key");
     fixture_refused(f, 400, "POST", "/api/v1/preauthkey/expire", "{}", "no id");
     fixture_refused(f, 404, "DELETE", "/api/v1/preauthkey?id=99", "", "no auth key");
-    fixture_refused(f, 400, "DELETE", "/api/v1/preauthkey", "", "no id");
+    fixture_refused(f, 400, "DELETE", "/api/v1/preauthkey", "", "id is missing");
 }
 
 static void test_relays(void **state)
@@ -127,7 +127,7 @@ static void test_relays(void **state)
     fixture_refused(f, 404, "DELETE", "/api/v1/relay/1", "", "no relay with id 1");
     fixture_refused(f, 400, "DELETE", "/api/v1/relay/x", "", "id");
     fixture_refused(f, 409, "POST", "/api/v1/relay", "{\"name\":\"fra-2\"}", "already");
-    fixture_refused(f, 400, "POST", "/api/v1/relay", "{}", "no name for a relay");
+    fixture_refused(f, 400, "POST", "/api/v1/relay", "{}", "name is missing");
     fixture_refused(f, 400, "POST", "/api/v1/relay", "{\"name\":\"a\",\"regionId\":65536}", "up to 65535");
     fixture_refused(f, 400, "POST", "/api/v1/relay", "{\"name\":\"a\",\"regionId\":-1}", "regionId");
     fixture_refused(f, 400, "POST", "/api/v1/relay", "{\"name\":[]}", "name must be text");

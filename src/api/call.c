@@ -1,6 +1,7 @@
 /* The life of a call, and the form of errors. */
 #include "api/call_internal.h"
 #include "api/rows.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -10,6 +11,8 @@ LOG_MODULE("api");
 METRIC_COUNTER(requests, "fullscale_api_requests_total", "", "Requests to the admin API.");
 METRIC_COUNTER(refused, "fullscale_api_errors_total", "",
                "Requests to the admin API that were answered with an error.");
+METRIC_COUNTER(denied, "fullscale_api_denied_total", "",
+               "Requests to the admin API whose caller lacks the scope that they need.");
 
 /* The limit of the body's size is its route's. */
 static const struct json_limits body_limits = {.max_bytes = SIZE_MAX, .max_depth = 16, .max_nodes = 4096};
@@ -41,8 +44,7 @@ static void respond_err(const struct api_call *call)
     enum rc rc = call->rc;
     /* 400 for a user that has nodes, as in Headscale, whose tools expect that. */
     int status = rc == RC_IN_USE ? 400 : rc_http_status(rc);
-    respond_problem(call->ex, status, rc, call->err.text[0] != '\0' ? call->err.text : rc_text(rc),
-                    &call->policy.errors);
+    respond_problem(call->ex, status, rc, call->err.text[0] != '\0' ? call->err.text : rc_text(rc), &call->errors);
 }
 
 void api_unmatched(void *app, struct http_exchange *ex, int status)
@@ -56,9 +58,11 @@ void api_unmatched(void *app, struct http_exchange *ex, int status)
 
 static void call_destroy(struct api_call *call)
 {
+    if (call->op->fini != NULL)
+        call->op->fini(call);
     api_kept_fini(call);
     api_compare_leave(call);
-    prefix_list_unref(&call->key.sources);
+    policy_errors_fini(&call->errors);
     secret_wipe(call->key_text, sizeof(call->key_text));
     secret_wipe(call->random, sizeof(call->random));
     arena_fini(&call->arena);
@@ -82,7 +86,7 @@ static void respond(struct api_call *call)
 static void log_request(const struct api_call *call)
 {
     const struct http_request *req = http_request(call->ex);
-    if (call->op->kind != API_READ || req->method != HTTP_GET)
+    if (call->op->audit != NULL || call->op->is_logged || req->method != HTTP_GET)
         log_info("admin request", LOG_STR("method", req->method_name), LOG_STR("path", req->path),
                  LOG_S("result", call->rc == RC_OK ? "ok" : rc_text(call->rc)));
 }
@@ -127,10 +131,26 @@ static void on_done(struct core_job *job)
     api_compare_post(call);
 }
 
+static void set_actor(const struct api_call *call, struct state *st, int64_t now_ms)
+{
+    const char *name = call->listener->caller.name;
+    struct event_actor actor = {.by = EVENT_BY_ADMIN, .name = rcbuf_create(name, strlen(name))};
+    state_set_actor(st, &actor, now_ms);
+    rcbuf_unref(&actor.name);
+}
+
+/* What changes a row is durable; that other things change, such as log levels, is not. */
 static void on_run(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct api_call *call = CONTAINER_OF(job, struct api_call, job);
-    call->rc = call->op->run != NULL ? call->op->run(call, st, now_ms, &call->err) : RC_OK;
+    const struct operation *op = call->op;
+    size_t rows_before = state_pending_rows(st);
+    if (op->audit != NULL)
+        set_actor(call, st, now_ms);
+    call->rc = op->run != NULL ? op->run(call, st, now_ms, &call->err) : RC_OK;
+    bool has_rows = state_pending_rows(st) > rows_before;
+    if (op->audit != NULL && call->rc == RC_OK && (has_rows || call->has_changed))
+        state_note_operation(st, op->name, api_audit_text(call), has_rows);
 }
 
 /* The core has the job, which ends without an answer. */
@@ -155,25 +175,48 @@ static enum rc parse_body(struct api_call *call, struct str body, const struct j
     return json_type_of(*out) == JSON_OBJECT ? RC_OK : err_set(err, RC_INVALID, "the body must be a JSON object");
 }
 
-void api_handle(void *app, struct http_exchange *ex)
+/* In this order, so that who may not call an operation learns nothing by it. */
+static enum rc take_request(struct api_call *call, const struct api_route *route, struct err *err)
 {
-    static const struct http_events events = {.closed = on_closed};
-    struct api *api = app;
-    const struct api_op *op = http_route_arg(ex);
-    struct api_call *call = MEM_NEW(struct api_call);
+    const struct operation *op = call->op;
+    const struct api_caller *caller = &call->listener->caller;
     const struct json *body;
-    metric_inc(&requests);
+    if (!api_caller_has(caller, op->scope)) {
+        metric_inc(&denied);
+        return err_set(err, RC_DENIED, "%s needs the scope %s, which %.80s does not have", op->name, op->scope,
+                       caller->name);
+    }
+    TRY(parse_body(call, http_request(call->ex)->body, &body, err));
+    TRY(api_request_read(call, route, body, err));
+    TRY(op->check != NULL ? op->check(call, err) : RC_OK);
+    if (op->draws_secret)
+        rng_bytes(call->random, sizeof(call->random));
+    return RC_OK;
+}
+
+static struct api_call *call_create(struct api_listener *listener, const struct operation *op, struct http_exchange *ex)
+{
+    struct api_call *call = MEM_NEW(struct api_call);
     call->op = op;
-    call->api = api;
+    call->listener = listener;
+    call->api = listener->api;
     call->ex = ex;
-    call->job.tailnet = api->tailnet;
+    call->params = arena_zalloc(&call->arena, 1, op->params_size + 1);
+    call->job.tailnet = listener->api->tailnet;
     call->job.home = http_loop(ex);
     call->job.run = on_run;
     call->job.done = on_done;
-    call->job.kind = op->run == NULL ? JOB_LOCAL : op->kind == API_WRITE ? JOB_PEN : JOB_FRESH;
-    call->rc = parse_body(call, http_request(ex)->body, &body, &call->err);
-    if (call->rc == RC_OK && op->parse != NULL)
-        call->rc = op->parse(call, ex, body, &call->err);
+    call->job.kind = op->kind;
+    return call;
+}
+
+void api_handle(void *app, struct http_exchange *ex)
+{
+    static const struct http_events events = {.closed = on_closed};
+    const struct api_route *route = http_route_arg(ex);
+    struct api_call *call = call_create(app, route->op, ex);
+    metric_inc(&requests);
+    call->rc = take_request(call, route, &call->err);
     if (call->rc != RC_OK) {
         respond_err(call);
         call_destroy(call);
@@ -181,7 +224,7 @@ void api_handle(void *app, struct http_exchange *ex)
     }
     http_set_events(ex, &events, call);
     const struct waiting_sender sender = waiting_sender_key(WAIT_ADMIN, "", 0);
-    if (core_offer(api->core, &call->job, &sender, sizeof(*call) + call->arena.held_bytes))
+    if (core_offer(call->api->core, &call->job, &sender, sizeof(*call) + call->arena.held_bytes))
         return;
     call->rc = err_set(&call->err, RC_BUSY, CORE_BUSY_TEXT);
     respond_err(call);

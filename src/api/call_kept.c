@@ -33,6 +33,11 @@ void api_keep_node(struct api_call *call, const struct node *n)
     api_rows_push(&call->nodes, node_ref(n));
 }
 
+void api_keep_policy(struct api_call *call, const struct policy_text *t)
+{
+    api_rows_push(&call->policies, state_policy_text_ref(t));
+}
+
 static int by_user_id(const void *a, const void *b)
 {
     const struct user *x = *(const struct user *const *)a;
@@ -74,15 +79,18 @@ void api_keep_node_whole(struct api_call *call, const struct state *st, const st
     api_keep_key(call, n->auth_key != 0 ? state_key(st, n->auth_key) : NULL);
 }
 
-const struct user *api_find_user(const struct state *st, struct str text)
+enum rc api_find_user(const struct state *st, struct str text, const struct user **out, struct err *err)
 {
     uint64_t id;
-    const struct user *u = str_to_u64(text, &id) == RC_OK ? state_user(st, id) : NULL;
-    return u != NULL ? u : state_user_by_name(st, text);
-}
-
-enum rc api_no_such_user(struct str text, struct err *err)
-{
+    *out = NULL;
+    if (text.len == 0)
+        return RC_OK;
+    if (str_to_u64(text, &id) == RC_OK)
+        *out = state_user(st, id);
+    if (*out == NULL)
+        *out = state_user_by_name(st, text);
+    if (*out != NULL)
+        return RC_OK;
     return err_set(err, RC_NOT_FOUND, "there is no user \"%.*s\" (list them: users list)",
                    text.len > 80 ? 80 : (int)text.len, text.p);
 }
@@ -122,19 +130,6 @@ const struct auth_key *api_kept_key(const struct api_call *call, uint64_t id)
     return NULL;
 }
 
-static void policy_fini(struct api_policy_call *p)
-{
-    for (size_t i = 0; i < p->texts.n; i++)
-        state_policy_text_unref((const struct policy_text **)&p->texts.items[i]);
-    mem_free(p->texts.items);
-    engine_destroy(&p->before);
-    engine_destroy(&p->after);
-    policy_doc_unref(&p->doc);
-    buf_fini(&p->changes);
-    policy_errors_fini(&p->errors);
-    policy_errors_fini(&p->warnings);
-}
-
 void api_kept_fini(struct api_call *call)
 {
     for (size_t i = 0; i < call->users.n; i++)
@@ -145,9 +140,11 @@ void api_kept_fini(struct api_call *call)
         node_unref((const struct node **)&call->nodes.items[i]);
     for (size_t i = 0; i < call->relays.n; i++)
         state_relay_host_unref((const struct relay_host **)&call->relays.items[i]);
+    for (size_t i = 0; i < call->policies.n; i++)
+        state_policy_text_unref((const struct policy_text **)&call->policies.items[i]);
+    mem_free(call->policies.items);
     mem_free(call->relays.items);
     mem_free(call->users.items);
     mem_free(call->keys.items);
     mem_free(call->nodes.items);
-    policy_fini(&call->policy);
 }

@@ -1,5 +1,6 @@
-/* /api/v1/health */
+/* Whether the server works. */
 #include "api/call_internal.h"
+#include "api/rows.h"
 
 /* "troubles": what works less well than it should; absent when there is nothing. */
 static void write_troubles(const struct api *api, struct json_writer *w)
@@ -31,7 +32,16 @@ static void write_health(struct api_call *call, struct json_writer *w)
     write_troubles(call->api, w);
 }
 
-static const struct http_route routes[] = {
-    API_CALL(HTTP_GET, "/api/v1/health", API_READ, API_BODY_BYTES, NULL, NULL, write_health),
+static const struct operation rows[] = {
+    {
+        .name = "health.get",
+        .summary = "check that the running server works",
+        .v1 = {HTTP_GET, "/api/v1/health"},
+        .scope = "server:read",
+        .kind = JOB_LOCAL,
+        .write = write_health,
+        .answer = {NULL, &api_health_object},
+        .cli = {"health"},
+    },
 };
-const struct api_calls api_health_calls = {routes, ARRAY_LEN(routes)};
+const struct operations api_health_operations = {rows, ARRAY_LEN(rows)};

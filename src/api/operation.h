@@ -1,8 +1,8 @@
 /* What the admin API can do: one table, a row for each operation.
  *
- * Routes, the checking of requests, permissions, the audit trail, the OpenAPI document and the calls of the command line
+ * Routes, the checking of requests, permissions, the audit trail, the OpenAPI document and the command line's calls
  * come out of it. A row stands in the file of its subject (users.c, nodes.c, ...), beside the functions that it names;
- * the subjects are listed in API_SUBJECTS (call_internal.h). To add an operation is to add a row and its functions.
+ * the subjects are listed in API_SUBJECTS (call_internal.h).
  *
  * A request is read in this order: right of the caller, body is JSON, members as the row says (each refusal names the
  * member), `check`. Liberal in what it accepts: numbers also as text, null is absent, unknown members are ignored.
@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "control/job_kind.h"
 #include "http/http.h"
+#include "state/user.h"
 
 struct api_call;
 struct json_writer;
@@ -42,7 +43,7 @@ enum op_type {
     OP_BOOL,     /* bool */
     OP_NUMBER,   /* uint64_t, `min` to `max` */
     OP_TIME,     /* int64_t, ms since 1970; RFC 3339 text. "" and the year 1 are absent */
-    OP_CHOICE,   /* unsigned: the place in `choices`, from 0 */
+    OP_CHOICE,   /* struct str, ended by a NUL: one of `choices` */
     OP_TEXTS,    /* struct op_texts; `max` entries at most */
     OP_ROUTES,   /* struct op_prefixes; no bits beyond the length, `max` entries at most */
     OP_NETWORKS, /* struct op_prefixes; also addresses, `max` entries at most */
@@ -55,7 +56,7 @@ struct op_texts {
 };
 
 struct op_prefixes {
-    const struct prefix *v; /* of the call's arena */
+    struct prefix *v; /* of the call's arena */
     size_t n;
 };
 
@@ -73,6 +74,12 @@ struct op_member {
 /* A row of a table of members; `params` is the operation's own struct. */
 #define OP_MEMBER(member_name, place, kind, params, field, ...)                                                        \
     {.name = (member_name), .in = (place), .type = (kind), .offset = offsetof(struct params, field), __VA_ARGS__}
+
+/* In a row: its members, and the struct that they are read into. */
+#define OP_PARAMS(table, params) .members = (table), .member_n = ARRAY_LEN(table), .params_size = sizeof(params)
+
+/* The same for an operation without members that needs a struct for what it finds out. */
+#define OP_NO_MEMBERS(params) .params_size = sizeof(params)
 
 /* --- operations --- */
 
@@ -150,5 +157,9 @@ struct api_caller {
 
 /* Whether the caller has `scope`, or one that includes it: "users" includes "users:read". */
 bool api_caller_has(const struct api_caller *caller, const char *scope);
+/* A caller with all scopes; `name` is borrowed. */
+struct api_caller api_caller_with_all(const char *name);
+/* A user of this role as a caller; `name` is borrowed. Members and billing admins may call nothing. */
+struct api_caller api_caller_of_role(enum user_role role, const char *name);
 
 #endif

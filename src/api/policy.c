@@ -5,13 +5,44 @@
 #include "api/call_internal.h"
 #include "api/rows.h"
 #include "base/log.h"
+#include "reach/reach.h"
 
 LOG_MODULE("policy");
 
-static void keep_text(struct api_call *call, const struct policy_text *t)
+/* What the operations here have in common: each takes members of its own, and leaves the rest. */
+struct policy_params {
+    uint64_t version;
+    struct str text;         /* of a policy */
+    struct str author, note; /* of a new version */
+    struct policy_doc *doc;  /* the text, compiled; reference */
+    struct policy_errors warnings;
+    struct str fault; /* why the file is not in force; "" */
+};
+
+static void fini_params(struct api_call *call)
 {
-    api_rows_push(&call->policy.texts, state_policy_text_ref(t));
+    struct policy_params *p = call->params;
+    policy_doc_unref(&p->doc);
+    policy_errors_fini(&p->warnings);
 }
+
+#define POLICY_TEXT                                                                                                    \
+    OP_MEMBER("policy", OP_BODY, OP_POLICY, policy_params, text, .is_required = true, .help = "the policy, HuJSON")
+#define POLICY_VERSION                                                                                                 \
+    OP_MEMBER("id", OP_PATH, OP_ID, policy_params, version, .is_required = true, .help = "the number of a version")
+#define POLICY_AUTHOR                                                                                                  \
+    OP_MEMBER("author", OP_BODY, OP_TEXT, policy_params, author, .max = POLICY_AUTHOR_CAP - 1,                         \
+              .help = "who sets it, for the history")
+
+static const struct op_member text_members[] = {POLICY_TEXT};
+static const struct op_member set_members[] = {
+    POLICY_TEXT,
+    POLICY_AUTHOR,
+    OP_MEMBER("note", OP_BODY, OP_TEXT, policy_params, note, .max = POLICY_NOTE_CAP - 1,
+              .help = "why it is set, for the history"),
+};
+static const struct op_member version_members[] = {POLICY_VERSION};
+static const struct op_member rollback_members[] = {POLICY_VERSION, POLICY_AUTHOR};
 
 /* --- errors --- */
 
@@ -31,35 +62,31 @@ static enum rc say_errors(const struct policy_errors *errors, const char *what, 
     return err_set(err, RC_INVALID, "%s: %s%.300s%s", what, position, e->text, more);
 }
 
-static enum rc parse_policy(struct api_call *call, struct str text, struct err *err)
+enum rc api_policy_compile(struct api_call *call, struct str text, struct policy_doc **out, struct err *err)
 {
-    if (policy_parse(text, NULL, &call->policy.doc, &call->policy.errors) == RC_OK)
+    if (policy_parse(text, NULL, out, &call->errors) == RC_OK)
         return RC_OK;
-    return say_errors(&call->policy.errors, "parsing policy from bytes", err);
+    return say_errors(&call->errors, "parsing policy from bytes", err);
 }
 
-/* A missing text is not an empty one, which would let every node reach every other. */
-enum rc api_policy_take(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
+static enum rc check_text(struct api_call *call, struct err *err)
 {
-    struct str text;
-    (void)ex;
-    if (!json_str(json_get(body, "policy"), &text))
-        return err_set(err, RC_INVALID, "\"policy\" is missing, or not text: the policy as a JSON string");
-    return parse_policy(call, text, err);
+    struct policy_params *p = call->params;
+    return api_policy_compile(call, p->text, &p->doc, err);
 }
 
 /* Tries the policy on the users and nodes that there are. */
 static enum rc run_tests(struct api_call *call, const struct state *st, struct err *err)
 {
-    struct api_policy_call *p = &call->policy;
+    struct policy_params *p = call->params;
     struct engine *tried = state_policy_try(st, p->doc);
     engine_warnings(tried, &p->warnings);
-    enum rc rc = reach_run_tests(tried, &p->errors);
+    enum rc rc = reach_run_tests(tried, &call->errors);
     engine_destroy(&tried);
-    return rc == RC_OK ? RC_OK : say_errors(&p->errors, "nothing has changed: test(s) failed", err);
+    return rc == RC_OK ? RC_OK : say_errors(&call->errors, "nothing has changed: test(s) failed", err);
 }
 
-static enum rc need_database(const struct api_call *call, struct err *err)
+static enum rc check_database(struct api_call *call, struct err *err)
 {
     const char *path = call->api->policy->path;
     if (path == NULL)
@@ -70,30 +97,24 @@ static enum rc need_database(const struct api_call *call, struct err *err)
         path[0] != '\0' ? path : "policy.path, which is not set");
 }
 
-/* --- GET /policy, GET /policy/history/{id} --- */
+/* --- policy.get, policy.get_version --- */
 
 static enum rc run_get(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
-    const struct engine *p = state_policy(st);
+    struct policy_params *p = call->params;
+    const struct engine *policy = state_policy(st);
     const struct policy_text *t = state_policy_text_newest(st);
     const struct api_policy *source = call->api->policy;
     (void)now_ms;
     if (source->path != NULL) {
-        call->text = p != NULL ? arena_str(&call->arena, policy_doc_text(engine_doc(p))) : STR_EMPTY;
-        call->policy.fault = arena_str(&call->arena, buf_str(&source->fault));
+        p->text = policy != NULL ? arena_str(&call->arena, policy_doc_text(engine_doc(policy))) : STR_EMPTY;
+        p->fault = arena_str(&call->arena, buf_str(&source->fault));
         return RC_OK;
     }
     if (t == NULL)
         return err_set(err, RC_NOT_FOUND, "acl policy not found: none has been set, every node reaches every other");
-    keep_text(call, t);
+    api_keep_policy(call, t);
     return RC_OK;
-}
-
-static enum rc parse_version(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    (void)body;
-    TRY(need_database(call, err));
-    return api_param_id(ex, &call->id, err);
 }
 
 static enum rc find_version(const struct state *st, uint64_t id, const struct policy_text **out, struct err *err)
@@ -107,10 +128,11 @@ static enum rc find_version(const struct state *st, uint64_t id, const struct po
 
 static enum rc run_get_version(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
+    const struct policy_params *p = call->params;
     const struct policy_text *t;
     (void)now_ms;
-    TRY(find_version(st, call->id, &t, err));
-    keep_text(call, t);
+    TRY(find_version(st, p->version, &t, err));
+    api_keep_policy(call, t);
     return RC_OK;
 }
 
@@ -124,8 +146,9 @@ static void write_head(struct json_writer *w, const struct policy_text *t)
 
 static void write_policy(struct api_call *call, struct json_writer *w)
 {
-    const struct policy_text *t = call->policy.texts.n > 0 ? call->policy.texts.items[0] : NULL;
-    json_w_kv_str(w, "policy", t != NULL ? str_n(t->text->data, t->text->len) : call->text);
+    const struct policy_params *p = call->params;
+    const struct policy_text *t = call->policies.n > 0 ? call->policies.items[0] : NULL;
+    json_w_kv_str(w, "policy", t != NULL ? str_n(t->text->data, t->text->len) : p->text);
     json_w_kv_cstr(w, "mode", call->api->policy->path != NULL ? "file" : "database");
     if (t != NULL) {
         write_head(w, t);
@@ -133,17 +156,15 @@ static void write_policy(struct api_call *call, struct json_writer *w)
     }
     api_write_time(w, "updatedAt", 0);
     json_w_kv_cstr(w, "path", call->api->policy->path);
-    json_w_kv_str(w, "fault", call->policy.fault);
+    json_w_kv_str(w, "fault", p->fault);
 }
 
-/* --- PUT /policy, POST /policy/rollback/{id} --- */
+/* --- policy.set, policy.rollback --- */
 
-static enum rc parse_set(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
+static enum rc check_set(struct api_call *call, struct err *err)
 {
-    TRY(need_database(call, err));
-    TRY(api_text(call, body, "author", &call->policy.author, err));
-    TRY(api_text(call, body, "note", &call->policy.note, err));
-    return api_policy_take(call, ex, body, err);
+    TRY(check_database(call, err));
+    return check_text(call, err);
 }
 
 static void log_warnings(const struct policy_errors *warnings)
@@ -152,36 +173,32 @@ static void log_warnings(const struct policy_errors *warnings)
         log_warn("the policy is used, but", LOG_S("warning", warnings->v[i].text), LOG_I("line", warnings->v[i].line));
 }
 
-static enum rc store(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
+static enum rc run_set(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
-    struct api_policy_call *p = &call->policy;
+    struct policy_params *p = call->params;
     const struct policy_text *t;
     TRY(run_tests(call, st, err));
     TRY(state_policy_store(st, p->doc, p->author, p->note, now_ms, &t, err));
     log_warnings(&p->warnings);
-    keep_text(call, t);
+    api_keep_policy(call, t);
     return RC_OK;
-}
-
-static enum rc parse_rollback(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    TRY(parse_version(call, ex, body, err));
-    return api_text(call, body, "author", &call->policy.author, err);
 }
 
 static enum rc run_rollback(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
+    struct policy_params *p = call->params;
     const struct policy_text *t;
-    TRY(find_version(st, call->id, &t, err));
-    TRY(parse_policy(call, str_n(t->text->data, t->text->len), err));
-    call->policy.note = str_c(arena_printf(&call->arena, "rollback to %llu", (unsigned long long)t->id));
-    return store(call, st, now_ms, err);
+    TRY(find_version(st, p->version, &t, err));
+    TRY(api_policy_compile(call, str_n(t->text->data, t->text->len), &p->doc, err));
+    p->note = str_c(arena_printf(&call->arena, "rollback to %llu", (unsigned long long)t->id));
+    return run_set(call, st, now_ms, err);
 }
 
 static void write_warnings(struct api_call *call, struct json_writer *w)
 {
+    const struct policy_params *p = call->params;
     json_w_key(w, "warnings");
-    api_write_policy_errors(w, &call->policy.warnings);
+    api_write_policy_errors(w, &p->warnings);
 }
 
 static void write_stored(struct api_call *call, struct json_writer *w)
@@ -190,7 +207,7 @@ static void write_stored(struct api_call *call, struct json_writer *w)
     write_warnings(call, w);
 }
 
-/* --- POST /policy/check --- */
+/* --- policy.check --- */
 
 static enum rc run_check(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
@@ -198,14 +215,7 @@ static enum rc run_check(struct api_call *call, struct state *st, int64_t now_ms
     return run_tests(call, st, err);
 }
 
-/* --- GET /policy/history --- */
-
-static enum rc parse_history(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    (void)ex;
-    (void)body;
-    return need_database(call, err);
-}
+/* --- policy.history --- */
 
 static enum rc run_history(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
@@ -213,7 +223,7 @@ static enum rc run_history(struct api_call *call, struct state *st, int64_t now_
     (void)now_ms;
     (void)err;
     for (size_t pos = 0; (t = state_policy_text_next(st, &pos)) != NULL;)
-        keep_text(call, t);
+        api_keep_policy(call, t);
     return RC_OK;
 }
 
@@ -222,28 +232,103 @@ static void write_history(struct api_call *call, struct json_writer *w)
 {
     json_w_key(w, "versions");
     json_w_array(w);
-    for (size_t i = call->policy.texts.n; i-- > 0;) {
-        const struct policy_text *t = call->policy.texts.items[i];
+    for (size_t i = call->policies.n; i-- > 0;) {
+        const struct policy_text *t = call->policies.items[i];
         json_w_object(w);
         write_head(w, t);
         json_w_kv_u64(w, "bytes", t->text->len);
-        json_w_kv_bool(w, "current", i + 1 == call->policy.texts.n);
+        json_w_kv_bool(w, "current", i + 1 == call->policies.n);
         json_w_end_object(w);
     }
     json_w_end_array(w);
 }
 
-/* --- the calls --- */
+/* --- the rows --- */
 
-static const struct http_route routes[] = {
-    API_CALL(HTTP_GET, "/api/v1/policy", API_READ, API_BODY_BYTES, NULL, run_get, write_policy),
-    API_CALL(HTTP_PUT, "/api/v1/policy", API_WRITE, API_POLICY_BODY_BYTES, parse_set, store, write_stored),
-    API_CALL(HTTP_POST, "/api/v1/policy/check", API_TRY, API_POLICY_BODY_BYTES, api_policy_take, run_check,
-             write_warnings),
-    API_CALL(HTTP_GET, "/api/v1/policy/history", API_READ, API_BODY_BYTES, parse_history, run_history, write_history),
-    API_CALL(HTTP_GET, "/api/v1/policy/history/{id}", API_READ, API_BODY_BYTES, parse_version, run_get_version,
-             write_policy),
-    API_CALL(HTTP_POST, "/api/v1/policy/rollback/{id}", API_WRITE, API_BODY_BYTES, parse_rollback, run_rollback,
-             write_stored),
+static const struct operation rows[] = {
+    {
+        .name = "policy.get",
+        .summary = "show the policy in force",
+        .v1 = {HTTP_GET, "/api/v1/policy"},
+        .scope = "policy_file:read",
+        .kind = JOB_FRESH,
+        OP_NO_MEMBERS(struct policy_params),
+        .run = run_get,
+        .write = write_policy,
+        .answer = {NULL, &api_policy_object},
+        .cli = {"policy get"},
+    },
+    {
+        .name = "policy.set",
+        .summary = "apply a policy",
+        .v1 = {HTTP_PUT, "/api/v1/policy"},
+        .scope = "policy_file",
+        .kind = JOB_PEN,
+        .max_body_bytes = API_POLICY_BODY_BYTES,
+        OP_PARAMS(set_members, struct policy_params),
+        .check = check_set,
+        .run = run_set,
+        .write = write_stored,
+        .fini = fini_params,
+        .answer = {NULL, &api_policy_stored_object},
+        .audit = "set the policy, {policy}; author {author}, note {note}",
+        .cli = {"policy set"},
+    },
+    {
+        .name = "policy.check",
+        .summary = "check a policy without applying it",
+        .v1 = {HTTP_POST, "/api/v1/policy/check"},
+        .scope = "policy_file:read",
+        .kind = JOB_FRESH,
+        .is_logged = true,
+        .max_body_bytes = API_POLICY_BODY_BYTES,
+        OP_PARAMS(text_members, struct policy_params),
+        .check = check_text,
+        .run = run_check,
+        .write = write_warnings,
+        .fini = fini_params,
+        .answer = {NULL, &api_policy_checked_object},
+        .cli = {"policy check"},
+    },
+    {
+        .name = "policy.history",
+        .summary = "list the versions of the policy",
+        .v1 = {HTTP_GET, "/api/v1/policy/history"},
+        .scope = "policy_file:read",
+        .kind = JOB_FRESH,
+        .check = check_database,
+        .run = run_history,
+        .write = write_history,
+        .answer = {"versions", &api_version_object, .is_list = true},
+        .cli = {"policy history"},
+    },
+    {
+        .name = "policy.get_version",
+        .summary = "show a version of the policy",
+        .v1 = {HTTP_GET, "/api/v1/policy/history/{id}"},
+        .scope = "policy_file:read",
+        .kind = JOB_FRESH,
+        OP_PARAMS(version_members, struct policy_params),
+        .check = check_database,
+        .run = run_get_version,
+        .write = write_policy,
+        .answer = {NULL, &api_policy_object},
+        .cli = {"policy get"},
+    },
+    {
+        .name = "policy.rollback",
+        .summary = "apply an earlier version of the policy",
+        .v1 = {HTTP_POST, "/api/v1/policy/rollback/{id}"},
+        .scope = "policy_file",
+        .kind = JOB_PEN,
+        OP_PARAMS(rollback_members, struct policy_params),
+        .check = check_database,
+        .run = run_rollback,
+        .write = write_stored,
+        .fini = fini_params,
+        .answer = {NULL, &api_policy_stored_object},
+        .audit = "rolled the policy back to version {id}; author {author}",
+        .cli = {"policy rollback"},
+    },
 };
-const struct api_calls api_policy_calls = {routes, ARRAY_LEN(routes)};
+const struct operations api_policy_operations = {rows, ARRAY_LEN(rows)};

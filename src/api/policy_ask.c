@@ -1,36 +1,54 @@
-/* /api/v1/policy/why and /policy/diff */
+/* Questions about the policy: why may one reach another, and what would another policy change. */
 #include "api/call_internal.h"
+#include "api/rows.h"
 #include "base/mem.h"
+#include "reach/reach.h"
 
-/* --- GET /policy/why?src=&dst=&port=&proto= --- */
+/* --- policy.why --- */
 
-static enum rc take_number(struct api_call *call, struct http_exchange *ex, const char *name, int max, int *out,
-                           struct err *err)
+enum { WHY_MAX = 50, WHY_TEXT_MAX = 512 };
+
+struct why_params {
+    struct str src, dst;
+    uint64_t port_number;
+    struct str proto_text;
+    int port;  /* -1: any */
+    int proto; /* 0: any */
+    bool has_policy;
+    struct reach_reason reason[WHY_MAX];
+    size_t reason_n;
+};
+
+static const struct op_member why_members[] = {
+    OP_MEMBER("src", OP_QUERY, OP_TEXT, why_params, src, .max = WHY_TEXT_MAX,
+              .help = "from where: a node, an address, a user (anna@example.com) or a tag"),
+    OP_MEMBER("dst", OP_QUERY, OP_TEXT, why_params, dst, .max = WHY_TEXT_MAX,
+              .help = "to where, the same; a port may follow (web:443)"),
+    OP_MEMBER("port", OP_QUERY, OP_NUMBER, why_params, port_number, .max = UINT16_MAX, .help = "the port; absent: any"),
+    OP_MEMBER("proto", OP_QUERY, OP_TEXT, why_params, proto_text, .max = 16,
+              .help = "the protocol: tcp, udp, icmp, ipv6-icmp, sctp or a number; absent: any"),
+};
+
+static enum rc take_proto(struct str text, int *out, struct err *err)
 {
-    struct str text = api_query(call, ex, name);
-    uint64_t v;
-    if (text.len == 0)
-        return RC_OK;
-    if (str_to_u64(text, &v) != RC_OK || v > (uint64_t)max)
-        return err_set(err, RC_INVALID, "%s must be a whole number up to %d", name, max);
-    *out = (int)v;
-    return RC_OK;
-}
-
-static enum rc take_proto(struct api_call *call, struct http_exchange *ex, int *out, struct err *err)
-{
+    enum { PROTO_MAX = 255 };
     static const struct {
         const char *name;
         int number;
     } protos[] = {{"tcp", 6}, {"udp", 17}, {"icmp", 1}, {"ipv6-icmp", 58}, {"sctp", 132}};
-    struct str text = api_query(call, ex, "proto");
+    uint64_t v;
     for (size_t i = 0; i < ARRAY_LEN(protos); i++) {
         if (str_eq_ci(text, str_c(protos[i].name))) {
             *out = protos[i].number;
             return RC_OK;
         }
     }
-    return take_number(call, ex, "proto", 255, out, err);
+    if (text.len == 0)
+        return RC_OK;
+    if (str_to_u64(text, &v) != RC_OK || v > PROTO_MAX)
+        return err_set(err, RC_INVALID, "proto must be a whole number up to %d", PROTO_MAX);
+    *out = (int)v;
+    return RC_OK;
 }
 
 /* "tag:web:443", "[fd7a::1]:22", "web:22": the port follows the last colon, unless the whole text is an address. */
@@ -50,18 +68,16 @@ static void cut_port(struct str *dst, int *port)
     *dst = host;
 }
 
-static enum rc parse_why(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
+static enum rc check_why(struct api_call *call, struct err *err)
 {
-    struct api_policy_call *p = &call->policy;
-    (void)body;
-    p->src = api_query(call, ex, "src");
-    p->dst = api_query(call, ex, "dst");
+    struct why_params *p = call->params;
     p->port = -1;
     if (p->src.len == 0 || p->dst.len == 0)
         return err_set(err, RC_INVALID, "src and dst are needed: nodes, addresses, users (anna@example.com) or tags");
     cut_port(&p->dst, &p->port);
-    TRY(take_number(call, ex, "port", UINT16_MAX, &p->port, err));
-    return take_proto(call, ex, &p->proto, err);
+    if (api_is_given(call, "port"))
+        p->port = (int)p->port_number;
+    return take_proto(p->proto_text, &p->proto, err);
 }
 
 /* What a text may stand for: itself, as in a policy, or the addresses of the node with that name. */
@@ -114,8 +130,8 @@ static unsigned score(const struct reach_reason *r)
 /* Keeps the better answer: what was found so far, or what holds for these two. */
 static bool ask(struct api_call *call, struct engine *policy, struct str src, struct str dst)
 {
-    struct api_policy_call *p = &call->policy;
-    struct reach_reason found[POLICY_WHY_MAX];
+    struct why_params *p = call->params;
+    struct reach_reason found[WHY_MAX];
     size_t n;
     if (reach_why(policy, src, dst, p->proto, p->port, found, ARRAY_LEN(found), &n) != RC_OK)
         return false;
@@ -139,7 +155,7 @@ static bool is_known(struct engine *policy, const struct meanings *m)
 
 static enum rc run_why(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
-    struct api_policy_call *p = &call->policy;
+    struct why_params *p = call->params;
     struct engine *policy = state_policy(st);
     bool has_answer = false;
     (void)now_ms;
@@ -175,7 +191,7 @@ static void write_reason(struct json_writer *w, const struct reach_reason *r)
 
 static void write_why(struct api_call *call, struct json_writer *w)
 {
-    const struct api_policy_call *p = &call->policy;
+    const struct why_params *p = call->params;
     const char *path = call->api->policy->path;
     json_w_kv_bool(w, "allowed", !p->has_policy || (p->reason_n > 0 && p->reason[0].is_allowed));
     json_w_kv_bool(w, "hasPolicy", p->has_policy);
@@ -187,7 +203,28 @@ static void write_why(struct api_call *call, struct json_writer *w)
     json_w_end_array(w);
 }
 
-/* --- POST /policy/diff --- */
+/* --- policy.diff --- */
+
+struct diff_params {
+    struct str text;
+    struct policy_doc *doc;        /* the text, compiled; reference */
+    struct engine *before, *after; /* owned; to be compared */
+    struct buf changes;            /* JSON: the result */
+    size_t left_out;
+};
+
+static const struct op_member diff_members[] = {
+    OP_MEMBER("policy", OP_BODY, OP_POLICY, diff_params, text, .is_required = true, .help = "the policy, HuJSON"),
+};
+
+static void fini_diff(struct api_call *call)
+{
+    struct diff_params *p = call->params;
+    engine_destroy(&p->before);
+    engine_destroy(&p->after);
+    policy_doc_unref(&p->doc);
+    buf_fini(&p->changes);
+}
 
 struct diff_writer {
     struct json_writer *w;
@@ -216,19 +253,21 @@ static void on_reach(void *ctx, const struct reach_difference *r)
 
 static void compare(struct api_call *call)
 {
+    struct diff_params *p = call->params;
     struct json_writer w;
-    json_w_init(&w, &call->policy.changes);
+    json_w_init(&w, &p->changes);
     struct diff_writer d = {.w = &w};
     json_w_array(&w);
-    reach_diff(call->policy.before, call->policy.after, on_reach, &d);
+    reach_diff(p->before, p->after, on_reach, &d);
     json_w_end_array(&w);
-    call->policy.left_out = d.left_out;
+    p->left_out = d.left_out;
 }
 
-static enum rc parse_diff(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
+static enum rc check_diff(struct api_call *call, struct err *err)
 {
+    struct diff_params *p = call->params;
     TRY(api_compare_enter(call, err));
-    return api_policy_take(call, ex, body, err);
+    return api_policy_compile(call, p->text, &p->doc, err);
 }
 
 /* The document of the policy in force, or of none, for this call alone. Null: its text cannot be read again. */
@@ -249,7 +288,7 @@ static struct policy_doc *doc_in_force(const struct state *st)
  * refers to. */
 static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
-    struct api_policy_call *p = &call->policy;
+    struct diff_params *p = call->params;
     struct policy_doc *doc = doc_in_force(st);
     (void)now_ms;
     (void)err;
@@ -264,15 +303,43 @@ static enum rc run_diff(struct api_call *call, struct state *st, int64_t now_ms,
 
 static void write_diff(struct api_call *call, struct json_writer *w)
 {
+    const struct diff_params *p = call->params;
     json_w_key(w, "changes");
-    json_w_raw(w, buf_str(&call->policy.changes));
-    json_w_kv_u64(w, "leftOut", call->policy.left_out);
+    json_w_raw(w, buf_str(&p->changes));
+    json_w_kv_u64(w, "leftOut", p->left_out);
 }
 
-/* --- the calls --- */
+/* --- the rows --- */
 
-static const struct http_route routes[] = {
-    API_CALL(HTTP_GET, "/api/v1/policy/why", API_READ, API_BODY_BYTES, parse_why, run_why, write_why),
-    API_CALL(HTTP_POST, "/api/v1/policy/diff", API_TRY, API_POLICY_BODY_BYTES, parse_diff, run_diff, write_diff),
+static const struct operation rows[] = {
+    {
+        .name = "policy.why",
+        .summary = "explain why a connection is allowed or denied",
+        .v1 = {HTTP_GET, "/api/v1/policy/why"},
+        .scope = "policy_file:read",
+        .kind = JOB_FRESH,
+        OP_PARAMS(why_members, struct why_params),
+        .check = check_why,
+        .run = run_why,
+        .write = write_why,
+        .answer = {NULL, &api_policy_why_object},
+        .cli = {"policy why"},
+    },
+    {
+        .name = "policy.diff",
+        .summary = "show what a policy would grant and revoke",
+        .v1 = {HTTP_POST, "/api/v1/policy/diff"},
+        .scope = "policy_file:read",
+        .kind = JOB_FRESH,
+        .is_logged = true,
+        .max_body_bytes = API_POLICY_BODY_BYTES,
+        OP_PARAMS(diff_members, struct diff_params),
+        .check = check_diff,
+        .run = run_diff,
+        .write = write_diff,
+        .fini = fini_diff,
+        .answer = {NULL, &api_policy_diff_object},
+        .cli = {"policy diff"},
+    },
 };
-const struct api_calls api_policy_ask_calls = {routes, ARRAY_LEN(routes)};
+const struct operations api_policy_ask_operations = {rows, ARRAY_LEN(rows)};

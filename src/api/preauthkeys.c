@@ -1,24 +1,24 @@
-/* /api/v1/preauthkey */
+/* Auth keys. src: Headscale 0.30-dev REST API v1 */
 #include "api/call_internal.h"
 #include "api/rows.h"
-#include "base/clock.h"
 
-/* --- GET /preauthkey?user= --- */
+/* --- auth_keys.list --- */
 
-static enum rc parse_list(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    (void)body;
-    (void)err;
-    call->owner = api_query(call, ex, "user");
-    return RC_OK;
-}
+struct list_params {
+    struct str user;
+};
+
+static const struct op_member list_members[] = {
+    OP_MEMBER("user", OP_QUERY, OP_TEXT, list_params, user, .max = USER_NAME_CAP - 1,
+              .help = "only keys of this user, by id or name"),
+};
 
 static enum rc run_list(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
-    const struct user *owner = call->owner.len > 0 ? api_find_user(st, call->owner) : NULL;
+    const struct list_params *p = call->params;
+    const struct user *owner;
     (void)now_ms;
-    if (call->owner.len > 0 && owner == NULL)
-        return api_no_such_user(call->owner, err);
+    TRY(api_find_user(st, p->user, &owner, err));
     api_keep_keys(call, st, owner);
     api_keep_users(call, st);
     return RC_OK;
@@ -35,62 +35,63 @@ static void write_list(struct api_call *call, struct json_writer *w)
     json_w_end_array(w);
 }
 
-/* --- POST /preauthkey --- */
+/* --- auth_keys.create --- */
 
-static enum rc take_max_nodes(const struct json *body, uint32_t *out, struct err *err)
+struct create_params {
+    struct str user;
+    bool is_reusable, is_ephemeral;
+    int64_t expires_ms;
+    uint64_t max_nodes;
+    struct op_prefixes sources;
+    struct op_texts tags;
+};
+
+static const struct op_member create_members[] = {
+    OP_MEMBER("user", OP_BODY, OP_TEXT, create_params, user, .max = USER_NAME_CAP - 1,
+              .help = "the user whose nodes join with it, by id or name; 0: none"),
+    OP_MEMBER("reusable", OP_BODY, OP_BOOL, create_params, is_reusable, .help = "more than one node may join with it"),
+    OP_MEMBER("ephemeral", OP_BODY, OP_BOOL, create_params, is_ephemeral,
+              .help = "its nodes are deleted when they stay away"),
+    OP_MEMBER("expiration", OP_BODY, OP_TIME, create_params, expires_ms,
+              .help = "until when nodes may join with it; absent: for ever"),
+    OP_MEMBER("maxNodes", OP_BODY, OP_NUMBER, create_params, max_nodes, .max = UINT32_MAX,
+              .help = "how many nodes may join with it; 0: any number"),
+    OP_MEMBER("sources", OP_BODY, OP_NETWORKS, create_params, sources, .max = KEY_SOURCES_MAX,
+              .help = "networks or addresses that nodes must come from"),
+    OP_MEMBER("aclTags", OP_BODY, OP_TEXTS, create_params, tags, .max = TAGS_MAX, .help = "tags that its nodes get"),
+};
+
+static enum rc check_create(struct api_call *call, struct err *err)
 {
-    const struct json *v = json_get(body, "maxNodes");
-    int64_t n;
-    if (json_is_null(v))
-        return RC_OK;
-    if (!json_i64(v, &n) || n < 0 || n > UINT32_MAX)
-        return err_set(err, RC_INVALID, "maxNodes must be a whole number; 0: any number");
-    *out = (uint32_t)n;
+    struct create_params *p = call->params;
+    if (str_eq(p->user, STR("0")))
+        p->user.len = 0;
+    if (p->user.len == 0 && p->tags.n == 0)
+        return err_set(err, RC_INVALID, "user or aclTags is missing: a key needs a user or tags");
     return RC_OK;
-}
-
-static enum rc take_sources(struct api_call *call, const struct json *body, struct err *err)
-{
-    const struct str *texts;
-    size_t n;
-    struct prefix v[KEY_SOURCES_MAX];
-    TRY(api_list(call, body, "sources", KEY_SOURCES_MAX, &texts, &n, err));
-    for (size_t i = 0; i < n; i++) {
-        struct addr ip;
-        if (addr_parse_ip(texts[i], &ip) == RC_OK)
-            v[i] = (struct prefix){ip, ip.family == 4 ? 32 : 128};
-        else if (prefix_parse(texts[i], &v[i], NULL) != RC_OK)
-            return err_set(err, RC_INVALID, "sources: '%.*s' is no network (10.0.0.0/8) and no address",
-                           (int)(texts[i].len < 80 ? texts[i].len : 80), texts[i].p);
-    }
-    call->key.sources = prefix_list_create(v, n);
-    return RC_OK;
-}
-
-static enum rc parse_create(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    (void)ex;
-    TRY(api_text(call, body, "user", &call->owner, err));
-    TRY(api_bool(body, "reusable", &call->key.is_reusable, err));
-    TRY(api_bool(body, "ephemeral", &call->key.is_ephemeral, err));
-    TRY(api_time(body, "expiration", &call->key.expires_ms, err));
-    rng_bytes(call->random, sizeof(call->random));
-    TRY(take_max_nodes(body, &call->key.max_nodes, err));
-    TRY(take_sources(call, body, err));
-    return api_list(call, body, "aclTags", TAGS_MAX, &call->key.tags, &call->key.tag_n, err);
 }
 
 static enum rc run_create(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
+    const struct create_params *p = call->params;
     const struct auth_key *k;
-    bool has_owner = call->owner.len > 0 && !str_eq(call->owner, STR("0"));
-    const struct user *owner = has_owner ? api_find_user(st, call->owner) : NULL;
-    if (has_owner && owner == NULL)
-        return api_no_such_user(call->owner, err);
-    if (owner == NULL && call->key.tag_n == 0)
-        return err_set(err, RC_INVALID, "a key needs a user or tags");
-    call->key.user = owner != NULL ? owner->id : 0;
-    TRY(state_key_create(st, &call->key, call->random, now_ms, &k, call->key_text, err));
+    const struct user *owner;
+    TRY(api_find_user(st, p->user, &owner, err));
+    struct prefix_list *sources = prefix_list_create(p->sources.v, p->sources.n);
+    struct auth_key_spec spec = {
+        .user = owner != NULL ? owner->id : 0,
+        .is_reusable = p->is_reusable,
+        .is_ephemeral = p->is_ephemeral,
+        .expires_ms = p->expires_ms,
+        .tags = p->tags.v,
+        .tag_n = p->tags.n,
+        .max_nodes = (uint32_t)p->max_nodes,
+        .sources = sources,
+    };
+    enum rc rc = state_key_create(st, &spec, call->random, now_ms, &k, call->key_text, err);
+    prefix_list_unref(&sources);
+    if (rc != RC_OK)
+        return rc;
     api_keep_key(call, k);
     api_keep_user(call, owner);
     return RC_OK;
@@ -103,18 +104,26 @@ static void write_created(struct api_call *call, struct json_writer *w)
     api_write_key(w, k, api_kept_user(call, k->user), call->key_text);
 }
 
-/* --- POST /preauthkey/expire, DELETE /preauthkey?id= --- */
+/* --- auth_keys.expire --- */
+
+struct expire_params {
+    uint64_t id;
+    struct str key;
+};
 
 /* Headscale up to 0.27 names a key by its text. */
-static enum rc parse_expire(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
+static const struct op_member expire_members[] = {
+    OP_MEMBER("id", OP_BODY, OP_ID, expire_params, id, .help = "the key's id"),
+    OP_MEMBER("key", OP_BODY, OP_TEXT, expire_params, key, .max = AUTH_KEY_TEXT_CAP - 1,
+              .help = "instead of its id: its text, or what lists show of that"),
+};
+
+static enum rc check_expire(struct api_call *call, struct err *err)
 {
-    struct str id;
-    (void)ex;
-    TRY(api_text(call, body, "id", &id, err));
-    TRY(api_text(call, body, "key", &call->text, err));
-    if (id.len == 0 && call->text.len > 0)
+    const struct expire_params *p = call->params;
+    if (p->id != 0 || (p->key.len > 0 && !api_is_given(call, "id")))
         return RC_OK;
-    return api_id(id, &call->id, err);
+    return err_set(err, RC_INVALID, "id is missing, or is no id: the key's number, from 1");
 }
 
 /* Finds a key by its whole text, or by the part that lists show. */
@@ -134,30 +143,84 @@ static const struct auth_key *key_by_text(const struct state *st, struct str tex
 
 static enum rc run_expire(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
-    const struct auth_key *k = call->id == 0 ? key_by_text(st, call->text) : NULL;
-    if (call->id == 0 && k == NULL)
+    struct expire_params *p = call->params;
+    const struct auth_key *k = p->id == 0 ? key_by_text(st, p->key) : NULL;
+    if (p->id == 0 && k == NULL)
         return err_set(err, RC_NOT_FOUND, "there is no such auth key (list them: preauthkeys list)");
-    return state_key_expire(st, k != NULL ? k->id : call->id, now_ms, err);
+    if (k != NULL)
+        p->id = k->id;
+    return state_key_expire(st, p->id, now_ms, err);
 }
 
-static enum rc parse_delete(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    (void)body;
-    return api_id(api_query(call, ex, "id"), &call->id, err);
-}
+/* --- auth_keys.delete --- */
+
+struct delete_params {
+    uint64_t id;
+};
+
+static const struct op_member delete_members[] = {
+    OP_MEMBER("id", OP_QUERY, OP_ID, delete_params, id, .is_required = true, .help = "the key's id"),
+};
 
 static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
+    const struct delete_params *p = call->params;
     (void)now_ms;
-    return state_key_delete(st, call->id, err);
+    return state_key_delete(st, p->id, err);
 }
 
-/* --- the calls --- */
+/* --- the rows --- */
 
-static const struct http_route routes[] = {
-    API_CALL(HTTP_GET, "/api/v1/preauthkey", API_READ, API_BODY_BYTES, parse_list, run_list, write_list),
-    API_CALL(HTTP_POST, "/api/v1/preauthkey", API_WRITE, API_BODY_BYTES, parse_create, run_create, write_created),
-    API_CALL(HTTP_DELETE, "/api/v1/preauthkey", API_WRITE, API_BODY_BYTES, parse_delete, run_delete, NULL),
-    API_CALL(HTTP_POST, "/api/v1/preauthkey/expire", API_WRITE, API_BODY_BYTES, parse_expire, run_expire, NULL),
+static const struct operation rows[] = {
+    {
+        .name = "auth_keys.list",
+        .summary = "list auth keys",
+        .v1 = {HTTP_GET, "/api/v1/preauthkey"},
+        .scope = "auth_keys:read",
+        .kind = JOB_FRESH,
+        OP_PARAMS(list_members, struct list_params),
+        .run = run_list,
+        .write = write_list,
+        .answer = {"preAuthKeys", &api_key_object, .is_list = true},
+        .cli = {"preauthkeys list"},
+    },
+    {
+        .name = "auth_keys.create",
+        .summary = "create an auth key",
+        .v1 = {HTTP_POST, "/api/v1/preauthkey"},
+        .scope = "auth_keys",
+        .kind = JOB_PEN,
+        .draws_secret = true,
+        OP_PARAMS(create_members, struct create_params),
+        .check = check_create,
+        .run = run_create,
+        .write = write_created,
+        .answer = {"preAuthKey", &api_key_object},
+        .audit = "created an auth key: user {user}, tags {aclTags}, reusable {reusable}, expires {expiration}",
+        .cli = {"preauthkeys create"},
+    },
+    {
+        .name = "auth_keys.delete",
+        .summary = "delete an auth key",
+        .v1 = {HTTP_DELETE, "/api/v1/preauthkey"},
+        .scope = "auth_keys",
+        .kind = JOB_PEN,
+        OP_PARAMS(delete_members, struct delete_params),
+        .run = run_delete,
+        .audit = "deleted auth key {id}",
+        .cli = {"preauthkeys delete"},
+    },
+    {
+        .name = "auth_keys.expire",
+        .summary = "make an auth key unusable",
+        .v1 = {HTTP_POST, "/api/v1/preauthkey/expire"},
+        .scope = "auth_keys",
+        .kind = JOB_PEN,
+        OP_PARAMS(expire_members, struct expire_params),
+        .check = check_expire,
+        .run = run_expire,
+        .audit = "expired auth key {id}",
+        .cli = {"preauthkeys expire"},
+    },
 };
-const struct api_calls api_key_calls = {routes, ARRAY_LEN(routes)};
+const struct operations api_key_operations = {rows, ARRAY_LEN(rows)};

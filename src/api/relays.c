@@ -1,9 +1,8 @@
-/* /api/v1/relay */
+/* Relays on other machines. */
 #include "api/call_internal.h"
 #include "api/rows.h"
-#include "base/clock.h"
 
-/* --- GET /relay --- */
+/* --- relays.list --- */
 
 static enum rc run_list(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
@@ -24,25 +23,31 @@ static void write_list(struct api_call *call, struct json_writer *w)
     json_w_end_array(w);
 }
 
-/* --- POST /relay --- */
+/* --- relays.create --- */
 
-static enum rc parse_create(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
+struct create_params {
+    struct str name;
     uint64_t region_id;
-    (void)ex;
-    TRY(api_text(call, body, "name", &call->relay.name, err));
-    TRY(api_number(call, body, "regionId", UINT16_MAX, &region_id, err));
-    TRY(api_text(call, body, "regionCode", &call->relay.region_code, err));
-    TRY(api_text(call, body, "regionName", &call->relay.region_name, err));
-    call->relay.region_id = (uint16_t)region_id;
-    rng_bytes(call->random, sizeof(call->random));
-    return RC_OK;
-}
+    struct str region_code, region_name;
+};
+
+static const struct op_member create_members[] = {
+    OP_MEMBER("name", OP_BODY, OP_TEXT, create_params, name, .is_required = true, .max = HOSTNAME_CAP - 1,
+              .help = "the relay's name, a DNS label"),
+    OP_MEMBER("regionId", OP_BODY, OP_NUMBER, create_params, region_id, .max = UINT16_MAX,
+              .help = "its region; 0: one of its own"),
+    OP_MEMBER("regionCode", OP_BODY, OP_TEXT, create_params, region_code, .max = NAME_CAP - 1,
+              .help = "a short name of the region"),
+    OP_MEMBER("regionName", OP_BODY, OP_TEXT, create_params, region_name, .max = USER_NAME_CAP - 1,
+              .help = "the name of the region"),
+};
 
 static enum rc run_create(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
+    const struct create_params *p = call->params;
+    const struct relay_spec spec = {p->name, (uint16_t)p->region_id, p->region_code, p->region_name};
     const struct relay_host *r;
-    TRY(state_relay_create(st, &call->relay, call->random, now_ms, &r, call->key_text, err));
+    TRY(state_relay_create(st, &spec, call->random, now_ms, &r, call->key_text, err));
     api_keep_relay(call, r);
     return RC_OK;
 }
@@ -53,19 +58,61 @@ static void write_created(struct api_call *call, struct json_writer *w)
     api_write_relay(w, call->relays.items[0], call->key_text);
 }
 
-/* --- DELETE /relay/{id} --- */
+/* --- relays.delete --- */
+
+struct delete_params {
+    uint64_t id;
+};
+
+static const struct op_member delete_members[] = {
+    OP_MEMBER("id", OP_PATH, OP_ID, delete_params, id, .is_required = true, .help = "the relay's id"),
+};
 
 static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
+    const struct delete_params *p = call->params;
     (void)now_ms;
-    return state_relay_delete(st, call->id, err);
+    return state_relay_delete(st, p->id, err);
 }
 
-/* --- the calls --- */
+/* --- the rows --- */
 
-static const struct http_route routes[] = {
-    API_CALL(HTTP_GET, "/api/v1/relay", API_READ, API_BODY_BYTES, NULL, run_list, write_list),
-    API_CALL(HTTP_POST, "/api/v1/relay", API_WRITE, API_BODY_BYTES, parse_create, run_create, write_created),
-    API_CALL(HTTP_DELETE, "/api/v1/relay/{id}", API_WRITE, API_BODY_BYTES, api_parse_id, run_delete, NULL),
+static const struct operation rows[] = {
+    {
+        .name = "relays.list",
+        .summary = "list enrolled relays",
+        .v1 = {HTTP_GET, "/api/v1/relay"},
+        .scope = "relays:read",
+        .kind = JOB_FRESH,
+        .run = run_list,
+        .write = write_list,
+        .answer = {"relays", &api_relay_object, .is_list = true},
+        .cli = {"relays list"},
+    },
+    {
+        .name = "relays.create",
+        .summary = "enrol a relay on another machine",
+        .v1 = {HTTP_POST, "/api/v1/relay"},
+        .scope = "relays",
+        .kind = JOB_PEN,
+        .draws_secret = true,
+        OP_PARAMS(create_members, struct create_params),
+        .run = run_create,
+        .write = write_created,
+        .answer = {"relay", &api_relay_object},
+        .audit = "enrolled relay {name}",
+        .cli = {"relays create"},
+    },
+    {
+        .name = "relays.delete",
+        .summary = "delete a relay",
+        .v1 = {HTTP_DELETE, "/api/v1/relay/{id}"},
+        .scope = "relays",
+        .kind = JOB_PEN,
+        OP_PARAMS(delete_members, struct delete_params),
+        .run = run_delete,
+        .audit = "deleted relay {id}",
+        .cli = {"relays delete"},
+    },
 };
-const struct api_calls api_relay_calls = {routes, ARRAY_LEN(routes)};
+const struct operations api_relay_operations = {rows, ARRAY_LEN(rows)};

@@ -1,66 +1,84 @@
-/* /api/v1/node/{id}/tags and /approve_routes. src: Headscale 0.30-dev REST API v1 */
+/* Tags and approved routes of nodes. src: Headscale 0.30-dev REST API v1 */
 #include "api/call_internal.h"
 #include "api/rows.h"
 
+#define NODE_ID(params) OP_MEMBER("id", OP_PATH, OP_ID, params, id, .is_required = true, .help = "the node's id")
+
+/* --- nodes.set_tags --- */
+
+struct tags_params {
+    uint64_t id;
+    struct op_texts tags;
+};
+
+static const struct op_member tags_members[] = {
+    NODE_ID(tags_params),
+    OP_MEMBER("tags", OP_BODY, OP_TEXTS, tags_params, tags, .is_required = true, .max = TAGS_MAX,
+              .help = "at least one tag, such as [\"tag:web\"]"),
+};
+
 static enum rc run_tags(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
+    const struct tags_params *p = call->params;
     const struct node *n;
     (void)now_ms;
-    TRY(state_node_set_tags(st, call->id, call->tags, call->tags_n, &n, err));
+    TRY(state_node_set_tags(st, p->id, p->tags.v, p->tags.n, &n, err));
     api_keep_node_whole(call, st, n);
     return RC_OK;
 }
 
-static enum rc parse_tags(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    TRY(api_param_id(ex, &call->id, err));
-    return api_list(call, body, "tags", TAGS_MAX, &call->tags, &call->tags_n, err);
-}
+/* --- nodes.approve_routes --- */
 
-static enum rc parse_route(struct str text, struct prefix *out, struct err *err)
-{
-    bool had_host_bits;
-    char shown[PREFIX_TEXT_CAP];
-    if (prefix_parse(text, out, &had_host_bits) != RC_OK)
-        return err_set(err, RC_INVALID, "'%.*s' is no route: write an address and a length, such as 10.0.0.0/8",
-                       (int)(text.len < 80 ? text.len : 80), text.p);
-    prefix_format(out, shown);
-    return had_host_bits
-               ? err_set(err, RC_INVALID, "'%.*s' has bits beyond its length: did you mean %s?", STR_ARG(text), shown)
-               : RC_OK;
-}
+struct routes_params {
+    uint64_t id;
+    struct op_prefixes routes;
+};
 
 /* The list must be present: an empty one withdraws all approvals. */
-static enum rc parse_routes(struct api_call *call, struct http_exchange *ex, const struct json *body, struct err *err)
-{
-    const struct str *texts;
-    size_t n;
-    TRY(api_param_id(ex, &call->id, err));
-    if (json_is_null(json_get(body, "routes")))
-        return err_set(err, RC_INVALID, "routes is missing: an array of prefixes, [] for none");
-    TRY(api_list(call, body, "routes", ROUTES_MAX - 1, &texts, &n, err));
-    call->routes = arena_zalloc(&call->arena, n + 1, sizeof(*call->routes));
-    for (size_t i = 0; i < n; i++)
-        TRY(parse_route(texts[i], &call->routes[i], err));
-    call->routes_n = n;
-    return RC_OK;
-}
+static const struct op_member routes_members[] = {
+    NODE_ID(routes_params),
+    OP_MEMBER("routes", OP_BODY, OP_ROUTES, routes_params, routes, .is_required = true, .max = ROUTES_MAX - 1,
+              .help = "an array of prefixes, [] for none"),
+};
 
 static enum rc run_routes(struct api_call *call, struct state *st, int64_t now_ms, struct err *err)
 {
+    const struct routes_params *p = call->params;
     const struct node *n;
     (void)now_ms;
-    TRY(state_node_approve_routes(st, call->id, call->routes, call->routes_n, &n, err));
+    TRY(state_node_approve_routes(st, p->id, p->routes.v, p->routes.n, &n, err));
     api_keep_node_whole(call, st, n);
     return RC_OK;
 }
 
-/* --- the calls --- */
+/* --- the rows --- */
 
-static const struct http_route routes[] = {
-    API_CALL(HTTP_POST, "/api/v1/node/{id}/tags", API_WRITE, API_BODY_BYTES, parse_tags, run_tags,
-             api_write_first_node),
-    API_CALL(HTTP_POST, "/api/v1/node/{id}/approve_routes", API_WRITE, API_BODY_BYTES, parse_routes, run_routes,
-             api_write_first_node),
+static const struct operation rows[] = {
+    {
+        .name = "nodes.set_tags",
+        .summary = "replace a node's tags",
+        .v1 = {HTTP_POST, "/api/v1/node/{id}/tags"},
+        .scope = "devices:core",
+        .kind = JOB_PEN,
+        OP_PARAMS(tags_members, struct tags_params),
+        .run = run_tags,
+        .write = api_write_first_node,
+        .answer = {"node", &api_node_object},
+        .audit = "gave node {id} the tags {tags}",
+        .cli = {"nodes tag"},
+    },
+    {
+        .name = "nodes.approve_routes",
+        .summary = "approve the routes that a node may serve",
+        .v1 = {HTTP_POST, "/api/v1/node/{id}/approve_routes"},
+        .scope = "devices:routes",
+        .kind = JOB_PEN,
+        OP_PARAMS(routes_members, struct routes_params),
+        .run = run_routes,
+        .write = api_write_first_node,
+        .answer = {"node", &api_node_object},
+        .audit = "approved the routes {routes} of node {id}",
+        .cli = {"nodes approve-routes"},
+    },
 };
-const struct api_calls api_route_calls = {routes, ARRAY_LEN(routes)};
+const struct operations api_route_operations = {rows, ARRAY_LEN(rows)};

@@ -53,12 +53,13 @@ int fixture_setup_with(void **state, const char *policy_path, const char *fault)
     f->api.core = f->core;
     f->api.policy = &f->policy;
     f->api.compare_thread = api_compare_thread_create();
+    f->listener = (struct api_listener){.api = &f->api, .caller = api_caller_with_all("socket")};
     f->loop = loop_create(0);
     struct http_server_opts opts = {.loop = f->loop, .app = &f->api, .unmatched = api_unmatched};
     f->server = http_server_create(&opts);
-    api_mount(&f->api, f->server);
+    api_mount(&f->listener, f->server);
     snprintf(f->path, sizeof(f->path), "/tmp/fullscale-api-%d.sock", (int)getpid());
-    assert_int_equal(tcp_listen_unix(f->loop, f->path, 0600, http_server_accept, f->server, &f->listener, &err), RC_OK);
+    assert_int_equal(tcp_listen_unix(f->loop, f->path, 0600, http_server_accept, f->server, &f->socket, &err), RC_OK);
     core_start(f->core);
     assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
     return 0;
@@ -75,7 +76,7 @@ int fixture_teardown(void **state)
     loop_stop(f->loop);
     pthread_join(f->thread, NULL);
     api_compare_thread_destroy(&f->api.compare_thread);
-    tcp_listener_destroy(&f->listener);
+    tcp_listener_destroy(&f->socket);
     http_server_destroy(&f->server);
     core_stop(f->core);
     store_close(&f->store);

@@ -33,10 +33,11 @@ struct fixture {
     struct store *store;
     struct core *core;
     struct api api;
+    struct api_listener listener;
     struct api_policy policy;
     struct loop *loop;
     struct http_server *server;
-    struct tcp_listener *listener;
+    struct tcp_listener *socket;
     pthread_t thread;
     /* of the last request */
     struct arena arena;

@@ -77,7 +77,8 @@ struct daemon {
     struct file_stamp policy_seen; /* the policy file when it was looked at last */
     bool policy_unread;            /* the last reading failed */
     struct api api;
-    struct http_server *api_http; /* worker 0 */
+    struct api_listener api_socket; /* who calls through unix_socket */
+    struct http_server *api_http;   /* worker 0 */
     struct tcp_listener *api_listener;
     struct http_server *metrics_http;
     struct tcp_listener *metrics_listener;

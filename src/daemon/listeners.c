@@ -172,9 +172,10 @@ static enum rc open_api(struct daemon *d, struct err *err)
     d->api.tailnet = d->tailnet;
     d->api.policy = &d->policy;
     d->api.compare_thread = api_compare_thread_create();
+    d->api_socket = (struct api_listener){.api = &d->api, .caller = api_caller_with_all("socket")};
     d->api_http = http_server_create(
         &(struct http_server_opts){.loop = loop, .app = &d->api, .unmatched = api_unmatched});
-    api_mount(&d->api, d->api_http);
+    api_mount(&d->api_socket, d->api_http);
     return tcp_listen_unix(loop, d->cfg->unix_socket, (unsigned)d->cfg->unix_socket_permission, http_server_accept,
                            d->api_http, &d->api_listener, err);
 }

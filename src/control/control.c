@@ -57,7 +57,43 @@ static void on_second(void *ctx)
 {
     struct control_worker *w = ctx;
     sessions_tick(w, loop_now_ms(w->loop) / 1000);
-    relays_announcements_tick(w);
+    for (size_t i = 0; i < w->part_n; i++)
+        relays_announcements_tick(&w->parts[i]);
+}
+
+static void part_init(struct tailnet_part *part, struct control_worker *w, struct tailnet *t)
+{
+    uint8_t seed[16];
+    rng_bytes(seed, sizeof(seed));
+    part->worker = w;
+    part->tailnet = t;
+    part->snapshot = snapshot_ref(t->first);
+    part->told = snapshot_ref(t->first);
+    list_init(&part->sessions);
+    list_init(&part->waiting);
+    list_init(&part->ahead);
+    viewer_groups_init(&part->viewer_groups, seed);
+    relays_announcements_init(part);
+}
+
+static void part_fini(struct tailnet_part *part)
+{
+    viewer_groups_fini(&part->viewer_groups);
+    for (size_t i = 0; i < part->untold_n; i++)
+        change_unref(&part->untold[i]);
+    mem_free(part->untold);
+    snapshot_unref(&part->told);
+    snapshot_unref(&part->snapshot);
+}
+
+static void make_parts(struct control_worker *w)
+{
+    struct tailnet *t;
+    while (core_tailnet(w->control->core, (unsigned)w->part_n) != NULL)
+        w->part_n++;
+    w->parts = mem_zalloc(w->part_n, sizeof(*w->parts));
+    for (unsigned i = 0; (t = core_tailnet(w->control->core, i)) != NULL; i++)
+        part_init(&w->parts[i], w, t);
 }
 
 static struct control_worker *worker_create(struct control *c, unsigned index, struct loop *loop)
@@ -66,9 +102,8 @@ static struct control_worker *worker_create(struct control *c, unsigned index, s
     w->control = c;
     w->index = index;
     w->loop = loop;
-    w->snapshot = snapshot_ref(core_tailnet(c->core, 0)->first);
+    make_parts(w);
     sessions_init(w);
-    relays_announcements_init(w);
     w->second_timer = loop_timer_create(w->loop, on_second, w);
     loop_timer_start(w->second_timer, 1000, 1000);
     w->outer = http_server_create(&(struct http_server_opts){
@@ -106,7 +141,9 @@ static void worker_destroy(struct control_worker *w)
     sessions_fini(w);
     netmap_pieces_fini(&w->pieces);
     netmap_ctx_fini(&w->netmap);
-    snapshot_unref(&w->snapshot);
+    for (size_t i = 0; i < w->part_n; i++)
+        part_fini(&w->parts[i]);
+    mem_free(w->parts);
     mem_free(w);
 }
 

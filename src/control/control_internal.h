@@ -57,6 +57,23 @@ struct control {
     struct pings pings;
 };
 
+/* What a worker has of a tailnet. */
+struct tailnet_part {
+    struct control_worker *worker;
+    struct tailnet *tailnet;
+    struct snapshot *snapshot; /* reference; the newest */
+    struct snapshot *told;     /* reference; what the sessions in viewer_groups know */
+    struct change **untold;    /* owned array of references: those that lead from `told` to `snapshot`, in order */
+    size_t untold_n, untold_cap;
+    struct list sessions;               /* all that stream */
+    struct list waiting;                /* of those, the ones that wait for a snapshot that shows their node */
+    struct list ahead;                  /* ... that know a newer snapshot than `told`, the oldest first */
+    struct viewer_groups viewer_groups; /* ... that know `told` */
+    struct list announcements;          /* struct relays_call: those that wait for news */
+    struct loop_msg news_msg;
+    atomic_bool is_news_posted;
+};
+
 struct control_worker {
     struct control *control;
     unsigned index;
@@ -64,28 +81,19 @@ struct control_worker {
     struct loop *loop;
     struct http_server *outer;
     struct http_server *inner;
-    struct snapshot *snapshot; /* reference; the newest */
-    struct snapshot *told;     /* reference; what the sessions in viewer_groups know */
-    struct change **untold;    /* owned array of references: those that lead from `told` to `snapshot`, in order */
-    size_t untold_n, untold_cap;
-    struct netmap_ctx netmap;
+    struct tailnet_part *parts; /* owned; by the index of the tailnet */
+    size_t part_n;
+    struct netmap_ctx netmap; /* scratch, as the pieces: of whichever session is sent something */
     struct netmap_pieces pieces;
-    struct list sessions;               /* all that stream */
-    struct list waiting;                /* of those, the ones that wait for a snapshot that shows their node */
-    struct list ahead;                  /* ... that know a newer snapshot than `told`, the oldest first */
-    struct viewer_groups viewer_groups; /* ... that know `told` */
-    struct map sessions_by_number;      /* to end the one that another poll supersedes */
-    struct wheel wheel;                 /* sessions by the second in which their next keep-alive is due */
-    struct loop_timer *second_timer;    /* each second: the wheel, announcements */
+    struct map sessions_by_number;   /* to end the one that another poll supersedes */
+    struct wheel wheel;              /* sessions by the second in which their next keep-alive is due */
+    struct loop_timer *second_timer; /* each second: the wheel, announcements */
     uint64_t next_session;
     struct map_queue map_queue; /* sessions that want a full map */
     struct loop_msg map_queue_msg;
     bool is_map_queue_posted;
     struct loop_timer *map_queue_timer; /* runs while some wait */
     bool is_map_queue_timed;
-    struct list announcements; /* struct relays_call: those that wait for news */
-    struct loop_msg news_msg;
-    atomic_bool is_news_posted;
     unsigned gone_n; /* sessions whose node is gone, which are held open with keep-alives */
     /* Hashes of keys that relays have shown lately: their requests have a share of their own. */
     uint64_t relays_seen[RELAYS_SEEN_MAX];
@@ -101,6 +109,12 @@ struct control_worker {
     } health; /* of the store, as /health last found it */
 };
 
+/* The worker's part of a tailnet. */
+static inline struct tailnet_part *control_part(const struct control_worker *w, const struct tailnet *t)
+{
+    return &w->parts[t->index];
+}
+
 /* A Noise connection; the conn_ctx of its requests. */
 struct ts2021_conn {
     struct control_worker *worker;
@@ -115,7 +129,7 @@ struct ts2021_conn {
 
 /* --- poll_ends.c --- */
 /* A poll of this node has ended: posts that to the core. Worker's thread. */
-void poll_ends_post(struct control_worker *w, node_id id);
+void poll_ends_post(struct tailnet_part *part, node_id id);
 
 /* --- pending.c; worker's thread --- */
 /* A request that waits for the core. Embedded first; freed by its `done`. */
@@ -155,23 +169,23 @@ void ts2021_conn_gone(void *app, void *conn_ctx);
 struct session;
 /* Begins a streaming poll whose node the core has accepted as `id` with `key`; takes the exchange over. The first
  * map goes out as soon as the worker's snapshot shows the node. */
-struct session *session_create(struct control_worker *w, struct http_exchange *ex, uint64_t number, node_id id,
+struct session *session_create(struct tailnet_part *part, struct http_exchange *ex, uint64_t number, node_id id,
                                const node_key *key, enum netmap_coding coding, bool omit_peers);
 /* A stream that says that its node is gone, and nothing else. */
-void session_create_gone(struct control_worker *w, struct http_exchange *ex, const node_key *key,
+void session_create_gone(struct tailnet_part *part, struct http_exchange *ex, const node_key *key,
                          enum netmap_coding coding);
 /* Answers a one-shot poll, as soon as the worker's snapshot shows the node with this key. */
-void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, const node_key *key,
+void session_answer_once(struct tailnet_part *part, struct http_exchange *ex, node_id id, const node_key *key,
                          enum netmap_coding coding, bool with_peers);
 void sessions_init(struct control_worker *w);
 /* All have ended. */
 void sessions_fini(struct control_worker *w);
 /* Moves the worker to the change's snapshot, for sessions that begin now; the others are sent the change by the next
  * sessions_tell. */
-void sessions_follow(struct control_worker *w, struct change *c);
+void sessions_follow(struct tailnet_part *part, struct change *c);
 /* Sends the sessions what has changed since the snapshot that they know. `all`: the changes since the last time, as
  * one. */
-void sessions_tell(struct control_worker *w, struct change *all);
+void sessions_tell(struct tailnet_part *part, struct change *all);
 /* Sends the keep-alives that were due before this second (of the loop's clock), and ends what is over. For the timer,
  * and for tests, which choose the time. */
 void sessions_tick(struct control_worker *w, int64_t second);
@@ -183,9 +197,9 @@ void sessions_send_time(struct control_worker *w, int64_t now_ms);
 void sessions_ping(struct control_worker *w, uint64_t number, struct str url);
 
 /* --- relays_announce.c; worker's thread --- */
-void relays_announcements_init(struct control_worker *w);
+void relays_announcements_init(struct tailnet_part *part);
 /* Answers the announcements that have waited long enough. Each second. */
-void relays_announcements_tick(struct control_worker *w);
+void relays_announcements_tick(struct tailnet_part *part);
 
 /* --- pings.c --- */
 enum { PING_TEXT_CAP = 2 * (17 + 16) + 1 };

@@ -5,7 +5,7 @@
 
 struct change_msg {
     struct loop_msg msg;
-    struct control_worker *worker;
+    struct tailnet_part *part;
     struct change *change; /* reference */
 };
 
@@ -13,7 +13,7 @@ static void on_change(struct loop *loop, struct loop_msg *msg)
 {
     struct change_msg *m = CONTAINER_OF(msg, struct change_msg, msg);
     (void)loop;
-    sessions_follow(m->worker, m->change);
+    sessions_follow(m->part, m->change);
     change_unref(&m->change);
     mem_free(m);
 }
@@ -22,16 +22,17 @@ static void on_tell(struct loop *loop, struct loop_msg *msg)
 {
     struct change_msg *m = CONTAINER_OF(msg, struct change_msg, msg);
     (void)loop;
-    sessions_tell(m->worker, m->change);
+    sessions_tell(m->part, m->change);
     change_unref(&m->change);
     mem_free(m);
 }
 
-static void post_change(struct control *c, void (*run)(struct loop *loop, struct loop_msg *msg), struct change *change)
+static void post_change(struct control *c, const struct tailnet *t,
+                        void (*run)(struct loop *loop, struct loop_msg *msg), struct change *change)
 {
     for (unsigned i = 0; i < c->worker_n; i++) {
         struct change_msg *m = MEM_NEW(struct change_msg);
-        *m = (struct change_msg){.msg.run = run, .worker = c->workers[i], .change = change_ref(change)};
+        *m = (struct change_msg){.msg.run = run, .part = control_part(c->workers[i], t), .change = change_ref(change)};
         loop_post(c->workers[i]->loop, &m->msg);
     }
 }
@@ -40,7 +41,7 @@ void control_published(void *ctx, struct tailnet *t, struct change *change)
 {
     machines_apply(&t->machines, change);
     VEC_PUSH(t->untold, t->untold_n, t->untold_cap, change_ref(change));
-    post_change(ctx, on_change, change);
+    post_change(ctx, t, on_change, change);
 }
 
 void control_forget_untold(struct tailnet *t)
@@ -55,7 +56,7 @@ void control_tell(void *ctx, struct tailnet *t)
     if (t->untold_n == 0)
         return;
     struct change *all = change_join(t->untold, t->untold_n);
-    post_change(ctx, on_tell, all);
+    post_change(ctx, t, on_tell, all);
     change_unref(&all);
     control_forget_untold(t);
 }

@@ -55,6 +55,11 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
 
 /* --- answers --- */
 
+static struct tailnet_part *part_of(const struct map_job *j)
+{
+    return control_part(j->p.worker, j->p.job.tailnet);
+}
+
 static void answer_denial(struct map_job *j)
 {
     char key[KEY_SHORT_CAP];
@@ -68,7 +73,7 @@ static void answer_denial(struct map_job *j)
     }
     /* The same for both, so that the answer does not say whether the node exists. */
     if (j->req.is_stream)
-        session_create_gone(j->p.worker, j->p.ex, &j->req.key, j->coding);
+        session_create_gone(part_of(j), j->p.ex, &j->req.key, j->coding);
     else
         http_respond_text(j->p.ex, 404, "this node is not registered here");
 }
@@ -77,18 +82,18 @@ static void answer_with_map(struct map_job *j)
 {
     ts2021_conn_know(j->p.ex);
     if (j->req.is_stream && !j->req.is_read_only)
-        session_create(j->p.worker, j->p.ex, j->session, j->node, &j->req.key, j->coding, j->req.omit_peers);
+        session_create(part_of(j), j->p.ex, j->session, j->node, &j->req.key, j->coding, j->req.omit_peers);
     else if (j->req.omit_peers && !j->req.is_read_only)
         http_respond(j->p.ex, 200, NULL, STR_EMPTY); /* an update: the client discards what it gets */
     else
-        session_answer_once(j->p.worker, j->p.ex, j->node, &j->req.key, j->coding, !j->req.omit_peers);
+        session_answer_once(part_of(j), j->p.ex, j->node, &j->req.key, j->coding, !j->req.omit_peers);
 }
 
 static void done(struct core_job *job)
 {
     struct map_job *j = (struct map_job *)job;
     if (j->p.ex == NULL && job->denied == RC_OK && j->req.is_stream && !j->req.is_read_only)
-        poll_ends_post(j->p.worker, j->node);
+        poll_ends_post(part_of(j), j->node);
     else if (j->p.ex != NULL && job->refused != RC_OK)
         control_respond_refused(j->p.ex, job->refused);
     else if (j->p.ex != NULL && job->denied != RC_OK)

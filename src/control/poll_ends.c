@@ -12,11 +12,11 @@ static void run_poll_end(struct core_job *job, struct state *st, int64_t now_ms)
     state_poll_end(st, ((struct poll_end_job *)job)->node, now_ms);
 }
 
-void poll_ends_post(struct control_worker *w, node_id id)
+void poll_ends_post(struct tailnet_part *part, node_id id)
 {
     struct poll_end_job *e = MEM_NEW(struct poll_end_job);
     *e = (struct poll_end_job){
-        .job = {.tailnet = core_tailnet(w->control->core, 0), .home = w->loop, .kind = JOB_LOCAL, .run = run_poll_end},
+        .job = {.tailnet = part->tailnet, .home = part->worker->loop, .kind = JOB_LOCAL, .run = run_poll_end},
         .node = id};
-    core_post(w->control->core, &e->job);
+    core_post(part->worker->control->core, &e->job);
 }

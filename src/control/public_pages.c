@@ -47,7 +47,8 @@ void control_handle_robots(void *app, struct http_exchange *ex)
 void control_handle_derpmap(void *app, struct http_exchange *ex)
 {
     struct control_worker *w = app;
-    http_respond_ref(ex, 200, "application/json", rcbuf_ref(w->snapshot->settings->derp_map_json));
+    const struct tailnet *t = core_tailnet_of_host(w->control->core, http_request(ex)->authority);
+    http_respond_ref(ex, 200, "application/json", rcbuf_ref(control_part(w, t)->snapshot->settings->derp_map_json));
 }
 
 /* The page that a browser shows at the server's address. */

@@ -62,17 +62,23 @@ static void write_neighbour(struct json_writer *w, const struct relay_report *r)
     json_w_end_object(w);
 }
 
-static void write_neighbours(struct json_writer *w, const struct control *c, const struct state *st,
+/* The relay inside is a neighbour of the relays of the first tailnet alone: a mesh tells its members which keys are
+ * there. */
+static bool has_own_relay(const struct control *c, const struct tailnet *t, uint16_t region_id)
+{
+    return c->options.own_relay.host_name[0] != '\0' && c->options.own_region == region_id && t->index == 0;
+}
+
+static void write_neighbours(struct json_writer *w, const struct control *c, const struct tailnet *t,
                              const struct relay_host *self)
 {
-    const struct control_options *o = &c->options;
     const struct relay_host *r;
     unsigned n = 0;
     json_w_key(w, "neighbours");
     json_w_array(w);
-    if (o->own_relay.host_name[0] != '\0' && o->own_region == self->region_id)
-        write_neighbour(w, &o->own_relay);
-    for (size_t pos = 0; (r = state_relay_next(st, &pos)) != NULL && n < NEIGHBOURS_MAX;) {
+    if (has_own_relay(c, t, self->region_id))
+        write_neighbour(w, &c->options.own_relay);
+    for (size_t pos = 0; (r = state_relay_next(t->state, &pos)) != NULL && n < NEIGHBOURS_MAX;) {
         if (r == self || !r->is_up || r->region_id != self->region_id)
             continue;
         write_neighbour(w, &r->report);
@@ -81,33 +87,46 @@ static void write_neighbours(struct json_writer *w, const struct control *c, con
     json_w_end_array(w);
 }
 
-static void write_mesh_key(struct json_writer *w, const struct control *c, uint16_t region_id)
+/* Regions of two tailnets may have the same number. */
+static void mix_in_tailnet(uint8_t key[DERP_MESH_KEY_BYTES], uint64_t id)
+{
+    uint8_t text[DERP_MESH_KEY_BYTES + sizeof(id)];
+    memcpy(text, key, DERP_MESH_KEY_BYTES);
+    memcpy(text + DERP_MESH_KEY_BYTES, &id, sizeof(id));
+    sha256(text, sizeof(text), key);
+    secret_wipe(text, sizeof(text));
+}
+
+static void write_mesh_key(struct json_writer *w, const struct control *c, const struct tailnet *t, uint16_t region_id)
 {
     uint8_t key[DERP_MESH_KEY_BYTES];
     char text[2 * DERP_MESH_KEY_BYTES + 1] = "";
-    if (c->options.own_relay.host_name[0] != '\0' && region_id == c->options.own_region)
+    if (has_own_relay(c, t, region_id))
         memcpy(key, c->options.own_mesh_key, sizeof(key));
     else
         control_mesh_key(&c->options.noise_key, region_id, key);
+    if (t->index != 0)
+        mix_in_tailnet(key, t->id);
     hex_encode(key, sizeof(key), text);
     json_w_kv_cstr(w, "meshKey", text);
     secret_wipe(key, sizeof(key));
     secret_wipe(text, sizeof(text));
 }
 
-static void write_reply(struct relays_call *call, const struct state *st, const struct relay_host *self)
+static void write_reply(struct relays_call *call, const struct relay_host *self)
 {
     const struct control *c = call->worker->control;
+    const struct tailnet *t = call->job.tailnet;
     struct json_writer w;
     json_w_init(&w, &call->reply);
     json_w_object(&w);
     json_w_kv_cstr(&w, "name", self->name);
     json_w_kv_u64(&w, "regionId", self->region_id);
     json_w_kv_cstr(&w, "regionName", self->region_name);
-    write_mesh_key(&w, c, self->region_id);
-    write_neighbours(&w, c, st, self);
-    relays_news_write(&w, &call->job.tailnet->news, call->seen);
-    json_w_kv_u64(&w, "news", call->job.tailnet->news.next);
+    write_mesh_key(&w, c, t, self->region_id);
+    write_neighbours(&w, c, t, self);
+    relays_news_write(&w, &t->news, call->seen);
+    json_w_kv_u64(&w, "news", t->news.next);
     json_w_end_object(&w);
 }
 
@@ -145,7 +164,7 @@ static void run_announce(struct core_job *job, struct state *st, int64_t now_ms)
     if (self == NULL)
         return;
     if (call->is_starting || call->is_draining || call->seen != news->next)
-        write_reply(call, st, self);
+        write_reply(call, self);
 }
 
 struct leave_job {
@@ -197,7 +216,7 @@ static void done_announce(struct core_job *job)
     } else if (job->denied != RC_OK) {
         relays_call_respond_denied(c, &announce_denied);
     } else if (buf_len(&c->reply) == 0 && !c->is_late && loop_now_ms(c->worker->loop) < c->answer_by_ms) {
-        list_push_back(&c->worker->announcements, &c->link);
+        list_push_back(&control_part(c->worker, job->tailnet)->announcements, &c->link);
         return;
     } else {
         metric_inc(&announced);
@@ -207,10 +226,11 @@ static void done_announce(struct core_job *job)
 }
 
 /* Asks the core again whether there is news. */
-static void ask_again(struct control_worker *w, bool only_late)
+static void ask_again(struct tailnet_part *part, bool only_late)
 {
+    const struct control_worker *w = part->worker;
     int64_t now_ms = loop_now_ms(w->loop);
-    LIST_EACH_SAFE (it, &w->announcements) {
+    LIST_EACH_SAFE (it, &part->announcements) {
         struct relays_call *c = LIST_ENTRY(it, struct relays_call, link);
         if (only_late && now_ms < c->answer_by_ms)
             continue;
@@ -222,26 +242,26 @@ static void ask_again(struct control_worker *w, bool only_late)
 
 static void on_news(struct loop *loop, struct loop_msg *msg)
 {
-    struct control_worker *w = CONTAINER_OF(msg, struct control_worker, news_msg);
+    struct tailnet_part *part = CONTAINER_OF(msg, struct tailnet_part, news_msg);
     (void)loop;
-    atomic_store(&w->is_news_posted, false);
-    ask_again(w, false);
+    atomic_store(&part->is_news_posted, false);
+    ask_again(part, false);
 }
 
 /* However much news comes before a worker looks, it gets one message. */
-static void wake_announcements(struct control *c)
+static void wake_announcements(struct control *c, const struct tailnet *t)
 {
     for (unsigned i = 0; i < c->worker_n; i++) {
-        struct control_worker *w = c->workers[i];
-        if (!atomic_exchange(&w->is_news_posted, true))
-            loop_post(w->loop, &w->news_msg);
+        struct tailnet_part *part = control_part(c->workers[i], t);
+        if (!atomic_exchange(&part->is_news_posted, true))
+            loop_post(c->workers[i]->loop, &part->news_msg);
     }
 }
 
 void control_key_revoked(struct control *c, struct tailnet *t, const node_key *key)
 {
     relays_news_add(&t->news, key);
-    wake_announcements(c);
+    wake_announcements(c, t);
 }
 
 void control_relays_changed(struct control *c, struct tailnet *t)
@@ -261,15 +281,15 @@ void control_own_relay_renewed(struct control *c, const char *cert_name)
         control_relays_changed(c, t);
 }
 
-void relays_announcements_init(struct control_worker *w)
+void relays_announcements_init(struct tailnet_part *part)
 {
-    list_init(&w->announcements);
-    w->news_msg.run = on_news;
+    list_init(&part->announcements);
+    part->news_msg.run = on_news;
 }
 
-void relays_announcements_tick(struct control_worker *w)
+void relays_announcements_tick(struct tailnet_part *part)
 {
-    ask_again(w, true);
+    ask_again(part, true);
 }
 
 void control_handle_announce(void *app, struct http_exchange *ex)

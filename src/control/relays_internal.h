@@ -32,7 +32,7 @@ struct relays_call {
     uint64_t id;         /* of the relay */
     uint64_t serial;
     int64_t answer_by_ms; /* monotonic, of the loop */
-    struct list link;     /* in the worker's waiting announcements */
+    struct list link;     /* in the announcements that wait, of its tailnet's part */
     struct buf reply;     /* JSON; empty: there is no news yet */
 };
 

@@ -440,7 +440,7 @@ static void test_missed_news(void **state)
 static void tick(struct control_worker *w, void *ctx)
 {
     (void)ctx;
-    relays_announcements_tick(w);
+    relays_announcements_tick(&w->parts[0]);
 }
 
 static void after_ten_seconds(struct state *st, int64_t now_ms, void *ctx)

@@ -44,13 +44,12 @@ enum session_state {
 };
 
 struct session {
-    struct control_worker *worker;
+    struct tailnet_part *part;
     struct http_exchange *ex;
-    struct list worker_link;  /* in worker->sessions */
-    struct list wheel_link;   /* in the wheel */
-    struct map_waiter waiter; /* to get a full map */
-    struct viewer_group_member
-        member; /* in a group, or worker->ahead, while active; in worker->waiting while it waits */
+    struct list part_link;             /* in part->sessions */
+    struct list wheel_link;            /* in the wheel */
+    struct map_waiter waiter;          /* to get a full map */
+    struct viewer_group_member member; /* in a group, or part->ahead, while active; in part->waiting while it waits */
     enum session_state state;
     uint64_t number; /* 0: not in the map */
     node_id node;
@@ -77,8 +76,8 @@ static int64_t now_s(const struct control_worker *w)
 
 static void session_free(struct session *s)
 {
-    struct control_worker *w = s->worker;
-    list_remove(&s->worker_link);
+    struct control_worker *w = s->part->worker;
+    list_remove(&s->part_link);
     list_remove(&s->wheel_link);
     map_queue_leave(&w->map_queue, &s->waiter);
     viewer_groups_leave(&s->member);
@@ -87,7 +86,7 @@ static void session_free(struct session *s)
     if (s->state == SESSION_GONE)
         w->gone_n--;
     if (s->holds_poll)
-        poll_ends_post(w, s->node);
+        poll_ends_post(s->part, s->node);
     metric_add(&sessions_open, -1);
     mem_free(s);
 }
@@ -106,7 +105,7 @@ static void on_closed(void *ctx)
 /* The node has another key by now, and polls with it. */
 static bool has_other_key(const struct session *s)
 {
-    const struct node *n = snapshot_node(s->worker->snapshot, s->node);
+    const struct node *n = snapshot_node(s->part->snapshot, s->node);
     return n != NULL && !keys_equal(n->key.b, s->key.b);
 }
 
@@ -117,30 +116,30 @@ static void on_drained(void *ctx)
 {
     struct session *s = ctx;
     if (s->waiter.is_sending) {
-        map_queue_leave(&s->worker->map_queue, &s->waiter);
-        serve_map_queue_soon(s->worker);
+        map_queue_leave(&s->part->worker->map_queue, &s->waiter);
+        serve_map_queue_soon(s->part->worker);
     }
     if (s->state == SESSION_BEHIND)
         want_full(s);
 }
 
-static struct session *session_new(struct control_worker *w, struct http_exchange *ex, const node_key *key,
+static struct session *session_new(struct tailnet_part *part, struct http_exchange *ex, const node_key *key,
                                    enum netmap_coding coding)
 {
     static const struct http_events events = {.closed = on_closed, .drained = on_drained};
     struct session *s = MEM_NEW(struct session);
-    s->worker = w;
+    s->part = part;
     s->ex = ex;
     s->key = *key;
     s->coding = coding;
     s->jitter_s = (uint8_t)(key->b[31] % JITTER_S);
-    s->sent_s = now_s(w);
+    s->sent_s = now_s(part->worker);
     list_init(&s->wheel_link);
     map_waiter_init(&s->waiter);
     viewer_group_member_init(&s->member);
-    list_push_back(&w->waiting, &s->member.link);
-    list_push_back(&w->sessions, &s->worker_link);
-    wheel_put(&w->wheel, &s->wheel_link, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
+    list_push_back(&part->waiting, &s->member.link);
+    list_push_back(&part->sessions, &s->part_link);
+    wheel_put(&part->worker->wheel, &s->wheel_link, s->sent_s + KEEP_ALIVE_S + s->jitter_s);
     http_set_events(ex, &events, s);
     http_stream_start(ex, 200, NULL);
     metric_add(&sessions_open, 1);
@@ -152,17 +151,17 @@ static struct session *session_new(struct control_worker *w, struct http_exchang
 /* Moves the references of worker->pieces to the stream. */
 static void push_pieces(struct session *s)
 {
-    struct netmap_pieces *p = &s->worker->pieces;
+    struct netmap_pieces *p = &s->part->worker->pieces;
     for (size_t i = 0; i < p->n; i++)
         http_stream_push(s->ex, p->items[i]);
     p->n = 0;
     p->bytes = 0;
-    s->sent_s = now_s(s->worker);
+    s->sent_s = now_s(s->part->worker);
 }
 
 static void become_gone(struct session *s)
 {
-    struct control_worker *w = s->worker;
+    struct control_worker *w = s->part->worker;
     s->state = SESSION_GONE;
     viewer_groups_leave(&s->member);
     w->gone_n++;
@@ -179,28 +178,29 @@ static bool may_see_peers(const struct snapshot *snapshot, node_id id)
 
 static void join_group(struct session *s)
 {
-    viewer_groups_put(&s->worker->viewer_groups, &s->member, netmap_viewer_key(s->worker->told, s->node));
+    viewer_groups_put(&s->part->viewer_groups, &s->member, netmap_viewer_key(s->part->told, s->node));
 }
 
 /* It has a full map of the newest snapshot, and is sent the changes that come after that. */
 static void follow_changes(struct session *s)
 {
-    struct control_worker *w = s->worker;
-    s->version = w->snapshot->version;
-    if (w->told == w->snapshot)
+    struct tailnet_part *part = s->part;
+    s->version = part->snapshot->version;
+    if (part->told == part->snapshot)
         join_group(s);
     else
-        list_push_back(&w->ahead, &s->member.link);
+        list_push_back(&part->ahead, &s->member.link);
 }
 
 static void send_full(struct session *s)
 {
-    struct control_worker *w = s->worker;
-    bool with_peers = !s->omit_peers && may_see_peers(w->snapshot, s->node);
+    struct control_worker *w = s->part->worker;
+    const struct snapshot *snapshot = s->part->snapshot;
+    bool with_peers = !s->omit_peers && may_see_peers(snapshot, s->node);
     /* There is no peer left to replace those that the client knows, and an empty list means "as before": the session
      * ends, and the client starts afresh. */
-    bool cannot_resync = s->has_map && with_peers && !netmap_has_peers(&w->netmap, w->snapshot, s->node);
-    if (netmap_full(&w->netmap, w->snapshot, s->node, s->coding, with_peers, &w->pieces) != RC_OK) {
+    bool cannot_resync = s->has_map && with_peers && !netmap_has_peers(&w->netmap, snapshot, s->node);
+    if (netmap_full(&w->netmap, snapshot, s->node, s->coding, with_peers, &w->pieces) != RC_OK) {
         http_stream_push(s->ex, netmap_expired_self(&w->netmap, &s->key, clock_wall_ms(), s->coding));
         become_gone(s);
         return;
@@ -275,18 +275,18 @@ static void on_map_queue_timer(void *ctx)
 
 static void want_full(struct session *s)
 {
-    const struct node *n = snapshot_node(s->worker->snapshot, s->node);
+    const struct node *n = snapshot_node(s->part->snapshot, s->node);
     s->state = SESSION_QUEUED;
     viewer_groups_leave(&s->member);
-    map_queue_join(&s->worker->map_queue, &s->waiter,
+    map_queue_join(&s->part->worker->map_queue, &s->waiter,
                    n != NULL && n->is_newcomer ? MAP_QUEUE_NEWCOMERS : MAP_QUEUE_RETURNING);
-    serve_map_queue_soon(s->worker);
+    serve_map_queue_soon(s->part->worker);
 }
 
 /* The worker's snapshot may not have a node that has just registered. */
 static void try_attach(struct session *s)
 {
-    const struct node *n = snapshot_node(s->worker->snapshot, s->node);
+    const struct node *n = snapshot_node(s->part->snapshot, s->node);
     if (n != NULL && keys_equal(n->key.b, s->key.b))
         want_full(s);
 }
@@ -301,7 +301,7 @@ static void fall_behind(struct session *s)
 
 static void send_change(struct session *s, struct change *c)
 {
-    struct control_worker *w = s->worker;
+    struct control_worker *w = s->part->worker;
     const struct node *before = snapshot_node(c->before, s->node), *n = snapshot_node(c->after, s->node);
     if (n != NULL && !keys_equal(n->key.b, s->key.b)) {
         session_end(s); /* the node has another key now, and polls with it */
@@ -351,39 +351,39 @@ static void measure(struct control_worker *w)
     loop_post(w->loop, &w->fanout.msg);
 }
 
-static void regroup_all(struct control_worker *w)
+static void regroup_all(struct tailnet_part *part)
 {
-    LIST_EACH (it, &w->sessions) {
-        struct session *s = LIST_ENTRY(it, struct session, worker_link);
+    LIST_EACH (it, &part->sessions) {
+        struct session *s = LIST_ENTRY(it, struct session, part_link);
         if (s->member.group != NULL)
             join_group(s);
     }
-    viewer_groups_sweep(&w->viewer_groups);
+    viewer_groups_sweep(&part->viewer_groups);
 }
 
-static void send_to_all(struct control_worker *w, struct change *c)
+static void send_to_all(struct tailnet_part *part, struct change *c)
 {
-    LIST_EACH_SAFE (it, &w->sessions) {
-        struct session *s = LIST_ENTRY(it, struct session, worker_link);
+    LIST_EACH_SAFE (it, &part->sessions) {
+        struct session *s = LIST_ENTRY(it, struct session, part_link);
         if (s->member.group != NULL)
             send_change(s, c);
     }
     if (c->before->access != c->after->access)
-        regroup_all(w);
+        regroup_all(part);
 }
 
-static void touch_group(struct control_worker *w, struct viewer_key key)
+static void touch_group(struct tailnet_part *part, struct viewer_key key)
 {
-    struct viewer_group *g = viewer_groups_find(&w->viewer_groups, key);
+    struct viewer_group *g = viewer_groups_find(&part->viewer_groups, key);
     if (g != NULL)
         g->is_touched = true;
 }
 
 /* Viewer keys change only with the access, and only those of members of touched groups. */
-static void regroup_touched(struct control_worker *w, const struct change *c)
+static void regroup_touched(struct tailnet_part *part, const struct change *c)
 {
     bool may_move = c->before->access != c->after->access;
-    LIST_EACH (it, &w->viewer_groups.groups) {
+    LIST_EACH (it, &part->viewer_groups.groups) {
         struct viewer_group *g = LIST_ENTRY(it, struct viewer_group, link);
         if (!g->is_touched)
             continue;
@@ -393,17 +393,17 @@ static void regroup_touched(struct control_worker *w, const struct change *c)
         LIST_EACH_SAFE (member, &g->members)
             join_group(LIST_ENTRY(member, struct session, member.link));
     }
-    viewer_groups_sweep(&w->viewer_groups);
+    viewer_groups_sweep(&part->viewer_groups);
 }
 
 /* A group to which the change means nothing is passed over as a whole. */
-static void send_to_groups(struct control_worker *w, struct change *c)
+static void send_to_groups(struct tailnet_part *part, struct change *c)
 {
     for (size_t i = 0; i < c->item_n; i++)
-        touch_group(w, netmap_viewer_key(c->before, c->items[i].id));
+        touch_group(part, netmap_viewer_key(c->before, c->items[i].id));
     for (node_id id = 0; (id = netmap_next_access(c, id)) != 0;)
-        touch_group(w, netmap_viewer_key(c->before, id));
-    LIST_EACH (it, &w->viewer_groups.groups) {
+        touch_group(part, netmap_viewer_key(c->before, id));
+    LIST_EACH (it, &part->viewer_groups.groups) {
         struct viewer_group *g = LIST_ENTRY(it, struct viewer_group, link);
         if (!list_is_empty(&g->members) &&
             (g->is_touched || netmap_concerns(c, LIST_ENTRY(g->members.next, struct session, member.link)->node))) {
@@ -411,44 +411,44 @@ static void send_to_groups(struct control_worker *w, struct change *c)
                 send_change(LIST_ENTRY(member, struct session, member.link), c);
         }
     }
-    regroup_touched(w, c);
+    regroup_touched(part, c);
 }
 
-void sessions_follow(struct control_worker *w, struct change *c)
+void sessions_follow(struct tailnet_part *part, struct change *c)
 {
-    snapshot_unref(&w->snapshot);
-    w->snapshot = snapshot_ref(c->after);
-    VEC_PUSH(w->untold, w->untold_n, w->untold_cap, change_ref(c));
-    LIST_EACH_SAFE (it, &w->waiting)
+    snapshot_unref(&part->snapshot);
+    part->snapshot = snapshot_ref(c->after);
+    VEC_PUSH(part->untold, part->untold_n, part->untold_cap, change_ref(c));
+    LIST_EACH_SAFE (it, &part->waiting)
         try_attach(LIST_ENTRY(it, struct session, member.link));
 }
 
 /* A session that began meanwhile is sent the single changes: only those that its full map did not have. */
-static void tell_those_ahead(struct control_worker *w)
+static void tell_those_ahead(struct tailnet_part *part)
 {
-    for (size_t i = 0; i < w->untold_n; i++) {
-        LIST_EACH_SAFE (it, &w->ahead) {
+    for (size_t i = 0; i < part->untold_n; i++) {
+        LIST_EACH_SAFE (it, &part->ahead) {
             struct session *s = LIST_ENTRY(it, struct session, member.link);
-            if (s->version <= w->untold[i]->before->version)
-                send_change(s, w->untold[i]);
+            if (s->version <= part->untold[i]->before->version)
+                send_change(s, part->untold[i]);
         }
-        change_unref(&w->untold[i]);
+        change_unref(&part->untold[i]);
     }
-    w->untold_n = 0;
-    LIST_EACH_SAFE (it, &w->ahead)
+    part->untold_n = 0;
+    LIST_EACH_SAFE (it, &part->ahead)
         join_group(LIST_ENTRY(it, struct session, member.link));
 }
 
-void sessions_tell(struct control_worker *w, struct change *all)
+void sessions_tell(struct tailnet_part *part, struct change *all)
 {
-    measure(w);
-    snapshot_unref(&w->told);
-    w->told = snapshot_ref(all->after);
+    measure(part->worker);
+    snapshot_unref(&part->told);
+    part->told = snapshot_ref(all->after);
     if (netmap_is_by_viewer_key(all))
-        send_to_groups(w, all);
+        send_to_groups(part, all);
     else
-        send_to_all(w, all);
-    tell_those_ahead(w);
+        send_to_all(part, all);
+    tell_those_ahead(part);
 }
 
 void sessions_supersede(struct control_worker *w, uint64_t number)
@@ -474,18 +474,24 @@ void sessions_ping(struct control_worker *w, uint64_t number, struct str url)
     metric_inc(&pings);
 }
 
+static void send_time_of(struct tailnet_part *part, struct rcbuf *const coded[2])
+{
+    LIST_EACH (it, &part->sessions) {
+        struct session *s = LIST_ENTRY(it, struct session, part_link);
+        if (!takes_more(s) || s->is_once)
+            continue;
+        http_stream_push(s->ex, rcbuf_ref(coded[s->coding]));
+        s->sent_s = now_s(part->worker);
+        metric_inc(&keep_alives);
+    }
+}
+
 void sessions_send_time(struct control_worker *w, int64_t now_ms)
 {
     struct rcbuf *coded[2] = {netmap_time(&w->netmap, now_ms, NETMAP_PLAIN),
                               netmap_time(&w->netmap, now_ms, NETMAP_ZSTD)};
-    LIST_EACH (it, &w->sessions) {
-        struct session *s = LIST_ENTRY(it, struct session, worker_link);
-        if (!takes_more(s) || s->is_once)
-            continue;
-        http_stream_push(s->ex, rcbuf_ref(coded[s->coding]));
-        s->sent_s = now_s(w);
-        metric_inc(&keep_alives);
-    }
+    for (size_t i = 0; i < w->part_n; i++)
+        send_time_of(&w->parts[i], coded);
     rcbuf_unref(&coded[0]);
     rcbuf_unref(&coded[1]);
 }
@@ -504,13 +510,13 @@ static void keep_alive(struct session *s, int64_t second)
         if (waits_in_vain) {
             want_full(s);
         } else if (http_stream_queued(s->ex) <= s->limit_bytes + SLACK_BYTES) {
-            http_stream_push(s->ex, netmap_keep_alive(&s->worker->netmap, s->coding));
+            http_stream_push(s->ex, netmap_keep_alive(&s->part->worker->netmap, s->coding));
             metric_inc(&keep_alives);
         }
         s->sent_s = second;
         due_s = second + KEEP_ALIVE_S + s->jitter_s;
     }
-    wheel_put(&s->worker->wheel, &s->wheel_link, due_s);
+    wheel_put(&s->part->worker->wheel, &s->wheel_link, due_s);
 }
 
 void sessions_tick(struct control_worker *w, int64_t second)
@@ -525,11 +531,6 @@ void sessions_init(struct control_worker *w)
 {
     uint8_t seed[16];
     rng_bytes(seed, sizeof(seed));
-    list_init(&w->sessions);
-    w->told = snapshot_ref(w->snapshot);
-    list_init(&w->waiting);
-    list_init(&w->ahead);
-    viewer_groups_init(&w->viewer_groups, seed);
     wheel_init(&w->wheel, loop_now_ms(w->loop) / 1000 - 1);
     map_init(&w->sessions_by_number, seed);
     w->next_session = 1;
@@ -542,44 +543,39 @@ void sessions_fini(struct control_worker *w)
 {
     loop_timer_destroy(&w->map_queue_timer);
     map_fini(&w->sessions_by_number);
-    viewer_groups_fini(&w->viewer_groups);
-    for (size_t i = 0; i < w->untold_n; i++)
-        change_unref(&w->untold[i]);
-    mem_free(w->untold);
-    snapshot_unref(&w->told);
 }
 
 /* --- beginnings --- */
 
-struct session *session_create(struct control_worker *w, struct http_exchange *ex, uint64_t number, node_id id,
+struct session *session_create(struct tailnet_part *part, struct http_exchange *ex, uint64_t number, node_id id,
                                const node_key *key, enum netmap_coding coding, bool omit_peers)
 {
-    struct session *s = session_new(w, ex, key, coding);
+    struct session *s = session_new(part, ex, key, coding);
     s->number = number;
     s->node = id;
     s->omit_peers = omit_peers;
     s->holds_poll = true;
-    map_put(&w->sessions_by_number, &s->number, sizeof(s->number), s);
+    map_put(&part->worker->sessions_by_number, &s->number, sizeof(s->number), s);
     try_attach(s);
     return s;
 }
 
-void session_create_gone(struct control_worker *w, struct http_exchange *ex, const node_key *key,
+void session_create_gone(struct tailnet_part *part, struct http_exchange *ex, const node_key *key,
                          enum netmap_coding coding)
 {
-    if (w->gone_n >= GONE_MAX) {
+    if (part->worker->gone_n >= GONE_MAX) {
         http_respond_text(ex, 404, "this node is not registered here");
         return;
     }
-    struct session *s = session_new(w, ex, key, coding);
-    http_stream_push(ex, netmap_expired_self(&w->netmap, key, clock_wall_ms(), coding));
+    struct session *s = session_new(part, ex, key, coding);
+    http_stream_push(ex, netmap_expired_self(&part->worker->netmap, key, clock_wall_ms(), coding));
     become_gone(s);
 }
 
-void session_answer_once(struct control_worker *w, struct http_exchange *ex, node_id id, const node_key *key,
+void session_answer_once(struct tailnet_part *part, struct http_exchange *ex, node_id id, const node_key *key,
                          enum netmap_coding coding, bool with_peers)
 {
-    struct session *s = session_new(w, ex, key, coding);
+    struct session *s = session_new(part, ex, key, coding);
     s->node = id;
     s->omit_peers = !with_peers;
     s->is_once = true;

@@ -16,8 +16,8 @@ struct row_sink {
 };
 
 struct store_ops {
-    /* Writes rows of a tailnet, all or none. No row occurs twice. Afterwards all rows agree; but names, addresses and keys
-     * may pass from row to row in any way, also in a circle. On the store's thread; blocks. */
+    /* Writes rows of a tailnet, all or none. No row occurs twice. Afterwards all rows agree; but names, addresses and
+     * keys may pass from row to row in any way, also in a circle. On the store's thread; blocks. */
     enum rc (*write)(struct store *s, uint64_t tailnet, const struct row_op *const *ops, size_t n);
     /* Delivers the rows of each entity, in the order of state_entity, ascending by id. Rows that cannot be read or are
      * refused are set aside, where they do not conflict with what is written later. */

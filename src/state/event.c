@@ -129,7 +129,6 @@ struct kind {
     const char *name, *sentence;
     enum log_level level;
     const char *log_module;
-    const struct entity *entity; /* what its object is; null: it has none */
     struct shown fields[EVENT_FIELDS_MAX];
 };
 
@@ -149,121 +148,85 @@ struct kind {
 #define RELAY_FIELDS RELAY("relay", id, show_id), RELAY("name", name, show_text)
 
 static const struct kind kinds[EVENT_KINDS_N] = {
-    [EVENT_NODE_JOINED] = {"node.joined", "node joined", LOG_INFO, "register", &entity_node, {NODE_FIELDS}},
-    [EVENT_NODE_REGISTERED] =
-        {"node.registered", "node registered again", LOG_DEBUG, "register", &entity_node, {NODE_FIELDS}},
-    [EVENT_NODE_RENAMED] = {"node.renamed",
-                            "node renamed",
-                            LOG_DEBUG,
-                            "events",
-                            &entity_node,
-                            {NODE_FIELDS, WAS_NODE("was", name, show_text)}},
+    [EVENT_NODE_JOINED] = {"node.joined", "node joined", LOG_INFO, "register", {NODE_FIELDS}},
+    [EVENT_NODE_REGISTERED] = {"node.registered", "node registered again", LOG_DEBUG, "register", {NODE_FIELDS}},
+    [EVENT_NODE_RENAMED] =
+        {"node.renamed", "node renamed", LOG_DEBUG, "events", {NODE_FIELDS, WAS_NODE("was", name, show_text)}},
     [EVENT_NODE_TAGGED] =
-        {"node.tagged", "node tagged", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS, NODE("tags", tags, show_tags)}},
+        {"node.tagged", "node tagged", LOG_DEBUG, "events", {NODE_FIELDS, NODE("tags", tags, show_tags)}},
     [EVENT_NODE_EXPIRY_SET] = {"node.expiry_set",
                                "another date for a node's key",
                                LOG_DEBUG,
                                "events",
-                               &entity_node,
                                {NODE_FIELDS, NODE("expires", expires_ms, show_date)}},
-    [EVENT_NODE_EXPIRED] =
-        {"node.expired", "a node's key has expired", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
-    [EVENT_NODE_LOGGED_OUT] = {"node.logged_out", "node logged out", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
-    [EVENT_NODE_DELETED] = {"node.deleted", "node deleted", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
-    [EVENT_NODE_ONLINE] = {"node.online", "node online", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
-    [EVENT_NODE_OFFLINE] = {"node.offline", "node offline", LOG_DEBUG, "events", &entity_node, {NODE_FIELDS}},
+    [EVENT_NODE_EXPIRED] = {"node.expired", "a node's key has expired", LOG_DEBUG, "events", {NODE_FIELDS}},
+    [EVENT_NODE_LOGGED_OUT] = {"node.logged_out", "node logged out", LOG_DEBUG, "events", {NODE_FIELDS}},
+    [EVENT_NODE_DELETED] = {"node.deleted", "node deleted", LOG_DEBUG, "events", {NODE_FIELDS}},
+    [EVENT_NODE_ONLINE] = {"node.online", "node online", LOG_DEBUG, "events", {NODE_FIELDS}},
+    [EVENT_NODE_OFFLINE] = {"node.offline", "node offline", LOG_DEBUG, "events", {NODE_FIELDS}},
     [EVENT_ROUTES_ADVERTISED] = {"node.routes_advertised",
                                  "a node advertises other routes",
                                  LOG_DEBUG,
                                  "events",
-                                 &entity_node,
                                  {NODE_FIELDS, NODE("routes", advertised, show_routes)}},
     [EVENT_ROUTES_APPROVED] = {"node.routes_approved",
                                "routes of a node approved",
                                LOG_DEBUG,
                                "events",
-                               &entity_node,
                                {NODE_FIELDS, NODE("routes", approved, show_routes)}},
     [EVENT_ROUTE_MOVED] = {"route.moved",
                            "a route has moved to another node",
                            LOG_DEBUG,
                            "events",
-                           &entity_node,
                            {NODE_FIELDS, EVENT("prefix", text, show_buf), WAS_NODE("from", id, show_id)}},
-    [EVENT_ROUTER_SILENT] = {"router.silent",
-                             "a router answers no pings: others carry its routes",
-                             LOG_WARN,
-                             "pings",
-                             &entity_node,
-                             {ROUTER_FIELDS}},
-    [EVENT_ROUTER_ANSWERS] = {"router.answers",
-                              "a router that was silent answers again: it stands by",
-                              LOG_WARN,
-                              "pings",
-                              &entity_node,
-                              {ROUTER_FIELDS}},
-    [EVENT_USER_CREATED] = {"user.created", "user created", LOG_DEBUG, "events", &entity_user, {USER_FIELDS}},
-    [EVENT_USER_RENAMED] = {"user.renamed",
-                            "user renamed",
-                            LOG_DEBUG,
-                            "events",
-                            &entity_user,
-                            {USER_FIELDS, WAS_USER("was", name, show_text)}},
+    [EVENT_ROUTER_SILENT] =
+        {"router.silent", "a router answers no pings: others carry its routes", LOG_WARN, "pings", {ROUTER_FIELDS}},
+    [EVENT_ROUTER_ANSWERS] =
+        {"router.answers", "a router that was silent answers again: it stands by", LOG_WARN, "pings", {ROUTER_FIELDS}},
+    [EVENT_USER_CREATED] = {"user.created", "user created", LOG_DEBUG, "events", {USER_FIELDS}},
+    [EVENT_USER_RENAMED] =
+        {"user.renamed", "user renamed", LOG_DEBUG, "events", {USER_FIELDS, WAS_USER("was", name, show_text)}},
     [EVENT_USER_ROLE_CHANGED] = {"user.role_changed",
                                  "a user has another role",
                                  LOG_DEBUG,
                                  "events",
-                                 &entity_user,
                                  {USER_FIELDS, USER("role", role, show_role), WAS_USER("was", role, show_role)}},
-    [EVENT_USER_DELETED] = {"user.deleted", "user deleted", LOG_DEBUG, "events", &entity_user, {USER_FIELDS}},
+    [EVENT_USER_DELETED] = {"user.deleted", "user deleted", LOG_DEBUG, "events", {USER_FIELDS}},
     [EVENT_KEY_CREATED] = {"auth_key.created",
                            "auth key created",
                            LOG_DEBUG,
                            "events",
-                           &entity_auth_key,
                            {KEY_FIELDS, KEY("user", user, show_id), KEY("tags", tags, show_tags),
                             KEY("expires", expires_ms, show_date)}},
-    [EVENT_KEY_USED] = {"auth_key.used",
-                        "auth key used",
-                        LOG_DEBUG,
-                        "events",
-                        &entity_auth_key,
-                        {KEY_FIELDS, KEY("nodes", joined_n, show_u32)}},
+    [EVENT_KEY_USED] =
+        {"auth_key.used", "auth key used", LOG_DEBUG, "events", {KEY_FIELDS, KEY("nodes", joined_n, show_u32)}},
     [EVENT_KEY_ALARM] = {"auth_key.alarm",
                          "many nodes join with one auth key: if that is not meant, expire it (preauthkeys expire KEY)",
                          LOG_WARN,
                          "register",
-                         &entity_auth_key,
                          {KEY("key", prefix, show_text), KEY("nodes_within_an_hour", hour_n, show_u32)}},
-    [EVENT_KEY_EXPIRED] = {"auth_key.expired", "auth key expired", LOG_DEBUG, "events", &entity_auth_key, {KEY_FIELDS}},
-    [EVENT_KEY_DELETED] = {"auth_key.deleted", "auth key deleted", LOG_DEBUG, "events", &entity_auth_key, {KEY_FIELDS}},
-    [EVENT_RELAY_ENROLLED] = {"relay.enrolled",
-                              "relay enrolled",
-                              LOG_DEBUG,
-                              "events",
-                              &entity_relay_host,
-                              {RELAY_FIELDS, RELAY("region", region_id, show_u16)}},
-    [EVENT_RELAY_UP] = {"relay.up", "relay up", LOG_DEBUG, "events", &entity_relay_host, {RELAY_FIELDS}},
-    [EVENT_RELAY_DOWN] = {"relay.down", "relay down", LOG_DEBUG, "events", &entity_relay_host, {RELAY_FIELDS}},
-    [EVENT_RELAY_DELETED] = {"relay.deleted", "relay deleted", LOG_DEBUG, "events", &entity_relay_host, {RELAY_FIELDS}},
+    [EVENT_KEY_EXPIRED] = {"auth_key.expired", "auth key expired", LOG_DEBUG, "events", {KEY_FIELDS}},
+    [EVENT_KEY_DELETED] = {"auth_key.deleted", "auth key deleted", LOG_DEBUG, "events", {KEY_FIELDS}},
+    [EVENT_RELAY_ENROLLED] =
+        {"relay.enrolled", "relay enrolled", LOG_DEBUG, "events", {RELAY_FIELDS, RELAY("region", region_id, show_u16)}},
+    [EVENT_RELAY_UP] = {"relay.up", "relay up", LOG_DEBUG, "events", {RELAY_FIELDS}},
+    [EVENT_RELAY_DOWN] = {"relay.down", "relay down", LOG_DEBUG, "events", {RELAY_FIELDS}},
+    [EVENT_RELAY_DELETED] = {"relay.deleted", "relay deleted", LOG_DEBUG, "events", {RELAY_FIELDS}},
     [EVENT_POLICY_CHANGED] = {"policy.changed",
                               "the policy is replaced",
                               LOG_INFO,
                               "policy",
-                              &entity_policy_text,
                               {POLICY("version", id, show_id), POLICY("author", author, show_text),
                                POLICY("note", note, show_text)}},
     [EVENT_POLICY_FILE] = {"policy.file_changed",
                            "the policy file has changed and is in force",
                            LOG_INFO,
                            "policy",
-                           NULL,
                            {EVENT("file", text, show_buf)}},
     [EVENT_OPERATION] = {"operation",
                          "operation",
                          LOG_DEBUG,
                          "events",
-                         NULL,
                          {EVENT("operation", operation, show_static), EVENT("by", actor.name, show_buf),
                           EVENT("text", text, show_buf)}},
 };
@@ -353,7 +316,7 @@ static void write_object(struct json_writer *w, const struct event *e)
         return;
     json_w_key(w, "object");
     json_w_object(w);
-    json_w_kv_cstr(w, "type", kinds[e->kind].entity->name);
+    json_w_kv_cstr(w, "type", e->entity->name);
     write_id(w, object->id);
     json_w_end_object(w);
 }
@@ -413,8 +376,8 @@ void event_list_unref(struct event_list **at)
         return;
     for (size_t i = 0; i < l->n; i++) {
         struct event *e = &l->v[i];
-        row_unref(kinds[e->kind].entity, &e->before);
-        row_unref(kinds[e->kind].entity, &e->after);
+        row_unref(e->entity, &e->before);
+        row_unref(e->entity, &e->after);
         rcbuf_unref(&e->actor.name);
         rcbuf_unref(&e->text);
     }

@@ -75,6 +75,7 @@ struct event {
     enum event_kind kind;
     int64_t at_ms; /* Unix time */
     struct event_actor actor;
+    const struct entity *entity; /* of what its object is one; null: it has none */
     /* References. The object as it was and as it is: null before it was created and after it was deleted. */
     const struct row *before;
     const struct row *after;

@@ -29,10 +29,11 @@ static struct event *add(struct state *st, struct event_list **list, enum event_
     return e;
 }
 
-static void set_objects(struct event *e, const void *before, const void *after)
+static void set_objects(struct event *e, const struct entity *entity, const void *before, const void *after)
 {
     if (e == NULL)
         return;
+    e->entity = entity;
     e->before = row_ref(before);
     e->after = row_ref(after);
 }
@@ -50,14 +51,16 @@ static struct event *add_pending(struct state *st, enum event_kind kind)
     return st->events.wanted ? add(st, &row_pending(st)->events, kind) : NULL;
 }
 
-void event_note(struct state *st, enum event_kind kind, const void *before, const void *after)
+void event_note(struct state *st, enum event_kind kind, const struct entity *entity, const void *before,
+                const void *after)
 {
-    set_objects(add_pending(st, kind), before, after);
+    set_objects(add_pending(st, kind), entity, before, after);
 }
 
-void event_note_at_once(struct state *st, enum event_kind kind, const void *before, const void *after)
+void event_note_at_once(struct state *st, enum event_kind kind, const struct entity *entity, const void *before,
+                        const void *after)
 {
-    set_objects(add(st, &st->events.at_once, kind), before, after);
+    set_objects(add(st, &st->events.at_once, kind), entity, before, after);
 }
 
 /* Of a node that joins, only that: the event has it with the name and the approvals that it ends up with. */
@@ -65,7 +68,7 @@ static struct event *add_of_node(struct state *st, enum event_kind kind, const s
 {
     const struct row *before = st->undo.v[e->undo_at - 1].before;
     struct event *event = before != NULL || kind == EVENT_NODE_JOINED ? add_pending(st, kind) : NULL;
-    set_objects(event, before, e->node);
+    set_objects(event, &entity_node, before, e->node);
     return event;
 }
 
@@ -154,7 +157,7 @@ static void tell_presence(struct state *st, struct node_record *e, struct event_
         enum event_kind kind = (enum event_kind)__builtin_ctz(news->kinds);
         struct event *event = add(st, list, kind);
         bool by_server = kind == EVENT_NODE_OFFLINE || kind == EVENT_NODE_EXPIRED || kind == EVENT_ROUTER_SILENT;
-        set_objects(event, n, n);
+        set_objects(event, &entity_node, n, n);
         set_actor(event, by_server ? EVENT_BY_SERVER : EVENT_BY_NODE, e->id);
     }
 }
@@ -175,7 +178,7 @@ static void tell_move(struct state *st, const struct event_move *m, struct event
         return;
     prefix_format(&m->prefix, text);
     e->text = rcbuf_create(text, strlen(text));
-    set_objects(e, state_node(st, m->from), to);
+    set_objects(e, &entity_node, state_node(st, m->from), to);
     set_actor(e, EVENT_BY_SERVER, 0);
 }
 

@@ -36,10 +36,13 @@ struct event_log {
 struct event_list *event_list_create(void);
 
 /* --- events.c --- */
-/* It happened, and is of the pending batch. `before` and `after` are as in struct event, without the references. */
-void event_note(struct state *st, enum event_kind kind, const void *before, const void *after);
+/* It happened to an object of this entity, and is of the pending batch. `before` and `after` are as in struct event,
+ * without the references. */
+void event_note(struct state *st, enum event_kind kind, const struct entity *entity, const void *before,
+                const void *after);
 /* It happened, and waits for no disk. */
-void event_note_at_once(struct state *st, enum event_kind kind, const void *before, const void *after);
+void event_note_at_once(struct state *st, enum event_kind kind, const struct entity *entity, const void *before,
+                        const void *after);
 /* The node was changed by an event that undo_begin_node began and node_record_mark_durable has not ended yet. */
 void event_note_node(struct state *st, enum event_kind kind, const struct node_record *e);
 /* The same, whoever acts otherwise: the policy, or with EVENT_BY_NODE the node itself. */

@@ -82,7 +82,7 @@ enum rc state_key_create(struct state *st, const struct auth_key_spec *spec,
     k->max_nodes = spec->max_nodes;
     k->sources = prefix_list_ref(spec->sources);
     auth_key_text_make("fskey-auth", random, k->prefix, text, k->hash);
-    event_note(st, EVENT_KEY_CREATED, NULL, k);
+    event_note(st, EVENT_KEY_CREATED, &entity_auth_key, NULL, k);
     index_key(st, k);
     state_put(st, &entity_auth_key, NULL, &k->row);
     *out = k;
@@ -114,7 +114,7 @@ enum rc state_key_expire(struct state *st, uint64_t id, int64_t now_ms, struct e
     struct auth_key *k = auth_key_edit(old);
     k->expires_ms = end_ms;
     state_put(st, &entity_auth_key, &old->row, &k->row);
-    event_note(st, EVENT_KEY_EXPIRED, old, k);
+    event_note(st, EVENT_KEY_EXPIRED, &entity_auth_key, old, k);
     unindex_key(st, old);
     auth_key_unref(&old);
     index_key(st, k);
@@ -127,7 +127,7 @@ enum rc state_key_delete(struct state *st, uint64_t id, struct err *err)
     if (k == NULL)
         return no_such_key(id, err);
     state_put(st, &entity_auth_key, &k->row, NULL);
-    event_note(st, EVENT_KEY_DELETED, k, NULL);
+    event_note(st, EVENT_KEY_DELETED, &entity_auth_key, k, NULL);
     unindex_key(st, k);
     auth_key_unref(&k);
     return RC_OK;

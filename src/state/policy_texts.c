@@ -77,7 +77,7 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     memcpy(t->note, head.note, sizeof(t->note));
     append(st, t);
     state_put(st, &entity_policy_text, NULL, &t->row);
-    event_note(st, EVENT_POLICY_CHANGED, newest, t);
+    event_note(st, EVENT_POLICY_CHANGED, &entity_policy_text, newest, t);
     while (st->text_n > 1 && (st->text_n > POLICY_TEXTS_MAX || st->text_bytes > POLICY_TEXTS_MAX_BYTES))
         drop_oldest(st);
     struct next_policy next = {t->id, policy_doc_ref(doc), state_durable_seq(st)};

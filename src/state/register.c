@@ -111,9 +111,9 @@ static void consume_key(struct state *st, const struct auth_key *k, int64_t now_
     if (out->is_new)
         count_join(st, used, now_ms, out);
     state_put(st, &entity_auth_key, &k->row, &used->row);
-    event_note(st, EVENT_KEY_USED, k, used);
+    event_note(st, EVENT_KEY_USED, &entity_auth_key, k, used);
     if (out->alarm_joins > 0)
-        event_note(st, EVENT_KEY_ALARM, k, used);
+        event_note(st, EVENT_KEY_ALARM, &entity_auth_key, k, used);
     map_remove(&st->keys, &k->id, sizeof(k->id));
     map_remove(&st->keys_by_hash, k->hash, sizeof(k->hash));
     auth_key_unref(&k);

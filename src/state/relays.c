@@ -198,7 +198,7 @@ enum rc state_relay_create(struct state *st, const struct relay_spec *spec, cons
     auth_key_text_make("fskey-relay", random, r->prefix, text, r->hash);
     append(st, r, 0);
     state_put(st, &entity_relay_host, NULL, &r->row);
-    event_note(st, EVENT_RELAY_ENROLLED, NULL, r);
+    event_note(st, EVENT_RELAY_ENROLLED, &entity_relay_host, NULL, r);
     *out = r;
     return RC_OK;
 }
@@ -223,7 +223,7 @@ enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err)
     struct deleted_relay deleted = {id, e->numbers};
     VEC_PUSH(st->deleted_relays, st->deleted_relay_n, st->deleted_relay_cap, deleted);
     state_put(st, &entity_relay_host, &e->host->row, NULL);
-    event_note(st, EVENT_RELAY_DELETED, e->host, NULL);
+    event_note(st, EVENT_RELAY_DELETED, &entity_relay_host, e->host, NULL);
     drop_record(st, e);
     return RC_OK;
 }
@@ -298,7 +298,7 @@ enum rc state_relay_announce(struct state *st, uint64_t id, const struct relay_r
     r->last_seen_ms = now_ms;
     r->report = *report;
     if (!e->host->is_up)
-        event_note_at_once(st, EVENT_RELAY_UP, e->host, r);
+        event_note_at_once(st, EVENT_RELAY_UP, &entity_relay_host, e->host, r);
     replace(st, e, r);
     st->relays_changed = true;
     return RC_OK;
@@ -309,7 +309,7 @@ static void go_down(struct state *st, struct relay_record *e, int64_t now_ms)
     struct relay_host *r = state_relay_host_edit(e->host);
     r->is_up = false;
     r->last_seen_ms = now_ms;
-    event_note_at_once(st, EVENT_RELAY_DOWN, e->host, r);
+    event_note_at_once(st, EVENT_RELAY_DOWN, &entity_relay_host, e->host, r);
     replace(st, e, r);
     st->relays_changed = true;
 }

@@ -125,7 +125,7 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
     u->role = st->users.n == 0 ? USER_OWNER : USER_MEMBER;
     index_user(st, u);
     state_put(st, &entity_user, NULL, &u->row);
-    event_note(st, EVENT_USER_CREATED, NULL, u);
+    event_note(st, EVENT_USER_CREATED, &entity_user, NULL, u);
     users_changed(st);
     *out = u;
     return RC_OK;
@@ -135,7 +135,7 @@ enum rc state_user_create(struct state *st, const struct user_spec *spec, int64_
 static void user_replace(struct state *st, const struct user *old, struct user *u, enum event_kind what)
 {
     state_put(st, &entity_user, &old->row, &u->row);
-    event_note(st, what, old, u);
+    event_note(st, what, &entity_user, old, u);
     unindex_user(st, old);
     user_unref(&old);
     index_user(st, u);
@@ -208,7 +208,7 @@ enum rc state_user_delete(struct state *st, user_id id, struct err *err)
                        u->name, nodes, nodes == 1 ? "" : "s", u->name);
     delete_keys_of(st, id);
     state_put(st, &entity_user, &u->row, NULL);
-    event_note(st, EVENT_USER_DELETED, u, NULL);
+    event_note(st, EVENT_USER_DELETED, &entity_user, u, NULL);
     unindex_user(st, u);
     user_unref(&u);
     users_changed(st);

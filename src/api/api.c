@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "api/call_internal.h"
+#include "api/openapi.h"
 
 enum { ROUTES_CAP = 512 };
 
@@ -48,6 +49,7 @@ static void need_routes(void)
 void api_mount(struct api_listener *listener, struct http_server *server)
 {
     need_routes();
+    (void)api_openapi(); /* encoded now, not while a loop waits */
     http_server_mount(server, routes, route_n, listener);
 }
 

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/op_cli.h"
 #include "base/addr.h"
 #include "base/rc.h"
 #include "base/str.h"
@@ -97,13 +98,6 @@ struct op_answer {
     bool is_list;                   /* an array of them */
 };
 
-/* The command that calls it. */
-struct op_cli {
-    const char *command; /* "users rename"; null: none */
-    const char *args;    /* "USER NEW-NAME"; null: none */
-    const char *summary; /* a few words, no full stop */
-};
-
 struct operation {
     const char *name;      /* "users.rename": in the audit trail, metrics, and as operationId */
     const char *summary;   /* a few words, no full stop */
@@ -128,19 +122,22 @@ struct operation {
     /* For the audit trail: "renamed user {id} to {name}", with members of the request in braces. Null: it changes
      * nothing. */
     const char *audit;
-    struct op_cli cli;
+    struct op_cli cli; /* the command that calls it */
 };
 
 /* The operations of one subject. */
 struct operations {
     const struct operation *v;
     size_t n;
+    const char *about; /* of their group of commands: "People who own nodes"; null: src/cli says it */
 };
 
 /* The operation number `index` from 0, in the order of the routes; null past the last. */
 const struct operation *api_operation_at(size_t index);
 /* By its name; null: there is none. */
 const struct operation *api_operation(const char *name);
+/* The subject number `index` from 0; null past the last. */
+const struct operations *api_subject_at(size_t index);
 /* Method and path in API version 1 or 2; `path` is null when it is not in that version. */
 const struct op_path *api_operation_path(const struct operation *op, unsigned version);
 /* A member of the request by its name, the first one; null: it has none. */

@@ -17,6 +17,11 @@ const struct operation *api_operation_at(size_t index)
     return NULL;
 }
 
+const struct operations *api_subject_at(size_t index)
+{
+    return index < ARRAY_LEN(subjects) ? subjects[index] : NULL;
+}
+
 const struct operation *api_operation(const char *name)
 {
     const struct operation *op;

@@ -50,6 +50,8 @@ int fixture_setup_with(void **state, const char *policy_path, const char *fault)
     const struct tailnet_options tailnet = {.id = 1, .name = "default", .server_url = "http://127.0.0.1:8080"};
     f->core = core_create(f->store, core_clocks_apart_ms(), &hooks);
     f->api.tailnet = core_add_tailnet(f->core, &tailnet, st);
+    const struct tailnet_options other = {.id = 2, .name = "other", .server_url = "http://127.0.0.2:8080"};
+    f->other = core_add_tailnet(f->core, &other, new_state());
     f->api.core = f->core;
     f->api.policy = &f->policy;
     f->api.compare_thread = api_compare_thread_create();

@@ -32,6 +32,7 @@ struct fixture {
     char path[64];
     struct store *store;
     struct core *core;
+    struct tailnet *other; /* that the API does not tell of, unless a test makes it */
     struct api api;
     struct api_listener listener;
     struct api_policy policy;

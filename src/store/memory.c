@@ -12,7 +12,8 @@ struct memory_store {
     struct store base;
     struct map rows[ENTITIES_MAX]; /* by number of the entity: id -> object (reference) */
     _Atomic enum rc refusal;
-    pthread_mutex_t gate; /* each write takes it once */
+    _Atomic uint64_t refused_tailnet; /* which is refused; 0: all are */
+    pthread_mutex_t gate;             /* each write takes it once */
 };
 
 static struct memory_store *of(struct store *s)
@@ -29,11 +30,11 @@ static void drop(struct map *m, const struct entity *entity, uint64_t id)
 static enum rc memory_write(struct store *s, uint64_t tailnet, const struct row_op *const *ops, size_t n)
 {
     struct memory_store *m = of(s);
-    (void)tailnet;
     pthread_mutex_lock(&m->gate);
     pthread_mutex_unlock(&m->gate);
     enum rc refusal = atomic_load(&m->refusal);
-    if (refusal != RC_OK)
+    uint64_t refused = atomic_load(&m->refused_tailnet);
+    if (refusal != RC_OK && (refused == 0 || refused == tailnet))
         return refusal;
     for (size_t i = 0; i < n; i++) {
         const struct row_op *op = ops[i];
@@ -102,6 +103,12 @@ static void memory_destroy(struct store *s, bool is_sound)
 
 void store_memory_fail(struct store *s, enum rc why)
 {
+    store_memory_fail_tailnet(s, 0, why);
+}
+
+void store_memory_fail_tailnet(struct store *s, uint64_t tailnet, enum rc why)
+{
+    atomic_store(&of(s)->refused_tailnet, tailnet);
     atomic_store(&of(s)->refusal, why);
 }
 

@@ -1,14 +1,14 @@
 /* The rows of tailnets on disk: a small set of operations with two backends, SQLite and memory.
  *
  * A store has a thread of its own. store_commit hands it a batch; all batches of a tailnet that wait at that moment go
- * into one transaction (group commit), and `done` is called on the store's thread when they are on disk, or have failed.
- * The batches of a tailnet are committed in the order given. Loading happens before the thread starts, on the caller's
- * thread.
+ * into one transaction (group commit), and `done` is called on the store's thread when they are on disk, or have
+ * failed. The batches of a tailnet are committed in the order given. Loading happens before the thread starts, on the
+ * caller's thread.
  *
  * When a batch cannot be written (the disk is full or broken, another program holds a lock), it and all after it of its
  * tailnet are refused, because they build on it, until a batch that is a repair (state_take_repair) has been written:
- * its sender has undone the others. Presence (is_lazy) never makes other batches fail: what cannot be written with it is
- * tried without it. */
+ * its sender has undone the others. Presence (is_lazy) never makes other batches fail: what cannot be written with it
+ * is tried without it. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
@@ -19,8 +19,8 @@ struct store;
 
 /* Called on the store's thread, once for each batch, those of a tailnet in order. RC_OK: it is on disk; RC_FULL (the
  * disk), RC_IN_USE (a lock), RC_DENIED (read-only, permissions), RC_STORE: it is refused. A commit whose outcome is
- * unknown is looked up in the database, which is opened anew for that. If even that fails, the batch is refused, and may
- * be found on disk after all until the repair is written: whole, or not at all. */
+ * unknown is looked up in the database, which is opened anew for that. If even that fails, the batch is refused, and
+ * may be found on disk after all until the repair is written: whole, or not at all. */
 typedef void (*store_done_fn)(void *ctx, uint64_t tailnet, uint64_t seq, enum rc rc);
 
 struct store_options {
@@ -42,6 +42,8 @@ MUST_CHECK enum rc store_check_sqlite(const char *path, struct err *err);
 MUST_CHECK enum rc store_open_memory(struct store **out);
 /* From the next write on a store in memory refuses with `why`, as a disk may; RC_OK ends that. Any thread. */
 void store_memory_fail(struct store *s, enum rc why);
+/* The same for what is written of one tailnet. */
+void store_memory_fail_tailnet(struct store *s, uint64_t tailnet, enum rc why);
 /* From the next write on a store in memory blocks, as a slow disk does, until the thread that held it releases it. */
 void store_memory_hold(struct store *s);
 void store_memory_release(struct store *s);

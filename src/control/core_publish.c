@@ -161,6 +161,8 @@ static void write_rows(struct tailnet *t)
 {
     struct core *core = t->core;
     struct row_batch *batch;
+    if (!core->is_over && t->fault == RC_OK && store_is_sole(core->store))
+        state_settle(t->state, clock_wall_ms());
     /* While the store fails, presence waits. */
     while ((t->fault == RC_OK || core->is_over) && (batch = state_take_batch(t->state)) != NULL) {
         if (core->is_over)

@@ -96,6 +96,7 @@ static void check_pieces(struct netmap_pieces *p, bool is_one)
 static void publish(struct run *r)
 {
     struct netmap_pieces pieces = {0};
+    state_settle(r->st, r->now_ms);
     struct row_batch *b = state_take_batch(r->st);
     if (b != NULL)
         state_committed(r->st, b->seq);

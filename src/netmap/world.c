@@ -87,6 +87,7 @@ void world_seal(struct world *w)
 {
     if (w->in_flight_n == ARRAY_LEN(w->in_flight))
         world_commit_one(w);
+    state_settle(w->st, w->now_ms);
     struct row_batch *b = state_take_batch(w->st);
     if (b != NULL)
         w->in_flight[w->in_flight_n++] = b;

@@ -118,6 +118,7 @@ static void set_clock(struct world *w, int64_t ahead_ms)
     w->ahead_ms = ahead_ms;
     state_set_clock(w->st, ahead_ms);
     state_tick(w->st, now(w));
+    state_settle(w->st, now(w));
 }
 
 /* Every deadline gets its tick on time, as from the core's timer. */
@@ -131,6 +132,7 @@ static void pass_time(struct world *w, int64_t ms)
         if (due_ms > w->steady_ms)
             w->steady_ms = due_ms;
         state_tick(w->st, now(w));
+        state_settle(w->st, now(w));
     }
     w->steady_ms = end_ms;
 }

@@ -203,7 +203,8 @@ static void test_an_ephemeral_node_is_deleted_by_the_server(void **state)
     struct test_tailnet *f = *state;
     join(f, "laptop", true);
     state_tick(f->st, TEST_NOW_MS + TEST_EPHEMERAL_MS);
-    assert_string_equal(take_json(f), "{\"event\":\"node.deleted\",\"at\":\"2027-01-15T08:00:00Z\","
+    state_settle(f->st, TEST_NOW_MS + TEST_EPHEMERAL_MS);
+    assert_string_equal(take_json(f), "{\"event\":\"node.deleted\",\"at\":\"2027-01-15T08:01:00Z\","
                                       "\"actor\":{\"type\":\"server\"},\"object\":{\"type\":\"node\",\"id\":\"1\"},"
                                       "\"fields\":{\"node\":1,\"name\":\"laptop\"}}");
 }

@@ -91,9 +91,19 @@ void node_record_mark_stale(struct state *st, struct node_record *e)
     id_list_push(&st->stale, e->id);
 }
 
+void node_record_flag(struct state *st, struct node_record *e, unsigned bits)
+{
+    e->unsettled = (uint8_t)(e->unsettled | bits);
+    if (bits == 0 || e->is_in_unsettled)
+        return;
+    e->is_in_unsettled = true;
+    id_list_push(&st->unsettled, e->id);
+}
+
 void node_record_put_row(struct state *st, struct node_record *e)
 {
     row_put(st, &entity_node, e->id, &e->node->row);
+    e->unsettled &= (uint8_t)~SETTLE_PRIMARY;
     e->is_stale_on_disk = false;
     e->written_seq = st->next_seq;
 }
@@ -135,6 +145,7 @@ static void write_primary(struct state *st, node_id id)
     prefix_list_unref(&next->primary);
     next->primary = list;
     node_record_replace(st, e, next);
+    node_record_flag(st, e, SETTLE_PRIMARY);
 }
 
 /* Called after any change of the node or its record. It recurses through node_record_replace; that ends because the

@@ -38,14 +38,13 @@ static struct node_report news_of(const struct node *n, const struct node_report
 void node_record_follow_hostname(struct state *st, struct node_record *e)
 {
     char base[NAME_CAP], name[NAME_CAP];
-    e->name_lags = false;
     if (e->node->is_renamed)
         return;
     node_name_from_hostname(str_c(e->node->hostname), base);
     node_name_make_unique(st, base, e, name);
     if (strcmp(name, e->node->name) == 0)
         return;
-    undo_begin_node(st, e, UNDO_NAME);
+    undo_begin_node(st, e, UNDO_EVENT);
     struct node *n = node_edit(e->node, NULL, 0);
     memcpy(n->name, name, sizeof(n->name));
     node_record_replace(st, e, n);
@@ -89,9 +88,9 @@ void node_record_apply_report(struct state *st, struct node_record *e, const str
     node_record_replace(st, e, n);
     node_record_mark_stale(st, e);
     if (news.hostname.len > 0)
-        node_record_follow_hostname(st, e);
+        node_record_flag(st, e, SETTLE_NAME);
     if (routes_differ)
-        routes_auto_approve(st, e);
+        node_record_flag(st, e, SETTLE_APPROVAL);
 }
 
 static enum rc authorise(const struct state *st, const node_key *key, const machine_key *machine,
@@ -184,14 +183,9 @@ void node_record_go_offline(struct state *st, struct node_record *e, int64_t now
 
 /* --- time --- */
 
-static bool is_past(const struct node *n, int64_t now_ms)
-{
-    return n->is_ended || (n->expires_ms != NO_EXPIRY && n->expires_ms <= now_ms);
-}
-
 void node_record_follow_date(struct state *st, struct node_record *e, int64_t now_ms)
 {
-    bool is_expired = is_past(e->node, now_ms);
+    bool is_expired = node_is_past(e->node, now_ms);
     if (!is_expired && e->node->expires_ms != NO_EXPIRY)
         state_date_at(st, e->node->expires_ms);
     if (e->node->is_expired == is_expired)
@@ -247,28 +241,21 @@ static void lose(struct state *st, struct node_record *e, int64_t now_ms)
         e->remove_at_ms = seen_steady_ms + st->options.ephemeral_timeout_ms;
 }
 
-static bool is_due(int64_t at_ms, int64_t steady_now_ms)
-{
-    return at_ms != 0 && at_ms <= steady_now_ms;
-}
-
 static void tick_record(struct state *st, struct node_record *e, int64_t now_ms)
 {
     int64_t steady_now_ms = state_steady_ms(st, now_ms);
-    if (is_due(e->announce_at_ms, steady_now_ms))
+    if (node_deadline_is_due(e->announce_at_ms, steady_now_ms))
         announce(st, e);
-    if (is_due(e->offline_at_ms, steady_now_ms))
+    if (node_deadline_is_due(e->offline_at_ms, steady_now_ms))
         lose(st, e, now_ms);
-    if (is_due(e->remove_at_ms, steady_now_ms)) {
-        node_record_remove(st, e);
-        return;
-    }
-    if (is_due(e->away_at_ms, steady_now_ms))
+    if (node_deadline_is_due(e->remove_at_ms, steady_now_ms))
+        node_record_flag(st, e, SETTLE_REMOVAL);
+    if (node_deadline_is_due(e->away_at_ms, steady_now_ms))
         leave(st, e);
     node_record_follow_date(st, e, now_ms);
-    const int64_t at_ms[] = {e->announce_at_ms, e->offline_at_ms, e->remove_at_ms, e->away_at_ms};
+    const int64_t at_ms[] = {e->announce_at_ms, e->offline_at_ms, e->away_at_ms, e->remove_at_ms};
     for (size_t i = 0; i < ARRAY_LEN(at_ms); i++) {
-        if (at_ms[i] != 0)
+        if (at_ms[i] > steady_now_ms) /* a removal that is due waits for state_settle */
             state_due_at(st, at_ms[i]);
     }
 }

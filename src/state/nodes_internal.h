@@ -45,8 +45,8 @@ void routes_fini(struct state *st);
 void routes_follow_presence(struct state *st, struct node_record *e);
 /* Approves what the active policy approves without a person, of what the node advertises. */
 void routes_auto_approve(struct state *st, struct node_record *e);
-/* The same for all nodes. */
-void routes_auto_approve_all(struct state *st);
+/* Leaves that to state_settle, for all nodes that advertise any. */
+void routes_flag_approvals(struct state *st);
 
 /* --- tags.c --- */
 /* A new reference, or null for none. RC_INVALID: not a tag, or the policy does not know it. */
@@ -76,6 +76,11 @@ void state_relays_fini(struct state *st);
 /* --- nodes.c --- */
 /* The node has reported that it goes: it is offline at once, without the grace. */
 void node_record_go_offline(struct state *st, struct node_record *e, int64_t now_ms);
+/* Whether its key has been ended, or its date has passed. */
+static inline bool node_is_past(const struct node *n, int64_t now_ms)
+{
+    return n->is_ended || (n->expires_ms != NO_EXPIRY && n->expires_ms <= now_ms);
+}
 /* Makes is_expired true or false as the date says now. */
 void node_record_follow_date(struct state *st, struct node_record *e, int64_t now_ms);
 /* A date at or before now ends the key for good: that is the event `ended`. */
@@ -83,8 +88,18 @@ void node_record_set_expiry(struct state *st, struct node_record *e, int64_t exp
                             enum event_kind ended);
 /* Gives the node the name that its host name asks for, unless an admin has named it. */
 void node_record_follow_hostname(struct state *st, struct node_record *e);
-/* Takes over what the node reports of itself; with `only_missing` just what is not known yet. */
+/* Takes over what the node reports of itself; with `only_missing` just what is not known yet. What follows from it for
+ * everybody is left to state_settle. */
 void node_record_apply_report(struct state *st, struct node_record *e, const struct node_report *report,
                               bool only_missing);
+/* The deadline (steady time, 0: none) has come. */
+static inline bool node_deadline_is_due(int64_t at_ms, int64_t steady_now_ms)
+{
+    return at_ms != 0 && at_ms <= steady_now_ms;
+}
+
+/* --- settle.c --- */
+/* Within a durable event of this node: does at once what the event itself asks for, name and approvals. */
+void node_record_settle(struct state *st, struct node_record *e);
 
 #endif

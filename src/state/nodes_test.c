@@ -27,14 +27,17 @@ static void test_ephemeral(void **state)
     node_id c = test_tailnet_register(f, &leaves, TEST_NOW_MS).node->id;
     assert_int_equal(state_poll_begin(f->st, &polls.key, &polls.machine, &none, TEST_NOW_MS, &n), RC_OK);
     state_tick(f->st, TEST_NOW_MS + TEST_EPHEMERAL_MS);
+    state_settle(f->st, TEST_NOW_MS + TEST_EPHEMERAL_MS);
     assert_non_null(state_node(f->st, a));
     assert_null(state_node(f->st, b)); /* it never polled */
     state_poll_end(f->st, a, TEST_NOW_MS + 100000);
     state_tick(f->st, TEST_NOW_MS + 100000 + TEST_GRACE_MS);
     assert_false(state_node(f->st, a)->is_online);
     state_tick(f->st, TEST_NOW_MS + 100000 + TEST_EPHEMERAL_MS - 1);
+    state_settle(f->st, TEST_NOW_MS + 100000 + TEST_EPHEMERAL_MS - 1);
     assert_non_null(state_node(f->st, a));
     state_tick(f->st, TEST_NOW_MS + 100000 + TEST_EPHEMERAL_MS);
+    state_settle(f->st, TEST_NOW_MS + 100000 + TEST_EPHEMERAL_MS);
     assert_null(state_node(f->st, a));
     (void)c;
     leaves = test_tailnet_request(f, key, "c");

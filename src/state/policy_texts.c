@@ -108,7 +108,7 @@ void state_set_policy(struct state *st, struct policy_doc *doc)
 {
     state_policy_install(st, doc);
     if (doc != NULL)
-        routes_auto_approve_all(st);
+        routes_flag_approvals(st);
 }
 
 bool state_take_policy_changed(struct state *st)

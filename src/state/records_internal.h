@@ -37,6 +37,14 @@ struct node_news {
     bool is_listed; /* in st->events.news */
 };
 
+/* What presence events leave to state_settle: bits of node_record.unsettled. */
+enum {
+    SETTLE_NAME = 1,     /* its host name may ask for another name */
+    SETTLE_APPROVAL = 2, /* the policy may approve routes of it */
+    SETTLE_PRIMARY = 4,  /* its row says of other routes that it is their primary */
+    SETTLE_REMOVAL = 8,  /* an ephemeral node: it has been away for as long as it may be */
+};
+
 /* A node of the working state: its current version, and what is known about it that snapshots do not show. */
 struct node_record {
     const struct node *node; /* reference; null: deleted, until the publication that shows its removal */
@@ -59,8 +67,8 @@ struct node_record {
     bool is_stale_on_disk;   /* presence changed since the row was last written */
     bool is_in_stale;        /* in `stale`, where each is once, however often it is written and taken back */
     bool is_from_disk;       /* no report since it was loaded: it may have changed since it was written */
-    bool name_lags;          /* its host name asks for another name, which could not be written */
-    bool approval_lags;      /* the policy approves routes of it, which could not be written */
+    bool is_in_unsettled;    /* in `unsettled` of the state */
+    uint8_t unsettled;       /* SETTLE_ bits: what state_settle has to look at */
     uint64_t written_seq;    /* of the last batch that has its row */
     size_t undo_at;          /* of an event that has begun: its index in the undo log, plus 1; 0: none */
     unsigned undo_depth;     /* how many events have begun within that one */
@@ -120,6 +128,8 @@ void node_record_mark_dirty(struct state *st, struct node_record *e);
 void node_record_mark_durable(struct state *st, struct node_record *e);
 /* Marks the node's row to be written lazily, by state_flush_lazy. */
 void node_record_mark_stale(struct state *st, struct node_record *e);
+/* Leaves these SETTLE_ bits of the node to the next state_settle. */
+void node_record_flag(struct state *st, struct node_record *e, unsigned bits);
 /* Puts the node as it is now into the pending batch. */
 void node_record_put_row(struct state *st, struct node_record *e);
 /* Makes the node the primary again of those of `primary` that it serves, unless it cannot serve and the present one

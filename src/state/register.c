@@ -298,6 +298,7 @@ static void register_with_key(struct state *st, const struct registration *reg, 
     node_record_apply_report(st, e, &reg->report, false);
     if (e->node->expires_ms != NO_EXPIRY)
         state_date_at(st, e->node->expires_ms);
+    node_record_settle(st, e);
     node_record_put_row(st, e);
     event_note_node(st, out->is_new ? EVENT_NODE_JOINED : EVENT_NODE_REGISTERED, e);
     node_record_mark_durable(st, e);
@@ -363,6 +364,14 @@ static void decide(struct state *st, const struct registration *reg, int64_t now
     } else {
         refuse_without_key(out);
     }
+}
+
+bool state_register_is_local(const struct state *st, const struct registration *reg, int64_t now_ms)
+{
+    const struct node_record *e = map_get(&st->by_key, reg->key.b, KEY_BYTES);
+    if (e == NULL || key_is_zero(reg->key.b) || e->visible_seq > st->committed_seq)
+        return false;
+    return keys_equal(e->node->machine.b, reg->machine.b) && reg->expiry_ms == 0 && !node_is_past(e->node, now_ms);
 }
 
 void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out)

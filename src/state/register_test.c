@@ -228,6 +228,64 @@ static void test_the_admins_expiry_is_the_limit(void **state)
     assert_int_equal(state_node_expire(f->st, 1, DATE_MAX_MS, TEST_NOW_MS, &n, NULL), RC_OK);
 }
 
+/* --- what needs no other server, and no disk --- */
+
+/* Registers, and says whether the state foretold that it would be local. It is exactly when nothing is written and the
+ * answer is OK. */
+static bool is_local(struct test_tailnet *f, const struct registration *reg, int64_t when_ms)
+{
+    bool foretold = state_register_is_local(f->st, reg, when_ms);
+    bool is_ok = test_tailnet_register(f, reg, when_ms).outcome == REGISTER_OK;
+    struct row_batch *b = state_take_batch(f->st);
+    assert_int_equal(foretold, is_ok && b == NULL);
+    if (b != NULL)
+        state_committed(f->st, b->seq);
+    row_batch_destroy(&b);
+    test_tailnet_settle(f, when_ms);
+    return foretold;
+}
+
+static void test_a_known_node_registers_locally(void **state)
+{
+    struct test_tailnet *f = *state;
+    char key[AUTH_KEY_TEXT_CAP];
+    test_tailnet_key(f, (struct auth_key_spec){.is_reusable = true}, key);
+    struct registration reg = test_tailnet_request(f, key, "laptop"), other = test_tailnet_request(f, key, "other");
+    assert_false(is_local(f, &reg, TEST_NOW_MS));
+    assert_true(is_local(f, &reg, TEST_NOW_MS));
+    reg.report.hostname = STR("renamed"); /* its name follows later */
+    assert_true(is_local(f, &reg, TEST_NOW_MS));
+    other.key = reg.key;
+    assert_false(is_local(f, &other, TEST_NOW_MS));
+    reg.expiry_ms = TEST_NOW_MS + 1000;
+    assert_false(is_local(f, &reg, TEST_NOW_MS));
+    reg.expiry_ms = 0;
+    assert_true(is_local(f, &reg, TEST_NOW_MS + 999));
+    assert_false(is_local(f, &reg, TEST_NOW_MS + 1000)); /* the key brings it back */
+    assert_true(is_local(f, &reg, TEST_NOW_MS + 1000));
+    reg.expiry_ms = 1; /* logout */
+    assert_false(is_local(f, &reg, TEST_NOW_MS + 1000));
+    assert_false(is_local(f, &reg, TEST_NOW_MS + 1000));
+    memset(&reg.key, 0, sizeof(reg.key));
+    assert_false(is_local(f, &reg, TEST_NOW_MS + 1000));
+}
+
+/* Its answer may still have to be taken back. */
+static void test_a_node_that_waits_for_the_disk_is_not_local(void **state)
+{
+    struct test_tailnet *f = *state;
+    char key[AUTH_KEY_TEXT_CAP];
+    test_tailnet_key(f, (struct auth_key_spec){.is_reusable = true}, key);
+    struct registration reg = test_tailnet_request(f, key, "laptop");
+    assert_int_equal(test_tailnet_register(f, &reg, TEST_NOW_MS).outcome, REGISTER_OK);
+    assert_false(state_register_is_local(f->st, &reg, TEST_NOW_MS));
+    struct row_batch *b = state_take_batch(f->st);
+    assert_false(state_register_is_local(f->st, &reg, TEST_NOW_MS));
+    state_committed(f->st, b->seq);
+    assert_true(state_register_is_local(f->st, &reg, TEST_NOW_MS));
+    row_batch_destroy(&b);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_tailnet_set_up, test_tailnet_tear_down)
 
 int main(void)
@@ -240,6 +298,8 @@ int main(void)
         TEST(test_one_machine_two_users),
         TEST(test_expiry),
         TEST(test_the_admins_expiry_is_the_limit),
+        TEST(test_a_known_node_registers_locally),
+        TEST(test_a_node_that_waits_for_the_disk_is_not_local),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

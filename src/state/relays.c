@@ -55,9 +55,8 @@ static void replace(struct state *st, struct relay_record *e, const struct relay
 {
     state_relay_host_unref(&e->host);
     e->host = next;
-    if (!e->is_stale_on_disk)
-        row_put_lazy(st, &entity_relay_host, next->id);
     e->is_stale_on_disk = true;
+    st->relays_unsettled = true;
 }
 
 size_t state_relays_flush(struct state *st)

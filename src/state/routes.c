@@ -98,21 +98,20 @@ void routes_auto_approve(struct state *st, struct node_record *e)
         if (!prefix_list_has(approved, p) && engine_may_approve_route(policy, e->id, &p->ip, p->bits))
             v[n++] = *p;
     }
-    e->approval_lags = false;
     if (n == before)
         return;
-    undo_begin_node(st, e, UNDO_APPROVAL);
+    undo_begin_node(st, e, UNDO_EVENT);
     set_approved(st, e, prefix_list_create(v, n));
     event_note_node_by(st, EVENT_BY_POLICY, EVENT_ROUTES_APPROVED, e);
     node_record_mark_durable(st, e);
 }
 
-void routes_auto_approve_all(struct state *st)
+void routes_flag_approvals(struct state *st)
 {
     for (node_id id = 1; id < st->records_cap; id++) {
         struct node_record *e = node_record_of(st, id);
-        if (e != NULL)
-            routes_auto_approve(st, e);
+        if (e != NULL && e->node->advertised != NULL)
+            node_record_flag(st, e, SETTLE_APPROVAL);
     }
 }
 

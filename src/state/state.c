@@ -82,6 +82,7 @@ void state_destroy(struct state **at)
     mem_free(st->records);
     mem_free(st->dirty.ids);
     mem_free(st->stale.ids);
+    mem_free(st->unsettled.ids);
     mem_free(st->revoked.v);
     mem_free(st);
 }

@@ -98,6 +98,16 @@ struct row_batch *state_take_batch(struct state *st);
 /* The batch `seq` and all before it are on disk. */
 void state_committed(struct state *st, uint64_t seq);
 
+/* --- what presence asks for, and all must agree on --- */
+
+/* Presence events only note on a record that something durable may have to follow from them: a name that follows the
+ * host name, routes that the policy approves, who is the primary of a route, the removal of an ephemeral node, relays
+ * that came or went. This looks at each again, and does what is still due; rows of primaries and relays are written
+ * lazily. The expiry of a key needs no row: it follows from its date. Call it at the end of each turn, before
+ * state_take_batch, while rows can be written; until then what is noted waits. What a refused batch took back of it is
+ * noted again. Costs nothing when nothing is noted. */
+void state_settle(struct state *st, int64_t now_ms);
+
 /* --- what could not be written --- */
 
 /* Batch `seq` is not on disk, and none after it will be. Undoes its events and all later ones, except that ids which
@@ -110,7 +120,8 @@ bool state_undo_pending(struct state *st, int64_t now_ms);
 /* A batch that makes the disk agree with the memory, whichever rows of the refused batches are on it after all. The
  * caller owns it. */
 struct row_batch *state_take_repair(struct state *st);
-/* The repair is on disk: does what no request will ask for again, such as the approvals of the policy. */
+/* The repair is on disk. What no request will ask for again, such as the approvals of the policy, is flagged for
+ * state_settle. */
 void state_repaired(struct state *st);
 
 /* --- publishing --- */
@@ -127,7 +138,7 @@ struct change *state_publish(struct state *st, int64_t now_ms);
 /* From now on Unix time is this much ahead of a clock that is never set, both counted from the start: 0 until the time
  * is set. After a jump of a second or more the next state_tick looks at everything. */
 void state_set_clock(struct state *st, int64_t ahead_ms);
-/* Expires keys, removes ephemeral nodes, ends the grace of nodes without a poll. */
+/* Expires keys, ends the grace of nodes without a poll, notes for state_settle which ephemeral nodes are to go. */
 void state_tick(struct state *st, int64_t now_ms);
 /* When state_tick has something to do next (Unix ms), INT64_MAX for never. */
 int64_t state_next_tick_ms(const struct state *st);
@@ -311,6 +322,10 @@ struct register_result {
 };
 /* A client registers, logs out or changes its expiry. src: docs/protocol/control.md 5.4, 5.5 */
 void state_register(struct state *st, const struct registration *reg, int64_t now_ms, struct register_result *out);
+/* Whether state_register, called now, would answer REGISTER_OK and change nothing but presence: a node that is known,
+ * whose key is good and whose row is on disk says again who it is. Then neither the disk nor another server has to be
+ * waited for. */
+bool state_register_is_local(const struct state *st, const struct registration *reg, int64_t now_ms);
 
 /* Finds the node with this key, for a request that came over a connection of this machine. RC_NOT_FOUND: no such node;
  * RC_DENIED: it belongs to another machine. The node is borrowed until the next event, here and below. */

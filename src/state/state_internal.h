@@ -13,7 +13,9 @@
  *   node_records                              nodes and their indexes, the active policy and elections kept up to date
  *   routes tags                               approvals, failover; what nodes and keys are tagged with
  *   keys users relays policy_texts            the other kinds of rows
- *   nodes register                            what nodes do, what admins do to them, time
+ *   nodes                                     what nodes do, what admins do to them, time
+ *   settle                                    what presence asks for and all servers must agree on
+ *   register                                  nodes join, log out and come back
  *   node_load entities                        rows that are loaded; all kinds of rows
  *   undo                                      taking back what could not be written
  *   batches                                   rows are taken, and on disk
@@ -67,6 +69,8 @@ struct state {
 
     struct id_list dirty;                /* nodes to look at when publishing */
     struct id_list stale;                /* nodes whose row on disk lags; may name deleted ones */
+    struct id_list unsettled;            /* nodes that state_settle looks at; may name deleted ones */
+    bool relays_unsettled;               /* relays came, went or report something else */
     struct kept_rows kept[ENTITIES_MAX]; /* by the number of the entity */
     bool users_dirty;                    /* they have changed since the last batch was taken; here and below */
     bool kept_dirty;

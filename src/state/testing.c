@@ -90,6 +90,7 @@ struct register_result test_tailnet_register(struct test_tailnet *f, const struc
 
 void test_tailnet_settle(struct test_tailnet *f, int64_t when_ms)
 {
+    state_settle(f->st, when_ms);
     struct row_batch *b = state_take_batch(f->st);
     if (b != NULL)
         state_committed(f->st, b->seq);

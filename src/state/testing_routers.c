@@ -100,6 +100,7 @@ void test_routers_advertise(struct test_routers *f, node_id id, const char *rout
     assert_true(rc == RC_OK || state_node(f->st, id) == NULL);
     rcbuf_unref(&report.hostinfo);
     prefix_list_unref(&report.routes);
+    state_settle(f->st, f->now_ms);
 }
 
 enum rc test_routers_approve(struct test_routers *f, node_id id, const char *routes)
@@ -136,10 +137,12 @@ void test_routers_set_policy(struct test_routers *f, const char *text)
     if (rc != RC_OK)
         fail_msg("%s", errors.v[0].text);
     state_set_policy(f->st, doc);
+    state_settle(f->st, f->now_ms);
 }
 
 void test_routers_publish(struct test_routers *f)
 {
+    state_settle(f->st, f->now_ms);
     struct row_batch *b = state_take_batch(f->st);
     if (b != NULL)
         state_committed(f->st, b->seq);

@@ -143,9 +143,8 @@ static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
     else
         node_record_bring_back(st, e, n);
     e->visible_seq = u->visible_seq;
-    e->name_lags = u->name_lags || u->cause == UNDO_NAME;
     /* A policy that became active meanwhile decided about the node as it no longer is. */
-    e->approval_lags = u->approval_lags || u->cause == UNDO_APPROVAL || u->policy_sets != st->policy_sets;
+    node_record_flag(st, e, u->unsettled | (u->policy_sets != st->policy_sets ? SETTLE_APPROVAL : 0));
     node_record_mark_stale(st, e);
     node_record_claim_routes(st, e, node_before(u)->primary);
     plan_ticks(st, e, u, now_ms);
@@ -216,6 +215,7 @@ static void undo_from(struct state *st, uint64_t from_seq, int64_t now_ms)
     state_forget_revoked(st, from_seq);
     forget_ids(st, &st->dirty);
     forget_ids(st, &st->stale);
+    forget_ids(st, &st->unsettled);
 }
 
 bool state_undo_pending(struct state *st, int64_t now_ms)
@@ -271,11 +271,4 @@ struct row_batch *state_take_repair(struct state *st)
 void state_repaired(struct state *st)
 {
     row_batch_destroy(&st->suspects);
-    for (node_id id = 1; id < st->records_cap; id++) {
-        struct node_record *e = node_record_of(st, id);
-        if (e != NULL && e->name_lags)
-            node_record_follow_hostname(st, e);
-        if (e != NULL && e->approval_lags)
-            routes_auto_approve(st, e);
-    }
 }

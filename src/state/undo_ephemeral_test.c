@@ -95,6 +95,7 @@ static void end_lone_poll(struct lone *l)
     state_poll_end(l->st, l->id, l->now_ms);
     l->now_ms += GRACE_MS;
     state_tick(l->st, l->now_ms);
+    state_settle(l->st, l->now_ms);
     assert_false(state_node(l->st, l->id)->is_online);
 }
 
@@ -103,9 +104,11 @@ static void assert_removed_after(struct lone *l, int64_t ms)
 {
     l->now_ms += ms - 1;
     state_tick(l->st, l->now_ms);
+    state_settle(l->st, l->now_ms);
     assert_non_null(state_node(l->st, l->id));
     l->now_ms++;
     state_tick(l->st, l->now_ms);
+    state_settle(l->st, l->now_ms);
     assert_null(state_node(l->st, l->id));
 }
 
@@ -182,6 +185,7 @@ static void test_undone_rename_does_not_shorten_an_ephemeral_nodes_time(void **s
     end_lone_poll(l);
     refuse_lone(l);
     state_tick(l->st, l->now_ms);
+    state_settle(l->st, l->now_ms);
     assert_removed_after(l, EPHEMERAL_MS - GRACE_MS);
 }
 
@@ -215,6 +219,7 @@ static void test_undone_registration_settles_whether_a_node_ends(void **state)
     assert_false(state_node(l->st, l->id)->is_ephemeral);
     l->now_ms += EPHEMERAL_MS * 10;
     state_tick(l->st, l->now_ms);
+    state_settle(l->st, l->now_ms);
     assert_non_null(state_node(l->st, l->id));
 }
 

@@ -6,10 +6,8 @@
 
 /* Why a node changes durably. */
 enum undo_cause {
-    UNDO_EVENT,    /* a request, which is answered when the batch is on disk */
-    UNDO_NEW,      /* the same; the node did not exist before */
-    UNDO_NAME,     /* its name follows the host name that it reported: no request will ask for that again */
-    UNDO_APPROVAL, /* the policy approves routes of it: no request will ask for that again either */
+    UNDO_EVENT,
+    UNDO_NEW, /* the node did not exist before */
 };
 
 /* How one row was before an event that waits for the disk. */
@@ -20,9 +18,7 @@ struct undo {
     const struct row *before; /* reference; null: there was none */
     bool is_deletion;
     /* Of a node; zero for others. */
-    enum undo_cause cause;
-    bool name_lags; /* as in `node_record` */
-    bool approval_lags;
+    uint8_t unsettled;    /* as in `node_record`, before the event settled them */
     uint64_t policy_sets; /* as in `state` */
     uint64_t visible_seq;
     int64_t offline_at_ms;

@@ -39,11 +39,9 @@ void undo_begin_node(struct state *st, struct node_record *e, enum undo_cause ca
         return;
     }
     struct undo *u = undo_note(st, &entity_node, e->id, cause != UNDO_NEW ? &e->node->row : NULL);
-    u->cause = cause;
     u->visible_seq = e->visible_seq;
     u->offline_at_ms = e->offline_at_ms;
-    u->name_lags = e->name_lags;
-    u->approval_lags = e->approval_lags;
+    u->unsettled = e->unsettled;
     u->policy_sets = st->policy_sets;
     e->undo_at = st->undo.n;
 }

@@ -34,9 +34,10 @@ static void both_presence(struct test_story *s)
 
 /* --- batches --- */
 
-static void take(struct test_twin *t)
+static void take(const struct test_story *s, struct test_twin *t)
 {
     struct row_batch *b;
+    state_settle(t->st, s->now_ms);
     while (t->waiting_n < ARRAY_LEN(t->waiting) && (b = state_take_batch(t->st)) != NULL)
         t->waiting[t->waiting_n++] = b;
 }
@@ -57,7 +58,7 @@ static void commit_all(struct test_story *s, struct test_twin *t)
 static void settle(struct test_story *s, struct test_twin *t)
 {
     for (int i = 0; i < 3; i++) { /* a policy that becomes active approves routes */
-        take(t);
+        take(s, t);
         commit_all(s, t);
     }
 }
@@ -248,14 +249,14 @@ static void doomed(struct test_story *s, bool at_once)
         if (test_story_pick(s, 2) == 0)
             both_presence(s);
         if (!at_once && test_story_pick(s, 3) == 0)
-            take(&s->a);
+            take(s, &s->a);
     }
 }
 
 static void refuse(struct test_story *s)
 {
     uint64_t from = state_durable_seq(s->a.st) + 1, seq = 0;
-    take(&s->a);
+    take(s, &s->a);
     for (size_t i = 0; i < s->a.waiting_n; i++) {
         struct row_batch *b = s->a.waiting[i];
         seq = !b->is_lazy && seq == 0 ? b->seq : seq;
@@ -299,7 +300,7 @@ static void episode(struct test_story *s)
     if (at_once || test_story_pick(s, 2) == 0) {
         settle(s, &s->a);
     } else {
-        take(&s->a); /* in flight while the next come */
+        take(s, &s->a); /* in flight while the next come */
         struct row_batch *early[ARRAY_LEN(s->a.waiting)];
         size_t early_n = s->a.waiting_n;
         memcpy(early, s->a.waiting, sizeof(early));

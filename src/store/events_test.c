@@ -59,6 +59,7 @@ static void server_stop(struct server *v)
 static void server_commit(struct server *v)
 {
     struct row_batch *b;
+    state_settle(v->st, v->now_ms);
     while ((b = state_take_batch(v->st)) != NULL) {
         uint64_t seq = b->seq;
         assert_int_equal(test_store_write(v->s, b), RC_OK);

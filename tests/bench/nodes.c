@@ -42,6 +42,7 @@ static void on_done(void *ctx, uint64_t seq, enum rc rc)
 
 static void commit(struct generator *g)
 {
+    state_settle(g->state, g->now_ms);
     struct row_batch *batch = state_take_batch(g->state);
     if (batch == NULL)
         return;

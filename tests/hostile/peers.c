@@ -201,6 +201,7 @@ static void publish(struct hostile *h, struct buf *out)
 
 static void settle(struct hostile *h)
 {
+    state_settle(h->st, WORLD_NOW_MS);
     struct row_batch *b = state_take_batch(h->st);
     if (b == NULL)
         return;

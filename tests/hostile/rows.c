@@ -65,6 +65,7 @@ static void server_start(struct server *s)
 
 static void server_commit(struct server *s)
 {
+    state_settle(s->st, WORLD_NOW_MS);
     struct row_batch *b = state_take_batch(s->st);
     if (b == NULL)
         return;

@@ -475,6 +475,7 @@ static void event_time(struct sim *s)
     size_t before = state_node_count(s->st);
     s->now_ms += sim_below(s, 12) == 0 ? 20000 + sim_below(s, 30000) : sim_below(s, 2500);
     state_tick(s->st, s->now_ms);
+    state_settle(s->st, s->now_ms);
     s->counts.ephemeral_gone += before - state_node_count(s->st);
 }
 

@@ -77,6 +77,7 @@ void sim_seal(struct sim *s)
     node_key keys[16];
     if (s->in_flight_n == SIM_IN_FLIGHT)
         sim_commit_one(s);
+    state_settle(s->st, s->now_ms);
     struct row_batch *b = state_take_batch(s->st);
     if (b != NULL)
         s->in_flight[s->in_flight_n++] = b;

@@ -52,6 +52,17 @@ static void join_all_items(struct change *c, struct change *const *changes, size
     mem_free(parts);
 }
 
+/* While there was no policy, the changes did not look whose owner differs; one of them may have brought one since. */
+static void look_at_owners(struct change *c)
+{
+    for (size_t i = 0; i < c->item_n; i++) {
+        struct change_item *item = &c->items[i];
+        if (item->before != NULL && item->after != NULL && (item->before != item->after || c->users_changed))
+            item->owner_differs |= !user_looks_same(snapshot_owner(c->before, item->before),
+                                                    snapshot_owner(c->after, item->after));
+    }
+}
+
 struct change *change_join(struct change *const *changes, size_t n)
 {
     if (n == 1)
@@ -71,5 +82,7 @@ struct change *change_join(struct change *const *changes, size_t n)
     }
     if (item_n > 0)
         join_all_items(c, changes, n, item_n);
+    if (c->policy_changed)
+        look_at_owners(c);
     return c;
 }

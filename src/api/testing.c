@@ -1,6 +1,7 @@
 #include "api/testing.h"
 
 #include "base/metric.h"
+#include "base/vec.h"
 
 static void on_published(void *ctx, struct tailnet *t, struct change *c)
 {
@@ -14,6 +15,16 @@ static void on_key_revoked(void *ctx, struct tailnet *t, const node_key *key)
     (void)t;
     (void)ctx;
     (void)key;
+}
+
+static void on_events(void *ctx, struct tailnet *t, struct event_list *events)
+{
+    struct fixture *f = ctx;
+    (void)t;
+    pthread_mutex_lock(&f->lock);
+    VEC_ROOM(f->events, f->events_n, f->events_cap, 16);
+    f->events[f->events_n++] = event_list_ref(events);
+    pthread_mutex_unlock(&f->lock);
 }
 
 static struct state *new_state(void)
@@ -35,13 +46,15 @@ static void *serve(void *arg)
     return NULL;
 }
 
-int fixture_setup_with(void **state, const char *policy_path, const char *fault)
+static int set_up(void **state, const char *policy_path, const char *fault, const struct api_caller *caller)
 {
-    static const struct core_hooks hooks = {.published = on_published, .key_revoked = on_key_revoked};
     struct fixture *f = MEM_NEW(struct fixture);
+    const struct core_hooks hooks = {
+        .ctx = f, .published = on_published, .key_revoked = on_key_revoked, .events = on_events};
     struct err err;
     struct state *st = new_state();
     *state = f;
+    pthread_mutex_init(&f->lock, NULL);
     f->policy.path = policy_path;
     buf_append_c(&f->policy.fault, fault);
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
@@ -55,7 +68,7 @@ int fixture_setup_with(void **state, const char *policy_path, const char *fault)
     f->api.core = f->core;
     f->api.policy = &f->policy;
     f->api.compare_thread = api_compare_thread_create();
-    f->listener = (struct api_listener){.api = &f->api, .caller = api_caller_with_all("socket")};
+    f->listener = (struct api_listener){.api = &f->api, .caller = *caller};
     f->loop = loop_create(0);
     struct http_server_opts opts = {.loop = f->loop, .app = &f->api, .unmatched = api_unmatched};
     f->server = http_server_create(&opts);
@@ -65,6 +78,17 @@ int fixture_setup_with(void **state, const char *policy_path, const char *fault)
     core_start(f->core);
     assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
     return 0;
+}
+
+int fixture_setup_with(void **state, const char *policy_path, const char *fault)
+{
+    const struct api_caller caller = api_caller_with_all("socket");
+    return set_up(state, policy_path, fault, &caller);
+}
+
+int fixture_setup_as(void **state, const struct api_caller *caller)
+{
+    return set_up(state, NULL, "", caller);
 }
 
 int fixture_setup(void **state)
@@ -89,6 +113,10 @@ int fixture_teardown(void **state)
     loop_destroy(&f->loop);
     arena_fini(&f->arena);
     buf_fini(&f->policy.fault);
+    for (size_t i = 0; i < f->events_n; i++)
+        event_list_unref(&f->events[i]);
+    mem_free(f->events);
+    pthread_mutex_destroy(&f->lock);
     unlink(f->path);
     mem_free(f);
     return 0;
@@ -137,6 +165,30 @@ const struct json *fixture_call(struct fixture *f, int status, const char *metho
         fail_msg("%s %s %.500s: %.2000s", method, path, body, text);
     assert_int_equal(json_parse(&f->arena, str_c(end + 4), NULL, &f->reply, NULL), RC_OK);
     return f->reply;
+}
+
+size_t fixture_operations(struct fixture *f, const struct event **last)
+{
+    static const char counter[] = "created user counter-";
+    static unsigned users;
+    size_t n = 0;
+    const char *body = arena_printf(&f->arena, "{\"name\":\"counter-%u\"}", users++);
+    *last = NULL;
+    fixture_call(f, 200, "POST", "/api/v1/user", body); /* its answer comes after all events before it */
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < f->events_n; i++) {
+        for (size_t k = 0; k < f->events[i]->n; k++) {
+            const struct event *e = &f->events[i]->v[k];
+            if (e->kind != EVENT_OPERATION ||
+                memcmp(e->text->data, counter,
+                       e->text->len < sizeof(counter) - 1 ? e->text->len : sizeof(counter) - 1) == 0)
+                continue;
+            *last = e;
+            n++;
+        }
+    }
+    pthread_mutex_unlock(&f->lock);
+    return n;
 }
 
 const char *fixture_text_of(struct fixture *f, const struct json *object, const char *key)

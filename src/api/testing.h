@@ -40,6 +40,10 @@ struct fixture {
     struct http_server *server;
     struct tcp_listener *socket;
     pthread_t thread;
+    /* what has happened, as the core handed it out; under `lock` while the core runs */
+    pthread_mutex_t lock;
+    struct event_list **events; /* references */
+    size_t events_n, events_cap;
     /* of the last request */
     struct arena arena;
     int status;
@@ -49,6 +53,9 @@ struct fixture {
 
 /* A server of the API with `policy_path` and `fault` of struct api_policy; sets `*state`. For setup functions. */
 int fixture_setup_with(void **state, const char *policy_path, const char *fault);
+
+/* The same, whose requests are those of `caller`. */
+int fixture_setup_as(void **state, const struct api_caller *caller);
 
 /* For cmocka: a server whose policy is in the database. */
 int fixture_setup(void **state);
@@ -66,6 +73,10 @@ enum { ANY_STATUS = 0 };
 
 /* Sends one request and reads the answer to the end. */
 const struct json *fixture_call(struct fixture *f, int status, const char *method, const char *path, const char *body);
+
+/* How many operations have left an event for the audit trail so far; all that were answered are counted. The last one
+ * is *last, borrowed; null if there was none. Creates a user, which is not counted. */
+size_t fixture_operations(struct fixture *f, const struct event **last);
 
 /* A member as text; the test fails if there is none. In the fixture's arena. */
 const char *fixture_text_of(struct fixture *f, const struct json *object, const char *key);

@@ -295,6 +295,9 @@ enum rc state_node_rename(struct state *st, node_id id, struct str name, const s
     if (holder != NULL && holder != e)
         return err_set(err, RC_EXISTS, "node %llu is named '%.*s' already", (unsigned long long)holder->id,
                        STR_ARG(name));
+    *out = e->node;
+    if (e->node->is_renamed && str_eq_c(name, e->node->name))
+        return RC_OK;
     undo_begin_node(st, e, UNDO_EVENT);
     struct node *n = node_edit(e->node, NULL, 0);
     snprintf(n->name, sizeof(n->name), "%.*s", STR_ARG(name));
@@ -314,6 +317,10 @@ enum rc state_node_expire(struct state *st, node_id id, int64_t expires_ms, int6
     TRY(find(st, id, &e, err));
     if (expires_ms > DATE_MAX_MS)
         return err_set(err, RC_INVALID, "a key cannot expire after the year 9999: give an earlier date, or none");
+    *out = e->node;
+    bool is_past = expires_ms != NO_EXPIRY && expires_ms <= now_ms;
+    if (expires_ms == e->node->expires_ms && !e->node->is_expired && !is_past)
+        return RC_OK;
     node_record_set_expiry(st, e, expires_ms, now_ms, EVENT_NODE_EXPIRED);
     *out = e->node;
     return RC_OK;

@@ -138,8 +138,14 @@ enum rc state_node_approve_routes(struct state *st, node_id id, const struct pre
         return err_set(err, RC_LIMIT, "a node can have less than %d routes", ROUTES_MAX);
     if (n > 0)
         memcpy(v, routes, n * sizeof(v[0]));
+    struct prefix_list *approved = prefix_list_create(v, complete_exit(v, n));
+    *out = e->node;
+    if (prefix_list_eq(approved, e->node->approved)) {
+        prefix_list_unref(&approved);
+        return RC_OK;
+    }
     undo_begin_node(st, e, UNDO_EVENT);
-    set_approved(st, e, prefix_list_create(v, complete_exit(v, n)));
+    set_approved(st, e, approved);
     event_note_node(st, EVENT_ROUTES_APPROVED, e);
     node_record_mark_durable(st, e);
     *out = e->node;

@@ -112,6 +112,11 @@ enum rc state_node_set_tags(struct state *st, node_id id, const struct str *tags
             err, RC_INVALID,
             "a node keeps at least one tag: to give it back to a user, let it join again with that user's key");
     TRY(node_tags_make(st, tags, n, &made, err));
+    *out = e->node;
+    if (rcbuf_eq(made, e->node->tags)) {
+        rcbuf_unref(&made);
+        return RC_OK;
+    }
     undo_begin_node(st, e, UNDO_EVENT);
     struct node *next = node_edit(e->node, NULL, 0);
     /* A tagged node has no user who could log in again. src: Headscale 0.30-dev: tagged nodes never expire */

@@ -151,6 +151,9 @@ enum rc state_user_rename(struct state *st, user_id id, struct str name, const s
     const struct user *holder = state_user_by_name(st, name);
     if (holder != NULL && holder != old)
         return err_set(err, RC_EXISTS, "there is a user named '%.*s' already", STR_ARG(name));
+    *out = old;
+    if (str_eq_c(name, old->name))
+        return RC_OK;
     struct user *u = user_edit(old);
     copy_text(u->name, sizeof(u->name), name);
     user_replace(st, old, u, EVENT_USER_RENAMED);
@@ -163,6 +166,9 @@ enum rc state_user_set_role(struct state *st, user_id id, enum user_role role, c
     const struct user *old = state_user(st, id);
     if (old == NULL)
         return err_set(err, RC_NOT_FOUND, "there is no user with id %llu", (unsigned long long)id);
+    *out = old;
+    if (role == old->role)
+        return RC_OK;
     struct user *u = user_edit(old);
     u->role = role;
     user_replace(st, old, u, EVENT_USER_ROLE_CHANGED);

@@ -49,13 +49,7 @@ static const char *body_of(const struct http_route *route)
 
 static const char *method_of(const struct http_route *route)
 {
-    switch (route->methods) {
-    case HTTP_GET: return "GET";
-    case HTTP_POST: return "POST";
-    case HTTP_PUT: return "PUT";
-    case HTTP_DELETE: return "DELETE";
-    default: abort();
-    }
+    return fixture_method_name((enum http_method)route->methods);
 }
 
 /* The route's path with `id` and `name` for its parameters; queries that some routes read. */

@@ -1,5 +1,5 @@
-/* Walks the table of operations: what must hold for every row, also for those to come. Each test is run for each row, on
- * a server of its own. */
+/* Walks the table of operations: what must hold for every row, also for those to come. Each test is run for each row,
+ * on a server of its own. */
 #include "api/testing.h"
 
 #include <ctype.h>
@@ -10,8 +10,8 @@
 
 enum { RECIPE_MEMBERS = 8 };
 
-/* Values of members: in a body as JSON, else as they stand in the URL. Rows without required members that change nothing
- * need none; every other one does. */
+/* Values of members: in a body as JSON, else as they stand in the URL. Rows without required members that change
+ * nothing need none; every other one does. */
 static const struct recipe {
     const char *operation;
     struct {
@@ -152,21 +152,6 @@ static void add_body(struct buf *out, const struct trial *t)
     buf_append_c(out, mark[0] == ',' ? "}" : "");
 }
 
-static const char *method_name(enum http_method method)
-{
-    static const struct {
-        enum http_method method;
-        const char *name;
-    } rows[] = {
-        {HTTP_GET, "GET"}, {HTTP_POST, "POST"}, {HTTP_PUT, "PUT"}, {HTTP_PATCH, "PATCH"}, {HTTP_DELETE, "DELETE"}};
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].method == method)
-            return rows[i].name;
-    }
-    fail_msg("a method that no operation should have: %d", (int)method);
-    return "";
-}
-
 /* Sends it, and returns the status. */
 static int send_trial(struct fixture *f, const struct trial *t)
 {
@@ -174,7 +159,7 @@ static int send_trial(struct fixture *f, const struct trial *t)
     add_path(&url, t);
     add_query(&url, t);
     add_body(&body, t);
-    fixture_call(f, ANY_STATUS, method_name(t->at->method), buf_cstr(&url), buf_cstr(&body));
+    fixture_call(f, ANY_STATUS, fixture_method_name(t->at->method), buf_cstr(&url), buf_cstr(&body));
     buf_fini(&url);
     buf_fini(&body);
     return f->status;
@@ -472,122 +457,6 @@ static void test_row_is_well_formed(void **state)
     check_audit_text(op);
 }
 
-/* --- what holds for the table --- */
-
-static bool takes(const char *path, enum http_method method)
-{
-    const struct http_route *route;
-    for (size_t i = 0; (route = api_route_at(i)) != NULL; i++) {
-        if (strcmp(route->path, path) == 0 && (route->methods & method) != 0)
-            return true;
-    }
-    return false;
-}
-
-/* The path with 1 for each of its parameters. */
-static const char *some_path(struct fixture *f, const char *path)
-{
-    struct buf out = {0};
-    struct str before, name, rest = str_c(path);
-    while (str_cut(rest, '{', &before, &rest)) {
-        str_cut(rest, '}', &name, &rest);
-        buf_append(&out, before.p, before.len);
-        buf_append_byte(&out, '1');
-    }
-    buf_append(&out, before.p, before.len);
-    const char *text = arena_str(&f->arena, buf_str(&out)).p;
-    buf_fini(&out);
-    return text;
-}
-
-/* Every method that no row names for a path is refused there with 405, whatever stands for its parameters. */
-static void test_other_methods_are_refused(void **state)
-{
-    static const enum http_method methods[] = {HTTP_GET, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE};
-    struct fixture *f = *state;
-    const struct http_route *route;
-    for (size_t i = 0; (route = api_route_at(i)) != NULL; i++) {
-        for (size_t k = 0; k < ARRAY_LEN(methods); k++) {
-            if (takes(route->path, methods[k]))
-                continue;
-            fixture_refused(f, 405, method_name(methods[k]), some_path(f, route->path), "",
-                            "does not take that method");
-            assert_non_null(strcasestr(f->head, "\r\nallow:"));
-        }
-    }
-}
-
-static void test_other_paths_are_unknown(void **state)
-{
-    struct fixture *f = *state;
-    const struct http_route *route;
-    for (size_t i = 0; (route = api_route_at(i)) != NULL; i++)
-        fixture_refused(f, 404, "GET", arena_printf(&f->arena, "%s/x/y/z", some_path(f, route->path)), "",
-                        "no such path");
-    fixture_refused(f, 404, "GET", "/api/v3/user", "", "no such path");
-}
-
-static void test_each_operation_has_a_route_and_each_route_an_operation(void **state)
-{
-    const struct operation *op;
-    size_t paths = 0, routes = 0;
-    (void)state;
-    for (size_t i = 0; (op = api_operation_at(i)) != NULL; i++) {
-        assert_true(op->v1.path != NULL || op->v2.path != NULL);
-        for (unsigned version = 1; version <= OP_VERSIONS; version++) {
-            const struct op_path *at = api_operation_path(op, version);
-            paths += at->path != NULL;
-            assert_true(at->path == NULL || takes(at->path, at->method));
-        }
-    }
-    while (api_route_at(routes) != NULL)
-        routes++;
-    assert_int_equal(paths, routes);
-}
-
-/* --- scopes and roles --- */
-
-static bool may(enum user_role role, const char *operation)
-{
-    const struct operation *op = api_operation(operation);
-    const struct api_caller caller = api_caller_of_role(role, "anna");
-    assert_non_null(op);
-    return api_caller_has(&caller, op->scope);
-}
-
-static void test_a_scope_includes_its_read_form_and_no_other(void **state)
-{
-    static const char *const some[] = {"users", "policy_file:read"};
-    const struct api_caller caller = {.name = "x", .scopes = some, .scope_n = ARRAY_LEN(some)};
-    (void)state;
-    assert_true(api_caller_has(&caller, "users"));
-    assert_true(api_caller_has(&caller, "users:read"));
-    assert_true(api_caller_has(&caller, "policy_file:read"));
-    assert_false(api_caller_has(&caller, "policy_file"));
-    assert_false(api_caller_has(&caller, "user"));
-    assert_false(api_caller_has(&caller, "users:write"));
-    assert_false(api_caller_has(&caller, "devices:core"));
-    assert_false(api_caller_has(&(const struct api_caller){.name = "nobody"}, "users:read"));
-}
-
-static void test_roles_have_the_scopes_of_their_work(void **state)
-{
-    const struct operation *op;
-    (void)state;
-    for (size_t i = 0; (op = api_operation_at(i)) != NULL; i++) {
-        assert_true(may(USER_OWNER, op->name));
-        assert_true(may(USER_ADMIN, op->name));
-        assert_int_equal(may(USER_AUDITOR, op->name), str_ends(str_c(op->scope), STR(":read")));
-        assert_false(may(USER_MEMBER, op->name));
-        assert_false(may(USER_BILLING_ADMIN, op->name));
-    }
-    assert_true(may(USER_NETWORK_ADMIN, "policy.set"));
-    assert_false(may(USER_NETWORK_ADMIN, "users.delete"));
-    assert_true(may(USER_NETWORK_ADMIN, "users.list"));
-    assert_true(may(USER_IT_ADMIN, "users.delete"));
-    assert_false(may(USER_IT_ADMIN, "policy.set"));
-}
-
 /* --- all of it --- */
 
 static const struct CMUnitTest of_each_row[] = {
@@ -595,14 +464,6 @@ static const struct CMUnitTest of_each_row[] = {
     cmocka_unit_test_setup_teardown(test_is_reached_and_leaves_its_trail, set_up_walk, tear_down_walk),
     cmocka_unit_test_setup_teardown(test_who_lacks_the_scope_is_refused, set_up_without_right, tear_down_walk),
     cmocka_unit_test_setup_teardown(test_wrong_members_are_refused_by_name, set_up_walk, tear_down_walk),
-};
-
-static const struct CMUnitTest of_the_table[] = {
-    cmocka_unit_test(test_each_operation_has_a_route_and_each_route_an_operation),
-    cmocka_unit_test(test_a_scope_includes_its_read_form_and_no_other),
-    cmocka_unit_test(test_roles_have_the_scopes_of_their_work),
-    cmocka_unit_test_setup_teardown(test_other_methods_are_refused, fixture_setup, fixture_teardown),
-    cmocka_unit_test_setup_teardown(test_other_paths_are_unknown, fixture_setup, fixture_teardown),
 };
 
 /* Each test of a row, once for each row, with the row's name in its own. */
@@ -631,7 +492,6 @@ int main(void)
     struct CMUnitTest *tests = mem_zalloc(rows * ARRAY_LEN(of_each_row), sizeof(*tests));
     size_t n = spread(tests, &names);
     int failed = _cmocka_run_group_tests("each operation", tests, n, NULL, NULL);
-    failed += cmocka_run_group_tests_name("the table of operations", of_the_table, NULL, NULL);
     mem_free(tests);
     arena_fini(&names);
     return failed;

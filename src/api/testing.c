@@ -264,3 +264,18 @@ const struct json *fixture_why(struct fixture *f, const char *query)
 {
     return fixture_call(f, 200, "GET", arena_printf(&f->arena, "/api/v1/policy/why?%s", query), "");
 }
+
+const char *fixture_method_name(enum http_method method)
+{
+    static const struct {
+        enum http_method method;
+        const char *name;
+    } rows[] = {
+        {HTTP_GET, "GET"}, {HTTP_POST, "POST"}, {HTTP_PUT, "PUT"}, {HTTP_PATCH, "PATCH"}, {HTTP_DELETE, "DELETE"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].method == method)
+            return rows[i].name;
+    }
+    fail_msg("a method that no operation should have: %d", (int)method);
+    return "";
+}

@@ -69,6 +69,9 @@ int fixture_dial(const struct fixture *f);
 /* Writes a request to a connection. */
 void fixture_send_request(int fd, const char *method, const char *path, const char *body);
 
+/* "GET"; the test fails for a method that no operation should have. Static. */
+const char *fixture_method_name(enum http_method method);
+
 enum { ANY_STATUS = 0 };
 
 /* Sends one request and reads the answer to the end. */

@@ -4,10 +4,10 @@
 
 int main(int argc, char **argv)
 {
-    static const struct cli_program program = {.spec = &cli_fullscale,
-                                               .version = FULLSCALE_VERSION,
-                                               .serve = daemon_serve,
-                                               .relay = daemon_relay,
-                                               .check = daemon_check};
+    const struct cli_program program = {.spec = cli_fullscale(),
+                                        .version = FULLSCALE_VERSION,
+                                        .serve = daemon_serve,
+                                        .relay = daemon_relay,
+                                        .check = daemon_check};
     return cli_main(argc, argv, &program);
 }

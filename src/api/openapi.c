@@ -544,6 +544,10 @@ static const struct operation operations[] = {
         .scope = "openapi:read",
         .kind = JOB_LOCAL,
         .write = write_document,
+        .cli = {"api openapi", .summary = "print the OpenAPI document of the admin API",
+                .details = "Describes every call of the running server's API: requests, answers, and who may call it. "
+                           "OpenAPI 3.1, as JSON unless -o yaml is given.",
+                .examples = "fullscale api openapi > openapi.json", .show = OP_SHOW_JSON},
     },
 };
-const struct operations api_openapi_operations = {operations, ARRAY_LEN(operations)};
+const struct operations api_openapi_operations = {operations, ARRAY_LEN(operations), "The admin API"};

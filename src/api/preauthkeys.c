@@ -171,6 +171,24 @@ static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_m
 
 /* --- the rows --- */
 
+static const struct op_cli_option list_options[] = {
+    {"user", 'u', "USER", "user", "only those of this user (name or id)"},
+    {0},
+};
+
+static const struct op_cli_column list_columns[] = {
+    {"ID", "id"},
+    {"KEY", "key"},
+    {"USER", "user.name"},
+    {"REUSABLE", "reusable"},
+    {"EPHEMERAL", "ephemeral"},
+    {"USED", "used"},
+    {"EXPIRES", "expiration"},
+    {"CREATED", "createdAt"},
+    {"TAGS", "aclTags"},
+    {0},
+};
+
 static const struct operation rows[] = {
     {
         .name = "auth_keys.list",
@@ -182,7 +200,11 @@ static const struct operation rows[] = {
         .run = run_list,
         .write = write_list,
         .answer = {"preAuthKeys", &api_key_object, .is_list = true},
-        .cli = {"preauthkeys list"},
+        .cli = {"preauthkeys list", "ls show",
+                .examples = "fullscale preauthkeys list\nfullscale preauthkeys list --user anna",
+                .options = list_options, .show = OP_SHOW_LIST, .columns = list_columns,
+                .if_empty = "No auth keys. Create one with `fullscale preauthkeys create`",
+                .if_none = "The user {user} has no auth keys"},
     },
     {
         .name = "auth_keys.create",

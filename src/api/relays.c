@@ -77,6 +77,17 @@ static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_m
 
 /* --- the rows --- */
 
+static const struct op_cli_column list_columns[] = {
+    {"ID", "id"}, {"NAME", "name"},     {"REGION", "regionId"},    {"REGION NAME", "regionName"},
+    {"UP", "up"}, {"HOST", "hostname"}, {"LAST SEEN", "lastSeen"}, {"KEY", "key"},
+    {0},
+};
+
+static const struct op_cli_option delete_options[] = {
+    {"identifier", 'i', "RELAY", "id", "the relay's id or name"},
+    {0},
+};
+
 static const struct operation rows[] = {
     {
         .name = "relays.list",
@@ -87,7 +98,9 @@ static const struct operation rows[] = {
         .run = run_list,
         .write = write_list,
         .answer = {"relays", &api_relay_object, .is_list = true},
-        .cli = {"relays list"},
+        .cli = {"relays list", "ls show", .examples = "fullscale relays list\nfullscale relays list -o json",
+                .show = OP_SHOW_LIST, .columns = list_columns,
+                .if_empty = "No relays on other machines. Enrol one with `fullscale relays create NAME`"},
     },
     {
         .name = "relays.create",
@@ -112,7 +125,14 @@ static const struct operation rows[] = {
         OP_PARAMS(delete_members, struct delete_params),
         .run = run_delete,
         .audit = "deleted relay {id}",
-        .cli = {"relays delete"},
+        .cli =
+            {"relays delete", "del rm", "[RELAY]", "id",
+             .details = "RELAY is an id or a name. The relay is removed from the DERP map at once, and its key is no "
+                        "longer valid.",
+             .examples = "fullscale relays delete frankfurt", .options = delete_options, .show = OP_SHOW_DONE,
+             .done = "Relay {name} deleted", .confirm = "Delete the relay {name}?",
+             .find = {"relays.list", "id", "id name", .ask = "name the relay by its id or name",
+                      .missing = "there is no relay '{}': see `fullscale relays list`"}},
     },
 };
 const struct operations api_relay_operations = {rows, ARRAY_LEN(rows)};

@@ -133,6 +133,30 @@ static enum rc run_delete(struct api_call *call, struct state *st, int64_t now_m
 
 /* --- the rows --- */
 
+static const struct op_cli_option list_options[] = {
+    {"identifier", 'i', "ID", "id", "only the user with this id"},
+    {"name", 'n', "NAME", "name", "only the user with this name"},
+    {"email", 'e', "ADDRESS", "email", "only users with this e-mail address"},
+    {0},
+};
+
+static const struct op_cli_column list_columns[] = {
+    {"ID", "id"},
+    {"NAME", "name"},
+    {"DISPLAY NAME", "displayName"},
+    {"EMAIL", "email"},
+    {"ROLE", "role"},
+    {"CREATED", "createdAt"},
+    {0},
+};
+
+static const struct op_cli_option create_options[] = {
+    {"display-name", 'd', "TEXT", "displayName", "name to display", true},
+    {"email", 'e', "ADDRESS", "email", "e-mail address", true},
+    {"picture-url", 'p', "URL", "pictureUrl", "picture that clients show", true},
+    {0},
+};
+
 static const struct operation rows[] = {
     {
         .name = "users.list",
@@ -144,7 +168,10 @@ static const struct operation rows[] = {
         .run = run_list,
         .write = write_list,
         .answer = {"users", &api_user_object, .is_list = true},
-        .cli = {"users list"},
+        .cli = {"users list", "ls show", .examples = "fullscale users list\nfullscale users list -o json",
+                .options = list_options, .show = OP_SHOW_LIST, .columns = list_columns,
+                .if_empty = "No users yet. Create one with `fullscale users create NAME`",
+                .if_none = "There is no such user: see `fullscale users list`"},
     },
     {
         .name = "users.create",
@@ -157,7 +184,11 @@ static const struct operation rows[] = {
         .write = write_first_user,
         .audit = "created user {name}",
         .answer = {"user", &api_user_object},
-        .cli = {"users create"},
+        .cli = {"users create", "c new", "NAME", "name",
+                .examples = "fullscale users create anna\n"
+                            "fullscale users create anna --display-name 'Anna Nowak' --email anna@example.com",
+                .options = create_options, .show = OP_SHOW_DONE, .done = "User {name} created, id {id}",
+                .hint = "Next: `fullscale preauthkeys create --user {name}`"},
     },
     {
         .name = "users.delete",

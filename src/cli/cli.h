@@ -1,5 +1,6 @@
-/* The command line. Parsing, help, completion and the man page are made from one table of commands (commands.c). All
- * commands but `serve`, `relay` and `config` talk HTTP to the running server over its unix socket.
+/* The command line. Parsing, help, completion and the man page are made from one table of commands (spec.c): those of
+ * commands.c, which have code, and those that an operation of the API describes as a whole. All commands but `serve`,
+ * `relay` and `config` talk HTTP to the running server over its unix socket.
  * Main thread; calls block. */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
@@ -33,8 +34,8 @@ struct cli_program {
     int (*check)(const struct config *cfg, bool asks_urls, struct buf *report);
 };
 
-/* The commands of `fullscale`. */
-extern const struct cli_spec cli_fullscale;
+/* The commands of `fullscale`; static. Any thread. */
+const struct cli_spec *cli_fullscale(void);
 
 /* Runs the command line from argv, whose secrets it overwrites; returns the exit status. */
 int cli_main(int argc, char **argv, const struct cli_program *program);

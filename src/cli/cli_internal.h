@@ -3,6 +3,7 @@
 #ifndef CLI_CLI_INTERNAL_H
 #define CLI_CLI_INTERNAL_H
 
+#include "api/operation.h"
 #include "cli/command.h"
 #include "codec/json.h"
 #include "codec/json_write.h"
@@ -46,30 +47,49 @@ bool cli_completion(FILE *out, const struct cli_spec *spec, const char *shell);
 /* Prints the man page, as roff. */
 void cli_man(FILE *out, const struct cli_spec *spec, const char *version);
 
-/* --- client.c: the server's API --- */
-/* Calls the server. `body` may be null. On success `*reply_out` is the parsed answer, in the run's arena; otherwise the
- * error has been printed. */
-enum cli_exit cli_api(struct cli_run *run, const char *method, const char *path, const struct buf *body,
-                      const struct json **reply_out);
-/* The same, but the caller prints an error that the server answers: "detail" of the reply. `*reply_out` is null when
- * the server did not answer; that error has been printed. */
-enum cli_exit cli_api_answer(struct cli_run *run, const char *method, const char *path, const struct buf *body,
-                             const struct json **reply_out);
+/* --- client.c: HTTP to the server --- */
+/* Sends a request. `path` is with its query; `body` may be null. On success `*reply_out` is the parsed answer, in the
+ * run's arena. An error that the server answers is the caller's to print: "detail" of the reply. `*reply_out` is null
+ * when the server did not answer; that error has been printed. */
+enum cli_exit cli_request(struct cli_run *run, enum http_method method, const char *path, const struct buf *body,
+                          const struct json **reply_out);
 /* Whether a server answers at the socket. Prints nothing. */
-bool cli_server_is_here(struct cli_run *run);
+bool cli_is_answered(struct cli_run *run, enum http_method method, const char *path);
 /* `text` percent-encoded for a path or query. In the run's arena. */
 const char *cli_escape(struct cli_run *run, const char *text);
+
+/* --- operation.c: the server's API --- */
+/* What is given for a member of a request. */
+struct cli_given {
+    const char *member; /* name; null ends a list */
+    const char *text;   /* null: nothing is given. true or false for OP_BOOL; lists with commas */
+    size_t len;         /* of a text that may hold NULs; 0: to its NUL */
+};
+#define CLI_GIVEN(...) ((const struct cli_given[]){__VA_ARGS__, {0}})
+#define CLI_GIVEN_NONE ((const struct cli_given[]){{0}})
+/* Calls the operation of this name. On success `*reply_out` is the parsed answer, in the run's arena; otherwise the
+ * error has been printed. */
+enum cli_exit cli_operation(struct cli_run *run, const char *name, const struct cli_given *given,
+                            const struct json **reply_out);
+/* The same, but an error that the server answers is the caller's to print, as for cli_request(). */
+enum cli_exit cli_operation_answer(struct cli_run *run, const char *name, const struct cli_given *given,
+                                   const struct json **reply_out);
+/* Whether a server answers at the socket. Prints nothing. */
+bool cli_server_is_here(struct cli_run *run);
+
+/* --- find.c --- */
 /* Finds the user that `text` names by id, name or e-mail address. */
 enum cli_exit cli_find_user(struct cli_run *run, const char *text, const struct json **out);
 /* Finds the node that `text` names by id, name, host name or address. */
 enum cli_exit cli_find_node(struct cli_run *run, const char *text, const struct json **out);
+
+/* --- nodes.c --- */
 /* Finds the node that --identifier, or else `arg`, names. */
 enum cli_exit cli_named_node(struct cli_run *run, const char *arg, const struct json **out);
-/* Calls METHOD on the node's path followed by `rest`, then prints the node, or "Node NAME" and `done`. */
-enum cli_exit cli_node_call(struct cli_run *run, const struct json *node, const char *method, const char *rest,
-                            const struct buf *body, const char *done);
-/* Writes "a, b" as an array of strings. */
-void cli_write_list(struct json_writer *w, const char *list);
+/* Calls the operation with what is given besides the id of the node, then prints the node, or "Node NAME" and `done`.
+ * `member` may be null: nothing else. */
+enum cli_exit cli_node_call(struct cli_run *run, const struct json *node, const char *operation, struct cli_given given,
+                            const char *done);
 
 /* --- output.c --- */
 struct cli_table {
@@ -99,6 +119,14 @@ const char *cli_joined(struct cli_run *run, const struct json *object, const cha
 /* For -o json, json-line, yaml: writes `value` and returns true; false for a table. */
 bool cli_emit(struct cli_run *run, const struct json *value);
 
+/* --- commands.c --- */
+/* The commands that have code. */
+extern const struct cli_spec cli_by_code;
+
+/* --- generic.c --- */
+/* Runs the command as its operation describes it. */
+enum cli_exit cli_generic_run(struct cli_run *run);
+
 /* --- the commands --- */
 enum cli_exit cli_serve(struct cli_run *run);
 enum cli_exit cli_relay(struct cli_run *run);
@@ -110,8 +138,6 @@ enum cli_exit cli_man_run(struct cli_run *run);
 enum cli_exit cli_config_check(struct cli_run *run);
 enum cli_exit cli_config_reference(struct cli_run *run);
 enum cli_exit cli_config_show(struct cli_run *run);
-enum cli_exit cli_users_create(struct cli_run *run);
-enum cli_exit cli_users_list(struct cli_run *run);
 enum cli_exit cli_users_rename(struct cli_run *run);
 enum cli_exit cli_users_set_role(struct cli_run *run);
 enum cli_exit cli_users_delete(struct cli_run *run);
@@ -124,8 +150,6 @@ enum cli_exit cli_nodes_list_routes(struct cli_run *run);
 enum cli_exit cli_nodes_approve_routes(struct cli_run *run);
 enum cli_exit cli_nodes_delete(struct cli_run *run);
 enum cli_exit cli_relays_create(struct cli_run *run);
-enum cli_exit cli_relays_list(struct cli_run *run);
-enum cli_exit cli_relays_delete(struct cli_run *run);
 enum cli_exit cli_policy_get(struct cli_run *run);
 enum cli_exit cli_policy_set(struct cli_run *run);
 enum cli_exit cli_policy_check(struct cli_run *run);
@@ -135,7 +159,6 @@ enum cli_exit cli_policy_diff_print(struct cli_run *run, const struct json *repl
 enum cli_exit cli_policy_history(struct cli_run *run);
 enum cli_exit cli_policy_rollback(struct cli_run *run);
 enum cli_exit cli_preauthkeys_create(struct cli_run *run);
-enum cli_exit cli_preauthkeys_list(struct cli_run *run);
 enum cli_exit cli_preauthkeys_expire(struct cli_run *run);
 enum cli_exit cli_preauthkeys_delete(struct cli_run *run);
 

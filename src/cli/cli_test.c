@@ -33,8 +33,8 @@ static void check_options(const struct cli_option *options)
 static void test_table_is_consistent(void **state)
 {
     (void)state;
-    check_options(cli_fullscale.options);
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    check_options(cli_fullscale()->options);
+    for (const struct cli_command *c = cli_fullscale()->commands; c->name != NULL; c++) {
         char call[64];
         snprintf(call, sizeof(call), "fullscale %s%s%s", c->group, c->group[0] != '\0' ? " " : "", c->name);
         assert_non_null(c->run);
@@ -45,12 +45,12 @@ static void test_table_is_consistent(void **state)
         assert_true(c->args_max < CLI_MAX_ARGS && c->args_min <= c->args_max);
         assert_true((c->args_max > 0) == (c->args[0] != '\0'));
         check_options(c->options);
-        for (const struct cli_command *other = cli_fullscale.commands; other != c; other++) {
+        for (const struct cli_command *other = cli_fullscale()->commands; other != c; other++) {
             if (strcmp(other->group, c->group) == 0)
                 assert_false(cli_word_is(c->name, other->name, other->aliases));
         }
         bool is_group_known = c->group[0] == '\0';
-        for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++)
+        for (const struct cli_group *g = cli_fullscale()->groups; g->name != NULL; g++)
             is_group_known = is_group_known || strcmp(g->name, c->group) == 0;
         assert_true(is_group_known);
     }
@@ -59,7 +59,7 @@ static void test_table_is_consistent(void **state)
 static void test_each_command_has_help(void **state)
 {
     (void)state;
-    for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+    for (const struct cli_command *c = cli_fullscale()->commands; c->name != NULL; c++) {
         char line[128];
         snprintf(line, sizeof(line), "fullscale %s %s --help", c->group, c->name);
         struct cli_test_result r = cli_test_run(line);
@@ -92,7 +92,7 @@ static struct cli_call parse_ok(struct arena *a, const char *line)
     char *rest;
     for (char *w = strtok_r(words, " ", &rest); w != NULL; w = strtok_r(NULL, " ", &rest))
         argv[argc++] = w;
-    if (cli_parse(a, &cli_fullscale, argc, argv, &call, &err) != RC_OK)
+    if (cli_parse(a, cli_fullscale(), argc, argv, &call, &err) != RC_OK)
         fail_msg("%s: %s", line, err.text);
     return call;
 }
@@ -101,7 +101,7 @@ static void test_parsing(void **state)
 {
     (void)state;
     struct arena a = {0};
-    static const struct cli_program program = {.spec = &cli_fullscale, .version = "1.2.3"};
+    const struct cli_program program = {.spec = cli_fullscale(), .version = "1.2.3"};
     struct cli_run r = {.program = &program};
     r.call = parse_ok(&a, "fullscale -c x.yaml pre new -u anna --reusable -e24h --tags=tag:a -t tag:b,tag:c -o json");
     assert_string_equal(r.call.command->group, "preauthkeys");

@@ -52,14 +52,27 @@ static enum cli_exit fail_connect(struct cli_run *run, const char *socket, CURLc
     return cli_fail(run, CLI_EXIT_ERROR, "the server at %s did not answer: %s", socket, curl_easy_strerror(code));
 }
 
-static CURLcode transfer(const char *socket, const char *url, const char *method, const struct buf *body,
+static const char *name_of(enum http_method method)
+{
+    switch (method) {
+    case HTTP_GET: return "GET";
+    case HTTP_POST: return "POST";
+    case HTTP_PUT: return "PUT";
+    case HTTP_PATCH: return "PATCH";
+    case HTTP_DELETE: return "DELETE";
+    default: return "OPTIONS";
+    }
+}
+
+static CURLcode transfer(const char *socket, const char *url, enum http_method method, const struct buf *body,
                          struct buf *reply, long *status, long *os_error)
 {
     CURL *curl = curl_easy_init();
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
     curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, name_of(method));
+    curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L); /* a name may be ".." */
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
     curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* not even from the environment */
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -68,7 +81,7 @@ static CURLcode transfer(const char *socket, const char *url, const char *method
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, reply);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    if (body != NULL || strcmp(method, "POST") == 0) {
+    if (body != NULL || method == HTTP_POST) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(body != NULL ? buf_len(body) : 0));
         curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, body != NULL ? (const char *)buf_at(body) : "");
     }
@@ -80,20 +93,26 @@ static CURLcode transfer(const char *socket, const char *url, const char *method
     return code;
 }
 
-bool cli_server_is_here(struct cli_run *run)
+/* "http://localhost" and the path; in the run's arena. */
+static const char *url_of(struct cli_run *run, const char *path)
+{
+    return arena_printf(&run->arena, "http://localhost%s", path);
+}
+
+bool cli_is_answered(struct cli_run *run, enum http_method method, const char *path)
 {
     struct buf reply = {0};
     long status = 0;
     long os_error = 0;
-    const char *path = cli_socket_path(run);
-    bool is_here = path != NULL && transfer(path, "http://localhost/api/v1/health", "GET", NULL, &reply, &status,
-                                            &os_error) == CURLE_OK;
+    const char *socket = cli_socket_path(run);
+    bool is_here = socket != NULL &&
+                   transfer(socket, url_of(run, path), method, NULL, &reply, &status, &os_error) == CURLE_OK;
     buf_fini(&reply);
     return is_here;
 }
 
-enum cli_exit cli_api_answer(struct cli_run *run, const char *method, const char *path, const struct buf *body,
-                             const struct json **reply_out)
+enum cli_exit cli_request(struct cli_run *run, enum http_method method, const char *path, const struct buf *body,
+                          const struct json **reply_out)
 {
     static const struct json *const none;
     struct buf reply = {0};
@@ -103,8 +122,7 @@ enum cli_exit cli_api_answer(struct cli_run *run, const char *method, const char
     const char *socket = cli_socket_path(run);
     if (socket == NULL)
         return CLI_EXIT_ERROR;
-    const char *url = arena_printf(&run->arena, "http://localhost/api/v1%s", path);
-    CURLcode code = transfer(socket, url, method, body, &reply, &status, &os_error);
+    CURLcode code = transfer(socket, url_of(run, path), method, body, &reply, &status, &os_error);
     struct str text = arena_str(&run->arena, buf_str(&reply));
     buf_fini(&reply);
     if (code != CURLE_OK)
@@ -121,101 +139,10 @@ enum cli_exit cli_api_answer(struct cli_run *run, const char *method, const char
     return status == 200 ? CLI_EXIT_OK : exit_of_status(status);
 }
 
-enum cli_exit cli_api(struct cli_run *run, const char *method, const char *path, const struct buf *body,
-                      const struct json **reply_out)
-{
-    enum cli_exit status = cli_api_answer(run, method, path, body, reply_out);
-    if (status != CLI_EXIT_OK && *reply_out != NULL)
-        return cli_fail(run, status, "%s", cli_text(run, *reply_out, "detail"));
-    return status;
-}
-
 const char *cli_escape(struct cli_run *run, const char *text)
 {
     char *escaped = curl_easy_escape(NULL, text, 0);
     const char *copy = arena_str(&run->arena, str_c(escaped)).p;
     curl_free(escaped);
     return copy;
-}
-
-static bool is_text(struct cli_run *run, const struct json *object, const char *key, const char *text, bool with_case)
-{
-    struct str value = str_c(cli_text(run, object, key));
-    return value.len > 0 && (with_case ? str_eq_c(value, text) : str_eq_ci(value, str_c(text)));
-}
-
-static unsigned count_text(struct cli_run *run, const struct json *list, const char *key, const char *text,
-                           bool with_case, const struct json **out)
-{
-    unsigned n = 0;
-    JSON_EACH (it, list) {
-        if (is_text(run, it, key, text, with_case)) {
-            *out = it;
-            n++;
-        }
-    }
-    return n;
-}
-
-/* The object of `list` of which one of `keys` is `text`, whatever its case; as it is written wins, and so do earlier
- * keys. */
-static enum cli_exit pick(struct cli_run *run, const struct json *list, const char *const *keys, const char *text,
-                          const char *what, const struct json **out)
-{
-    for (; *keys != NULL; keys++) {
-        unsigned n = count_text(run, list, *keys, text, true, out);
-        if (n == 0)
-            n = count_text(run, list, *keys, text, false, out);
-        if (n > 1)
-            return cli_fail(run, CLI_EXIT_ERROR, "there are %u %ss with the %s \"%s\": name one by its id", n, what,
-                            *keys, text);
-        if (n == 1)
-            return CLI_EXIT_OK;
-    }
-    return cli_fail(run, CLI_EXIT_NOT_FOUND, "there is no %s \"%s\": see `fullscale %ss list`", what, text, what);
-}
-
-enum cli_exit cli_find_user(struct cli_run *run, const char *text, const struct json **out)
-{
-    static const char *const keys[] = {"id", "name", "email", NULL};
-    const struct json *reply;
-    enum cli_exit status = cli_api(run, "GET", "/user", NULL, &reply);
-    return status != CLI_EXIT_OK ? status : pick(run, json_get(reply, "users"), keys, text, "user", out);
-}
-
-static const struct json *node_with_address(struct cli_run *run, const struct json *nodes, const char *text)
-{
-    JSON_EACH (node, nodes) {
-        JSON_EACH (ip, json_get(node, "ipAddresses")) {
-            struct str address;
-            if (json_str(ip, &address) && str_eq_c(address, text))
-                return node;
-        }
-    }
-    (void)run;
-    return NULL;
-}
-
-enum cli_exit cli_find_node(struct cli_run *run, const char *text, const struct json **out)
-{
-    static const char *const keys[] = {"id", "givenName", "name", NULL};
-    const struct json *reply;
-    enum cli_exit status = cli_api(run, "GET", "/node", NULL, &reply);
-    if (status != CLI_EXIT_OK)
-        return status;
-    *out = node_with_address(run, json_get(reply, "nodes"), text);
-    return *out != NULL ? CLI_EXIT_OK : pick(run, json_get(reply, "nodes"), keys, text, "node", out);
-}
-
-void cli_write_list(struct json_writer *w, const char *list)
-{
-    struct str rest = str_c(list), item;
-    json_w_array(w);
-    while (rest.len > 0) {
-        str_cut(rest, ',', &item, &rest);
-        item = str_trim(item);
-        if (item.len > 0)
-            json_w_str(w, item);
-    }
-    json_w_end_array(w);
 }

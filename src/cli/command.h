@@ -16,6 +16,7 @@
 
 struct config;
 struct cli_run;
+struct operation;
 
 struct cli_option {
     const char *name;    /* null ends a list */
@@ -47,6 +48,7 @@ struct cli_command {
     enum cli_exit (*run)(struct cli_run *run);
     bool is_hidden; /* an old name, for scripts */
     bool args_may_be_empty;
+    const struct operation *operation; /* that the command is made from; null: it has code of its own */
 };
 
 /* A program's command line: parsing and help are made from this. */

@@ -1,4 +1,4 @@
-/* The table of all commands. Where Headscale has the same command, names, aliases and flags are the same
+/* The table of the commands that have code. Where Headscale has the same command, names, aliases and flags are the same
  * (src: Headscale 0.30-dev cmd/headscale/cli). */
 #include "cli/cli_internal.h"
 
@@ -24,20 +24,6 @@ static const struct cli_option relay_run_options[] = {
     {"key", 'k', "KEY", NULL, false,
      "key that `relays create` printed there; - reads it from standard input; remembered for the next start"},
     {"key-file", 0, "FILE", "FILE", false, "file that holds the key (default: the key in $FULLSCALE_RELAY_KEY)"},
-    END,
-};
-
-static const struct cli_option user_create_options[] = {
-    {"display-name", 'd', "TEXT", NULL, false, "name to display", true},
-    {"email", 'e', "ADDRESS", NULL, false, "e-mail address", true},
-    {"picture-url", 'p', "URL", NULL, false, "picture that clients show", true},
-    END,
-};
-
-static const struct cli_option user_list_options[] = {
-    {"identifier", 'i', "ID", NULL, false, "only the user with this id"},
-    {"name", 'n', "NAME", NULL, false, "only the user with this name"},
-    {"email", 'e', "ADDRESS", NULL, false, "only users with this e-mail address"},
     END,
 };
 
@@ -112,11 +98,6 @@ static const struct cli_option relay_create_options[] = {
     END,
 };
 
-static const struct cli_option relay_options[] = {
-    {"identifier", 'i', "RELAY", NULL, false, "the relay's id or name"},
-    END,
-};
-
 static const struct cli_option policy_get_options[] = {
     {"version-number", 'n', "N", NULL, false, "a version from the history (default: the policy in force)"},
     END,
@@ -177,11 +158,6 @@ static const struct cli_command commands[] = {
      "fullscale relay --server https://hs.example.com --key-file /root/relay.key\n# and from then on\nfullscale relay",
      relay_run_options, cli_relay, false},
 
-    {"users", "create", "c new", "NAME", 1, 1, NULL, "create a user", NULL,
-     "fullscale users create anna\nfullscale users create anna --display-name 'Anna Nowak' --email anna@example.com",
-     user_create_options, cli_users_create, false},
-    {"users", "list", "ls show", "", 0, 0, NULL, "list users", NULL,
-     "fullscale users list\nfullscale users list -o json", user_list_options, cli_users_list, false},
     {"users", "rename", "mv", "[USER NEW-NAME]", 0, 2, NULL, "change a user's name", NULL,
      "fullscale users rename anna anna.nowak\nfullscale users rename --identifier 1 --new-name anna.nowak",
      user_rename_options, cli_users_rename, false},
@@ -237,9 +213,6 @@ static const struct cli_command commands[] = {
      "fullscale preauthkeys create --user anna\nfullscale preauthkeys create --user anna --reusable --expiration 24h\n"
      "# use it on the other machine\ntailscale up --login-server http://SERVER:8080 --auth-key KEY",
      key_create_options, cli_preauthkeys_create, false},
-    {"preauthkeys", "list", "ls show", "", 0, 0, NULL, "list auth keys", NULL,
-     "fullscale preauthkeys list\nfullscale preauthkeys list --user anna", of_user_options, cli_preauthkeys_list,
-     false},
     {"preauthkeys", "expire", "revoke exp e", "[KEY]", 0, 1, NULL, "make an auth key unusable",
      "KEY is an id, or the key itself (- reads it from standard input). Nodes that joined with the key stay in the "
      "network.",
@@ -255,11 +228,6 @@ static const struct cli_command commands[] = {
      "fullscale relays create frankfurt\nfullscale relays create tokyo-2 --region-id 902\n"
      "# then, on the other machine, which asks for the key\nfullscale relay --server https://hs.example.com --key -",
      relay_create_options, cli_relays_create, false},
-    {"relays", "list", "ls show", "", 0, 0, NULL, "list enrolled relays", NULL,
-     "fullscale relays list\nfullscale relays list -o json", no_options, cli_relays_list, false},
-    {"relays", "delete", "del rm", "[RELAY]", 0, 1, NULL, "delete a relay",
-     "RELAY is an id or a name. The relay is removed from the DERP map at once, and its key is no longer valid.",
-     "fullscale relays delete frankfurt", relay_options, cli_relays_delete, false},
 
     {"policy", "get", "show view fetch", "", 0, 0, NULL, "print the policy in force", NULL,
      "fullscale policy get > policy.hujson\n# an earlier version\nfullscale policy get --version-number 3",
@@ -321,7 +289,7 @@ static const struct cli_command commands[] = {
     {0},
 };
 
-const struct cli_spec cli_fullscale = {
+const struct cli_spec cli_by_code = {
     .name = "fullscale",
     .summary = "the server side of a Tailscale network in one program",
     .start = "fullscale serve\nfullscale users create anna\nfullscale preauthkeys create --user anna",

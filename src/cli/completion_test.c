@@ -54,7 +54,7 @@ static void test_completions_name_everything(void **state)
         snprintf(line, sizeof(line), "fullscale completion %s", shells[i]);
         struct cli_test_result r = cli_test_run(line);
         assert_int_equal(r.status, CLI_EXIT_OK);
-        for (const struct cli_command *c = cli_fullscale.commands; c->name != NULL; c++) {
+        for (const struct cli_command *c = cli_fullscale()->commands; c->name != NULL; c++) {
             assert_true(c->is_hidden || strstr(r.out, c->name) != NULL);
             for (const struct cli_option *o = c->options; o->name != NULL; o++)
                 assert_non_null(strstr(r.out, o->name));
@@ -122,7 +122,7 @@ static void test_manual_renders(void **state)
     status = run_program((const char *const[]){"mandoc", "-T", "lint", "-W", "error", path, NULL}, out, sizeof(out));
     if (status > 0)
         fail_msg("%s", out);
-    for (const struct cli_group *g = cli_fullscale.groups; g->name != NULL; g++)
+    for (const struct cli_group *g = cli_fullscale()->groups; g->name != NULL; g++)
         assert_non_null(strstr(r.out, g->name));
     unlink(path);
     cli_test_result_free(&r);

@@ -21,12 +21,9 @@ enum cli_exit cli_nodes_list(struct cli_run *run)
 {
     static const char *const titles[] = {"ID", "NAME", "OWNER", "ADDRESSES", "STATUS", "LAST SEEN", "EXPIRES", NULL};
     const char *user = cli_value(run, "user");
-    const char *path = "/node";
     const struct json *reply;
     struct cli_table table;
-    if (user != NULL)
-        path = arena_printf(&run->arena, "/node?user=%s", cli_escape(run, user));
-    enum cli_exit status = cli_api(run, "GET", path, NULL, &reply);
+    enum cli_exit status = cli_operation(run, "nodes.list", CLI_GIVEN({"user", user}), &reply);
     const struct json *nodes = json_get(reply, "nodes");
     if (status != CLI_EXIT_OK || cli_emit(run, nodes))
         return status;
@@ -99,12 +96,11 @@ enum cli_exit cli_nodes_show(struct cli_run *run)
     return status;
 }
 
-enum cli_exit cli_node_call(struct cli_run *run, const struct json *node, const char *method, const char *rest,
-                            const struct buf *body, const char *done)
+enum cli_exit cli_node_call(struct cli_run *run, const struct json *node, const char *operation, struct cli_given given,
+                            const char *done)
 {
     const struct json *reply;
-    const char *path = arena_printf(&run->arena, "/node/%s%s", cli_text(run, node, "id"), rest);
-    enum cli_exit status = cli_api(run, method, path, body, &reply);
+    enum cli_exit status = cli_operation(run, operation, CLI_GIVEN({"id", cli_text(run, node, "id")}, given), &reply);
     if (status != CLI_EXIT_OK)
         return status;
     const struct json *value = json_get(reply, "node");
@@ -121,52 +117,44 @@ enum cli_exit cli_nodes_rename(struct cli_run *run)
     enum cli_exit status = cli_named_node(run, last > 0 ? cli_arg(run, 0) : NULL, &node);
     if (status != CLI_EXIT_OK)
         return status;
-    return cli_node_call(run, node, "POST", arena_printf(&run->arena, "/rename/%s", cli_escape(run, new_name)), NULL,
+    return cli_node_call(run, node, "nodes.rename", (struct cli_given){"name", new_name},
                          arena_printf(&run->arena, "renamed to %s", new_name));
 }
 
-/* The body of an expire call. False: --expiry is neither a time nor a duration. */
-static bool write_expiry(struct cli_run *run, struct buf *body)
+/* What an expire call says. False: --expiry is neither a time nor a duration. */
+static bool take_expiry(struct cli_run *run, struct cli_given *out)
 {
     char text[TIME_TEXT_CAP];
     int64_t ms;
     const char *expiry = cli_value(run, "expiry");
-    struct json_writer w;
-    json_w_init(&w, body);
-    json_w_object(&w);
-    if (cli_flag(run, "disable")) {
-        json_w_kv_bool(&w, "disableExpiry", true);
-    } else if (expiry != NULL && strchr(expiry, 'T') != NULL) {
-        json_w_kv_cstr(&w, "expiry", expiry);
-    } else if (expiry != NULL) {
-        if (str_to_duration_ms(str_c(expiry), &ms) != RC_OK)
-            return false;
-        time_format(clock_wall_ms() + ms, text);
-        json_w_kv_cstr(&w, "expiry", text);
-    }
-    json_w_end_object(&w);
+    *out = (struct cli_given){"expiry", expiry};
+    if (cli_flag(run, "disable"))
+        *out = (struct cli_given){"disableExpiry", "true"};
+    if (expiry == NULL || strchr(expiry, 'T') != NULL)
+        return true;
+    if (str_to_duration_ms(str_c(expiry), &ms) != RC_OK)
+        return false;
+    time_format(clock_wall_ms() + ms, text);
+    out->text = arena_str(&run->arena, str_c(text)).p;
     return true;
 }
 
 enum cli_exit cli_nodes_expire(struct cli_run *run)
 {
     const struct json *node;
-    struct buf body = {0};
+    struct cli_given when;
     bool is_never = cli_flag(run, "disable");
     if (is_never && cli_flag(run, "expiry"))
         return cli_usage(run, "give either --disable or --expiry, not both");
-    if (!write_expiry(run, &body)) {
-        buf_fini(&body);
+    if (!take_expiry(run, &when))
         return cli_usage(run, "--expiry must be a time such as 2026-12-31T00:00:00Z or a duration such as 30d");
-    }
     enum cli_exit status = cli_named_node(run, cli_arg(run, 0), &node);
-    if (status == CLI_EXIT_OK)
-        status = cli_node_call(run, node, "POST", "/expire", &body,
-                               is_never                  ? "never expires"
-                               : cli_flag(run, "expiry") ? "has a new expiry date"
-                                                         : "expired");
-    buf_fini(&body);
-    return status;
+    if (status != CLI_EXIT_OK)
+        return status;
+    return cli_node_call(run, node, "nodes.expire", when,
+                         is_never                  ? "never expires"
+                         : cli_flag(run, "expiry") ? "has a new expiry date"
+                                                   : "expired");
 }
 
 enum cli_exit cli_nodes_delete(struct cli_run *run)
@@ -178,5 +166,5 @@ enum cli_exit cli_nodes_delete(struct cli_run *run)
     status = cli_confirm(run, "Delete the node %s?", cli_text(run, node, "givenName"));
     if (status != CLI_EXIT_OK)
         return status;
-    return cli_node_call(run, node, "DELETE", "", NULL, "deleted");
+    return cli_node_call(run, node, "nodes.delete", (struct cli_given){0}, "deleted");
 }

@@ -125,22 +125,16 @@ static const char *author(void)
 }
 
 /* Sends the policy. `note` null: without author and note, which are for the history. */
-static enum cli_exit send_file(struct cli_run *run, const char *method, const char *path,
-                               const struct policy_file *file, const char *note, const struct json **reply_out)
+static enum cli_exit send_file(struct cli_run *run, const char *operation, const struct policy_file *file,
+                               const char *note, const struct json **reply_out)
 {
     struct policy_errors errors = {0};
-    struct buf body = {0};
-    struct json_writer w;
-    json_w_init(&w, &body);
-    json_w_object(&w);
-    json_w_kv_str(&w, "policy", buf_str(&file->text));
-    if (note != NULL) {
-        json_w_kv_cstr(&w, "author", author());
-        json_w_kv_cstr(&w, "note", note);
-    }
-    json_w_end_object(&w);
-    enum cli_exit status = cli_api_answer(run, method, path, &body, reply_out);
-    buf_fini(&body);
+    struct str text = buf_str(&file->text);
+    const struct cli_given policy = {"policy", text.len > 0 ? text.p : "", text.len};
+    enum cli_exit status = note != NULL ? cli_operation_answer(run, operation,
+                                                               CLI_GIVEN(policy, {"author", author()}, {"note", note}),
+                                                               reply_out)
+                                        : cli_operation_answer(run, operation, CLI_GIVEN(policy), reply_out);
     errors_of(run, json_get(*reply_out, "errors"), &errors);
     if (status != CLI_EXIT_OK && *reply_out != NULL)
         return fail_with(run, status, &errors, file->name, cli_text(run, *reply_out, "detail"));
@@ -169,9 +163,9 @@ enum cli_exit cli_policy_get(struct cli_run *run)
 {
     const struct json *reply;
     const char *version = cli_value(run, "version-number");
-    const char *path = version != NULL ? arena_printf(&run->arena, "/policy/history/%s", cli_escape(run, version))
-                                       : "/policy";
-    enum cli_exit status = cli_api(run, "GET", path, NULL, &reply);
+    enum cli_exit status = version != NULL
+                               ? cli_operation(run, "policy.get_version", CLI_GIVEN({"id", version}), &reply)
+                               : cli_operation(run, "policy.get", CLI_GIVEN_NONE, &reply);
     if (status != CLI_EXIT_OK || cli_emit(run, reply))
         return status;
     struct str text = STR_EMPTY;
@@ -209,7 +203,7 @@ enum cli_exit cli_policy_set(struct cli_run *run)
     const char *note = cli_value(run, "message");
     enum cli_exit status = take_file(run, &file);
     if (status == CLI_EXIT_OK)
-        status = send_file(run, "PUT", "/policy", &file, note != NULL ? note : "", &reply);
+        status = send_file(run, "policy.set", &file, note != NULL ? note : "", &reply);
     if (status == CLI_EXIT_OK)
         status = print_stored(run, reply, file.name);
     buf_fini(&file.text);
@@ -219,20 +213,12 @@ enum cli_exit cli_policy_set(struct cli_run *run)
 enum cli_exit cli_policy_rollback(struct cli_run *run)
 {
     const struct json *reply;
-    struct buf body = {0};
-    struct json_writer w;
     const char *version = cli_arg(run, 0);
     struct policy_errors errors = {0};
     enum cli_exit status = cli_confirm(run, "Apply version %s of the policy again?", version);
     if (status != CLI_EXIT_OK)
         return status;
-    json_w_init(&w, &body);
-    json_w_object(&w);
-    json_w_kv_cstr(&w, "author", author());
-    json_w_end_object(&w);
-    const char *path = arena_printf(&run->arena, "/policy/rollback/%s", cli_escape(run, version));
-    status = cli_api_answer(run, "POST", path, &body, &reply);
-    buf_fini(&body);
+    status = cli_operation_answer(run, "policy.rollback", CLI_GIVEN({"id", version}, {"author", author()}), &reply);
     errors_of(run, json_get(reply, "errors"), &errors);
     const char *name = arena_printf(&run->arena, "version %s", version);
     if (status != CLI_EXIT_OK && reply != NULL)
@@ -264,7 +250,7 @@ enum cli_exit cli_policy_check(struct cli_run *run)
     const struct json *reply = NULL;
     enum cli_exit status = take_file(run, &file);
     if (status == CLI_EXIT_OK && cli_server_is_here(run))
-        status = send_file(run, "POST", "/policy/check", &file, NULL, &reply);
+        status = send_file(run, "policy.check", &file, NULL, &reply);
     if (status == CLI_EXIT_OK)
         status = print_good(run, reply, &file);
     buf_fini(&file.text);
@@ -279,7 +265,7 @@ enum cli_exit cli_policy_diff(struct cli_run *run)
     const struct json *reply;
     enum cli_exit status = take_file(run, &file);
     if (status == CLI_EXIT_OK)
-        status = send_file(run, "POST", "/policy/diff", &file, NULL, &reply);
+        status = send_file(run, "policy.diff", &file, NULL, &reply);
     if (status == CLI_EXIT_OK)
         status = cli_policy_diff_print(run, reply);
     buf_fini(&file.text);
@@ -293,7 +279,7 @@ enum cli_exit cli_policy_history(struct cli_run *run)
     static const char *const titles[] = {"VERSION", "SET AT", "BY", "BYTES", "NOTE", NULL};
     const struct json *reply;
     struct cli_table table;
-    enum cli_exit status = cli_api(run, "GET", "/policy/history", NULL, &reply);
+    enum cli_exit status = cli_operation(run, "policy.history", CLI_GIVEN_NONE, &reply);
     const struct json *versions = json_get(reply, "versions");
     if (status != CLI_EXIT_OK || cli_emit(run, versions))
         return status;

@@ -51,9 +51,9 @@ enum cli_exit cli_policy_why(struct cli_run *run)
 {
     const struct json *reply;
     const char *proto = cli_value(run, "proto");
-    const char *path = arena_printf(&run->arena, "/policy/why?src=%s&dst=%s&proto=%s", cli_escape(run, cli_arg(run, 0)),
-                                    cli_escape(run, cli_arg(run, 1)), proto != NULL ? cli_escape(run, proto) : "");
-    enum cli_exit status = cli_api(run, "GET", path, NULL, &reply);
+    enum cli_exit status = cli_operation(
+        run, "policy.why",
+        CLI_GIVEN({"src", cli_arg(run, 0)}, {"dst", cli_arg(run, 1)}, {"proto", proto != NULL ? proto : ""}), &reply);
     if (status != CLI_EXIT_OK)
         return status;
     bool is_allowed = cli_is_true(reply, "allowed");

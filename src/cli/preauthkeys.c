@@ -38,7 +38,7 @@ static enum cli_exit owner_id(struct cli_run *run, const char **out)
         *out = "0";
         return CLI_EXIT_OK;
     }
-    enum cli_exit status = cli_api(run, "GET", "/user", NULL, &reply);
+    enum cli_exit status = cli_operation(run, "users.list", CLI_GIVEN_NONE, &reply);
     const struct json *users = json_get(reply, "users");
     if (status != CLI_EXIT_OK)
         return status;
@@ -50,28 +50,23 @@ static enum cli_exit owner_id(struct cli_run *run, const char **out)
     return CLI_EXIT_OK;
 }
 
-static void write_key(struct cli_run *run, const char *user, int64_t life_ms, uint64_t max_nodes, struct buf *body)
+static const char *yes_or_no(const struct cli_run *run, const char *flag)
 {
-    char text[TIME_TEXT_CAP];
-    struct json_writer w;
-    json_w_init(&w, body);
-    json_w_object(&w);
-    json_w_kv_cstr(&w, "user", user);
-    json_w_kv_bool(&w, "reusable", cli_flag(run, "reusable"));
-    json_w_kv_bool(&w, "ephemeral", cli_flag(run, "ephemeral"));
-    if (life_ms > 0) {
-        time_format(clock_wall_ms() + life_ms, text);
-        json_w_kv_cstr(&w, "expiration", text);
-    }
-    json_w_key(&w, "aclTags");
-    cli_write_list(&w, cli_flag(run, "tags") ? cli_value(run, "tags") : "");
-    if (max_nodes > 0)
-        json_w_kv_u64(&w, "maxNodes", max_nodes);
-    if (cli_flag(run, "source")) {
-        json_w_key(&w, "sources");
-        cli_write_list(&w, cli_value(run, "source"));
-    }
-    json_w_end_object(&w);
+    return cli_flag(run, flag) ? "true" : "false";
+}
+
+/* `life_ms` 0: for ever. */
+static enum cli_exit create(struct cli_run *run, const char *user, int64_t life_ms, const struct json **reply_out)
+{
+    char expiration[TIME_TEXT_CAP];
+    const char *tags = cli_value(run, "tags");
+    time_format(clock_wall_ms() + life_ms, expiration);
+    return cli_operation(
+        run, "auth_keys.create",
+        CLI_GIVEN({"user", user}, {"reusable", yes_or_no(run, "reusable")}, {"ephemeral", yes_or_no(run, "ephemeral")},
+                  {"expiration", life_ms > 0 ? expiration : NULL}, {"aclTags", tags != NULL ? tags : ""},
+                  {"maxNodes", cli_value(run, "max-nodes")}, {"sources", cli_value(run, "source")}),
+        reply_out);
 }
 
 enum cli_exit cli_preauthkeys_create(struct cli_run *run)
@@ -79,7 +74,6 @@ enum cli_exit cli_preauthkeys_create(struct cli_run *run)
     const char *user = "";
     const char *expiration = cli_value(run, "expiration");
     const struct json *reply;
-    struct buf body = {0};
     int64_t life_ms = 3600000;
     if (expiration != NULL && strcmp(expiration, "never") == 0)
         life_ms = 0;
@@ -94,9 +88,7 @@ enum cli_exit cli_preauthkeys_create(struct cli_run *run)
     enum cli_exit status = owner_id(run, &user);
     if (status != CLI_EXIT_OK)
         return status;
-    write_key(run, user, life_ms, max_nodes, &body);
-    status = cli_api(run, "POST", "/preauthkey", &body, &reply);
-    buf_fini(&body);
+    status = create(run, user, life_ms, &reply);
     if (status != CLI_EXIT_OK)
         return status;
     const struct json *key = json_get(reply, "preAuthKey");
@@ -107,43 +99,6 @@ enum cli_exit cli_preauthkeys_create(struct cli_run *run)
         return CLI_EXIT_OK;
     cli_hint(run, "On the machine that should join (with --force-reauth if it is logged in elsewhere):");
     cli_hint(run, "  tailscale up --login-server %s --auth-key %s", run->cfg->server_url, cli_text(run, key, "key"));
-    return CLI_EXIT_OK;
-}
-
-static const char *yes(const struct json *key, const char *name)
-{
-    return cli_is_true(key, name) ? "yes" : "no";
-}
-
-enum cli_exit cli_preauthkeys_list(struct cli_run *run)
-{
-    static const char *const titles[] = {"ID",   "KEY",     "USER",    "REUSABLE", "EPHEMERAL",
-                                         "USED", "EXPIRES", "CREATED", "TAGS",     NULL};
-    const char *user = cli_value(run, "user");
-    const char *path = "/preauthkey";
-    const struct json *reply;
-    struct cli_table table;
-    if (user != NULL)
-        path = arena_printf(&run->arena, "/preauthkey?user=%s", cli_escape(run, user));
-    enum cli_exit status = cli_api(run, "GET", path, NULL, &reply);
-    const struct json *keys = json_get(reply, "preAuthKeys");
-    if (status != CLI_EXIT_OK || cli_emit(run, keys))
-        return status;
-    cli_table_init(&table, run, titles);
-    table.if_empty = user != NULL ? arena_printf(&run->arena, "The user %s has no auth keys", user)
-                                  : "No auth keys. Create one with `fullscale preauthkeys create`";
-    JSON_EACH (it, keys) {
-        cli_table_add(&table, cli_text(run, it, "id"));
-        cli_table_add(&table, cli_text(run, it, "key"));
-        cli_table_add(&table, cli_text(run, json_get(it, "user"), "name"));
-        cli_table_add(&table, yes(it, "reusable"));
-        cli_table_add(&table, yes(it, "ephemeral"));
-        cli_table_add(&table, yes(it, "used"));
-        cli_table_add(&table, cli_time(run, it, "expiration"));
-        cli_table_add(&table, cli_time(run, it, "createdAt"));
-        cli_table_add(&table, cli_joined(run, it, "aclTags"));
-    }
-    cli_table_finish(&table);
     return CLI_EXIT_OK;
 }
 
@@ -170,7 +125,7 @@ static enum cli_exit named_key(struct cli_run *run, const char **id)
         return status;
     if (text == NULL)
         return cli_usage(run, "name the key: --id ID");
-    status = cli_api(run, "GET", "/preauthkey", NULL, &reply);
+    status = cli_operation(run, "auth_keys.list", CLI_GIVEN_NONE, &reply);
     if (status != CLI_EXIT_OK)
         return status;
     JSON_EACH (it, json_get(reply, "preAuthKeys")) {
@@ -189,10 +144,7 @@ enum cli_exit cli_preauthkeys_expire(struct cli_run *run)
     enum cli_exit status = named_key(run, &id);
     if (status != CLI_EXIT_OK)
         return status;
-    struct buf body = {0};
-    buf_printf(&body, "{\"id\":\"%s\"}", id);
-    status = cli_api(run, "POST", "/preauthkey/expire", &body, &reply);
-    buf_fini(&body);
+    status = cli_operation(run, "auth_keys.expire", CLI_GIVEN({"id", id}), &reply);
     if (status == CLI_EXIT_OK && !cli_emit(run, reply))
         cli_say(run, "Key %s expired", id);
     return status;
@@ -208,7 +160,7 @@ enum cli_exit cli_preauthkeys_delete(struct cli_run *run)
     status = cli_confirm(run, "Delete the auth key %s?", id);
     if (status != CLI_EXIT_OK)
         return status;
-    status = cli_api(run, "DELETE", arena_printf(&run->arena, "/preauthkey?id=%s", id), NULL, &reply);
+    status = cli_operation(run, "auth_keys.delete", CLI_GIVEN({"id", id}), &reply);
     if (status == CLI_EXIT_OK && !cli_emit(run, reply))
         cli_say(run, "Key %s deleted", id);
     return status;

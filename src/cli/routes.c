@@ -1,28 +1,6 @@
 /* `nodes tag`, `nodes list-routes`, `nodes approve-routes` */
 #include "cli/cli_internal.h"
 
-/* Writes {"KEY": [...]} from a list with commas. */
-static void write_list(struct buf *body, const char *key, const char *list)
-{
-    struct json_writer w;
-    json_w_init(&w, body);
-    json_w_object(&w);
-    json_w_key(&w, key);
-    cli_write_list(&w, list);
-    json_w_end_object(&w);
-}
-
-/* Posts the list to the node's path followed by `rest`. */
-static enum cli_exit send_list(struct cli_run *run, const struct json *node, const char *rest, const char *key,
-                               const char *list, const char *done)
-{
-    struct buf body = {0};
-    write_list(&body, key, list);
-    enum cli_exit status = cli_node_call(run, node, "POST", rest, &body, done);
-    buf_fini(&body);
-    return status;
-}
-
 /* The list from the option, else from the last argument; null: neither was given. `n_out`: how many arguments before it
  * name the node. */
 static const char *list_of(struct cli_run *run, const char *option, unsigned *n_out)
@@ -51,7 +29,8 @@ enum cli_exit cli_nodes_tag(struct cli_run *run)
     enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);
     if (status != CLI_EXIT_OK)
         return status;
-    return send_list(run, node, "/tags", "tags", tags, arena_printf(&run->arena, "is tagged %s", tags));
+    return cli_node_call(run, node, "nodes.set_tags", (struct cli_given){"tags", tags},
+                         arena_printf(&run->arena, "is tagged %s", tags));
 }
 
 enum cli_exit cli_nodes_approve_routes(struct cli_run *run)
@@ -69,8 +48,8 @@ enum cli_exit cli_nodes_approve_routes(struct cli_run *run)
     enum cli_exit status = cli_named_node(run, n > 0 ? cli_arg(run, 0) : NULL, &node);
     if (status != CLI_EXIT_OK)
         return status;
-    return send_list(run, node, "/approve_routes", "routes", routes,
-                     routes[0] != '\0' ? arena_printf(&run->arena, "may serve %s", routes) : "may serve no routes");
+    return cli_node_call(run, node, "nodes.approve_routes", (struct cli_given){"routes", routes},
+                         routes[0] != '\0' ? arena_printf(&run->arena, "may serve %s", routes) : "may serve no routes");
 }
 
 /* --- list-routes --- */
@@ -135,6 +114,6 @@ enum cli_exit cli_nodes_list_routes(struct cli_run *run)
             return found;
         id = cli_text(run, node, "id");
     }
-    enum cli_exit status = cli_api(run, "GET", "/node", NULL, &reply);
+    enum cli_exit status = cli_operation(run, "nodes.list", CLI_GIVEN_NONE, &reply);
     return status == CLI_EXIT_OK ? emit_routes(run, json_get(reply, "nodes"), id) : status;
 }

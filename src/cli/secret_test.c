@@ -29,7 +29,7 @@ static int relay(const struct config *cfg, const char *server, const char *key)
     return 0;
 }
 
-static const struct cli_program program = {.spec = &cli_fullscale, .version = "1", .serve = serve, .relay = relay};
+static struct cli_program program = {.version = "1", .serve = serve, .relay = relay};
 
 enum { WORDS_MAX = 12 };
 
@@ -52,6 +52,7 @@ static char *run(const char *line, enum cli_exit want)
     snprintf(text, sizeof(text), "%s", line);
     int argc = split(text, argv);
     got_key[0] = '\0';
+    program.spec = cli_fullscale();
     enum cli_exit status = cli_run_args(argc, argv, &program, stdout, err);
     fclose(err);
     if (status != want)

@@ -36,7 +36,7 @@ static void print_health(struct cli_run *run, const struct json *reply, bool is_
 enum cli_exit cli_health(struct cli_run *run)
 {
     const struct json *reply;
-    enum cli_exit status = cli_api(run, "GET", "/health", NULL, &reply);
+    enum cli_exit status = cli_operation(run, "health.get", CLI_GIVEN_NONE, &reply);
     if (status != CLI_EXIT_OK)
         return status;
     bool is_good = cli_is_true(reply, "databaseConnectivity");
@@ -63,19 +63,11 @@ static enum cli_exit show_levels(struct cli_run *run, const struct json *reply)
 enum cli_exit cli_log_level(struct cli_run *run)
 {
     const struct json *reply;
-    struct buf body = {0};
-    struct json_writer w;
-    if (run->call.args_n == 0) {
-        enum cli_exit status = cli_api(run, "GET", "/log/level", NULL, &reply);
-        return status == CLI_EXIT_OK ? show_levels(run, reply) : status;
-    }
-    json_w_init(&w, &body);
-    json_w_object(&w);
-    if (run->call.args_n == 2)
-        json_w_kv_cstr(&w, "module", cli_arg(run, 0));
-    json_w_kv_cstr(&w, "level", cli_arg(run, run->call.args_n - 1));
-    json_w_end_object(&w);
-    enum cli_exit status = cli_api(run, "POST", "/log/level", &body, &reply);
-    buf_fini(&body);
+    unsigned n = run->call.args_n;
+    enum cli_exit status = n == 0 ? cli_operation(run, "log_levels.list", CLI_GIVEN_NONE, &reply)
+                                  : cli_operation(run, "log_levels.set",
+                                                  CLI_GIVEN({"module", n == 2 ? cli_arg(run, 0) : NULL},
+                                                            {"level", cli_arg(run, n - 1)}),
+                                                  &reply);
     return status == CLI_EXIT_OK ? show_levels(run, reply) : status;
 }

@@ -26,7 +26,7 @@ static int fake_serve(const struct config *cfg)
     return strcmp(cfg->server_url, "http://10.0.0.1:8080") == 0 ? 0 : 1;
 }
 
-static const struct cli_program program = {.spec = &cli_fullscale, .version = "1.2.3", .serve = fake_serve};
+static struct cli_program program = {.version = "1.2.3", .serve = fake_serve};
 
 void cli_test_result_free(struct cli_test_result *r)
 {
@@ -50,6 +50,7 @@ struct cli_test_result cli_test_run(const char *line)
     argv[argc] = NULL;
     FILE *out = open_memstream(&r.out, &n);
     FILE *err = open_memstream(&r.err, &n);
+    program.spec = cli_fullscale();
     r.status = cli_run_args(argc, argv, &program, out, err);
     fclose(out);
     fclose(err);
@@ -157,6 +158,12 @@ static const struct {
     {"POST /api/v1/preauthkey/expire", 200, "{}"},
     {"DELETE /api/v1/preauthkey?id=7", 200, "{}"},
     {"GET /api/v1/health", 200, "{\"databaseConnectivity\":true}"},
+    {"GET /api/v1/openapi.json", 200,
+     "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"the API\"},\"paths\":{\"/api/v1/user\":{}}}"},
+    {"POST /api/v1/user/2/rename/..", 200, "{\"user\":" BERT "}"},
+    {"POST /api/v1/user/2/rename/a%3Fb%23c%26d%3De%25f", 200, "{\"user\":" BERT "}"},
+    {"GET /api/v1/policy/history/..", 400, "{\"detail\":\"\\\"..\\\" is no id\"}"},
+    {"GET /api/v1/user?id=2&name=a%26email%3Db%0D%0AX%3A~y&email=%23", 200, "{\"users\":[" BERT "]}"},
     {"GET /api/v1/log/level", 200, "{\"modules\":[{\"module\":\"relay\",\"level\":\"info\"}]}"},
     {"POST /api/v1/log/level", 200, "{\"modules\":[{\"module\":\"relay\",\"level\":\"debug\"}]}"},
 };

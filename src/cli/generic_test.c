@@ -1,0 +1,196 @@
+/* Commands that are made from the rows of operations. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <curl/curl.h>
+#include <string.h>
+
+#include "api/object.h"
+#include "api/operation.h"
+#include "cli/testing.h"
+
+/* --- the rows --- */
+
+static const struct cli_command *find_command(const char *words)
+{
+    char name[80];
+    for (const struct cli_command *c = cli_fullscale()->commands; c->name != NULL; c++) {
+        snprintf(name, sizeof(name), "%s%s%s", c->group, c->group[0] != '\0' ? " " : "", c->name);
+        if (strcmp(name, words) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+static void assert_member(const struct operation *op, struct str name)
+{
+    char text[64];
+    snprintf(text, sizeof(text), "%.*s", STR_ARG(name));
+    if (api_operation_member(op, text) == NULL)
+        fail_msg("%s has no member %s", op->name, text);
+}
+
+static void assert_field(const struct operation *op, const char *path)
+{
+    const struct op_object *object = op->answer.object;
+    struct str first, rest = str_c(path);
+    while (rest.len > 0) {
+        const struct op_field *f = NULL;
+        str_cut(rest, '.', &first, &rest);
+        for (size_t i = 0; object != NULL && i < object->field_n; i++) {
+            if (str_eq_c(first, object->fields[i].name))
+                f = &object->fields[i];
+        }
+        if (f == NULL)
+            fail_msg("%s: its answer has no %s", op->name, path);
+        object = f->object;
+    }
+}
+
+static void check_row(const struct operation *op, const struct cli_command *c)
+{
+    const struct op_cli *cli = &op->cli;
+    struct str name, rest = str_c(cli->arg_members != NULL ? cli->arg_members : "");
+    unsigned n = 0;
+    for (; rest.len > 0; n++) {
+        str_cut(rest, ' ', &name, &rest);
+        assert_member(op, name);
+    }
+    assert_int_equal(n, c->args_max);
+    for (const struct op_cli_option *o = cli->options; o != NULL && o->name != NULL; o++)
+        assert_member(op, str_c(o->member));
+    for (const struct op_cli_column *column = cli->columns; column != NULL && column->title != NULL; column++)
+        assert_field(op, column->field);
+    assert_non_null(cli->examples);
+    assert_true(cli->show != OP_SHOW_LIST || (cli->columns != NULL && cli->if_empty != NULL && op->answer.is_list));
+    assert_true(cli->show != OP_SHOW_DONE || cli->done != NULL);
+    assert_true(cli->show != OP_SHOW_OBJECT || op->answer.object != NULL);
+    if (cli->find.list == NULL)
+        return;
+    assert_non_null(api_operation(cli->find.list));
+    assert_member(op, str_c(cli->find.member));
+    assert_non_null(strstr(cli->find.missing, "{}"));
+    assert_non_null(cli->find.ask);
+}
+
+/* --- tests --- */
+
+static void test_every_row_that_shows_its_answer_is_a_whole_command(void **state)
+{
+    const struct operation *op;
+    (void)state;
+    for (size_t i = 0; (op = api_operation_at(i)) != NULL; i++) {
+        if (op->cli.show == OP_SHOW_BY_CODE)
+            continue;
+        const struct cli_command *c = find_command(op->cli.command);
+        assert_non_null(c);
+        assert_ptr_equal(c->operation, op);
+        check_row(op, c);
+    }
+}
+
+static void test_every_operation_names_a_command_that_exists(void **state)
+{
+    const struct operation *op;
+    (void)state;
+    for (size_t i = 0; (op = api_operation_at(i)) != NULL; i++) {
+        if (op->cli.command == NULL || find_command(op->cli.command) == NULL)
+            fail_msg("%s: no command \"%s\"", op->name, op->cli.command != NULL ? op->cli.command : "");
+    }
+}
+
+/* Commands that are made stand where those with code would: what makes first, what deletes last. */
+static void test_made_commands_stand_in_the_order_of_their_group(void **state)
+{
+    static const char *const wanted[] = {"create", "list", "rename", "set-role", "delete"};
+    size_t n = 0;
+    (void)state;
+    for (const struct cli_command *c = cli_fullscale()->commands; c->name != NULL; c++) {
+        if (strcmp(c->group, "users") != 0)
+            continue;
+        assert_true(n < ARRAY_LEN(wanted));
+        assert_string_equal(c->name, wanted[n]);
+        n++;
+    }
+    assert_int_equal(n, ARRAY_LEN(wanted));
+}
+
+static void test_a_made_command_has_help_of_its_row(void **state)
+{
+    (void)state;
+    cli_test_expect("fullscale relays delete --help", CLI_EXIT_OK, "RELAY is an id or a name.", NULL);
+    cli_test_expect("fullscale relays delete --help", CLI_EXIT_OK, "--identifier RELAY", NULL);
+    cli_test_expect("fullscale users create", CLI_EXIT_USAGE, NULL, "\"fullscale users create\" needs NAME");
+    cli_test_expect("fullscale users create a b", CLI_EXIT_USAGE, NULL, NULL);
+    cli_test_expect("fullscale users create a --emial b", CLI_EXIT_USAGE, NULL, "did you mean --email?");
+    cli_test_expect("fullscale man", CLI_EXIT_OK, "fullscale relays delete", NULL);
+    cli_test_expect("fullscale --help", CLI_EXIT_OK, "The admin API", NULL);
+}
+
+static void test_an_option_wins_over_the_argument(void **state)
+{
+    (void)state;
+    cli_test_expect("fullscale relays delete nobody -i fra --force", CLI_EXIT_OK, "Relay fra deleted\n", NULL);
+    cli_test_asked("DELETE /api/v1/relay/1 ");
+}
+
+static void test_a_question_is_asked_before_anything_changes(void **state)
+{
+    (void)state;
+    cli_test_expect("fullscale relays delete fra", CLI_EXIT_USAGE, NULL, "Delete the relay fra?");
+    assert_true(cli_test_has_only_read());
+}
+
+static void test_the_document_is_printed_as_json_unless_told_otherwise(void **state)
+{
+    (void)state;
+    cli_test_expect("fullscale api openapi", CLI_EXIT_OK, "{\n  \"openapi\": \"3.1.0\",", NULL);
+    cli_test_expect("fullscale api openapi -o json-line", CLI_EXIT_OK, "{\"openapi\":\"3.1.0\",", NULL);
+    cli_test_expect("fullscale api openapi -o yaml", CLI_EXIT_OK, "title: the API", NULL);
+}
+
+/* What is given stays one value: a segment of the path, a value of the query. */
+static void test_arguments_cannot_leave_their_place_in_the_address(void **state)
+{
+    char line[] = "fullscale users list -i 2 --name a&email=b\r\nX:~y -e #";
+    (void)state;
+    cli_test_expect("fullscale users rename bert ..", CLI_EXIT_OK, "User renamed to ..\n", NULL);
+    cli_test_expect("fullscale users rename bert a?b#c&d=e%f", CLI_EXIT_OK, "User renamed", NULL);
+    cli_test_expect("fullscale policy get -n ..", CLI_EXIT_ERROR, NULL, "\"..\" is no id");
+    cli_test_expect(line, CLI_EXIT_OK, NULL, NULL);
+    cli_test_asked("GET /api/v1/user?id=2&name=a%26email%3Db%0D%0AX%3A~y&email=%23 HTTP/1.1\r\n");
+}
+
+/* A text that looks like a member in braces is a text. */
+static void test_braces_in_what_is_given_are_not_filled_in(void **state)
+{
+    (void)state;
+    cli_test_expect("fullscale relays delete {name}", CLI_EXIT_NOT_FOUND, NULL, "there is no relay '{name}': see");
+}
+
+#define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, cli_test_server_start, cli_test_server_stop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_row_that_shows_its_answer_is_a_whole_command),
+        cmocka_unit_test(test_every_operation_names_a_command_that_exists),
+        cmocka_unit_test(test_made_commands_stand_in_the_order_of_their_group),
+        cmocka_unit_test(test_a_made_command_has_help_of_its_row),
+        WITH_SERVER(test_an_option_wins_over_the_argument),
+        WITH_SERVER(test_a_question_is_asked_before_anything_changes),
+        WITH_SERVER(test_the_document_is_printed_as_json_unless_told_otherwise),
+        WITH_SERVER(test_arguments_cannot_leave_their_place_in_the_address),
+        WITH_SERVER(test_braces_in_what_is_given_are_not_filled_in),
+    };
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    curl_global_cleanup();
+    return failed;
+}

@@ -24,10 +24,10 @@ struct core {
     struct loop_timer *lazy_timer;
     struct spacing spacing;    /* of publications, and of telling nodes of them: for all tailnets together */
     bool is_publishing_later;  /* the timer will, for those that are dirty */
-    int64_t last_fanout_us;    /* what the change before cost the costlier worker */
+    int64_t last_fanout_us;    /* what telling cost the costlier worker the time before */
     int64_t started_apart_ms;  /* what Unix time was ahead of the monotonic clock when the states were loaded */
     int64_t ahead_ms;          /* how far it was set ahead since then, when last looked at */
-    _Atomic int64_t fanout_us; /* the same of the newest, as far as it is known; written by workers */
+    _Atomic int64_t fanout_us; /* the same of the last time; 0 while no worker is done with it */
 };
 
 /* --- core_clock.c --- */

@@ -40,20 +40,21 @@ static void publish_now(struct tailnet *t, int64_t now_us)
     change_unref(&c);
 }
 
+/* What telling cost the costlier worker the last time, or the time before while no worker is done. */
+static int64_t fanout_cost_us(const struct core *core)
+{
+    int64_t newest_us = atomic_load_explicit(&core->fanout_us, memory_order_relaxed);
+    return newest_us > 0 ? newest_us : core->last_fanout_us;
+}
+
 static void tell_now(struct core *core, int64_t now_us)
 {
     for (size_t i = 0; i < core->tailnet_n && core->hooks.tell != NULL; i++)
         core->hooks.tell(core->hooks.ctx, core->tailnets[i]);
     metric_inc(&fanouts_total);
     spacing_told(&core->spacing, now_us);
-    core->last_fanout_us = atomic_exchange_explicit(&core->fanout_us, 0, memory_order_relaxed);
-}
-
-/* What the costlier worker needed for the last change, or for the one before if that is not over yet. */
-static int64_t fanout_cost_us(const struct core *core)
-{
-    int64_t newest_us = atomic_load_explicit(&core->fanout_us, memory_order_relaxed);
-    return newest_us > core->last_fanout_us ? newest_us : core->last_fanout_us;
+    core->last_fanout_us = fanout_cost_us(core);
+    atomic_store_explicit(&core->fanout_us, 0, memory_order_relaxed);
 }
 
 /* Tells when it is time, and sets the timer for what comes next. */

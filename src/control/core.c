@@ -82,7 +82,7 @@ static void run_once(struct core_job *job)
     job->is_firm = false;
     job->denied = job->refused = RC_OK;
     job->run(job, t->state, core_look_at_clock(t));
-    if (job->kind == JOB_FRESH && state_pending_rows(t->state) != rows_before)
+    if (job->kind < JOB_PEN && state_pending_rows(t->state) != rows_before)
         mend_kind(job);
 }
 

@@ -80,28 +80,11 @@ static void forget_request(struct register_job *j)
     arena_fini(&j->p.arena);
 }
 
-static bool is_good(const struct node *n, const struct registration *reg, int64_t now_ms)
-{
-    return n != NULL && keys_equal(n->key.b, reg->key.b) && keys_equal(n->machine.b, reg->machine.b) &&
-           !n->is_expired && (n->expires_ms == NO_EXPIRY || n->expires_ms > now_ms);
-}
-
-/* A restart, or a retry whose answer was lost: the node is in the snapshot, and so on disk, and in the working state is
- * as it was. */
-static bool is_local(const struct state *st, const struct registration *reg, int64_t now_ms)
-{
-    const struct node *n = state_node_by_key(st, &reg->key);
-    if (reg->expiry_ms != 0 || !is_good(n, reg, now_ms))
-        return false;
-    const struct node *known = snapshot_node(state_snapshot(st), n->id);
-    return is_good(known, reg, now_ms) && known->user == n->user && rcbuf_eq(known->tags, n->tags);
-}
-
 static void run(struct core_job *job, struct state *st, int64_t now_ms)
 {
     struct register_job *j = (struct register_job *)job;
     struct register_result result;
-    if (job->kind < JOB_PEN && !is_local(st, &j->reg, now_ms)) {
+    if (job->kind < JOB_PEN && !state_register_is_local(st, &j->reg, now_ms)) {
         core_run_as(job, JOB_PEN);
         return;
     }

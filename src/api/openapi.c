@@ -1,4 +1,4 @@
-/* The table of operations as an OpenAPI document. src: OpenAPI Specification 3.1.0; JSON Schema 2020-12 */
+/* The table of operations as an OpenAPI document. src: OpenAPI 3.1; JSON Schema 2020-12 */
 #include "api/openapi.h"
 
 #include <assert.h>

@@ -472,19 +472,21 @@ static bool has_ben(unsigned i)
     return s.has_own;
 }
 
-/* A batch of one tailnet is refused while one of the other is written. */
+/* Batches of both wait at the same time; that of one tailnet is refused. */
 static void test_a_batch_that_is_refused_undoes_nothing_of_the_other(void **state)
 {
     (void)state;
-    struct control_rig_core_call calls[NETS];
+    struct control_rig_core_call calls[NETS], before;
     store_memory_hold(rig->store);
+    enter(BETA);
+    control_rig_core_begin(rig, &before, make_user, "adam"); /* while this is written, others come */
     for (unsigned i = 0; i < NETS; i++) {
         enter(i);
         control_rig_core_begin(rig, &calls[i], make_user, "ben");
     }
     store_memory_fail_tailnet(rig->store, options[ALPHA].id, RC_FULL);
     store_memory_release(rig->store);
-    RIG_WAIT(rig, calls[ALPHA].is_done && calls[BETA].is_done);
+    RIG_WAIT(rig, before.is_done && calls[ALPHA].is_done && calls[BETA].is_done);
     assert_int_equal(calls[ALPHA].job.refused, RC_FULL);
     assert_int_equal(calls[BETA].job.refused, RC_OK);
     assert_false(has_ben(ALPHA));

@@ -143,6 +143,11 @@ const struct op_path *api_operation_path(const struct operation *op, unsigned ve
 /* A member of the request by its name, the first one; null: it has none. */
 const struct op_member *api_operation_member(const struct operation *op, const char *name);
 
+/* Whether `text` can be given for the member, as it is written in a path, a query or on a command line (lists with
+ * commas): RC_INVALID with the sentence with which the server would refuse it. An empty text that is nothing can. Pure;
+ * any thread. */
+MUST_CHECK enum rc api_member_check(const struct op_member *m, struct str text, struct err *err);
+
 /* --- who may call them --- */
 
 /* Who calls: given by the listener that the request came by. */

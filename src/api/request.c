@@ -19,10 +19,10 @@ static int shown_len(struct str text)
 
 /* --- values, one reader for each type; `out` points into the parameters --- */
 
-typedef enum rc read_fn(struct api_call *call, const struct sent *sent, void *out, struct err *err);
+typedef enum rc read_fn(struct arena *a, const struct sent *sent, void *out, struct err *err);
 
 /* Numbers are taken as they are written. */
-static enum rc take_text(struct api_call *call, const struct sent *sent, struct str *out, struct err *err)
+static enum rc take_text(struct arena *a, const struct sent *sent, struct str *out, struct err *err)
 {
     const char *name = sent->member->name;
     *out = sent->text;
@@ -32,15 +32,15 @@ static enum rc take_text(struct api_call *call, const struct sent *sent, struct 
         return err_set(err, RC_INVALID, "%s must be text", name);
     if (memchr(out->p, '\0', out->len) != NULL)
         return err_set(err, RC_INVALID, "%s must not hold a NUL", name);
-    *out = arena_str(&call->arena, *out);
+    *out = arena_str(a, *out);
     return RC_OK;
 }
 
-static enum rc read_text(struct api_call *call, const struct sent *sent, void *out, struct err *err)
+static enum rc read_text(struct arena *a, const struct sent *sent, void *out, struct err *err)
 {
     const struct op_member *m = sent->member;
     struct str *text = out;
-    TRY(take_text(call, sent, text, err));
+    TRY(take_text(a, sent, text, err));
     if (text->len < m->min)
         return err_set(err, RC_INVALID, "%s must have %llu bytes at least", m->name, (unsigned long long)m->min);
     if (m->max != 0 && text->len > m->max)
@@ -48,20 +48,20 @@ static enum rc read_text(struct api_call *call, const struct sent *sent, void *o
     return RC_OK;
 }
 
-static enum rc read_id(struct api_call *call, const struct sent *sent, void *out, struct err *err)
+static enum rc read_id(struct arena *a, const struct sent *sent, void *out, struct err *err)
 {
     const struct op_member *m = sent->member;
     uint64_t *id = out;
     struct str text;
-    TRY(take_text(call, sent, &text, err));
+    TRY(take_text(a, sent, &text, err));
     if (str_to_u64(text, id) == RC_OK && (*id != 0 || !m->is_required))
         return RC_OK;
     return err_set(err, RC_INVALID, "%s: \"%.*s\" is no id: ids are numbers from 1", m->name, shown_len(text), text.p);
 }
 
-static enum rc read_bool(struct api_call *call, const struct sent *sent, void *out, struct err *err)
+static enum rc read_bool(struct arena *a, const struct sent *sent, void *out, struct err *err)
 {
-    (void)call;
+    (void)a;
     bool *v = out;
     *v = str_eq(sent->text, STR("true"));
     if (sent->json != NULL ? json_bool(sent->json, v) : *v || str_eq(sent->text, STR("false")))
@@ -69,12 +69,12 @@ static enum rc read_bool(struct api_call *call, const struct sent *sent, void *o
     return err_set(err, RC_INVALID, "%s must be true or false", sent->member->name);
 }
 
-static enum rc read_number(struct api_call *call, const struct sent *sent, void *out, struct err *err)
+static enum rc read_number(struct arena *a, const struct sent *sent, void *out, struct err *err)
 {
     const struct op_member *m = sent->member;
     uint64_t *v = out;
     struct str text;
-    TRY(take_text(call, sent, &text, err));
+    TRY(take_text(a, sent, &text, err));
     if (str_to_u64(text, v) == RC_OK && *v >= m->min && *v <= m->max)
         return RC_OK;
     if (m->min == 0)
@@ -83,17 +83,17 @@ static enum rc read_number(struct api_call *call, const struct sent *sent, void 
                    (unsigned long long)m->max);
 }
 
-static enum rc read_time(struct api_call *call, const struct sent *sent, void *out, struct err *err)
+static enum rc read_time(struct arena *a, const struct sent *sent, void *out, struct err *err)
 {
     struct str text = sent->text;
-    (void)call;
+    (void)a;
     if ((sent->json == NULL || json_str(sent->json, &text)) && (text.len == 0 || time_parse(text, out) == RC_OK))
         return RC_OK;
     return err_set(err, RC_INVALID, "%s must be a time such as 2026-12-31T00:00:00Z", sent->member->name);
 }
 
 /* "a b c" as "a, b or c". */
-static const char *list_choices(struct api_call *call, const char *choices)
+static const char *list_choices(struct arena *a, const char *choices)
 {
     struct buf out = {0};
     struct str one, rest = str_c(choices);
@@ -103,40 +103,46 @@ static const char *list_choices(struct api_call *call, const char *choices)
             buf_append_c(&out, is_more ? ", " : " or ");
         buf_append(&out, one.p, one.len);
     }
-    const char *text = arena_str(&call->arena, buf_str(&out)).p;
+    const char *text = arena_str(a, buf_str(&out)).p;
     buf_fini(&out);
     return text;
 }
 
-static enum rc refuse_choice(struct api_call *call, const struct op_member *m, struct err *err)
+static enum rc refuse_choice(struct arena *a, const struct op_member *m, struct err *err)
 {
-    return err_set(err, RC_INVALID, "%s must be one of %s", m->name, list_choices(call, m->choices));
+    return err_set(err, RC_INVALID, "%s must be one of %s", m->name, list_choices(a, m->choices));
 }
 
-static enum rc read_choice(struct api_call *call, const struct sent *sent, void *out, struct err *err)
+static enum rc read_choice(struct arena *a, const struct sent *sent, void *out, struct err *err)
 {
     struct str *text = out;
     struct str one, rest = str_c(sent->member->choices);
-    TRY(take_text(call, sent, text, err));
+    TRY(take_text(a, sent, text, err));
     for (bool is_more = true; is_more;) {
         is_more = str_cut(rest, ' ', &one, &rest);
         if (str_eq(*text, one))
             return RC_OK;
     }
-    return refuse_choice(call, sent->member, err);
+    return refuse_choice(a, sent->member, err);
+}
+
+static enum rc check_count(const struct op_member *m, size_t n, struct err *err)
+{
+    if (n > m->max)
+        return err_set(err, RC_INVALID, "%s can have %llu entries", m->name, (unsigned long long)m->max);
+    return RC_OK;
 }
 
 /* Only bodies have arrays. */
-static enum rc read_texts(struct api_call *call, const struct sent *sent, void *out, struct err *err)
+static enum rc read_texts(struct arena *a, const struct sent *sent, void *out, struct err *err)
 {
     const struct op_member *m = sent->member;
     struct op_texts *texts = out;
     size_t n = json_len(sent->json), i = 0;
     if (sent->json == NULL || json_type_of(sent->json) != JSON_ARRAY)
         return err_set(err, RC_INVALID, "%s must be an array of texts", m->name);
-    if (n > m->max)
-        return err_set(err, RC_INVALID, "%s can have %llu entries", m->name, (unsigned long long)m->max);
-    struct str *v = arena_zalloc(&call->arena, n + 1, sizeof(*v));
+    TRY(check_count(m, n, err));
+    struct str *v = arena_zalloc(a, n + 1, sizeof(*v));
     JSON_EACH (it, sent->json) {
         if (!json_str(it, &v[i++]))
             return err_set(err, RC_INVALID, "%s must be an array of texts", m->name);
@@ -171,13 +177,13 @@ static enum rc parse_network(const char *name, struct str text, struct prefix *o
                    text.p);
 }
 
-static enum rc read_prefixes(struct api_call *call, const struct sent *sent, void *out, struct err *err)
+static enum rc read_prefixes(struct arena *a, const struct sent *sent, void *out, struct err *err)
 {
     const struct op_member *m = sent->member;
     struct op_prefixes *prefixes = out;
     struct op_texts texts;
-    TRY(read_texts(call, sent, &texts, err));
-    struct prefix *v = arena_zalloc(&call->arena, texts.n + 1, sizeof(*v));
+    TRY(read_texts(a, sent, &texts, err));
+    struct prefix *v = arena_zalloc(a, texts.n + 1, sizeof(*v));
     for (size_t i = 0; i < texts.n; i++) {
         if (m->type == OP_ROUTES)
             TRY(parse_route(m->name, texts.v[i], &v[i], err));
@@ -194,9 +200,9 @@ static enum rc refuse_policy(const struct op_member *m, struct err *err)
     return err_set(err, RC_INVALID, "\"%s\" is missing, or not text: the policy as a JSON string", m->name);
 }
 
-static enum rc read_policy(struct api_call *call, const struct sent *sent, void *out, struct err *err)
+static enum rc read_policy(struct arena *a, const struct sent *sent, void *out, struct err *err)
 {
-    (void)call;
+    (void)a;
     return sent->json != NULL && json_str(sent->json, out) ? RC_OK : refuse_policy(sent->member, err);
 }
 
@@ -256,7 +262,7 @@ static bool find_sent(struct api_call *call, const struct api_route *route, cons
 static enum rc refuse_missing(struct api_call *call, const struct op_member *m, struct err *err)
 {
     if (m->type == OP_CHOICE)
-        return refuse_choice(call, m, err);
+        return refuse_choice(&call->arena, m, err);
     if (m->type == OP_POLICY)
         return refuse_policy(m, err);
     return err_set(err, RC_INVALID, "%s is missing: %s", m->name, m->help);
@@ -268,7 +274,7 @@ enum rc api_request_read(struct api_call *call, const struct api_route *route, c
     for (size_t i = 0; i < op->member_n; i++) {
         struct sent sent = {.member = &op->members[i], .text = STR_EMPTY};
         if (find_sent(call, route, body, &sent)) {
-            TRY(readers[sent.member->type](call, &sent, (char *)call->params + sent.member->offset, err));
+            TRY(readers[sent.member->type](&call->arena, &sent, (char *)call->params + sent.member->offset, err));
             call->given |= UINT64_C(1) << i;
         } else if (sent.member->is_required) {
             return refuse_missing(call, sent.member, err);
@@ -284,4 +290,42 @@ bool api_is_given(const struct api_call *call, const char *name)
             return true;
     }
     return false;
+}
+
+/* --- before a request is sent --- */
+
+static enum rc check_list(const struct op_member *m, struct str list, struct err *err)
+{
+    struct str item;
+    struct prefix unused;
+    size_t n = 0;
+    while (list.len > 0) {
+        str_cut(list, ',', &item, &list);
+        item = str_trim(item);
+        n += item.len > 0;
+        if (item.len > 0 && m->type == OP_ROUTES)
+            TRY(parse_route(m->name, item, &unused, err));
+        if (item.len > 0 && m->type == OP_NETWORKS)
+            TRY(parse_network(m->name, item, &unused, err));
+    }
+    return check_count(m, n, err);
+}
+
+enum rc api_member_check(const struct op_member *m, struct str text, struct err *err)
+{
+    const struct sent sent = {.member = m, .text = text};
+    struct arena a = {0};
+    union {
+        struct str text;
+        uint64_t number;
+        int64_t time;
+        bool is;
+    } unused = {.number = 0};
+    if (m->type == OP_TEXTS || m->type == OP_ROUTES || m->type == OP_NETWORKS)
+        return check_list(m, text, err);
+    if (m->type == OP_POLICY || is_nothing(&sent))
+        return RC_OK;
+    enum rc rc = readers[m->type](&a, &sent, &unused, err);
+    arena_fini(&a);
+    return rc;
 }

@@ -167,6 +167,30 @@ static void test_arguments_cannot_leave_their_place_in_the_address(void **state)
     cli_test_asked("GET /api/v1/user?id=2&name=a%26email%3Db%0D%0AX%3A~y&email=%23 HTTP/1.1\r\n");
 }
 
+static int name_no_server(void **state)
+{
+    (void)state;
+    return setenv("FULLSCALE_UNIX_SOCKET", "/nowhere/sock", 1);
+}
+
+static int forget_server(void **state)
+{
+    (void)state;
+    return unsetenv("FULLSCALE_UNIX_SOCKET");
+}
+
+/* What the server would refuse is refused without one, by the same sentence. */
+static void test_wrong_values_need_no_server(void **state)
+{
+    (void)state;
+    cli_test_expect("fullscale relays create fra --region-id 70000", CLI_EXIT_ERROR, NULL,
+                    "fullscale: regionId must be a whole number up to 65535\n");
+    cli_test_expect("fullscale log level loud", CLI_EXIT_ERROR, NULL,
+                    "fullscale: level must be one of trace, debug, info, warn, error or off\n");
+    cli_test_expect("fullscale users list -i x\x1b", CLI_EXIT_ERROR, NULL, "id: \"x\\x1b\" is no id");
+    cli_test_expect("fullscale relays create fra --region-id 902", CLI_EXIT_ERROR, NULL, "no server answers at");
+}
+
 /* A text that looks like a member in braces is a text. */
 static void test_braces_in_what_is_given_are_not_filled_in(void **state)
 {
@@ -187,6 +211,7 @@ int main(void)
         WITH_SERVER(test_a_question_is_asked_before_anything_changes),
         WITH_SERVER(test_the_document_is_printed_as_json_unless_told_otherwise),
         WITH_SERVER(test_arguments_cannot_leave_their_place_in_the_address),
+        cmocka_unit_test_setup_teardown(test_wrong_values_need_no_server, name_no_server, forget_server),
         WITH_SERVER(test_braces_in_what_is_given_are_not_filled_in),
     };
     curl_global_init(CURL_GLOBAL_DEFAULT);

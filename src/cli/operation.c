@@ -115,14 +115,29 @@ static void write_request(struct request *q, const char *path, const struct cli_
     json_w_end_object(&q->w);
 }
 
+/* What the server would refuse needs no server. */
+static enum cli_exit check_given(struct cli_run *run, const struct operation *op, const struct cli_given *given)
+{
+    struct err err;
+    for (; given->member != NULL; given++) {
+        if (given->text != NULL && api_member_check(member_of(op, given), text_of(given), &err) != RC_OK)
+            return cli_fail(run, CLI_EXIT_ERROR, "%s", err.text);
+    }
+    return CLI_EXIT_OK;
+}
+
 enum cli_exit cli_operation_answer(struct cli_run *run, const char *name, const struct cli_given *given,
                                    const struct json **reply_out)
 {
     struct request q = {.run = run, .op = api_operation(name)};
     assert(q.op != NULL);
+    *reply_out = NULL;
+    enum cli_exit status = check_given(run, q.op, given);
+    if (status != CLI_EXIT_OK)
+        return status;
     const struct op_path *at = api_operation_path(q.op, 1);
     write_request(&q, at->path, given);
-    enum cli_exit status = cli_request(run, at->method, buf_cstr(&q.path), has_body(q.op) ? &q.body : NULL, reply_out);
+    status = cli_request(run, at->method, buf_cstr(&q.path), has_body(q.op) ? &q.body : NULL, reply_out);
     buf_fini(&q.path);
     buf_fini(&q.body);
     return status;

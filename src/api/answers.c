@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "api/rows.h"
+#include "base/log.h"
 #include "http/http.h"
 #include "reach/reach.h"
 
@@ -104,11 +105,17 @@ static void write_is_current(struct json_writer *w, const struct op_view *v)
     json_w_bool(w, t->id == v->newest);
 }
 
+#define VERSION_HEAD                                                                                                   \
+    OP_FIELD("version", FIELD_ID, policy_text, id, .help = "its number, from 1"),                                      \
+        OP_FIELD("updatedAt", FIELD_TIME, policy_text, created_ms, .help = "when it was set"),                         \
+        OP_FIELD("author", FIELD_TEXT, policy_text, author, .help = "who set it, as the caller says; may be empty"),   \
+        OP_FIELD("note", FIELD_TEXT, policy_text, note, .help = "why; may be empty")
+
+static const struct op_field head_fields[] = {VERSION_HEAD};
+OP_OBJECT(api_version_head_object, "PolicyVersionHead", head_fields, "Which version of the policy it is");
+
 static const struct op_field version_fields[] = {
-    OP_FIELD("version", FIELD_ID, policy_text, id, .help = "its number, from 1"),
-    OP_FIELD("updatedAt", FIELD_TIME, policy_text, created_ms, .help = "when it was set"),
-    OP_FIELD("author", FIELD_TEXT, policy_text, author, .help = "who set it, as the caller says; may be empty"),
-    OP_FIELD("note", FIELD_TEXT, policy_text, note, .help = "why; may be empty"),
+    VERSION_HEAD,
     OP_FIELD_BY("bytes", FIELD_NUMBER, write_version_bytes, .help = "length of its text"),
     OP_FIELD_BY("current", FIELD_BOOL, write_is_current, .help = "whether it is in force"),
 };
@@ -154,7 +161,7 @@ static const struct op_field reason_fields[] = {
     OP_FIELD("hasDestination", FIELD_BOOL, reach_reason, has_destination, .help = "whether the destination matches"),
     OP_FIELD("hasPort", FIELD_BOOL, reach_reason, has_port, .help = "whether port and protocol match"),
 };
-static OP_OBJECT(reason_object, "PolicyReason", reason_fields, "A rule, and how much of a connection it matches");
+OP_OBJECT(api_policy_reason_object, "PolicyReason", reason_fields, "A rule, and how much of a connection it matches");
 
 static const struct op_field why_fields[] = {
     {.name = "allowed", .type = FIELD_BOOL, .help = "whether the connection is allowed"},
@@ -162,7 +169,7 @@ static const struct op_field why_fields[] = {
     {.name = "file", .type = FIELD_TEXT, .help = "of the policy, for messages"},
     {.name = "rules",
      .type = FIELD_OBJECTS,
-     .object = &reason_object,
+     .object = &api_policy_reason_object,
      .help = "those that allow it, or else the one that comes closest"},
 };
 OP_OBJECT(api_policy_why_object, "PolicyWhy", why_fields, "Why a connection is allowed or denied");
@@ -175,11 +182,14 @@ static const struct op_field difference_fields[] = {
     OP_FIELD("firstPort", FIELD_NUMBER, reach_difference, first_port, .help = "of the range of ports"),
     OP_FIELD("lastPort", FIELD_NUMBER, reach_difference, last_port, .help = "of the range of ports"),
 };
-static OP_OBJECT(difference_object, "PolicyDifference", difference_fields,
-                 "Connections that a policy grants or revokes");
+OP_OBJECT(api_policy_difference_object, "PolicyDifference", difference_fields,
+          "Connections that a policy grants or revokes");
 
 static const struct op_field diff_fields[] = {
-    {.name = "changes", .type = FIELD_OBJECTS, .object = &difference_object, .help = "what it grants and revokes"},
+    {.name = "changes",
+     .type = FIELD_OBJECTS,
+     .object = &api_policy_difference_object,
+     .help = "what it grants and revokes"},
     {.name = "leftOut", .type = FIELD_NUMBER, .size = 8, .help = "how many more there are"},
 };
 OP_OBJECT(api_policy_diff_object, "PolicyDiff", diff_fields, "What a policy would grant and revoke");
@@ -191,11 +201,17 @@ static const struct op_field health_fields[] = {
 };
 OP_OBJECT(api_health_object, "Health", health_fields, "How the server is");
 
+/* --- log levels --- */
+
+static void write_level(struct json_writer *w, const struct op_view *v)
+{
+    const struct log_module *m = v->row;
+    json_w_cstr(w, log_level_name((enum log_level)m->level));
+}
+
 static const struct op_field log_level_fields[] = {
-    {.name = "module", .type = FIELD_TEXT, .help = "part of the server"},
-    {.name = "level",
-     .type = FIELD_TEXT,
-     .choices = "trace debug info warn error off",
-     .help = "least level that is logged"},
+    OP_FIELD("module", FIELD_CSTR, log_module, name, .help = "part of the server"),
+    OP_FIELD_BY("level", FIELD_TEXT, write_level, .choices = "trace debug info warn error off",
+                .help = "least level that is logged"),
 };
 OP_OBJECT(api_log_level_object, "LogLevel", log_level_fields, "What a part of the server logs");

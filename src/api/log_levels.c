@@ -18,12 +18,8 @@ static void write_levels(struct api_call *call, struct json_writer *w)
     json_w_key(w, "modules");
     json_w_array(w);
     for (const struct log_module *m = log_module_next(NULL); m != NULL; m = log_module_next(m)) {
-        if (!is_first_of_its_name(m))
-            continue;
-        json_w_object(w);
-        json_w_kv_cstr(w, "module", m->name);
-        json_w_kv_cstr(w, "level", log_level_name((enum log_level)m->level));
-        json_w_end_object(w);
+        if (is_first_of_its_name(m))
+            op_object_write(w, &api_log_level_object, &(const struct op_view){.row = m});
     }
     json_w_end_array(w);
 }

@@ -76,13 +76,8 @@ static void write_value(struct json_writer *w, const struct op_field *f, const v
     json_w_null(w);
 }
 
-void op_object_write(struct json_writer *w, const struct op_object *object, const struct op_view *v)
+void op_fields_write(struct json_writer *w, const struct op_object *object, const struct op_view *v)
 {
-    if (v->row == NULL) {
-        json_w_null(w);
-        return;
-    }
-    json_w_object(w);
     for (size_t i = 0; i < object->field_n; i++) {
         const struct op_field *f = &object->fields[i];
         json_w_key(w, f->name);
@@ -91,5 +86,15 @@ void op_object_write(struct json_writer *w, const struct op_object *object, cons
         else
             write_value(w, f, (const uint8_t *)v->row + f->offset);
     }
+}
+
+void op_object_write(struct json_writer *w, const struct op_object *object, const struct op_view *v)
+{
+    if (v->row == NULL) {
+        json_w_null(w);
+        return;
+    }
+    json_w_object(w);
+    op_fields_write(w, object, v);
     json_w_end_object(w);
 }

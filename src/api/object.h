@@ -80,5 +80,7 @@ struct op_object {
 /* Writes one value: the object, or null when there is no row. For objects all of whose fields stand in the row or
  * have a function. */
 void op_object_write(struct json_writer *w, const struct op_object *object, const struct op_view *v);
+/* The same without the braces: members of an object that the caller has opened. There is a row. */
+void op_fields_write(struct json_writer *w, const struct op_object *object, const struct op_view *v);
 
 #endif

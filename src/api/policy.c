@@ -136,14 +136,6 @@ static enum rc run_get_version(struct api_call *call, struct state *st, int64_t 
     return RC_OK;
 }
 
-static void write_head(struct json_writer *w, const struct policy_text *t)
-{
-    api_write_id(w, "version", t->id);
-    api_write_time(w, "updatedAt", t->created_ms);
-    json_w_kv_cstr(w, "author", t->author);
-    json_w_kv_cstr(w, "note", t->note);
-}
-
 static void write_policy(struct api_call *call, struct json_writer *w)
 {
     const struct policy_params *p = call->params;
@@ -151,10 +143,11 @@ static void write_policy(struct api_call *call, struct json_writer *w)
     json_w_kv_str(w, "policy", t != NULL ? str_n(t->text->data, t->text->len) : p->text);
     json_w_kv_cstr(w, "mode", call->api->policy->path != NULL ? "file" : "database");
     if (t != NULL) {
-        write_head(w, t);
+        op_fields_write(w, &api_version_head_object, &(const struct op_view){.row = t});
         return;
     }
-    api_write_time(w, "updatedAt", 0);
+    json_w_key(w, "updatedAt");
+    json_w_null(w);
     json_w_kv_cstr(w, "path", call->api->policy->path);
     json_w_kv_str(w, "fault", p->fault);
 }
@@ -230,15 +223,12 @@ static enum rc run_history(struct api_call *call, struct state *st, int64_t now_
 /* Writes the versions, the newest first. */
 static void write_history(struct api_call *call, struct json_writer *w)
 {
+    size_t n = call->policies.n;
     json_w_key(w, "versions");
     json_w_array(w);
-    for (size_t i = call->policies.n; i-- > 0;) {
-        const struct policy_text *t = call->policies.items[i];
-        json_w_object(w);
-        write_head(w, t);
-        json_w_kv_u64(w, "bytes", t->text->len);
-        json_w_kv_bool(w, "current", i + 1 == call->policies.n);
-        json_w_end_object(w);
+    for (size_t i = n; i-- > 0;) {
+        const struct policy_text *newest = call->policies.items[n - 1];
+        api_write_version(w, call->policies.items[i], newest->id);
     }
     json_w_end_array(w);
 }

@@ -176,19 +176,6 @@ static enum rc run_why(struct api_call *call, struct state *st, int64_t now_ms, 
                    arena_str(&call->arena, unknown).p);
 }
 
-static void write_reason(struct json_writer *w, const struct reach_reason *r)
-{
-    json_w_object(w);
-    json_w_kv_i64(w, "line", r->line);
-    json_w_kv_cstr(w, "section", r->section);
-    json_w_kv_u64(w, "index", r->index);
-    json_w_kv_bool(w, "allowed", r->is_allowed);
-    json_w_kv_bool(w, "hasSource", r->has_source);
-    json_w_kv_bool(w, "hasDestination", r->has_destination);
-    json_w_kv_bool(w, "hasPort", r->has_port);
-    json_w_end_object(w);
-}
-
 static void write_why(struct api_call *call, struct json_writer *w)
 {
     const struct why_params *p = call->params;
@@ -199,7 +186,7 @@ static void write_why(struct api_call *call, struct json_writer *w)
     json_w_key(w, "rules");
     json_w_array(w);
     for (size_t i = 0; i < p->reason_n; i++)
-        write_reason(w, &p->reason[i]);
+        op_object_write(w, &api_policy_reason_object, &(const struct op_view){.row = &p->reason[i]});
     json_w_end_array(w);
 }
 
@@ -241,14 +228,7 @@ static void on_reach(void *ctx, const struct reach_difference *r)
         return;
     }
     d->n++;
-    json_w_object(d->w);
-    json_w_kv_bool(d->w, "gained", r->is_gained);
-    json_w_kv_str(d->w, "source", r->source);
-    json_w_kv_str(d->w, "destination", r->destination);
-    json_w_kv_i64(d->w, "protocol", r->proto);
-    json_w_kv_i64(d->w, "firstPort", r->first_port);
-    json_w_kv_i64(d->w, "lastPort", r->last_port);
-    json_w_end_object(d->w);
+    op_object_write(d->w, &api_policy_difference_object, &(const struct op_view){.row = r});
 }
 
 static void compare(struct api_call *call)

@@ -1,29 +1,8 @@
 #include "api/rows.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
-#include "base/time.h"
 #include "codec/json.h"
-
-void api_write_id(struct json_writer *w, const char *key, uint64_t id)
-{
-    char text[24];
-    snprintf(text, sizeof(text), "%" PRIu64, id);
-    json_w_kv_cstr(w, key, text);
-}
-
-void api_write_time(struct json_writer *w, const char *key, int64_t ms)
-{
-    char text[TIME_TEXT_CAP];
-    json_w_key(w, key);
-    if (ms == 0) {
-        json_w_null(w);
-        return;
-    }
-    time_format(ms, text);
-    json_w_cstr(w, text);
-}
 
 /* --- users --- */
 

@@ -16,12 +16,16 @@
 extern const struct op_object api_user_object, api_key_object, api_relay_object, api_node_object;
 /* A version of the policy, without its text. */
 extern const struct op_object api_version_object;
+/* The part of it that is shown with the text. */
+extern const struct op_object api_version_head_object;
 /* What is wrong with a policy, or may be. */
 extern const struct op_object api_policy_error_object;
 /* The answer to a request that is refused. */
 extern const struct op_object api_problem_object;
+/* A struct log_module; a struct reach_reason; a struct reach_difference. */
+extern const struct op_object api_log_level_object, api_policy_reason_object, api_policy_difference_object;
 /* Answers that are no row: described here, written by their operations. */
-extern const struct op_object api_health_object, api_log_level_object;
+extern const struct op_object api_health_object;
 /* The policy that is in force, or a version; what is answered when it has been set, and tried. */
 extern const struct op_object api_policy_object, api_policy_stored_object, api_policy_checked_object;
 extern const struct op_object api_policy_why_object, api_policy_diff_object;
@@ -44,10 +48,5 @@ void api_write_policy_errors(struct json_writer *w, const struct policy_errors *
 /* The answer to a request that is refused with `rc`. `errors` may be empty. */
 void api_write_problem(struct json_writer *w, int status, enum rc rc, const char *detail,
                        const struct policy_errors *errors);
-
-/* A member: an id as text. */
-void api_write_id(struct json_writer *w, const char *key, uint64_t id);
-/* A member: a time in milliseconds since 1970 as RFC 3339 text; 0 as null. */
-void api_write_time(struct json_writer *w, const char *key, int64_t ms);
 
 #endif

@@ -16,12 +16,6 @@
 #include "control/core.h"
 #include "http/http.h"
 
-/* Where the policy comes from. On the core's thread once that runs, but for `path`, which does not change. */
-struct api_policy {
-    const char *path; /* policy.mode file: the file, "" none. Null: the database. Borrowed */
-    struct buf fault; /* why the file as it is now is not in force: lines "FILE:LINE:COL: TEXT"; empty: it is */
-};
-
 /* The thread that compares policies for policy diff. It ends after the loops of its calls have stopped, before they are
  * destroyed. */
 struct api_compare_thread;
@@ -33,7 +27,6 @@ void api_compare_thread_destroy(struct api_compare_thread **thread);
 struct api {
     struct core *core;                         /* borrowed */
     struct tailnet *tailnet;                   /* of which it tells; borrowed */
-    struct api_policy *policy;                 /* borrowed */
     struct api_compare_thread *compare_thread; /* borrowed */
     /* Appends what works less well than it should, a line each, for /health. Any thread; may be null. */
     void (*troubles)(void *ctx, struct buf *out);

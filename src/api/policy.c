@@ -88,7 +88,7 @@ static enum rc run_tests(struct api_call *call, const struct state *st, struct e
 
 static enum rc check_database(struct api_call *call, struct err *err)
 {
-    const char *path = call->api->policy->path;
+    const char *path = call->job.tailnet->policy.path;
     if (path == NULL)
         return RC_OK;
     return err_set(
@@ -104,7 +104,7 @@ static enum rc run_get(struct api_call *call, struct state *st, int64_t now_ms, 
     struct policy_params *p = call->params;
     const struct engine *policy = state_policy(st);
     const struct policy_text *t = state_policy_text_newest(st);
-    const struct api_policy *source = call->api->policy;
+    const struct policy_source *source = &call->job.tailnet->policy;
     (void)now_ms;
     if (source->path != NULL) {
         p->text = policy != NULL ? arena_str(&call->arena, policy_doc_text(engine_doc(policy))) : STR_EMPTY;
@@ -141,14 +141,14 @@ static void write_policy(struct api_call *call, struct json_writer *w)
     const struct policy_params *p = call->params;
     const struct policy_text *t = call->policies.n > 0 ? call->policies.items[0] : NULL;
     json_w_kv_str(w, "policy", t != NULL ? str_n(t->text->data, t->text->len) : p->text);
-    json_w_kv_cstr(w, "mode", call->api->policy->path != NULL ? "file" : "database");
+    json_w_kv_cstr(w, "mode", call->job.tailnet->policy.path != NULL ? "file" : "database");
     if (t != NULL) {
         op_fields_write(w, &api_version_head_object, &(const struct op_view){.row = t});
         return;
     }
     json_w_key(w, "updatedAt");
     json_w_null(w);
-    json_w_kv_cstr(w, "path", call->api->policy->path);
+    json_w_kv_cstr(w, "path", call->job.tailnet->policy.path);
     json_w_kv_str(w, "fault", p->fault);
 }
 

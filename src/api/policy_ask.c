@@ -179,7 +179,7 @@ static enum rc run_why(struct api_call *call, struct state *st, int64_t now_ms, 
 static void write_why(struct api_call *call, struct json_writer *w)
 {
     const struct why_params *p = call->params;
-    const char *path = call->api->policy->path;
+    const char *path = call->job.tailnet->policy.path;
     json_w_kv_bool(w, "allowed", !p->has_policy || (p->reason_n > 0 && p->reason[0].is_allowed));
     json_w_kv_bool(w, "hasPolicy", p->has_policy);
     json_w_kv_cstr(w, "file", path != NULL && path[0] != '\0' ? path : "policy");

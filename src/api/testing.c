@@ -55,18 +55,17 @@ static int set_up(void **state, const char *policy_path, const char *fault, cons
     struct state *st = new_state();
     *state = f;
     pthread_mutex_init(&f->lock, NULL);
-    f->policy.path = policy_path;
-    buf_append_c(&f->policy.fault, fault);
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
     assert_int_equal(store_open_memory(&f->store), RC_OK);
     assert_int_equal(store_load(f->store, st, clock_wall_ms(), &err), RC_OK);
-    const struct tailnet_options tailnet = {.id = 1, .name = "default", .server_url = "http://127.0.0.1:8080"};
+    const struct tailnet_options tailnet = {
+        .id = 1, .name = "default", .server_url = "http://127.0.0.1:8080", .policy_path = policy_path};
     f->core = core_create(f->store, core_clocks_apart_ms(), &hooks);
     f->api.tailnet = core_add_tailnet(f->core, &tailnet, st);
+    buf_append_c(&f->api.tailnet->policy.fault, fault);
     const struct tailnet_options other = {.id = 2, .name = "other", .server_url = "http://127.0.0.2:8080"};
     f->other = core_add_tailnet(f->core, &other, new_state());
     f->api.core = f->core;
-    f->api.policy = &f->policy;
     f->api.compare_thread = api_compare_thread_create();
     f->listener = (struct api_listener){.api = &f->api, .caller = *caller};
     f->loop = loop_create(0);
@@ -112,7 +111,6 @@ int fixture_teardown(void **state)
     loop_run(f->loop);
     loop_destroy(&f->loop);
     arena_fini(&f->arena);
-    buf_fini(&f->policy.fault);
     for (size_t i = 0; i < f->events_n; i++)
         event_list_unref(&f->events[i]);
     mem_free(f->events);

@@ -35,7 +35,6 @@ struct fixture {
     struct tailnet *other; /* that the API does not tell of, unless a test makes it */
     struct api api;
     struct api_listener listener;
-    struct api_policy policy;
     struct loop *loop;
     struct http_server *server;
     struct tcp_listener *socket;
@@ -51,7 +50,7 @@ struct fixture {
     const struct json *reply;
 };
 
-/* A server of the API with `policy_path` and `fault` of struct api_policy; sets `*state`. For setup functions. */
+/* A server of the API with `policy_path` and `fault` of struct policy_source; sets `*state`. For setup functions. */
 int fixture_setup_with(void **state, const char *policy_path, const char *fault);
 
 /* The same, whose requests are those of `caller`. */

@@ -158,6 +158,7 @@ struct tailnet *core_add_tailnet(struct core *core, const struct tailnet_options
     snprintf(t->name, sizeof(t->name), "%s", options->name);
     t->server_url = mem_strdup(options->server_url);
     t->state = st;
+    t->policy.path = options->policy_path;
     t->first = snapshot_ref(state_snapshot(st));
     t->tick_due_ms = INT64_MAX;
     t->tick_timer = loop_timer_create(core->loop, on_tick, t);
@@ -190,6 +191,7 @@ static void tailnet_destroy(struct tailnet *t)
     loop_timer_destroy(&t->retry_timer);
     snapshot_unref(&t->first);
     state_destroy(&t->state);
+    buf_fini(&t->policy.fault);
     mem_free(t->server_url);
     mem_free(t);
 }

@@ -88,9 +88,10 @@ int64_t core_clocks_apart_ms(void);
 struct core *core_create(struct store *store, int64_t apart_ms, const struct core_hooks *hooks);
 
 struct tailnet_options {
-    uint64_t id;            /* of its rows, from 1 */
-    const char *name;       /* shorter than TAILNET_NAME_CAP; copied */
-    const char *server_url; /* copied; the first tailnet with its host name gets the requests for that */
+    uint64_t id;             /* of its rows, from 1 */
+    const char *name;        /* shorter than TAILNET_NAME_CAP; copied */
+    const char *server_url;  /* copied; the first tailnet with its host name gets the requests for that */
+    const char *policy_path; /* for struct policy_source */
 };
 /* Adds a tailnet, and takes over its state, which is loaded. Before anything uses the core. Borrowed. */
 struct tailnet *core_add_tailnet(struct core *core, const struct tailnet_options *options, struct state *st);

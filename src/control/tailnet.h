@@ -20,6 +20,12 @@ struct core_job;
 
 enum { TAILNET_NAME_CAP = 64 };
 
+/* Where a tailnet's policy comes from. */
+struct policy_source {
+    const char *path; /* policy.mode file: the file, "" none. Null: the database. Borrowed; does not change */
+    struct buf fault; /* why the file as it is now is not in force: lines "FILE:LINE:COL: TEXT"; empty: it is */
+};
+
 struct tailnet {
     /* Any thread: they do not change. */
     struct core *core;
@@ -34,6 +40,7 @@ struct tailnet {
 
     /* The core's thread, once that runs. */
     struct state *state;
+    struct policy_source policy;
     struct newest_polls polls;
     struct relays_news news;
     struct ping_round *pings; /* owned */

@@ -181,7 +181,12 @@ static enum rc start_core(struct daemon *d, struct err *err)
         state_destroy(&st);
         return rc;
     }
-    const struct tailnet_options options = {.id = 1, .name = "default", .server_url = d->cfg->server_url};
+    const struct tailnet_options options = {
+        .id = 1,
+        .name = "default",
+        .server_url = d->cfg->server_url,
+        .policy_path = d->cfg->policy_mode == CONFIG_POLICY_FILE ? d->cfg->policy_path : NULL,
+    };
     d->core = core_create(d->store, apart_ms, &hooks);
     d->tailnet = core_add_tailnet(d->core, &options, st);
     return RC_OK;
@@ -316,7 +321,6 @@ static void clean_up(struct daemon *d)
     workers_destroy(d);
     listeners_forget(d);
     tailnet_settings_unref(&d->settings);
-    buf_fini(&d->policy.fault);
     secret_wipe(&d->noise_key, sizeof(d->noise_key));
     mem_free(d);
 }

@@ -71,8 +71,7 @@ struct daemon {
     struct tailnet_settings *settings;          /* as they were at the start */
     struct fetch *fetch;                        /* null: nothing is fetched from other servers */
     struct daemon_derpmap *derpmap;
-    struct announcer *announcer; /* only in `fullscale relay` */
-    struct api_policy policy;
+    struct announcer *announcer;   /* only in `fullscale relay` */
     struct file_stamp policy_read; /* the policy file when it was read last; main thread */
     struct file_stamp policy_seen; /* the policy file when it was looked at last */
     bool policy_unread;            /* the last reading failed */

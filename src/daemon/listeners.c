@@ -170,7 +170,6 @@ static enum rc open_api(struct daemon *d, struct err *err)
     d->api.troubles_ctx = d;
     d->api.core = d->core;
     d->api.tailnet = d->tailnet;
-    d->api.policy = &d->policy;
     d->api.compare_thread = api_compare_thread_create();
     d->api_socket = (struct api_listener){.api = &d->api, .caller = api_caller_with_all("socket")};
     d->api_http = http_server_create(

@@ -161,7 +161,6 @@ enum rc daemon_policy_load(struct daemon *d, struct state *st, struct err *err)
 {
     struct policy_doc *doc = NULL;
     struct buf fault = {0};
-    d->policy.path = is_file_mode(d->cfg) ? d->cfg->policy_path : NULL;
     enum rc rc = load_first(d, st, &doc, &fault, err);
     fputs(buf_cstr(&fault), stderr);
     buf_fini(&fault);
@@ -181,7 +180,6 @@ enum rc daemon_policy_load(struct daemon *d, struct state *st, struct err *err)
 
 struct reload_job {
     struct core_job job;
-    struct daemon *daemon;
     struct policy_doc *doc; /* reference; null: `fault` says why */
     struct buf fault;
 };
@@ -206,7 +204,7 @@ static void try_tests(struct reload_job *j, const struct state *st)
     struct policy_errors failed = {0};
     struct engine *tried = state_policy_try(st, j->doc);
     if (reach_run_tests(tried, &failed) != RC_OK)
-        policy_errors_format(&failed, j->daemon->policy.path, &j->fault);
+        policy_errors_format(&failed, j->job.tailnet->policy.path, &j->fault);
     else
         log_warnings(tried);
     policy_errors_fini(&failed);
@@ -217,7 +215,7 @@ static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
 {
     (void)now_ms;
     struct reload_job *j = (struct reload_job *)job;
-    struct buf *fault = &j->daemon->policy.fault;
+    struct buf *fault = &job->tailnet->policy.fault;
     bool is_same = j->doc != NULL && is_at_work(st, j->doc);
     if (j->doc != NULL && !is_same)
         try_tests(j, st);
@@ -232,7 +230,7 @@ static void run_reload(struct core_job *job, struct state *st, int64_t now_ms)
     } else {
         metric_inc(&reloads_changed);
         state_set_policy(st, policy_doc_ref(j->doc));
-        state_note_policy_file(st, str_c(j->daemon->policy.path));
+        state_note_policy_file(st, str_c(j->job.tailnet->policy.path));
     }
     policy_doc_unref(&j->doc);
     buf_fini(&j->fault);
@@ -242,7 +240,7 @@ static void reload(struct daemon *d, bool is_retry)
 {
     const char *path = d->cfg->policy_path;
     struct reload_job *j = MEM_NEW(struct reload_job);
-    *j = (struct reload_job){.job = {.tailnet = d->tailnet, .kind = JOB_PEN, .run = run_reload}, .daemon = d};
+    *j = (struct reload_job){.job = {.tailnet = d->tailnet, .kind = JOB_PEN, .run = run_reload}};
     d->policy_read = d->policy_seen = file_stamp(path);
     enum rc rc = read_file(path, &j->doc, &j->fault);
     d->policy_unread = rc != RC_OK && rc != RC_INVALID;

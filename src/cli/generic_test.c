@@ -198,6 +198,85 @@ static void test_braces_in_what_is_given_are_not_filled_in(void **state)
     cli_test_expect("fullscale relays delete {name}", CLI_EXIT_NOT_FOUND, NULL, "there is no relay '{name}': see");
 }
 
+/* --- rows that no operation has --- */
+
+static const struct op_cli_column user_columns[] = {{"Name", "name"}, {"Since", "createdAt"}, {0}};
+
+/* What `fullscale users create anna` prints if the row is shown so. */
+static struct cli_test_result run_row(struct op_cli cli, const char *format)
+{
+    struct operation op = *api_operation("users.create");
+    struct cli_spec spec = *cli_fullscale();
+    struct cli_program program = {.spec = &spec, .version = "1"};
+    char *argv[] = {"fullscale", "users", "create", "anna", "-o", (char *)(uintptr_t)format, NULL};
+    struct cli_test_result r;
+    size_t n;
+    op.cli = cli;
+    if (op.cli.arg_members == NULL)
+        op.cli.arg_members = "name";
+    struct cli_command commands[] = {*find_command("users create"), {0}};
+    commands[0].operation = &op;
+    spec.commands = commands;
+    FILE *out = open_memstream(&r.out, &n);
+    FILE *err = open_memstream(&r.err, &n);
+    r.status = cli_run_args((int)ARRAY_LEN(argv) - 1, argv, &program, out, err);
+    fclose(out);
+    fclose(err);
+    return r;
+}
+
+static void assert_row_prints(struct op_cli cli, const char *format, enum cli_exit status, const char *text)
+{
+    struct cli_test_result r = run_row(cli, format);
+    assert_int_equal(r.status, status);
+    assert_string_equal(status == CLI_EXIT_OK ? r.out : r.err, text);
+    cli_test_result_free(&r);
+}
+
+static void test_an_object_is_a_line_for_each_column(void **state)
+{
+    const struct op_cli cli = {.show = OP_SHOW_OBJECT, .columns = user_columns};
+    (void)state;
+    assert_row_prints(cli, "table", CLI_EXIT_OK, "FIELD  VALUE\nName   anna\nSince  2026-11-23 01:02:03 UTC\n");
+    assert_row_prints(
+        cli, "json-line", CLI_EXIT_OK,
+        "{\"id\":\"1\",\"name\":\"anna\",\"displayName\":\"Anna N\",\"email\":\"a@b.c\",\"role\":\"owner\","
+        "\"createdAt\":\"2026-11-23T01:02:03.5Z\"}\n");
+}
+
+static void test_an_object_without_columns_is_a_line_for_each_field(void **state)
+{
+    (void)state;
+    assert_row_prints((struct op_cli){.show = OP_SHOW_OBJECT}, "table", CLI_EXIT_OK,
+                      "FIELD          VALUE\nid             1\nname           anna\n"
+                      "createdAt      2026-11-23 01:02:03 UTC\ndisplayName    Anna N\nemail          a@b.c\n"
+                      "providerId     -\nprovider       -\nprofilePicUrl  -\nrole           owner\n");
+}
+
+static void test_what_must_be_given_is_asked_for(void **state)
+{
+    static const struct op_cli_option options[] = {{"called", 0, "NAME", "name", "the name"}, {0}};
+    (void)state;
+    assert_row_prints((struct op_cli){.show = OP_SHOW_OBJECT, .arg_members = ""}, "table", CLI_EXIT_USAGE,
+                      "fullscale: give the name: the login name, such as anna or anna@example.com\n"
+                      "See `fullscale users create --help`.\n");
+    assert_row_prints((struct op_cli){.show = OP_SHOW_OBJECT, .arg_members = "", .options = options}, "table",
+                      CLI_EXIT_USAGE,
+                      "fullscale: give --called: the login name, such as anna or anna@example.com\n"
+                      "See `fullscale users create --help`.\n");
+    assert_true(cli_test_has_only_read());
+}
+
+static void test_a_sentence_takes_the_answer_before_what_was_given(void **state)
+{
+    (void)state;
+    cli_test_server.is_hostile = true;
+    struct cli_test_result r = run_row((struct op_cli){.show = OP_SHOW_DONE, .done = "{id}{nothing}: {name}"}, "table");
+    assert_int_equal(strncmp(r.out, "1: anna\\x1b[31m", 15), 0);
+    assert_ptr_equal(strchr(r.out, '\n'), r.out + strlen(r.out) - 1);
+    cli_test_result_free(&r);
+}
+
 #define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, cli_test_server_start, cli_test_server_stop)
 
 int main(void)
@@ -212,6 +291,10 @@ int main(void)
         WITH_SERVER(test_the_document_is_printed_as_json_unless_told_otherwise),
         WITH_SERVER(test_arguments_cannot_leave_their_place_in_the_address),
         cmocka_unit_test_setup_teardown(test_wrong_values_need_no_server, name_no_server, forget_server),
+        WITH_SERVER(test_an_object_is_a_line_for_each_column),
+        WITH_SERVER(test_an_object_without_columns_is_a_line_for_each_field),
+        WITH_SERVER(test_what_must_be_given_is_asked_for),
+        WITH_SERVER(test_a_sentence_takes_the_answer_before_what_was_given),
         WITH_SERVER(test_braces_in_what_is_given_are_not_filled_in),
     };
     curl_global_init(CURL_GLOBAL_DEFAULT);

@@ -158,6 +158,8 @@ static void something_happens(struct tale *t)
     s->now_ms += test_story_pick(s, 20);
     state_tick(t->st, s->now_ms);
     if (test_story_pick(s, 2) == 0)
+        state_settle(t->st, s->now_ms);
+    if (test_story_pick(s, 2) == 0)
         hear_all(t->listener, t->st);
 }
 
@@ -204,6 +206,7 @@ static void settle(struct tale *t)
 {
     struct row_batch *b;
     for (int i = 0; i < 3; i++) { /* a policy that becomes active approves routes */
+        state_settle(t->st, t->story.now_ms);
         while ((b = state_take_batch(t->st)) != NULL) {
             state_committed(t->st, b->seq);
             row_batch_destroy(&b);

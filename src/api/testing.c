@@ -57,7 +57,7 @@ static int set_up(void **state, const char *policy_path, const char *fault, cons
     pthread_mutex_init(&f->lock, NULL);
     assert_int_equal(log_set_level(NULL, LOG_OFF), RC_OK);
     assert_int_equal(store_open_memory(&f->store), RC_OK);
-    assert_int_equal(store_load(f->store, st, clock_wall_ms(), &err), RC_OK);
+    assert_int_equal(store_load(f->store, 1, st, clock_wall_ms(), &err), RC_OK);
     const struct tailnet_options tailnet = {
         .id = 1, .name = "default", .server_url = "http://127.0.0.1:8080", .policy_path = policy_path};
     f->core = core_create(f->store, core_clocks_apart_ms(), &hooks);

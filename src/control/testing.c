@@ -255,7 +255,7 @@ static void control_rig_open_core(struct rig *r, const struct tailnet_options *t
     r->core = core_create(r->store, core_clocks_apart_ms(), &hooks);
     for (unsigned i = 0; i < tailnet_n; i++) {
         struct state *st = control_rig_state(tailnet_n > 1 ? tailnets[i].name : NULL);
-        assert_int_equal(store_load(r->store, st, clock_wall_ms(), &err), RC_OK);
+        assert_int_equal(store_load(r->store, tailnets[i].id, st, clock_wall_ms(), &err), RC_OK);
         r->tailnets[i] = core_add_tailnet(r->core, &tailnets[i], st);
     }
     r->tailnet = r->tailnets[0];

@@ -159,7 +159,7 @@ static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
     };
     rng_bytes(options.seed, sizeof(options.seed));
     *out = state_create(&options, tailnet_settings_ref(d->settings));
-    TRY(store_load(d->store, *out, clock_wall_ms(), err));
+    TRY(store_load(d->store, 1, *out, clock_wall_ms(), err));
     TRY(daemon_policy_load(d, *out, err));
     return daemon_relays_load(d, *out, err);
 }

@@ -1,8 +1,14 @@
 #include "state/entity.h"
 
+#include "base/compiler.h"
 #include "base/mem.h"
 #include "base/refs.h"
 #include "state/model_internal.h"
+
+int entity_column_since(const struct entity *e, const struct column *c)
+{
+    return c->since > e->since ? c->since : e->since;
+}
 
 struct row *entity_create(const struct entity *e)
 {
@@ -40,6 +46,10 @@ static struct row *counter_copy(const struct row *object)
     return copy;
 }
 
+static const struct column columns[] = {
+    {COLUMN_OF("next", COLUMN_INT, struct counter, next), COLUMN_IS_ID},
+};
+
 const struct entity entity_counter = {
     .name = "counter",
     .table = "counters",
@@ -47,6 +57,8 @@ const struct entity entity_counter = {
     .since = 7,
     .id_max = ENTITIES_MAX - 1,
     .size = sizeof(struct counter),
+    .columns = columns,
+    .column_n = ARRAY_LEN(columns),
     .destroy = counter_destroy,
     .copy = counter_copy,
 };

@@ -20,16 +20,16 @@
  * null; nothing else is converted. */
 enum column_type {
     COLUMN_BOOL,     /* bool */
-    COLUMN_INT,      /* a signed or unsigned integer of `cap` bytes, between min and max */
+    COLUMN_INT,      /* int64_t, or an unsigned integer or enum of `cap` bytes: between min and max */
     COLUMN_TEXT,     /* char[cap], terminated */
     COLUMN_BYTES,    /* uint8_t[cap]: always all of them */
-    COLUMN_JSON,     /* struct rcbuf *, at most COLUMN_JSON_MAX_BYTES of text; null: none. Nothing here reads it */
+    COLUMN_JSON,     /* struct rcbuf *, at most COLUMN_JSON_MAX_BYTES of text that nothing here reads; null: none */
     COLUMN_BLOB,     /* struct rcbuf *, at most `max` bytes; never null */
     COLUMN_IP,       /* struct addr without a port, of family `max`; family 0: none */
     COLUMN_PREFIXES, /* struct prefix_list *, as "10.0.0.0/8 fd00::/8"; null: none */
     COLUMN_HOOK,     /* text that `write` makes and `read` takes; never NULL on disk */
 };
-enum { COLUMN_JSON_MAX_BYTES = 1 << 20 };
+enum { COLUMN_JSON_MAX_BYTES = 1 << 20, COLUMN_PREFIXES_MAX = 1024 };
 
 enum column_flags {
     COLUMN_NULL_IF_ZERO = 1, /* 0, or only zero bytes, is NULL on disk (COLUMN_INT, COLUMN_BYTES) */
@@ -37,23 +37,50 @@ enum column_flags {
     COLUMN_PRESENCE = 4,     /* a node or relay reports it, and no rule decides: see ARCHITECTURE.md */
     COLUMN_UNIQUE = 8,       /* in its tailnet; NULL may occur more than once */
     COLUMN_LENIENT = 16,     /* words that are no prefixes are left out; else they make the row bad (COLUMN_PREFIXES) */
-    COLUMN_NOT_EMPTY = 32,   /* a list without an entry makes the row bad (COLUMN_PREFIXES) */
+    COLUMN_NOT_EMPTY = 32,   /* text without a prefix makes the row bad (COLUMN_PREFIXES) */
 };
 
 struct column {
     const char *name;
     enum column_type type;
-    size_t offset; /* of the member */
-    size_t cap;
+    size_t offset;         /* of the member */
+    size_t cap;            /* its size */
     int64_t min, max;      /* of integers; both 0: any */
     unsigned flags;        /* enum column_flags */
     int since;             /* the schema version that brought it; 0: that of the table */
-    const char *refers_to; /* the table that has the row with this id; null: none */
+    const char *refers_to; /* the table that has a row with this id, deleted after this one; null: none */
     /* COLUMN_HOOK: appends the text of the member; makes the member of a text, and may put another object in place of
      * `*object`. RC_INVALID: the text is none that `write` makes. */
     void (*write)(const struct row *object, struct buf *out);
     enum rc (*read)(struct row **object, struct str text);
 };
+/* The first members of a column: {COLUMN_OF("name", COLUMN_TEXT, struct user, name), .flags = COLUMN_UNIQUE}. */
+#define COLUMN_OF(column_name, column_type, object, member)                                                            \
+    .name = (column_name), .type = (column_type), .offset = offsetof(object, member),                                  \
+    .cap = sizeof(((object *)NULL)->member)
+/* Bounds of a column with an id, or none. */
+#define COLUMN_IS_ID .min = 0, .max = INT64_MAX
+
+/* The column `id`, which all entities have and no description lists. */
+extern const struct column column_id;
+
+/* A value on its way from an object to a table, or back. */
+enum value_kind { VALUE_NULL, VALUE_INT, VALUE_TEXT, VALUE_BYTES };
+struct column_value {
+    enum value_kind kind;
+    int64_t number;
+    struct str bytes; /* of text and bytes; borrowed */
+    bool is_scratch;  /* they are in the scratch of column_write, not in the object */
+};
+/* What the column keeps of the object. What must be formatted for it is put into `scratch`, which is emptied first. */
+void column_write(const struct column *c, const struct row *object, struct buf *scratch, struct column_value *out);
+/* The opposite; `*object` may be another one afterwards (COLUMN_HOOK). RC_INVALID: the column cannot have this
+ * value. */
+MUST_CHECK enum rc column_read(const struct column *c, struct row **object, const struct column_value *value);
+/* The kind of the values that are not NULL. */
+enum value_kind column_kind(const struct column *c);
+/* Whether NULL is written. */
+bool column_is_nullable(const struct column *c);
 
 struct entity {
     const char *name;             /* "user" */
@@ -82,6 +109,8 @@ enum {
 extern const struct entity entity_counter, entity_user, entity_auth_key, entity_relay_host, entity_policy_text,
     entity_node;
 
+/* The schema version that brought the column of the entity. */
+int entity_column_since(const struct entity *e, const struct column *c);
 /* An object of the entity, all zero but for the count of references, which is 1: the caller's. */
 struct row *entity_create(const struct entity *e);
 /* Another reference to the object: the same pointer; null is fine. */

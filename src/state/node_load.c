@@ -56,6 +56,7 @@ enum rc state_load_node(struct state *st, struct node *n, struct err *err)
     state_load_fit_expiry(&n->expires_ms);
     if (n->cap_version > INT32_MAX) /* Go's int on small clients */
         n->cap_version = 0;
+    prefix_list_unref(&n->primary); /* elected anew */
     n->is_online = false;
     n->is_away = false;
     n->is_expired = n->is_ended; /* state_load_done looks at the date */

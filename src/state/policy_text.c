@@ -51,6 +51,13 @@ static struct row *copy(const struct row *object)
     return &edit((const struct policy_text *)object)->row;
 }
 
+static const struct column columns[] = {
+    {COLUMN_OF("created_ms", COLUMN_INT, struct policy_text, created_ms)},
+    {COLUMN_OF("author", COLUMN_TEXT, struct policy_text, author)},
+    {COLUMN_OF("note", COLUMN_TEXT, struct policy_text, note)},
+    {COLUMN_OF("text", COLUMN_BLOB, struct policy_text, text), .max = POLICY_TEXTS_MAX_BYTES},
+};
+
 const struct entity entity_policy_text = {
     .name = "policy_text",
     .table = "policy_texts",
@@ -58,6 +65,8 @@ const struct entity entity_policy_text = {
     .since = 4,
     .id_max = ROW_ID_MAX,
     .size = sizeof(struct policy_text),
+    .columns = columns,
+    .column_n = ARRAY_LEN(columns),
     .destroy = destroy,
     .copy = copy,
 };

@@ -10,6 +10,8 @@
 #include "state/row.h"
 
 enum { POLICY_AUTHOR_CAP = 64, POLICY_NOTE_CAP = 256 };
+/* Versions beyond either limit are deleted, the oldest first; the newest never is. */
+enum { POLICY_TEXTS_MAX = 200, POLICY_TEXTS_MAX_BYTES = 32 << 20 };
 
 /* A version of the policy in the database. */
 struct policy_text {

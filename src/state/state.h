@@ -260,8 +260,6 @@ struct engine *state_policy_try(const struct state *st, struct policy_doc *doc);
 
 /* --- the versions of the policy in the database. Results are borrowed until the next event. --- */
 
-/* Versions beyond either limit are deleted, the oldest first; the newest never is. */
-enum { POLICY_TEXTS_MAX = 200, POLICY_TEXTS_MAX_BYTES = 32 << 20 };
 /* Makes the text of `doc` the newest version. It becomes the active policy as soon as it is on disk, unless a newer
  * version comes before that. `doc` is referenced. RC_INVALID: `author` or `note` is too long, or not a single line. */
 MUST_CHECK enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str author, struct str note,

@@ -108,6 +108,15 @@ static struct row *copy(const struct row *object)
     return &user_edit((const struct user *)object)->row;
 }
 
+static const struct column columns[] = {
+    {COLUMN_OF("name", COLUMN_TEXT, struct user, name), .flags = COLUMN_UNIQUE},
+    {COLUMN_OF("display_name", COLUMN_TEXT, struct user, display_name)},
+    {COLUMN_OF("email", COLUMN_TEXT, struct user, email)},
+    {COLUMN_OF("picture_url", COLUMN_TEXT, struct user, picture_url)},
+    {COLUMN_OF("created_ms", COLUMN_INT, struct user, created_ms)},
+    {COLUMN_OF("role", COLUMN_INT, struct user, role), .max = USER_ROLES_N - 1, .since = 3},
+};
+
 const struct entity entity_user = {
     .name = "user",
     .table = "users",
@@ -117,6 +126,8 @@ const struct entity entity_user = {
     .is_counted = true,
     .is_in_snapshot = true,
     .size = sizeof(struct user),
+    .columns = columns,
+    .column_n = ARRAY_LEN(columns),
     .destroy = destroy,
     .copy = copy,
 };

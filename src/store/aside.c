@@ -13,12 +13,12 @@ LOG_MODULE("sqlite");
 METRIC_GAUGE(aside, "fullscale_store_rows_set_aside", "",
              "Rows of the database that could not be used, and are in its table set_aside.");
 
-void store_bad_rows_add(struct store_bad_rows *rows, const char *table, const char *move_sql, int64_t id,
+void store_bad_rows_add(struct store_bad_rows *rows, const struct entity *entity, uint64_t tailnet, int64_t id,
                         const char *why)
 {
     VEC_ROOM(rows->v, rows->n, rows->cap, 1);
     struct store_bad_row *r = &rows->v[rows->n++];
-    *r = (struct store_bad_row){.table = table, .move_sql = move_sql, .id = id};
+    *r = (struct store_bad_row){.entity = entity, .tailnet = tailnet, .id = id};
     snprintf(r->why, sizeof(r->why), "%s", why);
 }
 
@@ -27,12 +27,23 @@ static bool step_once(sqlite3 *db, const char *sql, const struct store_bad_row *
     sqlite3_stmt *stmt;
     if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
         return false;
-    bool is_done = sqlite3_bind_int64(stmt, 1, r->id) == SQLITE_OK;
-    if (sqlite3_bind_parameter_count(stmt) == 3)
-        is_done = is_done && sqlite3_bind_text(stmt, 2, r->why, -1, SQLITE_STATIC) == SQLITE_OK &&
-                  sqlite3_bind_int64(stmt, 3, now_ms) == SQLITE_OK;
+    bool is_done = sqlite_bind_name(stmt, r->tailnet, (uint64_t)r->id);
+    if (sqlite3_bind_parameter_count(stmt) == 4)
+        is_done = is_done && sqlite3_bind_text(stmt, 3, r->why, -1, SQLITE_STATIC) == SQLITE_OK &&
+                  sqlite3_bind_int64(stmt, 4, now_ms) == SQLITE_OK;
     is_done = is_done && sqlite3_step(stmt) == SQLITE_DONE;
     sqlite3_finalize(stmt);
+    return is_done;
+}
+
+static bool move(const struct store_bad_row *r, sqlite3 *db, int64_t now_ms)
+{
+    struct buf keep = {0}, delete = {0};
+    sql_set_aside(&sql_sqlite, r->entity, &keep);
+    sql_delete(&sql_sqlite, r->entity, &delete);
+    bool is_done = step_once(db, buf_cstr(&keep), r, now_ms) && step_once(db, buf_cstr(&delete), r, now_ms);
+    buf_fini(&keep);
+    buf_fini(&delete);
     return is_done;
 }
 
@@ -40,12 +51,8 @@ static bool step_once(sqlite3 *db, const char *sql, const struct store_bad_row *
 static bool move_all(const struct store_bad_rows *rows, sqlite3 *db, int64_t now_ms)
 {
     bool is_done = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
-    for (size_t i = 0; is_done && i < rows->n; i++) {
-        const struct store_bad_row *r = &rows->v[i];
-        char delete_sql[64];
-        snprintf(delete_sql, sizeof(delete_sql), "DELETE FROM %s WHERE id = ?", r->table);
-        is_done = step_once(db, r->move_sql, r, now_ms) && step_once(db, delete_sql, r, now_ms);
-    }
+    for (size_t i = 0; is_done && i < rows->n; i++)
+        is_done = move(&rows->v[i], db, now_ms);
     return is_done && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
 }
 
@@ -54,7 +61,7 @@ void store_bad_rows_set_aside(struct store_bad_rows *rows, sqlite3 *db, const ch
     int64_t total = 0;
     struct err err = {0};
     for (size_t i = 0; i < rows->n; i++)
-        log_error("a row of the database cannot be used and is set aside", LOG_S("table", rows->v[i].table),
+        log_error("a row of the database cannot be used and is set aside", LOG_S("table", rows->v[i].entity->table),
                   LOG_I("id", rows->v[i].id), LOG_S("why", rows->v[i].why));
     if (rows->n > 0 && !move_all(rows, db, clock_wall_ms())) {
         (void)sqlite_error(db, path, "set rows aside in", &err);

@@ -47,7 +47,7 @@ static void server_start(struct server *v)
     struct err err = {0};
     v->s = test_store_open(v->path, 1000);
     v->st = state_create(&options, tailnet_settings_create());
-    assert_int_equal(store_load(v->s, v->st, v->now_ms, &err), RC_OK);
+    assert_int_equal(store_load(v->s, 1, v->st, v->now_ms, &err), RC_OK);
 }
 
 static void server_stop(struct server *v)

@@ -1,7 +1,13 @@
-/* The schema, as the steps that led to it. A step that has been released is never changed; add one below it.
+/* The schema, as the steps that led to it. A step that has been released is never changed.
  *
- * Every row has the id of its tailnet. Row ids are unique over all tailnets. What must be unique is a constraint of
- * the database. Times are Unix milliseconds. NULL means none, never or not known. */
+ * The first steps are written by hand. Since version 7 tables and columns come from the descriptions of entities, each
+ * with the version that brought it (`since`): a change is a `since` of the next version there, nothing here.
+ *
+ * Every row has the id of its tailnet, and ids, names and addresses are unique in that. What must be unique is a
+ * constraint of the database. Times are Unix milliseconds. NULL means none, never or not known. */
+#include <assert.h>
+#include <stdio.h>
+
 #include "base/compiler.h"
 #include "store/sqlite_internal.h"
 
@@ -148,10 +154,82 @@ static const char version_6[] =
 
 _Static_assert(SQLITE_APPLICATION_ID == 1182100595, "migration 1 writes this number");
 
-const char *const sqlite_migrations[] = {version_1, version_2, version_3, version_4, version_5, version_6};
-const int sqlite_migrations_n = ARRAY_LEN(sqlite_migrations);
+static const char *const by_hand[] = {version_1, version_2, version_3, version_4, version_5, version_6};
+enum { DESCRIBED = ARRAY_LEN(by_hand) + 1 };
 
-static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)
+/* --- version 7: the tables of the descriptions, whose keys have the tailnet, in place of those written by hand --- */
+
+/* The counters of a tailnet, which were columns of one row, become a row each. */
+static void copy_counter(const struct entity *of, const char *column, struct buf *out)
+{
+    buf_printf(out,
+               "INSERT INTO counters (tailnet, id, next) SELECT tailnet, %u, %s FROM counters_old"
+               " WHERE typeof(%s) = 'integer' AND tailnet IN (SELECT id FROM tailnets);",
+               of->number, column, column);
+}
+
+static void copy_counters(struct buf *out)
+{
+    buf_append_c(out, "ALTER TABLE counters RENAME TO counters_old;");
+    sql_create(&sql_sqlite, &entity_counter, DESCRIBED, out);
+    copy_counter(&entity_node, "next_node", out);
+    copy_counter(&entity_user, "next_user", out);
+    copy_counter(&entity_auth_key, "next_key", out);
+    copy_counter(&entity_relay_host, "next_relay", out);
+    buf_append_c(out, "DROP TABLE counters_old;");
+}
+
+/* Values that no check allows were set aside when they were loaded, and will be. */
+static void describe_all(struct buf *out)
+{
+    const struct entity *e;
+    size_t n = 0;
+    buf_append_c(out, "PRAGMA ignore_check_constraints = ON;DROP INDEX auth_keys_user;");
+    for (; (e = state_entity(n)) != NULL; n++) {
+        if (e->since >= DESCRIBED)
+            continue;
+        char old[64];
+        snprintf(old, sizeof(old), "%s_old", e->table);
+        buf_printf(out, "ALTER TABLE %s RENAME TO %s;", e->table, old);
+        sql_create(&sql_sqlite, e, DESCRIBED, out);
+        sql_copy(e, old, DESCRIBED - 1, out);
+    }
+    /* Those that refer to others come after them, and go before. */
+    while (n-- > 0) {
+        if ((e = state_entity(n))->since < DESCRIBED)
+            buf_printf(out, "DROP TABLE %s_old;", e->table);
+    }
+    copy_counters(out);
+    buf_append_c(out, "PRAGMA ignore_check_constraints = OFF;");
+}
+
+/* --- all versions --- */
+
+int sqlite_version(void)
+{
+    const struct entity *e;
+    int version = DESCRIBED;
+    for (size_t i = 0; (e = state_entity(i)) != NULL; i++) {
+        for (size_t k = 0; k < e->column_n; k++) {
+            int since = entity_column_since(e, &e->columns[k]);
+            version = since > version ? since : version;
+        }
+    }
+    return version;
+}
+
+void sqlite_migration(int from, struct buf *out)
+{
+    const struct entity *e;
+    if (from < (int)ARRAY_LEN(by_hand))
+        buf_append_c(out, by_hand[from]);
+    if (from + 1 == DESCRIBED)
+        describe_all(out);
+    for (size_t i = 0; from + 1 > DESCRIBED && (e = state_entity(i)) != NULL; i++)
+        sql_add(&sql_sqlite, e, from + 1, out);
+}
+
+enum rc sqlite_migrate_step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err)
 {
     char doing[64], set_version[96];
     sqlite3_snprintf(sizeof(doing), doing, "bring the schema from version %d to %d", from, from + 1);
@@ -167,9 +245,15 @@ static enum rc step(sqlite3 *db, const char *path, int from, const char *sql, st
     return rc;
 }
 
-enum rc sqlite_migrate(sqlite3 *db, const char *path, int from, const char *const *list, int n, struct err *err)
+enum rc sqlite_migrate(sqlite3 *db, const char *path, int from, struct err *err)
 {
-    for (int version = from; version < n; version++)
-        TRY(step(db, path, version, list[version], err));
+    for (int version = from; version < sqlite_version(); version++) {
+        struct buf sql = {0};
+        sqlite_migration(version, &sql);
+        enum rc rc = sqlite_migrate_step(db, path, version, buf_cstr(&sql), err);
+        buf_fini(&sql);
+        if (rc != RC_OK)
+            return rc;
+    }
     return RC_OK;
 }

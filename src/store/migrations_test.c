@@ -14,38 +14,34 @@
 #include "store/testing.h"
 #include "support/test_file.h"
 
-static const char *const longer_list[] = {
-    NULL, /* the first, filled in */
+static const char *const steps[] = {
     "ALTER TABLE nodes ADD COLUMN nickname TEXT; UPDATE nodes SET nickname = name || '!'",
     "CREATE TABLE pets (id INTEGER PRIMARY KEY, tailnet INTEGER NOT NULL) STRICT; INSERT INTO pets VALUES (1, 1)",
     "INSERT INTO pets VALUES (2, 1); INSERT INTO pets VALUES (1, 1)", /* fails at its end */
 };
 
-/* A file of version 1 with rows is migrated; a step that fails leaves no traces, and those before it stay. */
+/* A file with rows is migrated; a step that fails leaves no traces, and those before it stay. */
 static void test_steps(void **state)
 {
     const char *dir = *state;
     const char *path = test_scratch_path(dir);
-    const char *list[ARRAY_LEN(longer_list)];
     struct test_world w;
     struct err err = {0};
     sqlite3 *db;
     test_world_init(&w, 9);
     test_world_fill(&w, path, 60);
-    memcpy(list, longer_list, sizeof(list));
-    list[0] = sqlite_migrations[0];
     int64_t nodes = test_sql_int(path, "SELECT count(*) FROM nodes");
     assert_true(nodes > 0);
 
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite_migrate(db, path, 1, list, 2, &err), RC_OK);
-    assert_int_equal(test_sql_int(path, "SELECT version FROM schema_version"), 2);
+    assert_int_equal(sqlite_migrate_step(db, path, 90, steps[0], &err), RC_OK);
+    assert_int_equal(test_sql_int(path, "SELECT version FROM schema_version"), 91);
     assert_int_equal(test_sql_int(path, "SELECT count(*) FROM nodes WHERE nickname = name || '!'"), nodes);
-    assert_int_equal(sqlite_migrate(db, path, 2, list, 2, &err), RC_OK); /* nothing to do */
 
-    assert_int_equal(sqlite_migrate(db, path, 2, list, 4, &err), RC_STORE);
-    assert_non_null(strstr(err.text, "from version 3 to 4"));
-    assert_int_equal(test_sql_int(path, "SELECT version FROM schema_version"), 3);
+    assert_int_equal(sqlite_migrate_step(db, path, 91, steps[1], &err), RC_OK);
+    assert_int_equal(sqlite_migrate_step(db, path, 92, steps[2], &err), RC_STORE);
+    assert_non_null(strstr(err.text, "from version 92 to 93"));
+    assert_int_equal(test_sql_int(path, "SELECT version FROM schema_version"), 92);
     assert_int_equal(test_sql_int(path, "SELECT count(*) FROM pets"), 1);
     assert_int_equal(sqlite3_get_autocommit(db), 1);
     sqlite3_close(db);
@@ -63,7 +59,7 @@ static void test_step_meets_a_lock(void **state)
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
     assert_int_equal(sqlite3_exec(other, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite_migrate(db, path, 0, sqlite_migrations, 1, &err), RC_IN_USE);
+    assert_int_equal(sqlite_migrate(db, path, 0, &err), RC_IN_USE);
     assert_non_null(strstr(err.text, "holds a lock"));
     sqlite3_close(other);
     sqlite3_close(db);
@@ -81,8 +77,8 @@ static void test_version_1_as_it_was(void **state)
     buf_fini(&sql);
     struct store *s = test_store_open(path, 1000);
     struct state *st = state_create(&options, tailnet_settings_create());
-    assert_int_equal(store_load(s, st, 1700000000000, &err), RC_OK);
-    assert_int_equal(test_sql_int(path, "SELECT version FROM schema_version"), sqlite_migrations_n);
+    assert_int_equal(store_load(s, 1, st, 1700000000000, &err), RC_OK);
+    assert_int_equal(test_sql_int(path, "SELECT version FROM schema_version"), sqlite_version());
 
     const struct user *u = state_user(st, 1);
     assert_string_equal(u->name, "ann@example.com");
@@ -139,7 +135,7 @@ static void test_routes_of_older_versions(void **state)
         "UPDATE nodes SET hostinfo = '{\"RoutableIPs' WHERE id = 4");
     struct store *s = test_store_open(path, 1000);
     struct state *st = state_create(&options, tailnet_settings_create());
-    assert_int_equal(store_load(s, st, 1700000000000, &err), RC_OK);
+    assert_int_equal(store_load(s, 1, st, 1700000000000, &err), RC_OK);
     const struct node *n = state_node(st, 3);
     assert_int_equal(n->advertised->n, 3);
     assert_int_equal(prefix_parse(STR("fd00::/8"), &p, NULL), RC_OK);
@@ -179,6 +175,139 @@ static void test_joined_nodes_of_older_versions(void **state)
     assert_int_equal(test_sql_int(path, "SELECT count(*) FROM auth_keys"), 3);
 }
 
+/* --- version 7: other tables --- */
+
+/* A database of version 1 with rows, brought to version `to`. */
+static void make_version(const char *path, int to)
+{
+    struct err err = {0};
+    sqlite3 *db;
+    struct buf sql = test_file_read(VECTORS_DIR, "store_v1.sql");
+    test_sql_exec(path, buf_cstr(&sql));
+    buf_fini(&sql);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    for (int from = 1; from < to; from++) {
+        struct buf step = {0};
+        sqlite_migration(from, &step);
+        assert_int_equal(sqlite_migrate_step(db, path, from, buf_cstr(&step), &err), RC_OK);
+        buf_fini(&step);
+    }
+    sqlite3_close(db);
+}
+
+static void assert_sound(const char *path)
+{
+    char said[64];
+    assert_int_equal(test_sql_int(path, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
+    test_sql_text(path, "PRAGMA integrity_check", said, sizeof(said));
+    assert_string_equal(said, "ok");
+    assert_int_equal(test_sql_int(path, "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%_old'"), 0);
+}
+
+/* Whatever the version, every row is there afterwards, in the tables that a new database has. */
+static void test_every_version_becomes_ours(void **state)
+{
+    const char *dir = *state;
+    const char *path = test_scratch_path(dir);
+    char schema[16384], fresh[16384];
+    static const char tables[] = "SELECT group_concat(sql, char(10)) FROM (SELECT sql FROM sqlite_schema"
+                                 " WHERE sql IS NOT NULL AND name NOT IN ('schema_version', 'tailnets') ORDER BY name)";
+    struct store *s = test_store_open(path, 1000);
+    store_close(&s);
+    test_sql_text(path, tables, fresh, sizeof(fresh));
+    test_scratch_remove_files(path);
+    for (int version = 1; version < sqlite_version(); version++) {
+        make_version(path, version);
+        bool has_relays = version >= 2 && version < 7;
+        if (has_relays)
+            test_sql_exec(path, "INSERT INTO relays VALUES (4, 1, 'r', zeroblob(32), 'p', 901, 'c', 'n', 5, NULL, 1,"
+                                " 'h', '', '192.0.2.1', NULL, 443, 3478)");
+        s = test_store_open(path, 1000);
+        store_close(&s);
+        test_sql_text(path, tables, schema, sizeof(schema));
+        assert_string_equal(schema, fresh);
+        assert_sound(path);
+        assert_int_equal(test_sql_int(path, "SELECT count(*) FROM set_aside"), 0);
+        assert_int_equal(test_sql_int(path, "SELECT count(*) FROM users"), 2);
+        assert_int_equal(test_sql_int(path, "SELECT count(*) FROM auth_keys"), 2);
+        assert_int_equal(test_sql_int(path, "SELECT count(*) FROM nodes"), 2);
+        assert_int_equal(test_sql_int(path, "SELECT count(*) FROM relays"), has_relays);
+        assert_int_equal(test_sql_int(path, "SELECT role FROM users WHERE id = 1"), USER_OWNER);
+        assert_int_equal(test_sql_int(path, "SELECT count(*) FROM counters"), 4);
+        test_scratch_remove_files(path);
+    }
+}
+
+/* Ids that were given before are not given again: the counters become rows. */
+static void test_counters_become_rows(void **state)
+{
+    const char *dir = *state;
+    const char *path = test_scratch_path(dir);
+    struct err err = {0};
+    struct state_options options = {.v4_prefix = {.family = 4, .ip = {100, 64}}, .v4_bits = 10};
+    const struct user *u;
+    make_version(path, 6);
+    test_sql_exec(path, "UPDATE counters SET next_node = 70, next_user = 71, next_key = 72, next_relay = 73");
+    struct store *s = test_store_open(path, 1000);
+    struct state *st = state_create(&options, tailnet_settings_create());
+    assert_int_equal(store_load(s, 1, st, 1700000000000, &err), RC_OK);
+    assert_int_equal(state_user_create(st, &(struct user_spec){.name = STR("new")}, 1700000000000, &u, &err), RC_OK);
+    assert_int_equal(u->id, 71);
+    state_destroy(&st);
+    store_close(&s);
+    assert_int_equal(test_sql_int(path, "SELECT next FROM counters WHERE tailnet = 1 AND id = 6"), 70);
+    assert_int_equal(test_sql_int(path, "SELECT next FROM counters WHERE tailnet = 1 AND id = 3"), 72);
+    assert_int_equal(test_sql_int(path, "SELECT next FROM counters WHERE tailnet = 1 AND id = 4"), 73);
+}
+
+/* Rows that the new tables cannot take are kept aside, with the statement that puts them back; the others come over. */
+static void test_rows_that_do_not_fit_are_set_aside(void **state)
+{
+    const char *dir = *state;
+    const char *path = test_scratch_path(dir);
+    char statement[2048];
+    make_version(path, 6);
+    test_sql_exec(path, "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;"
+                        "INSERT INTO auth_keys (id, tailnet, user_id, hash, prefix, is_reusable, is_ephemeral, is_used,"
+                        "  created_ms) VALUES (50, 1, 99, randomblob(32), 'of nobody', 1, 0, 0, 1);"
+                        "INSERT INTO users VALUES (60, 9, 'elsewhere', '', '', '', 1, 0);"
+                        "UPDATE nodes SET home_derp = 70000 WHERE id = 3");
+    struct store *s = test_store_open(path, 1000);
+    store_close(&s);
+    assert_int_equal(test_sql_int(path, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
+    assert_int_equal(test_sql_int(path, "SELECT count(*) FROM set_aside"), 2);
+    assert_int_equal(test_sql_int(path, "SELECT tailnet FROM set_aside WHERE table_name = 'users' AND row_id = 60"), 9);
+    assert_int_equal(test_sql_int(path, "SELECT count(*) FROM auth_keys"), 2);
+    assert_int_equal(test_sql_int(path, "SELECT home_derp FROM nodes WHERE id = 3"), 70000); /* as loading found it */
+    test_sql_text(path, "SELECT statement FROM set_aside WHERE row_id = 50", statement, sizeof(statement));
+    test_sql_exec(path, "INSERT INTO users (tailnet, id, name, display_name, email, picture_url, created_ms, role)"
+                        " VALUES (1, 99, 'somebody', '', '', '', 1, 0)");
+    test_sql_exec(path, statement);
+    assert_int_equal(test_sql_int(path, "SELECT count(*) FROM auth_keys"), 3);
+}
+
+/* The program ends in the middle of a step: at the next start that begins anew. */
+static void test_an_interrupted_step_leaves_no_traces(void **state)
+{
+    const char *dir = *state;
+    const char *path = test_scratch_path(dir);
+    struct buf sql = {0};
+    sqlite3 *db;
+    make_version(path, 6);
+    sqlite_migration(6, &sql);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, buf_cstr(&sql), NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db); /* without COMMIT */
+    buf_fini(&sql);
+    assert_int_equal(test_sql_int(path, "SELECT version FROM schema_version"), 6);
+    assert_int_equal(test_sql_int(path, "SELECT count(next_key) FROM counters"), 1);
+    struct store *s = test_store_open(path, 1000);
+    store_close(&s);
+    assert_sound(path);
+    assert_int_equal(test_sql_int(path, "SELECT count(*) FROM nodes"), 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_scratch_set_up, test_scratch_tear_down)
 
 int main(void)
@@ -189,6 +318,10 @@ int main(void)
         TEST(test_version_1_as_it_was),
         TEST(test_routes_of_older_versions),
         TEST(test_joined_nodes_of_older_versions),
+        TEST(test_every_version_becomes_ours),
+        TEST(test_counters_become_rows),
+        TEST(test_rows_that_do_not_fit_are_set_aside),
+        TEST(test_an_interrupted_step_leaves_no_traces),
     };
     test_quiet_logs();
     return cmocka_run_group_tests(tests, NULL, NULL);

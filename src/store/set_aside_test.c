@@ -76,7 +76,7 @@ static bool loads_without_a_text(const char *path)
 {
     struct err err = {0};
     struct store *s = test_store_open(path, 1000);
-    assert_int_equal(s->ops->load(s, &test_no_sink, &err), RC_OK);
+    assert_int_equal(s->ops->load(s, 1, &test_no_sink, &err), RC_OK);
     bool is_there = store_policy_text_aside(s).is_there;
     store_close(&s);
     return is_there;

@@ -4,6 +4,8 @@
 
 #include <sqlite3.h>
 
+#include "base/buf.h"
+#include "store/sql_internal.h"
 #include "store/store_internal.h"
 
 /* "Fuls": tells our files from other programs' SQLite databases. Also in migration 1. */
@@ -38,11 +40,22 @@ void sqlite_file_close(struct sqlite_file *f, bool is_sound);
 /* Ours, of a schema that we know (0: none yet), and sound. RC as store_open_sqlite. */
 MUST_CHECK enum rc sqlite_check_file(sqlite3 *db, const char *path, int64_t *version_out, struct err *err);
 
+/* --- sqlite_rows.c --- */
+/* Binds tailnet and id, the first two parameters of most statements. False: SQLite refused, here and below. */
+bool sqlite_bind_name(sqlite3_stmt *stmt, uint64_t tailnet, uint64_t id);
+/* Binds a row to the parameters of sql_put. The object is borrowed until the statement is reset; `scratch` is emptied
+ * and used. */
+bool sqlite_bind_row(sqlite3_stmt *stmt, const struct entity *e, uint64_t tailnet, const struct row *object,
+                     struct buf *scratch);
+/* Makes an object, which the caller owns, of the current row of sql_select. Null when a column has an impossible
+ * value: its name is in `*bad_out`. */
+struct row *sqlite_read_row(sqlite3_stmt *stmt, const struct entity *e, const char **bad_out);
+
 /* --- aside.c --- */
 /* A row that cannot be used. */
 struct store_bad_row {
-    const char *table;
-    const char *move_sql;
+    const struct entity *entity;
+    uint64_t tailnet;
     int64_t id;
     char why[160];
 };
@@ -50,52 +63,24 @@ struct store_bad_rows {
     struct store_bad_row *v; /* owned */
     size_t n, cap;
 };
-void store_bad_rows_add(struct store_bad_rows *rows, const char *table, const char *move_sql, int64_t id,
+void store_bad_rows_add(struct store_bad_rows *rows, const struct entity *entity, uint64_t tailnet, int64_t id,
                         const char *why);
 /* Moves the rows to the table set_aside and logs each; if that fails they stay, which is logged. Empties the list. */
 void store_bad_rows_set_aside(struct store_bad_rows *rows, sqlite3 *db, const char *path);
 
 /* --- migrations.c --- */
-/* Entry i migrates version i to version i + 1. */
-extern const char *const sqlite_migrations[];
-extern const int sqlite_migrations_n;
-/* Applies migrations `from` .. n - 1, each in a transaction of its own. */
-MUST_CHECK enum rc sqlite_migrate(sqlite3 *db, const char *path, int from, const char *const *list, int n,
-                                  struct err *err);
+/* The version of the schema that this program uses. */
+int sqlite_version(void);
+/* Brings a database from version `from` to ours, each step in a transaction of its own. */
+MUST_CHECK enum rc sqlite_migrate(sqlite3 *db, const char *path, int from, struct err *err);
+/* One step: the statements, and the version it comes from. */
+MUST_CHECK enum rc sqlite_migrate_step(sqlite3 *db, const char *path, int from, const char *sql, struct err *err);
+/* Appends the statements that lead from version `from` to the next. */
+void sqlite_migration(int from, struct buf *out);
 
-/* --- sqlite_rows.c: the only file that knows columns --- */
-extern const char store_user_insert_sql[], store_user_select_sql[];
-extern const char store_auth_key_insert_sql[], store_auth_key_select_sql[];
-extern const char store_relay_insert_sql[], store_relay_select_sql[];
-extern const char store_policy_text_insert_sql[], store_policy_text_select_sql[];
-extern const char store_node_insert_sql[], store_node_select_sql[];
-/* Copies a row to the table set_aside: ?1 its id, ?2 why, ?3 when (Unix ms); the caller deletes it afterwards. */
-extern const char store_user_set_aside_sql[], store_auth_key_set_aside_sql[], store_relay_set_aside_sql[],
-    store_policy_text_set_aside_sql[], store_node_set_aside_sql[];
-
-/* Each binds a row to the parameters of its insert. The row is borrowed until the statement is reset. False: SQLite
- * refused. */
-bool store_user_bind(sqlite3_stmt *stmt, const struct user *u);
-bool store_auth_key_bind(sqlite3_stmt *stmt, const struct auth_key *k);
-bool store_relay_bind(sqlite3_stmt *stmt, const struct relay_host *r);
-bool store_policy_text_bind(sqlite3_stmt *stmt, const struct policy_text *t);
-bool store_node_bind(sqlite3_stmt *stmt, const struct node *n);
-/* Each makes an object, which the caller owns, of the current row of its select. Null when a column has an
- * impossible value: its name is in `*bad_out`, valid as long as the statement. */
-struct user *store_user_read(sqlite3_stmt *stmt, const char **bad_out);
-struct auth_key *store_auth_key_read(sqlite3_stmt *stmt, const char **bad_out);
-struct relay_host *store_relay_read(sqlite3_stmt *stmt, const char **bad_out);
-struct policy_text *store_policy_text_read(sqlite3_stmt *stmt, const char **bad_out);
-struct node *store_node_read(sqlite3_stmt *stmt, const char **bad_out);
-
-/* How the rows of an entity are kept. */
-struct sqlite_rows {
-    const struct entity *entity;
-    const char *insert_sql, *select_sql, *set_aside_sql;
-    bool (*bind)(sqlite3_stmt *stmt, const struct row *object);
-    struct row *(*read)(sqlite3_stmt *stmt, const char **bad_out);
-};
-extern const struct sqlite_rows sqlite_rows[];
-extern const size_t sqlite_rows_n;
+/* --- sqlite_load.c --- */
+/* As store_ops.load. */
+MUST_CHECK enum rc sqlite_load_rows(struct sqlite_file *f, uint64_t tailnet, const struct row_sink *sink,
+                                    struct store_aside *text_aside_out, struct err *err);
 
 #endif

@@ -106,12 +106,12 @@ static enum rc check_schema(sqlite3 *db, const char *path, int64_t *version_out,
     if (application != SQLITE_APPLICATION_ID)
         return err_set(err, RC_INVALID, "%s is a database of another program; it is left as it is", path);
     TRY(sqlite_query_int(db, path, "SELECT version FROM schema_version", version_out, err));
-    if (*version_out > sqlite_migrations_n)
+    if (*version_out > sqlite_version())
         return err_set(
             err, RC_UNSUPPORTED,
             "database %s has schema version %lld, this program knows versions up to %d; it is left as it is. "
             "Install the newer program again, or restore the backup made before it ran",
-            path, (long long)*version_out, sqlite_migrations_n);
+            path, (long long)*version_out, sqlite_version());
     if (*version_out < 1)
         return err_set(err, RC_STORE, "database %s has schema version %lld, which never was", path,
                        (long long)*version_out);
@@ -212,17 +212,17 @@ static enum rc open_database(struct sqlite_file *f, struct err *err)
     TRY(connect_file(f, WAL_INDEX_SHARED, &version, err));
     TRY(check_sound(f->db, f->path, err));
     TRY(configure(f->db, f->path, f->wal_autocheckpoint_pages, err));
-    TRY(sqlite_migrate(f->db, f->path, (int)version, sqlite_migrations, sqlite_migrations_n, err));
-    if (version < sqlite_migrations_n)
+    TRY(sqlite_migrate(f->db, f->path, (int)version, err));
+    if (version < sqlite_version())
         log_info("schema brought up to date", LOG_S("path", f->path), LOG_I("from", version),
-                 LOG_I("to", sqlite_migrations_n));
+                 LOG_I("to", sqlite_version()));
     copy_log_on_close(f->db, true);
     return RC_OK;
 }
 
 static enum rc is_current(int64_t version, const char *path, struct err *err)
 {
-    if (version == sqlite_migrations_n)
+    if (version == sqlite_version())
         return RC_OK;
     return err_set(err, RC_FULL, "database %s: no room to bring it up to date: the disk is full; make room there",
                    path);
@@ -252,7 +252,7 @@ enum rc sqlite_file_reopen(struct sqlite_file *f, struct err *err)
     f->db = NULL;
     f->is_read_only = false;
     TRY(connect_file(f, WAL_INDEX_SHARED, &version, err));
-    if (version != sqlite_migrations_n)
+    if (version != sqlite_version())
         return err_set(err, RC_STORE, "database %s is another one than before", f->path);
     TRY(configure(f->db, f->path, f->wal_autocheckpoint_pages, err));
     copy_log_on_close(f->db, true);

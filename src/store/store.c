@@ -263,6 +263,7 @@ void store_start(struct store *s, store_done_fn done, void *ctx)
 
 void store_commit(struct store *s, struct row_batch *batch)
 {
+    assert(batch->tailnet != 0);
     pthread_mutex_lock(&s->lock);
     assert(!s->is_stopping);
     struct batch_list *l = &s->waiting;
@@ -340,11 +341,11 @@ struct store_aside store_policy_text_aside(const struct store *s)
     return s->policy_text_aside;
 }
 
-enum rc store_load(struct store *s, struct state *st, int64_t now_ms, struct err *err)
+enum rc store_load(struct store *s, uint64_t tailnet, struct state *st, int64_t now_ms, struct err *err)
 {
     const struct row_sink sink = {load_row, st};
     assert(!s->is_started);
-    TRY(s->ops->load(s, &sink, err));
+    TRY(s->ops->load(s, tailnet, &sink, err));
     state_load_done(st, now_ms);
     return RC_OK;
 }

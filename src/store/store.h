@@ -48,11 +48,12 @@ void store_memory_fail_tailnet(struct store *s, uint64_t tailnet, enum rc why);
 void store_memory_hold(struct store *s);
 void store_memory_release(struct store *s);
 
-/* Loads all rows into an empty state, and ends with state_load_done. Before store_start. Blocks. Rows that cannot be
- * used (values that nothing here writes, contradictions) are logged, each with table, id and reason, and set aside:
- * they move to the table set_aside, and the server works with the others. RC as store_open_sqlite. */
-MUST_CHECK enum rc store_load(struct store *s, struct state *st, int64_t now_ms, struct err *err);
-/* Whether rows were set aside, and the highest id of them. */
+/* Loads all rows of a tailnet (its id, from 1) into an empty state, and ends with state_load_done. Before store_start.
+ * Blocks. Rows that cannot be used (values that nothing here writes, contradictions) are logged, each with table, id
+ * and reason, and set aside: they move to the table set_aside, and the server works with the others. RC as
+ * store_open_sqlite. */
+MUST_CHECK enum rc store_load(struct store *s, uint64_t tailnet, struct state *st, int64_t now_ms, struct err *err);
+/* Whether rows of the tailnet that was loaded last were set aside, and the highest id of them. */
 struct store_aside {
     bool is_there;
     int64_t id;

@@ -19,9 +19,9 @@ struct store_ops {
     /* Writes rows of a tailnet, all or none. No row occurs twice. Afterwards all rows agree; but names, addresses and
      * keys may pass from row to row in any way, also in a circle. On the store's thread; blocks. */
     enum rc (*write)(struct store *s, uint64_t tailnet, const struct row_op *const *ops, size_t n);
-    /* Delivers the rows of each entity, in the order of state_entity, ascending by id. Rows that cannot be read or are
-     * refused are set aside, where they do not conflict with what is written later. */
-    enum rc (*load)(struct store *s, const struct row_sink *sink, struct err *err);
+    /* Delivers the rows of a tailnet, entity after entity, in the order of state_entity, ascending by id. Rows that
+     * cannot be read or are refused are set aside, where they do not conflict with what is written later. */
+    enum rc (*load)(struct store *s, uint64_t tailnet, const struct row_sink *sink, struct err *err);
     /* Any thread. */
     enum rc (*ping)(struct store *s);
     /* Closes and frees the store. `is_sound`: no write has failed since the last that succeeded. */

@@ -356,8 +356,9 @@ static enum rc broken_write(struct store *s, uint64_t tailnet, const struct row_
     return ++b->writes == b->fail_at ? RC_IO : RC_OK;
 }
 
-static enum rc broken_load(struct store *s, const struct row_sink *sink, struct err *err)
+static enum rc broken_load(struct store *s, uint64_t tailnet, const struct row_sink *sink, struct err *err)
 {
+    (void)tailnet;
     (void)s;
     (void)sink;
     return err_set(err, RC_STORE, "broken");
@@ -466,7 +467,7 @@ static void test_load_failure(void **state)
     b->closed_sound_out = &closed_sound;
     store_init(s, &broken_ops);
     struct state *st = state_create(&options, tailnet_settings_create());
-    assert_int_equal(store_load(s, st, 1, &err), RC_STORE);
+    assert_int_equal(store_load(s, 1, st, 1, &err), RC_STORE);
     assert_string_equal(err.text, "broken");
     state_destroy(&st);
     store_close(&s);
@@ -501,7 +502,7 @@ static void test_contradicting_rows_are_left_out(void **state)
     test_batch_put(b, &entity_node, &plain_node(3, "other")->row);
     assert_int_equal(test_store_write(s, b), RC_OK);
     struct state *st = state_create(&options, tailnet_settings_create());
-    assert_int_equal(store_load(s, st, 1, &err), RC_OK);
+    assert_int_equal(store_load(s, 1, st, 1, &err), RC_OK);
     assert_int_equal(state_node_count(st), 2);
     assert_null(state_node(st, 2));
     state_destroy(&st);
@@ -518,7 +519,7 @@ static void test_state_survives(void **state)
     char text[AUTH_KEY_TEXT_CAP];
     uint8_t random[AUTH_KEY_RANDOM_BYTES] = {1};
     struct state *st = state_create(&options, tailnet_settings_create());
-    assert_int_equal(store_load(f->s, st, 1000, &err), RC_OK);
+    assert_int_equal(store_load(f->s, 1, st, 1000, &err), RC_OK);
     assert_int_equal(state_user_create(st, &(struct user_spec){.name = STR("ann")}, 1000, &u, &err), RC_OK);
     assert_int_equal(state_user_create(st, &(struct user_spec){.name = STR("bob")}, 1000, &u, &err), RC_OK);
     assert_int_equal(state_user_delete(st, u->id, &err), RC_OK);
@@ -540,7 +541,7 @@ static void test_state_survives(void **state)
 
     fixture_reopen(f);
     st = state_create(&options, tailnet_settings_create());
-    assert_int_equal(store_load(f->s, st, 2000, &err), RC_OK);
+    assert_int_equal(store_load(f->s, 1, st, 2000, &err), RC_OK);
     assert_int_equal(state_node_count(st), 3);
     assert_non_null(state_key_by_text(st, str_c(text)));
     assert_null(state_user_by_name(st, STR("bob")));

@@ -87,6 +87,8 @@ void test_world_node(struct test_world *w, struct row_batch *b, size_t slot);
 bool test_same_node(const struct node *a, const struct node *b);
 /* The store holds exactly these rows. Not while its thread runs. */
 void test_store_holds(struct store *s, const struct test_world *w);
+/* The same of any tailnet; that above is of tailnet 1. */
+void test_store_holds_of(struct store *s, uint64_t tailnet, const struct test_world *w);
 /* The last batch that a store has, when a test_world fills it. */
 uint64_t test_store_seq(struct store *s);
 /* Drops every row. */

@@ -131,11 +131,16 @@ static enum rc compare_row(void *ctx, const struct entity *e, struct row *object
 
 void test_store_holds(struct store *s, const struct test_world *w)
 {
+    test_store_holds_of(s, 1, w);
+}
+
+void test_store_holds_of(struct store *s, uint64_t tailnet, const struct test_world *w)
+{
     struct compared c = {.world = w};
     const struct row_sink sink = {compare_row, &c};
     struct err err = {0};
     const struct entity *e;
-    enum rc rc = s->ops->load(s, &sink, &err);
+    enum rc rc = s->ops->load(s, tailnet, &sink, &err);
     if (rc != RC_OK)
         print_error("%s\n", err.text);
     assert_int_equal(rc, RC_OK);
@@ -177,7 +182,7 @@ uint64_t test_store_seq(struct store *s)
     uint64_t seq = 0;
     struct err err = {0};
     const struct row_sink sink = {note_seq, &seq};
-    enum rc rc = s->ops->load(s, &sink, &err);
+    enum rc rc = s->ops->load(s, 1, &sink, &err);
     if (rc != RC_OK)
         print_error("%s\n", err.text);
     assert_int_equal(rc, RC_OK);

@@ -73,6 +73,7 @@ struct store *test_store_open(const char *path, int64_t wal_autocheckpoint_pages
 struct row_batch *test_batch_create(uint64_t seq)
 {
     struct row_batch *b = MEM_NEW(struct row_batch);
+    b->tailnet = 1;
     b->seq = seq;
     return b;
 }
@@ -104,7 +105,7 @@ enum rc test_store_write(struct store *s, struct row_batch *b)
 {
     const struct row_op **plan;
     size_t n = store_plan(&b, 1, &plan);
-    enum rc rc = s->ops->write(s, b->tailnet, plan, n);
+    enum rc rc = s->ops->write(s, b->tailnet != 0 ? b->tailnet : 1, plan, n);
     mem_free(plan);
     row_batch_destroy(&b);
     return rc;

@@ -33,9 +33,10 @@ static NORETURN void die(const char *what, const char *why)
     exit(1);
 }
 
-static void on_done(void *ctx, uint64_t seq, enum rc rc)
+static void on_done(void *ctx, uint64_t tailnet, uint64_t seq, enum rc rc)
 {
     struct generator *g = ctx;
+    (void)tailnet;
     (void)seq;
     g->failures += rc != RC_OK;
 }
@@ -47,6 +48,7 @@ static void commit(struct generator *g)
     if (batch == NULL)
         return;
     uint64_t seq = batch->seq;
+    batch->tailnet = 1;
     store_commit(g->store, batch);
     state_committed(g->state, seq);
     struct change *change = state_publish(g->state, g->now_ms);
@@ -239,7 +241,8 @@ static void open_database(struct generator *g, const char *path)
     settings->self_caps_json = rcbuf_create("{}", 2);
     rng_bytes(options.seed, sizeof(options.seed));
     g->state = state_create(&options, settings);
-    if (store_open_sqlite(&store, &g->store, &err) != RC_OK || store_load(g->store, g->state, g->now_ms, &err) != RC_OK)
+    if (store_open_sqlite(&store, &g->store, &err) != RC_OK ||
+        store_load(g->store, 1, g->state, g->now_ms, &err) != RC_OK)
         die(path, err.text);
     store_start(g->store, on_done, g);
 }

@@ -189,7 +189,7 @@ static enum rc life_open(const char *path, struct store **store_out, struct stat
     const struct store_options options = {.sqlite_path = path, .wal_autocheckpoint_pages = 20};
     TRY(store_open_sqlite(&options, store_out, err));
     *st_out = world_state();
-    enum rc rc = store_load(*store_out, *st_out, clock_wall_ms(), err);
+    enum rc rc = store_load(*store_out, 1, *st_out, clock_wall_ms(), err);
     if (rc == RC_OK)
         return RC_OK;
     store_close(store_out);

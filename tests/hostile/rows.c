@@ -37,8 +37,9 @@ static uint32_t below(uint32_t n)
 
 /* --- a database --- */
 
-static void on_done(void *ctx, uint64_t seq, enum rc rc)
+static void on_done(void *ctx, uint64_t tailnet, uint64_t seq, enum rc rc)
 {
+    (void)tailnet;
     (void)seq;
     *(unsigned *)ctx += rc != RC_OK;
 }
@@ -56,7 +57,7 @@ static void server_start(struct server *s)
     *s = (struct server){.st = world_state()};
     enum rc rc = store_open_sqlite(&options, &s->store, &err);
     if (rc == RC_OK)
-        rc = store_load(s->store, s->st, WORLD_NOW_MS, &err);
+        rc = store_load(s->store, 1, s->st, WORLD_NOW_MS, &err);
     if (rc != RC_OK)
         print_error("%s\n", err.text);
     assert_int_equal(rc, RC_OK);
@@ -70,6 +71,7 @@ static void server_commit(struct server *s)
     if (b == NULL)
         return;
     uint64_t seq = b->seq;
+    b->tailnet = 1;
     store_commit(s->store, b);
     state_committed(s->st, seq);
     struct change *c = state_publish(s->st, WORLD_NOW_MS);
@@ -239,11 +241,10 @@ static void touch_one(sqlite3 *db, struct touched *t)
     const char *table = tables[below(ARRAY_LEN(tables))];
     unsigned id = 1 + below(WORLD_NODES);
     column_of(db, table, column, sizeof(column));
-    const char *key = strcmp(table, "counters") == 0 ? "tailnet" : "id";
     if (strcmp(table, "nodes") != 0)
-        id = 1 + below(3);
-    snprintf(sql, sizeof(sql), "UPDATE %s SET %s = %s WHERE %s = %u", table, column, values[below(ARRAY_LEN(values))],
-             key, id);
+        id = 1 + below(strcmp(table, "counters") == 0 ? entity_node.number : 3);
+    snprintf(sql, sizeof(sql), "UPDATE %s SET %s = %s WHERE id = %u", table, column, values[below(ARRAY_LEN(values))],
+             id);
     /* A change that the database itself refuses is skipped. */
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK && strcmp(table, "nodes") == 0)
         t->nodes[id] = true;

@@ -144,8 +144,10 @@ static void add_subject(const struct operations *subject)
         if (op->cli.show == OP_SHOW_BY_CODE)
             continue;
         const struct cli_command c = command_of(op);
-        if (!has_group(c.group))
+        if (!has_group(c.group)) {
+            assert(subject->about != NULL);
             add_group((struct cli_group){c.group, "", subject->about});
+        }
         add_command(c, place_of(&c));
     }
 }

@@ -2,6 +2,7 @@
  * in the file of its struct (entity.h), and add a line below. */
 #include <stdlib.h>
 
+#include "state/setting.h"
 #include "state/state_internal.h"
 
 /* Of rows that the state keeps as they are (kept.c) only `check` is needed: the other functions are null. */
@@ -106,6 +107,7 @@ static const struct entry entries[] = {
     {&entity_relay_host, relay_host_load, relay_host_get, relay_host_next, relay_host_back, relay_written, NULL},
     {&entity_policy_text, policy_text_load, policy_text_get, policy_text_next, policy_text_back, NULL, NULL},
     {&entity_node, node_load, node_get, node_next, NULL, node_written, NULL},
+    {.entity = &entity_setting, .check = setting_check},
     {&entity_counter, load_counter, NULL, NULL, NULL, NULL, NULL},
 };
 

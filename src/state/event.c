@@ -7,6 +7,7 @@
 #include "base/refs.h"
 #include "base/time.h"
 #include "state/events_internal.h"
+#include "state/setting.h"
 
 /* --- how members are shown --- */
 
@@ -139,6 +140,7 @@ struct kind {
 #define KEY(key, member, show) {key, show, offsetof(struct auth_key, member), OF_OBJECT}
 #define RELAY(key, member, show) {key, show, offsetof(struct relay_host, member), OF_OBJECT}
 #define POLICY(key, member, show) {key, show, offsetof(struct policy_text, member), OF_OBJECT}
+#define SETTING(key, member, side) {key, show_text, offsetof(struct setting, member), side}
 #define EVENT(key, member, show) {key, show, offsetof(struct event, member), OF_EVENT}
 
 #define NODE_FIELDS NODE("node", id, show_id), NODE("name", name, show_text)
@@ -223,6 +225,12 @@ static const struct kind kinds[EVENT_KINDS_N] = {
                            LOG_INFO,
                            "policy",
                            {EVENT("file", text, show_buf)}},
+    [EVENT_SETTING_CHANGED] = {"setting.changed",
+                               "a setting has changed",
+                               LOG_DEBUG,
+                               "events",
+                               {SETTING("setting", name, OF_OBJECT), SETTING("value", value, OF_AFTER),
+                                SETTING("was", value, OF_BEFORE)}},
     [EVENT_OPERATION] = {"operation",
                          "operation",
                          LOG_DEBUG,

@@ -53,7 +53,8 @@ enum event_kind {
     EVENT_RELAY_DELETED,
     EVENT_POLICY_CHANGED, /* a new version is stored */
     EVENT_POLICY_FILE,    /* the policy's file has changed, and is in force */
-    EVENT_OPERATION,      /* an admin's operation has changed something: for the audit trail */
+    EVENT_SETTING_CHANGED,
+    EVENT_OPERATION, /* an admin's operation has changed something: for the audit trail */
     EVENT_KINDS_N
 };
 

@@ -12,6 +12,7 @@
 #include "codec/json.h"
 #include "policy/policy.h"
 #include "state/events_internal.h"
+#include "state/setting.h"
 #include "state/state_internal.h"
 #include "state/testing.h"
 
@@ -283,6 +284,20 @@ static void test_a_policy_that_is_stored_is_told_and_what_it_approves(void **sta
     rcbuf_unref(&info);
 }
 
+static void test_a_setting_that_changes_is_told_with_both_values(void **state)
+{
+    struct test_tailnet *f = *state;
+    const struct setting *s;
+    assert_int_equal(state_setting_set(f->st, STR("motd"), STR("hello"), &s, NULL), RC_OK);
+    assert_told(f, " setting.changed");
+    assert_int_equal(state_setting_set(f->st, STR("motd"), STR("hello"), &s, NULL), RC_OK);
+    assert_told(f, "");
+    assert_int_equal(state_setting_set(f->st, STR("motd"), STR("bye"), &s, NULL), RC_OK);
+    assert_non_null(strstr(take_json(f), "{\"setting\":\"motd\",\"value\":\"bye\",\"was\":\"hello\"}}"));
+    assert_int_equal(state_setting_delete(f->st, STR("motd"), NULL), RC_OK);
+    assert_non_null(strstr(take_json(f), "\"fields\":{\"setting\":\"motd\",\"was\":\"bye\"}}"));
+}
+
 /* --- routers --- */
 
 static const char *take_told_of(struct test_routers *f)
@@ -455,6 +470,7 @@ int main(void)
         TEST(test_a_node_that_registers_again_and_logs_out_has_done_it_itself),
         TEST(test_relays_tell_that_they_come_and_go),
         TEST(test_a_policy_that_is_stored_is_told_and_what_it_approves),
+        TEST(test_a_setting_that_changes_is_told_with_both_values),
         cmocka_unit_test_setup_teardown(test_a_route_that_moves_is_told_with_both_routers, routers_set_up,
                                         routers_tear_down),
         TEST(test_a_refused_batch_leaves_no_event),

@@ -128,6 +128,7 @@ enum rc state_setting_set(struct state *st, struct str name, struct str value, c
     s->id = old != NULL ? old->id : row_next_id(st, &entity_setting);
     snprintf(s->name, sizeof(s->name), "%.*s", STR_ARG(name));
     snprintf(s->value, sizeof(s->value), "%.*s", STR_ARG(value));
+    event_note(st, EVENT_SETTING_CHANGED, &entity_setting, old, s);
     kept_put(st, &entity_setting, old != NULL ? &old->row : NULL, &s->row);
     *out = s;
     return RC_OK;
@@ -139,6 +140,7 @@ enum rc state_setting_delete(struct state *st, struct str name, struct err *err)
     if (old == NULL)
         return err_set(err, RC_NOT_FOUND, "there is no setting '%.*s' (list them: settings list)",
                        (int)(name.len < 80 ? name.len : 80), name.p);
+    event_note(st, EVENT_SETTING_CHANGED, &entity_setting, old, NULL);
     kept_put(st, &entity_setting, &old->row, NULL);
     return RC_OK;
 }

@@ -13,7 +13,7 @@
 
 /* Everything that has operations, in the order of the routes: X(SUBJECT) for a table api_SUBJECT_operations. */
 #define API_SUBJECTS(X)                                                                                                \
-    X(health) X(log_level) X(user) X(node) X(route) X(relay) X(policy) X(policy_ask) X(key) X(openapi)
+    X(health) X(log_level) X(user) X(node) X(route) X(relay) X(policy) X(policy_ask) X(key) X(openapi) X(setting)
 
 #define API_DECLARE_SUBJECT(subject) extern const struct operations api_##subject##_operations;
 API_SUBJECTS(API_DECLARE_SUBJECT)

@@ -40,6 +40,9 @@ static const struct recipe {
     {"auth_keys.create", {{"user", "\"anna\""}, {"reusable", "true"}}},
     {"auth_keys.delete", {{"id", "1"}}},
     {"auth_keys.expire", {{"id", "1"}}},
+    {"settings.get", {{"name", "motd"}}},
+    {"settings.set", {{"name", "motd"}, {"value", "\"bye\""}}},
+    {"settings.delete", {{"name", "motd"}}},
 };
 
 /* anna with a node that offers a route; ben; an auth key, a relay, a policy. */
@@ -49,6 +52,7 @@ static void make_world(struct fixture *f)
     fixture_call(f, 200, "POST", "/api/v1/user", "{\"name\":\"ben\"}");
     fixture_join(f, fixture_new_key(f, "{\"user\":1}"), "laptop", 1);
     fixture_call(f, 200, "POST", "/api/v1/relay", "{\"name\":\"berlin\"}");
+    fixture_call(f, 200, "PUT", "/api/v1/setting/motd", "{\"value\":\"hello\"}");
     fixture_call(f, 200, "PUT", "/api/v1/policy", "{\"policy\":\"{\\\"tagOwners\\\":{\\\"tag:web\\\":[]}}\"}");
 }
 
@@ -237,7 +241,8 @@ static int tear_down_walk(void **state)
 /* All that the API shows of what operations can change. */
 static const char *world(struct fixture *f)
 {
-    static const char *const lists[] = {"user", "node", "preauthkey", "relay", "policy/history", "log/level"};
+    static const char *const lists[] = {"user",           "node",      "preauthkey", "relay",
+                                        "policy/history", "log/level", "setting"};
     struct buf all = {0};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         fixture_call(f, 200, "GET", arena_printf(&f->arena, "/api/v1/%s", lists[i]), "");

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "state/setting.h"
 #include "state/testing_history.h"
 
 enum { HISTORIES = 100, EPISODES = 60, KNOWN_MAX = 8192 };
@@ -25,7 +26,7 @@ struct known {
 };
 
 struct listener {
-    struct known nodes[KNOWN_MAX], users[KNOWN_MAX], keys[KNOWN_MAX], relays[KNOWN_MAX];
+    struct known nodes[KNOWN_MAX], users[KNOWN_MAX], keys[KNOWN_MAX], relays[KNOWN_MAX], settings[KNOWN_MAX];
     uint64_t policy;
     size_t heard[EVENT_KINDS_N];
 };
@@ -87,6 +88,13 @@ static void hear_of_relay(struct listener *l, const struct event *e)
     hear_of(known_of(l->relays, e), e, before != NULL ? before->name : NULL, after != NULL ? after->name : NULL);
 }
 
+/* What is known of a setting is its value. */
+static void hear_of_setting(struct listener *l, const struct event *e)
+{
+    const struct setting *before = (const void *)e->before, *after = (const void *)e->after;
+    hear_of(known_of(l->settings, e), e, before != NULL ? before->value : NULL, after != NULL ? after->value : NULL);
+}
+
 static void hear(struct listener *l, const struct event *e)
 {
     l->heard[e->kind]++;
@@ -98,6 +106,8 @@ static void hear(struct listener *l, const struct event *e)
         hear_of_key(l, e);
     else if (e->kind <= EVENT_RELAY_DELETED)
         hear_of_relay(l, e);
+    else if (e->kind == EVENT_SETTING_CHANGED)
+        hear_of_setting(l, e);
     else
         l->policy = ((const struct policy_text *)(const void *)e->after)->id;
 }
@@ -132,6 +142,8 @@ static void assert_knows(const struct listener *l, const struct state *st)
         assert_int_equal(l->nodes[id].has_ended, n != NULL && n->is_ended);
         assert_known(&l->users[id], u != NULL, u != NULL ? u->name : NULL);
         assert_known(&l->keys[id], k != NULL, k != NULL ? k->prefix : NULL);
+        const struct setting *s = (const struct setting *)kept_row(st, &entity_setting, id);
+        assert_known(&l->settings[id], s != NULL, s != NULL ? s->value : NULL);
         assert_known(&l->relays[id], r != NULL, r != NULL ? r->name : NULL);
     }
     const struct policy_text *newest = state_policy_text_newest(st);
@@ -261,9 +273,10 @@ static void test_a_listener_knows_the_tailnet(void **state)
     }
     assert_true(refusals > histories * EPISODES / 10);
     static const enum event_kind must_be_heard[] = {
-        EVENT_NODE_JOINED,       EVENT_NODE_REGISTERED, EVENT_NODE_RENAMED, EVENT_NODE_DELETED,    EVENT_NODE_ONLINE,
-        EVENT_NODE_OFFLINE,      EVENT_NODE_LOGGED_OUT, EVENT_NODE_EXPIRED, EVENT_ROUTES_APPROVED, EVENT_USER_RENAMED,
-        EVENT_USER_ROLE_CHANGED, EVENT_USER_DELETED,    EVENT_KEY_USED,     EVENT_KEY_DELETED,     EVENT_RELAY_DELETED};
+        EVENT_NODE_JOINED,     EVENT_NODE_REGISTERED, EVENT_NODE_RENAMED,      EVENT_NODE_DELETED,
+        EVENT_NODE_ONLINE,     EVENT_NODE_OFFLINE,    EVENT_NODE_LOGGED_OUT,   EVENT_NODE_EXPIRED,
+        EVENT_ROUTES_APPROVED, EVENT_USER_RENAMED,    EVENT_USER_ROLE_CHANGED, EVENT_USER_DELETED,
+        EVENT_KEY_USED,        EVENT_KEY_DELETED,     EVENT_RELAY_DELETED,     EVENT_SETTING_CHANGED};
     for (size_t i = 0; i < ARRAY_LEN(must_be_heard); i++)
         assert_true(heard[must_be_heard[i]] > 0);
 }

@@ -10,6 +10,7 @@
 
 #include "crypto/crypto.h"
 #include "policy/policy.h"
+#include "state/setting.h"
 #include "state/testing.h"
 
 static const char *const policies[] = {
@@ -221,6 +222,17 @@ static void do_relay(const struct test_story *s, struct state *st, const struct 
     (void)rc;
 }
 
+static void do_setting(struct state *st, const struct test_event *e)
+{
+    static const char *const values[] = {"", "one", "two", "three"};
+    const struct setting *s;
+    struct err err;
+    struct str name = str_c(names[e->y % ARRAY_LEN(names)]);
+    enum rc rc = e->z % 3 == 0 ? state_setting_delete(st, name, &err)
+                               : state_setting_set(st, name, str_c(values[e->z % ARRAY_LEN(values)]), &s, &err);
+    (void)rc; /* refusals are events too */
+}
+
 static void do_policy(const struct test_story *s, struct state *st, const struct test_event *e)
 {
     struct policy_errors errors = {0};
@@ -240,7 +252,7 @@ void test_event_durable(struct test_story *s, struct state *st, struct test_even
     case 1: do_user(s, st, e); break;
     case 2:
     case 3: do_key(s, st, e); break;
-    case 4: do_relay(s, st, e); break;
+    case 4: e->y % 2 == 0 ? do_relay(s, st, e) : do_setting(st, e); break;
     case 5: do_policy(s, st, e); break;
     case 6:
     case 7:

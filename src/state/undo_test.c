@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "codec/json.h"
+#include "state/setting.h"
 #include "state/testing_history.h"
 
 enum { HISTORIES = 40, EPISODES = 60 };
@@ -118,6 +119,9 @@ static void print_rows(struct buf *out, const struct state *st)
     const struct relay_host *r;
     for (size_t pos = 0; (r = state_relay_next(st, &pos)) != NULL;)
         buf_printf(out, "relay %d %s region %d\n", (int)r->id, r->name, r->region_id);
+    const struct setting *s;
+    for (size_t pos = 0; (s = state_setting_next(st, &pos)) != NULL;)
+        buf_printf(out, "setting %d %s=%s\n", (int)s->id, s->name, s->value);
     const struct policy_text *t;
     for (size_t pos = 0; (t = state_policy_text_next(st, &pos)) != NULL;)
         buf_printf(out, "text %d %.*s\n", (int)t->id, (int)t->text->len, (const char *)t->text->data);
@@ -148,6 +152,9 @@ static void print_snapshot(struct buf *out, const struct state *st)
     }
     for (size_t i = 0; i < s->users->n; i++)
         buf_printf(out, "user %s %d\n", s->users->users[i]->name, s->users->users[i]->role);
+    const struct row *row;
+    for (size_t pos = 0; (row = row_set_next(s->kept, &entity_setting, &pos)) != NULL;)
+        buf_printf(out, "setting %d=%s\n", (int)row->id, ((const struct setting *)row)->value);
 }
 
 /* Line by line: the first that differs is printed. */

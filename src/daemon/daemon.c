@@ -16,6 +16,7 @@
 LOG_MODULE("daemon");
 
 enum {
+    TAILNET_ID = 1,           /* of the one that there is */
     OFFLINE_GRACE_MS = 10000, /* a node that reconnects is not shown offline. src: docs/protocol/control.md 6.2 */
     NEWCOMER_MS = 2000,       /* clients report their home relay within a second of their first map */
     DRAIN_MS = 200, /* between GOAWAY and the end; clients come back within milliseconds of losing the connection */
@@ -159,7 +160,7 @@ static enum rc load_state(struct daemon *d, struct state **out, struct err *err)
     };
     rng_bytes(options.seed, sizeof(options.seed));
     *out = state_create(&options, tailnet_settings_ref(d->settings));
-    TRY(store_load(d->store, 1, *out, clock_wall_ms(), err));
+    TRY(store_load(d->store, TAILNET_ID, *out, clock_wall_ms(), err));
     TRY(daemon_policy_load(d, *out, err));
     return daemon_relays_load(d, *out, err);
 }
@@ -182,7 +183,7 @@ static enum rc start_core(struct daemon *d, struct err *err)
         return rc;
     }
     const struct tailnet_options options = {
-        .id = 1,
+        .id = TAILNET_ID,
         .name = "default",
         .server_url = d->cfg->server_url,
         .policy_path = d->cfg->policy_mode == CONFIG_POLICY_FILE ? d->cfg->policy_path : NULL,

@@ -13,12 +13,12 @@ LOG_MODULE("sqlite");
 METRIC_GAUGE(aside, "fullscale_store_rows_set_aside", "",
              "Rows of the database that could not be used, and are in its table set_aside.");
 
-void store_bad_rows_add(struct store_bad_rows *rows, const struct entity *entity, uint64_t tailnet, int64_t id,
+void store_bad_rows_add(struct store_bad_rows *rows, const struct entity *entity, uint64_t tailnet, sqlite3_value *id,
                         const char *why)
 {
     VEC_ROOM(rows->v, rows->n, rows->cap, 1);
     struct store_bad_row *r = &rows->v[rows->n++];
-    *r = (struct store_bad_row){.entity = entity, .tailnet = tailnet, .id = id};
+    *r = (struct store_bad_row){.entity = entity, .tailnet = tailnet, .id = sqlite3_value_dup(id)};
     snprintf(r->why, sizeof(r->why), "%s", why);
 }
 
@@ -27,7 +27,8 @@ static bool step_once(sqlite3 *db, const char *sql, const struct store_bad_row *
     sqlite3_stmt *stmt;
     if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
         return false;
-    bool is_done = sqlite_bind_name(stmt, r->tailnet, (uint64_t)r->id);
+    bool is_done = sqlite3_bind_int64(stmt, 1, (int64_t)r->tailnet) == SQLITE_OK &&
+                   sqlite3_bind_value(stmt, 2, r->id) == SQLITE_OK;
     if (sqlite3_bind_parameter_count(stmt) == 4)
         is_done = is_done && sqlite3_bind_text(stmt, 3, r->why, -1, SQLITE_STATIC) == SQLITE_OK &&
                   sqlite3_bind_int64(stmt, 4, now_ms) == SQLITE_OK;
@@ -62,7 +63,7 @@ void store_bad_rows_set_aside(struct store_bad_rows *rows, sqlite3 *db, const ch
     struct err err = {0};
     for (size_t i = 0; i < rows->n; i++)
         log_error("a row of the database cannot be used and is set aside", LOG_S("table", rows->v[i].entity->table),
-                  LOG_I("id", rows->v[i].id), LOG_S("why", rows->v[i].why));
+                  LOG_I("id", sqlite3_value_int64(rows->v[i].id)), LOG_S("why", rows->v[i].why));
     if (rows->n > 0 && !move_all(rows, db, clock_wall_ms())) {
         (void)sqlite_error(db, path, "set rows aside in", &err);
         if (sqlite3_get_autocommit(db) == 0)
@@ -70,6 +71,8 @@ void store_bad_rows_set_aside(struct store_bad_rows *rows, sqlite3 *db, const ch
         log_error("the rows that cannot be used stay where they are, where new ones may collide with them",
                   LOG_S("reason", err.text));
     }
+    for (size_t i = 0; i < rows->n; i++)
+        sqlite3_value_free(rows->v[i].id);
     mem_free(rows->v);
     *rows = (struct store_bad_rows){0};
     if (sqlite_query_int(db, path, "SELECT count(*) FROM set_aside", &total, &err) != RC_OK || total == 0)

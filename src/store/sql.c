@@ -109,7 +109,8 @@ static void restoring_statement(const struct sql_dialect *d, const struct entity
 void sql_set_aside(const struct sql_dialect *d, const struct entity *e, struct buf *out)
 {
     buf_printf(out,
-               "INSERT INTO set_aside (tailnet, table_name, row_id, why, at_ms, statement) SELECT tailnet, '%s', id, ",
+               "INSERT INTO set_aside (tailnet, table_name, row_id, why, at_ms, statement) SELECT tailnet, '%s', "
+               "CAST(id AS BIGINT), ",
                e->table);
     buf_append_c(out, d->is_numbered ? "$3, $4, " : "?3, ?4, ");
     restoring_statement(d, e, INT_MAX, out);

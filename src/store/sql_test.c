@@ -81,7 +81,8 @@ static void test_rows_in_postgres(void **state)
                "SELECT id, name, is_good, port, at_ms, key, seal, owner FROM things WHERE tailnet = $1 ORDER BY id");
     assert_sql(sql_set_aside, &sql_postgres,
                "INSERT INTO set_aside (tailnet, table_name, row_id, why, at_ms, statement) SELECT tailnet, 'things', "
-               "id, $3, $4, 'INSERT INTO things (tailnet, id, name, is_good, port, at_ms, key, seal, owner) VALUES ('"
+               "CAST(id AS BIGINT), $3, $4, "
+               "'INSERT INTO things (tailnet, id, name, is_good, port, at_ms, key, seal, owner) VALUES ('"
                " || quote_nullable(tailnet) || ', ' || quote_nullable(id) || ', ' || quote_nullable(name) || ', ' ||"
                " quote_nullable(is_good) || ', ' || quote_nullable(port) || ', ' || quote_nullable(at_ms) || ', ' ||"
                " quote_nullable(key) || ', ' || quote_nullable(seal) || ', ' || quote_nullable(owner) || ');'"

@@ -56,14 +56,15 @@ struct row *sqlite_read_row(sqlite3_stmt *stmt, const struct entity *e, const ch
 struct store_bad_row {
     const struct entity *entity;
     uint64_t tailnet;
-    int64_t id;
+    sqlite3_value *id; /* owned; as it is there, which may be no integer: strict tables can be made others */
     char why[160];
 };
 struct store_bad_rows {
     struct store_bad_row *v; /* owned */
     size_t n, cap;
 };
-void store_bad_rows_add(struct store_bad_rows *rows, const struct entity *entity, uint64_t tailnet, int64_t id,
+/* The id is copied. */
+void store_bad_rows_add(struct store_bad_rows *rows, const struct entity *entity, uint64_t tailnet, sqlite3_value *id,
                         const char *why);
 /* Moves the rows to the table set_aside and logs each; if that fails they stay, which is logged. Empties the list. */
 void store_bad_rows_set_aside(struct store_bad_rows *rows, sqlite3 *db, const char *path);

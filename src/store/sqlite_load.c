@@ -21,7 +21,7 @@ static void take_row(struct loading *l, const struct entity *e, sqlite3_stmt *st
     else if (l->sink->take(l->sink->ctx, e, object, &refusal) != RC_OK)
         snprintf(why, sizeof(why), "%.150s", refusal.text);
     if (why[0] != '\0')
-        store_bad_rows_add(&l->bad, e, l->tailnet, sqlite3_column_int64(stmt, 0), why);
+        store_bad_rows_add(&l->bad, e, l->tailnet, sqlite3_column_value(stmt, 0), why);
 }
 
 static enum rc load_entity(struct loading *l, const struct entity *e, struct err *err)
@@ -64,7 +64,7 @@ static enum rc load_text_aside(struct loading *l, struct store_aside *out, struc
     }
     for (size_t i = 0; i < l->bad.n; i++) {
         if (l->bad.v[i].entity == &entity_policy_text)
-            note_aside(out, l->bad.v[i].id);
+            note_aside(out, sqlite3_value_int64(l->bad.v[i].id));
     }
     return RC_OK;
 }

@@ -16,6 +16,7 @@
 #include "codec/json.h"
 #include "crypto/crypto.h"
 #include "hostile/world.h"
+#include "state/setting.h"
 #include "support/test_random.h"
 #include "store/store.h"
 
@@ -128,6 +129,7 @@ static void make_base(void)
     struct server s;
     char keys[3][AUTH_KEY_TEXT_CAP], text[AUTH_KEY_TEXT_CAP];
     const struct relay_host *relay;
+    const struct setting *setting;
     struct err err = {0};
     uint8_t random[AUTH_KEY_RANDOM_BYTES] = {77};
     struct relay_spec spec = {.name = STR("relay")};
@@ -138,6 +140,7 @@ static void make_base(void)
         report_node(&s, i);
     }
     assert_int_equal(state_relay_create(s.st, &spec, random, WORLD_NOW_MS, &relay, text, &err), RC_OK);
+    assert_int_equal(state_setting_set(s.st, STR("motd"), STR("hello"), &setting, &err), RC_OK);
     server_commit(&s);
     while (state_flush_lazy(s.st, 100) > 0)
         server_commit(&s);
@@ -147,7 +150,7 @@ static void make_base(void)
 
 /* --- touching it --- */
 
-static const char *const tables[] = {"nodes", "nodes", "nodes", "users", "auth_keys", "relays", "counters"};
+static const char *const tables[] = {"nodes", "nodes", "nodes", "users", "auth_keys", "relays", "settings", "counters"};
 
 static const char *const values[] = {
     "NULL",

@@ -134,6 +134,18 @@ const struct entity *state_entity_by_number(uint64_t number)
     return NULL;
 }
 
+int state_schema_version(void)
+{
+    int version = 0;
+    for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
+        const struct entity *e = entries[i].entity;
+        version = e->since > version ? e->since : version;
+        for (size_t k = 0; k < e->column_n; k++)
+            version = e->columns[k].since > version ? e->columns[k].since : version;
+    }
+    return version;
+}
+
 static enum rc load_kept(struct state *st, const struct entry *e, struct row *object, struct err *err)
 {
     TRY(e->check(object, err));

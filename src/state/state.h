@@ -74,6 +74,9 @@ const struct entity *state_entity(size_t i);
 /* The entity with this number; null: there is none. */
 const struct entity *state_entity_by_number(uint64_t number);
 
+/* The version of the schema that has all tables and columns of the entities. */
+int state_schema_version(void);
+
 /* Rows as the store has them, entity after entity, then state_load_done. The reference is taken over in any case.
  * RC_INVALID for a row that cannot be used (an address, name or key that another row has; values that nothing here
  * writes): it is left out, and `err` (may be null) says why. With RC_OK `err` may say what was left out of the row;

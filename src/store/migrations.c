@@ -207,15 +207,7 @@ static void describe_all(struct buf *out)
 
 int sqlite_version(void)
 {
-    const struct entity *e;
-    int version = DESCRIBED;
-    for (size_t i = 0; (e = state_entity(i)) != NULL; i++) {
-        for (size_t k = 0; k < e->column_n; k++) {
-            int since = entity_column_since(e, &e->columns[k]);
-            version = since > version ? since : version;
-        }
-    }
-    return version;
+    return state_schema_version() > DESCRIBED ? state_schema_version() : DESCRIBED;
 }
 
 void sqlite_migration(int from, struct buf *out)

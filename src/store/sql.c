@@ -3,6 +3,8 @@
 
 #include <limits.h>
 
+/* Tables with rowids: WITHOUT ROWID a row of a node, which is more than a quarter of a page, goes to an overflow page,
+ * and costs half as much again to write. */
 const struct sql_dialect sql_sqlite = {
     .types = {[VALUE_INT] = "INTEGER", [VALUE_TEXT] = "TEXT", [VALUE_BYTES] = "BLOB"},
     .byte_length = "length",

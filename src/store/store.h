@@ -61,6 +61,18 @@ struct store_aside {
 /* The policy text with the highest id among those set aside, now or at an earlier start: it may be the one that was
  * meant to be active. After store_load. */
 struct store_aside store_policy_text_aside(const struct store *s);
+/* Takes a piece of a dump. Other than RC_OK ends it. */
+typedef enum rc (*store_piece_fn)(void *ctx, struct str piece);
+/* Writes all rows of a tailnet as lines of JSON, the first of which says what they are; without the hashes of keys,
+ * unless `with_secrets`. Before store_start. Blocks. What `write` returns, else as store_load: rows that cannot be used
+ * are set aside, and not in the dump. */
+MUST_CHECK enum rc store_dump(struct store *s, uint64_t tailnet, bool with_secrets, store_piece_fn write, void *ctx,
+                              struct err *err);
+/* Writes the rows of a dump into a tailnet that has none: all of them, or none if one cannot be used, whose line and
+ * column `err` has. Before store_start. Blocks. RC_EXISTS: there are rows; RC_INVALID, RC_TRUNCATED, RC_TOO_LARGE,
+ * RC_TOO_DEEP: it is no dump, or has rows that cannot be used; RC_UNSUPPORTED: it is of a newer program; else as
+ * store_done_fn. */
+MUST_CHECK enum rc store_import(struct store *s, uint64_t tailnet, struct str dump, struct err *err);
 /* Starts the thread, which calls `done` with `ctx`. After store_load. */
 void store_start(struct store *s, store_done_fn done, void *ctx);
 /* Hands over a batch. Any thread, after store_start; does not block on the disk. */

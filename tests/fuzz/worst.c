@@ -43,7 +43,13 @@ struct pattern {
 #define IPSET "{\"ipsets\":{\"ipset:s\":["
 #define POSTURE "{\"postures\":{\"posture:p\":["
 
+#define DUMP "{\"format\":\"fullscale-dump-1\",\"schema\":7,\"secrets\":true}\n{\"entity\":"
+
 static const struct pattern patterns[] = {
+    {"store_dump", "rows", STR(DUMP), STR("\"counter\",\"id\":~,\"next\":4}\n{\"entity\":"), {0}, STR("0}")},
+    {"store_dump", "many prefixes", STR(DUMP "\"node\",\"advertised\":\""), STR("10.0.0.0/8 "), {0}, STR("\"}")},
+    {"store_dump", "many columns", STR(DUMP "\"node\""), STR(",\"c~\":1"), {0}, STR("}")},
+    {"store_dump", "hexadecimal", STR(DUMP "\"policy_text\",\"text\":{\"hex\":\""), STR("ff"), {0}, STR("\"}}")},
     {NULL, "zeros", {0}, STR("\0"), {0}, {0}},
     {NULL, "ones", {0}, STR("\xff"), {0}, {0}},
     {NULL, "line ends", {0}, STR("\n"), {0}, {0}},

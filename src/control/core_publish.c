@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/metric.h"
 #include "control/core_internal.h"
+#include "state/access.h"
 
 METRIC_COUNTER(published_total, "fullscale_core_publications_total", "", "Snapshots published.");
 METRIC_COUNTER(published_nodes, "fullscale_core_published_nodes_total", "", "Nodes in published changes.");
@@ -36,7 +37,9 @@ static void publish_now(struct tailnet *t, int64_t now_us)
     metric_add(&nodes_now, (int64_t)c->after->node_n - (int64_t)c->before->node_n);
     metric_add(&version_now, (int64_t)c->after->version - (int64_t)c->before->version);
     core->hooks.published(core->hooks.ctx, t, c);
-    spacing_published(&core->spacing, is_one_event(c) ? 1 : c->item_n, now_us);
+    /* Under a policy each snapshot has what is granted to all nodes that may see one of those that changed. */
+    bool is_light = access_is_open(c->after->access);
+    spacing_published(&core->spacing, is_one_event(c) ? 1 : c->item_n, is_light, now_us);
     change_unref(&c);
 }
 

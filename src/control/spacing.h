@@ -6,7 +6,9 @@
  * to SPACING_STORM_FACTOR times, but SPACING_MAX_US at most, as people wait, or until nothing more comes. So telling
  * takes a seventh of the workers' time at most, and a sixtieth in a storm, however long clients make it last.
  *
- * A snapshot alone costs little, and nodes that have just registered wait for it: it is published sooner.
+ * Nodes that have just registered wait for a snapshot. A light one is published before nodes are told of it,
+ * SPACING_ALONE_MAX_US after the last one at the latest; all since they were last told stay in memory, some twenty at
+ * most. Others are published only when nodes can be told of them as well.
  *
  * Pure: the clock, monotonic, is the caller's. Zero-initialised is valid. One thread. */
 #ifndef CONTROL_SPACING_H
@@ -29,14 +31,16 @@ struct spacing {
     int64_t told_us;
     size_t node_n;  /* that have changed since then */
     bool is_untold; /* something was published since then */
+    bool is_light;  /* what was published last */
 };
 
 /* From when on the next snapshot may be published; `cost_us`: what telling took one worker the last time. */
 int64_t spacing_publish_us(const struct spacing *spacing, int64_t cost_us);
 /* From when on nodes are told of what was published since the last time. INT64_MAX: nothing was. */
 int64_t spacing_tell_us(const struct spacing *spacing, int64_t cost_us);
-/* A snapshot was published, in which so many nodes have changed. */
-void spacing_published(struct spacing *spacing, size_t node_n, int64_t now_us);
+/* A snapshot was published, in which so many nodes have changed. `is_light`: it shares nearly all memory with the one
+ * before. */
+void spacing_published(struct spacing *spacing, size_t node_n, bool is_light, int64_t now_us);
 /* Nodes were told of all that was published. */
 void spacing_told(struct spacing *spacing, int64_t now_us);
 

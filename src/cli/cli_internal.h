@@ -138,6 +138,8 @@ enum cli_exit cli_man_run(struct cli_run *run);
 enum cli_exit cli_config_check(struct cli_run *run);
 enum cli_exit cli_config_reference(struct cli_run *run);
 enum cli_exit cli_config_show(struct cli_run *run);
+enum cli_exit cli_database_dump(struct cli_run *run);
+enum cli_exit cli_database_import(struct cli_run *run);
 enum cli_exit cli_users_rename(struct cli_run *run);
 enum cli_exit cli_users_set_role(struct cli_run *run);
 enum cli_exit cli_users_delete(struct cli_run *run);

@@ -129,6 +129,11 @@ static const struct cli_option reference_options[] = {
     END,
 };
 
+static const struct cli_option dump_options[] = {
+    {"secrets", 0, NULL, NULL, false, "with the hashes of keys"},
+    END,
+};
+
 static const struct cli_group groups[] = {
     {"users", "user", "People who own nodes"},
     {"nodes", "node n", "Machines of the network"},
@@ -136,6 +141,7 @@ static const struct cli_group groups[] = {
     {"relays", "relay-servers derp", "Relays (DERP) on other machines"},
     {"policy", "acl", "Who may reach whom"},
     {"config", "", "The configuration file"},
+    {"database", "db", "What the server keeps, while it does not run"},
     {"log", "", "What the running server logs"},
     {0},
 };
@@ -268,6 +274,16 @@ static const struct cli_command commands[] = {
      reference_options, cli_config_reference, false},
     {"config", "show", "dump", "", 0, 0, NULL, "print the configuration in force", NULL, "fullscale config show",
      no_options, cli_config_show, false},
+
+    {"database", "dump", "export", "[FILE]", 0, 1, NULL, "write all rows as lines of JSON",
+     "Without FILE to standard output. FILE must not exist yet. The hashes of auth keys and relay keys are left out, "
+     "unless --secrets asks for them: only such a dump can be imported. The server must not be running.",
+     "fullscale database dump --secrets backup.json\nfullscale database dump | grep '\"node\"'", dump_options,
+     cli_database_dump, false},
+    {"database", "import", "", "FILE", 1, 1, NULL, "read a dump into an empty database",
+     "All of it or, if a line cannot be used, nothing: that line is named. The database of the configuration is made "
+     "if there is none. The server must not be running.",
+     "fullscale database import backup.json", no_options, cli_database_import, false},
 
     {"log", "level", "", "[[MODULE] LEVEL]", 0, 2, NULL, "show or change log levels of the running server",
      "LEVEL is trace, debug, info, warn, error or off. Without MODULE it applies to all.",

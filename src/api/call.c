@@ -14,9 +14,6 @@ METRIC_COUNTER(refused, "fullscale_api_errors_total", "",
 METRIC_COUNTER(denied, "fullscale_api_denied_total", "",
                "Requests to the admin API whose caller lacks the scope that they need.");
 
-/* The limit of the body's size is its route's. */
-static const struct json_limits body_limits = {.max_bytes = SIZE_MAX, .max_depth = 16, .max_nodes = 4096};
-
 /* --- errors --- */
 
 static void respond_problem(struct http_exchange *ex, int status, enum rc rc, const char *detail,
@@ -160,19 +157,9 @@ static void on_closed(void *ctx)
     call->ex = NULL;
 }
 
-/* Strings of a tree point into its text, which must live as long as the call: the request's own goes when the peer
- * does. */
-static enum rc parse_body(struct api_call *call, struct str body, const struct json **out, struct err *err)
+static bool take_query(void *ctx, const char *name, struct str *out)
 {
-    struct err why;
-    struct str text = arena_str(&call->arena, str_trim(body));
-    if (text.len == 0)
-        text = STR("{}");
-    if (json_parse(&call->arena, text, &body_limits, out, &why) != RC_OK)
-        return err_set(err, RC_INVALID, "the body is no JSON: line %d, column %d: %s", why.line, why.col, why.text);
-    if (json_is_null(*out))
-        return RC_OK;
-    return json_type_of(*out) == JSON_OBJECT ? RC_OK : err_set(err, RC_INVALID, "the body must be a JSON object");
+    return http_query(ctx, name, out);
 }
 
 /* In this order, so that who may not call an operation learns nothing by it. */
@@ -180,14 +167,15 @@ static enum rc take_request(struct api_call *call, const struct api_route *route
 {
     const struct operation *op = call->op;
     const struct api_caller *caller = &call->listener->caller;
-    const struct json *body;
+    const struct http_request *req = http_request(call->ex);
+    const struct api_input in = {api_operation_path(op, route->version)->path, req->params, take_query, call->ex,
+                                 req->body};
     if (!api_caller_has(caller, op->scope)) {
         metric_inc(&denied);
         return err_set(err, RC_DENIED, "%s needs the scope %s, which %.80s does not have", op->name, op->scope,
                        caller->name);
     }
-    TRY(parse_body(call, http_request(call->ex)->body, &body, err));
-    TRY(api_request_read(call, route, body, err));
+    TRY(api_request_read(call, &in, err));
     TRY(op->check != NULL ? op->check(call, err) : RC_OK);
     if (op->draws_secret)
         rng_bytes(call->random, sizeof(call->random));

@@ -73,11 +73,19 @@ struct api_call {
 /* The handler of every route; the route's argument is a struct api_route, `app` a struct api_listener. */
 void api_handle(void *app, struct http_exchange *ex);
 
-/* --- request.c: on the loop's thread --- */
-/* Reads all members of the operation's row into call->params. RC_INVALID with a sentence that names the member. `body`
- * is an object or null; its text belongs to the call. */
-MUST_CHECK enum rc api_request_read(struct api_call *call, const struct api_route *route, const struct json *body,
-                                    struct err *err);
+/* --- request.c: pure; on the loop's thread --- */
+/* What a request brings. Borrowed for the call of api_request_read. */
+struct api_input {
+    const char *path;         /* of the route */
+    const struct str *params; /* what stands for the path's {} */
+    /* The query parameter of this name; false: none. */
+    bool (*query)(void *ctx, const char *name, struct str *out);
+    void *ctx;
+    struct str body;
+};
+/* Reads all members of the operation's row into call->params; what they point to is of the call's arena. RC_INVALID
+ * with a sentence that names the member, or says what is wrong with the body. */
+MUST_CHECK enum rc api_request_read(struct api_call *call, const struct api_input *in, struct err *err);
 /* Whether the request has a member of this name. The operation has one. */
 bool api_is_given(const struct api_call *call, const char *name);
 

@@ -226,12 +226,12 @@ static int param_of(const char *path, const char *name)
     return -1;
 }
 
-static bool find_in_path(const struct api_route *route, const struct http_exchange *ex, struct sent *sent)
+static bool find_in_path(const struct api_input *in, struct sent *sent)
 {
-    int n = param_of(api_operation_path(route->op, route->version)->path, sent->member->name);
+    int n = param_of(in->path, sent->member->name);
     if (n < 0)
         return false;
-    sent->text = http_request(ex)->params[n];
+    sent->text = in->params[n];
     return true;
 }
 
@@ -248,12 +248,12 @@ static bool is_nothing(const struct sent *sent)
 }
 
 /* False: it was not sent. */
-static bool find_sent(struct api_call *call, const struct api_route *route, const struct json *body, struct sent *sent)
+static bool find_sent(const struct api_input *in, const struct json *body, struct sent *sent)
 {
     const char *name = sent->member->name;
     switch (sent->member->in) {
-    case OP_PATH: return find_in_path(route, call->ex, sent);
-    case OP_QUERY: return http_query(call->ex, name, &sent->text) && !is_nothing(sent);
+    case OP_PATH: return find_in_path(in, sent);
+    case OP_QUERY: return in->query(in->ctx, name, &sent->text) && !is_nothing(sent);
     case OP_BODY: sent->json = json_get(body, name); return !json_is_null(sent->json) && !is_nothing(sent);
     }
     return false;
@@ -268,12 +268,33 @@ static enum rc refuse_missing(struct api_call *call, const struct op_member *m, 
     return err_set(err, RC_INVALID, "%s is missing: %s", m->name, m->help);
 }
 
-enum rc api_request_read(struct api_call *call, const struct api_route *route, const struct json *body, struct err *err)
+/* --- the whole --- */
+
+/* Strings of a tree point into its text, which must live as long as the call: the request's own goes when the peer
+ * does. */
+static enum rc parse_body(struct api_call *call, struct str body, const struct json **out, struct err *err)
 {
-    const struct operation *op = route->op;
+    /* The limit of the body's size is its route's. */
+    static const struct json_limits limits = {.max_bytes = SIZE_MAX, .max_depth = 16, .max_nodes = 4096};
+    struct err why;
+    struct str text = arena_str(&call->arena, str_trim(body));
+    if (text.len == 0)
+        text = STR("{}");
+    if (json_parse(&call->arena, text, &limits, out, &why) != RC_OK)
+        return err_set(err, RC_INVALID, "the body is no JSON: line %d, column %d: %s", why.line, why.col, why.text);
+    if (json_is_null(*out))
+        return RC_OK;
+    return json_type_of(*out) == JSON_OBJECT ? RC_OK : err_set(err, RC_INVALID, "the body must be a JSON object");
+}
+
+enum rc api_request_read(struct api_call *call, const struct api_input *in, struct err *err)
+{
+    const struct operation *op = call->op;
+    const struct json *body;
+    TRY(parse_body(call, in->body, &body, err));
     for (size_t i = 0; i < op->member_n; i++) {
         struct sent sent = {.member = &op->members[i], .text = STR_EMPTY};
-        if (find_sent(call, route, body, &sent)) {
+        if (find_sent(in, body, &sent)) {
             TRY(readers[sent.member->type](&call->arena, &sent, (char *)call->params + sent.member->offset, err));
             call->given |= UINT64_C(1) << i;
         } else if (sent.member->is_required) {

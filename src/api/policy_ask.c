@@ -20,9 +20,9 @@ struct why_params {
 };
 
 static const struct op_member why_members[] = {
-    OP_MEMBER("src", OP_QUERY, OP_TEXT, why_params, src, .max = WHY_TEXT_MAX,
+    OP_MEMBER("src", OP_QUERY, OP_TEXT, why_params, src, .is_required = true, .min = 1, .max = WHY_TEXT_MAX,
               .help = "from where: a node, an address, a user (anna@example.com) or a tag"),
-    OP_MEMBER("dst", OP_QUERY, OP_TEXT, why_params, dst, .max = WHY_TEXT_MAX,
+    OP_MEMBER("dst", OP_QUERY, OP_TEXT, why_params, dst, .is_required = true, .min = 1, .max = WHY_TEXT_MAX,
               .help = "to where, the same; a port may follow (web:443)"),
     OP_MEMBER("port", OP_QUERY, OP_NUMBER, why_params, port_number, .max = UINT16_MAX, .help = "the port; absent: any"),
     OP_MEMBER("proto", OP_QUERY, OP_TEXT, why_params, proto_text, .max = 16,
@@ -72,8 +72,6 @@ static enum rc check_why(struct api_call *call, struct err *err)
 {
     struct why_params *p = call->params;
     p->port = -1;
-    if (p->src.len == 0 || p->dst.len == 0)
-        return err_set(err, RC_INVALID, "src and dst are needed: nodes, addresses, users (anna@example.com) or tags");
     cut_port(&p->dst, &p->port);
     if (api_is_given(call, "port"))
         p->port = (int)p->port_number;

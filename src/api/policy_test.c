@@ -210,7 +210,7 @@ static void test_policy_why(void **state)
 
     fixture_refused(f, 404, "GET", "/api/v1/policy/why?src=nobody&dst=server", "", "nobody names nothing");
     fixture_refused(f, 404, "GET", "/api/v1/policy/why?src=laptop&dst=tag:db:22", "", "tag:db names nothing");
-    fixture_refused(f, 400, "GET", "/api/v1/policy/why?src=laptop", "", "src and dst are needed");
+    fixture_refused(f, 400, "GET", "/api/v1/policy/why?src=laptop", "", "dst is missing");
     fixture_refused(f, 400, "GET", "/api/v1/policy/why?src=a&dst=b&port=65536", "", "up to 65535");
     fixture_refused(f, 400, "GET", "/api/v1/policy/why?src=a&dst=b&proto=sctpp", "", "proto must be");
 }

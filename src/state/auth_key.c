@@ -3,7 +3,6 @@
 #include "base/mem.h"
 #include "base/refs.h"
 #include "state/entity.h"
-#include "state/model_internal.h"
 
 struct auth_key *auth_key_create(void)
 {
@@ -14,11 +13,7 @@ struct auth_key *auth_key_create(void)
 
 struct auth_key *auth_key_edit(const struct auth_key *k)
 {
-    struct auth_key *copy = auth_key_create();
-    copy_members(copy, k, offsetof(struct auth_key, id), sizeof(*copy));
-    ref_or_null(copy->tags);
-    prefix_list_ref(copy->sources);
-    return copy;
+    return (struct auth_key *)row_copy(&entity_auth_key, &k->row);
 }
 
 const struct auth_key *auth_key_ref(const struct auth_key *k)
@@ -35,19 +30,6 @@ void auth_key_unref(const struct auth_key **at)
 }
 
 /* --- rows --- */
-
-static void destroy(struct row *object)
-{
-    struct auth_key *k = (struct auth_key *)object;
-    rcbuf_unref(&k->tags);
-    prefix_list_unref(&k->sources);
-    mem_free(object);
-}
-
-static struct row *copy(const struct row *object)
-{
-    return &auth_key_edit((const struct auth_key *)object)->row;
-}
 
 static const struct column columns[] = {
     {COLUMN_OF("user_id", COLUMN_INT, struct auth_key, user), COLUMN_IS_ID, .flags = COLUMN_NULL_IF_ZERO,
@@ -76,6 +58,4 @@ const struct entity entity_auth_key = {
     .size = sizeof(struct auth_key),
     .columns = columns,
     .column_n = ARRAY_LEN(columns),
-    .destroy = destroy,
-    .copy = copy,
 };

@@ -93,9 +93,9 @@ struct entity {
     size_t size;                  /* of the object */
     const struct column *columns; /* without id and tailnet, which all have */
     size_t column_n;
-    /* Frees the object, to which no reference is left. */
+    /* For objects with more than their columns; null otherwise. The first frees an object to which no reference is left,
+     * the second is row_copy. */
     void (*destroy)(struct row *object);
-    /* A copy to change before it is shared; the caller owns the one reference. */
     struct row *(*copy)(const struct row *object);
 };
 enum {
@@ -115,6 +115,8 @@ int entity_column_since(const struct entity *e, const struct column *c);
 struct row *entity_create(const struct entity *e);
 /* Another reference to the object: the same pointer; null is fine. */
 const struct row *row_ref(const struct row *object);
+/* A copy to change before it is shared; the caller owns the one reference. */
+struct row *row_copy(const struct entity *e, const struct row *object);
 /* Drops a reference and nulls the pointer; null is fine. */
 void row_unref(const struct entity *e, const struct row **object);
 

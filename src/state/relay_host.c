@@ -3,7 +3,6 @@
 #include "base/mem.h"
 #include "base/refs.h"
 #include "state/entity.h"
-#include "state/model_internal.h"
 
 struct relay_host *state_relay_host_create(void)
 {
@@ -14,9 +13,7 @@ struct relay_host *state_relay_host_create(void)
 
 struct relay_host *state_relay_host_edit(const struct relay_host *r)
 {
-    struct relay_host *copy = state_relay_host_create();
-    copy_members(copy, r, offsetof(struct relay_host, id), sizeof(*copy));
-    return copy;
+    return (struct relay_host *)row_copy(&entity_relay_host, &r->row);
 }
 
 const struct relay_host *state_relay_host_ref(const struct relay_host *r)
@@ -33,16 +30,6 @@ void state_relay_host_unref(const struct relay_host **at)
 }
 
 /* --- rows --- */
-
-static void destroy(struct row *object)
-{
-    mem_free(object);
-}
-
-static struct row *copy(const struct row *object)
-{
-    return &state_relay_host_edit((const struct relay_host *)object)->row;
-}
 
 static const struct column columns[] = {
     {COLUMN_OF("name", COLUMN_TEXT, struct relay_host, name), .flags = COLUMN_UNIQUE},
@@ -75,6 +62,4 @@ const struct entity entity_relay_host = {
     .size = sizeof(struct relay_host),
     .columns = columns,
     .column_n = ARRAY_LEN(columns),
-    .destroy = destroy,
-    .copy = copy,
 };

@@ -76,7 +76,7 @@ static void shadow_apply(struct shadow *s, struct row_batch *b)
 static void shadow_load_row(struct state *st, const struct entity *e, const struct row *object)
 {
     if (object != NULL)
-        assert_int_equal(state_load(st, e, e->copy(object), NULL), RC_OK);
+        assert_int_equal(state_load(st, e, row_copy(e, object), NULL), RC_OK);
 }
 
 static void shadow_load(struct shadow *s, struct state *st)

@@ -1,9 +1,7 @@
 #include "state/setting.h"
 
 #include <stdio.h>
-#include <string.h>
 
-#include "base/mem.h"
 #include "base/utf8.h"
 #include "state/state_internal.h"
 
@@ -13,21 +11,6 @@ static const struct column columns[] = {
     {COLUMN_OF("name", COLUMN_TEXT, struct setting, name), .flags = COLUMN_UNIQUE},
     {COLUMN_OF("value", COLUMN_TEXT, struct setting, value)},
 };
-
-static void destroy(struct row *object)
-{
-    mem_free(object);
-}
-
-static struct row *copy(const struct row *object)
-{
-    const struct setting *s = (const struct setting *)object;
-    struct setting *made = (struct setting *)entity_create(&entity_setting);
-    made->id = s->id;
-    memcpy(made->name, s->name, sizeof(made->name));
-    memcpy(made->value, s->value, sizeof(made->value));
-    return &made->row;
-}
 
 const struct entity entity_setting = {
     .name = "setting",
@@ -40,8 +23,6 @@ const struct entity entity_setting = {
     .size = sizeof(struct setting),
     .columns = columns,
     .column_n = ARRAY_LEN(columns),
-    .destroy = destroy,
-    .copy = copy,
 };
 
 /* --- what a name and a value are --- */

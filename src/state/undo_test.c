@@ -197,7 +197,7 @@ static void assert_disk(struct test_story *s, struct test_disk *d, struct state 
     qsort(d->rows, d->n, sizeof(d->rows[0]), test_disk_compare);
     for (size_t i = 0; i < d->n && rc == RC_OK; i++) {
         const struct row_op *op = &d->rows[i];
-        rc = state_load(next, op->entity, op->entity->copy(op->object), NULL);
+        rc = state_load(next, op->entity, row_copy(op->entity, op->object), NULL);
     }
     assert_int_equal(rc, RC_OK);
     state_load_done(next, s->now_ms);

@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "base/refs.h"
 #include "state/entity.h"
-#include "state/model_internal.h"
 
 struct user *user_create(void)
 {
@@ -16,9 +15,7 @@ struct user *user_create(void)
 
 struct user *user_edit(const struct user *u)
 {
-    struct user *copy = user_create();
-    copy_members(copy, u, offsetof(struct user, id), sizeof(*copy));
-    return copy;
+    return (struct user *)row_copy(&entity_user, &u->row);
 }
 
 static const char *const role_names[USER_ROLES_N] = {
@@ -98,16 +95,6 @@ size_t user_table_find(const struct user_table *t, user_id id)
 
 /* --- rows --- */
 
-static void destroy(struct row *object)
-{
-    mem_free(object);
-}
-
-static struct row *copy(const struct row *object)
-{
-    return &user_edit((const struct user *)object)->row;
-}
-
 static const struct column columns[] = {
     {COLUMN_OF("name", COLUMN_TEXT, struct user, name), .flags = COLUMN_UNIQUE},
     {COLUMN_OF("display_name", COLUMN_TEXT, struct user, display_name)},
@@ -128,6 +115,4 @@ const struct entity entity_user = {
     .size = sizeof(struct user),
     .columns = columns,
     .column_n = ARRAY_LEN(columns),
-    .destroy = destroy,
-    .copy = copy,
 };

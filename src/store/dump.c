@@ -54,7 +54,7 @@ struct import {
 static enum rc import_row(void *ctx, const struct entity *e, struct row *object, struct err *err)
 {
     struct import *im = ctx;
-    struct row_op op = {e, object->id, e->copy(object)};
+    struct row_op op = {e, object->id, row_copy(e, object)};
     VEC_PUSH(im->rows->ops, im->rows->n, im->rows->cap, op);
     return state_load(im->check, e, object, err);
 }

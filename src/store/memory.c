@@ -80,7 +80,7 @@ static void load_rows(const struct map *all, uint64_t tailnet, const struct enti
     }
     qsort(rows, n, sizeof(struct memory_row *), compare_rows);
     for (size_t i = 0; i < n; i++) {
-        enum rc rc = sink->take(sink->ctx, entity, entity->copy(rows[i]->object), &err);
+        enum rc rc = sink->take(sink->ctx, entity, row_copy(entity, rows[i]->object), &err);
         (void)rc; /* there is nowhere to set a row aside */
     }
     mem_free(rows);

@@ -93,8 +93,8 @@ struct entity {
     size_t size;                  /* of the object */
     const struct column *columns; /* without id and tailnet, which all have */
     size_t column_n;
-    /* For objects with more than their columns; null otherwise. The first frees an object to which no reference is left,
-     * the second is row_copy. */
+    /* For objects with more than their columns; null otherwise. The first frees an object to which no reference is
+     * left, the second is row_copy. */
     void (*destroy)(struct row *object);
     struct row *(*copy)(const struct row *object);
 };

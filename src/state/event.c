@@ -115,7 +115,6 @@ static void show_routes(const void *member, struct arena *a, struct event_field 
 enum side {
     OF_OBJECT, /* as it is, or was before it was deleted */
     OF_BEFORE,
-    OF_AFTER,
     OF_EVENT,
 };
 
@@ -140,7 +139,6 @@ struct kind {
 #define KEY(key, member, show) {key, show, offsetof(struct auth_key, member), OF_OBJECT}
 #define RELAY(key, member, show) {key, show, offsetof(struct relay_host, member), OF_OBJECT}
 #define POLICY(key, member, show) {key, show, offsetof(struct policy_text, member), OF_OBJECT}
-#define SETTING(key, member, side) {key, show_text, offsetof(struct setting, member), side}
 #define EVENT(key, member, show) {key, show, offsetof(struct event, member), OF_EVENT}
 
 #define NODE_FIELDS NODE("node", id, show_id), NODE("name", name, show_text)
@@ -225,12 +223,12 @@ static const struct kind kinds[EVENT_KINDS_N] = {
                            LOG_INFO,
                            "policy",
                            {EVENT("file", text, show_buf)}},
+    /* A value may be a secret one day. */
     [EVENT_SETTING_CHANGED] = {"setting.changed",
                                "a setting has changed",
                                LOG_DEBUG,
                                "events",
-                               {SETTING("setting", name, OF_OBJECT), SETTING("value", value, OF_AFTER),
-                                SETTING("was", value, OF_BEFORE)}},
+                               {{"setting", show_text, offsetof(struct setting, name), OF_OBJECT}}},
     [EVENT_OPERATION] = {"operation",
                          "operation",
                          LOG_DEBUG,
@@ -275,7 +273,7 @@ const char *event_log_module(enum event_kind kind)
 static const void *side_of(const struct event *e, enum side side)
 {
     const void *object = e->after != NULL ? e->after : e->before;
-    const void *const sides[] = {[OF_OBJECT] = object, [OF_BEFORE] = e->before, [OF_AFTER] = e->after, [OF_EVENT] = e};
+    const void *const sides[] = {[OF_OBJECT] = object, [OF_BEFORE] = e->before, [OF_EVENT] = e};
     return sides[side];
 }
 
@@ -326,6 +324,8 @@ static void write_object(struct json_writer *w, const struct event *e)
     json_w_object(w);
     json_w_kv_cstr(w, "type", e->entity->name);
     write_id(w, object->id);
+    if (e->after == NULL)
+        json_w_kv_bool(w, "deleted", true);
     json_w_end_object(w);
 }
 

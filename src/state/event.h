@@ -117,8 +117,8 @@ struct event_field {
 };
 /* Fills in what the kind's row says, in its order; returns how many. */
 unsigned event_fields(const struct event *e, struct arena *a, struct event_field out[EVENT_FIELDS_MAX]);
-/* Writes {"event", "at", "actor": {"type", "id" or "name"}, "object": {"type", "id", "deleted" if it is gone}, "fields": {...}}. The caller gets
- * no secret by it. */
+/* Writes {"event", "at", "actor": {"type", "id" or "name"}, "object": {"type", "id", "deleted" if it is gone},
+ * "fields": {...}}. The caller gets no secret by it. */
 void event_write_json(struct json_writer *w, const struct event *e);
 
 /* --- recording and taking; core's thread --- */

@@ -97,6 +97,18 @@ static enum rc allocate(struct state *st, const struct addr *prefix, unsigned bi
     return RC_LIMIT;
 }
 
+static void later(struct addr *last, const struct addr *a)
+{
+    if (a->family != 0 && (last->family == 0 || memcmp(a->ip, last->ip, 16) > 0))
+        *last = *a;
+}
+
+void addresses_note_given(struct state *st, const struct node *n)
+{
+    later(&st->last_v4, &n->v4);
+    later(&st->last_v6, &n->v6);
+}
+
 enum rc addresses_allocate_in(struct state *st, const struct addr *prefix, unsigned bits, struct addr *out)
 {
     struct addr last = *prefix;

@@ -99,6 +99,8 @@ static bool can_serve(const struct state *st, node_id id)
     const struct node_record *e = node_record_of(st, id);
     /* The record is up to date before the node is: of several nodes that become silent together, none is elected in
      * between. */
+    if (e != NULL && e->awaited_until_ms != 0)
+        return true;
     return e != NULL && node_can_serve(e->node) && !e->has_left && !e->is_silent;
 }
 
@@ -129,7 +131,8 @@ static void hold_election(struct state *st, const struct prefix *p, struct id_li
         return;
     id_list_push(concerned, before);
     id_list_push(concerned, after);
-    event_note_moved(st, p, before, after);
+    if (!st->is_installing)
+        event_note_moved(st, p, before, after);
 }
 
 struct prefix_list *routes_list_primary(const struct state *st, const struct node_record *e)
@@ -166,6 +169,28 @@ static struct counted_routes routes_now(const struct state *st, const struct nod
     return now;
 }
 
+node_id routes_claim(struct state *st, struct node_record *e, const struct prefix *p, bool by_row)
+{
+    struct route *r = route_of(st, p);
+    if (r == NULL || r->primary == 0 || r->primary == e->id || !holds(r, e->id) ||
+        (!by_row && !can_serve(st, e->id) && can_serve(st, r->primary)))
+        return 0;
+    node_id other = r->primary;
+    r->primary = e->id;
+    if (!st->is_installing)
+        event_note_moved(st, p, other, e->id);
+    return other;
+}
+
+static void claim(struct state *st, struct node_record *e, const struct prefix *p, struct id_list *concerned)
+{
+    node_id from = routes_claim(st, e, p, false);
+    if (from == 0)
+        return;
+    id_list_push(concerned, from);
+    id_list_push(concerned, e->id);
+}
+
 void routes_recount(struct state *st, struct node_record *e, struct id_list *changed)
 {
     struct counted_routes before = e->counted, now = routes_now(st, e);
@@ -177,8 +202,11 @@ void routes_recount(struct state *st, struct node_record *e, struct id_list *cha
     e->counted = now;
     for (size_t pos = 0; next_of(&before, &pos, &p);)
         leave_route(st, &p, e->id);
-    for (size_t pos = 0; next_of(&now, &pos, &p);)
+    for (size_t pos = 0; next_of(&now, &pos, &p);) {
         join_route(st, &p, e->id);
+        if (prefix_list_has(e->claims, &p))
+            claim(st, e, &p, changed);
+    }
     for (size_t pos = 0; next_of(&before, &pos, &p);)
         hold_election(st, &p, changed);
     for (size_t pos = 0; next_of(&now, &pos, &p);)
@@ -191,17 +219,7 @@ void routes_forget(struct node_record *e)
 {
     prefix_list_unref(&e->counted.advertised);
     prefix_list_unref(&e->counted.approved);
-}
-
-node_id routes_claim(struct state *st, struct node_record *e, const struct prefix *p)
-{
-    struct route *r = route_of(st, p);
-    if (r == NULL || r->primary == e->id || !holds(r, e->id) || (!can_serve(st, e->id) && can_serve(st, r->primary)))
-        return 0;
-    node_id other = r->primary;
-    r->primary = e->id;
-    event_note_moved(st, p, other, e->id);
-    return other;
+    prefix_list_unref(&e->claims);
 }
 
 bool routes_have_standby(const struct state *st, const struct node_record *e, bool answering)

@@ -23,6 +23,11 @@ enum {
 
 struct node {
     ROW_HEAD;
+    /* Three kinds of members. Durable: rules and admins decide, every server agrees, an event waits for the disk.
+     * Presence (COLUMN_PRESENCE in node.c): disco, endpoints, home_derp, cap_version, hostname, hostinfo,
+     * hostinfo_peers, advertised, last_seen_ms; the node says it to the server that it is connected to, and nothing
+     * waits for it. Never stored: is_expired, is_online, is_away, is_newcomer. Copies that tell them apart go by the
+     * columns (state/presence_internal.h). */
     char stable_id[24]; /* opaque to clients, terminated */
     user_id user;
     machine_key machine;
@@ -63,7 +68,8 @@ struct node {
     struct prefix_list *approved;   /* null: none */
     /* Those of the routes that it serves, without exit routes, of which it is the primary now: of several nodes that
      * serve the same prefix the first by id that can serve (node_can_serve), until it cannot. Kept by
-     * state/elections.c; null: none. */
+     * state/elections.c; null: none. Durable, but an election takes effect before its row is written, as it must while
+     * the disk is full. */
     struct prefix_list *primary;
     unsigned endpoints_n;
     struct cache_slot cache;

@@ -33,8 +33,6 @@ static enum rc check_node(const struct state *st, const struct node *n, struct e
 {
     if (n->id == 0 || n->id > NODE_ID_MAX)
         return err_set(err, RC_INVALID, "its id is none that this server gives");
-    if (n->id < st->records_cap && st->records[n->id] != NULL)
-        return err_set(err, RC_INVALID, "another row has the same id");
     if (!node_name_is_label(str_c(n->name)))
         return err_set(err, RC_INVALID, "column name is no DNS label");
     if (map_get(&st->by_key, n->key.b, KEY_BYTES) != NULL)
@@ -46,20 +44,37 @@ static enum rc check_node(const struct state *st, const struct node *n, struct e
     return state_load_check_tags(n->tags, err);
 }
 
-enum rc state_load_node(struct state *st, struct node *n, struct err *err)
+enum rc node_row_check(const struct state *st, struct node *n, struct err *err)
 {
     TRY(check_node(st, n, err));
-    clean_hostinfo(&n->hostinfo, false, err);
-    clean_hostinfo(&n->hostinfo_peers, true, err);
     state_load_fit_time(&n->created_ms);
-    state_load_fit_time(&n->last_seen_ms);
     state_load_fit_expiry(&n->expires_ms);
+    return RC_OK;
+}
+
+void node_row_clean_report(struct node *n, struct err *odd)
+{
+    clean_hostinfo(&n->hostinfo, false, odd);
+    clean_hostinfo(&n->hostinfo_peers, true, odd);
+    state_load_fit_time(&n->last_seen_ms);
     if (n->cap_version > INT32_MAX) /* Go's int on small clients */
         n->cap_version = 0;
-    prefix_list_unref(&n->primary); /* elected anew */
+}
+
+enum rc state_load_node(struct state *st, struct node *n, struct err *err)
+{
+    if (n->id < st->records_cap && st->records[n->id] != NULL)
+        return err_set(err, RC_INVALID, "another row has the same id");
+    TRY(node_row_check(st, n, err));
+    node_row_clean_report(n, err);
+    struct prefix_list *claims = n->primary;
+    n->primary = NULL;
     n->is_online = false;
     n->is_away = false;
     n->is_expired = n->is_ended; /* state_load_done looks at the date */
-    node_record_add(st, n)->is_from_disk = true;
+    st->is_installing = true;
+    struct node_record *e = node_record_add(st, n);
+    e->is_from_disk = true;
+    e->claims = claims;
     return RC_OK;
 }

@@ -130,6 +130,15 @@ void node_record_replace(struct state *st, struct node_record *e, const struct n
     follow_routes(st, e);
 }
 
+static bool loses(const struct prefix_list *before, const struct prefix_list *after)
+{
+    for (size_t i = 0; before != NULL && i < before->n; i++) {
+        if (!prefix_list_has(after, &before->v[i]))
+            return true;
+    }
+    return false;
+}
+
 /* Writes into the node which routes it is the primary of. */
 static void write_primary(struct state *st, node_id id)
 {
@@ -141,6 +150,8 @@ static void write_primary(struct state *st, node_id id)
         prefix_list_unref(&list);
         return;
     }
+    if (!st->is_installing && loses(e->node->primary, list))
+        prefix_list_unref(&e->claims);
     struct node *next = node_edit(e->node, NULL, 0);
     prefix_list_unref(&next->primary);
     next->primary = list;
@@ -159,10 +170,10 @@ static void follow_routes(struct state *st, struct node_record *e)
     mem_free(changed.ids);
 }
 
-void node_record_claim_routes(struct state *st, struct node_record *e, const struct prefix_list *primary)
+void node_record_claim_routes(struct state *st, struct node_record *e, const struct prefix_list *primary, bool by_row)
 {
     for (size_t i = 0; primary != NULL && i < primary->n; i++) {
-        node_id other = routes_claim(st, e, &primary->v[i]);
+        node_id other = routes_claim(st, e, &primary->v[i], by_row);
         if (other == 0)
             continue;
         write_primary(st, other);
@@ -170,14 +181,20 @@ void node_record_claim_routes(struct state *st, struct node_record *e, const str
     }
 }
 
+struct node_record *node_record_make(struct state *st, node_id id)
+{
+    VEC_COVER(st->records, st->records_cap, id, 64);
+    assert(st->records[id] == NULL);
+    struct node_record *e = MEM_NEW(struct node_record);
+    e->id = id;
+    st->records[id] = e;
+    return e;
+}
+
 struct node_record *node_record_add(struct state *st, const struct node *n)
 {
-    VEC_COVER(st->records, st->records_cap, n->id, 64);
-    assert(st->records[n->id] == NULL);
-    struct node_record *e = MEM_NEW(struct node_record);
+    struct node_record *e = node_record_make(st, n->id);
     e->node = n;
-    e->id = n->id;
-    st->records[n->id] = e;
     st->node_n++;
     index_node(st, e);
     state_policy_put_node(st, NULL, n);
@@ -186,6 +203,32 @@ struct node_record *node_record_add(struct state *st, const struct node *n)
         state_date_at(st, n->expires_ms);
     follow_routes(st, e);
     return e;
+}
+
+void node_record_leave(struct state *st, struct node_record *e)
+{
+    unindex_node(st, e);
+}
+
+void node_record_enter(struct state *st, struct node_record *e, const struct node *n)
+{
+    const struct node *before = e->node;
+    if (n != NULL && before != NULL)
+        events_follow_node(st, e, n);
+    st->node_n += n != NULL;
+    st->node_n -= before != NULL;
+    e->node = n;
+    if (n != NULL) {
+        index_node(st, e);
+        state_policy_put_node(st, before, n);
+    }
+    node_unref(&before);
+    node_record_mark_dirty(st, e);
+}
+
+void node_record_recount(struct state *st, struct node_record *e)
+{
+    follow_routes(st, e);
 }
 
 void node_record_remove(struct state *st, struct node_record *e)
@@ -210,6 +253,7 @@ void node_record_forget(struct state *st, struct node_record *e)
     st->node_n--;
     follow_routes(st, e);
     st->records[e->id] = NULL;
+    routes_forget(e);
     mem_free(e);
 }
 

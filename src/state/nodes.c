@@ -3,10 +3,6 @@
 #include "base/mem.h"
 #include "state/state_internal.h"
 
-/* A client that only changes its connection opens the next poll at once. A router that stays away longer than this
- * hands its routes to another, if there is one; it still counts as online for some time. */
-enum { ROUTE_GRACE_MS = 2000 };
-
 /* --- reports --- */
 
 /* The members of a report that differ from the node, as a report without the others. */
@@ -150,6 +146,7 @@ enum rc state_poll_begin(struct state *st, const node_key *key, const machine_ke
     e->away_at_ms = 0;
     e->has_left = false;
     e->is_silent = false;
+    e->awaited_until_ms = 0;
     set_online(st, e, true, now_ms);
     routes_follow_presence(st, e);
     /* A poll and an update that arrive together may be out of order, so the poll fills in only what is missing. But
@@ -252,8 +249,12 @@ static void tick_record(struct state *st, struct node_record *e, int64_t now_ms)
         node_record_flag(st, e, SETTLE_REMOVAL);
     if (node_deadline_is_due(e->away_at_ms, steady_now_ms))
         leave(st, e);
+    if (node_deadline_is_due(e->awaited_until_ms, steady_now_ms)) {
+        e->awaited_until_ms = 0;
+        node_record_recount(st, e);
+    }
     node_record_follow_date(st, e, now_ms);
-    const int64_t at_ms[] = {e->announce_at_ms, e->offline_at_ms, e->away_at_ms, e->remove_at_ms};
+    const int64_t at_ms[] = {e->announce_at_ms, e->offline_at_ms, e->away_at_ms, e->awaited_until_ms, e->remove_at_ms};
     for (size_t i = 0; i < ARRAY_LEN(at_ms); i++) {
         if (at_ms[i] > steady_now_ms) /* a removal that is due waits for state_settle */
             state_due_at(st, at_ms[i]);

@@ -20,6 +20,8 @@ bool node_tag_is_valid(struct str tag);
 MUST_CHECK enum rc addresses_allocate(struct state *st, struct addr *v4, struct addr *v6);
 /* An address of this prefix. RC_LIMIT: it is full. */
 MUST_CHECK enum rc addresses_allocate_in(struct state *st, const struct addr *prefix, unsigned bits, struct addr *out);
+/* Addresses of nodes that others made are not given next. */
+void addresses_note_given(struct state *st, const struct node *n);
 /* The key of an address in `by_addr`: borrowed from `a`, with its length in `*len`. */
 const void *addresses_map_key(const struct addr *a, size_t *len);
 
@@ -30,9 +32,9 @@ const void *addresses_map_key(const struct addr *a, size_t *len);
 void routes_recount(struct state *st, struct node_record *e, struct id_list *changed);
 /* The routes that the node was elected primary of. The caller owns the reference. */
 struct prefix_list *routes_list_primary(const struct state *st, const struct node_record *e);
-/* Makes the node the primary of a prefix that it serves, unless it cannot serve and the present one can. Returns who
- * was the primary; 0: nothing changed. */
-node_id routes_claim(struct state *st, struct node_record *e, const struct prefix *p);
+/* Makes the node the primary of a prefix that it serves, unless it cannot serve and the present one can (`by_row`: even
+ * then). Returns who was the primary; 0: nothing changed. */
+node_id routes_claim(struct state *st, struct node_record *e, const struct prefix *p, bool by_row);
 /* Whether another connected node serves one of its routes; with `answering` that one must answer pings as well. */
 bool routes_have_standby(const struct state *st, const struct node_record *e, bool answering);
 /* Drops the references that were counted of a node; before its record is freed. */
@@ -70,10 +72,21 @@ size_t state_relays_flush(struct state *st);
 void state_relays_tick(struct state *st, int64_t now_ms);
 /* Relays that were up get some time to announce themselves again. */
 void state_relays_load_done(struct state *st, int64_t now_ms);
+/* For rows of other servers. Each relay leaves, and is kept in `left`... */
+void state_relay_follow_leave(struct state *st, uint64_t id, struct relay_list *left);
+/* ...then those that are not deleted come back, as in the row. What this server has heard of the relay and has not
+ * written yet is newer than the row. RC_INVALID: the row cannot be used; it stays away. */
+MUST_CHECK enum rc state_relay_follow_enter(struct state *st, const struct relay_host *row,
+                                            const struct relay_list *left, int64_t now_ms, struct err *err);
+/* Notes whether the DERP map changes by it, and frees what is in `left`. */
+void state_relay_follow_done(struct state *st, struct relay_list *left);
 /* Frees the list of relays. */
 void state_relays_fini(struct state *st);
 
 /* --- nodes.c --- */
+/* A client that only changes its connection opens the next poll at once. A router that stays away longer than this
+ * hands its routes to another, if there is one; it still counts as online for some time. */
+enum { ROUTE_GRACE_MS = 2000 };
 /* The node has reported that it goes: it is offline at once, without the grace. */
 void node_record_go_offline(struct state *st, struct node_record *e, int64_t now_ms);
 /* Whether its key has been ended, or its date has passed. */
@@ -97,6 +110,32 @@ static inline bool node_deadline_is_due(int64_t at_ms, int64_t steady_now_ms)
 {
     return at_ms != 0 && at_ms <= steady_now_ms;
 }
+
+/* --- node_load.c --- */
+/* RC_INVALID: the row cannot be used beside the others (an address, name or key that another has), or nothing here
+ * writes it. Moves its dates into range. */
+MUST_CHECK enum rc node_row_check(const struct state *st, struct node *n, struct err *err);
+/* Writes anew what the row says that the node reported. `odd` says what was left out; it may be null. */
+void node_row_clean_report(struct node *n, struct err *odd);
+
+/* --- node_follow.c: in this order, each for all rows --- */
+struct key_list {
+    node_key *v; /* owned */
+    size_t n, cap;
+};
+/* Takes the node out of the indexes; its key, if it is active, is appended to `left`. */
+void node_follow_leave(struct state *st, node_id id, struct key_list *left);
+/* Puts it back as the row is now, or deletes it (null). A row that cannot be used (RC_INVALID) deletes it as well. */
+MUST_CHECK enum rc node_follow_enter(struct state *st, node_id id, const struct node *row, int64_t now_ms,
+                                     struct err *err);
+/* Counts its routes, and sets its deadlines. */
+void node_follow_plan(struct state *st, node_id id, int64_t now_ms);
+/* Makes it the primary of what the row says, if it serves that. */
+void node_follow_primary(struct state *st, node_id id, struct prefix_list *primary);
+/* Nothing is left to settle about its primaries. What it does not serve yet, it becomes the primary of when it does. */
+void node_follow_settled(struct state *st, node_id id, struct prefix_list *primary);
+/* The durable columns of `row`, the presence of `now`, the endpoints of `endpoints_of`. The caller owns it. */
+struct node *node_with_row(const struct node *now, const struct node *row, const struct node *endpoints_of);
 
 /* --- settle.c --- */
 /* Within a durable event of this node: does at once what the event itself asks for, name and approvals. */

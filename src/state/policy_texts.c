@@ -6,20 +6,34 @@
 #include "base/vec.h"
 #include "state/state_internal.h"
 
-static void append(struct state *st, const struct policy_text *t)
+/* Nearly always the newest. */
+static void insert(struct state *st, const struct policy_text *t)
 {
-    VEC_PUSH(st->texts, st->text_n, st->text_cap, t);
+    size_t at = st->text_n;
+    VEC_ROOM(st->texts, st->text_n, st->text_cap, 1);
+    while (at > 0 && st->texts[at - 1]->id > t->id)
+        at--;
+    memmove(st->texts + at + 1, st->texts + at, (st->text_n - at) * sizeof(*st->texts));
+    st->texts[at] = t;
+    st->text_n++;
     st->text_bytes += t->text->len;
+}
+
+static void drop(struct state *st, size_t at)
+{
+    st->text_bytes -= st->texts[at]->text->len;
+    state_policy_text_unref(&st->texts[at]);
+    st->text_n--;
+    memmove(st->texts + at, st->texts + at + 1, (st->text_n - at) * sizeof(*st->texts));
 }
 
 enum rc state_load_policy_text(struct state *st, struct policy_text *t, struct err *err)
 {
-    const struct policy_text *newest = state_policy_text_newest(st);
     TRY(state_load_check_id(t->id, err));
-    if (newest != NULL && t->id <= newest->id)
+    if (state_policy_text(st, t->id) != NULL)
         return err_set(err, RC_INVALID, "another row has the same id");
     state_load_fit_time(&t->created_ms);
-    append(st, t);
+    insert(st, t);
     return RC_OK;
 }
 
@@ -45,10 +59,7 @@ void state_policy_texts_fini(struct state *st)
 static void drop_oldest(struct state *st)
 {
     state_put(st, &entity_policy_text, &st->texts[0]->row, NULL);
-    st->text_bytes -= st->texts[0]->text->len;
-    state_policy_text_unref(&st->texts[0]);
-    st->text_n--;
-    memmove(st->texts, st->texts + 1, st->text_n * sizeof(*st->texts));
+    drop(st, 0);
 }
 
 static enum rc copy_remark(char *out, size_t cap, const char *what, struct str text, struct err *err)
@@ -75,7 +86,7 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     t->created_ms = now_ms;
     memcpy(t->author, head.author, sizeof(t->author));
     memcpy(t->note, head.note, sizeof(t->note));
-    append(st, t);
+    insert(st, t);
     state_put(st, &entity_policy_text, NULL, &t->row);
     event_note(st, EVENT_POLICY_CHANGED, &entity_policy_text, newest, t);
     while (st->text_n > 1 && (st->text_n > POLICY_TEXTS_MAX || st->text_bytes > POLICY_TEXTS_MAX_BYTES))
@@ -86,22 +97,17 @@ enum rc state_policy_store(struct state *st, struct policy_doc *doc, struct str 
     return RC_OK;
 }
 
-/* Events add the newest and drop the oldest, so taking them back drops the newest and adds the oldest. */
 void state_policy_text_restore(struct state *st, uint64_t id, const struct policy_text *before, int64_t now_ms)
 {
     (void)now_ms;
-    const struct policy_text *newest = state_policy_text_newest(st);
-    if (before == NULL && newest != NULL && newest->id == id) {
-        st->text_bytes -= newest->text->len;
-        state_policy_text_unref(&st->texts[--st->text_n]);
+    for (size_t i = 0; i < st->text_n; i++) {
+        if (st->texts[i]->id == id)
+            drop(st, i--);
     }
-    if (before == NULL) {
+    if (before != NULL)
+        insert(st, state_policy_text_ref(before));
+    else
         drop_next_policy(st, id);
-        return;
-    }
-    append(st, state_policy_text_ref(before));
-    memmove(st->texts + 1, st->texts, (st->text_n - 1) * sizeof(*st->texts));
-    st->texts[0] = before;
 }
 
 void state_set_policy(struct state *st, struct policy_doc *doc)

@@ -157,7 +157,7 @@ static void test_loading(void **state)
     static const struct {
         uint64_t id;
         enum rc rc;
-    } rows[] = {{3, RC_OK}, {3, RC_INVALID}, {2, RC_INVALID}, {7, RC_OK}};
+    } rows[] = {{3, RC_OK}, {3, RC_INVALID}, {2, RC_OK}, {7, RC_OK}};
     struct state *st = *state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct policy_text *t = state_policy_text_create(STR("{}"));

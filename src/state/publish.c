@@ -79,6 +79,7 @@ static void reap_entry(struct state *st, node_id id)
     if (e->node != NULL || e->is_dirty)
         return;
     st->records[id] = NULL;
+    routes_forget(e);
     mem_free(e);
 }
 

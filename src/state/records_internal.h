@@ -54,24 +54,27 @@ struct node_record {
     uint64_t visible_seq;              /* hidden from snapshots until this batch is committed; 0: visible */
     unsigned polls;                    /* open now */
     /* Deadlines: steady time, see state_steady_ms. */
-    int64_t offline_at_ms; /* without a poll: when it counts as offline; 0 while polls are open or it is offline */
-    int64_t away_at_ms;    /* without a poll: when another node may take over its routes; 0: no such deadline */
-    bool has_left;         /* away_at_ms has passed: it may still count as online */
-    bool is_silent;        /* it has a poll, but does not answer pings */
-    bool is_failing;       /* only during state_routers_silent: it is among those that did not answer */
+    int64_t offline_at_ms;    /* without a poll: when it counts as offline; 0 while polls are open or it is offline */
+    int64_t away_at_ms;       /* without a poll: when another node may take over its routes; 0: no such deadline */
+    int64_t awaited_until_ms; /* the primary of a route before a restart: until then no other takes over; 0: never */
+    bool has_left;            /* away_at_ms has passed: it may still count as online */
+    bool is_silent;           /* it has a poll, but does not answer pings */
+    bool is_failing;          /* only during state_routers_silent: it is among those that did not answer */
     struct counted_routes counted;
-    int64_t announce_at_ms;  /* a newcomer: when its peers get it at the latest; 0: it is no newcomer */
-    int64_t remove_at_ms;    /* an ephemeral node that is offline: when it is removed; 0: no such deadline */
-    int64_t remove_again_ms; /* its removal could not be written: the delay until the last new attempt; 0: never */
-    bool is_dirty;           /* in `dirty` */
-    bool is_stale_on_disk;   /* presence changed since the row was last written */
-    bool is_in_stale;        /* in `stale`, where each is once, however often it is written and taken back */
-    bool is_from_disk;       /* no report since it was loaded: it may have changed since it was written */
-    bool is_in_unsettled;    /* in `unsettled` of the state */
-    uint8_t unsettled;       /* SETTLE_ bits: what state_settle has to look at */
-    uint64_t written_seq;    /* of the last batch that has its row */
-    size_t undo_at;          /* of an event that has begun: its index in the undo log, plus 1; 0: none */
-    unsigned undo_depth;     /* how many events have begun within that one */
+    struct prefix_list *claims; /* of which routes its row says that it is the primary; reference. Null: this server has
+                                 * elected otherwise since */
+    int64_t announce_at_ms;     /* a newcomer: when its peers get it at the latest; 0: it is no newcomer */
+    int64_t remove_at_ms;       /* an ephemeral node that is offline: when it is removed; 0: no such deadline */
+    int64_t remove_again_ms;    /* its removal could not be written: the delay until the last new attempt; 0: never */
+    bool is_dirty;              /* in `dirty` */
+    bool is_stale_on_disk;      /* presence changed since the row was last written */
+    bool is_in_stale;           /* in `stale`, where each is once, however often it is written and taken back */
+    bool is_from_disk;          /* no report since it was loaded: it may have changed since it was written */
+    bool is_in_unsettled;       /* in `unsettled` of the state */
+    uint8_t unsettled;          /* SETTLE_ bits: what state_settle has to look at */
+    uint64_t written_seq;       /* of the last batch that has its row */
+    size_t undo_at;             /* of an event that has begun: its index in the undo log, plus 1; 0: none */
+    unsigned undo_depth;        /* how many events have begun within that one */
     struct node_news news;
 };
 
@@ -88,6 +91,11 @@ struct relay_record {
     int64_t until_ms;      /* steady time; while it is up: when it counts as gone, unless it announces itself */
     uint64_t written_seq;  /* of the last batch that has its row */
     bool is_stale_on_disk; /* it is not in a batch yet, or in one that could not be written */
+};
+
+struct relay_list {
+    struct relay_record *v; /* owned, with references */
+    size_t n, cap;
 };
 
 /* The same of a relay whose deletion waits for the disk. */
@@ -132,9 +140,17 @@ void node_record_mark_stale(struct state *st, struct node_record *e);
 void node_record_flag(struct state *st, struct node_record *e, unsigned bits);
 /* Puts the node as it is now into the pending batch. */
 void node_record_put_row(struct state *st, struct node_record *e);
-/* Makes the node the primary again of those of `primary` that it serves, unless it cannot serve and the present one
- * can. */
-void node_record_claim_routes(struct state *st, struct node_record *e, const struct prefix_list *primary);
+/* Makes the node the primary of those of `primary` that it serves, unless it cannot serve and the present one can
+ * (`by_row`: even then). */
+void node_record_claim_routes(struct state *st, struct node_record *e, const struct prefix_list *primary, bool by_row);
+/* For versions that come from elsewhere, several nodes at once: each leaves the indexes, then each enters them with its
+ * next version (consumes the reference; null: it is deleted), then each is counted again. */
+void node_record_leave(struct state *st, struct node_record *e);
+void node_record_enter(struct state *st, struct node_record *e, const struct node *n);
+/* Elects anew what depends on the node or its record. */
+void node_record_recount(struct state *st, struct node_record *e);
+/* A record without a node, for node_record_enter. */
+struct node_record *node_record_make(struct state *st, node_id id);
 /* Sets the message for an id that no node has. Always RC_NOT_FOUND. */
 enum rc node_not_found(node_id id, struct err *err);
 /* Whether the node is connected and its key is valid; pings are not considered. False for null. */

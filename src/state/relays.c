@@ -202,13 +202,29 @@ enum rc state_relay_create(struct state *st, const struct relay_spec *spec, cons
     return RC_OK;
 }
 
-static void drop_record(struct state *st, struct relay_record *e)
+static void remove_record(struct state *st, struct relay_record *e)
 {
-    st->relays_changed = st->relays_changed || e->host->is_up;
     state_relay_host_unref(&e->host);
     size_t after = (size_t)(st->relays + st->relay_n - (e + 1));
     memmove(e, e + 1, after * sizeof(*e));
     st->relay_n--;
+}
+
+static void drop_record(struct state *st, struct relay_record *e)
+{
+    st->relays_changed = st->relays_changed || e->host->is_up;
+    remove_record(st, e);
+}
+
+static void insert_record(struct state *st, const struct relay_record *e)
+{
+    size_t at = 0;
+    VEC_ROOM(st->relays, st->relay_n, st->relay_cap, 1);
+    while (at < st->relay_n && st->relays[at].host->id < e->host->id)
+        at++;
+    memmove(st->relays + at + 1, st->relays + at, (st->relay_n - at) * sizeof(*e));
+    st->relays[at] = *e;
+    st->relay_n++;
 }
 
 enum rc state_relay_delete(struct state *st, uint64_t id, struct err *err)
@@ -239,23 +255,19 @@ static struct relay_numbers numbers_of_deleted(const struct state *st, uint64_t 
 void state_relay_restore(struct state *st, uint64_t id, const struct relay_host *before, int64_t now_ms)
 {
     struct relay_record *e = state_relay_record(st, id);
-    size_t at = 0;
     if (e != NULL)
         drop_record(st, e);
     if (before == NULL)
         return;
-    append(st, state_relay_host_ref(before), 0);
-    while (at + 1 < st->relay_n && st->relays[at].host->id < id)
-        at++;
-    memmove(st->relays + at + 1, st->relays + at, (st->relay_n - 1 - at) * sizeof(*st->relays));
-    st->relays[at] = (struct relay_record){
-        .host = before, .numbers = numbers_of_deleted(st, id), .is_stale_on_disk = true};
-    if (!before->is_up)
-        return;
-    /* Announcements that came while the record was missing have been refused, so it gets time for another. */
-    st->relays[at].until_ms = state_steady_ms(st, now_ms) + BACK_MS;
-    state_due_at(st, st->relays[at].until_ms);
-    st->relays_changed = true;
+    struct relay_record back = {
+        .host = state_relay_host_ref(before), .numbers = numbers_of_deleted(st, id), .is_stale_on_disk = true};
+    if (before->is_up) {
+        /* Announcements that came while the record was missing have been refused, so it gets time for another. */
+        back.until_ms = state_steady_ms(st, now_ms) + BACK_MS;
+        state_due_at(st, back.until_ms);
+        st->relays_changed = true;
+    }
+    insert_record(st, &back);
 }
 
 /* --- coming and going --- */
@@ -336,4 +348,64 @@ void state_relays_tick(struct state *st, int64_t now_ms)
         else
             state_due_at(st, e->until_ms);
     }
+}
+
+/* --- rows of other servers --- */
+
+void state_relay_follow_leave(struct state *st, uint64_t id, struct relay_list *left)
+{
+    struct relay_record *e = state_relay_record(st, id);
+    if (e == NULL)
+        return;
+    struct relay_record kept = *e;
+    state_relay_host_ref(kept.host);
+    VEC_PUSH(left->v, left->n, left->cap, kept);
+    remove_record(st, e);
+}
+
+static const struct relay_record *find_left(const struct relay_list *left, uint64_t id)
+{
+    for (size_t i = 0; i < left->n; i++) {
+        if (left->v[i].host->id == id)
+            return &left->v[i];
+    }
+    return NULL;
+}
+
+enum rc state_relay_follow_enter(struct state *st, const struct relay_host *row, const struct relay_list *left,
+                                 int64_t now_ms, struct err *err)
+{
+    TRY(check_row(st, row, err));
+    const struct relay_record *before = find_left(left, row->id);
+    struct relay_record e = before != NULL ? *before : (struct relay_record){0};
+    struct relay_host *r = state_relay_host_edit(row);
+    if (e.is_stale_on_disk) {
+        r->is_up = e.host->is_up;
+        r->last_seen_ms = e.host->last_seen_ms;
+        r->report = e.host->report;
+    }
+    struct err odd;
+    fit_report(r, &odd);
+    state_load_fit_time(&r->created_ms);
+    state_load_fit_time(&r->last_seen_ms);
+    e.host = r;
+    int64_t back_ms = state_steady_ms(st, now_ms) + BACK_MS;
+    if (r->is_up && e.until_ms < back_ms && !e.is_stale_on_disk)
+        e.until_ms = back_ms; /* it announces itself elsewhere */
+    if (r->is_up)
+        state_due_at(st, e.until_ms);
+    insert_record(st, &e);
+    st->relays_changed |= before == NULL && r->is_up;
+    return RC_OK;
+}
+
+void state_relay_follow_done(struct state *st, struct relay_list *left)
+{
+    for (size_t i = 0; i < left->n; i++) {
+        const struct relay_host *before = left->v[i].host, *now = state_relay(st, before->id);
+        bool is_up = now != NULL && now->is_up;
+        st->relays_changed |= before->is_up != is_up || (is_up && !same_report(&before->report, &now->report));
+        state_relay_host_unref(&before);
+    }
+    mem_free(left->v);
 }

@@ -99,8 +99,8 @@ static void test_a_name_follows_the_host_name_when_settled(void **state)
     assert_string_equal(state_node(f->st, 1)->name, "web");
 }
 
-/* Each is flagged once, and what was flagged first gets the name. */
-static void test_names_are_given_in_the_order_of_reports(void **state)
+/* Each is flagged once. */
+static void test_names_are_given_in_the_order_of_ids(void **state)
 {
     struct test_routers *f = *state;
     report_hostname(f, 2, "first");
@@ -108,8 +108,8 @@ static void test_names_are_given_in_the_order_of_reports(void **state)
     report_hostname(f, 2, "web");
     assert_int_equal(f->st->unsettled.n, 2);
     write_settled(f, false);
-    assert_string_equal(state_node(f->st, 2)->name, "web");
-    assert_string_equal(state_node(f->st, 1)->name, "web-1");
+    assert_string_equal(state_node(f->st, 1)->name, "web");
+    assert_string_equal(state_node(f->st, 2)->name, "web-1");
 }
 
 static void test_a_name_that_an_admin_gave_meanwhile_stays(void **state)
@@ -291,6 +291,20 @@ static int set_up(void **state)
     return 0;
 }
 
+/* An admin's name kept it from following its host name, but that was refused. */
+static void test_what_was_settled_by_a_refused_event_is_settled_again(void **state)
+{
+    struct test_routers *f = *state;
+    const struct node *n;
+    assert_int_equal(state_node_rename(f->st, 1, STR("chosen"), &n, NULL), RC_OK);
+    report_hostname(f, 1, "web");
+    refuse_settled(f);
+    assert_string_equal(state_node(f->st, 1)->name, "node");
+    repair(f);
+    write_settled(f, false);
+    assert_string_equal(state_node(f->st, 1)->name, "web");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, test_routers_tear_down)
 
 int main(void)
@@ -298,7 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_without_a_flag_nothing_happens),
         TEST(test_a_name_follows_the_host_name_when_settled),
-        TEST(test_names_are_given_in_the_order_of_reports),
+        TEST(test_names_are_given_in_the_order_of_ids),
         TEST(test_a_name_that_an_admin_gave_meanwhile_stays),
         TEST(test_routes_are_approved_when_settled),
         TEST(test_a_policy_that_is_gone_approves_nothing),
@@ -308,6 +322,7 @@ int main(void)
         TEST(test_relays_that_come_and_go_are_written_when_settled),
         TEST(test_what_a_refused_batch_took_back_is_settled_again),
         TEST(test_a_flag_outlives_the_undoing_of_events_before_it),
+        TEST(test_what_was_settled_by_a_refused_event_is_settled_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

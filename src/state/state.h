@@ -111,6 +111,20 @@ void state_committed(struct state *st, uint64_t seq);
  * noted again. Costs nothing when nothing is noted. */
 void state_settle(struct state *st, int64_t now_ms);
 
+/* --- rows of other servers --- */
+
+/* Installs rows that others committed, of any entities, in the order of their commits; null objects are deleted ones.
+ * Durable columns become those of the row; of a node that is known here the columns of presence stay what it reports to
+ * this server. Primaries of routes come from the rows, a new version of the policy becomes the active one, keys that
+ * stopped being active are revoked. The next publication shows it all. Nothing of this server may wait for the disk
+ * meanwhile. The rows are borrowed. RC_INVALID: at least one cannot be used (it contradicts others, or nothing here
+ * writes it; or the policy cannot be compiled, and the last stays in force): all others are installed, and `err` (may
+ * be null) names it. */
+MUST_CHECK enum rc state_follow(struct state *st, const struct row_op *rows, size_t n, int64_t now_ms, struct err *err);
+/* The same with all rows there are: what is here and not among them has been deleted. */
+MUST_CHECK enum rc state_follow_all(struct state *st, const struct row_op *rows, size_t n, int64_t now_ms,
+                                    struct err *err);
+
 /* --- what could not be written --- */
 
 /* Batch `seq` is not on disk, and none after it will be. Undoes its events and all later ones, except that ids which

@@ -17,6 +17,7 @@
  *   settle                                    what presence asks for and all servers must agree on
  *   register                                  nodes join, log out and come back
  *   node_load entities                        rows that are loaded; all kinds of rows
+ *   node_follow follow                        rows that others committed
  *   undo                                      taking back what could not be written
  *   batches                                   rows are taken, and on disk
  *   policy_access policy_scope publish        the next snapshot and change
@@ -52,7 +53,8 @@ struct state {
     struct map keys; /* id -> auth key (reference) */
     struct map keys_by_hash;
 
-    struct map routes; /* prefix -> route, owned: see elections.c */
+    bool is_installing; /* rows are loaded or followed: elections meanwhile are provisional */
+    struct map routes;  /* prefix -> route, owned: see elections.c */
 
     struct relay_record *relays; /* owned; ascending by id; few */
     size_t relay_n, relay_cap;

@@ -2,6 +2,7 @@
 #ifndef STATE_TESTING_HISTORY_H
 #define STATE_TESTING_HISTORY_H
 
+#include "base/buf.h"
 #include "state/state_internal.h"
 #include "support/test_random.h"
 
@@ -53,8 +54,26 @@ const struct node *test_story_node(const struct state *st, uint32_t x);
 struct test_event test_event_make(struct test_story *s, uint32_t kinds);
 /* Does an event that waits for the disk; it may be refused. */
 void test_event_durable(struct test_story *s, struct state *st, struct test_event *e);
+/* The node reports another host name and another route. */
+void test_event_report(struct state *st, const struct test_event *e, const struct node *of);
 /* Does something that nodes do without waiting for the disk, to the node that corresponds to `of`. */
 void test_event_presence(const struct test_story *s, struct state *st, const struct test_event *e,
                          const struct node *of);
+
+/* How many histories a test lives through, and the seed of the first: HISTORY_COUNT, HISTORY_SEED. */
+uint64_t test_history_count(void);
+uint64_t test_history_seed(void);
+/* The history of this seed begins; 0: all have ended well. */
+void test_history_begins(uint64_t seed);
+/* For cmocka: says which history has failed. */
+int test_history_tear_down(void **state);
+
+/* --- testing_print.c --- */
+/* Writes all rows, what finds them, the policy and the counters. With `with_seen` also when nodes were last seen. */
+void test_print_state(struct buf *out, struct state *st, bool with_seen);
+/* Writes the nodes and users of the current snapshot. */
+void test_print_snapshot(struct buf *out, const struct state *st, bool with_seen);
+/* Fails with the first line that differs. Frees both. */
+void test_assert_same(struct buf *a, struct buf *b);
 
 #endif

@@ -1,9 +1,9 @@
 /* A batch that cannot be written is undone in memory, as if its events had never happened.
  *
  * Each event that puts a row first notes how the row was (undo_log.c). When batch K fails, everything that was noted
- * for it and for the batches after it, which build on it, is taken back, the newest first. Users, keys, relays and
- * policy texts become what they were. A node may have reported something meanwhile, which does not wait for the disk:
- * of a node each member is taken back that is still as the event left it.
+ * for it and for the batches after it, which build on it, is taken back, the newest first: each row becomes what it
+ * was. A node may have reported something meanwhile, which does not wait for the disk and stays; of what it reports,
+ * only that is taken back which is still as the event left it.
  *
  * The events themselves have not been in a snapshot. Their consequences for other nodes may have been (a second router
  * took over the routes of one that was being deleted, the policy gave a node other access): the next publication
@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "state/presence_internal.h"
 #include "state/state_internal.h"
 
 /* The delay after which an ephemeral node whose removal could not be written is removed; it doubles each time, up to
@@ -24,36 +25,16 @@ enum { REMOVE_AGAIN_MS = 5000, REMOVE_AGAIN_MAX_MS = 300000 };
 
 /* --- a node --- */
 
-/* Whether the event changed the member, and nothing has changed it since. */
-#define IS_OF_EVENT(field)                                                                                             \
-    (memcmp(&now->field, &u->after->field, sizeof(now->field)) == 0 &&                                                 \
-     memcmp(&now->field, &before->field, sizeof(now->field)) != 0)
+/* As before the event, unless it has changed since. */
 #define TAKE_BACK(field)                                                                                               \
     do {                                                                                                               \
-        if (IS_OF_EVENT(field))                                                                                        \
-            memcpy(&n->field, &before->field, sizeof(n->field));                                                       \
+        if (now->field == u->after->field)                                                                             \
+            n->field = before->field;                                                                                  \
     } while (0)
-
-static void take_back_buf(struct rcbuf **at, const struct rcbuf *after, struct rcbuf *before)
-{
-    if (*at != after || *at == before)
-        return;
-    rcbuf_unref(at);
-    *at = before != NULL ? rcbuf_ref(before) : NULL;
-}
-
-static void take_back_list(struct prefix_list **at, const struct prefix_list *after, struct prefix_list *before)
-{
-    if (*at != after || *at == before)
-        return;
-    prefix_list_unref(at);
-    *at = prefix_list_ref(before);
-}
 
 static bool has_endpoints_of(const struct node *now, const struct node *after)
 {
-    return now->endpoints_n == after->endpoints_n &&
-           memcmp(now->endpoints, after->endpoints, now->endpoints_n * sizeof(now->endpoints[0])) == 0;
+    return node_has_endpoints(now, after->endpoints, after->endpoints_n);
 }
 
 static const struct node *node_before(const struct undo *u)
@@ -61,36 +42,15 @@ static const struct node *node_before(const struct undo *u)
     return (const struct node *)u->before;
 }
 
+/* The row as it was; of what the node reports, what the event itself brought is taken back. */
 static struct node *without_event(const struct node *now, const struct undo *u)
 {
     const struct node *before = node_before(u);
-    struct node *n = has_endpoints_of(now, u->after) ? node_edit(now, before->endpoints, before->endpoints_n)
-                                                     : node_edit(now, NULL, 0);
-    TAKE_BACK(user);
-    TAKE_BACK(machine);
-    TAKE_BACK(key);
-    TAKE_BACK(disco);
-    TAKE_BACK(nl);
-    TAKE_BACK(v4);
-    TAKE_BACK(v6);
-    TAKE_BACK(name);
-    TAKE_BACK(hostname);
-    TAKE_BACK(is_renamed);
-    TAKE_BACK(is_ephemeral);
+    struct node *n = node_with_row(now, before, has_endpoints_of(now, u->after) ? before : now);
+    entity_take_back_presence(&entity_node, &n->row, &before->row, &u->after->row);
     TAKE_BACK(is_expired);
-    TAKE_BACK(is_ended);
     TAKE_BACK(is_online);
     TAKE_BACK(is_newcomer);
-    TAKE_BACK(cap_version);
-    TAKE_BACK(home_derp);
-    TAKE_BACK(auth_key);
-    TAKE_BACK(expires_ms);
-    TAKE_BACK(last_seen_ms);
-    take_back_buf(&n->tags, u->after->tags, before->tags);
-    take_back_buf(&n->hostinfo, u->after->hostinfo, before->hostinfo);
-    take_back_buf(&n->hostinfo_peers, u->after->hostinfo_peers, before->hostinfo_peers);
-    take_back_list(&n->advertised, u->after->advertised, before->advertised);
-    take_back_list(&n->approved, u->after->approved, before->approved);
     return n;
 }
 
@@ -146,7 +106,7 @@ static void undo_node(struct state *st, const struct undo *u, int64_t now_ms)
     /* A policy that became active meanwhile decided about the node as it no longer is. */
     node_record_flag(st, e, u->unsettled | (u->policy_sets != st->policy_sets ? SETTLE_APPROVAL : 0));
     node_record_mark_stale(st, e);
-    node_record_claim_routes(st, e, node_before(u)->primary);
+    node_record_claim_routes(st, e, node_before(u)->primary, false);
     plan_ticks(st, e, u, now_ms);
 }
 
@@ -199,6 +159,18 @@ static void mark_unwritten(struct state *st, uint64_t from_seq, uint64_t to_seq)
     }
 }
 
+/* What was settled by what never was. */
+static void flag_settled(struct state *st, uint64_t from_seq)
+{
+    struct undo_log *log = &st->undo;
+    while (log->settled_n > 0 && log->settled[log->settled_n - 1].seq >= from_seq) {
+        const struct settled_note *note = &log->settled[--log->settled_n];
+        struct node_record *e = node_record_of(st, note->id);
+        if (e != NULL)
+            node_record_flag(st, e, note->bits);
+    }
+}
+
 static void undo_from(struct state *st, uint64_t from_seq, int64_t now_ms)
 {
     struct undo_log *log = &st->undo;
@@ -209,6 +181,7 @@ static void undo_from(struct state *st, uint64_t from_seq, int64_t now_ms)
             suspect(st, u.entity, u.id);
         undo_drop(&u);
     }
+    flag_settled(st, from_seq);
     events_drop(st, from_seq);
     row_batch_destroy(&st->pending);
     state_forget_sealed(st, from_seq);

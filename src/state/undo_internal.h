@@ -31,7 +31,16 @@ struct undo_mark {
     struct addr last_v4, last_v6;
 };
 
+/* What state_settle decided about a node while events waited for the disk, with or without changing it. */
+struct settled_note {
+    node_id id;
+    uint8_t bits; /* SETTLE_NAME, SETTLE_APPROVAL */
+    uint64_t seq; /* of the last batch that it knew of */
+};
+
 struct undo_log {
+    struct settled_note *settled; /* owned; ascending by seq */
+    size_t settled_n, settled_cap;
     struct undo *v; /* owned; in the order of events */
     size_t n, cap;
     uint64_t *marks; /* owned; the batches that wait for the disk, ascending */
@@ -47,6 +56,8 @@ struct undo *undo_note(struct state *st, const struct entity *entity, uint64_t i
 void undo_begin_node(struct state *st, struct node_record *e, enum undo_cause cause);
 /* Ends it. */
 void undo_end_node(struct state *st, struct node_record *e);
+/* These SETTLE_ bits of the node have been settled. If it was by events that are refused, that is done again. */
+void undo_note_settled(struct state *st, node_id id, unsigned bits);
 /* A new pending batch begins: notes what ids and addresses have been given out so far. */
 void undo_begin_batch(struct state *st);
 /* Batch `seq` has been taken and waits for the disk; begins the next. */

@@ -29,6 +29,7 @@ void undo_fini(struct state *st)
         undo_drop(&st->undo.v[i]);
     mem_free(st->undo.v);
     mem_free(st->undo.marks);
+    mem_free(st->undo.settled);
     row_batch_destroy(&st->suspects);
 }
 
@@ -56,6 +57,15 @@ void undo_end_node(struct state *st, struct node_record *e)
     e->undo_at = 0;
 }
 
+void undo_note_settled(struct state *st, node_id id, unsigned bits)
+{
+    struct undo_log *log = &st->undo;
+    if (log->n == 0 || bits == 0)
+        return;
+    struct settled_note note = {id, (uint8_t)bits, state_durable_seq(st)};
+    VEC_PUSH(log->settled, log->settled_n, log->settled_cap, note);
+}
+
 void undo_begin_batch(struct state *st)
 {
     st->counters.dirty = 0;
@@ -68,6 +78,16 @@ void undo_mark_batch(struct state *st, uint64_t seq)
     VEC_ROOM(log->marks, log->mark_n, log->mark_cap, 16);
     log->marks[log->mark_n++] = seq;
     undo_begin_batch(st);
+}
+
+static void drop_settled(struct undo_log *log, uint64_t committed_seq)
+{
+    size_t gone = 0;
+    while (gone < log->settled_n && log->settled[gone].seq <= committed_seq)
+        gone++;
+    if (gone > 0)
+        memmove(log->settled, log->settled + gone, (log->settled_n - gone) * sizeof(*log->settled));
+    log->settled_n -= gone;
 }
 
 void undo_committed(struct state *st)
@@ -84,6 +104,7 @@ void undo_committed(struct state *st)
     if (marks > 0)
         memmove(log->marks, log->marks + marks, (log->mark_n - marks) * sizeof(*log->marks));
     log->mark_n -= marks;
+    drop_settled(log, st->committed_seq);
 }
 
 /* --- asking it --- */

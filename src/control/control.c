@@ -68,10 +68,10 @@ static void part_init(struct tailnet_part *part, struct control_worker *w, struc
     part->worker = w;
     part->tailnet = t;
     part->snapshot = snapshot_ref(t->first);
-    part->told = snapshot_ref(t->first);
+    part->sent = snapshot_ref(t->first);
     list_init(&part->sessions);
     list_init(&part->waiting);
-    list_init(&part->ahead);
+    list_init(&part->newer);
     viewer_groups_init(&part->viewer_groups, seed);
     relays_announcements_init(part);
 }
@@ -79,10 +79,10 @@ static void part_init(struct tailnet_part *part, struct control_worker *w, struc
 static void part_fini(struct tailnet_part *part)
 {
     viewer_groups_fini(&part->viewer_groups);
-    for (size_t i = 0; i < part->untold_n; i++)
-        change_unref(&part->untold[i]);
-    mem_free(part->untold);
-    snapshot_unref(&part->told);
+    for (size_t i = 0; i < part->unsent_n; i++)
+        change_unref(&part->unsent[i]);
+    mem_free(part->unsent);
+    snapshot_unref(&part->sent);
     snapshot_unref(&part->snapshot);
 }
 
@@ -181,8 +181,8 @@ static void tailnets_fini(struct control *c)
         machines_fini(&t->machines);
         relays_news_fini(&t->news);
         newest_polls_fini(&t->polls);
-        control_forget_untold(t);
-        mem_free(t->untold);
+        control_forget_unsent(t);
+        mem_free(t->unsent);
     }
 }
 

@@ -49,9 +49,9 @@ void control_public_key(const struct control *c, machine_key *out);
 /* A core_hooks.published: hands the change to every worker, which goes on with the new snapshot. `ctx` is a struct
  * control. */
 void control_published(void *ctx, struct tailnet *t, struct change *change);
-/* A core_hooks.tell: every worker sends its sessions the changes that it was handed since the last call. `ctx` is a
+/* A core_hooks.send: every worker sends its sessions the changes that it was handed since the last call. `ctx` is a
  * struct control. */
-void control_tell(void *ctx, struct tailnet *t);
+void control_send(void *ctx, struct tailnet *t);
 /* A core_hooks.events: writes those into the log whose module and level are on. `ctx` is not used. */
 void control_log_events(void *ctx, struct tailnet *t, struct event_list *events);
 /* The clock was set: sends the time to connected clients, which judge by it whether keys of peers have expired. Core's

@@ -62,13 +62,13 @@ struct tailnet_part {
     struct control_worker *worker;
     struct tailnet *tailnet;
     struct snapshot *snapshot; /* reference; the newest */
-    struct snapshot *told;     /* reference; what the sessions in viewer_groups know */
-    struct change **untold;    /* owned array of references: those that lead from `told` to `snapshot`, in order */
-    size_t untold_n, untold_cap;
+    struct snapshot *sent;     /* reference; what the sessions in viewer_groups know */
+    struct change **unsent;    /* owned array of references: those that lead from `sent` to `snapshot`, in order */
+    size_t unsent_n, unsent_cap;
     struct list sessions;               /* all that stream */
     struct list waiting;                /* of those, the ones that wait for a snapshot that shows their node */
-    struct list ahead;                  /* ... that know a newer snapshot than `told`, the oldest first */
-    struct viewer_groups viewer_groups; /* ... that know `told` */
+    struct list newer;                  /* ... that know a newer snapshot than `sent`, the oldest first */
+    struct viewer_groups viewer_groups; /* ... that know `sent` */
     struct list announcements;          /* struct relays_call: those that wait for news */
     struct loop_msg news_msg;
     atomic_bool is_news_posted;
@@ -181,11 +181,11 @@ void sessions_init(struct control_worker *w);
 /* All have ended. */
 void sessions_fini(struct control_worker *w);
 /* Moves the worker to the change's snapshot, for sessions that begin now; the others are sent the change by the next
- * sessions_tell. */
+ * sessions_send. */
 void sessions_follow(struct tailnet_part *part, struct change *c);
 /* Sends the sessions what has changed since the snapshot that they know. `all`: the changes since the last time, as
  * one. */
-void sessions_tell(struct tailnet_part *part, struct change *all);
+void sessions_send(struct tailnet_part *part, struct change *all);
 /* Sends the keep-alives that were due before this second (of the loop's clock), and ends what is over. For the timer,
  * and for tests, which choose the time. */
 void sessions_tick(struct control_worker *w, int64_t second);
@@ -220,8 +220,8 @@ struct ping_id {
 void pings_id_text(const struct pings *p, const struct ping_id *id, char out[PING_TEXT_CAP]);
 
 /* --- fan_out.c --- */
-/* Drops what nodes were not told of yet. After the core has stopped. */
-void control_forget_untold(struct tailnet *t);
+/* Drops what nodes were not sent yet. After the core has stopped. */
+void control_forget_unsent(struct tailnet *t);
 
 /* --- handlers: the outer server's --- */
 void control_handle_key(void *app, struct http_exchange *ex);

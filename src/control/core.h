@@ -14,7 +14,7 @@
  *
  * How much may wait is bounded (control/waiting.h).
  *
- * Publications, and telling nodes of them, are spaced by load, not by a fixed delay (control/spacing.h): after a quiet
+ * Publications, and sending them to nodes, are spaced by load, not by a fixed delay (control/spacing.h): after a quiet
  * time a change leaves at once; in a storm what has piled up is sent together. */
 #ifndef CONTROL_CORE_H
 #define CONTROL_CORE_H
@@ -64,9 +64,9 @@ struct core_hooks {
     void *ctx;
     /* A change; called for each of a tailnet in order. The callee takes a reference if it keeps it. */
     void (*published)(void *ctx, struct tailnet *t, struct change *c);
-    /* Nodes are to be told of the changes that were published since the last call, of which there may be none. May be
+    /* Nodes are to be sent the changes that were published since the last call, of which there may be none. May be
      * null. */
-    void (*tell)(void *ctx, struct tailnet *t);
+    void (*send)(void *ctx, struct tailnet *t);
     /* This node key may not use the relay any more. */
     void (*key_revoked)(void *ctx, struct tailnet *t, const node_key *key);
     /* Relays on other machines came, went or changed; walk them with state_relay_next. May be null. */

@@ -22,9 +22,9 @@ struct core {
     struct loop_task end_of_iteration;
     struct loop_timer *publish_timer;
     struct loop_timer *lazy_timer;
-    struct spacing spacing;    /* of publications, and of telling nodes of them: for all tailnets together */
+    struct spacing spacing;    /* of publications, and of sending them to nodes: for all tailnets together */
     bool is_publishing_later;  /* the timer will, for those that are dirty */
-    int64_t last_fanout_us;    /* what telling cost the costlier worker the time before */
+    int64_t last_fanout_us;    /* what sending cost the costlier worker the time before */
     int64_t started_apart_ms;  /* what Unix time was ahead of the monotonic clock when the states were loaded */
     int64_t ahead_ms;          /* how far it was set ahead since then, when last looked at */
     _Atomic int64_t fanout_us; /* the same of the last time; 0 while no worker is done with it */
@@ -39,7 +39,7 @@ int64_t core_look_at_clock(struct tailnet *t);
 void core_publish_init(struct core *core);
 /* Counts a tailnet that has come, with its first snapshot, or that goes. */
 void core_publish_count(const struct tailnet *t, bool is_there);
-/* Publishes what has changed, and has nodes told of what was published, or sets the timer for when that may be. */
+/* Publishes what has changed, and has nodes sent what was published, or sets the timer for when that may be. */
 void core_publish(struct tailnet *t);
 /* Hands rows to the store. */
 void core_commit(struct tailnet *t, struct row_batch *batch);

@@ -6,8 +6,8 @@
 
 METRIC_COUNTER(published_total, "fullscale_core_publications_total", "", "Snapshots published.");
 METRIC_COUNTER(published_nodes, "fullscale_core_published_nodes_total", "", "Nodes in published changes.");
-METRIC_COUNTER(fanouts_total, "fullscale_core_fanouts_total", "", "Times that nodes were told of what was published.");
-METRIC_COUNTER(events_dropped, "fullscale_events_dropped_total", "", "Events that came too fast to be told.");
+METRIC_COUNTER(fanouts_total, "fullscale_core_fanouts_total", "", "Times that nodes were sent what was published.");
+METRIC_COUNTER(events_dropped, "fullscale_events_dropped_total", "", "Events that came faster than they were taken.");
 METRIC_GAUGE(nodes_now, "fullscale_nodes", "", "Nodes of all tailnets.");
 METRIC_GAUGE(version_now, "fullscale_snapshot_version", "",
              "Version of the current snapshot; of several tailnets, the sum.");
@@ -43,29 +43,29 @@ static void publish_now(struct tailnet *t, int64_t now_us)
     change_unref(&c);
 }
 
-/* What telling cost the costlier worker the last time, or the time before while no worker is done. */
+/* What sending cost the costlier worker the last time, or the time before while no worker is done. */
 static int64_t fanout_cost_us(const struct core *core)
 {
     int64_t newest_us = atomic_load_explicit(&core->fanout_us, memory_order_relaxed);
     return newest_us > 0 ? newest_us : core->last_fanout_us;
 }
 
-static void tell_now(struct core *core, int64_t now_us)
+static void send_now(struct core *core, int64_t now_us)
 {
-    for (size_t i = 0; i < core->tailnet_n && core->hooks.tell != NULL; i++)
-        core->hooks.tell(core->hooks.ctx, core->tailnets[i]);
+    for (size_t i = 0; i < core->tailnet_n && core->hooks.send != NULL; i++)
+        core->hooks.send(core->hooks.ctx, core->tailnets[i]);
     metric_inc(&fanouts_total);
-    spacing_told(&core->spacing, now_us);
+    spacing_sent(&core->spacing, now_us);
     core->last_fanout_us = fanout_cost_us(core);
     atomic_store_explicit(&core->fanout_us, 0, memory_order_relaxed);
 }
 
 /* Tells when it is time, and sets the timer for what comes next. */
-static void tell_or_wait(struct core *core, int64_t now_us, int64_t cost_us)
+static void send_or_wait(struct core *core, int64_t now_us, int64_t cost_us)
 {
-    if (now_us >= spacing_tell_us(&core->spacing, cost_us))
-        tell_now(core, now_us);
-    int64_t next_us = spacing_tell_us(&core->spacing, cost_us);
+    if (now_us >= spacing_send_us(&core->spacing, cost_us))
+        send_now(core, now_us);
+    int64_t next_us = spacing_send_us(&core->spacing, cost_us);
     int64_t publish_us = spacing_publish_us(&core->spacing, cost_us);
     if (core->is_publishing_later && publish_us < next_us)
         next_us = publish_us;
@@ -84,7 +84,7 @@ void core_publish(struct tailnet *t)
         core->is_publishing_later = true;
     else if (state_is_dirty(t->state))
         publish_now(t, now_us);
-    tell_or_wait(core, now_us, cost_us);
+    send_or_wait(core, now_us, cost_us);
 }
 
 /* All that wait, so that none comes short when others change all the time. */
@@ -103,7 +103,7 @@ static void on_publish_timer(void *ctx)
         core_touch(t);
     }
     core->is_publishing_later &= is_early;
-    tell_or_wait(core, now_us, cost_us);
+    send_or_wait(core, now_us, cost_us);
 }
 
 void core_fanout_took(struct core *core, int64_t cpu_us)

@@ -18,11 +18,11 @@ static void on_change(struct loop *loop, struct loop_msg *msg)
     mem_free(m);
 }
 
-static void on_tell(struct loop *loop, struct loop_msg *msg)
+static void on_send(struct loop *loop, struct loop_msg *msg)
 {
     struct change_msg *m = CONTAINER_OF(msg, struct change_msg, msg);
     (void)loop;
-    sessions_tell(m->part, m->change);
+    sessions_send(m->part, m->change);
     change_unref(&m->change);
     mem_free(m);
 }
@@ -40,25 +40,25 @@ static void post_change(struct control *c, const struct tailnet *t,
 void control_published(void *ctx, struct tailnet *t, struct change *change)
 {
     machines_apply(&t->machines, change);
-    VEC_PUSH(t->untold, t->untold_n, t->untold_cap, change_ref(change));
+    VEC_PUSH(t->unsent, t->unsent_n, t->unsent_cap, change_ref(change));
     post_change(ctx, t, on_change, change);
 }
 
-void control_forget_untold(struct tailnet *t)
+void control_forget_unsent(struct tailnet *t)
 {
-    for (size_t i = 0; i < t->untold_n; i++)
-        change_unref(&t->untold[i]);
-    t->untold_n = 0;
+    for (size_t i = 0; i < t->unsent_n; i++)
+        change_unref(&t->unsent[i]);
+    t->unsent_n = 0;
 }
 
-void control_tell(void *ctx, struct tailnet *t)
+void control_send(void *ctx, struct tailnet *t)
 {
-    if (t->untold_n == 0)
+    if (t->unsent_n == 0)
         return;
-    struct change *all = change_join(t->untold, t->untold_n);
-    post_change(ctx, t, on_tell, all);
+    struct change *all = change_join(t->unsent, t->unsent_n);
+    post_change(ctx, t, on_send, all);
     change_unref(&all);
-    control_forget_untold(t);
+    control_forget_unsent(t);
 }
 
 struct worker_msg {

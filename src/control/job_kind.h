@@ -1,4 +1,4 @@
-/* What a job of the core is about, and so what its answer has to wait for. */
+/* What a job of the core is about, and so what its answer has to wait for. Constant: any thread. */
 #ifndef CONTROL_JOB_KIND_H
 #define CONTROL_JOB_KIND_H
 
@@ -10,7 +10,8 @@ enum job_kind {
     /* Reads, and every answer that denies something ("no such node", "unknown key"): answered when all that it was
      * read from is on disk. */
     JOB_FRESH,
-    /* Writes rows that must survive a crash: answered when they are on disk. */
+    /* Writes rows that must survive a crash: answered when they are on disk. The pen is the right to write, which
+     * one of several servers has at a time; a server that is alone always has it. */
     JOB_PEN,
 };
 

@@ -49,7 +49,7 @@ struct session {
     struct list part_link;             /* in part->sessions */
     struct list wheel_link;            /* in the wheel */
     struct map_waiter waiter;          /* to get a full map */
-    struct viewer_group_member member; /* in a group, or part->ahead, while active; in part->waiting while it waits */
+    struct viewer_group_member member; /* in a group, or part->newer, while active; in part->waiting while it waits */
     enum session_state state;
     uint64_t number; /* 0: not in the map */
     node_id node;
@@ -178,7 +178,7 @@ static bool may_see_peers(const struct snapshot *snapshot, node_id id)
 
 static void join_group(struct session *s)
 {
-    viewer_groups_put(&s->part->viewer_groups, &s->member, netmap_viewer_key(s->part->told, s->node));
+    viewer_groups_put(&s->part->viewer_groups, &s->member, netmap_viewer_key(s->part->sent, s->node));
 }
 
 /* It has a full map of the newest snapshot, and is sent the changes that come after that. */
@@ -186,10 +186,10 @@ static void follow_changes(struct session *s)
 {
     struct tailnet_part *part = s->part;
     s->version = part->snapshot->version;
-    if (part->told == part->snapshot)
+    if (part->sent == part->snapshot)
         join_group(s);
     else
-        list_push_back(&part->ahead, &s->member.link);
+        list_push_back(&part->newer, &s->member.link);
 }
 
 static void send_full(struct session *s)
@@ -418,37 +418,37 @@ void sessions_follow(struct tailnet_part *part, struct change *c)
 {
     snapshot_unref(&part->snapshot);
     part->snapshot = snapshot_ref(c->after);
-    VEC_PUSH(part->untold, part->untold_n, part->untold_cap, change_ref(c));
+    VEC_PUSH(part->unsent, part->unsent_n, part->unsent_cap, change_ref(c));
     LIST_EACH_SAFE (it, &part->waiting)
         try_attach(LIST_ENTRY(it, struct session, member.link));
 }
 
 /* A session that began meanwhile is sent the single changes: only those that its full map did not have. */
-static void tell_those_ahead(struct tailnet_part *part)
+static void send_to_newer(struct tailnet_part *part)
 {
-    for (size_t i = 0; i < part->untold_n; i++) {
-        LIST_EACH_SAFE (it, &part->ahead) {
+    for (size_t i = 0; i < part->unsent_n; i++) {
+        LIST_EACH_SAFE (it, &part->newer) {
             struct session *s = LIST_ENTRY(it, struct session, member.link);
-            if (s->version <= part->untold[i]->before->version)
-                send_change(s, part->untold[i]);
+            if (s->version <= part->unsent[i]->before->version)
+                send_change(s, part->unsent[i]);
         }
-        change_unref(&part->untold[i]);
+        change_unref(&part->unsent[i]);
     }
-    part->untold_n = 0;
-    LIST_EACH_SAFE (it, &part->ahead)
+    part->unsent_n = 0;
+    LIST_EACH_SAFE (it, &part->newer)
         join_group(LIST_ENTRY(it, struct session, member.link));
 }
 
-void sessions_tell(struct tailnet_part *part, struct change *all)
+void sessions_send(struct tailnet_part *part, struct change *all)
 {
     measure(part->worker);
-    snapshot_unref(&part->told);
-    part->told = snapshot_ref(all->after);
+    snapshot_unref(&part->sent);
+    part->sent = snapshot_ref(all->after);
     if (netmap_is_by_viewer_key(all))
         send_to_groups(part, all);
     else
         send_to_all(part, all);
-    tell_those_ahead(part);
+    send_to_newer(part);
 }
 
 void sessions_supersede(struct control_worker *w, uint64_t number)

@@ -1,4 +1,4 @@
-/* Map sessions when more changes come than can be told one by one: slow readers, storms. */
+/* Map sessions when more changes come than can be sent one by one: slow readers, storms. */
 #include "control/testing_crowd.h"
 #include "control/testing_maps.h"
 
@@ -86,15 +86,15 @@ static uint64_t join_and_poll(struct client *c, struct device *d, struct reply *
 }
 
 /* The last message says where all of the crowd are now. */
-static bool is_told(struct reply *poll, const struct crowd *crowd)
+static bool is_sent(struct reply *poll, const struct crowd *crowd)
 {
     return all_are_at(reply_frame(poll, poll->frame_n - 1), "PeersChangedPatch", crowd);
 }
 
-/* While changes pile up, nodes that begin to poll get maps of the newest snapshot at once. Then all are told of what
+/* While changes pile up, nodes that begin to poll get maps of the newest snapshot at once. Then all are sent what
  * they do not know, and those who began before of each node once, however often it has changed: what is sent does not
  * grow with the number of publications. */
-static void test_what_piles_up_is_told_once(void **state)
+static void test_what_piles_up_is_sent_once(void **state)
 {
     (void)state;
     enum { ROUNDS = 40, EARLY = 0, MEANWHILE, LATE, N };
@@ -108,8 +108,8 @@ static void test_what_piles_up_is_told_once(void **state)
     control_rig_on_core(rig, crowd_join, crowd);
     ids[EARLY] = join_and_poll(&c[EARLY], &d[EARLY], &polls[EARLY], names[EARLY]);
     crowd_move_and_send(crowd);
-    RIG_WAIT(rig, is_told(&polls[EARLY], crowd));
-    atomic_store(&rig->is_telling_held, true);
+    RIG_WAIT(rig, is_sent(&polls[EARLY], crowd));
+    atomic_store(&rig->is_sending_held, true);
     size_t frames = polls[EARLY].frame_n, bytes = polls[EARLY].bytes;
     size_t one_bytes = strlen(polls[EARLY].frames[frames - 1]);
     for (unsigned i = 0; i < ROUNDS; i++) {
@@ -122,10 +122,10 @@ static void test_what_piles_up_is_told_once(void **state)
     }
     assert_int_equal(polls[EARLY].frame_n, frames);
     assert_int_equal(polls[MEANWHILE].frame_n, 1);
-    atomic_store(&rig->is_telling_held, false);
+    atomic_store(&rig->is_sending_held, false);
     crowd_move_and_send(crowd);
     for (unsigned i = 0; i < N; i++)
-        RIG_WAIT(rig, is_told(&polls[i], crowd));
+        RIG_WAIT(rig, is_sent(&polls[i], crowd));
     assert_true(polls[EARLY].frame_n <= frames + 4);
     assert_true(polls[EARLY].bytes < bytes + 5 * one_bytes); /* and not ROUNDS times as many */
     for (unsigned i = 0; i < N; i++) {
@@ -145,7 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_slow_reader, control_rig_set_up_two, control_rig_tear_down),
-        cmocka_unit_test_setup_teardown(test_what_piles_up_is_told_once, control_rig_set_up_two, control_rig_tear_down),
+        cmocka_unit_test_setup_teardown(test_what_piles_up_is_sent_once, control_rig_set_up_two, control_rig_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

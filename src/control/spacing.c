@@ -14,7 +14,7 @@ int64_t spacing_publish_us(const struct spacing *spacing, int64_t cost_us)
 {
     int64_t least_us = least_rest_us(cost_us);
     if (!spacing->is_light)
-        return spacing->told_us + least_us;
+        return spacing->sent_us + least_us;
     return spacing->published_us + lesser(least_us, SPACING_ALONE_MAX_US);
 }
 
@@ -26,16 +26,16 @@ static int64_t factor(size_t node_n)
     return SPACING_FACTOR + (int64_t)(more < MORE_MAX ? more : MORE_MAX) * SPACING_FACTOR_A_NODE;
 }
 
-int64_t spacing_tell_us(const struct spacing *spacing, int64_t cost_us)
+int64_t spacing_send_us(const struct spacing *spacing, int64_t cost_us)
 {
-    if (!spacing->is_untold)
+    if (!spacing->is_unsent)
         return INT64_MAX;
     int64_t least_us = least_rest_us(cost_us);
-    int64_t earliest_us = spacing->told_us + least_us;
+    int64_t earliest_us = spacing->sent_us + least_us;
     int64_t paused_us = spacing->published_us + least_us; /* nothing has come for as long */
     if (!spacing->is_light || paused_us < earliest_us)
         return earliest_us;
-    return lesser(spacing->told_us + lesser(cost_us * factor(spacing->node_n), SPACING_MAX_US), paused_us);
+    return lesser(spacing->sent_us + lesser(cost_us * factor(spacing->node_n), SPACING_MAX_US), paused_us);
 }
 
 void spacing_published(struct spacing *spacing, size_t node_n, bool is_light, int64_t now_us)
@@ -43,12 +43,12 @@ void spacing_published(struct spacing *spacing, size_t node_n, bool is_light, in
     spacing->is_light = is_light;
     spacing->published_us = now_us;
     spacing->node_n += node_n;
-    spacing->is_untold = true;
+    spacing->is_unsent = true;
 }
 
-void spacing_told(struct spacing *spacing, int64_t now_us)
+void spacing_sent(struct spacing *spacing, int64_t now_us)
 {
-    spacing->told_us = now_us;
+    spacing->sent_us = now_us;
     spacing->node_n = 0;
-    spacing->is_untold = false;
+    spacing->is_unsent = false;
 }

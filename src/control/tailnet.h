@@ -44,8 +44,8 @@ struct tailnet {
     struct newest_polls polls;
     struct relays_news news;
     struct ping_round *pings; /* owned */
-    struct change **untold;   /* owned array of references: what was published and nodes were not told of yet */
-    size_t untold_n, untold_cap;
+    struct change **unsent;   /* owned array of references: what was published and nodes were not sent yet */
+    size_t unsent_n, unsent_cap;
 
     /* The core's own. */
     struct list touched;  /* in core->touched: something has happened in this iteration */

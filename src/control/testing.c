@@ -150,11 +150,11 @@ static void control_rig_published(void *ctx, struct tailnet *t, struct change *c
     control_published(((struct rig *)ctx)->control, t, c);
 }
 
-static void control_rig_tell(void *ctx, struct tailnet *t)
+static void control_rig_send(void *ctx, struct tailnet *t)
 {
     struct rig *r = ctx;
-    if (!atomic_load(&r->is_telling_held))
-        control_tell(r->control, t);
+    if (!atomic_load(&r->is_sending_held))
+        control_send(r->control, t);
 }
 
 static void control_rig_key_revoked(void *ctx, struct tailnet *t, const node_key *key)
@@ -246,7 +246,7 @@ static void control_rig_open_core(struct rig *r, const struct tailnet_options *t
 {
     const struct core_hooks hooks = {.ctx = r,
                                      .published = control_rig_published,
-                                     .tell = control_rig_tell,
+                                     .send = control_rig_send,
                                      .key_revoked = control_rig_key_revoked,
                                      .relays_changed = control_rig_relays_changed,
                                      .events = control_log_events};

@@ -58,7 +58,7 @@ struct rig {
         sem_t held, release;
         bool is_held, is_done;
     } hold;                      /* see control_rig_hold_core */
-    atomic_bool is_telling_held; /* snapshots are published, and sessions are not told what has changed */
+    atomic_bool is_sending_held; /* snapshots are published, and sessions are not sent what has changed */
 };
 
 /* --- waiting --- */

@@ -18,7 +18,7 @@ void crowd_init(struct crowd *crowd, size_t n);
 void crowd_join(struct state *st, int64_t now_ms, void *ctx);
 void crowd_move(struct state *st, int64_t now_ms, void *ctx);
 void crowd_leave(struct state *st, int64_t now_ms, void *ctx);
-/* They have moved; returns when every worker has sent what nodes were not told of before. */
+/* They have moved; returns when every worker has sent what nodes were not sent before. */
 void crowd_move_and_send(struct crowd *crowd);
 /* The same, but returns when every worker has the snapshot. */
 void crowd_move_and_publish(struct crowd *crowd);

@@ -36,9 +36,9 @@ static void on_published(void *ctx, struct tailnet *t, struct change *c)
     control_published(d->control, t, c);
 }
 
-static void on_tell(void *ctx, struct tailnet *t)
+static void on_send(void *ctx, struct tailnet *t)
 {
-    control_tell(((struct daemon *)ctx)->control, t);
+    control_send(((struct daemon *)ctx)->control, t);
 }
 
 static void on_key_revoked(void *ctx, struct tailnet *t, const node_key *key)
@@ -169,7 +169,7 @@ static enum rc start_core(struct daemon *d, struct err *err)
 {
     struct core_hooks hooks = {.ctx = d,
                                .published = on_published,
-                               .tell = on_tell,
+                               .send = on_send,
                                .key_revoked = on_key_revoked,
                                .relays_changed = daemon_relays_changed,
                                .policy_changed = daemon_policy_changed,

@@ -116,8 +116,8 @@ void world_fini(struct world *w)
         return;
     for (unsigned i = 0; i < VIEWERS_MAX; i++)
         world_drop_view(w, i);
-    while (w->untold_n > 0)
-        change_unref(&w->untold[--w->untold_n]);
+    while (w->unsent_n > 0)
+        change_unref(&w->unsent[--w->unsent_n]);
     world_commit_all(w);
     state_destroy(&w->st);
     netmap_pieces_fini(&w->pieces);
@@ -213,31 +213,31 @@ static void send_to(struct world *w, struct view *v, struct change *c)
     }
 }
 
-static void tell(struct world *w, struct view *v, struct change *all)
+static void send_all(struct world *w, struct view *v, struct change *all)
 {
     if (v->version <= all->before->version) {
         send_to(w, v, all);
-        w->joined += all != w->untold[0];
+        w->joined += all != w->unsent[0];
     }
-    for (unsigned i = 0; v->version > all->before->version && i < w->untold_n; i++) {
-        if (v->version <= w->untold[i]->before->version)
-            send_to(w, v, w->untold[i]);
+    for (unsigned i = 0; v->version > all->before->version && i < w->unsent_n; i++) {
+        if (v->version <= w->unsent[i]->before->version)
+            send_to(w, v, w->unsent[i]);
     }
     v->version = all->after->version;
 }
 
-void world_tell(struct world *w)
+void world_send_changes(struct world *w)
 {
-    if (w->untold_n == 0)
+    if (w->unsent_n == 0)
         return;
-    struct change *all = change_join(w->untold, w->untold_n);
+    struct change *all = change_join(w->unsent, w->unsent_n);
     for (unsigned i = 0; i < VIEWERS_MAX; i++) {
         if (w->views[i] != NULL)
-            tell(w, w->views[i], all);
+            send_all(w, w->views[i], all);
     }
     change_unref(&all);
-    while (w->untold_n > 0)
-        change_unref(&w->untold[--w->untold_n]);
+    while (w->unsent_n > 0)
+        change_unref(&w->unsent[--w->unsent_n]);
 }
 
 void world_publish(struct world *w)
@@ -245,11 +245,11 @@ void world_publish(struct world *w)
     struct change *c = state_publish(w->st, w->now_ms);
     if (c == NULL)
         return;
-    w->untold[w->untold_n++] = c;
-    bool is_late = w->tells_late && w->publications % 7 != 0 && w->untold_n < ARRAY_LEN(w->untold);
+    w->unsent[w->unsent_n++] = c;
+    bool is_late = w->sends_late && w->publications % 7 != 0 && w->unsent_n < ARRAY_LEN(w->unsent);
     w->publications++;
     if (!is_late)
-        world_tell(w);
+        world_send_changes(w);
 }
 
 void world_send(struct world *w, node_id id)

@@ -97,9 +97,9 @@ struct world {
     struct view *views[VIEWERS_MAX]; /* null: free */
     struct row_batch *in_flight[8];
     unsigned in_flight_n;
-    bool tells_late;           /* views are sent only every now and then what was published */
-    struct change *untold[16]; /* references: what views were not sent yet */
-    unsigned untold_n;
+    bool sends_late;           /* views are sent only every now and then what was published */
+    struct change *unsent[16]; /* references: what views were not sent yet */
+    unsigned unsent_n;
     unsigned deltas, fulls, publications, joined, routes_seen;
     bool has_policies;
     char tagged[3][AUTH_KEY_TEXT_CAP]; /* keys with tag:a, tag:b, both */
@@ -143,11 +143,11 @@ void world_set_dns(struct world *w, const char *addr);
 void world_seal(struct world *w);
 void world_commit_one(struct world *w);
 void world_commit_all(struct world *w);
-/* Publishes, and gives every view what it is sent, unless the world tells late. */
+/* Publishes, and gives every view what it is sent, unless the world sends late. */
 void world_publish(struct world *w);
-/* Gives every view what it was not sent yet: those that know what was told before get all changes as one, the others
+/* Gives every view what it was not sent yet: those that know what was sent before get all changes as one, the others
  * the single changes. */
-void world_tell(struct world *w);
+void world_send_changes(struct world *w);
 /* Commits and publishes; what the node is sent replaces w->pieces. */
 void world_send(struct world *w, node_id id);
 void world_drop_view(struct world *w, unsigned i);

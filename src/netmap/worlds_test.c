@@ -1,6 +1,6 @@
 /* The heart of netmap's tests: random sequences of events, with commits and publications at random moments, must leave
  * every connected node with the same view by its deltas as a full map gives, and both must be what a naive reading of
- * the state says; also in every second world, where several publications are told as one. */
+ * the state says; also in every second world, where several publications are sent as one. */
 #include "netmap/world_internal.h"
 
 #include <stdio.h>
@@ -57,7 +57,7 @@ static void compare_with_full(struct world *w, const struct view *v)
 
 static void compare_views(struct world *w)
 {
-    world_tell(w);
+    world_send_changes(w);
     for (unsigned i = 0; i < VIEWERS_MAX; i++) {
         if (w->views[i] != NULL && !w->views[i]->is_gone)
             compare_with_full(w, w->views[i]);
@@ -105,7 +105,7 @@ static void compare_with_reference(struct world *w)
     world_seal(w);
     world_commit_all(w);
     world_publish(w);
-    world_tell(w);
+    world_send_changes(w);
     /* Made anew, of all users and nodes as they are. */
     const struct engine *at_work = state_policy(w->st);
     struct engine *p = NULL;
@@ -129,10 +129,10 @@ static void compare_with_reference(struct world *w)
     engine_destroy(&p);
 }
 
-static void run_world(struct world *w, uint64_t seed, unsigned events, bool has_policies, bool tells_late)
+static void run_world(struct world *w, uint64_t seed, unsigned events, bool has_policies, bool sends_late)
 {
     world_init_with(w, seed, seed % 2 == 0 ? 3000 : 0);
-    w->tells_late = tells_late;
+    w->sends_late = sends_late;
     if (has_policies)
         world_add_policies(w);
     for (unsigned i = 0; i < events; i++) {
@@ -159,7 +159,7 @@ static void run_world(struct world *w, uint64_t seed, unsigned events, bool has_
     compare_with_reference(w);
     assert_true(w->deltas > events / 20);
     assert_true(w->publications > events / 20);
-    assert_int_equal(w->joined > events / 20, tells_late);
+    assert_int_equal(w->joined > events / 20, sends_late);
     if (has_policies)
         assert_true(w->policies > 20 && w->pairs_hidden > 500 && w->routes_shown > 10 && w->filters_empty > 0 &&
                     w->ssh_seen > 0 && w->users_hidden > 0);

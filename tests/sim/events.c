@@ -210,6 +210,12 @@ static void event_join(struct sim *s)
         sim_poll_begin(s, m);
 }
 
+void sim_join_some(struct sim *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        event_join(s);
+}
+
 static void event_log_out(struct sim *s)
 {
     struct machine *m = some_machine(s);

@@ -85,6 +85,7 @@ static void run(size_t nodes, size_t users, size_t steps, bool has_plan, size_t 
             reference_compare(s, nodes, 300);
         }
     }
+    sim_join_some(s, nodes / 20); /* newcomers, whatever the steps were */
     sim_settle(s);
     reference_compare(s, nodes, 400);
     print_counts(s, started_us);

@@ -81,6 +81,8 @@ void sim_fini(struct sim *s);
 uint32_t sim_below(struct sim *s, uint32_t n);
 /* Some events, as many as come between two publications, and one publication. */
 void sim_step(struct sim *s);
+/* Machines join: some as new nodes. */
+void sim_join_some(struct sim *s, size_t n);
 /* Everything is committed, published and read by all clients, slow ones too. */
 void sim_settle(struct sim *s);
 /* Puts the policy of the plan in force; null: none. */

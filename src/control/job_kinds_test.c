@@ -1,4 +1,5 @@
 /* What each kind of job does while the disk is slow, and while it is full. */
+#include "control/admission.h"
 #include "control/testing_joins.h"
 
 /* --- jobs --- */
@@ -175,6 +176,70 @@ static void end_deletion(enum rc fails, int status)
     control_rig_client_close(&p.c);
 }
 
+/* --- the relay inside asks --- */
+
+enum { ASKERS = 3000, ANSWERS = ADMISSION_PUT_OFF + 1 };
+
+static void count_answer(void *ctx, enum admission_answer answer)
+{
+    unsigned *counts = ctx;
+    __atomic_add_fetch(&counts[answer], 1, __ATOMIC_SEQ_CST);
+    control_rig_wake(rig);
+}
+
+static unsigned count_of(const unsigned *counts, enum admission_answer answer)
+{
+    return __atomic_load_n(&counts[answer], __ATOMIC_SEQ_CST);
+}
+
+static void ask_admission(const node_key *key, unsigned *counts)
+{
+    const struct addr from = {.family = 4, .ip = {192, 0, 2, 1}};
+    control_ask_admission(rig->core, rig->loop, key, &from, count_answer, counts);
+}
+
+static void test_no_client_of_the_relay_is_denied_while_the_disk_fails(void **state)
+{
+    (void)state;
+    struct pair p;
+    static unsigned counts[ANSWERS];
+    memset(counts, 0, sizeof(counts));
+    pair_open(&p);
+    store_memory_fail(rig->store, RC_FULL);
+    assert_int_equal(ask(JOB_PEN, make_user, "ben"), RC_FULL);
+    ask_admission(&p.nobody.key, counts);
+    RIG_WAIT(rig, count_of(counts, ADMISSION_PUT_OFF) == 1);
+    ask_admission(&p.d.key, counts);
+    RIG_WAIT(rig, count_of(counts, ADMISSION_GRANTED) == 1);
+    mend_disk();
+    ask_admission(&p.nobody.key, counts);
+    RIG_WAIT(rig, count_of(counts, ADMISSION_DENIED) == 1);
+    control_rig_client_close(&p.c);
+}
+
+/* Strangers that log in to the relay while the disk hangs: what waits for it is bounded, and nodes come in. */
+static void test_how_many_strangers_wait_for_admission_is_bounded(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct control_rig_core_call pen;
+    static unsigned counts[ANSWERS];
+    memset(counts, 0, sizeof(counts));
+    pair_open(&p);
+    store_memory_hold(rig->store);
+    begin(&pen, JOB_PEN, make_user, "ben");
+    let_run(&pen);
+    for (unsigned i = 0; i < ASKERS; i++)
+        ask_admission(&p.nobody.key, counts);
+    ask_admission(&p.d.key, counts);
+    RIG_WAIT(rig, count_of(counts, ADMISSION_GRANTED) == 1);
+    assert_in_range(waiting_jobs(core_waiting(rig->core), WAIT_STRANGER), 1, ASKERS / 2);
+    store_memory_release(rig->store);
+    RIG_WAIT(rig, pen.is_done && count_of(counts, ADMISSION_DENIED) + count_of(counts, ADMISSION_PUT_OFF) == ASKERS);
+    assert_in_range(count_of(counts, ADMISSION_PUT_OFF), ASKERS / 2, ASKERS - 1);
+    control_rig_client_close(&p.c);
+}
+
 static void test_a_node_is_told_that_it_is_gone_when_that_is_on_disk(void **state)
 {
     (void)state;
@@ -255,6 +320,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_while_the_disk_is_slow),
         TEST(test_while_the_disk_is_full),
+        TEST(test_no_client_of_the_relay_is_denied_while_the_disk_fails),
+        TEST(test_how_many_strangers_wait_for_admission_is_bounded),
         TEST(test_a_node_is_told_that_it_is_gone_when_that_is_on_disk),
         TEST(test_a_node_is_not_told_that_it_is_gone_when_that_is_refused),
         TEST(test_a_new_node_is_not_known_before_it_is_on_disk),

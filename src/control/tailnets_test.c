@@ -481,10 +481,10 @@ struct admitted {
     bool is_done, is_allowed;
 };
 
-static void take_admission(void *ctx, bool is_allowed)
+static void take_admission(void *ctx, enum admission_answer answer)
 {
     struct admitted *a = ctx;
-    a->is_allowed = is_allowed;
+    a->is_allowed = answer == ADMISSION_GRANTED;
     __atomic_store_n(&a->is_done, true, __ATOMIC_SEQ_CST);
     control_rig_wake(rig);
 }
@@ -492,7 +492,7 @@ static void take_admission(void *ctx, bool is_allowed)
 static bool is_admitted(const node_key *key)
 {
     struct admitted a = {0};
-    control_ask_admission(rig->core, rig->loop, key, take_admission, &a);
+    control_ask_admission(rig->core, rig->loop, key, &(struct addr){0}, take_admission, &a);
     while (!__atomic_load_n(&a.is_done, __ATOMIC_SEQ_CST))
         control_rig_settle(rig);
     return a.is_allowed;

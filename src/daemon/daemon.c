@@ -54,16 +54,18 @@ static void on_clock_set(void *ctx, int64_t now_ms)
     control_clock_set(((struct daemon *)ctx)->control, now_ms);
 }
 
-static void answer_admission(void *ctx, bool is_allowed)
+static void answer_admission(void *ctx, enum admission_answer answer)
 {
-    relay_admit(ctx, is_allowed);
+    if (answer == ADMISSION_PUT_OFF)
+        relay_put_off(ctx);
+    else
+        relay_admit(ctx, answer == ADMISSION_GRANTED);
 }
 
 static void on_admit(void *ctx, struct relay_admission *login, const node_key *key, const struct addr *from)
 {
     struct daemon *d = ctx;
-    (void)from;
-    control_ask_admission(d->core, d->loops[0], key, answer_admission, login);
+    control_ask_admission(d->core, d->loops[0], key, from, answer_admission, login);
 }
 
 /* --- the DERP map --- */

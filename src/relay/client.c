@@ -240,6 +240,12 @@ void client_on_admission(struct client *c, bool is_allowed)
     c->directory = directory_add(c->worker->relay, &c->key, c->worker->index, c->id, &presence);
 }
 
+void client_put_off(struct client *c)
+{
+    if (c->phase == CLIENT_ADMISSION)
+        client_reject(c, COUNT_CLOSED_UNDECIDED, "whether it may come in cannot be decided now", DERP_CLIENT_INFO);
+}
+
 static void send_server_info(struct client *c)
 {
     const struct relay_opts *opts = &c->worker->relay->opts;

@@ -164,6 +164,8 @@ void client_on_login(struct client *c, const uint8_t *payload, size_t n);
 void client_ask_admission(struct client *c);
 /* The program's answer. */
 void client_on_admission(struct client *c, bool is_allowed);
+/* It could not decide. */
+void client_put_off(struct client *c);
 /* Every worker has the client in its replica of the directory now. */
 void client_on_joined(struct client *c);
 /* Handles what is due for this client; harmless when nothing is. */

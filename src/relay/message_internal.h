@@ -88,6 +88,7 @@ struct relay_admission {
     struct message base;
     uint64_t conn_id;
     bool is_allowed;
+    bool is_put_off; /* it could not decide */
 };
 
 /* MSG_ASK_AGAIN: ask the program again about every client that is in. Nothing else is in the message. */

@@ -148,6 +148,12 @@ void relay_admit(struct relay_admission *login, bool is_allowed)
     message_post(&login->base);
 }
 
+void relay_put_off(struct relay_admission *login)
+{
+    login->is_put_off = true;
+    message_post(&login->base);
+}
+
 void relay_close_key(struct relay *relay, const node_key *key)
 {
     message_post_close_key(relay, key, false);

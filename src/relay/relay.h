@@ -86,8 +86,11 @@ const uint8_t *relay_public_key(const struct relay *relay);
  * would have preferred another node of the region. On the stream's loop, which is one of `loops`. */
 void relay_attach(struct relay *relay, struct stream *s, const void *leftover, size_t leftover_len, bool is_not_ideal);
 
-/* The program's answer to relay_ops.admit; exactly once for each login. Any thread. */
+/* The program's answer to relay_ops.admit; this or relay_put_off, exactly once for each login. Any thread. */
 void relay_admit(struct relay_admission *login, bool is_allowed);
+/* The program cannot decide now: a client that logs in is closed, and comes again by itself; one that is in already
+ * stays. Any thread. */
+void relay_put_off(struct relay_admission *login);
 
 /* Closes all connections of a node that was deleted, has expired or has another key now, logins under way included. An
  * admission that the same thread gave before does not escape it. Any thread. */

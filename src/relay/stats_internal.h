@@ -56,6 +56,7 @@
     X(CLOSED_BAD_LOGIN, "closed_total", "reason=\"bad_login\"", "")                                                    \
     X(CLOSED_LOGIN_TIMEOUT, "closed_total", "reason=\"login_timeout\"", "")                                            \
     X(CLOSED_NOT_ADMITTED, "closed_total", "reason=\"not_admitted\"", "")                                              \
+    X(CLOSED_UNDECIDED, "closed_total", "reason=\"undecided\"", "")                                                    \
     X(CLOSED_REVOKED, "closed_total", "reason=\"revoked\"", "")                                                        \
     X(CLOSED_BAD_FRAME, "closed_total", "reason=\"bad_frame\"", "")                                                    \
     X(CLOSED_NO_MESH_RIGHT, "closed_total", "reason=\"no_mesh_right\"", "")                                            \

@@ -161,7 +161,9 @@ static void on_admission(struct relay_worker *w, struct message *msg)
 {
     const struct relay_admission *m = CONTAINER_OF(msg, struct relay_admission, base);
     struct client *c = client_find(w, m->conn_id);
-    if (c != NULL)
+    if (c != NULL && m->is_put_off)
+        client_put_off(c);
+    else if (c != NULL)
         client_on_admission(c, m->is_allowed);
     worker_touch(w);
 }

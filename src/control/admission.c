@@ -24,7 +24,8 @@ static void run(struct core_job *job, struct state *st, int64_t now_ms)
     }
 }
 
-/* What memory can answer is not charged: it waits for nothing, and nodes that come back all at once are no strangers. */
+/* What memory can answer is not charged: it waits for nothing, and nodes that come back all at once are no
+ * strangers. */
 static void ask(struct core *core, struct admission *a)
 {
     if (a->job.kind == JOB_LOCAL) {
